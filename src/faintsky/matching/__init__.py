@@ -1,0 +1,47 @@
+"""One-to-one matching of found and true sources, and the metrics that rest on it.
+
+A pair of a true and a found source is *admissible* under a criterion. Among the admissible pairs the
+matching takes as many as can be had with every source used at most once, and of those the ones that are
+closest in sum (Hungarian algorithm). Every found source without a partner is a false positive, every true
+source without one is missed: two detections of one source are one hit and one false positive.
+
+Boxes
+    ``x_min ... y_max`` are pixels and both ends belong to the box, so its extent is ``max - min + 1``, as of
+    any pixel mask. ``z_min, z_max`` are real-valued edges (the line's centre plus and minus its FWHM), so
+    the extent along frequency is ``max - min``. Every overlap and every width in the package follows this.
+"""
+
+from faintsky.matching.pairing import (
+    CRITERIA,
+    Criterion,
+    IouCriterion,
+    Matching,
+    PositionCriterion,
+    assign,
+    box_extents,
+    column,
+    iou_2d,
+    iou_z,
+    match,
+)
+from faintsky.matching.scores import Estimate, Metrics, above, metrics, summarise, tally
+
+__all__ = [
+    "CRITERIA",
+    "Criterion",
+    "Estimate",
+    "IouCriterion",
+    "Matching",
+    "Metrics",
+    "PositionCriterion",
+    "above",
+    "assign",
+    "box_extents",
+    "column",
+    "iou_2d",
+    "iou_z",
+    "match",
+    "metrics",
+    "summarise",
+    "tally",
+]

@@ -1,0 +1,291 @@
+"""Admissible pairs of true and found sources, and the choice among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Float = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+def column(table: Table, name: str) -> Float:
+    """A catalogue column as plain floats, NaN where masked, ``[n]``.
+
+    Raises
+    ------
+    KeyError
+        The table has no such column.
+    """
+    values = np.ma.asarray(table[name].data if hasattr(table[name], "data") else table[name])
+    return np.asarray(np.ma.filled(values.astype(float), np.nan), dtype=float)
+
+
+def box_extents(table: Table) -> tuple[Float, Float, Float, Float, Float, Float]:
+    """Lower and upper edges of the boxes along x, y and z, each ``[n]`` [pixel, pixel, channel]."""
+    lo_x, hi_x = column(table, "x_min") - 0.5, column(table, "x_max") + 0.5
+    lo_y, hi_y = column(table, "y_min") - 0.5, column(table, "y_max") + 0.5
+    return lo_x, hi_x, lo_y, hi_y, column(table, "z_min"), column(table, "z_max")
+
+
+def _overlap(lo_a: Float, hi_a: Float, lo_b: Float, hi_b: Float) -> Float:
+    return np.clip(np.minimum(hi_a, hi_b) - np.maximum(lo_a, lo_b), 0.0, None)
+
+
+def _ratio(inside: Float, union: Float) -> Float:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(union > 0, inside / union, 0.0)
+
+
+def iou_2d(truth: Table, found: Table, i: Index, j: Index) -> Float:
+    """Intersection over union in x and y of the boxes of rows ``truth[i]`` and ``found[j]``, ``[pair]``."""
+    a = [edge[i] for edge in box_extents(truth)]
+    b = [edge[j] for edge in box_extents(found)]
+    inside = _overlap(a[0], a[1], b[0], b[1]) * _overlap(a[2], a[3], b[2], b[3])
+    area_a = (a[1] - a[0]) * (a[3] - a[2])
+    area_b = (b[1] - b[0]) * (b[3] - b[2])
+    return _ratio(inside, area_a + area_b - inside)
+
+
+def iou_z(truth: Table, found: Table, i: Index, j: Index) -> Float:
+    """Intersection over union along frequency of the same rows' boxes, ``[pair]``."""
+    lo_a, hi_a = box_extents(truth)[4:]
+    lo_b, hi_b = box_extents(found)[4:]
+    inside = _overlap(lo_a[i], hi_a[i], lo_b[j], hi_b[j])
+    return _ratio(inside, (hi_a - lo_a)[i] + (hi_b - lo_b)[j] - inside)
+
+
+class Criterion(Protocol):
+    """What makes a pair of a true and a found source admissible."""
+
+    @property
+    def name(self) -> str:
+        """Short name, used in tables."""
+
+    def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
+        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``."""
+
+
+def _neighbours(xy_a: Float, xy_b: Float, radius: float) -> tuple[Index, Index]:
+    """Pairs of finite points ``[n, 2]`` no further apart than ``radius``."""
+    from scipy.spatial import cKDTree
+
+    rows_a, rows_b = (np.flatnonzero(np.isfinite(xy).all(axis=1)) for xy in (xy_a, xy_b))
+    if not len(rows_a) or not len(rows_b):
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    near = cKDTree(xy_b[rows_b]).query_ball_point(xy_a[rows_a], radius)
+    counts = np.array([len(n) for n in near])
+    j = np.fromiter((k for n in near for k in n), dtype=np.intp, count=int(counts.sum()))
+    return np.repeat(rows_a, counts).astype(np.intp), rows_b[j].astype(np.intp)
+
+
+def _squared_distance(truth: Table, found: Table, i: Index, j: Index, radius: float) -> Float:
+    """Squared distance in units of the search radius and of the true line's FWHM, ``[pair]``."""
+    dx = column(truth, "x")[i] - column(found, "x")[j]
+    dy = column(truth, "y")[i] - column(found, "y")[j]
+    dz = column(truth, "z")[i] - column(found, "z")[j]
+    return (dx**2 + dy**2) / radius**2 + (dz / column(truth, "fwhm_z")[i]) ** 2
+
+
+@dataclass(frozen=True)
+class PositionCriterion:
+    """Centres within a few pixels and, along frequency, within the true line's width.
+
+    Parameters
+    ----------
+    radius : float
+        Largest distance of the centres in x and y [pixel].
+    widths : float
+        Largest distance along frequency, in FWHM of the true line.
+    """
+
+    radius: float = 3.0
+    widths: float = 1.0
+    name: str = "position"
+
+    def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
+        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``."""
+        i, j = _neighbours(
+            np.stack([column(truth, "x"), column(truth, "y")], axis=1),
+            np.stack([column(found, "x"), column(found, "y")], axis=1),
+            self.radius,
+        )
+        dz = np.abs(column(truth, "z")[i] - column(found, "z")[j])
+        ok = dz <= self.widths * column(truth, "fwhm_z")[i]  # false where either is NaN
+        i, j = i[ok], j[ok]
+        return i, j, _squared_distance(truth, found, i, j, self.radius)
+
+
+@dataclass(frozen=True)
+class IouCriterion:
+    """Delli Veneri et al. (2022), section 5.1: boxes that overlap, in the image and along frequency.
+
+    Parameters
+    ----------
+    least_2d, least_z : float
+        Smallest intersection over union in x and y, and along frequency.
+    radius : float
+        Largest distance of the box centres [pixel].
+    """
+
+    least_2d: float = 0.6
+    least_z: float = 0.6
+    radius: float = 3.0
+    name: str = "iou"
+
+    def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
+        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``."""
+        centres = []
+        for table in (truth, found):
+            lo_x, hi_x, lo_y, hi_y = box_extents(table)[:4]
+            centres.append(np.stack([(lo_x + hi_x) / 2, (lo_y + hi_y) / 2], axis=1))
+        i, j = _neighbours(centres[0], centres[1], self.radius)
+        ok = (iou_2d(truth, found, i, j) >= self.least_2d) & (iou_z(truth, found, i, j) >= self.least_z)
+        i, j = i[ok], j[ok]
+        return i, j, _squared_distance(truth, found, i, j, self.radius)
+
+
+CRITERIA: dict[str, Criterion] = {"position": PositionCriterion(), "iou": IouCriterion()}
+"""The criteria that tables report, by name."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Who is whom in one cube or image.
+
+    Parameters
+    ----------
+    n_true, n_found : int
+        Rows of the two tables.
+    i_true, i_found : array of int
+        Rows of the matched pairs, in the order of the truth, ``[pair]``.
+    distance : array
+        Normalised distance of each pair (see the criterion), ``[pair]``.
+    iou_2d, iou_z : array
+        Overlap of the boxes of each pair; NaN where a table has no boxes, ``[pair]``.
+    """
+
+    n_true: int
+    n_found: int
+    i_true: Index
+    i_found: Index
+    distance: Float
+    iou_2d: Float
+    iou_z: Float
+    partner_of_true: Index = field(init=False)
+    """Row in the found table of every true source, -1 where it was missed, ``[n_true]``."""
+    partner_of_found: Index = field(init=False)
+    """Row in the truth of every found source, -1 where it is false, ``[n_found]``."""
+
+    def __post_init__(self) -> None:
+        to_found = np.full(self.n_true, -1, dtype=np.intp)
+        to_true = np.full(self.n_found, -1, dtype=np.intp)
+        to_found[self.i_true] = self.i_found
+        to_true[self.i_found] = self.i_true
+        object.__setattr__(self, "partner_of_true", to_found)
+        object.__setattr__(self, "partner_of_found", to_true)
+
+    @property
+    def unmatched_true(self) -> Index:
+        """Rows of the missed true sources."""
+        return np.flatnonzero(self.partner_of_true < 0)
+
+    @property
+    def unmatched_found(self) -> Index:
+        """Rows of the false positives."""
+        return np.flatnonzero(self.partner_of_found < 0)
+
+
+def assign(i: Index, j: Index, cost: Float, n_true: int, n_found: int) -> Index:
+    """Choose among admissible pairs: the most pairs that can be had, and of those the cheapest in sum.
+
+    Parameters
+    ----------
+    i, j : array of int
+        Rows of the pairs, ``[pair]``.
+    cost : array
+        Cost of each pair, finite and not negative, ``[pair]``.
+    n_true, n_found : int
+        Rows of the two tables.
+
+    Returns
+    -------
+    array of int
+        The pairs chosen, as indices into ``i`` and ``j``, ascending in ``i``.
+
+    Notes
+    -----
+    The problem falls apart into the connected components of the pairs' graph, nearly all of them a single
+    pair, so that thousands of sources cost milliseconds and not the cube of their number.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(i):
+        return np.empty(0, np.intp)
+    n = n_true + n_found
+    graph = coo_array((np.ones(len(i)), (i, j + n_true)), shape=(n, n))
+    label = connected_components(graph, directed=False)[1][i]
+    order = np.argsort(label, kind="stable")
+    chosen: list[Index] = []
+    for pairs in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
+        if len(pairs) == 1:
+            chosen.append(pairs)
+            continue
+        rows, r = np.unique(i[pairs], return_inverse=True)
+        cols, c = np.unique(j[pairs], return_inverse=True)
+        # One forbidden pair costs more than any set of admissible ones, which puts their number first.
+        dense = np.full((len(rows), len(cols)), 1.0 + float(cost[pairs].sum()))
+        which = np.full(dense.shape, -1, dtype=np.intp)
+        dense[r, c], which[r, c] = cost[pairs], pairs
+        taken = which[linear_sum_assignment(dense)]
+        chosen.append(taken[taken >= 0])
+    result = np.concatenate(chosen).astype(np.intp)
+    return result[np.argsort(i[result], kind="stable")]
+
+
+def match(truth: Table, found: Table, criterion: Criterion | str = "position") -> Matching:
+    """Match the sources found in one cube with those that are there.
+
+    Parameters
+    ----------
+    truth, found : Table
+        Catalogues with the columns that the criterion needs: ``x``, ``y``, ``z`` [pixel, pixel, channel],
+        the truth's ``fwhm_z`` [channel], and for overlaps ``x_min ... z_max``. Either may be empty.
+    criterion : Criterion or str
+        ``"position"``, ``"iou"`` or an object of that kind.
+
+    Returns
+    -------
+    Matching
+
+    Raises
+    ------
+    KeyError
+        An unknown criterion, or a column is missing from a table that has rows.
+    """
+    rule = CRITERIA[criterion] if isinstance(criterion, str) else criterion
+    if not len(truth) or not len(found):
+        none, nan = np.empty(0, np.intp), np.empty(0)
+        return Matching(len(truth), len(found), none, none, nan, nan, nan)
+    i, j, squared = rule.pairs(truth, found)
+    kept = assign(i, j, squared, len(truth), len(found))
+    i, j, squared = i[kept], j[kept], squared[kept]
+    boxes = all("x_min" in table.colnames for table in (truth, found))
+    nan = np.full(len(i), np.nan)
+    return Matching(
+        n_true=len(truth),
+        n_found=len(found),
+        i_true=i,
+        i_found=j,
+        distance=np.sqrt(squared),
+        iou_2d=iou_2d(truth, found, i, j) if boxes else nan,
+        iou_z=iou_z(truth, found, i, j) if boxes else nan,
+    )

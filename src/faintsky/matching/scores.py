@@ -1,0 +1,192 @@
+"""Precision, recall, F1 and mean overlap over many cubes, with errors from a bootstrap over cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.matching.pairing import Criterion, Matching, column, match
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 1-sigma error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.error:.3f}"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Scores of a method at one reliability threshold; errors are from a bootstrap over cubes.
+
+    Parameters
+    ----------
+    threshold : float
+        Detections of lower reliability were left out before matching.
+    n_cubes, n_true, n_found : int
+        Cubes, true sources in the subset, and detections that are a hit in the subset or false.
+    tp, fp, fn : int
+        Hits, false positives, misses.
+    precision, recall, f1, iou_2d, iou_z, false_per_cube : Estimate
+        NaN where undefined (no detection, no source).
+    """
+
+    threshold: float
+    n_cubes: int
+    n_true: int
+    n_found: int
+    tp: int
+    fp: int
+    fn: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    iou_2d: Estimate
+    iou_z: Estimate
+    false_per_cube: Estimate
+
+
+def tally(matching: Matching, subset: NDArray[np.bool_] | None = None) -> Float:
+    """Sums over one cube: hits, false positives, misses, summed IoU in 2-D and along frequency, ``[5]``.
+
+    With a ``subset`` of the truth (boolean, ``[n_true]``), hits and misses count its members only; a
+    detection that is matched to another true source is ignored, being neither a hit nor false.
+    """
+    wanted = np.ones(matching.n_true, dtype=bool) if subset is None else np.asarray(subset, dtype=bool)
+    hit = wanted[matching.i_true]
+    tp = int(hit.sum())
+    fp = len(matching.unmatched_found)
+    return np.array(
+        [tp, fp, int(wanted.sum()) - tp, matching.iou_2d[hit].sum(), matching.iou_z[hit].sum()], dtype=float
+    )
+
+
+def _ratios(sums: Float, n_cubes: int) -> Float:
+    """Precision, recall, F1, mean IoU in 2-D and in z, false per cube, of sums ``[..., 5]``."""
+    tp, fp, fn, sum_2d, sum_z = np.moveaxis(sums, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = [tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn), sum_2d / tp, sum_z / tp]
+        return np.stack([*ratios, fp / n_cubes], axis=-1)
+
+
+def _least_errors(tp: float, fp: float, fn: float, n_cubes: int) -> Float:
+    """Errors that a bootstrap cannot see: half the 68 % interval of a fraction that came out as 0 or 1.
+
+    For a fraction (Wilson) and for a number of false sources (Poisson) of which none was seen; 0 elsewhere.
+    """
+    least = np.zeros(6)
+    for k, (hits, misses) in enumerate(((tp, fp), (tp, fn), (2 * tp, fp + fn))):
+        if hits == 0 or misses == 0:
+            least[k] = 0.5 / (hits + misses + 1.0)
+    least[5] = 1.84 / n_cubes if fp == 0 else 0.0  # upper end of Poisson's 68 % interval for none seen
+    return least
+
+
+def summarise(tallies: Float, threshold: float = 0.0, *, n_bootstrap: int = 1000, seed: int = 0) -> Metrics:
+    """Metrics from the tallies of every cube.
+
+    Parameters
+    ----------
+    tallies : array
+        `tally` of each cube, ``[cube, 5]``.
+    threshold : float, optional
+        Only recorded.
+    n_bootstrap : int, optional
+        Draws; each takes as many cubes as there are, with replacement: the sources of a cube share its
+        noise, its sidelobes and their neighbours, so that they are not independent draws.
+    seed : int, optional
+        Of the bootstrap.
+
+    Returns
+    -------
+    Metrics
+
+    Raises
+    ------
+    ValueError
+        There is no cube.
+    """
+    import warnings
+
+    n_cubes = len(tallies)
+    if n_cubes == 0:
+        raise ValueError("metrics need at least one cube")
+    total = tallies.sum(axis=0)
+    values = _ratios(total, n_cubes)
+    weights = np.random.default_rng(seed).multinomial(n_cubes, np.full(n_cubes, 1 / n_cubes), n_bootstrap)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column of NaN where a ratio is undefined
+        scatter = np.nanstd(_ratios(weights @ tallies, n_cubes), axis=0)
+    tp, fp, fn = (int(v) for v in total[:3])
+    errors = np.maximum(scatter, _least_errors(tp, fp, fn, n_cubes))
+    errors = np.where(np.isfinite(values), errors, np.nan)
+    estimates = [Estimate(float(v), float(e)) for v, e in zip(values, errors)]
+    return Metrics(threshold, n_cubes, tp + fn, tp + fp, tp, fp, fn, *estimates)
+
+
+def above(found: Table, threshold: float) -> Table:
+    """The detections of at least that reliability; all of them where the table has no such column."""
+    if "reliability" not in found.colnames or not len(found):
+        return found
+    return found[~(column(found, "reliability") < threshold)]
+
+
+def metrics(
+    truths: Sequence[Table],
+    founds: Sequence[Table],
+    criterion: Criterion | str = "position",
+    thresholds: Sequence[float] = (0.0,),
+    *,
+    subsets: Sequence[NDArray[np.bool_]] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> list[Metrics]:
+    """Precision, recall, F1 and mean IoU over many cubes, at one or many reliability thresholds.
+
+    Parameters
+    ----------
+    truths, founds : sequence of Table
+        True and found sources, a pair of tables a cube.
+    criterion : Criterion or str, optional
+        As in `match`.
+    thresholds : sequence of float, optional
+        Reliability thresholds; the matching is done again at each, since a detection that is left out
+        may leave its true source to another.
+    subsets : sequence of array of bool, optional
+        Members of the truth that count, for each cube; see `tally`.
+    n_bootstrap, seed : int, optional
+        As in `summarise`.
+
+    Returns
+    -------
+    list of Metrics
+        One for each threshold.
+    """
+    members = subsets if subsets is not None else [np.ones(len(t), dtype=bool) for t in truths]
+    return [
+        summarise(
+            np.array(
+                [
+                    tally(match(truth, above(found, limit), criterion), member)
+                    for truth, found, member in zip(truths, founds, members, strict=True)
+                ]
+            ).reshape(-1, 5),
+            limit,
+            n_bootstrap=n_bootstrap,
+            seed=seed,
+        )
+        for limit in thresholds
+    ]
