@@ -1,0 +1,97 @@
+"""Synthesised beams: arrays ``[chan, 3]`` of major and minor axis [arcsec] and position angle [deg]."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def normalise_beams(
+    raw: ArrayLike, *, largest: float = np.inf, smallest: float = 0.0
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Beams that can be used, and what had to be mended.
+
+    A beam is bogus where an axis is not a positive number, the minor axis exceeds the major, or its size is
+    out of the bounds given; CASA writes zeros for flagged channels. Bogus beams take the value of the nearest
+    good channel. Position angles are brought to [0, 180).
+
+    Parameters
+    ----------
+    raw : array
+        ``[chan, 3]`` or ``[3]``: major [arcsec], minor [arcsec], position angle [deg east of north].
+    largest, smallest : float, optional
+        Bounds of the major axis [arcsec], beyond which a beam cannot be this image's.
+
+    Returns
+    -------
+    beams : array, ``[chan, 3]``, or None
+        None where every beam is bogus.
+    notes : list of str
+        What was changed, in words.
+    """
+    beams = np.array(raw, dtype=float).reshape(-1, 3)
+    major, minor, pa = beams.T
+    round_beam = np.isclose(major, minor)
+    beams[:, 2] = pa = np.where(~np.isfinite(pa) & round_beam, 0.0, pa)
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(beams).all(axis=1) & (minor > 0) & (minor <= major * (1 + 1e-6))
+        good &= (major <= largest) & (major >= smallest)
+    if not good.any():
+        shown = ", ".join(f"{v:.4g}" for v in beams[0])
+        return None, [f"the beam is bogus (major, minor [arcsec], PA [deg]: {shown})"]
+    notes = []
+    if not good.all():
+        index = np.arange(len(beams))
+        known = index[good]
+        nearest = known[np.abs(index[:, None] - known[None, :]).argmin(axis=1)]
+        beams = beams[nearest]
+        notes.append(f"{int((~good).sum())} of {len(good)} beams are bogus and take the nearest channel's")
+    wrapped = np.mod(beams[:, 2], 180.0)
+    if np.any(np.abs(beams[:, 2]) > 180.0):
+        notes.append("beam position angles out of range, taken modulo 180 deg")
+    beams[:, 2] = wrapped
+    return beams, notes
+
+
+def beam_pixels(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
+    """Area of each beam in pixels, ``[chan]``: ``pi / (4 ln 2) * major * minor / cell**2``.
+
+    Parameters
+    ----------
+    beams : array
+        ``[chan, 3]`` or ``[3]``, axes in arcsec.
+    cell : float
+        Side of a pixel [arcsec].
+    """
+    b = np.asarray(beams, dtype=float).reshape(-1, 3)
+    return np.pi / (4 * np.log(2)) * b[:, 0] * b[:, 1] / cell**2
+
+
+def convolved(
+    fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, beam: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Widths and position angle of Gaussians seen with a beam: the second moments add.
+
+    Parameters
+    ----------
+    fwhm_maj, fwhm_min, pa : array
+        Intrinsic widths [unit of the beam] and position angles [deg east of north].
+    beam : array
+        ``[3]``: major, minor, position angle [deg].
+
+    Returns
+    -------
+    fwhm_maj, fwhm_min, pa : array
+        Observed; position angles in [0, 180).
+    """
+    b = np.asarray(beam, dtype=float)
+    parts = ((fwhm_maj, fwhm_min, pa), (b[0], b[1], b[2]))
+    total = cos = sin = np.float64(0.0)
+    for major, minor, angle in parts:
+        a2, b2 = np.asarray(major, dtype=float) ** 2, np.asarray(minor, dtype=float) ** 2
+        twice = 2 * np.deg2rad(np.asarray(angle, dtype=float))
+        total = total + a2 + b2
+        cos, sin = cos + (a2 - b2) * np.cos(twice), sin + (a2 - b2) * np.sin(twice)
+    split = np.hypot(cos, sin)
+    observed_pa = np.mod(np.rad2deg(np.arctan2(sin, cos)) / 2, 180.0)
+    return np.sqrt((total + split) / 2), np.sqrt(np.maximum(total - split, 0) / 2), observed_pa

@@ -1,0 +1,336 @@
+"""Images and cubes in memory: data with coordinates, beams, unit, and the maps that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faintsky.axes import Layout, Spectral, array_header
+from faintsky.beams import beam_pixels, normalise_beams
+from faintsky.companions import Array32, check_companion
+from faintsky.errors import InputError
+from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid
+
+Loader = Callable[[], NDArray[Any]]
+
+BOLTZMANN = 1.380649e-23
+"""Boltzmann constant [J/K] (exact)."""
+
+
+@dataclass(eq=False)
+class RadioData:
+    """What images and cubes have in common.
+
+    Made by `faintsky.open_image`, `faintsky.open_cube` or ``from_array``.
+
+    Parameters
+    ----------
+    name : str
+        Path of the file, or a word for an object in memory; used in messages.
+    load : callable
+        Returns the data ``[chan, y, x]``, float32, NaN where blank.
+    shape : tuple of int
+        ``(chan, y, x)``.
+    header : astropy.io.fits.Header
+        The original header.
+    layout : Layout
+        The file's axes.
+    unit : astropy.units.UnitBase
+        Brightness unit; dimensionless where the header has none.
+    wcs : astropy.wcs.WCS
+        Celestial, two axes.
+    grid : ImageGrid
+        Cell and reference pixel.
+    spectral : Spectral, optional
+        None for an image without a spectral axis.
+    beams : array, ``[chan, 3]``, optional
+        Major [arcsec], minor [arcsec], position angle [deg east of north]; None where there are none.
+    notes : list of str
+        What was mended or assumed when reading.
+    companions : mapping of str to callable
+        Loaders of ``psf``, ``pb``, ``rms`` and ``mask``.
+    """
+
+    name: str
+    load: Loader
+    shape: tuple[int, ...]
+    header: Any
+    layout: Layout
+    unit: Any
+    wcs: Any
+    grid: ImageGrid
+    spectral: Spectral | None = None
+    beams: NDArray[np.float64] | None = None
+    notes: list[str] = field(default_factory=list)
+    companions: Mapping[str, Loader] = field(default_factory=dict)
+
+    @cached_property
+    def cube(self) -> Array32:
+        """The data as ``[chan, y, x]``, whether image or cube; read when first used."""
+        return np.asarray(self.load(), dtype=np.float32)
+
+    @property
+    def frequencies(self) -> NDArray[np.float64] | None:
+        """Channel centres, ``[chan]`` [Hz], in the header's frame."""
+        return None if self.spectral is None else self.spectral.frequencies
+
+    @property
+    def rest_frequency(self) -> float | None:
+        """Rest frequency [Hz]."""
+        return None if self.spectral is None else self.spectral.rest_frequency
+
+    @property
+    def spectral_frame(self) -> str:
+        """Spectral reference frame of the header (LSRK, BARYCENT …), empty where unknown."""
+        return "" if self.spectral is None else self.spectral.frame
+
+    def velocities(self) -> NDArray[np.float64] | None:
+        """Velocity of each channel in the header's frame and convention, ``[chan]`` [km/s], or None."""
+        return None if self.spectral is None else self.spectral.velocity(self.spectral.frequencies)
+
+    @cached_property
+    def psf(self) -> Array32 | None:
+        """Synthesised beam, ``[1 or chan, y, x]``, 1 at ``(n_y // 2, n_x // 2)``; None where not given."""
+        return self._companion("psf")
+
+    @cached_property
+    def pb(self) -> Array32 | None:
+        """Primary beam, ``[1 or chan, y, x]``, NaN where unknown; None where not given."""
+        return self._companion("pb")
+
+    @cached_property
+    def rms(self) -> Array32 | None:
+        """Noise, ``[1 or chan, y, x]``, in the unit of the data; None where not given."""
+        return self._companion("rms")
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Where to look, ``[1 or chan, y, x]``, true where the mask given is neither 0 nor blank."""
+        raw = self._companion("mask")
+        return None if raw is None else np.nan_to_num(raw) != 0
+
+    def _companion(self, kind: str) -> Any:
+        load = self.companions.get(kind)
+        return None if load is None else load()
+
+    def sky(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """ICRS right ascension and declination [deg] of 0-based pixels; NaN off the sky."""
+        from astropy import units as u
+        from astropy.coordinates import SkyCoord
+        from astropy.wcs.utils import wcs_to_celestial_frame
+
+        lon, lat = self.wcs.wcs_pix2world(np.asarray(x, dtype=float), np.asarray(y, dtype=float), 0)
+        frame = wcs_to_celestial_frame(self.wcs)
+        if frame.name == "icrs":
+            return np.asarray(lon), np.asarray(lat)
+        place = SkyCoord(lon * u.deg, lat * u.deg, frame=frame).icrs
+        return np.asarray(place.ra.deg), np.asarray(place.dec.deg)
+
+    def pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """0-based pixels x and y of ICRS right ascension and declination [deg]."""
+        from astropy import units as u
+        from astropy.coordinates import SkyCoord
+        from astropy.wcs.utils import wcs_to_celestial_frame
+
+        place = SkyCoord(np.asarray(ra, dtype=float) * u.deg, np.asarray(dec, dtype=float) * u.deg)
+        place = place.transform_to(wcs_to_celestial_frame(self.wcs))
+        x, y = self.wcs.wcs_world2pix(place.spherical.lon.deg, place.spherical.lat.deg, 0)
+        return np.asarray(x), np.asarray(y)
+
+    def require_beam(self) -> NDArray[np.float64]:
+        """The beams, ``[chan, 3]``; raises `InputError` where the file has none that can be used."""
+        if self.beams is not None:
+            return self.beams
+        bogus = [note for note in self.notes if "bogus" in note]
+        fault = bogus[0] if bogus else "no synthesised beam in its header"
+        raise InputError(fault, "give --psf, or add BMAJ, BMIN and BPA [deg] to the header", self.name)
+
+    def to_jy_per_beam(self) -> NDArray[np.float64]:
+        """Factor of each channel that turns the data into Jy/beam, ``[chan]``.
+
+        Kelvin are converted by the Rayleigh-Jeans law, ``S = 2 k T Omega / lambda**2``; data without a unit
+        are taken to be in Jy/beam.
+
+        Raises
+        ------
+        InputError
+            Where the unit is no brightness, or needs a beam or a frequency that the file does not have.
+        """
+        from astropy import units as u
+
+        one = np.ones(self.shape[0])
+        if self.unit == u.dimensionless_unscaled:
+            return one
+        if self.unit.is_equivalent(u.Jy / u.beam):
+            return one * self.unit.to(u.Jy / u.beam)
+        if self.unit.is_equivalent(u.Jy / u.pix):
+            return self.unit.to(u.Jy / u.pix) * beam_pixels(self.require_beam(), self.grid.cell)
+        if self.unit.is_equivalent(u.Jy / u.arcsec**2):
+            return self.unit.to(u.Jy / u.arcsec**2) * beam_pixels(self.require_beam(), 1.0)
+        if self.unit.is_equivalent(u.K) and self.frequencies is not None:
+            solid_angle = beam_pixels(self.require_beam(), 1.0) * ARCSEC**2
+            per_kelvin = 2 * BOLTZMANN * (self.frequencies / SPEED_OF_LIGHT) ** 2 * solid_angle / 1e-26
+            return self.unit.to(u.K) * per_kelvin
+        raise InputError(
+            f"its unit {self.unit} cannot be turned into Jy/beam", "set BUNIT to Jy/beam", self.name
+        )
+
+
+class RadioImage(RadioData):
+    """A 2-D image; ``data`` is ``[y, x]``."""
+
+    @property
+    def data(self) -> Array32:
+        """The image, ``[y, x]``, float32, NaN where blank; read when first used."""
+        return self.cube[0]
+
+    @classmethod
+    def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> RadioImage:
+        """An image from an array ``[y, x]``; `RadioCube.from_array` says what ``details`` may be."""
+        array = np.asarray(data, dtype=np.float32)
+        if array.ndim != 2:
+            raise InputError(f"an image has 2 axes, not {array.ndim}", "give an array [y, x]")
+        frequency = details.pop("frequencies", None)
+        return cls(**_from_array(array[None], cell, frequency, **details))
+
+
+class RadioCube(RadioData):
+    """A spectral cube; ``data`` is ``[chan, y, x]``."""
+
+    spectral: Spectral
+
+    @property
+    def data(self) -> Array32:
+        """The cube, ``[chan, y, x]``, float32, NaN where blank; read when first used."""
+        return self.cube
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Channel centres, ``[chan]`` [Hz], in the header's frame."""
+        return self.spectral.frequencies
+
+    def frequency(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Frequency [Hz] of 0-based, possibly fractional channels; extrapolated beyond the ends."""
+        z, f = np.asarray(z, dtype=float), self.spectral.frequencies
+        if len(f) == 1:
+            return f[0] + np.nan_to_num(z * self.spectral.width)
+        low = np.clip(np.floor(z), 0, len(f) - 2).astype(int)
+        return f[low] + (z - low) * (f[low + 1] - f[low])
+
+    def channel_widths(self) -> NDArray[np.float64]:
+        """Separation of neighbouring channels at each channel, positive, ``[chan]`` [Hz]."""
+        f = self.spectral.frequencies
+        return np.abs(np.gradient(f)) if len(f) > 1 else np.abs([self.spectral.width])
+
+    def channel_widths_velocity(self) -> NDArray[np.float64] | None:
+        """The same in km/s, ``[chan]``; None without a rest frequency."""
+        v = self.velocities()
+        if v is None:
+            return None
+        if len(v) > 1:
+            return np.abs(np.gradient(v))
+        ends = self.spectral.velocity(self.frequencies[0] + np.array([-0.5, 0.5]) * self.channel_widths())
+        return None if ends is None else np.abs(np.diff(ends))
+
+    @cached_property
+    def blank_channels(self) -> NDArray[np.bool_]:
+        """Channels without information, ``[chan]``: all NaN, or one value throughout (CASA writes 0)."""
+        return np.array([_is_blank(plane) for plane in self.cube])
+
+    @classmethod
+    def from_array(cls, data: ArrayLike, *, cell: float, frequencies: ArrayLike, **details: Any) -> RadioCube:
+        """A cube from arrays.
+
+        Parameters
+        ----------
+        data : array
+            ``[chan, y, x]``, NaN where blank.
+        cell : float
+            Side of a pixel [arcsec].
+        frequencies : array
+            Channel centres, ``[chan]`` [Hz].
+        beam : array, optional
+            ``[3]`` or ``[chan, 3]``: major [arcsec], minor [arcsec], position angle [deg].
+        unit : str, optional
+            Brightness unit, Jy/beam by default.
+        ra, dec : float, optional
+            ICRS position of pixel ``(n_x // 2, n_y // 2)`` [deg]; 0 by default.
+        rest_frequency : float, optional
+            [Hz]
+        psf, pb, rms, mask : array, optional
+            Companions, ``[1 or chan, y, x]`` or ``[y, x]``.
+        name : str, optional
+            A word for messages.
+        """
+        array = np.asarray(data, dtype=np.float32)
+        if array.ndim != 3:
+            raise InputError(f"a cube has 3 axes, not {array.ndim}", "give an array [chan, y, x]")
+        return cls(**_from_array(array, cell, frequencies, **details))
+
+
+def _is_blank(plane: Array32) -> bool:
+    finite = plane[np.isfinite(plane)]
+    return finite.size == 0 or bool(finite.min() == finite.max())
+
+
+def _from_array(
+    cube: Array32,
+    cell: float,
+    frequencies: ArrayLike | None,
+    *,
+    beam: ArrayLike | None = None,
+    unit: str = "Jy/beam",
+    ra: float = 0.0,
+    dec: float = 0.0,
+    rest_frequency: float | None = None,
+    psf: ArrayLike | None = None,
+    pb: ArrayLike | None = None,
+    rms: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    name: str = "array",
+) -> dict[str, Any]:
+    from astropy import units as u
+    from astropy.wcs import WCS
+
+    n_chan, n_y, n_x = cube.shape
+    spectral = None
+    if frequencies is not None:
+        f = np.atleast_1d(np.asarray(frequencies, dtype=float))
+        if f.shape != (n_chan,):
+            raise InputError(f"{len(f)} frequencies for {n_chan} channels", "give one for each", name)
+        width = float(f[1] - f[0]) if n_chan > 1 else np.nan
+        spectral = Spectral(f, width, rest_frequency, "")
+    grid = ImageGrid(n_y, n_x, cell, ra, dec)
+    wcs = WCS(header=array_header(cube.shape, grid, spectral)).celestial
+    beams, notes = (None, []) if beam is None else normalise_beams(beam)
+    if beams is not None:
+        beams = np.broadcast_to(beams, (n_chan, 3)).copy()
+    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
+    companions = {
+        kind: _array_companion(kind, value, cube.shape, name)
+        for kind, value in given.items()
+        if value is not None
+    }
+    header = array_header(cube.shape, grid, spectral)
+    header["BUNIT"] = unit
+    if beams is not None:
+        header["BMAJ"], header["BMIN"] = beams[0, 0] / 3600, beams[0, 1] / 3600
+        header["BPA"] = beams[0, 2]
+    axes = ("chan", "y", "x") if spectral is not None else ("y", "x")
+    layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
+    return {
+        "name": name, "load": lambda: cube, "shape": cube.shape, "header": header, "layout": layout,
+        "unit": u.Unit(unit), "wcs": wcs, "grid": grid, "spectral": spectral, "beams": beams,
+        "notes": notes, "companions": companions,
+    }  # fmt: skip
+
+
+def _array_companion(kind: str, value: ArrayLike, shape: tuple[int, ...], name: str) -> Loader:
+    array = np.asarray(value, dtype=np.float32)
+    cube = array[None] if array.ndim == 2 else array
+    return lambda: check_companion(kind, cube, shape, name)

@@ -1,0 +1,18 @@
+"""Files and foreign objects in, files out. What third-party readers warn about is filtered here, narrowly."""
+
+from __future__ import annotations
+
+from faintsky.io.opening import open_cube, open_image
+from faintsky.io.output import OutputFolder, provenance, write_json
+from faintsky.io.regions import write_regions
+from faintsky.io.saving import save_like
+
+__all__ = [
+    "OutputFolder",
+    "open_cube",
+    "open_image",
+    "provenance",
+    "save_like",
+    "write_json",
+    "write_regions",
+]

@@ -1,0 +1,178 @@
+"""What a FITS header says: axes, celestial grid, unit and beam, each checked before any data are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.axes import Layout
+from faintsky.errors import InputError
+from faintsky.grid import ImageGrid
+from faintsky.io.quiet import quiet_reading
+
+MAX_SHEAR = np.deg2rad(1.0)
+"""Rotation of the axes against RA and Dec above which an image is refused [rad]."""
+
+
+def read_wcs(header: Any, name: str) -> Any:
+    """The whole world coordinate system of a header.
+
+    Raises
+    ------
+    InputError
+        Where astropy cannot make sense of it, or it has no celestial axes in right ascension and declination.
+    """
+    from astropy.wcs import WCS
+
+    try:
+        with quiet_reading():
+            wcs = WCS(header)
+    except Exception as error:
+        reason = [line for line in str(error).splitlines() if line.strip()]
+        raise InputError(
+            f"its world coordinates cannot be read ({reason[-1].strip() if reason else 'invalid'})",
+            "mend the CTYPE, CRVAL, CDELT and CRPIX cards",
+            name,
+        ) from error
+    if wcs.wcs.lng < 0 or wcs.wcs.lat < 0:
+        raise InputError(
+            "no celestial coordinates in its header", "add CTYPE, CRVAL, CDELT and CRPIX of RA and Dec", name
+        )
+    if not wcs.wcs.lngtyp.startswith("RA"):
+        raise InputError(
+            f"its axes are {wcs.wcs.lngtyp.strip('-')} and {wcs.wcs.lattyp.strip('-')}",
+            "regrid it to right ascension and declination",
+            name,
+        )
+    # NAXIS may count fewer axes than the coordinates: astropy could not slice the latter otherwise
+    wcs.pixel_shape = None
+    return wcs
+
+
+def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Layout:
+    """Which axis of the file is which.
+
+    Raises
+    ------
+    InputError
+        For a Stokes or unknown axis longer than 1, or more data axes than the header describes.
+    """
+    n = len(shape)
+    axes = [""] * n
+    for fits_axis, label in ((wcs.wcs.lng, "x"), (wcs.wcs.lat, "y"), (wcs.wcs.spec, "chan")):
+        if 0 <= fits_axis < n:
+            axes[n - 1 - fits_axis] = label
+    if "x" not in axes or "y" not in axes:
+        raise InputError("its celestial axes have no data", "give an image of the sky", name)
+    for index, label in enumerate(axes):
+        if label or shape[index] == 1:
+            continue
+        kind = str(header.get(f"CTYPE{n - index}", "")).strip()
+        if kind.upper() == "STOKES":
+            fault = f"has {shape[index]} Stokes planes"
+            raise InputError(fault, "give one of them, such as Stokes I, in a file of its own", name)
+        if not kind:
+            raise InputError(
+                f"axis {n - index} has {shape[index]} planes and no type",
+                f"say what it is: CTYPE{n - index} (FREQ, VRAD …), CRVAL, CDELT and CRPIX",
+                name,
+            )
+        raise InputError(
+            f"axis {n - index} ({kind}) has {shape[index]} planes", "give an image or spectral cube", name
+        )
+    return Layout(shape, tuple(axes))
+
+
+def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
+    """Cell and reference pixel of celestial axes; ``shape`` ends in ``(y, x)``.
+
+    Where the reference pixel lies outside the image, the grid refers to the image's middle instead.
+
+    Raises
+    ------
+    InputError
+        For pixels that are not square within 1 %, or axes rotated by more than 1 degree or mirrored.
+    """
+    matrix = wcs.pixel_scale_matrix
+    x_scale, y_scale = np.hypot(*matrix[:, 0]), np.hypot(*matrix[:, 1])
+    if not (np.isfinite(matrix).all() and x_scale > 0 and y_scale > 0):
+        raise InputError("its pixels have no size", "set CDELT1 and CDELT2 [deg]", name)
+    if abs(x_scale / y_scale - 1) > 0.01:
+        sides = f"{x_scale * 3600:.4g} x {y_scale * 3600:.4g} arcsec"
+        raise InputError(f"its pixels are not square ({sides})", "regrid it to square pixels", name)
+    if -matrix[0, 0] < np.cos(MAX_SHEAR) * x_scale or matrix[1, 1] < np.cos(MAX_SHEAR) * y_scale:
+        raise InputError(
+            "its axes are rotated or mirrored (RA must fall along x and Dec grow along y)",
+            "regrid it, for instance with reproject or imregrid",
+            name,
+        )
+    n_y, n_x = shape[-2:]
+    x0, y0 = (float(p) - 1 for p in wcs.wcs.crpix)
+    ra, dec = (float(v) for v in wcs.wcs.crval)
+    if not (0 <= x0 <= n_x - 1 and 0 <= y0 <= n_y - 1):
+        x0, y0 = float(n_x // 2), float(n_y // 2)
+        ra, dec = (float(v) for v in wcs.wcs_pix2world(x0, y0, 0))
+        if not np.isfinite([ra, dec]).all():
+            raise InputError("its middle is off the sky", "mend CRVAL, CDELT and CRPIX", name)
+    return ImageGrid(n_y, n_x, float(np.sqrt(x_scale * y_scale)) * 3600, ra, dec, x0, y0)
+
+
+_SPELLINGS = (
+    (r"(?i)\bmicro_?jy\b|\bujy\b", "uJy"),
+    (r"(?i)\bmjy\b(?!/?sr)", "mJy"),
+    (r"(?i)\bjy\b", "Jy"),
+    (r"(?i)\bbeam\b", "beam"),
+    (r"(?i)\b(pixel|pix)\b", "pix"),
+    (r"(?i)\bkelvin\b", "K"),
+    (r"(?i)^k$", "K"),
+    (r"(?i)\barcsec(\^|\*\*)?2\b", "arcsec**2"),
+)
+
+
+def read_unit(header: Any) -> tuple[Any, list[str]]:
+    """The brightness unit of a header in any usual spelling, dimensionless without one; and notes."""
+    from astropy import units as u
+
+    text = str(header.get("BUNIT", "") or "").strip()
+    if not text or text.lower() in ("none", "unknown", "undefined"):
+        return u.dimensionless_unscaled, []
+    plain = text
+    for pattern, replacement in _SPELLINGS:
+        plain = re.sub(pattern, replacement, plain)
+    moment = re.fullmatch(r"(.+)/beam[. *]?km/s", plain)
+    for candidate in (plain, f"{moment[1]} km / (beam s)" if moment else plain, text):
+        try:
+            return u.Unit(candidate), []
+        except (ValueError, TypeError):
+            continue
+    return u.dimensionless_unscaled, [f"BUNIT {text!r} is not a known unit and was left out"]
+
+
+_HISTORY_BEAM = re.compile(r"BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
+
+
+def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Beam ``[1, 3]`` (arcsec, arcsec, deg) from BMAJ, BMIN, BPA or AIPS's history, or None; and notes."""
+    values = [_number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
+    if values[0] is not None and values[1] is not None:
+        pa = 0.0 if values[2] is None else values[2]
+        notes = [] if values[2] is not None else ["the header has no BPA; taken as 0"]
+        return np.array([[values[0] * 3600, values[1] * 3600, pa]]), notes
+    for line in reversed(list(header.get("HISTORY", []))):
+        found = _HISTORY_BEAM.search(str(line))
+        if found:
+            major, minor, pa_text = (_number(found[i]) for i in (1, 2, 3))
+            if major is not None and minor is not None and pa_text is not None:
+                beam = np.array([[major * 3600, minor * 3600, pa_text]])
+                return beam, ["the beam comes from the header's history"]
+    return None, []
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,87 @@
+"""Frequencies from a header's spectral axis, whatever quantity it is in (Greisen et al. 2006, paper III)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.axes import Spectral
+from faintsky.errors import InputError
+from faintsky.grid import SPEED_OF_LIGHT
+
+_CONVENTIONS = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
+
+
+def read_spectral(header: Any, wcs: Any, n_chan: int, name: str) -> Spectral | None:
+    """The spectral axis of a header; None where it has none.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        For VELREF.
+    wcs : astropy.wcs.WCS
+        Of the whole header, as `faintsky.io.header.read_wcs` gives it; its units are SI.
+    n_chan : int
+        Number of channels.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    InputError
+        For a velocity axis without a rest frequency, an unknown quantity, or channels without extent.
+    """
+    if wcs.wcs.spec < 0:
+        return None
+    kind = wcs.wcs.ctype[wcs.wcs.spec][:4].strip()
+    rest = _rest_frequency(wcs)
+    centres = _to_frequency(_world(wcs, np.arange(n_chan, dtype=float)), kind, rest, name)
+    ends = _to_frequency(_world(wcs, np.array([-0.5, 0.5])), kind, rest, name)
+    width = float(ends[1] - ends[0])
+    bad_steps = n_chan > 1 and (np.any(np.diff(centres) == 0) or len(set(np.sign(np.diff(centres)))) > 1)
+    if not np.isfinite(centres).all() or np.any(centres <= 0) or bad_steps:
+        raise InputError("its channels have no valid frequencies", "mend CRVAL, CDELT and CRPIX there", name)
+    convention = _CONVENTIONS.get(kind)
+    if convention is None:
+        # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); absent means nothing is said
+        velref = wcs.wcs.velref
+        convention = "optical" if 0 < velref < 256 else "radio"
+    return Spectral(centres, width, rest, str(wcs.wcs.specsys).strip(), convention)
+
+
+def _world(wcs: Any, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    from astropy.wcs import WCSSUB_SPECTRAL
+
+    return np.asarray(wcs.sub([WCSSUB_SPECTRAL]).wcs_pix2world(pixels, 0)[0], dtype=float)
+
+
+def _rest_frequency(wcs: Any) -> float | None:
+    if np.isfinite(wcs.wcs.restfrq) and wcs.wcs.restfrq > 0:
+        return float(wcs.wcs.restfrq)
+    if np.isfinite(wcs.wcs.restwav) and wcs.wcs.restwav > 0:
+        return SPEED_OF_LIGHT / float(wcs.wcs.restwav)
+    return None
+
+
+def _to_frequency(
+    world: NDArray[np.float64], kind: str, rest: float | None, name: str
+) -> NDArray[np.float64]:
+    if kind == "FREQ":
+        return world
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if kind == "WAVE":
+            return SPEED_OF_LIGHT / world
+        if kind not in _CONVENTIONS:
+            raise InputError(f"its spectral axis is {kind}", "regrid it to frequency or velocity", name)
+        if rest is None:
+            raise InputError("a velocity axis without a rest frequency", "add RESTFRQ [Hz]", name)
+        if kind == "ZOPT":
+            return rest / (1 + world)
+        beta = world / SPEED_OF_LIGHT
+        if kind == "VRAD":
+            return rest * (1 - beta)
+        if kind == "VOPT":
+            return rest / (1 + beta)
+        return rest * np.sqrt((1 - beta) / (1 + beta))
