@@ -1,0 +1,7 @@
+"""``python -m faintsky.cli``."""
+
+import sys
+
+from faintsky.cli import main
+
+sys.exit(main())

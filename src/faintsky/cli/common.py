@@ -1,0 +1,168 @@
+"""What every command shares: its options, a configuration file, progress, and the summary at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+import tomllib
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+
+from faintsky.errors import InputError
+
+
+def _configure(context: typer.Context, path: Path | None) -> Path | None:
+    """Take defaults from a TOML file; what stands on the command line wins."""
+    if path is not None and not context.resilient_parsing:
+        known = {p.name: p for p in context.command.params if p.name not in ("config", "help", None)}
+        context.default_map = {**(context.default_map or {}), **read_config(path, known)}
+    return path
+
+
+def read_config(path: Path, known: Any) -> dict[str, Any]:
+    """Options by parameter name from a TOML file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Keys are options' names, with ``-`` or ``_`` and without leading dashes; a list stands for its items
+        joined by commas.
+    known : container of str
+        Parameter names that exist.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or has a key that is no option.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"cannot be read as TOML ({reason})", "mend the configuration file", path) from error
+    values = {}
+    for key, value in settings.items():
+        name = {"json": "as_json"}.get(key, key.replace("-", "_"))
+        if name not in known:
+            options = ", ".join(sorted(n.replace("as_json", "json").replace("_", "-") for n in known))
+            raise InputError(f"unknown key {key!r}", f"this command's options are {options}", path)
+        values[name] = ",".join(str(v) for v in value) if isinstance(value, list) else value
+    return values
+
+
+def _use_cores(jobs: int | None) -> int | None:
+    # numerical libraries read these once, when they are first imported, which is later than this
+    if jobs is not None:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(jobs)
+    return jobs
+
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE.toml", callback=_configure, is_eager=True,
+        help="Take options by name from a file; the command line wins.",
+    ),
+]  # fmt: skip
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, callback=_use_cores, help="CPU cores to use; all by default.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of another run.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def command_line() -> str:
+    """The command as it was typed, for the record."""
+    return shlex.join(["faintsky", *sys.argv[1:]])
+
+
+def split(text: str | None) -> tuple[str, ...]:
+    """The parts of a comma-separated option."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+class Report:
+    """Progress while a command runs and a summary when it is done; a context manager.
+
+    Parameters
+    ----------
+    as_json : bool
+        End with one line of JSON on standard output instead of a readable summary.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._last = 0.0
+        self._label = ""
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def progress(self, done: int, total: int, label: str = "") -> None:
+        """Show that ``done`` of ``total`` steps are done: a bar on a terminal, otherwise lines."""
+        if sys.stderr.isatty():
+            self._draw(done, total, label)
+            return
+        now = time.monotonic()
+        if label != self._label or done >= total or now - self._last > 10:
+            self._label, self._last = label, now
+            print(f"{label} {done}/{total}".strip(), file=sys.stderr, flush=True)
+
+    def _draw(self, done: int, total: int, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        if self._bar is None:
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+        if label not in self._tasks:
+            self._tasks[label] = self._bar.add_task(label.replace("[", r"\["), total=total)
+        self._bar.update(self._tasks[label], completed=done, total=total)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def finish(self, summary: Any) -> None:
+        """Print a summary: a mapping, or an object whose ``summary()`` gives one."""
+        self._stop()
+        from faintsky.io.output import plain
+
+        values = plain(summary.summary() if hasattr(summary, "summary") else summary)
+        if self.as_json:
+            print(json.dumps(values), flush=True)
+            return
+        for key, value in values.items():
+            print(f"{key.replace('_', ' ')}: {_readable(value)}")
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_readable(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(_readable(v) for v in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,34 @@
+"""``faintsky demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faintsky.cli import common
+
+
+def demo(
+    out: common.Out = Path("faintsky-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 1,
+    open_report: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
+    ] = True,
+    device: common.Device = "auto",
+    jobs: common.Jobs = None,
+    overwrite: common.Overwrite = False,
+    as_json: common.Json = False,
+    config: common.Config = None,
+    debug: common.Debug = False,
+) -> None:
+    """Simulate a small ALMA cube, find its sources, score them, and open a report."""
+    import faintsky
+
+    with common.Report(as_json) as report:
+        result = faintsky.demo(
+            out, seed=seed, device=device, overwrite=overwrite, open_report=open_report,
+            command=common.command_line(), progress=report.progress,
+        )  # fmt: skip
+        report.finish(result)

@@ -1,0 +1,45 @@
+"""From an exception to one line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from faintsky.errors import FaintskyError, InputError
+
+# typer may carry click inside or use the installed one; this is the class in either
+_UsageProblem = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
+    """Print an error as one line on standard error and return the exit status that goes with it."""
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return _say("interrupted", 130)
+    if isinstance(error, InputError):
+        return _say(str(error), 2)
+    if isinstance(error, _UsageProblem):
+        return _say(f"{error.format_message()} {_see_help(error)}".strip(), 2)  # type: ignore[attr-defined]
+    if isinstance(error, FaintskyError):
+        return _say(str(error), 1)
+    if isinstance(error, MemoryError):
+        return _say("out of memory; give a smaller image or a machine with more", 1)
+    hint = "" if debug else " (--debug shows where)"
+    return _say(f"{type(error).__name__}: {error}{hint}", 1)
+
+
+def _see_help(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"(see {context.command_path} --help)" if context is not None else ""
+
+
+def _say(message: str, status: int) -> int:
+    print("faintsky: error: " + " ".join(message.split()), file=sys.stderr)
+    return status

@@ -1,0 +1,73 @@
+"""``faintsky simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faintsky.cli import common
+
+app = typer.Typer(help="Simulate observations with their truth.", no_args_is_help=True)
+
+Text = str | None
+Number = float | None
+
+
+@app.callback()
+def _group() -> None:
+    """Simulate observations with their truth."""
+
+
+@app.command("alma")
+def simulate_alma(
+    out: common.Out,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Number of cubes.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; cube i depends on it and on i only.")] = 0,
+    preset: Annotated[str, typer.Option(metavar="paper|text|varied", help="What the sky is like.")] = "paper",
+    backend: Annotated[str, typer.Option(metavar="fast|casa", help="How to observe it.")] = "fast",
+    sky: Annotated[
+        Path | None, typer.Option(metavar="SKY.fits", help="Observe this model [Jy/pixel].")
+    ] = None,
+    array: Annotated[Text, typer.Option(metavar="NAME|FILE.cfg", help="Such as alma.cycle9.3.")] = None,
+    ra: Annotated[Number, typer.Option(help="Right ascension of the field [deg].")] = None,
+    dec: Annotated[Number, typer.Option(help="Declination of the field [deg].")] = None,
+    hour_angle: Annotated[Number, typer.Option(help="Hour angle of the track's middle [h].")] = None,
+    start: Annotated[Text, typer.Option(metavar="UTC", help="Start of the first integration.")] = None,
+    total_time: Annotated[Text, typer.Option(metavar="2400s", help="Time on source.")] = None,
+    integration: Annotated[Text, typer.Option(metavar="10s", help="Integration time.")] = None,
+    freq: Annotated[Text, typer.Option(metavar="230GHz", help="Frequency of the middle channel.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Number of channels.")] = None,
+    channel_width: Annotated[Text, typer.Option(metavar="10MHz", help="Width of a channel.")] = None,
+    cell: Annotated[Text, typer.Option(metavar="0.1arcsec", help="Side of a pixel.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the image [pixel].")] = None,
+    pwv: Annotated[Number, typer.Option(min=0, help="Precipitable water vapour [mm].")] = None,
+    weighting: Annotated[Text, typer.Option(metavar="natural|briggs:R", help="Weights of baselines.")] = None,
+    snr: Annotated[Number, typer.Option(min=0, help="S/N of the central source's dirty peak.")] = None,
+    products: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Which of sky, dirty, psf and pb to write.")
+    ] = "sky,dirty,psf,pb",
+    noise: Annotated[bool, typer.Option("--noise/--no-noise", help="Thermal noise.")] = True,
+    pbcor: Annotated[bool, typer.Option("--pbcor", help="Divide by the primary beam.")] = False,
+    device: common.Device = "auto",
+    jobs: common.Jobs = None,
+    overwrite: common.Overwrite = False,
+    dry_run: common.DryRun = False,
+    as_json: common.Json = False,
+    config: common.Config = None,
+    debug: common.Debug = False,
+) -> None:
+    """Simulate ALMA line cubes: sky model, dirty cube, dirty beam, primary beam and truth table."""
+    import faintsky
+
+    with common.Report(as_json) as report:
+        result = faintsky.simulate_alma(
+            out, n=n, seed=seed, preset=preset, backend=backend, sky=sky, array=array, ra=ra, dec=dec,
+            hour_angle=hour_angle, start=start, total_time=total_time, integration=integration, freq=freq,
+            channels=channels, channel_width=channel_width, cell=cell, size=size, pwv=pwv,
+            weighting=weighting, snr=snr, products=common.split(products), noise=noise, pbcor=pbcor,
+            device=device, jobs=jobs, overwrite=overwrite, dry_run=dry_run,
+            command=common.command_line(), progress=report.progress,
+        )  # fmt: skip
+        report.finish(result)
