@@ -20,7 +20,7 @@ from faintsky.errors import InputError
 def _configure(context: typer.Context, path: Path | None) -> Path | None:
     """Take defaults from a TOML file; what stands on the command line wins."""
     if path is not None and not context.resilient_parsing:
-        known = {p.name: p for p in context.command.params if p.name not in ("config", "help", None)}
+        known = {p.name: p for p in context.command.params if p.name not in ("config", "debug", "help", None)}
         context.default_map = {**(context.default_map or {}), **read_config(path, known)}
     return path
 

@@ -9,7 +9,7 @@ import typer
 
 from faintsky.cli import common
 
-app = typer.Typer(help="Score methods: the papers' tables and figures.", no_args_is_help=True)
+app = typer.Typer(help="Score methods: the papers' tables and figures.")
 
 
 @app.command("alma")

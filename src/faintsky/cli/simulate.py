@@ -9,7 +9,7 @@ import typer
 
 from faintsky.cli import common
 
-app = typer.Typer(help="Simulate observations with their truth.", no_args_is_help=True)
+app = typer.Typer(help="Simulate observations with their truth.")
 
 Text = str | None
 Number = float | None
