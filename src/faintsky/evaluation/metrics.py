@@ -221,12 +221,12 @@ def _overlapping(lo: Float, hi: Float) -> Bool:
     return (lo[:, None] < hi[None, :]) & (lo[None, :] < hi[:, None])
 
 
-def isolated(truth: Table, beam: float) -> Bool:
-    """Which true sources have no neighbour that could disturb them.
+def neighbour_groups(truth: Table, beam: float) -> NDArray[np.intp]:
+    """Number of the group that each true source is in: sources that could disturb each other, ``[n]``.
 
-    A neighbour is a true source whose box in the image comes nearer than one beam *and* whose box along
-    frequency (line centre ± FWHM) overlaps. Sources on the same line of sight at separate frequencies are
-    isolated: their continuum is smooth and subtracted.
+    Two sources are neighbours where their boxes in the image come nearer than one beam *and* their boxes
+    along frequency (line centre ± FWHM) overlap. Sources on one line of sight at separate frequencies are
+    not: their continuum is smooth and subtracted. Neighbours of neighbours share a group.
 
     Parameters
     ----------
@@ -234,20 +234,22 @@ def isolated(truth: Table, beam: float) -> Bool:
         With boxes; see `faintsky.matching`.
     beam : float
         FWHM of the synthesised beam, major axis [pixel].
-
-    Returns
-    -------
-    array of bool
-        ``[n]``.
     """
+    from scipy.sparse.csgraph import connected_components
+
     if not len(truth):
-        return np.zeros(0, dtype=bool)
+        return np.zeros(0, dtype=np.intp)
     lo_x, hi_x, lo_y, hi_y, lo_z, hi_z = box_extents(truth)
     half = beam / 2
     near = _overlapping(lo_x - half, hi_x + half) & _overlapping(lo_y - half, hi_y + half)
     near &= _overlapping(lo_z, hi_z)
-    np.fill_diagonal(near, False)
-    return np.asarray(~near.any(axis=1))
+    return connected_components(near, directed=False)[1].astype(np.intp)
+
+
+def isolated(truth: Table, beam: float) -> Bool:
+    """Which true sources are alone in their group of neighbours, ``[n]``; see `neighbour_groups`."""
+    groups = neighbour_groups(truth, beam)
+    return np.bincount(groups, minlength=1)[groups] == 1
 
 
 def blendedness(truth: Table) -> Float:
