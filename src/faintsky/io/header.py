@@ -52,6 +52,13 @@ def read_wcs(header: Any, name: str) -> Any:
     return wcs
 
 
+def celestial_part(wcs: Any) -> Any:
+    """Right ascension and declination of world coordinates, in this order whatever the file's."""
+    from astropy.wcs import WCSSUB_LATITUDE, WCSSUB_LONGITUDE
+
+    return wcs.sub([WCSSUB_LONGITUDE, WCSSUB_LATITUDE])
+
+
 def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Layout:
     """Which axis of the file is which.
 

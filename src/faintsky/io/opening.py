@@ -15,7 +15,7 @@ from faintsky.beams import normalise_beams
 from faintsky.companions import check_companion
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioData, RadioImage
-from faintsky.io.header import read_beam, read_grid, read_layout, read_unit, read_wcs
+from faintsky.io.header import celestial_part, read_beam, read_grid, read_layout, read_unit, read_wcs
 from faintsky.io.objects import object_source
 from faintsky.io.source import Source, as_float32
 from faintsky.io.spectral import read_spectral
@@ -100,7 +100,7 @@ def _parts(source: Source, companions: Companions) -> dict[str, Any]:
     sizes = {axis: n for axis, n in zip(layout.axes, layout.shape, strict=True) if axis}
     shape = (sizes.get("chan", 1), sizes["y"], sizes["x"])
     unit, notes = read_unit(source.header)
-    celestial = wcs.celestial
+    celestial = celestial_part(wcs)
     grid = read_grid(celestial, shape, name)
     beams, beam_notes = _beams(source, shape, grid.cell)
     notes = [*notes, *beam_notes]
