@@ -150,6 +150,8 @@ class OutputFolder:
             fault = f"cannot be made ({error.strerror})"
             raise InputError(fault, "give a folder that can be written", self.path) from error
         self._made = missing
+        for leftover in self.path.glob(".partial-*"):  # of a run that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         try:
             if self.resumable:
                 if not self.resumed:
@@ -203,7 +205,7 @@ class OutputFolder:
     def _abandon(self) -> None:
         if self.resumable:
             others = [p for p in self.path.iterdir() if p.name != self.record]
-            if others or not self._made:
+            if others or self.resumed:
                 return
             (self.path / self.record).unlink(missing_ok=True)
         else:
