@@ -1,0 +1,1 @@
+"""Sky and telescope together: dirty images, psfs, noise, and whole data sets with their truth."""

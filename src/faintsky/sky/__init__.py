@@ -1,0 +1,1 @@
+"""What is really there: models of the sky that know no telescope."""

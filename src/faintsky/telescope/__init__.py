@@ -1,0 +1,1 @@
+"""Telescopes: antenna positions, uv tracks, primary beams and noise."""
