@@ -28,7 +28,7 @@ def fits_source(path: Path) -> Source:
     if not path.is_file():
         raise InputError("is not a file", "give a FITS file", path)
     try:
-        with quiet_reading(), fits.open(path, memmap=True) as hdus:
+        with quiet_reading(), fits.open(path) as hdus:
             index = _image_index(hdus, path)
             hdu = hdus[index]
             header, shape = hdu.header.copy(), tuple(int(n) for n in hdu.shape)
@@ -69,7 +69,7 @@ def _read(path: Path, index: int, shape: tuple[int, ...]) -> NDArray[Any]:
     from astropy.io import fits
 
     try:
-        with quiet_reading(), fits.open(path, memmap=path.suffix != ".gz") as hdus:
+        with quiet_reading(), fits.open(path) as hdus:
             data = np.array(hdus[index].data)
     except MemoryError:
         raise

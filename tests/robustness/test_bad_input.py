@@ -1,0 +1,230 @@
+"""One test for each way in which a file can be bad: the right data, or one line that names fault and mend."""
+
+import gzip
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+
+from faintsky import open_cube, open_image
+from faintsky.errors import InputError
+
+SHAPE = (24, 32, 32)
+
+
+def one_line(error: InputError, path, fault: str) -> None:
+    text = str(error)
+    assert text.startswith(f"{path}: ")
+    assert fault in text
+    assert error.mend
+    assert text.endswith(error.mend)
+    assert "\n" not in text
+
+
+def refused(path, fault: str, **options):
+    with pytest.raises(InputError) as caught:
+        _ = open_cube(path, **options).data
+    one_line(caught.value, path, fault)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello world\n" * 1000, b"SIMPLE  =", b"\x00" * 5000, b"\x89PNG\r\n\x1a\n" * 500],
+    ids=["empty", "text", "short", "zeros", "png"],
+)
+@pytest.mark.parametrize("extension", [".fits", ".fits.gz", ".dat"])
+def test_not_fits(tmp_path, content, extension):
+    path = tmp_path / f"x{extension}"
+    path.write_bytes(content)
+    refused(path, "FITS")
+
+
+def test_missing_file(tmp_path):
+    refused(tmp_path / "none.fits", "no such file")
+
+
+@pytest.mark.parametrize("kept", [3000, 6000, 60000, -1])
+def test_truncated(make_fits, kept):
+    path = make_fits()
+    path.write_bytes(path.read_bytes().rstrip(b"\0")[:kept])
+    refused(path, "")
+    with pytest.raises(InputError) as caught:
+        open_cube(path)  # before any data are asked for
+    assert "is truncated" in str(caught.value) or "FITS" in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [200, 20000, -100])
+def test_truncated_while_compressed(make_fits, tmp_path, kept):
+    path = tmp_path / "t.fits.gz"
+    path.write_bytes(gzip.compress(make_fits().read_bytes())[:kept])
+    refused(path, "")
+
+
+@pytest.mark.parametrize("data", [np.ones(50), None], ids=["1-D", "no data"])
+def test_too_few_axes(tmp_path, data):
+    path = tmp_path / "x.fits"
+    fits.PrimaryHDU(data).writeto(path)
+    refused(path, "1-dimensional" if data is not None else "holds no image")
+
+
+def test_five_axes(tmp_path, header):
+    path = tmp_path / "x.fits"
+    fits.PrimaryHDU(np.ones((1, 1, 4, 8, 8)), header()).writeto(path)
+    refused(path, "5 axes")
+
+
+def test_no_coordinates(tmp_path):
+    path = tmp_path / "x.fits"
+    fits.PrimaryHDU(np.ones((4, 8, 8))).writeto(path)
+    refused(path, "no celestial coordinates")
+
+
+@pytest.mark.parametrize(
+    ("cards", "fault"),
+    [
+        ({"CTYPE1": "RA---XYZ", "CTYPE2": "DEC--XYZ"}, "world coordinates cannot be read"),
+        ({"CTYPE1": "GLON-SIN", "CTYPE2": "GLAT-SIN"}, "GLON and GLAT"),
+        ({"CDELT1": 0.5 / 3600}, "mirrored"),
+        ({"CDELT1": -3e-4}, "not square"),
+        ({"CDELT1": 0.0}, "world coordinates cannot be read"),
+        ({"CROTA2": 30.0}, "rotated"),
+        ({"CTYPE3": "", "CUNIT3": ""}, "no type"),
+        ({"CTYPE3": "STOKES", "CUNIT3": ""}, "24 Stokes planes"),
+        ({"CTYPE3": "FARADAY", "CUNIT3": "rad/m2"}, "FARADAY"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
+        ({"CRVAL3": 0.0, "CDELT3": 0.0}, "cannot be read"),
+        ({"CRVAL3": -1e12}, "no valid frequencies"),
+    ],
+    ids=lambda v: " ".join(f"{k}={x}" for k, x in v.items()) if isinstance(v, dict) else "",
+)
+def test_coordinates_that_cannot_be_used(make_fits, cards, fault):
+    refused(make_fits(**cards), fault)
+
+
+@pytest.mark.parametrize("n_stokes", [2, 4])
+def test_several_stokes_planes(tmp_path, header, n_stokes):
+    path = tmp_path / "iquv.fits"
+    head = header(CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
+    fits.PrimaryHDU(np.ones((n_stokes, 4, 8, 8)), head).writeto(path)
+    refused(path, f"{n_stokes} Stokes planes")
+
+
+def test_a_plane_where_a_cube_is_wanted_and_the_other_way_round(make_fits, tmp_path, header):
+    path = make_fits()
+    with pytest.raises(InputError) as caught:
+        open_image(path)
+    one_line(caught.value, path, "cube of 24 channels")
+    plane = tmp_path / "plane.fits"
+    fits.PrimaryHDU(np.ones((8, 8)), header()).writeto(plane)
+    refused(plane, "2-D image")
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, 3.5])
+def test_all_blank_or_constant(make_fits, value):
+    opened = open_cube(make_fits(data=np.full(SHAPE, value, dtype=np.float32)))
+    assert opened.blank_channels.all()
+
+
+def test_blank_channels_and_borders(make_fits, noisy):
+    data = noisy().astype(np.float32)
+    data[0], data[5], data[:, :3] = 0, np.nan, np.nan
+    opened = open_cube(make_fits(data=data))
+    assert list(np.flatnonzero(opened.blank_channels)) == [0, 5]
+    np.testing.assert_array_equal(opened.data, data)
+
+
+def test_infinite_and_huge_values_are_blank(make_fits, noisy):
+    data = noisy()
+    data[1, 2, 3], data[1, 2, 4], data[1, 2, 5] = np.inf, -1e300, 1e30
+    opened = open_cube(make_fits(data=data))
+    assert np.isnan(opened.data[1, 2, 3:5]).all()
+    assert opened.data[1, 2, 5] == np.float32(1e30)
+
+
+TYPES = {"int16 scaled": "i2", "int16 unscaled": "i2", "int32": "i4", "uint8": "u1"}
+
+
+@pytest.mark.parametrize("kind", ["int16 scaled", "int32", "uint8", ">f8", ">f4", "int16 unscaled"])
+def test_data_of_any_type(tmp_path, header, noisy, kind):
+    path, cube = tmp_path / "x.fits", np.round(noisy() * 10).clip(0, 250)
+    cards, expected = {}, cube.astype(np.float32)
+    raw = cube.astype(TYPES.get(kind, kind))
+    if "int16" in kind:
+        raw[2, 3, 4], cards = -32768, {"BLANK": -32768}
+        expected[2, 3, 4] = np.nan
+    hdu = fits.PrimaryHDU(raw, header(**cards))
+    if kind == "int16 scaled":
+        hdu.header["BSCALE"], hdu.header["BZERO"] = 0.25, 10.0
+        expected = expected * 0.25 + 10
+    hdu.writeto(path)
+    opened = open_cube(path)
+    np.testing.assert_allclose(opened.data, expected, rtol=1e-6)
+    assert opened.data.dtype.isnative
+    assert opened.data.dtype == np.float32
+
+
+def test_descending_frequency(make_fits):
+    opened = open_cube(make_fits(CDELT3=-1e7))
+    np.testing.assert_allclose(opened.frequencies, 1e11 - 1e7 * np.arange(24), rtol=1e-13)
+    assert np.all(opened.channel_widths() > 0)
+    assert np.all(np.diff(opened.velocities()) > 0)
+
+
+BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
+
+
+@pytest.mark.parametrize(
+    ("cards", "fault"),
+    [
+        (BEAM, "no synthesised beam"),
+        ({"BMAJ": -1e-3}, "bogus"),
+        ({"BMIN": 0.0}, "bogus"),
+        ({"BMAJ": 1e-4, "BMIN": 2e-4}, "bogus"),
+        ({"BMAJ": 2.0, "BMIN": 1.5}, "bogus"),  # arcsec where degrees are due
+        ({"BMAJ": "none"}, "no synthesised beam"),
+    ],
+    ids=str,
+)
+def test_no_beam_is_an_error_only_where_one_is_needed(make_fits, cards, fault):
+    path = make_fits(**cards)
+    opened = open_cube(path)
+    assert opened.beams is None
+    assert np.isfinite(opened.data).all()
+    with pytest.raises(InputError) as caught:
+        opened.require_beam()
+    one_line(caught.value, path, fault)
+
+
+@pytest.mark.parametrize(("bpa", "expected"), [(400.0, 40.0), (-100.0, 80.0), (1e6, np.mod(1e6, 180))])
+def test_beam_angle_out_of_range(make_fits, bpa, expected):
+    assert open_cube(make_fits(BPA=bpa)).require_beam()[0, 2] == pytest.approx(expected)
+
+
+def test_no_unit_and_no_angle(make_fits):
+    opened = open_cube(make_fits(BUNIT=None, BPA=None))
+    assert opened.unit == u.dimensionless_unscaled
+    assert "BPA" in opened.notes[0]
+
+
+def test_companion_files_that_cannot_be(make_fits, tmp_path):
+    cube = make_fits()
+    bad = tmp_path / "bad.fits"
+    bad.write_text("no")
+    with pytest.raises(InputError) as caught:
+        open_cube(cube, psf=bad)
+    one_line(caught.value, bad, "FITS")
+    flat = make_fits("flat.fits", data=np.ones((1, 32, 32)))
+    with pytest.raises(InputError) as caught:
+        _ = open_cube(cube, pb=make_fits("pb.fits", data=np.full((1, 32, 32), 7.0))).pb
+    assert "between 0 and 1" in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        _ = open_cube(cube, psf=flat).psf
+    assert "edge" in str(caught.value)
+
+
+def test_broken_cards_are_read_past(make_fits):
+    path = make_fits(OBJECT="x" * 8)
+    text = path.read_bytes().replace(b"OBJECT  = 'xxxxxxxx'", b"OBJECT  = xxxxx\xe9xx~ ")
+    path.write_bytes(text)
+    assert open_cube(path).data.shape == SHAPE
