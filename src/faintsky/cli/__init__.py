@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``faintsky`` with some arguments (those of the process by default) and return its exit status.
@@ -20,4 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = build_command().main(args=arguments, prog_name="faintsky", standalone_mode=False)
     except BaseException as error:
         return exit_status_of(error, debug="--debug" in arguments)
+    if status == INTERRUPTED:  # newer versions of typer turn the interrupt into a quiet exit
+        return exit_status_of(KeyboardInterrupt())
     return status if isinstance(status, int) else 0

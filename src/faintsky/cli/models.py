@@ -19,4 +19,7 @@ def models(
     import faintsky
 
     with common.Report(as_json) as report:
-        report.finish(faintsky.list_models() if name is None else faintsky.load_model(name).card())
+        if name is None:
+            report.finish({m.name: f"{m.job}: {m.card.get('title', '')}" for m in faintsky.list_models()})
+        else:
+            report.finish(faintsky.load_model(name).card)

@@ -1,0 +1,230 @@
+"""The command line: options as the contract has them, configuration files, exit statuses, one-line errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import faintsky
+from faintsky.cli import main
+from faintsky.cli.app import build_command
+from faintsky.cli.common import Report
+from faintsky.errors import FaintskyError, InputError
+
+COMMON = "--config --overwrite --json --debug --device --jobs"
+CONTRACT = {
+    "detect": f"{COMMON} --out --model --psf --pb --rms --mask --reliability --dry-run",
+    "simulate alma": f"{COMMON} --out -n --seed --preset --backend --sky --array --ra --dec --hour-angle "
+    "--start --total-time --integration --freq --channels --channel-width --cell --size --pwv --weighting "
+    "--snr --products --noise --no-noise --pbcor --dry-run",
+    "evaluate alma": f"{COMMON} --out --data --methods -n --seed --dry-run",
+    "models": "--json --debug --config",
+    "demo": f"{COMMON} --out",
+}
+
+
+class Call:
+    """Stands for a public function: remembers its arguments and does what it is told."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __call__(self, *args, **kwargs):
+        self.args, self.kwargs = args, kwargs
+        if self.error is not None:
+            raise self.error
+        kwargs["progress"](1, 2, "step")
+        return self
+
+    def summary(self):
+        return {"n_sources": 3, "scores": {"recall": 0.5}, "nothing": None}
+
+
+@pytest.fixture
+def detect(monkeypatch):
+    call = Call()
+    monkeypatch.setitem(vars(faintsky), "detect", call)
+    return call
+
+
+def find(command, words):
+    for word in words.split():
+        command = command.commands[word]
+    return command
+
+
+@pytest.mark.parametrize("words", CONTRACT)
+def test_options_of_the_contract(words):
+    options = {o for p in find(build_command(), words).params for o in (*p.opts, *p.secondary_opts)}
+    assert set(CONTRACT[words].split()) <= options
+
+
+@pytest.mark.parametrize("words", ["", *CONTRACT, "simulate", "evaluate"])
+def test_help(capsys, words):
+    assert main([*words.split(), "--help"]) == 0
+    assert "Usage: faintsky" in capsys.readouterr().out
+
+
+def test_no_arguments_show_the_help(capsys):
+    assert main([]) == 0
+    assert "detect" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"faintsky {faintsky.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "nope",
+        "detect",
+        "detect a.fits",
+        "detect a.fits --out o --reliability 2",
+        "detect a.fits --out o --bad",
+        "simulate",
+        "simulate alma --out o -n 0",
+        "simulate alma --out o --size many",
+        "detect a.fits --out o --jobs 0",
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(capsys, words):
+    assert main(words.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("faintsky: error: ")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (InputError("is bad", "mend it", "a.fits"), 2, "a.fits: is bad; mend it"),
+        (FaintskyError("went wrong"), 1, "went wrong"),
+        (ValueError("odd\nthing"), 1, "ValueError: odd thing (--debug shows where)"),
+        (MemoryError(), 1, "out of memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_errors_are_one_line_with_a_status(capsys, detect, error, status, text):
+    detect.error = error
+    assert main(["detect", "a.fits", "--out", "o"]) == status
+    said = capsys.readouterr()
+    assert text in said.err
+    assert said.err.strip("\n").count("\n") == 0
+    assert said.out.strip() == ""
+
+
+def test_debug_adds_the_traceback(capsys, detect):
+    detect.error = ValueError("odd")
+    assert main(["detect", "a.fits", "--out", "o", "--debug"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.splitlines()[-1] == "faintsky: error: ValueError: odd"
+
+
+def test_options_reach_the_function(detect):
+    words = "detect a.fits --out o --model m --psf p.fits --rms r.fits --reliability 0.5 --overwrite"
+    assert main(words.split()) == 0
+    assert detect.args == (Path("a.fits"),)
+    expected = {"out": Path("o"), "model": "m", "psf": Path("p.fits"), "rms": Path("r.fits"), "pb": None}
+    expected |= {"reliability": 0.5, "overwrite": True, "dry_run": False, "device": "auto"}
+    assert {k: detect.kwargs[k] for k in expected} == expected
+
+
+def test_json_is_the_last_line(capsys, detect):
+    assert main(["detect", "a.fits", "--out", "o", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"n_sources": 3, "scores": {"recall": 0.5}, "nothing": None}
+    assert said.out.count("\n") == 1
+    assert said.err == "step 1/2\n"
+
+
+def test_the_summary_is_readable(capsys, detect):
+    assert main(["detect", "a.fits", "--out", "o"]) == 0
+    assert capsys.readouterr().out == "n sources: 3\nscores: recall 0.5\nnothing: -\n"
+
+
+def test_a_configuration_file_gives_defaults_and_the_command_line_wins(tmp_path, detect):
+    config = tmp_path / "c.toml"
+    config.write_text(
+        'out = "from-file"\nreliability = 0.25\nmodel = "m"\noverwrite = true\ndry-run = true\n'
+    )
+    assert main(["detect", "a.fits", "--config", str(config), "--reliability", "0.75"]) == 0
+    expected = {
+        "out": Path("from-file"),
+        "reliability": 0.75,
+        "model": "m",
+        "overwrite": True,
+        "dry_run": True,
+    }
+    assert {k: detect.kwargs[k] for k in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("relibility = 0.5", "unknown key 'relibility'"),
+        ("reliability = ", "cannot be read as TOML"),
+        ("[table]\na = 1", "unknown key 'table'"),
+        ("reliability = 7", "--reliability"),
+        ("reliability = 'x'", "--reliability"),
+        (None, "cannot be read as TOML"),
+    ],
+)
+def test_a_bad_configuration_file_is_one_line_and_status_2(tmp_path, capsys, detect, text, fault):
+    config = tmp_path / "c.toml"
+    if text is not None:
+        config.write_text(text)
+    assert main(["detect", "a.fits", "--out", "o", "--config", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert fault in said
+    assert said.count("\n") == 1
+    assert not hasattr(detect, "kwargs")
+
+
+def test_lists_in_a_configuration_file(tmp_path, monkeypatch):
+    call = Call()
+    monkeypatch.setitem(vars(faintsky), "simulate_alma", call)
+    config = tmp_path / "c.toml"
+    config.write_text('products = ["sky", "dirty"]\nnoise = false\nn = 3\ntotal_time = "60s"\n')
+    assert main(["simulate", "alma", "--out", "o", "--config", str(config)]) == 0
+    expected = {"products": ("sky", "dirty"), "noise": False, "n": 3, "total_time": "60s", "seed": 0}
+    assert {k: call.kwargs[k] for k in expected} == expected
+
+
+def test_models_are_listed_and_shown(capsys):
+    assert main(["models", "--json"]) == 0
+    names = json.loads(capsys.readouterr().out)
+    assert "classical" in names
+    assert main(["models", "classical", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "classical"
+    assert main(["models", "no-such-model"]) == 2
+    assert "classical" in capsys.readouterr().err
+
+
+def test_a_bar_is_drawn_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with Report(as_json=False) as report:
+        report.progress(1, 2, "cubes [Jy]")
+        report.progress(2, 2, "cubes [Jy]")
+    assert report._bar is None
+
+
+def test_progress_lines_are_few(capsys):
+    with Report(as_json=False) as report:
+        for i in range(1000):
+            report.progress(i + 1, 1000, "cubes")
+    assert capsys.readouterr().err.splitlines() == ["cubes 1/1000", "cubes 1000/1000"]
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "faintsky.cli", "detect", "none.fits"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "faintsky: error: Missing option '--out'. (see faintsky detect --help)\n"
