@@ -1,0 +1,257 @@
+"""Sources in pixels to a catalogue in astronomers' units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from faintsky.catalog import join_flags, make_table
+from faintsky.detection.field import PrimaryBeam
+from faintsky.detection.gaussian_fit import axes_of
+from faintsky.detection.grouping import touching
+from faintsky.detection.pursuit import Component
+from faintsky.detection.reliability import NoisePeaks
+from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT
+from faintsky.image import RadioCube
+from faintsky.preparing.cube import PreparedCube
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+GAUSSIAN_AREA = float(np.sqrt(np.pi / (4 * np.log(2))))
+"""Integral of a Gaussian over its peak and FWHM (1.0645)."""
+BOX_LEVEL = 0.1
+"""The box holds where the source's own sky image is above this fraction of its peak."""
+
+
+def build_catalog(
+    cube: RadioCube,
+    prepared: PreparedCube,
+    components: Sequence[Component],
+    groups: Sequence[Sequence[int]],
+    noise: NoisePeaks,
+    *,
+    caution: float,
+) -> tuple[Table, list[int]]:
+    """Catalogue of the sources, strongest first, and the order in which it lists the groups."""
+    beam = PrimaryBeam(cube, prepared)
+    rows = [_row(cube, prepared, [components[i] for i in g], components, g, beam) for g in groups]
+    order = sorted(range(len(rows)), key=lambda i: -float(rows[i]["snr"]))
+    columns: dict[str, list[object]] = {
+        name: [rows[i][name] for i in order] for name in (rows[0] if rows else {})
+    }
+    if rows:
+        columns["id"] = list(range(1, len(rows) + 1))
+        x, y = np.array(columns["x"], dtype=float), np.array(columns["y"], dtype=float)
+        ra, dec = cube.sky(x, y)
+        columns["ra"], columns["dec"] = list(ra), list(dec)
+    meta = {
+        "beam_arcsec_deg": [
+            float(prepared.beam[0] * cube.grid.cell),
+            float(prepared.beam[1] * cube.grid.cell),
+            float(prepared.beam[2]),
+        ],
+        "psf": prepared.psf_origin,
+        "primary_beam": beam.origin,
+        "rms_median_jy_beam": float(np.median(prepared.sigma[prepared.sigma > 0])),
+        "spectral_frame": cube.spectral_frame,
+        "noise_peaks_amplitude": float(noise.amplitude),
+        "noise_peaks_stretch": float(noise.stretch),
+        "caution": float(caution),
+        "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
+    }
+    return make_table(columns, meta=meta), order  # type: ignore[arg-type]
+
+
+def _moments(group: Sequence[Component]) -> dict[str, float]:
+    """Centre, axes and width of the summed intrinsic models."""
+    f = np.array([abs(c.source.amplitude) * c.source.fwhm_z for c in group])
+    f = f / f.sum()
+    x, y, z = (np.array([getattr(c.source, k) for c in group]) for k in ("x", "y", "z"))
+    cx, cy, cz = (float((f * v).sum()) for v in (x, y, z))
+    cov = np.zeros((2, 2))
+    var_z = 0.0
+    for w, c in zip(f, group):
+        s = c.source
+        chol = np.array([[s.l11, 0.0], [s.l21, s.l22]])
+        d = np.array([s.x - cx, s.y - cy])
+        cov += w * (chol @ chol.T + np.outer(d, d))
+        var_z += w * ((s.fwhm_z / FWHM_PER_SIGMA) ** 2 + (s.z - cz) ** 2)
+    l11 = np.sqrt(max(cov[0, 0], 1e-12))
+    l21 = cov[0, 1] / l11
+    l22 = np.sqrt(max(cov[1, 1] - l21**2, 0.0))
+    maj, minor, pa = axes_of(float(l11), float(l21), float(l22))
+    return {
+        "x": cx, "y": cy, "z": cz, "maj": maj, "min": minor, "pa": pa,
+        "fwhm_z": float(np.sqrt(var_z)) * FWHM_PER_SIGMA, "cxx": float(cov[0, 0]), "cyy": float(cov[1, 1]),
+    }  # fmt: skip
+
+
+def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
+    """Errors of a source of several components, weighted like their fluxes."""
+    f = np.array([abs(c.source.amplitude) * c.source.fwhm_z for c in group])
+    f = f / f.sum()
+    errors = [c.source.errors() for c in group]
+    return {k: float(np.sqrt(np.nansum([(w * e[k]) ** 2 for w, e in zip(f, errors)]))) for k in errors[0]}
+
+
+def _row(
+    cube: RadioCube,
+    prepared: PreparedCube,
+    group: Sequence[Component],
+    everyone: Sequence[Component],
+    members: Sequence[int],
+    beam: PrimaryBeam,
+) -> dict[str, object]:
+    """One catalogue row, without id and sky position."""
+    m = _moments(group)
+    e = _combined_errors(group)
+    cell = cube.grid.cell
+    pb = beam.at(m["x"], m["y"], m["z"])
+    scale = prepared.gain(m["x"], m["y"]) / (pb if np.isfinite(pb) and not beam.applied else 1.0)
+    velocity, km_s = _velocity(cube, m["z"])
+    inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
+    flux = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * km_s
+    peak, peak_err = _peak(group)
+    level, level_err = _continuum(prepared, m)
+    hertz = _per_channel(cube.channel_widths(), m["z"])
+    row: dict[str, object] = {
+        "freq": float(cube.frequency(m["z"])),
+        "freq_err": e["z"] * hertz,
+        "velocity": velocity,
+        "velocity_err": e["z"] * km_s if np.isfinite(velocity) else np.nan,
+        "x": m["x"], "x_err": e["x"], "y": m["y"], "y_err": e["y"], "z": m["z"], "z_err": e["z"],
+        "ra_err": e["x"] * cell, "dec_err": e["y"] * cell,
+        "fwhm_maj": m["maj"] * cell, "fwhm_maj_err": e["fwhm_maj"] * cell,
+        "fwhm_min": m["min"] * cell, "fwhm_min_err": e["fwhm_min"] * cell,
+        "pa": m["pa"], "pa_err": e["pa"],
+        "fwhm_z": m["fwhm_z"], "fwhm_z_err": e["fwhm_z"],
+        "fwhm_velocity": m["fwhm_z"] * km_s, "fwhm_velocity_err": e["fwhm_z"] * km_s,
+        "flux": flux * scale, "flux_err": abs(flux) * e["flux"] * inflate * scale,
+        "flux_peak": peak * scale, "flux_peak_err": peak_err * inflate * scale,
+        "pb": pb,
+        "continuum": level * scale, "continuum_err": level_err * scale,
+        "snr": max(c.snr for c in group),
+        "reliability": max(c.reliability for c in group),
+    }  # fmt: skip
+    row.update(_box(m, group, cube.shape))
+    row["flags"] = _flags(cube, prepared, m, e, group, everyone, members, beam, pb)
+    return row
+
+
+def continuum_inflation(prepared: PreparedCube, x: float, y: float, fwhm_z: float) -> float:
+    """By how much the continuum's own error raises that of a line's flux; 1 where none was taken out."""
+    n_y, n_x = prepared.present.shape
+    if not prepared.present[int(np.clip(round(y), 0, n_y - 1)), int(np.clip(round(x), 0, n_x - 1))]:
+        return 1.0
+    width = GAUSSIAN_AREA * np.sqrt(2) * fwhm_z
+    free = max(float((prepared.sigma > 0).sum()) - width, 4.0)
+    return float(np.sqrt(1 + width / free))
+
+
+def _velocity(cube: RadioCube, z: float) -> tuple[float, float]:
+    """Velocity at a channel [km/s] (NaN without a rest frequency) and the width of a channel there [km/s].
+
+    The width is in the header's convention; without a rest frequency it is ``c dnu / nu`` of the line.
+    """
+    values, widths = cube.velocities(), cube.channel_widths_velocity()
+    if values is None or widths is None:
+        hertz = _per_channel(cube.channel_widths(), z)
+        return np.nan, SPEED_OF_LIGHT / 1e3 * hertz / float(cube.frequency(z))
+    channels = np.arange(values.size)
+    return float(np.interp(z, channels, values)), _per_channel(widths, z)
+
+
+def _per_channel(values: NDArray[np.float64], z: float) -> float:
+    return float(np.interp(z, np.arange(values.size), values))
+
+
+def _peak(group: Sequence[Component]) -> tuple[float, float]:
+    """Peak of the observed line [Jy/beam] and its error, of the brightest component."""
+    c = max(group, key=lambda c: abs(c.source.amplitude) * float(c.image.max()))
+    s = c.source
+    y = np.clip(s.y, 0, c.image.shape[0] - 1)
+    x = np.clip(s.x, 0, c.image.shape[1] - 1)
+    value = s.amplitude * float(map_coordinates(c.image, [[y], [x]], order=3, mode="nearest")[0])
+    # the peak is measured like the matched filter measures it: shape errors hardly change it
+    return value, abs(value) / max(abs(s.fitted_snr), 1e-3)
+
+
+def _continuum(prepared: PreparedCube, m: dict[str, float]) -> tuple[float, float]:
+    """Continuum at the source [Jy/beam] and its error; what is there, significant or not."""
+    level = prepared.continuum.at(m["z"])
+    y, x = np.clip(m["y"], 0, level.shape[0] - 1), np.clip(m["x"], 0, level.shape[1] - 1)
+    value = float(map_coordinates(level, [[y], [x]], order=1, mode="nearest")[0])
+    return value, float(prepared.continuum.level_err[round(y), round(x)])
+
+
+def _box(m: dict[str, float], group: Sequence[Component], shape: tuple[int, ...]) -> dict[str, int]:
+    """Pixels where the source's sky image is above `BOX_LEVEL` of its peak; channels within one FWHM."""
+    reach = np.sqrt(2 * np.log(1 / BOX_LEVEL))
+    lows, highs = [], []
+    top = max(abs(c.source.amplitude) * c.source.norm for c in group)
+    for c in group:
+        s = c.source
+        if abs(s.amplitude) * s.norm < BOX_LEVEL * top:
+            continue
+        h = np.array([reach * abs(s.l11), reach * np.hypot(s.l21, s.l22), s.fwhm_z])
+        centre = np.array([s.x, s.y, s.z])
+        lows.append(np.minimum(np.ceil(centre - h), np.round(centre)))
+        highs.append(np.maximum(np.floor(centre + h), np.round(centre)))
+    low, high = np.min(lows, axis=0).astype(int), np.max(highs, axis=0).astype(int)
+    limit = (shape[2], shape[1], shape[0])
+    out = {}
+    for axis, a, b, n in zip("xyz", low, high, limit):
+        out[f"{axis}_min"] = int(np.clip(a, 0, n - 1))
+        out[f"{axis}_max"] = int(np.clip(b, 0, n - 1))
+    return out
+
+
+def _flags(
+    cube: RadioCube,
+    prepared: PreparedCube,
+    m: dict[str, float],
+    e: dict[str, float],
+    group: Sequence[Component],
+    everyone: Sequence[Component],
+    members: Sequence[int],
+    beam: PrimaryBeam,
+    pb: float,
+) -> str:
+    flags = []
+    others = [c for k, c in enumerate(everyone) if k not in members]
+    if any(touching(a, b, prepared.beam_pixels, 1.2) for a in group for b in others):
+        flags.append("blended")
+    if _at_edge(cube, prepared, m):
+        flags.append("edge")
+    if m["maj"] < 2 * e["fwhm_maj"] or m["maj"] < 0.15 * prepared.beam_pixels:
+        flags.append("unresolved")
+    if len(group) > 1 or m["maj"] > 3 * prepared.beam_pixels:
+        flags.append("extended")
+    if group[0].source.amplitude < 0:
+        flags.append("absorption")
+    if not beam.known:
+        flags.append("no_primary_beam")
+    elif np.isfinite(pb) and pb < 0.2:
+        flags.append("low_primary_beam")
+    if cube.rest_frequency is None:
+        flags.append("no_rest_frequency")
+    return join_flags(flags)
+
+
+def _at_edge(cube: RadioCube, prepared: PreparedCube, m: dict[str, float]) -> bool:
+    n_chan, n_y, n_x = cube.shape
+    if m["z"] - 0.5 * m["fwhm_z"] < 0 or m["z"] + 0.5 * m["fwhm_z"] > n_chan - 1:
+        return True
+    near = np.unique(np.clip([round(m["z"] - m["fwhm_z"]), round(m["z"] + m["fwhm_z"])], 0, n_chan - 1))
+    if (prepared.sigma[near[0] : near[-1] + 1] <= 0).any():
+        return True
+    half = int(np.ceil(0.5 * np.hypot(m["maj"], prepared.beam_pixels)))
+    x, y = round(m["x"]), round(m["y"])
+    if x - half < 0 or y - half < 0 or x + half > n_x - 1 or y + half > n_y - 1:
+        return True
+    return not bool(prepared.valid[y - half : y + half + 1, x - half : x + half + 1].all())

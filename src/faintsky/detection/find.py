@@ -1,0 +1,234 @@
+"""Find the line emitters of a cube: prepare, search, refine, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faintsky.classical.matched_filter import FilterBank
+from faintsky.detection.catalogue import build_catalog
+from faintsky.detection.grouping import group_components
+from faintsky.detection.labels import label_mask
+from faintsky.detection.pursuit import Component, Pursuit, SourceImager
+from faintsky.detection.reliability import (
+    COUNT_FROM,
+    NoisePeaks,
+    fit_noise_peaks,
+    list_reliability,
+    local_peaks,
+)
+from faintsky.image import RadioCube
+from faintsky.models import Model, load_model
+from faintsky.preparing.cube import PreparedCube, prepare_cube
+from faintsky.preparing.noise import channel_rms
+from faintsky.preparing.single_thread import one_blas_thread
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class Detections:
+    """What was found in a cube.
+
+    Attributes
+    ----------
+    catalog : astropy.table.Table
+        One row a source, strongest first.
+    mask : array
+        Labels, ``[chan, y, x]``; the source's id, 0 where none.
+    model : array
+        Sum of the sources' lines as the telescope shows them, ``[chan, y, x]`` [Jy/beam].
+    prepared : PreparedCube
+        Line cube, noise, continuum and psf that were used.
+    noise : NoisePeaks
+        The noise peaks expected in the cube.
+    candidates : int
+        Candidates before the cut in reliability.
+    notes : list of str
+        What the reader should know.
+    """
+
+    catalog: Table
+    mask: NDArray[np.int32]
+    model: NDArray[np.float32]
+    prepared: PreparedCube
+    noise: NoisePeaks
+    candidates: int
+    notes: list[str] = field(default_factory=list)
+
+
+def find_sources(
+    cube: RadioCube,
+    model: str | Model = "classical",
+    *,
+    reliability: float = 0.9,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Detections:
+    """Find and measure the line emitters (and absorbers) of a cube.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        With its psf and primary beam where they are known.
+    model : str or Model
+        ``classical`` is the matched filter.
+    reliability : float
+        Sources below are left out of the catalogue.
+    device : str
+        Where PyTorch computes the filter bank.
+    progress : callable, optional
+        Called with a word and the fraction done.
+
+    Raises
+    ------
+    InputError
+        See `prepare_cube`.
+    """
+    settings = (load_model(model) if isinstance(model, str) else model).settings
+    say = progress or (lambda _word, _share: None)
+    with one_blas_thread():
+        say("noise and continuum", 0.0)
+        prepared = prepare_cube(cube, device=device)
+        say("matched filters", 0.35)
+        bank = _bank(prepared.line, prepared, device)
+        imager = SourceImager(prepared.psf, cube.shape[1:])
+        pursuit = Pursuit(
+            prepared.line.copy(), prepared.sigma, bank, imager, prepared.beam_pixels, prepared.fidelity
+        )
+        quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
+        blocked = _outside(cube, pursuit, prepared)
+        say("search", 0.55)
+        start = float(np.clip(quiet.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
+        blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
+        if pursuit.components:
+            pursuit.refine(1)
+            pursuit = _with_residual_noise(pursuit, prepared, device)
+            pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
+            _drop_faded(pursuit, start)
+        say("measuring", 0.8)
+        noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
+        components = _accepted(pursuit, prepared, noise, reliability, settings)
+        candidates = len(pursuit.components)
+        for c in [c for c in pursuit.components if all(c is not k for k in components)]:
+            pursuit.remove(c)
+        _measure(pursuit, prepared, settings)
+    groups = group_components(pursuit.components, prepared.beam_pixels)
+    catalog, order = build_catalog(
+        cube, prepared, pursuit.components, groups, noise, caution=settings["caution"]
+    )
+    ordered = [groups[i] for i in order]
+    mask = label_mask(pursuit.components, ordered, prepared)
+    flat_model = pursuit.model()
+    notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    say("done", 1.0)
+    return Detections(catalog, mask, prepared.restored(flat_model), prepared, noise, candidates, notes)
+
+
+_PSF_WORDS = {
+    "given": "as given",
+    "noise": "measured from the correlation of the noise (a dirty cube)",
+    "header": "the Gaussian beam of the header (a restored cube)",
+}
+
+
+def _bank(line: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
+    inverse = np.where(prepared.sigma > 0, 1 / np.maximum(prepared.sigma, 1e-300), 0.0).astype(np.float32)
+    return FilterBank(
+        torch.as_tensor(line * inverse[:, None, None], device=device),
+        prepared.sigma > 0,
+        prepared.psf[prepared.psf.shape[0] // 2],
+        prepared.beam_pixels,
+        continuum_fitted=float(prepared.present[prepared.valid].mean()) > 0.2,
+    )
+
+
+def _with_residual_noise(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pursuit:
+    """The search with the noise measured once the sources are out: sidelobes count as noise before."""
+    step = 2 if min(prepared.valid.shape) >= 64 else 1
+    coarse, valid = pursuit.residual[:, ::step, ::step], prepared.valid[::step, ::step]
+    sigma = np.where(prepared.sigma > 0, channel_rms(coarse, valid), 0.0)
+    used = prepared.sigma > 0
+    # the residual has lost a share to the continuum; bright channels alone may come down
+    scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
+    sigma = np.minimum(sigma * scale, prepared.sigma)
+    if np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.03:
+        return pursuit
+    prepared.sigma = sigma
+    return pursuit.renewed(sigma, _bank(pursuit.residual, prepared, device))
+
+
+def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> NoisePeaks:
+    """Noise peaks from the residual's negative peaks, away from where much was subtracted."""
+    down = -pursuit.low
+    clear = pursuit.guard * prepared.fidelity < guard
+    step = pursuit.bank.step
+    width = 2 * max(1, round(0.5 * prepared.beam_pixels / step)) + 1
+    side = torch.where(clear, down, torch.zeros((), device=down.device))
+    peaks = local_peaks(side, (5, width, width), COUNT_FROM)
+    share = float(clear.float().mean())
+    found = fit_noise_peaks(peaks)
+    return NoisePeaks(found.amplitude / max(share, 0.05), found.stretch)
+
+
+def _outside(cube: RadioCube, pursuit: Pursuit, prepared: PreparedCube) -> torch.Tensor:
+    """Voxels of the decimated cube where nothing is looked for: blank, or outside the user's mask."""
+    step = pursuit.bank.step
+    out = torch.zeros_like(pursuit.high, dtype=torch.bool)
+    out |= torch.as_tensor(~prepared.valid[::step, ::step], device=out.device)
+    if cube.mask is not None:
+        out |= torch.as_tensor(~cube.mask[:, ::step, ::step], device=out.device)
+    return out
+
+
+def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
+    """Put back what fell below the search threshold when its neighbours were modelled better."""
+    for c in [c for c in pursuit.components if c.snr < 0.95 * threshold]:
+        pursuit.remove(c)
+
+
+def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
+    """A negative source counts as absorption where there is continuum for it to absorb."""
+    s = c.source
+    y, x = round(s.y), round(s.x)
+    h, w = prepared.continuum.level.shape
+    if not (0 <= y < h and 0 <= x < w and prepared.present[y, x]):
+        return False
+    level = float(prepared.continuum.at(s.z)[y, x])
+    error = float(prepared.continuum.level_err[y, x])
+    depth = abs(s.amplitude) * s.norm
+    return level > 5 * error and depth < level + 3 * depth / max(c.snr, 1.0)
+
+
+def _accepted(
+    pursuit: Pursuit,
+    prepared: PreparedCube,
+    noise: NoisePeaks,
+    reliability: float,
+    settings: dict[str, float],
+) -> list[Component]:
+    """Components whose reliability, as members of the list, passes; sets it on each."""
+    real = [c for c in pursuit.components if c.source.amplitude > 0 or _is_absorption(c, prepared)]
+    values = list_reliability(
+        np.array([pursuit.effective_snr(c) for c in real]), noise, caution=settings["caution"]
+    )
+    for c, value in zip(real, values):
+        c.reliability = float(value)
+    return [c for c in real if c.reliability >= reliability]
+
+
+def _measure(pursuit: Pursuit, prepared: PreparedCube, settings: dict[str, float]) -> None:
+    """Final fits on a continuum fitted outside the lines that were found."""
+    if not pursuit.components:
+        return
+    if prepared.present.any():
+        pursuit.new_line_cube(prepared)
+    pursuit.refit(int(settings["final_rounds"]))

@@ -1,0 +1,186 @@
+"""Continuum and line apart: a straight line in frequency for every pixel, fitted where there is no line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, maximum_filter
+
+from faintsky.grid import FWHM_PER_SIGMA
+
+
+@dataclass(frozen=True)
+class Continuum:
+    """Straight line in channel number, ``level + slope * (z - middle)``.
+
+    Attributes
+    ----------
+    level, slope : array
+        ``[y, x]``, in the cube's unit, and per channel.
+    middle : float
+        Channel at which `level` holds.
+    level_err : array
+        Standard error of `level` where the noise is that of the channels' rms, ``[y, x]``.
+    """
+
+    level: NDArray[np.float32]
+    slope: NDArray[np.float32]
+    middle: float
+    level_err: NDArray[np.float32]
+
+    def where(self, present: NDArray[np.bool_]) -> Continuum:
+        """The same, zero but where it is `present`, ``[y, x]``."""
+        level, slope = np.where(present, self.level, 0), np.where(present, self.slope, 0)
+        return replace(self, level=level.astype(np.float32), slope=slope.astype(np.float32))
+
+    def at(self, z: float) -> NDArray[np.float32]:
+        """Continuum image at channel `z`."""
+        return self.level + self.slope * np.float32(z - self.middle)
+
+    def cube(self, n_chan: int) -> NDArray[np.float32]:
+        """Continuum of every channel, ``[chan, y, x]``."""
+        z = (np.arange(n_chan) - self.middle).astype(np.float32)
+        return self.level + z[:, None, None] * self.slope
+
+
+def _line_fit(
+    cube: torch.Tensor, weight: torch.Tensor, z: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weighted straight line along axis 0: level, slope and the variance of the level."""
+    flat, w = cube.flatten(1), weight.flatten(1)
+    powers = torch.stack([torch.ones_like(z), z, z * z])
+    s0, s1, s2 = powers @ w
+    t0, t1 = powers[:2] @ (w * flat)
+    det = s0 * s2 - s1 * s1
+    # one usable channel, or none, fixes no slope
+    sloped = det > 1e-6 * (s0 * s2).clamp_min(1e-30)
+    slope = torch.where(sloped, (s0 * t1 - s1 * t0) / torch.where(sloped, det, torch.ones_like(det)), 0.0)
+    safe = s0.clamp_min(1e-30)
+    level = torch.where(s0 > 0, (t0 - slope * s1) / safe, torch.zeros_like(s0))
+    variance = torch.where(sloped, s2 / torch.where(sloped, det, torch.ones_like(det)), 1 / safe)
+    shape = cube.shape[1:]
+    return level.reshape(shape), slope.reshape(shape), variance.reshape(shape)
+
+
+def fit_continuum(
+    cube: torch.Tensor,
+    sigma: NDArray[np.float64],
+    *,
+    line_mask: torch.Tensor | None = None,
+    order: int = 1,
+) -> Continuum:
+    """Fit every pixel's continuum over the channels that `line_mask` leaves.
+
+    Parameters
+    ----------
+    cube : torch.Tensor
+        ``[chan, y, x]``; blanks are NaN.
+    sigma : array
+        Rms of every channel, ``[chan]``; 0 leaves a channel out.
+    line_mask : torch.Tensor of bool, optional
+        True where there is line emission or absorption; same shape, or coarser by a whole factor in y, x.
+    order : {0, 1}
+        Constant or straight line.
+    """
+    n = cube.shape[0]
+    middle = (n - 1) / 2
+    z = (torch.arange(n, dtype=torch.float32, device=cube.device) - middle) / max(n, 1)
+    good = torch.as_tensor(np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300) ** 2, 0.0))
+    scale = float(good.max().clamp_min(1e-300))
+    w_chan = (good / scale).to(torch.float32).to(cube.device)
+    finite = torch.isfinite(cube)
+    weight = finite * w_chan[:, None, None]
+    if line_mask is not None:
+        weight = weight * (~upsampled(line_mask, cube.shape[1:]))
+    data = torch.where(finite, cube, torch.zeros((), device=cube.device)) if not bool(finite.all()) else cube
+    level, slope, variance = _line_fit(data, weight, z if order else torch.zeros_like(z))
+    return Continuum(
+        level.cpu().numpy(),
+        (slope / max(n, 1)).cpu().numpy(),
+        middle,
+        (variance / scale).sqrt().cpu().numpy().astype(np.float32),
+    )
+
+
+def upsampled(mask: torch.Tensor, shape: torch.Size | tuple[int, int]) -> torch.Tensor:
+    """Repeat a mask that is coarser by a whole factor to `shape` ``(n_y, n_x)``."""
+    if tuple(mask.shape[1:]) == tuple(shape):
+        return mask
+    factor = -(-shape[0] // mask.shape[1])
+    big = mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return big[:, : shape[0], : shape[1]]
+
+
+def find_strong_lines(cube: torch.Tensor, *, kappa: float = 5.0, grow: float = 2.0) -> torch.Tensor:
+    """Voxels of lines so strong that they would bend a continuum fitted through them.
+
+    Every pixel's spectrum, less its median, is averaged over 1, 3 and 9 channels; what exceeds `kappa`
+    standard deviations is masked and grown along frequency as long as the three-channel average stays
+    above `grow`. Weak lines stay unmasked on purpose: a mask that follows the noise makes noise peaks
+    more significant than they are. The filter bank allows for what the fit takes from them.
+
+    Parameters
+    ----------
+    cube : torch.Tensor
+        ``[chan, y, x]`` in units of each channel's rms; blank is NaN.
+    kappa, grow : float
+        Thresholds in standard deviations of the averaged spectrum.
+
+    Returns
+    -------
+    torch.Tensor of bool
+        True where there is a strong line.
+    """
+    n = cube.shape[0]
+    residual = torch.nan_to_num(cube - torch.nanmedian(cube, dim=0).values)
+    running = torch.cumsum(torch.nn.functional.pad(residual, (0, 0, 0, 0, 1, 0)), dim=0)
+
+    def averaged(width: int) -> torch.Tensor:
+        lo = (torch.arange(n, device=cube.device) - width // 2).clamp_min(0)
+        hi = (torch.arange(n, device=cube.device) + width // 2 + 1).clamp_max(n)
+        count = (hi - lo).to(torch.float32).sqrt()
+        return (running[hi] - running[lo]) / count[:, None, None]
+
+    smooth = averaged(3) if n >= 3 else residual
+    seeds = (residual.abs() > kappa) | (smooth.abs() > kappa)
+    if n >= 27:
+        seeds |= averaged(9).abs() > kappa
+    pixels = seeds.any(0)
+    if not bool(pixels.any()):
+        return seeds
+    # grow only in the pixels that hold a line: they are few
+    mask, reach = seeds[:, pixels], smooth[:, pixels].abs() > grow
+    for _ in range(n):
+        wider = mask.clone()
+        wider[1:] |= mask[:-1] & reach[1:]
+        wider[:-1] |= mask[1:] & reach[:-1]
+        if bool((wider == mask).all()):
+            break
+        mask = wider
+    edge = mask.clone()
+    edge[1:] |= mask[:-1]
+    edge[:-1] |= mask[1:]
+    # where nearly all is masked, a biased continuum is better than none
+    edge &= edge.sum(0, keepdim=True) <= 0.7 * n
+    seeds[:, pixels] = edge
+    return seeds
+
+
+def continuum_present(
+    continuum: Continuum, valid: NDArray[np.bool_], beam_pixels: float
+) -> NDArray[np.bool_]:
+    """Where there is continuum at all, ``[y, x]``.
+
+    Taking a continuum out that is not there costs a line of 12 channels in 128 some 7 % of its S/N. There is
+    one within two beams of a level above four standard errors, and wherever the levels scatter by a quarter
+    more than their errors over an area of some eighty beams, as in the sidelobes of bright sources.
+    """
+    z = np.where(valid, continuum.level / np.maximum(continuum.level_err, 1e-30), 0.0)
+    wide = 2.5 * beam_pixels * 2 / FWHM_PER_SIGMA
+    weight = gaussian_filter(valid.astype(float), wide)
+    local = gaussian_filter(np.minimum(z**2, 16.0), wide) / np.maximum(weight, 1e-3)
+    near = maximum_filter(np.abs(z), size=2 * int(2 * beam_pixels) + 1)
+    return (local > 1.6) | (near > 4.5)

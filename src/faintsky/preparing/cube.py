@@ -1,0 +1,320 @@
+"""A cube made ready for a search: flat noise, continuum taken out, its psf and beam known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faintsky.errors import InputError
+from faintsky.image import RadioCube
+from faintsky.preparing.continuum import (
+    Continuum,
+    continuum_present,
+    find_strong_lines,
+    fit_continuum,
+)
+from faintsky.preparing.noise import channel_rms, relative_noise_map
+from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_from_noise
+
+FIDELITY = {"given": 0.03, "noise": 0.06, "header": 0.10}
+"""Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
+given (its error is the model's), read off the noise, or the Gaussian of the header."""
+
+
+@dataclass
+class PreparedCube:
+    """What a detector works on, in Jy/beam of an image whose noise is the same all over a channel.
+
+    Attributes
+    ----------
+    data : array
+        ``[chan, y, x]``, blanks 0.
+    valid : array of bool
+        Pixels that hold data in most channels, ``[y, x]``.
+    sigma : array
+        Rms of every channel, ``[chan]``; 0 marks a blank one.
+    relative : array or None
+        By what the cube was divided to make its noise flat, ``[y, x]``; None where it already was.
+    continuum : Continuum
+        Of `data`.
+    present : array of bool
+        Where there is any, ``[y, x]``: elsewhere nothing was taken out of `line`.
+    line : array
+        `data` less the continuum, ``[chan, y, x]``.
+    psf : array
+        ``[1 or chan, y, x]``.
+    psf_origin : {"given", "noise", "header"}
+        Where it comes from.
+    beam : tuple of float
+        Major, minor FWHM [pixel] and position angle [deg].
+    """
+
+    data: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    sigma: NDArray[np.float64]
+    relative: NDArray[np.float64] | None
+    continuum: Continuum
+    present: NDArray[np.bool_]
+    line: NDArray[np.float32]
+    psf: NDArray[np.floating]
+    psf_origin: str
+    beam: tuple[float, float, float]
+
+    @property
+    def beam_pixels(self) -> float:
+        """Geometric mean of the beam's FWHMs [pixel]."""
+        return float(np.sqrt(self.beam[0] * self.beam[1]))
+
+    @property
+    def fidelity(self) -> float:
+        """See `FIDELITY`."""
+        return FIDELITY[self.psf_origin]
+
+    def gain(self, x: float, y: float) -> float:
+        """Factor that turns a flux of the flattened cube back into the file's, at a pixel."""
+        if self.relative is None:
+            return 1.0
+        j = int(np.clip(round(y), 0, self.relative.shape[0] - 1))
+        i = int(np.clip(round(x), 0, self.relative.shape[1] - 1))
+        value = float(self.relative[j, i])
+        return value if np.isfinite(value) else 1.0
+
+    def restored(self, flat: NDArray[np.floating]) -> NDArray[np.float32]:
+        """A cube or image of the flattened scale back on the file's."""
+        out = flat if self.relative is None else flat * np.nan_to_num(self.relative, nan=1.0)
+        return np.asarray(out, dtype=np.float32)
+
+
+def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
+    """Noise, continuum, psf and beam of a cube.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        With whichever of psf, rms it has.
+    device : str, optional
+        Where PyTorch computes.
+
+    Raises
+    ------
+    InputError
+        Where no channel holds data, the cube is smaller than the filter, or a beam is needed and missing.
+    """
+    blank = cube.blank_channels
+    factors = np.broadcast_to(cube.to_jy_per_beam(), (cube.shape[0],)).astype(np.float32)
+    data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
+    if blank.all():
+        raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
+    usable = int((~blank).sum())
+    if usable < 5:
+        raise InputError(
+            f"has {usable} channels with data, fewer than the line filter needs",
+            "give a cube of at least 5 channels",
+            cube.name,
+        )
+    finite = np.isfinite(data)
+    valid = finite[~blank].sum(axis=0) > 0.5 * usable
+    header_beam = _header_beam(cube)
+    if header_beam is not None:
+        _require_size(cube, np.sqrt(header_beam[0] * header_beam[1]))
+    filled = data if finite.all() else np.where(finite, data, np.float32(0))
+    sigma, relative = _given_noise(cube, factors, blank)
+    if relative is not None:
+        filled = _flattened(filled, relative)
+    beam_pixels = float(np.sqrt(header_beam[0] * header_beam[1])) if header_beam else 4.0
+    parts = _separate(filled, valid, blank, beam_pixels, device)
+    if sigma is None:
+        relative = _noise_map(parts, valid, beam_pixels)
+        if relative is not None:
+            filled = _flattened(filled, relative)
+            parts = _separate(filled, valid, blank, beam_pixels, device)
+        sigma = parts.sigma
+    if not (sigma > 0).any():
+        raise InputError("has no noise: its channels are constant", "give a cube with noise", cube.name)
+    line = subtract_continuum(filled, parts.continuum.where(parts.present), valid, sigma)
+    psf, origin, beam = _choose_psf(cube, line, sigma, header_beam)
+    _require_size(cube, np.sqrt(beam[0] * beam[1]))
+    return PreparedCube(
+        filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam
+    )
+
+
+def _flattened(data: NDArray[np.float32], relative: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(np.isfinite(relative) & (relative > 0), 1 / relative, 0)
+    return data * inverse.astype(np.float32)
+
+
+def _header_beam(cube: RadioCube) -> tuple[float, float, float] | None:
+    if cube.beams is None:
+        return None
+    major, minor, pa = cube.beams[cube.beams.shape[0] // 2]
+    return float(major / cube.grid.cell), float(minor / cube.grid.cell), float(pa)
+
+
+def _require_size(cube: RadioCube, beam_pixels: float) -> None:
+    need = max(8, int(np.ceil(2 * beam_pixels)))
+    if min(cube.shape[1:]) < need:
+        raise InputError(
+            f"its {cube.shape[2]} x {cube.shape[1]} pixels are smaller than the filter",
+            f"give at least {need} x {need} pixels (two beams)",
+            cube.name,
+        )
+
+
+def _given_noise(
+    cube: RadioCube, factors: NDArray[np.float32], blank: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Noise of every channel, and of every pixel relative to it, from the user's own noise map."""
+    if cube.rms is None:
+        return None, None
+    rms = np.where(cube.rms > 0, cube.rms, np.nan).astype(float)
+    levels = np.array([np.nanmedian(p) if np.isfinite(p).any() else 0.0 for p in rms])
+    used = levels > 0
+    shape = np.nanmedian(rms[used] / levels[used, None, None], axis=0) if used.any() else None
+    sigma = np.broadcast_to(levels, (cube.shape[0],)) * factors
+    flat = shape is None or np.nanstd(shape) < 0.01
+    return np.where(blank, 0.0, sigma), None if flat else shape
+
+
+@dataclass
+class _Parts:
+    """Continuum, where it is, the noise of every channel, and the decimated line cube with its line mask."""
+
+    continuum: Continuum
+    present: NDArray[np.bool_]
+    sigma: NDArray[np.float64]
+    coarse: NDArray[np.float32]
+    lines: NDArray[np.bool_]
+    step: int
+
+
+def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> NDArray[np.float64] | None:
+    """`relative_noise_map` of the decimated line cube, brought to full size."""
+    step = parts.step
+    weight = ~parts.lines & valid[::step, ::step]
+    level = relative_noise_map(parts.coarse, weight, parts.sigma, beam_pixels / step)
+    if level is None or step == 1:
+        return level
+    full = np.repeat(np.repeat(level, step, axis=0), step, axis=1)[: valid.shape[0], : valid.shape[1]]
+    return np.where(valid, full, np.nan)
+
+
+def _separate(
+    data: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    blank: NDArray[np.bool_],
+    beam_pixels: float,
+    device: str,
+) -> _Parts:
+    """Fit the continuum outside the strong lines."""
+    n_chan, usable = data.shape[0], int((~blank).sum())
+    # every other pixel holds all that a dirty image does, and four times less work
+    step = 2 if min(data.shape[1:]) >= 64 else 1
+    coarse = np.ascontiguousarray(data[:, ::step, ::step])
+    coarse_valid = valid[::step, ::step]
+    rough = channel_rms(coarse - np.median(coarse[~blank], axis=0), coarse_valid)
+    sigma = np.where(blank, 0.0, rough)
+    order = 1 if usable >= 8 else 0
+    # a fit of `order + 1` parameters takes its share of the noise with it
+    share = np.sqrt(1 - (order + 1) / usable)
+    scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0).astype(np.float32)
+    scaled = torch.as_tensor(coarse * scale[:, None, None], device=device)
+    scaled[torch.as_tensor(sigma == 0, device=device)] = torch.nan
+    mask = find_strong_lines(scaled)
+    coarse_fit = fit_continuum(torch.as_tensor(coarse, device=device), sigma, line_mask=mask, order=order)
+    coarse_line = coarse - coarse_fit.cube(n_chan)
+    sigma = np.where(blank, 0.0, channel_rms(coarse_line, coarse_valid) / share)
+    continuum = fit_continuum(torch.as_tensor(data, device=device), sigma, line_mask=mask, order=order)
+    present = continuum_present(continuum, valid, beam_pixels)
+    return _Parts(continuum, present, sigma, coarse_line, mask.cpu().numpy(), step)
+
+
+def subtract_continuum(
+    data: NDArray[np.float32], continuum: Continuum, valid: NDArray[np.bool_], sigma: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """`data` less the continuum; zero where blank, ``[chan, y, x]``."""
+    line = np.empty_like(data)
+    for k in range(data.shape[0]):
+        if sigma[k] > 0:
+            np.subtract(data[k], continuum.at(k), out=line[k])
+            line[k][~valid] = 0
+        else:
+            line[k] = 0
+    return line
+
+
+def _choose_psf(
+    cube: RadioCube,
+    line: NDArray[np.float32],
+    sigma: NDArray[np.float64],
+    header_beam: tuple[float, float, float] | None,
+) -> tuple[NDArray[np.floating], str, tuple[float, float, float]]:
+    """The psf and where it is from; the beam is the header's where it has one."""
+    if cube.psf is not None:
+        psf = cube.psf
+        beam = header_beam or fitted_beam(psf[psf.shape[0] // 2])
+        return psf, "given", beam
+    estimate = psf_from_noise(line, sigma)
+    shape = cube.shape[1:]
+    if header_beam is None:
+        if estimate is None:
+            cube.require_beam()
+            raise InputError("has no beam", "give --psf", cube.name)
+        beam = fitted_beam(estimate)
+        cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
+        return estimate[None], "noise", beam
+    gaussian = gaussian_psf((shape[0], shape[1]), *header_beam)[None]
+    if estimate is None or not _agrees(fitted_beam(estimate), header_beam):
+        return gaussian, "header", header_beam
+    if sidelobes_match(line, sigma, estimate, gaussian[0], header_beam):
+        return estimate[None], "noise", header_beam
+    return gaussian, "header", header_beam
+
+
+def _agrees(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
+    """Whether two beams have the same area within a third."""
+    return 0.67 < (a[0] * a[1]) / (b[0] * b[1]) < 1.5
+
+
+def sidelobes_match(
+    line: NDArray[np.float32],
+    sigma: NDArray[np.float64],
+    dirty: NDArray[np.floating],
+    gaussian: NDArray[np.floating],
+    beam: tuple[float, float, float],
+) -> bool:
+    """Whether the brightest line of a cube is surrounded by the sidelobes of a dirty psf.
+
+    A dirty cube shows them, a restored one does not. The channel image of the brightest line between one
+    and five beams from its peak is compared with both psfs, scaled to the peak.
+
+    Returns
+    -------
+    bool
+        True for the dirty psf; also where nothing is bright enough to tell, since sidelobes do not
+        matter then.
+    """
+    scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0)
+    peaks = line.reshape(line.shape[0], -1).max(axis=1) * scale
+    k = int(np.argmax(peaks))
+    if peaks[k] < 15:
+        return True
+    y, x = np.unravel_index(int(line[k].argmax()), line[k].shape)
+    yy, xx = np.indices(line[k].shape)
+    size = np.sqrt(beam[0] * beam[1])
+    r = np.hypot(yy - y, xx - x)
+    ring = (r > 1.2 * size) & (r < 5 * size)
+    cy, cx = dirty.shape[0] // 2, dirty.shape[1] // 2
+    py, px = yy - y + cy, xx - x + cx
+    inside = ring & (py >= 0) & (py < dirty.shape[0]) & (px >= 0) & (px < dirty.shape[1])
+    if inside.sum() < 20:
+        return True
+    values = line[k][inside]
+    lobes = dirty[py[inside], px[inside]] - gaussian[py[inside], px[inside]]
+    # the part of the ring that looks like sidelobes, in units of the peak: 1 if dirty, 0 if restored
+    share = float((lobes * values).sum() / max((lobes**2).sum(), 1e-12) / line[k, y, x])
+    return share > 0.5

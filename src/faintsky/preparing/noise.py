@@ -1,0 +1,116 @@
+"""Noise of a cube: robust rms of every channel, and a map where it varies over the image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.special import erf
+
+from faintsky.grid import FWHM_PER_SIGMA
+
+MAD_TO_SIGMA = 1.482602218505602
+"""Standard deviation of a Gaussian over its median absolute deviation."""
+
+
+def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0, iterations: int = 4) -> float:
+    """Standard deviation of the Gaussian core of `values`, about their median.
+
+    Starts from the median absolute deviation, then takes the standard deviation of what lies within
+    `clip` deviations and corrects for the clipped tails, which is three times more precise than the
+    median absolute deviation itself. NaNs are left out; 0 where nothing is left.
+    """
+    v = np.asarray(values, dtype=np.float64).ravel()
+    v = v[np.isfinite(v)]
+    if v.size < 2:
+        return 0.0
+    centre = np.median(v)
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(v - centre)))
+    # variance kept by clipping a Gaussian at `clip` deviations
+    pdf = np.exp(-0.5 * clip**2) / np.sqrt(2 * np.pi)
+    kept = 1 - 2 * clip * pdf / erf(clip / np.sqrt(2))
+    for _ in range(iterations):
+        if sigma == 0:
+            break
+        core = v[np.abs(v - centre) < clip * sigma]
+        if core.size < 2:
+            break
+        sigma = float(np.sqrt(np.mean((core - centre) ** 2) / kept))
+    return sigma
+
+
+def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Robust rms of every channel of ``[chan, y, x]``; 0 where a channel is blank.
+
+    Parameters
+    ----------
+    cube : array
+        Continuum-free data, ``[chan, y, x]``; NaN is blank.
+    valid : array of bool, optional
+        Pixels ``[y, x]`` to use.
+    """
+    planes = cube if valid is None else cube[:, valid]
+    flat = planes.reshape(cube.shape[0], -1)
+    step = max(1, flat.shape[1] // 40_000)
+    return np.array([robust_sigma(row[::step]) for row in flat])
+
+
+def relative_noise_map(
+    cube: NDArray[np.floating],
+    weight: NDArray[np.bool_],
+    sigma: NDArray[np.float64],
+    beam_pixels: float,
+    *,
+    tolerance: float = 0.15,
+) -> NDArray[np.float64] | None:
+    """Noise of every pixel relative to that of its channel, where it varies over the image; else None.
+
+    The scatter along frequency of each pixel, winsorised at 2.5 standard deviations, is smoothed over three
+    beams. A map is returned only when it varies by more than `tolerance` (root mean square): images in which
+    the noise is flat, as dirty images have it, are better off without.
+
+    Parameters
+    ----------
+    cube : array
+        Continuum-free data, ``[chan, y, x]``.
+    weight : array of bool
+        Voxels to use: neither blank nor in a line; same shape.
+    sigma : array
+        Rms of every channel, ``[chan]``; 0 for a blank one.
+    beam_pixels : float
+        FWHM of the beam [pixel].
+    """
+    good = np.flatnonzero(sigma > 0)
+    if good.size < 8:
+        return None
+    count = weight[good].sum(axis=0).astype(float)
+    known = count > 0.25 * good.size
+    if not known.any():
+        return None
+    smooth = 3 * beam_pixels / FWHM_PER_SIGMA
+    area = gaussian_filter(known.astype(float), smooth)
+    level = np.ones(known.shape)
+    for _ in range(3):
+        total = np.zeros(known.shape)
+        for k in good:
+            ratio = cube[k] / (sigma[k] * level)
+            total += np.minimum(ratio * ratio, WINSOR**2) * weight[k]
+        variance = np.where(known, total / np.maximum(count, 1.0) / _WINSORISED_VARIANCE, 0.0)
+        factor = gaussian_filter(variance, smooth) / np.maximum(area, 1e-3)
+        level = level * np.sqrt(np.maximum(factor, 1e-12))
+        level /= np.median(level[known])
+        if np.std(level[known]) <= tolerance:
+            return None
+    return np.where(known, level, np.nan)
+
+
+def _winsorised_variance(limit: float) -> float:
+    """Variance of a unit Gaussian whose values beyond `limit` are set to it."""
+    pdf = np.exp(-0.5 * limit**2) / np.sqrt(2 * np.pi)
+    inside = float(erf(limit / np.sqrt(2)))
+    return inside - 2 * limit * pdf + limit**2 * (1 - inside)
+
+
+WINSOR = 2.5
+"""Standard deviations at which the scatter along frequency is winsorised."""
+_WINSORISED_VARIANCE = _winsorised_variance(WINSOR)
