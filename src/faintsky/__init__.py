@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from faintsky.evaluation.alma import evaluate_alma
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import open_cube, open_image
     from faintsky.jobs.demo import demo
     from faintsky.jobs.detect import detect
-    from faintsky.jobs.evaluate import evaluate_alma
     from faintsky.models import list_models, load_model
     from faintsky.observing.alma import simulate_alma
 
@@ -25,7 +25,7 @@ _HOMES = {
     "open_image": "faintsky.io",
     "simulate_alma": "faintsky.observing.alma",
     "detect": "faintsky.jobs.detect",
-    "evaluate_alma": "faintsky.jobs.evaluate",
+    "evaluate_alma": "faintsky.evaluation.alma",
     "demo": "faintsky.jobs.demo",
     "list_models": "faintsky.models",
     "load_model": "faintsky.models",

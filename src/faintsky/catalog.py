@@ -45,7 +45,9 @@ class ColumnSpec:
     @property
     def missing(self) -> float | int | str:
         """The value of an entry that is not known."""
-        return {"f": np.nan, "i": -1, "U": ""}[self.dtype[0]]
+        if self.dtype == "U":
+            return ""
+        return -1 if self.dtype[0] == "i" else np.nan
 
 
 def _error_of(spec: ColumnSpec, unit: str | None = None) -> ColumnSpec:
@@ -140,7 +142,8 @@ def _filled(name: str, spec: ColumnSpec, value: ArrayLike | None, n: int, two_d:
     if isinstance(value, u.Quantity):
         value = value.to_value(unit or u.one)
     if isinstance(value, MaskedColumn | np.ma.MaskedArray):
-        value = value.astype(spec.dtype).filled(spec.missing)
+        masked: Any = value
+        value = masked.astype(spec.dtype).filled(spec.missing)
     array = np.asarray(value, dtype=None if spec.dtype == "U" else spec.dtype)
     if spec.dtype == "U":
         array = array.astype(str) if array.size else np.zeros(array.shape, dtype="U1")
