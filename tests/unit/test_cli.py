@@ -28,16 +28,14 @@ CONTRACT = {
 class Call:
     """Stands for a public function: remembers its arguments and does what it is told."""
 
-    def __init__(self, error=None, stages=True):
-        self.error, self.stages = error, stages
+    def __init__(self, error=None):
+        self.error = error
 
     def __call__(self, *args, **kwargs):
         self.args, self.kwargs = args, kwargs
         if self.error is not None:
             raise self.error
-        if self.stages:
-            kwargs["progress"]("search", 0.5)
-            kwargs["progress"]("search", 0.6)
+        kwargs["progress"](1, 4, "search")
         return self
 
     def summary(self):
@@ -143,7 +141,7 @@ def test_json_is_the_last_line(capsys, detect):
     said = capsys.readouterr()
     assert json.loads(said.out) == {"n_sources": 3, "scores": {"recall": 0.5}, "nothing": None}
     assert said.out.count("\n") == 1
-    assert said.err == "search\n"
+    assert said.err == "search 1/4\n"
 
 
 def test_the_summary_is_readable(capsys, detect):
@@ -190,7 +188,7 @@ def test_a_bad_configuration_file_is_one_line_and_status_2(tmp_path, capsys, det
 
 
 def test_lists_in_a_configuration_file(tmp_path, monkeypatch):
-    call = Call(stages=False)
+    call = Call()
     monkeypatch.setitem(vars(faintsky), "simulate_alma", call)
     config = tmp_path / "c.toml"
     config.write_text('products = ["sky", "dirty"]\nnoise = false\nn = 3\ntotal_time = "60s"\n')
@@ -215,7 +213,6 @@ def test_a_bar_is_drawn_on_a_terminal(monkeypatch, capsys):
     with Report(as_json=False) as report:
         report.progress(1, 2, "cubes [Jy]")
         report.progress(2, 2, "cubes [Jy]")
-        report.stage("search", 0.5)
     assert report._bar is None
 
 

@@ -129,15 +129,6 @@ class Report:
             self._label, self._last = label, now
             print(f"{label} {done}/{total}".strip(), file=sys.stderr, flush=True)
 
-    def stage(self, label: str, share: float) -> None:
-        """Show that one piece of work has reached ``label`` after a ``share`` of its time, 0 to 1."""
-        if sys.stderr.isatty():
-            self._draw(round(100 * share), 100, "")
-            self._bar.update(self._tasks[""], description=label)
-        elif label != self._label:
-            self._label = label
-            print(label, file=sys.stderr, flush=True)
-
     def _draw(self, done: int, total: int, label: str) -> None:
         from rich.console import Console
         from rich.progress import Progress

@@ -38,6 +38,6 @@ def detect(
         result = faintsky.detect(
             cube, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, reliability=reliability,
             device=device, overwrite=overwrite, dry_run=dry_run,
-            command=common.command_line(), progress=report.stage,
+            command=common.command_line(), progress=report.progress,
         )  # fmt: skip
         report.finish(result)

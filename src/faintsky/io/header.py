@@ -47,9 +47,22 @@ def read_wcs(header: Any, name: str) -> Any:
             "regrid it to right ascension and declination",
             name,
         )
+    _require_frame(wcs, name)
     # NAXIS may count fewer axes than the coordinates: astropy could not slice the latter otherwise
     wcs.pixel_shape = None
     return wcs
+
+
+def _require_frame(wcs: Any, name: str) -> None:
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    try:
+        wcs_to_celestial_frame(wcs)
+    except ValueError as error:
+        frame = str(wcs.wcs.radesys).strip()
+        raise InputError(
+            f"its reference frame RADESYS {frame!r} is unknown", "set it to ICRS, FK5 or FK4", name
+        ) from error
 
 
 def celestial_part(wcs: Any) -> Any:
@@ -152,9 +165,12 @@ def read_unit(header: Any) -> tuple[Any, list[str]]:
     moment = re.fullmatch(r"(.+)/beam[. *]?km/s", plain)
     for candidate in (plain, f"{moment[1]} km / (beam s)" if moment else plain, text):
         try:
-            return u.Unit(candidate), []
+            unit = u.Unit(candidate)
         except (ValueError, TypeError):
             continue
+        scale = unit.decompose().scale
+        if unit.decompose().bases and np.isreal(scale) and scale > 0:
+            return unit, []
     return u.dimensionless_unscaled, [f"BUNIT {text!r} is not a known unit and was left out"]
 
 
