@@ -21,6 +21,7 @@ PROJECT = "sim"
 
 
 def arguments():
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sky", required=True, help="FITS cube [chan, y, x], Jy/pixel, with a full header")
     parser.add_argument("--array", required=True, help="configuration file known to simobserve")
@@ -117,6 +118,7 @@ def visibility_noise(tools, clean, noisy, n_chan):
 
 
 def main():
+    """Run the script."""
     options = arguments()
     from astropy.io import fits
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 
 def main():
+    """Run the script."""
     target = Path(sys.argv[1])
     sys.argv = sys.argv[:1]  # casaconfig reads it
     import casadata

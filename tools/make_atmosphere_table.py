@@ -94,6 +94,7 @@ def kept(x, curves, tolerance):
 
 
 def main():
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
     arguments = parser.parse_args()

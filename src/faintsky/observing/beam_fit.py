@@ -9,6 +9,7 @@ from faintsky.grid import FWHM_PER_SIGMA
 
 CUTOFF = 0.35
 """Pixels of the main lobe above this level are fitted (CASA's ``psfcutoff``)."""
+_WANTED_POINTS = 3001
 
 
 def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bool_]:
@@ -19,8 +20,30 @@ def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bo
     return regions == regions[psf.shape[0] // 2, psf.shape[1] // 2]
 
 
+def _lobe_points(
+    psf: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Offsets [pixel] and values of the finely sampled main lobe."""
+    from scipy.ndimage import map_coordinates
+
+    y0, x0 = psf.shape[0] // 2, psf.shape[1] // 2
+    coarse = main_lobe(psf)
+    iy, ix = np.nonzero(coarse)
+    fine = max(1, int(np.ceil(np.sqrt(_WANTED_POINTS / iy.size))))
+    reach_y = min(int(np.abs(iy - y0).max()) + 2, y0, psf.shape[0] - 1 - y0)
+    reach_x = min(int(np.abs(ix - x0).max()) + 2, x0, psf.shape[1] - 1 - x0)
+    dy = np.arange(-reach_y * fine, reach_y * fine + 1) / fine
+    dx = np.arange(-reach_x * fine, reach_x * fine + 1) / fine
+    sampled = map_coordinates(psf, np.meshgrid(y0 + dy, x0 + dx, indexing="ij"), order=3, mode="nearest")
+    lobe = np.nonzero(main_lobe(sampled))
+    return dx[lobe[1]], dy[lobe[0]], sampled[lobe]
+
+
 def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     """Gaussian of unit peak that fits a psf's main lobe best (least squares).
+
+    As in CASA, the lobe is first sampled finely (about 3000 points above the cutoff), because with the few
+    pixels of a beam the result would depend on which of them lie just above the cutoff.
 
     Parameters
     ----------
@@ -34,9 +57,7 @@ def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     """
     from scipy.optimize import least_squares
 
-    iy, ix = np.nonzero(main_lobe(psf))
-    dx, dy = ix - psf.shape[1] // 2, iy - psf.shape[0] // 2
-    value = np.asarray(psf, dtype=float)[iy, ix]
+    dx, dy, value = _lobe_points(np.asarray(psf, dtype=float))
     # a first guess from the logarithm, which is linear in the quadratic form
     design = np.stack([dx * dx, 2.0 * dx * dy, dy * dy], axis=1).astype(float)
     far = dx * dx + dy * dy > 0

@@ -24,7 +24,7 @@ from faintsky.observing.instrument import (
     chebyshev_nodes,
     lagrange,
 )
-from faintsky.observing.weighting import imaging_weights, parse_weighting
+from faintsky.observing.weighting import gridded, imaging_weights, parse_weighting
 from faintsky.telescope.arrays import AntennaArray
 from faintsky.telescope.noise import visibility_sigma
 from faintsky.telescope.primary_beam import cutoff_radius, primary_beam
@@ -95,17 +95,16 @@ class Observation:
         )
 
 
-def default_cell(array: AntennaArray, freq: float) -> float:
-    """An eighth of the natural beam's width, by the rule FWHM = 0.6 lambda / (80th percentile baseline) [arcsec].
-
-    Rounded down to one significant digit and a half (1, 1.5, 2, 3, 4, 5, 7 of each decade).
-    """
-    d = array.itrf[:, None] - array.itrf[None]
-    lengths = np.sqrt((d**2).sum(-1))[np.triu_indices(len(array.pads), k=1)]
-    beam = 0.6 * SPEED_OF_LIGHT / freq / float(np.percentile(lengths, 80)) / ARCSEC
-    decade = 10 ** np.floor(np.log10(beam / 8))
-    steps = [s for s in (1, 1.5, 2, 3, 4, 5, 7) if s * decade <= beam / 8 * (1 + 1e-9)]
-    return float(f"{steps[-1] * decade:.6g}")
+def natural_cell(observation: Observation) -> float:
+    """An eighth of the beam of an observation, whatever its cell is now, to two digits [arcsec]."""
+    track = observation.track()
+    freq = float(observation.spectral.frequencies().max())
+    longest = float(np.abs(track.uvw[:, :2]).max()) * freq / SPEED_OF_LIGHT
+    # fine enough for any psf; its beam then sets the cell
+    trial = ImageGrid(256, 256, 0.125 / longest / ARCSEC)
+    weight = imaging_weights(track.uvw, freq, trial, parse_weighting(observation.weighting))
+    maj, minor, _ = fit_beam(exact_psf(track.uvw, weight, freq, trial.cell_rad, trial.shape))
+    return float(f"{np.sqrt(maj * minor) * trial.cell / 8:.2g}")
 
 
 def cache_folder() -> Path:
@@ -156,7 +155,11 @@ def good_fft_size(n: int) -> int:
 
 
 def exact_psf(
-    uvw: NDArray[np.float64], weight: NDArray[np.float64], freq: float, cell_rad: float, shape: tuple[int, int]
+    uvw: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    freq: float,
+    cell_rad: float,
+    shape: tuple[int, int],
 ) -> NDArray[np.float64]:
     """``sum w cos(2 pi (u l + v m)) / sum w`` by ducc0's gridder, ``[y, x]``, its middle at ``n // 2``."""
     from ducc0.wgridder import vis2dirty
@@ -180,43 +183,39 @@ def exact_psf(
 
 
 def _transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Real transform ``[p_y, p_x // 2 + 1]`` of a psf ``[p_y, p_x]``; lags of -p/2, never used, are cleared."""
+    """Real transform ``[p_y, p_x // 2 + 1]`` of a psf ``[p_y, p_x]``; lags of -p/2 (unused) are cleared."""
     clean = psf.copy()
     clean[0, :] = 0.0
     clean[:, 0] = 0.0
     return np.fft.rfft2(np.fft.ifftshift(clean)).real
 
 
-class _Plane:
-    """What one frequency sees: weights, psf and noise spectrum."""
-
-    def __init__(self, observation: Observation, track: Track, padded: tuple[int, int], freq: float) -> None:
-        grid = observation.grid
-        robust = parse_weighting(observation.weighting)
-        weight = imaging_weights(track.uvw, freq, grid, robust)
-        if weight.sum() <= 0:
-            raise InputError(
-                "no baseline falls into the image's uv plane", "give a smaller cell or a smaller array"
+def _channel_sigmas(observation: Observation, track: Track, freq: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Noise of a visibility in each integration, ``[time, chan]`` [Jy]."""
+    return np.stack(
+        [
+            visibility_sigma(
+                freq,
+                observation.spectral.width,
+                observation.integration,
+                pwv=observation.pwv,
+                elevation=float(e),
+                diameter=observation.array.diameter,
             )
-        sigma = np.array(
-            [
-                visibility_sigma(
-                    freq,
-                    observation.spectral.width,
-                    observation.integration,
-                    pwv=observation.pwv,
-                    elevation=float(e),
-                    diameter=observation.array.diameter,
-                )[0]
-                for e in track.elevation
-            ]
+            for e in track.elevation
+        ]
+    )
+
+
+def _psf_at(
+    observation: Observation, track: Track, padded: tuple[int, int], freq: float
+) -> NDArray[np.float64]:
+    weight = imaging_weights(track.uvw, freq, observation.grid, parse_weighting(observation.weighting))
+    if weight.sum() <= 0:
+        raise InputError(
+            "no baseline falls into the image's uv plane", "give a smaller cell or a smaller array"
         )
-        self.psf = exact_psf(track.uvw, weight, freq, grid.cell_rad, padded)
-        variance = weight**2 * sigma[track.time_index] ** 2
-        even = robust is None and np.ptp(sigma) < 1e-3 * sigma.mean()
-        self.noise_psf = (
-            self.psf if even else exact_psf(track.uvw, variance, freq, grid.cell_rad, padded)
-        )
+    return exact_psf(track.uvw, weight, freq, observation.grid.cell_rad, padded)
 
 
 def build_instrument(observation: Observation) -> Instrument:
@@ -235,12 +234,12 @@ def build_instrument(observation: Observation) -> Instrument:
     track = observation.track()
     _check_sampling(track, grid, float(freq.max()))
     padded = (good_fft_size(2 * grid.n_y), good_fft_size(2 * grid.n_x))
-    nodes, planes = _nodes(observation, track, padded)
-    transfer = np.stack([_transfer(p.psf) for p in planes]).astype(np.float32)
-    cells, power = _noise_spectrum([p.noise_psf for p in planes], track.uvw, observation, padded)
+    nodes, psfs = _nodes(observation, track, padded)
+    transfer = np.stack([_transfer(p) for p in psfs]).astype(np.float32)
+    cells, noise_nodes, power = _noise_spectrum(observation, track, padded)
     radius = grid.radius()
     diameter = observation.array.diameter
-    beams = _beams(np.stack([p.psf for p in planes]), nodes, freq, grid.cell)
+    beams = _beams(np.stack(psfs), nodes, freq, grid.cell)
     sigma = _image_sigma(observation, track)
     middle = float(freq[freq.size // 2])
     return Instrument(
@@ -250,6 +249,7 @@ def build_instrument(observation: Observation) -> Instrument:
         transfer=transfer,
         pb=np.stack([primary_beam(radius, f, diameter) for f in nodes]).astype(np.float32),
         noise_cells=cells,
+        noise_nodes=noise_nodes,
         noise_power=power,
         sigma=sigma,
         beams=beams,
@@ -278,25 +278,26 @@ def _check_sampling(track: Track, grid: ImageGrid, freq: float) -> None:
 
 def _nodes(
     observation: Observation, track: Track, padded: tuple[int, int]
-) -> tuple[NDArray[np.float64], list[_Plane]]:
-    """Nodes enough for the psf between them, or every channel where that is fewer."""
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Nodes enough for the psf between them, or every channel where that is fewer; and the psfs there."""
     freq = observation.spectral.frequencies()
     low, high = float(freq.min()), float(freq.max())
     checks = [low, float(freq[freq.size // 2])]
-    truth = [_Plane(observation, track, padded, f) for f in checks]
-    core = tuple(slice(p // 2 - n + 1, p // 2 + n) for p, n in zip(padded, observation.grid.shape, strict=True))
+    truth = [_psf_at(observation, track, padded, f) for f in checks]
+    core = tuple(
+        slice(p // 2 - n + 1, p // 2 + n) for p, n in zip(padded, observation.grid.shape, strict=True)
+    )
     for count in range(1, MAX_NODES + 1):
         nodes = freq if count >= freq.size else chebyshev_nodes(low, high, count)
-        planes = [_Plane(observation, track, padded, float(f)) for f in nodes]
+        psfs = [_psf_at(observation, track, padded, float(f)) for f in nodes]
         if nodes is freq:
-            return nodes, planes
-        weights = lagrange(nodes, np.array(checks))
+            return nodes, psfs
         errors = [
-            np.abs(sum(w * p.psf[core] for w, p in zip(row, planes, strict=True)) - t.psf[core]).max()
-            for row, t in zip(weights, truth, strict=True)
+            np.abs(np.tensordot(row, [p[core] for p in psfs], axes=1) - t[core]).max()
+            for row, t in zip(lagrange(nodes, np.array(checks)), truth, strict=True)
         ]
         if max(errors) <= PSF_TOLERANCE:
-            return nodes, planes
+            return nodes, psfs
     raise InputError(
         f"the psf changes too much over {low / 1e9:g}-{high / 1e9:g} GHz for one cube",
         "simulate the band in parts, or a smaller image",
@@ -304,58 +305,36 @@ def _nodes(
 
 
 def _noise_spectrum(
-    psfs: list[NDArray[np.float64]],
-    uvw: NDArray[np.float64],
-    observation: Observation,
-    padded: tuple[int, int],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Cells and power of noise that is correlated like ``psfs``.
+    observation: Observation, track: Track, padded: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+    """Cells, frequencies and power of noise that is correlated like the dirty image's.
 
-    The transform of the noise's correlation is the density of the weights, which is nowhere negative; cut to
-    the padded grid it rings about zero where there are no baselines. Only the cells that baselines reach, and
-    their neighbours, are kept, and what is negative there is cleared.
+    The transform of the noise's correlation is the density of squared weights times variance, counted here in
+    the nearest cells of the padded uv plane: nowhere negative, and zero where no baseline comes. Neighbouring
+    nodes are so close in frequency that the longest baseline moves by less than a cell from one to the next.
     """
-    half = padded[1] // 2 + 1
-    wide = observation.grid.padded(*padded)
     freq = observation.spectral.frequencies()
-    reached = np.zeros((padded[0], half), dtype=bool)
-    from faintsky.observing.weighting import uv_cells
-
-    for f in (freq.min(), freq.max()):
-        for sign in (1, -1):
-            iy, ix = uv_cells(sign * uvw, float(f), wide)
-            ky, kx = iy - padded[0] // 2, ix - padded[1] // 2
-            for dy in (-1, 0, 1):
-                for dx in (-1, 0, 1):
-                    keep = (kx + dx >= 0) & (kx + dx < half)
-                    reached[(ky[keep] + dy) % padded[0], kx[keep] + dx] = True
-    # the zero column and the last are their own mirror images: the kept set must be symmetric there
-    for column in (0, half - 1):
-        reached[:, column] |= np.roll(reached[::-1, column], 1)
-    cells = np.nonzero(reached.ravel())[0]
-    multiplicity = np.where((cells % half == 0) | (cells % half == half - 1), 1.0, 2.0)
-    power = np.stack([np.maximum(_transfer(p).ravel()[cells], 0.0) for p in psfs])
-    power /= (power * multiplicity).sum(axis=1, keepdims=True)
-    return cells, power.astype(np.float32)
+    wide = observation.grid.padded(*padded)
+    robust = parse_weighting(observation.weighting)
+    reach = float(np.abs(track.uvw[:, :2]).max()) * freq.max() / SPEED_OF_LIGHT * wide.cell_rad * max(padded)
+    count = int(np.clip(np.ceil(reach * np.ptp(freq) / freq.max()) + 1, 1, freq.size))
+    nodes = np.linspace(freq.min(), freq.max(), count)
+    variance = _channel_sigmas(observation, track, nodes) ** 2
+    planes = []
+    for i, f in enumerate(nodes):
+        weight = imaging_weights(track.uvw, float(f), observation.grid, robust)
+        density = gridded(track.uvw, float(f), wide, weight**2 * variance[track.time_index, i])
+        planes.append(np.fft.ifftshift(density)[:, : padded[1] // 2 + 1] / density.sum())
+    power = np.stack([p.ravel() for p in planes])
+    cells = np.nonzero(power.max(axis=0) > 0)[0]
+    return cells, nodes, power[:, cells].astype(np.float32)
 
 
 def _image_sigma(observation: Observation, track: Track) -> NDArray[np.float64]:
     """Thermal noise of the dirty image, two hands added, ``[chan]`` [Jy/beam]."""
     freq = observation.spectral.frequencies()
     robust = parse_weighting(observation.weighting)
-    per_time = np.stack(
-        [
-            visibility_sigma(
-                freq,
-                observation.spectral.width,
-                observation.integration,
-                pwv=observation.pwv,
-                elevation=float(e),
-                diameter=observation.array.diameter,
-            )
-            for e in track.elevation
-        ]
-    )
+    per_time = _channel_sigmas(observation, track, freq)
     if robust is None:
         share = np.bincount(track.time_index, minlength=len(per_time)) / track.uvw.shape[0] ** 2
         return np.sqrt(share @ per_time**2 / 2)

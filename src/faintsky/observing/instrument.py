@@ -1,10 +1,11 @@
 """The instrument: everything about a telescope and an observation that does not change from cube to cube.
 
-It is computed once (antenna positions, track, imaging weights, exact psf, primary beam, noise) and kept in one
-file, from which simulating needs torch and numpy alone.
+It is computed once (antenna positions, track, imaging weights, exact psf, primary beam, noise) and kept in
+one file, from which simulating needs torch and numpy alone.
 
-The psf and the primary beam change slowly over a cube. They are held at a few Chebyshev nodes in frequency and
-interpolated by polynomials; nodes are added until the psf between them is right to `PSF_TOLERANCE` of its peak.
+The psf and the primary beam change slowly over a cube. They are held at a few Chebyshev nodes in frequency
+and interpolated by polynomials; nodes are added until the psf between them is right to `PSF_TOLERANCE` of its
+peak.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ class Instrument:
         Primary beam at the nodes, ``[node, n_y, n_x]``, float32.
     noise_cells : array
         Flat indices into ``[p_y, p_x // 2 + 1]`` at which the noise has power, ``[cell]``.
+    noise_nodes : array
+        Frequencies at which the noise's power is held, ``[noise_node]`` [Hz].
     noise_power : array
-        Its power there, ``[node, cell]``, float32, not negative; sums to 1 over the whole plane.
+        Its power, ``[noise_node, cell]``, float32, not negative; sums to 1 over the whole plane.
     sigma : array
         Thermal noise of the dirty image, ``[chan]`` [Jy/beam].
     beams : array
@@ -61,6 +64,7 @@ class Instrument:
     transfer: NDArray[np.float32]
     pb: NDArray[np.float32]
     noise_cells: NDArray[np.int64]
+    noise_nodes: NDArray[np.float64]
     noise_power: NDArray[np.float32]
     sigma: NDArray[np.float64]
     beams: NDArray[np.float64]
@@ -72,6 +76,15 @@ class Instrument:
         """Lagrange weights of the nodes at every channel, ``[chan, node]``."""
         return lagrange(self.nodes, self.spectral.frequencies())
 
+    def noise_at(self, channels: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Power of the noise at the cells for some channels, ``[chan, cell]``; linear between nodes."""
+        freq = self.spectral.frequencies()[channels]
+        where = np.interp(freq, self.noise_nodes, np.arange(self.noise_nodes.size))
+        low = np.minimum(where.astype(int), max(self.noise_nodes.size - 2, 0))
+        high = np.minimum(low + 1, self.noise_nodes.size - 1)
+        part = (where - low).astype(np.float32)[:, None]
+        return self.noise_power[low] * (1 - part) + self.noise_power[high] * part
+
     def pb_cube(self) -> NDArray[np.float32]:
         """Primary beam, ``[chan, y, x]``."""
         return np.tensordot(self.node_weights().astype(np.float32), self.pb, axes=1)
@@ -82,7 +95,7 @@ class Instrument:
         return radius < self.pb_cutoff
 
     def node_psfs(self) -> NDArray[np.float32]:
-        """Psf at the nodes over all lags smaller than the image, ``[node, p_y, p_x]``, its middle at p // 2."""
+        """Psf at the nodes over all lags smaller than the image, ``[node, p_y, p_x]``, middle at p // 2."""
         images = np.fft.irfft2(self.transfer.astype(float), s=self.padded)
         return np.fft.fftshift(images, axes=(1, 2)).astype(np.float32)
 
@@ -97,7 +110,7 @@ class Instrument:
         return np.tensordot(self.node_weights().astype(np.float32), self.psf_nodes_at_image(), axes=1)
 
     def small_transfer(self, size: int = 256) -> tuple[NDArray[np.float64], int]:
-        """Transform of the middle channel's psf within ``size`` pixels, and its width, for compact sources."""
+        """Transform of the middle channel's psf within ``size`` pixels, and its width."""
         n = min(size, *(2 * (p // 2) for p in self.padded))
         weights = self.node_weights()[self.spectral.n_chan // 2]
         psf = np.tensordot(weights, self.node_psfs().astype(float), axes=1)
@@ -137,7 +150,7 @@ class Instrument:
         )
 
 
-_ARRAYS = ("nodes", "transfer", "pb", "noise_cells", "noise_power", "sigma", "beams")
+_ARRAYS = ("nodes", "transfer", "pb", "noise_cells", "noise_nodes", "noise_power", "sigma", "beams")
 
 
 def lagrange(nodes: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:

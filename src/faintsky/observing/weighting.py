@@ -24,7 +24,9 @@ def parse_weighting(text: str) -> float | None:
         return None
     match = re.fullmatch(r"briggs:([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)", word)
     if not match:
-        raise InputError(f"weighting {text!r} is not known", "give 'natural' or 'briggs:R' with R from -2 to 2")
+        raise InputError(
+            f"weighting {text!r} is not known", "give 'natural' or 'briggs:R' with R from -2 to 2"
+        )
     robust = float(match[1])
     if not -2 <= robust <= 2:
         raise InputError(f"robustness {robust:g} is out of range", "give a number from -2 to 2")

@@ -246,9 +246,10 @@ def _antenna_uvw(array: AntennaArray, sky: _Sky, ra: float, dec: float) -> NDArr
 def _shadowed(
     baselines: NDArray[np.float64], one: NDArray[np.int64], two: NDArray[np.int64], n: int, diameter: float
 ) -> NDArray[np.bool_]:
-    """Antennas with another one in front of any part of them, ``[time, antenna]``."""
+    """Antennas that CASA flags because discs overlap as seen from the source, ``[time, antenna]``."""
     time, pair = np.nonzero(np.hypot(baselines[..., 0], baselines[..., 1]) < diameter)
-    behind = np.where(baselines[time, pair, 2] < 0, one[pair], two[pair])
+    # CASA takes the one nearer to the source for the shadowed one; so it is here, for the same baselines
+    behind = np.where(baselines[time, pair, 2] > 0, one[pair], two[pair])
     shadowed = np.zeros((baselines.shape[0], n), dtype=bool)
     shadowed[time, behind] = True
     return shadowed

@@ -1,0 +1,270 @@
+"""What `simulate_alma` is asked for: parsed, checked and completed with defaults."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faintsky.errors import InputError
+from faintsky.grid import ImageGrid, SpectralGrid
+from faintsky.observing.build import Observation, natural_cell
+from faintsky.observing.weighting import parse_weighting
+from faintsky.sky.line_emitters import PRESETS
+from faintsky.sky.model_file import ModelFile, read_model
+from faintsky.telescope.arrays import load_array
+
+UNITS = {
+    "time": {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
+    "frequency": {"": 1.0, "hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
+    "angle": {"": 1.0, "arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
+    "hours": {"": 1.0, "h": 1.0, "min": 1 / 60, "deg": 1 / 15},
+    "length": {"": 1.0, "mm": 1.0},
+}
+PRODUCTS = ("sky", "dirty", "psf", "pb")
+DEFAULT_ARRAY, DEFAULT_FREQ, DEFAULT_CELL = "alma.cycle9.3", 230e9, 0.1
+DEFAULT_RA, DEFAULT_DEC = 59.999833333333335, -34.99986111111111
+"""03h59m59.96s -34d59m59.5s, the field of Delli Veneri et al. (2022), Table 2."""
+EXTRA_NOISE = ("correlated", "white")
+
+
+@dataclass(frozen=True)
+class AlmaSettings:
+    """Everything that decides what a data set holds, checked; see `make_settings` for the arguments.
+
+    Parameters
+    ----------
+    observation : Observation
+    preset : str
+        ``"sky"`` where the user's own model is observed.
+    sky_file : ModelFile or None
+    rest_frequency : float
+        Of the velocities: the middle channel's frequency [Hz].
+    snr : float or None
+    noise, pbcor : bool
+    extra_noise : str
+        ``"correlated"`` or ``"white"``.
+    products : tuple of str
+    sky_path : str
+        For the record.
+    """
+
+    observation: Observation
+    preset: str
+    sky_file: ModelFile | None
+    rest_frequency: float
+    snr: float | None
+    noise: bool
+    pbcor: bool
+    extra_noise: str
+    products: tuple[str, ...]
+    sky_path: str = ""
+
+    @property
+    def box_rule(self) -> str:
+        """Which rule of `faintsky.observing.truth.BOX_RULES` the truth's boxes follow."""
+        return "paper" if self.preset == "paper" else "tenth"
+
+    def parameters(self) -> dict[str, Any]:
+        """Plain values for ``dataset.json``: equal for equal data sets."""
+        plain = {
+            k: getattr(self, k) for k in ("preset", "rest_frequency", "snr", "noise", "pbcor", "extra_noise")
+        }
+        record = {**self.observation.parameters(), **plain, "products": list(self.products)}
+        if self.sky_file is not None:
+            import hashlib
+
+            record["sky"] = self.sky_path
+            record["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
+        return record
+
+
+def quantity(value: float | str, kind: str, option: str) -> float:
+    """A number with an optional unit, e.g. ``"40min"``, in s, Hz, arcsec, hours or mm by ``kind``.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    known = UNITS[kind]
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*", value)
+        if match is None or match[2].lower() not in known:
+            units = ", ".join(u for u in known if u)
+            raise InputError(f"{option} {value!r} is not a number with a unit", f"the units are {units}")
+        return float(match[1]) * known[match[2].lower()]
+    return float(value)
+
+
+def _positive(value: float | str, kind: str, option: str) -> float:
+    number = quantity(value, kind, option)
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{option} {value!r} is not above 0", "give a positive number")
+    return number
+
+
+def _count(value: int, option: str, low: int, high: int) -> int:
+    if int(value) != value or not low <= value <= high:
+        raise InputError(f"{option} {value!r} is out of range", f"give a whole number of {low} to {high}")
+    return int(value)
+
+
+def _direction(ra: float | str, dec: float | str) -> tuple[float, float]:
+    from astropy.coordinates import Angle
+
+    try:
+        if isinstance(ra, str):
+            ra = float(Angle(ra, unit="hourangle" if re.search(r"[hH:]", ra) else "deg").deg)
+        if isinstance(dec, str):
+            dec = float(Angle(dec, unit="deg").deg)
+    except ValueError as error:
+        raise InputError(f"position {ra!r} {dec!r} is not understood", "give degrees or 1h2m3s") from error
+    if not (math.isfinite(ra) and -90 <= dec <= 90):
+        raise InputError(f"position {ra!r} {dec!r} is out of range", "give Dec in -90 to 90 deg")
+    return ra % 360, dec
+
+
+def _start(value: str | float | None) -> float | None:
+    if value is None or isinstance(value, int | float):
+        return None if value is None else float(value)
+    from astropy.time import Time
+
+    try:
+        return float(Time(value, scale="utc").mjd)
+    except ValueError as error:
+        raise InputError(f"start {value!r} is not a time", "give UTC as 2014-01-01T01:20:00") from error
+
+
+def _spectral(
+    freq: float | str | None, channels: int | None, width: float | str | None, file: ModelFile | None
+) -> SpectralGrid:
+    given = file.spectral if file is not None else None
+    if given is not None:
+        if channels is not None and channels != given.n_chan:
+            raise InputError(f"channels {channels} is not the sky's {given.n_chan}", "leave --channels out")
+        step = given.width if width is None else _positive(width, "frequency", "channel width")
+        middle = given.first + given.n_chan // 2 * given.width
+        centre = middle if freq is None else _positive(freq, "frequency", "freq")
+        return SpectralGrid.centred(given.n_chan, centre, step)
+    count = 128 if channels is None else _count(channels, "channels", 1, 100_000)
+    centre = DEFAULT_FREQ if freq is None else _positive(freq, "frequency", "freq")
+    return SpectralGrid.centred(
+        count, centre, _positive(10e6 if width is None else width, "frequency", "width")
+    )
+
+
+def make_settings(
+    *,
+    preset: str = "paper",
+    sky: str | os.PathLike[str] | None = None,
+    array: str | os.PathLike[str] = DEFAULT_ARRAY,
+    ra: float | str | None = None,
+    dec: float | str | None = None,
+    hour_angle: float | str = 0.0,
+    start: str | float | None = None,
+    total_time: float | str = 2400.0,
+    integration: float | str = 10.0,
+    freq: float | str | None = None,
+    channels: int | None = None,
+    channel_width: float | str | None = None,
+    cell: float | str | None = None,
+    size: int | None = None,
+    pwv: float | str = 0.8,
+    weighting: str = "natural",
+    snr: float | None = None,
+    products: str | tuple[str, ...] | list[str] = PRODUCTS,
+    noise: bool = True,
+    pbcor: bool = False,
+    extra_noise: str = "correlated",
+) -> AlmaSettings:
+    """Check and complete the arguments of `faintsky.simulate_alma`, which explains them.
+
+    Raises
+    ------
+    InputError
+        For any value that makes no sense.
+    """
+    file = read_model(sky) if sky is not None else None
+    if file is None and preset not in PRESETS:
+        raise InputError(f"preset {preset!r} is not known", f"choose one of {', '.join(PRESETS)}")
+    spectral = _spectral(freq, channels, channel_width, file)
+    antennas = load_array(array)
+    names = tuple(products.split(",")) if isinstance(products, str) else tuple(products)
+    wrong = [p for p in names if p not in PRODUCTS]
+    if wrong or not names:
+        raise InputError(f"product {wrong[0] if wrong else ''!r} is not known", f"choose from {PRODUCTS}")
+    if extra_noise not in EXTRA_NOISE:
+        raise InputError(f"extra noise {extra_noise!r} is not known", f"choose from {EXTRA_NOISE}")
+    if snr is not None and not (math.isfinite(snr) and snr > 0):
+        raise InputError(f"snr {snr!r} is not above 0", "give a positive number")
+    if snr is not None and (file is not None or preset == "empty"):
+        raise InputError("an S/N cannot be set for this sky", "leave --snr out")
+    parse_weighting(weighting)
+    if start is not None and quantity(hour_angle, "hours", "hour angle") != 0:
+        raise InputError("both an hour angle and a start are given", "give one of them")
+    times = {
+        "total_time": _positive(total_time, "time", "total time"),
+        "integration": _positive(integration, "time", "integration"),
+    }
+    if times["total_time"] < times["integration"]:
+        raise InputError("the total time is shorter than one integration", "make it longer")
+    water = quantity(pwv, "length", "pwv")
+    if not 0 <= water <= 20:
+        raise InputError(f"pwv {pwv!r} is out of range", "give 0 to 20 mm")
+    observation = Observation(
+        array=antennas,
+        grid=_grid(file, ra, dec, cell, size),
+        spectral=spectral,
+        hour_angle=quantity(hour_angle, "hours", "hour angle"),
+        start=_start(start),
+        pwv=water,
+        weighting=weighting.strip().lower(),
+        **times,
+    )
+    if cell is None and file is None:
+        observation = _with_cell(observation, antennas.name)
+    return AlmaSettings(
+        observation=observation,
+        preset=preset if file is None else "sky",
+        sky_file=file,
+        rest_frequency=float(spectral.frequencies()[spectral.n_chan // 2]),
+        snr=None if snr is None else float(snr),
+        noise=bool(noise),
+        pbcor=bool(pbcor),
+        extra_noise=extra_noise,
+        products=tuple(p for p in PRODUCTS if p in names),
+        sky_path=Path(sky).name if sky is not None else "",
+    )
+
+
+def _grid(
+    file: ModelFile | None,
+    ra: float | str | None,
+    dec: float | str | None,
+    cell: float | str | None,
+    size: int | None,
+) -> ImageGrid:
+    if file is not None:
+        grid = file.grid
+        if size is not None and (size, size) != grid.shape:
+            raise InputError(f"size {size} is not the sky's {grid.n_x} x {grid.n_y}", "leave --size out")
+        place = _direction(grid.ra if ra is None else ra, grid.dec if dec is None else dec)
+        side = grid.cell if cell is None else _positive(cell, "angle", "cell")
+        return ImageGrid(grid.n_y, grid.n_x, side, *place, grid.x0, grid.y0)
+    n = 360 if size is None else _count(size, "size", 16, 20_000)
+    place = _direction(DEFAULT_RA if ra is None else ra, DEFAULT_DEC if dec is None else dec)
+    return ImageGrid(n, n, DEFAULT_CELL if cell is None else _positive(cell, "angle", "cell"), *place)
+
+
+def _with_cell(observation: Observation, array: str) -> Observation:
+    """The presets' 0.1 arcsec with their array and frequency, otherwise an eighth of the beam."""
+    middle = observation.spectral.frequencies()[observation.spectral.n_chan // 2]
+    if array == DEFAULT_ARRAY and np.isclose(middle, DEFAULT_FREQ, rtol=0.05):
+        return observation
+    return replace(observation, grid=replace(observation.grid, cell=natural_cell(observation)))

@@ -1,0 +1,140 @@
+"""A model of the sky: images with spectra, or a whole cube, and the catalogue of what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_direction
+from faintsky.source_model import frequencies_2d, gaussian_transform
+
+NARROW = 2.0
+"""Gaussians narrower than this [pixel] are laid by their band-limited transform, not by sampling."""
+
+
+@dataclass(frozen=True)
+class SkyModel:
+    """What is really there.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    spectral : SpectralGrid
+    images : array
+        Terms of the sky, ``[term, y, x]``, float32 [per pixel]; those of sources sum to about 1.
+    spectra : array
+        ``[term, chan]`` [Jy]: the sky is the sum of images times spectra.
+    cube : array or None
+        ``[chan, y, x]`` [Jy/pixel], added to the terms, for skies that are no sum of few terms.
+    sources : mapping of str to array
+        One value a source, in the order of the terms: ``x``, ``y``, ``fwhm_maj``, ``fwhm_min`` [pixel],
+        ``pa`` [deg], ``z``, ``fwhm_z`` [channel], ``line_flux_peak`` [Jy], ``continuum_flux`` [Jy, at the
+        line's frequency], ``spectral_index``, ``central``, ``wanted_snr`` (NaN where the amplitudes say it).
+    lines : array
+        The lines' part of the spectra, ``[term, chan]`` [Jy].
+    """
+
+    grid: ImageGrid
+    spectral: SpectralGrid
+    images: NDArray[np.float32]
+    spectra: NDArray[np.float64]
+    lines: NDArray[np.float64]
+    cube: NDArray[np.float32] | None = None
+    sources: Mapping[str, NDArray] = field(default_factory=dict)
+
+    @property
+    def n_sources(self) -> int:
+        """Number of catalogued sources."""
+        return len(self.sources["x"]) if self.sources else 0
+
+    def as_cube(self) -> NDArray[np.float32]:
+        """The whole sky, ``[chan, y, x]`` [Jy/pixel]."""
+        shape = (self.spectral.n_chan, *self.grid.shape)
+        flat = self.images.reshape(len(self.images), -1)
+        total = (self.spectra.T.astype(np.float32) @ flat).reshape(shape)
+        return total if self.cube is None else total + self.cube
+
+    def scaled(self, factors: NDArray[np.float64]) -> SkyModel:
+        """The same sky with each term's flux times its factor, ``[term]``."""
+        sources = dict(self.sources)
+        for name in ("line_flux_peak", "continuum_flux"):
+            sources[name] = sources[name] * factors
+        column = factors[:, None]
+        return replace(self, spectra=self.spectra * column, lines=self.lines * column, sources=sources)
+
+    def brightest(self) -> float:
+        """Brightest pixel of the terms' cube [Jy/pixel]."""
+        if not len(self.images):
+            return 0.0
+        flat = self.images.reshape(len(self.images), -1)
+        peaks = np.maximum(flat.max(axis=1, keepdims=True), 1e-30)
+        # nowhere else can a sum of few positive terms be brightest than where one of them is bright
+        core = np.nonzero((flat > peaks / (2 * len(flat))).any(axis=0))[0]
+        return float((self.spectra.T @ flat[:, core]).max())
+
+
+def empty_sky(grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
+    """A sky without sources."""
+    none = np.zeros((0, spectral.n_chan))
+    return SkyModel(grid, spectral, np.zeros((0, *grid.shape), dtype=np.float32), none, none)
+
+
+def gaussian_image(
+    grid: ImageGrid, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float
+) -> NDArray[np.float32]:
+    """A Gaussian of unit flux on the pixels, ``[y, x]``.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    x, y : float
+        Centre [pixel], anywhere between pixel centres.
+    fwhm_maj, fwhm_min : float
+        [pixel]; 0 is a point.
+    pa : float
+        [deg east of north]
+
+    Returns
+    -------
+    array
+        Samples at the pixel centres. What is narrower than two pixels is laid by its transform, flat out to
+        0.3 cycles a pixel and rolled off to nothing at 0.5, so that baselines up to 0.3 see the very source
+        (a sampled point would be moved to a pixel centre); such an image has small negative lobes.
+    """
+    if fwhm_min >= NARROW:
+        return _sampled(grid, x, y, fwhm_maj, fwhm_min, pa)
+    n = 64  # the rolled-off kernel is gone 20 pixels away
+    x0, y0 = round(x) - n // 2, round(y) - n // 2
+    fx, fy = frequencies_2d(n, n)
+    transform = gaussian_transform(fx, fy, x - x0, y - y0, fwhm_maj, fwhm_min, pa)
+    patch = np.fft.irfft2(transform * _roll_off(fx) * _roll_off(fy), s=(n, n))
+    image = np.zeros(grid.shape, dtype=np.float32)
+    ys, xs = (slice(max(o, 0), min(o + n, m)) for o, m in ((y0, grid.n_y), (x0, grid.n_x)))
+    image[ys, xs] = patch[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
+    return image
+
+
+def _roll_off(f: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.cos(np.pi / 2 * np.clip((np.abs(f) - 0.3) / 0.2, 0, 1)) ** 2
+
+
+def _sampled(
+    grid: ImageGrid, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float
+) -> NDArray[np.float32]:
+    reach = int(np.ceil(6 * fwhm_maj / FWHM_PER_SIGMA)) + 1
+    ys = slice(max(round(y) - reach, 0), min(round(y) + reach + 1, grid.n_y))
+    xs = slice(max(round(x) - reach, 0), min(round(x) + reach + 1, grid.n_x))
+    image = np.zeros(grid.shape, dtype=np.float32)
+    if ys.start >= ys.stop or xs.start >= xs.stop:
+        return image
+    dy = np.arange(ys.start, ys.stop)[:, None] - y
+    dx = np.arange(xs.start, xs.stop)[None, :] - x
+    ux, uy = major_axis_direction(pa)
+    along, across = dx * ux + dy * uy, -dx * uy + dy * ux
+    major, minor = fwhm_maj / FWHM_PER_SIGMA, fwhm_min / FWHM_PER_SIGMA
+    exponent = (along / major) ** 2 + (across / minor) ** 2
+    image[ys, xs] = np.exp(-0.5 * exponent) / (2 * np.pi * major * minor)
+    return image
