@@ -26,6 +26,8 @@ GAUSSIAN_AREA = float(np.sqrt(np.pi / (4 * np.log(2))))
 """Integral of a Gaussian over its peak and FWHM (1.0645)."""
 BOX_LEVEL = 0.1
 """The box holds where the source's own sky image is above this fraction of its peak."""
+DYNAMIC_RANGE = 0.05
+"""Fraction of a bright source's peak below which others in its channels are flagged, in restored images."""
 
 
 def build_catalog(
@@ -57,6 +59,7 @@ def build_catalog(
         ],
         "psf": prepared.psf_origin,
         "primary_beam": beam.origin,
+        "primary_beam_in_data": beam.applied,
         "rms_median_jy_beam": float(np.median(prepared.sigma[prepared.sigma > 0])),
         "spectral_frame": cube.spectral_frame,
         "noise_peaks_amplitude": float(noise.amplitude),
@@ -238,9 +241,26 @@ def _flags(
         flags.append("no_primary_beam")
     elif np.isfinite(pb) and pb < 0.2:
         flags.append("low_primary_beam")
+    if prepared.psf_origin == "header" and _in_the_shadow(group, others):
+        flags.append("sidelobe")
     if cube.rest_frequency is None:
         flags.append("no_rest_frequency")
     return join_flags(flags)
+
+
+def _in_the_shadow(group: Sequence[Component], others: Sequence[Component]) -> bool:
+    """Whether a source is fainter than `DYNAMIC_RANGE` of another in the same channels.
+
+    What a restored image shows at that level may be left over from its deconvolution or calibration.
+    """
+    peak = max(abs(c.source.amplitude) * c.source.norm for c in group)
+    z, width = group[0].source.z, group[0].source.fwhm_z
+    brighter = [
+        abs(c.source.amplitude) * c.source.norm
+        for c in others
+        if abs(c.source.z - z) < 0.5 * (c.source.fwhm_z + width)
+    ]
+    return bool(brighter) and peak < DYNAMIC_RANGE * max(brighter)
 
 
 def _at_edge(cube: RadioCube, prepared: PreparedCube, m: dict[str, float]) -> bool:

@@ -31,7 +31,7 @@ from faintsky.preparing.single_thread import one_blas_thread
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass
@@ -86,7 +86,7 @@ def find_sources(
     device : str
         Where PyTorch computes the filter bank.
     progress : callable, optional
-        Called with a word and the fraction done.
+        Called with steps done, steps in all, and a word.
 
     Raises
     ------
@@ -94,19 +94,19 @@ def find_sources(
         See `prepare_cube`.
     """
     settings = (load_model(model) if isinstance(model, str) else model).settings
-    say = progress or (lambda _word, _share: None)
+    say = _steps(progress)
     with one_blas_thread():
-        say("noise and continuum", 0.0)
+        say(0, "noise and continuum")
         prepared = prepare_cube(cube, device=device)
-        say("matched filters", 0.35)
+        say(1, "matched filters")
         bank = _bank(prepared.line, prepared, device)
-        imager = SourceImager(prepared.psf, cube.shape[1:])
+        imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]))
         pursuit = Pursuit(
             prepared.line.copy(), prepared.sigma, bank, imager, prepared.beam_pixels, prepared.fidelity
         )
         quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
         blocked = _outside(cube, pursuit, prepared)
-        say("search", 0.55)
+        say(2, "search")
         start = float(np.clip(quiet.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
         blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         if pursuit.components:
@@ -114,7 +114,7 @@ def find_sources(
             pursuit = _with_residual_noise(pursuit, prepared, device)
             pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
             _drop_faded(pursuit, start)
-        say("measuring", 0.8)
+        say(3, "measuring")
         noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
         components = _accepted(pursuit, prepared, noise, reliability, settings)
         candidates = len(pursuit.components)
@@ -129,8 +129,16 @@ def find_sources(
     mask = label_mask(pursuit.components, ordered, prepared)
     flat_model = pursuit.model()
     notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
-    say("done", 1.0)
+    say(4, "done")
     return Detections(catalog, mask, prepared.restored(flat_model), prepared, noise, candidates, notes)
+
+
+def _steps(progress: Progress | None) -> Callable[[int, str], None]:
+    def say(done: int, word: str) -> None:
+        if progress is not None:
+            progress(done, 4, word)
+
+    return say
 
 
 _PSF_WORDS = {
@@ -195,6 +203,13 @@ def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
         pursuit.remove(c)
 
 
+def _inside(c: Component, prepared: PreparedCube) -> bool:
+    """Whether a source's centre is on the image: what peaks at or beyond its border cannot be measured."""
+    y, x = round(c.source.y), round(c.source.x)
+    n_y, n_x = prepared.valid.shape
+    return 1 <= y < n_y - 1 and 1 <= x < n_x - 1 and bool(prepared.valid[y, x])
+
+
 def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
     """A negative source counts as absorption where there is continuum for it to absorb."""
     s = c.source
@@ -216,7 +231,8 @@ def _accepted(
     settings: dict[str, float],
 ) -> list[Component]:
     """Components whose reliability, as members of the list, passes; sets it on each."""
-    real = [c for c in pursuit.components if c.source.amplitude > 0 or _is_absorption(c, prepared)]
+    inside = [c for c in pursuit.components if _inside(c, prepared)]
+    real = [c for c in inside if c.source.amplitude > 0 or _is_absorption(c, prepared)]
     values = list_reliability(
         np.array([pursuit.effective_snr(c) for c in real]), noise, caution=settings["caution"]
     )

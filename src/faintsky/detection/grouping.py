@@ -11,6 +11,9 @@ from scipy.ndimage import map_coordinates
 from faintsky.detection.pursuit import Component
 from faintsky.source_model import line_profile
 
+DIP = 0.15
+"""Least relative depth of the dip between two sources."""
+
 
 def observed_extent(c: Component, beam_pixels: float) -> tuple[float, float]:
     """Half the observed FWHM on the sky [pixel] (along the major axis) and along frequency [channel]."""
@@ -40,7 +43,7 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
     """Whether the way from one component to the other has no significant dip.
 
     The sum of all models is followed along the straight line between the two: where it falls below the
-    fainter end by more than three standard errors of that end, there are two sources.
+    fainter end by more than `DIP` of it, and by more than three standard errors, there are two sources.
     """
     if np.sign(a.source.amplitude) != np.sign(b.source.amplitude):
         return False
@@ -49,7 +52,7 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
     values = np.abs(observed_value(components, ends[0] * (1 - t) + ends[1] * t))
     fainter = min(values[0], values[-1])
     error = max(abs(c.source.amplitude) * c.source.norm / max(c.snr, 1.0) for c in (a, b))
-    return bool(fainter - values.min() < max(3 * error, 0.05 * fainter))
+    return bool(fainter - values.min() < max(3 * error, DIP * fainter))
 
 
 def group_components(components: Sequence[Component], beam_pixels: float) -> list[list[int]]:

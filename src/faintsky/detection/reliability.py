@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,19 +50,18 @@ class NoisePeaks:
 
 
 def local_peaks(values: torch.Tensor, size: tuple[int, int, int], floor: float) -> NDArray[np.float64]:
-    """Values of the local maxima above `floor` of ``[chan, y, x]``, over neighbourhoods of odd `size`."""
-    pad = tuple(s // 2 for s in size)
-    v = values[None, None]
-    # three passes along one axis each are a box maximum, and much cheaper
-    top = v
-    for axis, s in enumerate(size):
-        kernel = [1, 1, 1]
-        kernel[axis] = s
-        padding = [0, 0, 0]
-        padding[axis] = pad[axis]
-        top = torch.nn.functional.max_pool3d(top, kernel, stride=1, padding=padding)
-    is_peak = (top == v) & (v > floor)
-    return np.sort(v[is_peak].cpu().numpy().astype(float))
+    """Values of the local maxima above `floor` of ``[chan, y, x]``, over boxes of odd `size`, sorted."""
+    pad = [s // 2 for s in size]
+    at = torch.nonzero(values > floor)
+    # few voxels stand that high: looking round each is far cheaper than a maximum filter of the cube
+    top = values[tuple(at.T)]
+    peak = torch.ones(top.shape, dtype=torch.bool, device=values.device)
+    limits = torch.tensor(values.shape, device=values.device) - 1
+    for shift in itertools.product(*(range(-p, p + 1) for p in pad)):
+        near = at + torch.tensor(shift, device=values.device)
+        near = torch.minimum(near.clamp_min(0), limits)
+        peak &= values[tuple(near.T)] <= top
+    return np.sort(top[peak].cpu().numpy().astype(float))
 
 
 def fit_noise_peaks(peaks: NDArray[np.float64], *, start: float = COUNT_FROM) -> NoisePeaks:
@@ -98,8 +98,8 @@ def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 3.0)
     """Reliability of each source of a list, from the noise peaks expected above its S/N.
 
     ``1 - caution * N_noise(> snr) / N_found(>= snr)``: the false discovery rate of the list down to that
-    source (Benjamini & Hochberg 1995; Serra et al. 2012 for line cubes). A source at the end of a list is less
-    reliable than the mean of those above it, since noise peaks crowd at the limit: `caution` is for that.
+    source (Benjamini & Hochberg 1995; Serra et al. 2012 for line cubes). A source at the end of a list is
+    less reliable than the mean of those above it, as noise peaks crowd at the limit: `caution` is for that.
 
     Parameters
     ----------

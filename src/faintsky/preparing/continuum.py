@@ -46,23 +46,32 @@ class Continuum:
         return self.level + z[:, None, None] * self.slope
 
 
-def _line_fit(
+def _common_fit(
     cube: torch.Tensor, weight: torch.Tensor, z: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weighted straight line along axis 0: level, slope and the variance of the level."""
-    flat, w = cube.flatten(1), weight.flatten(1)
+    """`_line_fit` of whole images ``[chan, y, x]`` with one weight a channel, ``[chan]``."""
+    unit = torch.eye(cube.shape[0], device=cube.device)
+    level, slope, variance = _line_fit(unit, weight[:, None].expand(-1, cube.shape[0]), z)
+    flat = cube.flatten(1)
+    shape = cube.shape[1:]
+    return (level @ flat).view(shape), (slope @ flat).view(shape), variance[0].expand(shape).clone()
+
+
+def _line_fit(
+    columns: torch.Tensor, w: torch.Tensor, z: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weighted straight line through every column ``[chan, n]``: level, slope and variance of the level."""
     powers = torch.stack([torch.ones_like(z), z, z * z])
     s0, s1, s2 = powers @ w
-    t0, t1 = powers[:2] @ (w * flat)
+    t0, t1 = powers[:2] @ (w * columns)
     det = s0 * s2 - s1 * s1
     # one usable channel, or none, fixes no slope
     sloped = det > 1e-6 * (s0 * s2).clamp_min(1e-30)
-    slope = torch.where(sloped, (s0 * t1 - s1 * t0) / torch.where(sloped, det, torch.ones_like(det)), 0.0)
+    safe_det = torch.where(sloped, det, torch.ones_like(det))
+    slope = torch.where(sloped, (s0 * t1 - s1 * t0) / safe_det, torch.zeros_like(det))
     safe = s0.clamp_min(1e-30)
     level = torch.where(s0 > 0, (t0 - slope * s1) / safe, torch.zeros_like(s0))
-    variance = torch.where(sloped, s2 / torch.where(sloped, det, torch.ones_like(det)), 1 / safe)
-    shape = cube.shape[1:]
-    return level.reshape(shape), slope.reshape(shape), variance.reshape(shape)
+    return level, slope, torch.where(sloped, s2 / safe_det, 1 / safe)
 
 
 def fit_continuum(
@@ -88,15 +97,25 @@ def fit_continuum(
     n = cube.shape[0]
     middle = (n - 1) / 2
     z = (torch.arange(n, dtype=torch.float32, device=cube.device) - middle) / max(n, 1)
-    good = torch.as_tensor(np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300) ** 2, 0.0))
+    good = torch.as_tensor(np.where(sigma > 0, np.where(sigma > 0, sigma, 1.0) ** -2.0, 0.0))
     scale = float(good.max().clamp_min(1e-300))
     w_chan = (good / scale).to(torch.float32).to(cube.device)
-    finite = torch.isfinite(cube)
-    weight = finite * w_chan[:, None, None]
-    if line_mask is not None:
-        weight = weight * (~upsampled(line_mask, cube.shape[1:]))
-    data = torch.where(finite, cube, torch.zeros((), device=cube.device)) if not bool(finite.all()) else cube
-    level, slope, variance = _line_fit(data, weight, z if order else torch.zeros_like(z))
+    basis = z if order else torch.zeros_like(z)
+    # pixels without a line or a blank all have the same weights: one matrix product serves them
+    special = ~torch.isfinite(cube.sum(0))
+    full = None if line_mask is None else upsampled(line_mask, cube.shape[1:])
+    if full is not None:
+        special |= full.any(0)
+    level, slope, variance = _common_fit(cube, w_chan, basis)
+    if bool(special.any()):
+        columns = cube[:, special]
+        finite = torch.isfinite(columns)
+        weight = finite * w_chan[:, None]
+        if full is not None:
+            weight = weight * ~full[:, special]
+        parts = _line_fit(torch.where(finite, columns, torch.zeros((), device=cube.device)), weight, basis)
+        for target, part in zip((level, slope, variance), parts):
+            target[special] = part
     return Continuum(
         level.cpu().numpy(),
         (slope / max(n, 1)).cpu().numpy(),

@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all the set-up they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test install lint fuzz kill benchmarks clean
+
+demo: install
+	$(BIN)/faintsky demo --out demo --overwrite
+
+test: install lint
+	$(BIN)/python -m pytest
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Longer than `make test`: random headers by the thousand, and runs killed half-way.
+fuzz: install
+	FAINTSKY_FUZZ_EXAMPLES=1500 $(BIN)/python -m pytest tests/robustness/test_fuzz_headers.py
+
+kill: install
+	FAINTSKY_KILL_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_kill.py
+
+# The numbers of the README and the docs, from scratch (about an hour on two cores).
+benchmarks: install
+	$(BIN)/python benchmarks/simulate_speed.py
+	$(BIN)/python benchmarks/detect_classical.py
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info src/*.egg-info

@@ -1,0 +1,1 @@
+"""The public functions that do a whole job: open, compute, write."""

@@ -1,0 +1,183 @@
+"""`faintsky.detect`: from a cube to a catalogue, a mask, a model and a report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from faintsky.errors import InputError
+from faintsky.io import open_cube
+from faintsky.io.output import OutputFolder, provenance
+from faintsky.models import load_model
+
+if TYPE_CHECKING:
+    from faintsky.detection.find import Detections
+    from faintsky.image import RadioCube
+
+PathLike = str | os.PathLike[str]
+BYTES_A_VOXEL = 24
+"""Peak memory of a run: the data, the line cube, the residual, the decimated filter bank and working space
+(measured on 360 x 360 x 128 and 128 x 128 x 50 cubes)."""
+
+
+@dataclass
+class DetectResult:
+    """What `detect` did.
+
+    Attributes
+    ----------
+    found : Detections or None
+        Catalogue, mask, model and more; None after a dry run or where the output was complete already.
+    facts : dict
+        The summary.
+    """
+
+    found: Detections | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def catalog(self) -> Any:
+        """The source table."""
+        return None if self.found is None else self.found.catalog
+
+    def summary(self) -> dict[str, Any]:
+        """What the command prints."""
+        return self.facts
+
+
+def detect(
+    cube: Any,
+    out: PathLike | None = None,
+    *,
+    model: str = "classical",
+    psf: Any = None,
+    pb: Any = None,
+    rms: Any = None,
+    mask: Any = None,
+    reliability: float = 0.9,
+    device: str = "auto",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    command: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> DetectResult:
+    """Catalogue the line emitters and absorbers of a spectral cube.
+
+    Parameters
+    ----------
+    cube : path-like or object
+        Anything `faintsky.open_cube` takes.
+    out : path-like, optional
+        Folder for ``catalog.ecsv`` ``.vot`` ``.csv``, ``mask.fits``, ``model.fits``, ``regions.reg``,
+        ``report.html`` and ``run.json``; nothing is written without it.
+    model : str
+        ``classical`` or a model's folder.
+    psf, pb, rms, mask : path-like or array, optional
+        Dirty beam, primary beam, noise map and where to look.
+    reliability : float
+        Least reliability of a source in the catalogue, 0 to 1.
+    device : {"auto", "cpu", "cuda"}
+        Where PyTorch computes.
+    overwrite : bool
+        Replace the output of another run.
+    dry_run : bool
+        Say what would be done, from the header alone.
+    command : str, optional
+        For the record.
+    progress : callable, optional
+        Called with steps done, steps in all, and a word.
+
+    Returns
+    -------
+    DetectResult
+        With `Detections` in ``found``; without, where the same run was complete in `out` already.
+
+    Raises
+    ------
+    InputError
+        Where an input cannot be used; nothing is left behind.
+    """
+    if not 0 <= reliability <= 1:
+        raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
+    chosen = load_model(model, job="detect")
+    opened = open_cube(cube, psf=psf, pb=pb, rms=rms, mask=mask)
+    record = provenance(
+        command=command,
+        config={
+            "cube": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
+            "reliability": reliability,
+        },
+        job="detect", model=chosen.name, model_hash=chosen.hash,
+    )  # fmt: skip
+    if dry_run:
+        return DetectResult(None, _plan(opened, out))
+    folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
+    if folder is not None:
+        folder.check()
+        if folder.complete:
+            return DetectResult(None, {"out": str(out), "already_complete": True})
+    start = time.monotonic()
+    from faintsky.detection.find import find_sources
+
+    found = find_sources(opened, chosen, reliability=reliability, device=_device(device), progress=progress)
+    seconds = time.monotonic() - start
+    found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
+    if folder is not None:
+        with folder:
+            _write(folder, opened, found, reliability, record)
+    facts = {
+        "sources": len(found.catalog), "candidates": found.candidates,
+        "rms_jy_beam": found.catalog.meta["rms_median_jy_beam"], "psf": found.catalog.meta["psf"],
+        "primary_beam": found.catalog.meta["primary_beam"], "notes": found.notes,
+        "seconds": round(seconds, 2),
+    }  # fmt: skip
+    if out is not None:
+        facts["out"] = str(out)
+    return DetectResult(found, facts)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"no device {name!r}", "give auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here", "use --device cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
+    n_chan, n_y, n_x = cube.shape
+    voxels = n_chan * n_y * n_x
+    return {
+        "cube": cube.name,
+        "shape": [n_chan, n_y, n_x],
+        "blocks": 1,
+        "memory_gb": round(voxels * BYTES_A_VOXEL / 1e9, 3),
+        "writes_gb": round(voxels * 8 / 1e9, 3),
+        "out": None if out is None else str(out),
+        "notes": cube.notes,
+    }
+
+
+def _write(
+    folder: OutputFolder, cube: RadioCube, found: Detections, reliability: float, record: dict[str, Any]
+) -> None:
+    from faintsky.catalog import write_catalog
+    from faintsky.io.regions import write_regions
+    from faintsky.io.saving import save_like
+    from faintsky.report.detection import detection_report
+
+    made = {k: v for k, v in record.items() if k != "config"}
+    write_catalog(found.catalog, folder.folder)
+    write_regions(folder.folder / "regions.reg", found.catalog, found.catalog.meta["beam_arcsec_deg"])
+    save_like(folder.folder / "mask.fits", found.mask, cube, provenance=made)
+    save_like(folder.folder / "model.fits", found.model, cube, unit="Jy/beam", provenance=made)
+    page = detection_report(cube, found, reliability=reliability, provenance=record)
+    with folder.file("report.html") as name:
+        name.write_text(page, encoding="utf-8")

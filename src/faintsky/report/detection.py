@@ -1,0 +1,105 @@
+"""The report on a detection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from faintsky.detection.find import Detections
+from faintsky.image import RadioCube
+from faintsky.report.detection_figures import maps_figure, source_figure
+from faintsky.report.page import embedded, render
+
+SHOWN = (
+    "id", "ra", "dec", "freq", "velocity", "fwhm_maj", "fwhm_min", "pa", "fwhm_velocity", "flux", "flux_peak",
+    "continuum", "snr", "reliability", "flags",
+)  # fmt: skip
+_FORMATS = {
+    "ra": "{:.5f}", "dec": "{:+.5f}", "velocity": "{:.1f}", "pa": "{:.0f}", "reliability": "{:.3f}",
+    "snr": "{:.1f}", "id": "{:d}", "flags": "{}",
+}  # fmt: skip
+TABLE_ROWS, SPECTRA = 200, 30
+
+
+def detection_report(
+    cube: RadioCube, found: Detections, *, reliability: float, provenance: Mapping[str, Any]
+) -> str:
+    """The page as HTML, figures inside.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        The input.
+    found : Detections
+        What was found in it.
+    reliability : float
+        The cut that was asked for.
+    provenance : mapping
+        Version, command, configuration.
+    """
+    table = found.catalog
+    return render(
+        "detection.html",
+        title=f"Line emitters in {cube.name}",
+        subtitle=f"{len(table)} sources of reliability {reliability:g} and above",
+        facts=facts(cube, found),
+        notes=found.notes,
+        maps=embedded(maps_figure(cube, found)),
+        columns=[(name, _unit(name, str(table[name].unit or ""))) for name in SHOWN],
+        rows=[[_cell(name, row) for name in SHOWN] for row in table[:TABLE_ROWS]],
+        more=max(0, len(table) - TABLE_ROWS),
+        spectra=[embedded(source_figure(cube, found, row), 90) for row in table[:SPECTRA]],
+        provenance={k: v for k, v in provenance.items() if v not in ("", None)},
+    )
+
+
+def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
+    """What a reader wants to know of the data first."""
+    p = found.prepared
+    n_chan, n_y, n_x = cube.shape
+    ghz = cube.frequencies / 1e9
+    beam = found.catalog.meta["beam_arcsec_deg"]
+    expected = float(found.noise.above(found.catalog["snr"].min())) if len(found.catalog) else np.nan
+    out = {
+        "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.grid.cell:.4g} arcsec",
+        "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
+        "channels": f"{cube.channel_widths().mean() / 1e6:.4g} MHz",
+        "beam": f"{beam[0]:.3g} x {beam[1]:.3g} arcsec, position angle {beam[2]:.0f} deg",
+        "noise": f"{1e3 * np.median(p.sigma[p.sigma > 0]):.4g} mJy/beam a channel (median)",
+        "primary beam": found.catalog.meta["primary_beam"],
+        "candidates": str(found.candidates),
+    }
+    if np.isfinite(expected):
+        out["noise peaks expected above the faintest source"] = f"{expected:.2g}"
+    return out
+
+
+def _unit(name: str, unit: str) -> str:
+    return {"freq": "GHz", "flux_peak": "mJy/beam", "continuum": "mJy/beam"}.get(name, unit)
+
+
+def with_error(value: float, error: float) -> str:
+    """A value and its error with two digits of the error: ``1580 ± 9.5``."""
+    if not np.isfinite(value):
+        return "-"
+    if not np.isfinite(error) or error <= 0:
+        return f"{value:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _cell(name: str, row: Any) -> str:
+    value = row[name]
+    if name in ("fwhm_maj", "fwhm_min", "fwhm_velocity", "flux"):
+        return with_error(value, row[name + "_err"])
+    if name in ("flux_peak", "continuum"):
+        return with_error(1e3 * value, 1e3 * row[name + "_err"])
+    if name == "freq":
+        return f"{value / 1e9:.6f}"
+    if name == "flags":
+        return str(value).replace(",", ", ")
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        return "-"
+    return _FORMATS[name].format(value)

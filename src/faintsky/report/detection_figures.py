@@ -1,0 +1,181 @@
+"""Figures of a detection: line and continuum maps, spectra, cut-outs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.catalog import has_flag
+from faintsky.detection.find import Detections
+from faintsky.detection.labels import beam_covariance
+from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
+from faintsky.image import RadioCube
+from faintsky.source_model import line_profile
+
+if TYPE_CHECKING:
+    from astropy.table import Row
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+EMISSION, ABSORPTION = "#d95f02", "#1b6fb5"
+"""Colours of emitters and absorbers: told apart by the colour-blind, too."""
+
+
+def _figure(width: float, height: float) -> Figure:
+    # no pyplot: figures made this way need no display and are freed when they go out of use
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def line_map(found: Detections) -> NDArray[np.float32]:
+    """Moment 0 within the mask where there are sources, ``[y, x]`` [Jy/beam channel]."""
+    return np.where(found.mask > 0, found.prepared.restored(found.prepared.line), 0).sum(axis=0)
+
+
+def peak_snr_map(found: Detections) -> NDArray[np.float32]:
+    """Largest S/N along frequency of the line cube averaged over three channels, ``[y, x]``."""
+    p = found.prepared
+    scale = np.where(p.sigma > 0, 1 / np.maximum(p.sigma, 1e-300), 0).astype(np.float32)
+    snr = p.line * scale[:, None, None]
+    best = np.zeros(snr.shape[1:], dtype=np.float32)
+    for k in range(1, snr.shape[0] - 1):
+        np.maximum(best, (snr[k - 1] + snr[k] + snr[k + 1]) / np.float32(np.sqrt(3)), out=best)
+    return best
+
+
+def maps_figure(cube: RadioCube, found: Detections) -> Figure:
+    """Peak S/N, moment 0 and continuum side by side, sources marked."""
+    figure = _figure(15, 4.4)
+    axes = figure.subplots(1, 3, subplot_kw={"projection": cube.wcs})
+    p = found.prepared
+    moment = line_map(found) * 1e3
+    images = [
+        (peak_snr_map(found), "line: peak S/N of 3 channels", "S/N", "magma", None),
+        (moment, "line: moment 0 within the mask", "mJy/beam channel", "viridis", None),
+        (p.restored(p.continuum.at(p.continuum.middle)) * 1e3, "continuum", "mJy/beam", "gray_r", 3.0),
+    ]
+    for ax, (image, title, unit, colours, robust) in zip(axes, images):
+        shown = np.where(p.valid, image, np.nan)
+        finite = shown[np.isfinite(shown)]
+        if robust:
+            low, high = np.percentile(finite, [0.5, 99.7]) if finite.size else (0, 1)
+        else:
+            low, high = (min(0.0, float(finite.min())), float(finite.max())) if finite.size else (0, 1)
+        drawn = ax.imshow(
+            shown,
+            origin="lower",
+            cmap=colours,
+            vmin=low,
+            vmax=max(high, low + 1e-12),
+            interpolation="nearest",
+        )
+        figure.colorbar(drawn, ax=ax, shrink=0.8, label=unit)
+        ax.set_title(title)
+        _world_labels(ax)
+        _mark(ax, found, cube)
+    return figure
+
+
+def _world_labels(ax: Axes) -> None:
+    names = ("right ascension", "declination")
+    for coordinate, name in zip(ax.coords, names):  # type: ignore[attr-defined]
+        coordinate.set_axislabel(name)
+        coordinate.set_ticklabel(exclude_overlapping=True, size=8)
+
+
+def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
+    """An ellipse of the observed size and the number of every source, and the beam in a corner."""
+    from matplotlib.patches import Ellipse
+
+    cell = cube.grid.cell
+    beam = beam_covariance(found.prepared.beam)
+    absorbing = has_flag(found.catalog["flags"], "absorption")
+    for row, absorber in zip(found.catalog, absorbing):
+        dx, dy = major_axis_direction(row["pa"])
+        rotation = np.array([[dx, -dy], [dy, dx]])
+        sizes = (np.array([row["fwhm_maj"], row["fwhm_min"]]) / cell / FWHM_PER_SIGMA) ** 2
+        cov = rotation @ np.diag(sizes) @ rotation.T + beam
+        colour = ABSORPTION if absorber else EMISSION
+        ax.add_patch(_ellipse(Ellipse, (row["x"], row["y"]), cov, edgecolor=colour))
+        ax.annotate(
+            str(row["id"]), (row["x"], row["y"]), xytext=(7, 7), textcoords="offset points",
+            color=colour, fontsize=8,
+        )  # fmt: skip
+    n_y, n_x = found.prepared.valid.shape
+    corner = (0.07 * n_x, 0.07 * n_y)
+    ax.add_patch(_ellipse(Ellipse, corner, beam, edgecolor="0.5", facecolor="0.5"))
+
+
+def _ellipse(kind: type, centre: tuple[float, float], cov: NDArray[np.float64], **style: str) -> object:
+    val, vec = np.linalg.eigh(cov)
+    angle = np.degrees(np.arctan2(vec[1, 1], vec[0, 1]))
+    fwhm = FWHM_PER_SIGMA * np.sqrt(val)
+    return kind(centre, fwhm[1], fwhm[0], angle=angle, **{"facecolor": "none", "linewidth": 1.2, **style})
+
+
+def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:
+    """Spectrum at a source's position with its fit, and its line image."""
+    figure = _figure(10, 2.7)
+    spectrum_ax, image_ax = figure.subplots(1, 2, width_ratios=[3, 1])
+    _draw_spectrum(spectrum_ax, cube, found, row)
+    _draw_cutout(image_ax, cube, found, row)
+    return figure
+
+
+def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
+    p = found.prepared
+    n_chan, n_y, n_x = p.line.shape
+    x, y = int(np.clip(round(row["x"]), 0, n_x - 1)), int(np.clip(round(row["y"]), 0, n_y - 1))
+    gain = p.gain(x, y)
+    z = np.arange(n_chan)
+    used = p.sigma > 0
+    spectrum = np.where(used, p.data[:, y, x] * gain, np.nan) * 1e3
+    base = (p.continuum.level[y, x] + p.continuum.slope[y, x] * (z - p.continuum.middle)) * gain * 1e3
+    base = base if p.present[y, x] else np.zeros(n_chan)
+    ghz = cube.frequencies / 1e9
+    ax.fill_between(
+        ghz, base - p.sigma * gain * 1e3, base + p.sigma * gain * 1e3, color="0.88", step="mid", lw=0
+    )
+    ax.step(ghz, spectrum, where="mid", color="0.3", lw=0.9)
+    model = found.model[:, y, x] * 1e3
+    fine = np.linspace(0, n_chan - 1, 8 * n_chan)
+    divided = np.isfinite(row["pb"]) and not found.catalog.meta["primary_beam_in_data"]
+    own = row["flux_peak"] * (row["pb"] if divided else 1.0) * 1e3
+    ax.plot(ghz, base + model, color=EMISSION, lw=1.4)
+    ax.plot(
+        np.interp(fine, z, ghz), np.interp(fine, z, base) + own * line_profile(fine, row["z"], row["fwhm_z"]),
+        color=ABSORPTION, lw=1, ls="--",
+    )  # fmt: skip
+    low, high = (float(np.interp(v, z, ghz)) for v in (row["z"] - row["fwhm_z"], row["z"] + row["fwhm_z"]))
+    ax.axvspan(min(low, high), max(low, high), color=EMISSION, alpha=0.12, lw=0)
+    ax.set_xlabel("frequency [GHz]")
+    ax.set_ylabel("mJy/beam")
+    ax.set_title(f"source {row['id']}: S/N {row['snr']:.1f}", fontsize=10)
+    ax.margins(x=0)
+
+
+def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
+    p = found.prepared
+    n_chan = p.line.shape[0]
+    half = int(max(2.5 * p.beam_pixels, 1.5 * np.hypot(row["fwhm_maj"] / cube.grid.cell, p.beam_pixels)))
+    x, y = round(row["x"]), round(row["y"])
+    ys, xs = slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1)
+    low = int(np.clip(np.floor(row["z"] - row["fwhm_z"] / 2), 0, n_chan - 1))
+    high = int(np.clip(np.ceil(row["z"] + row["fwhm_z"] / 2), low, n_chan - 1))
+    image = p.restored(p.line[low : high + 1].sum(axis=0))[ys, xs] * 1e3
+    size = cube.grid.cell
+    extent = (
+        (xs.start - 0.5 - row["x"]) * -size, (xs.start + image.shape[1] - 0.5 - row["x"]) * -size,
+        (ys.start - 0.5 - row["y"]) * size, (ys.start + image.shape[0] - 0.5 - row["y"]) * size,
+    )  # fmt: skip
+    ax.imshow(image, origin="lower", cmap="viridis", extent=extent, interpolation="nearest")
+    ax.plot(0, 0, "+", color=EMISSION, ms=10)
+    ax.set_xlabel("east [arcsec]")
+    ax.set_ylabel("north [arcsec]")
+    ax.set_title("integrated over the line", fontsize=9)
