@@ -16,8 +16,8 @@ import numpy as np
 
 from faintsky.errors import InputError
 from faintsky.files import replacing
-from faintsky.observing.alma import AlmaObservatory, Observed
 from faintsky.observing.fits_out import beam_cards, beams_table, cube_header, write_cube
+from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import AlmaSettings
 from faintsky.observing.truth import BOX_RULES, truth_table
 
@@ -33,7 +33,8 @@ def write_dataset(
     device: str,
     overwrite: bool,
     progress: Progress | None,
-) -> Path:
+    command: str | None = None,
+) -> dict[str, Any]:
     """Write ``n`` cubes into a folder; see `faintsky.simulate_alma` for the arguments.
 
     Cubes that are there already, from an earlier run with the same parameters, are kept.
@@ -51,7 +52,7 @@ def write_dataset(
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite and _recorded(folder) not in (None, identity):
             _clear(folder)
-        _write_record(folder, identity, observatory)
+        _write_record(folder, identity, observatory, command)
         _write_shared(folder, observatory, settings, seed)
         missing = [i for i in range(n) if not _is_done(folder, i, settings)]
         report(n - len(missing), n, "simulating")
@@ -59,7 +60,17 @@ def write_dataset(
         for _ in _run(folder, missing, observatory, settings, seed, min(jobs, len(missing)), device):
             done += 1
             report(done, n, "simulating")
-    return folder
+    instrument = observatory.instrument
+    middle = instrument.spectral.n_chan // 2
+    return {
+        "out": str(folder),
+        "cubes": n,
+        "shape": [instrument.spectral.n_chan, *instrument.grid.shape],
+        "cell_arcsec": instrument.grid.cell,
+        "beam_arcsec_arcsec_deg": [float(v) for v in instrument.beams[middle]],
+        "noise_jy_per_beam": float(instrument.sigma[middle]) if settings.noise else 0.0,
+        "box_rule": BOX_RULES[settings.box_rule],
+    }
 
 
 @contextmanager
@@ -125,11 +136,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _write_record(folder: Path, identity: dict[str, Any], observatory: AlmaObservatory) -> None:
+def _write_record(
+    folder: Path, identity: dict[str, Any], observatory: AlmaObservatory, command: str | None
+) -> None:
     instrument = observatory.instrument
     record = {
         **identity,
         "versions": _versions(),
+        "command": command or "",
         "box_rule": BOX_RULES[observatory.settings.box_rule],
         "instrument": instrument.record,
         "frequency_hz": instrument.spectral.frequencies().tolist(),

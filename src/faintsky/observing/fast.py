@@ -56,6 +56,7 @@ class FastTelescope:
         # columns that are their own mirror images count once in a real transform, the others twice
         once = np.where((columns == 0) | (columns == half - 1), 1.0, 0.5).astype(np.float32)
         self._multiplicity = self._put(once)
+        self._blank: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def _put(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
@@ -159,16 +160,21 @@ class FastTelescope:
 
     def blank(self, cube: torch.Tensor) -> torch.Tensor:
         """NaN where the primary beam is below the cutoff, as tclean's exports have it, in place."""
-        radius = torch.as_tensor(self.instrument.grid.radius().ravel(), device=self.device)
-        freq = torch.as_tensor(self.instrument.spectral.frequencies(), device=self.device)
-        cutoff = self.instrument.pb_cutoff
-        outside = torch.nonzero(radius * freq.max() >= cutoff).ravel()
-        if outside.numel():
+        pixels, blank = self._blanks()
+        if pixels.numel():
             flat = cube.view(cube.shape[0], -1)
-            part = flat[:, outside]
-            part[radius[outside][None] * freq[:, None] >= cutoff] = float("nan")
-            flat[:, outside] = part
+            flat[:, pixels] = flat[:, pixels].masked_fill_(blank, float("nan"))
         return cube
+
+    def _blanks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels that are blank in any channel, and in which, ``[chan, pixel]``; kept from the first call."""
+        if self._blank is None:
+            radius = self.instrument.grid.radius().ravel()
+            freq, cutoff = self.instrument.spectral.frequencies(), self.instrument.pb_cutoff
+            pixels = np.nonzero(radius * freq.max() >= cutoff)[0]
+            blank = radius[pixels][None] * freq[:, None] >= cutoff
+            self._blank = self._put(pixels), self._put(blank)
+        return self._blank
 
     def correct_pb(self, cube: torch.Tensor) -> torch.Tensor:
         """Divide by the primary beam, in place."""

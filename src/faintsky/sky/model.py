@@ -53,7 +53,7 @@ class SkyModel:
     def as_cube(self) -> NDArray[np.float32]:
         """The whole sky, ``[chan, y, x]`` [Jy/pixel]."""
         shape = (self.spectral.n_chan, *self.grid.shape)
-        flat = self.images.reshape(len(self.images), -1)
+        flat = self.images.reshape(len(self.images), self.grid.n_y * self.grid.n_x)
         total = (self.spectra.T.astype(np.float32) @ flat).reshape(shape)
         return total if self.cube is None else total + self.cube
 

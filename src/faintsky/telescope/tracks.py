@@ -185,7 +185,7 @@ def make_track(
         first = casa_track_middle(array, a, d, hour_angle, date) - total_time / 2 / DAY
     else:
         first = start + ut1_minus_utc(start) / DAY
-    times = first + (np.arange(n_times) + 0.5) * integration / DAY
+    times = np.asarray(first + (np.arange(n_times) + 0.5) * integration / DAY, dtype=np.float64)
     sky = _attitude(times, a, d)
     angle = _wrap(sky.gast + array.longitude - sky.apparent_ra)
     elevation = np.arcsin(
