@@ -193,8 +193,19 @@ def test_lists_in_a_configuration_file(tmp_path, monkeypatch):
     config = tmp_path / "c.toml"
     config.write_text('products = ["sky", "dirty"]\nnoise = false\nn = 3\ntotal_time = "60s"\n')
     assert main(["simulate", "alma", "--out", "o", "--config", str(config)]) == 0
-    expected = {"products": ("sky", "dirty"), "noise": False, "n": 3, "total_time": "60s", "seed": 0}
+    expected = {"products": ("sky", "dirty"), "noise": False, "total_time": "60s", "seed": 0}
+    assert call.args == (Path("o"), 3)
     assert {k: call.kwargs[k] for k in expected} == expected
+
+
+def test_a_dry_run_of_a_simulation_writes_nothing(tmp_path, capsys):
+    words = ["simulate", "alma", "--out", str(tmp_path / "o"), "-n", "3", "--dry-run", "--json"]
+    assert main([*words, "--size", "64", "--channels", "8"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape"] == [8, 64, 64]
+    assert main([*words, "--backend", "nonsense"]) == 2
+    assert main([*words, "--preset", "nonsense"]) == 2
+    assert main([*words, "--freq", "230 apples"]) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_models_are_listed_and_shown(capsys):

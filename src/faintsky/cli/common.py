@@ -73,13 +73,26 @@ Config = Annotated[
     ),
 ]  # fmt: skip
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.")]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, callback=_use_cores, help="CPU cores to use; all by default.")
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; one a CPU core by default.")]
+Cores = Annotated[
+    int | None, typer.Option("--jobs", min=1, callback=_use_cores, help="CPU cores to use; all by default.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of another run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def cores(jobs: int | None) -> int:
+    """Processes to start: as many as asked for, or as there are CPU cores for this process."""
+    if jobs is not None:
+        return jobs
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that have a value: a function's own defaults stand for the others."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def command_line() -> str:

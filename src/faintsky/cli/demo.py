@@ -17,7 +17,7 @@ def demo(
         bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
     ] = True,
     device: common.Device = "auto",
-    jobs: common.Jobs = None,
+    jobs: common.Cores = None,
     overwrite: common.Overwrite = False,
     as_json: common.Json = False,
     config: common.Config = None,

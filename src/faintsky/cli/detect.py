@@ -24,7 +24,7 @@ def detect(
     mask: Annotated[Path | None, typer.Option(metavar="MASK.fits", help="Where to look: not 0.")] = None,
     reliability: Annotated[float, typer.Option(min=0, max=1, help="Least reliability of a source.")] = 0.9,
     device: common.Device = "auto",
-    jobs: common.Jobs = None,
+    jobs: common.Cores = None,
     overwrite: common.Overwrite = False,
     dry_run: common.DryRun = False,
     as_json: common.Json = False,

@@ -56,6 +56,9 @@ def read_wcs(header: Any, name: str) -> Any:
 def _require_frame(wcs: Any, name: str) -> None:
     from astropy.wcs.utils import wcs_to_celestial_frame
 
+    equinox = float(wcs.wcs.equinox)
+    if np.isfinite(equinox) and not 1800 <= equinox <= 2200:
+        raise InputError(f"its EQUINOX {equinox:.5g} is no year", "set it to 2000 or 1950", name)
     try:
         wcs_to_celestial_frame(wcs)
     except ValueError as error:
@@ -117,9 +120,11 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
         For pixels that are not square within 1 %, or axes rotated by more than 1 degree or mirrored.
     """
     matrix = wcs.pixel_scale_matrix
-    x_scale, y_scale = np.hypot(*matrix[:, 0]), np.hypot(*matrix[:, 1])
-    if not (np.isfinite(matrix).all() and x_scale > 0 and y_scale > 0):
-        raise InputError("its pixels have no size", "set CDELT1 and CDELT2 [deg]", name)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x_scale, y_scale = np.hypot(*matrix[:, 0]), np.hypot(*matrix[:, 1])
+    # from a picodegree to a radian: anything else is a slip of the pen
+    if not (np.isfinite(matrix).all() and 1e-12 < x_scale < 57 and 1e-12 < y_scale < 57):
+        raise InputError("its pixels have no valid size", "set CDELT1 and CDELT2 [deg]", name)
     if abs(x_scale / y_scale - 1) > 0.01:
         sides = f"{x_scale * 3600:.4g} x {y_scale * 3600:.4g} arcsec"
         raise InputError(f"its pixels are not square ({sides})", "regrid it to square pixels", name)
