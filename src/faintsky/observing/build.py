@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def get_instrument(
     path = cache_folder() / f"alma_{observation.key()}.npz"
     if path.is_file():
         # a damaged or older file is simply made again
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
             return Instrument.load(path), path
     if progress:
         progress("computing the instrument (once; later runs read it from the cache)")

@@ -135,7 +135,7 @@ class Instrument:
     @classmethod
     def load(cls, path: str | Path) -> Instrument:
         """Read what `save` wrote; raises ValueError for a file of another format."""
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             plain = json.loads(str(file["plain"]))
             if plain.pop("format", None) != FORMAT_VERSION:
                 raise ValueError("an instrument file of another version")

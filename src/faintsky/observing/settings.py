@@ -21,7 +21,7 @@ from faintsky.telescope.arrays import load_array
 
 UNITS = {
     "time": {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
-    "frequency": {"": 1.0, "hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
+    "frequency": {"": 1.0, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9, "THz": 1e12},
     "angle": {"": 1.0, "arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
     "hours": {"": 1.0, "h": 1.0, "min": 1 / 60, "deg": 1 / 15},
     "length": {"": 1.0, "mm": 1.0},
@@ -92,11 +92,11 @@ def quantity(value: float | str, kind: str, option: str) -> float:
     InputError
         Naming the option.
     """
-    known = UNITS[kind]
+    known = {unit.lower(): factor for unit, factor in UNITS[kind].items()}
     if isinstance(value, str):
         match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*", value)
         if match is None or match[2].lower() not in known:
-            units = ", ".join(u for u in known if u)
+            units = ", ".join(u for u in UNITS[kind] if u)
             raise InputError(f"{option} {value!r} is not a number with a unit", f"the units are {units}")
         return float(match[1]) * known[match[2].lower()]
     return float(value)
