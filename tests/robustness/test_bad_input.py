@@ -95,6 +95,9 @@ def test_no_coordinates(tmp_path):
         ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
         ({"CRVAL3": 0.0, "CDELT3": 0.0}, "cannot be read"),
         ({"CRVAL3": -1e12}, "no valid frequencies"),
+        ({"CD1_1": 1e304}, "no valid size"),
+        ({"RADESYS": "ABC"}, "RADESYS 'ABC' is unknown"),
+        ({"RADESYS": None, "EQUINOX": 1e65}, "is no year"),
     ],
     ids=lambda v: " ".join(f"{k}={x}" for k, x in v.items()) if isinstance(v, dict) else "",
 )
@@ -221,6 +224,18 @@ def test_companion_files_that_cannot_be(make_fits, tmp_path):
     with pytest.raises(InputError) as caught:
         _ = open_cube(cube, psf=flat).psf
     assert "edge" in str(caught.value)
+
+
+def test_a_second_spectral_axis_without_data(make_fits):
+    opened = open_cube(make_fits(CTYPE4="FREQ"))
+    np.testing.assert_allclose(opened.frequencies, 1e11 + 1e7 * np.arange(24), rtol=1e-13)
+
+
+@pytest.mark.parametrize("text", ["-1", "3", "1e400", "Jy/beam/beam)", "-2 Jy/beam"])
+def test_units_that_are_none_are_left_out(make_fits, text):
+    opened = open_cube(make_fits(BUNIT=text))
+    assert opened.unit == u.dimensionless_unscaled
+    assert "BUNIT" in opened.notes[0]
 
 
 def test_broken_cards_are_read_past(make_fits):

@@ -83,18 +83,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable sum
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def cores(jobs: int | None) -> int:
-    """Processes to start: as many as asked for, or as there are CPU cores for this process."""
-    if jobs is not None:
-        return jobs
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Those options that have a value: a function's own defaults stand for the others."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def command_line() -> str:
     """The command as it was typed, for the record."""
     return shlex.join(["faintsky", *sys.argv[1:]])

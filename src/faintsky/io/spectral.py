@@ -52,9 +52,8 @@ def read_spectral(header: Any, wcs: Any, n_chan: int, name: str) -> Spectral | N
 
 
 def _world(wcs: Any, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    from astropy.wcs import WCSSUB_SPECTRAL
-
-    return np.asarray(wcs.sub([WCSSUB_SPECTRAL]).wcs_pix2world(pixels, 0)[0], dtype=float)
+    # by number, because a header may describe a second spectral axis that the data do not have
+    return np.asarray(wcs.sub([wcs.wcs.spec + 1]).wcs_pix2world(pixels, 0)[0], dtype=float)
 
 
 def _rest_frequency(wcs: Any) -> float | None:
