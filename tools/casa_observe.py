@@ -103,15 +103,16 @@ def image(tasks, options, ms, name, header):
 
 
 def visibility_noise(tools, clean, noisy, n_chan):
-    """Standard deviation of the real and imaginary parts [Jy], per channel."""
+    """Standard deviation of the real and imaginary parts [Jy], per channel, of rows that are not flagged."""
     a, b = tools.table(), tools.table()
     a.open(clean)
     b.open(noisy)
+    seen = ~a.getcol("FLAG_ROW")
     sigma = []
     for c in range(n_chan):
         section = [0, c], [1, c], [1, 1]
         d = (b.getcolslice("DATA", *section) - a.getcolslice("DATA", *section))[:, 0]
-        sigma.append(float(np.sqrt(0.5 * (np.abs(d) ** 2).mean())))
+        sigma.append(float(np.sqrt(0.5 * (np.abs(d[seen]) ** 2).mean())))
     a.close()
     b.close()
     return sigma

@@ -1,0 +1,131 @@
+"""How closely the fast ALMA simulator agrees with CASA.
+
+Compares folders that ``tools/casa_observe.py`` left with the same observation by faintsky, made through the
+public function with ``sky`` and ``array``, and writes ``benchmarks/results/casa_agreement.json``::
+
+    faintsky simulate alma --out sky --no-noise --products sky --seed 1
+    python tools/casa_observe.py --sky sky/0000_sky.fits --array alma.cycle9.3.cfg --out casa_c3
+    python benchmarks/casa_agreement.py casa_c3 ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+import faintsky
+from faintsky.observing.alma import AlmaObservatory, make_settings
+
+RESULTS = Path(__file__).parent / "results" / "casa_agreement.json"
+
+
+def inner(cube):
+    """The inner half of each plane."""
+    n = cube.shape[-1] // 4
+    return cube[..., n:-n, n:-n]
+
+
+def over_peak(ours, theirs, scale):
+    """Largest difference of any channel over the channel's peak; blanks apart."""
+    return float((np.nanmax(np.abs(ours - theirs), axis=(1, 2)) / scale).max())
+
+
+def settings_of(folder):
+    """The observation's record and the same as faintsky's arguments."""
+    record = json.loads((folder / "observation.json").read_text())
+    angle = record["hour_angle"]
+    robust = record.get("robust")
+    return record, {
+        "sky": folder / "sky.fits",
+        "array": record["array"].removesuffix(".cfg"),
+        "hour_angle": 0.0 if angle == "transit" else angle,
+        "total_time": record["total_time"],
+        "integration": record["integration"],
+        "pwv": record["pwv"],
+        "weighting": "natural" if robust is None else f"briggs:{robust:g}",
+    }
+
+
+def beams_of(path):
+    """Beams of every channel, ``[chan, 3]`` [arcsec, arcsec, deg]."""
+    table = fits.getdata(path, "BEAMS")
+    return np.stack([table[k].astype(float) for k in ("BMAJ", "BMIN", "BPA")], axis=1)
+
+
+def compare(folder):
+    """Numbers of one observation."""
+    record, settings = settings_of(folder)
+    theirs = {p: fits.getdata(folder / f"clean.{p}.fits").astype(float) for p in ("image", "psf", "pb")}
+    with tempfile.TemporaryDirectory() as out:
+        faintsky.simulate_alma(out, noise=False, **settings)
+        ours = {
+            p: fits.getdata(Path(out) / f"{name}.fits").astype(float)
+            for p, name in (("image", "0000_dirty"), ("psf", "psf"), ("pb", "pb"))
+        }
+    observatory = AlmaObservatory(make_settings(**settings))
+    instrument, track = observatory.instrument, observatory.settings.observation.track()
+    peak = np.nanmax(np.abs(theirs["image"]), axis=(1, 2))
+    sample = np.load(folder / "uvw.npz")
+    beams = beams_of(folder / "clean.image.fits")
+    noise = (fits.getdata(folder / "noisy.image.fits") - theirs["image"]).astype(float)
+    rms = np.nanstd(noise, axis=(1, 2))
+    turned = (instrument.beams[:, 2] - beams[:, 2] + 90) % 180 - 90
+    result = {
+        **{k: v for k, v in record.items() if k != "visibility_sigma_jy"},
+        "shape": list(theirs["image"].shape),
+        "cell_arcsec": instrument.grid.cell,
+        "field_deg": [instrument.grid.ra, instrument.grid.dec],
+        "freq_hz": float(instrument.spectral.frequencies()[instrument.spectral.n_chan // 2]),
+        "channel_width_hz": instrument.spectral.width,
+        "rows_ours": int(instrument.record["rows"]),
+        "dirty_inner_half": over_peak(inner(ours["image"]), inner(theirs["image"]), peak),
+        "dirty_whole_image": over_peak(ours["image"], theirs["image"], peak),
+        "psf_inner_half": over_peak(inner(ours["psf"]), inner(theirs["psf"]), 1.0),
+        "primary_beam": float(
+            np.nanmax(np.abs(np.where(theirs["pb"] > 0, ours["pb"] - theirs["pb"], np.nan)))
+        ),
+        "beam_major_relative": float(np.abs(instrument.beams[:, 0] / beams[:, 0] - 1).max()),
+        "beam_minor_relative": float(np.abs(instrument.beams[:, 1] / beams[:, 1] - 1).max()),
+        "beam_pa_deg": float(np.abs(turned).max()),
+        "noise_rms_mean_casa_jy": float(rms.mean()),
+        "noise_rms_mean_ours_jy": float(instrument.sigma.mean()),
+        "noise_rms_ratio": float(instrument.sigma.mean() / rms.mean()),
+    }
+    if record["flagged_rows"] == 0:
+        result["uvw_m"] = float(np.abs(track.uvw[::97] - sample["uvw_m"]).max())
+        result["visibility_noise_ratio"] = float(_visibility_ratio(observatory, track, record))
+    return result
+
+
+def _visibility_ratio(observatory, track, record):
+    from faintsky.telescope.noise import visibility_sigma
+
+    o = observatory.settings.observation
+    variance = [
+        visibility_sigma(
+            o.spectral.frequencies(), o.spectral.width, o.integration, pwv=o.pwv, elevation=float(e)
+        )
+        ** 2
+        for e in track.elevation
+    ]
+    return np.mean(np.sqrt(np.mean(variance, axis=0)) / np.array(record["visibility_sigma_jy"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    results = {folder.name: compare(folder) for folder in options.runs}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
