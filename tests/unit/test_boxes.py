@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from faintsky.errors import InputError
 from faintsky.evaluation.boxes import gaussian_box, rule_name, with_boxes
-from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
+from faintsky.observing.truth import BOX_RULES, box
+from faintsky.sky.model import gaussian_image
 
 
 def drawn(x, y, maj, minor, pa, shape):
@@ -31,7 +34,7 @@ CASES = [
     (150.2, 170.7, 4.7, 4.7, 90.0),
     (3.0, 200.0, 15.0, 9.0, 80.0),
     (357.0, 1.0, 18.0, 12.0, 10.0),
-    (120.0, 130.0, 2.0, 1.5, 45.0),
+    (120.0, 130.0, 3.0, 2.1, 45.0),
 ]
 
 
@@ -43,9 +46,9 @@ def test_paper_rule_is_the_paper_code_s(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_peak_rule(case):
+def test_tenth_rule(case):
     image = drawn(*case, (360, 360))
-    assert gaussian_box(*case, (360, 360), "peak") == box_of(image >= 0.1 * image.max())
+    assert gaussian_box(*case, (360, 360), "tenth") == box_of(image >= 0.1 * image.max())
 
 
 def test_paper_half_sizes_are_those_of_the_fidelity_page():
@@ -66,9 +69,23 @@ def test_a_box_moves_with_its_source_and_turns_with_its_angle():
     assert (c[1] - c[0], c[3] - c[2]) == (b[3] - b[2], b[1] - b[0])
 
 
-@pytest.mark.parametrize("width", [0.0, np.nan, 0.01])
-def test_a_point_is_its_pixel(width):
-    assert gaussian_box(50.0, 60.0, width, width, np.nan, (100, 100)) == (50, 50, 60, 60)
+@pytest.mark.parametrize("rule", ["paper", "tenth"])
+@pytest.mark.parametrize(("maj", "minor"), [(0.0, 0.0), (1.3, 0.4), (6.0, 1.0), (9.0, 4.0), (18.0, 11.0)])
+def test_boxes_are_the_simulator_s(rule, maj, minor):
+    grid = ImageGrid(200, 220, 0.1)
+    if rule == "paper":
+        maj, minor = max(maj, 2.0), max(minor, 2.0)
+    for x, y, pa in ((90.3, 101.8, 20.0), (110.5, 60.0, 130.0)):
+        image = gaussian_image(grid, x, y, maj, minor, pa)
+        assert gaussian_box(x, y, maj, minor, pa, grid.shape, rule) == box(image, rule)
+
+
+def test_a_width_that_is_not_known_is_a_point():
+    nan = float("nan")
+    for rule in ("paper", "tenth"):
+        point = gaussian_box(50.2, 60.4, 0, 0, 0, (100, 100), rule)
+        assert gaussian_box(50.2, 60.4, nan, nan, nan, (100, 100), rule) == point
+        assert point[1] - point[0] <= 4
 
 
 def test_a_source_outside_the_image_has_a_box_inside():
@@ -80,8 +97,10 @@ def test_a_source_outside_the_image_has_a_box_inside():
 def test_unknown_rule():
     with pytest.raises(ValueError, match="unknown box rule"):
         gaussian_box(5, 5, 2, 2, 0, (10, 10), "median")
-    assert rule_name("paper: 3 std") == "paper"
-    assert rule_name("10 % of the peak") == rule_name(None) == "peak"
+    assert {rule_name(name) for name in ("paper", BOX_RULES["paper"], None)} == {"paper"}
+    assert rule_name("tenth") == rule_name(BOX_RULES["tenth"]) == "tenth"
+    with pytest.raises(InputError, match="unknown box rule"):
+        rule_name("median")
 
 
 def test_tables_of_boxes():
@@ -96,9 +115,9 @@ def test_tables_of_boxes():
             "fwhm_z": [5.5, 3.0],
         }
     )
-    boxed = with_boxes(table, (100, 100), 0.1, "peak")
+    boxed = with_boxes(table, (100, 100), 0.1, "tenth")
     row = tuple(int(boxed[c][0]) for c in ("x_min", "x_max", "y_min", "y_max"))
-    assert row == gaussian_box(50, 60, 12, 8, 20, (100, 100), "peak")
+    assert row == gaussian_box(50, 60, 12, 8, 20, (100, 100), "tenth")
     assert boxed["z_min"][0] == pytest.approx(24.75)
     assert boxed["z_max"][0] == pytest.approx(35.75)
     assert np.isnan(boxed["x_min"][1])

@@ -5,8 +5,11 @@ Rules (fidelity page, S7), each on the source's own noiseless sky image, integra
 ``paper``
     The pixels that, after scaling the image to [0, 1], are at least three standard deviations of the whole
     image. With nearly all of the image at zero that is ``image >= 3 std(image)``.
-``peak``
-    The pixels above a tenth of the image's brightest one.
+``tenth``
+    The pixels at or above a tenth of the image's brightest one.
+
+The image is the simulator's own: what is narrower than two pixels has a band-limited profile there, and is
+taken as two pixels wide for ``paper``.
 
 Along frequency a box is always the line's centre plus and minus its FWHM, in real-valued channels.
 """
@@ -18,24 +21,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
+from faintsky.errors import InputError
+from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
 from faintsky.matching import column
+from faintsky.observing.truth import BOX_RULES
+from faintsky.sky.model import NARROW, gaussian_image
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 Float = NDArray[np.float64]
 
-RULES = ("paper", "peak")
-"""The rules by name."""
-PEAK_FRACTION = 0.1
-PAPER_LEVEL = 3.0
+RULES = tuple(BOX_RULES)
+"""The rules by name: ``paper`` and ``tenth``."""
 _REACH = 6.0  # standard deviations of the Gaussian beyond which its square adds less than 1e-15
+_LOBES = 24  # pixels around a narrow source, which the simulator lays with small lobes
 
 
 def rule_name(text: str | None) -> str:
-    """The rule that a data set's metadata name; what is not ``paper`` is ``peak``."""
-    return "paper" if str(text or "").strip().lower().startswith("paper") else "peak"
+    """The rule that a data set's metadata name, by its name or its description; ``paper`` for none.
+
+    Raises
+    ------
+    InputError
+        The text is neither.
+    """
+    if not text:
+        return "paper"
+    for name, description in BOX_RULES.items():
+        if text in (name, description):
+            return name
+    raise InputError(f"unknown box rule {text!r}", f"use one of {', '.join(RULES)}")
 
 
 def _cutout(x: float, y: float, reach: float, shape: tuple[int, int]) -> tuple[Float, Float]:
@@ -65,7 +81,7 @@ def gaussian_box(
     x, y : float
         Centre [pixel].
     fwhm_maj, fwhm_min, pa : float
-        Shape [pixel, pixel, deg east of north]; a width below half a pixel, or NaN, is taken as half a pixel.
+        Shape [pixel, pixel, deg east of north]; a width of 0 or NaN is a point.
     shape : tuple of int
         ``(n_y, n_x)`` of the image: the ``paper`` rule depends on it.
     rule : str
@@ -83,19 +99,22 @@ def gaussian_box(
     """
     if rule not in RULES:
         raise ValueError(f"unknown box rule {rule!r}; one of {', '.join(RULES)}")
-    sigma_maj, sigma_min = (max(float(np.nan_to_num(w)), 0.5) / FWHM_PER_SIGMA for w in (fwhm_maj, fwhm_min))
-    # Only the neighbourhood is drawn: the rest of the image is zero and enters through its number of pixels.
-    px, py = _cutout(x, y, _REACH * max(sigma_maj, sigma_min), shape)
-    dx, dy = major_axis_direction(float(np.nan_to_num(pa)))
-    u, v = px[None, :] - x, py[:, None] - y
-    image = np.exp(-0.5 * (((u * dx + v * dy) / sigma_maj) ** 2 + ((v * dx - u * dy) / sigma_min) ** 2))
-    n = shape[0] * shape[1]
+    maj, minor = (float(np.nan_to_num(w)) for w in (fwhm_maj, fwhm_min))
     if rule == "paper":
-        variance = (image**2).sum() / n - (image.sum() / n) ** 2
-        level = PAPER_LEVEL * np.sqrt(max(float(variance), 0.0))
+        # Its sources are all wider; the lobes of a narrow one would pass for a box of many pixels.
+        maj, minor = max(maj, NARROW), max(minor, NARROW)
+    # Only the neighbourhood is drawn: the rest of the image is zero and enters through its number of pixels.
+    wide = max(maj, minor)
+    px, py = _cutout(x, y, _REACH * wide / FWHM_PER_SIGMA + (_LOBES if minor < NARROW else 0), shape)
+    patch = ImageGrid(len(py), len(px), 1.0)
+    image = gaussian_image(patch, x - px[0], y - py[0], maj, minor, float(np.nan_to_num(pa))).astype(float)
+    n, high = shape[0] * shape[1], float(image.max())
+    if rule == "paper":
+        variance = float((image**2).sum() / n - (image.sum() / n) ** 2)
+        level = 3 * np.sqrt(max(variance, 0.0))
     else:
-        level = PEAK_FRACTION * float(image.max())
-    inside = image >= min(level, float(image.max()))
+        level = 0.1 * high
+    inside = image >= min(level, high)
     cols, rows = px[inside.any(axis=0)], py[inside.any(axis=1)]
     return int(cols[0]), int(cols[-1]), int(rows[0]), int(rows[-1])
 

@@ -100,13 +100,16 @@ def _fraction(ax: Axes, binned: Binned, k: int, label: str) -> None:
     )
 
 
-def _snr_axis(ax: Axes, label: str) -> None:
+def _snr_axis(ax: Axes, label: str, edges: Sequence[Float]) -> None:
+    """A logarithmic axis over all the bins, whether or not there is anything in them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
+    if edges:
+        ax.set_xlim(min(e[0] for e in edges) / 1.1, max(e[-1] for e in edges) * 1.1)
     ax.set_xlabel(label)
 
 
@@ -145,8 +148,8 @@ def completeness_and_reliability(
         for ax, text in ((left, "completeness"), (right, "reliability")):
             ax.set_ylim(-0.03, 1.05)
             ax.set_ylabel(text)
-        _snr_axis(left, "matched S/N of the true source")
-        _snr_axis(right, "reported S/N of the detection")
+        _snr_axis(left, "matched S/N of the true source", [b.edges for b, _ in completeness.values()])
+        _snr_axis(right, "reported S/N of the detection", [b.edges for b in reliability.values()])
         for ax, entries in ((left, completeness), (right, reliability)):
             if entries:
                 ax.legend(loc="lower right")
@@ -179,7 +182,7 @@ def precision_recall(curves: Mapping[str, Sequence[Metrics]]) -> Figure:
                             color=COLOURS[k % 7])  # fmt: skip
         low = max(-0.02, lowest - 0.08 * (1.05 - lowest) - 0.02)
         ax.set(xlabel="recall", ylabel="precision", xlim=(low, 1.02), ylim=(low, 1.02))
-        if curves:
+        if ax.get_legend_handles_labels()[0]:
             ax.legend(loc="lower left", title="from reliability ≥ low to high", title_fontsize=8)
     return figure
 
@@ -215,7 +218,7 @@ def scatter_against_bound(
                 )
             ax.set_yscale("log")
             ax.set_title(LABELS[name])
-            _snr_axis(ax, "matched S/N")
+            _snr_axis(ax, "matched S/N", [edges])
         for ax in axes[::4]:
             ax.set_ylabel("robust scatter")
         handles, labels = axes[0].get_legend_handles_labels()

@@ -120,8 +120,56 @@ class CompletenessCurve:
         return self.top / (1 + np.exp(np.clip(t, -500, 500)))
 
 
+def _step(p: Float, log_s: Float, detected: Bool, weights: Float) -> tuple[float, Float, Float]:
+    """Negative log likelihood, its gradient and Fisher information, ``[3]`` and ``[3, 3]``.
+
+    Parameters are the logit of the top and the logarithms of middle and steepness.
+    """
+    top, k = 1 / (1 + np.exp(-p[0])), np.exp(p[2])
+    q = 1 / (1 + np.exp(np.clip(k * (p[1] - log_s), -500, 500)))
+    c = np.clip(top * q, 1e-9, 1 - 1e-9)
+    slope = top * q * (1 - q) * k
+    by = np.stack([top * (1 - top) * q, -slope, slope * (log_s - p[1])])
+    # A twentieth of a pseudo-source of either kind keeps a perfect record from running to infinity.
+    few = 0.05
+    value = -(weights * np.where(detected, np.log(c), np.log1p(-c))).sum() - few * (
+        np.log(top) + np.log1p(-top)
+    )
+    gradient = -(by * weights * np.where(detected, 1 / c, -1 / (1 - c))).sum(axis=1)
+    gradient[0] -= few * (1 - 2 * top)
+    information = (by * weights / (c * (1 - c))) @ by.T
+    information[0, 0] += 2 * few * top * (1 - top)
+    return float(value), gradient, information
+
+
+def _minimised(p: Float, limits: Float, log_s: Float, detected: Bool, weights: Float) -> tuple[float, Float]:
+    """Damped Fisher scoring from ``p`` within ``limits`` ``[3, 2]``: lowest value and where it is."""
+    value, gradient, information = _step(p, log_s, detected, weights)
+    damping = 1e-3
+    for _ in range(100):
+        scale = np.diag(np.diag(information) + 1e-9)
+        new = np.clip(
+            p - np.linalg.solve(information + damping * scale, gradient), limits[:, 0], limits[:, 1]
+        )
+        trial = _step(new, log_s, detected, weights)
+        if trial[0] <= value:
+            done = value - trial[0] < 1e-7
+            p, (value, gradient, information) = new, trial
+            damping = max(damping / 5, 1e-6)
+            if done:
+                break
+        else:
+            damping *= 5
+            if damping > 1e8:
+                break
+    return value, p
+
+
 def fit_completeness(
-    snr: ArrayLike, detected: ArrayLike, weights: ArrayLike | None = None
+    snr: ArrayLike,
+    detected: ArrayLike,
+    weights: ArrayLike | None = None,
+    start: CompletenessCurve | None = None,
 ) -> CompletenessCurve:
     """Maximum-likelihood `CompletenessCurve` of sources that were detected or not; no bins.
 
@@ -133,14 +181,14 @@ def fit_completeness(
         ``[n]``.
     weights : array, optional
         How often each source counts, ``[n]``.
+    start : CompletenessCurve, optional
+        Where to begin; several places are tried where it is not given.
 
     Raises
     ------
     ValueError
         Fewer than three sources are left.
     """
-    from scipy.optimize import minimize
-
     s, d = np.asarray(snr, dtype=float), np.asarray(detected, dtype=bool)
     w = np.ones(len(s)) if weights is None else np.asarray(weights, dtype=float)
     use = np.isfinite(s) & (s > 0) & (w > 0)
@@ -148,22 +196,14 @@ def fit_completeness(
     if len(s) < 3:
         raise ValueError("a completeness curve needs at least three sources")
     log_s = np.log(s)
-
-    def loss(p: Float) -> float:
-        top = 1 / (1 + np.exp(-p[0]))
-        c = top / (1 + np.exp(np.clip(np.exp(p[2]) * (p[1] - log_s), -500, 500)))
-        c = np.clip(c, 1e-9, 1 - 1e-9)
-        # A twentieth of a pseudo-source of either kind keeps a perfect record from running to infinity.
-        prior = 0.05 * (np.log(top) + np.log1p(-top))
-        return float(-(w * np.where(d, np.log(c), np.log1p(-c))).sum() - prior)
-
-    share = np.clip(np.average(d, weights=w), 0.02, 0.98)
-    start = np.quantile(log_s, 1 - share)
-    limits = [(-4.0, 12.0), (log_s.min() - 3, log_s.max() + 3), (np.log(0.5), np.log(60.0))]
-    fits = [
-        minimize(loss, [3.0, start, k], bounds=limits, method="L-BFGS-B") for k in (np.log(5.0), np.log(15.0))
-    ]
-    best = min(fits, key=lambda f: f.fun).x
+    limits = np.array([(-4.0, 12.0), (log_s.min() - 3, log_s.max() + 3), (np.log(0.5), np.log(60.0))])
+    if start is not None:
+        top = np.clip(start.top, 0.02, 1 - 1e-5)
+        first = [[np.log(top / (1 - top)), np.log(start.middle), np.log(start.steepness)]]
+    else:
+        share = np.clip(np.average(d, weights=w), 0.02, 0.98)
+        first = [[3.0, np.quantile(log_s, 1 - share), k] for k in (np.log(5.0), np.log(15.0))]
+    _, best = min((_minimised(np.array(p), limits, log_s, d, w) for p in first), key=lambda fit: fit[0])
     return CompletenessCurve(
         float(1 / (1 + np.exp(-best[0]))), float(np.exp(best[1])), float(np.exp(best[2]))
     )
@@ -209,7 +249,7 @@ def completeness_at(
     for _ in range(n_bootstrap):
         count = rng.multinomial(n_cubes, np.full(n_cubes, 1 / n_cubes))[cube]
         if (count > 0).sum() >= 3:
-            draws.append(float(fit_completeness(s, d, count)(level)))
+            draws.append(float(fit_completeness(s, d, count, curve)(level)))
     # As for any fraction: sources near the level that were all found still do not make it certain.
     near = int(np.sum(np.abs(np.log(s / level)) < 0.2))
     error = max(float(np.std(draws)) if draws else 0.0, 0.5 / (near + 1))

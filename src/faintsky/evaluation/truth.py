@@ -96,7 +96,7 @@ def setting_for(cube: RadioCube, truth: Table, box_rule: str | None = None) -> S
     cube : RadioCube
         With a beam.
     truth : Table
-        Its ``meta["rms"]`` [Jy/beam], a number or one for each channel, and ``meta["box_rule"]`` are used.
+        Of its ``meta``, ``noise_jy_per_beam`` (a number, or one a channel) and ``box_rule`` are used.
     box_rule : str, optional
         Takes precedence.
 
@@ -106,12 +106,12 @@ def setting_for(cube: RadioCube, truth: Table, box_rule: str | None = None) -> S
         The cube has no beam.
     """
     n_chan, n_y, n_x = cube.shape
-    given = truth.meta.get("rms")
+    given = truth.meta.get("noise_jy_per_beam")
     sigma = (
         noise_of(cube.data) if given is None else np.broadcast_to(np.asarray(given, dtype=float), (n_chan,))
     )
     beam = float(np.nanmedian(np.asarray(cube.require_beam())[:, 0]))
-    rule = rule_name(box_rule or truth.meta.get("box_rule") or "paper")
+    rule = rule_name(box_rule or truth.meta.get("box_rule"))
     return Setting((n_chan, n_y, n_x), cube.grid.cell, beam / cube.grid.cell, np.array(sigma), rule)
 
 
@@ -142,26 +142,33 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
     pb = np.where(np.isfinite(pb), pb, 1.0)
     cell, n_x = cube.grid.cell, cube.shape[2]
     flux = column(truth, "flux") / per_channel * pb
-    brightness = column(truth, "continuum") * pb if "continuum" in truth.colnames else np.zeros(len(truth))
-    lines = []
-    for row, line_flux, peak in zip(truth, flux, np.nan_to_num(brightness)):
-        maj, minor, pa = row["fwhm_maj"] / cell, row["fwhm_min"] / cell, float(row["pa"])
-        # A Gaussian's norm under the psf is its peak when both widths are taken down by sqrt(2).
-        per_jansky = matched_norm(transfer, n_x, maj / np.sqrt(2), minor / np.sqrt(2), pa)
-        lines.append(
-            Line(
-                x=float(row["x"]),
-                y=float(row["y"]),
-                fwhm_maj=maj,
-                fwhm_min=minor,
-                pa=pa,
-                z=float(row["z"]),
-                fwhm_z=float(row["fwhm_z"]),
-                flux=float(line_flux),
-                continuum=float(peak / per_jansky),
-            )
+    own = _continuum_flux(truth, transfer, cell, n_x) * pb
+    return [
+        Line(
+            x=float(row["x"]),
+            y=float(row["y"]),
+            fwhm_maj=float(row["fwhm_maj"]) / cell,
+            fwhm_min=float(row["fwhm_min"]) / cell,
+            pa=float(row["pa"]),
+            z=float(row["z"]),
+            fwhm_z=float(row["fwhm_z"]),
+            flux=float(line_flux),
+            continuum=float(continuum),
         )
-    return lines
+        for row, line_flux, continuum in zip(truth, flux, own)
+    ]
+
+
+def _continuum_flux(truth: Table, transfer: Float, cell: float, n_x: int) -> Float:
+    """Continuum flux density of each source, before the primary beam, ``[n]`` [Jy]."""
+    if "continuum_flux" in truth.colnames:
+        return np.nan_to_num(column(truth, "continuum_flux"))
+    if "continuum" not in truth.colnames:
+        return np.zeros(len(truth))
+    shape = (column(truth, "fwhm_maj") / cell, column(truth, "fwhm_min") / cell, column(truth, "pa"))
+    # A Gaussian's norm under the psf is its peak when both widths are taken down by sqrt(2).
+    peak = [matched_norm(transfer, n_x, a / np.sqrt(2), b / np.sqrt(2), p) for a, b, p in zip(*shape)]
+    return np.nan_to_num(column(truth, "continuum")) / np.array(peak)
 
 
 def _add_bounds(
@@ -199,9 +206,10 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
     -------
     Table
         A copy with boxes (those along x and y kept where the simulator gave them), ``snr`` (matched, from
-        psf and noise), ``isolated``, ``blendedness``, and the Cramér-Rao bound ``NAME_bound`` of every
-        parameter, in the units of `faintsky.evaluation.residuals.UNITS`: for an unknown continuum in every
-        pixel, and ``NAME_bound_shared`` for one of the source's shape. Neighbours are bounded together.
+        psf and noise, where the simulator does not say it), ``isolated``, ``blendedness``, and the
+        Cramér-Rao bound ``NAME_bound`` of every parameter, in the units of
+        `faintsky.evaluation.residuals.UNITS`: for an unknown continuum in every pixel, and
+        ``NAME_bound_shared`` for one of the source's shape. Neighbours are bounded together.
         ``meta`` holds the setting.
     """
     n_chan, n_y, n_x = setting.shape
@@ -211,6 +219,7 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
     out["isolated"] = isolated(out, setting.beam)
     out["blendedness"] = blendedness(out)
     if not len(out):
+        out["snr"] = np.zeros(0)
         for name in PARAMETERS:
             out[f"{name}_bound"] = out[f"{name}_bound_shared"] = np.zeros(0)
         return out
@@ -220,11 +229,13 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
     transfer = psf_transform(plane)
     lines = received_lines(out, cube, transfer)
     sigma = np.where(np.isfinite(setting.sigma) & (setting.sigma > 0), setting.sigma, np.inf)
-    out["snr"] = [
+    own = [
         matched_snr(
             s.flux * spectral_derivatives(s, n_chan)[0], sigma, transfer, n_x, s.fwhm_maj, s.fwhm_min, s.pa
         )
         for s in lines
     ]
+    given = column(out, "snr") if "snr" in out.colnames else np.full(len(out), np.nan)
+    out["snr"] = np.where(np.isfinite(given), given, own)
     _add_bounds(out, lines, groups, transfer, setting)
     return out

@@ -1,0 +1,182 @@
+"""Sets of cubes with their truth: read from a folder of ``simulate alma``, or simulated one at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from faintsky.errors import InputError
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from faintsky.image import RadioCube
+    from faintsky.observing.alma import AlmaObservatory
+
+
+class CubeSet(Protocol):
+    """Numbered cubes with truth; small, so that it can be sent to another process."""
+
+    @property
+    def name(self) -> str:
+        """Short name, used in tables and for folders."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Numbers of its cubes."""
+
+    def load(self, index: int) -> tuple[RadioCube, Table]:
+        """One cube, with psf and primary beam, and its true sources."""
+
+
+@dataclass(frozen=True)
+class FolderSet:
+    """Cubes of a folder that ``faintsky simulate alma`` wrote.
+
+    Parameters
+    ----------
+    folder : str
+        With ``NNNN_dirty.fits``, ``NNNN_truth.ecsv``, ``dataset.json``, and the psf and primary beam of all
+        (``psf.fits``, ``pb.fits``) or of each (``NNNN_psf.fits``, ``NNNN_pb.fits``).
+    indices : tuple of int
+        Numbers of the cubes.
+    name : str
+        Of the set.
+    """
+
+    folder: str
+    indices: tuple[int, ...]
+    name: str
+
+    def _beside(self, index: int, kind: str) -> Path | None:
+        for name in (f"{index:04d}_{kind}.fits", f"{kind}.fits"):
+            if (Path(self.folder) / name).is_file():
+                return Path(self.folder) / name
+        return None
+
+    def load(self, index: int) -> tuple[RadioCube, Table]:
+        """One cube and its true sources; `InputError` where a file is missing or broken."""
+        from faintsky.catalog import read_catalog
+        from faintsky.io import open_cube
+
+        stem = Path(self.folder) / f"{index:04d}"
+        cube = open_cube(f"{stem}_dirty.fits", psf=self._beside(index, "psf"), pb=self._beside(index, "pb"))
+        return cube, read_catalog(f"{stem}_truth.ecsv")
+
+
+def open_folder(folder: str | Path, n: int | None = None) -> FolderSet:
+    """The first ``n`` cubes, or all, of a folder that ``faintsky simulate alma`` wrote.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, it holds no cube with a truth, or fewer than ``n``.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError("there is no such folder", "give the --out of faintsky simulate alma", path)
+    numbers = [re.fullmatch(r"(\d{4,})_truth\.ecsv", p.name) for p in path.iterdir()]
+    indices = sorted(int(m[1]) for m in numbers if m and (path / f"{m[1]}_dirty.fits").is_file())
+    if not indices:
+        raise InputError(
+            "has no NNNN_dirty.fits with its NNNN_truth.ecsv",
+            "give the --out of faintsky simulate alma",
+            path,
+        )
+    if n is not None and n > len(indices):
+        raise InputError(f"holds {len(indices)} cubes, not {n}", f"ask for -n {len(indices)} or fewer", path)
+    return FolderSet(str(path), tuple(indices[:n]), _preset_of(path) or path.resolve().name)
+
+
+def _preset_of(folder: Path) -> str | None:
+    """The preset that ``dataset.json`` names, wherever in it."""
+    try:
+        found = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+    def search(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return None
+        if isinstance(value.get("preset"), str):
+            return str(value["preset"])
+        return next((s for v in value.values() if (s := search(v))), None)
+
+    name = search(found)
+    return re.sub(r"[^\w.+-]+", "_", name) if name else None
+
+
+@dataclass(frozen=True)
+class SimulatedSet:
+    """Cubes simulated when asked for: number i is what ``simulate alma`` writes as number i of that seed.
+
+    Parameters
+    ----------
+    preset : str
+        One of `faintsky.sky.line_emitters.PRESETS`; also the name of the set.
+    indices : tuple of int
+        Numbers of the cubes.
+    seed : int
+        Of the data set.
+    settings : tuple of (str, value)
+        Further arguments of `faintsky.observing.alma.simulate_alma`, such as ``(("size", 128),)``.
+    """
+
+    preset: str
+    indices: tuple[int, ...]
+    seed: int = 0
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The preset."""
+        return self.preset
+
+    def load(self, index: int) -> tuple[RadioCube, Table]:
+        """Simulate one cube, with psf and primary beam, and its true sources."""
+        from faintsky.image import RadioCube
+        from faintsky.observing.dataset import single_threaded
+        from faintsky.observing.truth import truth_table
+
+        with single_threaded():
+            observatory, psf, pb = _observatory(self.preset, self.settings)
+            seen = observatory.sample(self.seed, index)
+        instrument = observatory.instrument
+        cube = RadioCube.from_array(
+            seen.dirty,
+            cell=instrument.grid.cell,
+            frequencies=instrument.spectral.frequencies(),
+            beam=instrument.beams,
+            ra=instrument.grid.ra,
+            dec=instrument.grid.dec,
+            rest_frequency=observatory.settings.rest_frequency,
+            psf=psf,
+            pb=pb,
+            name=f"{self.preset} {index:04d}",
+        )
+        meta = {
+            "preset": self.preset,
+            "seed": self.seed,
+            "sample": index,
+            "noise_jy_per_beam": seen.sigma.tolist(),
+            "box_rule": observatory.settings.box_rule,
+        }
+        return cube, truth_table(seen.truth, meta)
+
+
+@lru_cache(maxsize=4)
+def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[AlmaObservatory, Any, Any]:
+    """Telescope, psf and primary beam of a preset; kept, since making them takes longer than a cube."""
+    import numpy as np
+
+    from faintsky.observing.alma import AlmaObservatory
+    from faintsky.observing.settings import make_settings
+
+    observatory = AlmaObservatory(make_settings(preset=preset, **dict(settings)))
+    instrument = observatory.instrument
+    pb = np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
+    return observatory, instrument.psf_cube(), pb

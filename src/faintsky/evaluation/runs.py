@@ -1,0 +1,215 @@
+"""Methods over cubes: in parallel processes, a catalogue file for each, resumed where it stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from faintsky.errors import InputError
+from faintsky.evaluation.cubes import CubeSet
+from faintsky.evaluation.truth import prepared_truth, setting_for
+from faintsky.files import replacing
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from faintsky.image import RadioCube
+
+Find = Callable[["RadioCube"], "Table"]
+Progress = Callable[[int, int, str], None]
+
+TRUTH = "truth"
+"""Folder of the true sources, beside those of the methods."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that finds sources in a cube.
+
+    Parameters
+    ----------
+    name : str
+        Used in tables and for folders.
+    find : callable
+        Cube to catalogue; must be picklable where there are several processes.
+    most : int, optional
+        Only the first so many cubes of a set.
+    """
+
+    name: str
+    find: Find
+    most: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """Its name as a file system can hold it."""
+        return re.sub(r"[^\w.+@-]+", "_", self.name).strip("_") or "method"
+
+
+def find_with_model(cube: RadioCube, model: str, device: str, reliability: float | None = None) -> Table:
+    """Catalogue of ``faintsky detect --model MODEL``, at its own reliability threshold by default."""
+    from faintsky.detection.find import find_sources
+
+    if reliability is None:
+        return find_sources(cube, model, device=device).catalog
+    return find_sources(cube, model, device=device, reliability=reliability).catalog
+
+
+def method_of(
+    model: str, device: str = "cpu", reliability: float | None = None, most: int | None = None
+) -> Method:
+    """A model by name or folder; with a reliability threshold of its own it is called ``MODEL@THRESHOLD``."""
+    name = Path(model).name if os.sep in model else model
+    label = name if reliability is None else f"{name}@{reliability:g}"
+    return Method(label, partial(find_with_model, model=model, device=device, reliability=reliability), most)
+
+
+def catalog_path(out: Path, method: str, cubes: str, index: int) -> Path:
+    """Where the catalogue of one cube lies."""
+    return out / "catalogs" / method / cubes / f"{index:04d}.ecsv"
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write one ECSV file in one step, its columns as they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as name:
+        table.write(name, format="ascii.ecsv", delimiter=",")
+
+
+def read_table(path: Path) -> Table:
+    """Read what `write_table` wrote."""
+    from astropy.table import Table
+
+    return Table.read(path, format="ascii.ecsv")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cube and the methods that still have to see it."""
+
+    cubes: CubeSet
+    index: int
+    out: str
+    methods: tuple[Method, ...]
+    box_rule: str | None = None
+
+
+def run_task(task: Task) -> None:
+    """Load one cube, write its truth with everything the evaluation needs, and every method's catalogue."""
+    out = Path(task.out)
+    cube, truth = task.cubes.load(task.index)
+    truth_path = catalog_path(out, TRUTH, task.cubes.name, task.index)
+    if not truth_path.is_file():
+        write_table(prepared_truth(truth, cube, setting_for(cube, truth, task.box_rule)), truth_path)
+    _ = cube.data  # reading the file is not the method's time
+    for method in task.methods:
+        start = time.perf_counter()
+        table = method.find(cube)
+        seconds = time.perf_counter() - start
+        slim = table.copy()
+        slim.meta = {"seconds": seconds, "method": method.name}
+        write_table(slim, catalog_path(out, method.folder, task.cubes.name, task.index))
+
+
+def pending(
+    sets: Sequence[CubeSet], methods: Sequence[Method], out: Path, box_rule: str | None = None
+) -> list[Task]:
+    """The cubes that lack a file, each with the methods it lacks.
+
+    Raises
+    ------
+    InputError
+        Two methods, or two sets, share a name.
+    """
+    for what, names in (("methods", [TRUTH, *(m.folder for m in methods)]), ("sets", [s.name for s in sets])):
+        if len(set(names)) < len(names):
+            raise InputError(f"two {what} share a name: {', '.join(names)}", "rename one")
+    tasks = []
+    for cubes in sets:
+        for place, index in enumerate(cubes.indices):
+            missing = tuple(
+                m
+                for m in methods
+                if (m.most is None or place < m.most)
+                and not catalog_path(out, m.folder, cubes.name, index).is_file()
+            )
+            if missing or not catalog_path(out, TRUTH, cubes.name, index).is_file():
+                tasks.append(Task(cubes, index, str(out), missing, box_rule))
+    return tasks
+
+
+def _one_thread() -> None:
+    """A process a core: more threads would only fight, and change sums with their number."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _finished(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
+    if jobs <= 1 or len(tasks) < 2:
+        for task in tasks:
+            run_task(task)
+            yield task
+        return
+    import multiprocessing
+
+    # Spawned, not forked: a fork of a process that has used torch or BLAS threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_one_thread) as pool:
+        futures = {pool.submit(run_task, task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run_methods(
+    sets: Sequence[CubeSet],
+    methods: Sequence[Method],
+    out: Path,
+    *,
+    jobs: int = 1,
+    box_rule: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Run every method on every cube that it has not seen, and leave the catalogues under ``out/catalogs``.
+
+    Parameters
+    ----------
+    sets : sequence of CubeSet
+        What to look at.
+    methods : sequence of Method
+        What to look with.
+    out : pathlib.Path
+        Folder of the evaluation.
+    jobs : int, optional
+        Processes, each with one thread.
+    box_rule : str, optional
+        Overrides the data set's.
+    progress : callable, optional
+        Called with cubes done, cubes in all and a word.
+
+    Raises
+    ------
+    FaintskyError
+        What a method or a reader raises; the catalogues written until then are kept and the next run
+        goes on from there.
+    """
+    tasks = pending(sets, methods, out, box_rule)
+    if progress is not None and tasks:
+        progress(0, len(tasks), "cubes")
+    for done, _ in enumerate(_finished(tasks, jobs), start=1):
+        if progress is not None:
+            progress(done, len(tasks), "cubes")

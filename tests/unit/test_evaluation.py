@@ -1,0 +1,439 @@
+"""The evaluation recovers what a detector of known quality was made to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+
+import numpy as np
+import pytest
+from astropy.table import Table, vstack
+
+from faintsky.errors import InputError
+from faintsky.evaluation.alma import evaluate_sets
+from faintsky.evaluation.cramer_rao import PARAMETERS
+from faintsky.evaluation.cubes import open_folder
+from faintsky.evaluation.metrics import (
+    CompletenessCurve,
+    binned_fraction,
+    blendedness,
+    completeness_at,
+    fit_completeness,
+    isolated,
+    neighbour_groups,
+    snr_edges,
+    wilson,
+)
+from faintsky.evaluation.residuals import pair_residuals, robust_scatter, summarise_residuals
+from faintsky.evaluation.runs import Method, pending, run_methods
+from faintsky.evaluation.truth import noise_of, prepared_truth, setting_for, setting_of
+from faintsky.image import RadioCube
+from faintsky.matching import match
+from faintsky.preparing.psf import gaussian_psf
+
+SHAPE, CELL, SIGMA = (32, 96, 96), 0.1, 1e-3
+FREQUENCIES = 230e9 + 1e7 * np.arange(SHAPE[0])
+PSF = gaussian_psf(SHAPE[1:], 6.0, 5.0, 20.0)
+N_CUBES = 70
+CURVE = CompletenessCurve(top=0.97, middle=6.0, steepness=8.0)
+
+
+def empty_cube(name):
+    return RadioCube.from_array(
+        np.zeros(SHAPE, np.float32),
+        cell=CELL,
+        frequencies=FREQUENCIES,
+        beam=(0.6, 0.5, 20.0),
+        psf=PSF,
+        name=name,
+    )
+
+
+def true_sources(rng, n, strong=60.0):
+    """Sources on a jittered 3 × 3 lattice, none a neighbour of another, S/N of some 3 to ``strong``."""
+    cells = rng.permutation(9)[:n]
+    per_channel = 2.998e5 * 1e7 / 230e9
+    flux = SIGMA * np.exp(rng.uniform(np.log(8), np.log(8 * strong / 3), n)) * per_channel
+    major = rng.uniform(0.5, 0.9, n)
+    table = Table(
+        {
+            "x": 16.0 + 32 * (cells % 3) + rng.uniform(-1, 1, n),
+            "y": 16.0 + 32 * (cells // 3) + rng.uniform(-1, 1, n),
+            "z": rng.uniform(10, 22, n),
+            "fwhm_maj": major,
+            "fwhm_min": major / rng.uniform(1.3, 2.0, n),
+            "pa": rng.uniform(0, 180, n),
+            "fwhm_z": rng.uniform(4, 7, n),
+            "flux": flux,
+            "continuum": np.zeros(n),
+            "pb": np.ones(n),
+        }
+    )
+    table.meta = {"noise_jy_per_beam": SIGMA, "box_rule": "tenth"}
+    return table
+
+
+@dataclass(frozen=True)
+class LatticeSet:
+    """Noise-free stand-ins for cubes: the fake detector looks at the truth, not at the data."""
+
+    name: str
+    indices: tuple[int, ...]
+    n_sources: int = 5
+
+    def load(self, index):
+        return empty_cube(f"{self.name} {index}"), true_sources(
+            np.random.default_rng([7, index]), self.n_sources
+        )
+
+
+@lru_cache(maxsize=400)
+def known_truth(name, index, n_sources):
+    cube, truth = LatticeSet(name, (index,), n_sources).load(index)
+    return prepared_truth(truth, cube, setting_for(cube, truth))
+
+
+def fake_find(cube, scatter=1.5, false_rate=0.4, n_sources=5):
+    """Finds with the probability of CURVE, errs by ``scatter`` times the bound but claims half of that."""
+    name, index = cube.name.split()
+    truth = known_truth(name, int(index), n_sources if name == "lattice" else 0)
+    rng = np.random.default_rng([11, int(index)])
+    found = truth[rng.uniform(size=len(truth)) < CURVE(truth["snr"])] if len(truth) else truth[:0]
+    out = Table({c: found[c] for c in ("x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "flux", "snr")})
+    for p in PARAMETERS:
+        bound = np.asarray(found[f"{p}_bound"]) * (found["flux"] if p == "flux" else 1.0)
+        out[p] = out[p] + np.clip(rng.normal(size=len(found)), -3, 3) * scatter * bound
+        out[f"{p}_err"] = scatter * bound / 2
+    out["reliability"] = rng.uniform(0.9, 1.0, len(out))
+    number = rng.poisson(false_rate)
+    if number:
+        wrong = true_sources(rng, number)
+        wrong["x"], wrong["y"] = 90.0, np.linspace(1, 90, number)  # off the lattice
+        wrong["snr"], wrong["reliability"] = 5.0, rng.uniform(0.5, 1.0, number)
+        out = vstack(
+            [
+                out,
+                wrong[["x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "flux", "snr", "reliability"]],
+            ]
+        )
+    return out
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluation")
+    sets = [LatticeSet("lattice", tuple(range(N_CUBES))), LatticeSet("empty", tuple(range(30)), 0)]
+    return evaluate_sets(out, sets, [Method("fake", fake_find)], seed=1)
+
+
+def expected_probability():
+    snr = np.concatenate([known_truth("lattice", i, 5)["snr"] for i in range(N_CUBES)])
+    return snr, CURVE(snr)
+
+
+def test_recall_precision_and_false_rate_are_those_put_in(evaluation):
+    metrics = evaluation.find("fake", "lattice").metrics
+    _, probability = expected_probability()
+    assert metrics.n_true == 5 * N_CUBES
+    assert metrics.recall.value == pytest.approx(probability.mean(), abs=3.5 * metrics.recall.error)
+    assert metrics.recall.error < 0.04
+    hits = probability.sum()
+    assert metrics.precision.value == pytest.approx(
+        hits / (hits + 0.4 * N_CUBES), abs=3.5 * metrics.precision.error
+    )
+    assert metrics.false_per_cube.value == pytest.approx(0.4, abs=3.5 * np.sqrt(0.4 / N_CUBES))
+    empty = evaluation.find("fake", "empty").metrics
+    assert (empty.n_true, empty.tp) == (0, 0)
+    assert np.isnan(empty.recall.value)
+    assert empty.false_per_cube.value == pytest.approx(0.4, abs=3.5 * np.sqrt(0.4 / 30))
+
+
+def test_completeness_at_seven_is_the_curve_s(evaluation):
+    complete = evaluation.find("fake", "lattice").completeness
+    assert complete.value == pytest.approx(float(CURVE(7.0)), abs=3.5 * complete.error)
+    assert complete.error < 0.1
+
+
+def test_bright_subset_ignores_hits_outside_it(evaluation):
+    whole = evaluation.find("fake", "lattice").metrics
+    bright = evaluation.find("fake", "lattice", "position", "isolated, S/N > 8").metrics
+    snr, probability = expected_probability()
+    assert bright.n_true == int((snr > 8).sum())
+    assert bright.fp == whole.fp
+    assert bright.recall.value == pytest.approx(probability[snr > 8].mean(), abs=3.5 * bright.recall.error)
+
+
+@pytest.mark.parametrize("name", ["x", "y", "z", "fwhm_z", "flux", "fwhm_maj", "fwhm_min"])
+def test_scatter_over_bound_and_pulls_are_those_put_in(evaluation, name):
+    (row,) = [r for r in evaluation.residuals if r["name"] == name and r["subset"] != "all"]
+    assert row["n"] > 1.5 * N_CUBES
+    tolerance = 3.5 * 1.17 / np.sqrt(row["n"])
+    assert row["over_bound"] == pytest.approx(1.5, rel=tolerance)
+    assert row["pull_scatter"] == pytest.approx(2.0, rel=tolerance)
+    assert row["pull_mean"] == pytest.approx(0.0, abs=2.0 * 3.5 * 1.25 / np.sqrt(row["n"]))
+
+
+def test_files_are_written_and_agree(evaluation):
+    out = evaluation.out
+    names = {p.name for p in (out / "figures").iterdir()}
+    of_set = {f"{stem}_lattice.png" for stem in ("scatter", "residuals", "pulls")}
+    assert names == {"completeness_reliability.png", "precision_recall.png"} | of_set
+    results = json.loads((out / "results.json").read_text())
+    row = evaluation.find("fake", "lattice", "iou")
+    (kept,) = [
+        r for r in results["rows"] if (r["cubes"], r["criterion"], r["subset"]) == ("lattice", "iou", "all")
+    ]
+    assert kept["recall"] == row.metrics.recall.value
+    assert set(results["versions"]) >= {"faintsky", "numpy"}
+    assert f"{row.metrics.recall.value:.3f} ±" in (out / "table.md").read_text()
+    assert (out / "table.csv").read_text().count("\n") == len(evaluation.rows) + 1
+    assert any("precision" in key for key in evaluation.summary())
+
+
+def test_precision_rises_with_the_threshold_and_recall_falls(evaluation):
+    points = json.loads((evaluation.out / "results.json").read_text())["precision_recall"]["fake, lattice"]
+    recall = [p["recall"] for p in points]
+    assert recall == sorted(recall, reverse=True)
+    assert recall[0] > recall[-1]
+    at = {p["threshold"]: p["precision"] for p in points}
+    assert at[0.9] > at[0.5] > 0.5  # false ones are uniform over 0.5 to 1, true ones over 0.9 to 1
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    cubes, seen = LatticeSet("lattice", (0, 1, 2, 3)), []
+
+    def fails_on_two(cube):
+        seen.append(cube.name)
+        if cube.name.endswith("2") and len(seen) < 4:
+            raise RuntimeError("power cut")
+        return fake_find(cube)
+
+    method = Method("fake", fails_on_two)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_methods([cubes], [method], tmp_path)
+    assert [t.index for t in pending([cubes], [method], tmp_path)] == [2, 3]
+    run_methods([cubes], [method], tmp_path)
+    assert seen == ["lattice 0", "lattice 1", "lattice 2", "lattice 2", "lattice 3"]
+    assert pending([cubes], [method], tmp_path) == []
+    assert not [p for p in tmp_path.rglob(".*") if p.is_file()]
+
+
+FAKES = """
+from dataclasses import dataclass
+import numpy as np
+from astropy.table import Table
+from faintsky.image import RadioCube
+
+@dataclass(frozen=True)
+class Blank:
+    name: str
+    indices: tuple
+
+    def load(self, index):
+        data = np.random.default_rng(index).normal(size=(4, 8, 8))
+        cube = RadioCube.from_array(data, cell=0.1, frequencies=1e9 + 1e6 * np.arange(4), beam=(0.3, 0.3, 0))
+        names = ("x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "flux")
+        return cube, Table({name: np.zeros(0) for name in names})
+
+def brightest(cube):
+    z, y, x = np.unravel_index(cube.data.argmax(), cube.data.shape)
+    return Table({"x": [x], "y": [y], "z": [z], "snr": [cube.data.max()]})
+"""
+
+
+def test_several_processes_give_the_same_catalogues(tmp_path, monkeypatch):
+    # Spawned processes can only import what lies on the path.
+    (tmp_path / "fakes_of_evaluation.py").write_text(FAKES)
+    monkeypatch.syspath_prepend(tmp_path)
+    fakes = import_module("fakes_of_evaluation")
+    cubes, method = fakes.Blank("blank", (0, 1, 2)), Method("brightest", fakes.brightest)
+    run_methods([cubes], [method], tmp_path / "one")
+    run_methods([cubes], [method], tmp_path / "two", jobs=2)
+    for index in range(3):
+        for who in ("truth", "brightest"):
+            one, two = (
+                (tmp_path / k / "catalogs" / who / "blank" / f"{index:04d}.ecsv").read_text().splitlines()
+                for k in ("one", "two")
+            )
+            assert [x for x in one if "seconds" not in x] == [x for x in two if "seconds" not in x]
+
+
+def find_nothing(cube):
+    return Table({name: np.zeros(0) for name in ("x", "y", "z", "snr")})
+
+
+def test_a_method_that_finds_nothing_scores_zero(tmp_path):
+    result = evaluate_sets(tmp_path, [LatticeSet("lattice", (0, 1))], [Method("none", find_nothing)])
+    metrics = result.find("none", "lattice").metrics
+    assert (metrics.recall.value, metrics.fp) == (0, 0)
+    assert np.isnan(metrics.precision.value)
+    assert result.residuals == []
+
+
+def test_methods_of_one_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match="share a name"):
+        pending([LatticeSet("a", (0,))], [Method("m", find_nothing), Method("m", fake_find)], tmp_path)
+    with pytest.raises(InputError, match="share a name"):
+        pending([LatticeSet("a", (0,))], [Method("truth", find_nothing)], tmp_path)
+
+
+def test_folders_without_cubes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        open_folder(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="has no NNNN_dirty"):
+        open_folder(tmp_path)
+    for name in ("0000_dirty.fits", "0000_truth.ecsv", "0001_truth.ecsv"):
+        (tmp_path / name).touch()
+    (tmp_path / "dataset.json").write_text('{"config": {"preset": "text"}}')
+    assert open_folder(tmp_path).indices == (0,)
+    assert open_folder(tmp_path).name == "text"
+    with pytest.raises(InputError, match="holds 1 cubes, not 2"):
+        open_folder(tmp_path, 2)
+
+
+def test_completeness_fit_recovers_its_curve():
+    rng = np.random.default_rng(5)
+    snr = np.exp(rng.uniform(np.log(2), np.log(50), 4000))
+    detected = rng.uniform(size=4000) < CURVE(snr)
+    fit = fit_completeness(snr, detected)
+    assert fit.middle == pytest.approx(CURVE.middle, rel=0.05)
+    assert fit.top == pytest.approx(CURVE.top, abs=0.01)
+    assert fit.steepness == pytest.approx(CURVE.steepness, rel=0.2)
+
+
+def test_completeness_errors_cover_the_truth_as_often_as_they_should():
+    rng = np.random.default_rng(6)
+    pulls = []
+    for _ in range(40):
+        snr = np.exp(rng.uniform(np.log(2), np.log(50), 500))
+        detected = rng.uniform(size=500) < CURVE(snr)
+        value, _ = completeness_at(7.0, snr, detected, np.repeat(np.arange(100), 5), n_bootstrap=20)
+        pulls.append((value.value - CURVE(7.0)) / value.error)
+    assert 0.6 < np.std(pulls) < 1.4
+    assert abs(np.mean(pulls)) < 0.6
+
+
+def test_a_completeness_is_not_extrapolated():
+    snr = np.linspace(20, 80, 50)
+    value, curve = completeness_at(7.0, snr, np.ones(50, bool), np.arange(50))
+    assert np.isnan(value.value)
+    assert curve is None
+    assert np.isnan(completeness_at(7.0, [6.0, 8.0], [True, True], [0, 1])[0].value)
+
+
+def test_a_perfect_record_is_not_certain():
+    snr = np.linspace(3, 80, 300)
+    value, _ = completeness_at(7.0, snr, np.ones(300, bool), np.arange(300), n_bootstrap=10)
+    assert value.value > 0.95
+    assert value.error > 0.01
+
+
+def test_wilson_interval():
+    low, high = wilson([0, 5, 10, 0], [10, 10, 10, 0])
+    assert low[0] == pytest.approx(0, abs=1e-12)
+    assert high[0] == pytest.approx(1 / 11)
+    assert low[2] == pytest.approx(10 / 11)
+    assert low[1] + high[1] == pytest.approx(1)
+    assert (low[3], high[3]) == (0, 1)
+
+
+def test_bins_count_every_source_once():
+    rng = np.random.default_rng(2)
+    snr = np.exp(rng.uniform(1, 4, 500))
+    binned = binned_fraction(snr, snr > 10, snr_edges(snr))
+    assert binned.n.sum() == 500
+    assert np.nansum(binned.fraction * binned.n) == pytest.approx((snr > 10).sum())
+    assert len(snr_edges([])) == 13
+
+
+def neighbours(dx, dz):
+    truth = Table({"x_min": [10, 10 + dx], "x_max": [20, 20 + dx], "y_min": [10, 10], "y_max": [20, 20]})
+    truth["z_min"], truth["z_max"] = [10.0, 10.0 + dz], [18.0, 18.0 + dz]
+    return truth
+
+
+@pytest.mark.parametrize(("dx", "dz", "alone"), [(5, 0, False), (15, 7, False), (20, 0, True), (5, 9, True)])
+def test_isolation_needs_distance_in_the_image_or_along_frequency(dx, dz, alone):
+    assert isolated(neighbours(dx, dz), beam=8.0).tolist() == [alone, alone]
+    assert len(set(neighbour_groups(neighbours(dx, dz), 8.0).tolist())) == (2 if alone else 1)
+
+
+def test_blendedness_is_the_largest_overlap():
+    truth = neighbours(5, 0)
+    assert blendedness(truth) == pytest.approx([6 * 11 / (2 * 121 - 66)] * 2)
+    assert blendedness(truth[:1]).tolist() == [0]
+    assert blendedness(neighbours(40, 0)).tolist() == [0, 0]
+
+
+def test_angles_are_axial_and_round_sources_not_judged():
+    truth = true_sources(np.random.default_rng(1), 2)
+    truth["pa"], truth["fwhm_maj"], truth["fwhm_min"] = [179.0, 30.0], [0.8, 0.8], [0.5, 0.7]
+    found = truth.copy()
+    found["pa"] = [2.0, 80.0]
+    residual = pair_residuals(truth, found, match(truth, found), CELL)
+    assert residual["pa"][0] == pytest.approx(3.0)
+    assert np.isnan(residual["pa"][1])
+    assert np.isnan(residual["pa_error"]).all()
+
+
+def test_widths_in_the_paper_frame_survive_the_swap_of_its_axes():
+    truth = true_sources(np.random.default_rng(1), 2)
+    truth["fwhm_maj"], truth["fwhm_min"] = [1.2, 1.2], [0.6, 0.6]
+    truth["pa"] = [89.0, 91.0]
+    found = truth.copy()
+    found["pa"], found["fwhm_maj"] = [91.0, 89.0], [1.3, 1.3]
+    residual = pair_residuals(truth, found, match(truth, found), CELL)
+    unit = 0.1 / CELL / 2.3548
+    assert np.sort(np.abs(residual["paper_fwhm_x"])) == pytest.approx([0, unit], abs=1e-4)
+    assert np.sort(np.abs(residual["paper_fwhm_y"])) == pytest.approx([0, unit], abs=1e-4)
+    assert residual["paper_fwhm_x"] + residual["paper_fwhm_y"] == pytest.approx([unit] * 2, abs=1e-4)
+
+
+def test_residual_summaries():
+    values = np.array([-1.0, 0.0, 1.0, np.nan])
+    assert robust_scatter(values) == pytest.approx(1.4826)
+    assert np.isnan(robust_scatter(np.array([np.nan])))
+    truth = true_sources(np.random.default_rng(1), 3)
+    found = truth.copy()
+    found["flux"] = truth["flux"] * np.array([1.005, 1.05, 0.85])
+    rows = summarise_residuals(pair_residuals(truth, found, match(truth, found), CELL))
+    (flux,) = [r for r in rows if r.name == "flux"]
+    assert (flux.within_1, flux.within_10, flux.within_20) == pytest.approx((1 / 3, 2 / 3, 1))
+    assert flux.mean == pytest.approx((0.005 + 0.05 - 0.15) / 3)
+
+
+def test_noise_of_a_cube_is_measured_past_lines_and_continuum():
+    rng = np.random.default_rng(9)
+    cube = rng.normal(0, 2.0, (10, 64, 64)) + 50 * rng.uniform(size=(64, 64))
+    cube[4, :6, :6] += 500
+    cube[:, 60:] = np.nan
+    assert noise_of(cube) == pytest.approx(np.full(10, 2.0), rel=0.06)
+    assert np.isnan(noise_of(np.zeros((3, 4, 4)))).all()
+
+
+def test_settings_survive_the_file(tmp_path):
+    cube, truth = LatticeSet("lattice", (0,)).load(0)
+    setting = setting_for(cube, truth)
+    assert setting.beam == pytest.approx(6.0)
+    assert setting.box_rule == "tenth"
+    assert setting_for(cube, truth, "paper").box_rule == "paper"
+    prepared = prepared_truth(truth, cube, setting)
+    prepared.write(tmp_path / "t.ecsv")
+    again = setting_of(Table.read(tmp_path / "t.ecsv").meta)
+    assert again.shape == SHAPE
+    assert again.sigma == pytest.approx(setting.sigma)
+    assert prepared["isolated"].all()
+
+
+def test_matched_snr_and_bounds_of_the_truth_are_those_of_the_source_model():
+    cube, truth = LatticeSet("lattice", (3,)).load(3)
+    weak = prepared_truth(truth, cube, setting_for(cube, truth))
+    truth["flux"] *= 2
+    truth["pb"] = 0.5
+    same = prepared_truth(truth, cube, setting_for(cube, truth))
+    assert same["snr"] == pytest.approx(np.asarray(weak["snr"]))
+    assert same["flux_bound"] == pytest.approx(np.asarray(weak["flux_bound"]))
+    assert (np.asarray(weak["flux_bound"]) * weak["snr"] > 1).all()  # knowing nothing else costs
+    assert (np.asarray(weak["flux_bound"]) * weak["snr"] < 3).all()
