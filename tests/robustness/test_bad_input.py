@@ -95,6 +95,8 @@ def test_no_coordinates(tmp_path):
         ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
         ({"CRVAL3": 0.0, "CDELT3": 0.0}, "cannot be read"),
         ({"CRVAL3": -1e12}, "no valid frequencies"),
+        ({"WCSAXES": 65536}, "WCSAXES is 65536"),
+        ({"WCSAXESA": 65536}, "WCSAXESA is 65536"),
         ({"CD1_1": 1e304}, "no valid size"),
         ({"RADESYS": "ABC"}, "RADESYS 'ABC' is unknown"),
         ({"RADESYS": None, "EQUINOX": 1e65}, "is no year"),

@@ -27,6 +27,10 @@ def read_wcs(header: Any, name: str) -> Any:
     """
     from astropy.wcs import WCS
 
+    for key in header["WCSAXES*"]:
+        # wcslib crashes on some huge numbers, taking the process with it
+        if not 0 <= (_number(header[key]) or 0) <= 32:
+            raise InputError(f"{key} is {header[key]}", "set it to the number of axes", name)
     try:
         with quiet_reading():
             wcs = WCS(header)
