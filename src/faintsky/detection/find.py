@@ -100,7 +100,7 @@ def find_sources(
         prepared = prepare_cube(cube, device=device)
         say(1, "matched filters")
         bank = _bank(prepared.line, prepared, device)
-        imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]))
+        imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]), prepared.valid)
         pursuit = Pursuit(
             prepared.line.copy(), prepared.sigma, bank, imager, prepared.beam_pixels, prepared.fidelity
         )

@@ -36,13 +36,22 @@ class SourceImager:
         ``[1 or chan, y, x]``, peak 1 at ``(n_y // 2, n_x // 2)``.
     shape : tuple
         Of the image, ``(n_y, n_x)``.
+    valid : array of bool, optional
+        Pixels that hold data, ``[y, x]``: elsewhere the images are 0, as the data are.
     n_planes : int
         At most so many planes of a psf cube are used; it changes slowly with frequency.
     """
 
-    def __init__(self, psf: NDArray[np.floating], shape: tuple[int, int], n_planes: int = 9) -> None:
+    def __init__(
+        self,
+        psf: NDArray[np.floating],
+        shape: tuple[int, int],
+        valid: NDArray[np.bool_] | None = None,
+        n_planes: int = 9,
+    ) -> None:
         self.psf = psf
         self.shape = shape
+        self.valid = None if valid is None or valid.all() else valid.astype(np.float32)
         self.padded = tuple(next_fast_len(a + b - 1, real=True) for a, b in zip(shape, psf.shape[1:]))
         self.fx, self.fy = frequencies_2d(*self.padded)
         count = min(n_planes, psf.shape[0])
@@ -70,7 +79,8 @@ class SourceImager:
             np.exp(-2j * np.pi * self.fx * s.x) * np.exp(-2j * np.pi * self.fy * s.y)
         )
         full = irfft2(m * self.transfer(s.z), s=self.padded, workers=1)
-        return full[: self.shape[0], : self.shape[1]].astype(np.float32)
+        seen = full[: self.shape[0], : self.shape[1]].astype(np.float32)
+        return seen if self.valid is None else seen * self.valid
 
 
 def line_channels(s: LineSource, n_chan: int) -> slice:
@@ -81,12 +91,28 @@ def line_channels(s: LineSource, n_chan: int) -> slice:
 
 @dataclass
 class Component:
-    """A fitted source with what was subtracted for it."""
+    """A fitted source with what was subtracted for it.
+
+    Attributes
+    ----------
+    source : LineSource
+        The fit.
+    image : array
+        It at unit flux through the psf, ``[y, x]``.
+    sky, line : torch.Tensor
+        Its response in the filter bank, see `FilterBank.response`.
+    reach : torch.Tensor
+        Largest response over the sky templates, ``[y', x']``; where the psf is not known, so far from the
+        source, the level its sidelobes may have there over the search's `fidelity`.
+    snr, template, reliability
+        As detected.
+    """
 
     source: LineSource
     image: NDArray[np.float32]
     sky: torch.Tensor
     line: torch.Tensor
+    reach: torch.Tensor
     snr: float = 0.0
     template: tuple[float, float] = (0.0, 1.0)
     reliability: float = 0.0
@@ -173,10 +199,25 @@ class Pursuit:
         spectrum = self.spectrum(s)
         over_noise = np.where(self.sigma > 0, spectrum / np.maximum(self.sigma, 1e-300), 0.0)
         sky, line = self.bank.response(image, over_noise)
-        component = Component(s, image, sky, line)
+        component = Component(s, image, sky, line, self._reach(s, sky))
         self._apply(component, 1.0)
         self.components.append(component)
         return component
+
+    def _reach(self, s: LineSource, sky: torch.Tensor) -> torch.Tensor:
+        """See `Component.reach`. A psf as large as the image ends half an image away from a source."""
+        reach = sky.abs().amax(0)
+        step = self.bank.step
+        half_y, half_x = (n // 2 / step for n in self.imager.psf.shape[1:])
+        dy = (torch.arange(reach.shape[0], device=reach.device) - s.y / step).abs()[:, None] / half_y
+        dx = (torch.arange(reach.shape[1], device=reach.device) - s.x / step).abs()[None, :] / half_x
+        distance = torch.maximum(dy, dx)
+        unknown = distance > 1
+        if not bool(unknown.any()):
+            return reach
+        ring = (distance > 0.7) & ~unknown
+        level = sky[:, ring].square().mean(1).sqrt().amax() if bool(ring.any()) else reach.max()
+        return torch.where(unknown, level / self.fidelity, reach)
 
     def remove(self, component: Component) -> None:
         """Put a source back into the data."""
@@ -194,7 +235,7 @@ class Pursuit:
         span = self.bank.subtract(c.sky, sign * c.line)
         if span.stop > span.start:
             self.high[span], self.low[span] = self.bank.extremes(span)
-            reach = c.line.abs().amax(0)[span, None, None] * c.sky.abs().amax(0)
+            reach = c.line.abs().amax(0)[span, None, None] * c.reach
             self.guard[span] = (self.guard[span] + sign * reach).clamp_min_(0)
 
     # ------------------------------------------------------------------ search
@@ -273,7 +314,7 @@ class Pursuit:
         z = int(np.clip(round(c.source.z), 0, n_chan - 1))
         j = int(np.clip(round(c.source.y / self.bank.step), 0, n_y - 1))
         i = int(np.clip(round(c.source.x / self.bank.step), 0, n_x - 1))
-        own = float(c.line[:, z].abs().max() * c.sky[:, j, i].abs().max())
+        own = float(c.line[:, z].abs().max() * c.reach[j, i])
         others = max(float(self.guard[z, j, i]) - own, 0.0)
         return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2))
 
@@ -291,7 +332,8 @@ class Pursuit:
         for c in self.components:
             spectrum = np.where(sigma > 0, fresh.spectrum(c.source) / np.maximum(sigma, 1e-300), 0.0)
             c.sky, c.line = bank.response(c.image, spectrum)
-            fresh.guard += c.line.abs().amax(0)[:, None, None] * c.sky.abs().amax(0)
+            c.reach = fresh._reach(c.source, c.sky)
+            fresh.guard += c.line.abs().amax(0)[:, None, None] * c.reach
             c.snr, c.template = fresh.detection_snr(c)
         fresh.components = self.components
         return fresh
