@@ -12,9 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from faintsky.image import RadioCube
+
+# on arrays this small, threads wait for each other longer than they compute
+torch.set_num_threads(1)
 
 FWHM = 2 * np.sqrt(2 * np.log(2))
 CELL = 0.1  # arcsec

@@ -1,0 +1,152 @@
+"""The filter bank: signal-to-noise ratios of templates, unit noise, linearity."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from synthetic import Emitter, telescope
+
+from faintsky.classical.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
+from faintsky.source_model import matched_snr, psf_transform
+
+N_CHAN = 48
+ALL = np.ones(N_CHAN, dtype=bool)
+
+
+def beam_of(t):
+    return float(np.sqrt(t.beam[0] * t.beam[1]))
+
+
+def bank_of(cube, t, usable=ALL, **options):
+    return FilterBank(torch.as_tensor(cube), usable, t.psf, beam_of(t), **options)
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return telescope(96)
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    """A telescope whose beam spans so many pixels that the bank takes every fourth."""
+    return telescope(128, longest=0.07)
+
+
+@pytest.mark.parametrize("size", SKY_SIZES)
+@pytest.mark.parametrize("width", LINE_WIDTHS)
+def test_a_source_of_the_templates_shape_peaks_at_its_matched_snr(fine, size, width):
+    fwhm = size * beam_of(fine)
+    source = Emitter(48, 48, 24, flux=0.7, maj=fwhm, min=fwhm, fwhm_z=width)
+    bank = bank_of(fine.cube([source], N_CHAN, seed=None), fine, continuum_fitted=False)
+    want = matched_snr(source.line(N_CHAN), 1.0, psf_transform(fine.psf), 96, fwhm, fwhm, 0.0)
+    assert want == pytest.approx(fine.snr(source, 1.0, N_CHAN), rel=1e-3)
+    templates = [bank.template(k) for k in range(len(bank.maps))]
+    k = templates.index((fwhm, width))
+    own = bank.maps[k].numpy()
+    assert np.unravel_index(own.argmax(), own.shape) == (24, 48, 48)
+    assert own.max() == pytest.approx(want, rel=1e-3)
+    # no template sees more of a source than its own
+    assert bank.maps.max() <= want * (1 + 1e-3)
+
+
+def test_between_templates_little_is_lost(fine):
+    beam = beam_of(fine)
+    for size, width in ((0.4, 1.4), (1.2, 2.8), (2.2, 5.7), (0.5, 11)):
+        source = Emitter(48, 48, 24, 1.0, size * beam, size * beam, 0, width)
+        bank = bank_of(fine.cube([source], N_CHAN, seed=None), fine, continuum_fitted=False)
+        assert bank.maps.max() > 0.93 * fine.snr(source, 1.0, N_CHAN)
+
+
+def test_noise_has_unit_rms_in_every_map(fine):
+    squares = []
+    for seed in range(8):
+        bank = bank_of(fine.cube([], N_CHAN, sigma=1.0, seed=seed), fine)
+        # templates that reach over the border see less noise
+        inner = bank.maps[:, :, 30:-30, 30:-30]
+        squares.append((inner**2).mean(dim=(1, 2, 3)).numpy())
+    mean, error = np.mean(squares, axis=0), np.std(squares, axis=0, ddof=1) / np.sqrt(len(squares))
+    pulls = (mean - 1) / error
+    # Student's t of 7 degrees of freedom over 20 correlated maps: |t| > 6 has a chance of 5e-4 each
+    assert (np.abs(pulls) < 6).all()
+    assert np.average(mean, weights=error**-2) == pytest.approx(1, abs=0.03)
+
+
+def test_noise_in_a_decimated_bank(coarse):
+    bank = bank_of(coarse.cube([], N_CHAN, sigma=1.0, seed=1), coarse)
+    assert bank.step > 1
+    # the smallest templates, of which there are most independent ones
+    assert float((bank.maps[0] ** 2).mean()) == pytest.approx(1, abs=0.1)
+    assert float((bank.maps[5, :, 8:-8, 8:-8] ** 2).mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_decimation_keeps_the_signal(coarse):
+    beam = beam_of(coarse)
+    for size in SKY_SIZES[:3]:
+        source = Emitter(64, 60, 24, flux=1.0, maj=size * beam, min=size * beam, fwhm_z=4.0)
+        bank = bank_of(coarse.cube([source], N_CHAN, seed=None), coarse, continuum_fitted=False)
+        k = [bank.template(k) for k in range(len(bank.maps))].index((size * beam, 4.0))
+        assert 64 % bank.step == 0
+        assert 60 % bank.step == 0
+        value = float(bank.maps[k, 24, 60 // bank.step, 64 // bank.step])
+        assert value == pytest.approx(coarse.snr(source, 1.0, N_CHAN), rel=0.01)
+
+
+def test_a_continuum_costs_what_its_fit_takes(fine):
+    source = Emitter(48, 48, 24, flux=1.0, fwhm_z=16.0)
+    cube = fine.cube([replace(source, continuum=50.0)], N_CHAN, seed=None)
+    z = np.arange(N_CHAN)
+    line = source.line(N_CHAN)
+    rest = line - np.polyval(np.polyfit(z, line, 1), z)
+    bank = bank_of(cube, fine)
+    k = [bank.template(k) for k in range(len(bank.maps))].index((0.0, 16.0))
+    # float32 data of 50 with a line of 1
+    assert float(bank.maps[k, 24, 48, 48]) == pytest.approx(np.sqrt((rest**2).sum()), rel=1e-3)
+
+
+def test_response_is_what_a_source_adds(fine):
+    noise = fine.cube([], N_CHAN, sigma=1.0, seed=2)
+    source = Emitter(40.3, 55.7, 20.4, flux=3.0, maj=7, min=4, pa=25, fwhm_z=6)
+    image, spectrum = fine.image(source), source.line(N_CHAN)
+    without, with_source = bank_of(noise, fine), bank_of(noise + fine.cube([source], N_CHAN, seed=None), fine)
+    sky, line = without.response(image, spectrum)
+    added = torch.einsum("tz,syx->stzyx", line, sky).flatten(0, 1)
+    np.testing.assert_allclose(with_source.maps - without.maps, added, atol=2e-4)
+    span = with_source.subtract(sky, line, floor=0.0)
+    assert (span.start, span.stop) == (0, N_CHAN)
+    np.testing.assert_allclose(with_source.maps, without.maps, atol=2e-4)
+    high, low = with_source.extremes(slice(3, 9))
+    np.testing.assert_array_equal(high, with_source.maps[:, 3:9].amax(0))
+    np.testing.assert_array_equal(low, with_source.maps[:, 3:9].amin(0))
+
+
+def test_subtraction_leaves_channels_it_does_not_reach(fine):
+    bank = bank_of(np.zeros((N_CHAN, 96, 96), dtype=np.float32), fine, continuum_fitted=False)
+    sky, line = bank.response(
+        fine.image(Emitter(48, 48, 0)), Emitter(48, 48, 10, flux=1.0, fwhm_z=2).line(N_CHAN)
+    )
+    span = bank.subtract(sky, line)
+    assert 0 <= span.start < 10 < span.stop < N_CHAN
+    assert not bank.maps[:, span.stop :].any()
+    left_out = line.abs().amax(0)[span.stop :].max() * sky.abs().max()
+    assert left_out <= 0.1
+    assert bank.subtract(sky, 1e-6 * line) == slice(0, 0)
+
+
+def test_blank_channels_hold_nothing_and_cost_nothing_else(fine):
+    usable = ALL.copy()
+    usable[[0, 22, 23]] = False
+    source = Emitter(48, 48, 24, flux=1.0, fwhm_z=4.0)
+    cube = fine.cube([source], N_CHAN, seed=None)
+    cube[~usable] = 0
+    bank = bank_of(cube, fine, usable, continuum_fitted=False)
+    assert not bank.maps[:, ~usable].any()
+    k = [bank.template(k) for k in range(len(bank.maps))].index((0.0, 4.0))
+    want = np.sqrt((source.line(N_CHAN)[usable] ** 2).sum())
+    assert float(bank.maps[k, 24, 48, 48]) == pytest.approx(want, rel=1e-4)
+
+
+def test_a_short_band_has_no_broad_templates(fine):
+    bank = bank_of(np.zeros((9, 96, 96), dtype=np.float32), fine, np.ones(9, dtype=bool))
+    assert max(bank.line_fwhm) <= 3
+    assert bank.maps.shape == (len(SKY_SIZES) * len(bank.line_fwhm), 9, 96, 96)
