@@ -32,6 +32,9 @@ from faintsky.telescope.primary_beam import cutoff_radius, primary_beam
 from faintsky.telescope.tracks import Track, make_track
 
 MAX_NODES = 16
+MAX_ROBUST_NODES = 6
+ROBUST_TOLERANCE = 1e-3
+MAX_PSF_BYTES = 2**30
 _GRIDDING_ACCURACY = 1e-6
 
 
@@ -235,7 +238,7 @@ def build_instrument(observation: Observation) -> Instrument:
     track = observation.track()
     _check_sampling(track, grid, float(freq.max()))
     padded = (good_fft_size(2 * grid.n_y), good_fft_size(2 * grid.n_x))
-    nodes, psfs = _nodes(observation, track, padded)
+    nodes, psfs, error = _nodes(observation, track, padded)
     transfer = np.stack([_transfer(p) for p in psfs]).astype(np.float32)
     cells, noise_nodes, power = _noise_spectrum(observation, track, padded)
     radius = grid.radius()
@@ -260,6 +263,7 @@ def build_instrument(observation: Observation) -> Instrument:
             **observation.parameters(),
             "rows": int(track.uvw.shape[0]),
             "shadowed_rows": track.n_shadowed,
+            "psf_interpolation_error": error,
             "elevation_deg": [float(np.rad2deg(track.elevation[i])) for i in (0, -1)],
             "hour_angle_h": [float(np.rad2deg(track.hour_angle[i]) / 15) for i in (0, -1)],
             "first_integration_mjd": float(track.ut1_mjd[0]),
@@ -279,30 +283,39 @@ def _check_sampling(track: Track, grid: ImageGrid, freq: float) -> None:
 
 def _nodes(
     observation: Observation, track: Track, padded: tuple[int, int]
-) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Nodes enough for the psf between them, or every channel where that is fewer; and the psfs there."""
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]], float]:
+    """Frequencies and psfs that give every channel's psf by interpolation, and the error of that.
+
+    Nodes are added until the error is within tolerance. Robust weights jump from channel to channel, as
+    baselines move from one uv cell to the next: such psfs are kept for every channel, as long as they fit
+    into `MAX_PSF_BYTES`.
+    """
     freq = observation.spectral.frequencies()
+    natural = parse_weighting(observation.weighting) is None
     low, high = float(freq.min()), float(freq.max())
-    checks = [low, float(freq[freq.size // 2])]
+    # at the end, in the middle and between: odd and even numbers of nodes err most at different places
+    checks = sorted({low, float(freq[freq.size // 2]), float(freq[freq.size * 3 // 10])})
     truth = [_psf_at(observation, track, padded, f) for f in checks]
-    core = tuple(
-        slice(p // 2 - n + 1, p // 2 + n) for p, n in zip(padded, observation.grid.shape, strict=True)
-    )
-    for count in range(1, MAX_NODES + 1):
-        nodes = freq if count >= freq.size else chebyshev_nodes(low, high, count)
+    sides = zip(padded, observation.grid.shape, strict=True)
+    core = tuple(slice(p // 2 - n + 1, p // 2 + n) for p, n in sides)
+    error, psfs = np.inf, []
+    for count in range(1, min(MAX_NODES if natural else MAX_ROBUST_NODES, freq.size - 1) + 1):
+        nodes = chebyshev_nodes(low, high, count)
         psfs = [_psf_at(observation, track, padded, float(f)) for f in nodes]
-        if nodes is freq:
-            return nodes, psfs
-        errors = [
-            np.abs(np.tensordot(row, [p[core] for p in psfs], axes=1) - t[core]).max()
+        error = max(
+            float(np.abs(np.tensordot(row, [p[core] for p in psfs], axes=1) - t[core]).max())
             for row, t in zip(lagrange(nodes, np.array(checks)), truth, strict=True)
-        ]
-        if max(errors) <= PSF_TOLERANCE:
-            return nodes, psfs
-    raise InputError(
-        f"the psf changes too much over {low / 1e9:g}-{high / 1e9:g} GHz for one cube",
-        "simulate the band in parts, or a smaller image",
-    )
+        )
+        if error <= (PSF_TOLERANCE if natural else ROBUST_TOLERANCE):
+            return nodes, psfs, error
+    if freq.size > 1 and 2 * freq.size * padded[0] * padded[1] > MAX_PSF_BYTES:
+        if error < 0.02:
+            return nodes, psfs, error
+        raise InputError(
+            f"the psf changes too much over {low / 1e9:g}-{high / 1e9:g} GHz for one cube",
+            "simulate the band in parts, or a smaller image",
+        )
+    return freq, [_psf_at(observation, track, padded, float(f)) for f in freq], 0.0
 
 
 def _noise_spectrum(

@@ -22,13 +22,23 @@ from faintsky.observing.instrument import Instrument
 from faintsky.sky.model import SkyModel
 
 _BATCH = 16
+_MANY = 16
 
 
 @dataclass(frozen=True)
 class TermImages:
-    """What the telescope makes of each image of a sky: ``[term, node, y, x]`` [1/beam]."""
+    """What the telescope makes of each image of a sky.
+
+    Parameters
+    ----------
+    images : tensor
+        ``[term, node, y, x]`` [1/beam]
+    weights : tensor
+        Of the nodes in each channel, ``[chan, node]``.
+    """
 
     images: torch.Tensor
+    weights: torch.Tensor
 
 
 class FastTelescope:
@@ -47,6 +57,8 @@ class FastTelescope:
         self._transfer = self._put(instrument.transfer)
         self._pb = self._put(instrument.pb)
         self._weights = self._put(instrument.node_weights().astype(np.float32))
+        # more nodes than this and a channel costs less than a term
+        self._many_nodes = len(instrument.nodes) > _MANY
         half = instrument.padded[1] // 2 + 1
         columns = instrument.noise_cells % half
         # the spectrum is stored up to the last column that any baseline reaches
@@ -68,10 +80,14 @@ class FastTelescope:
         return torch.fft.irfft2(wide, s=padded)[..., : grid.n_y, : grid.n_x]
 
     def observe_terms(self, images: NDArray[np.float32]) -> TermImages:
-        """Observe the images ``[term, y, x]`` of a sky at every node."""
+        """Observe the images ``[term, y, x]`` of a sky at every node (or the middle one of very many)."""
         sky = self._put(images)
+        if self._many_nodes:
+            middle = self._pb.shape[0] // 2
+            only = self._convolved(sky * self._pb[middle], self._transfer[middle])
+            return TermImages(only[:, None], torch.ones_like(self._weights[:, :1]))
         nodes = [self._convolved(sky * pb, t) for pb, t in zip(self._pb, self._transfer, strict=True)]
-        return TermImages(torch.stack(nodes, dim=1))
+        return TermImages(torch.stack(nodes, dim=1), self._weights)
 
     def dirty(self, sky: SkyModel, terms: TermImages | None = None) -> torch.Tensor:
         """The noise-free dirty cube of a sky, ``[chan, y, x]`` [Jy/beam].
@@ -83,10 +99,14 @@ class FastTelescope:
             `observe_terms` of its images, where they are known already.
         """
         grid, n_chan = self.instrument.grid, self.instrument.spectral.n_chan
+        if len(sky.images) and self._many_nodes:
+            cube = torch.zeros((n_chan, *grid.shape), device=self.device)
+            self._add_cube(cube, sky.as_cube())
+            return cube
         if len(sky.images):
             seen = self.observe_terms(sky.images) if terms is None else terms
             spectra = self._put(sky.spectra.T.astype(np.float32))
-            table = (spectra[:, :, None] * self._weights[:, None, :]).reshape(n_chan, -1)
+            table = (spectra[:, :, None] * seen.weights[:, None, :]).reshape(n_chan, -1)
             cube = (table @ seen.images.reshape(table.shape[1], -1)).reshape(n_chan, *grid.shape)
         else:
             cube = torch.zeros((n_chan, *grid.shape), device=self.device)
@@ -104,7 +124,7 @@ class FastTelescope:
     def spectrum_at(self, sky: SkyModel, terms: TermImages, y: int, x: int) -> NDArray[np.float64]:
         """Noise-free dirty spectrum of the terms at a pixel, ``[term, chan]`` [Jy/beam]."""
         here = terms.images[:, :, y, x].cpu().numpy().astype(float)
-        return sky.spectra * (here @ self.instrument.node_weights().T)
+        return sky.spectra * (here @ terms.weights.cpu().numpy().astype(float).T)
 
     def generator(self, seed: int) -> torch.Generator:
         """Random numbers of this device."""

@@ -19,6 +19,7 @@ from faintsky.sky.line_emitters import draw_sky
 from faintsky.sky.model import SkyModel, empty_sky
 
 if TYPE_CHECKING:
+    import torch
     from astropy.table import Table
 
 TARGET_SNR = (10.0, 50.0)
@@ -134,7 +135,7 @@ class AlmaObservatory:
         sky = self._with_snr(sky)
         terms = telescope.observe_terms(sky.images) if len(sky.images) else None
         dirty = telescope.dirty(sky, terms)
-        target, extra = self._extra_noise(sky, terms, rng)
+        target, extra = self._extra_noise(sky, dirty, rng)
         sigma = np.sqrt(thermal**2 + extra**2)
         if settings.noise:
             generator = telescope.generator(noise_seed)
@@ -168,17 +169,17 @@ class AlmaObservatory:
         return sky.scaled(np.where(np.isfinite(wanted), wanted / np.array(now), 1.0))
 
     def _extra_noise(
-        self, sky: SkyModel, terms: TermImages | None, rng: np.random.Generator
+        self, sky: SkyModel, dirty: torch.Tensor, rng: np.random.Generator
     ) -> tuple[float, float]:
         """Target S/N of the central source and the noise to add for it, alike in all channels [Jy/beam]."""
         central = np.nonzero(sky.sources["central"])[0] if sky.sources else np.zeros(0, dtype=int)
-        if central.size == 0 or terms is None or not self.settings.noise:
+        if central.size == 0 or not self.settings.noise:
             return float("nan"), 0.0
         target = float(rng.uniform(*TARGET_SNR)) if self.settings.snr is None else self.settings.snr
         i = int(central[0])
         y, x = round(float(sky.sources["y"][i])), round(float(sky.sources["x"][i]))
         c = int(np.clip(round(float(sky.sources["z"][i])), 0, sky.spectral.n_chan - 1))
-        peak = float(self.telescope.spectrum_at(sky, terms, y, x)[:, c].sum())
+        peak = float(dirty[c, y, x])
         extra = (peak / target) ** 2 - float(self.instrument.sigma[c]) ** 2
         return target, float(np.sqrt(max(extra, 0.0)))
 
