@@ -95,6 +95,7 @@ def test_no_coordinates(tmp_path):
         ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
         ({"CRVAL3": 0.0, "CDELT3": 0.0}, "cannot be read"),
         ({"CRVAL3": -1e12}, "no valid frequencies"),
+        ({"CTYPE3": "WAVE-LOG", "CUNIT3": "m", "CRVAL3": -1e-4}, "cannot be computed"),
         ({"WCSAXES": 65536}, "WCSAXES is 65536"),
         ({"WCSAXESA": 65536}, "WCSAXESA is 65536"),
         ({"CD1_1": 1e304}, "no valid size"),
