@@ -61,7 +61,7 @@ def test_units_and_ucds_are_valid(name):
 def test_missing_columns_are_marked_missing_and_extra_ones_kept_last():
     table = example()
     assert np.isnan(table["freq"]).all()
-    assert list(table["z_max"]) == [-1, -1]
+    assert list(table["x_max"]) == [-1, -1]
     assert table.colnames[-1] == "matched_snr"
 
 
