@@ -37,6 +37,15 @@ def worst(ours, theirs, peak):
     return float((np.abs(ours - theirs).max(axis=(1, 2)) / peak).max())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tests share their cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def observation():
     grid = ImageGrid(360, 360, 0.1, *FIELD)
@@ -122,11 +131,12 @@ def test_dirty_cube_of_terms(instrument, table_sky):
 def test_dirty_cube_of_a_cube(instrument, table_sky):
     theirs, channels = reference(C3, "dirty")
     empty = empty_sky(table_sky.grid, table_sky.spectral)
-    sky = SkyModel(
-        empty.grid, empty.spectral, empty.images, empty.spectra, empty.lines, cube=table_sky.as_cube()
-    )
-    ours = FastTelescope(instrument).dirty(sky).numpy()[channels]
-    assert worst(inner(ours), theirs, np.abs(theirs).max(axis=(1, 2))) < 2e-3
+    cube = np.zeros((128, 360, 360), dtype=np.float32)
+    cube[channels] = table_sky.as_cube()[channels]
+    sky = SkyModel(empty.grid, empty.spectral, empty.images, empty.spectra, empty.lines, cube=cube)
+    dirty = FastTelescope(instrument).dirty(sky).numpy()
+    assert worst(inner(dirty[channels]), theirs, np.abs(theirs).max(axis=(1, 2))) < 2e-3
+    assert not np.delete(dirty, channels, axis=0).any()
 
 
 def test_beams(instrument, facts):
@@ -164,7 +174,7 @@ def test_noise_has_the_power_spectrum_of_the_weights(instrument):
     """The mean periodogram of noise whose correlation is the psf: the transform of psf times overlap."""
     telescope = FastTelescope(instrument)
     n, planes = 360, []
-    for seed in range(3):
+    for seed in range(2):
         cube = telescope.add_noise(torch.zeros((128, n, n)), np.ones(128), telescope.generator(seed))
         planes.append((torch.fft.fft2(cube).abs() ** 2).mean(dim=0).numpy())
     lag = np.arange(-n + 1, n)

@@ -116,6 +116,8 @@ class FastTelescope:
 
     def _add_cube(self, cube: torch.Tensor, sky: NDArray[np.float32]) -> None:
         for c in range(cube.shape[0]):
+            if not sky[c].any():
+                continue
             weights = self._weights[c]
             pb = torch.tensordot(weights, self._pb, dims=1)
             transfer = torch.tensordot(weights, self._transfer, dims=1)
