@@ -108,7 +108,9 @@ def _columns() -> dict[str, ColumnSpec]:
     for axis, unit in (("x", "pix"), ("y", "pix"), ("z", "chan")):
         for end, word in (("min", "first"), ("max", "last")):
             ucd = f"pos.cartesian.{axis};instr.pixel;stat.{end}"
-            columns[f"{axis}_{end}"] = ColumnSpec(i, unit, ucd, f"{word} {axis} in the box", axis == "z")
+            # a box ends on whole pixels, but a line's range is its centre plus and minus its FWHM as it is
+            dtype = f if axis == "z" else i
+            columns[f"{axis}_{end}"] = ColumnSpec(dtype, unit, ucd, f"{word} {axis} in the box", axis == "z")
     columns["flags"] = ColumnSpec("U", "", "meta.code.qual", "comma-separated flags")
     return columns
 

@@ -78,8 +78,8 @@ class ImageGrid:
 
     def direction_cosines(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``l`` of shape ``[1, n_x]`` (east) and ``m`` of shape ``[n_y, 1]`` (north) [rad]."""
-        east = -(np.arange(self.n_x) - self.x0) * self.cell_rad
-        north = (np.arange(self.n_y) - self.y0) * self.cell_rad
+        east = -(np.arange(self.n_x, dtype=np.float64) - self.x0) * self.cell_rad
+        north = (np.arange(self.n_y, dtype=np.float64) - self.y0) * self.cell_rad
         return east[None, :], north[:, None]
 
     def radius(self) -> NDArray[np.float64]:
@@ -117,7 +117,7 @@ class SpectralGrid:
 
     def frequencies(self) -> NDArray[np.float64]:
         """Channel centres, ``[chan]`` [Hz]."""
-        return self.first + self.width * np.arange(self.n_chan)
+        return self.first + self.width * np.arange(self.n_chan, dtype=np.float64)
 
 
 def major_axis_direction(pa: float | NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -126,9 +126,7 @@ def major_axis_direction(pa: float | NDArray[np.float64]) -> tuple[NDArray[np.fl
     return -np.sin(theta), np.cos(theta)
 
 
-def axial_difference(
-    a: float | NDArray[np.float64], b: float | NDArray[np.float64]
-) -> NDArray[np.float64]:
+def axial_difference(a: float | NDArray[np.float64], b: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Difference ``a - b`` of two position angles, in (-90, 90] [deg]."""
     d = np.mod(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 180.0)
     return np.where(d > 90.0, d - 180.0, d)

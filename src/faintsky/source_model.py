@@ -18,7 +18,8 @@ SHAPE_PARAMETERS = ("x", "y", "fwhm_maj", "fwhm_min", "pa")
 
 def frequencies_2d(n_y: int, n_x: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """``fx`` of shape ``[1, n_x // 2 + 1]`` and ``fy`` ``[n_y, 1]`` of a real 2-D FFT [cycles/pixel]."""
-    return np.fft.rfftfreq(n_x)[None, :], np.fft.fftfreq(n_y)[:, None]
+    fx, fy = np.fft.rfftfreq(n_x), np.fft.fftfreq(n_y)
+    return np.asarray(fx, dtype=np.float64)[None, :], np.asarray(fy, dtype=np.float64)[:, None]
 
 
 def gaussian_transform(
@@ -59,11 +60,12 @@ def psf_transform(psf: ArrayLike) -> NDArray[np.float64]:
     """Real transfer function of a psf image, ``[n_y, n_x // 2 + 1]``.
 
     The psf ``[y, x]`` has its peak at ``(n_y // 2, n_x // 2)``; it is symmetric under a half turn, so its
-    transform is real. Negative values, which only cropping makes, are set to zero: a weight is not negative.
+    transform is real. Cropping makes it ripple below zero in places; sums over it that only need the psf
+    at separations within the image, like `matched_norm`, are exact all the same.
     """
     image = np.asarray(psf, dtype=float)
     shifted = np.roll(image, (-(image.shape[0] // 2), -(image.shape[1] // 2)), axis=(0, 1))
-    return np.maximum(np.fft.rfft2(shifted).real, 0.0)
+    return np.fft.rfft2(shifted).real
 
 
 def rfft_weights(n_x: int) -> NDArray[np.float64]:
@@ -75,7 +77,9 @@ def rfft_weights(n_x: int) -> NDArray[np.float64]:
     return w[None, :]
 
 
-def matched_norm(transfer: NDArray[np.float64], n_x: int, fwhm_maj: float, fwhm_min: float, pa: float) -> float:
+def matched_norm(
+    transfer: NDArray[np.float64], n_x: int, fwhm_maj: float, fwhm_min: float, pa: float
+) -> float:
     """``m . (psf * m)`` of a Gaussian of unit total flux: 1 for a point, less for what is resolved.
 
     Parameters
@@ -92,9 +96,9 @@ def matched_norm(transfer: NDArray[np.float64], n_x: int, fwhm_maj: float, fwhm_
     return float((transfer * g * g * rfft_weights(n_x)).sum() / (transfer.shape[0] * n_x))
 
 
-def line_profile(z: ArrayLike, centre: float, fwhm: float) -> NDArray[np.float64]:
+def line_profile(z: ArrayLike, centre: ArrayLike, fwhm: float) -> NDArray[np.float64]:
     """Gaussian line of unit peak at channels ``z`` (eq. 2 of Delli Veneri et al. 2022)."""
-    return np.exp(-0.5 * ((np.asarray(z, dtype=float) - centre) * FWHM_PER_SIGMA / fwhm) ** 2)
+    return np.exp(-0.5 * ((np.asarray(z, dtype=float) - np.asarray(centre)) * FWHM_PER_SIGMA / fwhm) ** 2)
 
 
 def matched_snr(

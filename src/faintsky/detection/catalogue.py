@@ -42,7 +42,8 @@ def build_catalog(
     """Catalogue of the sources, strongest first, and the order in which it lists the groups."""
     beam = PrimaryBeam(cube, prepared)
     rows = [_row(cube, prepared, [components[i] for i in g], components, g, beam) for g in groups]
-    order = sorted(range(len(rows)), key=lambda i: -float(rows[i]["snr"]))
+    strength = [max(components[i].snr for i in g) for g in groups]
+    order = sorted(range(len(rows)), key=lambda i: -strength[i])
     columns: dict[str, list[object]] = {
         name: [rows[i][name] for i in order] for name in (rows[0] if rows else {})
     }
@@ -192,8 +193,8 @@ def _continuum(prepared: PreparedCube, m: dict[str, float]) -> tuple[float, floa
     return value, float(prepared.continuum.level_err[round(y), round(x)])
 
 
-def _box(m: dict[str, float], group: Sequence[Component], shape: tuple[int, ...]) -> dict[str, int]:
-    """Pixels where the source's sky image is above `BOX_LEVEL` of its peak; channels within one FWHM."""
+def _box(m: dict[str, float], group: Sequence[Component], shape: tuple[int, ...]) -> dict[str, float]:
+    """Pixels where the source's sky image exceeds `BOX_LEVEL` of its peak; centre +- FWHM in frequency."""
     reach = np.sqrt(2 * np.log(1 / BOX_LEVEL))
     lows, highs = [], []
     top = max(abs(c.source.amplitude) * c.source.norm for c in group)
@@ -201,16 +202,15 @@ def _box(m: dict[str, float], group: Sequence[Component], shape: tuple[int, ...]
         s = c.source
         if abs(s.amplitude) * s.norm < BOX_LEVEL * top:
             continue
-        h = np.array([reach * abs(s.l11), reach * np.hypot(s.l21, s.l22), s.fwhm_z])
-        centre = np.array([s.x, s.y, s.z])
+        h = reach * np.array([abs(s.l11), np.hypot(s.l21, s.l22)])
+        centre = np.array([s.x, s.y])
         lows.append(np.minimum(np.ceil(centre - h), np.round(centre)))
         highs.append(np.maximum(np.floor(centre + h), np.round(centre)))
-    low, high = np.min(lows, axis=0).astype(int), np.max(highs, axis=0).astype(int)
-    limit = (shape[2], shape[1], shape[0])
-    out = {}
-    for axis, a, b, n in zip("xyz", low, high, limit):
-        out[f"{axis}_min"] = int(np.clip(a, 0, n - 1))
-        out[f"{axis}_max"] = int(np.clip(b, 0, n - 1))
+    out: dict[str, float] = {}
+    for axis, low, high, n in zip("xy", np.min(lows, axis=0), np.max(highs, axis=0), (shape[2], shape[1])):
+        out[f"{axis}_min"] = int(np.clip(low, 0, n - 1))
+        out[f"{axis}_max"] = int(np.clip(high, 0, n - 1))
+    out["z_min"], out["z_max"] = m["z"] - m["fwhm_z"], m["z"] + m["fwhm_z"]
     return out
 
 

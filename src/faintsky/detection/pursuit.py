@@ -180,7 +180,7 @@ class Pursuit:
         ys, xs = slice(max(0, j - 2), j + 3), slice(max(0, i - 2), i + 3)
         own = torch.einsum("tz,syx->stzyx", c.line[:, zs], c.sky[:, ys, xs]).flatten(0, 1)
         near = (self.bank.maps[:, zs, ys, xs] + own).cpu().numpy() * np.sign(c.source.amplitude)
-        k, kz, ky, kx = np.unravel_index(int(near.argmax()), near.shape)
+        k, kz, ky, kx = (int(v) for v in np.unravel_index(int(near.argmax()), near.shape))
         peak = float(near[k, kz, ky, kx])
         gain = _parabola(near[k, kz, :, kx], ky) + _parabola(near[k, kz, ky, :], kx)
         return peak + gain, self.bank.template(int(k))
@@ -254,7 +254,7 @@ class Pursuit:
         index = int(value.argmax())
         if float(value.flatten()[index]) < threshold:
             return None
-        z, j, i = np.unravel_index(index, tuple(value.shape))
+        z, j, i = (int(v) for v in np.unravel_index(index, tuple(value.shape)))
         sign = 1.0 if float(up[z, j, i]) >= float(down[z, j, i]) else -1.0
         k = int((sign * self.bank.maps[:, z, j, i]).argmax())
         fwhm, width = self.bank.template(k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 
@@ -68,7 +69,7 @@ def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     weighted by the squared psf.
     """
     p = np.asarray(psf, dtype=float)
-    cy, cx = np.unravel_index(np.nanargmax(p), p.shape)
+    cy, cx = divmod(int(np.nanargmax(p)), p.shape[1])
     half = 3
     while True:
         y0, y1 = max(cy - half, 0), min(cy + half + 1, p.shape[0])
@@ -78,8 +79,6 @@ def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
         if edge.max() < 0.35 or half > min(p.shape):
             break
         half = int(half * 1.5) + 1
-    from scipy.ndimage import label
-
     lobes, _ = label(patch > 0.35)
     main = lobes == lobes[cy - y0, cx - x0]
     yy, xx = np.nonzero(main)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from astropy.table import Row
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Ellipse
 
 EMISSION, ABSORPTION = "#d95f02", "#1b6fb5"
 """Colours of emitters and absorbers: told apart by the colour-blind, too."""
@@ -91,8 +92,6 @@ def _world_labels(ax: Axes) -> None:
 
 def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
     """An ellipse of the observed size and the number of every source, and the beam in a corner."""
-    from matplotlib.patches import Ellipse
-
     cell = cube.grid.cell
     beam = beam_covariance(found.prepared.beam)
     absorbing = has_flag(found.catalog["flags"], "absorption")
@@ -102,21 +101,24 @@ def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
         sizes = (np.array([row["fwhm_maj"], row["fwhm_min"]]) / cell / FWHM_PER_SIGMA) ** 2
         cov = rotation @ np.diag(sizes) @ rotation.T + beam
         colour = ABSORPTION if absorber else EMISSION
-        ax.add_patch(_ellipse(Ellipse, (row["x"], row["y"]), cov, edgecolor=colour))
+        ax.add_patch(_ellipse((row["x"], row["y"]), cov, edgecolor=colour))
         ax.annotate(
             str(row["id"]), (row["x"], row["y"]), xytext=(7, 7), textcoords="offset points",
             color=colour, fontsize=8,
         )  # fmt: skip
     n_y, n_x = found.prepared.valid.shape
     corner = (0.07 * n_x, 0.07 * n_y)
-    ax.add_patch(_ellipse(Ellipse, corner, beam, edgecolor="0.5", facecolor="0.5"))
+    ax.add_patch(_ellipse(corner, beam, edgecolor="0.5", facecolor="0.5"))
 
 
-def _ellipse(kind: type, centre: tuple[float, float], cov: NDArray[np.float64], **style: str) -> object:
+def _ellipse(centre: tuple[float, float], cov: NDArray[np.float64], **style: str) -> Ellipse:
+    from matplotlib.patches import Ellipse
+
     val, vec = np.linalg.eigh(cov)
-    angle = np.degrees(np.arctan2(vec[1, 1], vec[0, 1]))
+    angle = float(np.degrees(np.arctan2(vec[1, 1], vec[0, 1])))
     fwhm = FWHM_PER_SIGMA * np.sqrt(val)
-    return kind(centre, fwhm[1], fwhm[0], angle=angle, **{"facecolor": "none", "linewidth": 1.2, **style})
+    face, edge = style.get("facecolor", "none"), style["edgecolor"]
+    return Ellipse(centre, fwhm[1], fwhm[0], angle=angle, facecolor=face, edgecolor=edge, linewidth=1.2)
 
 
 def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:
