@@ -19,12 +19,14 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.gaussian_fit import LineSource, cut_window, fit_source
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.preparing.continuum import fit_continuum
+from faintsky.preparing.continuum import continuum_present, fit_continuum
 from faintsky.preparing.cube import PreparedCube, subtract_continuum
 from faintsky.source_model import frequencies_2d, line_profile
 
 LINE_REACH = 3.5
 """Half width of a model along frequency, in standard deviations of its line."""
+BEYOND = 0.5
+"""Fraction by which the sidelobes of a source beyond the border of the image may differ from its model."""
 
 
 class SourceImager:
@@ -57,6 +59,12 @@ class SourceImager:
         count = min(n_planes, psf.shape[0])
         self.planes = np.unique(np.linspace(0, psf.shape[0] - 1, count).round().astype(int))
         self._transfers: dict[int, NDArray[np.complex128]] = {}
+
+    def covers(self, s: LineSource) -> bool:
+        """Whether a source's centre is on the image: what peaks at or beyond its border cannot be measured."""
+        y, x = round(s.y), round(s.x)
+        n_y, n_x = self.shape
+        return 1 <= y < n_y - 1 and 1 <= x < n_x - 1 and (self.valid is None or bool(self.valid[y, x]))
 
     def plane(self, z: float) -> int:
         """Psf plane used for channel `z`."""
@@ -207,6 +215,8 @@ class Pursuit:
     def _reach(self, s: LineSource, sky: torch.Tensor) -> torch.Tensor:
         """See `Component.reach`. A psf as large as the image ends half an image away from a source."""
         reach = sky.abs().amax(0)
+        if not self.imager.covers(s):
+            reach = reach * (BEYOND / self.fidelity)
         step = self.bank.step
         half_y, half_x = (n // 2 / step for n in self.imager.psf.shape[1:])
         dy = (torch.arange(reach.shape[0], device=reach.device) - s.y / step).abs()[:, None] / half_y
@@ -361,6 +371,7 @@ class Pursuit:
         rest = prepared.data - model
         fit = fit_continuum(torch.as_tensor(rest), self.sigma, line_mask=mask)
         prepared.continuum = fit
+        prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels)
         self.residual = subtract_continuum(rest, fit.where(prepared.present), prepared.valid, self.sigma)
 
     def refit(self, rounds: int) -> None:
