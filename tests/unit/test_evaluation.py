@@ -14,7 +14,7 @@ from astropy.table import Table, vstack
 from faintsky.errors import InputError
 from faintsky.evaluation.alma import evaluate_sets
 from faintsky.evaluation.cramer_rao import PARAMETERS
-from faintsky.evaluation.cubes import open_folder
+from faintsky.evaluation.cubes import SimulatedSet, open_folder
 from faintsky.evaluation.metrics import (
     CompletenessCurve,
     binned_fraction,
@@ -31,6 +31,7 @@ from faintsky.evaluation.runs import Method, pending, run_methods
 from faintsky.evaluation.truth import noise_of, prepared_truth, setting_for, setting_of
 from faintsky.image import RadioCube
 from faintsky.matching import match
+from faintsky.observing.alma import simulate_alma, simulate_cubes
 from faintsky.preparing.psf import gaussian_psf
 
 SHAPE, CELL, SIGMA = (32, 96, 96), 0.1, 1e-3
@@ -402,6 +403,7 @@ def test_residual_summaries():
     (flux,) = [r for r in rows if r.name == "flux"]
     assert (flux.within_1, flux.within_10, flux.within_20) == pytest.approx((1 / 3, 2 / 3, 1))
     assert flux.mean == pytest.approx((0.005 + 0.05 - 0.15) / 3)
+    assert np.isnan([r.within_10 for r in rows if r.name in ("x", "y", "z")]).all()
 
 
 def test_noise_of_a_cube_is_measured_past_lines_and_continuum():
@@ -437,3 +439,35 @@ def test_matched_snr_and_bounds_of_the_truth_are_those_of_the_source_model():
     assert same["flux_bound"] == pytest.approx(np.asarray(weak["flux_bound"]))
     assert (np.asarray(weak["flux_bound"]) * weak["snr"] > 1).all()  # knowing nothing else costs
     assert (np.asarray(weak["flux_bound"]) * weak["snr"] < 3).all()
+
+
+def test_simulated_sets_are_those_of_the_simulator():
+    settings = (("size", 96), ("channels", 24))
+    cubes = SimulatedSet("paper", (0, 1), 3, settings)
+    cube, truth = cubes.load(1)
+    seen = list(simulate_cubes(2, seed=3, preset="paper", **dict(settings)))[1]
+    assert np.array_equal(cube.data, seen.dirty, equal_nan=True)
+    assert np.asarray(truth["flux"]) == pytest.approx(seen.truth["flux"])
+    assert cube.psf[12, 48, 48] == pytest.approx(1, abs=1e-3)
+    prepared = prepared_truth(truth, cube, setting_for(cube, truth))
+    assert setting_of(prepared.meta).sigma == pytest.approx(seen.sigma)
+    del truth["snr"]  # what the evaluation finds by itself must be what the simulator says
+    assert np.asarray(prepared_truth(truth, cube, setting_for(cube, truth))["snr"]) == pytest.approx(
+        np.asarray(prepared["snr"]), rel=1e-2
+    )
+    assert (np.asarray(prepared["x_bound_shared"]) < np.asarray(prepared["x_bound"])).all()
+
+
+def test_a_folder_of_the_simulator_is_read_as_it_was_made(tmp_path):
+    settings = {"size": 64, "channels": 16}
+    simulate_alma(
+        tmp_path / "data", 2, seed=4, preset="emitters", products=("dirty", "psf", "pb"), **settings
+    )
+    folder = open_folder(tmp_path / "data")
+    assert (folder.name, folder.indices) == ("emitters", (0, 1))
+    read, simulated = folder.load(1), SimulatedSet("emitters", (0, 1), 4, tuple(settings.items())).load(1)
+    assert read[0].data == pytest.approx(simulated[0].data, rel=1e-6, nan_ok=True)
+    one, two = (prepared_truth(t, c, setting_for(c, t)) for c, t in ((read[0], read[1]), simulated))
+    for name in ("snr", "x_bound", "flux_bound", "x_min", "z_max"):
+        assert np.asarray(one[name]) == pytest.approx(np.asarray(two[name]), rel=1e-3), name
+    assert one.meta["box_rule"] == "tenth"

@@ -141,8 +141,8 @@ def completeness_and_reliability(
         left.annotate(
             f"S/N {level:g}", (level, 0.02), (3, 0), textcoords="offset points", color="0.4", fontsize=8
         )
-        left.annotate("0.95", (1, 0.95), (-2, -10), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", color="0.4", fontsize=8, ha="right")  # fmt: skip
+        where: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        left.annotate("0.95", (0, 0.95), (4, -11), color="0.4", fontsize=8, **where)
         for k, (label, binned) in enumerate(reliability.items()):
             _fraction(right, binned, k, label)
         for ax, text in ((left, "completeness"), (right, "reliability")):
@@ -181,7 +181,7 @@ def precision_recall(curves: Mapping[str, Sequence[Metrics]]) -> Figure:
                 ax.annotate(f"≥ {m.threshold:g}", where, (5, 5), textcoords="offset points", fontsize=7,
                             color=COLOURS[k % 7])  # fmt: skip
         low = max(-0.02, lowest - 0.08 * (1.05 - lowest) - 0.02)
-        ax.set(xlabel="recall", ylabel="precision", xlim=(low, 1.02), ylim=(low, 1.02))
+        ax.set(xlabel="recall", ylabel="precision", xlim=(low, 1.02), ylim=(low, 1.05))
         if ax.get_legend_handles_labels()[0]:
             ax.legend(loc="lower left", title="from reliability ≥ low to high", title_fontsize=8)
     return figure
@@ -201,6 +201,8 @@ def scatter_against_bound(
     edges : array
         Bins, ``[bin + 1]``.
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     with style():
         figure, axes = new_figure(2, 4, 3.2, 2.9)
         centres = np.sqrt(edges[:-1] * edges[1:])
@@ -217,6 +219,8 @@ def scatter_against_bound(
                     centres, scatter, error, fmt=MARKERS[k % 7], color=COLOURS[k % 7], ms=4, label=label
                 )
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
             ax.set_title(LABELS[name])
             _snr_axis(ax, "matched S/N", [edges])
         for ax in axes[::4]:

@@ -32,6 +32,8 @@ UNITS = {
     "paper_fwhm_y": "FWHM / 2.355, pixel",
 }
 """What is compared, and in which unit its residual is."""
+NO_RATIO = ("x", "y", "z")
+"""Their zero is arbitrary, so that a relative error means nothing."""
 _DIRECT = ("x", "y", "z", "fwhm_maj", "fwhm_min", "fwhm_z")
 
 
@@ -140,7 +142,7 @@ class ResidualSummary:
     pull_mean, pull_scatter : float
         Of residual over reported error: 0 and 1 where errors are right.
     within_1, within_10, within_20 : float
-        Shares of the pairs with a relative error below 1, 10 and 20 %.
+        Shares of the pairs with a relative error below 1, 10 and 20 %; NaN for a position.
     """
 
     name: str
@@ -179,6 +181,7 @@ def summarise_residuals(
         r, true, error, bound = (pairs[name + s][keep] for s in ("", "_true", "_error", "_bound"))
         n = len(r)
         relative = np.abs(r) if unit == "relative" else np.abs(r) / np.where(true == 0, np.nan, np.abs(true))
+        compared = n if name not in NO_RATIO else 0
         pulls, ratio = _finite_ratio(r, error), _finite_ratio(r, bound)
         scatter = robust_scatter(r)
         finite = bound[np.isfinite(bound)]
@@ -197,9 +200,9 @@ def summarise_residuals(
                 median_bound=float(np.median(finite)) if len(finite) else nan,
                 pull_mean=float(np.median(pulls)) if len(pulls) else nan,
                 pull_scatter=robust_scatter(pulls),
-                within_1=float(np.mean(relative < 0.01)) if n else nan,
-                within_10=float(np.mean(relative < 0.1)) if n else nan,
-                within_20=float(np.mean(relative < 0.2)) if n else nan,
+                within_1=float(np.mean(relative < 0.01)) if compared else nan,
+                within_10=float(np.mean(relative < 0.1)) if compared else nan,
+                within_20=float(np.mean(relative < 0.2)) if compared else nan,
             )
         )
     return rows
