@@ -1,7 +1,8 @@
 """How closely the fast ALMA simulator agrees with CASA.
 
-Compares folders that ``tools/casa_observe.py`` left with the same observation by faintsky, made through the
-public function with ``sky`` and ``array``, and writes ``benchmarks/results/casa_agreement.json``::
+Compares the tests' reference, and folders that ``tools/casa_observe.py`` left, with the same observation by
+faintsky (the folders' through the public function with ``sky`` and ``array``), and writes
+``benchmarks/results/casa_agreement.json``::
 
     faintsky simulate alma --out sky --no-noise --products sky --seed 1
     python tools/casa_observe.py --sky sky/0000_sky.fits --array alma.cycle9.3.cfg --out casa_c3
@@ -11,6 +12,7 @@ public function with ``sky`` and ``array``, and writes ``benchmarks/results/casa
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import tempfile
 from pathlib import Path
@@ -19,9 +21,14 @@ import numpy as np
 from astropy.io import fits
 
 import faintsky
+from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
 from faintsky.observing.alma import AlmaObservatory, make_settings
+from faintsky.sky.model import SkyModel, gaussian_image
+from faintsky.source_model import line_profile
 
 RESULTS = Path(__file__).parent / "results" / "casa_agreement.json"
+SMALL = Path(__file__).parents[1] / "tests" / "data" / "alma_casa_c3"
+FIELD = np.rad2deg(1.047194642314511), np.rad2deg(-0.6108628141296099)
 
 
 def inner(cube):
@@ -102,6 +109,50 @@ def compare(folder):
     return result
 
 
+def compare_small(folder):
+    """Numbers of the default observation, from the small copy that the tests use."""
+    facts = np.load(folder / "telescope.npz")
+    observatory = AlmaObservatory(make_settings(preset="empty", ra=FIELD[0], dec=FIELD[1]))
+    instrument, track = observatory.instrument, observatory.settings.observation.track()
+    sky = reference_sky(folder / "sources.csv", instrument, float(facts["sky_scale"]))
+    ours = {"dirty": observatory.telescope.dirty(sky).numpy(), "psf": instrument.psf_cube()}
+    result = {"array": "alma.cycle9.3.cfg", "shape": [128, 360, 360], "cell_arcsec": 0.1, "freq_hz": 230e9}
+    for name, cube in ours.items():
+        with np.load(folder / f"{name}.npz") as file:
+            theirs = file["values"] / 30000.0 * file["peak"][:, None, None]
+            scale = file["peak"] if name == "dirty" else 1.0
+            result[f"{name}_inner_half"] = over_peak(inner(cube[file["channels"]]), theirs, scale)
+    beams, rms = facts["beams"], facts["image_rms"]
+    cut = np.where(instrument.valid(), instrument.pb_cube(), 0)[[0, 64, 127], ::5, ::5]
+    return {
+        **result,
+        "primary_beam": float(np.abs(cut - facts["pb"]).max()),
+        "uvw_m": float(np.abs(track.uvw[::97] - facts["uvw_m"]).max()),
+        "beam_major_relative": float(np.abs(instrument.beams[:, 0] / beams[:, 0] - 1).max()),
+        "beam_minor_relative": float(np.abs(instrument.beams[:, 1] / beams[:, 1] - 1).max()),
+        "beam_pa_deg": float(np.abs((instrument.beams[:, 2] - beams[:, 2] + 90) % 180 - 90).max()),
+        "noise_rms_mean_casa_jy": float(rms.mean()),
+        "noise_rms_mean_ours_jy": float(instrument.sigma.mean()),
+        "noise_rms_ratio": float(instrument.sigma.mean() / rms.mean()),
+    }
+
+
+def reference_sky(path, instrument, scale):
+    """The reference's sources (amplitudes in its own unit), laid as the simulator lays its own."""
+    freq, images, spectra = instrument.spectral.frequencies(), [], []
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            s = {k: float(v) for k, v in row.items()}
+            maj, minor, pa = (float(v) for v in paper_frame_to_sky(s["fwhm_x"], s["fwhm_y"], s["pa_deg"]))
+            images.append(gaussian_image(instrument.grid, s["x"], s["y"], maj, minor, pa))
+            area = 2 * np.pi / FWHM_PER_SIGMA**2 * maj * minor
+            continuum = s["amplitude"] * area * (freq[0] / freq) ** s["spectral_index"]
+            line = line_profile(np.arange(freq.size), s["line_centre"], s["line_fwhm"])
+            spectra.append(scale * continuum * (1 + s["line_amplitude"] * line))
+    spectra = np.array(spectra)
+    return SkyModel(instrument.grid, instrument.spectral, np.stack(images), spectra, np.zeros_like(spectra))
+
+
 def _visibility_ratio(observatory, track, record):
     from faintsky.telescope.noise import visibility_sigma
 
@@ -118,10 +169,11 @@ def _visibility_ratio(observatory, track, record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    results = {folder.name: compare(folder) for folder in options.runs}
+    results = {"default, C-3 (tests/data)": compare_small(SMALL)}
+    results |= {folder.name: compare(folder) for folder in options.runs}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))

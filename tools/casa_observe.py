@@ -112,7 +112,7 @@ def visibility_noise(tools, clean, noisy, n_chan):
     for c in range(n_chan):
         section = [0, c], [1, c], [1, 1]
         d = (b.getcolslice("DATA", *section) - a.getcolslice("DATA", *section))[:, 0]
-        sigma.append(float(np.sqrt(0.5 * (np.abs(d[seen]) ** 2).mean())))
+        sigma.append(float(np.sqrt(0.5 * (np.abs(d[:, seen]) ** 2).mean())))
     a.close()
     b.close()
     return sigma

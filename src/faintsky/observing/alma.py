@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from faintsky.errors import InputError
-from faintsky.observing.observatory import AlmaObservatory, Observed, choose_device
+from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import PRODUCTS, AlmaSettings, make_settings
 from faintsky.observing.truth import BOX_RULES
 
 __all__ = [
     "AlmaObservatory",
     "Observed",
-    "choose_device",
     "make_settings",
     "plan_alma",
     "simulate_alma",

@@ -299,7 +299,8 @@ def _nodes(
     sides = zip(padded, observation.grid.shape, strict=True)
     core = tuple(slice(p // 2 - n + 1, p // 2 + n) for p, n in sides)
     error, psfs = np.inf, []
-    for count in range(1, min(MAX_NODES if natural else MAX_ROBUST_NODES, freq.size - 1) + 1):
+    most = min(MAX_NODES, freq.size - 1) if natural else MAX_ROBUST_NODES * (freq.size > MAX_NODES)
+    for count in range(1, most + 1):
         nodes = chebyshev_nodes(low, high, count)
         psfs = [_psf_at(observation, track, padded, float(f)) for f in nodes]
         error = max(

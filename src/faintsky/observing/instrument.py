@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from faintsky.files import replacing
 from faintsky.grid import ImageGrid, SpectralGrid
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PSF_TOLERANCE = 2e-4
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.errors import InputError
+from faintsky.device import choose_device
 from faintsky.observing.build import get_instrument
 from faintsky.observing.fast import FastTelescope, TermImages
 from faintsky.observing.instrument import Instrument
@@ -204,24 +204,3 @@ class AlmaObservatory:
             self.settings.box_rule,
             self._response,
         )
-
-
-def choose_device(device: str) -> str:
-    """A torch device's name for ``"auto"``, ``"cpu"``, ``"cuda"`` …
-
-    Raises
-    ------
-    InputError
-        Where it is not there.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        name = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device {device!r} is not known", "choose auto, cpu or cuda") from error
-    if name.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here", "choose --device cpu")
-    return device
