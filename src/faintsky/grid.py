@@ -21,6 +21,7 @@ Widths
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,7 +48,7 @@ class ImageGrid:
     ra, dec : float
         Phase centre, ICRS/J2000 [deg].
     x0, y0 : float, optional
-        0-based pixel of the phase centre; ``n // 2`` where not given.
+        0-based pixel of the phase centre, which may lie off the image; ``n // 2`` where not given.
     """
 
     n_y: int
@@ -55,15 +56,15 @@ class ImageGrid:
     cell: float
     ra: float = 0.0
     dec: float = 0.0
-    x0: float = -1.0
-    y0: float = -1.0
+    x0: float = math.nan
+    y0: float = math.nan
 
     def __post_init__(self) -> None:
         if self.n_y < 1 or self.n_x < 1 or not self.cell > 0:
             raise ValueError("an image grid needs at least one pixel and a positive cell")
-        if self.x0 < 0:
+        if math.isnan(self.x0):
             object.__setattr__(self, "x0", float(self.n_x // 2))
-        if self.y0 < 0:
+        if math.isnan(self.y0):
             object.__setattr__(self, "y0", float(self.n_y // 2))
 
     @property
@@ -89,7 +90,7 @@ class ImageGrid:
 
     def padded(self, n_y: int, n_x: int) -> ImageGrid:
         """The same cells on a larger grid, its phase centre at the middle."""
-        return replace(self, n_y=n_y, n_x=n_x, x0=-1.0, y0=-1.0)
+        return replace(self, n_y=n_y, n_x=n_x, x0=math.nan, y0=math.nan)
 
 
 @dataclass(frozen=True)

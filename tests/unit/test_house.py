@@ -11,7 +11,19 @@ import faintsky
 
 SOURCE = Path(faintsky.__file__).parent
 ROOMS = [
-    *("errors", "files", "grid", "source_model", "axes", "beams", "companions", "image", "catalog", "io"),
+    *(
+        "errors",
+        "files",
+        "device",
+        "grid",
+        "source_model",
+        "axes",
+        "beams",
+        "companions",
+        "image",
+        "catalog",
+        "io",
+    ),
     *("sky", "telescope", "observing", "networks", "models", "blocks", "preparing", "matching", "classical"),
     *("denoising", "detection", "training", "evaluation", "report", "jobs", "__init__", "cli"),
 ]

@@ -22,6 +22,7 @@ from faintsky.detection.reliability import (
     list_reliability,
     local_peaks,
 )
+from faintsky.device import choose_device
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.preparing.cube import PreparedCube, prepare_cube
@@ -70,7 +71,7 @@ def find_sources(
     model: str | Model = "classical",
     *,
     reliability: float = 0.9,
-    device: str = "cpu",
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Detections:
     """Find and measure the line emitters (and absorbers) of a cube.
@@ -83,7 +84,7 @@ def find_sources(
         ``classical`` is the matched filter.
     reliability : float
         Sources below are left out of the catalogue.
-    device : str
+    device : {"auto", "cpu", "cuda"}
         Where PyTorch computes the filter bank.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
@@ -95,6 +96,7 @@ def find_sources(
     """
     settings = (load_model(model) if isinstance(model, str) else model).settings
     say = _steps(progress)
+    device = choose_device(device)
     with one_blas_thread():
         say(0, "noise and continuum")
         prepared = prepare_cube(cube, device=device)
@@ -111,12 +113,12 @@ def find_sources(
         blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         if pursuit.components:
             pursuit.refine(1)
-            pursuit = _with_residual_noise(pursuit, prepared, device)
+            pursuit = _with_residuals(pursuit, prepared, device)
             pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
             _drop_faded(pursuit, start)
         say(3, "measuring")
         noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
-        components = _accepted(pursuit, prepared, noise, reliability, settings)
+        components = _accepted(cube, pursuit, prepared, noise, reliability, settings)
         candidates = len(pursuit.components)
         for c in [c for c in pursuit.components if all(c is not k for k in components)]:
             pursuit.remove(c)
@@ -159,8 +161,15 @@ def _bank(line: NDArray[np.float32], prepared: PreparedCube, device: str) -> Fil
     )
 
 
-def _with_residual_noise(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pursuit:
-    """The search with the noise measured once the sources are out: sidelobes count as noise before."""
+def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pursuit:
+    """The search with continuum and noise measured once the sources are out.
+
+    Lines too weak to be masked bend the continuum about them, which makes troughs that look like absorption,
+    and sidelobes count as noise.
+    """
+    bent = bool(prepared.present.any())
+    if bent:
+        pursuit.new_line_cube(prepared)
     step = 2 if min(prepared.valid.shape) >= 64 else 1
     coarse, valid = pursuit.residual[:, ::step, ::step], prepared.valid[::step, ::step]
     sigma = np.where(prepared.sigma > 0, channel_rms(coarse, valid), 0.0)
@@ -168,7 +177,7 @@ def _with_residual_noise(pursuit: Pursuit, prepared: PreparedCube, device: str) 
     # the residual has lost a share to the continuum; bright channels alone may come down
     scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
     sigma = np.minimum(sigma * scale, prepared.sigma)
-    if np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.03:
+    if not bent and np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.03:
         return pursuit
     prepared.sigma = sigma
     return pursuit.renewed(sigma, _bank(pursuit.residual, prepared, device))
@@ -203,11 +212,14 @@ def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
         pursuit.remove(c)
 
 
-def _inside(c: Component, prepared: PreparedCube) -> bool:
-    """Whether a source's centre is on the image: what peaks at or beyond its border cannot be measured."""
-    y, x = round(c.source.y), round(c.source.x)
-    n_y, n_x = prepared.valid.shape
-    return 1 <= y < n_y - 1 and 1 <= x < n_x - 1 and bool(prepared.valid[y, x])
+def _inside(c: Component, cube: RadioCube, imager: SourceImager) -> bool:
+    """Whether a source's centre can be measured, and is where the user wants to look."""
+    if not imager.covers(c.source):
+        return False
+    if cube.mask is None:
+        return True
+    k = int(np.clip(round(c.source.z), 0, cube.mask.shape[0] - 1))
+    return bool(cube.mask[k, round(c.source.y), round(c.source.x)])
 
 
 def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
@@ -224,6 +236,7 @@ def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
 
 
 def _accepted(
+    cube: RadioCube,
     pursuit: Pursuit,
     prepared: PreparedCube,
     noise: NoisePeaks,
@@ -231,7 +244,7 @@ def _accepted(
     settings: dict[str, float],
 ) -> list[Component]:
     """Components whose reliability, as members of the list, passes; sets it on each."""
-    inside = [c for c in pursuit.components if _inside(c, prepared)]
+    inside = [c for c in pursuit.components if _inside(c, cube, pursuit.imager)]
     real = [c for c in inside if c.source.amplitude > 0 or _is_absorption(c, prepared)]
     values = list_reliability(
         np.array([pursuit.effective_snr(c) for c in real]), noise, caution=settings["caution"]

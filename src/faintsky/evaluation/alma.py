@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.evaluation import figures, scoring, tables
 from faintsky.evaluation.cubes import CubeSet, SimulatedSet, open_folder
@@ -178,7 +179,7 @@ def evaluate_alma(
     """
     folder = Path(out)
     sets = _sets(data, n, seed, preset)
-    shown, deep = _methods(methods, device, curves)
+    shown, deep = _methods(methods, choose_device(device), curves)
     jobs = jobs or os.cpu_count() or 1
     config = {
         "data": None if data is None else str(Path(data).resolve()),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube
-    from faintsky.observing.alma import AlmaObservatory
+    from faintsky.observing.observatory import AlmaObservatory
 
 
 class CubeSet(Protocol):
@@ -173,7 +173,7 @@ def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[Al
     """Telescope, psf and primary beam of a preset; kept, since making them takes longer than a cube."""
     import numpy as np
 
-    from faintsky.observing.alma import AlmaObservatory
+    from faintsky.observing.observatory import AlmaObservatory
     from faintsky.observing.settings import make_settings
 
     observatory = AlmaObservatory(make_settings(preset=preset, **dict(settings)))

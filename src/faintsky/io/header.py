@@ -116,8 +116,6 @@ def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Lay
 def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     """Cell and reference pixel of celestial axes; ``shape`` ends in ``(y, x)``.
 
-    Where the reference pixel lies outside the image, the grid refers to the image's middle instead.
-
     Raises
     ------
     InputError
@@ -141,11 +139,6 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     n_y, n_x = shape[-2:]
     x0, y0 = (float(p) - 1 for p in wcs.wcs.crpix)
     ra, dec = (float(v) for v in wcs.wcs.crval)
-    if not (0 <= x0 <= n_x - 1 and 0 <= y0 <= n_y - 1):
-        x0, y0 = float(n_x // 2), float(n_y // 2)
-        ra, dec = (float(v) for v in wcs.wcs_pix2world(x0, y0, 0))
-        if not np.isfinite([ra, dec]).all():
-            raise InputError("its middle is off the sky", "mend CRVAL, CDELT and CRPIX", name)
     return ImageGrid(n_y, n_x, float(np.sqrt(x_scale * y_scale)) * 3600, ra, dec, x0, y0)
 
 

@@ -122,7 +122,7 @@ def detect(
     start = time.monotonic()
     from faintsky.detection.find import find_sources
 
-    found = find_sources(opened, chosen, reliability=reliability, device=_device(device), progress=progress)
+    found = find_sources(opened, chosen, reliability=reliability, device=device, progress=progress)
     seconds = time.monotonic() - start
     found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
     if folder is not None:
@@ -137,18 +137,6 @@ def detect(
     if out is not None:
         facts["out"] = str(out)
     return DetectResult(found, facts)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"no device {name!r}", "give auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here", "use --device cpu")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
