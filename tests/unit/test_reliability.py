@@ -1,0 +1,188 @@
+"""Noise peaks, thresholds and reliabilities; labels of sources; components that are one source."""
+
+import numpy as np
+import pytest
+import torch
+from synthetic import telescope
+
+from faintsky.classical.matched_filter import FilterBank
+from faintsky.detection.gaussian_fit import LineSource
+from faintsky.detection.grouping import group_components
+from faintsky.detection.labels import label_mask
+from faintsky.detection.pursuit import Component, SourceImager
+from faintsky.detection.reliability import (
+    COUNT_FROM,
+    NoisePeaks,
+    fit_noise_peaks,
+    list_reliability,
+    local_peaks,
+)
+from faintsky.preparing.cube import prepare_cube
+
+SCOPE = telescope(96)
+BEAM = float(np.sqrt(SCOPE.beam[0] * SCOPE.beam[1]))
+
+
+@pytest.fixture(scope="module")
+def noise_peaks():
+    """Peaks of the filtered noise of twelve cubes."""
+    peaks = []
+    for seed in range(12):
+        cube = torch.as_tensor(SCOPE.cube([], 48, sigma=1.0, seed=200 + seed))
+        bank = FilterBank(cube, np.ones(48, dtype=bool), SCOPE.psf, BEAM)
+        high, low = bank.extremes()
+        peaks += [local_peaks(high, (5, 7, 7), COUNT_FROM), local_peaks(-low, (5, 7, 7), COUNT_FROM)]
+    return peaks
+
+
+def test_noise_peaks_follow_the_law(noise_peaks):
+    counted = np.concatenate(noise_peaks)
+    law = fit_noise_peaks(counted)
+    assert law.stretch < 1.1
+    for level in (4.2, 4.5, 4.8, 5.1):
+        seen, expected = (counted > level).sum(), float(law.above(level))
+        # Poisson, and the amplitude's own error; a tenth for the law, which is one of high thresholds
+        spread = np.sqrt(expected + expected**2 / counted.size)
+        assert abs(seen - expected) < 4 * spread + 0.1 * expected
+
+
+def test_negative_peaks_foretell_positive_ones(noise_peaks):
+    up, down = noise_peaks[::2], noise_peaks[1::2]
+    expected = sum(float(fit_noise_peaks(d).above(4.5)) for d in down)
+    seen = sum(int((u > 4.5).sum()) for u in up)
+    assert abs(seen - expected) < 4 * np.sqrt(2 * expected)
+
+
+def test_few_peaks_still_give_an_amplitude():
+    law = fit_noise_peaks(np.array([3.0, 4.0, 4.5]))
+    assert law.stretch == 1
+    assert float(law.above(COUNT_FROM)) == pytest.approx(2)
+    assert float(fit_noise_peaks(np.array([])).above(COUNT_FROM)) == pytest.approx(0.5)
+
+
+def draws(stretch, n, seed):
+    """S/N of `n` peaks above `COUNT_FROM` drawn from the law."""
+    grid = np.linspace(COUNT_FROM, 14, 20_001)
+    tail = NoisePeaks(1.0, stretch).above(grid)
+    return np.interp(np.random.default_rng(seed).random(n) * tail[0], tail[::-1], grid[::-1])
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.3])
+def test_stretch_is_recovered(stretch):
+    law = fit_noise_peaks(draws(stretch, 2000, 1))
+    assert law.stretch == pytest.approx(stretch, abs=0.05)
+    assert float(law.above(COUNT_FROM)) == pytest.approx(2000)
+
+
+def test_density_is_minus_the_derivative():
+    law = NoisePeaks(300.0, 1.2)
+    s = np.linspace(3.9, 7, 20)
+    numeric = (law.above(s - 1e-5) - law.above(s + 1e-5)) / 2e-5
+    np.testing.assert_allclose(law.density(s), numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [10.0, 1.0, 0.03])
+@pytest.mark.parametrize("stretch", [1.0, 1.4])
+def test_threshold_inverts_the_law(count, stretch):
+    law = NoisePeaks(3000.0, stretch)
+    level = law.threshold(count)
+    assert float(law.above(level)) <= count
+    assert float(law.above(level - 0.02 * stretch)) > count
+
+
+def test_reliability_of_a_list():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        snr = rng.exponential(2, 30) + 3.9
+        values = list_reliability(snr, NoisePeaks(rng.uniform(10, 5000), rng.uniform(1, 1.2)))
+        assert ((values >= 0) & (values <= 1)).all()
+        assert (np.diff(values[np.argsort(snr)]) >= 0).all()
+    assert list_reliability([], NoisePeaks(100.0)).shape == (0,)
+
+
+def test_reliability_by_hand():
+    law = NoisePeaks(2000.0)
+    expected = 2000 * np.array([36 * np.exp(-18), 27.04 * np.exp(-13.52)])
+    got = list_reliability([5.2, 6.0], law, caution=3.0)
+    np.testing.assert_allclose(got, [1 - 3 * expected[1] / 2, 1 - 3 * expected[0]])
+
+
+def test_few_false_sources_pass():
+    """Lists of noise and sources: of what passes at 0.9, no more than a tenth is noise."""
+    rng, law = np.random.default_rng(3), NoisePeaks(2000.0)
+    n_noise = float(law.above(COUNT_FROM))
+    true = false = 0
+    for seed in range(300):
+        noise = draws(1.0, rng.poisson(n_noise), seed)
+        sources = rng.uniform(5, 12, 4)
+        values = list_reliability(np.r_[sources, noise], law)
+        true += int((values[:4] >= 0.9).sum())
+        false += int((values[4:] >= 0.9).sum())
+    assert true > 800
+    assert false < 0.1 * (true + false)
+
+
+def test_local_peaks():
+    values = torch.zeros((9, 20, 20))
+    values[4, 10, 10], values[4, 11, 10], values[0, 0, 0], values[8, 19, 19] = 7.0, 6.0, 5.0, 3.0
+    np.testing.assert_allclose(local_peaks(values, (5, 3, 3), 4.0), [5, 7])
+    assert local_peaks(values, (5, 3, 3), 10.0).size == 0
+
+
+# ---------------------------------------------------------------------- labels and groups
+
+
+def component(x, y, z, amplitude=0.02, sigma=2.0, width=5.0, snr=30.0):
+    s = LineSource(amplitude, x, y, sigma, 0.0, sigma, z, width, np.zeros((8, 8)), 0.5, snr)
+    image = SourceImager(SCOPE.psf[None], (96, 96)).image(s)
+    return Component(s, image, torch.zeros(1), torch.zeros(1), torch.zeros(1), snr)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    cube = SCOPE.cube([], 24, seed=3)
+    cube[:, :10] = np.nan
+    cube[8] = np.nan
+    return prepare_cube(SCOPE.radio_cube(cube))
+
+
+def test_labels_of_two_sources(prepared):
+    components = [component(30.4, 40.2, 9.0), component(60.0, 60.0, 15.2), component(63, 60, 15.2)]
+    labels = label_mask(components, [[1, 2], [0]], prepared)
+    assert labels.dtype == np.int32
+    assert labels[9, 40, 30] == 2
+    assert labels[15, 60, 60] == labels[15, 60, 63] == 1
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert not labels[8].any()
+    # an ellipse about each centre, no further than its model reaches
+    _, y, x = np.nonzero(labels == 2)
+    assert np.hypot(x - 30.4, y - 40.2).max() < 12
+    assert abs(np.average(x) - 30.4) < 0.5
+
+
+def test_a_voxel_goes_to_the_brighter_source(prepared):
+    labels = label_mask([component(40, 50, 12, 0.04), component(46, 50, 12, 0.02)], [[0], [1]], prepared)
+    assert labels[12, 50, 40] == 1
+    assert labels[12, 50, 46] in (1, 2)
+    assert (labels == 2).any()
+
+
+def test_no_label_on_blanks(prepared):
+    labels = label_mask([component(40, 11, 12, 0.05)], [[0]], prepared)
+    assert (labels == 1).any()
+    assert not labels[:, :10].any()
+
+
+def test_a_faint_source_has_a_label_too(prepared):
+    labels = label_mask([component(40, 50, 12, 1e-4)], [[0]], prepared)
+    assert labels[12, 50, 40] == 1
+
+
+def test_groups():
+    near, same, apart = component(44, 50, 12), component(46, 50, 12.5), component(70, 50, 12)
+    negative = component(45, 50, 12, amplitude=-0.02)
+    later = component(44, 50, 20)
+    assert group_components([near, same, apart], BEAM) == [[0, 1], [2]]
+    assert group_components([near, negative], BEAM) == [[0], [1]]
+    assert group_components([near, later], BEAM) == [[0], [1]]
+    assert group_components([], BEAM) == []
