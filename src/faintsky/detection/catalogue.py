@@ -141,6 +141,7 @@ def _row(
         "continuum": level * scale, "continuum_err": level_err * scale,
         "snr": max(c.snr for c in group),
         "reliability": max(c.reliability for c in group),
+        "snr_effective": max(c.effective_snr for c in group),
     }  # fmt: skip
     row.update(_box(m, group, cube.shape))
     row["flags"] = _flags(cube, prepared, m, e, group, everyone, members, beam, pb)

@@ -246,9 +246,9 @@ def _accepted(
     """Components whose reliability, as members of the list, passes; sets it on each."""
     inside = [c for c in pursuit.components if _inside(c, cube, pursuit.imager)]
     real = [c for c in inside if c.source.amplitude > 0 or _is_absorption(c, prepared)]
-    values = list_reliability(
-        np.array([pursuit.effective_snr(c) for c in real]), noise, caution=settings["caution"]
-    )
+    for c in real:
+        c.effective_snr = pursuit.lowered_snr(c)
+    values = list_reliability([c.effective_snr for c in real], noise, caution=settings["caution"])
     for c, value in zip(real, values):
         c.reliability = float(value)
     return [c for c in real if c.reliability >= reliability]

@@ -124,6 +124,7 @@ class Component:
     snr: float = 0.0
     template: tuple[float, float] = (0.0, 1.0)
     reliability: float = 0.0
+    effective_snr: float = 0.0
 
 
 @dataclass
@@ -318,7 +319,7 @@ class Pursuit:
                 )
                 new.snr, new.template = self.detection_snr(new)
 
-    def effective_snr(self, c: Component) -> float:
+    def lowered_snr(self, c: Component) -> float:
         """S/N of a source, lowered by what other subtracted sources may have left at its place."""
         _, n_chan, n_y, n_x = self.bank.maps.shape
         z = int(np.clip(round(c.source.z), 0, n_chan - 1))
