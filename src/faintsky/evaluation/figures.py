@@ -176,7 +176,8 @@ def precision_recall(curves: Mapping[str, Sequence[Metrics]]) -> Figure:
             ax.errorbar(r, p, p_error, r_error, color=COLOURS[k % 7], lw=1.4, elinewidth=0.6, capsize=0,
                         marker=MARKERS[k % 7], ms=4, label=label)  # fmt: skip
             lowest = min(lowest, *r, *p)
-            for m in (seen[0], seen[-1]):
+            moved = (r[0], p[0]) != (r[-1], p[-1])
+            for m in (seen[0], seen[-1]) if moved else seen[:1]:
                 where = (m.recall.value, m.precision.value)
                 ax.annotate(f"≥ {m.threshold:g}", where, (5, 5), textcoords="offset points", fontsize=7,
                             color=COLOURS[k % 7])  # fmt: skip
@@ -201,7 +202,7 @@ def scatter_against_bound(
     edges : array
         Bins, ``[bin + 1]``.
     """
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     with style():
         figure, axes = new_figure(2, 4, 3.2, 2.9)
@@ -219,6 +220,7 @@ def scatter_against_bound(
                     centres, scatter, error, fmt=MARKERS[k % 7], color=COLOURS[k % 7], ms=4, label=label
                 )
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             ax.yaxis.set_minor_formatter(NullFormatter())
             ax.set_title(LABELS[name])
