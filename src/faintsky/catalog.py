@@ -126,8 +126,6 @@ FLAGS: dict[str, str] = {
     "absorption": "negative: absorption against the continuum",
     "no_primary_beam": "the primary beam is not known; fluxes are not corrected for it",
     "no_rest_frequency": "the header has no rest frequency; there are no velocities",
-    "saturated_fit": "a fitted parameter ended at its limit",
-    "failed_fit": "no fit converged; moments are given instead",
     "low_primary_beam": "the primary beam is below 0.2 here; the corrected fluxes are uncertain",
     "sidelobe": "may be a sidelobe of a brighter source",
 }

@@ -47,6 +47,7 @@ def build_catalog(
     columns: dict[str, list[object]] = {
         name: [rows[i][name] for i in order] for name in (rows[0] if rows else {})
     }
+    columns.setdefault("snr_effective", [])
     if rows:
         columns["id"] = list(range(1, len(rows) + 1))
         x, y = np.array(columns["x"], dtype=float), np.array(columns["y"], dtype=float)

@@ -61,7 +61,7 @@ class SourceImager:
         self._transfers: dict[int, NDArray[np.complex128]] = {}
 
     def covers(self, s: LineSource) -> bool:
-        """Whether a source's centre is on the image: what peaks at or beyond its border cannot be measured."""
+        """Whether a source's centre is on the image: what peaks beyond its border cannot be measured."""
         y, x = round(s.y), round(s.x)
         n_y, n_x = self.shape
         return 1 <= y < n_y - 1 and 1 <= x < n_x - 1 and (self.valid is None or bool(self.valid[y, x]))

@@ -124,8 +124,8 @@ def truth_columns(
     Returns
     -------
     dict
-        As the catalogue has them, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index``,
-        ``central``, ``z_low`` and ``z_high`` (the box along z before it is rounded to channels).
+        As the catalogue has them, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index``
+        and ``central``.
     """
     response = response or BeamResponse(instrument)
     s, grid, spectral = sky.sources, sky.grid, sky.spectral
@@ -141,7 +141,6 @@ def truth_columns(
     kms = SPEED_OF_LIGHT / 1e3
     fwhm_velocity = s["fwhm_z"] * abs(spectral.width) / rest_frequency * kms
     boxes = np.array([box(image, rule) for image in sky.images[:n]])
-    z_low, z_high = s["z"] - s["fwhm_z"], s["z"] + s["fwhm_z"]
     beam = float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()) / grid.cell
     return {
         "id": np.arange(1, n + 1),
@@ -168,15 +167,13 @@ def truth_columns(
         "x_max": boxes[:, 1],
         "y_min": boxes[:, 2],
         "y_max": boxes[:, 3],
-        "z_min": np.clip(np.rint(z_low), 0, spectral.n_chan - 1).astype(int),
-        "z_max": np.clip(np.rint(z_high), 0, spectral.n_chan - 1).astype(int),
+        "z_min": s["z"] - s["fwhm_z"],
+        "z_max": s["z"] + s["fwhm_z"],
         "flags": _flags(s, beam, grid, spectral.n_chan),
         "continuum_flux": s["continuum_flux"],
         "line_flux_peak": s["line_flux_peak"],
         "spectral_index": s["spectral_index"],
         "central": s["central"].astype(bool),
-        "z_low": z_low,
-        "z_high": z_high,
     }
 
 
