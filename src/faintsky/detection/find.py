@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.catalogue import build_catalog
-from faintsky.detection.grouping import group_components
+from faintsky.detection.grouping import group_components, one_source, touching
 from faintsky.detection.labels import label_mask
 from faintsky.detection.pursuit import Component, Pursuit, SourceImager
 from faintsky.detection.reliability import (
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 Progress = Callable[[int, int, str], None]
+PART_SNR = 4.0
+"""Effective S/N of a component that belongs to a source already accepted."""
 
 
 @dataclass
@@ -251,7 +253,30 @@ def _accepted(
     values = list_reliability([c.effective_snr for c in real], noise, caution=settings["caution"])
     for c, value in zip(real, values):
         c.reliability = float(value)
-    return [c for c in real if c.reliability >= reliability]
+    kept = [c for c in real if c.reliability >= reliability]
+    return _with_their_parts(kept, [c for c in real if c.reliability < reliability], prepared.beam_pixels)
+
+
+def _with_their_parts(kept: list[Component], rest: list[Component], beam_pixels: float) -> list[Component]:
+    """Accepted components and those that describe more of the same sources.
+
+    What is no Gaussian, a galaxy, takes several components, and one at the side of a brighter one is doubtful
+    as a source. It is none, but a part of that source, where it stands out by `PART_SNR` of what the
+    brighter one's model may leave and no dip parts the two.
+    """
+    kept, rest = list(kept), [c for c in rest if c.effective_snr > PART_SNR]
+    grown = True
+    while grown:
+        grown = False
+        for c in rest:
+            whole = [k for k in kept if touching(c, k, beam_pixels) and one_source(c, k, [*kept, c])]
+            if whole:
+                c.reliability = max(k.reliability for k in whole)
+                kept.append(c)
+                rest = [r for r in rest if r is not c]
+                grown = True
+                break
+    return kept
 
 
 def _measure(pursuit: Pursuit, prepared: PreparedCube, settings: dict[str, float]) -> None:
