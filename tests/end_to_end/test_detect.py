@@ -1,0 +1,302 @@
+"""`faintsky.detect` from a file to files: the contract, the report, and a real cube."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
+
+import faintsky
+from faintsky.catalog import has_flag, read_catalog
+from faintsky.errors import InputError
+from faintsky.jobs.detect import detect
+
+FILES = {
+    *("catalog.ecsv", "catalog.vot", "catalog.csv", "mask.fits", "model.fits"),
+    *("regions.reg", "report.html", "run.json"),
+}
+SURE = 0.995  # few peaks of the noise of these small cubes pass
+NGC3256 = "ngc3256_co10_64.fits.gz"
+
+
+def write_cube(path, n_chan=32, axes=4, emitters=True, **cards):
+    t = telescope(64)
+    sources = [
+        t.at_snr(Emitter(24.0, 30.0, 12.0, maj=5, min=4, fwhm_z=5), 40, 1e-3, n_chan),
+        t.at_snr(Emitter(44.0, 38.0, 20.0, fwhm_z=4), 25, 1e-3, n_chan),
+    ]
+    data = t.cube(sources if emitters else [], n_chan, seed=1)
+    header = fits.Header()
+    kinds = [
+        ("RA---SIN", 150.0, -CELL / 3600, "deg", 33.0), ("DEC--SIN", -30.0, CELL / 3600, "deg", 33.0),
+        ("FREQ", FIRST, WIDTH, "Hz", 1.0), ("STOKES", 1.0, 1.0, "", 1.0),
+    ]  # fmt: skip
+    for i, (kind, value, step, unit, pixel) in enumerate(kinds[:axes], start=1):
+        header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, value, step
+        header[f"CRPIX{i}"], header[f"CUNIT{i}"] = pixel, unit
+    header["BUNIT"], header["RESTFRQ"], header["SPECSYS"] = "Jy/beam", REST, "LSRK"
+    header["BMAJ"], header["BMIN"] = t.beam[0] * CELL / 3600, t.beam[1] * CELL / 3600
+    header["BPA"] = t.beam[2]
+    header.update(cards)
+    fits.PrimaryHDU(data[None] if axes == 4 else data, header).writeto(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One finished run: input, output folder, result."""
+    folder = tmp_path_factory.mktemp("run")
+    cube = write_cube(folder / "cube.fits", OBJECT="<script>alert(1)</script>")
+    return cube, folder / "out", detect(cube, folder / "out", reliability=SURE, device="cpu")
+
+
+# ---------------------------------------------------------------------- files
+
+
+def test_the_files_of_the_contract(run):
+    _, out, result = run
+    assert {p.name for p in out.iterdir()} == FILES
+    assert result.summary()["sources"] == len(result.catalog) == 2
+    for name in ("catalog.ecsv", "catalog.vot", "catalog.csv"):
+        table = read_catalog(out / name)
+        assert list(table["id"]) == [1, 2]
+        np.testing.assert_allclose(table["flux"], result.catalog["flux"], rtol=1e-6)
+        assert list(table["flags"]) == list(result.catalog["flags"])
+    record = json.loads((out / "run.json").read_text())
+    assert record["complete"]
+    assert record["config"]["model"] == "classical"
+    assert record["model_hash"]
+    assert set(record["files"]) == FILES - {"run.json"}
+    text = (out / "regions.reg").read_text()
+    assert text.count("ellipse") == 2
+
+
+def test_mask_and_model_have_the_axes_of_the_input(run):
+    cube, out, result = run
+    with fits.open(cube) as given:
+        for name, kind in (("mask.fits", "i"), ("model.fits", "f")):
+            with fits.open(out / name) as hdus:
+                data, header = hdus[0].data, hdus[0].header
+                assert data.shape == given[0].data.shape
+                assert data.dtype.kind == kind
+                a, b = WCS(given[0].header), WCS(header)
+                pixel = (10.0, 50.0, 7.0, 0.0)
+                np.testing.assert_allclose(a.wcs_pix2world([pixel], 0), b.wcs_pix2world([pixel], 0))
+    mask = fits.getdata(out / "mask.fits")[0]
+    assert mask[12, 30, 24] == 1
+    assert mask[20, 38, 44] == 2
+    assert fits.getheader(out / "model.fits")["BUNIT"].strip().lower() == "jy/beam"
+    np.testing.assert_allclose(fits.getdata(out / "model.fits")[0], result.found.model)
+
+
+def test_a_cube_without_sources(tmp_path):
+    result = detect(
+        write_cube(tmp_path / "empty.fits", axes=3, emitters=False), tmp_path / "out", device="cpu"
+    )
+    assert len(result.catalog) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    assert len(read_catalog(tmp_path / "out" / "catalog.ecsv")) == 0
+    assert not fits.getdata(tmp_path / "out" / "mask.fits").any()
+    assert "No source reaches" in (tmp_path / "out" / "report.html").read_text()
+
+
+# ---------------------------------------------------------------------- again
+
+
+def stamps(folder):
+    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
+
+
+def test_the_same_run_again_is_complete_already(run):
+    cube, out, _ = run
+    before = stamps(out)
+    again = detect(cube, out, reliability=SURE, device="cpu", command="another command line")
+    assert again.summary()["already_complete"]
+    assert again.catalog is None
+    assert stamps(out) == before
+
+
+def test_another_run_is_refused_and_overwrites_when_asked(tmp_path):
+    cube = write_cube(tmp_path / "cube.fits")
+    out = tmp_path / "out"
+    detect(cube, out, device="cpu", reliability=0.5)
+    before = stamps(out)
+    with pytest.raises(InputError, match="another run"):
+        detect(cube, out, device="cpu", reliability=0.9)
+    assert stamps(out) == before
+    detect(cube, out, device="cpu", reliability=0.9, overwrite=True)
+    assert json.loads((out / "run.json").read_text())["config"]["reliability"] == 0.9
+    assert {p.name for p in out.iterdir()} == FILES
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    cube = write_cube(tmp_path / "cube.fits")
+    plan = detect(cube, tmp_path / "out", dry_run=True).summary()
+    assert plan["shape"] == [32, 64, 64]
+    assert plan["memory_gb"] > 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    cube = write_cube(tmp_path / "cube.fits")
+
+    def fails(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("faintsky.report.detection.detection_report", fails)
+    with pytest.raises(OSError, match="no space"):
+        detect(cube, tmp_path / "new" / "out", device="cpu")
+    assert [p.name for p in tmp_path.iterdir()] == ["cube.fits"]
+
+
+def test_a_failure_keeps_the_former_output(tmp_path, monkeypatch):
+    cube = write_cube(tmp_path / "cube.fits")
+    out = tmp_path / "out"
+    detect(cube, out, device="cpu", reliability=0.5)
+    before = stamps(out)
+
+    def fails(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("faintsky.report.detection.detection_report", fails)
+    with pytest.raises(OSError, match="no space"):
+        detect(cube, out, device="cpu", overwrite=True)
+    assert stamps(out) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"reliability": 1.5}, "not between 0 and 1"),
+        ({"model": "nobody"}, "nobody"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+)
+def test_wrong_options(tmp_path, options, fault):
+    cube = write_cube(tmp_path / "cube.fits")
+    with pytest.raises(InputError, match=fault):
+        detect(cube, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cube_in_memory_needs_no_files(tmp_path):
+    t = telescope(64)
+    source = t.at_snr(Emitter(24.0, 30.0, 12.0, fwhm_z=5), 40, 1e-3, 32)
+    steps = []
+    result = faintsky.detect(
+        t.radio_cube(t.cube([source], 32)),
+        reliability=SURE,
+        progress=lambda done, total, word: steps.append((done, total)),
+    )
+    assert len(result.catalog) == 1
+    assert "out" not in result.summary()
+    assert [d for d, _ in steps] == sorted(d for d, _ in steps)
+    assert steps[-1][0] == steps[-1][1]
+
+
+# ---------------------------------------------------------------------- report
+
+
+def test_the_report_stands_alone(run):
+    _, out, _ = run
+    page = (out / "report.html").read_text()
+    assert page.count("<img") == 3  # the maps and a figure for each source
+    for address in re.findall(r'(?:src|href|url|action|data)\s*[=(]\s*["\']?([^"\'> )]+)', page):
+        assert address.startswith("data:image/png;base64,")
+    assert not re.search(r"(?i)<(script|link|iframe|object)|@import|https?:", page)
+    assert page.count("<tr>") == 3
+    assert "no_primary_beam" in page
+
+
+def test_figures_are_drawn(run):
+    import base64
+    import io
+
+    from matplotlib.image import imread
+
+    _, out, _ = run
+    for code in re.findall(r"data:image/png;base64,([^\"]+)", (out / "report.html").read_text()):
+        image = imread(io.BytesIO(base64.b64decode(code)))
+        assert image.shape[0] > 150
+        assert image[..., :3].std() > 0.05
+
+
+def test_markup_in_names_is_escaped(tmp_path):
+    folder = tmp_path / "<b onmouseover=alert(1)>&"
+    folder.mkdir()
+    cube = write_cube(folder / "<script>alert('x')</script>.fits".replace("/", ""), SPECSYS="<i>")
+    out = tmp_path / "out"
+    detect(cube, out, device="cpu", command="faintsky detect '<img src=x>'")
+    page = (out / "report.html").read_text()
+    assert "<script" not in page
+    assert "<b onmouseover" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;" in page
+
+
+# ---------------------------------------------------------------------- a real cube
+
+
+@pytest.fixture(scope="module")
+def galaxy(request):
+    path = request.path.parents[1] / "data" / NGC3256
+    return fits.open(path)[0], faintsky.detect(path, device="cpu").found
+
+
+def test_the_brightest_source_of_ngc3256(galaxy):
+    hdu, found = galaxy
+    data = hdu.data[0]
+    peak = np.array(np.unravel_index(np.nanargmax(data), data.shape))
+    modelled = np.array(np.unravel_index(found.model.argmax(), data.shape))
+    assert np.abs(modelled - peak).max() <= 2
+    assert found.model.max() == pytest.approx(np.nanmax(data), rel=0.1)
+    row = found.catalog[np.argmax(found.catalog["flux"])]
+    assert found.mask[tuple(peak)] == row["id"]
+    # the centre of a galaxy that turns is no more than a beam from its brightest spot
+    assert np.hypot(row["x"] - peak[2], row["y"] - peak[1]) < 6.8
+    # the header, by hand: one arcsecond a pixel about pixel 33 (from 1), 15.6 MHz a channel
+    m, l = np.deg2rad((row["y"] - 32) / 3600), np.deg2rad(-(row["x"] - 32) / 3600)  # noqa: E741
+    dec0 = np.deg2rad(-43.905)
+    n = np.sqrt(1 - l * l - m * m)
+    dec = np.rad2deg(np.arcsin(m * np.cos(dec0) + n * np.sin(dec0)))
+    ra = 156.965 + np.rad2deg(np.arctan2(l, n * np.cos(dec0) - m * np.sin(dec0)))
+    # FK5 and ICRS differ by some hundredths of an arcsecond
+    np.testing.assert_allclose([row["ra"], row["dec"]], [ra, dec], atol=0.1 / 3600)
+    # the galaxy's centre: 10 27 51.3, -43 54 14
+    assert np.hypot((row["ra"] - 156.9637) * np.cos(dec0), row["dec"] + 43.9039) * 3600 < 5
+    frequency = 1.138132993449e11 + row["z"] * 1.562603820624e7
+    assert row["freq"] == pytest.approx(frequency, rel=1e-9)
+    velocity = 299792.458 * (1 - frequency / 1.152712018e11)
+    assert row["velocity"] == pytest.approx(velocity, abs=1e-3)
+    # systemic velocity of the galaxy: 2780 km/s or so
+    assert 2650 < row["velocity"] < 2950
+
+
+def test_no_bowl_of_ngc3256_is_a_source(galaxy):
+    _, found = galaxy
+    assert (found.catalog["flux"] > 0).all()
+    assert not has_flag(found.catalog["flags"], "absorption").any()
+
+
+def test_the_mask_covers_ngc3256(galaxy):
+    hdu, found = galaxy
+    data = hdu.data[0]
+    mask = found.mask
+    z, y, x = np.unravel_index(np.nanargmax(data), data.shape)
+    yy, xx = np.indices(data.shape[1:])
+    beam = np.sqrt(6.845 * 4.514)
+    near = np.hypot(yy - y, xx - x) < 2 * beam
+    sigma = found.prepared.sigma[:, None, None]
+    bright = (sigma > 0) & (found.prepared.line > 10 * sigma) & near
+    assert bright.sum() > 300
+    assert (mask[bright] > 0).mean() > 0.8
+    assert not mask[0].any()
+    assert not found.model[0].any()
+    # and not all there is
+    assert (mask > 0).mean() < 0.35
+    outside = np.hypot(yy - y, xx - x) > 27
+    assert (mask[:, outside] > 0).mean() < 0.05
+    assert mask[z, y, x] > 0
