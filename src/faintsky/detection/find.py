@@ -103,10 +103,14 @@ def find_sources(
         say(0, "noise and continuum")
         prepared = prepare_cube(cube, device=device)
         say(1, "matched filters")
-        bank = _bank(prepared.line, prepared, device)
         imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]), prepared.valid)
         pursuit = Pursuit(
-            prepared.line.copy(), prepared.sigma, bank, imager, prepared.beam_pixels, prepared.fidelity
+            prepared.line.copy(),
+            prepared.sigma,
+            _bank(prepared.line, prepared, device),
+            imager,
+            prepared.beam_pixels,
+            prepared.fidelity,
         )
         quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
         blocked = _outside(cube, pursuit, prepared)
@@ -182,6 +186,8 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pu
     if not bent and np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.03:
         return pursuit
     prepared.sigma = sigma
+    # two banks at a time would double the memory
+    del pursuit.bank
     return pursuit.renewed(sigma, _bank(pursuit.residual, prepared, device))
 
 

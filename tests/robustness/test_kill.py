@@ -1,0 +1,231 @@
+"""Runs killed half-way: no half file under a final name, and the same command goes on to the full output."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from conftest import cube_header
+from synthetic import Emitter, telescope
+
+from faintsky.catalog import read_catalog
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("FAINTSKY_KILL_TESTS") != "1",
+    reason="starts and kills dozens of processes, for minutes; FAINTSKY_KILL_TESTS=1 (`make kill`) runs it",
+)
+
+DETECT = {
+    *("catalog.ecsv", "catalog.vot", "catalog.csv", "mask.fits", "model.fits"),
+    *("regions.reg", "report.html", "run.json"),
+}
+
+
+def start(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "faintsky.cli", *map(str, arguments)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+
+
+def finish(*arguments):
+    """Seconds that the command takes, when nobody kills it."""
+    begun = time.monotonic()
+    process = start(*arguments)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said.decode()
+    return time.monotonic() - begun
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+def kill_after(seconds, *arguments):
+    process = start(*arguments)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=seconds)
+    kill(process)
+
+
+def kill_when(condition, *arguments, later=0.0):
+    """Kill at the first moment that `condition` holds; whether it came to that."""
+    process = start(*arguments)
+    while process.poll() is None:
+        if condition():
+            time.sleep(later)
+            kill(process)
+            return True
+        time.sleep(0.0005)
+    process.communicate(timeout=60)
+    return False
+
+
+def check_whole(path):
+    """A file that opens, and holds all that it says it does."""
+    if path.suffix == ".fits":
+        with fits.open(path) as hdus:
+            hdus.verify("exception")
+            assert path.stat().st_size >= 2880
+            for hdu in hdus:
+                assert hdu.data is None or np.asarray(hdu.data).size > 0
+    elif path.suffix in (".ecsv", ".vot", ".csv"):
+        if "catalog" in path.name:
+            read_catalog(path)
+        else:
+            from astropy.table import Table
+
+            Table.read(path)
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    elif path.suffix == ".html":
+        assert path.read_text().rstrip().endswith("</html>")
+    elif path.suffix == ".reg":
+        assert path.read_text().startswith("# Region file")
+        assert path.read_text().endswith("\n")
+
+
+def final_files(out):
+    return sorted(p for p in out.iterdir() if not p.name.startswith(".")) if out.is_dir() else []
+
+
+def check_nothing_half(out):
+    for path in final_files(out):
+        check_whole(path)
+    record = out / "run.json"
+    return record.is_file() and bool(json.loads(record.read_text()).get("complete"))
+
+
+# ---------------------------------------------------------------------- detect
+
+
+@pytest.fixture
+def cube(tmp_path):
+    t = telescope(96)
+    data = t.cube([t.at_snr(Emitter(40, 50, 20, maj=5, min=4), 40, 1e-3, 64)], 64, seed=1)
+    path = tmp_path / "cube.fits"
+    fits.PrimaryHDU(data, cube_header()).writeto(path)
+    return path
+
+
+def check_detect_completes(cube, out):
+    finish("detect", cube, "--out", out, "--device", "cpu")
+    assert {p.name for p in final_files(out)} == DETECT
+    assert check_nothing_half(out)
+    assert not list(out.glob(".partial-*"))
+    assert len(read_catalog(out / "catalog.ecsv")) >= 1
+
+
+def test_detect_killed_at_any_moment(cube, tmp_path):
+    whole = finish("detect", cube, "--out", tmp_path / "first", "--device", "cpu")
+    for k, share in enumerate(np.random.default_rng(1).uniform(0.2, 1.0, 3)):
+        out = tmp_path / f"out{k}"
+        kill_after(share * whole, "detect", cube, "--out", out, "--device", "cpu")
+        check_nothing_half(out)
+        check_detect_completes(cube, out)
+
+
+@pytest.mark.parametrize("name", ["catalog.ecsv", "model.fits", "report.html"])
+def test_detect_killed_while_writing(cube, tmp_path, name):
+    out = tmp_path / "out"
+    killed = kill_when(
+        lambda: any(out.glob(f".partial-*/*{name}*")), "detect", cube, "--out", out, "--device", "cpu"
+    )
+    assert killed
+    check_nothing_half(out)
+    check_detect_completes(cube, out)
+
+
+@pytest.mark.parametrize("name", ["catalog.csv", "model.fits", "run.json"])
+def test_detect_killed_while_moving_into_place(cube, tmp_path, name):
+    out = tmp_path / "out"
+    kill_when(lambda: (out / name).exists(), "detect", cube, "--out", out, "--device", "cpu")
+    check_nothing_half(out)
+    check_detect_completes(cube, out)
+
+
+def test_the_moves_are_seen_half_done(cube, tmp_path):
+    """What a kill between two moves leaves: some files in place, the others not."""
+    from faintsky.io import output
+    from faintsky.jobs.detect import detect
+
+    out = tmp_path / "out"
+    moved = []
+    original = os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def replace(source, target):
+        if ".partial-" in str(source) and os.path.dirname(str(target)) == str(out):
+            if len(moved) == 3:
+                raise Killed
+            moved.append(target)
+        original(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output.os, "replace", replace)
+        with pytest.raises(Killed):
+            detect(cube, out, device="cpu")
+    assert len(moved) == 3
+    check_nothing_half(out)
+    check_detect_completes(cube, out)
+
+
+def test_overwriting_killed_keeps_whole_files(cube, tmp_path):
+    out = tmp_path / "out"
+    finish("detect", cube, "--out", out, "--device", "cpu", "--reliability", "0.5")
+    command = ("detect", cube, "--out", out, "--device", "cpu", "--overwrite")
+    for condition in (
+        lambda: any(out.glob(".partial-*/*model.fits*")),
+        lambda: not (out / "run.json").exists(),
+    ):
+        kill_when(condition, *command)
+        check_nothing_half(out)
+    finish(*command)
+    assert {p.name for p in final_files(out)} == DETECT
+    assert check_nothing_half(out)
+
+
+# ---------------------------------------------------------------------- simulate
+
+
+SIMULATE = (
+    *("simulate", "alma", "-n", "4", "--seed", "3", "--size", "64", "--channels", "16"),
+    *("--device", "cpu"),
+)
+
+
+def contents(out):
+    """Bytes of the data units of every FITS file, and the tables."""
+    return {p.name: fits.getdata(p).tobytes() for p in final_files(out) if p.suffix == ".fits"}
+
+
+def test_simulate_alma_killed_and_resumed(tmp_path):
+    whole = tmp_path / "whole"
+    seconds = finish(*SIMULATE, "--out", whole)
+    want = contents(whole)
+    names = {p.name for p in final_files(whole)}
+    out = tmp_path / "out"
+    for share in np.random.default_rng(2).uniform(0.3, 1.0, 4):
+        kill_after(share * seconds, *SIMULATE, "--out", out)
+        for path in final_files(out):
+            check_whole(path)
+    for name in ("0001_dirty.fits", "0002_truth.ecsv"):
+        again = tmp_path / name.replace(".", "_")
+        kill_when(lambda p=again / name: p.exists(), *SIMULATE, "--out", again)
+        for path in final_files(again):
+            check_whole(path)
+        finish(*SIMULATE, "--out", again)
+        assert contents(again) == want
+    finish(*SIMULATE, "--out", out)
+    assert {p.name for p in final_files(out)} == names
+    assert contents(out) == want
