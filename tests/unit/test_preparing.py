@@ -254,20 +254,21 @@ def test_subtracting_leaves_blanks_at_zero():
 def test_psf_is_read_off_the_noise():
     t = telescope(96)
     noise = t.noise(np.random.default_rng(12), 64)
-    got = psf_from_noise(noise, np.ones(64))
+    got = psf_from_noise(noise, np.ones(64), np.ones(noise.shape[1:], dtype=bool))
     assert got[48, 48] == pytest.approx(1)
     y, x = np.indices((96, 96)) - 48
     near = np.hypot(x, y) < 24
     # error of a correlation over 64 planes of some 96^2 / (2 * 37) beams each: 1.4 / sqrt(64 * 125) = 0.016
     assert np.sqrt(np.mean((got - t.psf)[near] ** 2)) < 0.03
-    assert got == pytest.approx(got[::-1, ::-1].take(range(-1, 95), 0).take(range(-1, 95), 1), abs=1e-6)
+    inner = got[1:, 1:]
+    assert inner == pytest.approx(inner[::-1, ::-1], abs=1e-6)
 
 
 def test_psf_survives_bright_lines():
     t = telescope(96)
     cube = t.noise(np.random.default_rng(13), 64)
     cube += t.cube([Emitter(30, 60, 20, flux=200, fwhm_z=6)], 64, seed=None)
-    got = psf_from_noise(cube, np.ones(64))
+    got = psf_from_noise(cube, np.ones(64), np.ones(cube.shape[1:], dtype=bool))
     y, x = np.indices((96, 96)) - 48
     near = np.hypot(x, y) < 24
     assert np.sqrt(np.mean((got - t.psf)[near] ** 2)) < 0.04
@@ -276,7 +277,7 @@ def test_psf_survives_bright_lines():
 def test_no_psf_from_a_few_channels():
     noise = telescope(96).noise(np.random.default_rng(14), 20)
     sigma = np.r_[np.ones(15), np.zeros(5)]
-    assert psf_from_noise(noise, sigma) is None
+    assert psf_from_noise(noise, sigma, np.ones(noise.shape[1:], dtype=bool)) is None
 
 
 @pytest.mark.parametrize("pa", [0, 20, 45, 70, 90, 110, 135, 160])

@@ -134,7 +134,7 @@ def find_sources(
         cube, prepared, pursuit.components, groups, noise, caution=settings["caution"]
     )
     ordered = [groups[i] for i in order]
-    mask = label_mask(pursuit.components, ordered, prepared)
+    mask = label_mask(pursuit.components, ordered, prepared, pursuit.residual)
     flat_model = pursuit.model()
     notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
     say(4, "done")

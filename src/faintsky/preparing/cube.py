@@ -135,7 +135,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     if not (sigma > 0).any():
         raise InputError("has no noise: its channels are constant", "give a cube with noise", cube.name)
     line = subtract_continuum(filled, parts.continuum.where(parts.present), valid, sigma)
-    psf, origin, beam = _choose_psf(cube, line, sigma, header_beam)
+    psf, origin, beam = _choose_psf(cube, line, sigma, valid, header_beam)
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
     return PreparedCube(
         filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam
@@ -251,6 +251,7 @@ def _choose_psf(
     cube: RadioCube,
     line: NDArray[np.float32],
     sigma: NDArray[np.float64],
+    valid: NDArray[np.bool_],
     header_beam: tuple[float, float, float] | None,
 ) -> tuple[NDArray[np.floating], str, tuple[float, float, float]]:
     """The psf and where it is from; the beam is the header's where it has one."""
@@ -258,7 +259,7 @@ def _choose_psf(
         psf = cube.psf
         beam = header_beam or fitted_beam(psf[psf.shape[0] // 2])
         return psf, "given", beam
-    estimate = psf_from_noise(line, sigma)
+    estimate = psf_from_noise(line, sigma, valid)
     shape = cube.shape[1:]
     if header_beam is None:
         if estimate is None:

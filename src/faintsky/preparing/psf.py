@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import label
 
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
@@ -20,46 +21,54 @@ def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: f
     return np.exp(-0.5 * ((along / s1) ** 2 + (across / s2) ** 2))
 
 
-def psf_from_noise(residual: NDArray[np.floating], sigma: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def psf_from_noise(
+    residual: NDArray[np.floating], sigma: NDArray[np.float64], valid: NDArray[np.bool_]
+) -> NDArray[np.float64] | None:
     """Dirty beam of a naturally weighted cube from the correlation of its own noise.
 
     There the noise of neighbouring pixels correlates exactly like the psf, since both are transforms of
     the sampling of the uv plane. The power in each cell of the transform is exponentially distributed over
     the channels, so that its *median* over them times 1 / ln 2 estimates the noise power however bright
-    the lines are that fill a minority of the channels.
+    the lines are that fill a minority of the channels. The transform is padded and the correlation divided
+    by that of the valid pixels, so that the image's border leaves no trace.
 
     Parameters
     ----------
     residual : array
-        Continuum-free data, ``[chan, y, x]``; NaN is blank.
+        Continuum-free data, ``[chan, y, x]``, blanks 0.
     sigma : array
         Rms of every channel; 0 for a blank one.
+    valid : array of bool
+        Pixels that hold data, ``[y, x]``.
 
     Returns
     -------
     array or None
-        Psf ``[y, x]`` of unit peak at ``(n_y // 2, n_x // 2)``; None with fewer than 16 usable channels.
+        Psf ``[y, x]`` of unit peak at ``(n_y // 2, n_x // 2)``, 0 where too few pixel pairs have that
+        separation; None with fewer than 16 usable channels.
     """
     good = np.flatnonzero(sigma > 0)
     if good.size < 16:
         return None
     n_y, n_x = residual.shape[1:]
-    power = np.empty((good.size, n_y, n_x // 2 + 1), dtype=np.float32)
+    padded = (next_fast_len(2 * n_y, real=True), next_fast_len(2 * n_x, real=True))
+    power = np.empty((good.size, padded[0], padded[1] // 2 + 1), dtype=np.float32)
     for i, c in enumerate(good):
         # clip what stands out: a bright line would otherwise leak through the image's edges everywhere
-        plane = np.clip(np.nan_to_num(residual[c]) / sigma[c], -5, 5)
-        power[i] = np.abs(np.fft.rfft2(plane)) ** 2
+        plane = np.clip(residual[c] / np.float32(sigma[c]), -5, 5).astype(np.float32)
+        power[i] = np.abs(rfft2(plane, s=padded)) ** 2
     mean = np.median(power, axis=0) / np.log(2)
-    # the uv plane holds nothing beyond its longest baseline: what is there is the floor of the estimate
-    acf = np.fft.irfft2(mean - _floor(mean), s=(n_y, n_x))
-    if acf[0, 0] <= 0:
+    pairs = irfft2(np.abs(rfft2(valid.astype(np.float32), s=padded)) ** 2, s=padded)
+    # white noise of the pixels themselves is no part of the psf: the highest frequencies tell its level
+    fy, fx = np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :]
+    white = np.median(mean[np.hypot(fx, fy) > 0.5])
+    acf = irfft2(mean - white, s=padded)
+    known = pairs > 0.25 * pairs[0, 0]
+    psf = np.where(known, acf / np.where(known, pairs, 1.0), 0.0)
+    if psf[0, 0] <= 0:
         return None
-    return np.roll(acf / acf[0, 0], (n_y // 2, n_x // 2), axis=(0, 1))
-
-
-def _floor(power: NDArray[np.floating]) -> float:
-    """Level of the power outside the sampled part of the uv plane: its lowest tenth."""
-    return float(np.quantile(power, 0.1))
+    centred = np.roll(psf / psf[0, 0], (n_y // 2, n_x // 2), axis=(0, 1))[:n_y, :n_x]
+    return np.asarray(centred, dtype=np.float64)
 
 
 def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
