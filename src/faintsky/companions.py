@@ -30,19 +30,18 @@ def check_companion(
             f"give a {kind} of the data's shape, with one plane or one a channel",
             name,
         )
-    finite = cube[np.isfinite(cube)]
-    if finite.size == 0 or not finite.any():
+    low, high = float(np.fmin.reduce(cube, axis=None)), float(np.fmax.reduce(cube, axis=None))
+    if np.isnan(low) or low == high == 0:
         raise InputError(f"the {kind} is blank", f"give another {kind}", name)
     if kind == "psf":
         return centred_psf(cube, name, notes)
-    if kind == "pb" and (finite.min() < -0.01 or finite.max() > 1.1):
-        low, high = finite.min(), finite.max()
+    if kind == "pb" and (low < -0.01 or high > 1.1):
         raise InputError(
             f"a primary beam lies between 0 and 1, this one between {low:.3g} and {high:.3g}",
             "give the power pattern, 1 at the pointing centre",
             name,
         )
-    if kind == "rms" and finite.min() < 0:
+    if kind == "rms" and low < 0:
         raise InputError("the noise map has negative values", "give standard deviations", name)
     return cube
 

@@ -183,7 +183,7 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pu
     # the residual has lost a share to the continuum; bright channels alone may come down
     scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
     sigma = np.minimum(sigma * scale, prepared.sigma)
-    if not bent and np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.03:
+    if not bent and np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.06:
         return pursuit
     prepared.sigma = sigma
     # two banks at a time would double the memory

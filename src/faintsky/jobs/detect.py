@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from faintsky.errors import InputError
 from faintsky.io import open_cube
 from faintsky.io.output import OutputFolder, provenance
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube
 
 PathLike = str | os.PathLike[str]
-BYTES_A_VOXEL = 24
-"""Peak memory of a run: the data, the line cube, the residual, the decimated filter bank and working space
-(measured on 360 x 360 x 128 and 128 x 128 x 50 cubes)."""
+BYTES_FIXED, BYTES_A_VOXEL, BYTES_BANK = 0.3e9, 40, 96
+"""Peak memory of a run: libraries; then, a voxel, data, line cube, residual and working space; and the filter
+bank, over the square of its decimation (resident set size on 360 x 360 x 128 and 128 x 128 x 50 cubes with
+beams of 3.5 and 8.5 pixels)."""
 
 
 @dataclass
@@ -140,13 +143,17 @@ def detect(
 
 
 def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
+    from faintsky.classical.matched_filter import decimation
+
     n_chan, n_y, n_x = cube.shape
     voxels = n_chan * n_y * n_x
+    beam = 0.0 if cube.beams is None else float(np.sqrt(np.nanmax(cube.beams[:, 0] * cube.beams[:, 1])))
+    need = BYTES_FIXED + voxels * (BYTES_A_VOXEL + BYTES_BANK / decimation(beam / cube.grid.cell) ** 2)
     return {
         "cube": cube.name,
         "shape": [n_chan, n_y, n_x],
         "blocks": 1,
-        "memory_gb": round(voxels * BYTES_A_VOXEL / 1e9, 3),
+        "memory_gb": round(need / 1e9, 2),
         "writes_gb": round(voxels * 8 / 1e9, 3),
         "out": None if out is None else str(out),
         "notes": cube.notes,
