@@ -11,6 +11,8 @@ from faintsky.classical.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
 from faintsky.source_model import matched_snr, psf_transform
 
 N_CHAN = 48
+WIDE = LINE_WIDTHS[2]
+BROAD = max(w for w in LINE_WIDTHS if w <= N_CHAN / 3)
 ALL = np.ones(N_CHAN, dtype=bool)
 
 
@@ -34,7 +36,7 @@ def coarse():
 
 
 @pytest.mark.parametrize("size", SKY_SIZES)
-@pytest.mark.parametrize("width", LINE_WIDTHS)
+@pytest.mark.parametrize("width", [w for w in LINE_WIDTHS if w <= N_CHAN / 3])
 def test_a_source_of_the_templates_shape_peaks_at_its_matched_snr(fine, size, width):
     fwhm = size * beam_of(fine)
     source = Emitter(48, 48, 24, flux=0.7, maj=fwhm, min=fwhm, fwhm_z=width)
@@ -52,7 +54,7 @@ def test_a_source_of_the_templates_shape_peaks_at_its_matched_snr(fine, size, wi
 
 def test_between_templates_little_is_lost(fine):
     beam = beam_of(fine)
-    for size, width in ((0.4, 1.4), (1.2, 2.8), (2.2, 5.7), (0.5, 11)):
+    for size, width in ((0.4, 2.5), (1.5, 2.8), (2.5, 6.3), (0.3, 11)):
         source = Emitter(48, 48, 24, 1.0, size * beam, size * beam, 0, width)
         bank = bank_of(fine.cube([source], N_CHAN, seed=None), fine, continuum_fitted=False)
         assert bank.maps.max() > 0.93 * fine.snr(source, 1.0, N_CHAN)
@@ -77,15 +79,15 @@ def test_noise_in_a_decimated_bank(coarse):
     assert bank.step > 1
     # the smallest templates, of which there are most independent ones
     assert float((bank.maps[0] ** 2).mean()) == pytest.approx(1, abs=0.1)
-    assert float((bank.maps[5, :, 8:-8, 8:-8] ** 2).mean()) == pytest.approx(1, abs=0.15)
+    assert float((bank.maps[len(bank.line_fwhm), :, 8:-8, 8:-8] ** 2).mean()) == pytest.approx(1, abs=0.15)
 
 
 def test_decimation_keeps_the_signal(coarse):
     beam = beam_of(coarse)
     for size in SKY_SIZES[:3]:
-        source = Emitter(64, 60, 24, flux=1.0, maj=size * beam, min=size * beam, fwhm_z=4.0)
+        source = Emitter(64, 60, 24, flux=1.0, maj=size * beam, min=size * beam, fwhm_z=WIDE)
         bank = bank_of(coarse.cube([source], N_CHAN, seed=None), coarse, continuum_fitted=False)
-        k = [bank.template(k) for k in range(len(bank.maps))].index((size * beam, 4.0))
+        k = [bank.template(k) for k in range(len(bank.maps))].index((size * beam, WIDE))
         assert 64 % bank.step == 0
         assert 60 % bank.step == 0
         value = float(bank.maps[k, 24, 60 // bank.step, 64 // bank.step])
@@ -93,13 +95,13 @@ def test_decimation_keeps_the_signal(coarse):
 
 
 def test_a_continuum_costs_what_its_fit_takes(fine):
-    source = Emitter(48, 48, 24, flux=1.0, fwhm_z=16.0)
+    source = Emitter(48, 48, 24, flux=1.0, fwhm_z=BROAD)
     cube = fine.cube([replace(source, continuum=50.0)], N_CHAN, seed=None)
     z = np.arange(N_CHAN)
     line = source.line(N_CHAN)
     rest = line - np.polyval(np.polyfit(z, line, 1), z)
     bank = bank_of(cube, fine)
-    k = [bank.template(k) for k in range(len(bank.maps))].index((0.0, 16.0))
+    k = [bank.template(k) for k in range(len(bank.maps))].index((0.0, BROAD))
     # float32 data of 50 with a line of 1
     assert float(bank.maps[k, 24, 48, 48]) == pytest.approx(np.sqrt((rest**2).sum()), rel=1e-3)
 
@@ -136,12 +138,12 @@ def test_subtraction_leaves_channels_it_does_not_reach(fine):
 def test_blank_channels_hold_nothing_and_cost_nothing_else(fine):
     usable = ALL.copy()
     usable[[0, 22, 23]] = False
-    source = Emitter(48, 48, 24, flux=1.0, fwhm_z=4.0)
+    source = Emitter(48, 48, 24, flux=1.0, fwhm_z=WIDE)
     cube = fine.cube([source], N_CHAN, seed=None)
     cube[~usable] = 0
     bank = bank_of(cube, fine, usable, continuum_fitted=False)
     assert not bank.maps[:, ~usable].any()
-    k = [bank.template(k) for k in range(len(bank.maps))].index((0.0, 4.0))
+    k = [bank.template(k) for k in range(len(bank.maps))].index((0.0, WIDE))
     want = np.sqrt((source.line(N_CHAN)[usable] ** 2).sum())
     assert float(bank.maps[k, 24, 48, 48]) == pytest.approx(want, rel=1e-4)
 

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube
 
 PathLike = str | os.PathLike[str]
-BYTES_FIXED, BYTES_A_VOXEL, BYTES_BANK = 0.3e9, 40, 96
-"""Peak memory of a run: libraries; then, a voxel, data, line cube, residual and working space; and the filter
-bank, over the square of its decimation (resident set size on 360 x 360 x 128 and 128 x 128 x 50 cubes with
-beams of 3.5 and 8.5 pixels)."""
+BYTES_FIXED, BYTES_A_VOXEL = 0.3e9, 56
+"""Peak memory of a run beside its filter bank: the libraries; and, a voxel, data, line cube, residual and
+working space (resident set size on 360 x 360 x 128 and 128 x 128 x 50 cubes, beams of 3.5 and 8.5 pixels)."""
 
 
 @dataclass
@@ -143,12 +142,15 @@ def detect(
 
 
 def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
-    from faintsky.classical.matched_filter import decimation
+    from faintsky.classical.matched_filter import LINE_WIDTHS, SKY_SIZES
 
     n_chan, n_y, n_x = cube.shape
     voxels = n_chan * n_y * n_x
     beam = 0.0 if cube.beams is None else float(np.sqrt(np.nanmax(cube.beams[:, 0] * cube.beams[:, 1])))
-    need = BYTES_FIXED + voxels * (BYTES_A_VOXEL + BYTES_BANK / decimation(beam / cube.grid.cell) ** 2)
+    # as `FilterBank` does it
+    step = max(1, int(beam / cube.grid.cell / 3.5))
+    bank = 4 * len(SKY_SIZES) * len(LINE_WIDTHS) / step**2
+    need = BYTES_FIXED + voxels * (BYTES_A_VOXEL + bank)
     return {
         "cube": cube.name,
         "shape": [n_chan, n_y, n_x],
