@@ -80,7 +80,7 @@ class FilterBank:
         self.device = cube.device
         self.usable = usable
         self.beam_pixels = beam_pixels
-        self.step = decimation(beam_pixels)
+        self.step = max(1, int(beam_pixels / 3.5))
         self.sky_fwhm = [s * beam_pixels for s in sky_sizes]
         self.line_fwhm = [w for w in line_widths if w <= max(2.0, self.n_chan / 3)]
         transfer = psf_transform(psf)
