@@ -111,6 +111,7 @@ def find_sources(
             imager,
             prepared.beam_pixels,
             prepared.fidelity,
+            prepared.psf_error,
         )
         quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
         blocked = _outside(cube, pursuit, prepared)

@@ -9,7 +9,7 @@ fraction of what has been subtracted at its place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -145,6 +145,8 @@ class Pursuit:
         FWHM of the beam [pixel].
     fidelity : float
         Fraction of a subtracted model by which the data may differ from it.
+    psf_error : float
+        Standard error of the psf far from its peak.
     """
 
     residual: NDArray[np.float32]
@@ -153,13 +155,12 @@ class Pursuit:
     imager: SourceImager
     beam_pixels: float
     fidelity: float
+    psf_error: float = 0.0
     components: list[Component] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.high, self.low = self.bank.extremes()
         self.guard = torch.zeros_like(self.high)
-
-    # ------------------------------------------------------------------ one source
 
     def window_side(self, fwhm: float) -> int:
         """Side of the fit's window for a source of intrinsic `fwhm` [pixel]."""
@@ -218,6 +219,8 @@ class Pursuit:
         reach = sky.abs().amax(0)
         if not self.imager.covers(s):
             reach = reach * (BEYOND / self.fidelity)
+        if self.psf_error > 0:
+            reach = reach.clamp_min(float(reach.max()) * self.psf_error / self.fidelity)
         step = self.bank.step
         half_y, half_x = (n // 2 / step for n in self.imager.psf.shape[1:])
         dy = (torch.arange(reach.shape[0], device=reach.device) - s.y / step).abs()[:, None] / half_y
@@ -248,8 +251,6 @@ class Pursuit:
             self.high[span], self.low[span] = self.bank.extremes(span)
             reach = c.line.abs().amax(0)[span, None, None] * c.reach
             self.guard[span] = (self.guard[span] + sign * reach).clamp_min_(0)
-
-    # ------------------------------------------------------------------ search
 
     def significance(self) -> tuple[torch.Tensor, torch.Tensor]:
         """S/N of emission and of absorption, lowered where sources of many sigmas were subtracted."""
@@ -339,7 +340,7 @@ class Pursuit:
         bank : FilterBank
             Of `residual` over that noise.
         """
-        fresh = Pursuit(self.residual, sigma, bank, self.imager, self.beam_pixels, self.fidelity)
+        fresh = replace(self, sigma=sigma, bank=bank, components=[])
         for c in self.components:
             spectrum = np.where(sigma > 0, fresh.spectrum(c.source) / np.maximum(sigma, 1e-300), 0.0)
             c.sky, c.line = bank.response(c.image, spectrum)
@@ -348,8 +349,6 @@ class Pursuit:
             c.snr, c.template = fresh.detection_snr(c)
         fresh.components = self.components
         return fresh
-
-    # ------------------------------------------------------------------ final measurement
 
     def model(self) -> NDArray[np.float32]:
         """Sum of all sources as the telescope shows them, ``[chan, y, x]`` [Jy/beam]."""
