@@ -181,7 +181,11 @@ class OutputFolder:
             return
         if not self.resumable:
             self._remove_old()
-            for item in sorted(self.folder.iterdir()):
+            items = sorted(self.folder.iterdir())
+            # killed between two moves, the run is known by its record and can be done again
+            moving = {**self.run, "complete": False, "files": [i.name for i in items]}
+            write_json(self.path / self.record, moving)
+            for item in items:
                 target = self.path / item.name
                 if target.is_dir() and not target.is_symlink():
                     shutil.rmtree(target)
