@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faintsky.beams import beam_pixels
 from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.catalogue import build_catalog
 from faintsky.detection.grouping import group_components, one_source, touching
@@ -201,7 +202,9 @@ def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> Nois
     side = torch.where(clear, down, torch.zeros((), device=down.device))
     peaks = local_peaks(side, (5, width, width), COUNT_FROM)
     share = float(clear.float().mean())
-    found = fit_noise_peaks(peaks)
+    beams = float(prepared.valid.sum()) / float(beam_pixels(prepared.beam, 1.0)[0])
+    channels = int((prepared.sigma > 0).sum())
+    found = fit_noise_peaks(peaks, beam_channels=share * beams * channels)
     return NoisePeaks(found.amplitude / max(share, 0.05), found.stretch)
 
 

@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 COUNT_FROM = 3.8
 """S/N above which the noise's peaks are counted: lower ones crowd each other."""
+FEW_PEAKS = 50
+"""Counted peaks below which their number alone is no safe guide."""
+PEAKS_A_BEAM_CHANNEL = 0.11
+"""Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
+in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +69,30 @@ def local_peaks(values: torch.Tensor, size: tuple[int, int, int], floor: float) 
     return np.sort(top[peak].cpu().numpy().astype(float))
 
 
-def fit_noise_peaks(peaks: NDArray[np.float64], *, start: float = COUNT_FROM) -> NoisePeaks:
+def fit_noise_peaks(
+    peaks: NDArray[np.float64], *, beam_channels: float = 0.0, start: float = COUNT_FROM
+) -> NoisePeaks:
     """Amplitude and stretch of the noise's peak distribution from counted peaks.
 
     The amplitude matches the count above `start`. The stretch is the maximum-likelihood one, and is taken
     only where it exceeds 1 by more than twice its error: real images have heavier tails than noise, never
-    lighter ones.
+    lighter ones. Where fewer than `FEW_PEAKS` were counted, as in a small cube, the amplitude is at least the
+    one that pure noise has in so many beams and channels.
 
     Parameters
     ----------
     peaks : array
         S/N of the noise's peaks, those below `start` are ignored.
+    beam_channels : float
+        Beams in the image times channels.
     """
     u = np.asarray(peaks, dtype=float)
     u = u[u > start]
     unit = NoisePeaks(1.0)
     # half a peak where none was seen: an empty sky is no proof of a perfect one
-    if u.size < 20:
-        return NoisePeaks(max(u.size, 0.5) / float(unit.above(start)))
+    if u.size < FEW_PEAKS:
+        counted = max(u.size, 0.5) / float(unit.above(start))
+        return NoisePeaks(max(counted, PEAKS_A_BEAM_CHANNEL * beam_channels))
     stretches = np.linspace(0.9, 2.0, 221)
     loglike = []
     for s in stretches:
