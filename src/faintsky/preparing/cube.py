@@ -31,7 +31,7 @@ class PreparedCube:
     Attributes
     ----------
     data : array
-        ``[chan, y, x]``, blanks 0.
+        ``[chan, y, x]``; blank pixels and channels are 0, single blank voxels NaN.
     valid : array of bool
         Pixels that hold data in most channels, ``[y, x]``.
     sigma : array
@@ -132,7 +132,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     header_beam = _header_beam(cube)
     if header_beam is not None:
         _require_size(cube, np.sqrt(header_beam[0] * header_beam[1]))
-    filled = data if finite.all() else np.where(finite, data, np.float32(0))
+    filled = data if finite.all() else _blanks_marked(data, finite, valid, blank)
     sigma, relative = _given_noise(cube, factors, blank)
     if relative is not None:
         filled = _flattened(filled, relative)
@@ -152,6 +152,24 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     return PreparedCube(
         filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam
     )
+
+
+def _blanks_marked(
+    data: NDArray[np.float32],
+    finite: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+    blank: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Blank pixels and channels as 0, single blank voxels of other pixels as NaN.
+
+    A primary beam that shrinks with frequency leaves a rim of pixels with data in some channels only: a 0
+    there would look like absorption of all their continuum.
+    """
+    filled = np.where(finite, data, np.float32(0))
+    holes = ~finite & valid
+    holes[blank] = False
+    filled[holes] = np.nan
+    return filled
 
 
 def _flattened(data: NDArray[np.float32], relative: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -207,8 +225,8 @@ class _Parts:
 def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> NDArray[np.float64] | None:
     """`relative_noise_map` of the decimated line cube, brought to full size."""
     step = parts.step
-    weight = ~parts.lines & valid[::step, ::step]
-    level = relative_noise_map(parts.coarse, weight, parts.sigma, beam_pixels / step)
+    weight = ~parts.lines & valid[::step, ::step] & np.isfinite(parts.coarse)
+    level = relative_noise_map(np.nan_to_num(parts.coarse), weight, parts.sigma, beam_pixels / step)
     if level is None or step == 1:
         return level
     full = np.repeat(np.repeat(level, step, axis=0), step, axis=1)[: valid.shape[0], : valid.shape[1]]
@@ -228,7 +246,7 @@ def _separate(
     step = 2 if min(data.shape[1:]) >= 64 else 1
     coarse = np.ascontiguousarray(data[:, ::step, ::step])
     coarse_valid = valid[::step, ::step]
-    rough = channel_rms(coarse - np.median(coarse[~blank], axis=0), coarse_valid)
+    rough = channel_rms(coarse - np.median(np.nan_to_num(coarse[~blank]), axis=0), coarse_valid)
     sigma = np.where(blank, 0.0, rough)
     order = 1 if usable >= 8 else 0
     # a fit of `order + 1` parameters takes its share of the noise with it
@@ -253,7 +271,7 @@ def subtract_continuum(
     for k in range(data.shape[0]):
         if sigma[k] > 0:
             np.subtract(data[k], continuum.at(k), out=line[k])
-            line[k][~valid] = 0
+            line[k][~valid | np.isnan(line[k])] = 0
         else:
             line[k] = 0
     return line
