@@ -1,4 +1,4 @@
-"""Score the classical detector on 200 `paper` cubes, 200 of emitters without continuum and 100 empty ones.
+"""Score the classical detector on 200 `paper` cubes, 200 of emitters without continuum and 60 empty ones.
 
 The numbers of the README and of the model's card. The cubes have seed 0, on which nothing was fitted
 (`fit_classical.py` uses seed 9000). Tables and figures go to ``benchmarks/results/detect_classical``, the
@@ -19,7 +19,7 @@ from faintsky.evaluation.cubes import SimulatedSet
 from faintsky.evaluation.runs import method_of
 from faintsky.io import provenance
 
-SETS = {"paper": 200, "emitters": 200, "empty": 100}
+SETS = {"paper": 200, "emitters": 200, "empty": 60}
 SEED = 0
 RESULTS = Path(__file__).parent / "results" / "detect_classical"
 
