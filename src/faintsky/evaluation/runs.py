@@ -16,6 +16,7 @@ from faintsky.errors import InputError
 from faintsky.evaluation.cubes import CubeSet
 from faintsky.evaluation.truth import prepared_truth, setting_for
 from faintsky.files import replacing
+from faintsky.processes import end_with_parent
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -151,6 +152,7 @@ def _one_thread() -> None:
         os.environ[name] = "1"
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from faintsky.observing.fits_out import beam_cards, beams_table, cube_header, wr
 from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import AlmaSettings
 from faintsky.observing.truth import BOX_RULES, truth_table
+from faintsky.processes import end_with_parent
 
 Progress = Callable[[int, int, str], None]
 
@@ -236,19 +236,9 @@ def _start_worker(settings: AlmaSettings, device: str) -> None:
     import torch
 
     global _observatory
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     _observatory = AlmaObservatory(settings, device)
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, and they would wait for work for ever."""
-    from multiprocessing import parent_process
-
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(folder: Path, index: int, seed: int) -> int:

@@ -1,0 +1,112 @@
+"""Put the tracked results into the README, between its two markers.
+
+    python benchmarks/readme_numbers.py [--check]
+
+The results come from ``casa_agreement.py``, ``simulate_speed.py``, ``detect_classical.py`` and
+``fit_classical.py`` in this folder. With ``--check`` nothing is written and an outdated README fails.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+README = HERE.parent / "README.md"
+START, END = "<!-- numbers: python benchmarks/readme_numbers.py -->", "<!-- end of numbers -->"
+
+
+def simulator() -> str:
+    """Agreement with CASA and speed."""
+    runs = json.loads((RESULTS / "casa_agreement.json").read_text())
+    reference = runs["default, C-3 (tests/data)"]
+    other = runs["C-6_0.02arcsec"]
+    speed = json.loads((RESULTS / "simulate_speed.json").read_text())["dirty and truth"]
+    rows = [
+        ("noise-free dirty cube, inner half: max abs difference / peak", "dirty_inner_half", "{:.0e}"),
+        ("psf, inner half: the same", "psf_inner_half", "{:.0e}"),
+        ("primary beam: max abs difference", "primary_beam", "{:.0e}"),
+        ("baselines from antenna positions: max difference [mm]", "uvw_m", "mm"),
+        ("beam, major axis: relative difference", "beam_major_relative", "{:.2%}"),
+        ("noise rms, ours / CASA", "noise_rms_ratio", "{:.3f}"),
+    ]
+    lines = [
+        "**The simulator against CASA 6.7** (`simobserve` + `tclean`), two of the four observations compared",
+        "in [its page](docs/simulator.md); `python benchmarks/casa_agreement.py`:",
+        "",
+        "| | C-3, 230 GHz, 0.1″ cells | C-6, 0.02″ cells |",
+        "|---|---|---|",
+    ]
+    for label, key, form in rows:
+        cells = [
+            f"{1e3 * run[key]:.1f}" if form == "mm" else form.format(run[key]) for run in (reference, other)
+        ]
+        lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
+    lines += [
+        "",
+        "CPU time of a further 360 × 360 × 128 cube with noise, written to FITS:"
+        f" {speed['cpu_s_per_cube_mean']:.2f} s (`python benchmarks/simulate_speed.py`); with CASA 316 s.",
+    ]
+    return "\n".join(lines)
+
+
+def detector() -> str:
+    """Precision, recall, completeness and false sources of the classical detector."""
+    with (RESULTS / "detect_classical" / "table.csv").open() as file:
+        table = list(csv.DictReader(file))
+
+    def row(cubes: str, criterion: str, subset: str) -> dict[str, str]:
+        return next(
+            r for r in table if (r["cubes"], r["criterion"], r["subset"]) == (cubes, criterion, subset)
+        )
+
+    def pm(r: dict[str, str], key: str) -> str:
+        value = float(r[key]) if r[key] else float("nan")
+        return "–" if value != value else f"{value:.3f} ± {float(r[key + '_error']):.3f}"
+
+    bright = next(r["subset"] for r in table if r["subset"] != "all")
+    lines = [
+        "**The detector** (`--model classical`) on cubes it was not fitted on, one-to-one matching, every",
+        "unmatched detection a false one; `python benchmarks/detect_classical.py`, definitions in",
+        "[how detections are scored](docs/evaluation.md):",
+        "",
+        "| set | sources | criterion | precision | recall | completeness at matched S/N 7 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cubes in ("paper", "emitters"):
+        for criterion in ("position", "iou"):
+            for subset in ("all", bright):
+                r = row(cubes, criterion, subset)
+                lines.append(
+                    f"| {cubes} | {subset} ({r['n_true']}) | {criterion} | {pm(r, 'precision')} |"
+                    f" {pm(r, 'recall')} | {pm(r, 'completeness')} |"
+                )
+    empty = next(r for r in table if r["cubes"] == "empty")
+    lines += [
+        "",
+        "`paper`: 200 cubes of Delli Veneri et al. (2022), central source and 2–5 others, with continuum;"
+        " `emitters`: 200 cubes of lines without continuum, matched S/N uniform in 4–14, so that some cannot"
+        " be found."
+        f" In {empty['n_cubes']} empty cubes there were {float(empty['false_per_cube']):.3f} ±"
+        f" {float(empty['false_per_cube_error']):.3f} false sources a cube.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    head, rest = text.split(START)
+    tail = rest.split(END)[1]
+    new = f"{head}{START}\n\n{simulator()}\n\n{detector()}\n\n{END}{tail}"
+    if "--check" in sys.argv:
+        if new != text:
+            sys.exit("README.md: its numbers are not those of benchmarks/results; run this without --check")
+        return
+    README.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
