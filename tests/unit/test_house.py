@@ -15,6 +15,7 @@ ROOMS = [
         "errors",
         "files",
         "device",
+        "processes",
         "grid",
         "source_model",
         "axes",
