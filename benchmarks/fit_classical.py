@@ -3,8 +3,8 @@
 The search is run down to reliability 0 on cubes of seed 9000 (the evaluation uses seed 0), and every
 candidate is matched with the truth. For each `caution` the reliability of every list follows without another
 search, so that precision, completeness and false sources can be tabulated against it. The value in
-``models/shipped/classical/model.json`` is the smallest that keeps false sources in empty cubes below 0.04 a
-cube and makes sources of reported reliability 0.9 to 0.99 real at least as often as that.
+``models/shipped/classical/model.json`` is one from where on precision hardly rises any more, while the
+completeness at S/N 6.5 to 7.5 has not begun to fall.
 
     python benchmarks/fit_classical.py [-n CUBES] [--jobs J]
 """
@@ -90,7 +90,7 @@ def table(runs: list[dict]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=60, help="cubes of each set")
+    parser.add_argument("-n", type=int, default=24, help="cubes of each set")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     tasks = [(p, i) for i in range(options.n) for p in ("paper", "emitters", "empty")]

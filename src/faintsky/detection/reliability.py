@@ -105,7 +105,7 @@ def fit_noise_peaks(
     return NoisePeaks(u.size / float(NoisePeaks(1.0, stretch).above(start)), stretch)
 
 
-def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 3.0) -> NDArray[np.float64]:
+def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 10.0) -> NDArray[np.float64]:
     """Reliability of each source of a list, from the noise peaks expected above its S/N.
 
     ``1 - caution * N_noise(> snr) / N_found(>= snr)``: the false discovery rate of the list down to that
