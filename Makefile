@@ -25,7 +25,7 @@ lint: install
 
 # Longer than `make test`: random headers by the thousand, and runs killed half-way.
 fuzz: install
-	FAINTSKY_FUZZ_EXAMPLES=1500 $(BIN)/python -m pytest tests/robustness/test_fuzz_headers.py
+	FAINTSKY_FUZZ_EXAMPLES=800 $(BIN)/python -m pytest tests/robustness/test_fuzz_headers.py
 
 kill: install
 	FAINTSKY_KILL_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_kill.py

@@ -47,6 +47,7 @@ def normalise_beams(
         beams = beams[nearest]
         notes.append(f"{int((~good).sum())} of {len(good)} beams are bogus and take the nearest channel's")
     wrapped = np.mod(beams[:, 2], 180.0)
+    wrapped[wrapped >= 180.0] = 0.0  # the remainder of a tiny negative angle rounds to 180 itself
     if np.any(np.abs(beams[:, 2]) > 180.0):
         notes.append("beam position angles out of range, taken modulo 180 deg")
     beams[:, 2] = wrapped

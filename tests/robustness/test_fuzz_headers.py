@@ -40,7 +40,7 @@ shapes = st.sampled_from([(6, 9, 8), (1, 6, 9, 8), (9, 8), (1, 1, 9, 8), (1, 9, 
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES <= 60,
+    derandomize="FAINTSKY_FUZZ_RANDOM" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
 @given(cards=st.dictionaries(keys, values, max_size=6), shape=shapes, removed=st.sets(keys, max_size=3))

@@ -67,3 +67,8 @@ def test_convolution_agrees_with_a_convolution_of_pixels():
     both /= both.max()
     major, minor, pa = convolved(12.0, 6.0, 20.0, [9.0, 7.0, 100.0])
     np.testing.assert_allclose(both, np.roll(gaussian(major, minor, pa), (0, 0), (0, 1)), atol=1e-9)
+
+
+def test_a_tiny_negative_angle_is_zero():
+    beams, _ = normalise_beams([[2.0, 1.0, -1e-268]])
+    assert beams[0, 2] == 0.0
