@@ -2,7 +2,9 @@
 
 The numbers of the README and of the model's card. The cubes have seed 0, on which nothing was fitted
 (`fit_classical.py` uses seed 9000). Tables and figures go to ``benchmarks/results/detect_classical``, the
-catalogues to a folder outside the repository, by which an interrupted run goes on.
+catalogues to a folder outside the repository, by which an interrupted run goes on. The tracked results come
+from a search with `caution` 3 whose catalogues were cut at the reliability that 10 gives (it is linear in
+`caution`); a rerun searches with 10 and may differ in the last digits of the fitted shapes.
 
     python benchmarks/detect_classical.py [--work DIR] [--jobs J]
 """
