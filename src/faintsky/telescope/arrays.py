@@ -1,8 +1,11 @@
-"""Antenna positions: the shipped ALMA configurations and CASA's configuration files.
+"""Antenna positions: the shipped ALMA configurations and LOFAR stations, and CASA's configuration files.
 
 The shipped table holds the pads of ALMA's Cycle 9 configurations C-1 to C-10 as CASA's data package lists
 them (`alma.cycle9.N.cfg`). Local coordinates become Earth-fixed ones by the rule of CASA's simutil: east,
 north and up on the WGS84 ellipsoid at the observatory's reference position.
+
+The Dutch HBA stations of LOFAR, 24 in the core as two fields each and 14 remote ones, have the phase centres
+that the package lofarantpos 0.8 gives (ITRF; from LOFAR's own tables).
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ OBSERVATORIES = {
 }
 
 
+LOFAR_HBA = "lofar.hba.dutch"
+LOFAR_FIELD = 30.75
+"""Size of a core station's field, to which remote stations are cut down (HBA_DUAL_INNER) [m]."""
+
+
 @dataclass(frozen=True)
 class AntennaArray:
     """Where the antennas of an interferometer stand.
@@ -42,9 +50,11 @@ class AntennaArray:
     itrf : array
         Earth-centred positions, ``[antenna, 3]`` [m].
     diameter : float
-        Of every dish [m].
+        Of every dish, or of a station's field [m].
     longitude, latitude : float
         Reference position, geodetic [rad].
+    dishes : bool, optional
+        False for fields of tiles on the ground: they cannot shadow each other.
     """
 
     name: str
@@ -53,6 +63,7 @@ class AntennaArray:
     diameter: float
     longitude: float
     latitude: float
+    dishes: bool = True
 
     @property
     def n_baselines(self) -> int:
@@ -106,7 +117,7 @@ def itrf_to_geodetic(position: ArrayLike) -> tuple[float, float]:
 
 def shipped_arrays() -> list[str]:
     """Names that `load_array` knows without a file."""
-    return [f"alma.cycle9.{n}" for n in range(1, 11)]
+    return [*(f"alma.cycle9.{n}" for n in range(1, 11)), LOFAR_HBA]
 
 
 def load_array(name: str | os.PathLike[str]) -> AntennaArray:
@@ -115,7 +126,8 @@ def load_array(name: str | os.PathLike[str]) -> AntennaArray:
     Parameters
     ----------
     name : str or path-like
-        ``alma.cycle9.1`` … ``alma.cycle9.10`` (also ``C-3``, ``c3``), or the path of a ``.cfg`` file.
+        ``alma.cycle9.1`` … ``alma.cycle9.10`` (also ``C-3``, ``c3``), ``lofar.hba.dutch``, or the path of a
+        ``.cfg`` file.
 
     Returns
     -------
@@ -133,15 +145,29 @@ def load_array(name: str | os.PathLike[str]) -> AntennaArray:
     match = re.fullmatch(r"(?:alma\.cycle9\.|c-?)(\d+)(?:\.cfg)?", text.strip(), flags=re.IGNORECASE)
     if match and 1 <= int(match[1]) <= 10:
         return _shipped(int(match[1]))
+    if text == LOFAR_HBA:
+        return _dutch_stations()
     mend = "give a CASA .cfg file or one of alma.cycle9.1 to alma.cycle9.10"
     if path.suffix == ".cfg":
         raise InputError("there is no such array file", mend, text)
     raise InputError(f"there is no array {text!r}", mend)
 
 
+def _table(name: str) -> Iterable[dict[str, str]]:
+    text = files("faintsky.telescope").joinpath("data", name).read_text(encoding="utf-8")
+    return csv.DictReader(text.splitlines())
+
+
+def _dutch_stations() -> AntennaArray:
+    rows = list(_table("lofar_hba.csv"))
+    itrf = np.array([[float(r[k]) for k in ("x_m", "y_m", "z_m")] for r in rows])
+    names = tuple(r["station"] for r in rows)
+    longitude, latitude = itrf_to_geodetic(itrf[names.index("CS002HBA0")])
+    return AntennaArray(LOFAR_HBA, names, itrf, LOFAR_FIELD, longitude, latitude, dishes=False)
+
+
 def _shipped(number: int) -> AntennaArray:
-    table = files("faintsky.telescope").joinpath("data/alma_cycle9.csv").read_text(encoding="utf-8")
-    rows = [r for r in csv.DictReader(table.splitlines()) if r["configuration"] == f"C-{number}"]
+    rows = [r for r in _table("alma_cycle9.csv") if r["configuration"] == f"C-{number}"]
     enu = [[float(r[k]) for k in ("east_m", "north_m", "up_m")] for r in rows]
     longitude, latitude, height = OBSERVATORIES["ALMA"]
     return AntennaArray(

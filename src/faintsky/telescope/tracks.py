@@ -196,7 +196,8 @@ def make_track(
     antennas = _antenna_uvw(array, sky, a, d)
     one, two = np.triu_indices(len(array.pads), k=1)
     baselines = antennas[:, one] - antennas[:, two]
-    shadowed = _shadowed(baselines, one, two, len(array.pads), array.diameter)
+    size = array.diameter if array.dishes else 0.0
+    shadowed = _shadowed(baselines, one, two, len(array.pads), size)
     seen = ~(shadowed[:, one] | shadowed[:, two])
     if not seen.any():
         raise InputError("every antenna is shadowed by another", "observe nearer to transit")
