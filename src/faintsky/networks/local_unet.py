@@ -1,0 +1,159 @@
+"""Our denoiser: a residual U-Net that is purely local, bias-free in the image, and conditioned on the beam.
+
+What it is made of, and why:
+
+- a pixel-unshuffle stem: the image goes in as 4 x 4 pixels a channel vector, nothing is thrown away, and
+  the convolutions run on a sixteenth of the pixels;
+- no global pooling and no normalisation by batch or image, so that an output pixel depends on its
+  surroundings within ``reach`` alone and a large image can be cut into blocks without a seam;
+- no additive constants in the image path: an empty image stays empty (Mohan et al. 2020, arXiv:1906.05478,
+  on why such denoisers hold at noise levels they have not seen);
+- asinh of the signal-to-noise ratio as the scale: linear in the noise, logarithmic in bright sources, and
+  inverted exactly by sinh;
+- the output is ``gate * image + sinh(add)``: with the gate open a bright source passes as it is, with the
+  gate shut the noise needs no copying;
+- the beam acts through a factor on every channel of every block (Perez et al. 2018, arXiv:1709.07871,
+  without the shift).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faintsky.networks.registry import register
+
+LARGEST = 12.0
+"""Bound of asinh values: a signal-to-noise ratio of 80,000."""
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut; the beam scales what is between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Features ``[b, width, y, x]`` and factors ``[b, width]``."""
+        inner = functional.relu(self.first(x)) * scale[:, :, None, None]
+        return x + self.second(inner)
+
+
+@register
+class LocalUNet(nn.Module):
+    """See the module's text.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels at 1/4, 1/8, 1/16 … of the resolution.
+    encoder, decoder : sequence of int
+        Blocks on the way down, the lowest level last, and on the way up, the highest level last.
+    """
+
+    stem = 4
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 96, 128),
+        encoder: Sequence[int] = (1, 1, 2),
+        decoder: Sequence[int] = (1, 2),
+    ) -> None:
+        super().__init__()
+        pixels = self.stem**2
+        self.into = nn.Conv2d(2 * pixels, widths[0], 3, padding=1, bias=False)
+        self.encoder = nn.ModuleList(
+            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, encoder, strict=True)
+        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in pairwise(widths))
+        up = list(widths)[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2, bias=False) for a, b in pairwise(up))
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(up[1:], decoder, strict=True)
+        )
+        self.out = nn.Conv2d(widths[0], 3 * pixels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.out.weight)
+        blocks = [*self.encoder, *self.decoder]
+        self._splits = [level[0].first.out_channels for level in blocks for _ in level]
+        self.beam = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, sum(self._splits)))
+        self.stride = self.stem * 2 ** len(self.down)
+        self.reach = self._reach()
+
+    def _reach(self) -> int:
+        """Pixels from an output pixel to the farthest input pixel that it depends on, at most."""
+        levels = len(self.down)
+        total = 2 * self.stem
+        for i, level in enumerate(self.encoder):
+            total += 2 * len(level) * self.stem * 2**i  # type: ignore[arg-type]
+        for i, level in enumerate(self.decoder):
+            total += 2 * len(level) * self.stem * 2 ** (levels - 1 - i)  # type: ignore[arg-type]
+        return total + self.stride
+
+    @staticmethod
+    def example(size: int = 32) -> tuple[Tensor, ...]:
+        """An image, its weights and its beam."""
+        shape = (2, 1, size, size + 3)
+        return 3 * torch.randn(shape), torch.ones(shape), torch.tensor([[5.0, 4.0, 0.6, 0.8], [0, 0, 0, 0]])
+
+    def forward(self, image: Tensor, weight: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and standard deviation of the sky at the beam's resolution.
+
+        Parameters
+        ----------
+        image : Tensor
+            ``[b, 1, y, x]``, data over the local rms, 0 where blank.
+        weight : Tensor
+            ``[b, 1, y, x]``, median rms over local rms, 0 where blank.
+        beam : Tensor
+            ``[b, 4]``: FWHM of the major and minor axes [pixel], sine and cosine of twice the position angle;
+            zeros for white noise.
+
+        Returns
+        -------
+        mean, sigma : Tensor
+            ``[b, 1, y, x]``, in units of the local rms.
+        """
+        n_y, n_x = image.shape[-2:]
+        edge = (0, -n_x % self.stride, 0, -n_y % self.stride)
+        image, weight = functional.pad(image, edge), functional.pad(weight, edge)
+        gate, add, spread = self._features(image, weight, beam).split(self.stem**2, dim=1)
+        gate, add, spread = (functional.pixel_shuffle(f.float(), self.stem) for f in (gate, add, spread))
+        mean = torch.sigmoid(gate) * image + torch.sinh(add.clamp(-LARGEST, LARGEST))
+        sigma = torch.exp(spread.clamp(-LARGEST, LARGEST))
+        return mean[..., :n_y, :n_x], sigma[..., :n_y, :n_x]
+
+    def _features(self, image: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
+        scales = iter((1 + self.beam(_describe(beam))).split(self._splits, dim=1))
+        both = torch.cat([torch.asinh(image), weight], dim=1)
+        # the first and the last layer keep single precision where the rest runs in half: peaks need the digits
+        with torch.autocast(image.device.type, enabled=False):
+            x = self.into(functional.pixel_unshuffle(both.float(), self.stem))
+        kept: list[Tensor] = []
+        for i, level in enumerate(self.encoder):
+            if i:
+                kept.append(x)
+                x = self.down[i - 1](x)
+            for block in level:  # type: ignore[attr-defined]
+                x = block(x, next(scales))
+        for up, level in zip(self.up, self.decoder, strict=True):
+            x = up(x) + kept.pop()
+            for block in level:  # type: ignore[attr-defined]
+                x = block(x, next(scales))
+        with torch.autocast(image.device.type, enabled=False):
+            return self.out(x.float())
+
+
+def _describe(beam: Tensor) -> Tensor:
+    """Size, elongation and direction of a beam, ``[b, 5]``, of order one."""
+    major, minor, sine, cosine = beam.unbind(dim=1)
+    size = torch.log1p(torch.sqrt(major * minor))
+    stretch = (major - minor) / (major + minor).clamp(min=1e-6)
+    white = (major == 0).to(beam.dtype)
+    return torch.stack([size - 1.5, 3 * stretch - 1, 3 * stretch * sine, 3 * stretch * cosine, white], dim=1)
