@@ -1,7 +1,13 @@
-"""Imaging weights: natural, and Briggs' robust weighting as CASA's tclean applies it."""
+"""Imaging weights: natural, and Briggs' robust weighting as CASA's tclean and as WSClean apply it.
+
+The formula is the same in both. They differ in the cells of the uv plane in which visibilities are counted:
+CASA's are those of the image, each visibility in the nearest one; WSClean's are those of the padded image
+(1.2 times as many pixels, a multiple of four), a visibility in the one that begins below it.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -65,8 +71,24 @@ def gridded(
     return total.reshape(grid.n_y, grid.n_x)
 
 
+def padded_size(n: int) -> int:
+    """Pixels a side of WSClean's padded image."""
+    wide = math.ceil(1.2 * n)
+    return wide + -wide % 4
+
+
+def wsclean_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[NDArray, NDArray]:
+    """WSClean's cells of the half plane v >= 0, as ``(iy, ix)``; arguments as for `uv_cells`."""
+    scale = freq / SPEED_OF_LIGHT * grid.cell_rad
+    n_y, n_x = padded_size(grid.n_y), padded_size(grid.n_x)
+    sign = np.where(uvw[:, 1] < 0, -1.0, 1.0)
+    ix = np.floor(uvw[:, 0] * sign * scale * n_x + n_x // 2).astype(np.int64)
+    iy = np.floor(uvw[:, 1] * sign * scale * n_y).astype(np.int64)
+    return iy, ix
+
+
 def imaging_weights(
-    uvw: NDArray[np.float64], freq: float, grid: ImageGrid, robust: float | None
+    uvw: NDArray[np.float64], freq: float, grid: ImageGrid, robust: float | None, rule: str = "casa"
 ) -> NDArray[np.float64]:
     """Weight of every row in the image of one channel.
 
@@ -77,9 +99,11 @@ def imaging_weights(
     freq : float
         Of the channel [Hz].
     grid : ImageGrid
-        The image: the density of the visibilities is counted in its uv cells.
+        The image, which sets the uv cells in which visibilities are counted.
     robust : float or None
         Briggs' robustness, None for natural weighting.
+    rule : str, optional
+        Whose cells: ``"casa"`` or ``"wsclean"``.
 
     Returns
     -------
@@ -90,10 +114,16 @@ def imaging_weights(
     weight = np.ones(uvw.shape[0])
     if robust is None:
         return weight
-    density = gridded(uvw, freq, grid, weight)
+    if rule == "wsclean":
+        iy, ix = wsclean_cells(uvw, freq, grid)
+        n_y, n_x = padded_size(grid.n_y) // 2, padded_size(grid.n_x)
+        inside = (iy < n_y) & (ix >= 0) & (ix < n_x)
+        density = np.bincount(iy[inside] * n_x + ix[inside], minlength=n_y * n_x).reshape(n_y, n_x)
+    else:
+        density = gridded(uvw, freq, grid, weight)
+        iy, ix = uv_cells(uvw, freq, grid)
+        inside = (iy >= 0) & (iy < grid.n_y) & (ix >= 0) & (ix < grid.n_x)
     squared = (5 * 10.0**-robust) ** 2 / ((density**2).sum() / density.sum())
-    iy, ix = uv_cells(uvw, freq, grid)
-    inside = (iy >= 0) & (iy < grid.n_y) & (ix >= 0) & (ix < grid.n_x)
     local = np.zeros_like(weight)
     local[inside] = density[iy[inside], ix[inside]]
     return np.where(inside, 1 / (1 + local * squared), 0.0)
