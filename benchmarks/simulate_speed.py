@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from faintsky.observing.alma import AlmaObservatory, make_settings
-from faintsky.observing.dataset import single_threaded, write_sample
+from faintsky.observing.alma_files import AlmaFiles
+from faintsky.observing.dataset import single_threaded
 
 RESULTS = Path(__file__).parent / "results" / "simulate_speed.json"
 
@@ -39,14 +40,15 @@ def processor():
 def measure(n, **settings):
     """Seconds of each cube: CPU (user and system, all threads) and wall."""
     began = time.perf_counter(), cpu_seconds()
-    observatory = AlmaObservatory(make_settings(**settings))
+    files = AlmaFiles(make_settings(**settings))
+    observatory = AlmaObservatory(files.settings)
     first = time.perf_counter() - began[0], cpu_seconds() - began[1]
     cpu, wall = [], []
     with single_threaded(), tempfile.TemporaryDirectory() as out:
-        write_sample(Path(out), 0, observatory, 0)  # the first one loads libraries and plans
+        files.write_sample(Path(out), 0, observatory, 0)  # the first one loads libraries and plans
         for index in range(1, n + 1):
             began = time.perf_counter(), cpu_seconds()
-            write_sample(Path(out), index, observatory, 0)
+            files.write_sample(Path(out), index, observatory, 0)
             cpu.append(cpu_seconds() - began[1])
             wall.append(time.perf_counter() - began[0])
             for path in Path(out).glob(f"{index - 1:04d}_*"):

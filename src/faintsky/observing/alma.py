@@ -148,6 +148,7 @@ def simulate_alma(
     InputError
         For bad values, a source that does not rise, or an ``out`` that holds something else.
     """
+    from faintsky.observing.alma_files import AlmaFiles
     from faintsky.observing.dataset import write_dataset
 
     if backend != "fast":
@@ -181,7 +182,8 @@ def simulate_alma(
     if dry_run:
         return _plan(n, settings)
     workers = (os.cpu_count() or 1) if jobs is None else jobs
-    return write_dataset(out, n, settings, seed, workers, device, overwrite, progress, command)
+    result = write_dataset(out, n, AlmaFiles(settings), seed, workers, device, overwrite, progress, command)
+    return {"out": result.pop("out"), "cubes": n, **result}
 
 
 def plan_alma(n: int = 1, **settings: Any) -> dict[str, Any]:

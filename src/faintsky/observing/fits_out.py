@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 _BLOCK = 2880
 
 
+def image_header(
+    grid: ImageGrid, unit: str, telescope: str, rest_frequency: float, cards: Mapping[str, Any]
+) -> Header:
+    """Header of an image ``[y, x]``: SIN projection, provenance; arguments as for `cube_header`."""
+    header = _header(grid, None, unit)
+    header["RESTFRQ"] = (rest_frequency, "frequency [Hz]")
+    return _with_cards(header, telescope, cards)
+
+
 def cube_header(
     grid: ImageGrid, spectral: SpectralGrid, unit: str, rest_frequency: float, cards: Mapping[str, Any]
 ) -> Header:
-    """Header of a cube ``[chan, y, x]``: SIN projection, LSRK frequencies, provenance.
+    """Header of an ALMA cube ``[chan, y, x]``: SIN projection, LSRK frequencies, provenance.
 
     Parameters
     ----------
@@ -36,30 +45,7 @@ def cube_header(
     cards : mapping
         Further cards, a value or a ``(value, comment)`` each; ``HISTORY`` takes a list.
     """
-    from astropy.io.fits import Header
-
-    header = Header()
-    header["SIMPLE"] = True
-    header["BITPIX"] = -32
-    header["NAXIS"] = 3
-    header["NAXIS1"], header["NAXIS2"], header["NAXIS3"] = grid.n_x, grid.n_y, spectral.n_chan
-    header["EXTEND"] = True
-    header["BTYPE"] = "Intensity"
-    if unit:
-        header["BUNIT"] = unit
-    step = grid.cell / 3600
-    axes = (
-        ("RA---SIN", grid.ra, -step, grid.x0 + 1, "deg"),
-        ("DEC--SIN", grid.dec, step, grid.y0 + 1, "deg"),
-        ("FREQ", spectral.first, spectral.width, 1.0, "Hz"),
-    )
-    for i, (kind, value, delta, pixel, axis_unit) in enumerate(axes, start=1):
-        header[f"CTYPE{i}"] = kind
-        header[f"CRVAL{i}"] = float(value)
-        header[f"CDELT{i}"] = float(delta)
-        header[f"CRPIX{i}"] = float(pixel)
-        header[f"CUNIT{i}"] = axis_unit
-    header["RADESYS"] = "ICRS"
+    header = _header(grid, spectral, unit)
     header["SPECSYS"] = "LSRK"
     header["RESTFRQ"] = (rest_frequency, "rest frequency [Hz]")
     header["VELREF"] = (257, "radio velocity, LSR")
@@ -68,7 +54,42 @@ def cube_header(
         "velocity of channel 1 [m/s]",
     )
     header["ALTRPIX"] = 1.0
-    header["TELESCOP"] = "ALMA"
+    return _with_cards(header, "ALMA", cards)
+
+
+def _header(grid: ImageGrid, spectral: SpectralGrid | None, unit: str) -> Header:
+    from astropy.io.fits import Header
+
+    shape = [grid.n_x, grid.n_y, *([] if spectral is None else [spectral.n_chan])]
+    header = Header()
+    header["SIMPLE"] = True
+    header["BITPIX"] = -32
+    header["NAXIS"] = len(shape)
+    for i, length in enumerate(shape, start=1):
+        header[f"NAXIS{i}"] = length
+    header["EXTEND"] = True
+    header["BTYPE"] = "Intensity"
+    if unit:
+        header["BUNIT"] = unit
+    step = grid.cell / 3600
+    axes = [
+        ("RA---SIN", grid.ra, -step, grid.x0 + 1, "deg"),
+        ("DEC--SIN", grid.dec, step, grid.y0 + 1, "deg"),
+    ]
+    if spectral is not None:
+        axes.append(("FREQ", spectral.first, spectral.width, 1.0, "Hz"))
+    for i, (kind, value, delta, pixel, axis_unit) in enumerate(axes, start=1):
+        header[f"CTYPE{i}"] = kind
+        header[f"CRVAL{i}"] = float(value)
+        header[f"CDELT{i}"] = float(delta)
+        header[f"CRPIX{i}"] = float(pixel)
+        header[f"CUNIT{i}"] = axis_unit
+    header["RADESYS"] = "ICRS"
+    return header
+
+
+def _with_cards(header: Header, telescope: str, cards: Mapping[str, Any]) -> Header:
+    header["TELESCOP"] = telescope
     for name, card in cards.items():
         if name == "HISTORY":
             for line in card:
@@ -98,17 +119,16 @@ def beams_table(beams: NDArray[np.float64]) -> bytes:
 
 
 def beam_cards(beams: NDArray[np.float64]) -> dict[str, Any]:
-    """The middle channel's beam [deg], and CASA's mark that a table of all channels' follows."""
+    """The middle channel's beam [deg], and for several channels CASA's mark that a table of all's follows."""
     maj, minor, pa = (float(v) for v in beams[len(beams) // 2])
-    return {
-        "BMAJ": (maj / 3600, "beam of the middle channel [deg]"),
-        "BMIN": minor / 3600,
-        "BPA": (pa, "east of north [deg]"),
-        "CASAMBM": (True, "a BEAMS table holds every channel's beam"),
-    }
+    one = {"BMAJ": (maj / 3600, "beam of the middle channel [deg]" if len(beams) > 1 else "[deg]")}
+    cards = {**one, "BMIN": minor / 3600, "BPA": (pa, "east of north [deg]")}
+    if len(beams) > 1:
+        cards["CASAMBM"] = (True, "a BEAMS table holds every channel's beam")
+    return cards
 
 
-def write_cube(path: Path, data: NDArray[np.float32], header: Header, extensions: bytes = b"") -> None:
+def write_fits(path: Path, data: NDArray[np.float32], header: Header, extensions: bytes = b"") -> None:
     """Write a float32 array under its header, in one step.
 
     Parameters

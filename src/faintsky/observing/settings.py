@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,12 @@ import numpy as np
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid, SpectralGrid
 from faintsky.observing.build import Observation, natural_cell
+from faintsky.observing.parsing import count, direction, positive, quantity, start_mjd
 from faintsky.observing.weighting import parse_weighting
 from faintsky.sky.line_emitters import PRESETS
 from faintsky.sky.model_file import ModelFile, read_model
 from faintsky.telescope.arrays import load_array
 
-UNITS = {
-    "time": {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
-    "frequency": {"": 1.0, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9, "THz": 1e12},
-    "angle": {"": 1.0, "arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
-    "hours": {"": 1.0, "h": 1.0, "min": 1 / 60, "deg": 1 / 15},
-    "length": {"": 1.0, "mm": 1.0},
-}
 PRODUCTS = ("sky", "dirty", "psf", "pb")
 DEFAULT_ARRAY, DEFAULT_FREQ, DEFAULT_CELL = "alma.cycle9.3", 230e9, 0.1
 DEFAULT_RA, DEFAULT_DEC = 59.999833333333335, -34.99986111111111
@@ -84,63 +77,6 @@ class AlmaSettings:
         return record
 
 
-def quantity(value: float | str, kind: str, option: str) -> float:
-    """A number with an optional unit, e.g. ``"40min"``, in s, Hz, arcsec, hours or mm by ``kind``.
-
-    Raises
-    ------
-    InputError
-        Naming the option.
-    """
-    known = {unit.lower(): factor for unit, factor in UNITS[kind].items()}
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*", value)
-        if match is None or match[2].lower() not in known:
-            units = ", ".join(u for u in UNITS[kind] if u)
-            raise InputError(f"{option} {value!r} is not a number with a unit", f"the units are {units}")
-        return float(match[1]) * known[match[2].lower()]
-    return float(value)
-
-
-def _positive(value: float | str, kind: str, option: str) -> float:
-    number = quantity(value, kind, option)
-    if not (math.isfinite(number) and number > 0):
-        raise InputError(f"{option} {value!r} is not above 0", "give a positive number")
-    return number
-
-
-def _count(value: int, option: str, low: int, high: int) -> int:
-    if int(value) != value or not low <= value <= high:
-        raise InputError(f"{option} {value!r} is out of range", f"give a whole number of {low} to {high}")
-    return int(value)
-
-
-def _direction(ra: float | str, dec: float | str) -> tuple[float, float]:
-    from astropy.coordinates import Angle
-
-    try:
-        if isinstance(ra, str):
-            ra = float(Angle(ra, unit="hourangle" if re.search(r"[hH:]", ra) else "deg").deg)
-        if isinstance(dec, str):
-            dec = float(Angle(dec, unit="deg").deg)
-    except ValueError as error:
-        raise InputError(f"position {ra!r} {dec!r} is not understood", "give degrees or 1h2m3s") from error
-    if not (math.isfinite(ra) and -90 <= dec <= 90):
-        raise InputError(f"position {ra!r} {dec!r} is out of range", "give Dec in -90 to 90 deg")
-    return ra % 360, dec
-
-
-def _start(value: str | float | None) -> float | None:
-    if value is None or isinstance(value, int | float):
-        return None if value is None else float(value)
-    from astropy.time import Time
-
-    try:
-        return float(Time(value, scale="utc").mjd)
-    except ValueError as error:
-        raise InputError(f"start {value!r} is not a time", "give UTC as 2014-01-01T01:20:00") from error
-
-
 def _spectral(
     freq: float | str | None, channels: int | None, width: float | str | None, file: ModelFile | None
 ) -> SpectralGrid:
@@ -148,14 +84,14 @@ def _spectral(
     if given is not None:
         if channels is not None and channels != given.n_chan:
             raise InputError(f"channels {channels} is not the sky's {given.n_chan}", "leave --channels out")
-        step = given.width if width is None else _positive(width, "frequency", "channel width")
+        step = given.width if width is None else positive(width, "frequency", "channel width")
         middle = given.first + given.n_chan // 2 * given.width
-        centre = middle if freq is None else _positive(freq, "frequency", "freq")
+        centre = middle if freq is None else positive(freq, "frequency", "freq")
         return SpectralGrid.centred(given.n_chan, centre, step)
-    count = 128 if channels is None else _count(channels, "channels", 1, 100_000)
-    centre = DEFAULT_FREQ if freq is None else _positive(freq, "frequency", "freq")
+    number = 128 if channels is None else count(channels, "channels", 1, 100_000)
+    centre = DEFAULT_FREQ if freq is None else positive(freq, "frequency", "freq")
     return SpectralGrid.centred(
-        count, centre, _positive(10e6 if width is None else width, "frequency", "width")
+        number, centre, positive(10e6 if width is None else width, "frequency", "width")
     )
 
 
@@ -209,8 +145,8 @@ def make_settings(
     if start is not None and quantity(hour_angle, "hours", "hour angle") != 0:
         raise InputError("both an hour angle and a start are given", "give one of them")
     times = {
-        "total_time": _positive(total_time, "time", "total time"),
-        "integration": _positive(integration, "time", "integration"),
+        "total_time": positive(total_time, "time", "total time"),
+        "integration": positive(integration, "time", "integration"),
     }
     if times["total_time"] < times["integration"]:
         raise InputError("the total time is shorter than one integration", "make it longer")
@@ -222,7 +158,7 @@ def make_settings(
         grid=_grid(file, ra, dec, cell, size),
         spectral=spectral,
         hour_angle=quantity(hour_angle, "hours", "hour angle"),
-        start=_start(start),
+        start=start_mjd(start),
         pwv=water,
         weighting=weighting.strip().lower(),
         **times,
@@ -254,12 +190,12 @@ def _grid(
         grid = file.grid
         if size is not None and (size, size) != grid.shape:
             raise InputError(f"size {size} is not the sky's {grid.n_x} x {grid.n_y}", "leave --size out")
-        place = _direction(grid.ra if ra is None else ra, grid.dec if dec is None else dec)
-        side = grid.cell if cell is None else _positive(cell, "angle", "cell")
+        place = direction(grid.ra if ra is None else ra, grid.dec if dec is None else dec)
+        side = grid.cell if cell is None else positive(cell, "angle", "cell")
         return ImageGrid(grid.n_y, grid.n_x, side, *place, grid.x0, grid.y0)
-    n = 360 if size is None else _count(size, "size", 16, 20_000)
-    place = _direction(DEFAULT_RA if ra is None else ra, DEFAULT_DEC if dec is None else dec)
-    return ImageGrid(n, n, DEFAULT_CELL if cell is None else _positive(cell, "angle", "cell"), *place)
+    n = 360 if size is None else count(size, "size", 16, 20_000)
+    place = direction(DEFAULT_RA if ra is None else ra, DEFAULT_DEC if dec is None else dec)
+    return ImageGrid(n, n, DEFAULT_CELL if cell is None else positive(cell, "angle", "cell"), *place)
 
 
 def _with_cell(observation: Observation, array: str) -> Observation:

@@ -118,7 +118,8 @@ def imaging_weights(
         iy, ix = wsclean_cells(uvw, freq, grid)
         n_y, n_x = padded_size(grid.n_y) // 2, padded_size(grid.n_x)
         inside = (iy < n_y) & (ix >= 0) & (ix < n_x)
-        density = np.bincount(iy[inside] * n_x + ix[inside], minlength=n_y * n_x).reshape(n_y, n_x)
+        counts = np.bincount(iy[inside] * n_x + ix[inside], minlength=n_y * n_x)
+        density = counts.reshape(n_y, n_x).astype(float)
     else:
         density = gridded(uvw, freq, grid, weight)
         iy, ix = uv_cells(uvw, freq, grid)
