@@ -11,6 +11,7 @@ from faintsky.detection.find import Detections
 from faintsky.image import RadioCube
 from faintsky.report.detection_figures import maps_figure, source_figure
 from faintsky.report.page import embedded, render
+from faintsky.report.parts import with_error
 
 SHOWN = (
     "id", "ra", "dec", "freq", "velocity", "fwhm_maj", "fwhm_min", "pa", "fwhm_velocity", "flux", "flux_peak",
@@ -78,16 +79,6 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
 
 def _unit(name: str, unit: str) -> str:
     return {"freq": "GHz", "flux_peak": "mJy/beam", "continuum": "mJy/beam"}.get(name, unit)
-
-
-def with_error(value: float, error: float) -> str:
-    """A value and its error with two digits of the error: ``1580 ± 9.5``."""
-    if not np.isfinite(value):
-        return "-"
-    if not np.isfinite(error) or error <= 0:
-        return f"{value:.3g}"
-    digits = max(0, 1 - int(np.floor(np.log10(error))))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _cell(name: str, row: Any) -> str:

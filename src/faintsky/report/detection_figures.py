@@ -12,26 +12,16 @@ from faintsky.detection.find import Detections
 from faintsky.detection.labels import beam_covariance
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.image import RadioCube
+from faintsky.report.parts import ellipse, new_figure, world_labels
 from faintsky.source_model import line_profile
 
 if TYPE_CHECKING:
     from astropy.table import Row
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Ellipse
 
 EMISSION, ABSORPTION = "#d95f02", "#1b6fb5"
 """Colours of emitters and absorbers: told apart by the colour-blind, too."""
-
-
-def _figure(width: float, height: float) -> Figure:
-    # no pyplot: figures made this way need no display and are freed when they go out of use
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def line_map(found: Detections) -> NDArray[np.float32]:
@@ -52,7 +42,7 @@ def peak_snr_map(found: Detections) -> NDArray[np.float32]:
 
 def maps_figure(cube: RadioCube, found: Detections) -> Figure:
     """Peak S/N, moment 0 and continuum side by side, sources marked."""
-    figure = _figure(15, 4.4)
+    figure = new_figure(15, 4.4)
     axes = figure.subplots(1, 3, subplot_kw={"projection": cube.wcs})
     p = found.prepared
     moment = line_map(found) * 1e3
@@ -78,16 +68,9 @@ def maps_figure(cube: RadioCube, found: Detections) -> Figure:
         )
         figure.colorbar(drawn, ax=ax, shrink=0.8, label=unit)
         ax.set_title(title)
-        _world_labels(ax)
+        world_labels(ax)
         _mark(ax, found, cube)
     return figure
-
-
-def _world_labels(ax: Axes) -> None:
-    names = ("right ascension", "declination")
-    for coordinate, name in zip(ax.coords, names):  # type: ignore[attr-defined]
-        coordinate.set_axislabel(name)
-        coordinate.set_ticklabel(exclude_overlapping=True, size=8)
 
 
 def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
@@ -101,29 +84,19 @@ def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
         sizes = (np.array([row["fwhm_maj"], row["fwhm_min"]]) / cell / FWHM_PER_SIGMA) ** 2
         cov = rotation @ np.diag(sizes) @ rotation.T + beam
         colour = ABSORPTION if absorber else EMISSION
-        ax.add_patch(_ellipse((row["x"], row["y"]), cov, edgecolor=colour))
+        ax.add_patch(ellipse((row["x"], row["y"]), cov, edgecolor=colour))
         ax.annotate(
             str(row["id"]), (row["x"], row["y"]), xytext=(7, 7), textcoords="offset points",
             color=colour, fontsize=8,
         )  # fmt: skip
     n_y, n_x = found.prepared.valid.shape
     corner = (0.07 * n_x, 0.07 * n_y)
-    ax.add_patch(_ellipse(corner, beam, edgecolor="0.5", facecolor="0.5"))
-
-
-def _ellipse(centre: tuple[float, float], cov: NDArray[np.float64], **style: str) -> Ellipse:
-    from matplotlib.patches import Ellipse
-
-    val, vec = np.linalg.eigh(cov)
-    angle = float(np.degrees(np.arctan2(vec[1, 1], vec[0, 1])))
-    fwhm = FWHM_PER_SIGMA * np.sqrt(val)
-    face, edge = style.get("facecolor", "none"), style["edgecolor"]
-    return Ellipse(centre, fwhm[1], fwhm[0], angle=angle, facecolor=face, edgecolor=edge, linewidth=1.2)
+    ax.add_patch(ellipse(corner, beam, edgecolor="0.5", facecolor="0.5"))
 
 
 def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:
     """Spectrum at a source's position with its fit, and its line image."""
-    figure = _figure(10, 2.7)
+    figure = new_figure(10, 2.7)
     spectrum_ax, image_ax = figure.subplots(1, 2, width_ratios=[3, 1])
     _draw_spectrum(spectrum_ax, cube, found, row)
     _draw_cutout(image_ax, cube, found, row)

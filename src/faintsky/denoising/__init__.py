@@ -1,0 +1,1 @@
+"""Images: prediction by a network, dirty images, regions of emission and their catalogue, uncertainty."""

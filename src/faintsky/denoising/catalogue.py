@@ -1,0 +1,265 @@
+"""Regions of a denoised image to a catalogue: fluxes, shapes by moments, and their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, find_objects
+from scipy.signal import fftconvolve
+
+from faintsky.catalog import join_flags, make_table
+from faintsky.denoising.settings import RegionSettings
+from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
+from faintsky.image import RadioImage
+from faintsky.preparing import pattern
+from faintsky.preparing.image import PreparedImage
+from faintsky.preparing.psf import gaussian_psf
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+LEAST_PB = 0.02
+"""Least primary beam that a flux is divided by."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """What was measured of a region, in pixels and the image's unit summed over pixels.
+
+    Attributes
+    ----------
+    number : int
+        Its label.
+    box : tuple of slice
+        Pixels ``(y, x)`` that hold it.
+    flux, flux_err : float
+        Sum of the denoised image, and its standard error.
+    peak, peak_err : float
+        Brightest pixel, and its standard deviation.
+    significance : float
+        Largest mean over sigma.
+    area : int
+        [pixel]
+    moments : array
+        x, y [pixel], and the covariance's xx, xy and yy [pixel**2].
+    errors : array
+        Of `moments`.
+    """
+
+    number: int
+    box: tuple[slice, slice]
+    flux: float
+    flux_err: float
+    peak: float
+    peak_err: float
+    significance: float
+    area: int
+    moments: NDArray[np.float64]
+    errors: NDArray[np.float64]
+
+
+def error_kernel(beam: tuple[float, float, float] | None, length: float) -> NDArray[np.float64]:
+    """Correlation of the denoised image's errors: a Gaussian of `length` beams, or pixels for white noise."""
+    major, minor, pa = (1.0, 1.0, 0.0) if beam is None else beam
+    half = int(np.ceil(1.1 * length * major)) + 1
+    return gaussian_psf((2 * half + 1, 2 * half + 1), max(length * major, 0.1), max(length * minor, 0.1), pa)
+
+
+def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float:
+    """Standard error of a weighted sum over pixels, ``sqrt(sum_ij s_i s_j rho_ij)``.
+
+    Parameters
+    ----------
+    sigma : array
+        Standard deviation times weight of each pixel, ``[y, x]``, 0 outside the sum.
+    kernel : array
+        ``rho``, by the separation of two pixels.
+    """
+    reach = [(k // 2, n - 1) for k, n in zip(kernel.shape, sigma.shape)]
+    # no pair of pixels is farther apart than the box is wide
+    inner = tuple(slice(max(h - n, 0), h + min(h, n) + 1) for h, n in reach)
+    s = np.asarray(sigma, dtype=float)
+    return float(np.sqrt(max((s * fftconvolve(s, kernel[inner], mode="same")).sum(), 0.0)))
+
+
+def measure(
+    mean: NDArray[np.floating],
+    sigma: NDArray[np.floating],
+    labels: NDArray[np.int32],
+    kernel: NDArray[np.float64],
+) -> list[Region]:
+    """Measure every region of a denoised image.
+
+    Parameters
+    ----------
+    mean, sigma : array
+        Denoised image and its standard deviation, ``[y, x]``, in one unit.
+    labels : array of int
+        ``[y, x]``, 0 outside of regions.
+    kernel : array
+        Of `error_kernel`.
+    """
+    regions = []
+    for number, box in enumerate(find_objects(labels), start=1):
+        if box is None:
+            continue
+        inside = labels[box] == number
+        f = np.where(inside, mean[box], 0).astype(float)
+        s = np.where(inside, sigma[box], 0).astype(float)
+        total = f.sum()
+        yy, xx = np.indices(f.shape)
+        x, y = (xx * f).sum() / total, (yy * f).sum() / total
+        dx, dy = xx - x, yy - y
+        second = [dx * dx, dx * dy, dy * dy]
+        cov = [(m * f).sum() / total for m in second]
+        # a weighted mean's derivative by a pixel: its value less the mean, over the sum
+        slopes = [dx, dy, *(m - c for m, c in zip(second, cov))]
+        at = np.unravel_index(int(f.argmax()), f.shape)
+        regions.append(
+            Region(
+                number, box, total, sum_error(s, kernel), float(f[at]), float(s[at]),
+                float((f / np.where(s > 0, s, np.inf)).max()), int(inside.sum()),
+                np.array([x + box[1].start, y + box[0].start, *cov]),
+                np.array([sum_error(s * d, kernel) / total for d in slopes]),
+            )
+        )  # fmt: skip
+    return regions
+
+
+def _shape(
+    moments: NDArray[np.float64], errors: NDArray[np.float64], beam: tuple[float, float, float] | None
+) -> dict[str, float]:
+    """Intrinsic FWHMs and position angle, with errors [pixel, deg], of second moments less the beam's."""
+    cov = np.array([[moments[2], moments[3]], [moments[3], moments[4]]])
+    if beam is not None:
+        dx, dy = major_axis_direction(beam[2])
+        turn = np.array([[dx, -dy], [dy, dx]])
+        cov = cov - turn @ np.diag((np.array(beam[:2]) / FWHM_PER_SIGMA) ** 2) @ turn.T
+    values, vectors = np.linalg.eigh(cov)
+    fwhm = FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0))
+    out: dict[str, float] = {}
+    for name, k in (("min", 0), ("maj", 1)):
+        vx, vy = vectors[:, k]
+        spread = np.sqrt(
+            (vx * vx * errors[2]) ** 2 + (2 * vx * vy * errors[3]) ** 2 + (vy * vy * errors[4]) ** 2
+        )
+        # an axis the beam hides is known to be smaller than its error
+        low = FWHM_PER_SIGMA**2 * spread / 2
+        out[f"fwhm_{name}"], out[f"fwhm_{name}_err"] = fwhm[k], low / max(fwhm[k], np.sqrt(low), 1e-9)
+    out["pa"] = float(np.rad2deg(np.arctan2(-vectors[0, 1], vectors[1, 1])) % 180)
+    cross = np.sqrt(errors[3] ** 2 + ((errors[2] + errors[4]) / 4) ** 2)
+    out["pa_err"] = float(min(np.rad2deg(cross / max(values[1] - values[0], 1e-9)), 90.0))
+    return out
+
+
+def build_catalog(
+    image: RadioImage,
+    prepared: PreparedImage,
+    mean: NDArray[np.float32],
+    sigma: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    settings: RegionSettings,
+) -> Table:
+    """Catalogue of all regions, with their labels as ``id``, in the order of these.
+
+    Parameters
+    ----------
+    image : RadioImage
+        The input, for coordinates and primary beam.
+    prepared : PreparedImage
+        Of it.
+    mean, sigma : array
+        Denoised image and its calibrated standard deviation, ``[y, x]``, in the unit of the file.
+    labels : array of int
+        The regions.
+    settings : RegionSettings
+        Errors and reliability.
+    """
+    plane = pattern.middle_plane(image)
+    flat = np.ptp(prepared.rms[prepared.valid]) == 0
+    applied = pattern.in_data(plane, None if flat else prepared.rms, prepared.valid)
+    gain = np.ones(mean.shape)
+    if plane is not None and not applied:
+        gain = 1 / np.maximum(plane, LEAST_PB)
+    kernel = error_kernel(prepared.beam, settings.error_length)
+    regions = measure(mean * gain, sigma * gain, labels, kernel)
+    rows = [_row(image, prepared, r, settings, plane, labels) for r in regions]
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    columns.setdefault("area", [])
+    if rows:
+        snr, area = np.array(columns["snr"]), np.array([r.area for r in regions]) / prepared.beam_area
+        columns["reliability"] = list(settings.probability(snr, [r.significance for r in regions], area))
+        columns["ra"], columns["dec"] = (list(v) for v in image.sky(columns["x"], columns["y"]))
+    cell = image.grid.cell
+    beam = None if prepared.beam is None else [prepared.beam[0] * cell, prepared.beam[1] * cell]
+    meta = {
+        "beam_arcsec_deg": None if beam is None or prepared.beam is None else [*beam, prepared.beam[2]],
+        "beam": prepared.beam_origin,
+        "rms_median": prepared.typical_rms,
+        "rms_unit": str(image.unit),
+        "primary_beam": pattern.origin(image),
+        "primary_beam_in_data": applied,
+        "box_rule": "pixels of the region",
+        "area_unit": "arcsec2",
+    }
+    table = make_table(columns, meta=meta, two_d=True)
+    table["area"].unit = "arcsec2"
+    table["area"].description = "area of the region"
+    return table
+
+
+def _row(
+    image: RadioImage,
+    prepared: PreparedImage,
+    r: Region,
+    settings: RegionSettings,
+    plane: NDArray[np.float64] | None,
+    labels: NDArray[np.int32],
+) -> dict[str, object]:
+    cell, per_pixel, per_beam = image.grid.cell, prepared.jy_per_pixel, prepared.jy_per_beam
+    flux_err = float(np.hypot(settings.error_factor * r.flux_err, settings.error_fraction * r.flux))
+    shape = _shape(r.moments, r.errors, prepared.beam)
+    x, y = float(r.moments[0]), float(r.moments[1])
+    n_y, n_x = labels.shape
+    pb = (
+        np.nan
+        if plane is None
+        else float(plane[min(max(round(y), 0), n_y - 1), min(max(round(x), 0), n_x - 1)])
+    )
+    row: dict[str, object] = {
+        "id": r.number, "x": x, "y": y, "x_err": r.errors[0], "y_err": r.errors[1],
+        "ra_err": r.errors[0] * cell, "dec_err": r.errors[1] * cell,
+        **{k: v * (1 if k.startswith("pa") else cell) for k, v in shape.items()},
+        "flux": r.flux * per_pixel, "flux_err": flux_err * per_pixel,
+        "flux_peak": r.peak * per_beam, "flux_peak_err": r.peak_err * per_beam,
+        "pb": pb, "snr": r.flux / max(flux_err, 1e-300), "area": r.area * cell**2,
+        "x_min": r.box[1].start, "x_max": r.box[1].stop - 1,
+        "y_min": r.box[0].start, "y_max": r.box[0].stop - 1,
+    }  # fmt: skip
+    flags = []
+    if _at_edge(r, prepared.valid, labels):
+        flags.append("edge")
+    if prepared.beam is not None:
+        size = prepared.beam_pixels
+        if shape["fwhm_maj"] < max(2 * shape["fwhm_maj_err"], 0.15 * size):
+            flags.append("unresolved")
+        elif shape["fwhm_maj"] > 3 * size:
+            flags.append("extended")
+    if plane is None:
+        flags.append("no_primary_beam")
+    elif pb < 0.2:
+        flags.append("low_primary_beam")
+    row["flags"] = join_flags(flags)
+    return row
+
+
+def _at_edge(r: Region, valid: NDArray[np.bool_], labels: NDArray[np.int32]) -> bool:
+    """Whether a region touches the image's border or blank pixels."""
+    n_y, n_x = labels.shape
+    if r.box[0].start == 0 or r.box[1].start == 0 or r.box[0].stop == n_y or r.box[1].stop == n_x:
+        return True
+    near = tuple(slice(s.start - 1, s.stop + 1) for s in r.box)
+    return bool((binary_dilation(labels[near] == r.number, np.ones((3, 3))) & ~valid[near]).any())

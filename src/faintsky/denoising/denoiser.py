@@ -1,0 +1,207 @@
+"""The whole way of an image: prepared, denoised, its regions found and catalogued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.denoising.catalogue import build_catalog
+from faintsky.denoising.dirty import Response, choose_kind, major_cycles
+from faintsky.denoising.predict import predict
+from faintsky.denoising.segmentation import relabelled, segment
+from faintsky.denoising.settings import RegionSettings, Settings
+from faintsky.errors import InputError
+from faintsky.image import RadioImage
+from faintsky.preparing.image import PreparedImage, prepare_image
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from torch import nn
+
+Array32 = NDArray[np.float32]
+Progress = Callable[[int, int, str], None]
+KINDS = ("auto", "restored", "dirty")
+PARTS = 1000
+"""Parts of the whole that progress is told in."""
+
+
+@dataclass
+class Denoised:
+    """What `denoise_image` makes of an image, in the unit of the file; NaN where the image is blank.
+
+    Attributes
+    ----------
+    image : array
+        Posterior mean of the sky at the beam's resolution, ``[y, x]``.
+    uncertainty : array
+        Its standard deviation, calibrated, ``[y, x]``.
+    residual : array
+        Input less `image`; of a dirty image, less `image` as the psf shows it.
+    mask : array of int
+        Number of the region in the catalogue, 0 outside.
+    catalog : astropy.table.Table
+        Regions, the most significant first.
+    prepared : PreparedImage
+        Noise and beam that were used.
+    response : Response or None
+        Of a dirty image's psf.
+    kind : {"restored", "dirty"}
+        What the image was taken for.
+    regions : int
+        Regions before the cut in reliability.
+    notes : list of str
+        What was assumed or mended.
+    """
+
+    image: Array32
+    uncertainty: Array32
+    residual: Array32
+    mask: NDArray[np.int32]
+    catalog: Table
+    prepared: PreparedImage
+    response: Response | None
+    kind: str
+    regions: int
+    notes: list[str] = field(default_factory=list)
+
+
+def denoise_image(
+    image: RadioImage,
+    network: nn.Module,
+    settings: Settings | None = None,
+    *,
+    kind: str = "auto",
+    members: int = 1,
+    reliability: float = 0.9,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Denoised:
+    """Denoise an image and catalogue its regions of emission.
+
+    Parameters
+    ----------
+    image : RadioImage
+        With whichever of psf, pb, rms and mask it has.
+    network : torch.nn.Module
+        As `faintsky.networks.local_unet` is, on `device`.
+    settings : Settings, optional
+        Thresholds and calibration.
+    kind : {"auto", "restored", "dirty"}
+        What the image is; see `faintsky.denoising.dirty.choose_kind`.
+    members : int
+        Mirror images and quarter turns to average, 1 to 8.
+    reliability : float
+        Least reliability of a region.
+    device : str
+        A torch device.
+    progress : callable, optional
+        Called with parts done, parts in all, and a word.
+
+    Raises
+    ------
+    InputError
+        Where the image cannot be used.
+    """
+    settings = settings or Settings()
+    tell = progress or (lambda done, total, word: None)
+    tell(0, PARTS, "noise")
+    prepared = prepare_image(image)
+    response = _response(image, prepared)
+    kind, notes = _kind(kind, image, prepared, response)
+    working = prepared
+    if kind == "dirty" and response is not None:
+        working = _deconvolved(prepared, response, network, device, tell, notes)
+    else:
+        response = None
+    mean, sigma = predict(
+        network, working.scaled, working.weight, working.beam, members=members, device=device,
+        progress=lambda done, total: tell(400 + 500 * done // total, PARTS, "network"),
+    )  # fmt: skip
+    own = settings.of(working.beam is None)
+    sigma = own.calibrated(mean, sigma)
+    rms = np.where(working.valid, working.rms, np.float32(0))
+    out, spread = mean * rms, sigma * rms
+    residual = prepared.data - (out if response is None else response(out))
+    tell(920, PARTS, "regions")
+    mask, table, regions = _regions(image, working, mean, sigma, own, reliability)
+    tell(PARTS, PARTS, "regions")
+    blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
+    return Denoised(
+        out + blank, spread + blank, residual + blank, mask, table, working, response, kind, regions,
+        [*image.notes, *notes],
+    )  # fmt: skip
+
+
+def _response(image: RadioImage, prepared: PreparedImage) -> Response | None:
+    if image.psf is None or prepared.beam is None:
+        return None
+    return Response((prepared.data.shape[0], prepared.data.shape[1]), image.psf[0], prepared.beam)
+
+
+def _kind(
+    kind: str, image: RadioImage, prepared: PreparedImage, response: Response | None
+) -> tuple[str, list[str]]:
+    """What the image is taken for, and notes that say why."""
+    if kind not in KINDS:
+        raise InputError(f"no kind of image is called {kind!r}", f"choose one of {', '.join(KINDS)}")
+    why = "as asked"
+    if kind == "auto":
+        kind, why = choose_kind(image, prepared, response)
+    notes = [f"taken for a {kind} image: {why}"]
+    if kind == "dirty" and response is None:
+        notes.append("no psf: the sidelobes stay in the image; give --psf to take them out")
+    if kind == "restored" and response is not None:
+        notes.append("the psf was not used")
+    return kind, notes
+
+
+def _deconvolved(
+    prepared: PreparedImage,
+    response: Response,
+    network: nn.Module,
+    device: str,
+    tell: Progress,
+    notes: list[str],
+) -> PreparedImage:
+    """The image with the sidelobes of its emission taken out, and the noise measured on what is left."""
+
+    def seen(image: Array32, residual: Array32) -> PreparedImage:
+        emission = np.abs(image - residual) > 3 * np.nan_to_num(prepared.rms)
+        return replace(prepared.with_noise(residual, emission), data=image)
+
+    def denoised(image: Array32, residual: Array32) -> tuple[Array32, float]:
+        now = seen(image, residual)
+        mean, _ = predict(network, now.scaled, now.weight, now.beam, device=device)
+        return mean * np.nan_to_num(now.rms), now.typical_rms
+
+    done = major_cycles(
+        prepared.data, prepared.valid, response, denoised,
+        progress=lambda cycle, most: tell(400 * cycle // most, PARTS, "major cycles"),
+    )  # fmt: skip
+    end = "" if done.settled else ", not settled: the sidelobes of bright emission may not be wholly gone"
+    notes.append(f"{done.cycles} major cycles with the psf{end}")
+    return seen(done.image, done.residual)
+
+
+def _regions(
+    image: RadioImage,
+    prepared: PreparedImage,
+    mean: Array32,
+    sigma: Array32,
+    settings: RegionSettings,
+    reliability: float,
+) -> tuple[NDArray[np.int32], Table, int]:
+    """Mask and catalogue of the reliable regions, the most significant first, and how many there were."""
+    allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
+    labels = segment(mean, sigma, allowed, settings, prepared.beam_area)
+    rms = np.where(prepared.valid, prepared.rms, np.float32(0))
+    table = build_catalog(image, prepared, mean * rms, sigma * rms, labels, settings)
+    chosen = table[np.asarray(table["reliability"]) >= reliability]
+    chosen = chosen[np.argsort(-np.asarray(chosen["snr"]), kind="stable")]
+    labels = relabelled(labels, np.asarray(chosen["id"]))
+    chosen["id"] = np.arange(1, len(chosen) + 1)
+    return labels, chosen, len(table)

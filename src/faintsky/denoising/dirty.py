@@ -1,0 +1,177 @@
+"""Dirty images: what the psf does to a sky of the clean beam's resolution, and major cycles that undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import distance_transform_edt
+
+from faintsky.image import RadioImage
+from faintsky.preparing.image import PreparedImage
+from faintsky.preparing.psf import gaussian_psf
+
+EPSILON = 0.05
+"""Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
+RESTORED_SHARE = 0.2
+"""Share of the psf's sidelobes about bright sources below which an image is free of them."""
+CYCLES, SETTLED = 12, 0.05
+"""Major cycles at most, and the change of the image, in rms, at which they end."""
+
+
+class Response:
+    """A dirty image of the sky given at the clean beam's resolution: ``D = R * x``.
+
+    With the sky convolved with the clean beam ``b``, ``x = b * s``, and the dirty image ``D = psf * s``, the
+    transform of R is ``psf / b``, regularised where the clean beam resolves nothing:
+    ``psf b / (b**2 + (epsilon b_0)**2)`` (Wiener's form).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(n_y, n_x)`` of the image.
+    psf : array
+        Dirty beam ``[y, x]``, 1 at ``(n_y // 2, n_x // 2)``.
+    beam : tuple of float
+        Clean beam: FWHMs [pixel] and position angle [deg].
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], psf: NDArray[np.floating], beam: tuple[float, float, float]
+    ) -> None:
+        self._shape = shape
+        # room for the psf beyond each border, so that nothing wraps round
+        self._padded = tuple(next_fast_len(n + p, real=True) for n, p in zip(shape, psf.shape))
+        clean = self._transform(gaussian_psf((psf.shape[0], psf.shape[1]), *beam))
+        floor = EPSILON * clean.max()
+        self._ratio = self._transform(psf) * clean / (clean**2 + floor**2)
+
+    def _transform(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Real transform of a kernel that is even about its middle pixel."""
+        full = np.zeros(self._padded)
+        full[: kernel.shape[0], : kernel.shape[1]] = kernel
+        centre = (kernel.shape[0] // 2, kernel.shape[1] // 2)
+        return np.asarray(rfft2(np.roll(full, (-centre[0], -centre[1]), axis=(0, 1))).real)
+
+    @property
+    def largest(self) -> float:
+        """By how much the dirty image exaggerates the spatial frequency that it exaggerates most."""
+        return float(self._ratio.max())
+
+    def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The dirty image of ``x``, ``[y, x]``."""
+        seen = irfft2(rfft2(x, s=self._padded) * self._ratio, s=self._padded)
+        return seen[: self._shape[0], : self._shape[1]].astype(np.float32)
+
+
+def sidelobe_share(prepared: PreparedImage, response: Response) -> tuple[float, float]:
+    """How much of the psf's sidelobes there is about the brightest parts of an image.
+
+    What the parts above half of the peak would add to their surroundings in a dirty image is fitted to these,
+    out to six beams: 1 is what points in a dirty image have, 0 what they have in a restored one.
+
+    Returns
+    -------
+    share, error : float
+        The error is infinite where nothing is brighter than six times the noise.
+    """
+    snr = prepared.scaled
+    bright = snr > max(6.0, 0.5 * float(snr.max()))
+    if not bright.any():
+        return 0.0, np.inf
+    distance = distance_transform_edt(~bright) / max(prepared.beam_pixels, 1.0)
+    ring = prepared.valid & (distance > 0.7) & (distance < 6)
+    scale = np.where(ring, 1 / np.where(ring, prepared.rms, 1), 0.0)
+    expected = response(np.where(bright, prepared.data, 0.0)) * scale
+    power = max(float((expected**2).sum()), 1e-30)
+    share = float((expected * prepared.data * scale).sum()) / power
+    return share, float(np.sqrt(prepared.beam_area / power))
+
+
+def choose_kind(image: RadioImage, prepared: PreparedImage, response: Response | None) -> tuple[str, str]:
+    """Whether an image is ``dirty`` or ``restored``, and why, in words.
+
+    WSClean's header counts the components that were cleaned. Otherwise an image without a psf is taken to be
+    restored, and one with a psf to be dirty unless its sources are free of sidelobes: a psf is of use to a
+    dirty image only, and broad sidelobes look like faint emission.
+    """
+    cleaned = image.header.get("WSCMINOR")
+    if isinstance(cleaned, int | float) and not isinstance(cleaned, bool):
+        word = "no" if cleaned == 0 else f"{cleaned:.0f}"
+        return ("dirty" if cleaned == 0 else "restored"), f"WSClean's header counts {word} components cleaned"
+    if response is None:
+        return "restored", "there is no psf"
+    share, error = sidelobe_share(prepared, response)
+    if not np.isfinite(error):
+        return "dirty", "there is a psf, and nothing bright enough to tell"
+    kind = "restored" if share + 2 * error < RESTORED_SHARE else "dirty"
+    return kind, f"{share:.2f} ± {error:.2f} of the psf's sidelobes surround the brightest sources"
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Result of `major_cycles`.
+
+    Attributes
+    ----------
+    image : array
+        The last estimate plus residual, ``[y, x]``: sky at the clean beam's resolution, plus noise.
+    residual : array
+        Dirty image less the last estimate as the psf shows it.
+    cycles : int
+        How many it took.
+    settled : bool
+        Whether the last one changed next to nothing.
+    """
+
+    image: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    cycles: int
+    settled: bool
+
+
+def major_cycles(
+    dirty: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    response: Response,
+    denoised: Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], float]],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cleaned:
+    """Take the sidelobes out of a dirty image, as CLEAN's major cycles do, with a denoiser for minor cycles.
+
+    ``y = x + (D - R * x)``, ``x = denoised(y)``, until x settles: what is left to settle is
+    ``x = denoised(x + D - R * x)``. Where the psf exaggerates a spatial frequency (``R > 1``) the steps are
+    shortened, which leaves the solution as it is and keeps the iteration stable.
+
+    Parameters
+    ----------
+    dirty : array
+        ``[y, x]``, 0 where blank.
+    valid : array of bool
+        Pixels that hold data.
+    response : Response
+        Of the psf.
+    denoised : callable
+        Takes an image with part of its sidelobes and the residual of that cycle, and returns the sky's
+        estimate and the typical rms.
+    progress : callable, optional
+        Called with cycles done and cycles at most.
+    """
+    step = min(1.0, 1.5 / max(response.largest, 1e-6))
+    x = np.zeros_like(dirty)
+    image, residual, settled, cycle = dirty, dirty, False, 0
+    while cycle < CYCLES and not settled:
+        estimate, rms = denoised(image, residual)
+        change = np.float32(step) * np.where(valid, estimate - x, 0)
+        x = x + change
+        residual = np.where(valid, dirty - response(x), np.float32(0))
+        image = x + residual
+        cycle += 1
+        settled = bool(np.quantile(np.abs(change[valid]), 0.999) < SETTLED * rms)
+        if progress is not None:
+            progress(cycle, CYCLES)
+    return Cleaned(image, residual, cycle, settled)

@@ -1,0 +1,100 @@
+"""What a denoising model has learnt beside its weights: thresholds, calibration, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faintsky.errors import InputError
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    """Settings for images of one kind of noise; the defaults are guesses for an uncalibrated network.
+
+    Attributes
+    ----------
+    seed, grow : tuple of float
+        Least mean over sigma, and least mean over rms, of a region's seeds and of the pixels joined to them.
+    least_area : float
+        Of a region [beam; pixel for white noise].
+    sigma_at, sigma_factor : tuple of float
+        Factors on the network's standard deviation, and the values of mean over rms that they hold at.
+    error_length : float
+        FWHM of the correlation of the denoised image's errors [beam; pixel for white noise].
+    error_factor, error_fraction : float
+        Factor on a flux's error, and the fraction of the flux added to it in quadrature.
+    reliability : tuple of float
+        Constant, and weights of the logarithms of S/N, peak significance and area (in beams): logit of the
+        probability that a region is real.
+    """
+
+    seed: tuple[float, float] = (5.0, 2.0)
+    grow: tuple[float, float] = (3.0, 0.5)
+    least_area: float = 1.0
+    sigma_at: tuple[float, ...] = (0.0,)
+    sigma_factor: tuple[float, ...] = (1.0,)
+    error_length: float = 1.5
+    error_factor: float = 1.0
+    error_fraction: float = 0.0
+    reliability: tuple[float, ...] = (-8.0, 4.0, 2.0, 0.0)
+
+    def calibrated(self, mean: ArrayLike, sigma: ArrayLike) -> NDArray[np.float32]:
+        """The network's standard deviation made honest; both in units of the local rms."""
+        factor = np.interp(np.abs(np.asarray(mean)), self.sigma_at, self.sigma_factor)
+        return np.asarray(sigma * factor, dtype=np.float32)
+
+    def probability(self, snr: ArrayLike, peak: ArrayLike, area: ArrayLike) -> NDArray[np.float64]:
+        """Probability that regions are real, from their S/N, peak mean over sigma and area [beam]."""
+        logs = [np.log(np.maximum(np.asarray(v, dtype=float), 1e-6)) for v in (snr, peak, area)]
+        logit = self.reliability[0] + sum(w * v for w, v in zip(self.reliability[1:], logs))
+        return 1 / (1 + np.exp(-np.clip(logit, -60, 60)))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings for noise that is correlated like a beam, and for white noise."""
+
+    correlated: RegionSettings = field(default_factory=RegionSettings)
+    white: RegionSettings = field(default_factory=lambda: RegionSettings(least_area=25.0, error_length=6.0))
+
+    def of(self, white: bool) -> RegionSettings:
+        """Those of an image's noise."""
+        return self.white if white else self.correlated
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings of a model's card, ``{"correlated": {...}, "white": {...}}``; defaults where it has none.
+
+        Raises
+        ------
+        InputError
+            For a value that is no number or list of numbers, or an unknown name.
+        """
+        default = cls()
+        parts = {}
+        for kind in ("correlated", "white"):
+            given = values.get(kind, {})
+            known = asdict(getattr(default, kind))
+            try:
+                made = {k: _numbers(v) for k, v in dict(given).items()}
+            except (TypeError, ValueError) as error:
+                raise InputError(f"model setting {kind!r}: {error}", "mend model.json") from error
+            unknown = set(made) - {f.name for f in fields(RegionSettings)}
+            if unknown:
+                raise InputError(f"unknown model settings {sorted(unknown)}", "mend model.json")
+            parts[kind] = RegionSettings(**{**known, **made})
+        return cls(**parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `read` takes it, of plain numbers and lists."""
+        plain: dict[str, Any] = asdict(self)
+        return plain
+
+
+def _numbers(value: Any) -> Any:
+    return tuple(float(v) for v in value) if isinstance(value, list | tuple) else float(value)

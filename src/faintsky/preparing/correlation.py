@@ -1,0 +1,67 @@
+"""How the noise of an image is correlated: its autocorrelation, and a beam read off it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import gaussian_filter
+
+from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing.psf import fitted_beam
+
+WHITE = 1.6
+"""FWHM of the correlation [pixel] below which noise counts as white."""
+_SMOOTH = 16.0
+
+
+def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+    """Autocorrelation of an image, 1 at no shift, ``[2 reach + 1, 2 reach + 1]``.
+
+    Parameters
+    ----------
+    image : array
+        ``[y, x]`` of zero mean; values beyond four robust standard deviations are clipped.
+    valid : array of bool
+        Pixels to use.
+    reach : int
+        Largest shift [pixel]; 0 is returned for shifts that few pairs of pixels have.
+    """
+    sigma = robust_sigma(image[valid])
+    clipped = np.where(valid, np.clip(image, -4 * sigma, 4 * sigma), 0.0)
+    padded = [next_fast_len(n + reach, real=True) for n in image.shape]
+    total = irfft2(np.abs(rfft2(clipped, s=padded)) ** 2, s=padded)
+    pairs = irfft2(np.abs(rfft2(valid.astype(float), s=padded)) ** 2, s=padded)
+    # shifts beyond the image's own size must not wrap round to small ones
+    known = pairs > 0.05 * pairs[0, 0]
+    mean = np.where(known, total / np.where(known, pairs, 1.0), 0.0)
+    shift = np.arange(-reach, reach + 1)
+    out = mean[np.ix_(shift % padded[0], shift % padded[1])]
+    return out / max(float(mean[0, 0]), 1e-300)
+
+
+def radial_mean(image: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean over circles about the middle pixel of a square image, one value a pixel of radius."""
+    half = image.shape[0] // 2
+    y, x = np.indices(image.shape) - half
+    ring = np.rint(np.hypot(y, x)).astype(int).ravel()
+    count = np.bincount(ring)
+    return np.asarray((np.bincount(ring, weights=image.ravel()) / np.maximum(count, 1))[: half + 1])
+
+
+def beam_from_noise(
+    data: NDArray[np.floating], valid: NDArray[np.bool_]
+) -> tuple[float, float, float] | None:
+    """FWHMs [pixel] and position angle [deg] of the noise's correlation; None where the noise is white.
+
+    Dirty images' noise is correlated like their psf, whose main lobe the clean beam is fitted to. Emission
+    larger than some 40 pixels is taken out first; correlation on scales as large as that is not seen.
+    """
+    image = np.where(valid, data, 0.0).astype(np.float64)
+    area = np.maximum(gaussian_filter(valid.astype(float), _SMOOTH), 1e-6)
+    sharp = np.where(valid, image - gaussian_filter(image, _SMOOTH) / area, 0.0)
+    reach = int(min(32, *(n // 2 for n in image.shape)))
+    major, minor, pa = fitted_beam(autocorrelation(sharp, valid, reach))
+    if np.sqrt(major * minor) < WHITE or major > 2 * reach:
+        return None
+    return major, minor, pa

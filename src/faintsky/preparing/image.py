@@ -1,0 +1,186 @@
+"""An image made ready for a denoiser: what is blank, how strong the noise is, and how it is correlated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from faintsky.beams import beam_pixels
+from faintsky.errors import InputError
+from faintsky.image import RadioImage
+from faintsky.preparing.correlation import beam_from_noise
+from faintsky.preparing.noise_map import noise_map
+from faintsky.preparing.psf import fitted_beam
+
+LEAST_SIDE = 8
+"""Pixels a side below which there is no telling signal from noise."""
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """What a denoiser works on, in the unit of the file.
+
+    Attributes
+    ----------
+    data : array
+        ``[y, x]``, 0 where blank.
+    valid : array of bool
+        Pixels that hold data.
+    rms : array
+        Standard deviation of the noise, ``[y, x]``, NaN where blank.
+    rms_origin : {"given", "measured"}
+        Where it is from.
+    beam : tuple of float or None
+        Major and minor FWHM [pixel] and position angle [deg]; None for noise without correlation.
+    beam_origin : {"header", "psf", "noise", "none"}
+        Where it is from.
+    jy_per_pixel, jy_per_beam : float
+        Factors that turn the file's unit into Jy/pixel and Jy/beam; NaN where that is not possible.
+    """
+
+    data: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    rms: NDArray[np.float32]
+    rms_origin: str
+    beam: tuple[float, float, float] | None
+    beam_origin: str
+    jy_per_pixel: float
+    jy_per_beam: float
+
+    @property
+    def beam_pixels(self) -> float:
+        """Geometric mean of the beam's FWHMs [pixel]; 0 for white noise."""
+        return 0.0 if self.beam is None else float(np.sqrt(self.beam[0] * self.beam[1]))
+
+    @property
+    def beam_area(self) -> float:
+        """Area of the beam [pixel]; 1 for white noise."""
+        return 1.0 if self.beam is None else float(beam_pixels([*self.beam[:2], 0.0], 1.0)[0])
+
+    @property
+    def typical_rms(self) -> float:
+        """Median of the noise over the image."""
+        return float(np.median(self.rms[self.valid]))
+
+    @property
+    def scaled(self) -> NDArray[np.float32]:
+        """Data over rms, 0 where blank."""
+        return self._over_rms(self.data)
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """Median rms over rms, 0 where blank."""
+        return self._over_rms(np.full_like(self.data, self.typical_rms))
+
+    def _over_rms(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.where(self.valid, values / np.where(self.valid, self.rms, 1), 0).astype(np.float32)
+
+    def with_noise(
+        self, residual: NDArray[np.floating], emission: NDArray[np.bool_] | None = None
+    ) -> PreparedImage:
+        """The same, its noise measured again on a residual; unchanged where the noise was given."""
+        if self.rms_origin == "given":
+            return self
+        rms = noise_map(residual, self.valid, self.beam_pixels, emission=emission)
+        return replace(self, rms=np.where(rms > 0, rms, self.rms))
+
+
+def prepare_image(image: RadioImage) -> PreparedImage:
+    """Blanks, noise, beam and units of an image.
+
+    Parameters
+    ----------
+    image : RadioImage
+        With whichever of psf and rms it has.
+
+    Raises
+    ------
+    InputError
+        Where it holds no data, no noise, or is too small.
+    """
+    data = image.data
+    if min(data.shape) < LEAST_SIDE:
+        raise InputError(
+            f"its {data.shape[1]} x {data.shape[0]} pixels are too few to measure its noise",
+            f"give at least {LEAST_SIDE} x {LEAST_SIDE} pixels",
+            image.name,
+        )
+    valid = _valid(data)
+    if valid.sum() < LEAST_SIDE**2 // 2:
+        raise InputError("holds no data: it is blank", "give an image with data", image.name)
+    if np.ptp(data[valid]) == 0:
+        raise InputError("has no noise: it is blank or constant", "give an image with noise", image.name)
+    filled = np.where(valid, data, np.float32(0))
+    beam, origin = _beam(image, filled, valid)
+    if image.rms is not None:
+        rms = np.where(image.rms[0] > 0, image.rms[0], np.nan).astype(np.float32)
+        valid &= np.isfinite(rms)
+        if not valid.any():
+            raise InputError("its noise is not known anywhere", "give another --rms", image.name)
+    else:
+        rms = noise_map(filled, valid, 0.0 if beam is None else float(np.sqrt(beam[0] * beam[1])))
+    if not np.nanmedian(rms) > 0:
+        raise InputError("has no noise: most of it is constant", "give an image with noise", image.name)
+    # a box of constants has no noise of its own
+    rms = np.where(valid & (rms > 0), rms, np.nan).astype(np.float32)
+    valid &= np.isfinite(rms)
+    per_pixel, per_beam = _jansky(image, beam)
+    return PreparedImage(
+        np.where(valid, filled, np.float32(0)), valid, rms, "measured" if image.rms is None else "given",
+        beam, origin, per_pixel, per_beam,
+    )  # fmt: skip
+
+
+def _valid(data: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pixels that hold data: neither NaN nor part of an area of exact zeros, as some imagers leave it."""
+    finite = np.isfinite(data)
+    zero = data == 0
+    block = np.ones((3, 3), dtype=bool)
+    area = binary_dilation(binary_erosion(zero, block, border_value=1), block) & zero
+    return finite & ~area
+
+
+def _beam(
+    image: RadioImage, data: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[tuple[float, float, float] | None, str]:
+    if image.beams is not None:
+        major, minor, pa = image.beams[0]
+        return (float(major / image.grid.cell), float(minor / image.grid.cell), float(pa)), "header"
+    if image.psf is not None:
+        image.notes.append("no beam in the header: it was fitted to the psf")
+        return fitted_beam(image.psf[0]), "psf"
+    measured = beam_from_noise(data, valid)
+    if measured is None:
+        image.notes.append("no beam in the header, and noise without correlation: taken as white")
+        return None, "none"
+    image.notes.append(
+        f"no beam in the header: {measured[0]:.1f} x {measured[1]:.1f} pixels, from the noise's correlation"
+    )
+    return measured, "noise"
+
+
+def _jansky(image: RadioImage, beam: tuple[float, float, float] | None) -> tuple[float, float]:
+    """Factors to Jy/pixel and Jy/beam, NaN where unit or beam do not allow them, which is noted."""
+    from astropy import units as u
+
+    cell = image.grid.cell
+    if beam is None:
+        pixel = {u.Jy / u.pix: 1.0, u.Jy / u.arcsec**2: cell**2}
+        for unit, factor in pixel.items():
+            if image.unit.is_equivalent(unit):
+                return float(image.unit.to(unit)) * factor, np.nan
+        fault = f"its unit ({image.unit or 'none'}) gives no flux without a beam"
+    else:
+        beams = np.array([[beam[0] * cell, beam[1] * cell, beam[2]]])
+        known = replace(image, beams=beams)
+        try:
+            per_beam = float(known.to_jy_per_beam()[0])
+        except InputError as error:
+            fault = error.fault
+        else:
+            return per_beam / float(beam_pixels(beams, cell)[0]), per_beam
+    image.notes.append(f"fluxes are not known: {fault}")
+    return np.nan, np.nan
