@@ -1,14 +1,22 @@
-"""Models: a folder with ``model.json`` (settings, recipe, scores: the card) and a network's weights."""
+"""Models: a folder with ``model.json`` (settings, recipe, scores: the card) and its networks' weights.
+
+Weights are safetensors files, which hold numbers and nothing that could run.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
+from faintsky.files import replacing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of the models that come with the package."""
@@ -47,6 +55,40 @@ class Model:
             digest.update(file.read_bytes())
         return digest.hexdigest()[:12]
 
+    def network(self, key: str, device: str = "cpu") -> nn.Module:
+        """One of its networks with its weights, ready for use.
+
+        Parameters
+        ----------
+        key : str
+            Its name in the card's ``networks``.
+        device : str, optional
+            Where it is to compute.
+
+        Raises
+        ------
+        InputError
+            Where the card lacks it, or the weights are missing, damaged or of another network.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from faintsky.networks import make_network
+
+        try:
+            entry = self.card["networks"][key]
+            weights = self.path / Path(entry["weights"]).name
+            made = make_network(entry["network"], **entry["arguments"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"model {self.name!r} has no network {key!r}", "give another --model") from error
+        try:
+            made.load_state_dict(load_file(weights))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(
+                "weights missing, damaged or of another network", "train again", weights
+            ) from error
+        return made.eval().to(device)
+
 
 def list_models() -> list[Model]:
     """The shipped models."""
@@ -84,3 +126,45 @@ def load_model(name: str | Path, *, job: str | None = None) -> Model:
     if job is not None and model.job != job:
         raise InputError(f"model {model.name!r} is for {model.job!r}, not {job!r}", "give another --model")
     return model
+
+
+def save_model(
+    folder: str | Path,
+    *,
+    name: str,
+    job: str,
+    settings: Mapping[str, Any],
+    networks: Mapping[str, tuple[str, Mapping[str, Any], nn.Module]],
+    card: Mapping[str, Any] | None = None,
+) -> Model:
+    """Write a model's folder: the weights first, then the card that makes it a model.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made where missing; files of the same names are replaced.
+    name, job : str
+    settings : mapping
+        Thresholds and choices of the method.
+    networks : mapping
+        Key to (registered name, its arguments, the network).
+    card : mapping, optional
+        More for the card: title, summary, recipe, scores, licence.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for key, (architecture, arguments, network) in networks.items():
+        state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        with replacing(path / f"{key}.safetensors") as file:
+            save_file(state, file)
+        entries[key] = {
+            "network": architecture, "arguments": dict(arguments), "weights": f"{key}.safetensors",
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }  # fmt: skip
+    full = {"name": name, "job": job, **(card or {}), "settings": dict(settings), "networks": entries}
+    with replacing(path / "model.json") as file:
+        file.write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return load_model(path, job=job)

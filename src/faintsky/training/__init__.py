@@ -1,0 +1,1 @@
+"""Training: data simulated as it goes, losses, and the one `fit`."""

@@ -1,0 +1,212 @@
+"""What the denoiser learns: images of random diffuse skies, seen by random arrays, drawn as training goes.
+
+An example is a sky (diffuse emission, radio galaxies, both or none), a psf and its beam from a `PsfLibrary`,
+and noise with the power that belongs to that psf. The target is the sky at the beam's resolution. The image
+holds a random share of the sidelobes: none is a perfectly cleaned image, all of them the dirty image, and
+what lies between is what the major cycles of a deconvolution pass through; so one network serves all of them.
+A quarter of the examples is white: noise without correlation on a sky without a beam (the Noise images of
+Gheller & Vazza 2021). The local rms varies over some images, and some have blank borders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from faintsky.observing.psf_library import SIZE, PsfLibrary
+from faintsky.sky.diffuse import draw_diffuse, random_field
+from faintsky.sky.radio_galaxies import draw_radio_galaxies
+from faintsky.source_model import frequencies_2d, gaussian_transform
+from faintsky.training.fit import VALIDATION, Batch
+
+Array32 = NDArray[np.float32]
+
+NOISE = 1e-4
+"""Noise of a nominal image [Jy/beam]: what LOFAR reaches in eight hours; skies are drawn for it."""
+WHITE_SHARE, BLANK_SHARE, UNEVEN_SHARE = 0.25, 0.15, 0.3
+SHARED = 4
+"""Examples made of one sky, each with another psf, noise level and orientation."""
+NOISE_RANGE = (0.2, 20.0)
+"""Noise of an example over the nominal one, log-uniform."""
+OUTLIER, BRIGHT = 5.0, 5.0
+WORST_LOBES = 4.0
+"""Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
+VALIDATION_BATCHES = 12
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """The uv plane of one example: transform of psf and beam, root of the noise's power, beam."""
+
+    psf: NDArray[np.float32]
+    beam: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    shape: NDArray[np.float32]
+    area: float
+
+
+class DiffuseImages:
+    """The task of a denoiser; see `faintsky.training.fit.Task`.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Such as ``local_unet``: (image, weight, beam) to (mean, sigma).
+    library : PsfLibrary
+    tile : int, optional
+        Side of the images that are cut out of the simulated ones [pixel].
+    blur : float, optional
+        Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
+    """
+
+    def __init__(
+        self, network: nn.Module, library: PsfLibrary, *, tile: int = 192, blur: float = 0.3
+    ) -> None:
+        self.network, self.library, self.tile, self.blur = network, library, tile, blur
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``."""
+        parts: list[tuple[NDArray, ...]] = []
+        while len(parts) < size:
+            cell = float(np.exp(rng.uniform(np.log(1.0), np.log(4.0))))
+            sky = _draw(rng, cell)
+            parts += [self._example(rng, sky, cell) for _ in range(min(SHARED, size - len(parts)))]
+        image, weight, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
+        planes = {"image": image, "weight": weight, "target": target}
+        batch = {k: torch.from_numpy(v[:, None].astype(np.float32)) for k, v in planes.items()}
+        return batch | {"beam": torch.from_numpy(beam)}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Gaussian negative log likelihood, each pixel weighted by its sigma (beta-NLL with beta 1/2).
+
+        Seitzer et al. 2022 (arXiv:2203.09168): the mean is learned everywhere, and stays the posterior mean.
+        """
+        mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
+        target = batch["target"]
+        seen = (batch["weight"] > 0).float()
+        # bright pixels count less, where a relative error is what matters and shrinkage is no question
+        seen = seen / torch.sqrt(1 + (target / BRIGHT) ** 2)
+        error = mean - target
+        # beyond OUTLIER sigma linear: the rims of blanks must not drown the rest
+        misfit = nn.functional.huber_loss(error / sigma, torch.zeros_like(error), "none", OUTLIER)
+        loss = (sigma.detach().clamp(max=BRIGHT) * (misfit + torch.log(sigma)) * seen).sum() / seen.sum()
+        if self.blur:
+            relative = error / (1 + sigma.detach()) * seen
+            for pixels in (4, 8, 16):
+                smooth = nn.functional.avg_pool2d(relative, pixels)
+                miss = nn.functional.huber_loss(smooth, torch.zeros_like(smooth), delta=OUTLIER)
+                loss = loss + self.blur * pixels / 2 * miss
+        return loss
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Loss; error inside sources (true S/N above 1) and outside them, in units of the noise; pulls."""
+        device = next(network.parameters()).device
+        loss, inside, outside, pulls = [], [], [], []
+        for i in range(VALIDATION_BATCHES):
+            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8)
+            batch = {k: v.to(device) for k, v in batch.items()}
+            loss.append(float(self.loss(network, batch)))
+            mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
+            error, seen = mean - batch["target"], batch["weight"] > 0
+            source = seen & (batch["target"] > 1) & (batch["target"] < 100)
+            inside.append(error[source].square())
+            outside.append(error[seen & (batch["target"] < 0.1)].square())
+            pulls.append((error / sigma)[seen].square())
+        rms = [float(torch.cat(x).mean().sqrt()) for x in (inside, outside, pulls)]
+        return {"loss": float(np.mean(loss)), "inside": rms[0], "outside": rms[1], "pull": rms[2]}
+
+    def _example(self, rng: np.random.Generator, sky: Array32, cell: float) -> tuple[NDArray, ...]:
+        """Image, weight and target ``[tile, tile]`` and beam ``[4]`` from a sky [Jy/arcsec2]."""
+        sky = np.rot90(sky, int(rng.integers(4)))
+        if rng.random() < 0.5:
+            sky = sky[:, ::-1]
+        noise = NOISE * float(np.exp(rng.uniform(*np.log(NOISE_RANGE))))
+        white = rng.standard_normal((SIZE, SIZE), dtype=np.float32)
+        if rng.random() < WHITE_SHARE:
+            # the papers' noise a pixel: that of a beam of 6 arcsec, spread over its area
+            target = sky / np.float32(noise / 40.8)
+            image, beam = target, np.zeros(4, dtype=np.float32)
+        else:
+            plane = _plane(self.library, rng)
+            spectrum = np.fft.rfft2(sky * np.float32(cell**2 / noise))
+            target = np.fft.irfft2(spectrum * plane.beam, s=sky.shape).astype(np.float32)
+            # half of the images are cleaned but for a remainder; the rest is anything up to dirty
+            left = rng.uniform(0, 0.1) if rng.random() < 0.5 else rng.uniform(0, 1)
+            lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
+            image = target + lobes * np.float32(min(left, WORST_LOBES / max(float(lobes.std()), 1e-9)))
+            white = np.fft.irfft2(np.fft.rfft2(white) * plane.noise, s=sky.shape).astype(np.float32)
+            beam = plane.shape
+        local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
+        # an rms map is itself measured: a few per cent off
+        scale = local * np.float32(np.exp(rng.normal(0, 0.05)))
+        weight = np.float32(np.median(scale)) / scale
+        if rng.random() < BLANK_SHARE:
+            weight = weight * _seen(rng)
+        cut = (slice(a := int(rng.integers(SIZE - self.tile + 1)), a + self.tile),
+               slice(b := int(rng.integers(SIZE - self.tile + 1)), b + self.tile))  # fmt: skip
+        seen = weight[cut] > 0
+        image = (image[cut] + white[cut] * local[cut]) / scale[cut] * seen
+        return image, weight[cut], target[cut] / scale[cut] * seen, beam
+
+
+def _draw(rng: np.random.Generator, cell: float) -> Array32:
+    """A sky [Jy/arcsec2]: diffuse emission, radio galaxies, both, or (one in twenty) nothing."""
+    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    kind = rng.random()
+    if kind < 0.8:
+        # small fields: crowded, or most of them would be empty
+        sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 3.5))))
+    if kind > 0.5 and kind < 0.95:
+        faintest = float(np.exp(rng.uniform(np.log(5e-5), np.log(2e-3))))
+        sky += draw_radio_galaxies(rng, sky.shape, cell, faintest=faintest) / np.float32(cell**2)
+    return sky
+
+
+def _plane(library: PsfLibrary, rng: np.random.Generator) -> _Plane:
+    """A random psf in one of its two mirror images, and its beam's transform.
+
+    The restored sky is in Jy/beam: the beam has unit peak and so its area at zero frequency.
+    """
+    i = int(rng.integers(len(library.beams)))
+    major, minor, pa = library.beams[i]
+    psf, noise = library.transfer[i], library.noise[i]
+    if rng.random() < 0.5:  # y to -y
+        rows = -np.arange(SIZE)
+        psf, noise, pa = psf[rows], noise[rows], 180 - pa
+    area = np.pi / (4 * np.log(2)) * major * minor
+    fx, fy = frequencies_2d(SIZE, SIZE)
+    beam = area * gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
+    twice = np.deg2rad(2 * pa)
+    shape = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
+    # white noise of unit variance has SIZE**2 in every cell, the image is to have unit variance
+    root = np.sqrt(noise * np.float32(SIZE**2))
+    return _Plane(psf * np.float32(SIZE**2), beam.astype(np.float32), root, shape, area)
+
+
+def _uneven(rng: np.random.Generator) -> Array32:
+    """A smooth local rms of median about 1: patches, or a rise outwards as behind a primary beam."""
+    if rng.random() < 0.5:
+        field = random_field(rng, (SIZE, SIZE), 5.0, SIZE / 2)
+        return np.exp(np.float32(rng.uniform(0.1, 0.5)) * field)
+    width = SIZE * rng.uniform(0.5, 1.5)
+    cy, cx = rng.uniform(-0.5, 1.5, 2) * SIZE
+    at = np.arange(SIZE, dtype=np.float32)
+    rise = np.exp(np.minimum(((at[:, None] - cy) ** 2 + (at[None, :] - cx) ** 2) / (2 * width**2), 2.5))
+    return (rise / np.median(rise)).astype(np.float32)
+
+
+def _seen(rng: np.random.Generator) -> Array32:
+    """1 within a disc or beyond a straight border, 0 where blank."""
+    at = np.arange(SIZE, dtype=np.float32)
+    if rng.random() < 0.5:
+        cy, cx = rng.uniform(0.2, 0.8, 2) * SIZE
+        return (np.hypot(at[:, None] - cy, at[None, :] - cx) < SIZE * rng.uniform(0.4, 0.7)).astype(
+            np.float32
+        )
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.45) * SIZE
+    across = (at[:, None] - SIZE / 2) * np.sin(angle) + (at[None, :] - SIZE / 2) * np.cos(angle)
+    return (across < offset).astype(np.float32)

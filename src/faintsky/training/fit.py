@@ -1,0 +1,290 @@
+"""The one training loop: PyTorch Lightning around a task.
+
+A task says what is learned: it holds the network, draws batches, and knows the loss. The loop does the rest:
+Adam with warm-up and a cosine decay, an exponential moving average of the weights (which is what is validated
+and kept), early stopping, half precision where the device is good at it, and checkpoints from which a killed
+run goes on. Batch *i* of a run depends on (seed, i) only, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from faintsky.device import choose_device
+from faintsky.errors import InputError
+from faintsky.files import replacing
+
+Batch = dict[str, Tensor]
+CHECKPOINT, HISTORY = "last.ckpt", "history.json"
+
+
+class Task(Protocol):
+    """What `fit` trains."""
+
+    network: nn.Module
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """``size`` examples on the CPU."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """A scalar to be made small."""
+        ...
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Scores on data never trained on; ``loss`` is what early stopping watches."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Parameters
+    ----------
+    steps : int
+        Batches in all.
+    batch_size : int
+    learning_rate : float
+        At the top of the warm-up.
+    warmup : int
+        Steps of its linear rise.
+    validate_every : int
+        Steps between validations.
+    patience : int
+        Validations without gain after which training stops.
+    decay : float
+        Of the moving average of the weights.
+    seed : int
+    workers : int
+        Processes that draw batches; 0 draws them in the training process.
+    """
+
+    steps: int = 20_000
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    validate_every: int = 500
+    patience: int = 20
+    decay: float = 0.998
+    seed: int = 0
+    workers: int = 1
+
+
+class _Stream(IterableDataset):
+    """Batches from ``first`` on; worker w of n draws every n-th."""
+
+    def __init__(self, task: Task, schedule: Schedule, first: int) -> None:
+        self.task, self.schedule, self.first = task, schedule, first
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        start, step = (0, 1) if info is None else (info.id, info.num_workers)
+        for i in range(self.first + start, self.schedule.steps, step):
+            rng = np.random.default_rng([_TRAIN, self.schedule.seed, i])
+            yield self.task.batch(rng, self.schedule.batch_size)
+
+
+# words in the seeds keep training, validation and test data apart
+_TRAIN = int.from_bytes(b"train", "big") % 2**32
+VALIDATION = int.from_bytes(b"valid", "big") % 2**32
+
+
+def fit(
+    task: Task,
+    out: Path,
+    schedule: Schedule,
+    *,
+    device: str = "auto",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train, or go on where a killed run in ``out`` stopped.
+
+    Parameters
+    ----------
+    task : Task
+        Its ``network`` holds the weights to begin with.
+    out : pathlib.Path
+        Folder for the checkpoint and ``history.json``.
+    schedule : Schedule
+    device : str, optional
+        ``"auto"``, or a torch device.
+    progress : callable, optional
+        Called with steps done, steps in all, and a word.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        With the averaged weights of the best validation.
+    history : list of dict
+        ``step``, ``train`` (mean loss since the last) and the scores of every validation.
+
+    Raises
+    ------
+    InputError
+        Without the extra ``train``.
+    """
+    pl = _lightning()
+    name = choose_device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(schedule.seed)
+    loop = _loop(pl, task, schedule, out, progress)
+    checkpoint = out / CHECKPOINT
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.is_file() else None
+    first = 0 if state is None else int(state["global_step"])
+    if state is not None:
+        loop.on_load_checkpoint(state)
+    trainer = pl.Trainer(
+        max_steps=schedule.steps,
+        max_epochs=-1,
+        accelerator="gpu" if name.startswith("cuda") else "cpu",
+        devices=1,
+        precision="bf16-mixed" if _half_is_fast(name) else "32-true",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,
+    )
+    loader = DataLoader(
+        _Stream(task, schedule, first),
+        batch_size=None,
+        num_workers=schedule.workers,
+        worker_init_fn=_one_thread,
+        persistent_workers=False,
+    )
+    if first < schedule.steps and not loop.finished:
+        with warnings.catch_warnings():
+            # hints on worker numbers and on the loader's length, which a stream has not
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            trainer.fit(loop, loader, ckpt_path=str(checkpoint) if state is not None else None)
+    best = task.network
+    best.load_state_dict(loop.best)
+    return best.eval(), loop.history
+
+
+def _lightning() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import pytorch_lightning as pl
+        except ImportError as error:
+            raise InputError("training needs the extra 'train'", "pip install 'faintsky[train]'") from error
+    for word in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(word).setLevel(logging.ERROR)
+    return pl
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _half_is_fast(device: str) -> bool:
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    return "avx512_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> str:
+    file = Path("/proc/cpuinfo")
+    return file.read_text() if file.is_file() else ""
+
+
+def _loop(pl: Any, task: Task, schedule: Schedule, out: Path, progress: Callable[..., None] | None) -> Any:
+    """The Lightning module; built here because Lightning is an extra."""
+
+    class Loop(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = task.network
+            self.average = torch.optim.swa_utils.AveragedModel(
+                task.network, multi_avg_fn=_warm_average(schedule.decay), use_buffers=True
+            )
+            self.history: list[dict[str, float]] = []
+            self.best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
+            self.losses: list[float] = []
+            self.finished = False
+
+        def training_step(self, batch: Batch, _: int) -> Tensor:
+            return task.loss(self.network, batch)
+
+        def configure_optimizers(self) -> Any:
+            optimiser = torch.optim.AdamW(
+                self.network.parameters(), lr=schedule.learning_rate, weight_decay=1e-4
+            )
+            rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(schedule))
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+        def on_train_batch_end(self, outputs: Any, batch: Batch, _: int) -> None:
+            self.average.update_parameters(self.network)
+            self.losses.append(float(outputs["loss"]))
+            step = self.global_step
+            if progress is not None and step % 10 == 0:
+                progress(step, schedule.steps, f"training (loss {np.mean(self.losses[-200:]):.4f})")
+            if step % schedule.validate_every == 0 or step == schedule.steps:
+                self._validate(step)
+
+        def _validate(self, step: int) -> None:
+            network = self.average.module.eval()
+            with torch.no_grad():
+                scores = task.validate(network)
+            network.train()
+            self.history.append({"step": step, "train": float(np.mean(self.losses)), **scores})
+            self.losses = []
+            values = [h["loss"] for h in self.history]
+            if scores["loss"] <= min(values):
+                self.best = {k: v.detach().clone().cpu() for k, v in network.state_dict().items()}
+            self.finished = len(values) - 1 - int(np.argmin(values)) >= schedule.patience
+            self.trainer.should_stop = self.finished
+            with replacing(out / HISTORY) as file:
+                file.write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+            with replacing(out / CHECKPOINT) as file:
+                self.trainer.save_checkpoint(file)
+
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["faintsky"] = {
+                "best": self.best, "history": json.dumps(self.history), "finished": self.finished,
+            }  # fmt: skip
+
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            kept = checkpoint["faintsky"]
+            self.best, self.finished = kept["best"], kept["finished"]
+            self.history = json.loads(kept["history"])
+
+    return Loop()
+
+
+def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Moving average whose memory grows with the steps taken, up to ``1 / (1 - decay)``."""
+
+    def update(average: Any, current: Any, taken: Tensor) -> None:
+        share = 1 - min(decay, (1 + float(taken)) / (10 + float(taken)))
+        for a, c in zip(average, current, strict=True):
+            a.lerp_(c.to(a.dtype), share)
+
+    return update
+
+
+def _rate(schedule: Schedule) -> Callable[[int], float]:
+    """Linear warm-up, then half a cosine down to 1 %."""
+
+    def rate(step: int) -> float:
+        if step < schedule.warmup:
+            return (step + 1) / schedule.warmup
+        part = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
+
+    return rate
