@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faintsky.jobs.detect import detect
     from faintsky.models import list_models, load_model
     from faintsky.observing.alma import simulate_alma
+    from faintsky.observing.lofar import simulate_lofar
 
 _HOMES = {
     "RadioCube": "faintsky.image",
@@ -24,6 +25,7 @@ _HOMES = {
     "open_cube": "faintsky.io",
     "open_image": "faintsky.io",
     "simulate_alma": "faintsky.observing.alma",
+    "simulate_lofar": "faintsky.observing.lofar",
     "detect": "faintsky.jobs.detect",
     "evaluate_alma": "faintsky.evaluation.alma",
     "demo": "faintsky.jobs.demo",
@@ -43,6 +45,7 @@ __all__ = [
     "open_cube",
     "open_image",
     "simulate_alma",
+    "simulate_lofar",
 ]
 
 

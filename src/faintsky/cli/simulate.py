@@ -73,3 +73,57 @@ def simulate_alma(
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip
         report.finish(result)
+
+
+@app.command("lofar")
+def simulate_lofar(
+    out: common.Out,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Number of fields.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; field i depends on it and on i only.")] = 0,
+    preset: Annotated[
+        str, typer.Option(metavar="paper|lotss|varied", help="What the sky and the weights are like.")
+    ] = "paper",
+    backend: Annotated[str, typer.Option(metavar="fast", help="How to observe it.")] = "fast",
+    quick: Annotated[bool, typer.Option("--quick", help="One psf by FFT: 2 % off, faster.")] = False,
+    sky: Annotated[
+        Path | None, typer.Option(metavar="SKY.fits", help="Observe this model [Jy/pixel or Jy/arcsec2].")
+    ] = None,
+    ra: Annotated[Number, typer.Option(help="Right ascension of the field [deg].")] = None,
+    dec: Annotated[Number, typer.Option(help="Declination of the field [deg].")] = None,
+    hour_angle: Annotated[Number, typer.Option(help="Hour angle of the track's middle [h].")] = None,
+    start: Annotated[Text, typer.Option(metavar="UTC", help="Start of the first integration.")] = None,
+    total_time: Annotated[Text, typer.Option(metavar="8h", help="Time on source.")] = None,
+    integration: Annotated[Text, typer.Option(metavar="60s", help="Integration time.")] = None,
+    freq: Annotated[Text, typer.Option(metavar="150MHz", help="Frequency.")] = None,
+    cell: Annotated[Text, typer.Option(metavar="2arcsec", help="Side of a pixel.")] = None,
+    size: Annotated[int | None, typer.Option(min=32, help="Side of the image [pixel]; 2000.")] = None,
+    robust: Annotated[Number, typer.Option(metavar="R", help="Briggs' robustness, -2 to 2.")] = None,
+    rms: Annotated[Text, typer.Option(metavar="0.1mJy/beam", help="Noise of the dirty image.")] = None,
+    primary_beam: Annotated[
+        str, typer.Option(metavar="auto|everybeam|gaussian", help="EveryBeam where installed by default.")
+    ] = "auto",
+    products: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Which of sky, noise, dirty, psf and pb to write.")
+    ] = "sky,noise,dirty,psf,pb",
+    noise: Annotated[bool, typer.Option("--noise/--no-noise", help="Noise.")] = True,
+    pbcor: Annotated[bool, typer.Option("--pbcor", help="Divide by the primary beam.")] = False,
+    device: common.Device = "auto",
+    jobs: common.Jobs = None,
+    overwrite: common.Overwrite = False,
+    dry_run: common.DryRun = False,
+    as_json: common.Json = False,
+    config: common.Config = None,
+    debug: common.Debug = False,
+) -> None:
+    """Simulate LOFAR HBA images: sky, noisy sky, dirty image, dirty beam, primary beam and truth table."""
+    import faintsky
+
+    with common.Report(as_json) as report:
+        result = faintsky.simulate_lofar(
+            out, n, seed=seed, preset=preset, backend=backend, quick=quick, sky=sky, ra=ra, dec=dec,
+            hour_angle=hour_angle, start=start, total_time=total_time, integration=integration, freq=freq,
+            cell=cell, size=size, robust=robust, rms=rms, primary_beam=primary_beam,
+            products=common.split(products), noise=noise, pbcor=pbcor, device=device, jobs=jobs,
+            overwrite=overwrite, dry_run=dry_run, command=common.command_line(), progress=report.progress,
+        )  # fmt: skip
+        report.finish(result)

@@ -130,14 +130,21 @@ def get_instrument(
     path : Path or None
         The cache file; None where the cache folder cannot be written.
     """
-    path = cache_folder() / f"alma_{observation.key()}.npz"
+    return cached(f"alma_{observation.key()}", lambda: build_instrument(observation), progress)
+
+
+def cached(
+    name: str, build: Callable[[], Instrument], progress: Callable[[str], None] | None = None
+) -> tuple[Instrument, Path | None]:
+    """The instrument of that name from the cache, or built and put there; see `get_instrument`."""
+    path = cache_folder() / f"{name}.npz"
     if path.is_file():
         # a damaged or older file is simply made again
         with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
             return Instrument.load(path), path
     if progress:
         progress("computing the instrument (once; later runs read it from the cache)")
-    instrument = build_instrument(observation)
+    instrument = build()
     try:
         instrument.save(path)
     except OSError:
@@ -186,7 +193,7 @@ def exact_psf(
     return np.asarray(image).T / weight.sum()
 
 
-def _transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
+def psf_transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
     """Real transform ``[p_y, p_x // 2 + 1]`` of a psf ``[p_y, p_x]``; lags of -p/2 (unused) are cleared."""
     clean = psf.copy()
     clean[0, :] = 0.0
@@ -239,8 +246,8 @@ def build_instrument(observation: Observation) -> Instrument:
     _check_sampling(track, grid, float(freq.max()))
     padded = (good_fft_size(2 * grid.n_y), good_fft_size(2 * grid.n_x))
     nodes, psfs, error = _nodes(observation, track, padded)
-    transfer = np.stack([_transfer(p) for p in psfs]).astype(np.float32)
-    cells, noise_nodes, power = _noise_spectrum(observation, track, padded)
+    transfer = np.stack([psf_transfer(p) for p in psfs]).astype(np.float32)
+    cells, power, noise_nodes = _noise_spectrum(observation, track, padded)
     radius = grid.radius()
     diameter = observation.array.diameter
     beams = _beams(np.stack(psfs), nodes, freq, grid.cell)
@@ -321,8 +328,8 @@ def _nodes(
 
 def _noise_spectrum(
     observation: Observation, track: Track, padded: tuple[int, int]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
-    """Cells, frequencies and power of noise that is correlated like the dirty image's.
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Cells, power and frequencies of noise that is correlated like the dirty image's.
 
     The transform of the noise's correlation is the density of squared weights times variance, counted here in
     the nearest cells of the padded uv plane: nowhere negative, and zero where no baseline comes. Neighbouring
@@ -338,11 +345,16 @@ def _noise_spectrum(
     planes = []
     for i, f in enumerate(nodes):
         weight = imaging_weights(track.uvw, float(f), observation.grid, robust)
-        density = gridded(track.uvw, float(f), wide, weight**2 * variance[track.time_index, i])
-        planes.append(np.fft.ifftshift(density)[:, : padded[1] // 2 + 1] / density.sum())
-    power = np.stack([p.ravel() for p in planes])
+        planes.append(gridded(track.uvw, float(f), wide, weight**2 * variance[track.time_index, i]))
+    return *noise_cells(planes), nodes
+
+
+def noise_cells(planes: list[NDArray[np.float64]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Cells of a real transform and the power in them, ``[plane, cell]``, of gridded squares of weights."""
+    halves = [np.fft.ifftshift(p)[:, : p.shape[1] // 2 + 1].ravel() / p.sum() for p in planes]
+    power = np.stack(halves)
     cells = np.nonzero(power.max(axis=0) > 0)[0]
-    return cells, nodes, power[:, cells].astype(np.float32)
+    return cells, power[:, cells].astype(np.float32)
 
 
 def _image_sigma(observation: Observation, track: Track) -> NDArray[np.float64]:

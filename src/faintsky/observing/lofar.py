@@ -1,0 +1,204 @@
+"""Simulated LOFAR observations: `simulate_lofar` writes data sets, `simulate_fields` gives them in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from faintsky.errors import InputError
+from faintsky.observing.lofar_files import LofarFiles
+from faintsky.observing.lofar_observatory import LofarObservatory, LofarObserved, LofarTelescope
+from faintsky.observing.lofar_settings import PRODUCTS, LofarSettings, make_lofar_settings
+from faintsky.observing.sky_regions import RULE
+
+__all__ = [
+    "LofarObservatory",
+    "LofarObserved",
+    "LofarTelescope",
+    "make_lofar_settings",
+    "simulate_fields",
+    "simulate_lofar",
+]
+
+
+def simulate_fields(
+    n: int = 1, *, seed: int = 0, device: str = "cpu", **settings: Any
+) -> Iterator[LofarObserved]:
+    """Simulated fields in memory, one after the other; nothing is written but the instrument's cache.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    seed : int, optional
+    device : str, optional
+        A torch device or ``"auto"``; for ``quick`` only.
+    **settings
+        As for `simulate_lofar`.
+
+    Yields
+    ------
+    LofarObserved
+        Field i is the one that `simulate_lofar` writes as number i.
+    """
+    observatory = LofarObservatory(make_lofar_settings(**settings), device)
+    for index in range(n):
+        yield observatory.sample(seed, index)
+
+
+def simulate_lofar(
+    out: str | os.PathLike[str],
+    n: int = 1,
+    *,
+    seed: int = 0,
+    preset: str = "paper",
+    sky: str | os.PathLike[str] | None = None,
+    ra: float | str | None = None,
+    dec: float | str | None = None,
+    hour_angle: float | str | None = None,
+    start: str | float | None = None,
+    total_time: float | str | None = None,
+    integration: float | str | None = None,
+    freq: float | str | None = None,
+    cell: float | str | None = None,
+    size: int | None = None,
+    robust: float | None = None,
+    rms: float | str | None = None,
+    products: str | tuple[str, ...] | list[str] = PRODUCTS,
+    noise: bool = True,
+    pbcor: bool = False,
+    quick: bool = False,
+    primary_beam: str = "auto",
+    backend: str = "fast",
+    jobs: int | None = 1,
+    device: str = "cpu",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Simulate LOFAR HBA continuum images and write them with their truth.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder: ``NNNN_sky.fits``, ``NNNN_noise.fits`` [Jy/arcsec2], ``NNNN_dirty.fits`` [Jy/beam],
+        ``NNNN_truth.ecsv``, ``psf.fits``, ``pb.fits`` (``NNNN_psf.fits``, ``NNNN_pb.fits`` where they differ)
+        and ``dataset.json``.
+    n : int, optional
+        Number of fields.
+    seed : int, optional
+        Of the whole data set; field i depends on (seed, i) alone.
+    preset : str, optional
+        ``paper`` (diffuse emission, Briggs 0), ``lotss`` (with radio galaxies, Briggs -0.5), or ``varied``
+        (with radio galaxies; declination, track and robustness at random for every field, except for what is
+        given).
+    sky : path-like, optional
+        The user's own model instead: a FITS image in Jy/pixel or Jy/arcsec2.
+    ra, dec : float or str, optional
+        Phase centre [deg]: 180, 55.
+    hour_angle : float or str, optional
+        Of the track's middle, on 2021-03-20 [hours]; 0, that is transit, where not given.
+    start : str, optional
+        UTC of the first integration's beginning, instead of the hour angle.
+    total_time, integration : float or str, optional
+        8 h and 60 s where not given [s].
+    freq : float or str, optional
+        150 MHz where not given [Hz].
+    cell, size : optional
+        Pixel [arcsec] and pixels a side: 2 and 2000.
+    robust : float, optional
+        Briggs' robustness.
+    rms : float or str, optional
+        Noise of the dirty image [Jy/beam], 0.1 mJy/beam where not given. Noise images have it in a beam of
+        6 arcsec, white: 2.45e-6 Jy/arcsec2 in each pixel.
+    products : str or sequence, optional
+        Of ``sky``, ``noise``, ``dirty``, ``psf``, ``pb``; the truth is always written.
+    noise : bool, optional
+        False for noise-free images.
+    pbcor : bool, optional
+        Divide the dirty image by the primary beam, and blank it where that is below 0.2.
+    quick : bool, optional
+        One psf for the whole field, by FFT, instead of visibilities: a few per cent off, see the simulator's
+        page.
+    primary_beam : str, optional
+        ``everybeam``, ``gaussian``, or ``auto``: EveryBeam where it is installed.
+    backend : str, optional
+        ``fast``.
+    jobs : int, optional
+        Processes; the files do not depend on it. None is one for each core.
+    device : str, optional
+        ``cpu``, ``cuda`` or ``auto``; for ``quick`` only. The noise of a GPU is another one than the CPU's.
+    overwrite : bool, optional
+        Replace another data set in ``out``. The same one is resumed.
+    dry_run : bool, optional
+        Only say what would be done: ``files``, ``bytes``, ``memory`` (bytes in each process), ``shape``,
+        ``cell``, ``primary_beam``.
+    progress : callable, optional
+        Called with ``(done, n, what)``.
+    command : str, optional
+        Recorded.
+
+    Returns
+    -------
+    dict
+        ``out``, ``images``, ``shape``, ``cell_arcsec``, ``beam_arcsec_arcsec_deg``, ``noise_jy_per_beam``,
+        ``primary_beam``, ``region_rule``.
+
+    Raises
+    ------
+    InputError
+        For bad values, a source that does not rise, or an ``out`` that holds something else.
+    """
+    from faintsky.observing.dataset import write_dataset
+
+    if backend != "fast":
+        raise InputError(f"backend {backend!r} is not known", "choose fast")
+    given: dict[str, Any] = {"integration": integration, "rms": rms}
+    settings = make_lofar_settings(
+        preset=preset,
+        sky=sky,
+        ra=ra,
+        dec=dec,
+        hour_angle=hour_angle,
+        start=start,
+        total_time=total_time,
+        freq=freq,
+        cell=cell,
+        size=size,
+        robust=robust,
+        products=products,
+        noise=noise,
+        pbcor=pbcor,
+        quick=quick,
+        primary_beam=primary_beam,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if dry_run:
+        return _plan(n, settings)
+    workers = (os.cpu_count() or 1) if jobs is None else jobs
+    files = LofarFiles(settings)
+    result = write_dataset(out, n, files, seed, workers, device, overwrite, progress, command)
+    return {"out": result.pop("out"), "images": n, **result}
+
+
+def _plan(n: int, settings: LofarSettings) -> dict[str, Any]:
+    observation = settings.observation
+    grid = observation.grid
+    image = 4 * grid.n_y * grid.n_x
+    per_sample = len(settings.products)
+    shared = 0
+    if not settings.drawn:
+        shared = len({"psf", "pb"} & set(settings.products))
+        per_sample -= shared
+    rows = 1891 * round(observation.total_time / observation.integration)
+    return {
+        "files": n * (per_sample + 1) + shared + 1,
+        "bytes": image * (n * per_sample + shared),
+        "memory": 40 * image + 100 * rows,
+        "shape": list(grid.shape),
+        "cell": grid.cell,
+        "primary_beam": observation.primary_beam,
+        "region_rule": RULE,
+    }

@@ -1,0 +1,155 @@
+"""Files of a simulated LOFAR data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faintsky.catalog import make_table
+from faintsky.files import replacing
+from faintsky.observing.dataset import DataFiles, versions
+from faintsky.observing.fits_out import beam_cards, image_header, write_fits
+from faintsky.observing.lofar_observatory import (
+    UNIT_BEAM,
+    LofarObservatory,
+    LofarObserved,
+    LofarTelescope,
+)
+from faintsky.observing.lofar_settings import PRODUCTS, LofarSettings
+from faintsky.observing.sky_regions import RULE
+
+_UNITS = {"sky": "Jy/arcsec2", "noise": "Jy/arcsec2", "dirty": "Jy/beam", "psf": "", "pb": ""}
+
+
+@dataclass(frozen=True)
+class LofarFiles(DataFiles):
+    """Skies, noise images, dirty images and truth tables; psf and primary beam of all, or of each.
+
+    Parameters
+    ----------
+    settings : LofarSettings
+    """
+
+    settings: LofarSettings
+    kind = "lofar"
+    products = PRODUCTS
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of the settings."""
+        return self.settings.parameters()
+
+    def observatory(self, device: str, report: Callable[[str], None]) -> LofarObservatory:
+        """A `LofarObservatory`."""
+        return LofarObservatory(self.settings, device, report)
+
+    def facts(self, observatory: LofarObservatory) -> dict[str, Any]:
+        """Noise, the truth's rule, and beam and instrument where all images share them."""
+        known: dict[str, Any] = {
+            "region_rule": RULE,
+            "sigma_noise_images_jy_per_arcsec2": self.settings.rms / UNIT_BEAM,
+        }
+        if observatory.telescope is not None:
+            instrument = observatory.telescope.instrument
+            known["instrument"] = instrument.record
+            known["beam_arcsec_arcsec_deg"] = instrument.beams[0].tolist()
+            known["sigma_visibility_jy"] = self.settings.rms / float(instrument.sigma[0])
+        return known
+
+    def summary(self, observatory: LofarObservatory) -> dict[str, Any]:
+        """Shape, cell, beam (where all images share one) and noise."""
+        settings, telescope = self.settings, observatory.telescope
+        grid = settings.observation.grid
+        beam = None if telescope is None else telescope.instrument.beams[0].tolist()
+        return {
+            "shape": list(grid.shape),
+            "cell_arcsec": grid.cell,
+            "beam_arcsec_arcsec_deg": beam,
+            "noise_jy_per_beam": settings.rms if settings.noise else 0.0,
+            "primary_beam": settings.observation.primary_beam,
+            "region_rule": RULE,
+        }
+
+    def paths(self, folder: Path, index: int) -> dict[str, Path]:
+        """The images of a field, psf and primary beam where each has its own, and the truth."""
+        shared = () if self.settings.drawn else ("psf", "pb")
+        names = [p for p in self.settings.products if p not in shared]
+        paths = {p: folder / f"{index:04d}_{p}.fits" for p in names}
+        return {**paths, "truth": folder / f"{index:04d}_truth.ecsv"}
+
+    def write_shared(self, folder: Path, observatory: LofarObservatory, seed: int) -> None:
+        """Psf and primary beam where they are the same for all images."""
+        if observatory.telescope is None:
+            return
+        for product in ("psf", "pb"):
+            path = folder / f"{product}.fits"
+            if product in self.settings.products and not path.exists():
+                self._write(path, product, observatory.telescope, None, seed, None)
+
+    def write_sample(
+        self, folder: Path, index: int, observatory: LofarObservatory, seed: int
+    ) -> LofarObserved:
+        """Simulate one field and write its files."""
+        seen = observatory.sample(seed, index)
+        images = {"sky": seen.sky, "noise": seen.noisy, "dirty": seen.dirty}
+        paths = self.paths(folder, index)
+        truth = paths.pop("truth")
+        meta = {
+            "faintsky": versions()["faintsky"],
+            "preset": self.settings.preset,
+            "seed": seed,
+            "sample": index,
+            "noise_jy_per_beam": self.settings.rms,
+            "beam_arcsec_arcsec_deg": seen.telescope.instrument.beams[0].tolist(),
+            "region_rule": RULE,
+        }
+        for product, path in paths.items():
+            self._write(path, product, seen.telescope, images.get(product), seed, index)
+        with replacing(truth) as name:
+            table = make_table(seen.truth, meta=meta, two_d=True)
+            table.write(name, format="ascii.ecsv", delimiter=",")
+        return seen
+
+    def _write(
+        self,
+        path: Path,
+        product: str,
+        telescope: LofarTelescope,
+        image: np.ndarray | None,
+        seed: int,
+        index: int | None,
+    ) -> None:
+        if image is None:
+            image = telescope.psf() if product == "psf" else telescope.pb
+        cards = self._provenance(telescope, seed, index)
+        if product in ("dirty", "psf"):
+            cards = {**beam_cards(telescope.instrument.beams), **cards}
+        if product in ("dirty", "noise"):
+            sigma = self.settings.rms if self.settings.noise else 0.0
+            cards["NOISE"] = (sigma if product == "dirty" else sigma / UNIT_BEAM, "standard deviation")
+        observation = telescope.observation
+        unit = _UNITS[product]
+        header = image_header(telescope.instrument.grid, unit, "LOFAR", observation.freq, cards)
+        write_fits(path, image.astype(np.float32), header)
+
+    def _provenance(self, telescope: LofarTelescope, seed: int, index: int | None) -> dict[str, Any]:
+        settings, observation = self.settings, telescope.observation
+        cards: dict[str, Any] = {
+            "ORIGIN": f"faintsky {versions()['faintsky']}",
+            "PRESET": settings.preset,
+            "SEED": seed,
+            "ROBUST": (observation.robust, "Briggs weighting"),
+            "PBMODEL": (observation.primary_beam, "primary beam"),
+        }
+        if index is not None:
+            cards["SAMPLE"] = (index, "number in its data set")
+        way = "one psf, by FFT (quick)" if settings.quick else "visibilities with w term"
+        cards["HISTORY"] = [
+            f"simulated by faintsky: LOFAR HBA, 62 Dutch stations, {way}",
+            f"{observation.total_time:g} s in steps of {observation.integration:g} s, "
+            f"from MJD {observation.begin():.6f} UTC",
+        ]
+        return cards
