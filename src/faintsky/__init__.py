@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import open_cube, open_image
     from faintsky.jobs.demo import demo
+    from faintsky.jobs.denoise import denoise
     from faintsky.jobs.detect import detect
     from faintsky.models import list_models, load_model
     from faintsky.observing.alma import simulate_alma
@@ -26,6 +27,7 @@ _HOMES = {
     "open_image": "faintsky.io",
     "simulate_alma": "faintsky.observing.alma",
     "simulate_lofar": "faintsky.observing.lofar",
+    "denoise": "faintsky.jobs.denoise",
     "detect": "faintsky.jobs.detect",
     "evaluate_alma": "faintsky.evaluation.alma",
     "demo": "faintsky.jobs.demo",
@@ -38,6 +40,7 @@ __all__ = [
     "RadioImage",
     "__version__",
     "demo",
+    "denoise",
     "detect",
     "evaluate_alma",
     "list_models",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faintsky.cli import demo, detect, evaluate, models, simulate
+from faintsky.cli import demo, denoise, detect, evaluate, models, simulate
 
 
 def _print_version(wanted: bool) -> None:
@@ -32,6 +32,7 @@ def build_command() -> Any:
     )
     app.callback()(_root)
     app.add_typer(simulate.app, name="simulate")
+    app.command("denoise")(denoise.denoise)
     app.command("detect")(detect.detect)
     app.add_typer(evaluate.app, name="evaluate")
     app.command("models")(models.models)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,8 +187,8 @@ def build_catalog(
     kernel = error_kernel(prepared.beam, settings.error_length)
     regions = measure(mean * gain, sigma * gain, labels, kernel)
     rows = [_row(image, prepared, r, settings, plane, labels) for r in regions]
-    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
-    columns.setdefault("area", [])
+    names = rows[0] if rows else ["area"]
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
     if rows:
         snr, area = np.array(columns["snr"]), np.array([r.area for r in regions]) / prepared.beam_area
         columns["reliability"] = list(settings.probability(snr, [r.significance for r in regions], area))
@@ -223,12 +223,8 @@ def _row(
     flux_err = float(np.hypot(settings.error_factor * r.flux_err, settings.error_fraction * r.flux))
     shape = _shape(r.moments, r.errors, prepared.beam)
     x, y = float(r.moments[0]), float(r.moments[1])
-    n_y, n_x = labels.shape
-    pb = (
-        np.nan
-        if plane is None
-        else float(plane[min(max(round(y), 0), n_y - 1), min(max(round(x), 0), n_x - 1)])
-    )
+    # the centre of what lies within the image lies within it
+    pb = np.nan if plane is None else float(plane[round(y), round(x)])
     row: dict[str, object] = {
         "id": r.number, "x": x, "y": y, "x_err": r.errors[0], "y_err": r.errors[1],
         "ra_err": r.errors[0] * cell, "dec_err": r.errors[1] * cell,

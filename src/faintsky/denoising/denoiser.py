@@ -46,9 +46,9 @@ class Denoised:
     catalog : astropy.table.Table
         Regions, the most significant first.
     prepared : PreparedImage
-        Noise and beam that were used.
+        Input, noise and beam.
     response : Response or None
-        Of a dirty image's psf.
+        Of the psf, where it was used.
     kind : {"restored", "dirty"}
         What the image was taken for.
     regions : int
@@ -131,8 +131,8 @@ def denoise_image(
     tell(PARTS, PARTS, "regions")
     blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
     return Denoised(
-        out + blank, spread + blank, residual + blank, mask, table, working, response, kind, regions,
-        [*image.notes, *notes],
+        out + blank, spread + blank, residual + blank, mask, table, replace(working, data=prepared.data),
+        response, kind, regions, [*image.notes, *notes],
     )  # fmt: skip
 
 

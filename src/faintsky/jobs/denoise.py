@@ -1,0 +1,207 @@
+"""`faintsky.denoise`: from an image to a denoised one, its uncertainty, a mask, a catalogue and a report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from faintsky.device import choose_device
+from faintsky.errors import InputError
+from faintsky.io import open_image
+from faintsky.io.output import OutputFolder, provenance
+from faintsky.models import load_model
+
+if TYPE_CHECKING:
+    from faintsky.denoising.denoiser import Denoised
+    from faintsky.image import RadioImage
+
+PathLike = str | os.PathLike[str]
+BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_BLOCK_PIXEL = 0.45e9, 120, 900
+"""Peak memory of a run: the libraries; a pixel of the image, with maps and figures; a pixel of a block, with
+the network's features (resident set size on images of 512 and 2000 pixels a side)."""
+
+
+@dataclass
+class DenoiseResult:
+    """What `denoise` did.
+
+    Attributes
+    ----------
+    found : Denoised or None
+        Images, mask, catalogue and more; None after a dry run or where the output was complete already.
+    facts : dict
+        The summary.
+    """
+
+    found: Denoised | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Any:
+        """The denoised image, ``[y, x]``, in the unit of the input."""
+        return None if self.found is None else self.found.image
+
+    @property
+    def uncertainty(self) -> Any:
+        """Its standard deviation."""
+        return None if self.found is None else self.found.uncertainty
+
+    @property
+    def catalog(self) -> Any:
+        """The table of regions."""
+        return None if self.found is None else self.found.catalog
+
+    def summary(self) -> dict[str, Any]:
+        """What the command prints."""
+        return self.facts
+
+
+def denoise(
+    image: Any,
+    out: PathLike | None = None,
+    *,
+    model: str = "denoiser",
+    psf: Any = None,
+    pb: Any = None,
+    rms: Any = None,
+    mask: Any = None,
+    kind: str = "auto",
+    members: int = 1,
+    reliability: float = 0.9,
+    device: str = "auto",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    command: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> DenoiseResult:
+    """Denoise a continuum image and catalogue its regions of emission.
+
+    Parameters
+    ----------
+    image : path-like or object
+        Anything `faintsky.open_image` takes, of any size and unit; NaN is blank.
+    out : path-like, optional
+        Folder for ``denoised.fits``, ``uncertainty.fits``, ``mask.fits``, ``catalog.ecsv`` ``.vot`` ``.csv``,
+        ``regions.reg``, ``report.html`` and ``run.json``; nothing is written without it.
+    model : str
+        A shipped model's name or a model's folder.
+    psf, pb, rms, mask : path-like or array, optional
+        Dirty beam of a dirty image, primary beam, noise map (unit of the image), where to look for regions.
+    kind : {"auto", "restored", "dirty"}
+        What the image is; by default its header and its sources' surroundings tell.
+    members : int
+        Mirror images and quarter turns to average, 1 to 8: steadier, and so many times slower.
+    reliability : float
+        Least reliability of a region in mask and catalogue, 0 to 1.
+    device : {"auto", "cpu", "cuda"}
+        Where PyTorch computes.
+    overwrite : bool
+        Replace the output of another run.
+    dry_run : bool
+        Say what would be done, from the header alone.
+    command : str, optional
+        For the record.
+    progress : callable, optional
+        Called with steps done, steps in all, and a word.
+
+    Returns
+    -------
+    DenoiseResult
+        With `Denoised` in ``found``; without, where the same run was complete in `out` already.
+
+    Raises
+    ------
+    InputError
+        Where an input cannot be used; nothing is left behind.
+    """
+    if not 0 <= reliability <= 1:
+        raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
+    if not 1 <= members <= 8:
+        raise InputError(f"{members} members are asked for", "give 1 to 8")
+    chosen = load_model(model, job="denoise")
+    opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask)
+    record = provenance(
+        command=command,
+        config={
+            "image": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
+            "kind": kind, "members": members, "reliability": reliability,
+        },
+        job="denoise", model=chosen.name, model_hash=chosen.hash,
+    )  # fmt: skip
+    if dry_run:
+        return DenoiseResult(None, _plan(opened, chosen, members, out))
+    folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
+    if folder is not None:
+        folder.check()
+        if folder.complete:
+            return DenoiseResult(None, {"out": str(out), "already_complete": True})
+    start = time.monotonic()
+    from faintsky.denoising.denoiser import denoise_image
+    from faintsky.denoising.settings import Settings
+
+    device = choose_device(device)
+    found = denoise_image(
+        opened, chosen.network("denoiser", device), Settings.read(chosen.settings), kind=kind, members=members,
+        reliability=reliability, device=device, progress=progress,
+    )  # fmt: skip
+    seconds = time.monotonic() - start
+    found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
+    if folder is not None:
+        with folder:
+            _write(folder, opened, found, reliability, record)
+    facts = {
+        "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
+        "rms": found.prepared.typical_rms, "unit": str(opened.unit),
+        "area_covered": float((found.mask > 0).sum() / found.prepared.valid.sum()),
+        "primary_beam": found.catalog.meta["primary_beam"], "notes": found.notes,
+        "seconds": round(seconds, 2),
+    }  # fmt: skip
+    if out is not None:
+        facts["out"] = str(out)
+    return DenoiseResult(found, facts)
+
+
+def _plan(image: RadioImage, model: Any, members: int, out: PathLike | None) -> dict[str, Any]:
+    from faintsky.blocks.cover import cover
+
+    network = model.network("denoiser")
+    blocks = cover(image.shape[1:], reach=network.reach, stride=network.stride)
+    pixels = image.shape[1] * image.shape[2]
+    need = BYTES_FIXED + pixels * BYTES_A_PIXEL + float(np.prod(blocks[0].shape)) * BYTES_A_BLOCK_PIXEL
+    return {
+        "image": image.name,
+        "shape": list(image.shape[1:]),
+        "blocks": len(blocks),
+        "block_shape": list(blocks[0].shape),
+        "members": members,
+        "memory_gb": round(need / 1e9, 2),
+        "writes_gb": round(pixels * 12 / 1e9, 3),
+        "out": None if out is None else str(out),
+        "notes": image.notes,
+    }
+
+
+def _write(
+    folder: OutputFolder, image: RadioImage, found: Denoised, reliability: float, record: dict[str, Any]
+) -> None:
+    from faintsky.catalog import write_catalog
+    from faintsky.io.regions import write_regions
+    from faintsky.io.saving import save_like
+    from faintsky.report.denoising import denoising_report
+
+    made = {k: v for k, v in record.items() if k != "config"}
+    write_catalog(found.catalog, folder.folder)
+    write_regions(folder.folder / "regions.reg", found.catalog, found.catalog.meta["beam_arcsec_deg"])
+    save_like(folder.folder / "denoised.fits", found.image, image, provenance=made)
+    save_like(
+        folder.folder / "uncertainty.fits", found.uncertainty, image, kind="uncertainty", provenance=made
+    )
+    save_like(folder.folder / "mask.fits", found.mask, image, provenance=made)
+    page = denoising_report(image, found, reliability=reliability, provenance=record)
+    with folder.file("report.html") as name:
+        name.write_text(page, encoding="utf-8")
