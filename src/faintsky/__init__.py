@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from faintsky.jobs.demo import demo
     from faintsky.jobs.denoise import denoise
     from faintsky.jobs.detect import detect
+    from faintsky.jobs.train import train
     from faintsky.models import list_models, load_model
     from faintsky.observing.alma import simulate_alma
     from faintsky.observing.lofar import simulate_lofar
@@ -31,6 +32,7 @@ _HOMES = {
     "detect": "faintsky.jobs.detect",
     "evaluate_alma": "faintsky.evaluation.alma",
     "demo": "faintsky.jobs.demo",
+    "train": "faintsky.jobs.train",
     "list_models": "faintsky.models",
     "load_model": "faintsky.models",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "open_image",
     "simulate_alma",
     "simulate_lofar",
+    "train",
 ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faintsky.cli import demo, denoise, detect, evaluate, models, simulate
+from faintsky.cli import demo, denoise, detect, evaluate, models, simulate, train
 
 
 def _print_version(wanted: bool) -> None:
@@ -34,6 +34,7 @@ def build_command() -> Any:
     app.add_typer(simulate.app, name="simulate")
     app.command("denoise")(denoise.denoise)
     app.command("detect")(detect.detect)
+    app.command("train")(train.train)
     app.add_typer(evaluate.app, name="evaluate")
     app.command("models")(models.models)
     app.command("demo")(demo.demo)

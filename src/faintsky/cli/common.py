@@ -93,6 +93,20 @@ def split(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
+def pairs(items: list[str] | None) -> dict[str, str]:
+    """``key=value`` options as a mapping.
+
+    Raises
+    ------
+    InputError
+        For an item without ``=``.
+    """
+    for item in items or []:
+        if "=" not in item:
+            raise InputError(f"{item!r} is not of the form key=value", "give such as --set steps=2000")
+    return {key.strip(): value for key, _, value in (item.partition("=") for item in items or [])}
+
+
 class Report:
     """Progress while a command runs and a summary when it is done; a context manager.
 

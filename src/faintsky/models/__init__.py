@@ -160,6 +160,7 @@ def save_model(
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         with replacing(path / f"{key}.safetensors") as file:
             save_file(state, file)
+            file.chmod(0o644)  # others may read a model; safetensors lets its owner only
         entries[key] = {
             "network": architecture, "arguments": dict(arguments), "weights": f"{key}.safetensors",
             "parameters": sum(p.numel() for p in network.parameters()),

@@ -132,7 +132,7 @@ class LocalUNet(nn.Module):
     def _features(self, image: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
         scales = iter((1 + self.beam(_describe(beam))).split(self._splits, dim=1))
         both = torch.cat([torch.asinh(image), weight], dim=1)
-        # the first and the last layer keep single precision where the rest runs in half: peaks need the digits
+        # where the rest runs in half precision the first and the last layer do not: peaks need the digits
         with torch.autocast(image.device.type, enabled=False):
             x = self.into(functional.pixel_unshuffle(both.float(), self.stem))
         kept: list[Tensor] = []

@@ -1,0 +1,189 @@
+"""What is trained for each network: the task, its defaults, and the model that comes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faintsky.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from faintsky.training.fit import Schedule, Task
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a task is made of.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        To be trained.
+    folder : pathlib.Path
+        Of the run: what the task computes once is kept there.
+    data : pathlib.Path or None
+        The user's folder of data.
+    preset : str
+        Of the simulation, where there is no such folder.
+    settings : mapping
+        The recipe's settings, with the user's in place of defaults.
+    seed : int
+    progress : callable, optional
+    """
+
+    network: nn.Module
+    folder: Path
+    data: Path | None
+    preset: str
+    settings: Mapping[str, Any]
+    seed: int
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained.
+
+    Parameters
+    ----------
+    job : str
+        What the model will be for.
+    key : str
+        The network's name in the model's card.
+    presets : tuple of str
+        Simulations it can be trained on; the first is the default.
+    make_task : callable
+        `Request` to `Task`.
+    schedule : mapping
+        Where it differs from `Schedule`'s defaults.
+    settings : mapping
+        Settings of the task with their defaults.
+    arguments : mapping
+        Of the network, with their defaults.
+    model_settings : callable
+        What the model's card begins with for the job's own settings.
+    """
+
+    job: str
+    key: str
+    presets: tuple[str, ...]
+    make_task: Callable[[Request], Task]
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    model_settings: Callable[[], dict[str, Any]] = dict
+
+
+def _diffuse_images(request: Request) -> Task:
+    from faintsky.observing.psf_library import PsfLibrary, make_library
+    from faintsky.training.diffuse_images import DiffuseImages
+    from faintsky.training.stored_images import StoredImages
+
+    options = {k: request.settings[k] for k in ("tile", "blur")}
+    data = request.data
+    if data is not None and (data / "dataset.json").is_file():
+        return StoredImages(request.network, data, **options)
+    library = request.folder / "psfs.npz" if data is None else data / "psfs.npz"
+    if data is not None and not library.is_file():
+        raise InputError(
+            "holds neither dataset.json nor psfs.npz", "give a folder of `faintsky simulate lofar`", data
+        )
+    if not library.is_file():
+        make_library(int(request.settings["psfs"]), request.seed, request.progress).save(library)
+    return DiffuseImages(request.network, PsfLibrary.load(library), **options)
+
+
+def _denoiser_settings() -> dict[str, Any]:
+    from faintsky.denoising.settings import Settings
+
+    return Settings().as_dict()
+
+
+RECIPES: dict[str, Recipe] = {
+    "local_unet": Recipe(
+        job="denoise",
+        key="denoiser",
+        presets=("diffuse",),
+        make_task=_diffuse_images,
+        schedule={"steps": 12_000, "learning_rate": 8e-4},
+        settings={"psfs": 64, "tile": 192, "blur": 0.3},
+        arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
+        model_settings=_denoiser_settings,
+    ),
+}
+
+
+def find_recipe(network: str) -> Recipe:
+    """The recipe of a network.
+
+    Raises
+    ------
+    InputError
+        Where there is none.
+    """
+    if network not in RECIPES:
+        raise InputError(f"no network {network!r} to train", f"choose one of {', '.join(sorted(RECIPES))}")
+    return RECIPES[network]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's numbers with the user's in their places."""
+
+    schedule: Schedule
+    settings: dict[str, Any]
+    arguments: dict[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """For the card and for ``run.json``."""
+        return {"schedule": asdict(self.schedule), "task": self.settings, "network": self.arguments}
+
+
+def make_plan(recipe: Recipe, changes: Mapping[str, Any]) -> Plan:
+    """Take the user's ``key=value`` into a recipe's defaults.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    changes : mapping of str to str or value
+        Keys of `Schedule`, of the recipe's settings or of the network's arguments; text is read as JSON.
+
+    Raises
+    ------
+    InputError
+        For an unknown key, or a value of another type than the default's.
+    """
+    from faintsky.training.fit import Schedule
+
+    schedule: dict[str, Any] = asdict(Schedule()) | dict(recipe.schedule)
+    settings, arguments = dict(recipe.settings), dict(recipe.arguments)
+    groups: tuple[dict[str, Any], ...] = (schedule, settings, arguments)
+    for key, text in changes.items():
+        group = next((g for g in groups if key in g), None)
+        if group is None:
+            known = ", ".join(k for g in groups for k in g)
+            raise InputError(f"unknown setting {key!r}", f"known: {known}")
+        group[key] = _value(key, text, group[key])
+    for key in ("steps", "batch_size", "validate_every"):
+        if schedule[key] < 1:
+            raise InputError(f"{key} must be at least 1", "give a larger number")
+    return Plan(Schedule(**schedule), settings, arguments)
+
+
+def _value(key: str, text: Any, default: Any) -> Any:
+    try:
+        value = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        value = text
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        raise InputError(f"{key}={text} is not of the type of its default {default!r}", "give such a value")
+    return value
