@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, SpectralGrid
-from faintsky.observing.beam_fit import fit_beam
+from faintsky.observing.beam_fit import fit_beam_wsclean
 from faintsky.observing.build import cached, exact_psf, good_fft_size, noise_cells, psf_transfer
 from faintsky.observing.instrument import FORMAT_VERSION, Instrument
 from faintsky.observing.visibilities import dirty_image, noise_factor
@@ -68,7 +68,7 @@ class LofarObservation:
 
     def key(self) -> str:
         """Hash of `parameters` and of the format: the name of the cache file."""
-        text = json.dumps({"format": FORMAT_VERSION, **self.parameters()}, sort_keys=True)
+        text = json.dumps({"format": [FORMAT_VERSION, 2], **self.parameters()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def begin(self) -> float:
@@ -142,7 +142,7 @@ def lofar_instrument(
     """The instrument of an observation, from the cache or computed and put there.
 
     Its ``sigma`` is the noise of the dirty image for visibilities with a noise of 1 Jy, its psf
-    (``transfer``) that of w = 0, its fitted beam that of the psf with the w term, as WSClean's.
+    (``transfer``) that of w = 0, its beam the one that WSClean fits to the psf with the w term.
     """
     return cached(f"lofar_{observation.key()}", lambda: build_lofar(observation, sampling()), progress)[0]
 
@@ -155,7 +155,7 @@ def build_lofar(observation: LofarObservation, sampling: Sampling) -> Instrument
     cells, power = noise_cells([gridded(track.uvw, freq, grid.padded(*padded), weight**2)])
     flat = exact_psf(track.uvw, weight, freq, grid.cell_rad, padded)
     y0, x0 = (max(n // 2 - _FITTED // 2, 0) for n in grid.shape)
-    maj, minor, pa = fit_beam(sampling.psf[y0 : y0 + _FITTED, x0 : x0 + _FITTED])
+    maj, minor, pa = fit_beam_wsclean(sampling.psf[y0 : y0 + _FITTED, x0 : x0 + _FITTED])
     return Instrument(
         grid=grid,
         spectral=SpectralGrid(1, freq, CHANNEL_WIDTH),
