@@ -1,0 +1,134 @@
+"""Every registered network: forward, backward, odd sizes, weights there and back; and what ours promises."""
+
+import pytest
+import torch
+
+from faintsky.errors import InputError
+from faintsky.models import load_model, save_model
+from faintsky.networks import example_inputs, list_networks, make_network
+
+NETWORKS = list_networks()
+
+
+def outputs(network, inputs):
+    made = network(*inputs)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def awakened(name, seed=0, **arguments):
+    """A network whose layers that begin at zero do something."""
+    torch.manual_seed(seed)
+    network = make_network(name, **arguments)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.02 * torch.randn_like(weight)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", [32, 45])
+def test_forward_is_finite_and_the_same_twice(name, size):
+    torch.manual_seed(1)
+    inputs = example_inputs(name, size)
+    network = awakened(name)
+    with torch.no_grad():
+        first, second = outputs(network, inputs), outputs(network, inputs)
+    for a, b in zip(first, second, strict=True):
+        assert a.shape[0] == inputs[0].shape[0]
+        assert torch.isfinite(a).all()
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_weight_is_learned(name):
+    torch.manual_seed(2)
+    network = awakened(name).train()
+    sum((o**2).sum() for o in outputs(network, example_inputs(name))).backward()
+    idle = [k for k, w in network.named_parameters() if w.grad is None or not w.grad.abs().sum() > 0]
+    assert not idle
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_examples_of_a_batch_do_not_meet(name):
+    torch.manual_seed(3)
+    inputs = example_inputs(name)
+    network = awakened(name)
+    with torch.no_grad():
+        whole = outputs(network, inputs)
+        one = outputs(network, tuple(i[:1] for i in inputs))
+    for a, b in zip(whole, one, strict=True):
+        torch.testing.assert_close(a[:1], b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_there_and_back(name, tmp_path):
+    network = awakened(name)
+    save_model(tmp_path / "m", name="m", job="denoise", settings={}, networks={"n": (name, {}, network)})
+    model = load_model(tmp_path / "m")
+    inputs = example_inputs(name)
+    with torch.no_grad():
+        pairs = zip(outputs(network, inputs), outputs(model.network("n"), inputs), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    with pytest.raises(InputError, match="no network 'other'"):
+        model.network("other")
+    before = model.hash
+    awakened_again = awakened(name, seed=5)
+    save_model(
+        tmp_path / "m", name="m", job="denoise", settings={}, networks={"n": (name, {}, awakened_again)}
+    )
+    assert load_model(tmp_path / "m").hash != before
+    (tmp_path / "m" / "n.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="damaged"):
+        model.network("n")
+
+
+def test_unknown_names_and_arguments():
+    with pytest.raises(InputError, match="local_unet"):
+        make_network("no_such")
+    with pytest.raises(InputError, match="no_such_argument"):
+        make_network("local_unet", no_such_argument=1)
+
+
+def test_local_unet_sees_no_farther_than_it_says():
+    network = awakened("local_unet", widths=(8, 12, 16))
+    size, at = 2 * network.reach + 3 * network.stride, network.reach + network.stride
+    image = torch.zeros(1, 1, size, size, requires_grad=True)
+    mean, sigma = network(image + 1, torch.ones_like(image), torch.tensor([[5.0, 4.0, 0.6, 0.8]]))
+    (mean[..., at, at].sum() + sigma[..., at, at].sum()).backward()
+    seen = torch.nonzero(image.grad[0, 0])
+    farthest = int((seen - at).abs().max())
+    assert network.reach - 3 * network.stride < farthest <= network.reach
+
+
+def test_local_unet_leaves_an_empty_image_empty_and_keeps_signs():
+    network = awakened("local_unet")
+    beam = torch.tensor([[5.0, 4.0, 0.6, 0.8]])
+    blank = torch.zeros(1, 1, 48, 48)
+    with torch.no_grad():
+        mean, sigma = network(blank, blank, beam)
+        assert not mean.any()
+        assert (sigma > 0).all()
+
+
+def test_local_unet_depends_on_beam_and_weight():
+    network = awakened("local_unet")
+    torch.manual_seed(4)
+    image, weight = torch.randn(1, 1, 48, 48), torch.ones(1, 1, 48, 48)
+    beam = torch.tensor([[5.0, 4.0, 0.6, 0.8]])
+    with torch.no_grad():
+        one = network(image, weight, beam)[0]
+        assert (network(image, weight, torch.tensor([[5.0, 4.0, -0.6, 0.8]]))[0] - one).abs().max() > 1e-4
+        assert (network(image, weight, torch.zeros(1, 4))[0] - one).abs().max() > 1e-4
+        assert (network(image, 0.5 * weight, beam)[0] - one).abs().max() > 1e-4
+
+
+def test_local_unet_passes_a_bright_source_with_all_its_digits():
+    """Half precision inside must not cost a peak its digits: gate and sum are in single precision."""
+    network = awakened("local_unet")
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 30:34, 30:34] = 54321.0
+    beam = torch.tensor([[5.0, 4.0, 0.6, 0.8]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = network(image, torch.ones_like(image), beam)[0]
+    assert half.dtype == torch.float32
+    assert torch.isfinite(half).all()
