@@ -106,8 +106,9 @@ def _load(sky_file: Path, observed_file: Path) -> Example:
         pb = pb if pb.is_file() else sky_file.with_name("pb.fits")
         if pb.is_file():
             truth = truth * np.nan_to_num(open_image(pb).data)
-        major, minor, pa = beam_pixels(observed.beams, observed.grid.cell)[0]
-        area = np.pi / (4 * np.log(2)) * major * minor * observed.grid.cell**2
+        major, minor = observed.beams[0, :2] / observed.grid.cell
+        pa = float(observed.beams[0, 2])
+        area = float(beam_pixels(observed.beams, 1.0)[0])
         fx, fy = frequencies_2d(*truth.shape)
         transform = area * gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
         truth = np.fft.irfft2(np.fft.rfft2(truth) * transform, s=truth.shape)
