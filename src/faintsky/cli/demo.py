@@ -14,7 +14,7 @@ def demo(
     out: common.Out = Path("faintsky-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 1,
     open_report: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
+        bool, typer.Option("--open/--no-open", help="Open the reports in a browser at the end.")
     ] = True,
     device: common.Device = "auto",
     jobs: common.Cores = None,
@@ -23,7 +23,7 @@ def demo(
     config: common.Config = None,
     debug: common.Debug = False,
 ) -> None:
-    """Simulate a small ALMA cube, find its sources, score them, and open a report."""
+    """Find the sources of a simulated ALMA cube, denoise a simulated LOFAR image, and open both reports."""
     import faintsky
 
     with common.Report(as_json) as report:

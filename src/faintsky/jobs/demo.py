@@ -1,4 +1,4 @@
-"""`faintsky.demo`: the whole chain on one small simulated observation."""
+"""`faintsky.demo`: both chains, each on one small simulated observation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from faintsky.catalog import read_catalog
+from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
+from faintsky.jobs.denoise import denoise
 from faintsky.jobs.detect import detect
 from faintsky.matching import match
 from faintsky.observing.alma import simulate_alma
+from faintsky.observing.lofar import simulate_lofar
+from faintsky.preparing.noise import robust_sigma
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.matching import Matching
+
+IMAGE_SIZE = 512
+"""Side of the LOFAR image [pixel]."""
 
 
 @dataclass
@@ -29,17 +38,21 @@ class DemoResult:
     Attributes
     ----------
     truth, catalog : astropy.table.Table
-        True sources, and what was found.
+        True sources of the cube, and what was found.
     matching : Matching
         One to one.
-    report : pathlib.Path
-        The page on the detection.
+    image_errors : dict
+        Rms difference from the true sky where it is brighter than half the noise, in units of the noise: of
+        the image (``before``) and of the denoised one (``after``); number of ``regions``.
+    reports : dict of str to pathlib.Path
+        The pages on the detection and on the denoised image.
     """
 
     truth: Table
     catalog: Table
     matching: Matching
-    report: Path
+    image_errors: dict[str, float]
+    reports: dict[str, Path]
 
     def summary(self) -> dict[str, Any]:
         """What the command prints."""
@@ -53,12 +66,15 @@ class DemoResult:
             else:
                 seen = "missed"
             lines[f"true source {i + 1}"] = f"{there}: {seen}"
+        errors = self.image_errors
         return {
             "sources": len(self.truth),
             "found": len(found),
             "false": len(self.matching.unmatched_found),
             **lines,
-            "report": str(self.report),
+            "image": f"error on diffuse emission {errors['before']:.2f} of the noise before,"
+            f" {errors['after']:.2f} after; {errors['regions']:.0f} regions",
+            **{f"report on the {name}": str(path) for name, path in self.reports.items()},
         }
 
 
@@ -72,12 +88,13 @@ def demo(
     command: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> DemoResult:
-    """Simulate an ALMA cube, find its sources, set them beside the truth, and open a report.
+    """Find the sources of a simulated ALMA cube, denoise a simulated LOFAR image, and open both reports.
 
     Parameters
     ----------
     out : path-like, optional
-        Folder for ``simulated/`` (as `simulate_alma` writes it) and ``detected/`` (as `detect` does).
+        Folder for ``alma/`` and ``lofar/`` (as the simulators write them), ``detected/`` (as `detect` does)
+        and ``denoised/`` (as `denoise` does).
     seed : int, optional
         Another one is another sky.
     device : {"auto", "cpu", "cuda"}
@@ -85,7 +102,7 @@ def demo(
     overwrite : bool
         Replace an earlier demonstration.
     open_report : bool
-        Open the report in a browser where there is one to open.
+        Open the reports in a browser where there is one to open.
     command, progress
         As for `detect`.
 
@@ -96,20 +113,39 @@ def demo(
     """
     record = provenance(command=command, config={"seed": seed}, seed=seed, job="demo")
     output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
+    shared: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "command": command}
     with output:
-        data = output.folder / "simulated"
-        simulate_alma(
-            data, 1, seed=seed, preset="paper", overwrite=overwrite, progress=progress, command=command
-        )
-        result = detect(
-            data / "0000_dirty.fits", output.folder / "detected", psf=data / "psf.fits", pb=data / "pb.fits",
-            device=device, overwrite=overwrite, progress=progress, command=command,
+        cubes, images = output.folder / "alma", output.folder / "lofar"
+        simulate_alma(cubes, 1, seed=seed, preset="paper", **shared)
+        found = detect(
+            cubes / "0000_dirty.fits", output.folder / "detected", psf=cubes / "psf.fits",
+            pb=cubes / "pb.fits", device=device, **shared,
         )  # fmt: skip
-    truth = read_catalog(data / "0000_truth.ecsv")
-    report = output.folder / "detected" / "report.html"
-    catalog = result.catalog
+        simulate_lofar(images, 1, seed=seed, size=IMAGE_SIZE, products=("sky", "noise"), **shared)
+        denoise(images / "0000_noise.fits", output.folder / "denoised", device=device, **shared)
+    truth = read_catalog(cubes / "0000_truth.ecsv")
+    catalog = found.catalog
     if catalog is None:
         catalog = read_catalog(output.folder / "detected" / "catalog.ecsv")
+    errors = _image_errors(images, output.folder / "denoised")
+    reports = {"cube": output.folder / "detected", "image": output.folder / "denoised"}
+    pages = {name: folder / "report.html" for name, folder in reports.items()}
     if open_report and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform != "linux"):
-        webbrowser.open(report.resolve().as_uri())
-    return DemoResult(truth, catalog, match(truth, catalog), report)
+        for page in pages.values():
+            webbrowser.open(page.resolve().as_uri())
+    return DemoResult(truth, catalog, match(truth, catalog), errors, pages)
+
+
+def _image_errors(images: Path, denoised: Path) -> dict[str, float]:
+    """Errors before and after, over the noise, where the true sky is above half the noise."""
+    truth, before, after = (
+        open_image(p).data
+        for p in (images / "0000_sky.fits", images / "0000_noise.fits", denoised / "denoised.fits")
+    )
+    noise = robust_sigma(before - truth)
+    there = truth > 0.5 * noise
+    errors = {
+        name: float(np.sqrt(np.mean((image - truth)[there] ** 2))) / noise if there.any() else 0.0
+        for name, image in (("before", before), ("after", after))
+    }
+    return {**errors, "regions": float(len(read_catalog(denoised / "catalog.ecsv")))}
