@@ -1,5 +1,7 @@
 # `make demo` and `make test` do all the set-up they need.
 PYTHON ?= python3
+# `EXTRAS=dev,train,lofar` adds what some tests otherwise skip for want of
+EXTRAS ?= dev,train
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -15,7 +17,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 lint: install
