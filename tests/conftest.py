@@ -64,3 +64,11 @@ def make_fits(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def passing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a denoising model that hands its input on; see `synthetic.passing_model`."""
+    from synthetic import passing_model
+
+    return passing_model(tmp_path_factory.mktemp("models") / "passing")

@@ -144,7 +144,7 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
 
 _SPELLINGS = (
     (r"(?i)\bmicro_?jy\b|\bujy\b", "uJy"),
-    (r"(?i)\bmjy\b(?!/?sr)", "mJy"),
+    (r"(?i)\bmjy\b(?!\s*/?\s*sr)", "mJy"),
     (r"(?i)\bjy\b", "Jy"),
     (r"(?i)\bbeam\b", "beam"),
     (r"(?i)\b(pixel|pix)\b", "pix"),

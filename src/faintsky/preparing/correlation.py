@@ -10,8 +10,9 @@ from scipy.ndimage import gaussian_filter
 from faintsky.preparing.noise import robust_sigma
 from faintsky.preparing.psf import fitted_beam
 
-WHITE = 1.6
-"""FWHM of the correlation [pixel] below which noise counts as white."""
+WHITE = 1.35
+"""Scatter of differences over two pixels against one, squared, below which noise counts as white: correlation
+of 1.5 pixels FWHM."""
 _SMOOTH = 16.0
 
 
@@ -54,14 +55,24 @@ def beam_from_noise(
 ) -> tuple[float, float, float] | None:
     """FWHMs [pixel] and position angle [deg] of the noise's correlation; None where the noise is white.
 
-    Dirty images' noise is correlated like their psf, whose main lobe the clean beam is fitted to. Emission
-    larger than some 40 pixels is taken out first; correlation on scales as large as that is not seen.
+    Dirty images' noise is correlated like their psf, whose main lobe the clean beam is fitted to. Whether it
+    is white is told by the differences of close neighbours, which smooth emission does not touch. For the
+    correlation, emission larger than some 40 pixels and what stands out of the rest is left out.
     """
+    if _is_white(data, valid):
+        return None
     image = np.where(valid, data, 0.0).astype(np.float64)
     area = np.maximum(gaussian_filter(valid.astype(float), _SMOOTH), 1e-6)
     sharp = np.where(valid, image - gaussian_filter(image, _SMOOTH) / area, 0.0)
     reach = int(min(32, *(n // 2 for n in image.shape)))
-    major, minor, pa = fitted_beam(autocorrelation(sharp, valid, reach))
-    if np.sqrt(major * minor) < WHITE or major > 2 * reach:
-        return None
-    return major, minor, pa
+    quiet = valid & (np.abs(sharp) < 3 * robust_sigma(sharp[valid]))
+    return fitted_beam(autocorrelation(sharp, quiet, reach))
+
+
+def _is_white(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> bool:
+    scatter = []
+    for shift in (1, 2):
+        both = [valid[shift:] & valid[:-shift], valid[:, shift:] & valid[:, :-shift]]
+        steps = [data[shift:] - data[:-shift], data[:, shift:] - data[:, :-shift]]
+        scatter.append(robust_sigma(np.concatenate([s[b] for s, b in zip(steps, both)])))
+    return bool(scatter[1] ** 2 < WHITE * scatter[0] ** 2)

@@ -45,7 +45,7 @@ def denoising_report(
     return render(
         "denoising.html",
         title=f"Emission in {image.name}",
-        subtitle=f"{len(table)} regions of reliability {reliability:g} and above",
+        subtitle=f"regions of reliability {reliability:g} and above: {len(table)}",
         facts=facts(image, found),
         notes=found.notes,
         dirty=found.response is not None,

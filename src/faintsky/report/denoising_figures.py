@@ -42,7 +42,7 @@ def maps_figure(image: RadioImage, found: Denoised) -> Figure:
 
     factor, unit = display_unit(found, image)
     n_y, n_x = found.image.shape
-    figure = new_figure(13.5, 2.2 + 10.5 * min(max(n_y / n_x, 0.4), 1.6))
+    figure = new_figure(13.5, 0.9 + 9.8 * min(max(n_y / n_x, 0.4), 1.6))
     axes = figure.subplots(2, 2, subplot_kw={"projection": image.wcs})
     rms = found.prepared.typical_rms * factor
     finite = found.image[np.isfinite(found.image)] * factor
@@ -61,13 +61,26 @@ def maps_figure(image: RadioImage, found: Denoised) -> Figure:
             _averaged(values) * factor, origin="lower", cmap=colours, norm=norm,
             extent=(-0.5, n_x - 0.5, -0.5, n_y - 0.5), interpolation="nearest",
         )  # fmt: skip
-        figure.colorbar(drawn, ax=ax, shrink=0.85, label=unit, pad=0.01)
+        bar = figure.colorbar(drawn, ax=ax, shrink=0.85, label=unit, pad=0.01)
+        if norm is bright:
+            bar.set_ticks(_ticks(rms, top), minor=False)
+            bar.ax.minorticks_off()
+            bar.ax.yaxis.set_major_formatter("{x:.3g}")
         ax.set_title(title)
         ax.set_facecolor("0.75")
         world_labels(ax)
     _mark_regions(axes[0, 1], found)
     _draw_beam(axes[0, 0], found)
     return figure
+
+
+def _ticks(rms: float, top: float) -> list[float]:
+    """Round numbers for a scale that is linear up to the noise and logarithmic above."""
+    decades = range(int(np.floor(np.log10(rms))), int(np.ceil(np.log10(top))) + 1)
+    steps = (1, 2, 5) if top < 100 * rms else (1, 3) if top < 1000 * rms else (1,)
+    rising = [m * 10.0**k for k in decades for m in steps]
+    shown = [v for v in rising if 1.5 * rms < v <= top]
+    return [-shown[0], 0.0, *shown] if shown and shown[0] <= 2.5 * rms else [0.0, *shown]
 
 
 def _averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,0 +1,233 @@
+"""Fit of a denoising model's settings on simulated fields: calibration, thresholds, errors, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from faintsky.denoising.catalogue import error_kernel, measure
+from faintsky.denoising.predict import predict
+from faintsky.denoising.segmentation import segment
+from faintsky.denoising.settings import RegionSettings
+from faintsky.image import RadioImage
+from faintsky.preparing.image import prepare_image
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array32 = NDArray[np.float32]
+LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+"""Mean over rms at which the calibration's factors hold."""
+SEEDS, GROWN = (3.0, 4.0, 5.0, 6.0), (1.5, 2.0, 3.0)
+"""Thresholds of mean over sigma that are tried."""
+LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""Lengths of the errors' correlation that are tried, over the default."""
+TRUE_LEVEL = 0.5
+"""True brightness over rms above which a pixel belongs to a source, for the thresholds' score."""
+CUT = 0.9
+"""Reliability at which the rate of false regions is held."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A simulated field with what a network made of it, in units of the measured rms.
+
+    Attributes
+    ----------
+    mean, sigma, truth : array
+        Denoised image, its standard deviation by the network, the true sky at the beam's resolution.
+    beam : tuple of float or None
+        FWHMs [pixel] and position angle [deg].
+    beam_area : float
+        [pixel]; 1 for white noise.
+    """
+
+    mean: Array32
+    sigma: Array32
+    truth: Array32
+    beam: tuple[float, float, float] | None
+    beam_area: float
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing but noise."""
+        return not self.truth.any()
+
+
+def make_sample(image: RadioImage, truth: Array32, network: nn.Module, device: str = "cpu") -> Sample:
+    """Prepare and denoise a simulated image whose true sky, at its resolution and in its unit, is known."""
+    p = prepare_image(image)
+    mean, sigma = predict(network, p.scaled, p.weight, p.beam, device=device)
+    return Sample(mean, sigma, (truth / p.rms).astype(np.float32), p.beam, p.beam_area)
+
+
+def fit_settings(
+    samples: Sequence[Sample], start: RegionSettings, *, rate: float
+) -> tuple[RegionSettings, dict[str, Any]]:
+    """Settings that make errors honest and false regions rare.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Fields with and without emission, of one kind of noise, never trained on.
+    start : RegionSettings
+        Where to begin: its least area and least brightness are kept.
+    rate : float
+        False regions of reliability `CUT` and above for each beam (pixel, for white noise) without emission.
+
+    Returns
+    -------
+    settings : RegionSettings
+    scores : dict
+        What they reach on the same fields.
+    """
+    levels, factors = _calibration(samples)
+    fitted = replace(start, sigma_at=levels, sigma_factor=factors)
+    best: tuple[float, RegionSettings, dict[str, Any]] | None = None
+    for seed, grow in product(SEEDS, GROWN):
+        if seed <= grow:
+            continue
+        trial = replace(fitted, seed=(seed, start.seed[1]), grow=(grow, start.grow[1]))
+        made, scores = _fit_regions(samples, trial, rate)
+        if best is None or scores["dice"] > best[0]:
+            best = scores["dice"], made, scores
+    assert best is not None
+    return best[1], best[2]
+
+
+def _calibration(samples: Sequence[Sample]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Levels of mean over rms, and factors on sigma there that give pulls a root mean square of 1."""
+    edges = [LEVELS[1] / 2, *(np.sqrt(a * b) for a, b in pairwise(LEVELS[1:]))]
+    total, count = np.zeros(len(LEVELS)), np.zeros(len(LEVELS))
+    for s in samples:
+        pull = np.clip((s.mean - s.truth) / s.sigma, -8, 8).ravel()
+        level = np.digitize(np.abs(s.mean).ravel(), edges)
+        total += np.bincount(level, weights=pull**2, minlength=len(LEVELS))
+        count += np.bincount(level, minlength=len(LEVELS))
+    known = count > 300
+    factors = np.sqrt(total[known] / count[known])
+    return tuple(np.array(LEVELS)[known].tolist()), tuple(round(float(f), 3) for f in factors)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Regions of all samples: fluxes, significances and areas [beam], true fluxes, errors by length."""
+
+    flux: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    peak: NDArray[np.float64]
+    area: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    empty: NDArray[np.bool_]
+    sample: NDArray[np.int64]
+
+    @property
+    def real(self) -> NDArray[np.bool_]:
+        """Whether at least half of the flux is there."""
+        return self.truth > 0.5 * self.flux
+
+
+def _fit_regions(
+    samples: Sequence[Sample], settings: RegionSettings, rate: float
+) -> tuple[RegionSettings, dict[str, Any]]:
+    """Flux errors and reliability for given thresholds, and what comes of them."""
+    labels = [
+        segment(s.mean, settings.calibrated(s.mean, s.sigma), np.isfinite(s.mean), settings, s.beam_area)
+        for s in samples
+    ]
+    lengths = [settings.error_length * k for k in LENGTHS]
+    found = _measured(samples, labels, settings, lengths)
+    if found.real.sum() < 20 or (~found.real).sum() < 5:
+        raise ValueError(f"only {found.real.sum()} real and {(~found.real).sum()} false regions to fit on")
+    which, factor, fraction = _flux_errors(found)
+    fitted = replace(settings, error_length=lengths[which], error_factor=factor, error_fraction=fraction)
+    snr = found.flux / np.hypot(factor * found.errors[which], fraction * found.flux)
+    blank = sum(s.mean.size / s.beam_area for s in samples if s.empty)
+    weights = _reliability(found, snr, allowed=int(rate * blank))
+    fitted = replace(fitted, reliability=weights)
+    chosen = fitted.probability(snr, found.peak, found.area) >= CUT
+    pulls = ((found.flux - found.truth) / found.flux * snr)[chosen & ~found.empty]
+    hit = np.array([0.0, 0.0, 0.0])
+    for i, (s, own) in enumerate(zip(samples, labels)):
+        kept = np.flatnonzero(chosen[found.sample == i]) + 1
+        mask, true = np.isin(own, kept), s.truth > TRUE_LEVEL
+        hit += np.array([(mask & true).sum(), mask.sum(), true.sum()]) / s.beam_area
+    scores = {
+        "dice": float(2 * hit[0] / max(hit[1] + hit[2], 1)),
+        "true_area_found": float(hit[0] / max(hit[2], 1)),
+        "area_true": float(hit[0] / max(hit[1], 1)),
+        "regions": int(chosen.sum()),
+        "precision": float(found.real[chosen].mean()) if chosen.any() else np.nan,
+        "false_in_empty": int((chosen & found.empty).sum()),
+        "empty_beams": float(blank),
+        "flux_pull_mean": float(np.mean(pulls)),
+        "flux_pull_std": float(np.std(np.clip(pulls, -6, 6))),
+        "flux_ratio_median": float(np.median((found.flux / found.truth)[chosen & found.real])),
+    }
+    return fitted, scores
+
+
+def _measured(
+    samples: Sequence[Sample],
+    labels: Sequence[NDArray[np.int32]],
+    settings: RegionSettings,
+    lengths: Sequence[float],
+) -> _Found:
+    rows, errors = [], []
+    for i, (s, own) in enumerate(zip(samples, labels)):
+        sigma = settings.calibrated(s.mean, s.sigma)
+        by_length = [measure(s.mean, sigma, own, error_kernel(s.beam, length)) for length in lengths]
+        true = np.bincount(own.ravel(), weights=s.truth.ravel())
+        for r in by_length[0]:
+            rows.append((r.flux, true[r.number], r.significance, r.area / s.beam_area, s.empty, i))
+        errors.append(np.array([[r.flux_err for r in regions] for regions in by_length]))
+    table = np.array(rows, dtype=float).reshape(-1, 6).T
+    flux, truth, peak, area = table[:4]
+    every = np.concatenate(errors, axis=1)
+    return _Found(flux, truth, peak, area, every, table[4].astype(bool), table[5].astype(np.int64))
+
+
+def _flux_errors(found: _Found) -> tuple[int, float, float]:
+    """Which length, and the factor and fraction of flux errors, that make the true fluxes most likely."""
+    use = found.real & ~found.empty
+    miss, flux = (found.flux - found.truth)[use], found.flux[use]
+    best = (np.inf, 0, 1.0, 0.0)
+    for k, raw in enumerate(found.errors[:, use]):
+
+        def loss(p: NDArray[np.float64], raw: NDArray[np.float64] = raw) -> float:
+            spread = np.hypot(np.exp(p[0]) * raw, np.exp(p[1]) * flux)
+            # beyond three sigma linear: one odd region must not widen all errors
+            z = np.abs(miss) / spread
+            return float(np.mean(np.where(z < 3, z * z / 2, 3 * z - 4.5) + np.log(spread)))
+
+        fit = minimize(loss, np.log([1.0, 0.05]), method="Nelder-Mead")
+        if fit.fun < best[0]:
+            best = fit.fun, k, float(np.exp(fit.x[0])), float(np.exp(fit.x[1]))
+    return best[1], round(best[2], 3), round(best[3], 4)
+
+
+def _reliability(
+    found: _Found, snr: NDArray[np.float64], *, allowed: int, penalty: float = 0.02
+) -> tuple[float, ...]:
+    """Logistic regression of real on the logarithms of S/N, significance and area, its constant lowered
+    until no more than `allowed` regions of the empty fields pass `CUT`."""
+    logs = np.log(np.maximum([snr, found.peak, found.area], 1e-6))
+    sign = np.where(found.real, 1.0, -1.0)
+
+    def loss(p: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, -sign * (p[0] + p[1:] @ logs)).mean() + penalty * (p[1:] ** 2).mean())
+
+    # a region that stands out more, or is larger, is never the less likely real
+    fit = minimize(loss, np.array([-3.0, 1.0, 1.0, 0.0]), bounds=[(None, None), *[(0, None)] * 3])
+    weights = fit.x
+    logit = np.sort((weights[0] + weights[1:] @ logs)[found.empty])[::-1]
+    if logit.size > allowed:
+        excess = float(logit[allowed]) - np.log(CUT / (1 - CUT))
+        weights[0] -= max(excess, 0) + 1e-6
+    return tuple(round(float(w), 4) for w in np.r_[weights[0] - 5e-5, weights[1:]])
