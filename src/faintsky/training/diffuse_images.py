@@ -33,7 +33,7 @@ SHARED = 4
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
 OUTLIER, BRIGHT, EMISSION, SIGMA_SHARE = 5.0, 5.0, 9.0, 0.05
-CLEANED_SHARE, WORST_LOBES = 0.6, 2.0
+CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 VALIDATION_BATCHES = 12
 
