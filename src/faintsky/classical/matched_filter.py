@@ -184,4 +184,9 @@ class FilterBank:
     def extremes(self, channels: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
         """Largest and smallest value over the templates, ``[chan, y', x']`` each."""
         maps = self.maps[:, channels]
-        return maps.amax(0), maps.amin(0)
+        high, low = maps[0].clone(), maps[0].clone()
+        # a template at a time is read in the order of memory: several times faster than a maximum over them
+        for one in maps[1:]:
+            torch.maximum(high, one, out=high)
+            torch.minimum(low, one, out=low)
+        return high, low

@@ -122,7 +122,8 @@ def _row(
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
     flux = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * km_s
     peak, peak_err = _peak(group)
-    level, level_err = _continuum(prepared, m)
+    known = group[0].continuum if len(group) == 1 else None
+    level, level_err = known or _continuum(prepared, m)
     hertz = _per_channel(cube.channel_widths(), m["z"])
     row: dict[str, object] = {
         "freq": float(cube.frequency(m["z"])),

@@ -8,6 +8,7 @@ gives the errors.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,8 @@ class LineSource:
         ``m . (psf * m)`` of the unit source: its response to the psf.
     fitted_snr : float
         Amplitude over its error at fixed shape.
+    stated : mapping, optional
+        What `errors` gives, where something knows better than the covariance.
     """
 
     amplitude: float
@@ -54,6 +57,7 @@ class LineSource:
     covariance: NDArray[np.float64]
     norm: float = 1.0
     fitted_snr: float = 0.0
+    stated: Mapping[str, float] | None = None
 
     def axes(self) -> tuple[float, float, float]:
         """Intrinsic FWHMs [pixel] and position angle [deg east of north]."""
@@ -67,6 +71,8 @@ class LineSource:
 
     def errors(self) -> dict[str, float]:
         """Standard errors of ``amplitude, x, y, z, fwhm_z, fwhm_maj, fwhm_min, pa`` and relative ``flux``."""
+        if self.stated is not None:
+            return dict(self.stated)
         cov = self.covariance
         sd = np.sqrt(np.maximum(np.diag(cov), 0))
         base = np.array([self.l11, self.l21, self.l22])
@@ -182,7 +188,7 @@ class LineFit:
         self.w = window
         self.fx, self.fy = frequencies_2d(window.n, window.n)
         self.weights = rfft_weights(window.n) / window.n**2
-        self.data = window.transform.reshape(window.z.size, -1)
+        self.data = window.transform.reshape(len(window.transform), -1)
         self.inverse_variance = 1 / window.sigma**2
 
     def bases(self, p: NDArray[np.float64]) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
@@ -254,6 +260,70 @@ def _bounded(
     return q
 
 
+Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64], float, float]
+
+
+def climb(
+    evaluate: Callable[[NDArray[np.float64]], Evaluated],
+    first: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    bounded: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    iterations: int = 25,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float]:
+    """Maximise a likelihood times a Gaussian prior by Levenberg-damped Fisher scoring.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Parameters to what `LineFit.evaluate` gives.
+    first : array
+        Where to begin, ``[n]``.
+    prior, centre : array
+        Inverse variance and mean of the prior, ``[n]``.
+    bounded : callable
+        Brings parameters back into their range.
+    iterations : int, optional
+        At most so many.
+
+    Returns
+    -------
+    parameters, covariance, norm, S/N
+        At the maximum.
+    """
+
+    def penalty(q: NDArray[np.float64]) -> float:
+        return float(0.5 * (prior * (q - centre) ** 2).sum())
+
+    p = first
+    loglike, score, fisher, norm, snr = evaluate(p)
+    value = loglike - penalty(p)
+    damping = 1e-3
+    for _ in range(iterations):
+        gradient = score - prior * (p - centre)
+        hessian = fisher + np.diag(prior)
+        scale = np.maximum(np.diag(hessian), 1e-12)
+        step = np.linalg.solve(hessian + np.diag(damping * scale + 1e-9 * scale.max()), gradient)
+        trial = bounded(p + step)
+        new = evaluate(trial)
+        new_value = new[0] - penalty(trial)
+        if new_value >= value - 1e-12:
+            gain = new_value - value
+            p, value = trial, new_value
+            _, score, fisher, norm, snr = new
+            damping = max(damping / 5, 1e-6)
+            if gain < 1e-4:
+                break
+        else:
+            damping *= 8
+            if damping > 1e6:
+                break
+    scale = np.sqrt(np.maximum(np.diag(fisher + np.diag(prior)), 1e-30))
+    scaled = (fisher + np.diag(prior)) / np.outer(scale, scale)
+    covariance = np.linalg.pinv(scaled, rcond=1e-10, hermitian=True) / np.outer(scale, scale)
+    return p, covariance, norm, snr
+
+
 def fit_source(
     window: Window,
     start: LineSource,
@@ -287,35 +357,9 @@ def fit_source(
     prior = np.array([0, 0, 0, *[size_scale**-2] * 3, 0, 1.0])
     centre = np.array([0, 0, 0, 0, 0, 0, 0, first[7]])
 
-    def penalty(q: NDArray[np.float64]) -> float:
-        return float(0.5 * (prior * (q - centre) ** 2).sum())
-
-    p = first
-    loglike, score, fisher, norm, snr = fit.evaluate(p)
-    value = loglike - penalty(p)
-    damping = 1e-3
-    for _ in range(iterations):
-        gradient = score - prior * (p - centre)
-        hessian = fisher + np.diag(prior)
-        scale = np.maximum(np.diag(hessian), 1e-12)
-        step = np.linalg.solve(hessian + np.diag(damping * scale + 1e-9 * scale.max()), gradient)
-        trial = _bounded(p + step, fit, first, max_sigma)
-        new = fit.evaluate(trial)
-        new_value = new[0] - penalty(trial)
-        if new_value >= value - 1e-12:
-            gain = new_value - value
-            p, value = trial, new_value
-            _, score, fisher, norm, snr = new
-            damping = max(damping / 5, 1e-6)
-            if gain < 1e-4:
-                break
-        else:
-            damping *= 8
-            if damping > 1e6:
-                break
-    scale = np.sqrt(np.maximum(np.diag(fisher + np.diag(prior)), 1e-30))
-    scaled = (fisher + np.diag(prior)) / np.outer(scale, scale)
-    covariance = np.linalg.pinv(scaled, rcond=1e-10, hermitian=True) / np.outer(scale, scale)
+    p, covariance, norm, snr = climb(
+        fit.evaluate, first, prior, centre, lambda q: _bounded(q, fit, first, max_sigma), iterations
+    )
     return replace(
         start,
         amplitude=float(p[0]),

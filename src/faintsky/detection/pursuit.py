@@ -114,6 +114,8 @@ class Component:
         source, the level its sidelobes may have there over the search's `fidelity`.
     snr, template, reliability
         As detected.
+    continuum : tuple of float, optional
+        Level and its error, where a network has measured it [Jy/beam].
     """
 
     source: LineSource
@@ -125,6 +127,7 @@ class Component:
     template: tuple[float, float] = (0.0, 1.0)
     reliability: float = 0.0
     effective_snr: float = 0.0
+    continuum: tuple[float, float] | None = None
 
 
 @dataclass
@@ -238,14 +241,15 @@ class Pursuit:
         self.components = [c for c in self.components if c is not component]
         self._apply(component, -1.0)
 
-    def _subtract(self, c: Component, sign: float) -> None:
+    def subtract(self, c: Component, sign: float) -> None:
+        """Take a source out of the residual alone, or with ``sign`` -1 put it back."""
         spectrum = self.spectrum(c.source).astype(np.float32) * np.float32(sign)
         for k in np.flatnonzero(spectrum):
             if self.sigma[k] > 0:
                 self.residual[k] -= spectrum[k] * c.image
 
     def _apply(self, c: Component, sign: float) -> None:
-        self._subtract(c, sign)
+        self.subtract(c, sign)
         span = self.bank.subtract(c.sky, sign * c.line)
         if span.stop > span.start:
             self.high[span], self.low[span] = self.bank.extremes(span)
@@ -378,11 +382,11 @@ class Pursuit:
         """Fit every source again, all others subtracted, without touching the filtered cubes."""
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
-                self._subtract(c, -1.0)
+                self.subtract(c, -1.0)
                 fitted = self.fit(c.source)
                 if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
                     c.source, c.image = fitted, self.imager.image(fitted)
-                self._subtract(c, 1.0)
+                self.subtract(c, 1.0)
 
 
 def _parabola(values: NDArray[np.floating], k: int) -> float:

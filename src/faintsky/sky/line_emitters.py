@@ -61,12 +61,12 @@ def draw_sky(
     if preset == "empty":
         return empty_sky(grid, spectral)
     if preset == "emitters":
-        return _model(_draw_emitters(rng, grid, spectral, reach, beam, snr), grid, spectral)
-    sky = _model(_draw_paper(rng, grid, spectral, preset), grid, spectral)
+        return model_of(_draw_emitters(rng, grid, spectral, reach, beam, snr), grid, spectral)
+    sky = model_of(draw_paper_sources(rng, grid, spectral, preset), grid, spectral)
     return sky.scaled(np.full(sky.n_sources, BRIGHTEST / sky.brightest()))
 
 
-def _draw_paper(
+def draw_paper_sources(
     rng: np.random.Generator, grid: ImageGrid, spectral: SpectralGrid, preset: str
 ) -> list[dict[str, Any]]:
     """Table 1, its positions and channels scaled where the cube is not theirs."""
@@ -152,7 +152,7 @@ def _draw_emitters(
     return sources
 
 
-def _model(drawn: list[dict[str, Any]], grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
+def model_of(drawn: list[dict[str, Any]], grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
     """Images, spectra and catalogue of the drawn sources."""
     if not drawn:
         return empty_sky(grid, spectral)

@@ -106,6 +106,21 @@ def _denoiser_settings() -> dict[str, Any]:
     return Settings().as_dict()
 
 
+def _line_candidates(request: Request) -> Task:
+    from faintsky.training.line_candidates import LineCandidates, load_candidates, make_candidates
+
+    folder = request.data or request.folder / "candidates"
+    if request.data is None:
+        make_candidates(folder, int(request.settings["cubes"]), request.seed, request.progress)
+    return LineCandidates(request.network, load_candidates(folder))
+
+
+def _refiner_settings() -> dict[str, Any]:
+    from faintsky.models import load_model
+
+    return load_model("classical").settings | {"snr_scale": [[0.0, 1.0], [0.0, 1.0]], "error_factors": {}}
+
+
 RECIPES: dict[str, Recipe] = {
     "local_unet": Recipe(
         job="denoise",
@@ -116,6 +131,16 @@ RECIPES: dict[str, Recipe] = {
         settings={"psfs": 64, "tile": 192, "blur": 0.3},
         arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
         model_settings=_denoiser_settings,
+    ),
+    "line_refiner": Recipe(
+        job="detect",
+        key="refiner",
+        presets=("lines",),
+        make_task=_line_candidates,
+        schedule={"steps": 2500, "batch_size": 256, "learning_rate": 1e-3, "validate_every": 100},
+        settings={"cubes": 1200},
+        arguments={"width": 128, "channels": 20, "members": 2},
+        model_settings=_refiner_settings,
     ),
 }
 

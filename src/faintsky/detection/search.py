@@ -1,0 +1,219 @@
+"""The search of a cube: prepare, filter, and take one candidate after the other out of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faintsky.beams import beam_pixels
+from faintsky.classical.matched_filter import FilterBank
+from faintsky.detection.pursuit import Component, Pursuit, SourceImager
+from faintsky.detection.reliability import COUNT_FROM, NoisePeaks, fit_noise_peaks, local_peaks
+from faintsky.image import RadioCube
+from faintsky.preparing.cube import PreparedCube, prepare_cube
+from faintsky.preparing.noise import channel_rms
+
+
+@dataclass
+class Search:
+    """A cube after its search.
+
+    Attributes
+    ----------
+    cube : RadioCube
+        As opened.
+    prepared : PreparedCube
+        What was searched.
+    pursuit : Pursuit
+        With all candidates that were subtracted.
+    noise : NoisePeaks
+        Expected in the cube.
+    candidates : list of Component
+        Those that may be sources: on the image, and emission or absorption of a continuum.
+    tried : int
+        Candidates of any kind.
+    """
+
+    cube: RadioCube
+    prepared: PreparedCube
+    pursuit: Pursuit
+    noise: NoisePeaks
+    candidates: list[Component]
+    tried: int
+
+    def copy(self) -> Search:
+        """One that can be finished without changing this one; the filter bank is shared."""
+        twins = {id(c): replace(c) for c in self.pursuit.components}
+        pursuit = copy(self.pursuit)
+        pursuit.residual = self.pursuit.residual.copy()
+        pursuit.components = [twins[id(c)] for c in self.pursuit.components]
+        return replace(
+            self,
+            prepared=replace(self.prepared),
+            pursuit=pursuit,
+            candidates=[twins[id(c)] for c in self.candidates],
+        )
+
+    def keep(self, components: list[Component]) -> None:
+        """Put all others back into the data. The filter bank keeps them out: it is done with."""
+        kept = {id(c) for c in components}
+        for c in self.pursuit.components:
+            if id(c) not in kept:
+                self.pursuit.subtract(c, -1.0)
+        self.pursuit.components = [c for c in self.pursuit.components if id(c) in kept]
+
+
+def search_cube(
+    cube: RadioCube, settings: Mapping[str, Any], *, device: str = "cpu", say: Callable[[int, str], None]
+) -> Search:
+    """Find candidates down to the S/N that `settings` say.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        With its psf and primary beam where they are known.
+    settings : mapping
+        Of the model.
+    device : str, optional
+        Where PyTorch computes the filter bank.
+    say : callable
+        Called with steps done and a word.
+
+    Raises
+    ------
+    InputError
+        See `prepare_cube`.
+    """
+    say(0, "noise and continuum")
+    prepared = prepare_cube(cube, device=device)
+    say(1, "matched filters")
+    imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]), prepared.valid)
+    pursuit = Pursuit(
+        prepared.line.copy(),
+        prepared.sigma,
+        _bank(prepared.line, prepared, device),
+        imager,
+        prepared.beam_pixels,
+        prepared.fidelity,
+        prepared.psf_error,
+    )
+    quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
+    blocked = _outside(cube, pursuit, prepared)
+    say(2, "search")
+    start = float(np.clip(quiet.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
+    blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
+    if pursuit.components:
+        pursuit.refine(1)
+        pursuit = _with_residuals(pursuit, prepared, device)
+        pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
+        _drop_faded(pursuit, start)
+    noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
+    inside = [c for c in pursuit.components if _inside(c, cube, pursuit.imager)]
+    real = [c for c in inside if c.source.amplitude > 0 or _is_absorption(c, prepared)]
+    for c in real:
+        c.effective_snr = pursuit.lowered_snr(c)
+    return Search(cube, prepared, pursuit, noise, real, len(pursuit.components))
+
+
+def _bank(line: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
+    inverse = np.where(prepared.sigma > 0, 1 / np.maximum(prepared.sigma, 1e-300), 0.0).astype(np.float32)
+    return FilterBank(
+        torch.as_tensor(line * inverse[:, None, None], device=device),
+        prepared.sigma > 0,
+        prepared.psf[prepared.psf.shape[0] // 2],
+        prepared.beam_pixels,
+        continuum_fitted=float(prepared.present[prepared.valid].mean()) > 0.2,
+    )
+
+
+def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pursuit:
+    """The search with continuum and noise measured once the sources are out.
+
+    Lines too weak to be masked bend the continuum about them, which makes troughs that look like absorption,
+    and sidelobes count as noise.
+    """
+    bent = bool(prepared.present.any())
+    if bent:
+        pursuit.new_line_cube(prepared)
+    step = 2 if min(prepared.valid.shape) >= 64 else 1
+    coarse, valid = pursuit.residual[:, ::step, ::step], prepared.valid[::step, ::step]
+    sigma = np.where(prepared.sigma > 0, channel_rms(coarse, valid), 0.0)
+    used = prepared.sigma > 0
+    # the residual has lost a share to the continuum; bright channels alone may come down
+    scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
+    sigma = np.minimum(sigma * scale, prepared.sigma)
+    if not bent and np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.06:
+        return pursuit
+    prepared.sigma = sigma
+    # two banks at a time would double the memory
+    del pursuit.bank
+    return pursuit.renewed(sigma, _bank(pursuit.residual, prepared, device))
+
+
+def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> NoisePeaks:
+    """Noise peaks from the residual's negative peaks, away from where much was subtracted."""
+    down = -pursuit.low
+    clear = pursuit.guard * prepared.fidelity < guard
+    step = pursuit.bank.step
+    width = 2 * max(1, round(0.5 * prepared.beam_pixels / step)) + 1
+    side = torch.where(clear, down, torch.zeros((), device=down.device))
+    peaks = local_peaks(side, (5, width, width), COUNT_FROM)
+    share = float(clear.float().mean())
+    beams = float(prepared.valid.sum()) / float(beam_pixels(prepared.beam, 1.0)[0])
+    channels = int((prepared.sigma > 0).sum())
+    found = fit_noise_peaks(peaks, beam_channels=share * beams * channels)
+    return NoisePeaks(found.amplitude / max(share, 0.05), found.stretch)
+
+
+def _outside(cube: RadioCube, pursuit: Pursuit, prepared: PreparedCube) -> torch.Tensor:
+    """Voxels of the decimated cube where nothing is looked for: blank, or outside the user's mask."""
+    step = pursuit.bank.step
+    out = torch.zeros_like(pursuit.high, dtype=torch.bool)
+    out |= torch.as_tensor(~prepared.valid[::step, ::step], device=out.device)
+    if cube.mask is not None:
+        out |= torch.as_tensor(~cube.mask[:, ::step, ::step], device=out.device)
+    return out
+
+
+def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
+    """Put back what fell below the search threshold when its neighbours were modelled better."""
+    for c in [c for c in pursuit.components if c.snr < 0.95 * threshold]:
+        pursuit.remove(c)
+
+
+def _inside(c: Component, cube: RadioCube, imager: SourceImager) -> bool:
+    """Whether a source's centre can be measured, and is where the user wants to look."""
+    if not imager.covers(c.source):
+        return False
+    if cube.mask is None:
+        return True
+    k = int(np.clip(round(c.source.z), 0, cube.mask.shape[0] - 1))
+    return bool(cube.mask[k, round(c.source.y), round(c.source.x)])
+
+
+def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
+    """A negative source counts as absorption where there is continuum for it to absorb."""
+    s = c.source
+    y, x = round(s.y), round(s.x)
+    h, w = prepared.continuum.level.shape
+    if not (0 <= y < h and 0 <= x < w and prepared.present[y, x]):
+        return False
+    level = float(prepared.continuum.at(s.z)[y, x])
+    error = float(prepared.continuum.level_err[y, x])
+    depth = abs(s.amplitude) * s.norm
+    return level > 5 * error and depth < level + 3 * depth / max(c.snr, 1.0)
+
+
+def measure(pursuit: Pursuit, prepared: PreparedCube, rounds: int) -> None:
+    """Final fits on a continuum fitted outside the lines that were found."""
+    if not pursuit.components:
+        return
+    if prepared.present.any():
+        pursuit.new_line_cube(prepared)
+    pursuit.refit(rounds)
