@@ -29,6 +29,8 @@ from faintsky.networks.registry import register
 
 LARGEST = 12.0
 """Bound of asinh values: a signal-to-noise ratio of 80,000."""
+LEAST_SIGMA = 0.01
+"""Standard deviation that is always there, in units of the noise."""
 
 
 class Block(nn.Module):
@@ -126,7 +128,7 @@ class LocalUNet(nn.Module):
         gate, add, spread = self._features(image, weight, beam).split(self.stem**2, dim=1)
         gate, add, spread = (functional.pixel_shuffle(f.float(), self.stem) for f in (gate, add, spread))
         mean = torch.sigmoid(gate) * image + torch.sinh(add.clamp(-LARGEST, LARGEST))
-        sigma = torch.exp(spread.clamp(-LARGEST, LARGEST))
+        sigma = LEAST_SIGMA + torch.exp(spread.clamp(-LARGEST, LARGEST))
         return mean[..., :n_y, :n_x], sigma[..., :n_y, :n_x]
 
     def _features(self, image: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
