@@ -1,10 +1,14 @@
-"""Make the small CASA references in `tests/data/` from whole ones.
+"""Make the small CASA and WSClean references in `tests/data/` from whole ones.
 
 ``alma_casa_c3`` from a folder of CASA products of the default observation (npz files of dirty cube, psf,
 primary beam, uvw and an ``info.json``), ``alma_casa_c8`` from what ``tools/casa_observe.py`` leaves::
 
     python tools/make_test_references.py c3 REFERENCE tests/data/alma_casa_c3
     python tools/make_test_references.py c8 CASA_RUN tests/data/alma_casa_c8
+
+``lofar_wsclean/default.npz`` from the folder that ``benchmarks/lofar_agreement.py`` takes::
+
+    python tools/make_test_references.py lofar REFERENCE tests/data/lofar_wsclean
 """
 
 from __future__ import annotations
@@ -71,11 +75,31 @@ def reference_c8(source, out):
     np.savez_compressed(out / "sky.npz", sky=np.where(sky > 1e-9, sky, 0).astype(np.float32))
 
 
+def reference_lofar(source, out):
+    """LOFAR's default observation: all stations' baselines, a part of the weights, psf and primary beam."""
+    from astropy.io import fits
+
+    facts = np.load(source / "uvw_weights.npz")
+    psf, header = fits.getdata(source / "psf.fits.fz", header=True)
+    step = 16
+    np.savez_compressed(
+        out / "default.npz",
+        # lossless: a point that changes its cell changes weights
+        station_uvw_m=facts["station_uvw_m"],
+        imaging_weight=facts["imaging_weight"][::step],
+        psf=np.round(psf[872:1128, 872:1128] * 30000).astype(np.int16),
+        psf_corner=np.round(psf[:64, :64] * 30000).astype(np.int16),
+        beam=np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"]]),
+        primary_beam=fits.getdata(source / "primary_beam.fits.fz")[::50, ::50].astype(np.float32),
+        sigma_visibility_jy=facts["sigma_vis_stokes_i_jy"],
+    )
+
+
 def main():
     """Run the script."""
     kind, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
-    {"c3": reference_c3, "c8": reference_c8}[kind](source, out)
+    {"c3": reference_c3, "c8": reference_c8, "lofar": reference_lofar}[kind](source, out)
 
 
 if __name__ == "__main__":
