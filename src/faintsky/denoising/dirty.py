@@ -14,7 +14,7 @@ from faintsky.image import RadioImage
 from faintsky.preparing.image import PreparedImage
 from faintsky.preparing.psf import gaussian_psf
 
-EPSILON = 0.05
+EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
 RESTORED_SHARE = 0.2
 """Share of the psf's sidelobes about bright sources below which an image is free of them."""
@@ -48,6 +48,7 @@ class Response:
         clean = self._transform(gaussian_psf((psf.shape[0], psf.shape[1]), *beam))
         floor = EPSILON * clean.max()
         self._ratio = self._transform(psf) * clean / (clean**2 + floor**2)
+        self._step = np.minimum(1.0, 1.5 / np.maximum(self._ratio, 1e-6))
 
     def _transform(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """Real transform of a kernel that is even about its middle pixel."""
@@ -56,15 +57,17 @@ class Response:
         centre = (kernel.shape[0] // 2, kernel.shape[1] // 2)
         return np.asarray(rfft2(np.roll(full, (-centre[0], -centre[1]), axis=(0, 1))).real)
 
-    @property
-    def largest(self) -> float:
-        """By how much the dirty image exaggerates the spatial frequency that it exaggerates most."""
-        return float(self._ratio.max())
-
     def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """The dirty image of ``x``, ``[y, x]``."""
-        seen = irfft2(rfft2(x, s=self._padded) * self._ratio, s=self._padded)
-        return seen[: self._shape[0], : self._shape[1]].astype(np.float32)
+        return self._filtered(x, self._ratio)
+
+    def tempered(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """``x`` with the spatial frequencies that the dirty image exaggerates turned down to 1.5 / R."""
+        return self._filtered(x, self._step)
+
+    def _filtered(self, x: NDArray[np.floating], factor: NDArray[np.float64]) -> NDArray[np.float32]:
+        out = irfft2(rfft2(x, s=self._padded) * factor, s=self._padded)
+        return np.asarray(out[: self._shape[0], : self._shape[1]], dtype=np.float32)
 
 
 def sidelobe_share(prepared: PreparedImage, response: Response) -> tuple[float, float]:
@@ -144,8 +147,8 @@ def major_cycles(
     """Take the sidelobes out of a dirty image, as CLEAN's major cycles do, with a denoiser for minor cycles.
 
     ``y = x + (D - R * x)``, ``x = denoised(y)``, until x settles: what is left to settle is
-    ``x = denoised(x + D - R * x)``. Where the psf exaggerates a spatial frequency (``R > 1``) the steps are
-    shortened, which leaves the solution as it is and keeps the iteration stable.
+    ``x = denoised(x + D - R * x)``. At spatial frequencies that the psf exaggerates (``R > 1.5``) the steps
+    are shortened, which leaves the solution as it is and keeps the iteration stable.
 
     Parameters
     ----------
@@ -161,12 +164,11 @@ def major_cycles(
     progress : callable, optional
         Called with cycles done and cycles at most.
     """
-    step = min(1.0, 1.5 / max(response.largest, 1e-6))
     x = np.zeros_like(dirty)
     image, residual, settled, cycle = dirty, dirty, False, 0
     while cycle < CYCLES and not settled:
         estimate, rms = denoised(image, residual)
-        change = np.float32(step) * np.where(valid, estimate - x, 0)
+        change = np.where(valid, response.tempered(np.where(valid, estimate - x, 0)), np.float32(0))
         x = x + change
         residual = np.where(valid, dirty - response(x), np.float32(0))
         image = x + residual

@@ -143,8 +143,8 @@ def _fit_regions(
     ]
     lengths = [settings.error_length * k for k in LENGTHS]
     found = _measured(samples, labels, settings, lengths)
-    if found.real.sum() < 20 or (~found.real).sum() < 5:
-        raise ValueError(f"only {found.real.sum()} real and {(~found.real).sum()} false regions to fit on")
+    if found.real.sum() < 20:
+        raise ValueError(f"only {found.real.sum()} real regions to fit on: simulate more fields")
     which, factor, fraction = _flux_errors(found)
     fitted = replace(settings, error_length=lengths[which], error_factor=factor, error_fraction=fraction)
     snr = found.flux / np.hypot(factor * found.errors[which], fraction * found.flux)

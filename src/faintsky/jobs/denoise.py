@@ -146,8 +146,8 @@ def denoise(
 
     device = choose_device(device)
     found = denoise_image(
-        opened, chosen.network("denoiser", device), Settings.read(chosen.settings), kind=kind, members=members,
-        reliability=reliability, device=device, progress=progress,
+        opened, chosen.network("denoiser", device), Settings.read(chosen.settings), kind=kind,
+        members=members, reliability=reliability, device=device, progress=progress,
     )  # fmt: skip
     seconds = time.monotonic() - start
     found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})

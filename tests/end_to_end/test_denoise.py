@@ -1,0 +1,250 @@
+"""`faintsky.denoise` from a file to files: the contract, the report, dirty images, and real ones."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from matplotlib.image import imread
+from synthetic import telescope
+
+import faintsky
+from faintsky.catalog import read_catalog
+from faintsky.errors import InputError
+from faintsky.image import RadioImage
+from faintsky.jobs.denoise import denoise
+
+FILES = {
+    *("denoised.fits", "uncertainty.fits", "mask.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"),
+    *("regions.reg", "report.html", "run.json"),
+}
+
+
+def spots(n=96, noise=1.0, seed=3):
+    """Noise with two Gaussians of FWHM 9 and 6 pixels, the beam's 4: what a restored image holds."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.normal(size=(n, n)), 4 / 2.3548, mode="wrap")
+    image = noise * smooth / smooth.std()
+    y, x = np.indices(image.shape)
+    for cx, cy, fwhm, peak in ((30, 40, 9, 40), (70, 25, 6, 25)):
+        image += peak * np.exp(-4 * np.log(2) * ((x - cx) ** 2 + (y - cy) ** 2) / fwhm**2)
+    return image.astype(np.float32)
+
+
+def write_image(path, data, **cards):
+    n_y, n_x = data.shape
+    header = fits.Header()
+    axes = [("RA---SIN", 180.0, -2 / 3600), ("DEC--SIN", 55.0, 2 / 3600)]
+    for i, ((kind, value, step), n) in enumerate(zip(axes, (n_x, n_y)), start=1):
+        header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, value, step
+        header[f"CRPIX{i}"], header[f"CUNIT{i}"] = n // 2 + 1.0, "deg"
+    header["BUNIT"], header["BMAJ"], header["BMIN"], header["BPA"] = "Jy/beam", 8 / 3600, 8 / 3600, 0.0
+    header.update(cards)
+    fits.PrimaryHDU(data, header).writeto(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, passing):
+    """One finished run: input, output folder, result."""
+    folder = tmp_path_factory.mktemp("run")
+    image = write_image(folder / "image.fits", spots() * 1e-3, OBJECT="<script>alert(1)</script>")
+    return image, folder / "out", denoise(image, folder / "out", model=passing, device="cpu")
+
+
+# ---------------------------------------------------------------------- files
+
+
+def test_the_files_of_the_contract(run):
+    _, out, result = run
+    assert {p.name for p in out.iterdir()} == FILES
+    assert result.summary()["regions"] == len(result.catalog) == 2
+    for name in ("catalog.ecsv", "catalog.vot", "catalog.csv"):
+        table = read_catalog(out / name)
+        assert list(table["id"]) == [1, 2]
+        np.testing.assert_allclose(table["flux"], result.catalog["flux"], rtol=1e-6)
+        assert "fwhm_z" not in table.colnames
+    record = json.loads((out / "run.json").read_text())
+    assert record["complete"]
+    assert record["model_hash"]
+    assert set(record["files"]) == FILES - {"run.json"}
+    assert (out / "regions.reg").read_text().count("ellipse") == 2
+    np.testing.assert_array_equal(fits.getdata(out / "denoised.fits"), result.image)
+    np.testing.assert_array_equal(fits.getdata(out / "uncertainty.fits"), result.uncertainty)
+    mask = fits.getdata(out / "mask.fits")
+    assert mask[40, 30] == 1
+    assert mask[25, 70] == 2
+    assert "faintsky version" in str(fits.getheader(out / "denoised.fits")["HISTORY"])
+
+
+def test_regions_are_measured(run):
+    table = run[2].catalog
+    for row, (x, y, fwhm, peak) in zip(table, ((30, 40, 9, 40), (70, 25, 6, 25))):
+        assert abs(row["x"] - x) < 4 * row["x_err"]
+        assert abs(row["y"] - y) < 4 * row["y_err"]
+        # what lies outside the region's outline is not in its moments
+        intrinsic = 2 * np.sqrt(fwhm**2 - 4**2)
+        assert 0.4 * intrinsic < np.sqrt(row["fwhm_maj"] * row["fwhm_min"]) < 1.3 * intrinsic
+        total = peak * 1e-3 * (fwhm / 4) ** 2
+        assert row["flux"] == pytest.approx(total, rel=0.25)
+        assert row["flux_peak"] == pytest.approx(peak * 1e-3, abs=4e-3)
+        assert 0 < row["flux_err"] < 0.3 * row["flux"]
+        east, north = -(row["x"] - 48) * 2 / 3600, (row["y"] - 48) * 2 / 3600
+        assert row["dec"] == pytest.approx(55 + north, abs=1e-5)
+        assert row["ra"] == pytest.approx(180 + east / np.cos(np.deg2rad(55 + north)), abs=2e-5)
+
+
+def test_an_empty_image(tmp_path, passing):
+    rng = np.random.default_rng(0)
+    path = write_image(tmp_path / "empty.fits", rng.normal(size=(64, 64)).astype(np.float32))
+    result = denoise(path, tmp_path / "out", model=passing, device="cpu")
+    assert len(result.catalog) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    assert not fits.getdata(tmp_path / "out" / "mask.fits").any()
+    assert "No region reaches" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_same_run_again_is_complete_already(run, passing):
+    image, out, _ = run
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    again = denoise(image, out, model=passing, device="cpu", command="another command line")
+    assert again.summary()["already_complete"]
+    assert again.image is again.catalog is None
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    with pytest.raises(InputError, match="another run"):
+        denoise(image, out, model=passing, device="cpu", members=2)
+
+
+def test_a_failure_leaves_nothing(tmp_path, passing, monkeypatch):
+    image = write_image(tmp_path / "image.fits", spots())
+
+    def fails(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("faintsky.report.denoising.denoising_report", fails)
+    with pytest.raises(OSError, match="no space"):
+        denoise(image, tmp_path / "new" / "out", model=passing, device="cpu")
+    assert [p.name for p in tmp_path.iterdir()] == ["image.fits"]
+
+
+def test_a_dry_run_says_what_it_needs(tmp_path, passing):
+    image = write_image(tmp_path / "image.fits", spots())
+    plan = denoise(image, tmp_path / "out", model=passing, dry_run=True).summary()
+    assert plan["shape"] == [96, 96]
+    assert plan["blocks"] == 1
+    assert plan["memory_gb"] > 0.4
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_in_memory_needs_no_files(passing):
+    steps = []
+    image = RadioImage.from_array(spots(), cell=2.0, beam=[8, 8, 0])
+    result = faintsky.denoise(
+        image, model=passing, members=8, device="cpu", progress=lambda *step: steps.append(step)
+    )
+    assert len(result.catalog) == 2
+    assert "out" not in result.summary()
+    assert [d for d, _, _ in steps] == sorted(d for d, _, _ in steps)
+    assert steps[-1][0] == steps[-1][1]
+    np.testing.assert_allclose(result.image, spots(), rtol=2e-3, atol=1e-3)
+
+
+# ---------------------------------------------------------------------- dirty images
+
+
+@pytest.fixture(scope="module")
+def dirty():
+    """A dirty image of two points, its psf, and the same sky restored with a Gaussian beam."""
+    from faintsky.preparing.psf import gaussian_psf
+
+    t = telescope(96)
+    sky = np.zeros((96, 96))
+    sky[40, 30], sky[60, 66] = 60.0, 30.0
+    pad = np.fft.rfft2(sky, s=(192, 192))
+    seen = np.fft.irfft2(pad * t.weights, s=(192, 192))[:96, :96]
+    clean = np.zeros((192, 192))
+    clean[:96, :96] = gaussian_psf((96, 96), *t.beam)
+    clean = np.roll(clean, (-48, -48), axis=(0, 1))
+    restored = np.fft.irfft2(pad * np.fft.rfft2(clean).real, s=(192, 192))[:96, :96]
+    noise = t.noise(np.random.default_rng(1), 1)[0]
+    return (seen + noise).astype(np.float32), t.psf, (restored + noise).astype(np.float32), t.beam
+
+
+def as_image(data, beam, **details):
+    return RadioImage.from_array(data, cell=1.0, beam=list(beam), **details)
+
+
+def test_dirty_and_restored_are_told_apart(dirty, passing):
+    image, psf, restored, beam = dirty
+    for data, kind in ((image, "dirty"), (restored, "restored")):
+        result = denoise(as_image(data, beam, psf=psf), model=passing, device="cpu")
+        assert result.summary()["kind"] == kind
+        assert f"taken for a {kind} image" in result.found.notes[0]
+    assert denoise(as_image(image, beam), model=passing, device="cpu").summary()["kind"] == "restored"
+
+
+@pytest.mark.parametrize(("components", "kind"), [(0, "dirty"), (1000, "restored")])
+def test_wscleans_header_is_believed(dirty, passing, components, kind):
+    opened = as_image(dirty[0], dirty[3])
+    opened.header["WSCMINOR"] = components
+    result = denoise(opened, model=passing, device="cpu")
+    assert result.summary()["kind"] == kind
+    assert ("give --psf" in " ".join(result.found.notes)) == (kind == "dirty")
+
+
+def test_major_cycles_take_the_sidelobes_out(dirty):
+    """With a denoiser that knows where the points are, but not how bright, the image is the restored one."""
+    from faintsky.denoising.dirty import Response, major_cycles
+    from faintsky.preparing.psf import gaussian_psf
+
+    image, psf, restored, beam = dirty
+    valid = np.ones(image.shape, dtype=bool)
+    spot = gaussian_psf(image.shape, *beam)
+    spots = [np.roll(spot, (y - 48, x - 48), axis=(0, 1)) for y, x in ((40, 30), (60, 66))]
+
+    def denoised(data, residual):
+        # a matched filter each, which sees the sidelobes of both
+        return sum((data * s).sum() / (s**2).sum() * s for s in spots).astype(np.float32), 1.0
+
+    done = major_cycles(image, valid, Response(image.shape, psf, beam), denoised)
+    assert done.settled
+    inner = slice(12, -12), slice(12, -12)
+    before, after = (np.abs(x - restored)[inner] for x in (image, done.image))
+    assert before.max() > 9
+    assert after.max() < 4
+    assert after.std() < 0.4 * before.std()
+    for y, x in ((40, 30), (60, 66)):
+        assert done.image[y, x] == pytest.approx(restored[y, x], rel=0.04)
+    assert done.residual[inner].std() == pytest.approx(1.0, abs=0.15)
+
+
+# ---------------------------------------------------------------------- report
+
+
+def test_the_report_stands_alone(run):
+    page = (run[1] / "report.html").read_text()
+    assert page.count("<img") == 2
+    for address in re.findall(r'(?:src|href|url|action|data)\s*[=(]\s*["\']?([^"\'> )]+)', page):
+        assert address.startswith("data:image/png;base64,")
+    assert not re.search(r"(?i)<(script|link|iframe|object)|@import|https?:", page)
+    assert page.count("<tr>") == 3
+    for code in re.findall(r"data:image/png;base64,([^\"]+)", page):
+        drawn = imread(io.BytesIO(base64.b64decode(code)))
+        assert drawn.shape[0] > 300
+        assert drawn[..., :3].std() > 0.05
+
+
+def test_large_and_narrow_images_are_drawn(tmp_path, passing):
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(40, 1900)).astype(np.float32)
+    data[:, 300:700] = np.nan
+    path = write_image(tmp_path / "<b>wide.fits", data)
+    denoise(path, tmp_path / "out", model=passing, device="cpu")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<b>wide" not in page
+    assert "&lt;b&gt;wide" in page
