@@ -70,7 +70,7 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     instrument = build_lofar(observation, sampling)
     result = {"instrument_seconds": round(time.perf_counter() - began, 1)}
     result["uvw_m"] = worst(sampling.track.uvw, uvw)
-    result["psf"] = worst(sampling.psf, psf)
+    result["psf"] = worst(sampling.psf(GRID), psf)
     beam = np.array([header[k] for k in ("BMAJ", "BMIN", "BPA")]) * [3600, 3600, 1]
     result["beam_wsclean"], result["beam_ours"] = beam.tolist(), instrument.beams[0].tolist()
     result["primary_beam_gaussian"] = worst(gaussian_beam(GRID, FREQ), pb)

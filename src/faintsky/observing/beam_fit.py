@@ -9,6 +9,8 @@ from faintsky.grid import FWHM_PER_SIGMA
 
 CUTOFF = 0.35
 """Pixels of the main lobe above this level are fitted (CASA's ``psfcutoff``)."""
+MOST_OF_CORE = 2.5
+"""WSClean's major axis is believed up to this many times the core's."""
 _WANTED_POINTS = 3001
 
 
@@ -65,11 +67,11 @@ def fit_beam_wsclean(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     It fits a box of ten major axes, down to the faintest pixels, and by a slip in its arithmetic (differences
     of unsigned numbers) only the quadrant of the box with x and y not below the middle's. Psfs with a broad
     foot, such as LOFAR's at robust 0, so get other widths and another angle than from their core or from all
-    of the box.
+    of the box. Where the psf's sidelobes take hold of the fit, the core's is returned.
     """
     image = np.asarray(psf, dtype=float)
     y0, x0 = image.shape[0] // 2, image.shape[1] // 2
-    fit = fit_beam(image)
+    core = fit = fit_beam(image)
     for _ in range(5):
         reach = int(np.ceil(5 * fit[0]))
         value = image[y0 : y0 + reach, x0 : x0 + reach]
@@ -77,7 +79,7 @@ def fit_beam_wsclean(psf: NDArray[np.floating]) -> tuple[float, float, float]:
         before, fit = fit[0], _least_squares(dx.ravel(), dy.ravel(), value.ravel())
         if fit[0] <= 1.25 * before:
             break
-    return fit
+    return fit if fit[0] < MOST_OF_CORE * core[0] else core
 
 
 def _least_squares(

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,13 +126,10 @@ class Sampling:
         grid, freq = self.observation.grid, self.observation.freq
         return dirty_image(vis, self.weight, self.track.uvw, freq, grid)
 
-    @cached_property
-    def psf(self) -> NDArray[np.float32]:
-        """Dirty image of a point of 1 Jy at the phase centre, moved to pixel ``(n_y // 2, n_x // 2)``."""
-        grid = self.observation.grid
-        middle = grid.padded(*grid.shape)
+    def psf(self, grid: ImageGrid) -> NDArray[np.float32]:
+        """Dirty image of a point of 1 Jy at the phase centre of an image like this, ``[y, x]``."""
         ones = np.ones(self.weight.size, dtype=np.complex64)
-        return dirty_image(ones, self.weight, self.track.uvw, self.observation.freq, middle)
+        return dirty_image(ones, self.weight, self.track.uvw, self.observation.freq, grid)
 
 
 def lofar_instrument(
@@ -154,8 +150,7 @@ def build_lofar(observation: LofarObservation, sampling: Sampling) -> Instrument
     padded = (good_fft_size(2 * grid.n_y), good_fft_size(2 * grid.n_x))
     cells, power = noise_cells([gridded(track.uvw, freq, grid.padded(*padded), weight**2)])
     flat = exact_psf(track.uvw, weight, freq, grid.cell_rad, padded)
-    y0, x0 = (max(n // 2 - _FITTED // 2, 0) for n in grid.shape)
-    maj, minor, pa = fit_beam_wsclean(sampling.psf[y0 : y0 + _FITTED, x0 : x0 + _FITTED])
+    maj, minor, pa = fit_beam_wsclean(sampling.psf(grid.padded(_FITTED, _FITTED)))
     return Instrument(
         grid=grid,
         spectral=SpectralGrid(1, freq, CHANNEL_WIDTH),

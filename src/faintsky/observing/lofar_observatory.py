@@ -8,7 +8,7 @@ w = 0, by FFT in torch, with noise drawn in the uv plane.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -104,8 +104,11 @@ class LofarTelescope:
         return self.instrument.pb[0]
 
     def psf(self) -> Array32:
-        """Dirty beam, 1 at pixel ``(n_y // 2, n_x // 2)``, ``[y, x]``."""
-        return self.instrument.psf_nodes_at_image()[0] if self.quick else self.sampling.psf
+        """Dirty beam, 1 on the phase centre's pixel, ``[y, x]``."""
+        if self.quick:
+            return self.instrument.psf_nodes_at_image()[0]
+        grid = self.instrument.grid
+        return self.sampling.psf(replace(grid, x0=float(round(grid.x0)), y0=float(round(grid.y0))))
 
     def dirty(self, sky: Array32, rms: float, seed: np.random.SeedSequence) -> Array32:
         """Dirty image of a sky.
