@@ -19,6 +19,9 @@ CONTRACT = {
     "simulate alma": f"{COMMON} --out -n --seed --preset --backend --sky --array --ra --dec --hour-angle "
     "--start --total-time --integration --freq --channels --channel-width --cell --size --pwv --weighting "
     "--snr --products --noise --no-noise --pbcor --dry-run",
+    "simulate lofar": f"{COMMON} --out -n --seed --preset --backend --quick --sky --ra --dec --hour-angle "
+    "--start --total-time --integration --freq --cell --size --robust --rms --products --noise --no-noise "
+    "--pbcor --dry-run",
     "evaluate alma": f"{COMMON} --out --data --methods -n --seed --dry-run",
     "models": "--json --debug --config",
     "demo": f"{COMMON} --out",
@@ -205,6 +208,12 @@ def test_a_dry_run_of_a_simulation_writes_nothing(tmp_path, capsys):
     assert main([*words, "--backend", "nonsense"]) == 2
     assert main([*words, "--preset", "nonsense"]) == 2
     assert main([*words, "--freq", "230 apples"]) == 2
+    words[1] = "lofar"
+    capsys.readouterr()
+    assert main([*words, "--size", "64", "--robust", "-0.5", "--rms", "0.2mJy/beam"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape"] == [64, 64]
+    assert main([*words, "--products", "clean"]) == 2
+    assert main([*words, "--backend", "wsclean"]) == 2
     assert list(tmp_path.iterdir()) == []
 
 
