@@ -97,3 +97,43 @@ def read_or_refuse(opener, path: Path) -> None:
     assert np.shape(opened.sky(3.0, 4.0)) == (2,)
     saved = opener(save_like(path.with_name("out.fits"), opened.cube, opened))
     np.testing.assert_array_equal(saved.cube, cube)
+
+
+@settings(
+    max_examples=max(EXAMPLES // 4, 10),
+    deadline=None,
+    derandomize="FAINTSKY_FUZZ_RANDOM" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+@given(cards=st.dictionaries(keys, values, max_size=4), removed=st.sets(keys, max_size=3))
+def test_headers_of_images_to_denoise(passing, cards, removed):
+    """An image is denoised, in the unit and with the axes it came in, or refused in one line."""
+    from faintsky import denoise
+
+    header = base_header()
+    for key in removed:
+        header.remove(key, ignore_missing=True)
+    for key, value in cards.items():
+        try:
+            header[key] = value
+        except ValueError:
+            continue
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "f.fits"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = np.random.default_rng(1).normal(size=(1, 24, 20)).astype(np.float32)
+            data[0, 8:14, 9:15] += 9
+            fits.PrimaryHDU(data, header).writeto(path, output_verify="ignore")
+        refusal = None
+        try:
+            result = denoise(path, model=passing, device="cpu")
+        except InputError as error:
+            refusal = error
+        if refusal is not None:
+            assert str(refusal).startswith(str(path))
+            assert refusal.mend
+            assert "\n" not in str(refusal)
+            return
+        assert result.image.shape == (24, 20)
+        save_like(path.with_name("out.fits"), result.image, open_image(path))

@@ -206,6 +206,32 @@ def test_overwriting_killed_keeps_whole_files(cube, tmp_path):
     assert check_nothing_half(out)
 
 
+# ---------------------------------------------------------------------- denoise
+
+
+DENOISE = (DETECT - {"model.fits"}) | {"denoised.fits", "uncertainty.fits"}
+
+
+@pytest.mark.parametrize("moment", ["early", "computing", "writing", "moving"])
+def test_denoise_killed_at_any_moment(noisy, passing, tmp_path, moment):
+    path, out = tmp_path / "image.fits", tmp_path / "out"
+    fits.PrimaryHDU(noisy(n_chan=3, n=256)[1:2].astype(np.float32), cube_header()).writeto(path)
+    command = ("denoise", path, "--out", out, "--model", passing, "--device", "cpu")
+    if moment == "writing":
+        assert kill_when(lambda: any(out.glob(".partial-*")), *command, later=0.1)
+    elif moment == "moving":
+        kill_when(lambda: (out / "denoised.fits").exists(), *command)
+    else:
+        seconds = finish(*command[:3], tmp_path / "first", *command[4:])
+        kill_after({"early": 0.3, "computing": 0.7}[moment] * seconds, *command)
+    check_nothing_half(out)
+    finish(*command)
+    assert {p.name for p in final_files(out)} == DENOISE
+    assert check_nothing_half(out)
+    assert not list(out.glob(".partial-*"))
+    assert len(read_catalog(out / "catalog.ecsv")) >= 1
+
+
 # ---------------------------------------------------------------------- simulate
 
 

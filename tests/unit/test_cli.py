@@ -16,6 +16,7 @@ from faintsky.errors import FaintskyError, InputError
 COMMON = "--config --overwrite --json --debug --device --jobs"
 CONTRACT = {
     "detect": f"{COMMON} --out --model --psf --pb --rms --mask --reliability --dry-run",
+    "denoise": f"{COMMON} --out --model --psf --pb --rms --mask --kind --members --reliability --dry-run",
     "simulate alma": f"{COMMON} --out -n --seed --preset --backend --sky --array --ra --dec --hour-angle "
     "--start --total-time --integration --freq --channels --channel-width --cell --size --pwv --weighting "
     "--snr --products --noise --no-noise --pbcor --dry-run",

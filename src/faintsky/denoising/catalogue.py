@@ -90,6 +90,8 @@ def measure(
     sigma: NDArray[np.floating],
     labels: NDArray[np.int32],
     kernel: NDArray[np.float64],
+    *,
+    shapes: bool = True,
 ) -> list[Region]:
     """Measure every region of a denoised image.
 
@@ -101,6 +103,8 @@ def measure(
         ``[y, x]``, 0 outside of regions.
     kernel : array
         Of `error_kernel`.
+    shapes : bool, optional
+        Whether the errors of the moments are wanted, which take most of the time; NaN where not.
     """
     regions = []
     for number, box in enumerate(find_objects(labels), start=1):
@@ -123,7 +127,7 @@ def measure(
                 number, box, total, sum_error(s, kernel), float(f[at]), float(s[at]),
                 float((f / np.where(s > 0, s, np.inf)).max()), int(inside.sum()),
                 np.array([x + box[1].start, y + box[0].start, *cov]),
-                np.array([sum_error(s * d, kernel) / total for d in slopes]),
+                np.array([sum_error(s * d, kernel) / total if shapes else np.nan for d in slopes]),
             )
         )  # fmt: skip
     return regions

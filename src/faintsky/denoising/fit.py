@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """Mean over rms at which the calibration's factors hold."""
-SEEDS, GROWN = (3.0, 4.0, 5.0, 6.0), (1.5, 2.0, 3.0)
+SEEDS, GROWN = (2.5, 3.0, 4.0, 5.0), (1.0, 1.5, 2.0, 3.0)
 """Thresholds of mean over sigma that are tried."""
 LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Lengths of the errors' correlation that are tried, over the default."""
@@ -153,6 +153,7 @@ def _fit_regions(
     fitted = replace(fitted, reliability=weights)
     chosen = fitted.probability(snr, found.peak, found.area) >= CUT
     pulls = ((found.flux - found.truth) / found.flux * snr)[chosen & ~found.empty]
+    sure = chosen & found.real
     hit = np.array([0.0, 0.0, 0.0])
     for i, (s, own) in enumerate(zip(samples, labels)):
         kept = np.flatnonzero(chosen[found.sample == i]) + 1
@@ -168,7 +169,7 @@ def _fit_regions(
         "empty_beams": float(blank),
         "flux_pull_mean": float(np.mean(pulls)),
         "flux_pull_std": float(np.std(np.clip(pulls, -6, 6))),
-        "flux_ratio_median": float(np.median((found.flux / found.truth)[chosen & found.real])),
+        "flux_ratio_median": float(np.median(found.flux[sure] / found.truth[sure])),
     }
     return fitted, scores
 
@@ -182,7 +183,9 @@ def _measured(
     rows, errors = [], []
     for i, (s, own) in enumerate(zip(samples, labels)):
         sigma = settings.calibrated(s.mean, s.sigma)
-        by_length = [measure(s.mean, sigma, own, error_kernel(s.beam, length)) for length in lengths]
+        by_length = [
+            measure(s.mean, sigma, own, error_kernel(s.beam, length), shapes=False) for length in lengths
+        ]
         true = np.bincount(own.ravel(), weights=s.truth.ravel())
         for r in by_length[0]:
             rows.append((r.flux, true[r.number], r.significance, r.area / s.beam_area, s.empty, i))

@@ -33,8 +33,8 @@ class RegionSettings:
         probability that a region is real.
     """
 
-    seed: tuple[float, float] = (5.0, 2.0)
-    grow: tuple[float, float] = (3.0, 0.5)
+    seed: tuple[float, float] = (5.0, 0.5)
+    grow: tuple[float, float] = (3.0, 0.2)
     least_area: float = 1.0
     sigma_at: tuple[float, ...] = (0.0,)
     sigma_factor: tuple[float, ...] = (1.0,)

@@ -1,0 +1,249 @@
+"""Regions, their fluxes, shapes and errors; a model's settings and their fit."""
+
+import numpy as np
+import pytest
+
+from faintsky.denoising import fit
+from faintsky.denoising.catalogue import build_catalog, error_kernel, measure, sum_error
+from faintsky.denoising.fit import Sample, fit_settings
+from faintsky.denoising.segmentation import segment
+from faintsky.denoising.settings import RegionSettings, Settings
+from faintsky.errors import InputError
+from faintsky.image import RadioImage
+from faintsky.preparing.image import prepare_image
+from faintsky.preparing.psf import gaussian_psf
+
+# ---------------------------------------------------------------------- segmentation
+
+
+def test_hysteresis():
+    mean = np.zeros((9, 20))
+    mean[4, 2:8] = [2, 4, 6, 4, 2, 1]  # one seed, grown to both sides
+    mean[4, 12:15] = 4  # no seed
+    mean[1, 18] = 7  # a seed, but too small a region
+    settings = RegionSettings(seed=(5.0, 1.0), grow=(1.5, 0.5), least_area=2.0)
+    labels = segment(mean, np.ones_like(mean), np.ones(mean.shape, bool), settings, 1.0)
+    assert labels.max() == 1
+    np.testing.assert_array_equal(np.argwhere(labels == 1), [[4, x] for x in range(2, 7)])
+
+
+def test_both_thresholds_count_and_corners_join():
+    mean = np.full((6, 6), 10.0)
+    everywhere = np.ones(mean.shape, bool)
+    settings = RegionSettings(seed=(5.0, 2.0), grow=(3.0, 0.5), least_area=1.0)
+    assert segment(mean, np.full_like(mean, 3.0), everywhere, settings, 1.0).max() == 0
+    faint = segment(0.1 * mean, np.full_like(mean, 0.01), everywhere, settings, 1.0)
+    assert faint.max() == 0  # far above sigma, but below the rms
+    allowed = np.zeros(mean.shape, bool)
+    allowed[2, 2] = allowed[3, 3] = allowed[0, 5] = True
+    labels = segment(mean, np.ones_like(mean), allowed, settings, 1.0)
+    assert labels[2, 2] == labels[3, 3] != labels[0, 5] > 0
+
+
+# ---------------------------------------------------------------------- errors of sums
+
+
+@pytest.mark.parametrize("beam", [(6.0, 4.0, 30.0), None], ids=["beam", "white"])
+def test_the_error_of_a_sum_is_that_of_correlated_noise(beam):
+    """Sums over a region of many noise images scatter as predicted."""
+    n = 64
+    rng = np.random.default_rng(3)
+    length = 1.0 if beam else 3.0
+    major, minor, pa = beam or (1.0, 1.0, 0.0)
+    # noise whose autocorrelation is the kernel: filtered with the root of its transform
+    kernel = np.roll(gaussian_psf((n, n), length * major, length * minor, pa), (n // 2, n // 2), axis=(0, 1))
+    root = np.sqrt(np.maximum(np.fft.rfft2(kernel).real, 0))
+    y, x = np.indices((n, n)) - n // 2
+    weight = np.where(np.hypot(x, 1.5 * y) < 11, 2.0 + 0.05 * x, 0)
+    sums = [
+        (weight * np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, n))) * root, s=(n, n))).sum()
+        for _ in range(3000)
+    ]
+    assert sum_error(weight, error_kernel(beam, length)) == pytest.approx(np.std(sums), rel=0.05)
+
+
+def test_errors_of_uncorrelated_and_of_fully_correlated_pixels():
+    sigma = np.full((5, 4), 0.3)
+    assert sum_error(sigma, error_kernel(None, 0.2)) == pytest.approx(0.3 * np.sqrt(20), rel=1e-3)
+    assert sum_error(sigma, error_kernel(None, 500.0)) == pytest.approx(0.3 * 20, rel=1e-3)
+
+
+# ---------------------------------------------------------------------- measurements
+
+
+def gaussian_image(n=101, maj=20.0, minor=12.0, pa=40.0, peak=5.0):
+    return peak * gaussian_psf((n, n), maj, minor, pa)
+
+
+def test_shapes_are_intrinsic():
+    image = gaussian_image()
+    made = RadioImage.from_array(
+        image + 1e-3 * np.random.default_rng(0).normal(size=image.shape), cell=2.0, beam=[12.0, 10.0, 100.0],
+        rms=np.full(image.shape, 1e-3),
+    )  # fmt: skip
+    labels = (image > 1e-3).astype(np.int32)
+    sigma = np.full(image.shape, 1e-3, np.float32)
+    table = build_catalog(
+        made, prepare_image(made), image.astype(np.float32), sigma, labels, RegionSettings()
+    )
+    row = table[0]
+    assert (row["x"], row["y"]) == (pytest.approx(50.0, abs=1e-3), pytest.approx(50.0, abs=1e-3))
+    from faintsky.beams import convolved
+
+    seen = convolved(row["fwhm_maj"], row["fwhm_min"], row["pa"], [12.0, 10.0, 100.0])
+    np.testing.assert_allclose(seen, [40.0, 24.0, 40.0], rtol=0.02)
+    assert row["fwhm_maj_err"] < 0.5
+    total = 5.0 * 20 * 12 / (6 * 5)
+    assert row["flux"] == pytest.approx(total, rel=0.01)
+    assert row["flux_peak"] == pytest.approx(5.0)
+    assert row["area"] == pytest.approx(labels.sum() * 4.0)
+    assert (row["x_min"], row["y_max"]) == (
+        np.flatnonzero(labels.any(axis=0)).min(), np.flatnonzero(labels.any(axis=1)).max()
+    )  # fmt: skip
+
+
+def test_a_point_is_unresolved_and_touching_the_border_is_flagged():
+    beam = gaussian_psf((41, 41), 6.0, 5.0, 20.0)
+    labels = (beam > 0.02).astype(np.int32)
+    for shift, flags in ((0, {"unresolved"}), (18, {"edge"})):
+        image = np.roll(beam, shift, axis=1)
+        own = np.roll(labels, shift, axis=1)
+        own[:, : shift + 1] = 0
+        made = RadioImage.from_array(
+            image + 0.01 * np.random.default_rng(1).normal(size=image.shape), cell=1.0, beam=[6, 5, 20]
+        )
+        sigma = np.full(image.shape, 0.02, np.float32)
+        table = build_catalog(made, prepare_image(made), image, sigma, own, RegionSettings())
+        assert flags <= set(table["flags"][0].split(","))
+        assert "no_primary_beam" in table["flags"][0]
+
+
+def test_errors_of_moments():
+    """Centroids and second moments of noisy images scatter as predicted."""
+    n, beam, level = 48, (5.0, 5.0, 0.0), 0.06
+    kernel = np.fft.rfft2(np.roll(gaussian_psf((n, n), *beam), (n // 2, n // 2), axis=(0, 1))).real
+    root = np.sqrt(np.maximum(kernel, 0))
+    rng = np.random.default_rng(5)
+    true = gaussian_psf((n, n), 12.0, 9.0, 60.0)
+    labels = (true > 0.1).astype(np.int32)
+    seen = []
+    for _ in range(400):
+        noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, n))) * root, s=(n, n))
+        (region,) = measure(true + level * noise, np.full_like(true, level), labels, error_kernel(beam, 1.0))
+        seen.append([region.flux, *region.moments])
+    scatter = np.std(seen, axis=0)
+    np.testing.assert_allclose([region.flux_err, *region.errors], scatter, rtol=0.15)
+
+
+def test_a_primary_beam_in_the_data_is_not_taken_out_twice():
+    rng = np.random.default_rng(2)
+    y, x = np.indices((128, 128)) - 64
+    pb = np.exp(-(x**2 + y**2) / (2 * 45.0**2)).astype(np.float32)
+    truth = 40 * np.roll(gaussian_psf((128, 128), 8.0, 8.0, 0.0), 30, axis=1)
+    labels = (truth > 2).astype(np.int32)
+    flat = truth * pb + rng.normal(size=pb.shape)
+    fluxes = []
+    for data in (flat, flat / pb):
+        made = RadioImage.from_array(data, cell=1.0, beam=[3, 3, 0], pb=pb)
+        p = prepare_image(made)
+        table = build_catalog(made, p, data.astype(np.float32), p.rms, labels, RegionSettings())
+        assert table["pb"][0] == pytest.approx(float(pb[64, 94]), rel=0.02)
+        fluxes.append(float(table["flux"][0]))
+    assert fluxes[0] == pytest.approx(fluxes[1], rel=0.02)
+
+
+# ---------------------------------------------------------------------- settings
+
+
+def test_settings_go_round():
+    made = Settings(white=RegionSettings(seed=(4.0, 1.0), sigma_at=(0.0, 5.0), sigma_factor=(1.0, 2.0)))
+    assert Settings.read(made.as_dict()) == made
+    assert Settings.read({}) == Settings()
+    assert Settings.read({"white": {"least_area": 3}}).white.least_area == 3.0
+
+
+@pytest.mark.parametrize("values", [{"white": {"sead": 1}}, {"white": {"seed": ["x"]}}, {"correlated": 5}])
+def test_bad_settings_are_refused(values):
+    with pytest.raises(InputError, match=r"model\.json"):
+        Settings.read(values)
+
+
+def test_calibration_is_interpolated():
+    s = RegionSettings(sigma_at=(0.0, 4.0), sigma_factor=(1.0, 3.0))
+    np.testing.assert_allclose(s.calibrated([0, -2, 100], [2.0, 2.0, 2.0]), [2, 4, 6])
+
+
+# ---------------------------------------------------------------------- fit
+
+
+def fields(seed, count, empty, wrong=1.7):
+    """Posterior means with errors of known correlation, and a sigma that is told too small by `wrong`."""
+    n, beam = 96, (4.0, 4.0, 0.0)
+    root = np.sqrt(
+        np.maximum(np.fft.rfft2(np.roll(gaussian_psf((n, n), *beam), (n // 2, n // 2), (0, 1))).real, 0)
+    )
+    out = []
+    for i in range(count + empty):
+        rng = np.random.default_rng([seed, i])
+        error = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, n))) * root, s=(n, n)).astype(np.float32)
+        mean, truth = error, np.zeros_like(error)
+        if i < count:
+            mean = np.zeros_like(error)
+            for _ in range(5):
+                spot = gaussian_psf((n, n), *np.sort(rng.uniform(6, 14, 2))[::-1], rng.uniform(0, 180))
+                spot = np.roll(spot, rng.integers(-30, 30, 2), (0, 1))
+                mean += (np.exp(rng.uniform(0, 3)) * spot).astype(np.float32)
+            truth = mean + error
+        out.append(Sample(mean, np.full_like(mean, 1 / wrong), truth, beam, 1.133 * 16))
+    return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_trials():
+    """Enough for the tests; the whole grid takes minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "SEEDS", (4.0, 5.0))
+        patch.setattr(fit, "GROWN", (2.0,))
+        patch.setattr(fit, "LENGTHS", (0.5, 0.7, 1.0))
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_settings(fields(1, 20, 20), RegionSettings(), rate=1 / 1e3)
+
+
+def test_the_fit_finds_what_was_wrong_with_sigma(fitted):
+    settings, _ = fitted
+    # below, the fields without emission pull the factors down
+    bright = np.array(settings.sigma_at) >= 8
+    assert bright.any()
+    np.testing.assert_allclose(np.array(settings.sigma_factor)[bright], 1.7, rtol=0.1)
+
+
+def test_the_fit_makes_pulls_honest_on_other_fields(fitted):
+    settings, scores = fitted
+    assert scores["flux_pull_std"] == pytest.approx(1, abs=0.25)
+    pulls, false, beams = [], 0, 0.0
+    for s in fields(2, 25, 40):
+        sigma = settings.calibrated(s.mean, s.sigma)
+        labels = segment(s.mean, sigma, np.ones(s.mean.shape, bool), settings, s.beam_area)
+        beams += s.mean.size / s.beam_area if s.empty else 0
+        for r in measure(s.mean, sigma, labels, error_kernel(s.beam, settings.error_length)):
+            error = np.hypot(settings.error_factor * r.flux_err, settings.error_fraction * r.flux)
+            sure = settings.probability(r.flux / error, r.significance, r.area / s.beam_area) >= 0.9
+            if s.empty:
+                false += sure
+            elif sure:
+                pulls.append((r.flux - s.truth[labels == r.number].sum()) / error)
+    assert len(pulls) > 30
+    assert 0.7 < np.std(pulls) < 1.4
+    # one in a thousand beams was allowed: 20 here
+    assert false < 3 * beams / 1e3
+
+
+def test_a_lower_rate_is_more_cautious(fitted):
+    samples = fields(1, 20, 20)
+    strict, scores = fit_settings(samples, RegionSettings(), rate=0.0)
+    assert strict.probability(8.0, 6.0, 3.0) <= fitted[0].probability(8.0, 6.0, 3.0)
+    assert scores["false_in_empty"] == 0
