@@ -65,10 +65,10 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     everybeam = choose_beam("auto") == "everybeam"
     start = float(Time(START, scale="utc").mjd)
     observation = LofarObservation(GRID, FREQ, start=start, robust=ROBUST)
-    began = time.perf_counter()
+    began = time.process_time()
     sampling = Sampling(observation)
     instrument = build_lofar(observation, sampling)
-    result = {"instrument_seconds": round(time.perf_counter() - began, 1)}
+    result = {"instrument_cpu_seconds": round(time.process_time() - began, 1)}
     result["uvw_m"] = worst(sampling.track.uvw, uvw)
     result["psf"] = worst(sampling.psf(GRID), psf)
     beam = np.array([header[k] for k in ("BMAJ", "BMIN", "BPA")]) * [3600, 3600, 1]
@@ -77,9 +77,9 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     telescope = LofarTelescope(observation, keep=False)
     telescope.instrument = replace(instrument, pb=pb[None].astype(np.float32))
     seeds = np.random.SeedSequence(1).spawn(2)
-    began = time.perf_counter()
+    began = time.process_time()
     clean = telescope.dirty(sky, 0.0, seeds[0])
-    result["image_seconds"] = round(time.perf_counter() - began, 2)
+    result["image_cpu_seconds"] = round(time.process_time() - began, 2)
     noise = (telescope.dirty(sky, RMS, seeds[0]) - clean).astype(float)
     result["dirty"] = worst(clean, dirty, dirty.max())
     result["noise_rms"] = float(noise.std())
@@ -99,13 +99,13 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     telescope = LofarTelescope(observation, quick=True, keep=False)
     telescope.instrument = replace(instrument, pb=pb[None].astype(np.float32))
     telescope.dirty(sky, 0.0, seeds[1])
-    began = time.perf_counter()
+    began = time.process_time()
     fast = telescope.dirty(sky, 0.0, seeds[1])
-    seconds = round(time.perf_counter() - began, 2)
+    seconds = round(time.process_time() - began, 2)
     drawn = (telescope.dirty(sky, RMS, seeds[1]) - fast).astype(float)
     off = fast - dirty
     quick = {
-        "image_seconds": seconds,
+        "image_cpu_seconds": seconds,
         "dirty_rms": float(off.std() / dirty.std()),
         "dirty_largest": worst(fast, dirty, dirty.max()),
         "psf": worst(telescope.psf(), psf),

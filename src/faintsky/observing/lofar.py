@@ -196,7 +196,7 @@ def _plan(n: int, settings: LofarSettings) -> dict[str, Any]:
     return {
         "files": n * (per_sample + 1) + shared + 1,
         "bytes": image * (n * per_sample + shared),
-        "memory": 40 * image + 100 * rows,
+        "memory": 3 * 10**8 + 50 * image + 150 * rows,
         "shape": list(grid.shape),
         "cell": grid.cell,
         "primary_beam": observation.primary_beam,
