@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from faintsky.grid import ImageGrid
 from faintsky.observing.lofar_build import LofarObservation
 from faintsky.observing.parsing import count, direction, positive, quantity, start_mjd
 from faintsky.sky.model_file import ModelFile, read_model
-from faintsky.telescope.arrays import LOFAR_HBA, load_array
 from faintsky.telescope.lofar_beam import choose_beam
 
 PRODUCTS = ("sky", "noise", "dirty", "psf", "pb")
@@ -23,6 +23,7 @@ ROBUST = {"paper": 0.0, "lotss": -0.5, "varied": 0.0}
 """Presets, and their robustness where nothing else says it."""
 DEFAULT_RA, DEFAULT_DEC = 180.0, 55.0
 DEFAULT_FREQ, DEFAULT_CELL, DEFAULT_SIZE = 150e6, 2.0, 2000
+_TRIES = 200
 LOWEST = np.deg2rad(20.0)
 """``varied`` tracks stay above this elevation."""
 
@@ -71,8 +72,7 @@ class LofarSettings:
         """The observation of one image: its own where something is drawn."""
         if not self.drawn:
             return self.observation
-        latitude = load_array(LOFAR_HBA).latitude
-        for _ in range(1000):
+        for _ in range(_TRIES):
             draws = {
                 "dec": float(np.rad2deg(np.arcsin(rng.uniform(0, 1)))),
                 "hour_angle": float(rng.uniform(-2, 2)),
@@ -80,15 +80,13 @@ class LofarSettings:
                 "robust": float(rng.uniform(-1, 0.5)),
             }
             wanted: dict[str, Any] = {k: round(v, 3) for k, v in draws.items() if k in self.drawn}
-            dec = wanted.pop("dec", self.observation.grid.dec)
-            grid = replace(self.observation.grid, dec=dec)
+            grid = replace(self.observation.grid, dec=wanted.pop("dec", self.observation.grid.dec))
             one = replace(self.observation, grid=grid, **wanted)
-            ends = np.deg2rad(15 * (one.hour_angle + np.array([-0.5, 0.5]) * one.total_time / 3600))
-            sine = np.sin(latitude) * np.sin(np.deg2rad(dec))
-            sine = sine + np.cos(latitude) * np.cos(np.deg2rad(dec)) * np.cos(ends)
-            if sine.min() > np.sin(LOWEST) or "dec" not in self.drawn:
-                return one
-        raise InputError("no declination stays above 20 deg of elevation", "give a shorter track")
+            with suppress(InputError):  # below the telescope's own limit
+                coarse = replace(one, integration=one.total_time / 16).track()
+                if coarse.elevation.min() > LOWEST or self.drawn == ("robust",):
+                    return one
+        raise InputError("no track stays above 20 deg of elevation", "give a shorter one, or another place")
 
 
 def make_lofar_settings(
