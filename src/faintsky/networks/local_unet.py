@@ -10,8 +10,8 @@ What it is made of, and why:
   on why such denoisers hold at noise levels they have not seen);
 - asinh of the signal-to-noise ratio as the scale: linear in the noise, logarithmic in bright sources, and
   inverted exactly by sinh;
-- the output is ``gate * image + sinh(add)``: with the gate open a bright source passes as it is, with the
-  gate shut the noise needs no copying;
+- the output is ``gate * image + sinh(add)``, the sum no larger than what is seen nearby: with the gate open a
+  bright source passes as it is, with the gate shut the noise needs no copying;
 - the beam acts through a factor on every channel of every block (Perez et al. 2018, arXiv:1709.07871,
   without the shift).
 """
@@ -127,9 +127,20 @@ class LocalUNet(nn.Module):
         image, weight = functional.pad(image, edge), functional.pad(weight, edge)
         gate, add, spread = self._features(image, weight, beam).split(self.stem**2, dim=1)
         gate, add, spread = (functional.pixel_shuffle(f.float(), self.stem) for f in (gate, add, spread))
-        mean = torch.sigmoid(gate) * image + torch.sinh(add.clamp(-LARGEST, LARGEST))
+        bound = self._bound(image)
+        mean = torch.sigmoid(gate) * image + torch.sinh(bound * torch.tanh(add / bound))
         sigma = LEAST_SIGMA + torch.exp(spread.clamp(-LARGEST, LARGEST))
         return mean[..., :n_y, :n_x], sigma[..., :n_y, :n_x]
+
+    def _bound(self, image: Tensor) -> Tensor:
+        """Largest absolute value of the neighbourhood, on the asinh scale, ``[b, 1, y, x]``.
+
+        What is added never exceeds it; without it a chance step of training can send sinh through the roof.
+        """
+        cells = functional.pixel_unshuffle(image.float().abs(), self.stem).amax(dim=1, keepdim=True)
+        near = functional.max_pool2d(cells, 5, stride=1, padding=2)
+        grown = functional.interpolate(near, scale_factor=float(self.stem), mode="nearest")
+        return torch.asinh(grown).clamp(1e-6, LARGEST)
 
     def _features(self, image: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
         scales = iter((1 + self.beam(_describe(beam))).split(self._splits, dim=1))

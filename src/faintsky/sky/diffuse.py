@@ -4,9 +4,9 @@ Stand-ins for what the cosmic web and galaxy clusters show at low frequency, che
 for every training example. Shapes follow what is observed: haloes fall off exponentially (Murgia et al. 2009,
 A&A 499, 679), relics are arcs with a sharp outer edge and a tail towards the cluster (van Weeren et al. 2019,
 SSRv 215, 16), shells are limb-brightened, filaments are the level sets of a random field. All of them are
-multiplied by log-normal fields with power-law spectra, P(k) ~ k**-index with index 2.5 to 3.7 (11/3 is a
-Kolmogorov cascade seen in projection). Peak brightness is log-uniform, so that every signal-to-noise ratio
-from far below one upwards occurs.
+multiplied by log-normal fields with power-law spectra, P(k) ~ k**-index with index 3.3 to 4 (11/3 is a
+Kolmogorov cascade seen in projection) and fluctuations of up to 60 per cent. Peak brightness is log-uniform, so
+that every signal-to-noise ratio from far below one upwards occurs.
 """
 
 from __future__ import annotations
@@ -88,15 +88,15 @@ class _Texture:
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
         largest = min(shape) / 3
-        self.fields = [random_field(rng, shape, rng.uniform(2.5, 3.7), largest) for _ in range(2)]
+        self.fields = [random_field(rng, shape, rng.uniform(3.3, 4.0), largest) for _ in range(2)]
 
     def __call__(self, rng: np.random.Generator, ys: slice, xs: slice) -> Array32:
-        """``[y, x]`` of the slices' shape; contrast from smooth to strong."""
+        """``[y, x]`` of the slices' shape; contrast from none to 60 per cent."""
         field = self.fields[rng.integers(2)]
         n_y, n_x = field.shape
         rows = (np.arange(ys.start, ys.stop) + rng.integers(n_y)) % n_y
         columns = (np.arange(xs.start, xs.stop) + rng.integers(n_x)) % n_x
-        contrast = np.float32(rng.uniform(0.0, 1.2))
+        contrast = np.float32(rng.uniform(0.0, 0.6))
         return np.exp(contrast * field[rows[:, None], columns] - contrast**2 / 2)
 
 
