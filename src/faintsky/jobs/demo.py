@@ -66,14 +66,12 @@ class DemoResult:
             else:
                 seen = "missed"
             lines[f"true source {i + 1}"] = f"{there}: {seen}"
-        errors = self.image_errors
         return {
             "sources": len(self.truth),
             "found": len(found),
             "false": len(self.matching.unmatched_found),
             **lines,
-            "image": f"error on diffuse emission {errors['before']:.2f} of the noise before,"
-            f" {errors['after']:.2f} after; {errors['regions']:.0f} regions",
+            "image_errors": {k: round(v, 3) for k, v in self.image_errors.items()},
             **{f"report on the {name}": str(path) for name, path in self.reports.items()},
         }
 

@@ -5,8 +5,8 @@ for every training example. Shapes follow what is observed: haloes fall off expo
 A&A 499, 679), relics are arcs with a sharp outer edge and a tail towards the cluster (van Weeren et al. 2019,
 SSRv 215, 16), shells are limb-brightened, filaments are the level sets of a random field. All of them are
 multiplied by log-normal fields with power-law spectra, P(k) ~ k**-index with index 3.3 to 4 (11/3 is a
-Kolmogorov cascade seen in projection) and fluctuations of up to 60 per cent. Peak brightness is log-uniform, so
-that every signal-to-noise ratio from far below one upwards occurs.
+Kolmogorov cascade seen in projection) and fluctuations of up to 60 per cent. Peak brightness is log-uniform,
+so that every signal-to-noise ratio from far below one upwards occurs.
 """
 
 from __future__ import annotations
