@@ -12,7 +12,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import faintsky
-from faintsky.errors import InputError
+from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import ImageGrid
 from faintsky.observing.lofar import LofarObservatory, make_lofar_settings, simulate_fields
 from faintsky.observing.sky_regions import at_resolution, region_columns
@@ -181,6 +181,14 @@ def test_everybeam_is_asked_for_only_where_it_is(monkeypatch):
     monkeypatch.setattr(lofar_beam, "find_spec", lambda name: object())
     assert lofar_beam.choose_beam("auto") == "everybeam"
     assert lofar_beam.choose_beam("gaussian") == "gaussian"
+
+
+def test_a_failing_everybeam_is_one_line(monkeypatch):
+    from faintsky.telescope import everybeam
+
+    monkeypatch.setattr(everybeam.sys, "executable", "/bin/false")
+    with pytest.raises(FaintskyError, match=r"EveryBeam failed \(exit status 1\); choose"):
+        everybeam.everybeam_beam(ImageGrid(64, 64, 2.0), 150e6, np.array([59293.0]))
 
 
 def test_varied_fields_have_their_own_telescope(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class LofarFiles(DataFiles):
             "region_rule": RULE,
             "sigma_noise_images_jy_per_arcsec2": self.settings.rms / UNIT_BEAM,
         }
+        if self.settings.observation.primary_beam == "everybeam":
+            known["everybeam"] = version("everybeam")
         if observatory.telescope is not None:
             instrument = observatory.telescope.instrument
             known["instrument"] = instrument.record
@@ -146,7 +149,7 @@ class LofarFiles(DataFiles):
         }
         if index is not None:
             cards["SAMPLE"] = (index, "number in its data set")
-        way = "one psf, by FFT (quick)" if settings.quick else "visibilities with w term"
+        way = "one psf, by FFT (quick)" if settings.quick else "visibilities, w term"
         cards["HISTORY"] = [
             f"simulated by faintsky: LOFAR HBA, 62 Dutch stations, {way}",
             f"{observation.total_time:g} s in steps of {observation.integration:g} s, "
