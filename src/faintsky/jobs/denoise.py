@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from faintsky.image import RadioImage
 
 PathLike = str | os.PathLike[str]
-BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_BLOCK_PIXEL = 0.45e9, 120, 900
-"""Peak memory of a run: the libraries; a pixel of the image, with maps and figures; a pixel of a block, with
-the network's features (resident set size on images of 512 and 2000 pixels a side)."""
+BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.35e9, 90, 110, 200
+"""Peak memory of a run: the libraries; a pixel of the image, with maps and figures; what a dirty image takes
+besides; a pixel of a block, with the network's features (resident set size on images of 512 and 2000 pixels a
+side, on a CPU)."""
 
 
 @dataclass
@@ -172,7 +173,8 @@ def _plan(image: RadioImage, model: Any, members: int, out: PathLike | None) -> 
     network = model.network("denoiser")
     blocks = cover(image.shape[1:], reach=network.reach, stride=network.stride)
     pixels = image.shape[1] * image.shape[2]
-    need = BYTES_FIXED + pixels * BYTES_A_PIXEL + float(np.prod(blocks[0].shape)) * BYTES_A_BLOCK_PIXEL
+    a_pixel = BYTES_A_PIXEL + (BYTES_A_DIRTY_PIXEL if "psf" in image.companions else 0)
+    need = BYTES_FIXED + pixels * a_pixel + float(np.prod(blocks[0].shape)) * BYTES_A_BLOCK_PIXEL
     return {
         "image": image.name,
         "shape": list(image.shape[1:]),

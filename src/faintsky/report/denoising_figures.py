@@ -149,10 +149,10 @@ def _histogram(
             width = float(np.std(scaled[chosen]))
             ax.step(middle, counts, where="mid", color=colour, lw=1.2, label=f"{name}: σ = {width:.2f} rms")
     ax.set_yscale("log")
-    ax.set_ylim(1e-5, 1.5)
+    ax.set_ylim(1e-5, 60)
     ax.set_xlabel("residual / rms")
     ax.set_ylabel("density")
-    ax.legend(frameon=False, fontsize=8, loc="upper right")
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
     ax.set_title("Residual's values", fontsize=10)
 
 
