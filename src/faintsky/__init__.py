@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faintsky.evaluation.alma import evaluate_alma
+    from faintsky.evaluation.lofar import evaluate_lofar
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import open_cube, open_image
     from faintsky.jobs.demo import demo
@@ -31,6 +32,7 @@ _HOMES = {
     "denoise": "faintsky.jobs.denoise",
     "detect": "faintsky.jobs.detect",
     "evaluate_alma": "faintsky.evaluation.alma",
+    "evaluate_lofar": "faintsky.evaluation.lofar",
     "demo": "faintsky.jobs.demo",
     "train": "faintsky.jobs.train",
     "list_models": "faintsky.models",
@@ -45,6 +47,7 @@ __all__ = [
     "denoise",
     "detect",
     "evaluate_alma",
+    "evaluate_lofar",
     "list_models",
     "load_model",
     "open_cube",

@@ -42,6 +42,38 @@ def evaluate_alma(
         report.finish(result)
 
 
+@app.command("lofar")
+def evaluate_lofar(
+    out: common.Out,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Output of faintsky simulate lofar; simulated if not given."),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(metavar="A,B,C", help="Models, filters, input and constant.")
+    ] = "denoiser,starlet,gaussian,fft,gaussian_paper,input,constant",
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Number of fields of each set.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of simulated fields and of bootstraps.")] = 0,
+    device: common.Device = "auto",
+    jobs: common.Cores = None,
+    overwrite: common.Overwrite = False,
+    dry_run: common.DryRun = False,
+    as_json: common.Json = False,
+    config: common.Config = None,
+    debug: common.Debug = False,
+) -> None:
+    """Score denoisers on LOFAR images against the true sky: errors, fluxes, peaks, false regions."""
+    import faintsky
+
+    with common.Report(as_json) as report:
+        result = faintsky.evaluate_lofar(
+            out, data=data, methods=common.split(methods), n=n, seed=seed, device=device,
+            overwrite=overwrite, dry_run=dry_run,
+            command=common.command_line(), progress=report.progress,
+        )  # fmt: skip
+        report.finish(result)
+
+
 @app.callback()
 def _group() -> None:
     """Score methods: the papers' tables and figures."""

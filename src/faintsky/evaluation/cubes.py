@@ -52,20 +52,36 @@ class FolderSet:
     indices: tuple[int, ...]
     name: str
 
-    def _beside(self, index: int, kind: str) -> Path | None:
-        for name in (f"{index:04d}_{kind}.fits", f"{kind}.fits"):
-            if (Path(self.folder) / name).is_file():
-                return Path(self.folder) / name
-        return None
-
     def load(self, index: int) -> tuple[RadioCube, Table]:
         """One cube and its true sources; `InputError` where a file is missing or broken."""
         from faintsky.catalog import read_catalog
         from faintsky.io import open_cube
 
         stem = Path(self.folder) / f"{index:04d}"
-        cube = open_cube(f"{stem}_dirty.fits", psf=self._beside(index, "psf"), pb=self._beside(index, "pb"))
+        psf, pb = (beside(self.folder, index, kind) for kind in ("psf", "pb"))
+        cube = open_cube(f"{stem}_dirty.fits", psf=psf, pb=pb)
         return cube, read_catalog(f"{stem}_truth.ecsv")
+
+
+def beside(folder: str | Path, index: int, kind: str) -> Path | None:
+    """The psf or primary beam of one sample, or of all."""
+    paths = (Path(folder) / name for name in (f"{index:04d}_{kind}.fits", f"{kind}.fits"))
+    return next((p for p in paths if p.is_file()), None)
+
+
+def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int]:
+    """Numbers NNNN of which a folder has both ``NNNN_one`` and ``NNNN_other``.
+
+    Raises
+    ------
+    InputError
+        There is no such folder; it should be what ``command`` wrote.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError("there is no such folder", f"give the --out of {command}", path)
+    names = [re.fullmatch(rf"(\d{{4,}})_{re.escape(one)}", p.name) for p in path.iterdir()]
+    return sorted(int(m[1]) for m in names if m and (path / f"{m[1]}_{other}").is_file())
 
 
 def open_folder(folder: str | Path, n: int | None = None) -> FolderSet:
@@ -77,10 +93,7 @@ def open_folder(folder: str | Path, n: int | None = None) -> FolderSet:
         There is no such folder, it holds no cube with a truth, or fewer than ``n``.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise InputError("there is no such folder", "give the --out of faintsky simulate alma", path)
-    numbers = [re.fullmatch(r"(\d{4,})_truth\.ecsv", p.name) for p in path.iterdir()]
-    indices = sorted(int(m[1]) for m in numbers if m and (path / f"{m[1]}_dirty.fits").is_file())
+    indices = numbered(path, "truth.ecsv", "dirty.fits", "faintsky simulate alma")
     if not indices:
         raise InputError(
             "has no NNNN_dirty.fits with its NNNN_truth.ecsv",

@@ -1,0 +1,180 @@
+"""How well an image is recovered, against the true sky at its resolution: per pixel, aperture and peak.
+
+Everything here is in units of the image's rms, so that the value of a true pixel is its S/N. Errors are from
+a bootstrap over fields: pixels and sources of one field share its noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.classical.noise_power import sum_sigma
+from faintsky.matching import Estimate
+
+Float = NDArray[np.float64]
+Image = NDArray[np.floating]
+
+INSIDE = 1.0
+"""Inside a source: pixels of the true sky at its image's resolution above this S/N."""
+PIXEL_EDGES = np.array([0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf])
+"""Bins of the true S/N of a pixel."""
+SOURCE_EDGES = np.array([3.0, 5.0, 10.0, 20.0, 50.0, np.inf])
+"""Bins of the S/N of an aperture or a peak."""
+CONTOUR = 0.2
+"""An aperture reaches down to this fraction of its source's peak."""
+
+
+def pixel_sums(estimate: Image, truth: Image, edges: Float = PIXEL_EDGES) -> Float:
+    """Sums over the pixels of each bin of true S/N, ``[bin, 4]``: number, error, error², (error / truth)².
+
+    Parameters
+    ----------
+    estimate, truth : array
+        ``[y, x]``, over the rms; pixels where either is NaN are left out.
+    edges : array, optional
+        Bins of ``truth``.
+    """
+    use = np.isfinite(estimate) & np.isfinite(truth) & (truth >= edges[0])
+    t, e = truth[use].astype(np.float64), (estimate - truth)[use].astype(np.float64)
+    place = np.clip(np.digitize(t, edges) - 1, 0, len(edges) - 2)
+    what = (np.ones_like(e), e, e * e, (e / np.where(t > 0, t, np.inf)) ** 2)
+    return np.stack([np.bincount(place, w, minlength=len(edges) - 1) for w in what], axis=1)
+
+
+def pull_sums(estimate: Image, sigma: Image, truth: Image, by: Image, edges: Float = PIXEL_EDGES) -> Float:
+    """Sums over the pixels of each bin of ``by``, ``[bin, 4]``: number, pull, pull², pixels within one sigma.
+
+    The pull is ``(estimate - truth) / sigma``.
+    """
+    use = np.isfinite(estimate) & np.isfinite(truth) & (sigma > 0) & (by >= edges[0])
+    pull = ((estimate - truth)[use] / sigma[use]).astype(np.float64)
+    place = np.clip(np.digitize(by[use], edges) - 1, 0, len(edges) - 2)
+    what = (np.ones_like(pull), pull, pull * pull, np.abs(pull) < 1)
+    return np.stack([np.bincount(place, w, minlength=len(edges) - 1) for w in what], axis=1)
+
+
+@dataclass(frozen=True)
+class Apertures:
+    """Where fluxes and peaks of a true sky are measured.
+
+    Parameters
+    ----------
+    labels : array of int
+        Pixels of each aperture, ``[y, x]``; 0 is none.
+    snr : array
+        Summed true flux over the noise of the sum, ``[aperture]``.
+    peaks : array of int
+        ``[peak, 2]``: y, x of the true local maxima.
+    """
+
+    labels: NDArray[np.int32]
+    flux: Float
+    snr: Float
+    peaks: NDArray[np.intp]
+
+    def flux_ratios(self, estimate: Image) -> Float:
+        """Recovered over true flux of each aperture, ``[aperture]``."""
+        total = np.bincount(self.labels.ravel(), np.nan_to_num(estimate).ravel(), len(self.flux) + 1)
+        return np.asarray(total[1:] / self.flux)
+
+    def peak_ratios(self, estimate: Image, truth: Image) -> Float:
+        """Recovered over true brightness at the pixel of each true peak, ``[peak]``."""
+        y, x = self.peaks.T
+        return np.asarray(estimate[y, x] / truth[y, x], dtype=np.float64)
+
+
+def draw_apertures(truth: Image, width: float, correlation: Image | None = None) -> Apertures:
+    """Apertures around the sources of a true sky, and its peaks.
+
+    The sky, smoothed a little so that texture makes no sources of its own, is divided among its local
+    maxima by a watershed; the aperture of each is what lies above `CONTOUR` times its peak. It follows from
+    the true sky alone, so that noise cannot bias it.
+
+    Parameters
+    ----------
+    truth : array
+        ``[y, x]``, over the rms; NaN is blank.
+    width : float
+        FWHM of the beam [pixel], or what is to pass for it in white noise.
+    correlation : array, optional
+        Of the noise, see `faintsky.classical.noise_power`.
+    """
+    from scipy.ndimage import find_objects, gaussian_filter, maximum
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed
+
+    sky = np.nan_to_num(truth).astype(np.float32)
+    near = max(1, round(width))
+    smooth = gaussian_filter(sky, 0.6 * width)
+    tops = peak_local_max(smooth, min_distance=2 * near, threshold_abs=0.05, exclude_border=near)
+    markers = np.zeros(sky.shape, np.int32)
+    markers[tuple(tops.T)] = np.arange(1, len(tops) + 1)
+    basins = watershed(-smooth, markers, mask=smooth > 0.01)
+    peak = np.append(np.inf, maximum(sky, basins, np.arange(1, len(tops) + 1)))
+    parts = basins * (sky > CONTOUR * peak[basins])
+    labels = np.zeros(sky.shape, np.int32)
+    flux, snr = [], []
+    for k, box in enumerate(find_objects(parts), start=1):
+        if box is None:
+            continue
+        mask = parts[box] == k
+        total = float(sky[box][mask].sum())
+        level = total / sum_sigma(mask, correlation)
+        if level > SOURCE_EDGES[0]:
+            flux.append(total)
+            snr.append(level)
+            labels[box][mask] = len(flux)
+    peaks = peak_local_max(sky, min_distance=near, threshold_abs=float(SOURCE_EDGES[0]), exclude_border=near)
+    return Apertures(labels, np.array(flux), np.array(snr), peaks)
+
+
+def over_fields(
+    statistic: Callable[[NDArray], Float], parts: Sequence[NDArray], draws: int = 200, seed: int = 0
+) -> list[Estimate]:
+    """Values of a statistic of all fields' data, with errors from a bootstrap over fields.
+
+    Parameters
+    ----------
+    statistic : callable
+        From the parts of some fields joined along their first axis to an array ``[value]``.
+    parts : sequence of array
+        Of each field.
+    draws, seed : int, optional
+        Of the bootstrap.
+    """
+    rng = np.random.default_rng(seed)
+    value = statistic(np.concatenate(parts))
+    drawn = [
+        statistic(np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))]))
+        for _ in range(draws if len(parts) > 1 else 0)
+    ]
+    error = np.full(len(value), np.nan)
+    if drawn:
+        many = np.array(drawn)
+        count = np.isfinite(many).sum(axis=0)
+        mean = np.nansum(many, axis=0) / np.maximum(count, 1)
+        error = np.sqrt(np.nansum((many - mean) ** 2, axis=0) / np.maximum(count - 1, 1))
+    return [Estimate(float(v), float(e)) for v, e in zip(value, np.where(np.isfinite(value), error, np.nan))]
+
+
+def ratio_statistic(edges: Float = SOURCE_EDGES) -> Callable[[NDArray], Float]:
+    """For `over_fields`, of ``[source, 2]`` (S/N, ratio): median ratio of each bin, then its scatter.
+
+    The scatter is half the range from the 16th to the 84th percentile; fewer than 5 sources have neither.
+    """
+
+    def statistic(rows: NDArray) -> Float:
+        place = np.digitize(rows[:, 0], edges) - 1
+        out = np.full((2, len(edges) - 1), np.nan)
+        for b in range(len(edges) - 1):
+            inside = rows[place == b, 1]
+            if len(inside) >= 5:
+                low, out[0, b], high = np.percentile(inside, (16, 50, 84))
+                out[1, b] = (high - low) / 2
+        return out.ravel()
+
+    return statistic

@@ -1,0 +1,144 @@
+"""Filters without training: noise levels known beforehand, sources kept, odd images survived."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
+from faintsky.classical.noise_power import noise_correlation, power_spectrum, sum_sigma
+from faintsky.classical.starlet import scale_sigmas, starlet_transform
+from faintsky.errors import InputError
+
+SETTINGS = {"gaussian": {"sigma": 2.0}, "fft": {"cut": 0.1}, "starlet": {"k": 3.0, "scales": 4}}
+SMOOTH = 2.5  # pixels: standard deviation of the Gaussian that correlates the noise
+
+
+def white(shape=(256, 256), seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def correlated(shape=(256, 256), seed=0):
+    """Noise of unit rms made of white noise by a periodic Gaussian: its correlation is a Gaussian, too."""
+    fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
+    response = np.exp(-2 * np.pi**2 * SMOOTH**2 * (fy**2 + fx**2))
+    noise = np.fft.irfft2(np.fft.rfft2(white(shape, seed)) * response, s=shape)
+    return (noise * (2 * np.sqrt(np.pi) * SMOOTH)).astype(np.float32)
+
+
+def correlation(half=32):
+    r2 = np.sum(np.square(np.mgrid[-half : half + 1, -half : half + 1]), axis=0)
+    return np.exp(-r2 / (4 * SMOOTH**2))
+
+
+def test_starlets_add_up_to_the_image():
+    image = white((37, 50))
+    np.testing.assert_allclose(starlet_transform(image, 4).sum(axis=0), image, atol=1e-5)
+
+
+def test_starlet_is_the_splines_product():
+    image = np.zeros((65, 65), np.float32)
+    image[32, 32] = 1
+    smooth = starlet_transform(image, 1)[1]
+    taps = np.array([1, 4, 6, 4, 1]) / 16
+    np.testing.assert_allclose(smooth[30:35, 30:35], np.outer(taps, taps), atol=1e-6)
+
+
+def test_noise_of_the_scales_white():
+    # Starck & Murtagh (2006), table 2.1
+    assert scale_sigmas(5)[:5] == pytest.approx([0.889, 0.200, 0.086, 0.041, 0.020], abs=0.002)
+
+
+def test_noise_of_the_scales_correlated():
+    planes = np.array([starlet_transform(correlated((512, 512), s), 4)[:, 40:-40, 40:-40] for s in range(6)])
+    measured = np.sqrt(np.mean(planes**2, axis=(0, 2, 3)))
+    assert scale_sigmas(4, correlation())[:4] == pytest.approx(measured[:4], rel=0.03)
+    assert scale_sigmas(4)[0] > 5 * measured[0]  # taken for white, nothing small would ever be kept
+
+
+def test_correlation_from_realisations():
+    found = noise_correlation(np.array([correlated(seed=s) for s in range(20)]), 33)
+    np.testing.assert_allclose(found, correlation(16), atol=0.03)
+    assert found[16, 16] == 1
+
+
+def test_power_spectrum_has_unit_mean():
+    power = power_spectrum(correlation(), (64, 100))
+    assert power.mean() == pytest.approx(1)
+    assert power[0, 0] == pytest.approx(4 * np.pi * SMOOTH**2, rel=1e-3)
+
+
+def test_noise_of_sums():
+    mask = np.zeros((40, 60))
+    mask[5:30, 10:22] = 1
+    assert sum_sigma(mask, None) == pytest.approx(np.sqrt(25 * 12))
+    sums = [np.sum(correlated((40, 60), s) * mask) for s in range(3000)]
+    assert sum_sigma(mask, correlation()) == pytest.approx(np.std(sums), rel=0.05)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_noise_goes_and_a_source_stays(name):
+    y, x = np.mgrid[:200, :200]
+    truth = 8 * np.exp(-((y - 90) ** 2 + (x - 120) ** 2) / (2 * 15.0**2))
+    made = apply_filter(name, (truth + white(truth.shape)) * 1e-4, 1e-4, **SETTINGS[name]) / 1e-4
+    assert np.std((made - truth)[truth < 1e-3]) < 0.3
+    assert made[90, 120] == pytest.approx(8, abs=1.0)
+    assert np.sum(made[truth > 0.5]) == pytest.approx(np.sum(truth[truth > 0.5]), rel=0.05)
+
+
+def test_starlet_keeps_a_point_and_hardly_any_noise():
+    image = white((300, 300))
+    image[100, 100] += 30
+    made = apply_filter("starlet", image, 1.0, k=4.0, scales=5, iterations=5, positive=True)
+    assert made[100, 100] == pytest.approx(image[100, 100], abs=1.0)
+    assert np.median(np.abs(made)) < 0.02
+    assert made.min() == 0
+
+
+def test_thresholds_follow_the_correlation():
+    noise = correlated((300, 300))
+    blind = apply_filter("starlet", noise, 1.0, k=4.0, scales=3)
+    aware = apply_filter("starlet", noise, 1.0, k=4.0, scales=3, correlation=correlation())
+    rest = starlet_transform(noise, 3)[-1]
+    assert np.mean(np.abs(aware - rest) > 1e-3) < 0.05 < np.mean(np.abs(blind - rest) > 1e-3)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_blank_pixels_stay_blank_and_spoil_nothing(name):
+    image = white((60, 80)) + 5
+    image[:, :20] = np.nan
+    image[30, 40] = np.nan
+    made = apply_filter(name, image, 1.0, **SETTINGS.get(name, {}))
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(image))
+    assert made.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_constant_and_tiny_images(name):
+    settings = SETTINGS.get(name, {})
+    np.testing.assert_array_equal(apply_filter(name, np.full((9, 7), 3.0), 0.0, **settings), 3.0)
+    assert apply_filter(name, np.full((50, 50), 3.0), 1.0, **settings) == pytest.approx(3.0, abs=1e-4)
+    assert apply_filter(name, np.ones((1, 3)), 1.0, **settings).shape == (1, 3)
+    assert np.isnan(apply_filter(name, np.full((8, 8), np.nan), 1.0, **settings)).all()
+
+
+def test_noise_that_varies_is_levelled():
+    level = np.where(np.arange(200) < 100, 1.0, 5.0)[None, :] * np.ones((200, 1))
+    made = apply_filter("starlet", white((200, 200)) * level, level, k=4.0, scales=3)
+    assert np.std(made[:, 120:]) == pytest.approx(5 * np.std(made[:, :80]), rel=0.4)
+
+
+def test_what_is_not_known_is_refused():
+    with pytest.raises(InputError, match="no filter of the name"):
+        apply_filter("magic", white(), 1.0)
+    with pytest.raises(InputError, match="2 axes"):
+        apply_filter("input", np.zeros(4), 1.0)
+
+
+def test_every_tuned_filter_runs_as_it_is_shipped():
+    image = white((64, 64))
+    for name, kinds in tuned_settings().items():
+        for settings in kinds.values():
+            assert np.isfinite(apply_filter(name, image, 1.0, **settings)).all(), json.dumps(settings)
