@@ -1,8 +1,8 @@
 """Score the denoiser, tuned filters, the input and a constant on LOFAR fields that nothing was fitted on.
 
-The numbers of the README and of docs/evaluation.md. Fields have seed 0 (the filters were tuned on seed 9000 by
-`tune_filters.py`, the network's training and its settings draw from other words). Tables and figures go to
-``benchmarks/results/denoise_methods``.
+The numbers of the README and of docs/evaluation.md. Fields have seed 0 (`tune_filters.py` tuned the filters
+on seed 9000; the network's training and the fit of its settings draw from other words). Tables and figures go
+to ``benchmarks/results/denoise_methods``.
 
     python benchmarks/denoise_methods.py [-n FIELDS] [--model NAME|DIR] [--seed 0] [--out DIR]
 """

@@ -1,10 +1,10 @@
 """Tune the filters without training on validation fields: least rms error inside sources.
 
 Fields have seed 9000; `denoise_methods.py` uses seed 0. Each set (preset and kind of image) has its own
-settings, which go to ``src/faintsky/classical/tuned_filters.json``; the errors of everything that was tried go to
-``benchmarks/results/tuned_filters.json``. A starlet's thresholds are tuned for each scale, one after the other,
-from the best of the common ones. On dirty images the starlet takes the sidelobes out by major cycles, as the
-network does, and starts from the settings of the perfectly deconvolved image.
+settings, which go to ``src/faintsky/classical/tuned_filters.json``; the errors of everything that was tried
+go to ``benchmarks/results/tuned_filters.json``. A starlet's thresholds are tuned for each scale, one after
+the other, from the best of some to begin with. On dirty images the starlet takes the sidelobes out by major
+cycles, as the network does, and starts from the settings of the perfectly deconvolved image.
 
     python benchmarks/tune_filters.py [-n FIELDS]
 """
@@ -27,7 +27,7 @@ from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, pixel_sums
 SEED = 9000
 SIGMAS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0)
 CUTS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.75)
-LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
+LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0)
 SCALES = 6
 Settings = dict[str, Any]
 
@@ -54,16 +54,16 @@ class Tuning:
         return min(options, key=lambda settings: self.error(name, settings))
 
     def starlet(self) -> Settings:
-        """Common thresholds first, with and without what else there is; then each scale's own."""
+        """Thresholds common or falling, with and without what else there is; then each scale's own."""
         ways = (
             {"soft": True, "positive": True},
             {"positive": True},
             {"positive": True, "iterations": 4},
             {"iterations": 4},
         )
-        start = [
-            {"k": [k] * SCALES, "scales": SCALES, **way} for k, way in product((1.0, 2.0, 3.0, 4.0), ways)
-        ]
+        common = [[k] * SCALES for k in (1.0, 2.0, 3.0)]
+        falling = [[4.0, 2.0, 1.0, 0.0, 0.0, 0.0], [12.0, 3.0, 1.0, 0.0, 0.0, 0.0]]
+        start = [{"k": k, "scales": SCALES, **way} for k, way in product([*common, *falling], ways)]
         found = self.best("starlet", start)
         least = self.error("starlet", found)
         for _ in range(2):
