@@ -2,16 +2,19 @@
 
 What it is made of, and why:
 
-- a pixel-unshuffle stem: the image goes in as 4 x 4 pixels a channel vector, nothing is thrown away, and
-  the convolutions run on a sixteenth of the pixels;
+- the image goes in, and comes out, as the planes of a starlet transform (Starck, Fadili & Murtagh 2007, IEEE
+  Trans. Image Process. 16, 297), whose sum is the image: the network says how much of each plane is sky at
+  each pixel. With all gates open a bright source passes as it is; with the fine ones shut, smooth emission of
+  any brightness is averaged. Thresholding of starlets is the special case of gates that are 0 or 1;
+- a pixel-unshuffle stem: 4 x 4 pixels become a channel vector, nothing is thrown away, and the convolutions
+  run on a sixteenth of the pixels;
 - no global pooling and no normalisation by batch or image, so that an output pixel depends on its
   surroundings within ``reach`` alone and a large image can be cut into blocks without a seam;
 - no additive constants in the image path: an empty image stays empty (Mohan et al. 2020, arXiv:1906.05478,
   on why such denoisers hold at noise levels they have not seen);
-- asinh of the signal-to-noise ratio as the scale: linear in the noise, logarithmic in bright sources, and
-  inverted exactly by sinh;
-- the output is ``gate * image + sinh(add)``, the sum no larger than what is seen nearby: with the gate open a
-  bright source passes as it is, with the gate shut the noise needs no copying;
+- asinh of the signal-to-noise ratio as the scale of what it sees: linear in the noise, logarithmic in bright
+  sources, inverted exactly by sinh;
+- to the gated planes it may add ``sinh`` of an output of its own, no larger than what is seen nearby;
 - the beam acts through a factor on every channel of every block (Perez et al. 2018, arXiv:1709.07871,
   without the shift).
 """
@@ -29,6 +32,9 @@ from faintsky.networks.registry import register
 
 LARGEST = 12.0
 """Bound of asinh values: a signal-to-noise ratio of 80,000."""
+B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
+SCALES = (1.0, 3.0, 6.0, 10.0, 10.0)
+"""Factors on the starlet planes, the coarsest last, that make white noise in each of them of order one."""
 LEAST_SIGMA = 0.01
 """Standard deviation that is always there, in units of the noise."""
 
@@ -70,7 +76,7 @@ class LocalUNet(nn.Module):
     ) -> None:
         super().__init__()
         pixels = self.stem**2
-        self.into = nn.Conv2d(2 * pixels, widths[0], 3, padding=1, bias=False)
+        self.into = nn.Conv2d((len(SCALES) + 1) * pixels, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
             nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, encoder, strict=True)
         )
@@ -80,7 +86,7 @@ class LocalUNet(nn.Module):
         self.decoder = nn.ModuleList(
             nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(up[1:], decoder, strict=True)
         )
-        self.out = nn.Conv2d(widths[0], 3 * pixels, 3, padding=1, bias=False)
+        self.out = nn.Conv2d(widths[0], (len(SCALES) + 2) * pixels, 3, padding=1, bias=False)
         nn.init.zeros_(self.out.weight)
         blocks = [*self.encoder, *self.decoder]
         self._splits = [level[0].first.out_channels for level in blocks for _ in level]
@@ -91,7 +97,7 @@ class LocalUNet(nn.Module):
     def _reach(self) -> int:
         """Pixels from an output pixel to the farthest input pixel that it depends on, at most."""
         levels = len(self.down)
-        total = 2 * self.stem
+        total = 2 * self.stem + 2 * (2 ** (len(SCALES) - 1) - 1)
         for i, level in enumerate(self.encoder):
             total += 2 * len(level) * self.stem * 2**i  # type: ignore[arg-type]
         for i, level in enumerate(self.decoder):
@@ -125,10 +131,12 @@ class LocalUNet(nn.Module):
         n_y, n_x = image.shape[-2:]
         edge = (0, -n_x % self.stride, 0, -n_y % self.stride)
         image, weight = functional.pad(image, edge), functional.pad(weight, edge)
-        gate, add, spread = self._features(image, weight, beam).split(self.stem**2, dim=1)
-        gate, add, spread = (functional.pixel_shuffle(f.float(), self.stem) for f in (gate, add, spread))
+        planes = starlet_planes(image.float(), weight > 0)
+        out = functional.pixel_shuffle(self._features(planes, weight, beam).float(), self.stem)
+        gates, add, spread = out.split((len(SCALES), 1, 1), dim=1)
         bound = self._bound(image)
-        mean = torch.sigmoid(gate) * image + torch.sinh(bound * torch.tanh(add / bound))
+        gated = (torch.sigmoid(gates) * planes).sum(dim=1, keepdim=True)
+        mean = gated + torch.sinh(bound * torch.tanh(add / bound))
         sigma = LEAST_SIGMA + torch.exp(spread.clamp(-LARGEST, LARGEST))
         return mean[..., :n_y, :n_x], sigma[..., :n_y, :n_x]
 
@@ -142,12 +150,10 @@ class LocalUNet(nn.Module):
         grown = functional.interpolate(near, scale_factor=float(self.stem), mode="nearest")
         return torch.asinh(grown).clamp(1e-6, LARGEST)
 
-    def _features(self, image: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
+    def _features(self, planes: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
         scales = iter((1 + self.beam(_describe(beam))).split(self._splits, dim=1))
-        both = torch.cat([torch.asinh(image), weight], dim=1)
-        # where the rest runs in half precision the first and the last layer do not: peaks need the digits
-        with torch.autocast(image.device.type, enabled=False):
-            x = self.into(functional.pixel_unshuffle(both.float(), self.stem))
+        seen = torch.cat([torch.asinh(planes * planes.new_tensor(SCALES)[:, None, None]), weight], dim=1)
+        x = self.into(functional.pixel_unshuffle(seen, self.stem))
         kept: list[Tensor] = []
         for i, level in enumerate(self.encoder):
             if i:
@@ -159,8 +165,39 @@ class LocalUNet(nn.Module):
             x = up(x) + kept.pop()
             for block in level:  # type: ignore[attr-defined]
                 x = block(x, next(scales))
-        with torch.autocast(image.device.type, enabled=False):
-            return self.out(x.float())
+        return self.out(x)
+
+
+def starlet_planes(image: Tensor, known: Tensor) -> Tensor:
+    """Details of 1, 2, 4 … pixels and what is left, ``[b, len(SCALES), y, x]``; their sum is the image.
+
+    Averages are over known pixels only, so that a blank region leaves no step.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``[b, 1, y, x]``, 0 where blank.
+    known : Tensor of bool
+        ``[b, 1, y, x]``
+    """
+    planes, current = [], image
+    inside = known.to(image.dtype)
+    for scale in range(len(SCALES) - 1):
+        step = 2**scale
+        smooth = _averaged(current * inside, step) / _averaged(inside, step).clamp(min=1e-3) * inside
+        planes.append(current - smooth)
+        current = smooth
+    return torch.cat([*planes, current], dim=1)
+
+
+def _averaged(image: Tensor, step: int) -> Tensor:
+    """The B3 spline with holes of ``step`` pixels, along y and x."""
+    for axis in (2, 3):
+        n = image.shape[axis]
+        edge = (2 * step, 2 * step, 0, 0) if axis == 3 else (0, 0, 2 * step, 2 * step)
+        wide = functional.pad(image, edge)
+        image = sum(w * wide.narrow(axis, i * step, n) for i, w in enumerate(B3))  # type: ignore[assignment]
+    return image
 
 
 def _describe(beam: Tensor) -> Tensor:
