@@ -223,6 +223,19 @@ def test_major_cycles_take_the_sidelobes_out(dirty):
     assert done.residual[inner].std() == pytest.approx(1.0, abs=0.15)
 
 
+def test_cycles_that_drive_apart_are_given_up(dirty):
+    from faintsky.denoising.dirty import Response, major_cycles
+
+    image, psf, _, beam = dirty
+    valid = np.ones(image.shape, dtype=bool)
+    done = major_cycles(
+        image, valid, Response(image.shape, psf, beam), lambda data, residual: (-3 * data, 1.0)
+    )
+    assert done.diverged
+    assert done.cycles < 12
+    assert done.residual.std() <= image.std()
+
+
 # ---------------------------------------------------------------------- report
 
 

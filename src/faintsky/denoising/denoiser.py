@@ -182,7 +182,8 @@ def _deconvolved(
         prepared.data, prepared.valid, response, denoised,
         progress=lambda cycle, most: tell(400 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
-    end = "" if done.settled else ", not settled: the sidelobes of bright emission may not be wholly gone"
+    end = "" if done.settled else ": sidelobes of bright emission may be left"
+    end = (", after which the residual grew" if done.diverged else "") + end
     notes.append(f"{done.cycles} major cycles with the psf{end}")
     return seen(done.image, done.residual)
 

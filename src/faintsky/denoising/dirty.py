@@ -18,8 +18,9 @@ EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
 RESTORED_SHARE = 0.2
 """Share of the psf's sidelobes about bright sources below which an image is free of them."""
-CYCLES, SETTLED = 12, 0.05
-"""Major cycles at most, and the change of the image, in rms, at which they end."""
+CYCLES, SETTLED, GROWTH = 12, 0.05, 1.5
+"""Major cycles at most; the change of the image, in rms, at which they end; and the residual's growth over the
+least one at which they are given up."""
 
 
 class Response:
@@ -128,12 +129,15 @@ class Cleaned:
         How many it took.
     settled : bool
         Whether the last one changed next to nothing.
+    diverged : bool
+        Whether it was stopped because residuals grew; then it is the one with the least.
     """
 
     image: NDArray[np.float32]
     residual: NDArray[np.float32]
     cycles: int
     settled: bool
+    diverged: bool = False
 
 
 def major_cycles(
@@ -148,7 +152,8 @@ def major_cycles(
 
     ``y = x + (D - R * x)``, ``x = denoised(y)``, until x settles: what is left to settle is
     ``x = denoised(x + D - R * x)``. At spatial frequencies that the psf exaggerates (``R > 1.5``) the steps
-    are shortened, which leaves the solution as it is and keeps the iteration stable.
+    are shortened, which leaves the solution as it is and keeps the iteration stable. A denoiser that takes
+    sidelobes for emission could still drive it apart: where the residual grows, the least one is returned.
 
     Parameters
     ----------
@@ -166,6 +171,7 @@ def major_cycles(
     """
     x = np.zeros_like(dirty)
     image, residual, settled, cycle = dirty, dirty, False, 0
+    best, least = Cleaned(dirty, dirty, 0, False, diverged=True), float(dirty[valid].std())
     while cycle < CYCLES and not settled:
         estimate, rms = denoised(image, residual)
         change = np.where(valid, response.tempered(np.where(valid, estimate - x, 0)), np.float32(0))
@@ -174,6 +180,11 @@ def major_cycles(
         image = x + residual
         cycle += 1
         settled = bool(np.quantile(np.abs(change[valid]), 0.999) < SETTLED * rms)
+        left = float(residual[valid].std())
+        if not left < GROWTH * least:
+            return best
+        if left < least:
+            best, least = Cleaned(image, residual, cycle, False, diverged=True), left
         if progress is not None:
             progress(cycle, CYCLES)
     return Cleaned(image, residual, cycle, settled)
