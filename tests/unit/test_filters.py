@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
-from faintsky.classical.noise_power import noise_correlation, power_spectrum, sum_sigma
-from faintsky.classical.starlet import scale_sigmas, starlet_transform
+from faintsky.classical.starlet import power_spectrum, scale_sigmas, starlet_transform
 from faintsky.errors import InputError
 
 SETTINGS = {"gaussian": {"sigma": 2.0}, "fft": {"cut": 0.1}, "starlet": {"k": 3.0, "scales": 4}}
@@ -58,24 +57,10 @@ def test_noise_of_the_scales_correlated():
     assert scale_sigmas(4)[0] > 5 * measured[0]  # taken for white, nothing small would ever be kept
 
 
-def test_correlation_from_realisations():
-    found = noise_correlation(np.array([correlated(seed=s) for s in range(20)]), 33)
-    np.testing.assert_allclose(found, correlation(16), atol=0.03)
-    assert found[16, 16] == 1
-
-
 def test_power_spectrum_has_unit_mean():
     power = power_spectrum(correlation(), (64, 100))
     assert power.mean() == pytest.approx(1)
     assert power[0, 0] == pytest.approx(4 * np.pi * SMOOTH**2, rel=1e-3)
-
-
-def test_noise_of_sums():
-    mask = np.zeros((40, 60))
-    mask[5:30, 10:22] = 1
-    assert sum_sigma(mask, None) == pytest.approx(np.sqrt(25 * 12))
-    sums = [np.sum(correlated((40, 60), s) * mask) for s in range(3000)]
-    assert sum_sigma(mask, correlation()) == pytest.approx(np.std(sums), rel=0.05)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -60,9 +60,11 @@ def test_apertures_in_white_noise():
     inside = truth > 0.2 * 2.0
     first = apertures.labels == apertures.labels[60, 60]
     assert np.array_equal(first, inside & (np.arange(200) < 100)[:, None])
-    # a sum of n pixels of unit noise
+    # a sum of n pixels of unit noise; where all noise is the same everywhere, n times as much
     k = apertures.labels[60, 60] - 1
     assert apertures.snr[k] == pytest.approx(truth[first].sum() / np.sqrt(first.sum()))
+    alike = draw_apertures(truth, 3.0, np.ones((401, 401)))
+    assert alike.flux[0] / alike.snr[0] == pytest.approx(np.sum(alike.labels == 1))
     np.testing.assert_allclose(apertures.flux_ratios(0.9 * truth), 0.9)
     assert apertures.peaks.tolist() == [[140, 150]]  # the other one is below S/N 3
     assert apertures.peak_ratios(0.8 * truth, truth) == pytest.approx(0.8)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from faintsky.classical.fft_filter import cut_frequencies
 from faintsky.classical.gaussian_filter import smooth_gaussian
-from faintsky.classical.noise_power import Array32
 from faintsky.classical.starlet import threshold_starlets
 from faintsky.errors import InputError
+
+Array32 = NDArray[np.float32]
 
 
 def _same(signal: Array32, known: NDArray[np.bool_], correlation: Any) -> Array32:

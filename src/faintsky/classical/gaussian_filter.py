@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.classical.noise_power import Array32
+Array32 = NDArray[np.float32]
 
 
 def smooth_gaussian(

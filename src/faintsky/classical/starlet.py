@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.classical.noise_power import Array32, Float, power_spectrum
+Array32 = NDArray[np.float32]
+Float = NDArray[np.float64]
 
 B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 """The cubic spline's filter."""
@@ -41,6 +42,28 @@ def starlet_transform(image: Array32, scales: int) -> Array32:
         planes.append(smooth - smoother)
         smooth = smoother
     return np.stack([*planes, smooth])
+
+
+def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, int]) -> Float:
+    """Noise power of every mode of ``numpy.fft.fft2`` for unit variance, mean 1, ``[y, x]``.
+
+    Parameters
+    ----------
+    correlation : array or None
+        Of the noise, 1 at its middle, odd sides; None is white.
+    shape : tuple of int
+        Of the grid; the correlation is cut to it where it is larger.
+    """
+    if correlation is None:
+        return np.ones(shape)
+    c = np.asarray(correlation, dtype=np.float64)
+    half = [min(n // 2, (s - 1) // 2) for n, s in zip(c.shape, shape)]
+    cut = c[tuple(slice(n // 2 - h, n // 2 + h + 1) for n, h in zip(c.shape, half))]
+    wide = np.zeros(shape)
+    wide[: cut.shape[0], : cut.shape[1]] = cut
+    power = np.fft.fft2(np.roll(wide, [-h for h in half], axis=(0, 1))).real
+    power = np.maximum(power, 0.0)
+    return np.asarray(power / power.mean())
 
 
 def scale_sigmas(scales: int, correlation: NDArray[np.floating] | None = None, size: int = 512) -> Float:

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.classical.noise_power import noise_correlation
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
+from faintsky.preparing.correlation import autocorrelation
 
 Array32 = NDArray[np.float32]
 
@@ -23,6 +23,8 @@ would give (the true sky at the clean beam's resolution, and the dirty image's n
 PRESETS = ("paper", "lotss")
 SIZE = 512
 """Pixels a side of a simulated field."""
+REACH = 128
+"""Separations [pixel] up to which the correlation of the noise is known."""
 CALIBRATION = 77
 """Word in the seed of the noise that the correlation is measured on."""
 
@@ -150,8 +152,9 @@ def _observatory(preset: str, size: int) -> tuple[Any, NDArray[np.float64]]:
     blank = np.zeros((size, size), np.float32)
     seeds = np.random.SeedSequence(CALIBRATION).spawn(12)
     assert observatory.telescope is not None
-    noise = np.stack([observatory.telescope.dirty(blank, 1.0, seed) for seed in seeds])
-    return observatory, noise_correlation(noise)
+    noise = [observatory.telescope.dirty(blank, 1.0, seed) for seed in seeds]
+    everywhere, reach = np.ones(blank.shape, bool), min(REACH, size // 2)
+    return observatory, np.mean([autocorrelation(n, everywhere, reach) for n in noise], axis=0)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ class FolderFields:
         correlation = None
         if image.psf is not None:
             y, x = (n // 2 for n in image.psf.shape[1:])
-            half = min(y, x, 129) - 1
+            half = min(y, x, REACH + 1) - 1
             correlation = image.psf[0, y - half : y + half + 1, x - half : x + half + 1].astype(np.float64)
         return Field(image, truth, float(image.header["NOISE"]), correlation, width)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.classical.noise_power import sum_sigma
+from faintsky.denoising.catalogue import sum_error
 from faintsky.matching import Estimate
 
 Float = NDArray[np.float64]
@@ -101,7 +101,7 @@ def draw_apertures(truth: Image, width: float, correlation: Image | None = None)
     width : float
         FWHM of the beam [pixel], or what is to pass for it in white noise.
     correlation : array, optional
-        Of the noise, see `faintsky.classical.noise_power`.
+        Of the noise by separation, 1 at its middle; white where not given.
     """
     from scipy.ndimage import find_objects, gaussian_filter, maximum
     from skimage.feature import peak_local_max
@@ -117,13 +117,14 @@ def draw_apertures(truth: Image, width: float, correlation: Image | None = None)
     peak = np.append(np.inf, maximum(sky, basins, np.arange(1, len(tops) + 1)))
     parts = basins * (sky > CONTOUR * peak[basins])
     labels = np.zeros(sky.shape, np.int32)
+    kernel = np.ones((1, 1)) if correlation is None else np.asarray(correlation, dtype=np.float64)
     flux, snr = [], []
     for k, box in enumerate(find_objects(parts), start=1):
         if box is None:
             continue
         mask = parts[box] == k
         total = float(sky[box][mask].sum())
-        level = total / sum_sigma(mask, correlation)
+        level = total / sum_error(mask, kernel)
         if level > SOURCE_EDGES[0]:
             flux.append(total)
             snr.append(level)
