@@ -19,7 +19,7 @@ EPSILON = 0.01
 RESTORED_SHARE = 0.2
 """Share of the psf's sidelobes about bright sources below which an image is free of them."""
 CYCLES, SETTLED, GROWTH = 12, 0.05, 1.5
-"""Major cycles at most; the change of the image, in rms, at which they end; and the residual's growth over the
+"""Major cycles at most; the change of the image, in rms, at which they end; the residual's growth over the
 least one at which they are given up."""
 
 
