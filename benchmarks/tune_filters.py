@@ -110,8 +110,8 @@ def main() -> None:
     home = Path(filters.__file__).parent / "tuned_filters.json"
     home.write_text(json.dumps(tuned, indent=1) + "\n")
     out = Path(__file__).parent / "results" / "tuned_filters.json"
-    lines = {name: [json.dumps(t) for t in rows] for name, rows in tried.items()}
-    out.write_text(json.dumps({"seed": SEED, "fields": options.n, "tried": lines}, indent=1) + "\n")
+    text = json.dumps({"seed": SEED, "fields": options.n, "tried": tried})
+    out.write_text(text.replace("{", "\n{").lstrip() + "\n")
 
 
 if __name__ == "__main__":
