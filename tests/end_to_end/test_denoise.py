@@ -261,3 +261,65 @@ def test_large_and_narrow_images_are_drawn(tmp_path, passing):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<b>wide" not in page
     assert "&lt;b&gt;wide" in page
+
+
+# ---------------------------------------------------------------------- real images
+
+LOFAR = "lofar_hba_grb201006a.fits.gz"
+PISCO = "alma_pisco_cii_dirty.fits.gz", "alma_pisco_cii_psf.fits.gz"
+
+
+@pytest.fixture
+def real(request):
+    return request.path.parents[1] / "data"
+
+
+def test_a_real_header_comes_back(real, tmp_path, passing):
+    """Two axes, WSClean's own cards, a beam; the brightest source lies where the header puts it."""
+    denoise(real / LOFAR, tmp_path / "out", model=passing, device="cpu")
+    given, made = fits.open(real / LOFAR)[0], fits.open(tmp_path / "out" / "denoised.fits")[0]
+    assert made.data.shape == given.data.shape
+    described = {"SIMPLE", "BITPIX", "EXTEND", "BUNIT", "BTYPE", "CASAMBM", "HISTORY", "COMMENT", ""}
+    for key in set(given.header) - described:
+        value = given.header[key]
+        assert made.header[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
+    assert made.header["BUNIT"] == "Jy/beam"
+    assert "wsclean -name" in str(made.header["HISTORY"])
+    table = read_catalog(tmp_path / "out" / "catalog.ecsv")
+    row = table[np.argmax(table["flux_peak"])]
+    y, x = np.unravel_index(given.data.squeeze().argmax(), given.data.squeeze().shape)
+    assert fits.getdata(tmp_path / "out" / "mask.fits").squeeze()[y, x] == row["id"]
+    assert row["flux_peak"] == pytest.approx(given.data.max(), rel=0.01)
+    # the header by hand: SIN projection, five arcseconds a pixel
+    h = given.header
+    east, north = (
+        np.deg2rad((row[c] + 1 - h[f"CRPIX{i}"]) * h[f"CDELT{i}"]) for c, i in (("x", 1), ("y", 2))
+    )
+    dec0 = np.deg2rad(h["CRVAL2"])
+    n = np.sqrt(1 - east**2 - north**2)
+    dec = np.rad2deg(np.arcsin(north * np.cos(dec0) + n * np.sin(dec0)))
+    ra = h["CRVAL1"] + np.rad2deg(np.arctan2(east, n * np.cos(dec0) - north * np.sin(dec0)))
+    np.testing.assert_allclose([row["ra"] % 360, row["dec"]], [ra % 360, dec], atol=0.2 / 3600)
+
+
+def test_four_real_axes_come_back(real, tmp_path, passing):
+    denoise(real / PISCO[0], tmp_path / "out", model=passing, device="cpu")
+    given = fits.getheader(real / PISCO[0])
+    for name in ("denoised.fits", "uncertainty.fits", "mask.fits"):
+        made = fits.getheader(tmp_path / "out" / name)
+        for i in range(1, 5):
+            for key in ("NAXIS", "CTYPE", "CRVAL", "CDELT", "CRPIX"):
+                assert made[f"{key}{i}"] == given[f"{key}{i}"]
+
+
+def test_a_real_dirty_image_is_known_by_its_psf(real):
+    from faintsky.denoising.dirty import Response, choose_kind
+    from faintsky.io import open_image
+    from faintsky.preparing.image import prepare_image
+
+    image = open_image(real / PISCO[0], psf=real / PISCO[1])
+    prepared = prepare_image(image)
+    assert choose_kind(image, prepared, Response((257, 257), image.psf[0], prepared.beam))[0] == "dirty"
+    far = np.ones((257, 257), dtype=bool)
+    far[80:180, 80:180] = False
+    assert prepared.typical_rms == pytest.approx(image.data[far].std(), rel=0.1)
