@@ -14,35 +14,35 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from faintsky.evaluation.lofar import METHODS, evaluate_lofar
+from faintsky.evaluation.fields import KINDS, PRESETS, SimulatedFields
+from faintsky.evaluation.image_methods import make_methods
+from faintsky.evaluation.lofar import METHODS, evaluate_fields
 
 RESULTS = Path(__file__).parent / "results" / "denoise_methods"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=16, help="fields of each set")
+    parser.add_argument("-n", type=int, default=16, help="fields of each set, and half as many dirty ones")
     parser.add_argument("--model", default="denoiser")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
+    sets = [
+        SimulatedFields(p, k, tuple(range(options.n // 2 if k == "dirty" else options.n)), options.seed)
+        for p in PRESETS
+        for k in KINDS
+    ]
     with tempfile.TemporaryDirectory() as work:
-        done = evaluate_lofar(
-            Path(work) / "out", methods=(options.model, *METHODS[1:]), n=options.n, seed=options.seed,
-            command="python benchmarks/denoise_methods.py",
+        evaluate_fields(
+            Path(work), sets, make_methods((options.model, *METHODS[1:])), seed=options.seed,
             progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
         )  # fmt: skip
-        for name in ("table.md", "table.csv", "figures"):
-            source, target = Path(work) / "out" / name, options.out / name
-            if source.is_dir():
-                shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(source, target)
-            else:
-                options.out.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, target)
+        shutil.rmtree(options.out / "figures", ignore_errors=True)
+        shutil.copytree(Path(work) / "figures", options.out / "figures")
+        for name in ("table.md", "table.csv"):
+            shutil.copy(Path(work) / name, options.out / name)
     print((options.out / "table.md").read_text())
-    assert not isinstance(done, dict)
-    print(done.summary())
 
 
 if __name__ == "__main__":

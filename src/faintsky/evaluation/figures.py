@@ -100,7 +100,7 @@ def _fraction(ax: Axes, binned: Binned, k: int, label: str) -> None:
     )
 
 
-def _snr_axis(ax: Axes, label: str, edges: Sequence[Float]) -> None:
+def snr_axis(ax: Axes, label: str, edges: Sequence[Float]) -> None:
     """A logarithmic axis over all the bins, whether or not there is anything in them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -148,8 +148,8 @@ def completeness_and_reliability(
         for ax, text in ((left, "completeness"), (right, "reliability")):
             ax.set_ylim(-0.03, 1.05)
             ax.set_ylabel(text)
-        _snr_axis(left, "matched S/N of the true source", [b.edges for b, _ in completeness.values()])
-        _snr_axis(right, "reported S/N of the detection", [b.edges for b in reliability.values()])
+        snr_axis(left, "matched S/N of the true source", [b.edges for b, _ in completeness.values()])
+        snr_axis(right, "reported S/N of the detection", [b.edges for b in reliability.values()])
         for ax, entries in ((left, completeness), (right, reliability)):
             if entries:
                 ax.legend(loc="lower right")
@@ -224,7 +224,7 @@ def scatter_against_bound(
             ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             ax.yaxis.set_minor_formatter(NullFormatter())
             ax.set_title(LABELS[name])
-            _snr_axis(ax, "matched S/N", [edges])
+            snr_axis(ax, "matched S/N", [edges])
         for ax in axes[::4]:
             ax.set_ylabel("robust scatter")
         handles, labels = axes[0].get_legend_handles_labels()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation.figures import COLOURS, MARKERS, new_figure, save, style
+from faintsky.evaluation.figures import COLOURS, MARKERS, new_figure, save, snr_axis, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +60,9 @@ def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str
     mine = [r for r in rows if r["quantity"] == quantity]
     sets, methods = (list(dict.fromkeys(r[k] for r in mine)) for k in ("set", "method"))
     columns = min(3, len(sets))
+    # the first and the last bin may be open
+    ends = np.array([(max(r["snr_low"], 0.03), r["snr_high"] or 3 * r["snr_low"]) for r in mine])
+    edges = np.array([ends.min(), ends.max()])
     with style():
         figure, axes = new_figure(-(-len(sets) // columns), columns, 4.0, 3.2)
         for ax, cases in zip(axes, sets):
@@ -72,7 +75,8 @@ def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str
                 at = np.sqrt(low * high) * 1.03 ** (k - len(methods) / 2)
                 ax.errorbar(at, [r["value"] for r in some], np.nan_to_num(error), color=COLOURS[k % 7],
                             marker=MARKERS[k % 7], ms=4, lw=1.2, label=method)  # fmt: skip
-            ax.set(xscale="log", yscale=scale, xlabel=x, title=cases)
+            ax.set(yscale=scale, title=cases)
+            snr_axis(ax, x, [edges])
             _reference(ax, quantity)
         for ax in axes[len(sets) :]:
             ax.set_visible(False)
