@@ -221,7 +221,7 @@ def _reliability(
     """Logistic regression of real on the logarithms of S/N, significance and area, its constant lowered
     until no more than `allowed` regions of the empty fields pass `CUT`."""
     logs = np.log(np.maximum([snr, found.peak, found.area], 1e-6))
-    # where hardly any was false, nothing would tell sure ones from the others: count the least of them as false
+    # where hardly any was false, nothing tells the sure ones from the others: count the least as false
     doubtful = max(1, logs.shape[1] // 50)
     least = np.repeat(np.quantile(logs, 0.02, axis=1)[:, None], doubtful, axis=1)
     seen, sign = np.c_[logs, least], np.r_[np.where(found.real, 1.0, -1.0), -np.ones(doubtful)]
