@@ -32,7 +32,7 @@ SHARED = 4
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, EMISSION, SIGMA_SHARE = 5.0, 10.0, 9.0, 0.05
+OUTLIER, BRIGHT, EMISSION, SIGMA_SHARE = 5.0, 20.0, 20.0, 0.05
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 VALIDATION_BATCHES = 12
@@ -87,20 +87,22 @@ class DiffuseImages:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the mean, and the negative log likelihood of the errors under sigma.
 
-        The mean so becomes the posterior mean. Sigma learns from errors that it cannot change: in one
-        likelihood the empty sky, where both may go to nothing, would rule the rest. Bright pixels count less,
-        where the relative error matters and shrinkage is no question; beyond OUTLIER errors count linearly.
+        Pixels on true emission count `EMISSION` times more. The mean is then that of a posterior with so much
+        more emission in its prior: an unweighted one shrinks whatever is not certain, and fluxes and peaks
+        would come out low. Sigma learns from errors that it cannot change: in one likelihood the empty sky,
+        where both may go to nothing, would rule the rest. Very bright pixels count less, where the relative
+        error matters; beyond OUTLIER errors count linearly.
         """
         mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
         target = batch["target"]
         seen = (batch["weight"] > 0).float()
         error = (mean - target) * seen
         scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
-        # pixels taken for emission count more; by what is found and not by what is true, which would bias it
-        share = seen * (1 + EMISSION * mean.detach().abs().clamp(max=1))
+        share = seen * (1 + EMISSION * target.clamp(0, 1))
         loss = (share * _huber(scaled)).sum() / share.sum()
         for pixels in (4, 8, 16) if self.blur else ():
-            loss = loss + self.blur * pixels / 4 * _huber(nn.functional.avg_pool2d(scaled, pixels)).mean()
+            local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
+            loss = loss + self.blur * pixels / 4 * (local * _huber(means)).sum() / local.sum()
         likelihood = (_huber(error.detach() / sigma) + torch.log(sigma)) * seen
         return loss + SIGMA_SHARE * likelihood.sum() / seen.sum()
 
