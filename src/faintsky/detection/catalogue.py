@@ -93,6 +93,7 @@ def _moments(group: Sequence[Component]) -> dict[str, float]:
     return {
         "x": cx, "y": cy, "z": cz, "maj": maj, "min": minor, "pa": pa,
         "fwhm_z": float(np.sqrt(var_z)) * FWHM_PER_SIGMA, "cxx": float(cov[0, 0]), "cyy": float(cov[1, 1]),
+        "cxy": float(cov[0, 1]),
     }  # fmt: skip
 
 
@@ -116,6 +117,8 @@ def _row(
     m = _moments(group)
     e = _combined_errors(group)
     cell = cube.grid.cell
+    seen = np.array([[m["cxx"], m["cxy"]], [m["cxy"], m["cyy"]]])
+    move_x, move_y = beam.displacement(seen, m["x"], m["y"], m["z"])
     pb = beam.at(m["x"], m["y"], m["z"])
     scale = prepared.gain(m["x"], m["y"]) / (pb if np.isfinite(pb) and not beam.applied else 1.0)
     velocity, km_s = _velocity(cube, m["z"])
@@ -130,7 +133,8 @@ def _row(
         "freq_err": e["z"] * hertz,
         "velocity": velocity,
         "velocity_err": e["z"] * km_s if np.isfinite(velocity) else np.nan,
-        "x": m["x"], "x_err": e["x"], "y": m["y"], "y_err": e["y"], "z": m["z"], "z_err": e["z"],
+        "x": m["x"] - move_x, "x_err": e["x"], "y": m["y"] - move_y, "y_err": e["y"],
+        "z": m["z"], "z_err": e["z"],
         "ra_err": e["x"] * cell, "dec_err": e["y"] * cell,
         "fwhm_maj": m["maj"] * cell, "fwhm_maj_err": e["fwhm_maj"] * cell,
         "fwhm_min": m["min"] * cell, "fwhm_min_err": e["fwhm_min"] * cell,

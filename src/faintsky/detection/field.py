@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from faintsky.image import RadioCube
@@ -47,3 +48,23 @@ class PrimaryBeam:
             radius = np.hypot(x - grid.x0, y - grid.y0) * grid.cell_rad
             return float(primary_beam(radius, float(self._cube.frequency(z))))
         return np.nan
+
+    def displacement(
+        self, covariance: NDArray[np.float64], x: float, y: float, z: float
+    ) -> NDArray[np.float64]:
+        """By how much the beam's slope moves a source of some intrinsic covariance, ``(x, y)`` [pixel].
+
+        A Gaussian times a beam that falls off to one side is a Gaussian whose centre lies towards the other:
+        by the covariance times the gradient of the beam's logarithm. Zero where the beam is not known, or
+        has been taken out of the data.
+        """
+        if not self.known or self.applied:
+            return np.zeros(2)
+        step = 2.0
+        ends = [self.at(x + dx, y + dy, z) for dx, dy in ((step, 0), (-step, 0), (0, step), (0, -step))]
+        if not np.all(np.isfinite(ends)):
+            return np.zeros(2)
+        logs = np.log(ends)
+        move = covariance @ np.array([logs[0] - logs[1], logs[2] - logs[3]]) / (2 * step)
+        # far out the beam is no Gaussian any more, and a source that large no point in it
+        return np.clip(move, -step, step)

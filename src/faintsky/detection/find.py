@@ -101,7 +101,18 @@ def find_sources(
 
 def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections:
     """From the candidates of a search to the sources: judged, measured and listed. The search is used up."""
-    settings, cube, prepared, pursuit = model.settings, search.cube, search.prepared, search.pursuit
+    cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
+    catalog, groups = settle(search, model, reliability)
+    mask = label_mask(pursuit.components, groups, prepared, pursuit.residual)
+    notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    return Detections(
+        catalog, mask, prepared.restored(pursuit.model()), prepared, search.noise, search.tried, notes
+    )
+
+
+def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Table, list[list[int]]]:
+    """The catalogue, and the components of each of its sources, for `finish`."""
+    settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
     learned = Refiner.of(model)
     if learned is not None:
         learned.judge(search)
@@ -116,14 +127,9 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
     if learned is not None:
         learned.refine(search, [g[0] for g in groups if len(g) == 1])
     catalog, order = build_catalog(
-        cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
+        search.cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
     )
-    ordered = [groups[i] for i in order]
-    mask = label_mask(pursuit.components, ordered, prepared, pursuit.residual)
-    notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
-    return Detections(
-        catalog, mask, prepared.restored(pursuit.model()), prepared, search.noise, search.tried, notes
-    )
+    return catalog, [groups[i] for i in order]
 
 
 def _steps(progress: Progress | None) -> Callable[[int, str], None]:

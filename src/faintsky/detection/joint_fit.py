@@ -31,6 +31,10 @@ _IMAGE_BASIS = np.array([0, 1, 2, 3, 4, 5, 0, 0, 0])
 _SPECTRUM_BASIS = np.array([0, 1, 1, 1, 1, 1, 2, 3, 4])
 
 
+AGREED = 0.15
+"""Change in units of the error, from one round of fits to the next, below which there is no other."""
+
+
 class SpectrumFit(LineFit):
     """Likelihood of a line upon a continuum: the window's last plane is the mean of all other channels.
 
@@ -100,10 +104,11 @@ class JointFits:
         self.total = np.zeros_like(self.level)
         self.found: list[JointSource | None] = [None] * len(pursuit.components)
 
-    def run(self, rounds: int = 3) -> list[JointSource]:
-        """Fit every source `rounds` times, the brightest continuum first; in the pursuit's order."""
+    def run(self, rounds: int = 10) -> list[JointSource]:
+        """Fit all sources, the brightest continuum first, until they agree; in the pursuit's order."""
         peaks = [self._peak(c) for c in self.pursuit.components]
         for _ in range(rounds):
+            moved = 0.0
             for i in np.argsort(peaks)[::-1]:
                 old = self.found[i]
                 if old is not None:
@@ -111,6 +116,9 @@ class JointFits:
                 new = self.fit(self.pursuit.components[i], old, float(peaks[i]))
                 self.total += np.float32(new.continuum) * new.image
                 self.found[i] = new
+                moved = max(moved, np.inf if old is None else _distance(old, new))
+            if moved < AGREED:
+                break
         return [f for f in self.found if f is not None]
 
     def _peak(self, c: Component) -> float:
@@ -170,3 +178,10 @@ class JointFits:
         return replace(
             cut, x0=cut.x0 + xs.start, y0=cut.y0 + ys.start, z=np.arange(channels.start, channels.stop)
         )
+
+
+def _distance(a: JointSource, b: JointSource) -> float:
+    """Largest change of place or continuum, in units of its error."""
+    e = b.source.errors()
+    moves = (abs(getattr(a.source, k) - getattr(b.source, k)) / max(e[k], 1e-30) for k in ("x", "y"))
+    return float(max(*moves, abs(a.continuum - b.continuum) / max(b.continuum_err, 1e-30)))

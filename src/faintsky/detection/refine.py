@@ -30,6 +30,8 @@ MIRRORS = tuple(itertools.product((False, True), repeat=4))
 """Whether x, y and z are reversed, and x and y swapped."""
 LARGEST_SHIFT, LARGEST_LEVEL = 6.0, 300.0
 """Bounds of the differences that the network mixes in, in classical errors."""
+TELLING = 4.0
+"""Continuum in its errors at which half of what the joint fit says is heard."""
 WIDEST = 4.0
 """Beams above which a source is left as it was fitted."""
 _SWAPPED = [EVEN.index(n) for n in ("y_err", "x_err", "y_gain", "x_gain")]
@@ -125,16 +127,19 @@ def estimate(outputs: tuple[Tensor, ...], inputs: Inputs) -> Estimate:
     score, gate, shift, spread, angle = outputs
     n = len(VALUES)
     difference = inputs["difference"]
-    moved = shift + gate[:, :n] * difference[:, :n]
-    level = moved[:, n - 1 :] + gate[:, n:] * difference[:, n:]
+    level = torch.sinh(inputs["even"][:, EVEN.index("continuum_joint")]).clamp_min(0)
+    # without a continuum the joint fit is the line's with more noise in it
+    told = (level**2 / (level**2 + TELLING**2))[:, None]
+    moved = shift + gate[:, :n] * difference[:, :n] * torch.cat([told.expand(-1, n - 1), 0 * told + 1], dim=1)
+    last = moved[:, n - 1 :] + gate[:, n:] * difference[:, n:]
     gain = torch.nn.functional.pad(inputs["even"][:, _GAINS], (0, 1))
     angle_gain = inputs["even"][:, EVEN.index("angle_err")] - inputs["even"][:, EVEN.index("angle_err_joint")]
     own, joint = inputs["angle"][:, 0], inputs["angle"][:, 1]
     return Estimate(
         score,
-        torch.cat([moved[:, : n - 1], level], dim=1),
+        torch.cat([moved[:, : n - 1], last], dim=1),
         spread[:, :n] - spread[:, n:] * gain,
-        own + angle[:, :1] * (joint - own) + angle[:, 1:3],
+        own + told * angle[:, :1] * (joint - own) + angle[:, 1:3],
         angle[:, 3] - angle[:, 4] * angle_gain,
     )
 
@@ -216,7 +221,8 @@ class Refiner:
     network : torch.nn.Module
         A ``line_refiner``.
     settings : mapping
-        With ``snr_scale``, see `rank`, and ``error_factors``, see `refined`.
+        With ``score_share``, what part of the score counts (a network that was trained on few candidates is
+        too sure of itself), ``snr_scale``, see `rank`, and ``error_factors``, see `refined`.
     """
 
     def __init__(self, network: nn.Module, settings: Mapping[str, Any]) -> None:
@@ -241,7 +247,8 @@ class Refiner:
         self._cuts |= {id(t): self._cuts[id(c)] for t, c in zip(twin.candidates, search.candidates)}
         _, e = self._estimate(twin)
         judged = [of_twin[id(t)] for t in twin.pursuit.components]
-        ranks = rank(np.array([c.effective_snr for c in judged]), e.score.numpy(), self.settings["snr_scale"])
+        snr, score = np.array([c.effective_snr for c in judged]), e.score.numpy().astype(float)
+        ranks = rank(snr, self.settings["score_share"] * score, self.settings["snr_scale"])
         for c, value in zip(judged, ranks):
             if c.source.amplitude > 0:
                 c.effective_snr = float(value)

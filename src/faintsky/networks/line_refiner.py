@@ -69,7 +69,7 @@ class LineRefiner(nn.Module):
         Networks whose outputs are averaged.
     """
 
-    def __init__(self, width: int = 128, channels: int = 20, members: int = 2) -> None:
+    def __init__(self, width: int = 96, channels: int = 10, members: int = 4) -> None:
         super().__init__()
         self.members = nn.ModuleList(Member(width, channels) for _ in range(members))
         self.middle: Tensor

@@ -25,6 +25,8 @@ TAIL = 3.0
 """Degrees of freedom of the residuals' Student distribution: what scatters far counts little."""
 SHARP = 5.5
 """S/N about which the score's logistic curve begins, and below which parameters count less."""
+CALM = (3.0, 3.0, 1.0, 0.05, 0.05, 0.3, 0.3, 0.05)
+"""Weight of the square of each value's shift: where little can be learned, as in position, noise costs."""
 SCORE_WEIGHT, ANGLE_WEIGHT, LOSS_CLIP = 3.0, 1.0, 60.0
 
 
@@ -120,8 +122,12 @@ class LineCandidates:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean loss of the members, each by itself."""
         raw = network.raw(batch["cut"], batch["even"], batch["odd"], batch["tensor"])  # type: ignore[operator]
-        estimates = [estimate(network.outputs(r), batch) for r in raw]  # type: ignore[operator]
-        return torch.stack([p for e in estimates for p in self.parts(e, batch).values()]).sum() / len(raw)
+        total = raw.new_zeros(())
+        for r in raw:
+            outputs = network.outputs(r)  # type: ignore[operator]
+            total = total + torch.stack(list(self.parts(estimate(outputs, batch), batch).values())).sum()
+            total = total + (outputs[2].square() * outputs[2].new_tensor(CALM)).mean()
+        return total / len(raw)
 
     @staticmethod
     def parts(e: Estimate, batch: Inputs) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ line. Every candidate of a deep search is an example, be it a source or noise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.detection.candidates import VALUES, Candidates, cut_outs, describe
+from faintsky.detection.field import PrimaryBeam
+from faintsky.detection.labels import beam_covariance
 from faintsky.detection.search import measure, search_cube
 from faintsky.grid import ImageGrid
 from faintsky.image import RadioCube
@@ -52,18 +55,20 @@ KINDS = (
 
 
 @lru_cache(maxsize=8)
-def _observatory(size: int, channels: int, cell: float) -> tuple[AlmaObservatory, Any]:
+def _observatory(size: int, channels: int, cell: float) -> tuple[AlmaObservatory, Any, Any]:
     observatory = AlmaObservatory(
         make_settings(preset="emitters", size=size, channels=channels, cell=f"{cell}arcsec")
     )
-    return observatory, observatory.instrument.psf_cube()
+    instrument = observatory.instrument
+    pb = np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
+    return observatory, instrument.psf_cube(), pb
 
 
 def training_cube(seed: int, index: int) -> tuple[Kind, RadioCube, Observed]:
     """Cube ``index`` of the training data of ``seed``; its kind, the cube, and what was observed."""
     rng = np.random.default_rng([seed, index])
     kind = KINDS[int(rng.choice(len(KINDS), p=[k.share for k in KINDS]))]
-    observatory, psf = _observatory(kind.size, kind.channels, kind.cell)
+    observatory, psf, pb = _observatory(kind.size, kind.channels, kind.cell)
     sky = draw_training_sky(rng, kind, observatory)
     seen = observatory.observe(sky, rng, int(rng.integers(2**62)))
     instrument = observatory.instrument
@@ -73,6 +78,7 @@ def training_cube(seed: int, index: int) -> tuple[Kind, RadioCube, Observed]:
         frequencies=instrument.spectral.frequencies(),
         beam=instrument.beams,
         psf=psf,
+        pb=pb,
         name=f"{kind.name} {index}",
     )
     return kind, cube, seen
@@ -177,6 +183,17 @@ class Truths:
     snr: NDArray[np.float64]
 
 
+def apparent(truth: Mapping[str, Any], beam: PrimaryBeam, cell: float) -> dict[str, Any]:
+    """The truth with its positions where the slope of the primary beam makes them appear."""
+    t = {k: np.array(v) for k, v in truth.items()}
+    for i in range(len(t["line_flux_peak"])):
+        size = (t["fwhm_maj"][i] / cell, t["fwhm_min"][i] / cell, t["pa"][i])
+        move = beam.displacement(beam_covariance(size), t["x"][i], t["y"][i], t["z"][i])
+        t["x"][i] += move[0]
+        t["y"][i] += move[1]
+    return t
+
+
 def truths_of(
     candidates: Candidates, truth: dict[str, Any], positive: NDArray[np.bool_], beam: float, cell: float
 ) -> Truths:
@@ -232,7 +249,8 @@ def candidates_of(
     measure(pursuit, prepared, int(settings["final_rounds"]))
     found = describe(pursuit, prepared, cuts, search.noise)
     positive = np.array([c.source.amplitude > 0 for c in pursuit.components], dtype=bool)
-    true = truths_of(found, truth, positive, prepared.beam_pixels, cube.grid.cell)
+    seen = apparent(truth, PrimaryBeam(cube, prepared), cube.grid.cell)
+    true = truths_of(found, seen, positive, prepared.beam_pixels, cube.grid.cell)
     n = len(found.values)
     out = {f.name: getattr(found, f.name) for f in fields(found)}
     out |= {f"true_{f.name}": getattr(true, f.name) for f in fields(true)}

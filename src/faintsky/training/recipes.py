@@ -118,7 +118,9 @@ def _line_candidates(request: Request) -> Task:
 def _refiner_settings() -> dict[str, Any]:
     from faintsky.models import load_model
 
-    return load_model("classical").settings | {"snr_scale": [[0.0, 1.0], [0.0, 1.0]], "error_factors": {}}
+    return load_model("classical").settings | {
+        "score_share": 1.0, "snr_scale": [[0.0, 1.0], [0.0, 1.0]], "error_factors": {}
+    }  # fmt: skip
 
 
 RECIPES: dict[str, Recipe] = {
@@ -137,9 +139,17 @@ RECIPES: dict[str, Recipe] = {
         key="refiner",
         presets=("lines",),
         make_task=_line_candidates,
-        schedule={"steps": 2500, "batch_size": 256, "learning_rate": 1e-3, "validate_every": 100},
-        settings={"cubes": 1200},
-        arguments={"width": 128, "channels": 20, "members": 2},
+        schedule={
+            "steps": 600,
+            "batch_size": 128,
+            "learning_rate": 1.5e-3,
+            "warmup": 100,
+            "validate_every": 75,
+            "decay": 0.99,
+            "workers": 0,
+        },
+        settings={"cubes": 400},
+        arguments={"width": 96, "channels": 10, "members": 4},
         model_settings=_refiner_settings,
     ),
 }
