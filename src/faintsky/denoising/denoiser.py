@@ -36,7 +36,7 @@ class Denoised:
     Attributes
     ----------
     image : array
-        Posterior mean of the sky at the beam's resolution, ``[y, x]``.
+        Estimate of the sky at the beam's resolution, ``[y, x]``.
     uncertainty : array
         Its standard deviation, calibrated, ``[y, x]``.
     residual : array

@@ -111,7 +111,7 @@ class LocalUNet(nn.Module):
         return 3 * torch.randn(shape), torch.ones(shape), torch.tensor([[5.0, 4.0, 0.6, 0.8], [0, 0, 0, 0]])
 
     def forward(self, image: Tensor, weight: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean and standard deviation of the sky at the beam's resolution.
+        """Estimate and standard deviation of the sky at the beam's resolution.
 
         Parameters
         ----------
