@@ -22,7 +22,7 @@ from faintsky.evaluation.residuals import pair_residuals, robust_scatter
 from faintsky.evaluation.runs import Method, run_methods
 from faintsky.evaluation.scoring import Scored, load_scored
 from faintsky.evaluation.truth import setting_of
-from faintsky.io import provenance
+from faintsky.io import provenance, write_json
 from faintsky.matching import column
 
 RESULTS = Path(__file__).parent / "results" / "detect_learned"
@@ -124,15 +124,16 @@ def parameters(classical: list[dict], learned: list[dict], members: list[np.ndar
         ]
         values = np.concatenate(both)
         ratios = []
-        for d in draws:
+        for d in draws:  # a draw of few cubes may hold one source again and again
             v = np.concatenate([both[i] for i in d])
-            ratios.append(robust_scatter(v[:, 2]) / robust_scatter(v[:, 0]))
+            ratios.append(np.divide(robust_scatter(v[:, 2]), robust_scatter(v[:, 0])))
         old, new = robust_scatter(values[:, 0]), robust_scatter(values[:, 2])
         with np.errstate(invalid="ignore", divide="ignore"):
             pulls = values[:, [0, 2]] / values[:, [1, 3]]
         rows.append({
             "parameter": p, "n": int(np.isfinite(values[:, 0]).sum()), "classical": old, "learned": new,
-            "ratio": new / old, "ratio_error": float(np.std(ratios)),
+            "ratio": new / old,
+            "ratio_error": float(np.std([r for r in ratios if np.isfinite(r)])),
             "std_ratio": float(np.nanstd(values[:, 2]) / np.nanstd(values[:, 0])),
             "bias_classical": float(np.nanmean(values[:, 0])),
             "bias_learned": float(np.nanmean(values[:, 2])),
@@ -226,7 +227,7 @@ def main() -> None:
     command = f"python benchmarks/detect_learned.py -n {options.n} --seed {options.seed}"
     results["run"] = provenance(command=command, config={"cubes": numbers}, seed=options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_json(options.out / "results.json", results)
     (options.out / "table.md").write_text(report(results))
     print(report(results))
 

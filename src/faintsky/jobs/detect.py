@@ -76,7 +76,7 @@ def detect(
         Folder for ``catalog.ecsv`` ``.vot`` ``.csv``, ``mask.fits``, ``model.fits``, ``regions.reg``,
         ``report.html`` and ``run.json``; nothing is written without it.
     model : str
-        ``classical`` or a model's folder.
+        ``classical``, ``learned`` or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
         Dirty beam, primary beam, noise map and where to look.
     reliability : float
