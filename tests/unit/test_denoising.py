@@ -230,7 +230,7 @@ def test_the_fit_makes_pulls_honest_on_other_fields(fitted):
         labels = segment(s.mean, sigma, np.ones(s.mean.shape, bool), settings, s.beam_area)
         beams += s.mean.size / s.beam_area if s.empty else 0
         for r in measure(s.mean, sigma, labels, error_kernel(s.beam, settings.error_length)):
-            error = np.hypot(settings.error_factor * r.flux_err, settings.error_fraction * r.flux)
+            error = settings.flux_error(r.flux, r.flux_err, s.beam_area)
             sure = settings.probability(r.flux / error, r.significance, r.area / s.beam_area) >= 0.9
             if s.empty:
                 false += sure

@@ -190,7 +190,8 @@ def build_catalog(
         gain = 1 / np.maximum(plane, LEAST_PB)
     kernel = error_kernel(prepared.beam, settings.error_length)
     regions = measure(mean * gain, sigma * gain, labels, kernel)
-    rows = [_row(image, prepared, r, settings, plane, labels) for r in regions]
+    noise = np.nan_to_num(prepared.rms * gain)
+    rows = [_row(image, prepared, r, settings, plane, labels, float(noise[r.box].max())) for r in regions]
     names = rows[0] if rows else ["area"]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
     if rows:
@@ -222,9 +223,10 @@ def _row(
     settings: RegionSettings,
     plane: NDArray[np.float64] | None,
     labels: NDArray[np.int32],
+    noise: float,
 ) -> dict[str, object]:
     cell, per_pixel, per_beam = image.grid.cell, prepared.jy_per_pixel, prepared.jy_per_beam
-    flux_err = float(np.hypot(settings.error_factor * r.flux_err, settings.error_fraction * r.flux))
+    flux_err = float(settings.flux_error(r.flux, r.flux_err, noise * prepared.beam_area))
     shape = _shape(r.moments, r.errors, prepared.beam)
     x, y = float(r.moments[0]), float(r.moments[1])
     # the centre of what lies within the image lies within it

@@ -117,7 +117,8 @@ def _calibration(samples: Sequence[Sample]) -> tuple[tuple[float, ...], tuple[fl
 
 @dataclass(frozen=True)
 class _Found:
-    """Regions of all samples: fluxes, significances and areas [beam], true fluxes, errors by length."""
+    """Regions of all samples: fluxes, true fluxes, significances, areas [beam], errors by length, and the
+    areas of their beams [pixel]."""
 
     flux: NDArray[np.float64]
     truth: NDArray[np.float64]
@@ -126,6 +127,7 @@ class _Found:
     errors: NDArray[np.float64]
     empty: NDArray[np.bool_]
     sample: NDArray[np.int64]
+    beam: NDArray[np.float64]
 
     @property
     def real(self) -> NDArray[np.bool_]:
@@ -145,9 +147,11 @@ def _fit_regions(
     found = _measured(samples, labels, settings, lengths)
     if found.real.sum() < 20:
         raise ValueError(f"only {found.real.sum()} real regions to fit on: simulate more fields")
-    which, factor, fraction = _flux_errors(found)
-    fitted = replace(settings, error_length=lengths[which], error_factor=factor, error_fraction=fraction)
-    snr = found.flux / np.hypot(factor * found.errors[which], fraction * found.flux)
+    which, factor, fraction, floor = _flux_errors(found)
+    fitted = replace(
+        settings, error_length=lengths[which], error_factor=factor, error_fraction=fraction, error_floor=floor
+    )
+    snr = found.flux / fitted.flux_error(found.flux, found.errors[which], found.beam)
     blank = sum(s.mean.size / s.beam_area for s in samples if s.empty)
     weights = _reliability(found, snr, allowed=int(rate * blank))
     fitted = replace(fitted, reliability=weights)
@@ -188,31 +192,40 @@ def _measured(
         ]
         true = np.bincount(own.ravel(), weights=s.truth.ravel())
         for r in by_length[0]:
-            rows.append((r.flux, true[r.number], r.significance, r.area / s.beam_area, s.empty, i))
+            rows.append(
+                (r.flux, true[r.number], r.significance, r.area / s.beam_area, s.empty, i, s.beam_area)
+            )
         errors.append(np.array([[r.flux_err for r in regions] for regions in by_length]))
-    table = np.array(rows, dtype=float).reshape(-1, 6).T
+    table = np.array(rows, dtype=float).reshape(-1, 7).T
     flux, truth, peak, area = table[:4]
     every = np.concatenate(errors, axis=1)
-    return _Found(flux, truth, peak, area, every, table[4].astype(bool), table[5].astype(np.int64))
+    return _Found(flux, truth, peak, area, every, table[4].astype(bool), table[5].astype(np.int64), table[6])
 
 
-def _flux_errors(found: _Found) -> tuple[int, float, float]:
-    """Which length, and the factor and fraction of flux errors, that make the true fluxes most likely."""
+def _flux_errors(found: _Found) -> tuple[int, float, float, float]:
+    """Which length, and the factor, fraction and floor of flux errors, that make true fluxes most likely."""
     use = found.real & ~found.empty
-    miss, flux = (found.flux - found.truth)[use], found.flux[use]
-    best = (np.inf, 0, 1.0, 0.0)
+    miss, flux, beam = (found.flux - found.truth)[use], found.flux[use], found.beam[use]
+    # there are many more small regions than large ones, which should count for something, too
+    octave = np.round(np.log2(np.maximum(found.area[use], 1))).astype(int)
+    weight = 1 / np.sqrt(np.bincount(octave)[octave])
+    weight /= weight.sum()
+    best = (np.inf, 0, 1.0, 0.0, 0.0)
     for k, raw in enumerate(found.errors[:, use]):
 
         def loss(p: NDArray[np.float64], raw: NDArray[np.float64] = raw) -> float:
-            spread = np.hypot(np.exp(p[0]) * raw, np.exp(p[1]) * flux)
-            # beyond three sigma linear: one odd region must not widen all errors
+            spread = np.sqrt(np.exp(2 * p) @ np.array([raw, flux, beam]) ** 2)
+            # beyond two sigma linear: a few odd regions must not widen all errors
             z = np.abs(miss) / spread
-            return float(np.mean(np.where(z < 3, z * z / 2, 3 * z - 4.5) + np.log(spread)))
+            return float(weight @ (np.where(z < 2, z * z / 2, 2 * z - 2) + np.log(spread)))
 
-        fit = minimize(loss, np.log([1.0, 0.05]), method="Nelder-Mead")
+        fit = minimize(loss, np.log([1.0, 0.05, 0.5]), method="Nelder-Mead")
         if fit.fun < best[0]:
-            best = fit.fun, k, float(np.exp(fit.x[0])), float(np.exp(fit.x[1]))
-    return best[1], round(best[2], 3), round(best[3], 4)
+            # the linear part leaves the errors of the many too large
+            pull = np.abs(miss) / np.sqrt(np.exp(2 * fit.x) @ np.array([raw, flux, beam]) ** 2)
+            scale = np.sqrt(weight @ np.minimum(pull, 3) ** 2)
+            best = fit.fun, k, *(float(v) for v in scale * np.exp(fit.x))
+    return best[1], round(best[2], 3), round(best[3], 4), round(best[4], 3)
 
 
 def _reliability(
