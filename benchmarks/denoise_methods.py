@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "denoise_methods"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=16, help="fields of each set, and half as many dirty ones")
+    parser.add_argument("-n", type=int, default=12, help="fields of each set, and half as many dirty ones")
     parser.add_argument("--model", default="denoiser")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
