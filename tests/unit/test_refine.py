@@ -196,6 +196,8 @@ def test_ranks_rise_and_go_on_beyond_the_table():
 
 def test_estimates_mix_in_the_other_fit():
     inputs = random_inputs(4)
+    # only a continuum that is there tells more than the line
+    inputs["even"][:, EVEN.index("continuum_joint")] = 12.0
     zero = make_network("line_refiner", **TINY).outputs(torch.zeros(4, 39))
     score, gate, shift, spread, angle = (z.clone() for z in zero)
     gate[:, :8] = 1.0
@@ -203,6 +205,10 @@ def test_estimates_mix_in_the_other_fit():
     e = estimate((score, gate, shift, spread, angle), inputs)
     torch.testing.assert_close(e.shift, inputs["difference"][:, :8])
     torch.testing.assert_close(e.angle, inputs["angle"][:, 1])
+    inputs["even"][:, EVEN.index("continuum_joint")] = -1.0
+    e = estimate((score, gate, shift, spread, angle), inputs)
+    assert float(e.shift[:, :7].abs().max()) == 0
+    inputs["even"][:, EVEN.index("continuum_joint")] = 12.0
     gate[:] = 0.0
     gate[:, 8] = 1.0
     e = estimate((score, gate, shift, spread, angle), inputs)
