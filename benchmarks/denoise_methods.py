@@ -19,6 +19,8 @@ from faintsky.evaluation.image_methods import make_methods
 from faintsky.evaluation.lofar import METHODS, evaluate_fields
 
 RESULTS = Path(__file__).parent / "results" / "denoise_methods"
+PICTURES = ("picture_paper_noise", "picture_paper_clean_ideal", "picture_lotss_dirty")
+"""Those that are kept: each has the size of all the rest."""
 
 
 def main() -> None:
@@ -38,8 +40,10 @@ def main() -> None:
             Path(work), sets, make_methods((options.model, *METHODS[1:])), seed=options.seed,
             progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
         )  # fmt: skip
-        shutil.rmtree(options.out / "figures", ignore_errors=True)
-        shutil.copytree(Path(work) / "figures", options.out / "figures")
+        (options.out / "figures").mkdir(parents=True, exist_ok=True)
+        for path in (Path(work) / "figures").iterdir():
+            if not path.stem.startswith("picture") or path.stem in PICTURES:
+                shutil.copy(path, options.out / "figures" / path.name)
         for name in ("table.md", "table.csv"):
             shutil.copy(Path(work) / name, options.out / name)
     print((options.out / "table.md").read_text())

@@ -266,6 +266,7 @@ def _score(scores: Scores, one: Field, empty: Field | None, apertures: Any, deno
 
 def _count(empty: Field, image: NDArray) -> float:
     """Regions that reach 5 times the rms of a denoised field without emission, and 3 times it throughout."""
+    image = image - np.median(image)
     spread = max(float(np.std(image)), 1e-6 * empty.rms)
     white = empty.correlation is None
     rule = RegionSettings(seed=(5.0, 0.0), grow=(3.0, 0.0), least_area=1.0)
