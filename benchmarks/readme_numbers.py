@@ -112,8 +112,8 @@ def denoiser() -> str:
         "**The denoiser** on LOFAR images of skies it was not trained on, beside filters tuned for each",
         "set of images: rms error inside sources (true S/N above 1) over the noise, so that the input has 1.",
         "Then of the denoiser: flux in apertures and peaks, recovered over true (median); false regions a",
-        "square degree in empty fields, and the starlet's. `python benchmarks/denoise_methods.py`, definitions in",
-        "[how results are scored](docs/evaluation.md):",
+        "square degree in empty fields, and the starlet's. `python benchmarks/denoise_methods.py`,",
+        "definitions in [how results are scored](docs/evaluation.md):",
         "",
         "| images | denoiser | starlet | Gaussian | FFT | denoiser / best filter | flux, S/N > 5 |"
         " peaks, S/N > 10 | false regions | starlet's |",
