@@ -61,7 +61,7 @@ def enlarged(transfer: NDArray[np.float32]) -> NDArray[np.float64]:
 def correlated(
     rng: np.random.Generator, library: PsfLibrary, empty: bool
 ) -> tuple[RadioImage, NDArray[np.float32]]:
-    """A restored image with up to a tenth of its sidelobes left, and its true sky [Jy/beam]."""
+    """A restored image with up to a tenth of its sidelobes left, and its true sky."""
     k = int(rng.integers(len(library.beams)))
     beam = library.beams[k]
     cell = float(np.exp(rng.uniform(0, np.log(4))))
@@ -77,7 +77,9 @@ def correlated(
         truth = np.fft.irfft2(spectrum * clean, s=truth.shape)
         psf = enlarged(library.transfer[k]) * SIZE**2
         lobes = np.fft.irfft2(spectrum * (psf - clean), s=truth.shape)
-        image = image + truth + rng.uniform(0, 0.1) * lobes
+        # what a careful cleaning leaves is not above the noise
+        left = min(rng.uniform(0, 0.1), noise / max(float(lobes.std()), 1e-12))
+        image = image + truth + left * lobes
     shape = [beam[0] * cell, beam[1] * cell, beam[2]]
     made = RadioImage.from_array(image.astype(np.float32), cell=cell, beam=shape)
     return made, truth.astype(np.float32)
