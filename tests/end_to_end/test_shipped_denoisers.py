@@ -57,7 +57,7 @@ def test_errors_are_smaller_than_the_noise(model):
 
 def test_uncertainties_and_flux_errors_are_honest(model):
     pixels, fluxes, total = [], [], 0.0
-    for seed in range(3):
+    for seed in range(5):
         _, truth, result = denoised(model, seed)
         # chosen by what was seen: given the truth instead, a posterior mean is biased and rightly so
         pixels.append(((result.image - truth) / result.uncertainty)[result.image > 0.5])
