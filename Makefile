@@ -33,11 +33,16 @@ kill: install
 	FAINTSKY_KILL_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_kill.py
 
 # The numbers of the README and the docs, from scratch (about an hour and a half on two cores). The agreement
-# with CASA needs the `casa` extra: see benchmarks/casa_agreement.py.
+# with CASA needs the `casa` extra: see benchmarks/casa_agreement.py; that with WSClean a reference made by
+# tools/wsclean_observe.py: see benchmarks/lofar_agreement.py. How the shipped networks were trained and fitted
+# stands in their cards (`faintsky models NAME`).
 benchmarks: install
 	$(BIN)/python benchmarks/simulate_speed.py
 	$(BIN)/python benchmarks/fit_classical.py
 	$(BIN)/python benchmarks/detect_classical.py
+	$(BIN)/python benchmarks/detect_learned.py
+	$(BIN)/python benchmarks/tune_filters.py
+	$(BIN)/python benchmarks/denoise_methods.py
 	$(BIN)/python benchmarks/readme_picture.py
 	$(BIN)/python benchmarks/readme_numbers.py
 
