@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """Mean over rms at which the calibration's factors hold."""
-SEEDS, GROWN = (2.5, 3.0, 4.0, 5.0), (1.0, 1.5, 2.0, 3.0)
+SEEDS, GROWN = (1.25, 1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.5, 2.5)
 """Thresholds of mean over sigma that are tried."""
 LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Lengths of the errors' correlation that are tried, over the default."""
