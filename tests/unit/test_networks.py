@@ -122,13 +122,12 @@ def test_local_unet_depends_on_beam_and_weight():
         assert (network(image, 0.5 * weight, beam)[0] - one).abs().max() > 1e-4
 
 
-def test_local_unet_passes_a_bright_source_with_all_its_digits():
-    """Half precision inside must not cost a peak its digits: gate and sum are in single precision."""
-    network = awakened("local_unet")
+def test_local_unet_keeps_the_digits_of_a_bright_source_in_half_precision():
+    """Untrained, every gate is half open: half of the image must come out, to single precision."""
+    network = make_network("local_unet").eval()
     image = torch.zeros(1, 1, 64, 64)
     image[..., 30:34, 30:34] = 54321.0
     beam = torch.tensor([[5.0, 4.0, 0.6, 0.8]])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         half = network(image, torch.ones_like(image), beam)[0]
-    assert half.dtype == torch.float32
-    assert torch.isfinite(half).all()
+    torch.testing.assert_close(half, 0.5 * image, rtol=1e-5, atol=0.05)

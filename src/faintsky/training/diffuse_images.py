@@ -50,7 +50,6 @@ class _Plane:
     beam: NDArray[np.float32]
     noise: NDArray[np.float32]
     shape: NDArray[np.float32]
-    area: float
 
 
 class DiffuseImages:
@@ -195,7 +194,7 @@ def _plane(library: PsfLibrary, rng: np.random.Generator) -> _Plane:
     shape = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
     # white noise of unit variance has SIZE**2 in every cell, the image is to have unit variance
     root = np.sqrt(noise * np.float32(SIZE**2))
-    return _Plane(psf * np.float32(SIZE**2), beam.astype(np.float32), root, shape, area)
+    return _Plane(psf * np.float32(SIZE**2), beam.astype(np.float32), root, shape)
 
 
 def _uneven(rng: np.random.Generator) -> Array32:
