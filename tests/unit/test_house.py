@@ -18,6 +18,7 @@ ROOMS = [
         "processes",
         "grid",
         "source_model",
+        "cutouts",
         "axes",
         "beams",
         "companions",

@@ -48,7 +48,7 @@ def simulate_alma(
     weighting: Annotated[Text, typer.Option(metavar="natural|briggs:R", help="Weights of baselines.")] = None,
     snr: Annotated[Number, typer.Option(min=0, help="S/N of the central source's dirty peak.")] = None,
     products: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Which of sky, dirty, psf and pb to write.")
+        str, typer.Option(metavar="A,B,…", help="Which of sky, dirty, psf, pb and compact to write.")
     ] = "sky,dirty,psf,pb",
     noise: Annotated[bool, typer.Option("--noise/--no-noise", help="Thermal noise.")] = True,
     pbcor: Annotated[bool, typer.Option("--pbcor", help="Divide by the primary beam.")] = False,

@@ -8,7 +8,7 @@ from typing import Any
 
 from faintsky.errors import InputError
 from faintsky.observing.observatory import AlmaObservatory, Observed
-from faintsky.observing.settings import PRODUCTS, AlmaSettings, make_settings
+from faintsky.observing.settings import USUAL_PRODUCTS, AlmaSettings, make_settings
 from faintsky.observing.truth import BOX_RULES
 
 __all__ = [
@@ -66,7 +66,7 @@ def simulate_alma(
     pwv: float | str | None = None,
     weighting: str | None = None,
     snr: float | None = None,
-    products: str | tuple[str, ...] | list[str] = PRODUCTS,
+    products: str | tuple[str, ...] | list[str] = USUAL_PRODUCTS,
     noise: bool = True,
     pbcor: bool = False,
     extra_noise: str = "correlated",
@@ -115,7 +115,8 @@ def simulate_alma(
         ``paper`` and ``text``: S/N of the central source's peak, by extra noise (10-50 at random where not
         given). ``emitters``: matched S/N of every line (4-14 at random where not given).
     products : str or sequence, optional
-        Of ``sky``, ``dirty``, ``psf``, ``pb``; the truth is always written.
+        Of ``sky``, ``dirty``, ``psf``, ``pb`` and ``compact`` (``NNNN_compact.npz``: what networks are
+        trained on, 1 MB a cube; see `faintsky.observing.compact`); the truth is always written.
     noise : bool, optional
         False for noise-free cubes.
     pbcor : bool, optional
@@ -211,10 +212,12 @@ def _plan(n: int, ready: AlmaSettings) -> dict[str, Any]:
     cube = 4 * grid.n_y * grid.n_x * spectral.n_chan
     per_sample = [p for p in ready.products if p in ("sky", "dirty")]
     shared = [p for p in ready.products if p in ("psf", "pb")]
+    compact = 4 * (2 * grid.n_y * grid.n_x + 5 * 2 * (64**2 + spectral.n_chan))
+    compact = compact if "compact" in ready.products else 0
     padded = good_fft_size(2 * grid.n_y) * good_fft_size(2 * grid.n_x)
     return {
-        "files": n * (len(per_sample) + 1) + len(shared) + 1,
-        "bytes": cube * (n * len(per_sample) + len(shared)),
+        "files": n * (len(per_sample) + 1 + bool(compact)) + len(shared) + 1,
+        "bytes": cube * (n * len(per_sample) + len(shared)) + n * compact,
         "memory": 3 * cube + 8 * padded * 40,
         "shape": [spectral.n_chan, grid.n_y, grid.n_x],
         "cell": grid.cell,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from faintsky.files import replacing
+from faintsky.observing.compact import write_compact
 from faintsky.observing.dataset import DataFiles, versions
 from faintsky.observing.fits_out import beam_cards, beams_table, cube_header, write_fits
 from faintsky.observing.observatory import AlmaObservatory, Observed
@@ -62,10 +63,12 @@ class AlmaFiles(DataFiles):
         }
 
     def paths(self, folder: Path, index: int) -> dict[str, Path]:
-        """Dirty cube, sky and truth."""
+        """Dirty cube, sky, compact data and truth."""
         names = [p for p in ("dirty", "sky") if p in self.settings.products]
+        compact = {"compact": folder / f"{index:04d}_compact.npz"}
         return {
             **{p: folder / f"{index:04d}_{p}.fits" for p in names},
+            **(compact if "compact" in self.settings.products else {}),
             "truth": folder / f"{index:04d}_truth.ecsv",
         }
 
@@ -104,6 +107,8 @@ class AlmaFiles(DataFiles):
         if "dirty" in paths:
             header = cube_header(grid, spectral, "Jy/beam", rest, {**beam_cards(instrument.beams), **cards})
             write_fits(paths["dirty"], cube.dirty, header, beams_table(instrument.beams))
+        if "compact" in paths:
+            write_compact(paths["compact"], cube)
         meta = {
             "faintsky": versions()["faintsky"],
             "preset": settings.preset,

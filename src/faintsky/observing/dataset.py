@@ -149,7 +149,7 @@ def _check_folder(folder: Path, identity: dict[str, Any], overwrite: bool) -> No
 def _clear(folder: Path, files: DataFiles) -> None:
     """Remove the files of an earlier data set, and nothing else."""
     for product in (*files.products, "truth"):
-        for pattern in (f"[0-9]*_{product}.fits", f"[0-9]*_{product}.ecsv", f"{product}.fits"):
+        for pattern in (*(f"[0-9]*_{product}.{end}" for end in ("fits", "ecsv", "npz")), f"{product}.fits"):
             for path in folder.glob(pattern):
                 path.unlink()
     (folder / "dataset.json").unlink(missing_ok=True)

@@ -19,7 +19,8 @@ from faintsky.sky.line_emitters import PRESETS
 from faintsky.sky.model_file import ModelFile, read_model
 from faintsky.telescope.arrays import load_array
 
-PRODUCTS = ("sky", "dirty", "psf", "pb")
+PRODUCTS = ("sky", "dirty", "psf", "pb", "compact")
+USUAL_PRODUCTS = ("sky", "dirty", "psf", "pb")
 DEFAULT_ARRAY, DEFAULT_FREQ, DEFAULT_CELL = "alma.cycle9.3", 230e9, 0.1
 DEFAULT_RA, DEFAULT_DEC = 59.999833333333335, -34.99986111111111
 """03h59m59.96s -34d59m59.5s, the field of Delli Veneri et al. (2022), Table 2."""
@@ -114,7 +115,7 @@ def make_settings(
     pwv: float | str = 0.8,
     weighting: str = "natural",
     snr: float | None = None,
-    products: str | tuple[str, ...] | list[str] = PRODUCTS,
+    products: str | tuple[str, ...] | list[str] = USUAL_PRODUCTS,
     noise: bool = True,
     pbcor: bool = False,
     extra_noise: str = "correlated",

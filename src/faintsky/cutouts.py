@@ -1,0 +1,129 @@
+"""Spectra and small images about sources: the steps that data for training and their use have in common.
+
+Delli Veneri et al. (2022), Sections 4.4 and 4.5. Blank voxels count as 0 everywhere here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.grid import major_axis_direction
+
+Array = NDArray[np.float32]
+Box = tuple[int, int, int, int]
+
+SIZE = 64
+"""Pixels a side of the images about a source."""
+DILATION = 1.5
+"""Factor on the segmentation mask, for what the dirty beam spreads (step v)."""
+
+
+def integrated(cube: Array) -> Array:
+    """Sum over the channels ``[chan, y, x]`` that are not blank; NaN where all are, ``[y, x]``."""
+    blank = np.isnan(cube)
+    total: Array = np.where(blank, np.float32(0), cube).sum(axis=0, dtype=np.float32)
+    total[blank.all(axis=0)] = np.nan
+    return total
+
+
+def box_spectrum(cube: Array, box: Box) -> Array:
+    """Sum of the pixels of a box in every channel, ``[chan]``.
+
+    Parameters
+    ----------
+    cube : array
+        ``[chan, y, x]``
+    box : tuple
+        ``x_min, x_max, y_min, y_max``, both ends in it; what lies outside of the cube is left out.
+    """
+    x0, x1, y0, y1 = box
+    part = cube[:, max(y0, 0) : max(y1 + 1, 0), max(x0, 0) : max(x1 + 1, 0)]
+    return np.nan_to_num(part).sum(axis=(1, 2), dtype=np.float32)
+
+
+def crop(array: Array, y: float, x: float, size: int = SIZE) -> Array:
+    """The last two axes about a pixel, ``[..., size, size]``, which comes to ``size // 2`` on both.
+
+    The place is rounded. What lies outside, or is blank, is 0.
+    """
+    out = np.zeros((*array.shape[:-2], size, size), dtype=np.float32)
+    y0, x0 = round(y) - size // 2, round(x) - size // 2
+    n_y, n_x = array.shape[-2:]
+    ys, xs = slice(max(y0, 0), min(y0 + size, n_y)), slice(max(x0, 0), min(x0 + size, n_x))
+    if ys.start < ys.stop and xs.start < xs.stop:
+        part = np.nan_to_num(array[..., ys, xs])
+        out[..., ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0] = part
+    return out
+
+
+def channel_range(z_min: float, z_max: float, n_chan: int) -> slice:
+    """Channels whose middles lie between two real-valued ones, at least one channel."""
+    first = int(np.clip(np.ceil(z_min), 0, n_chan - 1))
+    last = int(np.clip(np.floor(z_max), first, n_chan - 1))
+    return slice(first, last + 1)
+
+
+def focus(cube: Array, y: float, x: float, z_min: float, z_max: float, size: int = SIZE) -> Array:
+    """Spectrally focused image: the channels from z_min to z_max summed about a place, ``[size, size]``."""
+    return crop(cube[channel_range(z_min, z_max, len(cube))], y, x, size).sum(axis=0)
+
+
+def source_mask(
+    shape: tuple[int, int, int],
+    x: float,
+    y: float,
+    z: float,
+    fwhm_maj: float,
+    fwhm_min: float,
+    pa: float,
+    fwhm_z: float,
+    dilation: float = DILATION,
+) -> NDArray[np.bool_]:
+    """Voxels of a source's three-dimensional Gaussian, ``[chan, y, x]``.
+
+    They fill the ellipsoid whose half-axes are the widths (FWHM [pixel], [channel]) times `dilation`: along
+    frequency that is the range of 2 FWHM of step ii.
+    """
+    n_z, n_y, n_x = shape
+    dz = (np.arange(n_z) - z)[:, None, None] / max(fwhm_z * dilation, 0.5)
+    dy, dx = (np.arange(n_y) - y)[:, None], (np.arange(n_x) - x)[None, :]
+    ux, uy = major_axis_direction(pa)
+    along = (dx * ux + dy * uy) / max(fwhm_maj * dilation, 0.5)
+    across = (dy * ux - dx * uy) / max(fwhm_min * dilation, 0.5)
+    mask: NDArray[np.bool_] = dz**2 + (along**2 + across**2)[None] <= 1
+    return mask
+
+
+def line_image(cube: Array, mask: NDArray[np.bool_], spectrum: Array) -> Array:
+    """The line's image without continuum, eq. 19, ``[y, x]`` [unit of the cube times channels].
+
+    Parameters
+    ----------
+    cube : array
+        ``[chan, y, x]`` about the source.
+    mask : array of bool
+        The source's voxels, `source_mask`.
+    spectrum : array
+        Of the source, ``[chan]``: its line-free channels give the continuum's course with frequency, f(z).
+
+    Returns
+    -------
+    array
+        Sum over the masked channels of cube less f(z) times the mean image of the channels that have none.
+    """
+    cube = np.nan_to_num(cube)
+    inside = mask.any(axis=(1, 2))
+    if not inside.any():
+        return np.zeros(cube.shape[1:], dtype=np.float32)
+    if inside.all():
+        return (cube * mask).sum(axis=0)
+    channels = np.arange(len(cube))
+    slope, level = np.polyfit(channels[~inside], spectrum[~inside], 1)
+    mean = level + slope * channels[~inside].mean()
+    # a source without continuum has no course to follow
+    steady = abs(mean) <= 1e-3 * float(np.abs(spectrum).max())
+    course = np.ones(len(cube)) if steady else np.clip((level + slope * channels) / mean, 0.5, 2.0)
+    continuum = cube[~inside].mean(axis=0)
+    lines = cube[inside] - course[inside, None, None].astype(np.float32) * continuum
+    return (lines * mask[inside]).sum(axis=0)
