@@ -38,27 +38,30 @@ class Detections:
     ----------
     catalog : astropy.table.Table
         One row a source, strongest first.
-    mask : array
-        Labels, ``[chan, y, x]``; the source's id, 0 where none.
-    model : array
+    mask : array or None
+        Labels, ``[chan, y, x]``; the source's id, 0 where none. None where the method makes no mask.
+    model : array or None
         Sum of the sources' lines as the telescope shows them, ``[chan, y, x]`` [Jy/beam].
     prepared : PreparedCube
         Line cube, noise, continuum and psf that were used.
-    noise : NoisePeaks
-        The noise peaks expected in the cube.
+    noise : NoisePeaks or None
+        The noise peaks expected in the cube, where the method knows them.
     candidates : int
         Candidates before the cut in reliability.
     notes : list of str
         What the reader should know.
+    steps : dict of str to int
+        Candidates after each step of the method, or removed by each of its rules.
     """
 
     catalog: Table
-    mask: NDArray[np.int32]
-    model: NDArray[np.float32]
+    mask: NDArray[np.int32] | None
+    model: NDArray[np.float32] | None
     prepared: PreparedCube
-    noise: NoisePeaks
+    noise: NoisePeaks | None
     candidates: int
     notes: list[str] = field(default_factory=list)
+    steps: dict[str, int] = field(default_factory=dict)
 
 
 def find_sources(

@@ -56,11 +56,9 @@ class Method:
 
 def find_with_model(cube: RadioCube, model: str, device: str, reliability: float | None = None) -> Table:
     """Catalogue of ``faintsky detect --model MODEL``, at its own reliability threshold by default."""
-    from faintsky.detection.find import find_sources
+    from faintsky.detection.methods import find_catalog
 
-    if reliability is None:
-        return find_sources(cube, model, device=device).catalog
-    return find_sources(cube, model, device=device, reliability=reliability).catalog
+    return find_catalog(cube, model, device=device, reliability=reliability).catalog
 
 
 def method_of(

@@ -74,7 +74,8 @@ def detect(
         Anything `faintsky.open_cube` takes.
     out : path-like, optional
         Folder for ``catalog.ecsv`` ``.vot`` ``.csv``, ``mask.fits``, ``model.fits``, ``regions.reg``,
-        ``report.html`` and ``run.json``; nothing is written without it.
+        ``report.html`` and ``run.json``; nothing is written without it, nor a mask or a model where the
+        method makes none.
     model : str
         ``classical``, ``learned`` or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
@@ -122,23 +123,26 @@ def detect(
         if folder.complete:
             return DetectResult(None, {"out": str(out), "already_complete": True})
     start = time.monotonic()
-    from faintsky.detection.find import find_sources
+    from faintsky.detection.methods import find_catalog, for_report
 
-    found = find_sources(opened, chosen, reliability=reliability, device=device, progress=progress)
+    found = find_catalog(opened, chosen, reliability=reliability, device=device, progress=progress)
     seconds = time.monotonic() - start
-    found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
+    shown = for_report(opened, found, device=device)
+    shown.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
     if folder is not None:
         with folder:
-            _write(folder, opened, found, reliability, record)
+            _write(folder, opened, shown, reliability, record)
     facts = {
-        "sources": len(found.catalog), "candidates": found.candidates,
-        "rms_jy_beam": found.catalog.meta["rms_median_jy_beam"], "psf": found.catalog.meta["psf"],
-        "primary_beam": found.catalog.meta["primary_beam"], "notes": found.notes,
+        "sources": len(shown.catalog), "candidates": shown.candidates,
+        "rms_jy_beam": shown.catalog.meta["rms_median_jy_beam"], "psf": shown.catalog.meta["psf"],
+        "primary_beam": shown.catalog.meta["primary_beam"], "notes": shown.notes,
         "seconds": round(seconds, 2),
     }  # fmt: skip
+    if shown.steps:
+        facts["steps"] = shown.steps
     if out is not None:
         facts["out"] = str(out)
-    return DetectResult(found, facts)
+    return DetectResult(shown, facts)
 
 
 def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
@@ -173,8 +177,10 @@ def _write(
     made = {k: v for k, v in record.items() if k != "config"}
     write_catalog(found.catalog, folder.folder)
     write_regions(folder.folder / "regions.reg", found.catalog, found.catalog.meta["beam_arcsec_deg"])
-    save_like(folder.folder / "mask.fits", found.mask, cube, provenance=made)
-    save_like(folder.folder / "model.fits", found.model, cube, unit="Jy/beam", provenance=made)
+    if found.mask is not None:
+        save_like(folder.folder / "mask.fits", found.mask, cube, provenance=made)
+    if found.model is not None:
+        save_like(folder.folder / "model.fits", found.model, cube, unit="Jy/beam", provenance=made)
     page = detection_report(cube, found, reliability=reliability, provenance=record)
     with folder.file("report.html") as name:
         name.write_text(page, encoding="utf-8")

@@ -62,7 +62,9 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
     n_chan, n_y, n_x = cube.shape
     ghz = cube.frequencies / 1e9
     beam = found.catalog.meta["beam_arcsec_deg"]
-    expected = float(found.noise.above(found.catalog["snr"].min())) if len(found.catalog) else np.nan
+    expected = np.nan
+    if found.noise is not None and len(found.catalog):
+        expected = float(found.noise.above(found.catalog["snr"].min()))
     out = {
         "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.grid.cell:.4g} arcsec",
         "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
@@ -74,7 +76,7 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
     }
     if np.isfinite(expected):
         out["noise peaks expected above the faintest source"] = f"{expected:.2g}"
-    return out
+    return out | {f"step: {name}": str(count) for name, count in found.steps.items()}
 
 
 def _unit(name: str, unit: str) -> str:
@@ -87,10 +89,10 @@ def _cell(name: str, row: Any) -> str:
         return with_error(value, row[name + "_err"])
     if name in ("flux_peak", "continuum"):
         return with_error(1e3 * value, 1e3 * row[name + "_err"])
-    if name == "freq":
-        return f"{value / 1e9:.6f}"
     if name == "flags":
         return str(value).replace(",", ", ")
     if isinstance(value, float | np.floating) and not np.isfinite(value):
         return "-"
+    if name == "freq":
+        return f"{value / 1e9:.6f}"
     return _FORMATS[name].format(value)

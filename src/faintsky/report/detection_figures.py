@@ -25,8 +25,9 @@ EMISSION, ABSORPTION = "#d95f02", "#1b6fb5"
 
 
 def line_map(found: Detections) -> NDArray[np.float32]:
-    """Moment 0 within the mask where there are sources, ``[y, x]`` [Jy/beam channel]."""
-    return np.where(found.mask > 0, found.prepared.restored(found.prepared.line), 0).sum(axis=0)
+    """Moment 0 within the mask where there is one, or of all channels, ``[y, x]`` [Jy/beam channel]."""
+    line = found.prepared.restored(found.prepared.line)
+    return line.sum(axis=0) if found.mask is None else np.where(found.mask > 0, line, 0).sum(axis=0)
 
 
 def peak_snr_map(found: Detections) -> NDArray[np.float32]:
@@ -46,9 +47,10 @@ def maps_figure(cube: RadioCube, found: Detections) -> Figure:
     axes = figure.subplots(1, 3, subplot_kw={"projection": cube.wcs})
     p = found.prepared
     moment = line_map(found) * 1e3
+    where = "of all channels" if found.mask is None else "within the mask"
     images = [
         (peak_snr_map(found), "line: peak S/N of 3 channels", "S/N", "magma", None),
-        (moment, "line: moment 0 within the mask", "mJy/beam channel", "viridis", None),
+        (moment, f"line: moment 0 {where}", "mJy/beam channel", "viridis", None),
         (p.restored(p.continuum.at(p.continuum.middle)) * 1e3, "continuum", "mJy/beam", "gray_r", 3.0),
     ]
     for ax, (image, title, unit, colours, robust) in zip(axes, images):
@@ -79,9 +81,10 @@ def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
     beam = beam_covariance(found.prepared.beam)
     absorbing = has_flag(found.catalog["flags"], "absorption")
     for row, absorber in zip(found.catalog, absorbing):
-        dx, dy = major_axis_direction(row["pa"])
+        # a method that measures no shape leaves the beam
+        dx, dy = major_axis_direction(np.nan_to_num(row["pa"]))
         rotation = np.array([[dx, -dy], [dy, dx]])
-        sizes = (np.array([row["fwhm_maj"], row["fwhm_min"]]) / cell / FWHM_PER_SIGMA) ** 2
+        sizes = (np.nan_to_num([row["fwhm_maj"], row["fwhm_min"]]) / cell / FWHM_PER_SIGMA) ** 2
         cov = rotation @ np.diag(sizes) @ rotation.T + beam
         colour = ABSORPTION if absorber else EMISSION
         ax.add_patch(ellipse((row["x"], row["y"]), cov, edgecolor=colour))
@@ -118,31 +121,42 @@ def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> No
         ghz, base - p.sigma * gain * 1e3, base + p.sigma * gain * 1e3, color="0.88", step="mid", lw=0
     )
     ax.step(ghz, spectrum, where="mid", color="0.3", lw=0.9)
-    model = found.model[:, y, x] * 1e3
-    fine = np.linspace(0, n_chan - 1, 8 * n_chan)
-    divided = np.isfinite(row["pb"]) and not found.catalog.meta["primary_beam_in_data"]
-    own = row["flux_peak"] * (row["pb"] if divided else 1.0) * 1e3
-    ax.plot(ghz, base + model, color=EMISSION, lw=1.4)
-    ax.plot(
-        np.interp(fine, z, ghz), np.interp(fine, z, base) + own * line_profile(fine, row["z"], row["fwhm_z"]),
-        color=ABSORPTION, lw=1, ls="--",
-    )  # fmt: skip
-    low, high = (float(np.interp(v, z, ghz)) for v in (row["z"] - row["fwhm_z"], row["z"] + row["fwhm_z"]))
-    ax.axvspan(min(low, high), max(low, high), color=EMISSION, alpha=0.12, lw=0)
+    if found.model is not None:
+        ax.plot(ghz, base + found.model[:, y, x] * 1e3, color=EMISSION, lw=1.4)
+    if np.isfinite(row["z"]):
+        _draw_line(ax, found, row, ghz, base)
     ax.set_xlabel("frequency [GHz]")
     ax.set_ylabel("mJy/beam")
     ax.set_title(f"source {row['id']}: S/N {row['snr']:.1f}", fontsize=10)
     ax.margins(x=0)
 
 
+def _draw_line(ax: Axes, found: Detections, row: Row, ghz: NDArray, base: NDArray) -> None:
+    """The source's own line on its continuum, and its extent in frequency."""
+    n_chan = len(ghz)
+    z = np.arange(n_chan)
+    fine = np.linspace(0, n_chan - 1, 8 * n_chan)
+    divided = np.isfinite(row["pb"]) and not found.catalog.meta["primary_beam_in_data"]
+    own = row["flux_peak"] * (row["pb"] if divided else 1.0) * 1e3
+    ax.plot(
+        np.interp(fine, z, ghz), np.interp(fine, z, base) + own * line_profile(fine, row["z"], row["fwhm_z"]),
+        color=ABSORPTION, lw=1, ls="--",
+    )  # fmt: skip
+    low, high = (float(np.interp(v, z, ghz)) for v in (row["z"] - row["fwhm_z"], row["z"] + row["fwhm_z"]))
+    ax.axvspan(min(low, high), max(low, high), color=EMISSION, alpha=0.12, lw=0)
+
+
 def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
     p = found.prepared
     n_chan = p.line.shape[0]
-    half = int(max(2.5 * p.beam_pixels, 1.5 * np.hypot(row["fwhm_maj"] / cube.grid.cell, p.beam_pixels)))
+    wide = np.nan_to_num(row["fwhm_maj"]) / cube.grid.cell
+    half = int(max(2.5 * p.beam_pixels, 1.5 * np.hypot(wide, p.beam_pixels)))
     x, y = round(row["x"]), round(row["y"])
     ys, xs = slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1)
-    low = int(np.clip(np.floor(row["z"] - row["fwhm_z"] / 2), 0, n_chan - 1))
-    high = int(np.clip(np.ceil(row["z"] + row["fwhm_z"] / 2), low, n_chan - 1))
+    low, high = 0, n_chan - 1
+    if np.isfinite(row["z"]):
+        low = int(np.clip(np.floor(row["z"] - row["fwhm_z"] / 2), 0, n_chan - 1))
+        high = int(np.clip(np.ceil(row["z"] + row["fwhm_z"] / 2), low, n_chan - 1))
     image = p.restored(p.line[low : high + 1].sum(axis=0))[ys, xs] * 1e3
     size = cube.grid.cell
     extent = (
@@ -153,4 +167,5 @@ def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None
     ax.plot(0, 0, "+", color=EMISSION, ms=10)
     ax.set_xlabel("east [arcsec]")
     ax.set_ylabel("north [arcsec]")
-    ax.set_title("integrated over the line", fontsize=9)
+    over = "the line" if np.isfinite(row["z"]) else "all channels"
+    ax.set_title(f"integrated over {over}", fontsize=9)
