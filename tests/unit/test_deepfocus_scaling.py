@@ -11,6 +11,7 @@ from faintsky.detection.deepfocus.scaling import (
     unit_range,
     unit_range_1d,
 )
+from faintsky.detection.deepfocus.targets import flux_of, flux_target, shape_of, shape_targets
 
 
 def test_unit_range_is_per_image():
@@ -49,3 +50,17 @@ def test_the_crop_keeps_the_middle(n, size):
     assert cut[size // 2, size // 2] == 1
     assert cut.sum() == 1
     assert crop_origin(n, size) + size // 2 == n // 2
+
+
+@pytest.mark.parametrize("degrees", [False, True])
+def test_shapes_come_back_from_their_targets(degrees):
+    rng = np.random.default_rng(2)
+    maj, minor, pa = rng.uniform(9, 18, 50), rng.uniform(3, 9, 50), rng.uniform(0, 180, 50)
+    targets = shape_targets(maj, minor, pa, degrees)
+    back = shape_of(targets[:, 0], targets[:, 1], targets[:, 2:])
+    np.testing.assert_allclose(back, [maj, minor, pa], rtol=1e-6)
+
+
+def test_fluxes_come_back_from_their_targets():
+    np.testing.assert_allclose(flux_of(flux_target([0.3, 2.0], 1e-3), 1e-3), [0.3, 2.0])
+    assert flux_of([-0.1], 1e-3) == 0
