@@ -8,6 +8,13 @@ from faintsky.models import load_model, save_model
 from faintsky.networks import example_inputs, list_networks, make_network
 
 NETWORKS = list_networks()
+SIZED = {"blobs_finder": "size", "decoras": "size", "deep_gru": "channels"}
+"""Argument of the networks that take one size of input only."""
+
+
+def sized(name, inputs):
+    """A network's arguments for its inputs."""
+    return {SIZED[name]: inputs[0].shape[-1]} if name in SIZED else {}
 
 
 def outputs(network, inputs):
@@ -30,7 +37,7 @@ def awakened(name, seed=0, **arguments):
 def test_forward_is_finite_and_the_same_twice(name, size):
     torch.manual_seed(1)
     inputs = example_inputs(name, size)
-    network = awakened(name)
+    network = awakened(name, **sized(name, inputs))
     with torch.no_grad():
         first, second = outputs(network, inputs), outputs(network, inputs)
     for a, b in zip(first, second, strict=True):
@@ -42,8 +49,9 @@ def test_forward_is_finite_and_the_same_twice(name, size):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_weight_is_learned(name):
     torch.manual_seed(2)
-    network = awakened(name).train()
-    sum((o**2).sum() for o in outputs(network, example_inputs(name))).backward()
+    inputs = example_inputs(name)
+    network = awakened(name, **sized(name, inputs)).train()
+    sum((o**2).sum() for o in outputs(network, inputs)).backward()
     idle = [k for k, w in network.named_parameters() if w.grad is None or not w.grad.abs().sum() > 0]
     assert not idle
 
@@ -52,7 +60,7 @@ def test_every_weight_is_learned(name):
 def test_examples_of_a_batch_do_not_meet(name):
     torch.manual_seed(3)
     inputs = example_inputs(name)
-    network = awakened(name)
+    network = awakened(name, **sized(name, inputs))
     with torch.no_grad():
         whole = outputs(network, inputs)
         one = outputs(network, tuple(i[:1] for i in inputs))
@@ -62,24 +70,94 @@ def test_examples_of_a_batch_do_not_meet(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_there_and_back(name, tmp_path):
-    network = awakened(name)
-    save_model(tmp_path / "m", name="m", job="denoise", settings={}, networks={"n": (name, {}, network)})
-    model = load_model(tmp_path / "m")
     inputs = example_inputs(name)
+    arguments = sized(name, inputs)
+    network = awakened(name, **arguments)
+    save_model(
+        tmp_path / "m", name="m", job="denoise", settings={}, networks={"n": (name, arguments, network)}
+    )
+    model = load_model(tmp_path / "m")
     with torch.no_grad():
         pairs = zip(outputs(network, inputs), outputs(model.network("n"), inputs), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
     with pytest.raises(InputError, match="no network 'other'"):
         model.network("other")
     before = model.hash
-    awakened_again = awakened(name, seed=5)
-    save_model(
-        tmp_path / "m", name="m", job="denoise", settings={}, networks={"n": (name, {}, awakened_again)}
-    )
+    again = awakened(name, seed=5, **arguments)
+    save_model(tmp_path / "m", name="m", job="denoise", settings={}, networks={"n": (name, arguments, again)})
     assert load_model(tmp_path / "m").hash != before
     (tmp_path / "m" / "n.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="damaged"):
         model.network("n")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "weights"),
+    [
+        ("blobs_finder", {}, 33_719_163),  # 33.7 million
+        ("blobs_finder", {"bare": True}, 33_718_809),
+        ("decoras", {}, 8_454_841),
+        ("deep_gru", {}, 1_058_400),  # 1.06 million
+        ("deep_gru", {"head": "per_channel"}, 6_785),
+        ("shape_resnet", {}, 11_301_825),  # 11.3 million
+        ("shape_resnet", {"stem": 2, "pool": "mean"}, 11_301_825),
+        ("shape_resnet", {"outputs": 5}, 11_301_825 + 4 * 257),
+    ],
+)
+def test_published_networks_are_as_large_as_published(name, arguments, weights):
+    with torch.device("meta"):
+        network = make_network(name, **arguments)
+    assert sum(w.numel() for w in network.parameters()) == weights
+
+
+@pytest.mark.parametrize("name", ["blobs_finder", "decoras"])
+def test_autoencoders_keep_the_size_and_the_unit_range(name):
+    network = awakened(name, size=64)
+    with torch.no_grad():
+        made = network(torch.rand(3, 1, 64, 64))
+    assert made.shape == (3, 1, 64, 64)
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+
+def test_autoencoder_has_the_shapes_of_table_3():
+    network = make_network("blobs_finder")
+    seen = []
+    for layer in [*network.encoder[::4], *network.bottleneck[::2], *network.decoder, network.out]:
+        layer.register_forward_hook(lambda _, __, made: seen.append(tuple(made.shape[1:])))
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 1, 256, 256))
+    down = [(8, 128, 128), (16, 64, 64), (32, 32, 32), (64, 16, 16)]
+    assert seen == [*down, (1024,), (64 * 16 * 16,), *down[-2::-1], (1, 256, 256), (1, 256, 256)]
+
+
+def test_the_small_head_takes_any_number_of_channels():
+    network = awakened("deep_gru", head="per_channel")
+    with torch.no_grad():
+        assert network(torch.randn(2, 77)).shape == (2, 77)
+        ahead = network(torch.zeros(1, 60))
+        late = network(torch.nn.functional.pad(torch.zeros(1, 59), (0, 1), value=5.0))
+    assert (ahead - late)[0, :20].abs().max() > 0, "what comes later is seen, too"
+
+
+@pytest.mark.parametrize("arguments", [{"join": "concatenate"}, {"pool": "mean"}, {"stem": 2}])
+def test_residual_networks_give_as_many_values_as_asked(arguments):
+    network = awakened("shape_resnet", outputs=3, **arguments)
+    last = []
+    network.blocks.register_forward_hook(lambda _, __, made: last.append(made.shape[1:]))
+    with torch.no_grad():
+        assert network(torch.rand(2, 1, 64, 64)).shape == (2, 3)
+    side = 2 if "stem" in arguments else 4
+    assert last[0] == (512, side, side)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("blobs_finder", {"size": 100}), ("deep_gru", {"head": "no"}), ("shape_resnet", {"join": "no"})],
+)
+def test_wrong_arguments_of_published_networks(name, arguments):
+    with pytest.raises(InputError):
+        make_network(name, **arguments)
 
 
 def test_unknown_names_and_arguments():

@@ -1,0 +1,53 @@
+"""DECORAS's autoencoder (Rezaei et al. 2021) as Delli Veneri et al. (2022), Section 5.1, built it.
+
+Beside Blobs Finder it has half the convolutions, a quarter of the latent values, and a chain of transposed
+convolutions in place of interpolation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from faintsky.networks.blobs_finder import WIDTHS, activated, bottleneck, example_image
+from faintsky.networks.registry import register
+
+
+@register
+class Decoras(nn.Module):
+    """See the module's text; 8.5 million weights at 256 pixels.
+
+    Parameters
+    ----------
+    size : int
+        Pixels a side of its images, a multiple of 16.
+    latent : int
+        Values between encoder and decoder.
+    """
+
+    def __init__(self, size: int = 256, latent: int = 256) -> None:
+        super().__init__()
+        down: list[nn.Module] = []
+        for inner, outer in zip((1, *WIDTHS[:-1]), WIDTHS, strict=True):
+            down += [nn.Conv2d(inner, outer, 3, stride=2, padding=1), activated(outer)]
+        up: list[nn.Module] = []
+        for inner, outer in zip(WIDTHS[::-1], (*WIDTHS[-2::-1], WIDTHS[0]), strict=True):
+            up += [
+                nn.ConvTranspose2d(inner, outer, 3, stride=2, padding=1, output_padding=1),
+                activated(outer),
+            ]
+        self.encoder = nn.Sequential(*down)
+        self.bottleneck = bottleneck(size, latent)
+        self.decoder = nn.Sequential(*up)
+        self.out = nn.Conv2d(WIDTHS[0], 1, 1)
+
+    @staticmethod
+    def example(size: int) -> tuple[Tensor, ...]:
+        """See `faintsky.networks.blobs_finder.example_image`."""
+        return example_image(size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As `faintsky.networks.blobs_finder.BlobsFinder.forward`."""
+        x = self.encoder(image)
+        x = self.bottleneck(x.flatten(1)).reshape(x.shape)
+        return torch.sigmoid(self.out(self.decoder(x)).float())
