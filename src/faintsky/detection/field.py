@@ -19,14 +19,17 @@ class PrimaryBeam:
     origin : str
         ``given``, ``header`` (the telescope's, known by its name) or ``unknown``.
     applied : bool
-        Whether the data are corrected for it already: their noise rises as it falls.
+        Whether the data are corrected for it already: their noise rises as it falls. False where nothing is
+        prepared that would tell.
     """
 
-    def __init__(self, cube: RadioCube, prepared: PreparedCube) -> None:
+    def __init__(self, cube: RadioCube, prepared: PreparedCube | None) -> None:
         self._cube = cube
         self._given = cube.pb
         self.origin = pattern.origin(cube)
-        self.applied = pattern.in_data(pattern.middle_plane(cube), prepared.relative, prepared.valid)
+        self.applied = prepared is not None and pattern.in_data(
+            pattern.middle_plane(cube), prepared.relative, prepared.valid
+        )
 
     @property
     def known(self) -> bool:

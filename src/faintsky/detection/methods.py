@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube
 
 MATCHED_FILTER = "matched_filter"
-METHODS: dict[str, str] = {}
+METHODS: dict[str, str] = {
+    "deepfocus": "faintsky.detection.deepfocus.find",
+}
 """Module of every other method by its name in ``settings["method"]``: each has a function ``find(cube, model,
 *, reliability, device) -> Found``, with the method's own threshold where `reliability` is None."""
 
