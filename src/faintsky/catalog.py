@@ -123,6 +123,7 @@ FLAGS: dict[str, str] = {
     "edge": "touches the edge of the image, of the band or of blank pixels",
     "unresolved": "no larger than the beam can tell; its intrinsic widths are upper limits or 0",
     "extended": "much larger than the beam; a Gaussian describes it poorly",
+    "rotating": "its velocity changes over it (a disc); one Gaussian with one line describes it poorly",
     "absorption": "negative: absorption against the continuum",
     "no_primary_beam": "the primary beam is not known; fluxes are not corrected for it",
     "no_rest_frequency": "the header has no rest frequency; there are no velocities",

@@ -119,11 +119,12 @@ def line_image(cube: Array, mask: NDArray[np.bool_], spectrum: Array) -> Array:
     if inside.all():
         return (cube * mask).sum(axis=0)
     channels = np.arange(len(cube))
-    slope, level = np.polyfit(channels[~inside], spectrum[~inside], 1)
-    mean = level + slope * channels[~inside].mean()
+    free = channels[~inside]
+    slope, level = np.polyfit(free, spectrum[free], 1) if len(free) > 1 else (0.0, 1.0)
+    mean = level + slope * free.mean()
     # a source without continuum has no course to follow
     steady = abs(mean) <= 1e-3 * float(np.abs(spectrum).max())
     course = np.ones(len(cube)) if steady else np.clip((level + slope * channels) / mean, 0.5, 2.0)
-    continuum = cube[~inside].mean(axis=0)
+    continuum = cube[free].mean(axis=0)
     lines = cube[inside] - course[inside, None, None].astype(np.float32) * continuum
     return (lines * mask[inside]).sum(axis=0)

@@ -116,6 +116,11 @@ class SpectralGrid:
         """Channels laid as CASA's simobserve lays them: channel ``n_chan // 2`` at ``centre`` [Hz]."""
         return cls(n_chan, centre - (n_chan // 2) * width, width)
 
+    @property
+    def middle(self) -> float:
+        """Frequency of channel ``n_chan // 2`` [Hz]."""
+        return float(self.frequencies()[self.n_chan // 2])
+
     def frequencies(self) -> NDArray[np.float64]:
         """Channel centres, ``[chan]`` [Hz]."""
         return self.first + self.width * np.arange(self.n_chan, dtype=np.float64)

@@ -163,7 +163,7 @@ def test_dry_run_writes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "word"),
     [
-        ({"preset": "varied"}, "preset"),
+        ({"preset": "lotss"}, "preset"),
         ({"array": "alma.cycle9.11"}, "no array"),
         ({"array": "mine.cfg"}, "no such array file"),
         ({"weighting": "uniform"}, "weighting"),

@@ -26,7 +26,7 @@ def simulate_alma(
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Number of cubes.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed; cube i depends on it and on i only.")] = 0,
     preset: Annotated[
-        str, typer.Option(metavar="paper|text|emitters|empty", help="What the sky is like.")
+        str, typer.Option(metavar="paper|text|varied|emitters|empty", help="What the sky is like.")
     ] = "paper",
     backend: Annotated[str, typer.Option(metavar="fast", help="How to observe it.")] = "fast",
     sky: Annotated[

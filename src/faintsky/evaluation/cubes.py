@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube
-    from faintsky.observing.observatory import AlmaObservatory
+    from faintsky.observing.instrument import Instrument
 
 
 class CubeSet(Protocol):
@@ -158,7 +158,9 @@ class SimulatedSet:
         with single_threaded():
             observatory, psf, pb = _observatory(self.preset, self.settings)
             seen = observatory.sample(self.seed, index)
-        instrument = observatory.instrument
+        instrument = seen.instrument
+        if psf is None:
+            psf, pb = _beams(instrument)
         cube = RadioCube.from_array(
             seen.dirty,
             cell=instrument.grid.cell,
@@ -166,7 +168,7 @@ class SimulatedSet:
             beam=instrument.beams,
             ra=instrument.grid.ra,
             dec=instrument.grid.dec,
-            rest_frequency=observatory.settings.rest_frequency,
+            rest_frequency=instrument.spectral.middle,
             psf=psf,
             pb=pb,
             name=f"{self.preset} {index:04d}",
@@ -182,14 +184,21 @@ class SimulatedSet:
 
 
 @lru_cache(maxsize=4)
-def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[AlmaObservatory, Any, Any]:
-    """Telescope, psf and primary beam of a preset; kept, since making them takes longer than a cube."""
+def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any, Any]:
+    """Telescope, psf and primary beam of a preset; kept, since making them takes longer than a cube.
+
+    Psf and primary beam are None where each cube has its own.
+    """
+    from faintsky.observing.alma import make_settings, open_observatory
+
+    observatory = open_observatory(make_settings(preset=preset, **dict(settings)))
+    shared = observatory.instrument
+    return observatory, *((None, None) if shared is None else _beams(shared))
+
+
+def _beams(instrument: Instrument) -> tuple[Any, Any]:
+    """Psf and primary beam of an instrument, ``[chan, y, x]`` each."""
     import numpy as np
 
-    from faintsky.observing.observatory import AlmaObservatory
-    from faintsky.observing.settings import make_settings
-
-    observatory = AlmaObservatory(make_settings(preset=preset, **dict(settings)))
-    instrument = observatory.instrument
     pb = np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
-    return observatory, instrument.psf_cube(), pb
+    return instrument.psf_cube(), pb

@@ -10,11 +10,14 @@ from faintsky.errors import InputError
 from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import USUAL_PRODUCTS, AlmaSettings, make_settings
 from faintsky.observing.truth import BOX_RULES
+from faintsky.observing.varied import VariedObservatory, open_observatory
 
 __all__ = [
     "AlmaObservatory",
     "Observed",
+    "VariedObservatory",
     "make_settings",
+    "open_observatory",
     "plan_alma",
     "simulate_alma",
     "simulate_cubes",
@@ -39,7 +42,7 @@ def simulate_cubes(n: int = 1, *, seed: int = 0, device: str = "cpu", **settings
     Observed
         Cube i is the one that `simulate_alma` writes as number i.
     """
-    observatory = AlmaObservatory(make_settings(**settings), device)
+    observatory = open_observatory(make_settings(**settings), device)
     for index in range(n):
         yield observatory.sample(seed, index)
 
@@ -90,7 +93,9 @@ def simulate_alma(
     seed : int, optional
         Of the whole data set; cube i depends on (seed, i) alone.
     preset : str, optional
-        ``paper``, ``text`` (Delli Veneri et al. 2022), ``emitters`` (lines without continuum) or ``empty``.
+        ``paper``, ``text`` (Delli Veneri et al. 2022), ``emitters`` (lines without continuum), ``empty`` or
+        ``varied``: every cube with its own observation (of all that is not given here) and sources of many
+        kinds.
     sky : path-like, optional
         The user's own model instead: a FITS image or cube in Jy/pixel or Jy/arcsec2.
     array : str or path-like, optional
@@ -113,7 +118,8 @@ def simulate_alma(
         ``natural`` (where not given) or ``briggs:R``.
     snr : float, optional
         ``paper`` and ``text``: S/N of the central source's peak, by extra noise (10-50 at random where not
-        given). ``emitters``: matched S/N of every line (4-14 at random where not given).
+        given). ``emitters`` and ``varied``: matched S/N of every line (4-14 and 3-50 at random where not
+        given).
     products : str or sequence, optional
         Of ``sky``, ``dirty``, ``psf``, ``pb`` and ``compact`` (``NNNN_compact.npz``: what networks are
         trained on, 1 MB a cube; see `faintsky.observing.compact`); the truth is always written.
@@ -154,32 +160,12 @@ def simulate_alma(
 
     if backend != "fast":
         raise InputError(f"backend {backend!r} is not known", "choose fast")
-    given: dict[str, Any] = {
-        "array": array,
-        "hour_angle": hour_angle,
-        "total_time": total_time,
-        "integration": integration,
-        "pwv": pwv,
-        "weighting": weighting,
-    }
     settings = make_settings(
-        preset=preset,
-        sky=sky,
-        ra=ra,
-        dec=dec,
-        start=start,
-        freq=freq,
-        channels=channels,
-        channel_width=channel_width,
-        cell=cell,
-        size=size,
-        snr=snr,
-        products=products,
-        noise=noise,
-        pbcor=pbcor,
-        extra_noise=extra_noise,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+        preset=preset, sky=sky, array=array, ra=ra, dec=dec, hour_angle=hour_angle, start=start,
+        total_time=total_time, integration=integration, freq=freq, channels=channels,
+        channel_width=channel_width, cell=cell, size=size, pwv=pwv, weighting=weighting, snr=snr,
+        products=products, noise=noise, pbcor=pbcor, extra_noise=extra_noise,
+    )  # fmt: skip
     if dry_run:
         return _plan(n, settings)
     workers = (os.cpu_count() or 1) if jobs is None else jobs
@@ -200,7 +186,7 @@ def plan_alma(n: int = 1, **settings: Any) -> dict[str, Any]:
     -------
     dict
         ``files``, ``bytes`` (on disk), ``memory`` (bytes in each process), ``shape`` ``[chan, y, x]``,
-        ``cell`` [arcsec], ``instrument_cached``, ``box_rule``.
+        ``cell`` [arcsec], ``instrument_cached``, ``box_rule``. Of ``varied`` cubes: of the largest.
     """
     return _plan(n, make_settings(**settings))
 
@@ -210,8 +196,9 @@ def _plan(n: int, ready: AlmaSettings) -> dict[str, Any]:
 
     grid, spectral = ready.observation.grid, ready.observation.spectral
     cube = 4 * grid.n_y * grid.n_x * spectral.n_chan
-    per_sample = [p for p in ready.products if p in ("sky", "dirty")]
-    shared = [p for p in ready.products if p in ("psf", "pb")]
+    own = ("sky", "dirty", "psf", "pb") if ready.drawn else ("sky", "dirty")
+    per_sample = [p for p in ready.products if p in own]
+    shared = [p for p in ready.products if p in ("psf", "pb") and p not in own]
     compact = 4 * (2 * grid.n_y * grid.n_x + 5 * 2 * (64**2 + spectral.n_chan))
     compact = compact if "compact" in ready.products else 0
     padded = good_fft_size(2 * grid.n_y) * good_fft_size(2 * grid.n_x)

@@ -13,14 +13,18 @@ from faintsky.files import replacing
 from faintsky.observing.compact import write_compact
 from faintsky.observing.dataset import DataFiles, versions
 from faintsky.observing.fits_out import beam_cards, beams_table, cube_header, write_fits
+from faintsky.observing.instrument import Instrument
 from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import PRODUCTS, AlmaSettings
 from faintsky.observing.truth import BOX_RULES, truth_table
+from faintsky.observing.varied import VariedObservatory, open_observatory
+
+Observatory = AlmaObservatory | VariedObservatory
 
 
 @dataclass(frozen=True)
 class AlmaFiles(DataFiles):
-    """Dirty cubes, skies and truth tables, one psf and primary beam; see `faintsky.simulate_alma`.
+    """Dirty cubes, skies and truth tables, psf and primary beam; see `faintsky.simulate_alma`.
 
     Parameters
     ----------
@@ -35,13 +39,15 @@ class AlmaFiles(DataFiles):
         """Those of the settings."""
         return self.settings.parameters()
 
-    def observatory(self, device: str, report: Callable[[str], None]) -> AlmaObservatory:
-        """An `AlmaObservatory`."""
-        return AlmaObservatory(self.settings, device, report)
+    def observatory(self, device: str, report: Callable[[str], None]) -> Observatory:
+        """See `faintsky.observing.varied.open_observatory`."""
+        return open_observatory(self.settings, device, report)
 
-    def facts(self, observatory: AlmaObservatory) -> dict[str, Any]:
-        """Channels, noise, beams and the instrument."""
+    def facts(self, observatory: Observatory) -> dict[str, Any]:
+        """Channels, noise, beams and the instrument, where all cubes share them."""
         instrument = observatory.instrument
+        if instrument is None:
+            return {"box_rule": BOX_RULES[self.settings.box_rule]}
         return {
             "box_rule": BOX_RULES[self.settings.box_rule],
             "instrument": instrument.record,
@@ -50,9 +56,11 @@ class AlmaFiles(DataFiles):
             "beams_arcsec_arcsec_deg": instrument.beams.tolist(),
         }
 
-    def summary(self, observatory: AlmaObservatory) -> dict[str, Any]:
-        """Shape, cell, beam and noise."""
+    def summary(self, observatory: Observatory) -> dict[str, Any]:
+        """Shape, cell, beam and noise, where all cubes share them."""
         instrument = observatory.instrument
+        if instrument is None:
+            return {"shape": None, "box_rule": BOX_RULES[self.settings.box_rule]}
         middle = instrument.spectral.n_chan // 2
         return {
             "shape": [instrument.spectral.n_chan, *instrument.grid.shape],
@@ -63,8 +71,9 @@ class AlmaFiles(DataFiles):
         }
 
     def paths(self, folder: Path, index: int) -> dict[str, Path]:
-        """Dirty cube, sky, compact data and truth."""
-        names = [p for p in ("dirty", "sky") if p in self.settings.products]
+        """Dirty cube, sky, psf and primary beam where each has its own, compact data and truth."""
+        own = ("dirty", "sky", "psf", "pb") if self.settings.drawn else ("dirty", "sky")
+        names = [p for p in own if p in self.settings.products]
         compact = {"compact": folder / f"{index:04d}_compact.npz"}
         return {
             **{p: folder / f"{index:04d}_{p}.fits" for p in names},
@@ -72,43 +81,54 @@ class AlmaFiles(DataFiles):
             "truth": folder / f"{index:04d}_truth.ecsv",
         }
 
-    def write_shared(self, folder: Path, observatory: AlmaObservatory, seed: int) -> None:
-        """Psf and primary beam."""
-        settings, instrument = self.settings, observatory.instrument
-        cards = _provenance(settings, seed, None)
-        for product, unit, make in (
-            ("psf", "", instrument.psf_cube),
-            ("pb", "", lambda: np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))),
-        ):
+    def write_shared(self, folder: Path, observatory: Observatory, seed: int) -> None:
+        """Psf and primary beam, where all cubes share them."""
+        if observatory.instrument is None:
+            return
+        for product in ("psf", "pb"):
             path = folder / f"{product}.fits"
-            if product not in settings.products or path.exists():
-                continue
-            extra = beam_cards(instrument.beams) if product == "psf" else {}
-            header = cube_header(
-                instrument.grid, instrument.spectral, unit, settings.rest_frequency, {**extra, **cards}
-            )
-            tables = beams_table(instrument.beams) if product == "psf" else b""
-            write_fits(path, make(), header, tables)
+            if product in self.settings.products and not path.exists():
+                self._write_beam(path, product, observatory.instrument, seed, None)
 
-    def write_sample(self, folder: Path, index: int, observatory: AlmaObservatory, seed: int) -> Observed:
+    def _write_beam(
+        self, path: Path, product: str, instrument: Instrument, seed: int, index: int | None
+    ) -> None:
+        grid, spectral, cards = (
+            instrument.grid,
+            instrument.spectral,
+            self._provenance(instrument, seed, index),
+        )
+        if product == "psf":
+            cards = {**beam_cards(instrument.beams), **cards}
+            header = cube_header(grid, spectral, "", spectral.middle, cards)
+            write_fits(path, instrument.psf_cube(), header, beams_table(instrument.beams))
+            return
+        pb = np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
+        write_fits(path, pb, cube_header(grid, spectral, "", spectral.middle, cards))
+
+    def write_sample(self, folder: Path, index: int, observatory: Observatory, seed: int) -> Observed:
         """Simulate one cube and write its files."""
-        settings, instrument = self.settings, observatory.instrument
-        paths = self.paths(folder, index)
+        settings, paths = self.settings, self.paths(folder, index)
         cube = observatory.sample(seed, index)
-        cards = _provenance(settings, seed, index)
+        instrument = cube.instrument
+        for product in ("psf", "pb"):
+            if product in paths:
+                self._write_beam(paths[product], product, instrument, seed, index)
+        cards = self._provenance(instrument, seed, index)
         if np.isfinite(cube.target_snr):
             cards["TARGSNR"] = (cube.target_snr, "S/N asked of the central source")
-        middle = float(cube.sigma[len(cube.sigma) // 2]) if settings.noise else 0.0
-        cards["NOISE"] = (middle, "standard deviation, middle channel [Jy/beam]")
-        grid, spectral, rest = instrument.grid, instrument.spectral, settings.rest_frequency
+        middle = len(cube.sigma) // 2
+        noise = float(cube.sigma[middle] if np.isfinite(cube.sigma[middle]) else instrument.sigma[middle])
+        cards["NOISE"] = (noise if settings.noise else 0.0, "standard deviation, middle channel [Jy/beam]")
+        grid, spectral, rest = instrument.grid, instrument.spectral, instrument.spectral.middle
+        if "compact" in paths:  # first: writing a cube swaps its bytes
+            write_compact(paths["compact"], cube)
         if "sky" in paths:
-            header = cube_header(grid, spectral, "Jy/pixel", rest, _provenance(settings, seed, index))
+            header = cube_header(grid, spectral, "Jy/pixel", rest, self._provenance(instrument, seed, index))
             write_fits(paths["sky"], cube.sky.as_cube(), header)
         if "dirty" in paths:
             header = cube_header(grid, spectral, "Jy/beam", rest, {**beam_cards(instrument.beams), **cards})
             write_fits(paths["dirty"], cube.dirty, header, beams_table(instrument.beams))
-        if "compact" in paths:
-            write_compact(paths["compact"], cube)
         meta = {
             "faintsky": versions()["faintsky"],
             "preset": settings.preset,
@@ -117,24 +137,25 @@ class AlmaFiles(DataFiles):
             "target_snr": None if np.isnan(cube.target_snr) else cube.target_snr,
             "noise_jy_per_beam": [float(f"{s:.6g}") for s in cube.sigma],
             "box_rule": BOX_RULES[settings.box_rule],
-            "rest_frequency_hz": settings.rest_frequency,
+            "rest_frequency_hz": rest,
         }
+        if settings.drawn:
+            meta["observation"] = instrument.record
         with replacing(paths["truth"]) as name:
             truth_table(cube.truth, meta).write(name, format="ascii.ecsv", delimiter=",")
         return cube
 
-
-def _provenance(settings: AlmaSettings, seed: int, index: int | None) -> dict[str, Any]:
-    cards: dict[str, Any] = {
-        "ORIGIN": f"faintsky {versions()['faintsky']}",
-        "PRESET": settings.preset,
-        "SEED": seed,
-    }
-    if index is not None:
-        cards["SAMPLE"] = (index, "number in its data set")
-    observation = settings.observation
-    cards["HISTORY"] = [
-        f"simulated by faintsky: array {observation.array.name}, weighting {observation.weighting}",
-        f"{observation.total_time:g} s in steps of {observation.integration:g} s, PWV {observation.pwv:g} mm",
-    ]
-    return cards
+    def _provenance(self, instrument: Instrument, seed: int, index: int | None) -> dict[str, Any]:
+        cards: dict[str, Any] = {
+            "ORIGIN": f"faintsky {versions()['faintsky']}",
+            "PRESET": self.settings.preset,
+            "SEED": seed,
+        }
+        if index is not None:
+            cards["SAMPLE"] = (index, "number in its data set")
+        made = instrument.record
+        cards["HISTORY"] = [
+            f"simulated by faintsky: array {made['array']['name']}, weighting {made['weighting']}",
+            f"{made['total_time']:g} s in steps of {made['integration']:g} s, PWV {made['pwv']:g} mm",
+        ]
+        return cards

@@ -128,6 +128,33 @@ class FastTelescope:
         here = terms.images[:, :, y, x].cpu().numpy().astype(float)
         return sky.spectra * (here @ terms.weights.cpu().numpy().astype(float).T)
 
+    def own_response(
+        self, sky: SkyModel, terms: TermImages, source: int, sigma: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Matched S/N and noise-free dirty peak [Jy/beam] of a source's line, from all its terms.
+
+        Parameters
+        ----------
+        sky : SkyModel
+        terms : TermImages
+            `observe_terms` of its images.
+        source : int
+        sigma : array
+            Noise, ``[chan]`` [Jy/beam]; infinite where a channel does not count.
+        """
+        mine = sky.terms_of(source)
+        node = terms.images.shape[1] // 2
+        seen = terms.images[mine, node].flatten(1)
+        middle = self._pb.shape[0] // 2
+        true = (self._put(sky.images[mine]) * self._pb[middle]).flatten(1)
+        # m . (psf * m) of every channel, for noise that is correlated like the psf
+        overlap = (true @ seen.T).cpu().numpy().astype(float)
+        lines = sky.lines[mine]
+        square = np.einsum("kc,kl,lc->c", lines, overlap, lines) / sigma**2
+        cube = self._put(lines.T.astype(np.float32)) @ seen
+        peak = float(cube.max()) if lines.sum() >= 0 else float(cube.min())
+        return float(np.sqrt(max(square.sum(), 0.0))), peak
+
     def generator(self, seed: int) -> torch.Generator:
         """Random numbers of this device."""
         return torch.Generator(device=self.device).manual_seed(seed)

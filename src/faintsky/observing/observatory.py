@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from faintsky.device import choose_device
@@ -17,9 +18,9 @@ from faintsky.observing.settings import AlmaSettings
 from faintsky.observing.truth import BeamResponse, primary_beam_at, truth_columns, truth_table
 from faintsky.sky.line_emitters import draw_sky
 from faintsky.sky.model import SkyModel, empty_sky
+from faintsky.sky.varied_lines import Field, draw_varied
 
 if TYPE_CHECKING:
-    import torch
     from astropy.table import Table
 
 TARGET_SNR = (10.0, 50.0)
@@ -37,13 +38,16 @@ class Observed:
     dirty : array
         ``[chan, y, x]``, float32 [Jy/beam]; NaN where the primary beam is below 0.2.
     sigma : array
-        Its noise, ``[chan]`` [Jy/beam] (before a correction for the primary beam); 0 without noise.
+        Its noise, ``[chan]`` [Jy/beam] (before a correction for the primary beam); 0 without noise, NaN where
+        the channel is blank.
     truth : dict
         Columns of the truth table.
     sky : SkyModel
         What was observed.
     target_snr : float
         S/N of the central source that the noise was raised to; NaN where there is none.
+    instrument : Instrument
+        What it was observed with.
     """
 
     dirty: NDArray[np.float32]
@@ -51,6 +55,7 @@ class Observed:
     truth: dict[str, Any]
     sky: SkyModel
     target_snr: float
+    instrument: Instrument
 
     def truth_table(self) -> Table:
         """The truth as an astropy table."""
@@ -68,13 +73,24 @@ class AlmaObservatory:
         ``"auto"``, or a torch device.
     progress : callable, optional
         Called with a line when something takes long.
+    instrument : Instrument, optional
+        Instead of the cached one.
+    visible : array of bool, optional
+        Channels that are not blank, ``[chan]``; all where not given.
     """
 
     def __init__(
-        self, settings: AlmaSettings, device: str = "cpu", progress: Callable[[str], None] | None = None
+        self,
+        settings: AlmaSettings,
+        device: str = "cpu",
+        progress: Callable[[str], None] | None = None,
+        instrument: Instrument | None = None,
+        visible: NDArray[np.bool_] | None = None,
     ) -> None:
         self.settings = settings
-        self.instrument: Instrument = get_instrument(settings.observation, progress)[0]
+        self.instrument = instrument or get_instrument(settings.observation, progress)[0]
+        n_chan = self.instrument.spectral.n_chan
+        self.visible = np.ones(n_chan, dtype=bool) if visible is None else visible
         self.telescope = FastTelescope(self.instrument, choose_device(device))
         self._response = BeamResponse(self.instrument)
 
@@ -101,6 +117,10 @@ class AlmaObservatory:
                 spectra = np.ones((1, spectral.n_chan))
                 return SkyModel(grid, spectral, file.data, spectra, np.zeros_like(spectra))
             return SkyModel(grid, spectral, sky.images, sky.spectra, sky.lines, cube=file.data)
+        if self.settings.preset == "varied":
+            noise = float(np.median(self.instrument.sigma))
+            field = Field(grid, spectral, self._reach(LOWEST_PB), self.beam_pixels, noise, self.visible)
+            return draw_varied(rng, field, self.settings.snr)
         return draw_sky(
             self.settings.preset,
             rng,
@@ -132,8 +152,8 @@ class AlmaObservatory:
         """
         settings, telescope = self.settings, self.telescope
         thermal = self.instrument.sigma if settings.noise else np.zeros_like(self.instrument.sigma)
-        sky = self._with_snr(sky)
         terms = telescope.observe_terms(sky.images) if len(sky.images) else None
+        sky = self._with_snr(sky, terms)
         dirty = telescope.dirty(sky, terms)
         target, extra = self._extra_noise(sky, dirty, rng)
         sigma = np.sqrt(thermal**2 + extra**2)
@@ -146,27 +166,42 @@ class AlmaObservatory:
         if settings.pbcor:
             telescope.correct_pb(dirty)
         telescope.blank(dirty)
+        dirty[torch.as_tensor(~self.visible, device=dirty.device)] = float("nan")
+        reference = np.where(self.visible, sigma if settings.noise else self.instrument.sigma, np.nan)
         return Observed(
             dirty=dirty.cpu().numpy(),
-            sigma=sigma,
-            truth=self._truth(sky, terms, sigma if settings.noise else self.instrument.sigma),
+            sigma=np.where(self.visible, sigma, np.nan),
+            truth=self._truth(sky, terms, reference),
             sky=sky,
             target_snr=target,
+            instrument=self.instrument,
         )
 
-    def _with_snr(self, sky: SkyModel) -> SkyModel:
+    def _with_snr(self, sky: SkyModel, terms: TermImages | None) -> SkyModel:
         """Scale the sources that are to have a certain matched S/N in the thermal noise."""
         wanted = np.asarray(sky.sources["wanted_snr"]) if sky.sources else np.zeros(0)
         if not np.isfinite(wanted).any():
             return sky
         s = sky.sources
         pb = primary_beam_at(self.instrument, s["x"], s["y"], s["z"])
+        sigma = np.where(self.visible, self.instrument.sigma, np.inf)
         shapes = zip(s["fwhm_maj"], s["fwhm_min"], s["pa"], strict=True)
-        now = [
-            self._response.snr(sky.lines[i] * pb[i], self.instrument.sigma, *shape)
-            for i, shape in enumerate(shapes)
-        ]
-        return sky.scaled(np.where(np.isfinite(wanted), wanted / np.array(now), 1.0))
+        now = [self._response.snr(sky.line_of(i) * pb[i], sigma, *shape) for i, shape in enumerate(shapes)]
+        for i, (snr, _) in self._rotating(sky, terms, sigma).items():
+            now[i] = snr
+        factors = np.where(np.isfinite(wanted), wanted / np.array(now), 1.0)
+        if "source" in s:  # further lines of a source go with its first
+            factors = factors[np.searchsorted(s["source"], s["source"])]
+        return sky.scaled(factors)
+
+    def _rotating(
+        self, sky: SkyModel, terms: TermImages | None, sigma: NDArray[np.float64]
+    ) -> dict[int, tuple[float, float]]:
+        """Matched S/N and dirty peak of the sources that are rotating discs, by their number."""
+        if terms is None or "rotating" not in sky.sources:
+            return {}
+        turning = np.nonzero(sky.sources["rotating"])[0]
+        return {int(i): self.telescope.own_response(sky, terms, int(i), sigma) for i in turning}
 
     def _extra_noise(
         self, sky: SkyModel, dirty: torch.Tensor, rng: np.random.Generator
@@ -203,4 +238,5 @@ class AlmaObservatory:
             self.settings.rest_frequency,
             self.settings.box_rule,
             self._response,
+            self._rotating(sky, terms, np.where(np.isfinite(sigma), sigma, np.inf)),
         )

@@ -37,8 +37,6 @@ class AlmaSettings:
     preset : str
         ``"sky"`` where the user's own model is observed.
     sky_file : ModelFile or None
-    rest_frequency : float
-        Of the velocities: the middle channel's frequency [Hz].
     snr : float or None
     noise, pbcor : bool
     extra_noise : str
@@ -46,18 +44,25 @@ class AlmaSettings:
     products : tuple of str
     sky_path : str
         For the record.
+    drawn : tuple of str
+        Options of which each cube has its own value (``varied``); those in ``observation`` are not used.
     """
 
     observation: Observation
     preset: str
     sky_file: ModelFile | None
-    rest_frequency: float
     snr: float | None
     noise: bool
     pbcor: bool
     extra_noise: str
     products: tuple[str, ...]
     sky_path: str = ""
+    drawn: tuple[str, ...] = ()
+
+    @property
+    def rest_frequency(self) -> float:
+        """Of the velocities: the middle channel's frequency [Hz]."""
+        return self.observation.spectral.middle
 
     @property
     def box_rule(self) -> str:
@@ -70,6 +75,8 @@ class AlmaSettings:
             k: getattr(self, k) for k in ("preset", "rest_frequency", "snr", "noise", "pbcor", "extra_noise")
         }
         record = {**self.observation.parameters(), **plain, "products": list(self.products)}
+        if self.drawn:
+            record["drawn"] = list(self.drawn)
         if self.sky_file is not None:
             import hashlib
 
@@ -100,20 +107,20 @@ def make_settings(
     *,
     preset: str = "paper",
     sky: str | os.PathLike[str] | None = None,
-    array: str | os.PathLike[str] = DEFAULT_ARRAY,
+    array: str | os.PathLike[str] | None = None,
     ra: float | str | None = None,
     dec: float | str | None = None,
-    hour_angle: float | str = 0.0,
+    hour_angle: float | str | None = None,
     start: str | float | None = None,
-    total_time: float | str = 2400.0,
-    integration: float | str = 10.0,
+    total_time: float | str | None = None,
+    integration: float | str | None = None,
     freq: float | str | None = None,
     channels: int | None = None,
     channel_width: float | str | None = None,
     cell: float | str | None = None,
     size: int | None = None,
-    pwv: float | str = 0.8,
-    weighting: str = "natural",
+    pwv: float | str | None = None,
+    weighting: str | None = None,
     snr: float | None = None,
     products: str | tuple[str, ...] | list[str] = USUAL_PRODUCTS,
     noise: bool = True,
@@ -127,11 +134,19 @@ def make_settings(
     InputError
         For any value that makes no sense.
     """
+    varied = {
+        "array": array, "ra": ra, "dec": dec, "hour_angle": hour_angle if start is None else start,
+        "total_time": total_time, "integration": integration, "freq": freq, "channels": channels,
+        "channel_width": channel_width, "cell": cell, "size": size, "pwv": pwv, "weighting": weighting,
+    }  # fmt: skip
+    drawn = tuple(k for k, v in varied.items() if v is None) if preset == "varied" and sky is None else ()
+    hour_angle = 0.0 if hour_angle is None else hour_angle
+    weighting = "natural" if weighting is None else weighting
     file = read_model(sky) if sky is not None else None
     if file is None and preset not in PRESETS:
         raise InputError(f"preset {preset!r} is not known", f"choose one of {', '.join(PRESETS)}")
     spectral = _spectral(freq, channels, channel_width, file)
-    antennas = load_array(array)
+    antennas = load_array(DEFAULT_ARRAY if array is None else array)
     names = tuple(products.split(",")) if isinstance(products, str) else tuple(products)
     wrong = [p for p in names if p not in PRODUCTS]
     if wrong or not names:
@@ -146,12 +161,12 @@ def make_settings(
     if start is not None and quantity(hour_angle, "hours", "hour angle") != 0:
         raise InputError("both an hour angle and a start are given", "give one of them")
     times = {
-        "total_time": positive(total_time, "time", "total time"),
-        "integration": positive(integration, "time", "integration"),
+        "total_time": positive(2400.0 if total_time is None else total_time, "time", "total time"),
+        "integration": positive(10.0 if integration is None else integration, "time", "integration"),
     }
-    if times["total_time"] < times["integration"]:
+    if times["total_time"] < times["integration"] and not {"total_time", "integration"} & set(drawn):
         raise InputError("the total time is shorter than one integration", "make it longer")
-    water = quantity(pwv, "length", "pwv")
+    water = quantity(0.8 if pwv is None else pwv, "length", "pwv")
     if not 0 <= water <= 20:
         raise InputError(f"pwv {pwv!r} is out of range", "give 0 to 20 mm")
     observation = Observation(
@@ -164,19 +179,19 @@ def make_settings(
         weighting=weighting.strip().lower(),
         **times,
     )
-    if cell is None and file is None:
+    if cell is None and file is None and not drawn:
         observation = _with_cell(observation, antennas.name)
     return AlmaSettings(
         observation=observation,
         preset=preset if file is None else "sky",
         sky_file=file,
-        rest_frequency=float(spectral.frequencies()[spectral.n_chan // 2]),
         snr=None if snr is None else float(snr),
         noise=bool(noise),
         pbcor=bool(pbcor),
         extra_noise=extra_noise,
         products=tuple(p for p in PRODUCTS if p in names),
         sky_path=Path(sky).name if sky is not None else "",
+        drawn=drawn,
     )
 
 
@@ -201,7 +216,6 @@ def _grid(
 
 def _with_cell(observation: Observation, array: str) -> Observation:
     """The presets' 0.1 arcsec with their array and frequency, otherwise an eighth of the beam."""
-    middle = observation.spectral.frequencies()[observation.spectral.n_chan // 2]
-    if array == DEFAULT_ARRAY and np.isclose(middle, DEFAULT_FREQ, rtol=0.05):
+    if array == DEFAULT_ARRAY and np.isclose(observation.spectral.middle, DEFAULT_FREQ, rtol=0.05):
         return observation
     return replace(observation, grid=replace(observation.grid, cell=natural_cell(observation)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.catalog import join_flags
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
 from faintsky.observing.instrument import Instrument
 from faintsky.sky.model import SkyModel
@@ -103,6 +104,7 @@ def truth_columns(
     rest_frequency: float,
     rule: str,
     response: BeamResponse | None = None,
+    rotating: Mapping[int, tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Columns of the truth table.
 
@@ -111,7 +113,7 @@ def truth_columns(
     sky : SkyModel
     instrument : Instrument
     sigma : array
-        Noise of the cube, ``[chan]`` [Jy/beam]: the S/N refer to it.
+        Noise of the cube, ``[chan]`` [Jy/beam]: the S/N refer to it; not finite where channels are blank.
     continuum : array
         Noise-free dirty continuum at each source's place and line frequency, ``[source]`` [Jy/beam].
     rest_frequency : float
@@ -120,12 +122,14 @@ def truth_columns(
         One of `BOX_RULES`.
     response : BeamResponse, optional
         Kept from an earlier cube of the same instrument.
+    rotating : mapping, optional
+        Matched S/N and peak [Jy/beam] of the sources that are no Gaussians, by their number.
 
     Returns
     -------
     dict
         As the catalogue has them, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index``
-        and ``central``.
+        and ``central``; of the ``varied`` preset also ``source``: lines of one source share it.
     """
     response = response or BeamResponse(instrument)
     s, grid, spectral = sky.sources, sky.grid, sky.spectral
@@ -133,14 +137,17 @@ def truth_columns(
     if n == 0:
         return {"id": np.zeros(0, dtype=int)}
     pb = primary_beam_at(instrument, s["x"], s["y"], s["z"])
+    noise = np.where(np.isfinite(sigma), sigma, np.inf)
     shapes = list(zip(s["fwhm_maj"], s["fwhm_min"], s["pa"], strict=True))
-    peak = np.array([response.peak(*shape) for shape in shapes])
-    snr = [response.snr(sky.lines[i] * pb[i], sigma, *shapes[i]) for i in range(n)]
+    peak = s["line_flux_peak"] * [response.peak(*shape) for shape in shapes]
+    snr = np.array([response.snr(sky.line_of(i) * pb[i], noise, *shapes[i]) for i in range(n)])
+    for i, (own_snr, own_peak) in (rotating or {}).items():
+        snr[i], peak[i] = own_snr, own_peak / pb[i]
     ra, dec = to_sky(grid, s["x"], s["y"])
     freq = spectral.first + spectral.width * s["z"]
     kms = SPEED_OF_LIGHT / 1e3
     fwhm_velocity = s["fwhm_z"] * abs(spectral.width) / rest_frequency * kms
-    boxes = np.array([box(image, rule) for image in sky.images[:n]])
+    boxes = np.array([box(sky.line_image(i), rule) for i in range(n)])
     beam = float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()) / grid.cell
     return {
         "id": np.arange(1, n + 1),
@@ -157,11 +164,15 @@ def truth_columns(
         "fwhm_z": s["fwhm_z"],
         "fwhm_velocity": fwhm_velocity,
         # the area of a Gaussian of unit peak and FWHM is sqrt(2 pi) / 2.3548
-        "flux": s["line_flux_peak"] * fwhm_velocity * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA,
-        "flux_peak": s["line_flux_peak"] * peak,
+        "flux": s["line_flux_peak"]
+        * fwhm_velocity
+        * np.sqrt(2 * np.pi)
+        / FWHM_PER_SIGMA
+        * s.get("line_area", 1.0),
+        "flux_peak": peak,
         "pb": pb,
         "continuum": continuum / pb,
-        "snr": np.array(snr),
+        "snr": snr,
         "reliability": np.ones(n),
         "x_min": boxes[:, 0],
         "x_max": boxes[:, 1],
@@ -169,25 +180,38 @@ def truth_columns(
         "y_max": boxes[:, 3],
         "z_min": s["z"] - s["fwhm_z"],
         "z_max": s["z"] + s["fwhm_z"],
-        "flags": _flags(s, beam, grid, spectral.n_chan),
+        "flags": _flags(s, beam, grid, np.isfinite(sigma)),
         "continuum_flux": s["continuum_flux"],
         "line_flux_peak": s["line_flux_peak"],
         "spectral_index": s["spectral_index"],
         "central": s["central"].astype(bool),
+        **({"source": s["source"]} if "source" in s else {}),
     }
 
 
-def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, n_chan: int) -> list[str]:
-    """``blended`` where two sources' widths with the beam meet, ``edge`` at the cube's ends."""
+def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: NDArray[np.bool_]) -> list[str]:
+    """Flags of `faintsky.catalog.FLAGS`.
+
+    ``blended`` where the widths of two sources meet (with the beam), ``edge`` at the cube's ends and at blank
+    channels, ``extended`` beyond three beams.
+    """
     flags = []
     reach = np.sqrt(s["fwhm_maj"] ** 2 + beam**2)
+    number = s.get("source", np.arange(len(s["x"])))
     for i in range(len(s["x"])):
         apart = np.hypot(s["x"] - s["x"][i], s["y"] - s["y"][i])
-        near = (apart < (reach + reach[i]) / 2) & (np.arange(len(apart)) != i)
-        names = ["blended"] if near.any() else []
-        beyond = s["z"][i] - s["fwhm_z"][i] < 0 or s["z"][i] + s["fwhm_z"][i] > n_chan - 1
+        near = (apart < (reach + reach[i]) / 2) & (number != number[i])
+        low, high = s["z"][i] - s["fwhm_z"][i], s["z"][i] + s["fwhm_z"][i]
+        beyond = low < 0 or high > len(seen) - 1 or not seen[int(low) : int(np.ceil(high)) + 1].all()
         outside = not (0 <= s["x"][i] <= grid.n_x - 1 and 0 <= s["y"][i] <= grid.n_y - 1)
-        flags.append(",".join([*names, "edge"] if beyond or outside else names))
+        holds = {
+            "blended": near.any(),
+            "edge": beyond or outside,
+            "extended": s["fwhm_maj"][i] > 3 * beam,
+            "absorption": s["line_flux_peak"][i] < 0,
+            "rotating": bool(s["rotating"][i]) if "rotating" in s else False,
+        }
+        flags.append(join_flags(name for name, value in holds.items() if value))
     return flags
 
 

@@ -8,6 +8,7 @@ Presets
     pixel of the cube has 1 mJy.
 
     ``emitters`` is an addition: 3 to 6 lines without continuum, each with the S/N it is to have.
+    ``varied`` is drawn by `faintsky.sky.varied_lines`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
-from faintsky.sky.model import SkyModel, empty_sky, gaussian_image
+from faintsky.sky.model import Part, SkyModel, empty_sky, gaussian_image, joined
 from faintsky.source_model import line_profile
 
-PRESETS = ("paper", "text", "emitters", "empty")
+PRESETS = ("paper", "text", "emitters", "empty", "varied")
 BRIGHTEST = 1e-3
 """Brightest pixel of a ``paper`` or ``text`` cube [Jy/pixel] (their ``inbright``, Table 2)."""
 _PAPER_SIZE, _PAPER_CHANNELS = 360, 128
@@ -42,7 +43,7 @@ def draw_sky(
     Parameters
     ----------
     preset : str
-        One of `PRESETS`.
+        One of `PRESETS`, but ``varied``.
     rng : numpy.random.Generator
     grid : ImageGrid
     spectral : SpectralGrid
@@ -154,36 +155,30 @@ def _draw_emitters(
 
 def model_of(drawn: list[dict[str, Any]], grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
     """Images, spectra and catalogue of the drawn sources."""
-    if not drawn:
-        return empty_sky(grid, spectral)
+    return joined([gaussian_part(s, grid, spectral) for s in drawn], grid, spectral)
+
+
+def gaussian_part(s: dict[str, Any], grid: ImageGrid, spectral: SpectralGrid) -> Part:
+    """A Gaussian with a Gaussian line as a part of a sky."""
     freq, z = spectral.frequencies(), np.arange(spectral.n_chan)
-    images, continua, lines, rows = [], [], [], []
-    for s in drawn:
-        shape = (s["x"], s["y"], s["fwhm_maj"], s["fwhm_min"], s["pa"])
-        images.append(gaussian_image(grid, *shape))
-        profile = line_profile(z, s["z"], s["fwhm_z"])
-        at_line = spectral.first + spectral.width * s["z"]
-        # eq. 2: the line's amplitude is in units of the continuum, which has the spectral index
-        slope = (freq[0] / freq) ** s["spectral_index"]
-        here = float((freq[0] / at_line) ** s["spectral_index"])
-        line = s["line"] * (s["continuum"] or 1.0)
-        continua.append(s["continuum"] * slope)
-        lines.append(line * slope * profile if s["continuum"] else line * profile)
-        rows.append(
-            {
-                **{k: s[k] for k in ("x", "y", "fwhm_maj", "fwhm_min", "pa", "z", "fwhm_z")},
-                "line_flux_peak": line * here,
-                "continuum_flux": s["continuum"] * here,
-                "spectral_index": s["spectral_index"],
-                "central": s["central"],
-                "wanted_snr": s["wanted_snr"],
-            }
-        )
-    return SkyModel(
-        grid=grid,
-        spectral=spectral,
-        images=np.stack(images),
-        spectra=np.array(continua) + np.array(lines),
-        lines=np.array(lines),
-        sources={name: np.array([r[name] for r in rows]) for name in rows[0]},
+    image = gaussian_image(grid, s["x"], s["y"], s["fwhm_maj"], s["fwhm_min"], s["pa"])
+    profile = line_profile(z, s["z"], s["fwhm_z"])
+    at_line = spectral.first + spectral.width * s["z"]
+    # eq. 2: the line's amplitude is in units of the continuum, which has the spectral index
+    slope = (freq[0] / freq) ** s["spectral_index"]
+    here = float((freq[0] / at_line) ** s["spectral_index"])
+    line = s["line"] * (s["continuum"] or 1.0)
+    row = {
+        **{k: s[k] for k in ("x", "y", "fwhm_maj", "fwhm_min", "pa", "z", "fwhm_z")},
+        "line_flux_peak": line * here,
+        "continuum_flux": s["continuum"] * here,
+        "spectral_index": s["spectral_index"],
+        "central": s["central"],
+        "wanted_snr": s["wanted_snr"],
+    }
+    return Part(
+        images=image[None],
+        continua=(s["continuum"] * slope)[None],
+        lines=(line * slope * profile if s["continuum"] else line * profile)[None],
+        row=row,
     )

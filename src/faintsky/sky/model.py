@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,13 @@ class SkyModel:
     sources : mapping of str to array
         One value a source, in the order of the terms: ``x``, ``y``, ``fwhm_maj``, ``fwhm_min`` [pixel],
         ``pa`` [deg], ``z``, ``fwhm_z`` [channel], ``line_flux_peak`` [Jy], ``continuum_flux`` [Jy, at the
-        line's frequency], ``spectral_index``, ``central``, ``wanted_snr`` (NaN where the amplitudes say it).
+        line's frequency], ``spectral_index``, ``central``, ``wanted_snr`` (NaN where the amplitudes say it);
+        where they are needed ``source`` (number of the object, of which lines may have a row each),
+        ``rotating`` and ``line_area`` (of the line over a Gaussian's of the same peak and width).
     lines : array
         The lines' part of the spectra, ``[term, chan]`` [Jy].
+    owner : array or None
+        Source that each term belongs to, ``[term]``, -1 for none; None where term i is source i's.
     """
 
     grid: ImageGrid
@@ -44,6 +49,7 @@ class SkyModel:
     lines: NDArray[np.float64]
     cube: NDArray[np.float32] | None = None
     sources: Mapping[str, NDArray] = field(default_factory=dict)
+    owner: NDArray[np.int64] | None = None
 
     @property
     def n_sources(self) -> int:
@@ -57,11 +63,29 @@ class SkyModel:
         total = (self.spectra.T.astype(np.float32) @ flat).reshape(shape)
         return total if self.cube is None else total + self.cube
 
+    def terms_of(self, source: int) -> NDArray[np.int64]:
+        """Numbers of the terms that a source consists of."""
+        return np.array([source]) if self.owner is None else np.nonzero(self.owner == source)[0]
+
+    def line_of(self, source: int) -> NDArray[np.float64]:
+        """A source's line over all of its image, ``[chan]`` [Jy]."""
+        return self.lines[self.terms_of(source)].sum(axis=0)
+
+    def line_image(self, source: int) -> NDArray[np.float32]:
+        """Image of a source's line, summed over the channels, ``[y, x]``, of unit flux."""
+        terms = self.terms_of(source)
+        share = self.lines[terms].sum(axis=1)
+        if len(terms) == 1 or not share.any():
+            return self.images[terms[0]]
+        return np.tensordot((share / share.sum()).astype(np.float32), self.images[terms], axes=1)
+
     def scaled(self, factors: NDArray[np.float64]) -> SkyModel:
-        """The same sky with each term's flux times its factor, ``[term]``."""
+        """The same sky with each source's flux times its factor, ``[source]``."""
         sources = dict(self.sources)
         for name in ("line_flux_peak", "continuum_flux"):
             sources[name] = sources[name] * factors
+        if self.owner is not None:
+            factors = np.where(self.owner >= 0, factors[self.owner], 1.0)
         column = factors[:, None]
         return replace(self, spectra=self.spectra * column, lines=self.lines * column, sources=sources)
 
@@ -74,6 +98,47 @@ class SkyModel:
         # nowhere else can a sum of few positive terms be brightest than where one of them is bright
         core = np.nonzero((flat > peaks / (2 * len(flat))).any(axis=0))[0]
         return float((self.spectra.T @ flat[:, core]).max())
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source's part of a sky.
+
+    Parameters
+    ----------
+    images : array
+        ``[term, y, x]``, float32
+    continua, lines : array
+        Spectra of the images without their lines, and of the lines alone, ``[term, chan]`` [Jy].
+    row : mapping or None
+        Its entries in the catalogue, see `SkyModel.sources`; None for what is not catalogued.
+    """
+
+    images: NDArray[np.float32]
+    continua: NDArray[np.float64]
+    lines: NDArray[np.float64]
+    row: Mapping[str, Any] | None
+
+
+def joined(parts: Sequence[Part], grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
+    """The sky of several parts."""
+    if not parts:
+        return empty_sky(grid, spectral)
+    rows = [p.row for p in parts if p.row is not None]
+    numbers = np.cumsum([p.row is not None for p in parts]) - 1
+    owner = np.concatenate(
+        [np.full(len(p.images), -1 if p.row is None else i) for p, i in zip(parts, numbers, strict=True)]
+    )
+    lines = np.concatenate([p.lines for p in parts])
+    return SkyModel(
+        grid=grid,
+        spectral=spectral,
+        images=np.concatenate([p.images for p in parts]),
+        spectra=np.concatenate([p.continua for p in parts]) + lines,
+        lines=lines,
+        sources={name: np.array([r[name] for r in rows]) for name in rows[0]} if rows else {},
+        owner=None if np.array_equal(owner, np.arange(len(rows))) else owner,
+    )
 
 
 def empty_sky(grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:

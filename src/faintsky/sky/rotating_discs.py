@@ -1,0 +1,204 @@
+"""Rotating discs: inclined exponential or Gaussian discs of gas, whose lines have two horns.
+
+A thin disc turns about its centre with a rotation curve that rises and stays flat; its gas has a velocity
+dispersion besides. Its cube is laid as a sum of few images times spectra: the gas of about one line-of-sight
+velocity each, neighbouring velocities sharing what lies between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, major_axis_direction
+
+PROFILES = ("exponential", "gaussian")
+CURVES = ("arctan", "tanh")
+_THICKNESS = 0.1
+"""Axis ratio of a disc seen from its edge."""
+_FINE = 4
+"""Samples along a pixel's side."""
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A rotating disc.
+
+    Parameters
+    ----------
+    x, y : float
+        Centre [pixel].
+    scale : float
+        Scale length of an exponential disc, standard deviation of a Gaussian one [pixel].
+    inclination : float
+        0 from above, 90 from the edge [deg].
+    pa : float
+        Of the half of the major axis that moves toward higher channels [deg east of north, 0-360].
+    z : float
+        Channel of the centre's velocity.
+    velocity : float
+        Of the flat part of the rotation curve [channel].
+    turnover : float
+        Radius of the rotation curve's rise [pixel].
+    dispersion : float
+        Standard deviation of the gas's velocities at one place [channel].
+    profile : str, optional
+        One of `PROFILES`.
+    curve : str, optional
+        One of `CURVES`: ``2 / pi arctan(r / turnover)`` (Courteau 1997) or ``tanh(r / turnover)``.
+    """
+
+    x: float
+    y: float
+    scale: float
+    inclination: float
+    pa: float
+    z: float
+    velocity: float
+    turnover: float
+    dispersion: float
+    profile: str = "exponential"
+    curve: str = "arctan"
+
+
+@dataclass(frozen=True)
+class DiscTerms:
+    """A disc of unit line flux (1 Jy channel) as images times spectra, and what a catalogue says of it.
+
+    Parameters
+    ----------
+    images : array
+        ``[term, y, x]``, float32, of unit flux each (less what lies outside the image).
+    centres : array
+        Line centres of the terms, ``[term]`` [channel].
+    shares : array
+        Their fluxes, ``[term]``; the sum is 1.
+    sigma : float
+        Standard deviation of the terms' Gaussian lines [channel].
+    shape : tuple of float
+        Widths of the Gaussian with the image's second moments and its angle: FWHM along the major and the
+        minor axis [pixel], position angle [deg].
+    fwhm_z : float
+        Full width at half maximum of the whole disc's line, from the outermost crossings [channel].
+    peak : float
+        Of the whole disc's line [1/channel].
+    """
+
+    images: NDArray[np.float32]
+    centres: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    sigma: float
+    shape: tuple[float, float, float]
+    fwhm_z: float
+    peak: float
+
+    def lines(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Spectra of the terms at some channels, ``[term, chan]`` [1/channel]."""
+        offset = (z[None, :] - self.centres[:, None]) / self.sigma
+        height = self.shares[:, None] / (np.sqrt(2 * np.pi) * self.sigma)
+        return height * np.exp(-0.5 * offset**2)
+
+
+def disc_terms(grid: ImageGrid, disc: Disc) -> DiscTerms:
+    """Images and spectra of a disc.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    disc : Disc
+
+    Returns
+    -------
+    DiscTerms
+    """
+    reach = int(np.ceil((8.0 if disc.profile == "exponential" else 4.5) * disc.scale)) + 1
+    x0, y0 = round(disc.x) - reach, round(disc.y) - reach
+    n = 2 * reach + 1
+    fine = (np.arange(n * _FINE) + 0.5) / _FINE - 0.5
+    dx, dy = (fine + x0 - disc.x)[None, :], (fine + y0 - disc.y)[:, None]
+    light, velocity = _light_and_velocity(disc, dx, dy)
+    light /= light.sum()
+    planes, offsets, sigma = _by_velocity(light, velocity, disc.dispersion, n)
+    shares = planes.sum(axis=(1, 2))
+    shape = _gaussian_equivalent(planes.sum(axis=0), x0 - disc.x, y0 - disc.y)
+    images = np.zeros((len(planes), *grid.shape), dtype=np.float32)
+    ys, xs = (slice(max(o, 0), max(min(o + n, m), 0)) for o, m in ((y0, grid.n_y), (x0, grid.n_x)))
+    part = planes[:, ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
+    images[:, ys, xs] = part / shares[:, None, None]
+    whole = DiscTerms(images, disc.z + offsets, shares, sigma, shape, 0.0, 0.0)
+    return _with_profile(whole, disc.z)
+
+
+def _light_and_velocity(
+    disc: Disc, dx: NDArray[np.float64], dy: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Brightness, and velocity along the line of sight [channel], at offsets from the centre [pixel]."""
+    ux, uy = major_axis_direction(disc.pa)
+    along, across = dx * ux + dy * uy, -dx * uy + dy * ux
+    tilt = np.deg2rad(disc.inclination)
+    # the apparent axis ratio of an oblate body (Hubble 1926)
+    ratio = np.sqrt(np.cos(tilt) ** 2 + (_THICKNESS * np.sin(tilt)) ** 2)
+    radius = np.maximum(np.hypot(along, across / ratio), 1e-9)
+    x = radius / disc.scale
+    light = np.exp(-x) if disc.profile == "exponential" else np.exp(-0.5 * x**2)
+    rise = radius / disc.turnover
+    speed = np.tanh(rise) if disc.curve == "tanh" else 2 / np.pi * np.arctan(rise)
+    return light, disc.velocity * speed * np.sin(tilt) * along / radius
+
+
+def _by_velocity(
+    light: NDArray[np.float64], velocity: NDArray[np.float64], dispersion: float, n: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Light of about one velocity each, ``[term, n, n]``, those velocities, and the terms' line width."""
+    most = float(np.abs(velocity).max())
+    half = int(np.ceil(most / dispersion))
+    step = most / half if half else dispersion
+    offsets = step * np.arange(-half, half + 1)
+    where = np.clip(velocity / step + half, 0, 2 * half)
+    low = np.minimum(where.astype(int), max(2 * half - 1, 0))
+    part = where - low
+    y, x = np.indices(light.shape) // _FINE
+    cell = (low * n + y) * n + x
+    size = len(offsets) * n * n
+    planes = np.bincount(cell.ravel(), ((1 - part) * light).ravel(), minlength=size)
+    if half:
+        planes += np.bincount((cell + n * n).ravel(), (part * light).ravel(), minlength=size)
+    planes = planes[:size].reshape(len(offsets), n, n)
+    full = planes.sum(axis=(1, 2)) > 1e-6
+    # light shared by two terms is spread by a sixth of their distance squared, on average
+    sigma = float(np.sqrt(dispersion**2 - (step**2 / 6 if half else 0.0)))
+    return planes[full], offsets[full], sigma
+
+
+def _gaussian_equivalent(image: NDArray[np.float64], x0: float, y0: float) -> tuple[float, float, float]:
+    """FWHMs and angle of the Gaussian with an image's second moments about the disc's centre."""
+    y, x = np.arange(image.shape[0])[:, None] + y0, np.arange(image.shape[1])[None, :] + x0
+    flux = image.sum()
+    xx, yy, xy = ((image * p).sum() / flux for p in (x * x, y * y, x * y))
+    half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    along_x = 0.5 * np.arctan2(2 * xy, xx - yy)
+    widths = FWHM_PER_SIGMA * np.sqrt([half + spread, max(half - spread, 0.0)])
+    return float(widths[0]), float(widths[1]), float(np.mod(np.rad2deg(along_x) - 90.0, 180.0))
+
+
+def _with_profile(terms: DiscTerms, z: float) -> DiscTerms:
+    """With peak and width of the whole line, measured on a fine grid."""
+    reach = np.abs(terms.centres - z).max() + 5 * terms.sigma
+    fine = z + np.linspace(-reach, reach, 4001)
+    profile = terms.lines(fine).sum(axis=0)
+    above = np.nonzero(profile >= profile.max() / 2)[0]
+    ends = []
+    for inside, outside in ((above[0], above[0] - 1), (above[-1], above[-1] + 1)):
+        share = (profile[inside] - profile.max() / 2) / (profile[inside] - profile[outside])
+        ends.append(fine[inside] + share * (fine[outside] - fine[inside]))
+    return DiscTerms(
+        terms.images,
+        terms.centres,
+        terms.shares,
+        terms.sigma,
+        terms.shape,
+        float(ends[1] - ends[0]),
+        float(profile.max()),
+    )

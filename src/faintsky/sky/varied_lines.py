@@ -1,0 +1,217 @@
+"""Skies of the preset ``varied``: what a user's cubes may hold and the published presets leave out.
+
+Lines with and without continuum, in emission and in absorption, several of one source, of points, Gaussians
+up to some beams wide and rotating discs; continuum sources without a line; neighbours at any distance on the
+sky and in frequency, down to none; fields without any line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid
+from faintsky.sky.line_emitters import gaussian_part
+from faintsky.sky.model import Part, SkyModel, joined
+from faintsky.sky.rotating_discs import CURVES, PROFILES, Disc, disc_terms
+from faintsky.source_model import line_profile
+
+EMPTY = 0.1
+"""Share of fields without lines."""
+MOST = 7
+"""Most sources with lines in a field."""
+SNR = (3.0, 50.0)
+"""Range of the matched S/N, uniform in its logarithm."""
+ROTATING, ABSORBING, CONTINUUM = 0.15, 0.1, 0.35
+"""Shares of rotating discs, of absorption (discs apart), and of emission with continuum."""
+NEIGHBOUR, SECOND_LINE, BARE_CONTINUUM = 0.3, 0.15, 0.3
+"""Shares of sources beside another, of those with a second line, of fields with sources of mere continuum."""
+_TRIES = 200
+_GAUSSIAN_AREA = float(np.sqrt(2 * np.pi) / FWHM_PER_SIGMA)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where sources can be.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    spectral : SpectralGrid
+    reach : float
+        Largest distance from the phase centre [pixel].
+    beam : float
+        Width of the beam [pixel].
+    noise : float
+        Of a channel [Jy/beam].
+    visible : array of bool
+        Channels that are not blank, ``[chan]``.
+    """
+
+    grid: ImageGrid
+    spectral: SpectralGrid
+    reach: float
+    beam: float
+    noise: float
+    visible: NDArray[np.bool_]
+
+
+def draw_varied(rng: np.random.Generator, field: Field, snr: float | None = None) -> SkyModel:
+    """A random sky; its sources have their ``wanted_snr``, second lines that of their source's first.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    field : Field
+    snr : float, optional
+        The wanted S/N of all instead of `SNR`.
+    """
+    number = 0 if rng.random() < EMPTY else int(rng.integers(1, MOST + 1))
+    sources: list[dict[str, Any]] = []
+    parts: list[Part] = []
+    for i in range(number):
+        s = _source(rng, field, sources)
+        s |= {"wanted_snr": float(np.exp(rng.uniform(*np.log(SNR)))) if snr is None else snr, "source": i + 1}
+        parts.append(_part(s, field))
+        sources.append(s)
+        if rng.random() < SECOND_LINE:
+            strength = rng.uniform(0.3, 1.0 if s["line"] < 0 else 1.5)
+            other = s | {"line": s["line"] * strength, "wanted_snr": np.nan}
+            other["z"] = _line_centre(field, s["fwhm_z"], lambda: _anywhere(rng, field))
+            second = _part(other, field)
+            # the continuum is there once, but catalogued beside both lines
+            parts.append(replace(second, continua=np.zeros_like(second.continua)))
+    if rng.random() < BARE_CONTINUUM:
+        for _ in range(int(rng.integers(1, 3))):
+            flux = field.noise * float(np.exp(rng.uniform(np.log(3), np.log(100))))
+            bare = _gaussian(rng, field, _place(rng, field)) | {"continuum": flux, "line": 0.0, "z": 0.0}
+            parts.append(replace(gaussian_part(bare, field.grid, field.spectral), row=None))
+    return joined(parts, field.grid, field.spectral)
+
+
+def _place(rng: np.random.Generator, field: Field) -> tuple[float, float]:
+    grid = field.grid
+    edge = min(field.beam, min(grid.shape) / 4)
+    for _ in range(_TRIES):
+        x, y = (float(rng.uniform(edge, n - 1 - edge)) for n in (grid.n_x, grid.n_y))
+        if np.hypot(x - grid.x0, y - grid.y0) <= field.reach:
+            return x, y
+    return grid.x0, grid.y0
+
+
+def _beside(rng: np.random.Generator, field: Field, s: dict[str, Any]) -> tuple[float, float]:
+    apart, angle = rng.uniform(0, 2) * field.beam, rng.uniform(0, 2 * np.pi)
+    x, y = s["x"] + apart * np.cos(angle), s["y"] + apart * np.sin(angle)
+    return float(np.clip(x, 0, field.grid.n_x - 1)), float(np.clip(y, 0, field.grid.n_y - 1))
+
+
+def _anywhere(rng: np.random.Generator, field: Field) -> float:
+    return float(rng.uniform(0, field.spectral.n_chan - 1))
+
+
+def _line_centre(field: Field, fwhm: float, draw: Callable[[], float]) -> float:
+    """A channel that leaves at least half of the line's power in channels that are there."""
+    z = np.arange(-3 * field.spectral.n_chan, 4 * field.spectral.n_chan)
+    there = np.zeros(len(z))
+    there[3 * field.spectral.n_chan : 4 * field.spectral.n_chan] = field.visible
+    for _ in range(_TRIES):
+        centre = draw()
+        power = line_profile(z, centre, fwhm) ** 2
+        if (power * there).sum() >= 0.5 * power.sum():
+            return centre
+    middle = np.nonzero(field.visible)[0]
+    return float(middle[len(middle) // 2])
+
+
+def _gaussian(rng: np.random.Generator, field: Field, place: tuple[float, float]) -> dict[str, Any]:
+    """A Gaussian of a tenth of a beam to 4.5 beams, with a Gaussian line."""
+    maj = min(field.beam * 10 ** rng.uniform(-1, 0.65), min(field.grid.shape) / 5)
+    widest = min(25.0, field.spectral.n_chan / 4)
+    return {
+        "x": place[0],
+        "y": place[1],
+        "fwhm_maj": maj,
+        "fwhm_min": maj * rng.uniform(0.3, 1),
+        "pa": rng.uniform(0, 180),
+        "fwhm_z": float(np.exp(rng.uniform(np.log(2), np.log(max(widest, 2.1))))),
+        "spectral_index": rng.uniform(-2, 2),
+        "central": False,
+        "wanted_snr": np.nan,
+    }
+
+
+def _disc(rng: np.random.Generator, field: Field, place: tuple[float, float]) -> dict[str, Any]:
+    """A rotating disc of one beam to five, 3 to 15 channels to each side of its centre."""
+    fwhm = min(field.beam * float(np.exp(rng.uniform(0, np.log(5)))), min(field.grid.shape) / 5)
+    profile, curve = PROFILES[rng.integers(2)], CURVES[rng.integers(2)]
+    scale = fwhm / FWHM_PER_SIGMA / (np.sqrt(3) if profile == "exponential" else 1.0)
+    inclination = float(np.rad2deg(np.arccos(rng.uniform(0.17, 0.95))))
+    seen = float(np.exp(rng.uniform(np.log(3), np.log(max(3.1, min(15.0, field.spectral.n_chan / 6))))))
+    disc = Disc(
+        x=place[0],
+        y=place[1],
+        scale=scale,
+        inclination=inclination,
+        pa=rng.uniform(0, 360),
+        z=0.0,
+        velocity=seen / np.sin(np.deg2rad(inclination)),
+        turnover=scale * rng.uniform(0.1, 0.8),
+        dispersion=max(0.7, seen * rng.uniform(0.1, 0.5)),
+        profile=profile,
+        curve=curve,
+    )
+    width = {"fwhm_z": 2 * seen + 2 * disc.dispersion}
+    return {"x": place[0], "y": place[1], "disc": disc, **width, "spectral_index": rng.uniform(-2, 2)}
+
+
+def _source(rng: np.random.Generator, field: Field, others: list[dict[str, Any]]) -> dict[str, Any]:
+    parent = others[rng.integers(len(others))] if others and rng.random() < NEIGHBOUR else None
+    place = _place(rng, field) if parent is None else _beside(rng, field, parent)
+    rotating, kind = rng.random() < ROTATING, rng.random()
+    s = (_disc if rotating else _gaussian)(rng, field, place)
+    if kind < ABSORBING and not rotating:
+        s |= {"continuum": 1.0, "line": -rng.uniform(0.2, 1)}
+    elif kind < ABSORBING + CONTINUUM:
+        s |= {"continuum": 1.0, "line": float(np.exp(rng.uniform(np.log(0.2), np.log(20))))}
+    else:
+        s |= {"continuum": 0.0, "line": 1.0}
+    if parent is not None and rng.random() < 0.5:
+        width = (s["fwhm_z"] + parent["fwhm_z"]) / 2
+
+        def draw() -> float:
+            return float(parent["z"] + rng.uniform(-2, 2) * width)
+    else:
+
+        def draw() -> float:
+            return _anywhere(rng, field)
+
+    return s | {"z": _line_centre(field, s["fwhm_z"], draw)}
+
+
+def _part(s: dict[str, Any], field: Field) -> Part:
+    if "disc" not in s:
+        part = gaussian_part(s, field.grid, field.spectral)
+        row = {**(part.row or {}), "source": s["source"], "rotating": False, "line_area": 1.0}
+        return replace(part, row=row)
+    disc = replace(s["disc"], z=s["z"])
+    terms = disc_terms(field.grid, disc)
+    freq = field.spectral.frequencies()
+    slope = (freq[0] / freq) ** s["spectral_index"]
+    here = float((freq[0] / (field.spectral.first + field.spectral.width * s["z"])) ** s["spectral_index"])
+    line = s["line"] * (s["continuum"] or 1.0) * here
+    row = {
+        **{k: s[k] for k in ("x", "y", "z", "spectral_index", "wanted_snr", "source")},
+        **dict(zip(("fwhm_maj", "fwhm_min", "pa"), terms.shape, strict=True)),
+        "fwhm_z": terms.fwhm_z,
+        "line_flux_peak": line,
+        "continuum_flux": s["continuum"] * here,
+        "central": False,
+        "rotating": True,
+        "line_area": 1 / (terms.peak * terms.fwhm_z) / _GAUSSIAN_AREA,
+    }
+    lines = line / terms.peak * terms.lines(np.arange(field.spectral.n_chan, dtype=float))
+    return Part(terms.images, s["continuum"] * terms.shares[:, None] * slope, lines, row)
