@@ -95,8 +95,12 @@ def train(
     folder = None if data is None else Path(data)
     if folder is not None and not folder.is_dir():
         raise InputError("is no folder", "give a folder of `faintsky simulate`", folder)
-    preset = recipe.presets[0] if simulate is None else simulate
-    if preset not in recipe.presets:
+    if folder is None and not recipe.presets:
+        raise InputError(
+            f"{network} needs data", "give --data, made by faintsky simulate alma --products compact"
+        )
+    preset = next(iter(recipe.presets), "") if simulate is None else simulate
+    if preset and preset not in recipe.presets:
         raise InputError(f"{network} has no simulation {preset!r}", f"choose {', '.join(recipe.presets)}")
     plan = make_plan(recipe, {**(settings or {}), "seed": seed})
     first = None if init is None else load_model(init, job=recipe.job)
@@ -114,20 +118,19 @@ def train(
         return TrainResult(load_model(Path(out)), {"out": str(out), "already_complete": True})
     with output:
         start = time.monotonic()
-        fresh = _start(network, plan.arguments, recipe, first, seed)
+        fresh = _start(network, plan.arguments, recipe.key.format(**plan.settings), first, seed)
         request = Request(fresh, output.folder, folder, preset, plan.settings, seed, progress)
         model, history = _fit(network, recipe, request, plan, record, device)
         best = min(history, key=lambda h: h["loss"])
         facts = {
             "model": str(out), "parameters": sum(p.numel() for p in fresh.parameters()),
-            "steps": history[-1]["step"], "best": best, "minutes": round((time.monotonic() - start) / 60, 1),
+            **{k + "s": history[-1][k] for k in ("step", "epoch") if k in history[-1]}, "best": best,
+            "minutes": round((time.monotonic() - start) / 60, 1),
         }  # fmt: skip
     return TrainResult(model, facts)
 
 
-def _start(
-    network: str, arguments: Mapping[str, Any], recipe: Recipe, first: Model | None, seed: int
-) -> nn.Module:
+def _start(network: str, arguments: Mapping[str, Any], key: str, first: Model | None, seed: int) -> nn.Module:
     import torch
 
     from faintsky.networks import make_network
@@ -135,13 +138,13 @@ def _start(
     torch.manual_seed(seed)
     fresh = make_network(network, **arguments)
     if first is not None:
-        entry = first.card["networks"].get(recipe.key, {})
+        entry = first.card["networks"].get(key, {})
         if entry.get("network") != network or dict(entry.get("arguments", {})) != dict(arguments):
             raise InputError(
                 f"model {first.name!r} holds another network than {network} with {dict(arguments)}",
                 "give its own numbers with --set, or another --init",
             )
-        fresh.load_state_dict(first.network(recipe.key).state_dict())
+        fresh.load_state_dict(first.network(key).state_dict())
     return fresh
 
 
@@ -160,13 +163,14 @@ def _fit(
         "recipe": {"command": record["command"], "seed": request.seed, **record["config"]},
         "version": record["version"],
         "scores": {"validation": best},
+        "reached": {k: history[-1][k] for k in ("step", "epoch") if k in history[-1]},
     }
     model = save_model(
         request.folder,
         name=Path(request.folder).name,
         job=recipe.job,
         settings=recipe.model_settings(),
-        networks={recipe.key: (network, plan.arguments, trained)},
+        networks={recipe.key.format(**plan.settings): (network, plan.arguments, trained)},
         card=card,
     )
     return model, history

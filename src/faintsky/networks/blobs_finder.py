@@ -85,6 +85,7 @@ class BlobsFinder(nn.Module):
 
     def __init__(self, size: int = 256, latent: int = 1024, bare: bool = False) -> None:
         super().__init__()
+        self.size = size
         layers: list[nn.Module] = []
         for inner, outer in zip((1, *WIDTHS[:-1]), WIDTHS, strict=True):
             layers += [nn.Conv2d(inner, outer, 3, stride=2, padding=1), activated(outer)]

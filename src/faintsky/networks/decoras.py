@@ -27,6 +27,7 @@ class Decoras(nn.Module):
 
     def __init__(self, size: int = 256, latent: int = 256) -> None:
         super().__init__()
+        self.size = size
         down: list[nn.Module] = []
         for inner, outer in zip((1, *WIDTHS[:-1]), WIDTHS, strict=True):
             down += [nn.Conv2d(inner, outer, 3, stride=2, padding=1), activated(outer)]

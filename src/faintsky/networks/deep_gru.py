@@ -32,6 +32,7 @@ class DeepGru(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise InputError(f"no head {head!r}", f"choose one of {', '.join(HEADS)}")
+        self.channels = channels if head == "dense" else None
         self.dense = head == "dense"
         if self.dense:
             self.forth = nn.GRU(1, WIDTH, batch_first=True)

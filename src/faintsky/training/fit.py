@@ -4,6 +4,9 @@ A task says what is learned: it holds the network, draws batches, and knows the 
 Adam with warm-up and a cosine decay, an exponential moving average of the weights (which is what is validated
 and kept), early stopping, half precision where the device is good at it, and checkpoints from which a killed
 run goes on. Batch *i* of a run depends on (seed, i) only, whatever the number of workers.
+
+Stored examples can be gone through by epochs, with Adam at a constant rate after the warm-up, the weights as
+they are, and the stopping rule of Delli Veneri et al. (2022), Section 4.5.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -48,6 +53,16 @@ class Task(Protocol):
         ...
 
 
+class EpochTask(Task, Protocol):
+    """A task on stored examples: every epoch sees each of them once."""
+
+    examples: int
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """The examples ``pick``, on the CPU. `fit` adds ``done``, the share of the epochs, to the batch."""
+        ...
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast.
@@ -66,10 +81,27 @@ class Schedule:
     patience : int
         Validations without gain after which training stops.
     decay : float
-        Of the moving average of the weights.
+        Of the moving average of the weights; 0 keeps none.
     seed : int
     workers : int
         Processes that draw batches; 0 draws them in the training process.
+    epochs : int
+        Where not 0, ``steps`` is what so many passes over an `EpochTask`'s examples need (an incomplete last
+        batch is left out), and each is followed by a validation.
+    rate : str
+        After the warm-up: ``cosine`` falls to a hundredth, ``constant`` stays.
+    adam : str
+        ``adamw``, or ``adam`` with the weight decay in the gradient.
+    weight_decay : float
+    clip : float
+        Largest norm of the gradient; 0 leaves it as it is.
+    window : int
+        Where not 0, a validation without gain is one not below the mean of so many before it, and `patience`
+        such in a row end the training; else one that is not the best of all.
+    keep_every : int
+        Validations between checkpoints.
+    half : bool
+        Half precision where the device is good at it.
     """
 
     steps: int = 20_000
@@ -81,6 +113,14 @@ class Schedule:
     decay: float = 0.998
     seed: int = 0
     workers: int = 1
+    epochs: int = 0
+    rate: str = "cosine"
+    adam: str = "adamw"
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    window: int = 0
+    keep_every: int = 1
+    half: bool = True
 
 
 class _Stream(IterableDataset):
@@ -92,13 +132,35 @@ class _Stream(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         start, step = (0, 1) if info is None else (info.id, info.num_workers)
+        order = _Order(self.task, self.schedule)
         for i in range(self.first + start, self.schedule.steps, step):
             rng = np.random.default_rng([_TRAIN, self.schedule.seed, i])
-            yield self.task.batch(rng, self.schedule.batch_size)
+            if self.schedule.epochs:
+                yield order.batch(rng, i)
+            else:
+                yield self.task.batch(rng, self.schedule.batch_size)
+
+
+class _Order:
+    """Batches of an epoch: all examples in a random order of its own."""
+
+    def __init__(self, task: Task, schedule: Schedule) -> None:
+        self.task, self.schedule = cast(EpochTask, task), schedule
+        self.epoch, self.order = -1, np.zeros(0, dtype=np.int64)
+
+    def batch(self, rng: np.random.Generator, i: int) -> Batch:
+        s = self.schedule
+        epoch, at = divmod(i, s.validate_every)
+        if epoch != self.epoch:
+            shuffle = np.random.default_rng([_ORDER, s.seed, epoch])
+            self.epoch, self.order = epoch, shuffle.permutation(self.task.examples)
+        pick = self.order[at * s.batch_size : (at + 1) * s.batch_size]
+        return {**self.task.take(rng, pick), "done": torch.tensor(epoch / max(s.epochs - 1, 1))}
 
 
 # words in the seeds keep training, validation and test data apart
 _TRAIN = int.from_bytes(b"train", "big") % 2**32
+_ORDER = int.from_bytes(b"order", "big") % 2**32
 VALIDATION = int.from_bytes(b"valid", "big") % 2**32
 
 
@@ -129,7 +191,8 @@ def fit(
     network : torch.nn.Module
         With the averaged weights of the best validation.
     history : list of dict
-        ``step``, ``train`` (mean loss since the last) and the scores of every validation.
+        ``step``, ``epoch`` where there are any, ``train`` (mean loss since the last) and the scores of every
+        validation.
 
     Raises
     ------
@@ -140,6 +203,9 @@ def fit(
     name = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
+    if schedule.epochs:
+        each = max(1, cast(EpochTask, task).examples // schedule.batch_size)
+        schedule = replace(schedule, steps=each * schedule.epochs, validate_every=each)
     loop = _loop(pl, task, schedule, out, progress)
     checkpoint = out / CHECKPOINT
     state = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.is_file() else None
@@ -151,12 +217,12 @@ def fit(
         max_epochs=-1,
         accelerator="gpu" if name.startswith("cuda") else "cpu",
         devices=1,
-        precision="bf16-mixed" if _half_is_fast(name) else "32-true",
+        precision="bf16-mixed" if schedule.half and _half_is_fast(name) else "32-true",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        gradient_clip_val=1.0,
+        gradient_clip_val=schedule.clip or None,
         use_distributed_sampler=False,
     )
     loader = DataLoader(
@@ -210,9 +276,11 @@ def _loop(pl: Any, task: Task, schedule: Schedule, out: Path, progress: Callable
         def __init__(self) -> None:
             super().__init__()
             self.network = task.network
-            self.average = torch.optim.swa_utils.AveragedModel(
-                task.network, multi_avg_fn=_warm_average(schedule.decay), use_buffers=True
-            )
+            self.average = None
+            if schedule.decay > 0:
+                self.average = torch.optim.swa_utils.AveragedModel(
+                    task.network, multi_avg_fn=_warm_average(schedule.decay), use_buffers=True
+                )
             self.history: list[dict[str, float]] = []
             self.best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
             self.losses: list[float] = []
@@ -222,37 +290,47 @@ def _loop(pl: Any, task: Task, schedule: Schedule, out: Path, progress: Callable
             return task.loss(self.network, batch)
 
         def configure_optimizers(self) -> Any:
-            optimiser = torch.optim.AdamW(
-                self.network.parameters(), lr=schedule.learning_rate, weight_decay=1e-4
-            )
+            kind = torch.optim.Adam if schedule.adam == "adam" else torch.optim.AdamW
+            optimiser = kind(
+                self.network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay,
+                # one pass over the weights; Lightning cannot clip before it
+                fused=True if schedule.clip == 0 else None,
+            )  # fmt: skip
             rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(schedule))
             return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
         def on_train_batch_end(self, outputs: Any, batch: Batch, _: int) -> None:
-            self.average.update_parameters(self.network)
+            if self.average is not None:
+                self.average.update_parameters(self.network)
             self.losses.append(float(outputs["loss"]))
             step = self.global_step
             if progress is not None and step % 10 == 0:
-                progress(step, schedule.steps, f"training (loss {np.mean(self.losses[-200:]):.4f})")
+                where = f"epoch {(step - 1) // schedule.validate_every + 1}, " if schedule.epochs else ""
+                word = f"training ({where}loss {np.mean(self.losses[-200:]):.4f})"
+                progress(step, schedule.steps, word)
             if step % schedule.validate_every == 0 or step == schedule.steps:
                 self._validate(step)
 
         def _validate(self, step: int) -> None:
-            network = self.average.module.eval()
-            with torch.no_grad():
+            network = (self.network if self.average is None else self.average.module).eval()
+            half = self.trainer.precision_plugin.forward_context() if schedule.epochs else nullcontext()
+            with torch.no_grad(), half:
                 scores = task.validate(network)
             network.train()
-            self.history.append({"step": step, "train": float(np.mean(self.losses)), **scores})
+            epoch = {"epoch": step // schedule.validate_every} if schedule.epochs else {}
+            self.history.append({"step": step, **epoch, "train": float(np.mean(self.losses)), **scores})
             self.losses = []
             values = [h["loss"] for h in self.history]
             if scores["loss"] <= min(values):
                 self.best = {k: v.detach().clone().cpu() for k, v in network.state_dict().items()}
-            self.finished = len(values) - 1 - int(np.argmin(values)) >= schedule.patience
+            self.finished = stalled(values, schedule.patience, schedule.window)
             self.trainer.should_stop = self.finished
             with replacing(out / HISTORY) as file:
                 file.write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
-            with replacing(out / CHECKPOINT) as file:
-                self.trainer.save_checkpoint(file)
+            last = self.finished or step == schedule.steps
+            if last or len(self.history) % schedule.keep_every == 0:
+                with replacing(out / CHECKPOINT) as file:
+                    self.trainer.save_checkpoint(file)
 
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
             checkpoint["faintsky"] = {
@@ -267,6 +345,23 @@ def _loop(pl: Any, task: Task, schedule: Schedule, out: Path, progress: Callable
     return Loop()
 
 
+def stalled(values: Sequence[float], patience: int, window: int = 0) -> bool:
+    """Whether validation losses have stopped to fall.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Of all validations so far.
+    patience, window : int
+        See `Schedule`.
+    """
+    if not window:
+        return len(values) - 1 - int(np.argmin(values)) >= patience
+    recent = range(max(len(values) - patience, 1), len(values))
+    gains = [values[i] < np.mean(values[max(i - window, 0) : i]) for i in recent]
+    return len(gains) == patience and not any(gains)
+
+
 def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
     """Moving average whose memory grows with the steps taken, up to ``1 / (1 - decay)``."""
 
@@ -279,11 +374,13 @@ def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
 
 
 def _rate(schedule: Schedule) -> Callable[[int], float]:
-    """Linear warm-up, then half a cosine down to 1 %."""
+    """Linear warm-up, then half a cosine down to 1 % or nothing more."""
 
     def rate(step: int) -> float:
         if step < schedule.warmup:
             return (step + 1) / schedule.warmup
+        if schedule.rate == "constant":
+            return 1.0
         part = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
 

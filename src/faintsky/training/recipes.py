@@ -13,9 +13,17 @@ from faintsky.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from faintsky.training.compact_sets import CompactSet
     from faintsky.training.fit import Schedule, Task
 
 Progress = Callable[[int, int, str], None]
+
+
+PUBLISHED = {
+    "epochs": 300, "batch_size": 64, "learning_rate": 1e-4, "warmup": 10, "rate": "constant", "adam": "adam",
+    "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 10, "window": 10, "workers": 0,
+}  # fmt: skip
+"""Schedule of Delli Veneri et al. (2022), Section 4.5; they do not give the size of the batches."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,9 @@ class Recipe:
     job : str
         What the model will be for.
     key : str
-        The network's name in the model's card.
+        The network's name in the model's card; ``{setting}`` stands for that setting's value.
     presets : tuple of str
-        Simulations it can be trained on; the first is the default.
+        Simulations it can be trained on; the first is the default. Where empty it needs data.
     make_task : callable
         `Request` to `Task`.
     schedule : mapping
@@ -69,6 +77,8 @@ class Recipe:
         Of the network, with their defaults.
     model_settings : callable
         What the model's card begins with for the job's own settings.
+    follow : callable
+        From the settings, arguments of the network that follow from them.
     """
 
     job: str
@@ -79,6 +89,7 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     model_settings: Callable[[], dict[str, Any]] = dict
+    follow: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda _: {}
 
 
 def _diffuse_images(request: Request) -> Task:
@@ -123,6 +134,50 @@ def _refiner_settings() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _integrated_images(request: Request) -> Task:
+    from faintsky.training.compact_sets import read_images
+    from faintsky.training.integrated_images import IntegratedImages
+
+    data, s = _compact(request), request.settings
+    parts = read_images(data.train), read_images(data.held)
+    return IntegratedImages(request.network, *parts, loss=s["loss"], augment=s["augment"])
+
+
+def _spectra(request: Request) -> Task:
+    from faintsky.training.compact_sets import read_sources
+    from faintsky.training.spectra import Spectra
+
+    data, names = _compact(request), ("spectra", "clean_spectra")
+    return Spectra(request.network, read_sources(data.train, names), read_sources(data.held, names))
+
+
+def _focused_images(request: Request) -> Task:
+    from faintsky.training.compact_sets import read_sources
+    from faintsky.training.focused_images import FocusedImages, image_name
+
+    data, s = _compact(request), request.settings
+    names = (image_name(s["parameter"]),)
+    parts = (read_sources(files, names, truth=True) for files in (data.train, data.held))
+    return FocusedImages(request.network, *parts, cell=data.cell, parameter=s["parameter"], angle=s["angle"])
+
+
+def _compact(request: Request) -> CompactSet:
+    from faintsky.training.compact_sets import open_compact
+
+    if request.data is None:
+        raise InputError("this network needs data", "give --data, a folder of compact data")
+    return open_compact(request.data, request.settings["train"], request.settings["validation"])
+
+
+def _shape_outputs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from faintsky.training.focused_images import target_names
+
+    return {"outputs": len(target_names(settings["parameter"], settings["angle"]))}
+
+
+SHARES = {"train": 0.6, "validation": 0.2}
+"""Of the cubes; the paper leaves the others for tests."""
+
 RECIPES: dict[str, Recipe] = {
     "local_unet": Recipe(
         job="denoise",
@@ -151,6 +206,47 @@ RECIPES: dict[str, Recipe] = {
         settings={"cubes": 400},
         arguments={"width": 96, "channels": 10, "members": 4},
         model_settings=_refiner_settings,
+    ),
+    "blobs_finder": Recipe(
+        job="detect",
+        key="blobs_finder",
+        presets=(),
+        make_task=_integrated_images,
+        schedule=PUBLISHED | {"keep_every": 5},
+        settings=SHARES | {"loss": "ramp", "augment": True},
+        arguments={"size": 256, "latent": 1024, "bare": False},
+        model_settings=lambda: {"method": "deepfocus"},
+    ),
+    "decoras": Recipe(
+        job="detect",
+        key="decoras",
+        presets=(),
+        make_task=_integrated_images,
+        schedule=PUBLISHED | {"keep_every": 5},
+        settings=SHARES | {"loss": "bce", "augment": True},
+        arguments={"size": 256, "latent": 256},
+        model_settings=lambda: {"method": "decoras"},
+    ),
+    "deep_gru": Recipe(
+        job="detect",
+        key="deep_gru",
+        presets=(),
+        make_task=_spectra,
+        schedule=PUBLISHED | {"weight_decay": 1e-5},
+        settings=SHARES,
+        arguments={"head": "dense", "channels": 128},
+        model_settings=lambda: {"method": "deepfocus"},
+    ),
+    "shape_resnet": Recipe(
+        job="detect",
+        key="{parameter}",
+        presets=(),
+        make_task=_focused_images,
+        schedule=PUBLISHED,
+        settings=SHARES | {"parameter": "fwhm_x", "angle": "double"},
+        arguments={"join": "add", "pool": "max", "stem": 1},
+        model_settings=lambda: {"method": "deepfocus"},
+        follow=_shape_outputs,
     ),
 }
 
@@ -206,10 +302,10 @@ def make_plan(recipe: Recipe, changes: Mapping[str, Any]) -> Plan:
             known = ", ".join(k for g in groups for k in g)
             raise InputError(f"unknown setting {key!r}", f"known: {known}")
         group[key] = _value(key, text, group[key])
-    for key in ("steps", "batch_size", "validate_every"):
+    for key in ("steps", "batch_size", "validate_every", "keep_every"):
         if schedule[key] < 1:
             raise InputError(f"{key} must be at least 1", "give a larger number")
-    return Plan(Schedule(**schedule), settings, arguments)
+    return Plan(Schedule(**schedule), settings, arguments | recipe.follow(settings))
 
 
 def _value(key: str, text: Any, default: Any) -> Any:
