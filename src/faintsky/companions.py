@@ -57,7 +57,8 @@ def centred_psf(psf: Array32, name: str, notes: list[str] | None = None) -> Arra
     InputError
         Where a plane's peak is not 1 (to 2 %) or the planes peak at different pixels.
     """
-    psf = np.nan_to_num(psf, nan=0.0, posinf=0.0, neginf=0.0)
+    if not np.isfinite(psf).all():
+        psf = np.nan_to_num(psf, nan=0.0, posinf=0.0, neginf=0.0)
     good = np.flatnonzero([plane.any() for plane in psf])
     if len(good) < len(psf):
         psf = psf[good[np.abs(np.arange(len(psf))[:, None] - good[None, :]).argmin(axis=1)]]

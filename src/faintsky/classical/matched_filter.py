@@ -6,8 +6,9 @@ source therefore needs no smoothing at all, and the bank's sky templates are *in
 frequency the noise is white and the templates are Gaussian lines, less the straight line that a continuum
 fit takes from them: each is the likelihood ratio of a line upon a continuum against a continuum alone.
 
-Filtering is linear and a source is an image times a spectrum, so that subtracting a source from all
-filtered cubes is one outer product each, and no cube is ever filtered twice.
+Only the cubes filtered on the sky are kept, one a sky template. Filtering is linear and a source is an image
+times a spectrum, so that subtracting one is an outer product each. The line templates are applied where and
+when their values are asked for.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ LINE_WIDTHS = (2.0, 3.2, 5.0, 8.0, 13.0, 20.0)
 alone is left out: it would double the number of noise peaks, and a line that narrow loses only a tenth."""
 
 
+BAND, BAND_REACH, COLUMNS = 32, 1.95, 4096
+"""Channels that are filtered at once, FWHMs that a line template reaches to either side (4.6 standard
+deviations), and pixels that are filtered at once."""
+Band = tuple[slice, slice, torch.Tensor]
+"""Channels out, channels in, and the rows of some templates, ``[template, out, in]``."""
+
+
 def decimation(beam_pixels: float) -> int:
     """Every how many pixels a beam of so many pixels is filtered: its images hold no finer detail."""
     return max(1, int(beam_pixels / 3.5))
@@ -57,10 +65,13 @@ class FilterBank:
     sky_sizes, line_widths : sequence of float, optional
         Templates: intrinsic FWHM [beam] and line FWHM [channel].
 
+    decimated : bool, optional
+        Whether `cube` holds every `step`-th pixel only.
+
     Attributes
     ----------
-    maps : torch.Tensor
-        ``[template, chan, y', x']``, every `step`-th pixel; template ``s * n_lines + t``.
+    sky : torch.Tensor
+        The cube filtered by every sky template, ``[size, chan, y', x']``, every `step`-th pixel.
     step : int
         Decimation of the image: dirty images hold no finer detail than about a third of their beam.
     """
@@ -75,26 +86,27 @@ class FilterBank:
         continuum_fitted: bool = True,
         sky_sizes: Sequence[float] = SKY_SIZES,
         line_widths: Sequence[float] = LINE_WIDTHS,
+        decimated: bool = False,
     ) -> None:
-        self.n_chan, self.n_y, self.n_x = cube.shape
+        self.n_chan = cube.shape[0]
         self.device = cube.device
         self.usable = usable
         self.beam_pixels = beam_pixels
-        self.step = max(1, int(beam_pixels / 3.5))
+        self.step = decimation(beam_pixels)
         self.sky_fwhm = [s * beam_pixels for s in sky_sizes]
         self.line_fwhm = [w for w in line_widths if w <= max(2.0, self.n_chan / 3)]
         transfer = psf_transform(psf)
         self.norms = [matched_norm(transfer, psf.shape[1], f, f, 0.0) for f in self.sky_fwhm]
-        coarse = cube[:, :: self.step, :: self.step]
+        coarse = cube if decimated else cube[:, :: self.step, :: self.step]
         self._kernels = self._sky_kernels(coarse.shape[1:])
-        self._rows = self._line_rows(continuum_fitted)
-        sky = self._sky_filtered(coarse)
-        self.maps = torch.empty(
-            (len(self.sky_fwhm) * len(self.line_fwhm), self.n_chan, *coarse.shape[1:]), device=self.device
-        )
-        for s, filtered in enumerate(sky):
-            for t, rows in enumerate(self._rows):
-                self.maps[s * len(self.line_fwhm) + t] = (rows @ filtered.flatten(1)).view_as(filtered)
+        self._rows, self._straight, self._bands = self._line_rows(continuum_fitted)
+        self.sky = self._sky_filtered(coarse)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, and pixels along y' and x'."""
+        _, n_chan, n_y, n_x = self.sky.shape
+        return n_chan, n_y, n_x
 
     def _sky_kernels(self, shape: torch.Size | tuple[int, ...]) -> list[torch.Tensor | None]:
         """Transfer function of every sky template on the padded, decimated grid; None for a point."""
@@ -111,34 +123,56 @@ class FilterBank:
             kernels.append(torch.as_tensor(g, dtype=torch.float32, device=self.device))
         return kernels
 
-    def _line_rows(self, continuum_fitted: bool) -> list[torch.Tensor]:
-        """Matrices ``[chan out, chan in]`` of the line templates, rows of unit norm over usable channels."""
+    def _line_rows(self, continuum_fitted: bool) -> tuple[torch.Tensor, torch.Tensor | None, list[Band]]:
+        """The line templates.
+
+        Returns
+        -------
+        rows : torch.Tensor
+            ``[template, chan out, chan in]``, of unit norm over the usable channels.
+        straight : torch.Tensor or None
+            Orthonormal constant and slope ``[chan, 2]`` that all of them leave out.
+        bands : list of Band
+            The same rows, to be applied to spectra without `straight`.
+        """
         z = np.arange(self.n_chan)
         usable = self.usable.astype(float)
         base = np.stack([usable, usable * (z - z.mean())])[: 2 if usable.sum() > 2 else 1]
         q, _ = np.linalg.qr(base.T)
-        rows = []
+        rows, bare = [], []
         for width in self.line_fwhm:
             k = line_profile(z[None, :], z[:, None], width) * usable
-            if continuum_fitted:
-                k -= (k @ q) @ q.T
-            k /= np.sqrt(np.maximum((k**2).sum(1, keepdims=True), 1e-12))
-            k[~self.usable] = 0
-            rows.append(torch.as_tensor(k, dtype=torch.float32, device=self.device))
-        return rows
+            less = k - (k @ q) @ q.T if continuum_fitted else k
+            scale = usable[:, None] / np.sqrt(np.maximum((less**2).sum(1, keepdims=True), 1e-12))
+            rows.append(less * scale)
+            bare.append(k * scale)
 
-    def _sky_filtered(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """``[n, y', x']`` filtered by every sky template, in units of the noise."""
-        out: list[torch.Tensor] = []
-        transform = None
-        for kernel in self._kernels:
-            if kernel is None:
-                out.append(images)
-                continue
-            if transform is None:
-                transform = torch.fft.rfft2(images, s=self._padded)
-            full = torch.fft.irfft2(transform * kernel, s=self._padded)
-            out.append(full[:, : images.shape[1], : images.shape[2]].contiguous())
+        def tensor(a: NDArray[np.float64]) -> torch.Tensor:
+            return torch.as_tensor(a, dtype=torch.float32, device=self.device)
+
+        bands = []
+        for i in range(0, len(bare), 2):
+            reach = int(np.ceil(BAND_REACH * self.line_fwhm[min(i + 1, len(bare) - 1)]))
+            for first in range(0, self.n_chan, BAND):
+                out = slice(first, min(first + BAND, self.n_chan))
+                seen = slice(max(0, first - reach), min(self.n_chan, out.stop + reach))
+                bands.append((out, seen, tensor(np.stack([k[out, seen] for k in bare[i : i + 2]]))))
+        return tensor(np.stack(rows)), tensor(q) if continuum_fitted else None, bands
+
+    def _sky_filtered(self, images: torch.Tensor) -> torch.Tensor:
+        """``[n, y', x']`` filtered by every sky template, in units of the noise, ``[size, n, y', x']``."""
+        n_y, n_x = images.shape[1:]
+        out = torch.empty((len(self._kernels), *images.shape), device=self.device)
+        for part in torch.arange(len(images)).split(16):
+            span = slice(int(part[0]), int(part[-1]) + 1)
+            transform = None
+            for s, kernel in enumerate(self._kernels):
+                if kernel is None:
+                    out[s, span] = images[span]
+                    continue
+                if transform is None:
+                    transform = torch.fft.rfft2(images[span], s=self._padded)
+                out[s, span] = torch.fft.irfft2(transform * kernel, s=self._padded)[:, :n_y, :n_x]
         return out
 
     def template(self, index: int) -> tuple[float, float]:
@@ -161,32 +195,65 @@ class FilterBank:
         coarse = torch.as_tensor(
             np.ascontiguousarray(image[:: self.step, :: self.step]), dtype=torch.float32, device=self.device
         )
-        sky = torch.stack([f[0] for f in self._sky_filtered(coarse[None])])
         line = torch.as_tensor(spectrum, dtype=torch.float32, device=self.device)
-        return sky, torch.stack([rows @ line for rows in self._rows])
+        return self._sky_filtered(coarse[None])[:, 0], self._rows @ line
 
-    def subtract(self, sky: torch.Tensor, line: torch.Tensor, *, floor: float = 0.1) -> slice:
-        """Take a source's `response` out of all maps; return the channels that changed.
+    def subtract(self, sky: torch.Tensor, spectrum: NDArray[np.floating]) -> None:
+        """Take a source's sky `response`, in the channels of its `spectrum` over the rms, out of the data."""
+        filled = np.flatnonzero(spectrum)
+        if filled.size == 0:
+            return
+        span = slice(int(filled[0]), int(filled[-1]) + 1)
+        line = torch.as_tensor(spectrum[span], dtype=torch.float32, device=self.device)
+        for cube, image in zip(self.sky, sky):
+            cube[span].addcmul_(line[:, None, None], image, value=-1.0)
 
-        Channels in which it is nowhere above `floor` standard deviations are left as they are.
+    def values(
+        self, zs: slice = slice(None), ys: slice = slice(None), xs: slice = slice(None)
+    ) -> torch.Tensor:
+        """S/N of every template in a box, ``[template, chan, y', x']``; template ``s * n_lines + t``."""
+        box = self.sky[:, None, :, ys, xs]
+        out = self._rows[:, zs] @ box.flatten(3)
+        return out.view(-1, out.shape[2], *box.shape[3:])
+
+    def extremes(
+        self, channels: slice = slice(None), columns: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Largest and smallest value over the templates.
+
+        Parameters
+        ----------
+        channels : slice, optional
+            Which.
+        columns : torch.Tensor, optional
+            Indices of pixels, ``y' * n_x + x'``; all by default.
+
+        Returns
+        -------
+        high, low : torch.Tensor
+            ``[chan, y', x']`` each, or ``[chan, n]`` for given columns.
         """
-        strength = line.abs().amax(0) * sky.abs().max()
-        touched = torch.nonzero(strength > floor).flatten()
-        if touched.numel() == 0:
-            return slice(0, 0)
-        span = slice(int(touched[0]), int(touched[-1]) + 1)
-        n_t = len(self.line_fwhm)
-        for s in range(len(self.sky_fwhm)):
-            for t in range(n_t):
-                self.maps[s * n_t + t, span].addcmul_(line[t, span, None, None], sky[s], value=-1.0)
-        return span
-
-    def extremes(self, channels: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
-        """Largest and smallest value over the templates, ``[chan, y', x']`` each."""
-        maps = self.maps[:, channels]
-        high, low = maps[0].clone(), maps[0].clone()
-        # a template at a time is read in the order of memory: several times faster than a maximum over them
-        for one in maps[1:]:
-            torch.maximum(high, one, out=high)
-            torch.minimum(low, one, out=low)
-        return high, low
+        data = self.sky.flatten(2)
+        n = data.shape[2] if columns is None else columns.numel()
+        start, stop, _ = channels.indices(self.n_chan)
+        bands = [b for b in self._bands if b[0].start < stop and b[0].stop > start]
+        first, last = (bands[0][0].start, max(b[0].stop for b in bands)) if bands else (start, stop)
+        high, low = torch.empty((2, last - first, n), device=self.device)
+        # so many at a time that what is compared stays in the processor's cache
+        for at in range(0, n, COLUMNS):
+            part = slice(at, min(at + COLUMNS, n))
+            top = torch.full((last - first, part.stop - at), -torch.inf, device=self.device)
+            bottom = -top
+            for cube in data:
+                seen = cube[:, part] if columns is None else cube.index_select(1, columns[part])
+                if self._straight is not None:
+                    seen = seen - self._straight @ (self._straight.T @ seen)
+                for out, needs, rows in bands:
+                    place = slice(out.start - first, out.stop - first)
+                    for one in (rows.flatten(0, 1) @ seen[needs]).view(*rows.shape[:2], -1):
+                        torch.maximum(top[place], one, out=top[place])
+                        torch.minimum(bottom[place], one, out=bottom[place])
+            high[:, part], low[:, part] = top, bottom
+        kept = slice(start - first, stop - first)
+        shape = (stop - start, *self.sky.shape[2:]) if columns is None else (stop - start, n)
+        return high[kept].reshape(shape), low[kept].reshape(shape)

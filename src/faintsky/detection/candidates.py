@@ -79,16 +79,16 @@ def cut_outs(pursuit: Pursuit, components: list[Component]) -> NDArray[np.float3
     """Filtered data about each component, only it left in, ``[n, template, z, y, x]``."""
     out = np.zeros((len(components), TEMPLATES, *(2 * h + 1 for h in CUT)), dtype=np.float32)
     step = pursuit.bank.step
-    shape = pursuit.bank.maps.shape
+    shape = pursuit.bank.shape
     for k, c in enumerate(components):
         centre = (round(c.source.z), round(c.source.y / step), round(c.source.x / step))
         low = [max(0, v - h) for v, h in zip(centre, CUT)]
-        high = [min(n, v + h + 1) for v, h, n in zip(centre, CUT, shape[1:])]
+        high = [min(n, v + h + 1) for v, h, n in zip(centre, CUT, shape)]
         if any(b <= a for a, b in zip(low, high)):
             continue
         z, y, x = (slice(a, b) for a, b in zip(low, high))
         own = (c.line[None, :, z, None, None] * c.sky[:, None, None, y, x]).flatten(0, 1)
-        values = (pursuit.bank.maps[:, z, y, x] + own) * float(np.sign(c.source.amplitude))
+        values = (pursuit.bank.values(z, y, x) + own) * float(np.sign(c.source.amplitude))
         place = [slice(a - v + h, b - v + h) for a, b, v, h in zip(low, high, centre, CUT)]
         sizes, widths = c.sky.shape[0], c.line.shape[0]
         target = out[k].reshape(-1, TEMPLATES // sizes, *out.shape[2:])
@@ -266,7 +266,7 @@ def _pixel(s: LineSource, shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _left(pursuit: Pursuit, c: Component) -> tuple[float, float]:
     """Largest and smallest S/N left within a beam and half the line's width, in the source's own sign."""
-    _, n_chan, n_y, n_x = pursuit.bank.maps.shape
+    n_chan, n_y, n_x = pursuit.bank.shape
     step = pursuit.bank.step
     reach, half = max(1, round(pursuit.beam_pixels / step)), max(1, round(0.5 * c.source.fwhm_z))
     z, y, x = (
@@ -275,7 +275,8 @@ def _left(pursuit: Pursuit, c: Component) -> tuple[float, float]:
             (c.source.z, half, n_chan), (c.source.y / step, reach, n_y), (c.source.x / step, reach, n_x)
         )
     )  # fmt: skip
-    high, low = float(pursuit.high[z, y, x].max()), float(pursuit.low[z, y, x].min())
+    values = pursuit.bank.values(z, y, x)
+    high, low = float(values.max()), float(values.min())
     return (high, low) if c.source.amplitude > 0 else (-low, -high)
 
 

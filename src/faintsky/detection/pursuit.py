@@ -14,81 +14,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.gaussian_fit import LineSource, cut_window, fit_source
+from faintsky.detection.imager import Residual, SourceImager
+from faintsky.detection.peaks import Peaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing.continuum import continuum_present, fit_continuum
 from faintsky.preparing.cube import PreparedCube, subtract_continuum
-from faintsky.source_model import frequencies_2d, line_profile
+from faintsky.source_model import line_profile
 
 LINE_REACH = 3.5
 """Half width of a model along frequency, in standard deviations of its line."""
 BEYOND = 0.5
 """Fraction by which the sidelobes of a source beyond the border of the image may differ from its model."""
-
-
-class SourceImager:
-    """Images of unit sources through the psf of their channel.
-
-    Parameters
-    ----------
-    psf : array
-        ``[1 or chan, y, x]``, peak 1 at ``(n_y // 2, n_x // 2)``.
-    shape : tuple
-        Of the image, ``(n_y, n_x)``.
-    valid : array of bool, optional
-        Pixels that hold data, ``[y, x]``: elsewhere the images are 0, as the data are.
-    n_planes : int
-        At most so many planes of a psf cube are used; it changes slowly with frequency.
-    """
-
-    def __init__(
-        self,
-        psf: NDArray[np.floating],
-        shape: tuple[int, int],
-        valid: NDArray[np.bool_] | None = None,
-        n_planes: int = 9,
-    ) -> None:
-        self.psf = psf
-        self.shape = shape
-        self.valid = None if valid is None or valid.all() else valid.astype(np.float32)
-        self.padded = tuple(next_fast_len(a + b - 1, real=True) for a, b in zip(shape, psf.shape[1:]))
-        self.fx, self.fy = frequencies_2d(*self.padded)
-        count = min(n_planes, psf.shape[0])
-        self.planes = np.unique(np.linspace(0, psf.shape[0] - 1, count).round().astype(int))
-        self._transfers: dict[int, NDArray[np.complex128]] = {}
-
-    def covers(self, s: LineSource) -> bool:
-        """Whether a source's centre is on the image: what peaks beyond its border cannot be measured."""
-        y, x = round(s.y), round(s.x)
-        n_y, n_x = self.shape
-        return 1 <= y < n_y - 1 and 1 <= x < n_x - 1 and (self.valid is None or bool(self.valid[y, x]))
-
-    def plane(self, z: float) -> int:
-        """Psf plane used for channel `z`."""
-        return int(self.planes[np.argmin(np.abs(self.planes - z))])
-
-    def transfer(self, z: float) -> NDArray[np.complex128]:
-        """Padded transform of the psf at channel `z`."""
-        k = self.plane(z)
-        if k not in self._transfers:
-            p = np.zeros(self.padded)
-            n_y, n_x = self.psf.shape[1:]
-            p[:n_y, :n_x] = self.psf[k]
-            self._transfers[k] = rfft2(np.roll(p, (-(n_y // 2), -(n_x // 2)), axis=(0, 1)), workers=1)
-        return self._transfers[k]
-
-    def image(self, s: LineSource) -> NDArray[np.float32]:
-        """The source at unit flux as the telescope shows it, ``[y, x]`` [Jy/beam per Jy]."""
-        quad = (s.l11 * self.fx + s.l21 * self.fy) ** 2 + (s.l22 * self.fy) ** 2
-        m = np.exp(-2 * np.pi**2 * quad) * (
-            np.exp(-2j * np.pi * self.fx * s.x) * np.exp(-2j * np.pi * self.fy * s.y)
-        )
-        full = irfft2(m * self.transfer(s.z), s=self.padded, workers=1)
-        seen = full[: self.shape[0], : self.shape[1]].astype(np.float32)
-        return seen if self.valid is None else seen * self.valid
 
 
 def line_channels(s: LineSource, n_chan: int) -> slice:
@@ -136,8 +75,8 @@ class Pursuit:
 
     Parameters
     ----------
-    residual : array
-        Continuum-free cube of flat noise, ``[chan, y, x]``, blanks 0; sources are subtracted in place.
+    data : Residual
+        Continuum-free cube of flat noise, ``[chan, y, x]``, blanks 0, less the sources.
     sigma : array
         Rms of every channel, 0 where blank.
     bank : FilterBank
@@ -152,7 +91,7 @@ class Pursuit:
         Standard error of the psf far from its peak.
     """
 
-    residual: NDArray[np.float32]
+    data: Residual
     sigma: NDArray[np.float64]
     bank: FilterBank
     imager: SourceImager
@@ -162,37 +101,53 @@ class Pursuit:
     components: list[Component] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.high, self.low = self.bank.extremes()
-        self.guard = torch.zeros_like(self.high)
+        self.peaks = Peaks(self.bank)
+        self.guard = torch.zeros_like(self.peaks.low)
+
+    @property
+    def residual(self) -> NDArray[np.float32]:
+        """The data less all sources, ``[chan, y, x]``; to be read only."""
+        return self.data.whole()
 
     def window_side(self, fwhm: float) -> int:
         """Side of the fit's window for a source of intrinsic `fwhm` [pixel]."""
         n = int(4.5 * np.hypot(self.beam_pixels, fwhm)) + 12
         return min(max(24, n + n % 2), 192)
 
-    def fit(self, start: LineSource) -> LineSource:
-        """Fit one source to the residual."""
-        maj, _, _ = start.axes()
-        n = self.window_side(maj)
+    def fit(self, start: LineSource, own: Component | None = None) -> LineSource:
+        """Fit one source to the residual, to which `own` is given back."""
+        n = self.window_side(start.axes()[0])
         half = int(max(8, 2.5 * start.fwhm_z))
-        channels = slice(max(0, int(start.z) - half), min(self.sigma.size, int(start.z) + half + 1))
+        zs = slice(max(0, int(start.z) - half), min(self.sigma.size, int(start.z) + half + 1))
+        ys, xs = (
+            slice(max(0, round(v) - n), min(size, max(0, round(v)) + n))
+            for v, size in zip((start.y, start.x), self.imager.shape)
+        )
+        box = self.data.box(zs, ys, xs)
+        if own is not None:
+            box += self.spectrum(own.source)[zs, None, None].astype(np.float32) * own.image[ys, xs]
         psf = self.imager.psf[self.imager.plane(start.z)]
-        window = cut_window(self.residual, psf, self.sigma, start.x, start.y, channels, n)
+        sigma = self.sigma[zs]
+        cut = cut_window(box, psf, sigma, start.x - xs.start, start.y - ys.start, slice(None), n)
+        window = replace(cut, x0=cut.x0 + xs.start, y0=cut.y0 + ys.start, z=np.arange(zs.start, zs.stop))
         return fit_source(window, start, size_scale=1.5 * self.beam_pixels)
+
+    def voxel(self, s: LineSource) -> tuple[int, int, int]:
+        """The voxel of the filter bank that a source is in, or the nearest at the border."""
+        where = (s.z, s.y / self.bank.step, s.x / self.bank.step)
+        z, y, x = (int(np.clip(round(v), 0, n - 1)) for v, n in zip(where, self.bank.shape))
+        return z, y, x
 
     def detection_snr(self, c: Component) -> tuple[float, tuple[float, float]]:
         """S/N of a subtracted source, as if only it were in the data, and the template that gives it.
 
         The maximum over neighbouring voxels is taken to sub-pixel accuracy by parabolas along x and y.
         """
-        _, n_chan, n_y, n_x = self.bank.maps.shape
-        z = int(np.clip(round(c.source.z), 0, n_chan - 1))
-        j = int(np.clip(round(c.source.y / self.bank.step), 0, n_y - 1))
-        i = int(np.clip(round(c.source.x / self.bank.step), 0, n_x - 1))
+        z, j, i = self.voxel(c.source)
         zs = slice(max(0, z - 2), z + 3)
         ys, xs = slice(max(0, j - 2), j + 3), slice(max(0, i - 2), i + 3)
         own = torch.einsum("tz,syx->stzyx", c.line[:, zs], c.sky[:, ys, xs]).flatten(0, 1)
-        near = (self.bank.maps[:, zs, ys, xs] + own).cpu().numpy() * np.sign(c.source.amplitude)
+        near = (self.bank.values(zs, ys, xs) + own).cpu().numpy() * np.sign(c.source.amplitude)
         k, kz, ky, kx = (int(v) for v in np.unravel_index(int(near.argmax()), near.shape))
         peak = float(near[k, kz, ky, kx])
         gain = _parabola(near[k, kz, :, kx], ky) + _parabola(near[k, kz, ky, :], kx)
@@ -206,14 +161,21 @@ class Pursuit:
         out[span] = s.amplitude * line_profile(z[span], s.z, s.fwhm_z)
         return out
 
+    def over_noise(self, s: LineSource) -> NDArray[np.float64]:
+        """`spectrum` over the rms of each channel, 0 where blank."""
+        return np.where(self.sigma > 0, self.spectrum(s) / np.maximum(self.sigma, 1e-300), 0.0)
+
+    def component(self, s: LineSource) -> Component:
+        """A source with all that is needed to subtract it."""
+        image = self.imager.image(s)
+        sky, line = self.bank.response(image, self.over_noise(s))
+        return Component(s, image, sky, line, self._reach(s, sky))
+
     def add(self, s: LineSource) -> Component:
         """Subtract a source everywhere and remember it."""
-        image = self.imager.image(s)
-        spectrum = self.spectrum(s)
-        over_noise = np.where(self.sigma > 0, spectrum / np.maximum(self.sigma, 1e-300), 0.0)
-        sky, line = self.bank.response(image, over_noise)
-        component = Component(s, image, sky, line, self._reach(s, sky))
+        component = self.component(s)
         self._apply(component, 1.0)
+        self.peaks.change(component.line, component.sky)
         self.components.append(component)
         return component
 
@@ -240,45 +202,50 @@ class Pursuit:
         """Put a source back into the data."""
         self.components = [c for c in self.components if c is not component]
         self._apply(component, -1.0)
+        self.peaks.change(component.line, component.sky)
+
+    def exchange(self, old: Component, source: LineSource) -> Component:
+        """Put a source back and subtract it as it is known better."""
+        new = self.component(source)
+        self._apply(old, -1.0)
+        self._apply(new, 1.0)
+        # what changes is the small difference between the two
+        self.peaks.change(new.line - old.line, old.sky)
+        self.peaks.change(new.line, new.sky - old.sky)
+        self.components = [c for c in self.components if c is not old] + [new]
+        return new
 
     def subtract(self, c: Component, sign: float) -> None:
         """Take a source out of the residual alone, or with ``sign`` -1 put it back."""
-        spectrum = self.spectrum(c.source).astype(np.float32) * np.float32(sign)
-        for k in np.flatnonzero(spectrum):
-            if self.sigma[k] > 0:
-                self.residual[k] -= spectrum[k] * c.image
+        self.data.subtract(c.image, np.where(self.sigma > 0, sign * self.spectrum(c.source), 0.0))
 
     def _apply(self, c: Component, sign: float) -> None:
         self.subtract(c, sign)
-        span = self.bank.subtract(c.sky, sign * c.line)
-        if span.stop > span.start:
-            self.high[span], self.low[span] = self.bank.extremes(span)
-            reach = c.line.abs().amax(0)[span, None, None] * c.reach
-            self.guard[span] = (self.guard[span] + sign * reach).clamp_min_(0)
-
-    def significance(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """S/N of emission and of absorption, lowered where sources of many sigmas were subtracted."""
-        scale = torch.sqrt(1 + (self.fidelity * self.guard) ** 2)
-        return self.high / scale, -self.low / scale
+        self.bank.subtract(c.sky, sign * self.over_noise(c.source))
+        strength = c.line.abs().amax(0)
+        span = torch.nonzero(strength * float(c.reach.max()) > 0.1).flatten()
+        if span.numel():
+            zs = slice(int(span[0]), int(span[-1]) + 1)
+            self.guard[zs].addcmul_(strength[zs, None, None], c.reach, value=sign).clamp_min_(0)
 
     def next_candidate(
         self, threshold: float, blocked: torch.Tensor
     ) -> tuple[LineSource, tuple[int, ...]] | None:
-        """Strongest candidate above `threshold` outside `blocked`, as a source to start a fit from."""
-        up, down = self.significance()
-        value = torch.where(blocked, torch.zeros(()), torch.maximum(up, down))
-        index = int(value.argmax())
-        if float(value.flatten()[index]) < threshold:
+        """Strongest candidate above `threshold` outside `blocked`, as a source to start a fit from.
+
+        The S/N of emission and of absorption is lowered where sources of many sigmas were subtracted.
+        """
+        found = self.peaks.strongest(threshold, self.fidelity * self.guard, blocked)
+        if found is None:
             return None
-        z, j, i = (int(v) for v in np.unravel_index(index, tuple(value.shape)))
-        sign = 1.0 if float(up[z, j, i]) >= float(down[z, j, i]) else -1.0
-        k = int((sign * self.bank.maps[:, z, j, i]).argmax())
-        fwhm, width = self.bank.template(k)
+        z, j, i = found
+        values = self.bank.values(slice(z, z + 1), slice(j, j + 1), slice(i, i + 1)).flatten()
+        sign = 1.0 if float(values.max()) >= -float(values.min()) else -1.0
+        fwhm, width = self.bank.template(int((sign * values).argmax()))
         side = max(fwhm, 0.35 * self.beam_pixels) / FWHM_PER_SIGMA
-        start = LineSource(
-            sign, i * self.bank.step, j * self.bank.step, side, 0.0, side, float(z), width, np.zeros((8, 8))
-        )
-        return start, (int(z), int(j), int(i))
+        step = self.bank.step
+        start = LineSource(sign, i * step, j * step, side, 0.0, side, float(z), width, np.zeros((8, 8)))
+        return start, found
 
     def run(
         self, threshold: float, *, max_sources: int = 500, blocked: torch.Tensor | None = None
@@ -291,7 +258,7 @@ class Pursuit:
             Places, ``[chan, y', x']``, where a candidate was tried and did not hold.
         """
         if blocked is None:
-            blocked = torch.zeros_like(self.high, dtype=torch.bool)
+            blocked = torch.zeros_like(self.guard, dtype=torch.bool)
         reach = max(1, int(0.5 * self.beam_pixels / self.bank.step))
         while len(self.components) < max_sources:
             found = self.next_candidate(threshold, blocked)
@@ -317,19 +284,17 @@ class Pursuit:
         """Fit every source again with all others subtracted, brightest first."""
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
-                self.remove(c)
-                fitted = self.fit(c.source)
-                new = self.add(
-                    fitted if np.sign(fitted.amplitude) == np.sign(c.source.amplitude) else c.source
+                fitted = self.fit(c.source, c)
+                new = (
+                    self.exchange(c, fitted)
+                    if np.sign(fitted.amplitude) == np.sign(c.source.amplitude)
+                    else c
                 )
                 new.snr, new.template = self.detection_snr(new)
 
     def lowered_snr(self, c: Component) -> float:
         """S/N of a source, lowered by what other subtracted sources may have left at its place."""
-        _, n_chan, n_y, n_x = self.bank.maps.shape
-        z = int(np.clip(round(c.source.z), 0, n_chan - 1))
-        j = int(np.clip(round(c.source.y / self.bank.step), 0, n_y - 1))
-        i = int(np.clip(round(c.source.x / self.bank.step), 0, n_x - 1))
+        z, j, i = self.voxel(c.source)
         own = float(c.line[:, z].abs().max() * c.reach[j, i])
         others = max(float(self.guard[z, j, i]) - own, 0.0)
         return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2))
@@ -346,22 +311,47 @@ class Pursuit:
         """
         fresh = replace(self, sigma=sigma, bank=bank, components=[])
         for c in self.components:
-            spectrum = np.where(sigma > 0, fresh.spectrum(c.source) / np.maximum(sigma, 1e-300), 0.0)
-            c.sky, c.line = bank.response(c.image, spectrum)
+            c.sky, c.line = bank.response(c.image, fresh.over_noise(c.source))
             c.reach = fresh._reach(c.source, c.sky)
             fresh.guard += c.line.abs().amax(0)[:, None, None] * c.reach
-            c.snr, c.template = fresh.detection_snr(c)
         fresh.components = self.components
+        fresh.measure_snr()
         return fresh
+
+    def measure_snr(self) -> None:
+        """Read every source's S/N off the filter bank as it is now."""
+        for c in self.components:
+            c.snr, c.template = self.detection_snr(c)
+
+    def shift(self, image: NDArray[np.float32], spectrum: NDArray[np.floating]) -> None:
+        """Tell the filter bank of what left the data but is no source: an image times a spectrum."""
+        over_noise = np.where(self.sigma > 0, spectrum / np.maximum(self.sigma, 1e-300), 0.0)
+        sky, line = self.bank.response(image, over_noise)
+        self.bank.subtract(sky, over_noise)
+        self.peaks.change(line, sky)
 
     def model(self) -> NDArray[np.float32]:
         """Sum of all sources as the telescope shows them, ``[chan, y, x]`` [Jy/beam]."""
-        out = np.zeros_like(self.residual)
+        out = np.zeros((self.sigma.size, *self.imager.shape), dtype=np.float32)
         for c in self.components:
             spectrum = self.spectrum(c.source).astype(np.float32)
             for k in np.flatnonzero(spectrum):
                 out[k] += spectrum[k] * c.image
         return out
+
+    def _bright(self) -> torch.Tensor | None:
+        """Where the sources are so bright that their models' error would bend the continuum."""
+        limit = (0.5 / self.fidelity * self.sigma).astype(np.float32)
+        spectra = np.array([self.spectrum(c.source) for c in self.components]).astype(np.float32)
+        tops = np.array([np.abs(c.image).max() for c in self.components])
+        reached = np.flatnonzero((np.abs(spectra) * tops[:, None]).sum(0) > limit)
+        if not reached.size:
+            return None
+        mask = np.zeros((self.sigma.size, *self.imager.shape), dtype=bool)
+        for k in reached:
+            plane = sum(f * c.image for f, c in zip(spectra[:, k], self.components) if f != 0)
+            mask[k] = np.abs(plane) > limit[k]
+        return torch.as_tensor(mask)
 
     def new_line_cube(self, prepared: PreparedCube) -> None:
         """Fit the continuum again to the data less the sources, and start the residual anew.
@@ -369,24 +359,26 @@ class Pursuit:
         Where a source is so bright that its model's error would bend the continuum, its channels are left
         out.
         """
-        model = self.model()
-        limit = (0.5 / self.fidelity * self.sigma)[:, None, None].astype(np.float32)
-        mask = torch.as_tensor(np.abs(model) > limit) if (np.abs(model) > limit).any() else None
-        rest = prepared.data - model
-        fit = fit_continuum(torch.as_tensor(rest), self.sigma, line_mask=mask)
+        parts = [(self.spectrum(c.source), c.image) for c in self.components]
+        fit = fit_continuum(
+            torch.as_tensor(prepared.data), self.sigma, line_mask=self._bright(), without=parts
+        )
         prepared.continuum = fit
         prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels)
-        self.residual = subtract_continuum(rest, fit.where(prepared.present), prepared.valid, self.sigma)
+        line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)
+        self.data = Residual(line)
+        for c in self.components:
+            self.subtract(c, 1.0)
 
     def refit(self, rounds: int) -> None:
         """Fit every source again, all others subtracted, without touching the filtered cubes."""
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
-                self.subtract(c, -1.0)
-                fitted = self.fit(c.source)
+                fitted = self.fit(c.source, c)
                 if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
+                    self.subtract(c, -1.0)
                     c.source, c.image = fitted, self.imager.image(fitted)
-                self.subtract(c, 1.0)
+                    self.subtract(c, 1.0)
 
 
 def _parabola(values: NDArray[np.floating], k: int) -> float:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
-from faintsky.classical.matched_filter import FilterBank
-from faintsky.detection.pursuit import Component, Pursuit, SourceImager
+from faintsky.classical.matched_filter import FilterBank, decimation
+from faintsky.detection.imager import Residual, SourceImager
+from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.detection.reliability import COUNT_FROM, NoisePeaks, fit_noise_peaks, local_peaks
 from faintsky.image import RadioCube
 from faintsky.preparing.cube import PreparedCube, prepare_cube
@@ -51,7 +52,7 @@ class Search:
         """One that can be finished without changing this one; the filter bank is shared."""
         twins = {id(c): replace(c) for c in self.pursuit.components}
         pursuit = copy(self.pursuit)
-        pursuit.residual = self.pursuit.residual.copy()
+        pursuit.data = self.pursuit.data.copy()
         pursuit.components = [twins[id(c)] for c in self.pursuit.components]
         return replace(
             self,
@@ -94,10 +95,11 @@ def search_cube(
     prepared = prepare_cube(cube, device=device)
     say(1, "matched filters")
     imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]), prepared.valid)
+    step = decimation(prepared.beam_pixels)
     pursuit = Pursuit(
-        prepared.line.copy(),
+        Residual(prepared.line),
         prepared.sigma,
-        _bank(prepared.line, prepared, device),
+        _bank(prepared.line[:, ::step, ::step], prepared, device),
         imager,
         prepared.beam_pixels,
         prepared.fidelity,
@@ -121,14 +123,16 @@ def search_cube(
     return Search(cube, prepared, pursuit, noise, real, len(pursuit.components))
 
 
-def _bank(line: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
+def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
+    """The filter bank of a line cube of which every `decimation`-th pixel is given."""
     inverse = np.where(prepared.sigma > 0, 1 / np.maximum(prepared.sigma, 1e-300), 0.0).astype(np.float32)
     return FilterBank(
-        torch.as_tensor(line * inverse[:, None, None], device=device),
+        torch.as_tensor(coarse * inverse[:, None, None], device=device),
         prepared.sigma > 0,
         prepared.psf[prepared.psf.shape[0] // 2],
         prepared.beam_pixels,
         continuum_fitted=float(prepared.present[prepared.valid].mean()) > 0.2,
+        decimated=True,
     )
 
 
@@ -138,28 +142,36 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pu
     Lines too weak to be masked bend the continuum about them, which makes troughs that look like absorption,
     and sidelobes count as noise.
     """
+    before = prepared.continuum.where(prepared.present & prepared.valid)
     bent = bool(prepared.present.any())
     if bent:
         pursuit.new_line_cube(prepared)
     step = 2 if min(prepared.valid.shape) >= 64 else 1
-    coarse, valid = pursuit.residual[:, ::step, ::step], prepared.valid[::step, ::step]
+    every = slice(None, None, step)
+    coarse, valid = pursuit.data.box(slice(None), every, every), prepared.valid[every, every]
     sigma = np.where(prepared.sigma > 0, channel_rms(coarse, valid), 0.0)
     used = prepared.sigma > 0
     # the residual has lost a share to the continuum; bright channels alone may come down
     scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
     sigma = np.minimum(sigma * scale, prepared.sigma)
-    if not bent and np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.06:
-        return pursuit
-    prepared.sigma = sigma
-    # two banks at a time would double the memory
-    del pursuit.bank
-    return pursuit.renewed(sigma, _bank(pursuit.residual, prepared, device))
+    if np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) > 1.06:
+        prepared.sigma = sigma
+        every = slice(None, None, pursuit.bank.step)
+        # two banks at a time would double the memory
+        del pursuit.bank, pursuit.peaks
+        return pursuit.renewed(sigma, _bank(pursuit.data.box(slice(None), every, every), prepared, device))
+    if bent:
+        after = prepared.continuum.where(prepared.present & prepared.valid)
+        pursuit.shift(after.level - before.level, np.ones(sigma.size))
+        pursuit.shift(after.slope - before.slope, np.arange(sigma.size) - after.middle)
+        pursuit.measure_snr()
+    return pursuit
 
 
 def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> NoisePeaks:
     """Noise peaks from the residual's negative peaks, away from where much was subtracted."""
-    down = -pursuit.low
     clear = pursuit.guard * prepared.fidelity < guard
+    down = -pursuit.peaks.lows_below(-COUNT_FROM, clear)
     step = pursuit.bank.step
     width = 2 * max(1, round(0.5 * prepared.beam_pixels / step)) + 1
     side = torch.where(clear, down, torch.zeros((), device=down.device))
@@ -174,7 +186,7 @@ def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> Nois
 def _outside(cube: RadioCube, pursuit: Pursuit, prepared: PreparedCube) -> torch.Tensor:
     """Voxels of the decimated cube where nothing is looked for: blank, or outside the user's mask."""
     step = pursuit.bank.step
-    out = torch.zeros_like(pursuit.high, dtype=torch.bool)
+    out = torch.zeros_like(pursuit.guard, dtype=torch.bool)
     out |= torch.as_tensor(~prepared.valid[::step, ::step], device=out.device)
     if cube.mask is not None:
         out |= torch.as_tensor(~cube.mask[:, ::step, ::step], device=out.device)

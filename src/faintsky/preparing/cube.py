@@ -128,11 +128,13 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
             cube.name,
         )
     finite = np.isfinite(data)
-    valid = finite[~blank].sum(axis=0) > 0.5 * usable
+    count = np.add.reduce(finite[~blank].view(np.uint8), axis=0, dtype=np.int32)
+    valid = count > 0.5 * usable
     header_beam = _header_beam(cube)
     if header_beam is not None:
         _require_size(cube, np.sqrt(header_beam[0] * header_beam[1]))
     filled = data if finite.all() else _blanks_marked(data, finite, valid, blank)
+    del finite
     sigma, relative = _given_noise(cube, factors, blank)
     if relative is not None:
         filled = _flattened(filled, relative)
@@ -165,10 +167,12 @@ def _blanks_marked(
     A primary beam that shrinks with frequency leaves a rim of pixels with data in some channels only: a 0
     there would look like absorption of all their continuum.
     """
-    filled = np.where(finite, data, np.float32(0))
-    holes = ~finite & valid
-    holes[blank] = False
-    filled[holes] = np.nan
+    filled = np.empty_like(data)
+    for k in range(len(data)):
+        # all that is not finite is NaN already, or an infinity
+        hole = np.float32(0.0 if blank[k] else np.nan)
+        np.copyto(filled[k], np.where(valid, hole, np.float32(0)))
+        np.copyto(filled[k], data[k], where=finite[k])
     return filled
 
 
@@ -225,8 +229,10 @@ class _Parts:
 def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> NDArray[np.float64] | None:
     """`relative_noise_map` of the decimated line cube, brought to full size."""
     step = parts.step
-    weight = ~parts.lines & valid[::step, ::step] & np.isfinite(parts.coarse)
-    level = relative_noise_map(np.nan_to_num(parts.coarse), weight, parts.sigma, beam_pixels / step)
+    finite = np.isfinite(parts.coarse)
+    weight = finite & ~parts.lines & valid[::step, ::step]
+    coarse = parts.coarse if finite.all() else np.where(finite, parts.coarse, np.float32(0))
+    level = relative_noise_map(coarse, weight, parts.sigma, beam_pixels / step)
     if level is None or step == 1:
         return level
     full = np.repeat(np.repeat(level, step, axis=0), step, axis=1)[: valid.shape[0], : valid.shape[1]]
@@ -246,8 +252,7 @@ def _separate(
     step = 2 if min(data.shape[1:]) >= 64 else 1
     coarse = np.ascontiguousarray(data[:, ::step, ::step])
     coarse_valid = valid[::step, ::step]
-    rough = channel_rms(coarse - np.median(np.nan_to_num(coarse[~blank]), axis=0), coarse_valid)
-    sigma = np.where(blank, 0.0, rough)
+    sigma = np.where(blank, 0.0, channel_rms(coarse - _levels(coarse[~blank]), coarse_valid))
     order = 1 if usable >= 8 else 0
     # a fit of `order + 1` parameters takes its share of the noise with it
     share = np.sqrt(1 - (order + 1) / usable)
@@ -263,17 +268,30 @@ def _separate(
     return _Parts(continuum, present, sigma, coarse_line, mask.cpu().numpy(), step)
 
 
+def _levels(cube: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of every spectrum, NaNs as 0, ``[y, x]``; the lower of two in the middle."""
+    rows = np.ascontiguousarray(cube.reshape(len(cube), -1).T)
+    rows[np.isnan(rows)] = 0
+    middle = (len(cube) - 1) // 2
+    rows.partition(middle, axis=1)
+    return rows[:, middle].reshape(cube.shape[1:])
+
+
 def subtract_continuum(
     data: NDArray[np.float32], continuum: Continuum, valid: NDArray[np.bool_], sigma: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """`data` less the continuum; zero where blank, ``[chan, y, x]``."""
-    line = np.empty_like(data)
-    for k in range(data.shape[0]):
-        if sigma[k] > 0:
-            np.subtract(data[k], continuum.at(k), out=line[k])
-            line[k][~valid | np.isnan(line[k])] = 0
-        else:
-            line[k] = 0
+    part = continuum.where(valid)
+    used = np.flatnonzero(sigma > 0)
+    line = np.zeros_like(data)
+    for k, plane in ((k, line[k]) for k in used):
+        # in place, since a plane fits the processor's cache
+        np.multiply(part.slope, np.float32(part.middle - k), out=plane)
+        plane -= part.level
+        plane += data[k]
+        plane *= valid
+        if not np.isfinite(plane.sum()):
+            plane[~np.isfinite(plane)] = 0
     return line
 
 

@@ -26,17 +26,20 @@ def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0, iterations:
         return 0.0
     centre = np.median(v)
     sigma = MAD_TO_SIGMA * float(np.median(np.abs(v - centre)))
-    # variance kept by clipping a Gaussian at `clip` deviations
-    pdf = np.exp(-0.5 * clip**2) / np.sqrt(2 * np.pi)
-    kept = 1 - 2 * clip * pdf / erf(clip / np.sqrt(2))
     for _ in range(iterations):
         if sigma == 0:
             break
         core = v[np.abs(v - centre) < clip * sigma]
         if core.size < 2:
             break
-        sigma = float(np.sqrt(np.mean((core - centre) ** 2) / kept))
+        sigma = float(np.sqrt(np.mean((core - centre) ** 2) / _kept(clip)))
     return sigma
+
+
+def _kept(clip: float) -> float:
+    """Share of a Gaussian's variance that is left within `clip` deviations."""
+    pdf = np.exp(-0.5 * clip**2) / np.sqrt(2 * np.pi)
+    return float(1 - 2 * clip * pdf / erf(clip / np.sqrt(2)))
 
 
 def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
@@ -49,10 +52,44 @@ def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = No
     valid : array of bool, optional
         Pixels ``[y, x]`` to use.
     """
-    planes = cube if valid is None else cube[:, valid]
-    flat = planes.reshape(cube.shape[0], -1)
-    step = max(1, flat.shape[1] // 40_000)
-    return np.array([robust_sigma(row[::step]) for row in flat])
+    flat = cube.reshape(cube.shape[0], -1)
+    used = np.arange(flat.shape[1]) if valid is None else np.flatnonzero(valid)
+    used = used[:: max(1, used.size // 40_000)]
+    return np.array([_core_sigma(row.take(used)) for row in flat])
+
+
+def _core_sigma(values: NDArray[np.floating], clip: float = 4.0) -> float:
+    """`robust_sigma` of many values of any float type, in a tenth of the time.
+
+    The first clip is at the median absolute deviation of every eighth value: where it ends hardly depends on
+    where it starts.
+    """
+    if not np.isfinite(values.sum()):
+        values = values[np.isfinite(values)]
+    if values.size < 4096:
+        return robust_sigma(values, clip=clip)
+    deviations = values - _middle(values)
+    unit = MAD_TO_SIGMA * float(_middle(np.abs(deviations[::8])))
+    if unit == 0:
+        return robust_sigma(values, clip=clip)
+    deviations /= unit
+    squares = np.square(deviations, out=deviations)
+    sigma = 1.0
+    for _ in range(4):
+        inside = squares < (clip * sigma) ** 2
+        count = np.count_nonzero(inside)
+        if count < 2:
+            break
+        before, sigma = sigma, float(np.sqrt((squares * inside).sum() / count / _kept(clip)))
+        if abs(sigma - before) < 1e-5 * before:
+            break
+    return unit * sigma
+
+
+def _middle(values: NDArray[np.floating]) -> np.floating:
+    """Median; of an even number of values the upper of the two in the middle."""
+    half = values.size // 2
+    return np.asarray(np.partition(values, half))[half]
 
 
 def relative_noise_map(
