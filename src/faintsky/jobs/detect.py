@@ -146,14 +146,13 @@ def detect(
 
 
 def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
-    from faintsky.classical.matched_filter import LINE_WIDTHS, SKY_SIZES
+    from faintsky.classical.matched_filter import SKY_SIZES, decimation
 
     n_chan, n_y, n_x = cube.shape
     voxels = n_chan * n_y * n_x
     beam = 0.0 if cube.beams is None else float(np.sqrt(np.nanmax(cube.beams[:, 0] * cube.beams[:, 1])))
-    # as `FilterBank` does it
-    step = max(1, int(beam / cube.grid.cell / 3.5))
-    bank = 4 * len(SKY_SIZES) * len(LINE_WIDTHS) / step**2
+    # a cube for each sky template, and four of what its peaks are
+    bank = 4 * (len(SKY_SIZES) + 6) / decimation(beam / cube.grid.cell) ** 2
     need = BYTES_FIXED + voxels * (BYTES_A_VOXEL + bank)
     return {
         "cube": cube.name,
