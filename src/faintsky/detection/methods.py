@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 MATCHED_FILTER = "matched_filter"
 METHODS: dict[str, str] = {
     "deepfocus": "faintsky.detection.deepfocus.find",
+    "flood_fill": "faintsky.detection.flood_fill",
+    "smooth_clip": "faintsky.detection.smooth_clip",
+    "decoras": "faintsky.detection.decoras",
+    "pybdsf": "faintsky.detection.peers",
+    "aegean": "faintsky.detection.peers",
 }
 """Module of every other method by its name in ``settings["method"]``: each has a function ``find(cube, model,
 *, reliability, device) -> Found``, with the method's own threshold where `reliability` is None."""
