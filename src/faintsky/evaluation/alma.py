@@ -6,21 +6,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from faintsky.device import choose_device
 from faintsky.errors import InputError
-from faintsky.evaluation import figures, scoring, tables
+from faintsky.evaluation import scoring, tables
+from faintsky.evaluation.alma_output import Numbers, numbers_of, write_files
 from faintsky.evaluation.cubes import CubeSet, SimulatedSet, open_folder
-from faintsky.evaluation.metrics import snr_edges
 from faintsky.evaluation.runs import Find, Method, method_of, run_methods
-from faintsky.evaluation.scoring import ALL, BRIGHT, Pairs, Row, Scored
-from faintsky.io import OutputFolder, provenance, write_json
-
-if TYPE_CHECKING:
-    from faintsky.matching import Metrics
+from faintsky.evaluation.scoring import ALL, BRIGHT, Row
+from faintsky.io import OutputFolder, provenance
 
 Progress = Callable[[int, int, str], None]
 
@@ -29,7 +24,7 @@ PRESETS = ("paper", "emitters", "empty")
 CURVE_RELIABILITY = 0.05
 """Catalogues down to this reliability make the curve of precision against recall."""
 CURVE_CUBES = 40
-"""Cubes of each set that are searched that deep, besides the search that the tables score."""
+"""Cubes of each set that are searched that deep by default, besides the search that the tables score."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +41,15 @@ class Evaluation:
         Residuals of the parameters.
     files : list of pathlib.Path
         What was written, catalogues apart.
+    numbers : Numbers
+        All of it.
     """
 
     out: Path
     rows: list[Row] = field(default_factory=list)
     residuals: list[dict[str, Any]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    numbers: Numbers = field(default_factory=Numbers)
 
     def find(self, method: str, cubes: str, criterion: str = "position", subset: str = ALL) -> Row:
         """One row of the main table; raises KeyError where there is none."""
@@ -64,8 +62,9 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """The numbers that are asked for most, flat."""
         out: dict[str, Any] = {"out": str(self.out), "table": str(self.out / "table.md")}
+        flat = {r.method for r in self.rows} - {r.method for r in self.rows if r.criterion == "position"}
         for r in self.rows:
-            if r.criterion != "position":
+            if r.criterion != ("position2d" if r.method in flat else "position"):
                 continue
             name = f"{r.method} on {r.cubes}"
             if r.metrics.n_true == 0:
@@ -79,7 +78,7 @@ class Evaluation:
 
 
 def _methods(
-    names: Sequence[str] | Mapping[str, Find], device: str, curves: bool
+    names: Sequence[str] | Mapping[str, Find], device: str, curves: int
 ) -> tuple[list[Method], list[Method]]:
     """Methods for the tables, and those that search deeper for the curves of precision against recall."""
     if isinstance(names, Mapping):
@@ -89,7 +88,7 @@ def _methods(
         raise InputError("methods must be a sequence of names", 'give ("classical",)')
     if not names:
         raise InputError("no methods to evaluate", "give --methods classical")
-    deep = [method_of(m, device, CURVE_RELIABILITY, CURVE_CUBES) for m in names] if curves else []
+    deep = [method_of(m, device, CURVE_RELIABILITY, curves) for m in names] if curves else []
     return [method_of(m, device) for m in names], deep
 
 
@@ -126,7 +125,7 @@ def evaluate_alma(
     *,
     device: str = "cpu",
     jobs: int | None = 1,
-    curves: bool = True,
+    curves: int = CURVE_CUBES,
     box_rule: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -138,8 +137,8 @@ def evaluate_alma(
     Parameters
     ----------
     out : path-like
-        Folder for ``table.csv``, ``table.md``, ``residuals.csv``, ``results.json``, ``figures/*.png`` and the
-        catalogues of every cube, by which an interrupted run goes on.
+        Folder for ``table.csv``, ``table.md``, the other tables as CSV, ``results.json``, ``figures/*.png``
+        and the catalogues of every cube, by which an interrupted run goes on.
     data : path-like, optional
         Folder that ``faintsky simulate alma`` wrote; without it cubes are simulated.
     methods : sequence of str, or mapping of str to callable, optional
@@ -155,8 +154,9 @@ def evaluate_alma(
         Where models compute: ``cpu``, ``cuda`` or ``auto``.
     jobs : int, optional
         Processes, one thread each; None is one for each core.
-    curves : bool, optional
-        Also search the first cubes of each set down to low reliability, for precision against recall.
+    curves : int, optional
+        So many cubes of each set are also searched down to low reliability, for precision against recall
+        and the recall of a pure catalogue; 0 for none.
     box_rule : str, optional
         Rule of the bounding boxes where it is not to be the data set's.
     overwrite : bool, optional
@@ -186,7 +186,7 @@ def evaluate_alma(
         "methods": [m.name for m in shown],
         "sets": {s.name: list(s.indices) for s in sets},
         "seed": seed,
-        "curves": bool(deep),
+        "curves": curves if deep else 0,
         "box_rule": box_rule,
     }
     run = provenance(command=command, config=config, seed=seed)
@@ -235,104 +235,9 @@ def evaluate_sets(
     run_methods(sets, [*methods, *deep], out, jobs=jobs, box_rule=box_rule, progress=progress)
     scored = [scoring.load_scored(out, s, m) for s in sets for m in methods]
     traced = [scoring.load_scored(out, s, m) for s in sets for m in deep] or scored
-    return _score(out, scored, traced, seed, run or {"seed": seed})
-
-
-def _score(
-    out: Path, scored: Sequence[Scored], traced: Sequence[Scored], seed: int, run: Mapping[str, Any]
-) -> Evaluation:
-    """Everything from catalogues to files."""
-    rows = [row for s in scored for row in scoring.rows_of(s, seed)]
-    curves = {s.label: scoring.curves_of(s) for s in scored}
-    pairs = {s.label: p for s in scored if (p := scoring.pairs_of(s)) is not None}
-    residuals = [r for s in scored if s.label in pairs for r in scoring.residual_rows(s, pairs[s.label])]
-    with_truth = [s for s in traced if any(len(t) for t in s.truths)]
-    traces = {s.label: scoring.precision_recall_of(s, seed=seed) for s in with_truth}
-    write_json(
-        out / "results.json",
-        {
-            "run": run,
-            "versions": _versions(),
-            "rows": [r.as_dict() for r in rows],
-            "residuals": residuals,
-            "curves": {
-                label: {
-                    "completeness": scoring.binned_dict(c.completeness),
-                    "completeness_fit": None if c.fit is None else c.fit.__dict__,
-                    "reliability": scoring.binned_dict(c.reliability),
-                }
-                for label, c in curves.items()
-            },
-            "precision_recall": {k: [scoring.flat_metrics(m) for m in v] for k, v in traces.items()},
-        },
-    )
-    tables.write_csv([r.as_dict() for r in rows], out / "table.csv")
-    tables.write_csv(residuals, out / "residuals.csv")
-    (out / "table.md").write_text(_report(rows, residuals, run), encoding="utf-8")
-    drawn = _figures(out / "figures", scored, curves, pairs, traces)
-    written = [out / name for name in ("table.csv", "table.md", "residuals.csv", "results.json")]
-    return Evaluation(out, rows, residuals, written + drawn)
-
-
-def _report(rows: Sequence[Row], residuals: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{k} {v}" for k, v in _versions().items())
-    return "\n".join(
-        [
-            "# Evaluation on ALMA line cubes",
-            "",
-            "Errors: bootstrap over cubes. Every unmatched detection is a false positive. Definitions:"
-            " docs/evaluation.md.",
-            "",
-            "## Detection",
-            "",
-            tables.detection_table(rows),
-            "## Parameters of matched sources",
-            "",
-            "Found minus true, matched by position; fluxes relative. Bound: Cramér–Rao, with a continuum",
-            "unknown in every pixel, or one that shares the source's shape.",
-            "",
-            tables.residual_table(residuals),
-            f"Seed {run.get('seed')}; {versions}.",
-            "",
-        ]
-    )
-
-
-def _figures(
-    folder: Path,
-    scored: Sequence[Scored],
-    curves: Mapping[str, scoring.Curves],
-    pairs: Mapping[str, Pairs],
-    traces: Mapping[str, Sequence[Metrics]],
-) -> list[Path]:
-    """Draw every figure and give its path; those of parameters one for each set of cubes."""
-    sources = {s.label: s for s in scored if any(len(t) for t in s.truths)}
-    drawn = []
-    if sources:
-        complete = {label: (curves[label].completeness, curves[label].fit) for label in sources}
-        reliable = {label: curves[label].reliability for label in sources}
-        picture = figures.completeness_and_reliability(complete, reliable, scoring.SNR_ASKED)
-        drawn.append(figures.save(picture, folder / "completeness_reliability.png"))
-    if traces:
-        drawn.append(figures.save(figures.precision_recall(traces), folder / "precision_recall.png"))
-    for name in dict.fromkeys(s.cubes for s in sources.values() if s.label in pairs):
-        here = {s.method: pairs[s.label] for s in sources.values() if s.cubes == name and s.label in pairs}
-        chosen = {method: p.select(p.isolated) for method, p in here.items()}
-        residuals = {method: r for method, (r, _) in chosen.items()}
-        snr = {method: s for method, (_, s) in chosen.items()}
-        edges = snr_edges(np.concatenate(list(snr.values())), 8, low=4.0)
-        drawn += [
-            figures.save(picture, folder / f"{stem}_{name}.png")
-            for stem, picture in (
-                ("scatter", figures.scatter_against_bound(residuals, snr, edges)),
-                (
-                    "residuals",
-                    figures.normalised_histograms(residuals, "bound", "residual / Cramér–Rao bound"),
-                ),
-                ("pulls", figures.normalised_histograms(residuals, "error", "residual / reported error")),
-            )
-        ]
-    return drawn
+    numbers = numbers_of(scored, traced, seed)
+    files = write_files(out, numbers, scored, run or {"seed": seed}, _versions())
+    return Evaluation(out, numbers.rows, numbers.residuals, files, numbers)
 
 
 __all__ = ["ALL", "BRIGHT", "PRESETS", "Evaluation", "evaluate_alma", "evaluate_sets"]

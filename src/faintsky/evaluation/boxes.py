@@ -30,6 +30,8 @@ from faintsky.sky.model import NARROW, gaussian_image
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from faintsky.evaluation.truth import Setting
+
 Float = NDArray[np.float64]
 
 RULES = tuple(BOX_RULES)
@@ -161,3 +163,15 @@ def with_boxes(
         out[name] = box[:, k]
     out["z_min"], out["z_max"] = z - width, z + width
     return out
+
+
+def own_or_ruled_boxes(table: Table, setting: Setting) -> Table:
+    """The detections with the boxes they are judged by.
+
+    Those that the method gave, where its boxes are what it detects (islands of pixels; the table's
+    ``meta["own_boxes"]``); otherwise boxes by the data set's rule from the positions and widths, where there
+    are any.
+    """
+    if not len(table) or table.meta.get("own_boxes") or "fwhm_maj" not in table.colnames:
+        return table
+    return with_boxes(table, setting.shape[1:], setting.cell, setting.box_rule)

@@ -84,7 +84,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     return final
 
 
-def _fraction(ax: Axes, binned: Binned, k: int, label: str) -> None:
+def fraction(ax: Axes, binned: Binned, k: int, label: str) -> None:
+    """Draw a fraction in bins with its errors, as the ``k``-th of several."""
     seen = binned.n > 0
     value = binned.fraction[seen]
     errors = np.clip([value - binned.low[seen], binned.high[seen] - value], 0, None)
@@ -132,7 +133,7 @@ def completeness_and_reliability(
     with style():
         figure, (left, right) = new_figure(1, 2)
         for k, (label, (binned, curve)) in enumerate(completeness.items()):
-            _fraction(left, binned, k, label)
+            fraction(left, binned, k, label)
             if curve is not None:
                 snr = np.geomspace(binned.edges[0], binned.edges[-1], 300)
                 left.plot(snr, curve(snr), color=COLOURS[k % 7], lw=1.4)
@@ -144,7 +145,7 @@ def completeness_and_reliability(
         where: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         left.annotate("0.95", (0, 0.95), (4, -11), color="0.4", fontsize=8, **where)
         for k, (label, binned) in enumerate(reliability.items()):
-            _fraction(right, binned, k, label)
+            fraction(right, binned, k, label)
         for ax, text in ((left, "completeness"), (right, "reliability")):
             ax.set_ylim(-0.03, 1.05)
             ax.set_ylabel(text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faintsky.matching import Estimate, box_extents, iou_2d
+from faintsky.matching import Estimate, box_extents, column, iou_2d
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -292,15 +292,24 @@ def isolated(truth: Table, beam: float) -> Bool:
     return np.bincount(groups, minlength=1)[groups] == 1
 
 
-def blendedness(truth: Table) -> Float:
+def overlaps(table: Table) -> Float:
+    """2-D IoU of every two boxes of a table, ``[n, n]``; 0 of each with itself, and of lines of one object.
+
+    The rows of an object with several lines share the number in the column ``source``, where there is one.
+    """
+    n = len(table)
+    if n < 2:
+        return np.zeros((n, n))
+    i, j = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
+    overlap = iou_2d(table, table, i.astype(np.intp), j.astype(np.intp)).reshape(n, n)
+    own = column(table, "source") if "source" in table.colnames else np.arange(n, dtype=float)
+    overlap[own[:, None] == own] = 0.0
+    return np.nan_to_num(overlap)
+
+
+def blendedness(table: Table) -> Float:
     """Largest 2-D IoU of each source's box with another's in the same cube, ``[n]``.
 
     Delli Veneri et al. (2022), eq. 22: 0 is alone, 1 lies on top of another.
     """
-    n = len(truth)
-    if n < 2:
-        return np.zeros(n)
-    i, j = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
-    overlap = iou_2d(truth, truth, i.astype(np.intp), j.astype(np.intp)).reshape(n, n)
-    np.fill_diagonal(overlap, 0.0)
-    return overlap.max(axis=1)
+    return overlaps(table).max(axis=1, initial=0.0)

@@ -10,11 +10,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
+from faintsky.evaluation.boxes import own_or_ruled_boxes
 from faintsky.evaluation.cubes import CubeSet
-from faintsky.evaluation.truth import prepared_truth, setting_for
+from faintsky.evaluation.pictures import dssim, true_image
+from faintsky.evaluation.stages import Stopwatch, forget_peak, peak_memory
+from faintsky.evaluation.truth import box_sums, prepared_truth, setting_for, setting_of
 from faintsky.files import replacing
 from faintsky.processes import end_with_parent
 
@@ -23,11 +26,16 @@ if TYPE_CHECKING:
 
     from faintsky.image import RadioCube
 
-Find = Callable[["RadioCube"], "Table"]
+Find = Callable[["RadioCube"], Any]
+"""Cube to catalogue, or to an object that has it as ``catalog`` and may have an ``image`` of the sky."""
 Progress = Callable[[int, int, str], None]
 
 TRUTH = "truth"
 """Folder of the true sources, beside those of the methods."""
+EXAMPLES = 3
+"""Cubes of each set of which the images are kept, for the figure of examples."""
+KEPT = ("steps", "removed", "stages", "own_boxes")
+"""What a method says of its run in its catalogue's metadata, for the funnel, the times and the boxes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Method:
     name : str
         Used in tables and for folders.
     find : callable
-        Cube to catalogue; must be picklable where there are several processes.
+        See `Find`; must be picklable where there are several processes.
     most : int, optional
         Only the first so many cubes of a set.
     """
@@ -54,11 +62,16 @@ class Method:
         return re.sub(r"[^\w.+@-]+", "_", self.name).strip("_") or "method"
 
 
-def find_with_model(cube: RadioCube, model: str, device: str, reliability: float | None = None) -> Table:
-    """Catalogue of ``faintsky detect --model MODEL``, at its own reliability threshold by default."""
+def find_with_model(cube: RadioCube, model: str, device: str, reliability: float | None = None) -> Any:
+    """What ``faintsky detect --model MODEL`` finds, at its own reliability threshold by default."""
     from faintsky.detection.methods import find_catalog
 
-    return find_catalog(cube, model, device=device, reliability=reliability).catalog
+    watch = Stopwatch()
+    found = find_catalog(cube, model, device=device, reliability=reliability, progress=watch)
+    meta = found.catalog.meta
+    meta.setdefault("steps", dict(getattr(found, "steps", {})))
+    meta.setdefault("stages", {name: [s, watch.memory[name]] for name, s in watch.seconds.items()})
+    return found
 
 
 def method_of(
@@ -73,6 +86,18 @@ def method_of(
 def catalog_path(out: Path, method: str, cubes: str, index: int) -> Path:
     """Where the catalogue of one cube lies."""
     return out / "catalogs" / method / cubes / f"{index:04d}.ecsv"
+
+
+def example_path(out: Path, method: str, cubes: str, index: int) -> Path:
+    """Where the image lies that a method, or of the truth the dirty cube, makes of the integrated sky."""
+    return catalog_path(out, method, cubes, index).with_suffix(".npy")
+
+
+def _keep_image(image: Any, path: Path) -> None:
+    import numpy as np
+
+    with replacing(path) as name:
+        np.save(name, np.asarray(image, dtype=np.float32))
 
 
 def write_table(table: Table, path: Path) -> None:
@@ -98,6 +123,7 @@ class Task:
     out: str
     methods: tuple[Method, ...]
     box_rule: str | None = None
+    example: bool = False
 
 
 def run_task(task: Task) -> None:
@@ -105,16 +131,42 @@ def run_task(task: Task) -> None:
     out = Path(task.out)
     cube, truth = task.cubes.load(task.index)
     truth_path = catalog_path(out, TRUTH, task.cubes.name, task.index)
-    if not truth_path.is_file():
-        write_table(prepared_truth(truth, cube, setting_for(cube, truth, task.box_rule)), truth_path)
-    _ = cube.data  # reading the file is not the method's time
+    if truth_path.is_file():
+        true = read_table(truth_path)
+    else:
+        true = prepared_truth(truth, cube, setting_for(cube, truth, task.box_rule))
+        write_table(true, truth_path)
+    dirty = cube.data  # reading the file is not the method's time
+    if task.example:
+        _keep_image(dirty.sum(axis=0), example_path(out, TRUTH, task.cubes.name, task.index))
     for method in task.methods:
+        forget_peak()
         start = time.perf_counter()
-        table = method.find(cube)
+        found = method.find(cube)
         seconds = time.perf_counter() - start
-        slim = table.copy()
-        slim.meta = {"seconds": seconds, "method": method.name}
-        write_table(slim, catalog_path(out, method.folder, task.cubes.name, task.index))
+        table = _slim(getattr(found, "catalog", found), method, seconds)
+        setting = setting_of(true.meta)
+        table["paper_sum"] = box_sums(own_or_ruled_boxes(table, setting), cube)
+        image = getattr(found, "image", None)
+        if image is not None and len(true):
+            table.meta["dssim"] = dssim(true_image(true, setting), image)
+        if image is not None and task.example:
+            _keep_image(image, example_path(out, method.folder, task.cubes.name, task.index))
+        write_table(table, catalog_path(out, method.folder, task.cubes.name, task.index))
+
+
+def _slim(catalog: Table, method: Method, seconds: float) -> Table:
+    """A copy whose metadata hold only what the evaluation reads."""
+    table = catalog.copy()
+    kept: dict[str, Any] = {name: catalog.meta[name] for name in KEPT if catalog.meta.get(name)}
+    stages = kept.get("stages", {}).values()
+    memory = max([peak_memory(), *(v[1] for v in stages if isinstance(v, list))])
+    # the file would sort a mapping by its keys, and the order of the steps is theirs
+    kept |= {
+        name: [list(item) for item in kept[name].items()] for name in ("steps", "stages") if name in kept
+    }
+    table.meta = {"seconds": seconds, "memory_mb": memory, "method": method.name, **kept}
+    return table
 
 
 def pending(
@@ -140,7 +192,7 @@ def pending(
                 and not catalog_path(out, m.folder, cubes.name, index).is_file()
             )
             if missing or not catalog_path(out, TRUTH, cubes.name, index).is_file():
-                tasks.append(Task(cubes, index, str(out), missing, box_rule))
+                tasks.append(Task(cubes, index, str(out), missing, box_rule, place < EXAMPLES))
     return tasks
 
 

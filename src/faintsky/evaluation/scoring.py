@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation.boxes import with_boxes
+from faintsky.evaluation.boxes import own_or_ruled_boxes
 from faintsky.evaluation.cubes import CubeSet
 from faintsky.evaluation.metrics import Binned, CompletenessCurve, binned_fraction, completeness_at, snr_edges
 from faintsky.evaluation.residuals import UNITS, pair_residuals, summarise_residuals
@@ -31,6 +31,8 @@ SNR_BRIGHT = 8.0
 """Isolated sources above this matched S/N have rows of their own."""
 ALL = "all"
 BRIGHT = f"isolated, S/N > {SNR_BRIGHT:g}"
+FLAT = ("position2d", "iou2d")
+"""Criteria for methods that see the integrated image only."""
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 """Reliabilities at which precision and recall are traced."""
 
@@ -47,6 +49,10 @@ class Scored:
         For each cube; the detections with boxes by the data set's rule.
     seconds : array
         Time of the method on each cube, ``[cube]``.
+    folder : str
+        Of the method's files.
+    indices : tuple of int
+        Numbers of the cubes.
     """
 
     method: str
@@ -54,6 +60,8 @@ class Scored:
     truths: list[Table]
     founds: list[Table]
     seconds: Float
+    folder: str = ""
+    indices: tuple[int, ...] = ()
     matchings: dict[str, list[Matching]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +69,22 @@ class Scored:
             name: [match(t, f, rule) for t, f in zip(self.truths, self.founds)]
             for name, rule in CRITERIA.items()
         }
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether the method sees the integrated image only: no detection has a place along frequency."""
+        z = [column(f, "z") for f in self.founds if len(f)]
+        return bool(z) and not np.isfinite(np.concatenate(z)).any()
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """The criteria by which the method can be judged."""
+        return FLAT if self.flat else tuple(CRITERIA)
+
+    @property
+    def main(self) -> str:
+        """The criterion of curves and residuals."""
+        return self.criteria[0]
 
     @property
     def label(self) -> str:
@@ -77,9 +101,9 @@ class Scored:
         """Place of the cube that each true source is in, ``[n]``."""
         return np.repeat(np.arange(len(self.truths)), [len(t) for t in self.truths])
 
-    def detected(self, criterion: str = "position") -> Bool:
-        """Whether each true source was found, ``[n]``."""
-        parts = [m.partner_of_true >= 0 for m in self.matchings[criterion]]
+    def detected(self, criterion: str | None = None) -> Bool:
+        """Whether each true source was found, by the main criterion or another, ``[n]``."""
+        parts = [m.partner_of_true >= 0 for m in self.matchings[criterion or self.main]]
         return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     def members(self, subset: str) -> list[Bool]:
@@ -102,8 +126,9 @@ def load_scored(out: Path, cubes: CubeSet, method: Method) -> Scored:
         s = setting_of(truth.meta)
         truths.append(truth)
         seconds.append(float(found.meta["seconds"]))
-        founds.append(with_boxes(found, s.shape[1:], s.cell, s.box_rule) if len(found) else found)
-    return Scored(method.name, cubes.name, truths, founds, np.array(seconds))
+        founds.append(own_or_ruled_boxes(found, s))
+    indices = tuple(cubes.indices[: method.most])
+    return Scored(method.name, cubes.name, truths, founds, np.array(seconds), method.folder, indices)
 
 
 @dataclass(frozen=True)
@@ -147,7 +172,8 @@ def rows_of(scored: Scored, seed: int = 0) -> list[Row]:
     time = Estimate(float(np.mean(scored.seconds)), float(np.std(scored.seconds)))
     snr, isolated = scored.joined("snr"), scored.joined("isolated") > 0.5
     rows = []
-    for criterion, matchings in scored.matchings.items():
+    for criterion in scored.criteria:
+        matchings = scored.matchings[criterion]
         found = scored.detected(criterion)
         for subset in (ALL, BRIGHT):
             members = scored.members(subset)
@@ -167,7 +193,7 @@ def rows_of(scored: Scored, seed: int = 0) -> list[Row]:
 
 @dataclass(frozen=True)
 class Curves:
-    """Completeness against matched S/N and reliability against reported S/N, by position."""
+    """Completeness against matched S/N and reliability against reported S/N, by the main criterion."""
 
     completeness: Binned
     fit: CompletenessCurve | None
@@ -180,7 +206,7 @@ def curves_of(scored: Scored) -> Curves:
     _, fit = completeness_at(SNR_ASKED, snr, found, scored.cube_of_true, n_bootstrap=0)
     reported = [column(f, "snr") if "snr" in f.colnames else np.full(len(f), np.nan) for f in scored.founds]
     values = np.concatenate([np.empty(0), *reported])
-    true = [m.partner_of_found >= 0 for m in scored.matchings["position"]]
+    true = [m.partner_of_found >= 0 for m in scored.matchings[scored.main]]
     success = np.concatenate([np.zeros(0, dtype=bool), *true])
     return Curves(
         binned_fraction(snr, found, snr_edges(snr)), fit, binned_fraction(values, success, snr_edges(values))
@@ -189,7 +215,7 @@ def curves_of(scored: Scored) -> Curves:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Residuals of all pairs of a method and set, matched by position, and what they are chosen by."""
+    """Residuals of all pairs of a method and set by one criterion, and what they are chosen by."""
 
     residuals: dict[str, Float]
     shared: dict[str, Float]
@@ -210,10 +236,12 @@ def _bounds(truth: Table, suffix: str) -> dict[str, Float]:
     return {name: column(truth, name + suffix) for name in UNITS if name + suffix in truth.colnames}
 
 
-def pairs_of(scored: Scored) -> Pairs | None:
-    """Residuals of one method and set; None where nothing was matched."""
+def pairs_of(scored: Scored, criterion: str | None = None) -> Pairs | None:
+    """Residuals of one method and set by a criterion, or the main one; None where nothing was matched."""
     free, shared, snr, alone = [], [], [], []
-    for truth, found, matching in zip(scored.truths, scored.founds, scored.matchings["position"]):
+    for truth, found, matching in zip(
+        scored.truths, scored.founds, scored.matchings[criterion or scored.main]
+    ):
         if not len(matching.i_true):
             continue
         cell = setting_of(truth.meta).cell
@@ -252,8 +280,8 @@ def residual_rows(scored: Scored, pairs: Pairs) -> list[dict[str, Any]]:
 def precision_recall_of(
     scored: Scored, thresholds: Sequence[float] = THRESHOLDS, seed: int = 0
 ) -> list[Metrics]:
-    """Precision and recall by position as the reliability threshold rises, while anything is left."""
-    points = metrics(scored.truths, scored.founds, "position", thresholds, seed=seed)
+    """Precision and recall by the main criterion as the reliability threshold rises; empty ones apart."""
+    points = metrics(scored.truths, scored.founds, scored.main, thresholds, seed=seed)
     return [p for p in points if p.tp + p.fp > 0]
 
 

@@ -68,6 +68,48 @@ def residual_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(header, lines)
 
 
+def _with_error(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
+    return estimate(Estimate(row[name], row[f"{name}_error"]), digits)
+
+
+def table4(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`faintsky.evaluation.paper_tables.table4` as Markdown."""
+    header = ["method", "set", "criterion", "TP", "FP", "FN", "precision", "recall", "F1", "mean IoU",
+              "recall at precision 0.99", "cubes"]  # fmt: skip
+    lines = []
+    for r in rows:
+        shares = [f"{r[k]} ({100 * r[f'{k}_share']:.1f} %)" for k in ("tp", "fn")]
+        scores = [_with_error(r, k) for k in ("precision", "recall", "f1", "iou_2d", "pure_recall")]
+        lines.append([r["method"], r["cubes"], r["criterion"], shares[0], str(r["fp"]), shares[1], *scores,
+                      str(r["pure_cubes"])])  # fmt: skip
+    return markdown(header, lines)
+
+
+def table5(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`faintsky.evaluation.parameters.table5` as Markdown."""
+    header = ["method", "set", "sources", "parameter", "unit", "n", "mean", "std", "robust scatter", "bound",
+              "scatter / bound", "relative error", "within 1 %", "10 %", "20 %"]  # fmt: skip
+    lines = []
+    for r in rows:
+        relative = f"{number(r['relative_mean'])} ± {number(r['relative_std'])}"
+        lines.append([
+            r["method"], r["cubes"], r["subset"], r["parameter"], r["unit"], str(r["n"]),
+            f"{significant(r['mean'])} ± {significant(r['mean_error'], 1)}", significant(r["std"]),
+            significant(r["scatter"]), significant(r["bound"]), number(r["over_bound"], 2),
+            relative if math.isfinite(r["relative_mean"]) else "–",
+            *(number(r[f"within_{p}"], 2) for p in (1, 10, 20)),
+        ])  # fmt: skip
+    return markdown(header, lines)
+
+
+def plain_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Any rows of one kind as Markdown, numbers to three digits."""
+    if not rows:
+        return ""
+    cells = [[significant(v) if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
+    return markdown([name.replace("_", " ") for name in rows[0]], cells)
+
+
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Rows of one kind as CSV, in one step."""
     with replacing(path) as name, open(name, "w", newline="", encoding="utf-8") as stream:

@@ -13,7 +13,7 @@ from faintsky.evaluation.boxes import rule_name, with_boxes
 from faintsky.evaluation.cramer_rao import PARAMETERS, Line, cramer_rao, spectral_derivatives
 from faintsky.evaluation.metrics import blendedness, isolated, neighbour_groups
 from faintsky.grid import SPEED_OF_LIGHT
-from faintsky.matching import column
+from faintsky.matching import box_extents, column
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
 
 if TYPE_CHECKING:
@@ -171,6 +171,33 @@ def _continuum_flux(truth: Table, transfer: Float, cell: float, n_x: int) -> Flo
     return np.nan_to_num(column(truth, "continuum")) / np.array(peak)
 
 
+def box_sums(table: Table, cube: RadioCube, *, continuum: bool = False) -> Float:
+    """The paper's total brightness: the sum of all dirty voxels in each source's box, ``[n]`` [Jy/beam].
+
+    Line, continuum, noise and neighbours together, as in Fig. 2b of Delli Veneri et al. (2022). With
+    ``continuum`` the mean of the voxels in the box's pixels outside its channels (Fig. 2c). NaN without a
+    box; a box without channels reaches over all of them.
+    """
+    out = np.full(len(table), np.nan)
+    if "x_min" not in table.colnames or not len(table):
+        return out
+    n_chan, n_y, n_x = cube.shape
+    edges = np.stack(box_extents(table), axis=1)
+    channel = np.arange(n_chan)
+    for k, (x0, x1, y0, y1, z0, z1) in enumerate(edges):
+        if not np.isfinite([x0, x1, y0, y1]).all():
+            continue
+        rows = slice(max(int(y0 + 0.5), 0), min(int(y1 + 0.5), n_y))
+        columns = slice(max(int(x0 + 0.5), 0), min(int(x1 + 0.5), n_x))
+        inside = ~((channel < z0) | (channel > z1))  # all of them where the edges are NaN
+        patch = cube.data[:, rows, columns]
+        if not continuum:
+            out[k] = float(np.nansum(patch[inside], dtype=float))
+        elif not inside.all() and np.isfinite(patch[~inside]).any():
+            out[k] = float(np.nanmean(patch[~inside], dtype=float))
+    return out
+
+
 def _add_bounds(
     table: Table, lines: Sequence[Line], groups: NDArray[np.intp], transfer: Float, setting: Setting
 ) -> None:
@@ -210,7 +237,7 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
         Cramér-Rao bound ``NAME_bound`` of every parameter, in the units of
         `faintsky.evaluation.residuals.UNITS`: for an unknown continuum in every pixel, and
         ``NAME_bound_shared`` for one of the source's shape. Neighbours are bounded together.
-        ``meta`` holds the setting.
+        ``paper_sum`` and ``paper_continuum`` are `box_sums`. ``meta`` holds the setting.
     """
     n_chan, n_y, n_x = setting.shape
     out = with_boxes(truth, (n_y, n_x), setting.cell, setting.box_rule, keep_image_box=True)
@@ -218,6 +245,9 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
     groups = neighbour_groups(out, setting.beam)
     out["isolated"] = isolated(out, setting.beam)
     out["blendedness"] = blendedness(out)
+    if len(out):
+        out["fwhm_velocity"] = velocity_per_channel(out, cube) * column(out, "fwhm_z")
+    out["paper_sum"], out["paper_continuum"] = box_sums(out, cube), box_sums(out, cube, continuum=True)
     if not len(out):
         out["snr"] = np.zeros(0)
         for name in PARAMETERS:

@@ -11,6 +11,7 @@ Boxes
     the extent along frequency is ``max - min``. Every overlap and every width in the package follows this.
 """
 
+from faintsky.matching.operating import OperatingPoint, recall_at_precision
 from faintsky.matching.pairing import (
     CRITERIA,
     Criterion,
@@ -33,6 +34,7 @@ __all__ = [
     "IouCriterion",
     "Matching",
     "Metrics",
+    "OperatingPoint",
     "PositionCriterion",
     "above",
     "assign",
@@ -42,6 +44,7 @@ __all__ = [
     "iou_z",
     "match",
     "metrics",
+    "recall_at_precision",
     "summarise",
     "tally",
 ]

@@ -54,11 +54,12 @@ def iou_2d(truth: Table, found: Table, i: Index, j: Index) -> Float:
 
 
 def iou_z(truth: Table, found: Table, i: Index, j: Index) -> Float:
-    """Intersection over union along frequency of the same rows' boxes, ``[pair]``."""
+    """Intersection over union along frequency of the same rows' boxes, ``[pair]``; NaN without edges."""
     lo_a, hi_a = box_extents(truth)[4:]
     lo_b, hi_b = box_extents(found)[4:]
     inside = _overlap(lo_a[i], hi_a[i], lo_b[j], hi_b[j])
-    return _ratio(inside, (hi_a - lo_a)[i] + (hi_b - lo_b)[j] - inside)
+    union = (hi_a - lo_a)[i] + (hi_b - lo_b)[j] - inside
+    return np.where(np.isnan(union), np.nan, _ratio(inside, union))
 
 
 class Criterion(Protocol):
@@ -85,12 +86,15 @@ def _neighbours(xy_a: Float, xy_b: Float, radius: float) -> tuple[Index, Index]:
     return np.repeat(rows_a, counts).astype(np.intp), rows_b[j].astype(np.intp)
 
 
-def _squared_distance(truth: Table, found: Table, i: Index, j: Index, radius: float) -> Float:
-    """Squared distance in units of the search radius and of the true line's FWHM, ``[pair]``."""
+def _squared_distance(truth: Table, found: Table, i: Index, j: Index, radius: float, along_z: bool) -> Float:
+    """Squared distance in units of the search radius and, ``along_z``, of the true FWHM, ``[pair]``."""
     dx = column(truth, "x")[i] - column(found, "x")[j]
     dy = column(truth, "y")[i] - column(found, "y")[j]
+    squared = (dx**2 + dy**2) / radius**2
+    if not along_z:
+        return squared
     dz = column(truth, "z")[i] - column(found, "z")[j]
-    return (dx**2 + dy**2) / radius**2 + (dz / column(truth, "fwhm_z")[i]) ** 2
+    return squared + (dz / column(truth, "fwhm_z")[i]) ** 2
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,12 @@ class PositionCriterion:
     ----------
     radius : float
         Largest distance of the centres in x and y [pixel].
-    widths : float
-        Largest distance along frequency, in FWHM of the true line.
+    widths : float or None
+        Largest distance along frequency, in FWHM of the true line; None where only the image counts.
     """
 
     radius: float = 3.0
-    widths: float = 1.0
+    widths: float | None = 1.0
     name: str = "position"
 
     def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
@@ -116,10 +120,11 @@ class PositionCriterion:
             np.stack([column(found, "x"), column(found, "y")], axis=1),
             self.radius,
         )
-        dz = np.abs(column(truth, "z")[i] - column(found, "z")[j])
-        ok = dz <= self.widths * column(truth, "fwhm_z")[i]  # false where either is NaN
-        i, j = i[ok], j[ok]
-        return i, j, _squared_distance(truth, found, i, j, self.radius)
+        if self.widths is not None:
+            dz = np.abs(column(truth, "z")[i] - column(found, "z")[j])
+            ok = dz <= self.widths * column(truth, "fwhm_z")[i]  # false where either is NaN
+            i, j = i[ok], j[ok]
+        return i, j, _squared_distance(truth, found, i, j, self.radius, self.widths is not None)
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,16 @@ class IouCriterion:
 
     Parameters
     ----------
-    least_2d, least_z : float
-        Smallest intersection over union in x and y, and along frequency.
+    least_2d : float
+        Smallest intersection over union in x and y.
+    least_z : float or None
+        The same along frequency; None where only the image counts.
     radius : float
         Largest distance of the box centres [pixel].
     """
 
     least_2d: float = 0.6
-    least_z: float = 0.6
+    least_z: float | None = 0.6
     radius: float = 3.0
     name: str = "iou"
 
@@ -146,13 +153,23 @@ class IouCriterion:
             lo_x, hi_x, lo_y, hi_y = box_extents(table)[:4]
             centres.append(np.stack([(lo_x + hi_x) / 2, (lo_y + hi_y) / 2], axis=1))
         i, j = _neighbours(centres[0], centres[1], self.radius)
-        ok = (iou_2d(truth, found, i, j) >= self.least_2d) & (iou_z(truth, found, i, j) >= self.least_z)
+        ok = iou_2d(truth, found, i, j) >= self.least_2d
+        if self.least_z is not None:
+            ok &= iou_z(truth, found, i, j) >= self.least_z
         i, j = i[ok], j[ok]
-        return i, j, _squared_distance(truth, found, i, j, self.radius)
+        return i, j, _squared_distance(truth, found, i, j, self.radius, self.least_z is not None)
 
 
-CRITERIA: dict[str, Criterion] = {"position": PositionCriterion(), "iou": IouCriterion()}
-"""The criteria that tables report, by name."""
+CRITERIA: dict[str, Criterion] = {
+    rule.name: rule
+    for rule in (
+        PositionCriterion(),
+        IouCriterion(),
+        PositionCriterion(widths=None, name="position2d"),
+        IouCriterion(least_z=None, name="iou2d"),
+    )
+}
+"""The criteria that tables report, by name; the last two look at the integrated image only."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +277,7 @@ def match(truth: Table, found: Table, criterion: Criterion | str = "position") -
         Catalogues with the columns that the criterion needs: ``x``, ``y``, ``z`` [pixel, pixel, channel],
         the truth's ``fwhm_z`` [channel], and for overlaps ``x_min ... z_max``. Either may be empty.
     criterion : Criterion or str
-        ``"position"``, ``"iou"`` or an object of that kind.
+        One of `CRITERIA` or an object of that kind.
 
     Returns
     -------

@@ -1,0 +1,56 @@
+"""Time and peak memory of a method, and of each of its stages."""
+
+from __future__ import annotations
+
+import resource
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def forget_peak() -> None:
+    """Let the peak of this process's memory begin anew from what it holds now, where the system can."""
+    with suppress(OSError):
+        _RESET.write_text("5")
+
+
+def peak_memory() -> float:
+    """Most memory that this process held since `forget_peak` [MB]; since its start where that cannot be."""
+    with suppress(OSError, StopIteration):
+        line = next(x for x in _STATUS.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+@dataclass
+class Stopwatch:
+    """A ``progress`` function that keeps the time and the peak memory of each word's stage.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        By stage, in order; a word that comes again adds to its stage.
+    memory : dict of str to float
+        Most memory that the process held in the stage [MB].
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    _word: str = ""
+    _start: float = 0.0
+
+    def __call__(self, done: int, total: int, word: str) -> None:
+        """A stage begins, or with ``done == total`` the last one ends."""
+        self._close()
+        self._word = "" if done >= total else word
+        forget_peak()
+        self._start = time.perf_counter()
+
+    def _close(self) -> None:
+        if self._word:
+            spent = time.perf_counter() - self._start
+            self.seconds[self._word] = self.seconds.get(self._word, 0.0) + spent
+            self.memory[self._word] = max(self.memory.get(self._word, 0.0), peak_memory())
