@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faintsky.jobs.demo import demo
     from faintsky.jobs.denoise import denoise
     from faintsky.jobs.detect import detect
+    from faintsky.jobs.inject import inject
     from faintsky.jobs.train import train
     from faintsky.models import list_models, load_model
     from faintsky.observing.alma import simulate_alma
@@ -34,6 +35,7 @@ _HOMES = {
     "evaluate_alma": "faintsky.evaluation.alma",
     "evaluate_lofar": "faintsky.evaluation.lofar",
     "demo": "faintsky.jobs.demo",
+    "inject": "faintsky.jobs.inject",
     "train": "faintsky.jobs.train",
     "list_models": "faintsky.models",
     "load_model": "faintsky.models",
@@ -48,6 +50,7 @@ __all__ = [
     "detect",
     "evaluate_alma",
     "evaluate_lofar",
+    "inject",
     "list_models",
     "load_model",
     "open_cube",

@@ -24,6 +24,7 @@ CONTRACT = {
     "--start --total-time --integration --freq --cell --size --robust --rms --products --noise --no-noise "
     "--pbcor --dry-run",
     "evaluate alma": f"{COMMON} --out --data --methods -n --seed --dry-run",
+    "inject": f"{COMMON} --out --model -n --seed --psf --pb --rms --mask --reliability --dry-run",
     "models": "--json --debug --config",
     "demo": f"{COMMON} --out",
 }

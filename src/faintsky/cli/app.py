@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faintsky.cli import demo, denoise, detect, evaluate, models, simulate, train
+from faintsky.cli import demo, denoise, detect, evaluate, inject, models, simulate, train
 
 
 def _print_version(wanted: bool) -> None:
@@ -36,6 +36,7 @@ def build_command() -> Any:
     app.command("detect")(detect.detect)
     app.command("train")(train.train)
     app.add_typer(evaluate.app, name="evaluate")
+    app.command("inject")(inject.inject)
     app.command("models")(models.models)
     app.command("demo")(demo.demo)
     return typer.main.get_command(app)

@@ -1,0 +1,339 @@
+"""Emitters injected into a user's own cube: how many are found again, and with which flux.
+
+A source is drawn in the sky, seen through the primary beam and the cube's psf (given, read off the noise of a
+dirty cube, or the Gaussian of the header for a restored one), scaled to a matched S/N at its place, and added
+to the data; real noise, sidelobes, continuum residuals and emission stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, distance_transform_edt
+
+from faintsky.detection.field import PrimaryBeam
+from faintsky.detection.world import channel_velocity, world_columns
+from faintsky.errors import InputError
+from faintsky.evaluation.metrics import Binned, CompletenessCurve, binned_fraction, completeness_at
+from faintsky.evaluation.residuals import robust_scatter
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.image import RadioCube
+from faintsky.matching import Estimate, column, match
+from faintsky.preparing.cube import PreparedCube
+from faintsky.source_model import (
+    frequencies_2d,
+    gaussian_transform,
+    line_profile,
+    matched_snr,
+    psf_transform,
+)
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+SNR_RANGE = (3.0, 20.0)
+"""Matched S/N of the injected sources: uniform, around where detectors begin to miss them."""
+SIZES = (0.0, 1.5)
+"""Their major axis in beams; the minor one is 0.4 to 1 of it."""
+LINE_WIDTHS = (3.0, 12.0)
+"""FWHM of their lines [channel], at most an eighth of the band."""
+APART = 3.0
+"""Least distance of two in one run, in beams as the wider one is seen."""
+N_BINS = 8
+_TRIES = 2000
+
+
+@dataclass
+class Field:
+    """A cube into which sources are injected, and what is in it already.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        The user's.
+    prepared : PreparedCube
+        Its noise, psf and beam.
+    taken : array of bool
+        Voxels with sources of the cube's own, ``[chan, y, x]``.
+    own : Table
+        Those sources.
+    """
+
+    cube: RadioCube
+    prepared: PreparedCube
+    taken: Bool
+    own: Table
+
+    @cached_property
+    def beam(self) -> PrimaryBeam:
+        """The primary beam."""
+        return PrimaryBeam(self.cube, self.prepared)
+
+    @cached_property
+    def _padded(self) -> tuple[int, int]:
+        return 2 * self.prepared.valid.shape[0], 2 * self.prepared.valid.shape[1]
+
+    @cached_property
+    def room(self) -> Bool:
+        """Pixels at least a beam away from blank ones and, where a mask is given, in it, ``[y, x]``."""
+        valid = np.pad(self.prepared.valid, 1)
+        inner = binary_erosion(valid, iterations=max(1, round(self.prepared.beam_pixels)))[1:-1, 1:-1]
+        return inner if self.cube.mask is None else inner & self.cube.mask.any(axis=0)
+
+    def seen(self, x: float, y: float, maj: float, minor: float, pa: float, z: float) -> Float:
+        """Image of a source of 1 Jy through the psf of its channel, ``[y, x]`` [Jy/beam]."""
+        planes = self.prepared.psf
+        psf = planes[min(max(round(z), 0), len(planes) - 1)] if len(planes) > 1 else planes[0]
+        n_y, n_x = psf.shape
+        padded = np.zeros(self._padded)
+        padded[:n_y, :n_x] = psf
+        centred = np.roll(padded, (-(n_y // 2), -(n_x // 2)), axis=(0, 1))
+        fx, fy = frequencies_2d(*self._padded)
+        source = gaussian_transform(fx, fy, x, y, maj, minor, pa)
+        return np.fft.irfft2(np.fft.rfft2(centred) * source, s=self._padded)[:n_y, :n_x]
+
+    def received(self, row: Any) -> tuple[Float, float]:
+        """Noise of every channel at a source's place [Jy/beam], and what the data hold of its flux."""
+        pb = self.beam.at(row["x"], row["y"], row["z"])
+        share = pb if np.isfinite(pb) and not self.beam.applied else 1.0
+        return self.prepared.sigma * self.prepared.gain(row["x"], row["y"]), share
+
+
+def field_of(
+    cube: RadioCube, catalog: Table, mask: NDArray[np.int32] | None, prepared: PreparedCube
+) -> Field:
+    """The field, its own sources with a beam about them marked as taken.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    catalog : Table
+        Sources found in it.
+    mask : array or None
+        Their labels, ``[chan, y, x]``; their boxes are taken where the method makes none.
+    prepared : PreparedCube
+        Of the cube.
+    """
+    taken: Bool = np.zeros(cube.shape, dtype=bool)
+    if mask is not None:
+        taken = mask > 0
+    elif "x_min" in catalog.colnames:
+        for row in catalog:
+            z = (row["z_min"], row["z_max"]) if np.isfinite(row["z_min"]) else (0, cube.shape[0])
+            box = np.s_[
+                max(int(z[0]), 0) : int(z[1]) + 2,
+                max(row["y_min"], 0) : row["y_max"] + 1,
+                max(row["x_min"], 0) : row["x_max"] + 1,
+            ]
+            taken[box] = True
+    near = [distance_transform_edt(~t) <= prepared.beam_pixels if t.any() else t for t in taken]
+    return Field(cube, prepared, np.array(near), catalog)
+
+
+def draw_sources(field: Field, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
+    """Up to ``n`` sources away from each other and from the field's own, with flux by their S/N.
+
+    Returns
+    -------
+    Table
+        Columns of a truth table, and ``share``, the part of the flux that the data receive. Fewer rows than
+        asked where there is no room.
+    """
+    from faintsky.catalog import make_table
+
+    prepared, cell = field.prepared, field.cube.grid.cell
+    n_chan = len(prepared.sigma)
+    ys, xs = np.nonzero(field.room)
+    good = np.flatnonzero(prepared.sigma > 0)
+    widest = max(min(LINE_WIDTHS[1], n_chan / 8), LINE_WIDTHS[0])
+    drawn: list[dict[str, float]] = []
+    for _ in range(_TRIES if len(ys) else 0):
+        if len(drawn) == n:
+            break
+        k = int(rng.integers(len(ys)))
+        maj = rng.uniform(*SIZES) * prepared.beam_pixels
+        fwhm_z = rng.uniform(LINE_WIDTHS[0], widest)
+        new = {
+            "x": xs[k] + rng.uniform(-0.5, 0.5), "y": ys[k] + rng.uniform(-0.5, 0.5),
+            "z": rng.uniform(good[0] + fwhm_z, max(good[-1] - fwhm_z, good[0] + fwhm_z)),
+            "maj": maj, "min": maj * rng.uniform(0.4, 1.0), "pa": rng.uniform(0, 180), "fwhm_z": fwhm_z,
+            "wanted": rng.uniform(*snr),
+        }  # fmt: skip
+        if _free(field, new) and all(_apart(new, s, prepared.beam_pixels) for s in drawn):
+            drawn.append(new)
+    col = {k: np.array([s[k] for s in drawn]) for k in drawn[0]} if drawn else {}
+    if not drawn:
+        return make_table({"x": np.zeros(0)})
+    columns: dict[str, Any] = world_columns(field.cube, col["x"], col["y"], col["z"], col["fwhm_z"])
+    columns |= {"fwhm_maj": col["maj"] * cell, "fwhm_min": col["min"] * cell, "pa": col["pa"]}
+    transfer = psf_transform(prepared.psf[len(prepared.psf) // 2])
+    n_x = prepared.valid.shape[1]
+    peak, share = np.zeros(len(drawn)), np.ones(len(drawn))
+    for i, s in enumerate(drawn):
+        sigma, share[i] = field.received(s)
+        noise = np.where(sigma > 0, sigma, np.inf)
+        line = line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
+        one = matched_snr(line * share[i], noise, transfer, n_x, s["maj"], s["min"], s["pa"])
+        peak[i] = s["wanted"] / one
+    per_channel = channel_velocity(field.cube, col["z"])
+    columns["flux"] = peak * col["fwhm_z"] * per_channel * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
+    columns |= {"snr": col["wanted"], "line_flux_peak": peak, "share": share}
+    return make_table(columns)
+
+
+def _free(field: Field, s: dict[str, float]) -> bool:
+    """Whether the voxels within a source's half widths belong to no source of the field."""
+    half = max(s["maj"] / 2, 1.0)
+    z = slice(max(int(s["z"] - s["fwhm_z"]), 0), int(s["z"] + s["fwhm_z"]) + 2)
+    y = slice(max(int(s["y"] - half), 0), int(s["y"] + half) + 2)
+    x = slice(max(int(s["x"] - half), 0), int(s["x"] + half) + 2)
+    return not field.taken[z, y, x].any()
+
+
+def _apart(a: dict[str, float], b: dict[str, float], beam: float) -> bool:
+    wide = np.hypot(beam, max(a["maj"], b["maj"]))
+    return bool(np.hypot(a["x"] - b["x"], a["y"] - b["y"]) >= APART * wide)
+
+
+def inject_into(field: Field, sources: Table) -> RadioCube:
+    """The cube with the sources of `draw_sources` in it; blanks stay blank."""
+    cube = field.cube
+    cell, n_chan = cube.grid.cell, cube.shape[0]
+    data = np.array(cube.data, dtype=np.float32)
+    unit = np.broadcast_to(cube.to_jy_per_beam(), (n_chan,))
+    live = ~cube.blank_channels
+    for s in sources:
+        image = field.seen(s["x"], s["y"], s["fwhm_maj"] / cell, s["fwhm_min"] / cell, s["pa"], s["z"])
+        line = s["line_flux_peak"] * s["share"] * line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
+        for k in np.flatnonzero((np.abs(line) > 1e-6 * np.abs(line).max()) & live):
+            data[k] += (image * (line[k] / unit[k])).astype(np.float32)
+    return replace(cube, load=lambda: data)
+
+
+def recover(
+    field: Field,
+    find: Callable[[RadioCube], Table],
+    n: int,
+    per_run: int,
+    *,
+    seed: int = 0,
+    snr: tuple[float, float] = SNR_RANGE,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[Table, int, int]:
+    """Inject ``n`` sources, a few a run, and look for them.
+
+    Parameters
+    ----------
+    field : Field
+    find : callable
+        Cube to catalogue.
+    n, per_run : int
+        Sources in all and in each run.
+    seed : int, optional
+        Run number i depends on it and i only.
+    snr : tuple of float, optional
+        Range of the matched S/N.
+    progress : callable, optional
+        Called with sources done, sources in all, and a word.
+
+    Returns
+    -------
+    sources : Table
+        Those injected, with ``found`` and ``found_flux``, ``found_snr``, ``found_x``, ``found_y``,
+        ``found_z``, ``found_reliability``.
+    runs, others : int
+        Runs, and detections that are neither injected nor in the field's own catalogue.
+
+    Raises
+    ------
+    InputError
+        There is no room for a source.
+    """
+    from astropy.table import vstack
+
+    parts: list[Table] = []
+    others = done = runs = 0
+    while done < n:
+        if progress is not None:
+            progress(done, n, "sources injected")
+        sources = draw_sources(field, min(per_run, n - done), np.random.default_rng([seed, runs]), snr)
+        if not len(sources):
+            raise InputError(
+                "has no room for another source: what is found in it, or blank, is everywhere",
+                "give a larger cube or a mask with room",
+                field.cube.name,
+            )
+        found = find(inject_into(field, sources))
+        rule = "position" if np.isfinite(column(found, "z")).any() else "position2d"
+        pairs = match(sources, found, rule)
+        rest = found[pairs.unmatched_found]
+        others += len(match(field.own, rest, rule).unmatched_found)
+        sources["found"] = pairs.partner_of_true >= 0
+        for name in ("flux", "snr", "x", "y", "z", "reliability"):
+            values = np.full(len(sources), np.nan)
+            values[pairs.i_true] = column(found, name)[pairs.i_found]
+            sources[f"found_{name}"] = values
+        sources["run"] = runs
+        parts.append(sources)
+        done, runs = done + len(sources), runs + 1
+    if progress is not None:
+        progress(n, n, "done")
+    return vstack(parts, metadata_conflicts="silent"), runs, others
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Completeness and flux of the injected sources against their matched S/N.
+
+    Parameters
+    ----------
+    completeness : Binned
+        Share found, with Wilson's 68 % interval.
+    curve : CompletenessCurve or None
+        Fitted to all sources; None with too few.
+    at_seven : Estimate
+        The curve at S/N 7.
+    flux_ratio, flux_error, flux_scatter : array
+        Median found over true flux in each bin, its error, and the robust scatter, ``[bin]``.
+    """
+
+    completeness: Binned
+    curve: CompletenessCurve | None
+    at_seven: Estimate
+    flux_ratio: Float
+    flux_error: Float
+    flux_scatter: Float
+
+    def rows(self) -> list[dict[str, float]]:
+        """A row a bin."""
+        b = self.completeness
+        names = ("snr_from", "snr_to", "n", "completeness", "low", "high", "flux_ratio", "flux_ratio_error",
+                 "flux_scatter")  # fmt: skip
+        values = (b.edges[:-1], b.edges[1:], b.n, b.fraction, b.low, b.high, self.flux_ratio, self.flux_error,
+                  self.flux_scatter)  # fmt: skip
+        return [dict(zip(names, (float(v) for v in row))) for row in zip(*values)]
+
+
+def recovery_of(sources: Table, edges: Sequence[float] | None = None) -> Recovery:
+    """`Recovery` of the sources of `recover`, in linear bins of S/N."""
+    snr, found = column(sources, "snr"), np.asarray(sources["found"], dtype=bool)
+    limits = np.linspace(snr.min() * 0.999, snr.max() * 1.001, N_BINS + 1) if edges is None else edges
+    bins = np.asarray(limits, dtype=float)
+    value, curve = completeness_at(7.0, snr, found, column(sources, "run"))
+    ratio = column(sources, "found_flux") / column(sources, "flux")
+    place = np.digitize(snr, bins) - 1
+    numbers = np.full((3, len(bins) - 1), np.nan)
+    for k in range(len(bins) - 1):
+        inside = ratio[(place == k) & np.isfinite(ratio)]
+        if len(inside):
+            scatter = robust_scatter(inside)
+            numbers[:, k] = np.median(inside), 1.253 * scatter / np.sqrt(len(inside)), scatter
+    return Recovery(binned_fraction(snr, found, bins), curve, value, *numbers)

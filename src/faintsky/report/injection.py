@@ -1,0 +1,91 @@
+"""The report on sources injected into a cube."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from faintsky.evaluation.figures import COLOURS, fraction, new_figure, style
+from faintsky.evaluation.injection import Recovery
+from faintsky.evaluation.tables import number
+from faintsky.matching import column
+from faintsky.report.page import embedded, render
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from matplotlib.figure import Figure
+
+
+def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
+    """Completeness against matched S/N, and found over true flux of what was found."""
+    snr, ratio = column(sources, "snr"), column(sources, "found_flux") / column(sources, "flux")
+    known = np.isfinite(ratio)
+    b = recovery.completeness
+    with style():
+        figure, (left, right) = new_figure(1, 2, 4.8, 3.6)
+        fraction(left, b, 0, "injected sources, 68 % interval")
+        if recovery.curve is not None:
+            fine = np.linspace(b.edges[0], b.edges[-1], 200)
+            left.plot(fine, recovery.curve(fine), color=COLOURS[0], lw=1.4, label="fit")
+        left.set(xlabel="matched S/N", ylabel="completeness", ylim=(-0.03, 1.18))
+        left.legend(loc="upper left", ncols=2)
+        right.scatter(snr[known], ratio[known], s=12, lw=0, alpha=0.5, color=COLOURS[5], label="source")
+        seen = np.isfinite(recovery.flux_ratio)
+        centres = (b.edges[:-1] + b.edges[1:]) / 2
+        right.errorbar(centres[seen], recovery.flux_ratio[seen], recovery.flux_error[seen], fmt="o",
+                       color=COLOURS[1], ms=5, label="median")  # fmt: skip
+        right.axhline(1, color="0.4", lw=0.8)
+        top = float(np.nanquantile(ratio[known], 0.98)) if known.any() else 2.0
+        right.set(xlabel="matched S/N", ylabel="found / true flux", ylim=(0, max(2.0, 1.1 * top)))
+        if known.any():
+            right.legend(loc="upper right")
+    return figure
+
+
+def injection_report(
+    figure: Figure,
+    rows: Sequence[Mapping[str, float]],
+    facts: Mapping[str, Any],
+    *,
+    name: str,
+    provenance: Mapping[str, Any],
+) -> str:
+    """The page as HTML, the figure inside.
+
+    Parameters
+    ----------
+    figure : Figure
+        Of `recovery_figure`.
+    rows : sequence of mapping
+        ``completeness.csv``.
+    facts : mapping
+        The summary.
+    name : str
+        The cube.
+    provenance : mapping
+        Version, command, configuration.
+    """
+    cells = [
+        [
+            f"{r['snr_from']:.1f}–{r['snr_to']:.1f}", f"{r['n']:.0f}", number(r["completeness"], 2),
+            f"{r['low']:.2f}–{r['high']:.2f}", number(r["flux_ratio"], 2), number(r["flux_scatter"], 2),
+        ]
+        for r in rows
+    ]  # fmt: skip
+    shown = {
+        k.replace("_", " "): f"{v:.3g}" if isinstance(v, float) else str(v)
+        for k, v in facts.items()
+        if v is not None and v == v  # NaN is not shown
+    }
+    return render(
+        "injection.html",
+        title=f"Sources injected into {name}",
+        subtitle=f"{facts['found']} of {facts['sources']} found",
+        facts=shown,
+        figure=embedded(figure),
+        columns=["matched S/N", "injected", "completeness", "68 %", "found / true flux", "its scatter"],
+        rows=cells,
+        provenance={k: v for k, v in provenance.items() if v not in ("", None)},
+    )
