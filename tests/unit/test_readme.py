@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_numbers_are_the_tracked_ones():
+@pytest.mark.parametrize("script", ["readme_numbers.py", "deepfocus_tables.py"])
+def test_numbers_are_the_tracked_ones(script):
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "readme_numbers.py", "--check"], capture_output=True, text=True
+        [sys.executable, ROOT / "benchmarks" / script, "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
