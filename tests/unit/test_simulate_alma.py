@@ -185,7 +185,7 @@ def test_dry_run_writes_nothing(tmp_path):
         ({"snr": 5, "preset": "empty"}, "cannot be set"),
         ({"size": 4}, "size"),
         ({"channels": 0}, "channels"),
-        ({"backend": "casa"}, "backend"),
+        ({"backend": "wsclean"}, "backend"),
         ({"n": 0}, "at least 1"),
         ({"jobs": 0}, "at least 1"),
         ({"device": "abacus"}, "device"),

@@ -28,7 +28,9 @@ def simulate_alma(
     preset: Annotated[
         str, typer.Option(metavar="paper|text|varied|emitters|empty", help="What the sky is like.")
     ] = "paper",
-    backend: Annotated[str, typer.Option(metavar="fast", help="How to observe it.")] = "fast",
+    backend: Annotated[
+        str, typer.Option(metavar="fast|casa", help="How to observe it; casa needs faintsky[casa].")
+    ] = "fast",
     sky: Annotated[
         Path | None, typer.Option(metavar="SKY.fits", help="Observe this model [Jy/pixel].")
     ] = None,

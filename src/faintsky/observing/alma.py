@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from faintsky.errors import InputError
 from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import USUAL_PRODUCTS, AlmaSettings, make_settings
 from faintsky.observing.truth import BOX_RULES
@@ -130,7 +129,8 @@ def simulate_alma(
     extra_noise : str, optional
         ``correlated`` (in the visibilities) or ``white`` (the paper's text: in the pixels).
     backend : str, optional
-        ``fast``.
+        ``fast``, or ``casa``: the same skies through CASA's simobserve and tclean, minutes each; see
+        `faintsky.observing.casa`.
     jobs : int, optional
         Processes; the files do not depend on it. None is one for each core.
     device : str, optional
@@ -158,13 +158,11 @@ def simulate_alma(
     from faintsky.observing.alma_files import AlmaFiles
     from faintsky.observing.dataset import write_dataset
 
-    if backend != "fast":
-        raise InputError(f"backend {backend!r} is not known", "choose fast")
     settings = make_settings(
         preset=preset, sky=sky, array=array, ra=ra, dec=dec, hour_angle=hour_angle, start=start,
         total_time=total_time, integration=integration, freq=freq, channels=channels,
         channel_width=channel_width, cell=cell, size=size, pwv=pwv, weighting=weighting, snr=snr,
-        products=products, noise=noise, pbcor=pbcor, extra_noise=extra_noise,
+        products=products, noise=noise, pbcor=pbcor, extra_noise=extra_noise, backend=backend,
     )  # fmt: skip
     if dry_run:
         return _plan(n, settings)

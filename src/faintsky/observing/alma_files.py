@@ -83,7 +83,7 @@ class AlmaFiles(DataFiles):
 
     def write_shared(self, folder: Path, observatory: Observatory, seed: int) -> None:
         """Psf and primary beam, where all cubes share them."""
-        if observatory.instrument is None:
+        if observatory.instrument is None or self.settings.backend == "casa":  # CASA's come with a cube
             return
         for product in ("psf", "pb"):
             path = folder / f"{product}.fits"
@@ -111,9 +111,10 @@ class AlmaFiles(DataFiles):
         settings, paths = self.settings, self.paths(folder, index)
         cube = observatory.sample(seed, index)
         instrument = cube.instrument
-        for product in ("psf", "pb"):
-            if product in paths:
-                self._write_beam(paths[product], product, instrument, seed, index)
+        for product in {"psf", "pb"} & set(settings.products):
+            path = paths.get(product) or folder / f"{product}.fits"
+            if product in paths or not path.exists():
+                self._write_beam(path, product, instrument, seed, index if product in paths else None)
         cards = self._provenance(instrument, seed, index)
         if np.isfinite(cube.target_snr):
             cards["TARGSNR"] = (cube.target_snr, "S/N asked of the central source")
@@ -158,4 +159,6 @@ class AlmaFiles(DataFiles):
             f"simulated by faintsky: array {made['array']['name']}, weighting {made['weighting']}",
             f"{made['total_time']:g} s in steps of {made['integration']:g} s, PWV {made['pwv']:g} mm",
         ]
+        if "casa" in made:
+            cards["HISTORY"][0] += f"; simobserve and tclean of CASA {made['casa']}"
         return cards

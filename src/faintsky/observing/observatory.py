@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from faintsky.device import choose_device
@@ -21,6 +20,7 @@ from faintsky.sky.model import SkyModel, empty_sky
 from faintsky.sky.varied_lines import Field, draw_varied
 
 if TYPE_CHECKING:
+    import torch
     from astropy.table import Table
 
 TARGET_SNR = (10.0, 50.0)
@@ -157,25 +157,50 @@ class AlmaObservatory:
         dirty = telescope.dirty(sky, terms)
         target, extra = self._extra_noise(sky, dirty, rng)
         sigma = np.sqrt(thermal**2 + extra**2)
-        if settings.noise:
-            generator = telescope.generator(noise_seed)
-            white = settings.extra_noise == "white"
-            telescope.add_noise(dirty, thermal if white else sigma, generator)
-            if white and extra > 0:
-                telescope.add_white_noise(dirty, np.full(thermal.shape, extra), generator)
-        if settings.pbcor:
-            telescope.correct_pb(dirty)
-        telescope.blank(dirty)
-        dirty[torch.as_tensor(~self.visible, device=dirty.device)] = float("nan")
+        image, instrument = self.receive(sky, dirty, extra, noise_seed)
+        image[~self.visible] = np.nan
         reference = np.where(self.visible, sigma if settings.noise else self.instrument.sigma, np.nan)
         return Observed(
-            dirty=dirty.cpu().numpy(),
+            dirty=image,
             sigma=np.where(self.visible, sigma, np.nan),
             truth=self._truth(sky, terms, reference),
             sky=sky,
             target_snr=target,
-            instrument=self.instrument,
+            instrument=instrument,
         )
+
+    def receive(
+        self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
+    ) -> tuple[NDArray[np.float32], Instrument]:
+        """The dirty cube with noise and blanks, corrected for the primary beam where that is wanted.
+
+        Parameters
+        ----------
+        sky : SkyModel
+        clean : tensor
+            Its noise-free dirty cube, ``[chan, y, x]`` [Jy/beam]; overwritten.
+        extra : float
+            Noise besides the thermal one [Jy/beam].
+        noise_seed : int
+
+        Returns
+        -------
+        dirty : array
+            ``[chan, y, x]``, float32 [Jy/beam]
+        instrument : Instrument
+            What it was observed with.
+        """
+        settings, telescope, thermal = self.settings, self.telescope, self.instrument.sigma
+        if settings.noise:
+            generator = telescope.generator(noise_seed)
+            white = settings.extra_noise == "white"
+            sigma = thermal if white else np.sqrt(thermal**2 + extra**2)
+            telescope.add_noise(clean, sigma, generator)
+            if white and extra > 0:
+                telescope.add_white_noise(clean, np.full(thermal.shape, extra), generator)
+        if settings.pbcor:
+            telescope.correct_pb(clean)
+        return telescope.blank(clean).cpu().numpy(), self.instrument
 
     def _with_snr(self, sky: SkyModel, terms: TermImages | None) -> SkyModel:
         """Scale the sources that are to have a certain matched S/N in the thermal noise."""

@@ -25,6 +25,7 @@ DEFAULT_ARRAY, DEFAULT_FREQ, DEFAULT_CELL = "alma.cycle9.3", 230e9, 0.1
 DEFAULT_RA, DEFAULT_DEC = 59.999833333333335, -34.99986111111111
 """03h59m59.96s -34d59m59.5s, the field of Delli Veneri et al. (2022), Table 2."""
 EXTRA_NOISE = ("correlated", "white")
+BACKENDS = ("fast", "casa")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class AlmaSettings:
         For the record.
     drawn : tuple of str
         Options of which each cube has its own value (``varied``); those in ``observation`` are not used.
+    backend : str
+        One of `BACKENDS`.
     """
 
     observation: Observation
@@ -58,6 +61,7 @@ class AlmaSettings:
     products: tuple[str, ...]
     sky_path: str = ""
     drawn: tuple[str, ...] = ()
+    backend: str = "fast"
 
     @property
     def rest_frequency(self) -> float:
@@ -77,6 +81,8 @@ class AlmaSettings:
         record = {**self.observation.parameters(), **plain, "products": list(self.products)}
         if self.drawn:
             record["drawn"] = list(self.drawn)
+        if self.backend != "fast":
+            record["backend"] = self.backend
         if self.sky_file is not None:
             import hashlib
 
@@ -126,6 +132,7 @@ def make_settings(
     noise: bool = True,
     pbcor: bool = False,
     extra_noise: str = "correlated",
+    backend: str = "fast",
 ) -> AlmaSettings:
     """Check and complete the arguments of `faintsky.simulate_alma`, which explains them.
 
@@ -153,6 +160,8 @@ def make_settings(
         raise InputError(f"product {wrong[0] if wrong else ''!r} is not known", f"choose from {PRODUCTS}")
     if extra_noise not in EXTRA_NOISE:
         raise InputError(f"extra noise {extra_noise!r} is not known", f"choose from {EXTRA_NOISE}")
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not known", f"choose one of {', '.join(BACKENDS)}")
     if snr is not None and not (math.isfinite(snr) and snr > 0):
         raise InputError(f"snr {snr!r} is not above 0", "give a positive number")
     if snr is not None and (file is not None or preset == "empty"):
@@ -192,6 +201,7 @@ def make_settings(
         products=tuple(p for p in PRODUCTS if p in names),
         sky_path=Path(sky).name if sky is not None else "",
         drawn=drawn,
+        backend=backend,
     )
 
 

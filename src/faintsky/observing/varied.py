@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, SpectralGrid
 from faintsky.observing.build import Observation, build_instrument, natural_cell
+from faintsky.observing.casa import CasaObservatory, casa_python
 from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import AlmaSettings
 from faintsky.telescope.arrays import load_array
@@ -58,14 +59,13 @@ class VariedObservatory:
     settings : AlmaSettings
         With ``drawn``, the names of what is not given.
     device : str, optional
-    progress : callable, optional
     """
 
     instrument = None
 
-    def __init__(
-        self, settings: AlmaSettings, device: str = "cpu", progress: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, settings: AlmaSettings, device: str = "cpu") -> None:
+        if settings.backend == "casa":
+            casa_python()
         self.settings = settings
         self._device = device
 
@@ -75,7 +75,8 @@ class VariedObservatory:
         observation = draw_observation(rng, self.settings.observation, self.settings.drawn)
         visible = draw_visible(rng, observation.spectral.n_chan)
         one = replace(self.settings, observation=observation, drawn=())
-        return AlmaObservatory(one, self._device, instrument=build_instrument(observation), visible=visible)
+        kind = _observatory(self.settings)
+        return kind(one, self._device, instrument=build_instrument(observation), visible=visible)
 
     def sample(self, seed: int, index: int) -> Observed:
         """Cube ``index`` of the data set of ``seed``: depends on these two numbers and the settings only."""
@@ -86,7 +87,13 @@ def open_observatory(
     settings: AlmaSettings, device: str = "cpu", progress: Callable[[str], None] | None = None
 ) -> AlmaObservatory | VariedObservatory:
     """The observatory of some settings: one instrument for all cubes, or one for each."""
-    return (VariedObservatory if settings.drawn else AlmaObservatory)(settings, device, progress)
+    if settings.drawn:
+        return VariedObservatory(settings, device)
+    return _observatory(settings)(settings, device, progress)
+
+
+def _observatory(settings: AlmaSettings) -> type[AlmaObservatory]:
+    return CasaObservatory if settings.backend == "casa" else AlmaObservatory
 
 
 def draw_observation(rng: np.random.Generator, base: Observation, drawn: tuple[str, ...]) -> Observation:
