@@ -89,6 +89,13 @@ def train(
     InputError
         Where an option is wrong, or training is not installed.
     """
+    if network == "deepfocus":
+        from faintsky.jobs.train_deepfocus import train_deepfocus
+
+        return train_deepfocus(
+            out, data=data, settings=settings, seed=seed, device=device, overwrite=overwrite, dry_run=dry_run,
+            command=command, progress=progress,
+        )  # fmt: skip
     recipe = find_recipe(network)
     if data is not None and simulate is not None:
         raise InputError("both data and a simulation were given", "give one of them")

@@ -301,14 +301,15 @@ def make_plan(recipe: Recipe, changes: Mapping[str, Any]) -> Plan:
         if group is None:
             known = ", ".join(k for g in groups for k in g)
             raise InputError(f"unknown setting {key!r}", f"known: {known}")
-        group[key] = _value(key, text, group[key])
+        group[key] = change_type(key, text, group[key])
     for key in ("steps", "batch_size", "validate_every", "keep_every"):
         if schedule[key] < 1:
             raise InputError(f"{key} must be at least 1", "give a larger number")
     return Plan(Schedule(**schedule), settings, arguments | recipe.follow(settings))
 
 
-def _value(key: str, text: Any, default: Any) -> Any:
+def change_type(key: str, text: Any, default: Any) -> Any:
+    """A setting given as text (read as JSON) or a value, of the type of its default; else `InputError`."""
     try:
         value = json.loads(text) if isinstance(text, str) else text
     except ValueError:

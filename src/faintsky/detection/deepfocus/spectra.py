@@ -19,6 +19,10 @@ Array = NDArray[np.float32]
 Float = NDArray[np.float64]
 
 
+MOST_PEAKS = 8
+"""Peaks of a spectrum that are looked at, the highest: more are noise, or a network that is not trained."""
+
+
 @dataclass(frozen=True)
 class Line:
     """An emission peak of a spectrum.
@@ -73,7 +77,7 @@ def find_lines(clean: NDArray[np.floating], height: float = 0.1, prominence: flo
     # a peak at the end of the band is one, too
     padded = np.concatenate([[0.0], np.asarray(clean, dtype=float), [0.0]])
     places, _ = find_peaks(padded, height=height, prominence=prominence)
-    most = len(clean) // 3
+    most = min(MOST_PEAKS, len(clean) // 3)
     places = np.sort(places[np.argsort(-padded[places])[:most]])
     if not len(places):
         return []
@@ -110,7 +114,7 @@ def _fit(spectrum: Float, start: Float) -> Float:
 
     with np.errstate(all="ignore"):
         try:
-            found = least_squares(misfit, start.ravel(), slopes, method="lm", max_nfev=200).x.reshape(-1, 3)
+            found = least_squares(misfit, start.ravel(), slopes, method="lm", max_nfev=50).x.reshape(-1, 3)
         except ValueError:  # a step led to infinite values
             return start
     found[:, 2] = np.abs(found[:, 2])
