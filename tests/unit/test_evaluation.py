@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from faintsky.evaluation.metrics import (
     snr_edges,
     wilson,
 )
+from faintsky.evaluation.pictures import true_image
 from faintsky.evaluation.residuals import pair_residuals, robust_scatter, summarise_residuals
 from faintsky.evaluation.runs import Method, pending, run_methods
 from faintsky.evaluation.truth import noise_of, prepared_truth, setting_for, setting_of
@@ -273,6 +275,36 @@ def test_a_method_that_finds_nothing_scores_zero(tmp_path):
     assert (metrics.recall.value, metrics.fp) == (0, 0)
     assert np.isnan(metrics.precision.value)
     assert result.residuals == []
+
+
+def find_flat(cube):
+    """A method that sees one image: no place along frequency, its own boxes, a picture and its steps."""
+    truth = known_truth("lattice", int(cube.name.split()[1]), 5)
+    table = Table({name: truth[name] for name in ("x", "y", "x_min", "x_max", "y_min", "y_max")})[1:]
+    for name in ("z", "z_min", "z_max", "fwhm_z", "fwhm_maj", "fwhm_min", "pa", "flux", "snr", "reliability"):
+        table[name] = np.nan
+    table.meta = {"own_boxes": True, "steps": {"seen": 5, "below": 1}, "stages": {"b": 0.2, "a": 0.1}}
+    table.meta["removed"] = [["below", truth["x"][0], truth["y"][0], np.nan]]
+    return SimpleNamespace(catalog=table, image=true_image(truth, setting_of(truth.meta)))
+
+
+def test_a_method_of_one_image_gets_its_tables_and_figures(tmp_path):
+    methods = [Method("flat", find_flat), Method("fake", fake_find)]
+    result = evaluate_sets(tmp_path, [LatticeSet("lattice", (0, 1))], methods)
+    row = result.find("flat", "lattice", "iou2d")
+    assert (row.metrics.tp, row.metrics.fp, row.metrics.fn) == (8, 0, 2)
+    with pytest.raises(KeyError):
+        result.find("flat", "lattice", "position")
+    n = result.numbers
+    steps = [(r["step"], r["count"], r["lost"]) for r in n.funnel]
+    assert steps == [("seen", 10, ""), ("below", 2, 2)]
+    assert [r["stage"] for r in n.stages if r["method"] == "flat"] == ["b", "a", "all"]
+    assert {r["parameter"] for r in n.table5 if r["method"] == "flat"} == {"x", "y", "brightness"}
+    kept = Table.read(tmp_path / "catalogs" / "flat" / "lattice" / "0001.ecsv")
+    assert kept.meta["dssim"] == pytest.approx(0, abs=1e-6)
+    assert "flat on lattice: recall" in result.summary()
+    assert (tmp_path / "figures" / "examples_lattice.png").is_file()
+    assert "| flat | lattice | below | 2 | 2 | 2 | 0 | 0 |" in (tmp_path / "table.md").read_text()
 
 
 def test_methods_of_one_name_are_refused(tmp_path):

@@ -115,9 +115,9 @@ def detected_distributions(methods: Mapping[str, Mapping[str, Float]], every: Ma
         snr_axis(left, "line flux [Jy km/s]", [edges])
         left.set_ylabel("sources")
         high = float(top[-1]) if len(top) else 1.0
-        low = float(np.mean(b <= 0)) * len(b)
+        low = min(float(np.sum(values <= 0)) for values, _ in drawn.values())
         right.set(xlabel="blendedness", ylabel="sources up to it", xlim=(0, min(1.05 * high, 1)))
-        right.set_ylim(max(0.0, 0.85 * low), 1.03 * len(b))
+        right.set_ylim(max(0.0, 0.9 * low), 1.02 * len(b) + 0.5)
         left.legend(fontsize=8)
         right.legend(loc="lower right", fontsize=8)
     return figure

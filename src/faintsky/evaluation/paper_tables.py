@@ -115,22 +115,22 @@ def _kinds(truth: Table, places: Any, missed: Any) -> dict[str, int]:
 
 
 def stage_rows(scored: Scored) -> list[dict[str, Any]]:
-    """Seconds a cube and peak memory of every stage of a method, and of the whole, over a set."""
+    """Seconds a cube, by the clock and of the processor, and peak memory: of every stage and of the whole."""
     stages: dict[str, list[list[float]]] = {}
     for found in scored.founds:
         for name, value in found.meta.get("stages", []):
-            pair = value if isinstance(value, list) else [value, float("nan")]
-            stages.setdefault(str(name), []).append([float(v) for v in pair])
-        whole = [float(found.meta["seconds"]), float(found.meta.get("memory_mb", "nan"))]
+            known = value if isinstance(value, list) else [value]
+            stages.setdefault(str(name), []).append([*map(float, known), *[float("nan")] * (3 - len(known))])
+        whole = [float(found.meta.get(k, "nan")) for k in ("seconds", "memory_mb", "cpu_seconds")]
         stages.setdefault("all", []).append(whole)
     stages["all"] = stages.pop("all", [])
     rows = []
     for name, values in stages.items():
-        seconds, memory = np.array(values).T
+        seconds, memory, cpu = np.array(values).T
         rows.append(
             {"method": scored.method, "cubes": scored.cubes, "stage": name, "n": len(values),
              "seconds": float(seconds.mean()), "seconds_std": float(seconds.std()),
-             "seconds_median": float(np.median(seconds)),
+             "seconds_median": float(np.median(seconds)), "cpu_seconds": float(cpu.mean()),
              "memory_mb": float(np.max(memory))}
         )  # fmt: skip
     return rows

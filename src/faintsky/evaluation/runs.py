@@ -70,7 +70,7 @@ def find_with_model(cube: RadioCube, model: str, device: str, reliability: float
     found = find_catalog(cube, model, device=device, reliability=reliability, progress=watch)
     meta = found.catalog.meta
     meta.setdefault("steps", dict(getattr(found, "steps", {})))
-    meta.setdefault("stages", {name: [s, watch.memory[name]] for name, s in watch.seconds.items()})
+    meta.setdefault("stages", {k: [s, watch.memory[k], watch.cpu[k]] for k, s in watch.seconds.items()})
     return found
 
 
@@ -96,6 +96,7 @@ def example_path(out: Path, method: str, cubes: str, index: int) -> Path:
 def _keep_image(image: Any, path: Path) -> None:
     import numpy as np
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as name:
         np.save(name, np.asarray(image, dtype=np.float32))
 
@@ -141,10 +142,10 @@ def run_task(task: Task) -> None:
         _keep_image(dirty.sum(axis=0), example_path(out, TRUTH, task.cubes.name, task.index))
     for method in task.methods:
         forget_peak()
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         found = method.find(cube)
-        seconds = time.perf_counter() - start
-        table = _slim(getattr(found, "catalog", found), method, seconds)
+        spent = {"seconds": time.perf_counter() - start[0], "cpu_seconds": time.process_time() - start[1]}
+        table = _slim(getattr(found, "catalog", found), method, spent)
         setting = setting_of(true.meta)
         table["paper_sum"] = box_sums(own_or_ruled_boxes(table, setting), cube)
         image = getattr(found, "image", None)
@@ -155,7 +156,7 @@ def run_task(task: Task) -> None:
         write_table(table, catalog_path(out, method.folder, task.cubes.name, task.index))
 
 
-def _slim(catalog: Table, method: Method, seconds: float) -> Table:
+def _slim(catalog: Table, method: Method, spent: dict[str, float]) -> Table:
     """A copy whose metadata hold only what the evaluation reads."""
     table = catalog.copy()
     kept: dict[str, Any] = {name: catalog.meta[name] for name in KEPT if catalog.meta.get(name)}
@@ -165,7 +166,7 @@ def _slim(catalog: Table, method: Method, seconds: float) -> Table:
     kept |= {
         name: [list(item) for item in kept[name].items()] for name in ("steps", "stages") if name in kept
     }
-    table.meta = {"seconds": seconds, "memory_mb": memory, "method": method.name, **kept}
+    table.meta = {**spent, "memory_mb": memory, "method": method.name, **kept}
     return table
 
 

@@ -33,24 +33,28 @@ class Stopwatch:
     ----------
     seconds : dict of str to float
         By stage, in order; a word that comes again adds to its stage.
+    cpu : dict of str to float
+        Processor seconds of all threads: what is left of the time on a machine with other work.
     memory : dict of str to float
         Most memory that the process held in the stage [MB].
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
     _word: str = ""
-    _start: float = 0.0
+    _start: tuple[float, float] = (0.0, 0.0)
 
     def __call__(self, done: int, total: int, word: str) -> None:
         """A stage begins, or with ``done == total`` the last one ends."""
         self._close()
         self._word = "" if done >= total else word
         forget_peak()
-        self._start = time.perf_counter()
+        self._start = (time.perf_counter(), time.process_time())
 
     def _close(self) -> None:
         if self._word:
-            spent = time.perf_counter() - self._start
-            self.seconds[self._word] = self.seconds.get(self._word, 0.0) + spent
+            now = (time.perf_counter(), time.process_time())
+            for kept, start, end in zip((self.seconds, self.cpu), self._start, now):
+                kept[self._word] = kept.get(self._word, 0.0) + end - start
             self.memory[self._word] = max(self.memory.get(self._word, 0.0), peak_memory())
