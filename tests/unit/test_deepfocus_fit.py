@@ -121,7 +121,7 @@ def made(n_cubes=40, seed=0):
             snr = rng.lognormal(np.log(20 if real else 5), 0.3)
             for t, p in ((0.1, 0.12), (0.25, 0.12)):
                 if t == 0.1 or k != 0:
-                    rows.append([t, p, *box, *where, 8.0, snr, snr, 0.5 * snr])
+                    rows.append([t, p, *box, *where, 8.0, snr, snr, 0.5 * snr, 0.5, 0.5])
         out.append(Surveyed(np.array(rows, dtype=float).reshape(-1, len(FOUND)), true))
     return out
 
@@ -133,10 +133,10 @@ def test_thresholds_are_where_f1_is_best():
     assert scores["f1"] > 0.97
     assert scores["sources"] == 160
     # the same on other cubes: it is no property of these
-    constant, slope = fitted.reliability_fit
-    odds = constant + slope * np.log([5.0, 20.0])
+    constant, slope, *others = fitted.reliability_fit
+    odds = constant + slope * np.log([5.0, 20.0]) + 0.5 * sum(others)
+    assert odds[0] < -1
     assert odds[1] > 1
-    assert odds[1] > odds[0]
 
 
 def test_condition_1_counts_in_the_fit():
@@ -155,15 +155,19 @@ def test_nothing_found_is_no_error():
     assert np.isfinite(fitted.reliability_fit).all()
 
 
-def test_the_logistic_curve_is_calibrated():
+def test_the_logistic_curve_is_calibrated_and_rises():
     rng = np.random.default_rng(3)
-    x = rng.normal(size=20_000)
-    good = rng.uniform(size=x.size) < 1 / (1 + np.exp(-(0.7 + 2.0 * x)))
-    assert logistic(x, good) == pytest.approx((0.7, 2.0), abs=0.1)
-    assert logistic(np.zeros(0), np.zeros(0, dtype=bool)) == (0.0, 1.0)
-    constant, slope = logistic(x, ~good)
-    assert slope == 0
-    assert np.isfinite(constant)
+    x = rng.normal(size=(20_000, 3))
+    good = rng.uniform(size=len(x)) < 1 / (1 + np.exp(-(0.7 + 2.0 * x[:, 0] - 1.0 * x[:, 2])))
+    constant, *slopes = logistic(x[:, :2], good)
+    assert slopes == pytest.approx([1.75, 0.0], abs=0.1)
+    constant, *slopes = logistic(x, good)
+    assert slopes[2] == 0
+    assert min(slopes) >= 0
+    assert logistic(np.zeros((0, 3)), np.zeros(0, dtype=bool)) == (0.0, 0.0, 0.0, 0.0)
+    constant, *slopes = logistic(x[:, :1], ~good)
+    assert slopes == [0]
+    assert constant == pytest.approx(np.log((~good).mean() / good.mean()), abs=0.02)
 
 
 def test_a_survey_agrees_with_the_pipeline_and_goes_on(data, pipeline, tmp_path, monkeypatch):

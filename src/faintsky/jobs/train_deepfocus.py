@@ -168,7 +168,10 @@ class _Work:
     progress: Progress | None
 
     def whole(self, runs: Mapping[str, Path], record: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
-        """Both phases, thresholds and the model."""
+        """Both phases, thresholds and the model; without the second where the first finds no true source."""
+        from faintsky.training.predicted import count_predicted
+
+        kept: dict[str, list[int]] = {}
         folders = dict(runs)
         for key in STAGES:
             if key not in folders:
@@ -178,9 +181,11 @@ class _Work:
             fitted, _ = self.fit(folders, "survey/phase1")
             for step, keys in enumerate(SECOND):
                 predicted = self.predict(folders, fitted, 0 if self.chain.passes == 1 else step)
-                kind = "spectra" if keys == ("deep_gru",) else "images"
-                for key in keys:
-                    folders[key] = self.stage(key, "phase2", predicted / kind, folders[key])
+                kind = predicted / ("spectra" if keys == ("deep_gru",) else "images")
+                counts = [count_predicted(kind, cubes) for cubes in self.numbers()]
+                kept |= {key: counts for key in keys}
+                for key in keys if min(counts) else ():
+                    folders[key] = self.stage(key, "phase2", kind, folders[key])
         fitted, scores = self.fit(folders, "survey/final")
         models = {key: load_model(folder) for key, folder in folders.items()}
         made = {}
@@ -195,7 +200,10 @@ class _Work:
                 "and fluxes by residual networks (Delli Veneri et al. 2022).",
                 "recipe": {"command": record["command"], "seed": self.seed, **record["config"]},
                 "stages": {
-                    key: {"phase1": first[key], "reached": m.card.get("reached"), **m.card.get("scores", {})}
+                    key: {
+                        "phase1": first[key], "phase2_sources": kept.get(key),
+                        "reached": m.card.get("reached"), **m.card.get("scores", {}),
+                    }
                     for key, m in models.items()
                 },
                 "version": record["version"],

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 
-THRESHOLDS = (0.03, 0.06, 0.1, 0.15, 0.25)
-PROMINENCES = (0.05, 0.12, 0.3)
+THRESHOLDS = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)
+PROMINENCES = (0.03, 0.06, 0.12, 0.25)
 BRIGHT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the integrated S/N of true sources that are tried for the bright threshold."""
 FOUND = ("threshold", "prominence", "x_min", "x_max", "y_min", "y_max", "x", "y", "z", "fwhm_z", "snr",
-         "first_snr", "first_integrated")  # fmt: skip
+         "first_snr", "first_integrated", "peak", "height")  # fmt: skip
 TRUE = ("x_min", "x_max", "y_min", "y_max", "x", "y", "z", "fwhm_z")
 """Columns of what is kept of candidates and true sources."""
 
@@ -117,7 +117,7 @@ def candidates_of(cube: NDArray[np.float32], pipeline: DeepFocus, area: float) -
                 first = known[key][0]
                 rows.append([
                     threshold, prominence, *s.box, s.x, s.y, s.z, s.fwhm_z, s.snr, first.snr,
-                    first.snr_integrated,
+                    first.snr_integrated, blob.peak, s.height,
                 ])  # fmt: skip
     return np.array(rows, dtype=float).reshape(-1, len(FOUND))
 
@@ -208,28 +208,46 @@ def _best_cut(snr: Float, good: NDArray[np.bool_], n_true: int) -> tuple[tuple[f
     return (float(f1[k]), float(tp[k] / number[k]), float(tp[k] / n_true)), float(cut)
 
 
-def fit_reliability(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[float, float]:
-    """Logistic curve of being real against the logarithm of the focused S/N: constant and slope.
+def fit_reliability(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[float, ...]:
+    """Logistic curve of being real against a candidate's features: a constant and their slopes.
 
     Real means that the position and the frequency are those of a true source, one-to-one.
     """
-    snr, truth = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+    features, truth = [np.zeros((0, 3))], [np.zeros(0, dtype=bool)]
+    columns = [FOUND.index(k) for k in ("snr", "peak", "height")]
     for s in surveyed:
         found = kept_rows(s.at(settings.threshold, settings.prominence), settings.bright, settings.apart)
-        found = found[found[:, FOUND.index("snr")] >= settings.faint]
-        snr.append(found[:, FOUND.index("snr")])
+        # in the order of `Source.features`; what the last cut drops tells of the slopes, too
+        own = found[:, columns]
+        own[:, 0] = np.log(np.maximum(own[:, 0], 1e-3))
+        features.append(own)
         truth.append(real(found, s.true))
-    return logistic(np.log(np.maximum(np.concatenate(snr), 1e-3)), np.concatenate(truth))
+    return logistic(np.concatenate(features), np.concatenate(truth))
 
 
-def logistic(x: Float, good: NDArray[np.bool_]) -> tuple[float, float]:
-    """Constant and slope (never negative) of a logistic curve by Newton's method with a weak prior."""
-    x, target = np.asarray(x, dtype=float), np.asarray(good, dtype=float)
+def logistic(features: Float, good: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Constant and slopes of a logistic curve in ``[n, k]`` features, by Newton's method with a weak prior.
+
+    No slope is negative: a feature whose slope would be is left out.
+    """
+    x, target = np.asarray(features, dtype=float), np.asarray(good, dtype=float)
+    used = list(range(x.shape[1]))
+    slopes = np.zeros(x.shape[1])
     if not len(x):
-        return 0.0, 1.0
-    design = np.stack([np.ones_like(x), x - x.mean()], axis=1)
-    prior = np.diag([1e-2, 1e-2])
-    beta = np.zeros(2)
+        return (0.0, *slopes)
+    while True:
+        middle = x[:, used].mean(axis=0)
+        beta = _newton(np.column_stack([np.ones(len(x)), x[:, used] - middle]), target)
+        worst = int(np.argmin(beta[1:])) if used else -1
+        if not used or beta[1 + worst] >= 0:
+            break
+        used.pop(worst)
+    slopes[used] = beta[1:]
+    return (float(beta[0] - beta[1:] @ middle), *(float(v) for v in slopes))
+
+
+def _newton(design: Float, target: Float) -> Float:
+    prior, beta = 1e-2 * np.eye(design.shape[1]), np.zeros(design.shape[1])
     for _ in range(100):
         p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
         hessian = (design * (p * (1 - p))[:, None]).T @ design + prior
@@ -237,5 +255,4 @@ def logistic(x: Float, good: NDArray[np.bool_]) -> tuple[float, float]:
         beta += np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    slope = max(float(beta[1]), 0.0)
-    return float(beta[0] - slope * x.mean()), slope
+    return beta

@@ -132,6 +132,15 @@ def write_predicted(
             progress(done, len(indices), "predictions on training cubes")
 
 
+def count_predicted(folder: Path, indices: Sequence[int]) -> int:
+    """Sources kept of some cubes, in one of the folders ``spectra`` and ``images``."""
+    total = 0
+    for index in indices:
+        with np.load(_files(folder, index)[0]) as arrays:
+            total += len(arrays["spectra" if folder.name == SPECTRA else "focused"])
+    return total
+
+
 def observatory_of(data: Path) -> tuple[AlmaObservatory, int]:
     """The telescope that made a data set, and its seed."""
     settings, seed = recorded_settings(data)

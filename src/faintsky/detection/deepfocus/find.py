@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from faintsky.beams import beam_pixels
 from faintsky.catalog import join_flags, make_table
 from faintsky.detection.deepfocus.fluxes import continuum_at
-from faintsky.detection.deepfocus.focusing import UNRELIABLE
+from faintsky.detection.deepfocus.focusing import UNRELIABLE, Source
 from faintsky.detection.deepfocus.pipeline import DeepFocus, Result
 from faintsky.detection.deepfocus.scaling import IMAGE
 from faintsky.detection.deepfocus.settings import Settings
@@ -96,10 +97,11 @@ def _loaded(path: str, changed: int, device: str) -> dict[str, nn.Module]:
     return {key: model.network(key, device) for key in NETWORKS}
 
 
-def reliabilities(snr: Float, settings: Settings) -> Float:
-    """Probability that sources of a focused S/N are real: the logistic curve fitted on validation cubes."""
-    constant, slope = settings.reliability_fit
-    return 1 / (1 + np.exp(-(constant + slope * np.log(np.maximum(snr, 1e-3)))))
+def reliabilities(sources: Sequence[Source], settings: Settings) -> Float:
+    """Probability that sources are real: the logistic curve fitted on validation cubes."""
+    fit = np.array(settings.reliability_fit)
+    features = np.array([(1.0, *s.features) for s in sources]).reshape(-1, len(fit))
+    return 1 / (1 + np.exp(-np.clip(features @ fit, -30, 30)))
 
 
 def _found(
@@ -110,7 +112,7 @@ def _found(
     beam: tuple[float, float, float],
     least: float,
 ) -> Found:
-    judged = reliabilities(np.array([s.snr for s in result.sources]), settings)
+    judged = reliabilities(result.sources, settings)
     for s, value in zip(result.sources, judged):
         if value < least:
             result.tally.remove(UNRELIABLE, s.x, s.y, s.z)

@@ -51,6 +51,8 @@ class Source:
         Global S/N of the focused and of the integrated image.
     blob : Blob
         Where it was found.
+    height : float
+        Of its line in Deep GRU's answer.
     lines : tuple of Line
         All lines of that blob's spectrum.
     secondary : bool
@@ -67,9 +69,15 @@ class Source:
     snr: float
     snr_integrated: float
     blob: Blob
+    height: float
     lines: tuple[Line, ...] = ()
     secondary: bool = False
     flagged: bool = False
+
+    @property
+    def features(self) -> tuple[float, float, float]:
+        """What its reliability is judged by: logarithm of the S/N, and what both networks made of it."""
+        return float(np.log(max(self.snr, 1e-3))), self.blob.peak, self.height
 
     @property
     def z_min(self) -> float:
@@ -161,7 +169,7 @@ class Focus:
         whole = self.snr_integrated(blob.box)
         primary = Source(
             blob.box, blob.x, blob.y, first.z, first.fwhm_z, self.snr(blob.box, first.low, first.high),
-            whole, blob, tuple(lines), flagged=flagged,
+            whole, blob, first.height, tuple(lines), flagged=flagged,
         )  # fmt: skip
         if whole <= self.settings.bright and primary.snr <= whole:
             tally.remove(CONDITION_1, blob.x, blob.y, first.z)
@@ -195,8 +203,8 @@ class Focus:
             patch, y, x, self.beam_area, friend=self.settings.friend, plateau=self.settings.plateau
         )
         return replace(
-            primary, box=box, x=at_x, y=at_y, z=line.z, fwhm_z=line.fwhm_z, secondary=True,
-            snr=self.snr(box, line.low, line.high), snr_integrated=self.snr_integrated(box),
+            primary, box=box, x=at_x, y=at_y, z=line.z, fwhm_z=line.fwhm_z, height=line.height,
+            secondary=True, snr=self.snr(box, line.low, line.high), snr_integrated=self.snr_integrated(box),
         )  # fmt: skip
 
     def _joined(self, primary: Source, line: Line) -> Source | None:

@@ -33,7 +33,8 @@ class Settings:
     flux : {"line", "paper_sum"}
         What the flux network was trained to give: the line's flux, or the sum of all dirty voxels in the box.
     reliability_fit : tuple of float
-        Constant and slope of the logistic curve in the logarithm of the focused S/N.
+        Logistic curve: a constant and a slope for each of `faintsky.detection.deepfocus.focusing.Source`'s
+        features.
     reliability : float
         Least reliability in the catalogue where the user gives none.
     trained : mapping
@@ -51,7 +52,7 @@ class Settings:
     plateau: float = 0.8
     dilation: float = 1.5
     flux: str = "line"
-    reliability_fit: tuple[float, float] = (0.0, 1.0)
+    reliability_fit: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)
     reliability: float = 0.0
     trained: Mapping[str, Any] = field(default_factory=dict)
 
