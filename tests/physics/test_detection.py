@@ -401,3 +401,71 @@ def test_labels_and_model(scope, two):
     assert np.abs(found.model - clean).max() < 0.1 * clean.max()
     residual = cube - found.model
     assert residual.std() == pytest.approx(SIGMA, rel=0.05)
+
+
+# ---------------------------------------------------------------------- continuum
+
+
+def with_continuum(scope, s, snr):
+    """The emitter with a continuum of this S/N in the mean of all channels."""
+    unit = np.sqrt(scope.autocorrelation(replace(s, flux=1.0)))
+    return replace(s, continuum=snr * SIGMA / np.sqrt(N_CHAN) / unit)
+
+
+def test_a_line_that_shares_its_continuums_shape_is_measured_better(scope):
+    line = at(scope, 12, x=47.4, y=49.3, z=22.3, maj=6.0, min=4.0, pa=40.0, fwhm_z=5.0)
+    both = with_continuum(scope, line, 80)
+    rows = []
+    for seed in range(4):
+        rows += [row_at(search(scope, [s], seed=60 + seed).catalog, s) for s in (line, both)]
+    for alone, joint in zip(rows[::2], rows[1::2]):
+        for name in ("x", "y", "fwhm_maj"):
+            assert joint[f"{name}_err"] < 0.4 * alone[f"{name}_err"]
+    pulls = [(r[k] - getattr(line, k)) / r[f"{k}_err"] for r in rows[1::2] for k in ("x", "y", "z")]
+    assert np.max(np.abs(pulls)) < 4
+    assert [r["continuum"] for r in rows[1::2]] == pytest.approx(
+        [both.continuum * scope.image(both).max()] * 4, rel=0.06
+    )
+
+
+def test_a_line_beside_a_continuum_keeps_its_own_place_and_shape(scope):
+    line = at(scope, 25, x=47.4, y=49.3, z=22.3, maj=9.0, min=6.0, pa=40.0, fwhm_z=5.0)
+    core = with_continuum(scope, Emitter(x=50.4, y=49.3, z=20.0), 100)
+    found = search(scope, [line, core], seed=70).catalog
+    row = row_at(found, line)
+    assert abs(row["x"] - line.x) < 4 * row["x_err"]
+    assert row["x_err"] > 0.05
+    assert abs(row["fwhm_maj"] / CELL - line.maj) < 4 * row["fwhm_maj_err"] / CELL
+
+
+def test_a_faint_line_is_found_where_its_continuum_is_known(scope):
+    faint = [at(scope, 5.2, x=60.3, y=40.2, z=z, fwhm_z=6.0) for z in (15.0, 24.0, 33.0)]
+    seen = {"with": 0, "without": 0}
+    for k, line in enumerate(faint):
+        for name, s in (("with", with_continuum(scope, line, 40)), ("without", line)):
+            table = search(scope, [s], seed=80 + k, reliability=0.9).catalog
+            near = (np.hypot(table["x"] - s.x, table["y"] - s.y) < 4) & (np.abs(table["z"] - s.z) < 5)
+            seen[name] += int(near.sum() == 1)
+            assert len(table) == near.sum()
+    assert seen["with"] == 3 > seen["without"]
+
+
+def test_continuum_alone_makes_no_lines(scope):
+    sky = [
+        with_continuum(scope, Emitter(x=x, y=y, z=20.0, maj=5.0, min=3.0), snr)
+        for x, y, snr in ((30, 30, 200), (60, 40, 60), (45, 70, 20))
+    ]
+    lengths = [len(search(scope, sky, seed=90 + seed, reliability=0.9).catalog) for seed in range(4)]
+    assert sum(lengths) == 0
+
+
+def test_blended_galaxies_at_one_velocity_are_parted_by_their_continua(scope):
+    # one beam apart in the same channels: the line's image has no dip between them
+    a = with_continuum(scope, at(scope, 40, x=44.2, y=48.7, z=22.1, maj=4.0, min=3.0, fwhm_z=5.0), 150)
+    b = with_continuum(scope, at(scope, 35, x=50.0, y=48.7, z=22.8, maj=4.0, min=3.0, fwhm_z=6.0), 110)
+    found = search(scope, [a, b], seed=95).catalog
+    assert len(found) == 2
+    for s in (a, b):
+        row = row_at(found, s, 1.0)
+        assert abs(row["z"] - s.z) < 4 * row["z_err"]
+        assert row["flux_peak"] > 0

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from faintsky.detection.catalogue import build_catalog
 from faintsky.detection.grouping import group_components, one_source, touching
 from faintsky.detection.labels import label_mask
+from faintsky.detection.measuring import Measurement
 from faintsky.detection.pursuit import Component
 from faintsky.detection.refine import Refiner
 from faintsky.detection.reliability import NoisePeaks, list_reliability
-from faintsky.detection.search import Search, measure, search_cube
+from faintsky.detection.search import Search, search_cube
 from faintsky.device import choose_device
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
@@ -125,8 +126,10 @@ def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Tabl
     for c, value in zip(search.candidates, values):
         c.reliability = float(value)
     search.keep(_accepted(search.candidates, reliability, prepared.beam_pixels))
-    measure(pursuit, prepared, int(settings["final_rounds"]))
-    groups = group_components(pursuit.components, prepared.beam_pixels)
+    measurement = Measurement(pursuit, prepared)
+    measurement.run(int(settings["final_rounds"]), settings["caution"], reliability)
+    homes = [measurement.home.get(id(c)) for c in pursuit.components]
+    groups = group_components(pursuit.components, prepared.beam_pixels, homes)
     if learned is not None:
         learned.refine(search, [g[0] for g in groups if len(g) == 1])
     catalog, order = build_catalog(

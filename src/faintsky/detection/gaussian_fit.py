@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -260,7 +261,8 @@ def _bounded(
     return q
 
 
-Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64], float, float]
+Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64], Any, float]
+"""Log likelihood ratio, score, Fisher information, ``m.(psf*m)`` and S/N."""
 
 
 def climb(
@@ -270,7 +272,7 @@ def climb(
     centre: NDArray[np.float64],
     bounded: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     iterations: int = 25,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Any, float]:
     """Maximise a likelihood times a Gaussian prior by Levenberg-damped Fisher scoring.
 
     Parameters

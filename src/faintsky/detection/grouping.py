@@ -55,9 +55,22 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
     return bool(fainter - values.min() < max(3 * error, DIP * fainter))
 
 
-def group_components(components: Sequence[Component], beam_pixels: float) -> list[list[int]]:
-    """Indices of the components of each source: connected where they touch and no dip parts them."""
+def group_components(
+    components: Sequence[Component], beam_pixels: float, homes: Sequence[int | None] | None = None
+) -> list[list[int]]:
+    """Indices of the components of each source: connected where they touch and no dip parts them.
+
+    Parameters
+    ----------
+    components : sequence of Component
+        Of all sources.
+    beam_pixels : float
+        FWHM of the beam [pixel].
+    homes : sequence of int or None, optional
+        Continuum source whose place and shape each component has: components of two are two sources.
+    """
     n = len(components)
+    homes = [None] * n if homes is None else homes
     label = list(range(n))
 
     def root(i: int) -> int:
@@ -68,6 +81,8 @@ def group_components(components: Sequence[Component], beam_pixels: float) -> lis
     for i in range(n):
         for j in range(i):
             a, b = components[i], components[j]
+            if None not in (homes[i], homes[j]) and homes[i] != homes[j]:
+                continue
             if root(i) != root(j) and touching(a, b, beam_pixels) and one_source(a, b, components):
                 label[root(i)] = root(j)
     groups: dict[int, list[int]] = {}
