@@ -12,7 +12,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from faintsky.detection.gaussian_fit import LineSource, axes_of
 from faintsky.detection.group_fit import GroupFit, GroupWindow, Member, cut_group
 from faintsky.detection.pursuit import Pursuit
-from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_norm, psf_transform
 
 SIZES = (0.0, 1.0, 2.0)
@@ -24,6 +24,8 @@ MOST = 60
 """Continuum sources looked for, at most."""
 SAME = 0.35
 """Beams within which two fits describe one source."""
+TWO = 40.0
+"""Twice the log likelihood that two sources must gain over one: chance gains 40 once in two million times."""
 
 
 def axes(m: Member) -> tuple[float, float, float]:
@@ -138,11 +140,18 @@ class ContinuumImage:
             shape = np.array([s.x, s.y, s.l11, s.l21, s.l22])
             self._try(Member(shape, 0.0), BENEATH, scale)
         self.refit()
+        # a blend is best parted before its remains are taken for sources
+        parted = [self._part(k) for k in range(len(self.members))]
+        if any(parted):
+            self.refit()
+        self._prune()
         for _ in range(MOST):
             start = self._peak()
             if start is None or not self._try(start, FAINTEST, scale):
                 break
-            self.refit([len(self.members) - 1])
+            new = len(self.members) - 1
+            self._part(new)
+            self.refit([new])
 
     def _try(self, start: Member, least: float, scale: float) -> bool:
         """Fit one more source to what is left; whether it holds."""
@@ -154,6 +163,71 @@ class ContinuumImage:
         if any(distance(m, o) < SAME * self.beam for o in self.members):
             return False
         self.put(len(self.members), m)
+        return True
+
+    def _prune(self) -> None:
+        """Drop sources without which their neighbours describe the image nearly as well."""
+        k = 0
+        while k < len(self.members):
+            m = self.members[k]
+            near = [
+                i for i, o in enumerate(self.members)
+                if i != k and distance(m, o) < 0.7 * (radius(m, self.beam) + radius(o, self.beam))
+            ]  # fmt: skip
+            if near and self._without(k, near):
+                k = 0
+            else:
+                k += 1
+
+    def _without(self, k: int, near: Sequence[int]) -> bool:
+        """Take source `k` out if its neighbours can do without it; whether they can."""
+        group = [k, *near]
+        own = sum(np.float32(self.members[i].continuum) * self.images[i] for i in group)
+        members = [self.members[i] for i in group]
+        window = self._window(members, self.level - self.total + own)
+        _, every = GroupFit(window, members, 1.5 * self.beam).run()
+        others, fewer = GroupFit(window, members[1:], 1.5 * self.beam).run(iterations=25)
+        if 2 * (every - fewer) > self._doubt(members[1:]):
+            return False
+        for i, m in zip(near, others):
+            self.put(i, m)
+        self._add(k, -1.0)
+        del self.members[k], self.images[k]
+        return True
+
+    def _doubt(self, members: Sequence[Member]) -> float:
+        """Twice the log likelihood that one more source must gain over some.
+
+        What is no Gaussian gains as well, by no more than the square of the fraction of it that no model has.
+        """
+        snr = max((m.continuum or 0.0) * np.sqrt(max(m.norm, 0.0)) for m in members) / self.error
+        return TWO + (self.pursuit.fidelity * snr) ** 2
+
+    def _part(self, k: int) -> bool:
+        """Describe a source by two where that is much more likely; whether it is."""
+        m = self.members[k]
+        least = self._doubt([m])
+        if (m.continuum or 0.0) ** 2 * m.norm < 2 * least * self.error**2:
+            return False
+        wide, _, pa = axes(m)
+        offset = 0.5 * max(wide, 0.5 * self.beam) * np.array(major_axis_direction(pa)) * 0.8
+        size = max(0.35 * wide, 0.2 * self.beam) / FWHM_PER_SIGMA
+        halves = [
+            replace(
+                m, shape=np.array([*(m.shape[:2] + sign * offset), size, 0.0, size]), continuum=0.5 * level
+            )
+            for sign, level in ((1, m.continuum), (-1, m.continuum))
+        ]
+        rest = self.level - self.total + np.float32(m.continuum) * self.images[k]
+        window = self._window([m, *halves], rest)
+        _, alone = GroupFit(window, [m], 1.5 * self.beam).run()
+        two, both = GroupFit(window, halves, 1.5 * self.beam).run(iterations=25)
+        faint = min((q.continuum or 0.0) * np.sqrt(max(q.norm, 0.0)) for q in two)
+        near = distance(*two) < SAME * self.beam
+        if 2 * (both - alone) < least or faint < 2 * FAINTEST * self.error or near:
+            return False
+        self.put(k, two[0])
+        self.put(len(self.members), two[1])
         return True
 
     def _window(self, members: Sequence[Member], image: NDArray[np.float32]) -> GroupWindow:

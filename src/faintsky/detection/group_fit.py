@@ -1,9 +1,8 @@
 """Maximum-likelihood fits of several sources at once, each one Gaussian on the sky with lines and continuum.
 
 The likelihood is that of `faintsky.detection.gaussian_fit`, of the channels of the lines with their continuum
-taken out and of the continuum's own image. What a source's lines and continuum share is their place and shape:
-a hundred channels of continuum fix both far better than ten channels of line. Sources that overlap are fitted
-together, so that each one's errors allow for the others.
+taken out and of the continuum's own image. A source's lines and continuum share place and shape. Sources
+that overlap are fitted together, so that each one's errors allow for the others.
 
 Only the Fourier cells are used in which the telescope measured anything: a tenth of them all.
 """
@@ -23,7 +22,7 @@ from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 
 Float = NDArray[np.float64]
 SHAPE, LINE = 5, 3
-"""Parameters of a shape (x, y and the Cholesky factor) and of a line (amplitude, channel, log of its FWHM)."""
+"""Parameters of a shape (x, y and Cholesky factor) and of a line (amplitude, channel, log of its FWHM)."""
 MEASURED = 2e-3
 """Fraction of the transfer function's maximum above which a Fourier cell is used."""
 
@@ -213,7 +212,7 @@ class GroupFit:
         return out.reshape(6, -1)
 
     def _spectra(self, p: Float, m: Member) -> tuple[Float, Float]:
-        """Spectrum ``[plane]`` of a member, and by parameter what multiplies its image ``[parameter, plane]``."""
+        """Spectrum of a member, ``[plane]``, and what multiplies its images, ``[parameter, plane]``."""
         z = self.w.z
         rows = np.zeros((m.size, z.size + 1))
         total = np.zeros(z.size + 1)

@@ -26,6 +26,7 @@ from faintsky.detection.continuum_sources import (
 )
 from faintsky.detection.gaussian_fit import LineSource
 from faintsky.detection.group_fit import GroupFit, GroupWindow, Member, cut_group, member_of
+from faintsky.detection.grouping import touching
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing.cube import PreparedCube
@@ -36,10 +37,10 @@ AGREE = 25.0
 """Twice the loss of log likelihood, for five shared parameters, at which line and continuum still agree:
 chance exceeds it once in ten thousand times."""
 SEED_PEAKS = 0.16
-"""Noise peaks above u of a filtered spectrum of n channels: ``SEED_PEAKS * n * exp(-u**2 / 2)``, as counted in
-80,000 spectra of noise."""
+"""Noise peaks above u in a filtered spectrum of n channels are ``SEED_PEAKS * n * exp(-u**2 / 2)``: counted
+in 80,000 spectra of noise."""
 
-PART = 4.5
+PART = 4.0
 """Least S/N, all else free, of each part of a line that is parted."""
 SECOND = 30.0
 """By how much rarer another line of a source is than its first: so much stronger it must be."""
@@ -155,36 +156,36 @@ class Measurement:
     # ------------------------------------------------------------------ blends
 
     def split(self) -> None:
-        """Part lines that cover several continuum sources where one line on each describes them as well."""
+        """Describe lines of no continuum source, and what touches them, by one line on each source beneath.
+
+        That has fewer parameters, and is taken where it costs no more likelihood than these are worth.
+        """
         assert self.sky is not None
-        sky = self.sky
-        for c in list(self.pursuit.components):
-            if id(c) in self.home:
+        sky, p = self.sky, self.pursuit
+        for c in list(p.components):
+            if id(c) in self.home or not any(c is o for o in p.components):
                 continue
             line = member_of(c.source)
-            reach = radius(line, sky.beam)
-            under = [k for k, m in enumerate(sky.members) if distance(line, m) < reach]
-            taken = [
-                self.home.get(id(o), -1) for o in self.pursuit.components
-                if abs(o.source.z - c.source.z) < 0.5 * (o.source.fwhm_z + c.source.fwhm_z)
-            ]  # fmt: skip
-            under = [k for k in under if k not in taken]
-            if len(under) < 2 or len(under) > 4:
+            parts = [o for o in p.components if o is c or touching(o, c, sky.beam)]
+            under = [k for k, m in enumerate(sky.members) if distance(line, m) < radius(line, sky.beam)]
+            if not 0 < len(under) <= 4 or len(under) + len(parts) < 3:
                 continue
-            part = line.lines[0] * np.array([1 / len(under), 1, 1])
-            members = [replace(sky.members[k], lines=(part,)) for k in under]
-            w = self.window([line, *members], [c], under)
-            _, one = GroupFit(w, [line], self.scale).run()
+            of = {self.home[id(o)]: o for o in parts if id(o) in self.home}
+            members = [replace(sky.members[k], lines=member_of(of.get(k, c).source).lines) for k in under]
+            w = self.window([*members, *(member_of(o.source) for o in parts)], parts, under)
+            _, lines = GroupFit(w, [member_of(o.source) for o in parts], self.scale).run()
             _, continua = GroupFit(w, [without_lines(m) for m in members], self.scale).run()
-            parts, joint = GroupFit(w, members, self.scale).run()
+            fitted, joint = GroupFit(w, members, self.scale).run(iterations=25)
             sign = np.sign(c.source.amplitude)
-            weakest = min(sign * m.source().fitted_snr for m in parts)
-            if 2 * (one + continua - joint) > AGREE or weakest < PART:
+            weakest = min(sign * m.source().fitted_snr for m in fitted)
+            if 2 * (lines + continua - joint) > AGREE * len(parts) or weakest < PART:
                 continue
-            self.pursuit.subtract(c, -1.0)
-            self.pursuit.components = [o for o in self.pursuit.components if o is not c]
-            for k, m in zip(under, parts):
-                self.place(m.source(), c, k)
+            for o in parts:
+                p.subtract(o, -1.0)
+            p.components = [o for o in p.components if not any(o is q for q in parts)]
+            for k, m in zip(under, fitted):
+                new = self.place(m.source(), c, k)
+                new.snr = new.effective_snr = abs(new.source.fitted_snr)
 
     def place(self, s: LineSource, like: Component, k: int) -> Component:
         """Add a line to the data's model, a part of `like`, on continuum source `k`."""
