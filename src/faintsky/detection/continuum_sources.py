@@ -206,19 +206,16 @@ class ContinuumImage:
     def _part(self, k: int) -> bool:
         """Describe a source by two where that is much more likely; whether it is."""
         m = self.members[k]
+        flux = m.continuum or 0.0
         least = self._doubt([m])
-        if (m.continuum or 0.0) ** 2 * m.norm < 2 * least * self.error**2:
+        if flux**2 * m.norm < 2 * least * self.error**2:
             return False
         wide, _, pa = axes(m)
         offset = 0.5 * max(wide, 0.5 * self.beam) * np.array(major_axis_direction(pa)) * 0.8
         size = max(0.35 * wide, 0.2 * self.beam) / FWHM_PER_SIGMA
-        halves = [
-            replace(
-                m, shape=np.array([*(m.shape[:2] + sign * offset), size, 0.0, size]), continuum=0.5 * level
-            )
-            for sign, level in ((1, m.continuum), (-1, m.continuum))
-        ]
-        rest = self.level - self.total + np.float32(m.continuum) * self.images[k]
+        places = [m.shape[:2] + sign * offset for sign in (1, -1)]
+        halves = [Member(np.array([*place, size, 0.0, size]), 0.5 * flux) for place in places]
+        rest = self.level - self.total + np.float32(flux) * self.images[k]
         window = self._window([m, *halves], rest)
         _, alone = GroupFit(window, [m], 1.5 * self.beam).run()
         two, both = GroupFit(window, halves, 1.5 * self.beam).run(iterations=25)

@@ -127,7 +127,7 @@ def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Tabl
         c.reliability = float(value)
     search.keep(_accepted(search.candidates, reliability, prepared.beam_pixels))
     measurement = Measurement(pursuit, prepared)
-    measurement.run(int(settings["final_rounds"]), settings["caution"], reliability)
+    measurement.run(int(settings["final_rounds"]), settings["caution"], reliability, search.noise.stretch)
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     groups = group_components(pursuit.components, prepared.beam_pixels, homes)
     if learned is not None:

@@ -64,7 +64,7 @@ class Measurement:
         self.home: dict[int, int] = {}
         """Continuum source of a component, by the component's ``id``."""
 
-    def run(self, rounds: int, caution: float, least: float) -> None:
+    def run(self, rounds: int, caution: float, least: float, stretch: float = 1.0) -> None:
         """Fit everything: lines alone, continuum alone, and together.
 
         Parameters
@@ -72,11 +72,13 @@ class Measurement:
         rounds : int
             Of fits of the lines alone.
         caution, least : float
-            See `list_reliability`, and the least reliability of a line found beneath a continuum source.
+            See `list_reliability`, and the least reliability of a line found at a continuum source.
+        stretch : float, optional
+            See `NoisePeaks`.
         """
-        self.caution, self.least = caution, least
+        self.caution, self.least, self.stretch = caution, least, stretch
         p, prepared = self.pursuit, self.prepared
-        if prepared.present.any():
+        if p.components and prepared.present.any():
             p.new_line_cube(prepared)
         p.refit(rounds)
         if not prepared.present.any():
@@ -87,7 +89,9 @@ class Measurement:
         self.sky.find([c.source for c in sorted(p.components, key=lambda c: -c.snr)])
         self.link(p.components)
         self.split()
-        self.seed()
+        # what deconvolution leaves of bright lines in a restored cube is no noise
+        if prepared.psf_origin != "header":
+            self.seed()
         self.join()
 
     # ------------------------------------------------------------------ windows
@@ -104,7 +108,7 @@ class Measurement:
         ys = slice(max(0, int(centre[1]) - half), min(shape[0], int(centre[1]) + half + 1))
         xs = slice(max(0, int(centre[0]) - half), min(shape[1], int(centre[0]) + half + 1))
         z = self.channels([line for m in members for line in m.lines])
-        planes = p.residual[z, ys, xs]
+        planes = p.data.box(slice(z[0], z[-1] + 1), ys, xs)[z - z[0]]
         for c in own:
             spectrum = p.spectrum(c.source)[z].astype(np.float32)
             for i in np.flatnonzero(spectrum):
@@ -211,7 +215,9 @@ class Measurement:
                 t, z = np.unravel_index(int(value.argmax()), value.shape)
                 snr = float(value[t, z])
                 chance = SECOND if int(k) in self.home.values() else 1.0
-                expected = chance * SEED_PEAKS * n_chan * len(sky.members) * np.exp(-0.5 * snr**2)
+                expected = (
+                    chance * SEED_PEAKS * n_chan * len(sky.members) * np.exp(-0.5 * (snr / self.stretch) ** 2)
+                )
                 reliability = 1 - self.caution * expected / (len(p.components) + 1)
                 if reliability < self.least:
                     break
@@ -229,7 +235,7 @@ class Measurement:
         patch, ys, xs = gaussian_patch(m, image.shape)
         scale = 1 / np.sqrt(max(float((patch * image[ys, xs]).sum()), 1e-12))
         over = np.where(p.sigma > 0, scale / np.where(p.sigma > 0, p.sigma, 1.0), 0.0)
-        left = np.tensordot(p.residual[:, ys, xs], patch, 2) * over
+        left = np.tensordot(p.data.box(slice(None), ys, xs), patch, 2) * over
         guard = np.zeros(p.sigma.size)
         for c in p.components:
             reach = modelled_reach(c.image, c.source.x, c.source.y, sky.psf.shape, p.fidelity)
