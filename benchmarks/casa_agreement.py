@@ -5,7 +5,7 @@ faintsky (the folders' through the public function with ``sky`` and ``array``), 
 ``benchmarks/results/casa_agreement.json``::
 
     faintsky simulate alma --out sky --no-noise --products sky --seed 1
-    python tools/casa_observe.py --sky sky/0000_sky.fits --array alma.cycle9.3.cfg --out casa_c3
+    python tools/casa_observe.py --sky sky/0000_sky.fits --array alma.cycle9.3 --out casa_c3
     python benchmarks/casa_agreement.py casa_c3 ...
 """
 
@@ -45,12 +45,11 @@ def over_peak(ours, theirs, scale):
 def settings_of(folder):
     """The observation's record and the same as faintsky's arguments."""
     record = json.loads((folder / "observation.json").read_text())
-    angle = record["hour_angle"]
     robust = record.get("robust")
     return record, {
         "sky": folder / "sky.fits",
         "array": record["array"].removesuffix(".cfg"),
-        "hour_angle": 0.0 if angle == "transit" else angle,
+        "hour_angle": record["hour_angle"],
         "total_time": record["total_time"],
         "integration": record["integration"],
         "pwv": record["pwv"],

@@ -1,6 +1,7 @@
-"""CPU seconds for each further simulated cube, noise included, written to FITS.
+"""CPU seconds for each further simulated cube, noise included, written to FITS or as compact data.
 
-360 x 360 pixels, 128 channels, the ``paper`` preset; the instrument is computed (or read) before. Writes
+360 x 360 pixels, 128 channels, the ``paper`` preset; the instrument is computed (or read) before. ``varied``
+cubes are smaller, and each has its own instrument. Writes
 ``benchmarks/results/simulate_speed.json``::
 
     python benchmarks/simulate_speed.py -n 20
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faintsky.observing.alma import AlmaObservatory, make_settings
+from faintsky.observing.alma import make_settings, open_observatory
 from faintsky.observing.alma_files import AlmaFiles
 from faintsky.observing.dataset import single_threaded
 
@@ -41,7 +42,7 @@ def measure(n, **settings):
     """Seconds of each cube: CPU (user and system, all threads) and wall."""
     began = time.perf_counter(), cpu_seconds()
     files = AlmaFiles(make_settings(**settings))
-    observatory = AlmaObservatory(files.settings)
+    observatory = open_observatory(files.settings)
     first = time.perf_counter() - began[0], cpu_seconds() - began[1]
     cpu, wall = [], []
     with single_threaded(), tempfile.TemporaryDirectory() as out:
@@ -75,7 +76,11 @@ def main():
         "dirty and truth": measure(options.n, products="dirty"),
         "dirty, sky and truth": measure(options.n, products="dirty,sky"),
         "emitters: dirty and truth": measure(options.n, preset="emitters", products="dirty"),
+        "compact data and truth": measure(options.n, products="compact"),
+        "varied: dirty, psf, pb and truth": measure(options.n, preset="varied", products="dirty,psf,pb"),
     }
+    compact = result["compact data and truth"]["cpu_s_per_cube_mean"]
+    result["hours_for_5000_compact_on_two_cores"] = round(5000 * compact / 2 / 3600, 3)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -22,6 +22,7 @@ from faintsky.sky.rotating_discs import Disc, disc_terms
 from faintsky.sky.varied_lines import EMPTY, SNR, Field, draw_varied
 
 SMALL = {"size": 64, "channels": 16, "total_time": "200s", "integration": "20s", "weighting": "natural"}
+PRODUCTS = "sky,dirty,psf,pb,compact"
 GRID, SPECTRAL = ImageGrid(96, 96, 0.1), SpectralGrid.centred(64, 230e9, 10e6)
 
 
@@ -204,13 +205,13 @@ def test_some_channels_are_blank():
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("data") / "set"
-    result = faintsky.simulate_alma(out, 4, seed=5, preset="varied", **SMALL)
+    result = faintsky.simulate_alma(out, 4, seed=5, preset="varied", **SMALL, products=PRODUCTS)
     assert result["cubes"] == 4
     return out
 
 
 def test_files(dataset, cache):
-    products = ("dirty.fits", "sky.fits", "psf.fits", "pb.fits", "truth.ecsv")
+    products = ("dirty.fits", "sky.fits", "psf.fits", "pb.fits", "compact.npz", "truth.ecsv")
     assert set(hashes(dataset)) == {f"{i:04d}_{p}" for i in range(4) for p in products} | {"dataset.json"}
     assert not list(cache.iterdir()), "instruments of varied cubes are not kept"
     record = json.loads((dataset / "dataset.json").read_text())
@@ -232,11 +233,11 @@ def test_files(dataset, cache):
 
 def test_jobs_and_resuming_do_not_matter(dataset, tmp_path):
     (dataset / "0002_psf.fits").unlink()
-    faintsky.simulate_alma(dataset, 4, seed=5, preset="varied", **SMALL)
-    faintsky.simulate_alma(tmp_path / "again", 4, seed=5, preset="varied", jobs=2, **SMALL)
+    faintsky.simulate_alma(dataset, 4, seed=5, preset="varied", products=PRODUCTS, **SMALL)
+    faintsky.simulate_alma(tmp_path / "again", 4, seed=5, preset="varied", products=PRODUCTS, jobs=2, **SMALL)
     assert hashes(tmp_path / "again") == hashes(dataset)
     with pytest.raises(InputError, match="another pwv"):
-        faintsky.simulate_alma(dataset, 4, seed=5, preset="varied", pwv=1.0, **SMALL)
+        faintsky.simulate_alma(dataset, 4, seed=5, preset="varied", pwv=1.0, products=PRODUCTS, **SMALL)
 
 
 def test_evaluation_reads_them(dataset):

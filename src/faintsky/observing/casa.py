@@ -252,20 +252,23 @@ def _run(program: str, folder: Path) -> None:
     keep = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
     environment = {**keep, **threads, "HOME": str(folder), "MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        [program, str(_PROGRAM), "job.json"],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode or not (folder / "facts.json").is_file():
-        words = [line for line in done.stdout.splitlines() if line.strip()]
-        raise FaintskyError(f"CASA failed: {words[-1] if words else f'exit status {done.returncode}'}")
+    log = folder / "words.log"
+    # the program ends when its standard input does: it does not outlive this process
+    with (
+        log.open("wb") as words,
+        subprocess.Popen(
+            [program, str(_PROGRAM), "job.json"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        status = process.wait()
+    if status or not (folder / "facts.json").is_file():
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        raise FaintskyError(f"CASA failed: {lines[-1] if lines else f'exit status {status}'}")
 
 
 def _read(folder: Path) -> CasaImages:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import Any
 
@@ -129,8 +130,15 @@ def facts(tools: Any, clean: str, noisy: str, details: bool) -> dict[str, Any]:
     return found
 
 
+def end_with_parent() -> None:
+    """End this program when the other end of its standard input closes."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 def main() -> None:
     """Run the program."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     tasks, tools = casa()
