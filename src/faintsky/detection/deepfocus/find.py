@@ -120,26 +120,23 @@ def _found(
     sources = [result.sources[i] for i in keep]
     shapes = np.stack(result.shapes, axis=1)[keep] if len(judged) else np.zeros((0, 3))
     flux = result.flux[keep] if len(judged) else np.zeros(0)
-    is_line = settings.flux == "line"
     labels = np.zeros(data.shape, dtype=np.int32)
-    picture = np.zeros(data.shape, dtype=np.float32) if is_line else None
+    picture = np.zeros(data.shape, dtype=np.float32)
     peaks = np.full(len(keep), np.nan)
     for i, s in enumerate(sources):
         place, shape = (s.x, s.y, s.z), (float(shapes[i, 0]), float(shapes[i, 1]), float(shapes[i, 2]))
         add_label(labels, i + 1, place, shape, s.fwhm_z, settings.dilation)
-        if picture is not None:
-            peaks[i] = add_model(picture, place, shape, s.fwhm_z, flux[i] * PEAK / s.fwhm_z, beam)
+        peaks[i] = add_model(picture, place, shape, s.fwhm_z, flux[i] * PEAK / s.fwhm_z, beam)
     labels[np.isnan(data)] = 0
     columns: dict[str, Any] = world_columns(cube, *_values(sources, ("x", "y", "z", "fwhm_z")))
     primary = PrimaryBeam(cube, None)
     applied = pattern.in_data(*_thinned(cube, data))
     pb = np.array([primary.at(s.x, s.y, s.z) for s in sources])
     scale = np.where(np.isfinite(pb) & (not applied), 1 / np.where(pb > 0, pb, 1.0), 1.0)
-    sums = flux * scale
     columns |= {
         "fwhm_maj": shapes[:, 0] * cube.grid.cell, "fwhm_min": shapes[:, 1] * cube.grid.cell,
         "pa": shapes[:, 2], "pb": pb, "flux_peak": peaks * scale,
-        "flux": sums * channel_velocity(cube, columns["z"]) if is_line else np.full(len(keep), np.nan),
+        "flux": flux * scale * channel_velocity(cube, columns["z"]),
         "continuum": np.array([continuum_at(data, s) for s in sources]) * scale,
         "snr": _values(sources, ("snr",))[0], "reliability": judged[keep],
         "flags": [_flags(cube, data, s, v, primary.known) for s, v in zip(sources, pb)],
@@ -148,8 +145,6 @@ def _found(
         columns[name] = np.array([s.box[k] for s in sources], dtype=int)
     columns["z_min"], columns["z_max"] = _values(sources, ("z_min", "z_max"))
     columns["snr_integrated"] = _values(sources, ("snr_integrated",))[0]
-    if not is_line:
-        columns["paper_sum"] = flux
     meta = {
         "own_boxes": True, "stages": result.stages, "steps": dict(result.tally.steps),
         "removed": result.tally.removed, "primary_beam": primary.origin, "primary_beam_in_data": applied,

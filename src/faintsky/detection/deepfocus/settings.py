@@ -30,8 +30,6 @@ class Settings:
         this share of its best.
     dilation : float
         Of the segmentation mask.
-    flux : {"line", "paper_sum"}
-        What the flux network was trained to give: the line's flux, or the sum of all dirty voxels in the box.
     reliability_fit : tuple of float
         Logistic curve: a constant and a slope for each of `faintsky.detection.deepfocus.focusing.Source`'s
         features.
@@ -51,7 +49,6 @@ class Settings:
     friend: float = 1.0
     plateau: float = 0.8
     dilation: float = 1.5
-    flux: str = "line"
     reliability_fit: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)
     reliability: float = 0.0
     trained: Mapping[str, Any] = field(default_factory=dict)
