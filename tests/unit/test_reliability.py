@@ -8,6 +8,7 @@ from synthetic import telescope
 from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.gaussian_fit import LineSource
 from faintsky.detection.grouping import group_components
+from faintsky.detection.imager import Residual
 from faintsky.detection.labels import label_mask
 from faintsky.detection.pursuit import Component, SourceImager
 from faintsky.detection.reliability import (
@@ -148,7 +149,7 @@ def prepared():
 
 def test_labels_of_two_sources(prepared):
     components = [component(30.4, 40.2, 9.0), component(60.0, 60.0, 15.2), component(63, 60, 15.2)]
-    labels = label_mask(components, [[1, 2], [0]], prepared, np.zeros_like(prepared.line))
+    labels = label_mask(components, [[1, 2], [0]], prepared, Residual(np.zeros_like(prepared.line)))
     assert labels.dtype == np.int32
     assert labels[9, 40, 30] == 2
     assert labels[15, 60, 60] == labels[15, 60, 63] == 1
@@ -165,7 +166,7 @@ def test_a_voxel_goes_to_the_brighter_source(prepared):
         [component(40, 50, 12, 0.04), component(46, 50, 12, 0.02)],
         [[0], [1]],
         prepared,
-        np.zeros_like(prepared.line),
+        Residual(np.zeros_like(prepared.line)),
     )
     assert labels[12, 50, 40] == 1
     assert labels[12, 50, 46] in (1, 2)
@@ -173,13 +174,17 @@ def test_a_voxel_goes_to_the_brighter_source(prepared):
 
 
 def test_no_label_on_blanks(prepared):
-    labels = label_mask([component(40, 11, 12, 0.05)], [[0]], prepared, np.zeros_like(prepared.line))
+    labels = label_mask(
+        [component(40, 11, 12, 0.05)], [[0]], prepared, Residual(np.zeros_like(prepared.line))
+    )
     assert (labels == 1).any()
     assert not labels[:, :10].any()
 
 
 def test_a_faint_source_has_a_label_too(prepared):
-    labels = label_mask([component(40, 50, 12, 1e-4)], [[0]], prepared, np.zeros_like(prepared.line))
+    labels = label_mask(
+        [component(40, 50, 12, 1e-4)], [[0]], prepared, Residual(np.zeros_like(prepared.line))
+    )
     assert labels[12, 50, 40] == 1
 
 

@@ -99,7 +99,7 @@ class FilterBank:
         self.norms = [matched_norm(transfer, psf.shape[1], f, f, 0.0) for f in self.sky_fwhm]
         coarse = cube if decimated else cube[:, :: self.step, :: self.step]
         self._kernels = self._sky_kernels(coarse.shape[1:])
-        self._rows, self._straight, self._bands = self._line_rows(continuum_fitted)
+        self.set_continuum(continuum_fitted)
         self.sky = self._sky_filtered(coarse)
 
     @property
@@ -107,6 +107,11 @@ class FilterBank:
         """Channels, and pixels along y' and x'."""
         _, n_chan, n_y, n_x = self.sky.shape
         return n_chan, n_y, n_x
+
+    def set_continuum(self, fitted: bool) -> None:
+        """Say whether a straight line was taken out of the spectra, and so of the templates."""
+        self.continuum_fitted = fitted
+        self._rows, self._straight, self._bands = self._line_rows(fitted)
 
     def _sky_kernels(self, shape: torch.Size | tuple[int, ...]) -> list[torch.Tensor | None]:
         """Transfer function of every sky template on the padded, decimated grid; None for a point."""
@@ -195,8 +200,11 @@ class FilterBank:
         coarse = torch.as_tensor(
             np.ascontiguousarray(image[:: self.step, :: self.step]), dtype=torch.float32, device=self.device
         )
-        line = torch.as_tensor(spectrum, dtype=torch.float32, device=self.device)
-        return self._sky_filtered(coarse[None])[:, 0], self._rows @ line
+        return self._sky_filtered(coarse[None])[:, 0], self.line_response(spectrum)
+
+    def line_response(self, spectrum: NDArray[np.floating]) -> torch.Tensor:
+        """The line parts of `response`."""
+        return self._rows @ torch.as_tensor(spectrum, dtype=torch.float32, device=self.device)
 
     def subtract(self, sky: torch.Tensor, spectrum: NDArray[np.floating]) -> None:
         """Take a source's sky `response`, in the channels of its `spectrum` over the rms, out of the data."""

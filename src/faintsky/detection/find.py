@@ -107,7 +107,7 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
     """From the candidates of a search to the sources: judged, measured and listed. The search is used up."""
     cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
     catalog, groups = settle(search, model, reliability)
-    mask = label_mask(pursuit.components, groups, prepared, pursuit.residual)
+    mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
     notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
     return Detections(
         catalog, mask, prepared.restored(pursuit.model()), prepared, search.noise, search.tried, notes

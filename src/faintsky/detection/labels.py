@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
+from faintsky.detection.imager import Residual
 from faintsky.detection.pursuit import Component, line_channels
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing.cube import PreparedCube
@@ -46,7 +49,7 @@ def label_mask(
     components: Sequence[Component],
     groups: Sequence[Sequence[int]],
     prepared: PreparedCube,
-    residual: NDArray[np.float32],
+    data: Residual,
     *,
     depth: float = 2.0,
 ) -> NDArray[np.int32]:
@@ -62,15 +65,15 @@ def label_mask(
         Fitted components, and which of them make each source.
     prepared : PreparedCube
         The cube.
-    residual : array
-        Line cube less all models, ``[chan, y, x]``.
+    data : Residual
+        Line cube less all models.
     depth : float, optional
         See above.
     """
     n_chan, n_y, n_x = prepared.line.shape
     labels = np.zeros((n_chan, n_y, n_x), dtype=np.int32)
     best = np.zeros((n_chan, n_y, n_x), dtype=np.float32)
-    restored = residual.copy()
+    restored = Restored(data)
     for number, group in enumerate(groups, start=1):
         top = max(abs(components[i].source.amplitude) * components[i].source.norm for i in group)
         for i in group:
@@ -85,7 +88,7 @@ def label_mask(
                 if prepared.sigma[k] <= 0:
                     continue
                 seen = patch * np.float32(value)
-                restored[k, ys, xs] += np.float32(np.sign(c.source.amplitude)) * seen
+                restored.parts[k].append((ys, xs, np.float32(np.sign(c.source.amplitude)) * seen))
                 own = seen > min(0.5 * top, depth * prepared.sigma[k])
                 own &= prepared.valid[ys, xs]
                 wins = own & (seen > best[k, ys, xs])
@@ -94,9 +97,31 @@ def label_mask(
     return grown(labels, restored, prepared)
 
 
+class Restored:
+    """Residual and models seen with the Gaussian beam, free of sidelobes.
+
+    Attributes
+    ----------
+    parts : dict
+        What of each channel is added to the residual: slices along y and x, and the image there.
+    """
+
+    def __init__(self, data: Residual) -> None:
+        self.data = data
+        self.parts: dict[int, list[tuple[slice, slice, NDArray[np.float32]]]] = defaultdict(list)
+
+    def planes(self, zs: slice) -> NDArray[np.float32]:
+        """Channels, ``[chan, y, x]``."""
+        out = self.data.box(zs, slice(None), slice(None))
+        for k, plane in zip(range(zs.start, zs.stop), out):
+            for ys, xs, patch in self.parts.get(k, ()):
+                plane[ys, xs] += patch
+        return out
+
+
 def grown(
     labels: NDArray[np.int32],
-    restored: NDArray[np.float32],
+    restored: Restored,
     prepared: PreparedCube,
     *,
     threshold: float = 5.0,
@@ -107,9 +132,9 @@ def grown(
     Parameters
     ----------
     labels : array of int
-        ``[chan, y, x]``.
-    restored : array
-        Residual and models seen with the Gaussian beam, free of sidelobes, ``[chan, y, x]``.
+        ``[chan, y, x]``, extended in place.
+    restored : Restored
+        The data.
     prepared : PreparedCube
         The cube.
     threshold : float
@@ -118,16 +143,62 @@ def grown(
         Fraction of the cube's brightest voxel below which nothing is added: deconvolution and calibration
         leave as much.
     """
+    place, value = _bright(restored, prepared, threshold)
+    place = place[value > floor * value.max(initial=0.0)]
+    flat = labels.reshape(-1)
+    known = np.flatnonzero(flat)
+    if not known.size or flat[place].all():
+        return labels
+    voxels = np.union1d(place, known)
+    joined = _connected(voxels, labels.shape)
+    # the emission of a source that has no more than its label has nothing to add
+    count = np.bincount(joined)
+    of_labels = np.bincount(joined[np.isin(voxels, known, assume_unique=True)], minlength=count.size)
+    for one in np.flatnonzero((of_labels > 0) & (of_labels < count)):
+        inside = np.unravel_index(voxels[joined == one], labels.shape)
+        box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in inside)
+        mask = np.zeros([b.stop - b.start for b in box], dtype=bool)
+        mask[tuple(i - b.start for i, b in zip(inside, box))] = True
+        slope = -restored.planes(box[0])[:, box[1], box[2]]
+        labels[box][mask] = watershed(slope, markers=labels[box] * mask, mask=mask)[mask]
+    return labels
+
+
+def _bright(
+    restored: Restored, prepared: PreparedCube, threshold: float
+) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
+    """Voxels above `threshold` over three channels, as flat indices, and their values in the cube."""
+    n_chan, n_y, n_x = prepared.line.shape
     usable = prepared.sigma > 0
     scale = np.where(usable, 1 / np.where(usable, prepared.sigma, 1.0), 0.0).astype(np.float32)
-    smooth = restored * scale[:, None, None]
-    smooth[1:-1] = (smooth[:-2] + smooth[1:-1] + smooth[2:]) / np.float32(np.sqrt(3))
-    bright = (smooth > threshold) & (restored > floor * restored.max()) & prepared.valid
-    bright[~usable] = False
-    if not (bright & (labels == 0)).any() or not labels.any():
-        return labels
-    joined, _ = label(bright | (labels > 0))
-    keep = np.isin(joined, np.unique(joined[labels > 0])) & (bright | (labels > 0))
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(keep))
-    labels[box] = watershed(-restored[box], markers=labels[box], mask=keep[box]).astype(np.int32)
-    return labels
+    places, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=np.float32)]
+    # a channel at a time stays in the processor's cache
+    near = {0: restored.planes(slice(0, 1))[0]}
+    for k in range(n_chan):
+        if k + 1 < n_chan:
+            near[k + 1] = restored.planes(slice(k + 1, k + 2))[0]
+        if usable[k]:
+            smooth = near[k] * scale[k]
+            if 0 < k < n_chan - 1:
+                smooth += near[k - 1] * scale[k - 1]
+                smooth += near[k + 1] * scale[k + 1]
+                smooth /= np.float32(np.sqrt(3))
+            at = np.flatnonzero((smooth > threshold) & prepared.valid)
+            places.append(at + k * n_y * n_x)
+            values.append(near[k].take(at))
+        near.pop(k - 1, None)
+    return np.concatenate(places), np.concatenate(values)
+
+
+def _connected(voxels: NDArray[np.int_], shape: tuple[int, ...]) -> NDArray[np.int_]:
+    """Number of the connected group (over faces) that each voxel is in; sorted flat indices."""
+    steps = (shape[1] * shape[2], shape[2], 1)
+    pairs = []
+    for step, coordinate, n in zip(steps, np.unravel_index(voxels, shape), shape):
+        first = np.flatnonzero(coordinate < n - 1)
+        second = np.minimum(np.searchsorted(voxels, voxels[first] + step), voxels.size - 1)
+        found = voxels[second] == voxels[first] + step
+        pairs.append((first[found], second[found]))
+    first, second = (np.concatenate(ends) for ends in zip(*pairs))
+    edges = coo_matrix((np.ones(first.size, dtype=bool), (first, second)), shape=(voxels.size,) * 2)
+    return np.asarray(connected_components(edges, directed=False)[1])

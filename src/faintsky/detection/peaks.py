@@ -7,12 +7,18 @@ much added, they could matter to who asks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from faintsky.classical.matched_filter import FilterBank
 
 CLOSE = 0.02
 """Standard deviations by which values may differ from what they were."""
+SPREAD = 8
+"""Channels to either side that much of a line template lies in."""
+CHANNELS = 8
+"""So many are compared at a time: their values stay in the processor's cache."""
 AT_ONCE = 20_000
 """Voxels that are looked at in one go, the most promising first."""
 
@@ -47,6 +53,19 @@ class Peaks:
             span = slice(int(touched[0]), int(touched[-1]) + 1)
             self.slack[span].addcmul_(strength[span, None, None], image)
 
+    def rescale(self, factor: torch.Tensor) -> None:
+        """The data of each channel have been multiplied by a factor, ``[chan]``.
+
+        Over the channels of a line the factors may differ: by so much times the values, and the noise in
+        them, the result is in doubt.
+        """
+        near = torch.nn.functional.pad(factor[None], (SPREAD, SPREAD), mode="replicate")[0]
+        near = near.unfold(0, 2 * SPREAD + 1, 1)
+        doubt = (near / factor[:, None] - 1).abs().amax(1)[:, None, None]
+        self.high *= factor[:, None, None]
+        self.low *= factor[:, None, None]
+        self.slack.mul_(factor[:, None, None]).add_(doubt * (self.high + 4))
+
     def strongest(
         self, threshold: float, guard: torch.Tensor, blocked: torch.Tensor
     ) -> tuple[int, int, int] | None:
@@ -54,7 +73,7 @@ class Peaks:
 
         None where nothing reaches `threshold`.
         """
-        place = torch.nonzero((self.high + self.slack >= threshold).flatten()).flatten()
+        place = self._where(lambda z: self.high[z] + self.slack[z] >= threshold)
         place = place[~blocked.flatten()[place]]
         scale = torch.sqrt(1 + guard.flatten()[place] ** 2)
         while place.numel():
@@ -76,10 +95,18 @@ class Peaks:
 
     def lows_below(self, level: float, where: torch.Tensor) -> torch.Tensor:
         """`low`, right wherever it is below `level`, in places where ``where[chan, y', x']``."""
-        stale = (self.slack > CLOSE) & (self.low - self.slack < level) & where
-        if bool(stale.any()):
-            self._settle(torch.nonzero(stale.flatten()).flatten())
+        stale = self._where(
+            lambda z: (self.low[z] - self.slack[z] < level) & (self.slack[z] > CLOSE) & where[z]
+        )
+        if stale.numel():
+            self._settle(stale)
         return self.low
+
+    def _where(self, condition: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        """Flat indices where a condition holds that is given for some channels at a time."""
+        n_chan, n = len(self.high), self.high[0].numel()
+        spans = [slice(k, min(k + CHANNELS, n_chan)) for k in range(0, n_chan, CHANNELS)]
+        return torch.cat([torch.nonzero(condition(z).flatten()).flatten() + z.start * n for z in spans])
 
     def _settle(self, places: torch.Tensor) -> None:
         """Calculate the values anew at flat indices, and in all channels between them."""

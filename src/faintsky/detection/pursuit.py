@@ -222,6 +222,9 @@ class Pursuit:
     def _apply(self, c: Component, sign: float) -> None:
         self.subtract(c, sign)
         self.bank.subtract(c.sky, sign * self.over_noise(c.source))
+        self._watch(c, sign)
+
+    def _watch(self, c: Component, sign: float) -> None:
         strength = c.line.abs().amax(0)
         span = torch.nonzero(strength * float(c.reach.max()) > 0.1).flatten()
         if span.numel():
@@ -299,27 +302,25 @@ class Pursuit:
         others = max(float(self.guard[z, j, i]) - own, 0.0)
         return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2))
 
-    def renewed(self, sigma: NDArray[np.float64], bank: FilterBank) -> Pursuit:
-        """The same search with another noise: sources keep their fits and get their S/N anew.
+    def rescale(self, sigma: NDArray[np.float64], continuum_fitted: bool) -> None:
+        """Take the rms of every channel, ``[chan]``, for what it is with the sources taken out.
 
-        Parameters
-        ----------
-        sigma : array
-            Rms of every channel, measured with the sources taken out.
-        bank : FilterBank
-            Of `residual` over that noise.
+        Sources keep their fits and get their S/N anew; so they do for what `FilterBank.set_continuum` says.
         """
-        fresh = replace(self, sigma=sigma, bank=bank, components=[])
+        used = (sigma > 0) & (self.sigma > 0)
+        ratio = np.where(used, self.sigma / np.where(used, sigma, 1.0), 1.0)
+        factor = torch.as_tensor(ratio, dtype=torch.float32, device=self.guard.device)
+        self.sigma = sigma
+        self.bank.sky *= factor[:, None, None]
+        if continuum_fitted == self.bank.continuum_fitted:
+            self.peaks.rescale(factor)
+        else:
+            self.bank.set_continuum(continuum_fitted)
+            self.peaks = Peaks(self.bank)
+        self.guard.zero_()
         for c in self.components:
-            c.sky, c.line = bank.response(c.image, fresh.over_noise(c.source))
-            c.reach = fresh._reach(c.source, c.sky)
-            fresh.guard += c.line.abs().amax(0)[:, None, None] * c.reach
-        fresh.components = self.components
-        fresh.measure_snr()
-        return fresh
-
-    def measure_snr(self) -> None:
-        """Read every source's S/N off the filter bank as it is now."""
+            c.line = self.bank.line_response(self.over_noise(c.source))
+            self._watch(c, 1.0)
         for c in self.components:
             c.snr, c.template = self.detection_snr(c)
 

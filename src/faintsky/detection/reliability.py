@@ -58,15 +58,17 @@ def local_peaks(values: torch.Tensor, size: tuple[int, int, int], floor: float) 
     """Values of the local maxima above `floor` of ``[chan, y, x]``, over boxes of odd `size`, sorted."""
     pad = [s // 2 for s in size]
     at = torch.nonzero(values > floor)
-    # few voxels stand that high: looking round each is far cheaper than a maximum filter of the cube
+    # few voxels stand that high: looking round each is far cheaper than a maximum filter of the cube, and
+    # after each step fewer are left that may be peaks
     top = values[tuple(at.T)]
-    peak = torch.ones(top.shape, dtype=torch.bool, device=values.device)
     limits = torch.tensor(values.shape, device=values.device) - 1
-    for shift in itertools.product(*(range(-p, p + 1) for p in pad)):
+    shifts = itertools.product(*(range(-p, p + 1) for p in pad))
+    for shift in sorted(shifts, key=lambda s: sum(abs(v) for v in s)):
         near = at + torch.tensor(shift, device=values.device)
         near = torch.minimum(near.clamp_min(0), limits)
-        peak &= values[tuple(near.T)] <= top
-    return np.sort(top[peak].cpu().numpy().astype(float))
+        peak = values[tuple(near.T)] <= top
+        at, top = at[peak], top[peak]
+    return np.sort(top.cpu().numpy().astype(float))
 
 
 def fit_noise_peaks(

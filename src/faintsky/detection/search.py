@@ -112,7 +112,7 @@ def search_cube(
     blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
     if pursuit.components:
         pursuit.refine(1)
-        pursuit = _with_residuals(pursuit, prepared, device)
+        _with_residuals(pursuit, prepared)
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         _drop_faded(pursuit, start)
     noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
@@ -131,13 +131,18 @@ def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> F
         prepared.sigma > 0,
         prepared.psf[prepared.psf.shape[0] // 2],
         prepared.beam_pixels,
-        continuum_fitted=float(prepared.present[prepared.valid].mean()) > 0.2,
+        continuum_fitted=_continuum_fitted(prepared),
         decimated=True,
     )
 
 
-def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pursuit:
-    """The search with continuum and noise measured once the sources are out.
+def _continuum_fitted(prepared: PreparedCube) -> bool:
+    """Whether so many spectra have lost a straight line that the templates should be without it, too."""
+    return float(prepared.present[prepared.valid].mean()) > 0.2
+
+
+def _with_residuals(pursuit: Pursuit, prepared: PreparedCube) -> None:
+    """Go on with continuum and noise measured once the sources are out.
 
     Lines too weak to be masked bend the continuum about them, which makes troughs that look like absorption,
     and sidelobes count as noise.
@@ -154,27 +159,23 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, device: str) -> Pu
     # the residual has lost a share to the continuum; bright channels alone may come down
     scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
     sigma = np.minimum(sigma * scale, prepared.sigma)
-    if np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) > 1.06:
-        prepared.sigma = sigma
-        every = slice(None, None, pursuit.bank.step)
-        # two banks at a time would double the memory
-        del pursuit.bank, pursuit.peaks
-        return pursuit.renewed(sigma, _bank(pursuit.data.box(slice(None), every, every), prepared, device))
     if bent:
         after = prepared.continuum.where(prepared.present & prepared.valid)
         pursuit.shift(after.level - before.level, np.ones(sigma.size))
         pursuit.shift(after.slope - before.slope, np.arange(sigma.size) - after.middle)
-        pursuit.measure_snr()
-    return pursuit
+    elif np.max(prepared.sigma[used] / np.maximum(sigma[used], 1e-300)) < 1.06:
+        return
+    prepared.sigma = sigma
+    pursuit.rescale(sigma, _continuum_fitted(prepared))
 
 
 def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> NoisePeaks:
     """Noise peaks from the residual's negative peaks, away from where much was subtracted."""
-    clear = pursuit.guard * prepared.fidelity < guard
-    down = -pursuit.peaks.lows_below(-COUNT_FROM, clear)
+    clear = pursuit.guard < guard / prepared.fidelity
+    low = pursuit.peaks.lows_below(-COUNT_FROM, clear)
     step = pursuit.bank.step
     width = 2 * max(1, round(0.5 * prepared.beam_pixels / step)) + 1
-    side = torch.where(clear, down, torch.zeros((), device=down.device))
+    side = torch.where(clear, low, torch.zeros((), device=low.device)).neg_()
     peaks = local_peaks(side, (5, width, width), COUNT_FROM)
     share = float(clear.float().mean())
     beams = float(prepared.valid.sum()) / float(beam_pixels(prepared.beam, 1.0)[0])
