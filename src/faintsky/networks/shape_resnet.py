@@ -13,7 +13,6 @@ from torch.nn import functional
 from faintsky.errors import InputError
 from faintsky.networks.registry import register
 
-WIDTHS = (64, 128, 256, 512)
 HIDDEN = 256
 JOINS, POOLS = ("add", "concatenate"), ("max", "mean")
 
@@ -59,11 +58,15 @@ class ShapeResNet(nn.Module):
     pool : {"max", "mean"}
         Over the last ``[512, 4, 4]``.
     stem : int
-        Stride of the first convolution. 2, as in the authors' code, ends at ``[512, 2, 2]`` and costs a
-        quarter of the time.
+        Stride of the first convolution. 2, as in the authors' code, ends at ``[512, 2, 2]`` and takes less
+        than half of the time.
+    width : int
+        Channels of the first block; the others have 2, 4 and 8 times as many.
     """
 
-    def __init__(self, outputs: int = 1, join: str = "add", pool: str = "max", stem: int = 1) -> None:
+    def __init__(
+        self, outputs: int = 1, join: str = "add", pool: str = "max", stem: int = 1, width: int = 64
+    ) -> None:
         super().__init__()
         if join not in JOINS or pool not in POOLS:
             raise InputError(
@@ -71,21 +74,22 @@ class ShapeResNet(nn.Module):
                 f"choose of {', '.join(JOINS)} and of {', '.join(POOLS)}",
             )
         add = join == "add"
+        widths = [width, 2 * width, 4 * width, 8 * width]
         self.stem = nn.Sequential(
-            nn.Conv2d(1, WIDTHS[0], 7, stride=stem, padding=3, bias=False),
+            nn.Conv2d(1, width, 7, stride=stem, padding=3, bias=False),
             nn.MaxPool2d(3, stride=2, padding=1),
-            nn.BatchNorm2d(WIDTHS[0]),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
         )
         blocks: list[nn.Module] = []
-        inner = WIDTHS[0]
-        for i, width in enumerate(WIDTHS):
-            middle = width if add else width // 2
-            blocks += [Residual(inner, middle, 1 if i == 0 else 2, add), Residual(middle, width, 1, add)]
-            inner = width
+        inner = width
+        for i, outer in enumerate(widths):
+            middle = outer if add else outer // 2
+            blocks += [Residual(inner, middle, 1 if i == 0 else 2, add), Residual(middle, outer, 1, add)]
+            inner = outer
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)
-        self.out = nn.Sequential(nn.Linear(WIDTHS[-1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
+        self.out = nn.Sequential(nn.Linear(widths[-1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
 
     @staticmethod
     def example(size: int) -> tuple[Tensor, ...]:

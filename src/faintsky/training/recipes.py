@@ -244,7 +244,7 @@ RECIPES: dict[str, Recipe] = {
         make_task=_focused_images,
         schedule=PUBLISHED,
         settings=SHARES | {"parameter": "fwhm_x", "angle": "double"},
-        arguments={"join": "add", "pool": "max", "stem": 1},
+        arguments={"join": "add", "pool": "max", "stem": 1, "width": 64},
         model_settings=lambda: {"method": "deepfocus"},
         follow=_shape_outputs,
     ),
