@@ -58,6 +58,7 @@ def test_the_folder_is_a_model(trained):
     network = model.network("denoiser")
     assert sum(p.numel() for p in network.parameters()) == model.card["networks"]["denoiser"]["parameters"]
     assert model.card["recipe"]["schedule"]["steps"] == 60
+    assert model.card["recipe"]["network"] == "local_unet"
     assert model.card["scores"]["validation"]["loss"] > -10
     for file in ("training.png", "history.json", "run.json", "psfs.npz"):
         assert (out / file).stat().st_size > 0

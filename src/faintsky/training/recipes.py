@@ -274,7 +274,7 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """For the card and for ``run.json``."""
-        return {"schedule": asdict(self.schedule), "task": self.settings, "network": self.arguments}
+        return {"schedule": asdict(self.schedule), "task": self.settings, "arguments": self.arguments}
 
 
 def make_plan(recipe: Recipe, changes: Mapping[str, Any]) -> Plan:
