@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up they need.
 PYTHON ?= python3
-# `EXTRAS=dev,train,lofar` adds what some tests otherwise skip for want of
+# `EXTRAS=dev,train,lofar,casa,peers` adds what some tests otherwise skip for want of
 EXTRAS ?= dev,train
 VENV := .venv
 BIN := $(VENV)/bin
