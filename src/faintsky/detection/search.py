@@ -108,11 +108,13 @@ def search_cube(
     quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
     blocked = _outside(cube, pursuit, prepared)
     say(2, "search")
-    start = float(np.clip(quiet.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
+    start = _threshold(quiet, settings)
     blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
     if pursuit.components:
         pursuit.refine(1)
         _with_residuals(pursuit, prepared)
+        # sidelobes of what is out now counted as peaks of the noise
+        start = min(start, _threshold(_noise_peaks(pursuit, prepared, settings["beam_guard"]), settings))
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         _drop_faded(pursuit, start)
     noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
@@ -121,6 +123,11 @@ def search_cube(
     for c in real:
         c.effective_snr = pursuit.lowered_snr(c)
     return Search(cube, prepared, pursuit, noise, real, len(pursuit.components))
+
+
+def _threshold(noise: NoisePeaks, settings: Mapping[str, Any]) -> float:
+    """S/N down to which candidates are tried."""
+    return float(np.clip(noise.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
 
 
 def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
