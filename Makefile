@@ -40,7 +40,6 @@ benchmarks: install
 	$(BIN)/python benchmarks/simulate_speed.py
 	$(BIN)/python benchmarks/fit_classical.py
 	$(BIN)/python benchmarks/detect_classical.py
-	$(BIN)/python benchmarks/detect_learned.py
 	$(BIN)/python benchmarks/tune_filters.py
 	$(BIN)/python benchmarks/denoise_methods.py
 	$(BIN)/python benchmarks/readme_picture.py

@@ -25,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "deepfocus"
 PAGE = HERE.parent / "docs" / "deepfocus.md"
-METHODS = ("classical", "learned", "flood_fill", "flood_fill_paper", "smooth_clip", "decoras")
+METHODS = ("classical", "flood_fill", "flood_fill_paper", "smooth_clip", "decoras")
 """Those of them that are shipped are run."""
 SHARES = {"paper": 1.0, "emitters": 0.5, "varied": 0.5, "empty": 0.5}
 """Cubes of each set, in units of ``-n``; at most 100 empty ones."""

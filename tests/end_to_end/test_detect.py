@@ -300,25 +300,3 @@ def test_the_mask_covers_ngc3256(galaxy):
     outside = np.hypot(yy - y, xx - x) > 27
     assert (mask[:, outside] > 0).mean() < 0.05
     assert mask[z, y, x] > 0
-
-
-# ---------------------------------------------------------------------- the learned model
-
-
-def test_the_shipped_network_runs_and_is_recorded(run, tmp_path):
-    from faintsky.models import load_model
-
-    cube, _, plain = run
-    detect(cube, tmp_path / "out", model="learned", reliability=SURE, device="cpu")
-    made = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert made["model"] == "learned"
-    assert made["model_hash"] == load_model("learned").hash
-    assert {p.name for p in (tmp_path / "out").iterdir()} >= FILES
-    table = read_catalog(tmp_path / "out" / "catalog.ecsv")
-    assert len(table) == len(plain.catalog) == 2
-    for name, tolerance in (("x", 0.5), ("y", 0.5), ("z", 0.5)):
-        np.testing.assert_allclose(table[name], plain.catalog[name], atol=tolerance)
-    np.testing.assert_allclose(table["flux"], plain.catalog["flux"], rtol=0.2)
-    assert np.all(table["flux_err"] > 0)
-    assert np.all(table["reliability"] >= SURE)
-    assert not np.array_equal(table["fwhm_maj"], plain.catalog["fwhm_maj"])

@@ -450,6 +450,14 @@ def test_a_faint_line_is_found_where_its_continuum_is_known(scope):
     assert seen["with"] == 3 > seen["without"]
 
 
+def test_lines_at_known_places_are_sought_in_the_users_mask_only(scope):
+    line = with_continuum(scope, at(scope, 8, x=60.3, y=40.2, z=24.0, fwhm_z=6.0), 60)
+    mask = np.ones((N_CHAN, 96, 96))
+    mask[:, 30:50, 50:70] = 0
+    assert len(search(scope, [line], seed=85, reliability=0.9).catalog) == 1
+    assert len(search(scope, [line], seed=85, reliability=0.9, mask=mask).catalog) == 0
+
+
 def test_continuum_alone_makes_no_lines(scope):
     sky = [
         with_continuum(scope, Emitter(x=x, y=y, z=20.0, maj=5.0, min=3.0), snr)

@@ -14,9 +14,8 @@ from faintsky.detection.grouping import group_components, one_source, touching
 from faintsky.detection.labels import label_mask
 from faintsky.detection.measuring import Measurement
 from faintsky.detection.pursuit import Component
-from faintsky.detection.refine import Refiner
 from faintsky.detection.reliability import NoisePeaks, list_reliability
-from faintsky.detection.search import Search, search_cube
+from faintsky.detection.search import Search, inside, search_cube
 from faintsky.device import choose_device
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
@@ -117,21 +116,16 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
 def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Table, list[list[int]]]:
     """The catalogue, and the components of each of its sources, for `finish`."""
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
-    learned = Refiner.of(model)
-    if learned is not None:
-        learned.judge(search)
     values = list_reliability(
         [c.effective_snr for c in search.candidates], search.noise, caution=settings["caution"]
     )
     for c, value in zip(search.candidates, values):
         c.reliability = float(value)
     search.keep(_accepted(search.candidates, reliability, prepared.beam_pixels))
-    measurement = Measurement(pursuit, prepared)
+    measurement = Measurement(pursuit, prepared, lambda s: inside(s, search.cube, pursuit.imager))
     measurement.run(int(settings["final_rounds"]), settings["caution"], reliability, search.noise.stretch)
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     groups = group_components(pursuit.components, prepared.beam_pixels, homes)
-    if learned is not None:
-        learned.refine(search, [g[0] for g in groups if len(g) == 1])
     catalog, order = build_catalog(
         search.cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
     )

@@ -8,7 +8,7 @@ gives the errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,8 +43,6 @@ class LineSource:
         ``m . (psf * m)`` of the unit source: its response to the psf.
     fitted_snr : float
         Amplitude over its error at fixed shape.
-    stated : mapping, optional
-        What `errors` gives, where something knows better than the covariance.
     """
 
     amplitude: float
@@ -58,7 +56,6 @@ class LineSource:
     covariance: NDArray[np.float64]
     norm: float = 1.0
     fitted_snr: float = 0.0
-    stated: Mapping[str, float] | None = None
 
     def axes(self) -> tuple[float, float, float]:
         """Intrinsic FWHMs [pixel] and position angle [deg east of north]."""
@@ -72,8 +69,6 @@ class LineSource:
 
     def errors(self) -> dict[str, float]:
         """Standard errors of ``amplitude, x, y, z, fwhm_z, fwhm_maj, fwhm_min, pa`` and relative ``flux``."""
-        if self.stated is not None:
-            return dict(self.stated)
         cov = self.covariance
         sd = np.sqrt(np.maximum(np.diag(cov), 0))
         base = np.array([self.l11, self.l21, self.l22])

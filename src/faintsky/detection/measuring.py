@@ -8,7 +8,7 @@ million elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +42,8 @@ in 80,000 spectra of noise."""
 
 PART = 4.0
 """Least S/N, all else free, of each part of a line that is parted."""
+TRIED = 0.5
+"""Noise peaks that may be expected at all places, however low the reliability that is asked for."""
 SECOND = 30.0
 """By how much rarer another line of a source is than its first: so much stronger it must be."""
 
@@ -55,10 +57,14 @@ class Measurement:
         With the sources that were accepted; changed in place.
     prepared : PreparedCube
         Its continuum, with the sources taken out, is fitted here.
+    allowed : callable
+        Whether a line may be looked for at a place.
     """
 
-    def __init__(self, pursuit: Pursuit, prepared: PreparedCube) -> None:
-        self.pursuit, self.prepared = pursuit, prepared
+    def __init__(
+        self, pursuit: Pursuit, prepared: PreparedCube, allowed: Callable[[LineSource], bool]
+    ) -> None:
+        self.pursuit, self.prepared, self.allowed = pursuit, prepared, allowed
         self.scale = 1.5 * pursuit.beam_pixels
         self.sky: ContinuumImage | None = None
         self.home: dict[int, int] = {}
@@ -219,7 +225,7 @@ class Measurement:
                     chance * SEED_PEAKS * n_chan * len(sky.members) * np.exp(-0.5 * (snr / self.stretch) ** 2)
                 )
                 reliability = 1 - self.caution * expected / (len(p.components) + 1)
-                if reliability < self.least:
+                if reliability < self.least or expected > TRIED:
                     break
                 c = self.grow(int(k), float(z), LINE_WIDTHS[t], float(np.sign(rows[t, z] @ spectrum)))
                 if c is None:
@@ -263,7 +269,7 @@ class Measurement:
         (fitted,), _ = GroupFit(self.window([start], [], [k]), [start], self.scale).run([False])
         s = fitted.source()
         too_deep = s.amplitude < 0 and -s.amplitude > (m.continuum or 0.0) * (1 + 3 / max(-s.fitted_snr, 1.0))
-        if np.sign(s.amplitude) != sign or abs(s.z - z) > 2 * width or too_deep or not p.imager.covers(s):
+        if np.sign(s.amplitude) != sign or abs(s.z - z) > 2 * width or too_deep or not self.allowed(s):
             return None
         response = torch.zeros(0)
         new = Component(s, p.imager.image(s), response, response, response)

@@ -54,7 +54,7 @@ class Component:
     snr, template, reliability
         As detected.
     continuum : tuple of float, optional
-        Level and its error, where a network has measured it [Jy/beam].
+        Level and its error, where it was fitted with the line [Jy/beam].
     """
 
     source: LineSource

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
 from faintsky.classical.matched_filter import FilterBank, decimation
+from faintsky.detection.gaussian_fit import LineSource
 from faintsky.detection.imager import Residual, SourceImager
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.detection.reliability import COUNT_FROM, NoisePeaks, fit_noise_peaks, local_peaks
@@ -118,8 +119,8 @@ def search_cube(
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         _drop_faded(pursuit, start)
     noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
-    inside = [c for c in pursuit.components if _inside(c, cube, pursuit.imager)]
-    real = [c for c in inside if c.source.amplitude > 0 or _is_absorption(c, prepared)]
+    within = [c for c in pursuit.components if inside(c.source, cube, pursuit.imager)]
+    real = [c for c in within if c.source.amplitude > 0 or _is_absorption(c, prepared)]
     for c in real:
         c.effective_snr = pursuit.lowered_snr(c)
     return Search(cube, prepared, pursuit, noise, real, len(pursuit.components))
@@ -207,14 +208,14 @@ def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
         pursuit.remove(c)
 
 
-def _inside(c: Component, cube: RadioCube, imager: SourceImager) -> bool:
+def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
     """Whether a source's centre can be measured, and is where the user wants to look."""
-    if not imager.covers(c.source):
+    if not imager.covers(s):
         return False
     if cube.mask is None:
         return True
-    k = int(np.clip(round(c.source.z), 0, cube.mask.shape[0] - 1))
-    return bool(cube.mask[k, round(c.source.y), round(c.source.x)])
+    k = int(np.clip(round(s.z), 0, cube.mask.shape[0] - 1))
+    return bool(cube.mask[k, round(s.y), round(s.x)])
 
 
 def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
@@ -228,12 +229,3 @@ def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
     error = float(prepared.continuum.level_err[y, x])
     depth = abs(s.amplitude) * s.norm
     return level > 5 * error and depth < level + 3 * depth / max(c.snr, 1.0)
-
-
-def measure(pursuit: Pursuit, prepared: PreparedCube, rounds: int) -> None:
-    """Final fits on a continuum fitted outside the lines that were found."""
-    if not pursuit.components:
-        return
-    if prepared.present.any():
-        pursuit.new_line_cube(prepared)
-    pursuit.refit(rounds)

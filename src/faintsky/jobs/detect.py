@@ -77,7 +77,7 @@ def detect(
         ``report.html`` and ``run.json``; nothing is written without it, nor a mask or a model where the
         method makes none.
     model : str
-        ``classical``, ``learned`` or a model's folder.
+        A shipped model's name or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
         Dirty beam, primary beam, noise map and where to look.
     reliability : float

@@ -117,23 +117,6 @@ def _denoiser_settings() -> dict[str, Any]:
     return Settings().as_dict()
 
 
-def _line_candidates(request: Request) -> Task:
-    from faintsky.training.line_candidates import LineCandidates, load_candidates, make_candidates
-
-    folder = request.data or request.folder / "candidates"
-    if request.data is None:
-        make_candidates(folder, int(request.settings["cubes"]), request.seed, request.progress)
-    return LineCandidates(request.network, load_candidates(folder))
-
-
-def _refiner_settings() -> dict[str, Any]:
-    from faintsky.models import load_model
-
-    return load_model("classical").settings | {
-        "score_share": 1.0, "snr_scale": [[0.0, 1.0], [0.0, 1.0]], "error_factors": {}
-    }  # fmt: skip
-
-
 def _integrated_images(request: Request) -> Task:
     from faintsky.training.compact_sets import read_images
     from faintsky.training.integrated_images import IntegratedImages
@@ -188,24 +171,6 @@ RECIPES: dict[str, Recipe] = {
         settings={"psfs": 64, "tile": 192, "blur": 0.3},
         arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
         model_settings=_denoiser_settings,
-    ),
-    "line_refiner": Recipe(
-        job="detect",
-        key="refiner",
-        presets=("lines",),
-        make_task=_line_candidates,
-        schedule={
-            "steps": 600,
-            "batch_size": 128,
-            "learning_rate": 1.5e-3,
-            "warmup": 100,
-            "validate_every": 75,
-            "decay": 0.99,
-            "workers": 0,
-        },
-        settings={"cubes": 400},
-        arguments={"width": 96, "channels": 10, "members": 4},
-        model_settings=_refiner_settings,
     ),
     "blobs_finder": Recipe(
         job="detect",
