@@ -96,3 +96,26 @@ def test_groups_hold_what_overlaps_and_are_never_too_large():
     assert sorted(i for g in groups for i in g) == list(range(13))
     assert max(len(g) for g in groups) == 5
     assert [12] in groups
+
+
+def test_sidelobes_beyond_the_psf_are_no_continuum_sources(scope):
+    # a psf as large as the image ends half an image away from the source; its sidelobes do not
+    from types import SimpleNamespace
+
+    from faintsky.detection.continuum_sources import ContinuumImage
+    from faintsky.detection.imager import SourceImager
+
+    s = Emitter(20.3, 70.4, 0, maj=5, min=4)
+    level = (scope.image(s) * 0.1).astype(np.float32)
+    level += 1e-4 * scope.noise(np.random.default_rng(4), 1)[0]
+    beam = float(np.sqrt(scope.beam[0] * scope.beam[1]))
+    pursuit = SimpleNamespace(
+        imager=SourceImager(scope.psf[None], (96, 96)), beam_pixels=beam, fidelity=0.03, sigma=np.ones(8),
+        window_side=lambda fwhm: 2 * (int(4.5 * np.hypot(beam, fwhm)) // 2) + 12,
+    )  # fmt: skip
+    sky = ContinuumImage(level, 1e-4, np.ones((96, 96), dtype=bool), pursuit)
+    sky.find([])
+    assert len(sky.members) == 1
+    assert sky.members[0].continuum == pytest.approx(0.1, rel=0.02)
+    beyond = np.abs(level - sky.total)[:10, 75:]
+    assert beyond.max() > 10e-4

@@ -24,6 +24,8 @@ MOST = 60
 """Continuum sources looked for, at most."""
 SAME = 0.35
 """Beams within which two fits describe one source."""
+WIDEST = 6.0
+"""Beams above which a source is none: fits of what is no source grow."""
 TWO = 40.0
 """Twice the log likelihood that two sources must gain over one: chance gains 40 once in two million times."""
 
@@ -130,7 +132,9 @@ class ContinuumImage:
     def _add(self, k: int, sign: float) -> None:
         m, image = self.members[k], self.images[k]
         self.total += np.float32(sign * (m.continuum or 0.0)) * image
-        reach = modelled_reach(image, m.shape[0], m.shape[1], self.psf.shape, self.pursuit.fidelity)
+        reach = modelled_reach(
+            image, m.shape[0], m.shape[1], self.psf.shape, self.pursuit.fidelity, max(SIZES) * self.beam
+        )
         self.guard += np.float32(sign * abs(m.continuum or 0.0)) * reach
 
     def find(self, starts: Sequence[LineSource]) -> None:
@@ -160,9 +164,13 @@ class ContinuumImage:
         (m,), _ = GroupFit(window, [start], scale).run()
         if m.continuum is None or m.continuum < least * self.error / np.sqrt(max(m.norm, 1e-6)):
             return False
-        if any(distance(m, o) < SAME * self.beam for o in self.members):
+        if any(distance(m, o) < SAME * self.beam for o in self.members) or axes(m)[0] > WIDEST * self.beam:
             return False
-        self.put(len(self.members), m)
+        image = self.image(m)
+        # what is a source leaves less behind than it found
+        if np.abs(rest - np.float32(m.continuum) * image).max() > 1.1 * np.abs(rest).max():
+            return False
+        self.put(len(self.members), m, image)
         return True
 
     def _prune(self) -> None:
@@ -278,15 +286,21 @@ def without_lines(m: Member) -> Member:
 
 
 def modelled_reach(
-    image: NDArray[np.float32], x: float, y: float, psf_shape: tuple[int, ...], fidelity: float
+    image: NDArray[np.float32],
+    x: float,
+    y: float,
+    psf_shape: tuple[int, ...],
+    fidelity: float,
+    margin: float = 0.0,
 ) -> NDArray[np.float32]:
     """Size of a source's image, ``[y, x]``; where the psf ends, its sidelobes' level over the fidelity.
 
-    A psf as large as the image ends half an image away from a source; what lies beyond is not modelled.
+    A psf as large as the image ends half an image away from a source; what lies beyond is not modelled, and
+    filters see it from `margin` pixels before.
     """
     out = np.abs(image)
-    far_y = np.abs(np.arange(image.shape[0]) - y) / (psf_shape[0] // 2)
-    far_x = np.abs(np.arange(image.shape[1]) - x) / (psf_shape[1] // 2)
+    far_y = np.abs(np.arange(image.shape[0]) - y) / max(psf_shape[0] // 2 - margin, 1.0)
+    far_x = np.abs(np.arange(image.shape[1]) - x) / max(psf_shape[1] // 2 - margin, 1.0)
     far = np.maximum(far_y[:, None], far_x[None, :])
     if far.max() > 1:
         ring = image[(far > 0.7) & (far <= 1)]

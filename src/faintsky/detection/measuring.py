@@ -244,7 +244,8 @@ class Measurement:
         left = np.tensordot(p.data.box(slice(None), ys, xs), patch, 2) * over
         guard = np.zeros(p.sigma.size)
         for c in p.components:
-            reach = modelled_reach(c.image, c.source.x, c.source.y, sky.psf.shape, p.fidelity)
+            x, y = c.source.x, c.source.y
+            reach = modelled_reach(c.image, x, y, sky.psf.shape, p.fidelity, 2 * sky.beam)
             guard += np.abs(p.spectrum(c.source)) * float((reach[ys, xs] * patch).sum()) * over
         return left, guard
 
