@@ -36,7 +36,7 @@ from faintsky.models import SHIPPED, load_model
 
 SEED = 9000
 RESULTS = Path(__file__).parent / "results" / "tuned_baselines.json"
-CUBES = {"flood_fill": 50, "decoras": 50, "pybdsf": 8, "aegean": 8, "smooth_clip": 8}
+CUBES = {"flood_fill": 50, "decoras": 50, "pybdsf": 8, "aegean": 8, "smooth_clip": 14}
 LEAST_PB = 0.5
 """Where the primary beam is weaker, the tuned methods need not look: there are no sources."""
 BOXES_2D = [("mask", f) for f in (0.6, 0.7, 0.8, 0.9, 1.0, 1.1)] + [

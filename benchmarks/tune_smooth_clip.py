@@ -22,7 +22,7 @@ SCALES = {
     "fine": {"spatial_kernels": [0, 3, 6], "spectral_kernels": [0, 3, 7, 15]},
     "paper": {"spatial_kernels": [3, 5, 7, 9, 11], "spectral_kernels": [3, 5, 7, 9, 11]},
 }
-THRESHOLDS = (4.5, 6.0, 8.0)
+THRESHOLDS = (3.5, 4.0, 4.5, 5.5)
 LINKS = ((1, 1), (2, 2), (3, 3), (4, 2))
 PAPER_LINKS = ((1, 1), (3, 3), (5, 5))
 PAPER_CUBES = 2
@@ -49,7 +49,7 @@ START = {
 Lists = dict[tuple[Any, ...], Any]
 
 
-@lru_cache(maxsize=10)
+@lru_cache(maxsize=16)
 def prepared(index: int, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, tuple[int, ...], Scaled]:
     """Truth, shape and scaled data of a validation cube; kept, since one process sees them several times."""
     cube, truth = load(index)
