@@ -209,3 +209,11 @@ def test_a_window_over_the_border(scope):
     assert inside[12, 12] == pytest.approx(data[0, 61, 2])
     assert not inside[:, :10].any() or np.abs(inside[:, :10]).max() < 1e-9
     assert np.abs(inside[15:]).max() < 1e-9
+
+
+def test_an_unresolved_axis_has_an_error():
+    s = LineSource(
+        1.0, 5.0, 5.0, 2.0, 0.3, 0.0, 8.0, 4.0, np.diag([0.01, 0.1, 0.1, 0.2, 0.2, 0.5, 0.1, 0.01])
+    )
+    assert s.axes()[1] < 1e-6
+    assert 0.5 < s.errors()["fwhm_min"] / (FWHM_PER_SIGMA * 0.5**0.5) <= 1.0

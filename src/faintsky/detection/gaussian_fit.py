@@ -83,6 +83,9 @@ class LineSource:
             jac[:, k] = d / 2e-4
         shape = jac @ cov[3:6, 3:6] @ jac.T
         maj, minor, pa = np.sqrt(np.maximum(np.diag(shape), 0))
+        # the slope of an unresolved axis is zero at zero: one standard deviation up is its error then
+        wider = axes_of(self.l11, self.l21, abs(self.l22) + float(sd[5]))[1]
+        minor = max(minor, wider - self.axes()[1])
         # relative error of amplitude * width
         rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude
         return {
