@@ -58,12 +58,9 @@ def overlapping(members: Sequence[Member], beam: float, reach: float = 1.0, most
             i = label[i]
         return i
 
-    pairs = []
-    for i in range(n):
-        for j in range(i):
-            gap = distance(members[i], members[j]) / (radius(members[i], beam) + radius(members[j], beam))
-            if gap < reach:
-                pairs.append((gap, i, j))
+    place, half = np.array([m.shape[:2] for m in members]), np.array([radius(m, beam) for m in members])
+    gaps = np.hypot(*(place[:, None] - place).T) / (half[:, None] + half) if n else np.zeros((0, 0))
+    pairs = [(gaps[i, j], i, j) for i, j in np.argwhere(np.tril(gaps < reach, -1)).tolist()]
     size = [1] * n
     for _, i, j in sorted(pairs):
         a, b = root(i), root(j)
