@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from faintsky.evaluation.alma import CURVE_RELIABILITY, evaluate_sets
     from faintsky.evaluation.cubes import SimulatedSet
     from faintsky.evaluation.runs import method_of
+    from faintsky.evaluation.scoring import load_scored
     from faintsky.io import provenance
 
     names = methods_of(options.methods, options.deepfocus)
@@ -64,7 +65,15 @@ def run(options: argparse.Namespace) -> None:
         progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
     )  # fmt: skip
     keep(options.work)
+    near = {s.name: near_seven(load_scored(options.work, s, method_of(names[0]))) for s in sets}
+    (RESULTS / "found_near_7.json").write_text(json.dumps({names[0]: near}, indent=1) + "\n")
     (RESULTS / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def near_seven(scored: Any) -> dict[str, int]:
+    """How many of the true sources with matched S/N 6.5 to 7.5 were found: a plain count beside the fit."""
+    inside = abs(scored.joined("snr") - 7.0) <= 0.5
+    return {"sources": int(inside.sum()), "found": int(scored.detected("position")[inside].sum())}
 
 
 def keep(work: Path) -> None:

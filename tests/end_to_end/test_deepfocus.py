@@ -25,14 +25,14 @@ SETTINGS = {
     "phase2_cubes": 6, "fit_cubes": 2,
 }  # fmt: skip
 SETTINGS |= {f"{key}.batch_size": 2 for key in chain.STAGES} | {f"{key}.epochs": 1 for key in chain.STAGES}
+SETTINGS |= {f"{key}.width": 4 for key, (network, _) in chain.STAGES.items() if network == "shape_resnet"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small(tmp_path_factory):
-    """Networks of a few thousand weights, and boxes that need not fit well."""
+    """Boxes that need not fit well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAINTSKY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("faintsky.networks.shape_resnet.WIDTHS", (4, 4, 4, 8))
         patch.setattr("faintsky.training.predicted.LEAST_IOU", 0.1)
         patch.setattr("faintsky.training.predicted.LARGEST_DISTANCE", 6.0)
         yield
