@@ -93,8 +93,8 @@ def detector() -> str:
         "",
         f"`paper`: {sizes['paper']} cubes of Delli Veneri et al. (2022), central source and 2–5 others, with"
         f" continuum; `emitters`: {sizes['emitters']} cubes of lines without continuum, matched S/N uniform"
-        f" in 4–14, so that some cannot be found. Counted plainly, {near['found']} of the {near['sources']} of"
-        f" S/N 6.5–7.5 were found. `varied`: {sizes['varied']} cubes, each of another array, band and weather,"
+        f" in 4–14, so that some cannot be found. Counted plainly, {near['found']} of {near['sources']} of"
+        f" S/N 6.5–7.5 were found. `varied`: {sizes['varied']} cubes, each of another array, band, weather,"
         " with rotating discs, absorption, blends down to nothing apart, S/N from 3. In"
         f" {empty['n_cubes']} empty cubes there were {false} false sources a cube. How the published pipeline"
         " and other methods do on the same cubes: [DeepFocus side by side](docs/deepfocus.md).",
