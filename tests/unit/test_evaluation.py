@@ -29,7 +29,7 @@ from faintsky.evaluation.metrics import (
 )
 from faintsky.evaluation.pictures import true_image
 from faintsky.evaluation.residuals import pair_residuals, robust_scatter, summarise_residuals
-from faintsky.evaluation.runs import Method, pending, run_methods
+from faintsky.evaluation.runs import Method, example_path, pending, run_methods
 from faintsky.evaluation.truth import noise_of, prepared_truth, setting_for, setting_of
 from faintsky.image import RadioCube
 from faintsky.matching import match
@@ -267,6 +267,23 @@ def test_several_processes_give_the_same_catalogues(tmp_path, monkeypatch):
 
 def find_nothing(cube):
     return Table({name: np.zeros(0) for name in ("x", "y", "z", "snr")})
+
+
+@dataclass(frozen=True)
+class BlankChannel(LatticeSet):
+    """Cubes of which one channel is not known."""
+
+    def load(self, index):
+        cube, truth = super().load(index)
+        cube.data[0] = np.nan
+        return cube, truth
+
+
+def test_a_blank_channel_does_not_blank_the_pictures(tmp_path):
+    evaluate_sets(tmp_path, [BlankChannel("blank", (0, 1))], [Method("none", find_nothing)])
+    kept = np.load(example_path(tmp_path, "truth", "blank", 0))
+    assert np.isfinite(kept).all()
+    assert (tmp_path / "figures" / "examples_blank.png").is_file()
 
 
 def test_a_method_that_finds_nothing_scores_zero(tmp_path):

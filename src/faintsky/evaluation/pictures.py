@@ -148,7 +148,7 @@ def examples_figure(examples: Sequence[Example], crop: int = 200) -> Figure:
             rows = [("dirty, integrated", e.dirty, None), ("true sky", e.sky, None)]
             rows += [(m, e.images.get(m, e.dirty), e.found[m]) for m in methods]
             for ax, (name, image, found) in zip(grid[:, k], rows):
-                finite = image[np.isfinite(image)]
+                finite = image[np.isfinite(image)] if np.isfinite(image).any() else np.zeros(1)
                 low, high = np.percentile(finite, [1, 99.9]) if name != "true sky" else (0, finite.max())
                 ax.imshow(image, origin="lower", cmap="gray_r", vmin=low, vmax=max(high, low + 1e-12),
                           interpolation="nearest")  # fmt: skip

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faintsky.cutouts import integrated
 from faintsky.errors import InputError
 from faintsky.evaluation.boxes import own_or_ruled_boxes
 from faintsky.evaluation.cubes import CubeSet
@@ -139,7 +140,7 @@ def run_task(task: Task) -> None:
         write_table(true, truth_path)
     dirty = cube.data  # reading the file is not the method's time
     if task.example:
-        _keep_image(dirty.sum(axis=0), example_path(out, TRUTH, task.cubes.name, task.index))
+        _keep_image(integrated(dirty), example_path(out, TRUTH, task.cubes.name, task.index))
     for method in task.methods:
         forget_peak()
         start = time.perf_counter(), time.process_time()
