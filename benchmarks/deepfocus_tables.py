@@ -216,7 +216,20 @@ def stages_block() -> str:
     return markdown(header, lines)
 
 
+def casa_block() -> str:
+    """The same skies through CASA and through the fast simulator."""
+    found = json.loads((RESULTS.parent / "casa_pairs.json").read_text())
+    lines = [
+        [criterion, score, *(f"{found[criterion][score][k]:.3f}" for k in ("casa", "fast")),
+         f"{found[criterion][score]['difference']:+.3f} ± {found[criterion][score]['error']:.3f}"]
+        for criterion in ("position", "iou") for score in ("recall", "precision")
+    ]  # fmt: skip
+    table = markdown(["criterion", "score", "CASA's cubes", "ours", "difference"], lines)
+    return f"`{found['method']}` on {found['pairs']} pairs with {found['sources']} sources:\n\n{table}"
+
+
 BLOCKS = {
+    "casa pairs": casa_block,
     "size": size_block,
     "table 4": table4_block,
     "table 5": table5_block,
