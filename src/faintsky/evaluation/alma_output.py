@@ -169,11 +169,6 @@ def _figures(out: Path, scored: Sequence[Scored], n: Numbers) -> list[Path]:
     folder = out / "figures"
     sources = {s.label: s for s in scored if len(s.joined("snr"))}
     drawn = []
-    if sources:
-        complete = {label: (n.curves[label].completeness, n.curves[label].fit) for label in sources}
-        reliable = {label: n.curves[label].reliability for label in sources}
-        picture = figures.completeness_and_reliability(complete, reliable, scoring.SNR_ASKED)
-        drawn.append(figures.save(picture, folder / "completeness_reliability.png"))
     if n.traces:
         drawn.append(figures.save(figures.precision_recall(n.traces), folder / "precision_recall.png"))
     for name in dict.fromkeys(s.cubes for s in sources.values()):
@@ -189,7 +184,10 @@ def _figures_of_set(out: Path, folder: Path, name: str, here: Mapping[str, Score
     """The figures of one set of cubes with all its methods."""
     first = next(iter(here.values()))
     cell = next(setting_of(t.meta).cell for t in first.truths)
+    complete = {m: (n.curves[s.label].completeness, n.curves[s.label].fit) for m, s in here.items()}
+    reliable = {m: n.curves[s.label].reliability for m, s in here.items()}
     made = {
+        "completeness": figures.completeness_and_reliability(complete, reliable, scoring.SNR_ASKED),
         "sources": paper_figures.source_distributions({c: first.joined(c) for c in TRUTH_COLUMNS}, cell),
         "flux_blendedness": paper_figures.against_flux_and_blendedness(
             {method: n.dependence[s.label] for method, s in here.items()}
