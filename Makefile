@@ -39,6 +39,7 @@ kill: install
 benchmarks: install
 	$(BIN)/python benchmarks/simulate_speed.py
 	$(BIN)/python benchmarks/fit_classical.py
+	$(BIN)/python benchmarks/detect_speed.py
 	$(BIN)/python benchmarks/deepfocus_tables.py
 	$(BIN)/python benchmarks/tune_filters.py
 	$(BIN)/python benchmarks/denoise_methods.py
