@@ -140,13 +140,15 @@ def size_block() -> str:
 def table4_block() -> str:
     """Table 4 of the `paper` set."""
     header = ["method", "criterion", "TP", "FP", "FN", "precision", "recall", "mean IoU",
-              "recall at precision ≥ 0.99"]  # fmt: skip
+              "recall at precision ≥ 0.99", "of cubes"]  # fmt: skip
     lines = []
     for r in rows_of("table4"):
         if r["cubes"] == "paper" and r["criterion"] in ("iou", "iou2d", "position", "position2d"):
             counts = [f"{r[k]} ({100 * float(r[k + '_share']):.1f} %)" for k in ("tp", "fn")]
             scores = [pm(r, k) for k in ("precision", "recall", "iou_2d", "pure_recall")]
-            lines.append([r["method"], r["criterion"], counts[0], r["fp"], counts[1], *scores])
+            lines.append(
+                [r["method"], r["criterion"], counts[0], r["fp"], counts[1], *scores, r["pure_cubes"]]
+            )
     return markdown(header, lines)
 
 
