@@ -13,6 +13,7 @@ from faintsky.detection.labels import label_mask
 from faintsky.detection.pursuit import Component, SourceImager
 from faintsky.detection.reliability import (
     COUNT_FROM,
+    FITTED_GAIN,
     NoisePeaks,
     fit_noise_peaks,
     list_reliability,
@@ -104,7 +105,8 @@ def test_reliability_of_a_list():
 def test_reliability_by_hand():
     law = NoisePeaks(2000.0)
     expected = 2000 * np.array([36 * np.exp(-18), 27.04 * np.exp(-13.52)])
-    got = list_reliability([5.2, 6.0], law, caution=3.0)
+    # fitted sources stand as much higher than the peaks of the filter bank that were counted
+    got = list_reliability([5.2 * FITTED_GAIN, 6.0 * FITTED_GAIN], law, caution=3.0)
     np.testing.assert_allclose(got, [1 - 3 * expected[1] / 2, 1 - 3 * expected[0]])
 
 
