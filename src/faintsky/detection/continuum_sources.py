@@ -255,8 +255,15 @@ class ContinuumImage:
             members = [self.members[k] for k in group]
             window = self._window(members, self.level - self.total + own)
             fitted, _ = GroupFit(window, members, 1.5 * self.beam).run()
-            for k, m in zip(group, fitted):
-                self.put(k, m)
+            if self.sound(fitted):
+                for k, m in zip(group, fitted):
+                    self.put(k, m)
+
+    def sound(self, fitted: Sequence[Member]) -> bool:
+        """Whether no continuum has run away: what no source describes makes some grow, or turn negative."""
+        return all(
+            m.continuum is None or (m.continuum > 0 and axes(m)[0] <= WIDEST * self.beam) for m in fitted
+        )
 
     def _peak(self) -> Member | None:
         """Where to begin with what stands out most; None where nothing does."""

@@ -301,6 +301,8 @@ class Measurement:
             continua = [k for k in group if k < len(sky.members)]
             start = [members[k] for k in group]
             fitted, _ = GroupFit(self.window(start, own, continua), start, self.scale).run()
+            if not sky.sound(fitted):
+                continue
             for k, m in zip(group, fitted):
                 if k < len(sky.members):
                     sky.put(k, m)
