@@ -132,7 +132,8 @@ def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Tabl
     )
     measurement.run(int(settings["final_rounds"]), settings["caution"], reliability, search.noise.stretch)
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
-    groups = group_components(pursuit.components, prepared.beam_pixels, homes)
+    hosts = [measurement.host(c) for c in pursuit.components]
+    groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
     catalog, order = build_catalog(
         search.cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
     )

@@ -165,6 +165,14 @@ class Measurement:
         _, joint = GroupFit(w, [both], self.scale).run()
         return 2 * (level + line - joint)
 
+    def host(self, c: Component) -> int | None:
+        """The one continuum source that a line without a continuum of its own shape lies on, if any."""
+        if self.sky is None or id(c) in self.home:
+            return None
+        line, beam = member_of(c.source), self.sky.beam
+        under = [k for k, m in enumerate(self.sky.members) if distance(line, m) < radius(m, beam)]
+        return under[0] if len(under) == 1 else None
+
     # ------------------------------------------------------------------ blends
 
     def split(self) -> None:
