@@ -198,3 +198,13 @@ def test_groups():
     assert group_components([near, negative], BEAM) == [[0], [1]]
     assert group_components([near, later], BEAM) == [[0], [1]]
     assert group_components([], BEAM) == []
+
+
+def test_horns_on_one_continuum_are_one_source():
+    horns = [component(40, 50, 8), component(52, 50, 12)]
+    assert group_components(horns, BEAM) == [[0], [1]]
+    assert group_components(horns, BEAM, hosts=[3, 3]) == [[0, 1]]
+    assert group_components(horns, BEAM, hosts=[3, 4]) == [[0], [1]]
+    assert group_components(horns, BEAM, homes=[3, 4], hosts=[None, None]) == [[0], [1]]
+    # two lines of one galaxy do not meet along frequency
+    assert group_components([component(40, 50, 6), component(40, 50, 18)], BEAM, hosts=[3, 3]) == [[0], [1]]

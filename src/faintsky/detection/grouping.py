@@ -13,8 +13,6 @@ from faintsky.source_model import line_profile
 
 DIP = 0.15
 """Least relative depth of the dip between two sources."""
-APART = 1.5
-"""Lines that are farther apart than this, in units of their half widths' sum, are two lines of a galaxy."""
 
 
 def observed_extent(c: Component, beam_pixels: float) -> tuple[float, float]:
@@ -42,8 +40,8 @@ def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0)
 
 
 def _connected(a: Component, b: Component) -> bool:
-    """Whether the lines of two components meet along frequency."""
-    return bool(abs(a.source.z - b.source.z) < APART * 0.5 * (a.source.fwhm_z + b.source.fwhm_z))
+    """Whether the lines of two components meet at half their height."""
+    return bool(abs(a.source.z - b.source.z) < 0.5 * (a.source.fwhm_z + b.source.fwhm_z))
 
 
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:
