@@ -149,9 +149,13 @@ def test_dry_run_writes_nothing(tmp_path):
     ("wrong", "word"),
     [
         ({"preset": "text"}, "preset"),
-        ({"products": "dirty,clean"}, "deconvolver"),
+        ({"products": "dirty,clean", "quick": True}, "clean images need visibilities"),
+        ({"backend": "wsclean", "quick": True}, "WSClean needs visibilities"),
+        ({"gain_rms": 0.6}, "gain rms"),
+        ({"phase_rms": -1}, "phase rms"),
+        ({"gain_time": "0min"}, "above 0"),
         ({"products": "dirty,model"}, "model"),
-        ({"backend": "wsclean"}, "wsclean"),
+        ({"backend": "casa"}, "backend"),
         ({"robust": 3}, "robustness"),
         ({"rms": 0}, "above 0"),
         ({"rms": "1mJy"}, "number with a unit"),
@@ -285,7 +289,7 @@ def test_an_image_at_a_beams_resolution():
 
 
 def test_wscleans_padding():
-    assert [padded_size(n) for n in (2000, 354, 512, 40)] == [2400, 428, 616, 48]
+    assert [padded_size(n) for n in (2000, 354, 353, 512, 40)] == [2400, 428, 428, 616, 48]
 
 
 def test_a_sky_is_the_same_whatever_the_products(cache):

@@ -85,7 +85,9 @@ def simulate_lofar(
     preset: Annotated[
         str, typer.Option(metavar="paper|lotss|varied", help="What the sky and the weights are like.")
     ] = "paper",
-    backend: Annotated[str, typer.Option(metavar="fast", help="How to observe it.")] = "fast",
+    backend: Annotated[
+        str, typer.Option(metavar="fast|wsclean", help="How to observe it; wsclean runs the program.")
+    ] = "fast",
     quick: Annotated[bool, typer.Option("--quick", help="One psf by FFT: 2 % off, faster.")] = False,
     sky: Annotated[
         Path | None, typer.Option(metavar="SKY.fits", help="Observe this model [Jy/pixel or Jy/arcsec2].")
@@ -101,11 +103,21 @@ def simulate_lofar(
     size: Annotated[int | None, typer.Option(min=32, help="Side of the image [pixel]; 2000.")] = None,
     robust: Annotated[Number, typer.Option(metavar="R", help="Briggs' robustness, -2 to 2.")] = None,
     rms: Annotated[Text, typer.Option(metavar="0.1mJy/beam", help="Noise of the dirty image.")] = None,
+    gain_rms: Annotated[
+        Number, typer.Option(min=0, help="Amplitude errors of stations, rms; varied: at random.")
+    ] = None,
+    phase_rms: Annotated[
+        Number, typer.Option(min=0, help="Phase errors of stations, rms [deg]; varied: at random.")
+    ] = None,
+    gain_time: Annotated[Text, typer.Option(metavar="20min", help="Their correlation time.")] = None,
     primary_beam: Annotated[
         str, typer.Option(metavar="auto|everybeam|gaussian", help="EveryBeam where installed by default.")
     ] = "auto",
     products: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Which of sky, noise, dirty, psf and pb to write.")
+        str,
+        typer.Option(
+            metavar="A,B,…", help="Which of sky, noise, dirty, clean, psf, pb and compact to write."
+        ),
     ] = "sky,noise,dirty,psf,pb",
     noise: Annotated[bool, typer.Option("--noise/--no-noise", help="Noise.")] = True,
     pbcor: Annotated[bool, typer.Option("--pbcor", help="Divide by the primary beam.")] = False,
@@ -125,6 +137,7 @@ def simulate_lofar(
             out, n, seed=seed, preset=preset, backend=backend, quick=quick, sky=sky, ra=ra, dec=dec,
             hour_angle=hour_angle, start=start, total_time=total_time, integration=integration, freq=freq,
             cell=cell, size=size, robust=robust, rms=rms, primary_beam=primary_beam,
+            gain_rms=gain_rms, phase_rms=phase_rms, gain_time=gain_time,
             products=common.split(products), noise=noise, pbcor=pbcor, device=device, jobs=jobs,
             overwrite=overwrite, dry_run=dry_run, command=common.command_line(), progress=report.progress,
         )  # fmt: skip

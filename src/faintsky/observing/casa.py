@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -23,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.errors import FaintskyError, InputError
+from faintsky.errors import InputError
 from faintsky.observing.build import Observation
 from faintsky.observing.fits_out import cube_header, write_fits
 from faintsky.observing.instrument import Instrument
 from faintsky.observing.observatory import AlmaObservatory
+from faintsky.observing.programs import run_program
 from faintsky.observing.weighting import imaging_weights, parse_weighting
 from faintsky.telescope.arrays import AntennaArray, shipped_arrays
 
@@ -252,23 +252,9 @@ def _run(program: str, folder: Path) -> None:
     keep = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
     environment = {**keep, **threads, "HOME": str(folder), "MPLBACKEND": "Agg"}
-    log = folder / "words.log"
     # the program ends when its standard input does: it does not outlive this process
-    with (
-        log.open("wb") as words,
-        subprocess.Popen(
-            [program, str(_PROGRAM), "job.json"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=words,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        status = process.wait()
-    if status or not (folder / "facts.json").is_file():
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        raise FaintskyError(f"CASA failed: {lines[-1] if lines else f'exit status {status}'}")
+    command = [program, str(_PROGRAM), "job.json"]
+    run_program(command, folder, "CASA", leaves="facts.json", environment=environment)
 
 
 def _read(folder: Path) -> CasaImages:

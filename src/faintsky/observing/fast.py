@@ -79,6 +79,18 @@ class FastTelescope:
         wide = torch.fft.rfft2(images, s=padded) * transfer
         return torch.fft.irfft2(wide, s=padded)[..., : grid.n_y, : grid.n_x]
 
+    def convolve(self, images: NDArray[np.float32], transfer: NDArray[Any]) -> torch.Tensor:
+        """Images ``[..., y, x]`` seen with another psf than the instrument's own.
+
+        Parameters
+        ----------
+        images : array
+            Primary beam multiplied in.
+        transfer : array
+            Real transform of the psf on the padded grid, ``[p_y, p_x // 2 + 1]``.
+        """
+        return self._convolved(self._put(images), self._put(transfer))
+
     def observe_terms(self, images: NDArray[np.float32]) -> TermImages:
         """Observe the images ``[term, y, x]`` of a sky at every node (or the middle one of very many)."""
         sky = self._put(images)

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from faintsky.errors import InputError
 from faintsky.observing.lofar_files import LofarFiles
-from faintsky.observing.lofar_observatory import LofarObservatory, LofarObserved, LofarTelescope
-from faintsky.observing.lofar_settings import PRODUCTS, LofarSettings, make_lofar_settings
+from faintsky.observing.lofar_observatory import LofarObservatory, LofarObserved
+from faintsky.observing.lofar_settings import DEFAULT_PRODUCTS, LofarSettings, make_lofar_settings
+from faintsky.observing.lofar_telescope import LofarTelescope
 from faintsky.observing.sky_regions import RULE
 
 __all__ = [
@@ -65,11 +65,14 @@ def simulate_lofar(
     size: int | None = None,
     robust: float | None = None,
     rms: float | str | None = None,
-    products: str | tuple[str, ...] | list[str] = PRODUCTS,
+    products: str | tuple[str, ...] | list[str] = DEFAULT_PRODUCTS,
     noise: bool = True,
     pbcor: bool = False,
     quick: bool = False,
     primary_beam: str = "auto",
+    gain_rms: float | None = None,
+    phase_rms: float | None = None,
+    gain_time: float | str | None = None,
     backend: str = "fast",
     jobs: int | None = 1,
     device: str = "cpu",
@@ -83,17 +86,17 @@ def simulate_lofar(
     Parameters
     ----------
     out : path-like
-        Folder: ``NNNN_sky.fits``, ``NNNN_noise.fits`` [Jy/arcsec2], ``NNNN_dirty.fits`` [Jy/beam],
-        ``NNNN_truth.ecsv``, ``psf.fits``, ``pb.fits`` (``NNNN_psf.fits``, ``NNNN_pb.fits`` where they differ)
-        and ``dataset.json``.
+        Folder: ``NNNN_sky.fits``, ``NNNN_noise.fits`` [Jy/arcsec2], ``NNNN_dirty.fits``,
+        ``NNNN_clean.fits`` [Jy/beam], ``NNNN_compact.npz``, ``NNNN_truth.ecsv``, ``psf.fits``, ``pb.fits``
+        (``NNNN_psf.fits``, ``NNNN_pb.fits`` where they differ) and ``dataset.json``.
     n : int, optional
         Number of fields.
     seed : int, optional
         Of the whole data set; field i depends on (seed, i) alone.
     preset : str, optional
         ``paper`` (diffuse emission, Briggs 0), ``lotss`` (with radio galaxies, Briggs -0.5), or ``varied``
-        (with radio galaxies; declination, track and robustness at random for every field, except for what is
-        given).
+        (with radio galaxies; declination, track, robustness and gain errors at random for every field,
+        except for what is given).
     sky : path-like, optional
         The user's own model instead: a FITS image in Jy/pixel or Jy/arcsec2.
     ra, dec : float or str, optional
@@ -114,18 +117,26 @@ def simulate_lofar(
         Noise of the dirty image [Jy/beam], 0.1 mJy/beam where not given. Noise images have it in a beam of
         6 arcsec, white: 2.45e-6 Jy/arcsec2 in each pixel.
     products : str or sequence, optional
-        Of ``sky``, ``noise``, ``dirty``, ``psf``, ``pb``; the truth is always written.
+        Of ``sky``, ``noise``, ``dirty``, ``clean`` (multiscale CLEAN, minutes each), ``psf``, ``pb`` and
+        ``compact`` (what networks are trained on, a quarter of the size; see
+        `faintsky.observing.lofar_compact`); the truth is always written.
     noise : bool, optional
         False for noise-free images.
     pbcor : bool, optional
-        Divide the dirty image by the primary beam, and blank it where that is below 0.2.
+        Divide dirty and clean images by the primary beam, and blank them where that is below 0.2.
     quick : bool, optional
         One psf for the whole field, by FFT, instead of visibilities: a few per cent off, see the simulator's
         page.
     primary_beam : str, optional
         ``everybeam``, ``gaussian``, or ``auto``: EveryBeam where it is installed.
+    gain_rms, phase_rms : float, optional
+        Residual gain errors of the stations: standard deviations of the amplitude, and of the phase [deg].
+        None for ``paper`` and ``lotss``, up to 0.05 and 10 at random for ``varied``.
+    gain_time : float or str, optional
+        Lag at which their correlation has fallen to 1/e [s]: 20 min, 5 to 60 min at random for ``varied``.
     backend : str, optional
-        ``fast``.
+        ``fast``, or ``wsclean``: measurement set, prediction and imaging by the program; see
+        `faintsky.observing.wsclean`.
     jobs : int, optional
         Processes; the files do not depend on it. None is one for each core.
     device : str, optional
@@ -153,8 +164,6 @@ def simulate_lofar(
     """
     from faintsky.observing.dataset import write_dataset
 
-    if backend != "fast":
-        raise InputError(f"backend {backend!r} is not known", "choose fast")
     given: dict[str, Any] = {"integration": integration, "rms": rms}
     settings = make_lofar_settings(
         preset=preset,
@@ -173,6 +182,10 @@ def simulate_lofar(
         pbcor=pbcor,
         quick=quick,
         primary_beam=primary_beam,
+        gain_rms=gain_rms,
+        phase_rms=phase_rms,
+        gain_time=gain_time,
+        backend=backend,
         **{name: value for name, value in given.items() if value is not None},
     )
     if dry_run:
@@ -187,15 +200,14 @@ def _plan(n: int, settings: LofarSettings) -> dict[str, Any]:
     observation = settings.observation
     grid = observation.grid
     image = 4 * grid.n_y * grid.n_x
-    per_sample = len(settings.products)
-    shared = 0
-    if not settings.drawn:
-        shared = len({"psf", "pb"} & set(settings.products))
-        per_sample -= shared
+    shared = [] if settings.drawn else [p for p in ("psf", "pb") if p in settings.products]
+    own = [p for p in settings.products if p not in shared]
+    # two float16 images and the middle of the psf, and a third where there is a clean one
+    sizes = {"compact": image * (3 if "clean" in own else 2) // 2 + 4 * min(256, grid.n_x) ** 2}
     rows = 1891 * round(observation.total_time / observation.integration)
     return {
-        "files": n * (per_sample + 1) + shared + 1,
-        "bytes": image * (n * per_sample + shared),
+        "files": n * (len(own) + 1) + len(shared) + 1,
+        "bytes": n * sum(sizes.get(p, image) for p in own) + image * len(shared),
         "memory": 3 * 10**8 + 50 * image + 150 * rows,
         "shape": list(grid.shape),
         "cell": grid.cell,

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faintsky.catalog import make_table
 from faintsky.files import replacing
 from faintsky.observing.dataset import DataFiles, versions
 from faintsky.observing.fits_out import beam_cards, image_header, write_fits
-from faintsky.observing.lofar_observatory import (
-    UNIT_BEAM,
-    LofarObservatory,
-    LofarObserved,
-    LofarTelescope,
-)
+from faintsky.observing.gain_errors import GainErrors
+from faintsky.observing.lofar_compact import write_compact
+from faintsky.observing.lofar_observatory import UNIT_BEAM, LofarObservatory, LofarObserved
 from faintsky.observing.lofar_settings import PRODUCTS, LofarSettings
+from faintsky.observing.lofar_telescope import LofarTelescope
 from faintsky.observing.sky_regions import RULE
+from faintsky.observing.wsclean import check_wsclean, wsclean_version
 
-_UNITS = {"sky": "Jy/arcsec2", "noise": "Jy/arcsec2", "dirty": "Jy/beam", "psf": "", "pb": ""}
+_UNITS = {
+    **{"sky": "Jy/arcsec2", "noise": "Jy/arcsec2"},
+    **{"dirty": "Jy/beam", "clean": "Jy/beam", "psf": "", "pb": ""},
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class LofarFiles(DataFiles):
         }
         if self.settings.observation.primary_beam == "everybeam":
             known["everybeam"] = version("everybeam")
+        if self.settings.backend == "wsclean":
+            known["wsclean"] = wsclean_version(check_wsclean())
+        elif "clean" in self.settings.products:
+            known["radler"] = version("radler")
         if observatory.telescope is not None:
             instrument = observatory.telescope.instrument
             known["instrument"] = instrument.record
@@ -80,7 +87,8 @@ class LofarFiles(DataFiles):
         """The images of a field, psf and primary beam where each has its own, and the truth."""
         shared = () if self.settings.drawn else ("psf", "pb")
         names = [p for p in self.settings.products if p not in shared]
-        paths = {p: folder / f"{index:04d}_{p}.fits" for p in names}
+        ends = {"compact": "npz"}
+        paths = {p: folder / f"{index:04d}_{p}.{ends.get(p, 'fits')}" for p in names}
         return {**paths, "truth": folder / f"{index:04d}_truth.ecsv"}
 
     def write_shared(self, folder: Path, observatory: LofarObservatory, seed: int) -> None:
@@ -90,14 +98,16 @@ class LofarFiles(DataFiles):
         for product in ("psf", "pb"):
             path = folder / f"{product}.fits"
             if product in self.settings.products and not path.exists():
-                self._write(path, product, observatory.telescope, None, seed, None)
+                self._write(
+                    path, product, observatory.telescope, observatory.telescope.beam, None, seed, None
+                )
 
     def write_sample(
         self, folder: Path, index: int, observatory: LofarObservatory, seed: int
     ) -> LofarObserved:
         """Simulate one field and write its files."""
         seen = observatory.sample(seed, index)
-        images = {"sky": seen.sky, "noise": seen.noisy, "dirty": seen.dirty}
+        images = {"sky": seen.sky, "noise": seen.noisy, "dirty": seen.dirty, "clean": seen.clean}
         paths = self.paths(folder, index)
         truth = paths.pop("truth")
         meta = {
@@ -106,11 +116,19 @@ class LofarFiles(DataFiles):
             "seed": seed,
             "sample": index,
             "noise_jy_per_beam": self.settings.rms,
-            "beam_arcsec_arcsec_deg": seen.telescope.instrument.beams[0].tolist(),
+            "beam_arcsec_arcsec_deg": seen.telescope.beam.tolist(),
             "region_rule": RULE,
         }
+        if self.settings.drawn:
+            meta["observation"] = seen.telescope.instrument.record
+        if seen.errors:
+            meta["gain_errors"] = asdict(seen.errors)
+        if "compact" in paths:
+            write_compact(paths.pop("compact"), seen, self.settings, seed, index)
         for product, path in paths.items():
-            self._write(path, product, seen.telescope, images.get(product), seed, index)
+            self._write(
+                path, product, seen.telescope, seen.beam, images.get(product), seed, index, seen.errors
+            )
         with replacing(truth) as name:
             table = make_table(seen.truth, meta=meta, two_d=True)
             table.write(name, format="ascii.ecsv", delimiter=",")
@@ -121,15 +139,21 @@ class LofarFiles(DataFiles):
         path: Path,
         product: str,
         telescope: LofarTelescope,
-        image: np.ndarray | None,
+        beam: NDArray[np.float64],
+        image: NDArray[np.float32] | None,
         seed: int,
         index: int | None,
+        errors: GainErrors | None = None,
     ) -> None:
         if image is None:
             image = telescope.psf() if product == "psf" else telescope.pb
         cards = self._provenance(telescope, seed, index)
-        if product in ("dirty", "psf"):
-            cards = {**beam_cards(telescope.instrument.beams), **cards}
+        if product in ("dirty", "clean", "psf"):
+            cards = {**beam_cards(beam[None]), **cards}
+        if product in ("dirty", "clean") and errors:
+            cards["GAINRMS"] = (errors.amplitude, "rms of the stations' amplitude errors")
+            cards["PHASERMS"] = (errors.phase, "rms of their phase errors [deg]")
+            cards["GAINTIME"] = (errors.timescale, "their correlation time [s]")
         if product in ("dirty", "noise"):
             sigma = self.settings.rms if self.settings.noise else 0.0
             cards["NOISE"] = (sigma if product == "dirty" else sigma / UNIT_BEAM, "standard deviation")
@@ -150,6 +174,8 @@ class LofarFiles(DataFiles):
         if index is not None:
             cards["SAMPLE"] = (index, "number in its data set")
         way = "one psf, by FFT (quick)" if settings.quick else "visibilities, w term"
+        if settings.backend == "wsclean":
+            way = f"WSClean {wsclean_version(check_wsclean())}"
         cards["HISTORY"] = [
             f"simulated by faintsky: LOFAR HBA, 62 Dutch stations, {way}",
             f"{observation.total_time:g} s in steps of {observation.integration:g} s, "

@@ -13,17 +13,22 @@ import numpy as np
 
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
+from faintsky.observing.gain_errors import GainErrors
 from faintsky.observing.lofar_build import LofarObservation
 from faintsky.observing.parsing import count, direction, positive, quantity, start_mjd
 from faintsky.sky.model_file import ModelFile, read_model
 from faintsky.telescope.lofar_beam import choose_beam
 
-PRODUCTS = ("sky", "noise", "dirty", "psf", "pb")
+PRODUCTS = ("sky", "noise", "dirty", "clean", "psf", "pb", "compact")
+DEFAULT_PRODUCTS = ("sky", "noise", "dirty", "psf", "pb")
+BACKENDS = ("fast", "wsclean")
 ROBUST = {"paper": 0.0, "lotss": -0.5, "varied": 0.0}
 """Presets, and their robustness where nothing else says it."""
 DEFAULT_RA, DEFAULT_DEC = 180.0, 55.0
 DEFAULT_FREQ, DEFAULT_CELL, DEFAULT_SIZE = 150e6, 2.0, 2000
 _TRIES = 200
+MOST_GAIN, MOST_PHASE, TIMESCALES = 0.05, 10.0, (300.0, 3600.0)
+"""Largest gain errors that ``varied`` draws: of the amplitude, of the phase [deg], and how fast [s]."""
 LOWEST = np.deg2rad(20.0)
 """``varied`` tracks stay above this elevation."""
 
@@ -41,6 +46,9 @@ class LofarSettings:
         Noise of the dirty image [Jy/beam].
     noise, pbcor, quick : bool
     products : tuple of str
+    gain_rms, phase_rms, gain_time : float or None
+        Of the gain errors (amplitude, phase [deg], timescale [s]); None: drawn anew for every image.
+    backend : str
     drawn : tuple of str
         Of ``dec``, ``hour_angle``, ``total_time`` and ``robust``: what is drawn anew for every image.
     sky_file : ModelFile or None
@@ -55,18 +63,35 @@ class LofarSettings:
     pbcor: bool
     quick: bool
     products: tuple[str, ...]
+    gain_rms: float | None = 0.0
+    phase_rms: float | None = 0.0
+    gain_time: float | None = 1200.0
+    backend: str = "fast"
     drawn: tuple[str, ...] = ()
     sky_file: ModelFile | None = None
     sky_path: str = ""
 
     def parameters(self) -> dict[str, Any]:
         """Plain values for ``dataset.json``: equal for equal data sets."""
-        names = ("preset", "rms", "noise", "pbcor", "quick", "products", "drawn")
+        names = (
+            *("preset", "rms", "noise", "pbcor", "quick", "products", "drawn"),
+            *("gain_rms", "phase_rms", "gain_time", "backend"),
+        )
         record = {**self.observation.parameters(), **{k: getattr(self, k) for k in names}}
         if self.sky_file is not None:
             record["sky"] = self.sky_path
             record["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
         return record
+
+    def errors_of(self, rng: np.random.Generator) -> GainErrors:
+        """Size of the gain errors of one image."""
+        amplitude, phase = rng.uniform(0, MOST_GAIN), rng.uniform(0, MOST_PHASE)
+        time = float(np.exp(rng.uniform(*np.log(TIMESCALES))))
+        return GainErrors(
+            round(amplitude, 4) if self.gain_rms is None else self.gain_rms,
+            round(phase, 2) if self.phase_rms is None else self.phase_rms,
+            round(time) if self.gain_time is None else self.gain_time,
+        )
 
     def observation_of(self, rng: np.random.Generator) -> LofarObservation:
         """The observation of one image: its own where something is drawn."""
@@ -104,11 +129,15 @@ def make_lofar_settings(
     size: int | None = None,
     robust: float | None = None,
     rms: float | str = 1e-4,
-    products: str | tuple[str, ...] | list[str] = PRODUCTS,
+    products: str | tuple[str, ...] | list[str] = DEFAULT_PRODUCTS,
     noise: bool = True,
     pbcor: bool = False,
     quick: bool = False,
     primary_beam: str = "auto",
+    gain_rms: float | None = None,
+    phase_rms: float | None = None,
+    gain_time: float | str | None = None,
+    backend: str = "fast",
 ) -> LofarSettings:
     """Check and complete the arguments of `faintsky.simulate_lofar`, which explains them.
 
@@ -138,6 +167,9 @@ def make_lofar_settings(
     )
     if observation.total_time < observation.integration:
         raise InputError("the total time is shorter than one integration", "make it longer")
+    names = _products(products)
+    _check_backend(backend, quick, "clean" in names)
+    unset = None if preset == "varied" else 0.0
     given = {"dec": dec if file is None else 0, "total_time": total_time, "robust": robust}
     given["hour_angle"] = hour_angle if start is None else start
     return LofarSettings(
@@ -147,7 +179,11 @@ def make_lofar_settings(
         noise=bool(noise),
         pbcor=bool(pbcor),
         quick=bool(quick),
-        products=_products(products),
+        products=names,
+        gain_rms=_size_of_errors(gain_rms, "gain rms", 0.5, unset),
+        phase_rms=_size_of_errors(phase_rms, "phase rms", 90.0, unset),
+        gain_time=_timescale(gain_time, None if unset is None else GainErrors.timescale),
+        backend=backend,
         drawn=tuple(k for k, v in given.items() if v is None) if preset == "varied" else (),
         sky_file=file,
         sky_path=Path(sky).name if sky is not None else "",
@@ -156,12 +192,38 @@ def make_lofar_settings(
 
 def _products(products: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
     names = tuple(products.split(",")) if isinstance(products, str) else tuple(products)
-    if "clean" in names:
-        raise InputError("clean images need a deconvolver, which is not there yet", "leave clean out")
     wrong = [p for p in names if p not in PRODUCTS]
     if wrong or not names:
         raise InputError(f"product {wrong[0] if wrong else ''!r} is not known", f"choose from {PRODUCTS}")
     return tuple(p for p in PRODUCTS if p in names)
+
+
+def _size_of_errors(value: float | None, option: str, most: float, unset: float | None) -> float | None:
+    if value is None:
+        return unset
+    if not 0 <= value <= most:
+        raise InputError(f"{option} {value!r} is out of range", f"give a number from 0 to {most:g}")
+    return float(value)
+
+
+def _timescale(value: float | str | None, unset: float | None) -> float | None:
+    return unset if value is None else positive(value, "time", "gain time")
+
+
+def _check_backend(backend: str, quick: bool, clean: bool) -> None:
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not known", f"choose one of {', '.join(BACKENDS)}")
+    if quick and (clean or backend != "fast"):
+        what = "clean images need" if clean else "WSClean needs"
+        raise InputError(f"{what} visibilities, which --quick leaves out", "leave --quick out")
+    if backend == "wsclean":
+        from faintsky.observing.wsclean import check_wsclean
+
+        check_wsclean()
+    elif clean:
+        from faintsky.observing.radler_clean import check_radler
+
+        check_radler()
 
 
 def _frequency(freq: float | str | None, file: ModelFile | None) -> float:

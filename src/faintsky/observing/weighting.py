@@ -72,8 +72,8 @@ def gridded(
 
 
 def padded_size(n: int) -> int:
-    """Pixels a side of WSClean's padded image."""
-    wide = math.ceil(1.2 * n)
+    """Pixels a side of WSClean's padded image; it makes odd sides even first."""
+    wide = math.ceil(1.2 * (n + n % 2))
     return wide + -wide % 4
 
 
