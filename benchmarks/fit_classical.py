@@ -1,9 +1,10 @@
-"""Fit the one threshold of the classical detector, `caution`, on validation cubes.
+"""Fit `caution`, the one threshold of the classical detector, and `FITTED_GAIN` on validation cubes.
 
 Cubes of seed 9000 are used (the evaluation has seed 0). Each is searched once; for each `caution` the
 candidates are then judged, measured and listed as `faintsky detect` does, and matched with the truth by
 position. The value in ``models/shipped/classical/model.json`` is one from where on precision hardly rises any
-more, while the completeness at S/N 6.5 to 7.5 has not begun to fall.
+more, while the completeness at S/N 6.5 to 7.5 has not begun to fall. The gain is the one with which the law
+of the noise's peaks expects as many candidates above `GAIN_FROM` as the empty cubes have.
 
     python benchmarks/fit_classical.py [-n CUBES] [--jobs J]
 """
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 SEED = 9000
-CAUTIONS = (1.0, 3.0, 5.0, 10.0, 20.0)
+CAUTIONS = (1.0, 2.0, 3.0, 5.0, 10.0)
+GAIN_FROM = 5.2
 
 
 def lists(preset: str, index: int) -> dict:
@@ -38,6 +40,8 @@ def lists(preset: str, index: int) -> dict:
     out: dict = {"preset": preset, "snr": [float(v) for v in truth["snr"]], "partner": {}, "reliability": {}}
     with one_blas_thread():
         search = search_cube(cube, model.settings, say=lambda done, word: None)
+        out["law"] = search.noise.amplitude, search.noise.stretch
+        out["candidates"] = [float(c.effective_snr) for c in search.candidates]
         for caution in CAUTIONS:
             model.settings["caution"] = caution
             table = settle(search.copy(), model)[0]
@@ -71,6 +75,27 @@ def table(runs: list[dict]) -> list[dict]:
     return rows
 
 
+def gain(runs: list[dict]) -> dict:
+    """The gain, and with one standard error of the count more or less."""
+    from scipy.optimize import brentq
+
+    from faintsky.detection.reliability import NoisePeaks
+
+    empty = [r for r in runs if r["preset"] == "empty"]
+    laws = [NoisePeaks(*r["law"]) for r in empty]
+    counted = sum(v > GAIN_FROM for r in empty for v in r["candidates"])
+
+    def of(count: float) -> float:
+        return float(brentq(lambda g: sum(float(n.above(GAIN_FROM / g)) for n in laws) - count, 0.8, 1.3))
+
+    error = np.sqrt(max(counted, 1))
+    return {
+        "cubes": len(empty), "candidates": counted,
+        "expected_without": sum(float(n.above(GAIN_FROM)) for n in laws),
+        "gain": of(max(counted, 1)), "low": of(max(counted - error, 0.5)), "high": of(counted + error),
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=24, help="cubes of each set")
@@ -79,11 +104,11 @@ def main() -> None:
     tasks = [(p, i) for i in range(options.n) for p in ("paper", "emitters", "empty")]
     with ProcessPoolExecutor(options.jobs) as pool:
         runs = list(pool.map(lists, *zip(*tasks), chunksize=3))
-    result = {"seed": SEED, "cubes_of_each_set": options.n, "rows": table(runs)}
+    result = {"seed": SEED, "cubes_of_each_set": options.n, "gain": gain(runs), "rows": table(runs)}
     out = Path(__file__).parent / "results" / "fit_classical.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
-    for row in result["rows"]:
+    for row in [result["gain"], *result["rows"]]:
         print({k: round(v, 3) if v is not None else None for k, v in row.items()})
 
 

@@ -165,6 +165,13 @@ def test_absorption_against_continuum(scope):
     assert (found.mask[22, 52:54, 40:42] == row["id"]).any()
 
 
+@pytest.mark.parametrize(("z", "count"), [(22.3, 1), (N_CHAN - 2.0, 0)])
+def test_a_broad_trough_that_the_band_cuts_off_is_no_absorption(scope, z, count):
+    broad = BRIGHT | {"z": z, "fwhm_z": N_CHAN / 4}
+    found = search(scope, [replace(at(scope, -30, **broad), continuum=0.06)], seed=7)
+    assert len(found.catalog) == count
+
+
 def test_a_negative_bowl_is_no_source(scope):
     found = search(scope, [at(scope, -30, **BRIGHT)], seed=8)
     assert len(found.catalog) == 0

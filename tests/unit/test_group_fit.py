@@ -98,24 +98,47 @@ def test_groups_hold_what_overlaps_and_are_never_too_large():
     assert [12] in groups
 
 
-def test_sidelobes_beyond_the_psf_are_no_continuum_sources(scope):
-    # a psf as large as the image ends half an image away from the source; its sidelobes do not
+def continuum_image(scope, level):
+    """An image with noise of 1e-4, and what is needed to look for its sources."""
     from types import SimpleNamespace
 
     from faintsky.detection.continuum_sources import ContinuumImage
     from faintsky.detection.imager import SourceImager
 
-    s = Emitter(20.3, 70.4, 0, maj=5, min=4)
-    level = (scope.image(s) * 0.1).astype(np.float32)
-    level += 1e-4 * scope.noise(np.random.default_rng(4), 1)[0]
+    level = level + 1e-4 * scope.noise(np.random.default_rng(4), 1)[0]
     beam = float(np.sqrt(scope.beam[0] * scope.beam[1]))
     pursuit = SimpleNamespace(
         imager=SourceImager(scope.psf[None], (96, 96)), beam_pixels=beam, fidelity=0.03, sigma=np.ones(8),
         window_side=lambda fwhm: 2 * (int(4.5 * np.hypot(beam, fwhm)) // 2) + 12,
     )  # fmt: skip
-    sky = ContinuumImage(level, 1e-4, np.ones((96, 96), dtype=bool), pursuit)
+    return ContinuumImage(level, 1e-4, np.ones((96, 96), dtype=bool), pursuit)
+
+
+def test_sidelobes_beyond_the_psf_are_no_continuum_sources(scope):
+    # a psf as large as the image ends half an image away from the source; its sidelobes do not
+    s = Emitter(20.3, 70.4, 0, maj=5, min=4)
+    sky = continuum_image(scope, (scope.image(s) * 0.1).astype(np.float32))
     sky.find([])
     assert len(sky.members) == 1
     assert sky.members[0].continuum == pytest.approx(0.1, rel=0.02)
-    beyond = np.abs(level - sky.total)[:10, 75:]
+    beyond = np.abs(sky.level - sky.total)[:10, 75:]
     assert beyond.max() > 10e-4
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_what_no_source_describes_does_not_run_away(scope, seed):
+    # a dozen patches and bowls on top of each other, hundreds of sigmas high
+    from faintsky.detection.continuum_sources import WIDEST, axes
+
+    rng = np.random.default_rng(seed)
+    level = np.zeros((96, 96))
+    for _ in range(12):
+        x, y = rng.uniform(20, 76, 2)
+        maj = rng.uniform(5, 40)
+        patch = Emitter(x, y, 0, maj=maj, min=maj * rng.uniform(0.3, 1), pa=rng.uniform(0, 180))
+        level += scope.image(patch) * rng.choice([-0.03, 0.03], p=[0.3, 0.7])
+    sky = continuum_image(scope, level.astype(np.float32))
+    sky.find([])
+    assert len(sky.members) > 5
+    assert all(m.continuum > 0 and axes(m)[0] <= WIDEST * sky.beam for m in sky.members)
+    assert np.abs(sky.level - sky.total).max() < np.abs(sky.level).max()

@@ -13,6 +13,7 @@ from faintsky.detection.labels import label_mask
 from faintsky.detection.pursuit import Component, SourceImager
 from faintsky.detection.reliability import (
     COUNT_FROM,
+    FITTED_GAIN,
     NoisePeaks,
     fit_noise_peaks,
     list_reliability,
@@ -104,7 +105,8 @@ def test_reliability_of_a_list():
 def test_reliability_by_hand():
     law = NoisePeaks(2000.0)
     expected = 2000 * np.array([36 * np.exp(-18), 27.04 * np.exp(-13.52)])
-    got = list_reliability([5.2, 6.0], law, caution=3.0)
+    # fitted sources stand as much higher than the peaks of the filter bank that were counted
+    got = list_reliability([5.2 * FITTED_GAIN, 6.0 * FITTED_GAIN], law, caution=3.0)
     np.testing.assert_allclose(got, [1 - 3 * expected[1] / 2, 1 - 3 * expected[0]])
 
 
@@ -196,3 +198,13 @@ def test_groups():
     assert group_components([near, negative], BEAM) == [[0], [1]]
     assert group_components([near, later], BEAM) == [[0], [1]]
     assert group_components([], BEAM) == []
+
+
+def test_horns_on_one_continuum_are_one_source():
+    horns = [component(40, 50, 8), component(52, 50, 12)]
+    assert group_components(horns, BEAM) == [[0], [1]]
+    assert group_components(horns, BEAM, hosts=[3, 3]) == [[0, 1]]
+    assert group_components(horns, BEAM, hosts=[3, 4]) == [[0], [1]]
+    assert group_components(horns, BEAM, homes=[3, 4], hosts=[None, None]) == [[0], [1]]
+    # two lines of one galaxy do not meet along frequency
+    assert group_components([component(40, 50, 6), component(40, 50, 18)], BEAM, hosts=[3, 3]) == [[0], [1]]

@@ -192,7 +192,7 @@ class ContinuumImage:
         window = self._window(members, self.level - self.total + own)
         _, every = GroupFit(window, members, 1.5 * self.beam).run()
         others, fewer = GroupFit(window, members[1:], 1.5 * self.beam).run(iterations=25)
-        if 2 * (every - fewer) > self._doubt(members[1:]):
+        if 2 * (every - fewer) > self._doubt(members[1:]) or not self.sound(others):
             return False
         for i, m in zip(near, others):
             self.put(i, m)
@@ -226,7 +226,7 @@ class ContinuumImage:
         two, both = GroupFit(window, halves, 1.5 * self.beam).run(iterations=25)
         faint = min((q.continuum or 0.0) * np.sqrt(max(q.norm, 0.0)) for q in two)
         near = distance(*two) < SAME * self.beam
-        if 2 * (both - alone) < least or faint < 2 * FAINTEST * self.error or near:
+        if 2 * (both - alone) < least or faint < 2 * FAINTEST * self.error or near or not self.sound(two):
             return False
         self.put(k, two[0])
         self.put(len(self.members), two[1])
@@ -255,8 +255,15 @@ class ContinuumImage:
             members = [self.members[k] for k in group]
             window = self._window(members, self.level - self.total + own)
             fitted, _ = GroupFit(window, members, 1.5 * self.beam).run()
-            for k, m in zip(group, fitted):
-                self.put(k, m)
+            if self.sound(fitted):
+                for k, m in zip(group, fitted):
+                    self.put(k, m)
+
+    def sound(self, fitted: Sequence[Member]) -> bool:
+        """Whether no continuum has run away: what no source describes makes some grow, or turn negative."""
+        return all(
+            m.continuum is None or (m.continuum > 0 and axes(m)[0] <= WIDEST * self.beam) for m in fitted
+        )
 
     def _peak(self) -> Member | None:
         """Where to begin with what stands out most; None where nothing does."""

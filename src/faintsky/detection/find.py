@@ -15,7 +15,7 @@ from faintsky.detection.labels import label_mask
 from faintsky.detection.measuring import Measurement
 from faintsky.detection.pursuit import Component
 from faintsky.detection.reliability import NoisePeaks, list_reliability
-from faintsky.detection.search import Search, inside, search_cube
+from faintsky.detection.search import Search, cut_off, inside, search_cube
 from faintsky.device import choose_device
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
@@ -122,10 +122,18 @@ def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Tabl
     for c, value in zip(search.candidates, values):
         c.reliability = float(value)
     search.keep(_accepted(search.candidates, reliability, prepared.beam_pixels))
-    measurement = Measurement(pursuit, prepared, lambda s: inside(s, search.cube, pursuit.imager))
+    measurement = Measurement(
+        pursuit,
+        prepared,
+        lambda s: (
+            inside(s, search.cube, pursuit.imager)
+            and not (s.amplitude < 0 and cut_off(s, prepared.sigma.size))
+        ),
+    )
     measurement.run(int(settings["final_rounds"]), settings["caution"], reliability, search.noise.stretch)
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
-    groups = group_components(pursuit.components, prepared.beam_pixels, homes)
+    hosts = [measurement.host(c) for c in pursuit.components]
+    groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
     catalog, order = build_catalog(
         search.cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
     )

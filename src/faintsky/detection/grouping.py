@@ -39,6 +39,11 @@ def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0)
     return bool(distance < reach * (ra + rb) and abs(a.source.z - b.source.z) < reach * (za + zb))
 
 
+def _connected(a: Component, b: Component) -> bool:
+    """Whether the lines of two components meet at half their height."""
+    return bool(abs(a.source.z - b.source.z) < 0.5 * (a.source.fwhm_z + b.source.fwhm_z))
+
+
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:
     """Whether the way from one component to the other has no significant dip.
 
@@ -56,9 +61,15 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
 
 
 def group_components(
-    components: Sequence[Component], beam_pixels: float, homes: Sequence[int | None] | None = None
+    components: Sequence[Component],
+    beam_pixels: float,
+    homes: Sequence[int | None] | None = None,
+    hosts: Sequence[int | None] | None = None,
 ) -> list[list[int]]:
     """Indices of the components of each source: connected where they touch and no dip parts them.
+
+    The parts of a rotating galaxy's line lie side by side on its continuum, each at another frequency, and a
+    dip between its horns is no end of it.
 
     Parameters
     ----------
@@ -68,9 +79,12 @@ def group_components(
         FWHM of the beam [pixel].
     homes : sequence of int or None, optional
         Continuum source whose place and shape each component has: components of two are two sources.
+    hosts : sequence of int or None, optional
+        Continuum source that a component without a home lies on.
     """
     n = len(components)
     homes = [None] * n if homes is None else homes
+    hosts = [None] * n if hosts is None else hosts
     label = list(range(n))
 
     def root(i: int) -> int:
@@ -83,7 +97,8 @@ def group_components(
             a, b = components[i], components[j]
             if None not in (homes[i], homes[j]) and homes[i] != homes[j]:
                 continue
-            if root(i) != root(j) and touching(a, b, beam_pixels) and one_source(a, b, components):
+            one_host = hosts[i] is not None and hosts[i] == hosts[j] and _connected(a, b)
+            if one_host or (touching(a, b, beam_pixels) and one_source(a, b, components)):
                 label[root(i)] = root(j)
     groups: dict[int, list[int]] = {}
     for i in range(n):

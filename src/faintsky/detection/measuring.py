@@ -40,6 +40,8 @@ SEED_PEAKS = 0.16
 """Noise peaks above u in a filtered spectrum of n channels are ``SEED_PEAKS * n * exp(-u**2 / 2)``: counted
 in 80,000 spectra of noise."""
 
+SEED_CAUTION = 2.0
+"""By how much more cautious one is there: what a continuum's model leaves lies just where it is."""
 PART = 4.0
 """Least S/N, all else free, of each part of a line that is parted."""
 TRIED = 0.5
@@ -163,6 +165,14 @@ class Measurement:
         _, joint = GroupFit(w, [both], self.scale).run()
         return 2 * (level + line - joint)
 
+    def host(self, c: Component) -> int | None:
+        """The one continuum source that a line without a continuum of its own shape lies on, if any."""
+        if self.sky is None or id(c) in self.home:
+            return None
+        line, beam = member_of(c.source), self.sky.beam
+        under = [k for k, m in enumerate(self.sky.members) if distance(line, m) < radius(m, beam)]
+        return under[0] if len(under) == 1 else None
+
     # ------------------------------------------------------------------ blends
 
     def split(self) -> None:
@@ -224,7 +234,7 @@ class Measurement:
                 expected = (
                     chance * SEED_PEAKS * n_chan * len(sky.members) * np.exp(-0.5 * (snr / self.stretch) ** 2)
                 )
-                reliability = 1 - self.caution * expected / (len(p.components) + 1)
+                reliability = 1 - SEED_CAUTION * self.caution * expected / (len(p.components) + 1)
                 if reliability < self.least or expected > TRIED:
                     break
                 c = self.grow(int(k), float(z), LINE_WIDTHS[t], float(np.sign(rows[t, z] @ spectrum)))
@@ -301,6 +311,8 @@ class Measurement:
             continua = [k for k in group if k < len(sky.members)]
             start = [members[k] for k in group]
             fitted, _ = GroupFit(self.window(start, own, continua), start, self.scale).run()
+            if not sky.sound(fitted):
+                continue
             for k, m in zip(group, fitted):
                 if k < len(sky.members):
                     sky.put(k, m)

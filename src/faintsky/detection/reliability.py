@@ -16,6 +16,9 @@ FEW_PEAKS = 50
 PEAKS_A_BEAM_CHANNEL = 0.11
 """Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
+FITTED_GAIN = 1.025
+"""A source's S/N once its place, size and width are fitted, over that of the same peak in the filter bank,
+whose grids of pixels and templates are coarse: `benchmarks/fit_classical.py`, from empty cubes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class NoisePeaks:
         """Expected number of noise peaks above each S/N, in the whole cube."""
         u = np.asarray(snr, dtype=float) / self.stretch
         return self.amplitude * u**2 * np.exp(-0.5 * u**2)
+
+    def fitted_above(self, snr: ArrayLike) -> NDArray[np.float64]:
+        """Expected number of noise peaks that pass for sources above each S/N, in the whole cube."""
+        return self.above(np.asarray(snr, dtype=float) / FITTED_GAIN)
 
     def density(self, snr: ArrayLike) -> NDArray[np.float64]:
         """Noise peaks per unit S/N."""
@@ -107,7 +114,7 @@ def fit_noise_peaks(
     return NoisePeaks(u.size / float(NoisePeaks(1.0, stretch).above(start)), stretch)
 
 
-def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 10.0) -> NDArray[np.float64]:
+def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 5.0) -> NDArray[np.float64]:
     """Reliability of each source of a list, from the noise peaks expected above its S/N.
 
     ``1 - caution * N_noise(> snr) / N_found(>= snr)``: the false discovery rate of the list down to that
@@ -131,7 +138,7 @@ def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 10.0
     s = np.asarray(snr, dtype=float)
     order = np.argsort(-s)
     found = np.arange(1, s.size + 1)
-    raw = 1 - caution * noise.above(s[order]) / found
+    raw = 1 - caution * noise.fitted_above(s[order]) / found
     out = np.empty(s.size)
     # a source is as reliable as the longest list that holds it
     out[order] = np.clip(np.maximum.accumulate(raw[::-1])[::-1], 0, 1)

@@ -218,9 +218,20 @@ def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
     return bool(cube.mask[k, round(s.y), round(s.x)])
 
 
+def cut_off(s: LineSource, n_chan: int) -> bool:
+    """Whether a line of more than an eighth of the band reaches over its end."""
+    reach = 0.5 * s.fwhm_z
+    return s.fwhm_z > n_chan / 8 and not reach - 0.5 <= s.z <= n_chan - 0.5 - reach
+
+
 def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
-    """A negative source counts as absorption where there is continuum for it to absorb."""
+    """A negative source counts as absorption where there is continuum for it to absorb.
+
+    A broad one that the band cuts off is none: the continuum's own curvature looks like that.
+    """
     s = c.source
+    if cut_off(s, prepared.sigma.size):
+        return False
     y, x = round(s.y), round(s.x)
     h, w = prepared.continuum.level.shape
     if not (0 <= y < h and 0 <= x < w and prepared.present[y, x]):

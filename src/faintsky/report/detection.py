@@ -64,7 +64,7 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
     beam = found.catalog.meta["beam_arcsec_deg"]
     expected = np.nan
     if found.noise is not None and len(found.catalog):
-        expected = float(found.noise.above(found.catalog["snr"].min()))
+        expected = float(found.noise.fitted_above(found.catalog["snr"].min()))
     out = {
         "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.grid.cell:.4g} arcsec",
         "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
