@@ -118,7 +118,7 @@ def simulate_lofar(
         6 arcsec, white: 2.45e-6 Jy/arcsec2 in each pixel.
     products : str or sequence, optional
         Of ``sky``, ``noise``, ``dirty``, ``clean`` (multiscale CLEAN, minutes each), ``psf``, ``pb`` and
-        ``compact`` (what networks are trained on, a quarter of the size; see
+        ``compact`` (what networks are trained on, a third of the size; see
         `faintsky.observing.lofar_compact`); the truth is always written.
     noise : bool, optional
         False for noise-free images.

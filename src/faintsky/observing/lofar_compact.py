@@ -1,4 +1,4 @@
-"""What networks are trained on, of a LOFAR field that is not kept: a quarter of it, in one file.
+"""What networks are trained on, of a LOFAR field that is not kept: a third of it, in one file.
 
 Images are float16 times a scale of their own, a power of two: right to one part in 2,000 over the eight
 decades below the brightest pixel. Noise images are not stored: they are the sky and the random numbers of
