@@ -183,3 +183,25 @@ def passing_model(folder: Any) -> Any:
         torch.testing.assert_close(sigma, torch.ones_like(image), rtol=0.02, atol=0)
     networks = {"denoiser": ("local_unet", arguments, network)}
     return save_model(folder, name="passing", job="denoise", settings={}, networks=networks).path
+
+
+def random_sky(rng: np.random.Generator, n: int = 64) -> NDArray[np.float64]:
+    """A few Gaussians far above the noise of a LOFAR image, ``[n, n]`` [Jy/arcsec2]."""
+    y, x = np.indices((n, n))
+    image = np.zeros((n, n))
+    for cx, cy in rng.uniform(0, n, (5, 2)):
+        peak, width = 10 ** rng.uniform(-5, -4), rng.uniform(3, 8)
+        image += peak * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * width**2))
+    return image
+
+
+def write_brightness(path: Any, data: NDArray[np.floating]) -> None:
+    """A FITS image in Jy/arcsec2 with pixels of 2 arcsec."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    for i, (kind, value, step) in enumerate((("RA---SIN", 180.0, -2.0), ("DEC--SIN", 55.0, 2.0)), start=1):
+        header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, value, step / 3600
+        header[f"CRPIX{i}"], header[f"CUNIT{i}"] = data.shape[1] // 2 + 1.0, "deg"
+    header["BUNIT"] = "Jy/arcsec2"
+    fits.writeto(path, data.astype(np.float32), header)

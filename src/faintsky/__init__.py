@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from faintsky.jobs.detect import detect
     from faintsky.jobs.inject import inject
     from faintsky.jobs.train import train
+    from faintsky.jobs.tune import tune
     from faintsky.models import list_models, load_model
     from faintsky.observing.alma import simulate_alma
     from faintsky.observing.lofar import simulate_lofar
@@ -37,6 +38,7 @@ _HOMES = {
     "demo": "faintsky.jobs.demo",
     "inject": "faintsky.jobs.inject",
     "train": "faintsky.jobs.train",
+    "tune": "faintsky.jobs.tune",
     "list_models": "faintsky.models",
     "load_model": "faintsky.models",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "simulate_alma",
     "simulate_lofar",
     "train",
+    "tune",
 ]
 
 

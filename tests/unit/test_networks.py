@@ -8,7 +8,7 @@ from faintsky.models import load_model, save_model
 from faintsky.networks import example_inputs, list_networks, make_network
 
 NETWORKS = list_networks()
-SIZED = {"blobs_finder": "size", "decoras": "size", "deep_gru": "channels"}
+SIZED = {"blobs_finder": "size", "dda": "tile", "decoras": "size", "deep_gru": "channels"}
 """Argument of the networks that take one size of input only."""
 
 
@@ -96,6 +96,9 @@ def test_weights_there_and_back(name, tmp_path):
     [
         ("blobs_finder", {}, 33_719_163),  # 33.7 million
         ("blobs_finder", {"bare": True}, 33_718_809),
+        ("dda", {}, 26_354_633),  # 26.2 million in the dense layers, 210 MB in double precision
+        ("dda", {"dense": 400}, 52_569_233),  # "twice this value"
+        ("dda", {"levels": 4, "kernel": 5, "dense": 50}, 1_956_019),
         ("decoras", {}, 8_454_841),
         ("deep_gru", {}, 1_058_400),  # 1.06 million
         ("deep_gru", {"head": "per_channel"}, 6_785),
@@ -110,9 +113,18 @@ def test_published_networks_are_as_large_as_published(name, arguments, weights):
     assert sum(w.numel() for w in network.parameters()) == weights
 
 
-@pytest.mark.parametrize("name", ["blobs_finder", "decoras"])
+def test_the_published_denoiser_has_65536_features_before_its_dense_layer():
+    with torch.device("meta"):
+        network = make_network("dda")
+    assert network.into.in_features == network.back.out_features == 65_536
+    assert sum(layer.weight.numel() for layer in (network.into, network.back)) == 26_214_400
+    sizes = [tuple(layer.weight.shape[:2]) for layer in (*network.encoder, *network.decoder, network.out)]
+    assert sizes == [(32, 1), (64, 32), (64, 64), (32, 64), (1, 32)]
+
+
+@pytest.mark.parametrize("name", ["blobs_finder", "dda", "decoras"])
 def test_autoencoders_keep_the_size_and_the_unit_range(name):
-    network = awakened(name, size=64)
+    network = awakened(name, **{SIZED[name]: 64})
     with torch.no_grad():
         made = network(torch.rand(3, 1, 64, 64))
     assert made.shape == (3, 1, 64, 64)
@@ -153,7 +165,13 @@ def test_residual_networks_give_as_many_values_as_asked(arguments):
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("blobs_finder", {"size": 100}), ("deep_gru", {"head": "no"}), ("shape_resnet", {"join": "no"})],
+    [
+        ("blobs_finder", {"size": 100}),
+        ("dda", {"levels": 5}),
+        ("dda", {"kernel": 4}),
+        ("deep_gru", {"head": "no"}),
+        ("shape_resnet", {"join": "no"}),
+    ],
 )
 def test_wrong_arguments_of_published_networks(name, arguments):
     with pytest.raises(InputError):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faintsky.cli import demo, denoise, detect, evaluate, inject, models, simulate, train
+from faintsky.cli import demo, denoise, detect, evaluate, inject, models, simulate, train, tune
 
 
 def _print_version(wanted: bool) -> None:
@@ -35,6 +35,7 @@ def build_command() -> Any:
     app.command("denoise")(denoise.denoise)
     app.command("detect")(detect.detect)
     app.command("train")(train.train)
+    app.command("tune")(tune.tune)
     app.add_typer(evaluate.app, name="evaluate")
     app.command("inject")(inject.inject)
     app.command("models")(models.models)

@@ -32,7 +32,7 @@ def read_config(path: Path, known: Any) -> dict[str, Any]:
     ----------
     path : pathlib.Path
         Keys are options' names, with ``-`` or ``_`` and without leading dashes; a list stands for its items
-        joined by commas.
+        joined by commas, and ``set`` is a table, or a list of ``"key=value"``.
     known : container of str
         Parameter names that exist.
 
@@ -48,11 +48,17 @@ def read_config(path: Path, known: Any) -> dict[str, Any]:
         raise InputError(f"cannot be read as TOML ({reason})", "mend the configuration file", path) from error
     values = {}
     for key, value in settings.items():
-        name = {"json": "as_json"}.get(key, key.replace("-", "_"))
+        name = {"json": "as_json", "set": "change"}.get(key, key.replace("-", "_"))
         if name not in known:
-            options = ", ".join(sorted(n.replace("as_json", "json").replace("_", "-") for n in known))
+            plain = {"as_json": "json", "change": "set"}
+            options = ", ".join(sorted(plain.get(n, n).replace("_", "-") for n in known))
             raise InputError(f"unknown key {key!r}", f"this command's options are {options}", path)
-        values[name] = ",".join(str(v) for v in value) if isinstance(value, list) else value
+        if name == "change":
+            items = value.items() if isinstance(value, dict) else ()
+            words = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in items]
+            values[name] = words or value
+        else:
+            values[name] = ",".join(str(v) for v in value) if isinstance(value, list) else value
     return values
 
 

@@ -40,7 +40,7 @@ class Denoised:
     uncertainty : array
         Its standard deviation, calibrated, ``[y, x]``.
     residual : array
-        Input less `image`; of a dirty image, less `image` as the psf shows it.
+        Input less `image`, or `seen`; of a dirty image, less `image` as the psf shows it.
     mask : array of int
         Number of the region in the catalogue, 0 outside.
     catalog : astropy.table.Table
@@ -49,12 +49,16 @@ class Denoised:
         Input, noise and beam.
     response : Response or None
         Of the psf, where it was used.
-    kind : {"restored", "dirty"}
-        What the image was taken for.
+    kind : str
+        What the image was taken for: ``restored`` or ``dirty``; of a model that knows one product, its name.
     regions : int
         Regions before the cut in reliability.
     notes : list of str
         What was assumed or mended.
+    rule : str
+        What the regions have in common, in words.
+    seen : array or None
+        `image` with the input's beam, where it is the sky's brightness in each pixel, the beam taken out.
     """
 
     image: Array32
@@ -67,6 +71,8 @@ class Denoised:
     kind: str
     regions: int
     notes: list[str] = field(default_factory=list)
+    rule: str = ""
+    seen: Array32 | None = None
 
 
 def denoise_image(
@@ -132,7 +138,7 @@ def denoise_image(
     blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
     return Denoised(
         out + blank, spread + blank, residual + blank, mask, table, replace(working, data=prepared.data),
-        response, kind, regions, [*image.notes, *notes],
+        response, kind, regions, [*image.notes, *notes], rule=f"of reliability {reliability:g} and above",
     )  # fmt: skip
 
 

@@ -118,16 +118,16 @@ def _tuned(name: str, settings: dict[str, dict[str, Any]]) -> Denoise:
 
 
 def _model(name: str, device: str) -> Denoise:
-    from faintsky.denoising.denoiser import denoise_image
-    from faintsky.denoising.settings import Settings
+    from faintsky.denoising.methods import make_denoiser
     from faintsky.models import load_model
 
-    model = load_model(name, job="denoise")
-    network, settings = model.network("denoiser", device), Settings.read(model.settings)
+    make = make_denoiser(load_model(name, job="denoise"), device)
 
     def denoise(field: Field, cases: str) -> Estimate:
         kind = "dirty" if field.image.psf is not None else "restored"
-        found = denoise_image(field.image, network, settings, kind=kind, device=device)
+        found = make(field.image, kind=kind)
+        if found.seen is not None:  # the truth has the beam
+            return Estimate(found.seen, None, len(found.catalog))
         return Estimate(found.image, found.uncertainty, len(found.catalog))
 
     return denoise

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.io import open_image
@@ -96,9 +94,10 @@ def denoise(
     kind : {"auto", "restored", "dirty"}
         What the image is; by default its header and its sources' surroundings tell.
     members : int
-        Mirror images and quarter turns to average, 1 to 8: steadier, and so many times slower.
+        Mirror images and quarter turns to average, 1 to 8: steadier, and so many times slower. Those of an
+        autoencoder also differ by where its tiles begin.
     reliability : float
-        Least reliability of a region in mask and catalogue, 0 to 1.
+        Least reliability of a region in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes.
     overwrite : bool
@@ -142,19 +141,16 @@ def denoise(
         if folder.complete:
             return DenoiseResult(None, {"out": str(out), "already_complete": True})
     start = time.monotonic()
-    from faintsky.denoising.denoiser import denoise_image
-    from faintsky.denoising.settings import Settings
+    from faintsky.denoising.methods import make_denoiser
 
-    device = choose_device(device)
-    found = denoise_image(
-        opened, chosen.network("denoiser", device), Settings.read(chosen.settings), kind=kind,
-        members=members, reliability=reliability, device=device, progress=progress,
-    )  # fmt: skip
+    found = make_denoiser(chosen, choose_device(device))(
+        opened, kind=kind, members=members, reliability=reliability, progress=progress
+    )
     seconds = time.monotonic() - start
     found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
     if folder is not None:
         with folder:
-            _write(folder, opened, found, reliability, record)
+            _write(folder, opened, found, record)
     facts = {
         "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
         "rms": found.prepared.typical_rms, "unit": str(opened.unit),
@@ -168,18 +164,17 @@ def denoise(
 
 
 def _plan(image: RadioImage, model: Any, members: int, out: PathLike | None) -> dict[str, Any]:
-    from faintsky.blocks.cover import cover
+    from faintsky.denoising.methods import plan_blocks
 
-    network = model.network("denoiser")
-    blocks = cover(image.shape[1:], reach=network.reach, stride=network.stride)
+    blocks, block, at_once = plan_blocks(model.network("denoiser"), (image.shape[1], image.shape[2]))
     pixels = image.shape[1] * image.shape[2]
     a_pixel = BYTES_A_PIXEL + (BYTES_A_DIRTY_PIXEL if "psf" in image.companions else 0)
-    need = BYTES_FIXED + pixels * a_pixel + float(np.prod(blocks[0].shape)) * BYTES_A_BLOCK_PIXEL
+    need = BYTES_FIXED + pixels * a_pixel + at_once * BYTES_A_BLOCK_PIXEL
     return {
         "image": image.name,
         "shape": list(image.shape[1:]),
-        "blocks": len(blocks),
-        "block_shape": list(blocks[0].shape),
+        "blocks": blocks,
+        "block_shape": list(block),
         "members": members,
         "memory_gb": round(need / 1e9, 2),
         "writes_gb": round(pixels * 12 / 1e9, 3),
@@ -188,9 +183,7 @@ def _plan(image: RadioImage, model: Any, members: int, out: PathLike | None) -> 
     }
 
 
-def _write(
-    folder: OutputFolder, image: RadioImage, found: Denoised, reliability: float, record: dict[str, Any]
-) -> None:
+def _write(folder: OutputFolder, image: RadioImage, found: Denoised, record: dict[str, Any]) -> None:
     from faintsky.catalog import write_catalog
     from faintsky.io.regions import write_regions
     from faintsky.io.saving import save_like
@@ -204,6 +197,6 @@ def _write(
         folder.folder / "uncertainty.fits", found.uncertainty, image, kind="uncertainty", provenance=made
     )
     save_like(folder.folder / "mask.fits", found.mask, image, provenance=made)
-    page = denoising_report(image, found, reliability=reliability, provenance=record)
+    page = denoising_report(image, found, provenance=record)
     with folder.file("report.html") as name:
         name.write_text(page, encoding="utf-8")

@@ -54,6 +54,7 @@ def train(
     dry_run: bool = False,
     command: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> TrainResult:
     """Train a network, or go on with a run that was killed.
 
@@ -83,6 +84,8 @@ def train(
         For the record.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
+    watch : callable, optional
+        Called with the scores of each validation; what it raises ends the training.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def train(
         start = time.monotonic()
         fresh = _start(network, plan.arguments, recipe.key.format(**plan.settings), first, seed)
         request = Request(fresh, output.folder, folder, preset, plan.settings, seed, progress)
-        model, history = _fit(network, recipe, request, plan, record, device)
+        model, history = _fit(network, recipe, request, plan, record, device, watch)
         best = min(history, key=lambda h: h["loss"])
         facts = {
             "model": str(out), "parameters": sum(p.numel() for p in fresh.parameters()),
@@ -156,13 +159,21 @@ def _start(network: str, arguments: Mapping[str, Any], key: str, first: Model | 
 
 
 def _fit(
-    network: str, recipe: Recipe, request: Request, plan: Any, record: Mapping[str, Any], device: str
+    network: str,
+    recipe: Recipe,
+    request: Request,
+    plan: Any,
+    record: Mapping[str, Any],
+    device: str,
+    watch: Callable[[Mapping[str, float]], None] | None,
 ) -> tuple[Model, list[dict[str, float]]]:
     from faintsky.report.training import training_figure
     from faintsky.training.fit import fit
 
     task = recipe.make_task(request)
-    trained, history = fit(task, request.folder, plan.schedule, device=device, progress=request.progress)
+    trained, history = fit(
+        task, request.folder, plan.schedule, device=device, progress=request.progress, watch=watch
+    )
     best = min(history, key=lambda h: h["loss"])
     training_figure(history, request.folder / "training.png")
     card = {
@@ -176,7 +187,7 @@ def _fit(
         request.folder,
         name=Path(request.folder).name,
         job=recipe.job,
-        settings=recipe.model_settings(),
+        settings=recipe.model_settings() | recipe.learned(task, trained),
         networks={recipe.key.format(**plan.settings): (network, plan.arguments, trained)},
         card=card,
     )

@@ -88,18 +88,21 @@ class PreparedImage:
         return replace(self, rms=np.where(rms > 0, rms, self.rms))
 
 
-def prepare_image(image: RadioImage) -> PreparedImage:
+def prepare_image(image: RadioImage, *, floor: float = 0.0) -> PreparedImage:
     """Blanks, noise, beam and units of an image.
 
     Parameters
     ----------
     image : RadioImage
         With whichever of psf and rms it has.
+    floor : float, optional
+        Least noise [Jy/arcsec2]. Where it is not 0 an image may be free of noise, and areas of one value are
+        data and not blank.
 
     Raises
     ------
     InputError
-        Where it holds no data, no noise, or is too small.
+        Where it holds no data, no noise, or is too small; with a floor, where its unit is no brightness.
     """
     data = image.data
     if min(data.shape) < LEAST_SIDE:
@@ -108,13 +111,14 @@ def prepare_image(image: RadioImage) -> PreparedImage:
             f"give at least {LEAST_SIDE} x {LEAST_SIDE} pixels",
             image.name,
         )
-    valid = _valid(data)
+    valid = np.isfinite(data) if floor else _valid(data)
     if valid.sum() < LEAST_SIDE**2 // 2:
         raise InputError("holds no data: it is blank", "give an image with data", image.name)
-    if np.ptp(data[valid]) == 0:
+    if not floor and np.ptp(data[valid]) == 0:
         raise InputError("has no noise: it is blank or constant", "give an image with noise", image.name)
     filled = np.where(valid, data, np.float32(0))
     beam, origin = _beam(image, filled, valid)
+    per_pixel, per_beam = _jansky(image, beam)
     if image.rms is not None:
         rms = np.where(image.rms[0] > 0, image.rms[0], np.nan).astype(np.float32)
         valid &= np.isfinite(rms)
@@ -122,16 +126,37 @@ def prepare_image(image: RadioImage) -> PreparedImage:
             raise InputError("its noise is not known anywhere", "give another --rms", image.name)
     else:
         rms = noise_map(filled, valid, 0.0 if beam is None else float(np.sqrt(beam[0] * beam[1])))
+    if floor:
+        rms = np.maximum(rms, floor / _brightness(image, per_pixel))
     if not np.nanmedian(rms) > 0:
         raise InputError("has no noise: most of it is constant", "give an image with noise", image.name)
     # a box of constants has no noise of its own
     rms = np.where(valid & (rms > 0), rms, np.nan).astype(np.float32)
     valid &= np.isfinite(rms)
-    per_pixel, per_beam = _jansky(image, beam)
     return PreparedImage(
         np.where(valid, filled, np.float32(0)), valid, rms, "measured" if image.rms is None else "given",
         beam, origin, per_pixel, per_beam,
     )  # fmt: skip
+
+
+def surface_brightness(image: RadioImage) -> float:
+    """Factor that turns an image's unit into Jy/arcsec2, with the beam of its header where it needs one.
+
+    Raises
+    ------
+    InputError
+        Where that is not possible.
+    """
+    cell = image.grid.cell
+    beam = None if image.beams is None else (*(image.beams[0, :2] / cell), image.beams[0, 2])
+    return _brightness(image, _jansky(image, beam)[0])
+
+
+def _brightness(image: RadioImage, per_pixel: float) -> float:
+    if np.isfinite(per_pixel):
+        return per_pixel / image.grid.cell**2
+    fault = f"its unit ({image.unit or 'none'}) cannot be turned into Jy/arcsec2"
+    raise InputError(fault, "give an image in Jy/arcsec2, or in Jy/beam with its beam", image.name)
 
 
 def _valid(data: NDArray[np.float32]) -> NDArray[np.bool_]:

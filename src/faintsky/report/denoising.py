@@ -24,9 +24,7 @@ _FORMATS = {
 TABLE_ROWS = 200
 
 
-def denoising_report(
-    image: RadioImage, found: Denoised, *, reliability: float, provenance: Mapping[str, Any]
-) -> str:
+def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[str, Any]) -> str:
     """The page as HTML, figures inside.
 
     Parameters
@@ -35,8 +33,6 @@ def denoising_report(
         The input.
     found : Denoised
         What became of it.
-    reliability : float
-        The cut that was asked for.
     provenance : mapping
         Version, command, configuration.
     """
@@ -45,7 +41,7 @@ def denoising_report(
     return render(
         "denoising.html",
         title=f"Emission in {image.name}",
-        subtitle=f"regions of reliability {reliability:g} and above: {len(table)}",
+        subtitle=f"regions {found.rule}: {len(table)}",
         facts=facts(image, found),
         notes=found.notes,
         dirty=found.response is not None,

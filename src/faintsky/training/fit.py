@@ -15,7 +15,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,6 +171,7 @@ def fit(
     *,
     device: str = "auto",
     progress: Callable[[int, int, str], None] | None = None,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train, or go on where a killed run in ``out`` stopped.
 
@@ -185,6 +186,8 @@ def fit(
         ``"auto"``, or a torch device.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
+    watch : callable, optional
+        Called with each entry of the history when it is made; what it raises ends the training.
 
     Returns
     -------
@@ -206,7 +209,7 @@ def fit(
     if schedule.epochs:
         each = max(1, cast(EpochTask, task).examples // schedule.batch_size)
         schedule = replace(schedule, steps=each * schedule.epochs, validate_every=each)
-    loop = _loop(pl, task, schedule, out, progress)
+    loop = _loop(pl, task, schedule, out, progress, watch)
     checkpoint = out / CHECKPOINT
     state = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.is_file() else None
     first = 0 if state is None else int(state["global_step"])
@@ -269,7 +272,14 @@ def _cpu_flags() -> str:
     return file.read_text() if file.is_file() else ""
 
 
-def _loop(pl: Any, task: Task, schedule: Schedule, out: Path, progress: Callable[..., None] | None) -> Any:
+def _loop(
+    pl: Any,
+    task: Task,
+    schedule: Schedule,
+    out: Path,
+    progress: Callable[..., None] | None,
+    watch: Callable[..., None] | None,
+) -> Any:
     """The Lightning module; built here because Lightning is an extra."""
 
     class Loop(pl.LightningModule):
@@ -331,6 +341,8 @@ def _loop(pl: Any, task: Task, schedule: Schedule, out: Path, progress: Callable
             if last or len(self.history) % schedule.keep_every == 0:
                 with replacing(out / CHECKPOINT) as file:
                     self.trainer.save_checkpoint(file)
+            if watch is not None:
+                watch(self.history[-1])
 
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
             checkpoint["faintsky"] = {

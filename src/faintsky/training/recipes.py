@@ -26,6 +26,13 @@ PUBLISHED = {
 """Schedule of Delli Veneri et al. (2022), Section 4.5; they do not give the size of the batches."""
 
 
+GHELLER_VAZZA = {
+    "epochs": 100, "batch_size": 50, "learning_rate": 1e-4, "warmup": 0, "rate": "constant", "adam": "adam",
+    "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 100_000, "workers": 0, "keep_every": 5,
+}  # fmt: skip
+"""Schedule of Gheller & Vazza (2021), Sections 4.1 and 4.2; they do not name the optimiser."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What a task is made of.
@@ -79,6 +86,10 @@ class Recipe:
         What the model's card begins with for the job's own settings.
     follow : callable
         From the settings, arguments of the network that follow from them.
+    learned : callable
+        From the task and the trained network, settings of the job that come of the training.
+    spaces : mapping
+        Named grids of a search (`faintsky.training.spaces`): values by key.
     """
 
     job: str
@@ -90,6 +101,8 @@ class Recipe:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     model_settings: Callable[[], dict[str, Any]] = dict
     follow: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda _: {}
+    learned: Callable[[Any, nn.Module], dict[str, Any]] = lambda task, network: {}
+    spaces: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
 
 
 def _diffuse_images(request: Request) -> Task:
@@ -109,6 +122,25 @@ def _diffuse_images(request: Request) -> Task:
     if not library.is_file():
         make_library(int(request.settings["psfs"]), request.seed, request.progress).save(library)
     return DiffuseImages(request.network, PsfLibrary.load(library), **options)
+
+
+def _tile_pairs(request: Request) -> Task:
+    from faintsky.preparing.log_scale import LogScale
+    from faintsky.training.tile_data import TileSource, make_tiles
+    from faintsky.training.tile_pairs import TilePairs
+
+    s = request.settings
+    scale = LogScale(s["floor"], s["ceiling"], s["scaling"])
+    numbers = {k: s[k] for k in ("fields", "size", "product", "tiles")}
+    source = TileSource(
+        request.data,
+        request.preset,
+        seed=request.seed,
+        tile=int(request.network.tile),  # type: ignore[arg-type]
+        scale=scale,
+        **numbers,
+    )
+    return TilePairs(request.network, make_tiles(source, request.progress), augment=s["augment"])
 
 
 def _denoiser_settings() -> dict[str, Any]:
@@ -171,6 +203,35 @@ RECIPES: dict[str, Recipe] = {
         settings={"psfs": 64, "tile": 192, "blur": 0.3},
         arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
         model_settings=_denoiser_settings,
+    ),
+    "dda": Recipe(
+        job="denoise",
+        key="denoiser",
+        presets=("paper", "lotss", "varied"),
+        make_task=_tile_pairs,
+        schedule=GHELLER_VAZZA,
+        settings={
+            "product": "noise",
+            "fields": 112,
+            "size": 2000,
+            "tiles": 0,
+            "floor": 1e-8,
+            "ceiling": 1e-2,
+            "scaling": "fixed",
+            "augment": False,
+        },
+        arguments={"tile": 128, "levels": 2, "dense": 200, "kernel": 3},
+        learned=lambda task, network: task.model_settings(network),
+        spaces={
+            # Appendix B, with the rate of 0.005 that Table B1 lists and the text's grid lacks
+            "paper": {
+                "learning_rate": (0.1, 0.01, 0.005, 1e-3, 1e-4, 5e-5, 1e-5),
+                "batch_size": (25, 50, 100, 150, 200),
+                "epochs": (50, 100, 300, 500),
+            },
+            # Table A1
+            "architectures": {"levels": (2, 3, 4), "dense": (50, 100, 200, 400), "kernel": (3, 5)},
+        },
     ),
     "blobs_finder": Recipe(
         job="detect",

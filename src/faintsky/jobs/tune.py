@@ -1,0 +1,297 @@
+"""`faintsky.tune`: a search for the numbers of a recipe, by as many workers as run the same command."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faintsky.errors import InputError
+from faintsky.io.output import plain, provenance, write_json
+from faintsky.jobs.train import train
+from faintsky.models import load_model
+from faintsky.training.recipes import find_recipe, make_plan
+from faintsky.training.spaces import Range, combinations, make_space
+
+if TYPE_CHECKING:
+    from faintsky.training.study import Study
+
+PathLike = str | os.PathLike[str]
+TRIALS = 50
+"""Of a sampler, where no number is given."""
+
+
+class _Diverged(Exception):
+    """The loss is no number any more."""
+
+
+@dataclass
+class TuneResult:
+    """What `tune` did.
+
+    Attributes
+    ----------
+    best : dict or None
+        What ``best.json`` holds; None where no trial is complete, and after a dry run.
+    facts : dict
+        The summary.
+    """
+
+    best: dict[str, Any] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """What the command prints."""
+        return self.facts
+
+
+def tune(
+    network: str,
+    out: PathLike,
+    *,
+    data: PathLike | None = None,
+    simulate: str | None = None,
+    init: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    grid: str | None = None,
+    sampler: str | None = None,
+    trials: int | None = None,
+    prune: str = "median",
+    metric: str = "loss",
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    command: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> TuneResult:
+    """Search for the numbers of a network's recipe with the least validation score.
+
+    Any number of processes, on any machines that share ``out``, may run the same call at the same time: they
+    divide the trials among them. A search that was stopped goes on in the same way.
+
+    Parameters
+    ----------
+    network : str
+        One that ``train`` takes, but for ``deepfocus``.
+    out : path-like
+        The study's folder: ``table.csv`` and ``table.md`` (all trials, the best first), ``best.json`` (the
+        best recipe, and the command that trains it), ``journal.log`` (Optuna's), ``run.json``, and a run's
+        folder for each trial in ``trials``, of which the best one's keeps its weights.
+    data, simulate, init
+        As for `faintsky.train`.
+    settings : mapping, optional
+        Keys of the recipe. Text of the form ``25/50/100`` is a choice, ``1e-5..1e-2`` a range (logarithmic
+        where it spans more than a factor of ten), all else one value for every trial.
+    grid : str, optional
+        One of the recipe's named grids, which `settings` may change; of ``dda``: ``paper``,
+        ``architectures``.
+    sampler : {"grid", "tpe", "random"}, optional
+        All combinations, or trials drawn: by Optuna's tree-structured Parzen estimator, or evenly. By
+        default ``grid`` where there are no ranges, and ``tpe`` where there are.
+    trials : int, optional
+        Of all workers: those of a grid, or 50.
+    prune : {"median", "halving", "none"}
+        Stop trials whose validations are worse than the median of the others' at the same step, or than the
+        better quarter of them (successive halving).
+    metric : str
+        Which of the validation's scores is to be small. Losses of different kinds cannot be compared.
+    seed : int
+        Of weights, data and sampler.
+    device : {"auto", "cpu", "cuda"}
+    overwrite : bool
+        Remove the study that is there. For one worker only: each would remove the others' work.
+    dry_run : bool
+        Say what would be done.
+    command : str, optional
+        For the record.
+    progress : callable, optional
+        Called with steps of a trial done, steps in all, and a word.
+
+    Raises
+    ------
+    InputError
+        Where an option is wrong, the folder holds another study, or Optuna is not installed.
+    """
+    from faintsky.training.study import PRUNERS, SAMPLERS, Study
+
+    recipe = find_recipe(network)
+    space, fixed = make_space(recipe, grid, settings or {})
+    if sampler is None:
+        sampler = "tpe" if any(isinstance(v, Range) for v in space.values()) else "grid"
+    for name, value, known in (("sampler", sampler, SAMPLERS), ("pruning", prune, PRUNERS)):
+        if value not in known:
+            raise InputError(f"no {name} {value!r}", f"choose one of {', '.join(known)}")
+    points = combinations(space) if sampler == "grid" else []
+    if trials is not None and trials < 1:
+        raise InputError(f"{trials} trials are asked for", "give one at least")
+    for point in points or [{}]:
+        make_plan(recipe, {**fixed, **point})
+    call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed, "device": device}
+    train(network, Path(out) / "trials" / "0000", settings=fixed, dry_run=True, **call)
+    config = {
+        "network": network, "data": None if data is None else str(Path(data).resolve()), "simulate": simulate,
+        "init": None if init is None else load_model(init).hash, "fixed": fixed,
+        "space": {k: vars(v) if isinstance(v, Range) else list(v) for k, v in space.items()},
+        "sampler": sampler, "prune": prune, "metric": metric, "seed": seed,
+    }  # fmt: skip
+    record = plain(config)
+    most = trials if sampler == "grid" or trials is not None else TRIALS
+    if dry_run:
+        return TuneResult(None, {"out": str(out), **record, "trials": most or len(points)})
+    if overwrite:
+        _remove(Path(out))
+    study = Study(Path(out), record, space, sampler=sampler, prune=prune, seed=seed)
+    write_json(study.folder / "run.json", provenance(command=command, config=record, job="tune", seed=seed))
+    start, worked = time.monotonic(), 0
+    while (trial := study.next(most)) is not None:
+        _work(study, trial, network, fixed, call, metric, progress)
+        _tidy(study)
+        _write(study, record, data)
+        worked += 1
+    best = _write(study, record, data)
+    return TuneResult(best, {
+        "out": str(out), "trials": _counts(study), "worked_at": worked,
+        "best": best and {k: best[k] for k in ("value", "settings", "model")},
+        "minutes": round((time.monotonic() - start) / 60, 1),
+    })  # fmt: skip
+
+
+def _work(
+    study: Study,
+    trial: Any,
+    network: str,
+    fixed: Mapping[str, Any],
+    call: Mapping[str, Any],
+    metric: str,
+    progress: Callable[[int, int, str], None] | None,
+) -> None:
+    """Train with a trial's settings and tell the study what came of it."""
+    states, pruned = study.optuna.trial.TrialState, study.optuna.TrialPruned
+    folder, step = study.trial_folder(trial), 0
+
+    def watch(scores: Mapping[str, float]) -> None:
+        nonlocal step
+        value = _score(scores, metric)
+        if not math.isfinite(scores["loss"]) or not math.isfinite(value):
+            raise _Diverged
+        trial.report(value, step)
+        step += 1
+        if trial.should_prune():
+            raise pruned
+
+    def tell(done: int, total: int, word: str) -> None:
+        if progress is not None:
+            progress(done, total, f"trial {trial.number}: {word}")
+
+    start = time.monotonic()
+    with study.alive(trial):
+        try:
+            train(
+                network, folder, settings={**fixed, **study.settings(trial)}, watch=watch, progress=tell,
+                **call,
+            )  # fmt: skip
+            history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+            value = _score(min(history, key=lambda h: h["loss"]), metric)
+        except pruned:
+            study.study.tell(trial, state=states.PRUNED)
+        except InputError:
+            study.study.tell(trial, state=states.FAIL)
+            raise
+        except (_Diverged, RuntimeError, ValueError, MemoryError) as error:
+            # one combination of numbers may be too much for the machine, or for the arithmetic
+            trial.set_user_attr("reason", "diverged" if isinstance(error, _Diverged) else str(error)[:200])
+            study.study.tell(trial, state=states.FAIL)
+        else:
+            trial.set_user_attr("minutes", round((time.monotonic() - start) / 60, 2))
+            study.study.tell(trial, value)
+
+
+def _score(scores: Mapping[str, float], metric: str) -> float:
+    if metric not in scores:
+        known = ", ".join(k for k in scores if k not in ("step", "epoch"))
+        raise InputError(f"validation has no score {metric!r}", f"choose one of {known}")
+    return float(scores[metric])
+
+
+def _ranked(study: Study) -> list[Any]:
+    """Trials, the best first; those that were stopped after those that came to their end."""
+    order = ("COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL")
+    far = math.inf
+    return sorted(
+        study.trials(),
+        key=lambda t: (order.index(t.state.name), far if t.value is None else t.value, t.number),
+    )
+
+
+def _tidy(study: Study) -> None:
+    """Keep the weights of the best trial, and no checkpoint of one that is done."""
+    for place, trial in enumerate(_ranked(study)):
+        if trial.state.is_finished():
+            for file in study.trial_folder(trial).glob("*"):
+                if file.suffix == ".ckpt" or (file.suffix == ".safetensors" and place > 0):
+                    file.unlink(missing_ok=True)
+
+
+def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> dict[str, Any] | None:
+    """Tables, and the best recipe."""
+    from faintsky.report.tuning import study_table
+
+    ranked = [t for t in _ranked(study) if t.state.name != "WAITING"]
+    rows = []
+    for rank, trial in enumerate(ranked, start=1):
+        history = study.trial_folder(trial) / "history.json"
+        scores = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
+        kept = min(scores, key=lambda h: h["loss"]) if scores else {}
+        extra = {k: trial.user_attrs[k] for k in ("minutes", "reason") if k in trial.user_attrs}
+        rows.append({
+            "rank": rank, "trial": trial.number, "state": trial.state.name.lower(),
+            **({} if trial.value is None else {record["metric"]: trial.value}), **study.settings(trial),
+            **{k: v for k, v in kept.items() if k != record["metric"]},
+            **({"validations": len(scores)} if scores else {}), **extra,
+        })  # fmt: skip
+    title = f"{record['network']}: {len(rows)} trials by {record['metric']}, the least first"
+    study_table(rows, study.folder, title)
+    if not ranked or ranked[0].state.name != "COMPLETE":
+        return None
+    settings = {**record["fixed"], **_plain_values(record, study.settings(ranked[0]))}
+    words = ["faintsky", "train", record["network"], "--out", "RUN", "--seed", str(record["seed"])]
+    for option, value in (("--data", data), ("--simulate", record["simulate"])):
+        words += [] if value is None else [option, str(value)]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    best = {
+        "network": record["network"], "settings": settings, "metric": record["metric"],
+        "value": ranked[0].value, "trial": ranked[0].number, "seed": record["seed"],
+        "model": str(study.trial_folder(ranked[0])), "command": shlex.join(words),
+    }  # fmt: skip
+    write_json(study.folder / "best.json", best)
+    return best
+
+
+def _plain_values(record: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Optuna's values as the recipe has them: lists are kept as text there."""
+    lists = {k for k, v in record["space"].items() if isinstance(v, list) and isinstance(v[0], list)}
+    return {k: json.loads(v) if k in lists else v for k, v in params.items()}
+
+
+def _counts(study: Study) -> dict[str, int]:
+    names = [t.state.name.lower() for t in study.trials()]
+    return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def _remove(folder: Path) -> None:
+    """A study's own files; a folder that holds none is left to be refused."""
+    from faintsky.training.study import JOURNAL, LOCK, TRIALS
+
+    if (folder / JOURNAL).is_file():
+        shutil.rmtree(folder / TRIALS, ignore_errors=True)
+        for name in (JOURNAL, LOCK, "run.json", "best.json", "table.csv", "table.md"):
+            (folder / name).unlink(missing_ok=True)

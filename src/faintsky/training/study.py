@@ -1,0 +1,232 @@
+"""A study that many workers share: Optuna's journal in one file, and who works at which trial.
+
+A worker is a process that ran the same command, on any machine that sees the folder. What a killed worker
+leaves is taken up by another: workers sign each of their trials with host and process, and renew that every
+minute; a trial whose process is gone, or that was not renewed for long, is handed out again with its folder,
+where its checkpoint is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from faintsky.errors import InputError
+from faintsky.files import replacing
+from faintsky.training.spaces import Range, Space, combinations
+
+SAMPLERS = ("grid", "tpe", "random")
+PRUNERS = ("median", "halving", "none")
+JOURNAL, LOCK, TRIALS = "journal.log", ".workers", "trials"
+RENEWED, GONE = 60.0, 600.0
+"""Seconds between a worker's signs of life, and without one until its trial is given to another."""
+FIRST_TRIALS, FIRST_STEPS = 5, 5
+"""Trials, and validations of each, before any trial is stopped for being worse than the median."""
+
+
+def optuna() -> Any:
+    """The package, its own messages turned off.
+
+    Raises
+    ------
+    InputError
+        Where it is missing.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("tuning needs the extra 'train'", "pip install 'faintsky[train]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+class Study:
+    """A study's journal.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the study; made where missing.
+    record : mapping
+        Plain values that all workers must agree on.
+    space : dict
+        See `faintsky.training.spaces`.
+    sampler, prune : str
+        Of `SAMPLERS` and `PRUNERS`.
+    seed : int
+        Of the sampler.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds another study, or something else.
+    """
+
+    def __init__(
+        self, folder: Path, record: Mapping[str, Any], space: Space, *, sampler: str, prune: str, seed: int
+    ) -> None:
+        self.folder, self.space, self.sampler, self.seed = folder.resolve(), space, sampler, seed
+        self.optuna = optuna()
+        if folder.exists() and not folder.is_dir():
+            raise InputError("is a file, where a folder is to be written", "give another --out", folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / LOCK).touch()
+        pruners = self.optuna.pruners
+        stop = {
+            "median": pruners.MedianPruner(FIRST_TRIALS, FIRST_STEPS),
+            "halving": pruners.SuccessiveHalvingPruner(),
+            "none": pruners.NopPruner(),
+        }[prune]
+        with self._alone(), _quiet():
+            others = any(not p.name.startswith(".") for p in self.folder.iterdir())
+            if others and not (self.folder / JOURNAL).is_file():
+                (self.folder / LOCK).unlink()
+                raise InputError("exists and is not empty", "give another --out", folder)
+            (self.folder / TRIALS).mkdir(exist_ok=True)
+            backend = self.optuna.storages.journal.JournalFileBackend(str(self.folder / JOURNAL))
+            self.study = self.optuna.create_study(
+                storage=self.optuna.storages.JournalStorage(backend), study_name="faintsky", pruner=stop,
+                direction="minimize", load_if_exists=True,
+            )  # fmt: skip
+            before = self.study.user_attrs.get("record")
+            if before is None:
+                self.study.set_user_attr("record", dict(record))
+                for point in combinations(space) if sampler == "grid" else []:
+                    self.study.enqueue_trial({k: _coded(v) for k, v in point.items()})
+            elif before != record:
+                changed = sorted(k for k in {*before, *record} if before.get(k) != record.get(k))
+                raise InputError(
+                    f"holds another study (different {', '.join(changed)})",
+                    "give another --out, or --overwrite", folder,
+                )  # fmt: skip
+
+    def next(self, most: int | None) -> Any:
+        """A trial to work at, signed; None where nothing is left.
+
+        Parameters
+        ----------
+        most : int or None
+            Trials of all workers; None for no limit, which only a grid has.
+        """
+        with self._alone(), _quiet():
+            self._take_up()
+            trials = self.trials()
+            waiting = [t for t in trials if t.state.name == "WAITING"]
+            if not waiting and (self.sampler == "grid" or len(trials) >= (most or 0)):
+                return None
+            if waiting and most is not None and len(trials) - len(waiting) >= most:
+                return None
+            samplers, seed = self.optuna.samplers, self.seed + len(trials)
+            # of the number of trials, or all workers would draw the same
+            self.study.sampler = (
+                samplers.TPESampler(seed=seed) if self.sampler == "tpe" else samplers.RandomSampler(seed=seed)
+            )
+            trial = self.study.ask({k: self._distribution(v) for k, v in self.space.items()})
+            self._sign(self.trial_folder(trial))
+        return trial
+
+    def trials(self) -> list[Any]:
+        """All but those that were handed out again."""
+        every = self.study.get_trials(deepcopy=False)
+        again = {t.user_attrs["instead_of"] for t in every if "instead_of" in t.user_attrs}
+        return [t for t in every if t.number not in again]
+
+    def trial_folder(self, trial: Any) -> Path:
+        """Where a trial trains; that of the one which it goes on with."""
+        return self.folder / TRIALS / str(trial.user_attrs.get("folder", f"{trial.number:04d}"))
+
+    def settings(self, trial: Any) -> dict[str, Any]:
+        """A trial's settings, as a recipe takes them."""
+        return dict(trial.params)
+
+    @contextmanager
+    def alive(self, trial: Any) -> Iterator[None]:
+        """Sign for a trial as long as the block runs."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(RENEWED):
+                self._sign(self.trial_folder(trial))
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _take_up(self) -> None:
+        """Hand out again what workers that are gone have left."""
+        states = self.optuna.trial.TrialState
+        for trial in self.study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+            folder = self.trial_folder(trial)
+            if self._works(folder, trial):
+                continue
+            self.study.tell(trial.number, state=states.FAIL)
+            self.study.enqueue_trial(
+                trial.params, user_attrs={"folder": folder.name, "instead_of": trial.number}
+            )
+
+    def _works(self, folder: Path, trial: Any) -> bool:
+        file = folder.with_suffix(".worker")
+        try:
+            signed = json.loads(file.read_text(encoding="utf-8"))
+            age = time.time() - file.stat().st_mtime
+        except (OSError, ValueError):
+            return bool(time.time() - trial.datetime_start.timestamp() < GONE)
+        if signed["host"] == socket.gethostname() and not _runs(int(signed["process"])):
+            return False
+        return age < GONE
+
+    def _sign(self, folder: Path) -> None:
+        me = {"host": socket.gethostname(), "process": os.getpid()}
+        with replacing(folder.with_suffix(".worker")) as name:
+            name.write_text(json.dumps(me), encoding="utf-8")
+
+    def _distribution(self, values: Range | tuple[Any, ...]) -> Any:
+        kinds = self.optuna.distributions
+        if not isinstance(values, Range):
+            return kinds.CategoricalDistribution([_coded(v) for v in values])
+        kind = kinds.IntDistribution if isinstance(values.low, int) else kinds.FloatDistribution
+        return kind(values.low, values.high, log=values.log)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One worker at a time, on any machine."""
+        lock = self.optuna.storages.journal.JournalFileSymlinkLock(str(self.folder / LOCK))
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _coded(value: Any) -> Any:
+    """As Optuna keeps it: lists as the text that a recipe reads."""
+    return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,236 @@
+"""Pairs of tiles, of true skies and of what was made of them, from a folder or from a simulation.
+
+Gheller & Vazza (2021), Sections 3.2 and 4: images of 2000 x 2000 pixels are scaled (`LogScale`) and cut into
+tiles without overlap; a remainder at the far edges is left out. All images are brought to Jy/arcsec2.
+
+Tiles are held in 16 bits, steps of 0.02 per cent of a brightness over six decades.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.beams import beam_pixels
+from faintsky.denoising.autoencoder import PRODUCTS, WITH_BEAM
+from faintsky.errors import InputError
+from faintsky.io import open_image
+from faintsky.observing.lofar_compact import read_compact
+from faintsky.preparing.image import surface_brightness
+from faintsky.preparing.log_scale import LogScale
+
+Array32 = NDArray[np.float32]
+Coded = NDArray[np.uint16]
+Progress = Callable[[int, int, str], None]
+
+STEPS = 65_535
+VALIDATION_SHARE = 0.1
+"""Of the skies, the last ones; at least one."""
+SEED = 7_000_000
+"""What is added to a run's seed for its simulations, so that nothing else has these skies."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Pairs of tiles, coded, with the limits that their images were scaled by.
+
+    Parameters
+    ----------
+    image, target : array
+        ``[tile, y, x]``: 0 to `STEPS` for 0 to 1.
+    image_limits, target_limits : array
+        Of `LogScale.limits`, ``[tile, 2]``.
+    """
+
+    image: Coded
+    target: Coded
+    image_limits: NDArray[np.float64]
+    target_limits: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, pick: Any) -> Tiles:
+        """Some of them."""
+        return Tiles(self.image[pick], self.target[pick], self.image_limits[pick], self.target_limits[pick])
+
+
+@dataclass(frozen=True)
+class TileSource:
+    """Where tiles come from; equal ones give equal tiles.
+
+    Parameters
+    ----------
+    data : pathlib.Path or None
+        A folder of ``faintsky simulate lofar``; else
+    preset : str
+        what is simulated,
+    fields, size : int
+        so many images of so many pixels a side,
+    seed : int
+        of that seed and `SEED`.
+    product : str
+        One of `PRODUCTS`.
+    tile : int
+        Side of the tiles.
+    tiles : int
+        Training tiles, chosen at random; 0 for all.
+    scale : LogScale
+    """
+
+    data: Path | None
+    preset: str
+    fields: int
+    size: int
+    seed: int
+    product: str
+    tile: int
+    tiles: int
+    scale: LogScale
+
+
+@dataclass(frozen=True)
+class TileData:
+    """Tiles for training and validation.
+
+    Parameters
+    ----------
+    train, held : Tiles
+    cell : float
+        Of their images [arcsec]; 0 where these differ.
+    source : TileSource
+    """
+
+    train: Tiles
+    held: Tiles
+    cell: float
+    source: TileSource
+
+
+_kept: dict[TileSource, TileData] = {}
+"""The last ones made: a study of hyperparameters trains on the same many times."""
+
+
+def make_tiles(source: TileSource, progress: Progress | None = None) -> TileData:
+    """Read or simulate images and cut them.
+
+    Raises
+    ------
+    InputError
+        For an unknown product, fewer than two skies, images in another unit or smaller than a tile, or a
+        product that the preset has not.
+    """
+    if source.product not in PRODUCTS:
+        raise InputError(f"no product {source.product!r}", f"choose one of {', '.join(PRODUCTS)}")
+    if source in _kept:
+        return _kept[source]
+    _kept.clear()
+    pairs = _simulated(source, progress) if source.data is None else _stored(source, progress)
+    parts: list[Tiles] = []
+    cells: set[float] = set()
+    for image, sky, cell in pairs:
+        parts.append(_cut(image, sky, source))
+        cells.add(round(cell, 6))
+    if len(parts) < 2:
+        raise InputError(
+            f"{len(parts)} skies with a {source.product} image are too few to train on",
+            "give two at least", source.data,
+        )  # fmt: skip
+    last = max(1, int(len(parts) * VALIDATION_SHARE))
+    train, held = _joined(parts[:-last]), _joined(parts[-last:])
+    if not len(train) or not len(held):
+        raise InputError("all of its images are blank", "give images with data", source.data)
+    if 0 < source.tiles < len(train):
+        rng = np.random.default_rng([source.seed, source.tiles])
+        train = train.take(np.sort(rng.permutation(len(train))[: source.tiles]))
+    _kept[source] = TileData(train, held, cells.pop() if len(cells) == 1 else 0.0, source)
+    return _kept[source]
+
+
+def _joined(parts: list[Tiles]) -> Tiles:
+    names = ("image", "target", "image_limits", "target_limits")
+    return Tiles(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def _cut(image: Array32, sky: Array32, source: TileSource) -> Tiles:
+    tile, scale = source.tile, source.scale
+    if min(image.shape) < tile:
+        raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", source.data)
+    sky = np.where(np.isfinite(image), sky, np.float32(np.nan))
+    coded, limits = [], []
+    for plane in (image, sky):
+        limits.append(scale.limits(plane))
+        values = np.rint(STEPS * scale.encode(plane, limits[-1])).astype(np.uint16)
+        n_y, n_x = (n // tile for n in values.shape)
+        cut = values[: n_y * tile, : n_x * tile].reshape(n_y, tile, n_x, tile)
+        coded.append(cut.transpose(0, 2, 1, 3).reshape(-1, tile, tile))
+    blank = np.isnan(image)[: n_y * tile, : n_x * tile].reshape(n_y, tile, n_x, tile)
+    keep = ~blank.all(axis=(1, 3)).ravel()
+    ends = (np.broadcast_to(v, (int(keep.sum()), 2)) for v in limits)
+    return Tiles(coded[0][keep], coded[1][keep], *ends)
+
+
+def _simulated(source: TileSource, progress: Progress | None) -> Iterator[tuple[Array32, Array32, float]]:
+    from faintsky.observing.lofar import simulate_fields
+
+    if source.product == "clean":
+        raise InputError("Clean images are not simulated as training goes", "give --data with clean images")
+    products = ("sky", "dirty" if source.product == "dirty" else "noise")
+    seen = simulate_fields(
+        source.fields, seed=SEED + source.seed, preset=source.preset, size=source.size, quick=True,
+        products=products,
+    )  # fmt: skip
+    for done, field in enumerate(seen, start=1):
+        cell, image, sky = field.telescope.instrument.grid.cell, field.noisy, field.sky
+        if source.product == "dirty":
+            area = float(beam_pixels(field.beam, 1.0)[0])
+            image, sky = field.dirty / np.float32(area), sky * field.telescope.pb
+        yield (sky if source.product == "sky" else image), sky, cell
+        if progress is not None:
+            progress(done, source.fields, "skies")
+
+
+def _stored(source: TileSource, progress: Progress | None) -> Iterator[tuple[Array32, Array32, float]]:
+    folder, product = source.data, source.product
+    assert folder is not None
+    corrected = _corrected(folder)
+    numbers = sorted(
+        {p.name.split("_")[0] for end in ("sky.fits", "compact.npz") for p in folder.glob(f"*_{end}")}
+    )
+    for done, number in enumerate(numbers, start=1):
+        files = {n: folder / f"{number}_{n}.fits" for n in ("sky", product, "pb")}
+        compact = folder / f"{number}_compact.npz"
+        if files["sky"].is_file() and files[product].is_file():
+            sky, image = (open_image(files[n]) for n in ("sky", product))
+            seen, true = (i.data * np.float32(surface_brightness(i)) for i in (image, sky))
+            pb, cell = files["pb"] if files["pb"].is_file() else folder / "pb.fits", image.grid.cell
+            gain = open_image(pb).data if pb.is_file() else np.ones_like(true)
+        elif compact.is_file():
+            kept = read_compact(compact)
+            if product not in kept:
+                continue
+            seen, true, gain, cell = kept[product], kept["sky"], kept["pb"], kept["cell"]
+            if product in WITH_BEAM:
+                seen = seen / np.float32(beam_pixels(kept["beam"], 1.0)[0])
+        else:
+            continue
+        yield seen, true if corrected or product not in WITH_BEAM else true * np.nan_to_num(gain), cell
+        if progress is not None:
+            progress(done, len(numbers), "skies")
+
+
+def _corrected(folder: Path) -> bool:
+    """Whether a data set's images are corrected for the primary beam."""
+    file = folder / "dataset.json"
+    if not file.is_file():
+        return False
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8"))["parameters"]["pbcor"])
+    except (ValueError, KeyError, TypeError):
+        return False

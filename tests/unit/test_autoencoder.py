@@ -1,0 +1,351 @@
+"""The published autoencoder in use: its scale, tiles and stacks, units, regions by threshold; its data."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from conftest import cube_header
+
+from faintsky.denoising.autoencoder import AutoencoderSettings, autoencode_image
+from faintsky.denoising.tiles import encode, stack_encodings, tile_count
+from faintsky.errors import InputError
+from faintsky.image import RadioImage
+from faintsky.networks import make_network
+from faintsky.preparing.log_scale import LogScale, decode
+from faintsky.training import tile_data
+from faintsky.training.tile_data import TileSource, make_tiles
+from faintsky.training.tile_pairs import TilePairs
+
+FLOOR = 1e-8
+
+
+class Same(torch.nn.Module):
+    """An autoencoder that hands its tiles on."""
+
+    tile = 16
+
+    def forward(self, x):
+        return x
+
+
+class Rimmed(Same):
+    """One that is wrong outside of the central half of its tiles."""
+
+    def forward(self, x):
+        quarter = self.tile // 4
+        out = torch.full_like(x, torch.nan)
+        inner = (..., slice(quarter, -quarter), slice(quarter, -quarter))
+        out[inner] = x[inner]
+        return out
+
+
+class Spotted(Same):
+    """One that sees a spot at one place of its tiles."""
+
+    def forward(self, x):
+        out = x.clone()
+        out[..., 6, 7] = 1.0
+        return out
+
+
+def sky(n=64, background=2e-8):
+    """Two Gaussians [Jy/arcsec2]."""
+    y, x = np.indices((n, n))
+    image = np.full((n, n), background)
+    for cx, cy, width, peak in ((20, 30, 5, 3e-5), (45, 40, 7, 1e-6)):
+        image += peak * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * width**2))
+    return image.astype(np.float32)
+
+
+def test_the_scale_there_and_back():
+    image = np.array([[-1e-5, 0, 1e-8], [1e-5, 1e-2, np.nan]], np.float32)
+    scale = LogScale()
+    values = scale.encode(image, scale.limits(image))
+    np.testing.assert_allclose(values, [[0, 0, 0], [0.5, 1, 0]], atol=1e-6)
+    back = decode(values, scale.limits(image))
+    np.testing.assert_allclose(back, [[1e-8, 1e-8, 1e-8], [1e-5, 1e-2, 1e-8]], rtol=1e-5)
+
+
+def test_the_scale_of_an_image_is_its_own_extremes():
+    scale = LogScale(scaling="image")
+    image = sky()
+    values = scale.encode(image, scale.limits(image))
+    assert values.min() == 0
+    assert values.max() == pytest.approx(1)
+    both = np.stack([values, values])
+    limits = np.array([scale.limits(image), (-8.0, -2.0)])
+    np.testing.assert_allclose(decode(both, limits)[0], image, rtol=1e-4)
+    assert decode(both, limits)[1].max() == pytest.approx(1e-2)
+    assert scale.limits(np.zeros((4, 4), np.float32)) == LogScale().limits(image)
+
+
+@pytest.mark.parametrize("arguments", [{"floor": 0.0}, {"floor": 1.0}, {"scaling": "no"}])
+def test_bad_scales(arguments):
+    with pytest.raises(InputError):
+        LogScale(**arguments)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (37, 53), (9, 40)])
+@pytest.mark.parametrize("tile", [16, 15])
+def test_of_each_tile_the_central_half_is_kept(shape, tile, monkeypatch):
+    monkeypatch.setattr(Same, "tile", tile)
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    network = Rimmed() if tile % 4 == 0 else Same()
+    for shift in ((0, 0), (3, 5), (6, 6)):
+        np.testing.assert_array_equal(encode(network, image, shift=shift), image)
+    rows = []
+    encode(network, image, progress=lambda done, total: rows.append((done, total)))
+    assert rows[-1] == (-(-shape[0] // (tile // 2)),) * 2
+    assert tile_count(shape, tile) == -(-shape[0] // (tile // 2)) * -(-shape[1] // (tile // 2))
+
+
+def test_a_stack_of_encodings_fades_what_only_one_sees():
+    image = np.zeros((48, 40), np.float32)
+    scale = LogScale()
+    limits = scale.limits(image)
+    one, none = stack_encodings(Spotted(), image, lambda v: decode(v, limits))
+    eight, spread = stack_encodings(Spotted(), image, lambda v: decode(v, limits), members=8)
+    assert not none.any()
+    spots = one > 1e-3
+    assert spots.sum() == 6 * 5
+    # the spots lie elsewhere in every member: an eighth of six decades is left
+    assert eight.max() < 1e-8 * 10 ** (6 * 2.01 / 8)
+    assert spread[eight > 1.1e-8].min() > 1e-3
+    same, apart = stack_encodings(Same(), sky(48)[:, :40], lambda v: v, members=8)
+    np.testing.assert_allclose(same, sky(48)[:, :40], rtol=1e-6)
+    assert apart.max() < 1e-11
+
+
+def passed(image, **settings):
+    return autoencode_image(image, Same(), AutoencoderSettings(**settings))
+
+
+def test_a_noise_image_keeps_its_unit_and_has_regions_above_the_threshold():
+    truth = sky()
+    image = RadioImage.from_array(truth * 1e6, cell=2.0, unit="uJy/arcsec2", ra=180.0, dec=55.0)
+    found = passed(image, threshold=5e-7, error_at=(1e-8, 1e-2), error=(1e-9, 1e-3))
+    np.testing.assert_allclose(found.image, truth * 1e6, rtol=1e-5)
+    np.testing.assert_allclose(found.uncertainty, 0.1 * truth * 1e6, rtol=1e-3)
+    np.testing.assert_array_equal(found.mask > 0, truth > 5e-7)
+    assert list(found.catalog["id"]) == [1, 2]
+    assert found.mask[30, 20] == 1
+    for number in (1, 2):
+        flux = truth[found.mask == number].sum(dtype=float) * 4
+        assert found.catalog["flux"][number - 1] == pytest.approx(flux, rel=1e-3)
+    assert np.isnan(found.catalog["reliability"]).all()
+    assert found.seen is None
+    np.testing.assert_allclose(found.residual, 0, atol=1e-4)
+    assert found.rule == "above 5e-07 Jy/arcsec²"
+
+
+def test_an_image_in_jy_per_beam_is_read_as_brightness_and_shown_with_the_beam():
+    truth, beam = sky(), [12.0, 9.0, 30.0]
+    area = np.pi / (4 * np.log(2)) * 12 * 9
+    image = RadioImage.from_array(truth * area, cell=2.0, unit="Jy/beam", beam=beam)
+    found = passed(image, product="dirty", cell=1.5)
+    np.testing.assert_allclose(found.image, truth * area, rtol=1e-5)
+    # with the beam the peak is lower, and the flux the same
+    peak = np.nanmax(found.seen) / np.nanmax(found.image)
+    s2, b2 = 5**2 * 8 * np.log(2), 6 * 4.5
+    assert peak == pytest.approx(s2 / (s2 + b2), rel=0.03)
+    np.testing.assert_allclose(found.residual, image.data - found.seen, rtol=1e-4, atol=1e-9)
+    notes = " ".join(found.notes)
+    assert "the beam taken out" in notes
+    assert "trained on pixels of 1.5 arcsec" in notes
+    assert passed(image, product="noise").seen is None
+    assert "not of one kind" in " ".join(passed(image, product="noise").notes)
+
+
+def test_blanks_stay_blank_and_an_image_without_noise_is_data():
+    truth = sky(background=0.0)
+    truth[:, :10] = 0
+    truth[:8] = np.nan
+    found = passed(RadioImage.from_array(truth, cell=2.0, unit="Jy/arcsec2"), product="sky")
+    assert np.isnan(found.image[:8]).all()
+    np.testing.assert_allclose(found.image[8:, :10], FLOOR, rtol=1e-5)
+    assert (found.prepared.rms[8:] >= 0.99 * FLOOR).all()
+
+
+def test_an_image_without_brightness_is_refused():
+    with pytest.raises(InputError, match="Jy/arcsec2"):
+        passed(RadioImage.from_array(sky(), cell=2.0, unit="K"))
+
+
+@pytest.mark.parametrize(
+    "bad", [{"no": 1}, {"floor": "x"}, {"product": "x"}, {"error_at": [1.0], "error": []}]
+)
+def test_bad_cards(bad):
+    with pytest.raises(InputError):
+        AutoencoderSettings.read({"method": "dda", **bad})
+
+
+def test_cards_there_and_back():
+    settings = AutoencoderSettings(product="clean", error_at=(1e-8, 1e-3), error=(1e-9, 1e-4))
+    assert AutoencoderSettings.read(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+# ---------------------------------------------------------------------- training data
+
+
+def source(**changes):
+    values = {"data": None, "preset": "paper", "fields": 4, "size": 64, "seed": 3, "product": "noise",
+              "tile": 16, "tiles": 0, "scale": LogScale()}  # fmt: skip
+    return TileSource(**{**values, **changes})
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """Stands for the simulation: what it was asked for, and fields of the right shape."""
+    asked = []
+
+    def fields(n, **settings):
+        asked.append((n, settings))
+        grid = SimpleNamespace(cell=2.0)
+        instrument, beam = SimpleNamespace(grid=grid), np.array([12.0, 9.0, 0.0])
+        telescope = SimpleNamespace(instrument=instrument, pb=np.float32(0.5))
+        for i in range(n):
+            true = sky() * np.float32(i + 1)
+            yield SimpleNamespace(
+                sky=true, noisy=true + 1e-6, dirty=true * 10, telescope=telescope, beam=beam
+            )
+
+    monkeypatch.setattr("faintsky.observing.lofar.simulate_fields", fields)
+    monkeypatch.setattr(tile_data, "_kept", {})
+    return asked
+
+
+def tiles_of(image):
+    return image.reshape(4, 16, 4, 16).transpose(0, 2, 1, 3).reshape(-1, 16, 16)
+
+
+def test_simulated_fields_become_tiles_once(simulated):
+    data = make_tiles(source())
+    assert make_tiles(source()) is data
+    assert len(simulated) == 1
+    assert simulated[0][1]["seed"] == tile_data.SEED + 3
+    assert len(data.train) == 3 * 16
+    assert len(data.held) == 16
+    assert data.cell == 2.0
+    values = data.held.target / tile_data.STEPS
+    np.testing.assert_allclose(decode(values, data.held.target_limits), tiles_of(4 * sky()), rtol=3e-4)
+    values = data.held.image / tile_data.STEPS
+    np.testing.assert_allclose(decode(values, data.held.image_limits), tiles_of(4 * sky() + 1e-6), rtol=3e-4)
+    fewer = make_tiles(source(tiles=5))
+    assert len(fewer.train) == 5
+    assert {t.tobytes() for t in fewer.train.target} <= {t.tobytes() for t in data.train.target}
+
+
+def test_each_product_is_the_input_of_its_model(simulated):
+    identity, dirty = (make_tiles(source(product=p)) for p in ("sky", "dirty"))
+    np.testing.assert_array_equal(identity.train.image, identity.train.target)
+    # dirty images in Jy/beam are brought to Jy/arcsec2, and the truth is what the primary beam leaves
+    ratio = 10 / (np.pi / (4 * np.log(2)) * 108) / 0.5
+    image, target = (
+        decode(v / tile_data.STEPS, dirty.train.image_limits) for v in (dirty.train.image, dirty.train.target)
+    )
+    bright = target > 1e-6
+    np.testing.assert_allclose(image[bright] / target[bright], ratio, rtol=2e-3)
+    with pytest.raises(InputError, match="--data"):
+        make_tiles(source(product="clean"))
+    with pytest.raises(InputError, match="no product"):
+        make_tiles(source(product="x"))
+    with pytest.raises(InputError, match="too few"):
+        make_tiles(source(fields=1))
+    with pytest.raises(InputError, match="smaller than a tile"):
+        make_tiles(source(tile=128))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three skies with their Clean images, a primary beam, and blank corners."""
+    area = np.pi / (4 * np.log(2)) * 12 * 9
+    cards = {"CDELT1": -2 / 3600, "CDELT2": 2 / 3600, "BMAJ": 12 / 3600, "BMIN": 9 / 3600}
+    no_beam = {**cards, "BMAJ": None, "BMIN": None, "BPA": None}
+    for i in range(3):
+        header = cube_header(**no_beam, BUNIT="Jy/arcsec2")
+        fits.writeto(tmp_path / f"{i:04d}_sky.fits", sky()[None], header)
+        seen = 0.5 * sky() * area
+        seen[:20, :20] = np.nan
+        fits.writeto(tmp_path / f"{i:04d}_clean.fits", seen[None].astype(np.float32), cube_header(**cards))
+    fits.writeto(
+        tmp_path / "pb.fits", np.full((1, 64, 64), 0.5, np.float32), cube_header(**no_beam, BUNIT="")
+    )
+    return tmp_path
+
+
+def test_stored_images_become_tiles(folder):
+    data = make_tiles(source(data=folder, product="clean"))
+    assert len(data.train) == 2 * 15  # the tile that is all blank is left out
+    np.testing.assert_allclose(data.train.image.astype(int), data.train.target.astype(int), atol=3)
+    (folder / "dataset.json").write_text(json.dumps({"parameters": {"pbcor": True}}))
+    tile_data._kept.clear()
+    data = make_tiles(source(data=folder, product="clean"))
+    decades = (data.train.target.astype(float) - data.train.image) / tile_data.STEPS * 6
+    assert np.median(decades[data.train.image > 20_000]) == pytest.approx(np.log10(2), abs=1e-3)
+    with pytest.raises(InputError, match="too few"):
+        make_tiles(source(data=folder, product="noise"))
+
+
+def test_compact_data_become_the_same_tiles(tmp_path, monkeypatch):
+    from faintsky.observing.lofar import simulate_lofar
+
+    monkeypatch.setattr(tile_data, "_kept", {})
+    products = ("sky", "noise", "dirty", "pb", "compact")
+    simulate_lofar(tmp_path, 3, seed=4, size=64, quick=True, integration="600s", products=products)
+    for product in ("noise", "dirty"):
+        plain = make_tiles(source(data=tmp_path, product=product))
+        tile_data._kept.clear()
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        hidden = [p.rename(tmp_path / "kept" / p.name) for p in tmp_path.glob("0*_sky.fits")]
+        compact = make_tiles(source(data=tmp_path, product=product))
+        for p in hidden:
+            p.rename(tmp_path / p.name)
+        # half precision, but for the floor, which values near it may fall to
+        for name in ("image", "target"):
+            pair = (getattr(t.train, name).astype(int) for t in (plain, compact))
+            assert np.percentile(np.abs(np.subtract(*pair)), 99) < 10
+
+
+def test_scores_are_those_of_the_paper(simulated):
+    network = make_network("dda", tile=16, dense=4)
+    task = TilePairs(network, make_tiles(source(product="noise")))
+    held = task.data.held
+
+    class Passes(Same):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x):
+            return x + 0 * self.weight
+
+    with torch.no_grad():
+        scores = task.validate(Passes())
+    truth = decode(held.target / tile_data.STEPS, held.target_limits)
+    made = decode(held.image / tile_data.STEPS, held.image_limits)
+    bright = truth > 1e-7
+    assert scores["sigma_mre"] == pytest.approx((np.abs(made - truth) / truth)[bright].mean(), rel=1e-4)
+    assert scores["loss"] == pytest.approx(
+        (((held.image.astype(float) - held.target) / tile_data.STEPS) ** 2).mean(), rel=1e-4
+    )
+    edges = np.geomspace(1e-8, 1e-2, 51)
+    counts = [np.histogram(v, edges)[0] for v in (made, truth)]
+    assert scores["delta_c"] == pytest.approx(np.abs(counts[0] - counts[1]).sum() / truth.size, rel=1e-6)
+    card = task.model_settings(Passes())
+    assert card["product"] == "noise"
+    # noise of 1e-6 everywhere is the error at every brightness
+    np.testing.assert_allclose(card["error"], 1e-6, rtol=0.02)
+
+
+def test_batches_are_turned_alike(simulated):
+    data = make_tiles(source(product="sky"))
+    task = TilePairs(make_network("dda", tile=16, dense=4), data, augment=True)
+    batch = task.take(np.random.default_rng(0), np.arange(20))
+    assert batch["image"].shape == (20, 1, 16, 16)
+    assert torch.equal(batch["image"], batch["target"])
+    plain = TilePairs(task.network, data).take(np.random.default_rng(0), np.arange(20))
+    assert not torch.equal(batch["image"], plain["image"])
+    assert torch.equal(batch["image"].flatten(1).sort().values, plain["image"].flatten(1).sort().values)
