@@ -38,6 +38,7 @@ kill: install
 # stands in their cards (`faintsky models NAME`).
 benchmarks: install
 	$(BIN)/python benchmarks/simulate_speed.py
+	$(BIN)/python benchmarks/simulate_lofar_speed.py
 	$(BIN)/python benchmarks/fit_classical.py
 	$(BIN)/python benchmarks/detect_speed.py
 	$(BIN)/python benchmarks/deepfocus_tables.py

@@ -1,0 +1,103 @@
+"""The back ends ``fast`` and ``wsclean`` side by side: the same fields, dirty and clean, and what each costs.
+
+Differences are between the two images of a field, over the peak of WSClean's (dirty image, psf) or over the
+rms asked for (clean image). ``clean_error_rms`` is the rms of clean image minus true sky times primary beam,
+which is seen with the same beam. Needs the program ``wsclean`` and the extra ``lofar``. Writes
+``benchmarks/results/wsclean_backend.json``::
+
+    python benchmarks/wsclean_backend.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from simulate_lofar_speed import cpu_seconds
+from simulate_speed import processor
+
+import faintsky
+from faintsky.observing.lofar_settings import make_lofar_settings
+from faintsky.observing.sky_regions import at_resolution
+from faintsky.observing.wsclean import check_wsclean, wsclean_version
+
+RESULTS = Path(__file__).parent / "results" / "wsclean_backend.json"
+FIELDS = {
+    "paper": {"preset": "paper"},
+    "lotss": {"preset": "lotss"},
+    "Dec +31, hour angle -1.5 h, 3 h, gain errors of 5 % and 10 deg": {
+        **{"preset": "lotss", "ra": 83.0, "dec": 31.0, "hour_angle": -1.5, "total_time": "3h"},
+        **{"gain_rms": 0.05, "phase_rms": 10.0},
+    },
+    "Dec +78, 130 MHz, Briggs 0.3, from a UTC on, 5 h": {
+        **{"preset": "lotss", "ra": 310.0, "dec": 78.0, "freq": "130MHz", "robust": 0.3},
+        **{"start": "2022-11-05T12:00:00", "total_time": "5h"},
+    },
+}
+
+
+def image(folder, name):
+    data, header = fits.getdata(folder / name, header=True)
+    return np.asarray(data, dtype=float), header
+
+
+def compare(size, **settings):
+    """Numbers of one field."""
+    common = {"size": size, "seed": 4, "products": "sky,dirty,clean,psf,pb", **settings}
+    with tempfile.TemporaryDirectory() as name:
+        out, cost = Path(name), {}
+        for backend in ("fast", "wsclean"):
+            began = time.perf_counter(), cpu_seconds()
+            faintsky.simulate_lofar(out / backend, backend=backend, **common)
+            cost[backend] = {
+                "cpu_s": round(cpu_seconds() - began[1], 1),
+                "wall_s": round(time.perf_counter() - began[0], 1),
+            }
+        (dirty, _), (their_dirty, _) = (image(out / b, "0000_dirty.fits") for b in cost)
+        (psf, _), (their_psf, _) = (image(out / b, "psf.fits") for b in cost)
+        cleans = [image(out / b, "0000_clean.fits") for b in cost]
+        sky, pb = image(out / "fast", "0000_sky.fits")[0], image(out / "fast", "pb.fits")[0]
+    rms = make_lofar_settings(size=size, **settings).rms
+    errors, beams = [], []
+    for clean, header in cleans:
+        beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"]])
+        true = at_resolution(sky * pb * 4.0, beam, 2.0)
+        errors.append(float((clean - true).std() / rms))
+        beams.append(beam.round(3).tolist())
+    return {
+        "dirty_difference": float(f"{np.abs(dirty - their_dirty).max() / np.abs(their_dirty).max():.2g}"),
+        "psf_difference": float(f"{np.abs(psf - their_psf).max():.2g}"),
+        "beams": dict(zip(cost, beams, strict=True)),
+        "rms_jy_per_beam": rms,
+        "clean_error_rms": dict(zip(cost, np.round(errors, 3).tolist(), strict=True)),
+        "dirty_error_rms": round(float((their_dirty - true).std() / rms), 3),
+        "clean_difference_rms": round(float((cleans[0][0] - cleans[1][0]).std() / rms), 3),
+        "cost": cost,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    result = {
+        "processor": processor(),
+        "wsclean": wsclean_version(check_wsclean()),
+        "size": options.size,
+        "fields": {},
+    }
+    for name, settings in FIELDS.items():
+        result["fields"][name] = compare(options.size, **settings)
+        print(name, json.dumps(result["fields"][name]), flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
