@@ -67,6 +67,7 @@ def measure(n, **settings):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=5)
+    parser.add_argument("--presets", default="paper,lotss,varied")
     parser.add_argument("--clean", type=int, default=0, help="clean images by each back end")
     parser.add_argument("--size", type=int, default=2000)
     parser.add_argument("--primary-beam", default="auto")
@@ -76,16 +77,23 @@ def main():
     observation = make_lofar_settings(**common).observation
     result = json.loads(options.out.read_text()) if options.out.is_file() else {}
     result |= {"processor": processor(), "size": options.size, "primary_beam": observation.primary_beam}
-    for preset in ("paper", "lotss", "varied"):
-        name = f"{preset}: compact data and truth"
-        result[name] = measure(options.n, preset=preset, products="compact", **common)
+
+    def keep(name, n, **settings):
+        result[name] = measure(n, **settings, **common)
         print(name, result[name], flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+    for preset in filter(None, options.presets.split(",")):
+        keep(f"{preset}: compact data and truth", options.n, preset=preset, products="compact")
     for backend in ("fast", "wsclean") if options.clean else ():
-        name = f"lotss: clean image by {backend}"
-        result[name] = measure(options.clean, preset="lotss", products="clean", backend=backend, **common)
-        print(name, result[name], flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+        keep(
+            f"lotss: clean image by {backend}",
+            options.clean,
+            preset="lotss",
+            products="clean",
+            backend=backend,
+        )
 
 
 if __name__ == "__main__":

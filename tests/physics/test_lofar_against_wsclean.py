@@ -9,7 +9,7 @@ from astropy.time import Time
 
 from faintsky.grid import ImageGrid
 from faintsky.observing.beam_fit import fit_beam_wsclean
-from faintsky.observing.lofar_build import LofarObservation, Sampling
+from faintsky.observing.lofar_build import LofarObservation, Sampling, build_lofar
 from faintsky.observing.lofar_observatory import LofarTelescope
 from faintsky.observing.visibilities import dirty_image, noise_factor, predict
 from faintsky.observing.weighting import gridded, imaging_weights
@@ -64,7 +64,8 @@ def telescope(small):
         robust=float(small["robust"]),
     )
     made = LofarTelescope(observation, keep=False)
-    made.instrument = replace(made.instrument, pb=np.ones((1, n, n), dtype=np.float32))
+    instrument = build_lofar(observation, made.sampling)
+    made.instrument = replace(instrument, pb=np.ones((1, n, n), dtype=np.float32))
     return made
 
 

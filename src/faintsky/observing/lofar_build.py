@@ -143,19 +143,24 @@ def lofar_instrument(
     return cached(f"lofar_{observation.key()}", lambda: build_lofar(observation, sampling()), progress)[0]
 
 
-def build_lofar(observation: LofarObservation, sampling: Sampling) -> Instrument:
-    """Compute an instrument; see `lofar_instrument`."""
+def build_lofar(observation: LofarObservation, sampling: Sampling, flat: bool = True) -> Instrument:
+    """Compute an instrument; see `lofar_instrument`.
+
+    Without ``flat`` its transfer and noise cells are empty: the quick way alone needs them.
+    """
     grid, freq, weight = observation.grid, observation.freq, sampling.weight
     track = sampling.track
     padded = (good_fft_size(2 * grid.n_y), good_fft_size(2 * grid.n_x))
-    cells, power = noise_cells([gridded(track.uvw, freq, grid.padded(*padded), weight**2)])
-    flat = exact_psf(track.uvw, weight, freq, grid.cell_rad, padded)
+    transfer, cells, power = np.zeros((0, 0)), np.zeros(0, dtype=np.int64), np.zeros((1, 0), dtype=np.float32)
+    if flat:
+        cells, power = noise_cells([gridded(track.uvw, freq, grid.padded(*padded), weight**2)])
+        transfer = psf_transfer(exact_psf(track.uvw, weight, freq, grid.cell_rad, padded))
     maj, minor, pa = fit_beam_wsclean(sampling.psf(grid.padded(_FITTED, _FITTED)))
     return Instrument(
         grid=grid,
         spectral=SpectralGrid(1, freq, CHANNEL_WIDTH),
         nodes=np.array([freq]),
-        transfer=psf_transfer(flat)[None].astype(np.float32),
+        transfer=transfer[None].astype(np.float32),
         pb=primary_beam_of(observation, track)[None],
         noise_cells=cells,
         noise_nodes=np.array([freq]),

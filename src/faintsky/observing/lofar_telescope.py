@@ -73,7 +73,7 @@ class LofarTelescope:
         if keep:
             self.instrument = lofar_instrument(observation, lambda: self.sampling, progress)
         else:
-            self.instrument = build_lofar(observation, self.sampling)
+            self.instrument = build_lofar(observation, self.sampling, flat=quick)
 
     instrument: Instrument
 
