@@ -113,6 +113,15 @@ def simulate_lofar(
     primary_beam: Annotated[
         str, typer.Option(metavar="auto|everybeam|gaussian", help="EveryBeam where installed by default.")
     ] = "auto",
+    web: Annotated[
+        Text,
+        typer.Option(
+            metavar="train|validation|test|FILE", help="Skies of a cosmic web: of a split, or a file."
+        ),
+    ] = None,
+    field: Annotated[
+        Text, typer.Option(metavar="sky1|sky2", help="Of the web: a massive cluster, or groups; both.")
+    ] = None,
     products: Annotated[
         str,
         typer.Option(
@@ -138,6 +147,7 @@ def simulate_lofar(
             hour_angle=hour_angle, start=start, total_time=total_time, integration=integration, freq=freq,
             cell=cell, size=size, robust=robust, rms=rms, primary_beam=primary_beam,
             gain_rms=gain_rms, phase_rms=phase_rms, gain_time=gain_time,
+            web=web, field=field,
             products=common.split(products), noise=noise, pbcor=pbcor, device=device, jobs=jobs,
             overwrite=overwrite, dry_run=dry_run, command=common.command_line(), progress=report.progress,
         )  # fmt: skip

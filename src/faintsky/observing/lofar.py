@@ -73,6 +73,8 @@ def simulate_lofar(
     gain_rms: float | None = None,
     phase_rms: float | None = None,
     gain_time: float | str | None = None,
+    web: str | os.PathLike[str] | None = None,
+    field: str | None = None,
     backend: str = "fast",
     jobs: int | None = 1,
     device: str = "cpu",
@@ -134,6 +136,13 @@ def simulate_lofar(
         None for ``paper`` and ``lotss``, up to 0.05 and 10 at random for ``varied``.
     gain_time : float or str, optional
         Lag at which their correlation has fallen to 1/e [s]: 20 min, 5 to 60 min at random for ``varied``.
+    web : str or path-like, optional
+        Draw diffuse emission from cosmic webs (`faintsky.sky.cosmic_web`) instead of `faintsky.sky.diffuse`:
+        ``train``, ``validation`` or ``test``, different realisations that are made once (minutes each) and
+        cached, or an ``.npz`` file or folder of them.
+    field : str, optional
+        Of the webs: ``sky1`` (a massive cluster) or ``sky2`` (groups); a quarter of the fields are ``sky1``
+        where not given.
     backend : str, optional
         ``fast``, or ``wsclean``: measurement set, prediction and imaging by the program; see
         `faintsky.observing.wsclean`.
@@ -186,6 +195,8 @@ def simulate_lofar(
         phase_rms=phase_rms,
         gain_time=gain_time,
         backend=backend,
+        web=web,
+        field=field,
         **{name: value for name, value in given.items() if value is not None},
     )
     if dry_run:

@@ -15,8 +15,11 @@ from faintsky.observing.lofar_build import LofarObservation
 from faintsky.observing.lofar_settings import LofarSettings
 from faintsky.observing.lofar_telescope import Array32, LofarTelescope
 from faintsky.observing.sky_regions import region_columns
+from faintsky.observing.webs import open_web
 from faintsky.sky.diffuse import draw_diffuse
 from faintsky.sky.radio_galaxies import draw_radio_galaxies
+from faintsky.sky.web_emission import FREQUENCY
+from faintsky.sky.web_sky import INDEX, draw_sky
 from faintsky.telescope.primary_beam import CUTOFF
 
 UNIT_BEAM = np.pi / (4 * np.log(2)) * 6.0**2
@@ -85,6 +88,7 @@ class LofarObservatory:
         self.settings = settings
         self._device = choose_device(device) if settings.quick else "cpu"
         self.telescope = None
+        self._web = open_web(settings.web, settings.field, progress) if settings.web else None
         if not settings.drawn:
             self.telescope = self._open(settings.observation, True, progress)
 
@@ -136,7 +140,11 @@ class LofarObservatory:
         area = np.float32(grid.cell**2)
         if self.settings.sky_file is not None:
             return self.settings.sky_file.data[0] / area
-        sky = draw_diffuse(rng, grid.shape, grid.cell)
+        if self._web is not None:
+            sky = draw_sky(self._web, rng, grid.n_x, grid.cell, self.settings.field)
+            sky *= np.float32((observation.freq / FREQUENCY) ** -INDEX)
+        else:
+            sky = draw_diffuse(rng, grid.shape, grid.cell)
         if self.settings.preset != "paper":
             sky = sky + draw_radio_galaxies(rng, grid.shape, grid.cell, freq=observation.freq) / area
         return sky.astype(np.float32)

@@ -16,6 +16,8 @@ from faintsky.grid import ImageGrid
 from faintsky.observing.gain_errors import GainErrors
 from faintsky.observing.lofar_build import LofarObservation
 from faintsky.observing.parsing import count, direction, positive, quantity, start_mjd
+from faintsky.observing.webs import check_web
+from faintsky.sky.cosmic_web import VERSION
 from faintsky.sky.model_file import ModelFile, read_model
 from faintsky.telescope.lofar_beam import choose_beam
 
@@ -26,6 +28,7 @@ ROBUST = {"paper": 0.0, "lotss": -0.5, "varied": 0.0}
 """Presets, and their robustness where nothing else says it."""
 DEFAULT_RA, DEFAULT_DEC = 180.0, 55.0
 DEFAULT_FREQ, DEFAULT_CELL, DEFAULT_SIZE = 150e6, 2.0, 2000
+FIELDS = ("sky1", "sky2")
 _TRIES = 200
 MOST_GAIN, MOST_PHASE, TIMESCALES = 0.05, 10.0, (300.0, 3600.0)
 """Largest gain errors that ``varied`` draws: of the amplitude, of the phase [deg], and how fast [s]."""
@@ -54,6 +57,10 @@ class LofarSettings:
     sky_file : ModelFile or None
     sky_path : str
         For the record.
+    web, web_record : str
+        The cosmic web that skies are drawn from, and what the record says of it; empty for none.
+    field : str or None
+        ``sky1``, ``sky2``, or None for both.
     """
 
     observation: LofarObservation
@@ -70,6 +77,9 @@ class LofarSettings:
     drawn: tuple[str, ...] = ()
     sky_file: ModelFile | None = None
     sky_path: str = ""
+    web: str = ""
+    web_record: str = ""
+    field: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Plain values for ``dataset.json``: equal for equal data sets."""
@@ -81,6 +91,8 @@ class LofarSettings:
         if self.sky_file is not None:
             record["sky"] = self.sky_path
             record["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
+        if self.web:
+            record |= {"web": self.web_record, "web_version": VERSION, "field": self.field}
         return record
 
     def errors_of(self, rng: np.random.Generator) -> GainErrors:
@@ -138,6 +150,8 @@ def make_lofar_settings(
     phase_rms: float | None = None,
     gain_time: float | str | None = None,
     backend: str = "fast",
+    web: str | os.PathLike[str] | None = None,
+    field: str | None = None,
 ) -> LofarSettings:
     """Check and complete the arguments of `faintsky.simulate_lofar`, which explains them.
 
@@ -151,6 +165,10 @@ def make_lofar_settings(
     file = read_model(sky) if sky is not None else None
     if file is not None and len(file.data) > 1:
         raise InputError("holds more than one plane", "give an image", sky)
+    if web is not None and sky is not None:
+        raise InputError("both a sky and a cosmic web are given", "give one of them")
+    if field is not None and (web is None or field not in FIELDS):
+        raise InputError(f"field {field!r} is not possible", f"give {' or '.join(FIELDS)}, and a web")
     if start is not None and hour_angle is not None:
         raise InputError("both an hour angle and a start are given", "give one of them")
     if robust is not None and not -2 <= robust <= 2:
@@ -187,6 +205,9 @@ def make_lofar_settings(
         drawn=tuple(k for k, v in given.items() if v is None) if preset == "varied" else (),
         sky_file=file,
         sky_path=Path(sky).name if sky is not None else "",
+        web="" if web is None else str(web),
+        web_record="" if web is None else check_web(web),
+        field=field,
     )
 
 
