@@ -14,7 +14,7 @@ from faintsky.observing.build import cache_folder
 from faintsky.sky.cosmic_web import WebBox, load_box, make_box, save_box
 from faintsky.sky.web_sky import Web
 
-SPLITS = {"train": (3, 100), "validation": (1, 200), "test": (1, 300)}
+SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 300)}
 """How many realisations of each kind a split has, and the seed of its first: no two splits share one."""
 SIZE, GROUP_BOX, CLUSTER_BOX, CLUSTER_MASS = 256, 25.0, 50.0, 1e15
 """Cells a side; sides [Mpc]; the cluster's mass [solar masses]."""

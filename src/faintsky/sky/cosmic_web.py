@@ -26,7 +26,8 @@ REDSHIFTS = (0.03, 0.07, 0.105, 0.14)
 """Of the snapshots; skies reach to a redshift of 0.15."""
 VERSION = 1
 """Raised whenever the same settings give another web."""
-STEPS = 20
+STEPS, FINE = 20, 2
+"""Steps to the first snapshot; cells of the mesh for the forces to a side of the others."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def make_box(
     density = initial_density(n, box, wanted.seed, peak_mass=wanted.peak_mass, device=device)
     times = [1 / (1 + z) for z in sorted(wanted.redshifts, reverse=True)]
     snapshots, haloes = [], []
-    for a, x, p in evolve(density, times, steps=STEPS, progress=progress):
+    for a, x, p in evolve(density, times, steps=STEPS, fine=FINE, progress=progress):
         medium = gas(x, p, a, n, box)
         shocks = find_shocks(medium, box)
         snapshots.append(luminous_points(shocks, n, box, 1 / a - 1, wanted.seed))

@@ -28,10 +28,10 @@ from faintsky.sky.web_emission import (
 
 Array32 = NDArray[np.float32]
 
-FAINTEST = 1e-11
+FAINTEST = 1e-10
 """Cells that seen from outside have less surface brightness than this are dropped [Jy/arcsec2]."""
-LATTICES = ((1e-7, 4), (3e-9, 3), (0.0, 2))
-"""Points along each side of a cell, by its surface brightness."""
+LATTICES = ((1e-6, 6), (1e-8, 4), (1e-9, 3), (0.0, 2))
+"""Points along each side of a cell, by its surface brightness [Jy/arcsec2]."""
 CORRUGATION = ((8, 0.045), (23, 0.015))
 """Turbulence: periods to a box of 25 Mpc, and rms displacement [Mpc]."""
 CONTRAST = 0.6
@@ -73,7 +73,7 @@ def _block(position: NDArray[np.uint16]) -> NDArray[np.int64]:
     return (part[:, 0] * BLOCKS + part[:, 1]) * BLOCKS + part[:, 2]
 
 
-def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, most: int = 3_000_000) -> Points:
+def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, most: int = 1_500_000) -> Points:
     """The points of shocks on a mesh of ``n`` cells in ``box`` [Mpc] at redshift ``z``.
 
     Parameters
@@ -84,7 +84,7 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
     z : float
     seed : int
     most : int, optional
-        Points, nearly; the faintest cells get fewer then.
+        Points, where the faintest cells alone have fewer; else all cells get less points.
     """
     cell = box / n
     ratio, hotter = jump_ratios(shocks.mach)
@@ -109,16 +109,18 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
     lookup = _Lookup(shocks.cell[:, bright], columns, n)
     rng = np.random.default_rng([seed, 2])
     turbulence = _Turbulence(rng, box)
-    per_side = np.array([next(m for level, m in LATTICES if g >= level) for g in glow * _JY_ARCSEC2])
-    while (per_side.astype(float) ** 3).sum() > most and per_side.max() > 1:
-        per_side = np.maximum(per_side - 1, 1)
+    glow *= _JY_ARCSEC2
+    scale, per_side = 1.0, _per_side(glow)
+    while (per_side**3).sum() > most and scale < 1e6:
+        scale *= 1.5
+        per_side = _per_side(glow / scale)
     parts = []
     for m in np.unique(per_side):
         cells = lookup.cell[:, per_side == m]
         for start in range(0, cells.shape[1], 20_000):
             parts.append(_fill(cells[:, start : start + 20_000], int(m), lookup, turbulence, rng, cell))
     x, power, size = (np.concatenate(p) for p in zip(*parts)) if parts else _nothing()
-    power *= (glow.sum() * area) / max(power.sum(), 1e-30)
+    power *= columns[0].sum() / max(power.sum(), 1e-30)
     position = (np.rint(x * (65536 / n)).astype(np.int64) % 65536).astype(np.uint16)
     order = np.argsort(_block(position), kind="stable")
     return Points(
@@ -126,6 +128,10 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
         np.log10(np.maximum(power, 1e10) / 1e20).astype(np.float16)[order],
         np.clip(np.rint(size * cell * 1000), 1, 255).astype(np.uint8)[order],
     )
+
+
+def _per_side(glow: NDArray) -> NDArray[np.int64]:
+    return np.select([glow >= level for level, _ in LATTICES], [m for _, m in LATTICES])
 
 
 def _nothing() -> tuple[NDArray, NDArray, NDArray]:
