@@ -45,7 +45,8 @@ def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> NDArray[
     found = []
     for place in places:
         inside = np.cumsum(values[np.ix_(*((c + offset) % n for c in place))].ravel()[order])
-        last = int(np.argmax(inside / counts[: len(order)] < CONTRAST))
+        beyond = inside / counts[: len(order)] < CONTRAST
+        last = int(np.argmax(beyond)) if beyond.any() else len(order) - 1
         found.append([*(place * cell), inside[last] * cell**3 * MEAN_DENSITY, r[order][last] * cell])
     haloes = np.array(sorted(found, key=lambda h: -h[3]), dtype=np.float32).reshape(-1, 5)
     kept: list[NDArray[np.float32]] = []

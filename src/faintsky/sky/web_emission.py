@@ -28,8 +28,8 @@ WEAKEST = 1.6
 """Mach number below which nothing is emitted: the slope there leaves nothing at these energies."""
 SEED_FIELD = 1e-4
 """Uniform primordial magnetic field, comoving [microgauss]."""
-SATURATED, FULL_AT, FALL = 0.02, 200.0, 0.5
-"""Magnetic over thermal pressure in haloes, the overdensity from which that holds, its fall below."""
+AMPLIFIED, HALF_AT = 300.0, 20.0
+"""Largest amplification by the dynamo in haloes, and the overdensity where half of it is reached."""
 ELECTRONS = OMEGA_B * 1.878e-29 * (HUBBLE / 100) ** 2 / (1.14 * 1.6726e-24)
 """Mean number of electrons today [1/cm3]."""
 PARTICLES = 1.92
@@ -65,26 +65,14 @@ def efficiency(mach: Array) -> Array:
     return np.where(m > 2, strong, 1.96e-3 * (m * m - 1)) / 0.57
 
 
-def magnetic_field(overdensity: Array, temperature: Array, z: float) -> Array:
-    """Magnetic field [microgauss].
+def magnetic_field(overdensity: Array, z: float) -> Array:
+    """Magnetic field [microgauss] of gas of this density over its mean.
 
-    The primordial field, compressed with the gas, and in quadrature what a turbulent dynamo adds: a share of
-    the thermal pressure, 2 per cent in haloes and less below their density, as in the simulations of
-    Ryu et al. (2008, Science 320, 909) and Vazza et al. (2018, MNRAS 474, 1672).
-
-    Parameters
-    ----------
-    overdensity : array
-        Density over its mean.
-    temperature : array
-        [keV]
-    z : float
+    The primordial field is compressed with the gas, and amplified in haloes: tens of nanogauss in
+    filaments, a microgauss at the edges of groups and clusters, 3 microgauss in their cores.
     """
-    electrons = ELECTRONS * (1 + z) ** 3 * overdensity
-    share = SATURATED * np.minimum(overdensity / FULL_AT, 1) ** FALL
-    pressure = PARTICLES * electrons * temperature * _KEV
     frozen = SEED_FIELD * (1 + z) ** 2 * overdensity ** (2 / 3)
-    return np.sqrt(frozen**2 + 8 * np.pi * share * pressure * 1e12)
+    return frozen * (1 + AMPLIFIED * overdensity / (overdensity + HALF_AT))
 
 
 def background_field(z: float) -> float:

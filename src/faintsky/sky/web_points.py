@@ -91,7 +91,7 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
     # the ridge's density lies between those before and behind
     behind = shocks.density * 2 * ratio / (1 + ratio)
     temperature = shocks.dispersion * hotter * KEV_PER_KMS2
-    field = magnetic_field(behind, temperature, z)
+    field = magnetic_field(behind, z)
     electrons = ELECTRONS * (1 + z) ** 3 * behind
     glow = shock_power(shocks.mach, electrons, temperature, field, z) * shocks.area
     bright = glow * _JY_ARCSEC2 > FAINTEST
