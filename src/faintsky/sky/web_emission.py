@@ -19,9 +19,9 @@ Array = NDArray[np.floating]
 FREQUENCY = 150e6
 """[Hz]"""
 SCALE = 200.0
-"""Power over that of the electrons' energy. 39 would be equation 32 of Hoeft & Brueggen; this is what it takes
-for fields as bright as those of Gheller & Vazza (2021). Observed relics ask for more than the energy of freshly
-accelerated electrons as well (Botteon et al. 2020, A&A 634, A64)."""
+"""Power over that of the electrons' energy. 39 would be equation 32 of Hoeft & Brueggen; this is what it
+takes for fields as bright as those of Gheller & Vazza (2021). Observed relics ask for more than the energy of
+freshly accelerated electrons as well (Botteon et al. 2020, A&A 634, A64)."""
 SHARE = 0.05
 """Of the thermal energy, in accelerated electrons behind the strongest shocks."""
 WEAKEST = 1.6
