@@ -47,7 +47,8 @@ def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> NDArray[
         inside = np.cumsum(values[np.ix_(*((c + offset) % n for c in place))].ravel()[order])
         beyond = inside / counts[: len(order)] < CONTRAST
         last = int(np.argmax(beyond)) if beyond.any() else len(order) - 1
-        found.append([*(place * cell), inside[last] * cell**3 * MEAN_DENSITY, r[order][last] * cell])
+        mass = inside[last] * cell**3 * MEAN_DENSITY
+        found.append([*(place * cell), mass, np.cbrt(3 * mass / (4 * np.pi * CONTRAST * MEAN_DENSITY))])
     haloes = np.array(sorted(found, key=lambda h: -h[3]), dtype=np.float32).reshape(-1, 5)
     kept: list[NDArray[np.float32]] = []
     for halo in haloes[haloes[:, 3] > least]:
