@@ -90,7 +90,7 @@ def initial_density(
     seed: int,
     *,
     peak_mass: float = 0.0,
-    collapse: float = 0.3,
+    collapse: float = 0.6,
     fixed: bool = False,
     device: str = "cpu",
 ) -> Tensor:

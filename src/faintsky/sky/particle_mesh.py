@@ -52,7 +52,7 @@ def evolve(
         the next is asked for.
     """
     times = _times(scale_factors, steps)
-    x, p = lagrangian(density, times[0])
+    x, p = lagrangian(density, times[0], 0.5 / fine)
     n = density.shape[0]
     pull = acceleration(x, n, fine)
     wanted = {round(a, 9) for a in scale_factors}
@@ -88,8 +88,12 @@ def _add(x: Tensor, y: Tensor, factor: float) -> None:
     x.add_(y, alpha=factor)
 
 
-def lagrangian(density: Tensor, a: float) -> tuple[Tensor, Tensor]:
-    """Positions and momenta ``[3, n**3]`` of second-order Lagrangian perturbation theory at ``a``."""
+def lagrangian(density: Tensor, a: float, start: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Positions and momenta ``[3, n**3]`` of second-order Lagrangian perturbation theory at ``a``.
+
+    The lattice begins at ``start`` [cells]: half a cell off the mesh for the forces, since cloud-in-cell is
+    linear in small displacements only there.
+    """
     n = density.shape[0]
     ks = wave_numbers(n, n, density.device)
     inverse = -1 / (ks[0] ** 2 + ks[1] ** 2 + ks[2] ** 2).clamp_min(1e-12)
@@ -104,8 +108,7 @@ def lagrangian(density: Tensor, a: float) -> tuple[Tensor, Tensor]:
     second = torch.fft.rfftn(source) * inverse
     del tidal, source
     size, slope = growth(a)
-    # half a cell off the mesh: cloud-in-cell is linear in small displacements only there
-    at = torch.arange(n, device=density.device, dtype=torch.float32) + 0.5
+    at = torch.arange(n, device=density.device, dtype=torch.float32) + start
     x = torch.stack([g.reshape(-1) for g in torch.meshgrid(at, at, at, indexing="ij")])
     p = torch.empty_like(x)
     rate = a**3 * float(expansion(a))
