@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 SEED = 9000
-CAUTIONS = (1.0, 2.0, 3.0, 5.0, 10.0)
+CAUTIONS = (5.0, 10.0, 15.0, 20.0)
 GAIN_FROM = 5.2
 
 

@@ -40,8 +40,6 @@ SEED_PEAKS = 0.16
 """Noise peaks above u in a filtered spectrum of n channels are ``SEED_PEAKS * n * exp(-u**2 / 2)``: counted
 in 80,000 spectra of noise."""
 
-SEED_CAUTION = 2.0
-"""By how much more cautious one is there: what a continuum's model leaves lies just where it is."""
 PART = 4.0
 """Least S/N, all else free, of each part of a line that is parted."""
 TRIED = 0.5
@@ -234,7 +232,7 @@ class Measurement:
                 expected = (
                     chance * SEED_PEAKS * n_chan * len(sky.members) * np.exp(-0.5 * (snr / self.stretch) ** 2)
                 )
-                reliability = 1 - SEED_CAUTION * self.caution * expected / (len(p.components) + 1)
+                reliability = 1 - self.caution * expected / (len(p.components) + 1)
                 if reliability < self.least or expected > TRIED:
                     break
                 c = self.grow(int(k), float(z), LINE_WIDTHS[t], float(np.sign(rows[t, z] @ spectrum)))

@@ -16,7 +16,7 @@ FEW_PEAKS = 50
 PEAKS_A_BEAM_CHANNEL = 0.11
 """Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
-FITTED_GAIN = 1.025
+FITTED_GAIN = 1.015
 """A source's S/N once its place, size and width are fitted, over that of the same peak in the filter bank,
 whose grids of pixels and templates are coarse: `benchmarks/fit_classical.py`, from empty cubes."""
 
@@ -114,7 +114,7 @@ def fit_noise_peaks(
     return NoisePeaks(u.size / float(NoisePeaks(1.0, stretch).above(start)), stretch)
 
 
-def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 5.0) -> NDArray[np.float64]:
+def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 15.0) -> NDArray[np.float64]:
     """Reliability of each source of a list, from the noise peaks expected above its S/N.
 
     ``1 - caution * N_noise(> snr) / N_found(>= snr)``: the false discovery rate of the list down to that
