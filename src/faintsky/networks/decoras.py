@@ -13,6 +13,10 @@ from faintsky.networks.blobs_finder import WIDTHS, activated, bottleneck, exampl
 from faintsky.networks.registry import register
 
 
+EMPTY = -4.0
+"""What the output's bias begins with: most of the sky is empty, and a bias is slow to learn that."""
+
+
 @register
 class Decoras(nn.Module):
     """See the module's text; 8.5 million weights at 256 pixels.
@@ -41,6 +45,7 @@ class Decoras(nn.Module):
         self.bottleneck = bottleneck(size, latent)
         self.decoder = nn.Sequential(*up)
         self.out = nn.Conv2d(WIDTHS[0], 1, 1)
+        nn.init.constant_(self.out.bias, EMPTY)  # type: ignore[arg-type]
 
     @staticmethod
     def example(size: int) -> tuple[Tensor, ...]:
