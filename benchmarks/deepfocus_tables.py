@@ -27,6 +27,8 @@ RESULTS = HERE / "results" / "deepfocus"
 PAGE = HERE.parent / "docs" / "deepfocus.md"
 METHODS = ("classical", "flood_fill", "flood_fill_paper", "smooth_clip", "decoras")
 """Those of them that are shipped are run."""
+SAME_CHANNELS = ("paper", "emitters", "empty")
+"""Sets of 128 channels: Deep GRU takes no others."""
 SHARES = {"paper": 1.0, "emitters": 0.5, "varied": 0.5, "empty": 0.5}
 """Cubes of each set, in units of ``-n``; at most 100 empty ones."""
 TABLES = ("table", "table4", "table5", "funnel", "blends", "stages", "residuals")
@@ -62,12 +64,14 @@ def run(options: argparse.Namespace) -> None:
     config = {"sets": sizes, "seed": options.seed, "methods": label}
     record = provenance(command="python benchmarks/deepfocus_tables.py", config=config, seed=options.seed)
     options.work.mkdir(parents=True, exist_ok=True)
+    only = {options.deepfocus: SAME_CHANNELS}
+    methods, deep = [], []
+    for name, few in names.items():
+        least = min((k for k in (few, options.deep) if k), default=None)
+        methods.append(method_of(name, most=few, sets=only.get(name)))
+        deep.append(method_of(name, "cpu", CURVE_RELIABILITY, least, only.get(name)))
     evaluate_sets(
-        options.work, sets, [method_of(m, most=few) for m, few in names.items()],
-        [
-            method_of(m, "cpu", CURVE_RELIABILITY, min((k for k in (few, options.deep) if k), default=None))
-            for m, few in names.items()
-        ],
+        options.work, sets, methods, deep,
         seed=options.seed, jobs=options.jobs, run=record,
         progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
     )  # fmt: skip

@@ -233,8 +233,8 @@ def evaluate_sets(
         Provenance, recorded with the results.
     """
     run_methods(sets, [*methods, *deep], out, jobs=jobs, box_rule=box_rule, progress=progress)
-    scored = [scoring.load_scored(out, s, m) for s in sets for m in methods]
-    traced = [scoring.load_scored(out, s, m) for s in sets for m in deep] or scored
+    scored = [scoring.load_scored(out, s, m) for s in sets for m in methods if m.sees(s)]
+    traced = [scoring.load_scored(out, s, m) for s in sets for m in deep if m.sees(s)] or scored
     numbers = numbers_of(scored, traced, seed)
     files = write_files(out, numbers, scored, run or {"seed": seed}, _versions())
     return Evaluation(out, numbers.rows, numbers.residuals, files, numbers)

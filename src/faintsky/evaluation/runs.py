@@ -51,11 +51,18 @@ class Method:
         See `Find`; must be picklable where there are several processes.
     most : int, optional
         Only the first so many cubes of a set.
+    sets : tuple of str, optional
+        Names of the sets that it can see, where not of all.
     """
 
     name: str
     find: Find
     most: int | None = None
+    sets: tuple[str, ...] | None = None
+
+    def sees(self, cubes: CubeSet) -> bool:
+        """Whether it is run on a set."""
+        return self.sets is None or cubes.name in self.sets
 
     @property
     def folder(self) -> str:
@@ -76,12 +83,17 @@ def find_with_model(cube: RadioCube, model: str, device: str, reliability: float
 
 
 def method_of(
-    model: str, device: str = "cpu", reliability: float | None = None, most: int | None = None
+    model: str,
+    device: str = "cpu",
+    reliability: float | None = None,
+    most: int | None = None,
+    sets: tuple[str, ...] | None = None,
 ) -> Method:
     """A model by name or folder; with a reliability threshold of its own it is called ``MODEL@THRESHOLD``."""
     name = Path(model).name if os.sep in model else model
     label = name if reliability is None else f"{name}@{reliability:g}"
-    return Method(label, partial(find_with_model, model=model, device=device, reliability=reliability), most)
+    find = partial(find_with_model, model=model, device=device, reliability=reliability)
+    return Method(label, find, most, sets)
 
 
 def catalog_path(out: Path, method: str, cubes: str, index: int) -> Path:
@@ -190,7 +202,8 @@ def pending(
             missing = tuple(
                 m
                 for m in methods
-                if (m.most is None or place < m.most)
+                if m.sees(cubes)
+                and (m.most is None or place < m.most)
                 and not catalog_path(out, m.folder, cubes.name, index).is_file()
             )
             if missing or not catalog_path(out, TRUTH, cubes.name, index).is_file():

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from faintsky.networks.blobs_finder import WIDTHS, activated, bottleneck, example_image
 from faintsky.networks.registry import register
 
-
 EMPTY = -4.0
 """What the output's bias begins with: most of the sky is empty, and a bias is slow to learn that."""
 
