@@ -130,25 +130,24 @@ def _add_slab(
             break
     if not len(points.power):
         return
-    starts = points.starts
     lattice = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3) * side
     blocks = np.stack(np.meshgrid(*[np.arange(BLOCKS) + 0.5] * 3, indexing="ij"), -1).reshape(-1, 3)
     places = (blocks * side / BLOCKS + lattice) @ turn.T - centre
     margin = 0.87 * side / BLOCKS + 0.3
     met = (np.abs(places[..., :2]) < half + margin).all(-1)
     met &= (places[..., 2] > -margin) & (places[..., 2] < side + margin)
-    for shift, block in zip(*np.nonzero(met)):
-        which = np.arange(starts[block], starts[block + 1])
-        if len(which):
-            x = (points.position[which] * np.float32(side / 65536) + lattice[shift]) @ turn.T - centre
-            depth = (x[:, 2] >= 0) & (x[:, 2] < side)
-            x, which = x[depth], which[depth]
-            distance = x[:, 2] + front
-            z = _redshift(distance)
-            seen = 10.0 ** points.power[which].astype(np.float32) * 1e20
-            flux = seen * _WATTS_TO_JY * (1 + z) ** (-1 - INDEX) / distance**2
-            pixel = x[:, :2] / (distance[:, None] * radian) + (n - 1) / 2
-            pyramid.add(pixel, flux, points.size[which] * 1e-3 / (distance * radian))
+    shift, block = np.nonzero(met)
+    begin, end = points.starts[block], points.starts[block + 1]
+    which = np.repeat(end - np.cumsum(end - begin), end - begin) + np.arange((end - begin).sum())
+    x = points.position[which] * np.float32(side / 65536) + np.repeat(lattice[shift, 0], end - begin, axis=0)
+    x = x @ turn.T - centre
+    within = (x[:, 2] >= 0) & (x[:, 2] < side)
+    x, which = x[within], which[within]
+    distance = x[:, 2] + front
+    seen = 10.0 ** points.power[which].astype(np.float32) * 1e20
+    flux = seen * _WATTS_TO_JY * (1 + _redshift(distance)) ** (-1 - INDEX) / distance**2
+    pixel = x[:, :2] / (distance[:, None] * radian) + (n - 1) / 2
+    pyramid.add(pixel, flux, points.size[which] * 1e-3 / (distance * radian))
 
 
 def _is_seen(place: NDArray, turn: NDArray, centre: NDArray, side: float, half: float) -> bool:
