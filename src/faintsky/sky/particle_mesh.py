@@ -214,9 +214,9 @@ def power_spectrum(x: Tensor, n: int, box: float, bins: int = 24) -> tuple[np.nd
     for k in wave_numbers(n, n, x.device):
         modes /= torch.sinc(k / (2 * np.pi)) ** 2
     kx, ky, kz = wave_numbers(n, box, x.device)
-    k = torch.sqrt(kx**2 + ky**2 + kz**2).cpu().numpy().ravel()
+    length = torch.sqrt(kx**2 + ky**2 + kz**2).cpu().numpy().ravel()
     weight = np.broadcast_to(np.where((np.arange(n // 2 + 1) % (n // 2)) == 0, 1.0, 2.0), modes.shape).ravel()
     power = modes.abs().square().cpu().numpy().ravel() * weight * box**3 / n**6
     edges = np.linspace(np.pi / box, np.pi * n / box, bins + 1)
-    sums = [np.histogram(k, edges, weights=w)[0] for w in (weight, weight * k, power)]
+    sums = [np.histogram(length, edges, weights=w)[0] for w in (weight, weight * length, power)]
     return sums[1] / sums[0], sums[2] / sums[0]
