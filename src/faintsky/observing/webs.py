@@ -83,7 +83,11 @@ def open_web(
     boxes = []
     for number, box in enumerate(wanted, start=1):
         what = f"cosmic web {number} of {len(wanted)}"
-        boxes.append(cached_box(box, device, lambda i, m, what=what: report(f"{what}, step {i} of {m}")))
+
+        def step(done: int, total: int, what: str = what) -> None:
+            report(f"{what}, step {done} of {total}")
+
+        boxes.append(cached_box(box, device, step))
     return Web(tuple(boxes))
 
 

@@ -177,7 +177,7 @@ class _Pyramid:
     def add(self, pixel: NDArray, flux: NDArray, size: NDArray) -> None:
         """Add ``flux`` at pixels ``[m, 2]`` (x, y), spread over about ``size`` pixels."""
         near = ((pixel > -2.0 * 2**LEVELS) & (pixel < self.n + 2.0 * 2**LEVELS)).all(-1)
-        self.parts.append(tuple(v[near].astype(np.float32) for v in (pixel, flux, size)))  # type: ignore[arg-type]
+        self.parts.append(tuple(v[near].astype(np.float32) for v in (pixel, flux, size)))
 
     def _levels(self) -> list[Array32]:
         pixel, flux, size = (np.concatenate(p) for p in zip(*self.parts))
@@ -207,7 +207,7 @@ class _Pyramid:
             total = fine + _refined(_refined(total, len(fine)).T, len(fine)).T
         for _ in range(2):
             padded = np.pad(total, ((1, 1), (0, 0)))
-            total = ((padded[:-2] + padded[2:] + 4 * total) / 6).T
+            total = ((padded[:-2] + padded[2:] + 4 * total) / np.float32(6)).T.astype(np.float32)
         return np.ascontiguousarray(total[2 : self.n + 2, 2 : self.n + 2])
 
 
