@@ -95,7 +95,7 @@ def group_components(
     for i in range(n):
         for j in range(i):
             a, b = components[i], components[j]
-            if None not in (homes[i], homes[j]) and homes[i] != homes[j]:
+            if root(i) == root(j) or (None not in (homes[i], homes[j]) and homes[i] != homes[j]):
                 continue
             one_host = hosts[i] is not None and hosts[i] == hosts[j] and _connected(a, b)
             if one_host or (touching(a, b, beam_pixels) and one_source(a, b, components)):
