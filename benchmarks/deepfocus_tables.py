@@ -218,6 +218,17 @@ def blends_block() -> str:
     return markdown(header, lines) if lines else "No sources overlap in these cubes."
 
 
+def picked_blends_block() -> str:
+    """The same on cubes picked for their blends, by ``blends.py``."""
+    lines = [
+        [name, f"{r['overlap_from']:g}–{min(r['overlap_to'], 1):g}", str(r["n"]), f"{r['split']:.2f}",
+         f"{r['low']:.2f}–{r['high']:.2f}"]
+        for name, found in json.loads((RESULTS.parent / "blends.json").read_text()).items()
+        for r in found["rows"]
+    ]  # fmt: skip
+    return markdown(["method", "overlap", "pairs", "both found", "68 %"], lines)
+
+
 def stages_block() -> str:
     """Time and memory of each stage on the `paper` set."""
     rows = [r for r in rows_of("stages") if r["cubes"] == "paper"]
@@ -250,6 +261,7 @@ BLOCKS = {
     "funnel": funnel_block,
     "other sets": others_block,
     "blends": blends_block,
+    "picked blends": picked_blends_block,
     "time and memory": stages_block,
 }
 
