@@ -26,3 +26,17 @@ for parameter in flux fwhm_x pa fwhm_y; do
 done
 train deepfocus deepfocus --set phase2_epochs=5 --set phase2_cubes=300 --set fit_cubes=100 \
     $(for key in blobs_finder deep_gru flux fwhm_x pa fwhm_y; do echo "--set $key=$dir/$key"; done)
+
+# DECORAS, for comparison, and small residual networks for `shape_networks.py`
+for loss in msle bce; do
+    train decoras_$loss decoras --set loss=$loss --set batch_size=16 --set learning_rate=2e-3 --set warmup=50 \
+        --set rate=cosine --set epochs=5
+done
+python -c "import sys; from faintsky.detection.decoras import join_networks; join_networks(sys.argv[1:3], sys.argv[3])" \
+    "$dir/decoras_msle" "$dir/decoras_bce" "$dir/DECORAS"
+python "$(dirname "$0")/tune_baselines.py" decoras --model "$dir/DECORAS"
+small="--set stem=2 --set width=32 --set epochs=3 --set batch_size=32 --set learning_rate=1e-3 --set warmup=100"
+for parameter in pa all fwhm_x; do
+    train small_$parameter shape_resnet --set parameter=$parameter $small --set rate=cosine
+done
+train small_pa_degrees shape_resnet --set parameter=pa --set angle=degrees $small --set rate=cosine
