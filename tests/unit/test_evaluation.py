@@ -324,6 +324,15 @@ def test_a_method_of_one_image_gets_its_tables_and_figures(tmp_path):
     assert "| flat | lattice | below | 2 | 2 | 2 | 0 | 0 |" in (tmp_path / "table.md").read_text()
 
 
+def test_a_method_is_kept_from_sets_and_cubes_that_are_not_for_it(tmp_path):
+    sets = [LatticeSet("a", (0, 1)), LatticeSet("b", (0,))]
+    methods = [Method("all", find_nothing), Method("few", fake_find, most=1, sets=("a",))]
+    result = evaluate_sets(tmp_path, sets, methods)
+    assert {(r.method, r.cubes) for r in result.rows} == {("all", "a"), ("all", "b"), ("few", "a")}
+    catalogs = tmp_path / "catalogs" / "few"
+    assert [p.relative_to(catalogs).as_posix() for p in catalogs.rglob("*.ecsv")] == ["a/0000.ecsv"]
+
+
 def test_methods_of_one_name_are_refused(tmp_path):
     with pytest.raises(InputError, match="share a name"):
         pending([LatticeSet("a", (0,))], [Method("m", find_nothing), Method("m", fake_find)], tmp_path)

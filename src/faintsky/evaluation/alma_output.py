@@ -222,10 +222,11 @@ def _figures_of_set(out: Path, folder: Path, name: str, here: Mapping[str, Score
 
 
 def _examples(out: Path, name: str, here: Mapping[str, Scored]) -> list[pictures.Example]:
-    """The cubes of which the run kept images."""
+    """The cubes of which the run kept images, as far as all methods saw them."""
     found = []
     first = next(iter(here.values()))
-    for place, index in enumerate(first.indices):
+    common = min(len(s.founds) for s in here.values())
+    for place, index in enumerate(first.indices[:common]):
         dirty = example_path(out, TRUTH, name, index)
         if not dirty.is_file() or not len(first.truths[place]):
             continue
