@@ -32,8 +32,12 @@ def _pybdsf(image: str, settings: dict[str, Any]) -> list[list[float]]:
 
 
 def _aegean(image: str, settings: dict[str, Any]) -> list[list[float]]:
+    import numpy.linalg
     from AegeanTools.source_finder import SourceFinder
 
+    # where a fit is singular Aegean looks for the error under a name that NumPy 2 has dropped
+    if not hasattr(numpy.linalg, "linalg"):
+        numpy.linalg.linalg = numpy.linalg  # type: ignore[attr-defined]
     found = SourceFinder().find_sources_in_image(image, cores=1, **settings)
     return [
         [s.ra, s.dec, s.a / 3600, s.b / 3600, s.pa, s.peak_flux, s.int_flux, s.local_rms] for s in found or []
