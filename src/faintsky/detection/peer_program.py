@@ -17,7 +17,10 @@ KEYS = ("ra", "dec", "maj", "min", "pa", "peak", "total", "rms")
 
 def _pybdsf(image: str, settings: dict[str, Any]) -> list[list[float]]:
     import bdsf
+    import numpy
 
+    # its import makes errors of divisions by zero, and some sources have none but such to offer
+    numpy.seterr(divide="ignore")
     try:
         found = bdsf.process_image(image, quiet=True, ncores=1, outdir=None, **settings)
     except RuntimeError as error:
