@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy.table import Table, vstack
 
-from faintsky.errors import InputError
+from faintsky.errors import FaintskyError, InputError
 from faintsky.evaluation.alma import evaluate_sets
 from faintsky.evaluation.cramer_rao import PARAMETERS
 from faintsky.evaluation.cubes import SimulatedSet, open_folder
@@ -292,6 +292,17 @@ def test_a_method_that_finds_nothing_scores_zero(tmp_path):
     assert (metrics.recall.value, metrics.fp) == (0, 0)
     assert np.isnan(metrics.precision.value)
     assert result.residuals == []
+
+
+def fail(cube):
+    raise FaintskyError("the program failed: no rms")
+
+
+def test_a_program_that_fails_on_a_cube_has_found_nothing_there(tmp_path):
+    result = evaluate_sets(tmp_path, [LatticeSet("lattice", (0, 1))], [Method("fails", fail)])
+    assert result.find("fails", "lattice").metrics.recall.value == 0
+    funnel = (tmp_path / "funnel.csv").read_text()
+    assert "failed: the program failed: no rms,2" in funnel
 
 
 def find_flat(cube):

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faintsky.catalog import make_table
 from faintsky.cutouts import integrated
-from faintsky.errors import InputError
+from faintsky.errors import FaintskyError, InputError
 from faintsky.evaluation.boxes import own_or_ruled_boxes
 from faintsky.evaluation.cubes import CubeSet
 from faintsky.evaluation.pictures import dssim, true_image
@@ -156,7 +157,7 @@ def run_task(task: Task) -> None:
     for method in task.methods:
         forget_peak()
         start = time.perf_counter(), time.process_time()
-        found = method.find(cube)
+        found = _found(method, cube)
         spent = {"seconds": time.perf_counter() - start[0], "cpu_seconds": time.process_time() - start[1]}
         table = _slim(getattr(found, "catalog", found), method, spent)
         setting = setting_of(true.meta)
@@ -167,6 +168,16 @@ def run_task(task: Task) -> None:
         if image is not None and task.example:
             _keep_image(image, example_path(out, method.folder, task.cubes.name, task.index))
         write_table(table, catalog_path(out, method.folder, task.cubes.name, task.index))
+
+
+def _found(method: Method, cube: RadioCube) -> Any:
+    """What a method finds; one that fails on a cube has found nothing there, and the funnel counts it."""
+    try:
+        return method.find(cube)
+    except InputError:
+        raise
+    except FaintskyError as error:
+        return make_table({}, meta={"steps": {f"failed: {error}": 1}})
 
 
 def _slim(catalog: Table, method: Method, spent: dict[str, float]) -> Table:
