@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from faintsky.errors import InputError
-from faintsky.evaluation import lofar
 from faintsky.evaluation.fields import SimulatedFields
 from faintsky.evaluation.image_methods import Estimate, make_methods
 from faintsky.evaluation.image_metrics import (
@@ -22,6 +21,7 @@ from faintsky.evaluation.image_metrics import (
 )
 from faintsky.evaluation.lofar import evaluate_fields, evaluate_lofar
 from faintsky.evaluation.lofar_tables import gain
+from faintsky.evaluation.stored_fields import open_fields
 from faintsky.observing.lofar import simulate_lofar
 
 SMALL = 128
@@ -111,7 +111,7 @@ def test_fields_have_the_noise_they_say(kind):
 
 def test_fields_are_those_of_simulate_lofar(tmp_path):
     simulate_lofar(tmp_path / "data", 2, seed=3, preset="lotss", size=SMALL, quick=True)
-    noise, dirty = lofar.open_fields(tmp_path / "data")
+    noise, dirty = open_fields(tmp_path / "data")
     for folder, kind in ((noise, "noise"), (dirty, "dirty")):
         read, made = folder.load(1), SimulatedFields("lotss", kind, (1,), 3, SMALL).load(1)
         np.testing.assert_allclose(read.image.data, made.image.data, rtol=1e-4, atol=1e-3 * made.rms)
@@ -168,8 +168,10 @@ def test_everything_is_written(rows):
     assert "## lotss clean_ideal" in text
     assert "perfect / starlet = 0.00" in text
     assert {p.name for p in (out / "figures").iterdir()} == {
-        "error.png", "flux_ratio.png", "peak_ratio.png", "pull_std.png",
-        "picture_lotss_noise.png", "picture_lotss_clean_ideal.png",
+        *(f"{name}.png" for name in ("error", "sigma_MRE", "flux_ratio", "peak_ratio", "pull_std")),
+        *(f"{name}.png" for name in ("histograms", "correlation", "discrepancy", "cut_lotss_noise")),
+        *(f"{kind}_lotss_{cases}.png"
+          for kind in ("picture", "maps", "zoom") for cases in ("noise", "clean_ideal")),
     }  # fmt: skip
 
 
@@ -179,7 +181,9 @@ def test_evaluate_lofar_runs_again_alike(tmp_path):
     assert plan["fields"] == 1
     assert not (tmp_path / "a").exists()
     one, two = (evaluate_lofar(tmp_path / name, **ask) for name in "ab")
-    without_time = [[r for r in e.rows if not r["quantity"].startswith("seconds")] for e in (one, two)]
+    without_time = [
+        [r for r in e.rows if not r["quantity"].startswith(("seconds", "peak memory"))] for e in (one, two)
+    ]
     assert json.dumps(without_time[0]) == json.dumps(without_time[1])
     assert one.find("input", "lotss noise", "error", 0.0)["value"] == pytest.approx(1, abs=0.05)
 
@@ -190,6 +194,7 @@ def test_bad_requests(tmp_path):
         ({"methods": "starlet"}, "sequence of names"),
         ({"methods": ("input", "input")}, "two methods"),
         ({"kinds": ("clean",)}, "no kind of image"),
+        ({"web": tmp_path / "none.npz"}, "no cosmic web"),
         ({"data": tmp_path / "none"}, "no such folder"),
         ({"n": 0}, "at least one field"),
     ):

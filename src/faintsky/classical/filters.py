@@ -27,10 +27,16 @@ def _constant(signal: Array32, known: NDArray[np.bool_], correlation: Any) -> Ar
     return np.full_like(signal, np.median(signal[known]))
 
 
+def _threshold(signal: Array32, known: NDArray[np.bool_], correlation: Any, *, k: float) -> Array32:
+    """What is brighter than ``k`` times the noise, as it is, and nothing elsewhere."""
+    return np.where(signal > k, signal, np.float32(0))
+
+
 FILTERS: dict[str, Any] = {
     "gaussian": smooth_gaussian,
     "fft": cut_frequencies,
     "starlet": threshold_starlets,
+    "threshold": _threshold,
     "input": _same,
     "constant": _constant,
 }

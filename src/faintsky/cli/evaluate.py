@@ -46,11 +46,22 @@ def evaluate_alma(
 def evaluate_lofar(
     out: common.Out,
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Output of faintsky simulate lofar; simulated if not given."),
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Output of faintsky simulate lofar, more than once for more of it."),
     ] = None,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="train|validation|test|FILE", help="Without data: simulate skies of a cosmic web."
+        ),
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Which of sky, noise, dirty, clean, clean_ideal; all but sky."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=64, help="Side of simulated images [pixel].")] = 512,
     methods: Annotated[
-        str, typer.Option(metavar="A,B,C", help="Models, filters, input and constant.")
+        str, typer.Option(metavar="A,B,C", help="Models, filters, input, constant and clean.")
     ] = "denoiser,starlet,gaussian,fft,gaussian_paper,input,constant",
     n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Number of fields of each set.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of simulated fields and of bootstraps.")] = 0,
@@ -67,8 +78,8 @@ def evaluate_lofar(
 
     with common.Report(as_json) as report:
         result = faintsky.evaluate_lofar(
-            out, data=data, methods=common.split(methods), n=n, seed=seed, device=device,
-            overwrite=overwrite, dry_run=dry_run,
+            out, data=data or None, methods=common.split(methods), n=n, seed=seed, web=web, size=size,
+            kinds=common.split(kinds), device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip
         report.finish(result)

@@ -1,26 +1,30 @@
-"""Fields whose true sky is known, as images of several kinds: simulated one at a time, or read."""
+"""Fields whose true sky is known, as images of several kinds, simulated one at a time."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property, lru_cache
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing.correlation import autocorrelation
+from faintsky.preparing.image import surface_brightness
 
 Array32 = NDArray[np.float32]
 
 KINDS = ("noise", "dirty", "clean_ideal")
 """White noise on the sky itself; the dirty image with its psf; the image that a perfect deconvolution of it
 would give (the true sky at the clean beam's resolution, and the dirty image's noise)."""
+ALL_KINDS = ("sky", "noise", "dirty", "clean", "clean_ideal")
+"""And: the true sky without any noise; the image that a real deconvolution made, which has to be stored."""
 PRESETS = ("paper", "lotss")
+FIELDS = ("sky1", "sky2")
+"""Of a cosmic web: with a massive cluster, with groups."""
 SIZE = 512
 """Pixels a side of a simulated field."""
 REACH = 128
@@ -46,6 +50,12 @@ class Field:
         Of the noise between pixels; None is white.
     width : float
         FWHM of the beam [pixel]; 3 for white noise, the papers' 6 arcsec.
+    kind : str, optional
+        One of `ALL_KINDS`.
+    sharp : array, optional
+        True sky, times the primary beam, without the image's beam, ``[y, x]`` [Jy/arcsec2].
+    clean : array, optional
+        What a real deconvolution made of a dirty image, in its unit, ``[y, x]``.
     """
 
     image: RadioImage
@@ -53,6 +63,14 @@ class Field:
     rms: float
     correlation: NDArray[np.float64] | None
     width: float
+    kind: str = ""
+    sharp: Array32 | None = None
+    clean: Array32 | None = None
+
+    @cached_property
+    def brightness(self) -> float:
+        """Factor that turns the image's unit into Jy/arcsec2."""
+        return surface_brightness(self.image)
 
     @property
     def area(self) -> float:
@@ -69,7 +87,7 @@ class FieldSet(Protocol):
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`."""
+        """One of `ALL_KINDS`."""
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -84,18 +102,20 @@ class SimulatedFields:
     """Fields simulated when asked for, with one psf for the whole field (``--quick``).
 
     Sky, noise and dirty image of field i are those that ``simulate lofar --preset PRESET --quick`` writes as
-    number i of that seed and size.
+    number i of that seed and size, with ``--web WEB --field FIELD`` where these are given.
 
     Parameters
     ----------
     preset : str
         One of `faintsky.simulate_lofar`'s.
     kind : str
-        One of `KINDS`.
+        One of `ALL_KINDS`, but for ``clean``.
     indices : tuple of int
         Numbers of the fields.
     seed, size : int
         Of the data set.
+    web, field : str
+        The cosmic web that skies are drawn from, and which of `FIELDS`.
     """
 
     preset: str
@@ -103,134 +123,88 @@ class SimulatedFields:
     indices: tuple[int, ...]
     seed: int = 0
     size: int = SIZE
+    web: str = ""
+    field: str = ""
 
     @property
     def name(self) -> str:
-        """Preset and kind."""
-        return f"{self.preset} {self.kind}"
+        """Preset, or field of the web, and kind."""
+        words = (self.field if self.web else self.preset, self.kind)
+        return " ".join((self.preset, *words) if self.web and self.preset != "paper" else words)
 
     def load(self, index: int, empty: bool = False) -> Field:
         """Simulate one field, or noise alone, of another seed than any field's."""
-        observatory, correlation = _observatory(self.preset, self.size)
+        observatory = _observatory(self.preset, self.size, self.web, self.field)
         telescope, rms = observatory.telescope, observatory.settings.rms
         grid, beam = telescope.instrument.grid, telescope.instrument.beams[0]
         details = {"cell": grid.cell, "ra": grid.ra, "dec": grid.dec}
-        seeds = np.random.SeedSequence([self.seed, index, 1] if empty else [self.seed, index]).spawn(4)
-        blank = np.zeros(grid.shape, np.float32)
-        if self.kind == "noise":
+        # the two fields of a web have other noise each where there is nothing else
+        word = 2 if self.field == "sky2" else 1
+        seeds = np.random.SeedSequence([self.seed, index, word] if empty else [self.seed, index]).spawn(4)
+        sky = np.zeros(grid.shape, np.float32)
+        if not empty:
+            sky = observatory.draw(np.random.default_rng(seeds[1]), telescope.observation)
+        if self.kind in ("sky", "noise"):
             from faintsky.observing.lofar_observatory import UNIT_BEAM
 
             rms = rms / UNIT_BEAM
-            sky = blank if empty else observatory.draw(np.random.default_rng(seeds[1]), telescope.observation)
             white = np.random.default_rng(seeds[3]).standard_normal(grid.shape, dtype=np.float32)
-            noisy = sky + np.float32(rms) * white
-            image = RadioImage.from_array(noisy, unit="Jy/arcsec2", **details)
-            return Field(image, sky, rms, None, 6.0 / grid.cell)
+            seen = sky if self.kind == "sky" else sky + np.float32(rms) * white
+            image = RadioImage.from_array(seen, unit="Jy/arcsec2", **details)
+            return Field(image, sky, rms, None, 6.0 / grid.cell, self.kind, sky)
         from faintsky.observing.sky_regions import at_resolution
 
-        truth, sky = blank, blank
-        if not empty:
-            sky = observatory.draw(np.random.default_rng(seeds[1]), telescope.observation)
-            truth = np.maximum(at_resolution(sky * telescope.pb * grid.cell**2, beam, grid.cell), 0)
+        sharp = sky * telescope.pb
+        truth = np.maximum(at_resolution(sharp * grid.cell**2, beam, grid.cell), 0).astype(np.float32)
         freq = [telescope.observation.freq]
         details |= {"unit": "Jy/beam", "beam": beam, "pb": telescope.pb, "frequencies": freq}
         if self.kind == "dirty":
             image = RadioImage.from_array(telescope.dirty(sky, rms, seeds[2]), psf=telescope.psf(), **details)
         else:
-            image = RadioImage.from_array(truth + telescope.dirty(blank, rms, seeds[2]), **details)
+            noise = telescope.dirty(np.zeros_like(sky), rms, seeds[2])
+            image = RadioImage.from_array(truth + noise, **details)
         width = float(np.sqrt(beam[0] * beam[1])) / grid.cell
-        return Field(image, truth.astype(np.float32), rms, correlation, width)
+        correlation = _correlation(self.preset, self.size)
+        return Field(image, truth, rms, correlation, width, self.kind, sharp)
 
 
 @lru_cache(maxsize=2)
-def _observatory(preset: str, size: int) -> tuple[Any, NDArray[np.float64]]:
-    """Telescope of a preset, and the correlation of its noise."""
+def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
     from faintsky.observing.lofar_observatory import LofarObservatory
     from faintsky.observing.lofar_settings import make_lofar_settings
 
-    observatory = LofarObservatory(make_lofar_settings(preset=preset, size=size, quick=True))
+    drawn: Any = {"web": web, "field": field} if web else {}
+    return LofarObservatory(make_lofar_settings(preset=preset, size=size, quick=True, **drawn))
+
+
+@lru_cache(maxsize=4)
+def _correlation(preset: str, size: int) -> NDArray[np.float64]:
+    """Of a preset's noise."""
+    telescope = _observatory(preset, size).telescope
     blank = np.zeros((size, size), np.float32)
     seeds = np.random.SeedSequence(CALIBRATION).spawn(12)
-    assert observatory.telescope is not None
-    noise = [observatory.telescope.dirty(blank, 1.0, seed) for seed in seeds]
+    noise = [telescope.dirty(blank, 1.0, seed) for seed in seeds]
     everywhere, reach = np.ones(blank.shape, bool), min(REACH, size // 2)
-    return observatory, np.mean([autocorrelation(n, everywhere, reach) for n in noise], axis=0)
+    return np.mean([autocorrelation(n, everywhere, reach) for n in noise], axis=0)
 
 
-@dataclass(frozen=True)
-class FolderFields:
-    """Fields that ``faintsky simulate lofar`` wrote.
-
-    The noise of dirty images is taken to be correlated like the psf, which holds for natural weighting only.
-
-    Parameters
-    ----------
-    folder : str
-        With ``NNNN_sky.fits``, ``NNNN_noise.fits`` or ``NNNN_dirty.fits``, psf and primary beam.
-    kind : str
-        ``noise`` or ``dirty``.
-    indices : tuple of int
-        Numbers of the fields.
-    """
-
-    folder: str
-    kind: str
-    indices: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """Folder and kind."""
-        return f"{Path(self.folder).resolve().name} {self.kind}"
-
-    def load(self, index: int, empty: bool = False) -> Field | None:
-        """One field; there are none without emission."""
-        from faintsky.evaluation.cubes import beside
-        from faintsky.io import open_image
-        from faintsky.observing.sky_regions import at_resolution
-
-        if empty:
-            return None
-        stem = Path(self.folder) / f"{index:04d}"
-        sky = open_image(f"{stem}_sky.fits").data
-        if self.kind == "noise":
-            image = open_image(f"{stem}_noise.fits")
-            return Field(image, sky, float(image.header["NOISE"]), None, 6.0 / image.grid.cell)
-        psf, pb = (beside(Path(self.folder), index, kind) for kind in ("psf", "pb"))
-        image = open_image(f"{stem}_dirty.fits", psf=psf, pb=pb)
-        beam, cell = image.require_beam()[0], image.grid.cell
-        gain = np.ones_like(sky) if image.pb is None else np.nan_to_num(image.pb[0])
-        truth = np.maximum(at_resolution(sky * gain * cell**2, beam, cell), 0).astype(np.float32)
-        width = float(np.sqrt(beam[0] * beam[1])) / cell
-        correlation = None
-        if image.psf is not None:
-            y, x = (n // 2 for n in image.psf.shape[1:])
-            half = min(y, x, REACH + 1) - 1
-            correlation = image.psf[0, y - half : y + half + 1, x - half : x + half + 1].astype(np.float64)
-        return Field(image, truth, float(image.header["NOISE"]), correlation, width)
-
-
-def open_fields(folder: str | os.PathLike[str], n: int | None = None) -> list[FolderFields]:
-    """The first ``n`` fields, or all, of a folder of ``faintsky simulate lofar``, by kind.
+def simulated_sets(
+    preset: Sequence[str], kinds: Sequence[str], n: int, seed: int, size: int, web: str | None = None
+) -> list[SimulatedFields]:
+    """Every kind of image of every preset, and of every field that a cosmic web holds.
 
     Raises
     ------
     InputError
-        There is no such folder, it holds no field with its sky, or fewer than ``n``.
+        For a web that there is not.
     """
-    from faintsky.evaluation.cubes import numbered
+    fields: Sequence[str] = ("",)
+    if web is not None:
+        from faintsky.observing.webs import SPLITS, check_web, open_web
 
-    sets = []
-    for kind in ("noise", "dirty"):
-        indices = numbered(Path(folder), f"{kind}.fits", "sky.fits", "faintsky simulate lofar")
-        if indices:
-            sets.append(FolderFields(str(folder), kind, tuple(indices[:n])))
-    if not sets:
-        raise InputError(
-            "has no NNNN_noise.fits or NNNN_dirty.fits with its NNNN_sky.fits",
-            "give the --out of faintsky simulate lofar",
-            folder,
-        )
-    fewest = min(len(s.indices) for s in sets)
-    if n is not None and fewest < n:
-        raise InputError(f"holds {fewest} fields, not {n}", f"ask for -n {fewest} or fewer", folder)
-    return sets
+        check_web(web)
+        fields = FIELDS if web in SPLITS else [f for f in FIELDS if open_web(web).of_kind(f)]
+    indices = tuple(range(n))
+    return [
+        SimulatedFields(p, k, indices, seed, size, web or "", f) for p, f, k in product(preset, fields, kinds)
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
 from faintsky.errors import InputError
-from faintsky.evaluation.fields import Field
+from faintsky.evaluation.fields import KINDS, Field
 from faintsky.preparing.noise import robust_sigma
 
 Array32 = NDArray[np.float32]
@@ -24,6 +24,16 @@ FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant", {}),
 }
 """Methods without anything to tune: filter and settings; the Gaussian of Gheller & Vazza (2021)."""
+CLEAN = "clean"
+"""The image that a real deconvolution made, where a dirty image's data have it."""
+SEES = {
+    "sky": ("sky",),
+    "noise": ("noise", "clean", "clean_ideal"),
+    "clean": ("clean", "clean_ideal"),
+    "dirty": ("dirty",),
+}
+"""Kinds of image that an autoencoder trained on a product is shown: a Noise model also Clean ones, as in
+Section 4.3 of Gheller & Vazza (2021)."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +48,18 @@ class Estimate:
         Its standard deviation, where the method gives one.
     regions : int or None
         Regions of emission that the method reports.
+    sharp : array or None
+        Of the sky with the image's beam taken out, where the method gives that [Jy/arcsec2].
     """
 
     image: Array32
     sigma: Array32 | None = None
     regions: int | None = None
+    sharp: Array32 | None = None
 
 
-Denoise = Callable[[Field, str], Estimate]
-"""From a field, and the name of its set, to an estimate."""
+Denoise = Callable[[Field, str], Estimate | None]
+"""From a field, and the name of its set, to an estimate, or None where the method is not for such images."""
 
 
 def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: Any) -> Array32:
@@ -75,7 +88,7 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
 
 
 def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise]:
-    """Methods by name: tuned filters, `FIXED` ones, and models by name or folder.
+    """Methods by name: tuned filters, `FIXED` ones, `CLEAN`, and models by name or folder.
 
     Raises
     ------
@@ -90,7 +103,9 @@ def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise
         label = Path(name).name if os.sep in name else name
         if label in methods:
             raise InputError(f"two methods are called {label!r}", "rename one")
-        if name in FIXED:
+        if name == CLEAN:
+            methods[label] = _clean
+        elif name in FIXED:
             kind, settings = FIXED[name]
             methods[label] = _fixed(kind, settings)
         elif name in tuned:
@@ -102,32 +117,57 @@ def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise
     return methods
 
 
+def model_hashes(names: Sequence[str]) -> dict[str, str]:
+    """What the models among the methods are known by."""
+    from faintsky.models import load_model
+
+    others = {CLEAN, *FIXED, *FILTERS}
+    return {name: load_model(name, job="denoise").hash for name in names if name not in others}
+
+
+def _clean(field: Field, cases: str) -> Estimate | None:
+    return None if field.clean is None else Estimate(field.clean)
+
+
 def _fixed(kind: str, settings: dict[str, Any]) -> Denoise:
     return lambda field, cases: Estimate(filter_field(field, kind, **settings))
 
 
 def _tuned(name: str, settings: dict[str, dict[str, Any]]) -> Denoise:
-    def denoise(field: Field, cases: str) -> Estimate:
-        if cases in settings:
-            return Estimate(filter_field(field, name, **settings[cases]))
-        # a user's fields: the settings of the set that is most like them
-        kind = next(k for k in settings if k.endswith("dirty" if field.image.psf is not None else "noise"))
-        return Estimate(filter_field(field, name, **settings[kind]))
+    def denoise(field: Field, cases: str) -> Estimate | None:
+        if field.kind == "sky":
+            return None  # nothing to take out
+        return Estimate(filter_field(field, name, **settings[_nearest(settings, field, cases)]))
 
     return denoise
+
+
+def _nearest(settings: Collection[str], field: Field, cases: str) -> str:
+    """The set that a filter was tuned on that is most like a field's: of its name, its sky, or its kind."""
+    kind = field.kind or ("dirty" if field.image.psf is not None else "noise")
+    kind = "clean_ideal" if kind == "clean" else kind
+    sky = cases.rpartition(" ")[0]
+    wanted = (cases, f"{sky} {kind}", next(k for k in settings if k.endswith(f" {kind}")))
+    return next(k for k in wanted if k in settings)
 
 
 def _model(name: str, device: str) -> Denoise:
     from faintsky.denoising.methods import make_denoiser
     from faintsky.models import load_model
 
-    make = make_denoiser(load_model(name, job="denoise"), device)
+    model = load_model(name, job="denoise")
+    make = make_denoiser(model, device)
+    product = model.settings.get("product")
+    sees = (*KINDS, "clean", "") if product is None else (*SEES[product], "")
 
-    def denoise(field: Field, cases: str) -> Estimate:
+    def denoise(field: Field, cases: str) -> Estimate | None:
+        if field.kind not in sees:
+            return None
         kind = "dirty" if field.image.psf is not None else "restored"
         found = make(field.image, kind=kind)
         if found.seen is not None:  # the truth has the beam
-            return Estimate(found.seen, None, len(found.catalog))
+            sharp = found.image * np.float32(field.brightness)
+            return Estimate(found.seen, None, len(found.catalog), sharp)
         return Estimate(found.image, found.uncertainty, len(found.catalog))
 
     return denoise

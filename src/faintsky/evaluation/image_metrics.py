@@ -179,3 +179,13 @@ def ratio_statistic(edges: Float = SOURCE_EDGES) -> Callable[[NDArray], Float]:
         return out.ravel()
 
     return statistic
+
+
+def mean_ratio(least: float) -> Callable[[NDArray], Float]:
+    """For `over_fields`, of ``[source, 2]`` (S/N, ratio): mean ratio of those with at least that S/N."""
+
+    def statistic(rows: NDArray) -> Float:
+        inside = rows[rows[:, 0] >= least, 1]
+        return np.array([inside.mean() if len(inside) >= 5 else np.nan])
+
+    return statistic

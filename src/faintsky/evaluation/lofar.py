@@ -3,66 +3,34 @@
 from __future__ import annotations
 
 import os
-import time
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from faintsky.denoising.segmentation import segment
-from faintsky.denoising.settings import RegionSettings
 from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.evaluation import lofar_figures, lofar_tables
-from faintsky.evaluation.fields import KINDS, PRESETS, SIZE, Field, FieldSet, SimulatedFields, open_fields
-from faintsky.evaluation.image_methods import Denoise, make_methods
-from faintsky.evaluation.image_metrics import draw_apertures, pixel_sums, pull_sums
+from faintsky.evaluation.brightness_metrics import radii
+from faintsky.evaluation.fields import ALL_KINDS, KINDS, PRESETS, SIZE, Field, FieldSet, simulated_sets
+from faintsky.evaluation.image_methods import Denoise, make_methods, model_hashes
+from faintsky.evaluation.lofar_rows import curves_of, rows_of
+from faintsky.evaluation.lofar_scores import SEEN, Parts, Scored, Scores, load_parts, save_parts, score_field
+from faintsky.evaluation.stored_fields import STORED, open_fields
 from faintsky.evaluation.tables import write_csv
 from faintsky.io import OutputFolder, provenance, write_json
 from faintsky.observing.dataset import versions
+from faintsky.observing.webs import check_web
+from faintsky.preparing.log_scale import EDGES
 
 Progress = Callable[[int, int, str], None]
 
 METHODS = ("denoiser", "starlet", "gaussian", "fft", "gaussian_paper", "input", "constant")
 FIELDS = 12
 """Simulated fields of each set where no number is given, and as many without emission."""
-
-
-@dataclass
-class Scores:
-    """What is known of a method on a set of fields, in units of the rms; lists have an entry a field.
-
-    Parameters
-    ----------
-    method, cases : str
-        Names of the method and the set.
-    pixels : list of array
-        `pixel_sums` of each, ``[1, bin, 4]``.
-    flux, peak : list of array
-        S/N and recovered over true value of every aperture and peak, ``[source, 2]``.
-    pulls, pulls_true : list of array
-        `pull_sums` in bins of the estimate and of the truth, ``[1, bin, 4]``; empty without uncertainties.
-    seconds : list of float
-        Time each.
-    false : list of float
-        Regions in each field without emission.
-    empty_area : float
-        Of these [deg2].
-    """
-
-    method: str
-    cases: str
-    pixels: list[NDArray] = field(default_factory=list)
-    flux: list[NDArray] = field(default_factory=list)
-    peak: list[NDArray] = field(default_factory=list)
-    pulls: list[NDArray] = field(default_factory=list)
-    pulls_true: list[NDArray] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    false: list[float] = field(default_factory=list)
-    empty_area: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,13 +69,14 @@ class DenoisingEvaluation:
 
 def evaluate_lofar(
     out: str | os.PathLike[str],
-    data: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     methods: Sequence[str] = METHODS,
     n: int | None = None,
     seed: int = 0,
     *,
-    preset: Sequence[str] = PRESETS,
-    kinds: Sequence[str] = KINDS,
+    preset: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
+    web: str | os.PathLike[str] | None = None,
     size: int = SIZE,
     device: str = "cpu",
     overwrite: bool = False,
@@ -120,20 +89,23 @@ def evaluate_lofar(
     Parameters
     ----------
     out : path-like
-        Folder for ``table.csv``, ``table.md``, ``results.json`` and ``figures/*.png``.
-    data : path-like, optional
-        Folder that ``faintsky simulate lofar`` wrote; without it fields are simulated.
+        Folder for ``table.csv``, ``table.md``, ``results.json``, ``figures/*.png``, and what each method made
+        of each field (``fields``), by which an interrupted run goes on.
+    data : path-like or sequence of path-like, optional
+        Folders that ``faintsky simulate lofar`` wrote; without them fields are simulated.
     methods : sequence of str, optional
-        Models by name or folder; ``starlet``, ``gaussian`` and ``fft`` as tuned on validation fields;
-        ``gaussian_paper`` (3 pixels), ``input``, ``constant``.
+        Models by name or folder; ``starlet``, ``gaussian``, ``fft`` and ``threshold`` as tuned on validation
+        fields; ``gaussian_paper`` (3 pixels), ``input``, ``constant``; ``clean``, where the data have it.
     n : int, optional
         Fields of each set: by default all of ``data``, or 12 simulated ones (and as many without emission).
     seed : int, optional
         Of simulated fields and of the bootstraps.
     preset : sequence of str, optional
-        Presets of `faintsky.simulate_lofar` to simulate.
+        Presets of `faintsky.simulate_lofar` to simulate: ``paper`` and ``lotss``, ``paper`` alone of a web.
     kinds : sequence of str, optional
-        Of `faintsky.evaluation.fields.KINDS`.
+        Of `faintsky.evaluation.fields.ALL_KINDS`; by default all that there is but ``sky``.
+    web : str or path-like, optional
+        Simulate skies of a cosmic web: ``train``, ``validation`` or ``test``, or a file or folder of webs.
     size : int, optional
         Pixels a side of a simulated field.
     device : str, optional
@@ -156,27 +128,33 @@ def evaluate_lofar(
     InputError
         Data without truth, unknown methods, presets or kinds, or ``out`` holds another run.
     """
-    wrong = [k for k in kinds if k not in KINDS]
+    possible = ALL_KINDS if data is not None else tuple(k for k in ALL_KINDS if k != "clean")
+    wrong = [k for k in kinds or () if k not in possible]
     if wrong:
-        raise InputError(f"no kind of image is called {wrong[0]!r}", f"choose from {', '.join(KINDS)}")
+        raise InputError(f"no kind of image is called {wrong[0]!r}", f"choose from {', '.join(possible)}")
+    if data is not None and web is not None:
+        raise InputError("both data and a cosmic web are given", "give one of them")
     number = FIELDS if n is None and data is None else n
     if number is not None and number < 1:
         raise InputError("needs at least one field", "give -n 1 or more")
-    sets: list[FieldSet]
+    sets: Sequence[FieldSet]
     if data is not None:
-        sets = [s for s in open_fields(data, number) if s.kind in kinds]
+        sets = open_fields(data, number, kinds or STORED)
     else:
-        indices = tuple(range(number or 1))
-        sets = [SimulatedFields(p, k, indices, seed, size) for p in preset for k in kinds]
+        web = None if web is None else str(web)
+        presets = preset or (PRESETS if web is None else PRESETS[:1])
+        sets = simulated_sets(presets, kinds or KINDS, number or 1, seed, size, web)
     chosen = make_methods(methods, choose_device(device))
     config = {
-        "data": None if data is None else str(Path(data).resolve()),
+        "data": None if data is None else sorted({getattr(s, "folder", "") for s in sets}),
+        "web": None if web is None else check_web(web),
         "methods": list(chosen),
+        "models": model_hashes(methods),
         "sets": {s.name: list(s.indices) for s in sets},
         "size": size,
     }
     run = provenance(command=command, config=config, seed=seed)
-    output = OutputFolder(out, run, overwrite=overwrite)
+    output = OutputFolder(out, run, overwrite=overwrite, resumable=True)
     if dry_run:
         output.check()
         fields = sum(len(s.indices) for s in sets)
@@ -197,6 +175,8 @@ def evaluate_fields(
 ) -> list[dict[str, Any]]:
     """Score any functions on any sets of fields, and write tables and figures into an existing folder.
 
+    What a method made of a field is not computed again where ``out/fields`` has it.
+
     Parameters
     ----------
     out : pathlib.Path
@@ -215,60 +195,48 @@ def evaluate_fields(
     list of dict
         See `DenoisingEvaluation`.
     """
-    scores = [Scores(name, s.name) for s in sets for name in methods]
-    by_name = {(s.method, s.cases): s for s in scores}
-    pictures: list[tuple[str, Field, dict[str, NDArray]]] = []
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, dict[str, Any]] = {}
     total, done = sum(len(s.indices) for s in sets), 0
     for cases in sets:
-        richest = 0.0
-        for index in cases.indices:
-            one, empty = cases.load(index), cases.load(index, empty=True)
-            assert one is not None
-            apertures = draw_apertures(one.truth / one.rms, one.width, one.correlation)
-            seen = {}
-            for name, denoise in methods.items():
-                seen[name] = _score(by_name[name, cases.name], one, empty, apertures, denoise)
-            content = float(np.mean((one.truth > one.rms) & (one.truth < 10 * one.rms)))
-            if content > richest or not pictures or pictures[-1][0] != cases.name:
-                pictures = [p for p in pictures if p[0] != cases.name] + [(cases.name, one, seen)]
-                richest = content
+        scores = {name: Scores(name, cases.name) for name in methods}
+        for place, index in enumerate(cases.indices):
+            field, parts = _field(out, cases, index, methods, shown=place == 0)
+            for name, part in parts.items():
+                scores[name].add(part)
+            if field is not None:
+                seen = {name: p[SEEN].astype(np.float32) for name, p in parts.items() if SEEN in p}
+                lofar_figures.draw_field(out / "figures", cases.name, field, seen)
             done += 1
             if progress is not None:
                 progress(done, total, "fields")
-    rows = [row for s in scores for row in lofar_tables.rows_of(s, seed)]
-    write_json(out / "results.json", {"run": run or {}, "versions": versions(), "rows": rows})
+        curves[cases.name] = {name: c for name, s in scores.items() if (c := curves_of(s))}
+        rows += [row for s in scores.values() for row in rows_of(s, seed)]
+    known = {"run": run or {}, "versions": versions(), "rows": rows}
+    axes = {"separation_arcsec": radii(), "brightness_edges": EDGES}
+    write_json(out / "results.json", {**known, "curves": {**axes, "sets": curves}})
     write_csv(rows, out / "table.csv")
     (out / "table.md").write_text(lofar_tables.report(rows, run or {"seed": seed}), encoding="utf-8")
-    lofar_figures.draw(out / "figures", rows, pictures)
+    lofar_figures.draw(out / "figures", rows, curves)
     return rows
 
 
-def _score(scores: Scores, one: Field, empty: Field | None, apertures: Any, denoise: Denoise) -> NDArray:
-    """Add one field, and one without emission, to a method's scores; its estimate over the rms."""
-    begin = time.perf_counter()
-    made = denoise(one, scores.cases)
-    scores.seconds.append(time.perf_counter() - begin)
-    estimate, truth = made.image / one.rms, one.truth / one.rms
-    scores.pixels.append(pixel_sums(estimate, truth)[None])
-    scores.flux.append(np.stack([apertures.snr, apertures.flux_ratios(estimate)], axis=1))
-    y, x = apertures.peaks.T
-    scores.peak.append(np.stack([truth[y, x], apertures.peak_ratios(estimate, truth)], axis=1))
-    if made.sigma is not None:
-        sigma = made.sigma / one.rms
-        scores.pulls.append(pull_sums(estimate, sigma, truth, np.abs(estimate))[None])
-        scores.pulls_true.append(pull_sums(estimate, sigma, truth, truth)[None])
-    if empty is not None:
-        found = denoise(empty, scores.cases)
-        scores.false.append(_count(empty, found.image) if found.regions is None else float(found.regions))
-        scores.empty_area += empty.area
-    return np.asarray(estimate)
+def _field(
+    out: Path, cases: FieldSet, index: int, methods: Mapping[str, Denoise], shown: bool
+) -> tuple[Field | None, dict[str, Parts]]:
+    """What every method made of a field, computed where no file has it; the field itself if it is shown."""
+    folder = out / "fields" / _plain(cases.name)
+    paths = {name: folder / _plain(name) / f"{index:04d}.npz" for name in methods}
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    one = cases.load(index) if missing or shown else None
+    if missing:
+        assert one is not None
+        scored = Scored(one, cases.load(index, empty=True))
+        for name in missing:
+            save_parts(paths[name], score_field(scored, methods[name], cases.name, keep=shown))
+    return (one if shown else None), {name: load_parts(path) for name, path in paths.items()}
 
 
-def _count(empty: Field, image: NDArray) -> float:
-    """Regions that reach 5 times the rms of a denoised field without emission, and 3 times it throughout."""
-    image = image - np.median(image)
-    spread = max(float(np.std(image)), 1e-6 * empty.rms)
-    white = empty.correlation is None
-    rule = RegionSettings(seed=(5.0, 0.0), grow=(3.0, 0.0), least_area=1.0)
-    area = 1.0 if white else 1.133 * empty.width**2
-    return float(segment(image, np.full_like(image, spread), np.isfinite(image), rule, area).max())
+def _plain(name: str) -> str:
+    """A name as a file system can hold it."""
+    return re.sub(r"[^\w.+@-]+", "_", name).strip("_") or "_"

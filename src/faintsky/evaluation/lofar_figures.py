@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.evaluation.figures import COLOURS, MARKERS, new_figure, save, snr_axis, style
+from faintsky.evaluation.lofar_paper_figures import Curves, draw_curves, draw_maps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PLOTS = (
     ("error", "true S/N of the pixel", "rms error / noise", "log"),
+    ("sigma_MRE", "true S/N of the pixel", "mean relative error", "log"),
     ("flux ratio", "S/N of the aperture", "flux, recovered / true (median)", "linear"),
     ("peak ratio", "true S/N of the peak", "peak, recovered / true (median)", "linear"),
     ("pull std", "denoised S/N of the pixel", "standard deviation of the pulls", "linear"),
@@ -29,12 +31,8 @@ SIDE = 256
 """Pixels a side that are shown."""
 
 
-def draw(
-    folder: Path,
-    rows: Sequence[Mapping[str, Any]],
-    pictures: Sequence[tuple[str, Field, Mapping[str, NDArray]]],
-) -> list[Path]:
-    """Write every figure and give its path.
+def draw(folder: Path, rows: Sequence[Mapping[str, Any]], curves: Curves) -> list[Path]:
+    """Write the figures of all fields together and give their paths.
 
     Parameters
     ----------
@@ -42,22 +40,26 @@ def draw(
         Where to.
     rows : sequence of mapping
         See `faintsky.evaluation.lofar.DenoisingEvaluation`.
-    pictures : sequence of (set, field, estimates)
-        Estimates ``[y, x]`` over the rms, by method.
+    curves : mapping
+        See `faintsky.evaluation.lofar_paper_figures`.
     """
     files = []
     for quantity, x, y, scale in PLOTS:
-        if any(r["quantity"] == quantity for r in rows):
+        if any(r["quantity"] == quantity and r["snr_low"] is not None for r in rows):
             name = quantity.replace(" ", "_") + ".png"
             files.append(save(against_snr(rows, quantity, x, y, scale), folder / name))
-    for cases, field, seen in pictures:
-        files.append(save(picture(field, seen), folder / f"picture_{cases.replace(' ', '_')}.png"))
-    return files
+    return [*files, *draw_curves(folder, curves)]
+
+
+def draw_field(folder: Path, cases: str, field: Field, seen: Mapping[str, NDArray]) -> list[Path]:
+    """Write the figures of one field of a set; ``seen`` are estimates ``[y, x]`` over the rms, by method."""
+    file = save(picture(field, seen), folder / f"picture_{cases.replace(' ', '_')}.png")
+    return [file, *draw_maps(folder, cases, field, seen)]
 
 
 def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str, scale: str) -> Figure:
     """One quantity of all methods against S/N, a panel for each set."""
-    mine = [r for r in rows if r["quantity"] == quantity]
+    mine = [r for r in rows if r["quantity"] == quantity and r["snr_low"] is not None]
     sets, methods = (list(dict.fromkeys(r[k] for r in mine)) for k in ("set", "method"))
     columns = min(3, len(sets))
     # the first and the last bin may be open
@@ -83,7 +85,7 @@ def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str
         for ax in axes[::columns]:
             ax.set_ylabel(y)
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
     return figure
 
 

@@ -17,6 +17,10 @@ from faintsky.errors import InputError
 Limits = tuple[float, float]
 
 SCALINGS = ("fixed", "image")
+EDGES = np.geomspace(1e-8, 1e-2, 51)
+"""Of the flux-density histogram that the discrepancy (eq. A1) is the difference of [Jy/arcsec2]."""
+LEAST_MRE = 1e-7
+"""Brightness [Jy/arcsec2] from which the relative error counts (eq. 7)."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faintsky.denoising.autoencoder import AutoencoderSettings
-from faintsky.preparing.log_scale import decode
+from faintsky.preparing.log_scale import EDGES, LEAST_MRE, decode
 from faintsky.training.fit import Batch
 from faintsky.training.tile_data import STEPS, TileData
 
@@ -23,10 +23,6 @@ Array32 = NDArray[np.float32]
 
 CHUNK = 64
 """Tiles that are validated at a time."""
-LEAST_MRE = 1e-7
-"""Brightness [Jy/arcsec2] from which the relative error counts (eq. 7)."""
-EDGES = np.geomspace(1e-8, 1e-2, 51)
-"""Of the flux-density histogram that the discrepancy (eq. A1) is the difference of [Jy/arcsec2]."""
 ERROR_EDGES = EDGES[::2]
 """Of the bins of brightness that errors are given for [Jy/arcsec2]."""
 
