@@ -168,7 +168,8 @@ def test_everything_is_written(rows):
     assert "## lotss clean_ideal" in text
     assert "perfect / starlet = 0.00" in text
     assert {p.name for p in (out / "figures").iterdir()} == {
-        *(f"{name}.png" for name in ("error", "sigma_MRE", "flux_ratio", "peak_ratio", "pull_std")),
+        *(f"{name}.png" for name in ("error", "sigma_MRE", "flux_ratio", "peak_ratio", "pull_std",
+                                       "completeness_at_reliability")),
         *(f"{name}.png" for name in ("histograms", "correlation", "discrepancy", "cut_lotss_noise")),
         *(f"{kind}_lotss_{cases}.png"
           for kind in ("picture", "maps", "zoom") for cases in ("noise", "clean_ideal")),

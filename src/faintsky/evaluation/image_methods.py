@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import KINDS, Field
+from faintsky.evaluation.segments import RELIABILITIES, RELIABLE, Segments, segments_of
 from faintsky.preparing.noise import robust_sigma
 
 Array32 = NDArray[np.float32]
@@ -46,15 +47,15 @@ class Estimate:
         Of the sky at the image's resolution, in its unit, ``[y, x]``.
     sigma : array or None
         Its standard deviation, where the method gives one.
-    regions : int or None
-        Regions of emission that the method reports.
+    segments : Segments or None
+        Regions of emission that the method finds.
     sharp : array or None
         Of the sky with the image's beam taken out, where the method gives that [Jy/arcsec2].
     """
 
     image: Array32
     sigma: Array32 | None = None
-    regions: int | None = None
+    segments: Segments | None = None
     sharp: Array32 | None = None
 
 
@@ -164,10 +165,12 @@ def _model(name: str, device: str) -> Denoise:
         if field.kind not in sees:
             return None
         kind = "dirty" if field.image.psf is not None else "restored"
-        found = make(field.image, kind=kind)
-        if found.seen is not None:  # the truth has the beam
-            sharp = found.image * np.float32(field.brightness)
-            return Estimate(found.seen, None, len(found.catalog), sharp)
-        return Estimate(found.image, found.uncertainty, len(found.catalog))
+        # what is below the cut that a user gets shows what other cuts would give
+        found = make(field.image, kind=kind, reliability=RELIABILITIES[0])
+        image = found.image if found.seen is None else found.seen  # the truth has the beam
+        segments = segments_of(found.mask, found.catalog, image, field.rms, RELIABLE)
+        if found.seen is not None:
+            return Estimate(image, None, segments, found.image * np.float32(field.brightness))
+        return Estimate(image, found.uncertainty, segments)
 
     return denoise

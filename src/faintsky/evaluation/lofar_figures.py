@@ -23,6 +23,7 @@ PLOTS = (
     ("sigma_MRE", "true S/N of the pixel", "mean relative error", "log"),
     ("flux ratio", "S/N of the aperture", "flux, recovered / true (median)", "linear"),
     ("peak ratio", "true S/N of the peak", "peak, recovered / true (median)", "linear"),
+    ("completeness at reliability", "true S/N of the pixel", "completeness at reliability 0.9", "linear"),
     ("pull std", "denoised S/N of the pixel", "standard deviation of the pulls", "linear"),
 )
 SHOWN = ("denoiser", "starlet", "gaussian", "fft")
@@ -96,6 +97,8 @@ def _reference(ax: Axes, quantity: str) -> None:
         ax.set_ylim(-0.1, 1.6)
     elif quantity == "pull std":
         ax.set_ylim(0, 3)
+    elif quantity.startswith("completeness"):
+        ax.set_ylim(-0.03, 1.05)
     else:
         ax.set_ylim(0.02, 50)
 

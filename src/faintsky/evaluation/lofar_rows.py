@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ from faintsky.evaluation.image_metrics import (
     ratio_statistic,
 )
 from faintsky.evaluation.lofar_scores import SHARP, Scores
+from faintsky.evaluation.segments import SEGMENT_EDGES, SEGMENT_QUANTITIES, segment_statistic
 from faintsky.matching import Estimate
 
 Float = NDArray[np.float64]
+BRIGHT = 5.0
+"""S/N of a flux from which on the aim is to be unbiased."""
 FAINT = 10.0
 """Pixels inside sources below this S/N have a row of their own: they are what denoising is for."""
 
@@ -89,8 +93,7 @@ def rows_of(scores: Scores, seed: int = 0) -> list[dict[str, Any]]:
         snr = np.concatenate(parts)[:, 0]
         values = over_fields(ratio_statistic(), parts, seed=seed)
         bins(values, (f"{name} ratio", f"{name} scatter"), SOURCE_EDGES, np.histogram(snr, SOURCE_EDGES)[0])
-        # all above the S/N at which the aim is to be unbiased
-        least = 5.0 if name == "flux" else 10.0
+        least = BRIGHT if name == "flux" else 10.0
         (whole, *_) = over_fields(ratio_statistic(np.array([least, np.inf])), parts, seed=seed)
         add(f"{name} ratio, all", whole, least, None, int(np.sum(snr >= least)))
         if name == "flux":
@@ -104,6 +107,7 @@ def rows_of(scores: Scores, seed: int = 0) -> list[dict[str, Any]]:
             bins(over_fields(_pull_statistic, sums, seed=seed), names, PIXEL_EDGES, counts)
     _brightness_rows(scores, seed, "", add, bins)
     _brightness_rows(scores, seed, SHARP, add, bins)
+    _segment_rows(scores, seed, add)
     if scores.get("false"):
         found, area = np.concatenate(scores.get("false")).T
         add("false regions per deg2", _false(found, float(area.sum())), None, None, found.sum())
@@ -140,6 +144,26 @@ def _brightness_rows(scores: Scores, seed: int, prefix: str, add: Any, bins: Any
     dim = ("dimming of the brightest 1 %", "dimming of their sum")
     for name, value in zip(dim, over_fields(dimming_statistic, dimmed, seed=seed), strict=True):
         add(name + words, value, None, None, np.sum(dimmed, axis=(0, 1))[0])
+
+
+def _segment_rows(scores: Scores, seed: int, add: Any) -> None:
+    """Of the regions; see `faintsky.evaluation.segments`."""
+    sums = scores.get("segments")
+    if not sums:
+        return
+    ends = dict(pairwise(SEGMENT_EDGES.tolist()))
+    for name, value in zip(SEGMENT_QUANTITIES, over_fields(segment_statistic, sums, seed=seed), strict=True):
+        words, _, edge = name.rpartition(" ")
+        if edge == "reliability":
+            add(name, value, None, None, len(sums))
+        else:
+            add(words, value, float(edge), ends[float(edge)], len(sums))
+    fluxes = scores.get("regions")
+    (median, *_) = over_fields(ratio_statistic(np.array([BRIGHT, np.inf])), fluxes, seed=seed)
+    (mean,) = over_fields(mean_ratio(BRIGHT), fluxes, seed=seed)
+    count = int(np.sum(np.concatenate(fluxes)[:, 0] >= BRIGHT))
+    add("region flux ratio, all", median, BRIGHT, None, count)
+    add("region flux ratio, mean", mean, BRIGHT, None, count)
 
 
 def curves_of(scores: Scores) -> dict[str, list[float]]:

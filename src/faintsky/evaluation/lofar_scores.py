@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum
 
 from faintsky.denoising.segmentation import segment
 from faintsky.denoising.settings import RegionSettings
@@ -17,6 +18,7 @@ from faintsky.evaluation.brightness_metrics import Correlator, brightness_parts
 from faintsky.evaluation.fields import Field
 from faintsky.evaluation.image_methods import Denoise
 from faintsky.evaluation.image_metrics import Apertures, draw_apertures, pixel_sums, pull_sums
+from faintsky.evaluation.segments import SNR_CUTS, Segments, region_fluxes, segment_sums
 from faintsky.evaluation.stages import forget_peak, peak_memory
 from faintsky.files import replacing
 
@@ -24,6 +26,9 @@ Parts = Mapping[str, NDArray]
 """Of a field, by name: arrays whose first axis is the one that fields are joined along."""
 SHARP = "sharp "
 """Begins the names of what an answer without the image's beam is measured by, beside the sky without it."""
+BEAM = np.pi / (4 * np.log(2))
+"""Area of a beam over its FWHM squared."""
+ISLAND, ISLAND_PEAK = 3.0, 5.0
 SEEN = "seen"
 """The estimate over the rms, float16 ``[y, x]``, of fields that are shown."""
 
@@ -103,7 +108,7 @@ def score_field(scored: Scored, denoise: Denoise, cases: str, keep: bool = False
         ``pixels`` (`pixel_sums`), ``flux`` and ``peak`` (S/N and recovered over true value of each aperture
         and peak), ``pull`` and ``pull by truth`` (`pull_sums`), those of `brightness_parts`, ``cost``
         (seconds, and peak memory [MB]), ``false`` (regions, and the area [deg2], of the field without
-        emission), and `SEEN`.
+        emission), ``segments`` (`segment_sums`), ``regions`` (`region_fluxes`) and `SEEN`.
     """
     one = scored.one
     forget_peak()
@@ -131,25 +136,33 @@ def score_field(scored: Scored, denoise: Denoise, cases: str, keep: bool = False
         sigma = made.sigma / one.rms
         parts["pull"] = pull_sums(estimate, sigma, truth, np.abs(estimate))[None]
         parts["pull by truth"] = pull_sums(estimate, sigma, truth, truth)[None]
+    segments = made.segments
     if scored.empty is not None:
         found = denoise(scored.empty, cases)
         assert found is not None
-        count = _count(scored.empty, found.image) if found.regions is None else float(found.regions)
-        parts["false"] = np.array([[count, scored.empty.area]])
+        spread = max(float(np.std(found.image)), 1e-6 * scored.empty.rms)
+        false = islands(found.image, spread, scored.empty) if found.segments is None else found.segments
+        parts["false"] = np.array([[false.reported, scored.empty.area]])
+        segments = islands(made.image, spread, one) if segments is None else segments
+    if segments is not None:
+        parts["segments"] = segment_sums(segments, truth, BEAM * one.width**2)[None]
+        parts["regions"] = region_fluxes(segments, truth)
     if keep:
         with np.errstate(over="ignore"):
             parts[SEEN] = np.asarray(estimate, dtype=np.float16)
     return parts
 
 
-def _count(empty: Field, image: NDArray) -> float:
-    """Regions that reach 5 times the rms of a denoised field without emission, and 3 times it throughout."""
+def islands(image: NDArray, spread: float, field: Field) -> Segments:
+    """Regions of a filtered image above 3 times what the filter makes of noise; of them those count that
+    reach 5 times."""
     image = image - np.median(image)
-    spread = max(float(np.std(image)), 1e-6 * empty.rms)
-    white = empty.correlation is None
-    rule = RegionSettings(seed=(5.0, 0.0), grow=(3.0, 0.0), least_area=1.0)
-    area = 1.0 if white else 1.133 * empty.width**2
-    return float(segment(image, np.full_like(image, spread), np.isfinite(image), rule, area).max())
+    rule = RegionSettings(seed=(ISLAND, 0.0), grow=(ISLAND, 0.0), least_area=1.0)
+    area = 1.0 if field.correlation is None else BEAM * field.width**2
+    labels = segment(image, np.full_like(image, spread), np.isfinite(image), rule, area)
+    numbers = np.arange(1, labels.max() + 1)
+    peaks = maximum(image, labels, numbers) / spread if len(numbers) else np.zeros(0)
+    return Segments(labels, np.asarray(peaks), ISLAND_PEAK, SNR_CUTS)
 
 
 def save_parts(path: Path, parts: Parts) -> None:

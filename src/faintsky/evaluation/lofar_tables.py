@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, SOURCE_EDGES
-from faintsky.evaluation.lofar_rows import FAINT, Float
+from faintsky.evaluation.lofar_rows import BRIGHT, FAINT, Float
+from faintsky.evaluation.segments import RELIABLE, SEGMENT_EDGES
 from faintsky.evaluation.tables import markdown, significant
 from faintsky.observing.dataset import versions
 
@@ -77,10 +78,20 @@ TABLES = (
     ("σ_MRE by the true S/N of the pixel", _bins("sigma_MRE", PIXEL_EDGES)),
     ("MSE by the true S/N of the pixel", _bins("MSE", PIXEL_EDGES)),
     ("Flux in apertures: median of recovered over true, by the S/N of the aperture; and the mean",
-     [("flux ratio, all", 5.0, "> 5"), ("flux ratio, mean", 5.0, "> 5, mean"),
+     [("flux ratio, all", BRIGHT, "> 5"), ("flux ratio, mean", BRIGHT, "> 5, mean"),
       *_bins("flux ratio", SOURCE_EDGES)]),
     ("Peaks: median of recovered over true, by their true S/N",
      [("peak ratio, all", 10.0, "> 10"), *_bins("peak ratio", SOURCE_EDGES)]),
+    (f"Segmentation at reliabilities of {RELIABLE:g}: share of the pixels of large true regions that is"
+     " outlined, and of the regions that are detected, by true S/N a pixel",
+     [*_bins("completeness at reliability", SEGMENT_EDGES),
+      *((q, low, f"regions, {words}") for q, low, words in
+        _bins("regions detected at reliability", SEGMENT_EDGES))]),
+    ("Segmentation as the method gives it: completeness of pixels; reliabilities; found over true flux of"
+     " regions above S/N 5",
+     [*_bins("completeness", SEGMENT_EDGES), ("pixel reliability", None, "pixels are true"),
+      ("region reliability", None, "regions are true"), ("region flux ratio, all", BRIGHT, "flux, median"),
+      ("region flux ratio, mean", BRIGHT, "flux, mean")]),
     ("Scatter of the flux ratio; false regions a square degree of empty fields; time and memory",
      [*_bins("flux scatter", SOURCE_EDGES), ("false regions per deg2", None, "false regions"),
       ("seconds a field", None, "s a field"), ("peak memory [MB]", None, "MB")]),

@@ -1,0 +1,190 @@
+"""Sets of fields for the evaluation of denoisers: of a cosmic web, and stored in every form."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from scipy.ndimage import gaussian_filter
+
+import faintsky
+from faintsky.cli import main
+from faintsky.errors import InputError
+from faintsky.evaluation import lofar_figures
+from faintsky.evaluation.fields import SimulatedFields, simulated_sets
+from faintsky.evaluation.image_methods import Estimate, make_methods
+from faintsky.evaluation.lofar import evaluate_fields, evaluate_lofar
+from faintsky.evaluation.stored_fields import open_fields
+from faintsky.sky.cosmic_web import WebBox, save_box
+from faintsky.sky.web_points import BLOCKS, Points
+
+SIZE, SIDE = 128, 25.0
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    """Clumps of points, bright enough to be seen."""
+    rng = np.random.default_rng(1)
+    centres = rng.uniform(0, SIDE, (300, 1, 3))
+    position = (centres + rng.normal(0, 0.15, (300, 60, 3))).reshape(-1, 3) % SIDE / SIDE * 65536
+    position = position.astype(np.uint16)
+    part = position.astype(np.int64) * BLOCKS >> 16
+    order = np.argsort((part[:, 0] * BLOCKS + part[:, 1]) * BLOCKS + part[:, 2], kind="stable")
+    power = np.full(len(order), 2.0, np.float16)
+    points = Points(position[order], power, np.full(len(order), 40, np.uint8))
+    path = tmp_path_factory.mktemp("web") / "web.npz"
+    save_box(WebBox(16, SIDE, 1, 0.0, (0.1,), (points,), (np.zeros((0, 5), np.float32),)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(web, tmp_path_factory):
+    """The same two fields as FITS files and in compact form."""
+    folder = tmp_path_factory.mktemp("data")
+    given = {"web": web, "field": "sky2", "seed": 3, "size": SIZE, "quick": True}
+    for name, products in (("fits", ("sky", "noise", "dirty", "psf", "pb")), ("compact", "compact")):
+        faintsky.simulate_lofar(folder / name, 2, products=products, **given)
+    for i in range(2):  # CLEAN needs visibilities and minutes; how its images are read does not
+        shutil.copy(folder / "fits" / f"{i:04d}_dirty.fits", folder / "fits" / f"{i:04d}_clean.fits")
+    return folder
+
+
+def test_a_web_has_the_fields_that_it_holds(web):
+    sets = simulated_sets(("paper", "lotss"), ("noise", "dirty"), 2, 5, SIZE, str(web))
+    assert [s.name for s in sets] == ["sky2 noise", "sky2 dirty", "lotss sky2 noise", "lotss sky2 dirty"]
+    assert [s.name for s in simulated_sets(("paper",), ("sky",), 1, 0, SIZE, "test")] == [
+        "sky1 sky",
+        "sky2 sky",
+    ]
+    with pytest.raises(InputError, match="no cosmic web"):
+        simulated_sets(("paper",), ("sky",), 1, 0, SIZE, "nowhere")
+
+
+def test_stored_fields_are_those_of_the_web(web, data):
+    made = {
+        k: SimulatedFields("paper", k, (1,), 3, SIZE, str(web), "sky2") for k in ("noise", "dirty", "sky")
+    }
+    for form in ("fits", "compact"):
+        sets = open_fields(data / form, kinds=tuple(made))
+        assert [s.name for s in sets] == [f"sky2 {k}" for k in made]
+        for stored in sets:
+            assert stored.indices == (0, 1)
+            read, drawn = stored.load(1), made[stored.kind].load(1)
+            near = {"rtol": 2e-3, "atol": 2e-3 * drawn.rms}
+            np.testing.assert_allclose(read.image.data, drawn.image.data, **near)
+            np.testing.assert_allclose(read.truth, drawn.truth, **near)
+            np.testing.assert_allclose(read.sharp, drawn.sharp, rtol=2e-3, atol=1e-9)
+            assert read.rms == pytest.approx(drawn.rms)
+            assert read.brightness == pytest.approx(drawn.brightness)
+            assert stored.load(1, empty=True) is None
+
+
+def test_clean_images_are_read_and_are_a_method(data):
+    (stored,) = open_fields(data / "fits", 1, kinds=("clean",))
+    assert stored.name == "sky2 clean"
+    clean = stored.load(0)
+    assert clean.image.psf is None  # what is restored has none to be taken out
+    (dirty,) = open_fields(data / "fits", 1, kinds=("dirty",))
+    one = dirty.load(0)
+    np.testing.assert_array_equal(one.clean, clean.image.data)
+    np.testing.assert_allclose(one.truth, clean.truth)
+    assert one.rms == clean.rms == pytest.approx(1e-4)
+    clean_of = make_methods(("clean",))["clean"]
+    np.testing.assert_array_equal(clean_of(one, "x").image, one.clean)
+    assert clean_of(clean, "x") is None
+
+
+def test_folders_that_cannot_be_used(data, tmp_path):
+    with pytest.raises(InputError, match="has no NNNN_clean"):
+        open_fields(data / "compact", kinds=("clean",))
+    with pytest.raises(InputError, match="holds 2 fields"):
+        open_fields(data / "fits", 3)
+    shutil.copytree(data / "fits", tmp_path / "corrected")
+    record = json.loads((data / "fits" / "dataset.json").read_text())
+    record["parameters"]["pbcor"] = True
+    (tmp_path / "corrected" / "dataset.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="primary beam"):
+        open_fields(tmp_path / "corrected")
+
+
+def test_two_folders_of_one_field_keep_their_names(data):
+    both = open_fields([data / "fits", data / "compact"], kinds=("noise",))
+    assert [s.name for s in both] == ["fits noise", "compact noise"]
+
+
+def test_images_without_a_record_have_their_noise_measured(data, tmp_path):
+    for name in ("sky", "noise"):
+        with fits.open(data / "fits" / f"0000_{name}.fits") as file:
+            file[0].header.pop("NOISE", None)
+            file.writeto(tmp_path / f"0000_{name}.fits")
+    (stored,) = open_fields(tmp_path)
+    assert stored.load(0).rms == pytest.approx(2.45e-6, rel=0.05)
+
+
+def sharp(field, cases):
+    return None if field.kind == "noise" else Estimate(field.truth, sharp=0.5 * field.sharp)
+
+
+def smooth(field, cases):
+    return Estimate(gaussian_filter(field.image.data, 6.0))
+
+
+def test_the_papers_measures_of_known_answers(web, tmp_path):
+    sets = simulated_sets(("paper",), ("noise", "clean_ideal"), 2, 5, SIZE, str(web))
+    rows = evaluate_fields(tmp_path, sets, {"sharp": sharp, "smooth": smooth})
+    found = {(r["method"], r["set"], r["quantity"], r["snr_low"]): r["value"] for r in rows}
+    assert not any(m == "sharp" and s == "sky2 noise" for m, s, _, _ in found)
+    ours = {q: v for (m, s, q, low), v in found.items() if m == "sharp" and low is None}
+    assert ours["sigma_MRE"] == ours["MSE"] == ours["Delta_c"] == 0
+    assert ours["1 - C(0)"] == pytest.approx(0, abs=1e-5)
+    assert ours["sigma_MRE, beam taken out"] == pytest.approx(0.5, abs=1e-4)
+    assert ours["dimming of the brightest 1 %, beam taken out"] == pytest.approx(0.5, abs=1e-4)
+    assert ours["1 - C(0), beam taken out"] == pytest.approx(0, abs=1e-5)
+    assert ours["Delta_c, beam taken out"] > 0
+    errors = []
+    for one in (sets[0].load(i) for i in range(2)):
+        bright = one.truth > 1e-7
+        errors.append(np.abs(smooth(one, "").image - one.truth)[bright] / one.truth[bright])
+    expected = np.concatenate(errors).mean(dtype=float)
+    assert found["smooth", "sky2 noise", "sigma_MRE", None] == pytest.approx(expected, rel=1e-4)
+    assert found["smooth", "sky2 noise", "dimming of the brightest 1 %", None] > 0
+    assert 0 < found["smooth", "sky2 noise", "1 - C(0)", None] < 1
+    curves = json.loads((tmp_path / "results.json").read_text())["curves"]
+    assert curves["sets"]["sky2 noise"]["smooth"]["C true"][0] == pytest.approx(1, abs=1e-4)
+    names = {p.stem for p in (tmp_path / "figures").iterdir()}
+    assert {"histograms", "correlation", "discrepancy", "maps_sky2_noise", "zoom_sky2_noise"} <= names
+
+
+def test_an_interrupted_evaluation_goes_on(web, tmp_path, monkeypatch):
+    for name in ("draw", "draw_field"):
+        monkeypatch.setattr(lofar_figures, name, lambda *given: [])
+    sets = simulated_sets(("paper",), ("noise",), 2, 5, SIZE, str(web))
+    calls = []
+
+    def counted(field, cases):
+        calls.append(cases)
+        return smooth(field, cases)
+
+    whole = evaluate_fields(tmp_path, sets, {"counted": counted})
+    assert len(calls) == 4  # two fields, and as many without emission
+    (tmp_path / "fields" / "sky2_noise" / "counted" / "0001.npz").unlink()
+    again = evaluate_fields(tmp_path, sets, {"counted": counted})
+    assert len(calls) == 6
+    costs = ("seconds a field", "peak memory [MB]")
+    assert str([r for r in whole if r["quantity"] not in costs]) == str(
+        [r for r in again if r["quantity"] not in costs]
+    )
+
+
+def test_the_command(web, data, tmp_path, capsys):
+    ask = ["evaluate", "lofar", "--methods", "input,clean", "--json"]
+    plan = ["--web", str(web), "--size", str(SIZE), "-n", "1", "--kinds", "sky,noise", "--dry-run"]
+    assert main([*ask, "--out", str(tmp_path / "a"), *plan]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["sets"] == ["sky2 sky", "sky2 noise"]
+    result = evaluate_lofar(tmp_path / "b", data / "fits", methods=("input", "clean"))
+    assert result.find("clean", "sky2 dirty", "sigma_MRE")["n"] > 0
+    with pytest.raises(KeyError):
+        result.find("clean", "sky2 noise", "sigma_MRE")
+    with pytest.raises(InputError, match="both data and a cosmic web"):
+        evaluate_lofar(tmp_path / "c", data / "fits", web=web)
