@@ -11,7 +11,12 @@ from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
 from faintsky.classical.starlet import power_spectrum, scale_sigmas, starlet_transform
 from faintsky.errors import InputError
 
-SETTINGS = {"gaussian": {"sigma": 2.0}, "fft": {"cut": 0.1}, "starlet": {"k": 3.0, "scales": 4}}
+SETTINGS = {
+    "threshold": {"k": 1.0},
+    "gaussian": {"sigma": 2.0},
+    "fft": {"cut": 0.1},
+    "starlet": {"k": 3.0, "scales": 4},
+}
 SMOOTH = 2.5  # pixels: standard deviation of the Gaussian that correlates the noise
 
 
@@ -130,3 +135,8 @@ def test_every_tuned_filter_runs_as_it_is_shipped():
             settings = {k: v for k, v in tuned.items() if k != "cycles"}
             assert ("cycles" in tuned) == (name == "starlet" and cases.endswith("dirty"))
             assert np.isfinite(apply_filter(name, image, 1.0, **settings)).all(), json.dumps(settings)
+
+
+def test_a_threshold_keeps_what_is_above_it():
+    made = apply_filter("threshold", np.array([[1.0, 2.9, 3.1, -5.0, 90.0]]), 1.0, k=3.0)
+    np.testing.assert_allclose(made, [[0, 0, 3.1, 0, 90]])
