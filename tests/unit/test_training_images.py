@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from faintsky.errors import InputError
 from faintsky.networks import make_network
 from faintsky.observing.beam_fit import fit_beam
 from faintsky.observing.psf_library import SIZE, PsfLibrary, make_library
+from faintsky.sky.cosmic_web import WebBox
+from faintsky.sky.web_sky import Web
 from faintsky.training import diffuse_images
-from faintsky.training.diffuse_images import DiffuseImages
+from faintsky.training.diffuse_images import EMISSION, DiffuseImages, importance
+from faintsky.training.image_errors import deconvolution_errors, gain_errors
+from faintsky.training.web_skies import WebSkies, make_skies
+
+RANDOM, CLUSTER = WebBox(16, 25.0, 1), WebBox(16, 50.0, 2, 1e15)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +32,8 @@ def only(monkeypatch, **settings):
     """Examples of one kind, on an empty sky unless said otherwise."""
     plain = {
         "WHITE_SHARE": 0.0, "BLANK_SHARE": 0.0, "UNEVEN_SHARE": 0.0, "CLEANED_SHARE": 0.0,
-        "_draw": lambda rng, cell: np.zeros((SIZE, SIZE), dtype=np.float32),
+        "CLEAN_ERRORS": 0.0, "GAIN_ERRORS": 0.0,
+        "_draw": lambda rng, cell, skies, held: np.zeros((SIZE, SIZE), dtype=np.float32),
     }  # fmt: skip
     for name, value in {**plain, **settings}.items():
         monkeypatch.setattr(diffuse_images, name, value)
@@ -84,7 +92,7 @@ def test_white_examples_have_no_beam(task, monkeypatch):
 def test_the_target_of_a_point_is_the_beam(task, library, monkeypatch):
     sky = np.zeros((SIZE, SIZE), dtype=np.float32)
     sky[120, 130] = 1.0
-    only(monkeypatch, _draw=lambda rng, cell: sky)
+    only(monkeypatch, _draw=lambda rng, cell, skies, held: sky)
     batch = task.batch(np.random.default_rng(5), 8)
     for target, beam in zip(batch["target"][:, 0].numpy(), batch["beam"].numpy(), strict=True):
         y, x = np.unravel_index(target.argmax(), target.shape)
@@ -122,3 +130,68 @@ def test_loss_is_least_at_the_truth_with_honest_sigma(task):
     assert honest < float(task.loss(answer(0.2, 0.3), batch))
     assert honest < float(task.loss(answer(0.0, 0.15), batch))
     assert honest < float(task.loss(answer(0.0, 0.6), batch))
+
+
+def test_faint_emission_counts_by_the_area_around_it():
+    target = torch.zeros(1, 1, 64, 64)
+    target[..., 20, 20] = 0.2
+    target[..., 40:60, 40:60] = 0.2
+    white = torch.zeros(1, 4)
+    weight = importance(target, white)[0, 0]
+    assert weight[5, 5] == 1
+    assert weight[20, 20] == pytest.approx(1 + EMISSION * 0.2)
+    # 8 x 8 pixels of 0.2 have an S/N of 1.6, and pixels without emission stay empty
+    assert weight[50, 50] > 1 + EMISSION * 1.5
+    assert weight[22, 22] == weight[39, 39] == 1
+    # with a beam, fewer of them are independent
+    assert importance(target, torch.tensor([[6.0, 6.0, 0.0, 1.0]]))[0, 0, 50, 50] < weight[50, 50] / 2
+
+
+def test_deconvolution_errors_are_largest_where_the_psf_sees_least(library):
+    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky[100:140, 90:150] = 50
+    beam = library.transfer[0] * SIZE**2
+    psf = beam.copy()
+    missing = np.zeros(beam.shape, bool)
+    missing[20:40, 15:40] = True
+    psf[missing] = 0
+    seen = ~missing & (beam > 0.05 * beam.max())
+    errors = np.abs(np.fft.rfft2(deconvolution_errors(np.random.default_rng(0), sky, psf, 1.2 * beam)))
+    expected = np.abs(np.fft.rfft2(sky)) * beam
+    ratio = [np.sqrt((errors[m] ** 2).sum() / (expected[m] ** 2).sum()) for m in (missing, seen)]
+    assert ratio[0] > 3 * ratio[1] > 0
+
+
+def test_gain_errors_lie_about_sources_and_grow_with_them(library):
+    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky[128, 128] = 1000
+    psf = library.transfer[0] * SIZE**2
+    one, ten = (gain_errors(np.random.default_rng(2), np.fft.rfft2(f * sky), psf, sky.shape) for f in (1, 10))
+    np.testing.assert_allclose(ten, 10 * one, atol=1e-3)
+    assert 1e-4 < one.std() / 1000 < 0.1
+    assert np.abs(one[112:144, 112:144]).mean() > 2 * np.abs(one[:32, :32]).mean()
+
+
+def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library):
+    drawn = []
+
+    def draw(web, rng, n, cell, kind):
+        drawn.append(kind)
+        return np.full((n, n), 1e-7 * len(drawn), np.float32)
+
+    monkeypatch.setattr("faintsky.observing.webs.open_web", lambda where, progress: Web((RANDOM, CLUSTER)))
+    monkeypatch.setattr("faintsky.sky.web_sky.draw_sky", draw)
+    monkeypatch.setattr("faintsky.training.web_skies.FACTOR", (1.0, 1.0))
+    make_skies(tmp_path / "skies.npy", "train", 6, 1, size=300)
+    assert drawn == ["sky1", "sky2"] * 3
+    bank = WebSkies.load(tmp_path / "skies.npy")
+    rng = np.random.default_rng(0)
+    seen = {round(float(bank.cut(rng, SIZE)[0, 0]) * 1e7, 2) for _ in range(60)}
+    assert seen == {1, 2, 3, 4, 5}
+    assert bank.cut(rng, SIZE, held=True) == pytest.approx(6e-7, rel=1e-3)
+    task = DiffuseImages(make_network("local_unet", widths=(8, 12, 16)), library, tile=64, skies=bank)
+    monkeypatch.setattr(diffuse_images, "WEB_SHARE", 1.0)
+    assert task.batch(rng, 4)["image"].shape == (4, 1, 64, 64)
+    (tmp_path / "skies.npy").write_bytes(b"other")
+    with pytest.raises(InputError, match="bank of skies"):
+        WebSkies.load(tmp_path / "skies.npy")

@@ -1,9 +1,10 @@
 """What the denoiser learns: images of random diffuse skies, seen by random arrays, drawn as training goes.
 
-An example is a sky (diffuse emission, radio galaxies, both or none), a psf and its beam from a `PsfLibrary`,
-and noise with the power that belongs to that psf. The target is the sky at the beam's resolution. The image
-holds a random share of the sidelobes: none is a perfectly cleaned image, all of them the dirty image, and
-what lies between is what the major cycles of a deconvolution pass through; so one network serves all of them.
+An example is a sky (diffuse emission or a cosmic web's, radio galaxies, both or none), a psf and its beam
+from a `PsfLibrary`, and noise with the power that belongs to that psf. The target is the sky at the beam's
+resolution. The image holds a random share of the sidelobes: none is a perfectly cleaned image, all of them
+the dirty image, and what lies between is what the major cycles of a deconvolution pass through; so one
+network serves all of them. Some hold errors of a real deconvolution or calibration (`image_errors`).
 A quarter of the examples is white: noise without correlation on a sky without a beam (the Noise images of
 Gheller & Vazza 2021). The local rms varies over some images, and some have blank borders.
 """
@@ -22,6 +23,8 @@ from faintsky.sky.diffuse import draw_diffuse, random_field
 from faintsky.sky.radio_galaxies import draw_radio_galaxies
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.fit import VALIDATION, Batch
+from faintsky.training.image_errors import deconvolution_errors, gain_errors
+from faintsky.training.web_skies import WebSkies
 
 Array32 = NDArray[np.float32]
 
@@ -32,10 +35,33 @@ SHARED = 4
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, EMISSION, SIGMA_SHARE = 5.0, 20.0, 20.0, 0.05
+OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE = 5.0, 40.0, 15.0, 4.0, 0.05
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
+WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS, WORST_ERRORS = 0.5, 0.3, 0.2, 3.0
+"""Shares of examples: cosmic webs among diffuse skies, errors of deconvolution and calibration; and their
+largest rms over that of the noise."""
 VALIDATION_BATCHES = 12
+
+
+def importance(target: Tensor, beam: Tensor) -> Tensor:
+    """How much a pixel counts, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
+
+    Parameters
+    ----------
+    target : Tensor
+        ``[b, 1, y, x]``, true sky over the noise.
+    beam : Tensor
+        ``[b, 4]``, as networks take it.
+    """
+    root = (1.133 * beam[:, 0] * beam[:, 1]).clamp(min=1).sqrt()[:, None, None, None]
+    snr, faint = target, target.clamp(0, 3)
+    for pixels in (4, 8, 16):
+        mean = nn.functional.avg_pool2d(faint, pixels) * pixels / root
+        near = nn.functional.interpolate(mean, size=target.shape[-2:])
+        # surroundings of a source are not the source
+        snr = torch.maximum(snr, torch.minimum(near, 10 * target))
+    return 1 + EMISSION * snr.clamp(0, SURE)
 
 
 def _huber(x: Tensor) -> Tensor:
@@ -64,19 +90,30 @@ class DiffuseImages:
         Side of the images that are cut out of the simulated ones [pixel].
     blur : float, optional
         Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
+    skies : WebSkies, optional
+        Of cosmic webs, for a share of the examples.
     """
 
     def __init__(
-        self, network: nn.Module, library: PsfLibrary, *, tile: int = 192, blur: float = 0.3
+        self,
+        network: nn.Module,
+        library: PsfLibrary,
+        *,
+        tile: int = 192,
+        blur: float = 0.3,
+        skies: WebSkies | None = None,
     ) -> None:
-        self.network, self.library, self.tile, self.blur = network, library, tile, blur
+        self.network, self.library, self.tile, self.blur, self.skies = network, library, tile, blur, skies
 
-    def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``."""
+    def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
+        """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
+
+        With ``held``, of what is kept for validation.
+        """
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
             cell = float(np.exp(rng.uniform(np.log(1.0), np.log(4.0))))
-            sky = _draw(rng, cell)
+            sky = _draw(rng, cell, self.skies, held)
             parts += [self._example(rng, sky, cell) for _ in range(min(SHARED, size - len(parts)))]
         image, weight, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
         planes = {"image": image, "weight": weight, "target": target}
@@ -86,18 +123,18 @@ class DiffuseImages:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the mean, and the negative log likelihood of the errors under sigma.
 
-        Pixels on true emission count `EMISSION` times more. The mean is then that of a posterior with so much
-        more emission in its prior: an unweighted one shrinks whatever is not certain, and fluxes and peaks
-        would come out low. Sigma learns from errors that it cannot change: in one likelihood the empty sky,
-        where both may go to nothing, would rule the rest. Very bright pixels count less, where the relative
-        error matters; beyond OUTLIER errors count linearly.
+        Pixels on true emission count more (`importance`), the more the surer it is. The mean is then that of
+        a posterior with so much more emission in its prior: an unweighted one shrinks whatever is not
+        certain, and fluxes and peaks would come out low. Sigma learns from errors that it cannot change: in
+        one likelihood the empty sky, where both may go to nothing, would rule the rest. Very bright pixels
+        count less, where the relative error matters; beyond OUTLIER errors count linearly.
         """
         mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
         target = batch["target"]
         seen = (batch["weight"] > 0).float()
         error = (mean - target) * seen
         scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
-        share = seen * (1 + EMISSION * target.clamp(0, 1))
+        share = seen * importance(target, batch["beam"])
         loss = (share * _huber(scaled)).sum() / share.sum()
         for pixels in (4, 8, 16) if self.blur else ():
             local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
@@ -113,7 +150,7 @@ class DiffuseImages:
         device = next(network.parameters()).device
         loss, squares = [], {k: [] for k in ("white", "beam", "outside", "pull")}  # type: ignore[var-annotated]
         for i in range(VALIDATION_BATCHES):
-            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8)
+            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
             batch = {k: v.to(device) for k, v in batch.items()}
             loss.append(float(self.loss(network, batch)))
             mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
@@ -142,12 +179,18 @@ class DiffuseImages:
             image, beam = target, np.zeros(4, dtype=np.float32)
         else:
             plane = _plane(self.library, rng)
-            spectrum = np.fft.rfft2(sky * np.float32(cell**2 / noise))
+            scaled = sky * np.float32(cell**2 / noise)
+            spectrum = np.fft.rfft2(scaled)
             target = np.fft.irfft2(spectrum * plane.beam, s=sky.shape).astype(np.float32)
             # most images are cleaned but for a remainder; the rest is anything up to dirty
             left = rng.uniform(0, 0.05) if rng.random() < CLEANED_SHARE else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
-            image = target + lobes * np.float32(min(left, WORST_LOBES / max(float(lobes.std()), 1e-9)))
+            image = target + _limited(lobes * np.float32(left), WORST_LOBES)
+            if rng.random() < CLEAN_ERRORS:
+                errors = deconvolution_errors(rng, scaled, plane.psf, plane.beam)
+                image = image + _limited(errors, WORST_ERRORS)
+            if rng.random() < GAIN_ERRORS:
+                image = image + _limited(gain_errors(rng, spectrum, plane.psf, sky.shape), WORST_ERRORS)
             white = np.fft.irfft2(np.fft.rfft2(white) * plane.noise, s=sky.shape).astype(np.float32)
             beam = plane.shape
         local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
@@ -163,11 +206,20 @@ class DiffuseImages:
         return image, weight[cut], target[cut] / scale[cut] * seen, beam
 
 
-def _draw(rng: np.random.Generator, cell: float) -> Array32:
+def _limited(errors: Array32, worst: float) -> Array32:
+    """Errors, with an rms of no more than ``worst``."""
+    return errors * np.float32(min(1.0, worst / max(float(errors.std()), 1e-9)))
+
+
+def _draw(
+    rng: np.random.Generator, cell: float, skies: WebSkies | None = None, held: bool = False
+) -> Array32:
     """A sky [Jy/arcsec2]: diffuse emission, radio galaxies, both, or (one in twenty) nothing."""
     sky = np.zeros((SIZE, SIZE), dtype=np.float32)
     kind = rng.random()
-    if kind < 0.8:
+    if kind < 0.8 and skies is not None and rng.random() < WEB_SHARE:
+        sky += skies.cut(rng, SIZE, held)
+    elif kind < 0.8:
         # small fields: crowded, or most of them would be empty
         sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
     if kind > 0.5 and kind < 0.95:

@@ -109,6 +109,7 @@ def _diffuse_images(request: Request) -> Task:
     from faintsky.observing.psf_library import PsfLibrary, make_library
     from faintsky.training.diffuse_images import DiffuseImages
     from faintsky.training.stored_images import StoredImages
+    from faintsky.training.web_skies import WebSkies, make_skies
 
     options = {k: request.settings[k] for k in ("tile", "blur")}
     data = request.data
@@ -121,7 +122,14 @@ def _diffuse_images(request: Request) -> Task:
         )
     if not library.is_file():
         make_library(int(request.settings["psfs"]), request.seed, request.progress).save(library)
-    return DiffuseImages(request.network, PsfLibrary.load(library), **options)
+    bank = None
+    if request.settings["web"]:
+        bank = library.with_name("skies.npy")
+        if not bank.is_file():
+            number = int(request.settings["skies"])
+            make_skies(bank, request.settings["web"], number, request.seed, request.progress)
+    skies = bank and WebSkies.load(bank)
+    return DiffuseImages(request.network, PsfLibrary.load(library), skies=skies, **options)
 
 
 def _tile_pairs(request: Request) -> Task:
@@ -200,7 +208,7 @@ RECIPES: dict[str, Recipe] = {
         presets=("diffuse",),
         make_task=_diffuse_images,
         schedule={"steps": 8000, "learning_rate": 1e-3},
-        settings={"psfs": 64, "tile": 192, "blur": 0.3},
+        settings={"psfs": 64, "tile": 192, "blur": 0.3, "web": "", "skies": 24},
         arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
         model_settings=_denoiser_settings,
     ),

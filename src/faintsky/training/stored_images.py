@@ -59,17 +59,9 @@ class StoredImages(DiffuseImages):
         if min(self.load(*self.pairs[0])[0].shape) < tile:
             raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", folder)
 
-    def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """``size`` tiles of training images; of held-out ones for a generator of `validate`."""
-        return self._tiles(rng, size, self.train)
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """As `DiffuseImages`, on images held out."""
-        train, self.train = self.train, self.held
-        try:
-            return super().validate(network)
-        finally:
-            self.train = train
+    def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
+        """``size`` tiles of training images, or of those held out."""
+        return self._tiles(rng, size, self.held if held else self.train)
 
     def _tiles(self, rng: np.random.Generator, size: int, pairs: list[tuple[Path, Path]]) -> Batch:
         parts = []
