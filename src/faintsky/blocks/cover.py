@@ -1,9 +1,9 @@
 """Blocks with a read region and a write region; the write regions tile the image, each pixel once.
 
-All blocks of an image have the same read shape, which may stick out of the image: what lies outside is read
-as 0. An image that fits into one block is read with the same margin. An operation that sees no farther than
-the margin, and is shift invariant by multiples of the stride, thus gives the same in one block or in many
-(StarDist's ``big.py`` has the same two regions; Weigert et al. 2020).
+Read regions end where the image does, at the next multiple of the stride: an operation finds the image's edge
+where it is, and nothing is computed beyond it. One that sees no farther than the margin, and is shift
+invariant by multiples of the stride, thus gives the same in one block or in many (StarDist's ``big.py`` has the
+same two regions; Weigert et al. 2020).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 1024
+LARGEST = 1376
 """Side of the largest block [pixel]."""
 
 
@@ -26,9 +26,9 @@ class Block:
     Attributes
     ----------
     origin : tuple of int
-        First pixel of the read region in the image, ``(y, x)``; may be negative.
+        First pixel of the read region in the image, ``(y, x)``.
     shape : tuple of int
-        Of the read region.
+        Of the read region; what sticks out of the image is read as 0.
     write : tuple of slice
         The region that this block owns, in the image.
     """
@@ -40,12 +40,9 @@ class Block:
     def take(self, image: NDArray[Any]) -> NDArray[Any]:
         """The read region of an image ``[y, x]``, 0 outside of it."""
         out = np.zeros(self.shape, dtype=image.dtype)
-        source, target = [], []
-        for first, size, n in zip(self.origin, self.shape, image.shape, strict=True):
-            low, high = max(first, 0), min(first + size, n)
-            source.append(slice(low, high))
-            target.append(slice(low - first, high - first))
-        out[tuple(target)] = image[tuple(source)]
+        y, x = self.origin
+        part = image[y : y + self.shape[0], x : x + self.shape[1]]
+        out[: part.shape[0], : part.shape[1]] = part
         return out
 
     @property
@@ -83,21 +80,16 @@ def cover(shape: Sequence[int], *, reach: int, stride: int = 1, largest: int = L
     Returns
     -------
     list of Block
-        All of one read shape.
     """
-    n_y, n_x = shape
     margin = -(-reach // stride) * stride
-    (size_y, ys), (size_x, xs) = (_cuts(n, margin, stride, largest) for n in (n_y, n_x))
-    read = (size_y + 2 * margin, size_x + 2 * margin)
-    return [
-        Block(
-            (y - margin, x - margin),
-            read,
-            (slice(y, min(y + size_y, n_y)), slice(x, min(x + size_x, n_x))),
-        )
-        for y in ys
-        for x in xs
-    ]
+    along = []
+    for n in shape:
+        size, firsts = _cuts(n, margin, stride, largest)
+        end = -(-n // stride) * stride
+        reads = [(max(f - margin, 0), min(f + size + margin, end)) for f in firsts]
+        along.append([(low, high - low, slice(f, min(f + size, n))) for f, (low, high) in zip(firsts, reads)])
+    ys, xs = along
+    return [Block((y, x), (n_y, n_x), (wy, wx)) for y, n_y, wy in ys for x, n_x, wx in xs]
 
 
 def in_blocks(

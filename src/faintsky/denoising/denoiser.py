@@ -179,8 +179,14 @@ def _deconvolved(
         emission = np.abs(image - residual) > 3 * np.nan_to_num(prepared.rms)
         return replace(prepared.with_noise(residual, emission), data=image)
 
+    now, cycles = prepared, 0
+
     def denoised(image: Array32, residual: Array32) -> tuple[Array32, float]:
-        now = seen(image, residual)
+        nonlocal now, cycles
+        cycles += 1
+        # residuals change less and less: the noise is measured in cycles 1, 2, 4, 8
+        again = cycles & (cycles - 1) == 0
+        now = seen(image, residual) if again else replace(now, data=image)
         mean, _ = predict(network, now.scaled, now.weight, now.beam, device=device)
         return mean * np.nan_to_num(now.rms), now.typical_rms
 

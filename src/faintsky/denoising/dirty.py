@@ -48,8 +48,10 @@ class Response:
         self._padded = tuple(next_fast_len(n + p, real=True) for n, p in zip(shape, psf.shape))
         clean = self._transform(gaussian_psf((psf.shape[0], psf.shape[1]), *beam))
         floor = EPSILON * clean.max()
-        self._ratio = self._transform(psf) * clean / (clean**2 + floor**2)
-        self._step = np.minimum(1.0, 1.5 / np.maximum(self._ratio, 1e-6))
+        ratio = self._transform(psf) * clean / (clean**2 + floor**2)
+        # in single precision, which halves the time
+        self._ratio = ratio.astype(np.float32)
+        self._step = np.minimum(1.0, 1.5 / np.maximum(ratio, 1e-6)).astype(np.float32)
 
     def _transform(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """Real transform of a kernel that is even about its middle pixel."""
@@ -66,8 +68,9 @@ class Response:
         """``x`` with the spatial frequencies that the dirty image exaggerates turned down to 1.5 / R."""
         return self._filtered(x, self._step)
 
-    def _filtered(self, x: NDArray[np.floating], factor: NDArray[np.float64]) -> NDArray[np.float32]:
-        out = irfft2(rfft2(x, s=self._padded) * factor, s=self._padded)
+    def _filtered(self, x: NDArray[np.floating], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+        single = np.asarray(x, dtype=np.float32)
+        out = irfft2(rfft2(single, s=self._padded) * factor, s=self._padded)
         return np.asarray(out[: self._shape[0], : self._shape[1]], dtype=np.float32)
 
 

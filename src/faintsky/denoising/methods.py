@@ -67,4 +67,5 @@ def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[
     from faintsky.blocks.cover import cover
 
     blocks = cover(shape, reach=int(network.reach), stride=int(network.stride))  # type: ignore[arg-type]
-    return len(blocks), blocks[0].shape, blocks[0].shape[0] * blocks[0].shape[1]
+    most = max(blocks, key=lambda b: b.shape[0] * b.shape[1]).shape
+    return len(blocks), most, most[0] * most[1]

@@ -106,6 +106,8 @@ def predict(
             mean, sigma = network(*seen, _turned_beam(described, *turn)[None])
             means.append(_turned_back(mean[0, 0], *turn))
             variances.append(_turned_back(sigma[0, 0], *turn) ** 2)
+        if members == 1:
+            return mean[0, 0].cpu().numpy(), sigma[0, 0].cpu().numpy()
         stack = torch.stack(means)
         spread = stack.var(dim=0, unbiased=False) + torch.stack(variances).mean(dim=0)
         return stack.mean(dim=0).cpu().numpy(), spread.sqrt().cpu().numpy()

@@ -31,7 +31,7 @@ Array32 = NDArray[np.float32]
 NOISE = 1e-4
 """Noise of a nominal image [Jy/beam]: what LOFAR reaches in eight hours; skies are drawn for it."""
 WHITE_SHARE, BLANK_SHARE, UNEVEN_SHARE = 0.25, 0.15, 0.3
-SHARED = 4
+SHARED = 2
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
