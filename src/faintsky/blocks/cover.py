@@ -2,8 +2,8 @@
 
 Read regions end where the image does, at the next multiple of the stride: an operation finds the image's edge
 where it is, and nothing is computed beyond it. One that sees no farther than the margin, and is shift
-invariant by multiples of the stride, thus gives the same in one block or in many (StarDist's ``big.py`` has the
-same two regions; Weigert et al. 2020).
+invariant by multiples of the stride, thus gives the same in one block or in many (StarDist's ``big.py`` has
+the same two regions; Weigert et al. 2020).
 """
 
 from __future__ import annotations
