@@ -1,5 +1,7 @@
 """Regions, their fluxes, shapes and errors; a model's settings and their fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,23 @@ def test_hysteresis():
     labels = segment(mean, np.ones_like(mean), np.ones(mean.shape, bool), settings, 1.0)
     assert labels.max() == 1
     np.testing.assert_array_equal(np.argwhere(labels == 1), [[4, x] for x in range(2, 7)])
+
+
+def test_emission_that_no_pixel_shows_is_found_on_the_smoothed_image():
+    rng = np.random.default_rng(1)
+    mean = rng.normal(0, 0.3, (80, 80))
+    mean[30:50, 20:60] += 0.25
+    mean[10, 10] = 50.0  # a point: the cap keeps it from growing
+    everywhere, sigma = np.ones(mean.shape, bool), np.full(mean.shape, 0.5)
+    fine = RegionSettings(seed=(5.0, 1.0), grow=(3.0, 0.5), least_area=20.0)
+    assert segment(mean, sigma, everywhere, fine, 1.0).max() == 0
+    labels = segment(mean, sigma, everywhere, replace(fine, smooth=7.0, cap=1.0, faint=(0.2, 0.12)), 1.0)
+    assert labels.max() == 1
+    assert (labels[32:48, 22:58] == 1).mean() > 0.95
+    assert (labels == 1).sum() < 1.4 * 20 * 40
+    # the length is in beams where there is one
+    beam = segment(mean, sigma, everywhere, replace(fine, smooth=1.4, cap=1.0, faint=(0.2, 0.12)), 25.0)
+    np.testing.assert_array_equal(beam > 0, labels > 0)
 
 
 def test_both_thresholds_count_and_corners_join():
@@ -205,6 +224,8 @@ def _few_trials():
         patch.setattr(fit, "SEEDS", (4.0, 5.0))
         patch.setattr(fit, "GROWN", (2.0,))
         patch.setattr(fit, "LENGTHS", (0.5, 0.7, 1.0))
+        patch.setattr(fit, "SMOOTHS", (1.4,))
+        patch.setattr(fit, "CAPS", (0.6,))
         yield
 
 
@@ -247,3 +268,25 @@ def test_a_lower_rate_is_more_cautious(fitted):
     strict, scores = fit_settings(samples, RegionSettings(), rate=0.0)
     assert strict.probability(8.0, 6.0, 3.0) <= fitted[0].probability(8.0, 6.0, 3.0)
     assert scores["false_in_empty"] == 0
+
+
+def test_the_fit_labels_emission_that_is_below_the_noise():
+    """Broad patches of half the noise: found on the smoothed image, and nearly all of the area holds them."""
+    rng = np.random.default_rng(3)
+    y, x = np.indices((128, 128))
+    samples = []
+    for k in range(20):
+        truth = np.zeros((128, 128), np.float32)
+        if k < 14:
+            for height, size in [(0.6, 12.0)] * 4 + [(10.0, 3.0)] * 4:
+                cy, cx = rng.uniform(10, 118, 2)
+                spot = height * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 2 / size**2)
+                truth += spot.astype(np.float32)
+        mean = (truth + rng.normal(0, 0.3, truth.shape)).astype(np.float32)
+        samples.append(Sample(mean, np.full_like(mean, 0.3), truth, None, 1.0))
+    made, scores = fit_settings(samples, RegionSettings(least_area=25.0), rate=1 / 1e5)
+    assert made.smooth == 7.0
+    assert made.faint[1] < made.faint[0] < made.cap
+    assert scores["faint_found"] > 0.7
+    assert scores["emission_true"] > 0.9
+    assert scores["false_in_empty"] <= 1

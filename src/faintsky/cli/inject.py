@@ -12,17 +12,22 @@ from faintsky.cli import common
 
 def inject(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA.fits", help="Spectral cube: .fits, .fits.gz, .fits.fz.")
+        Path, typer.Argument(metavar="DATA.fits", help="Spectral cube or image: .fits, .fits.gz, .fits.fz.")
     ],
     out: common.Out,
     model: Annotated[
-        str, typer.Option(metavar="NAME|DIR", help="Method or trained model; see faintsky models.")
-    ] = "classical",
+        str | None,
+        typer.Option(metavar="NAME|DIR", help="Default: classical for cubes, denoiser for images."),
+    ] = None,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Sources to inject in all.")] = 100,
-    per_run: Annotated[int, typer.Option(min=1, help="Sources in the cube at a time.")] = 10,
+    per_run: Annotated[
+        int | None, typer.Option(min=1, help="Sources at a time. Default: 10, in an image 4.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sources.")] = 0,
-    snr_low: Annotated[float, typer.Option(min=0, help="Lowest matched S/N.")] = 3.0,
-    snr_high: Annotated[float, typer.Option(min=0, help="Highest matched S/N.")] = 20.0,
+    snr_low: Annotated[
+        float | None, typer.Option(min=0, help="Lowest matched S/N (3), in an image S/N per pixel (0.2).")
+    ] = None,
+    snr_high: Annotated[float | None, typer.Option(min=0, help="Highest (20; in an image 10).")] = None,
     psf: Annotated[Path | None, typer.Option(metavar="PSF.fits", help="Dirty beam, 1 at its centre.")] = None,
     pb: Annotated[Path | None, typer.Option(metavar="PB.fits", help="Primary beam, 0 to 1.")] = None,
     rms: Annotated[Path | None, typer.Option(metavar="RMS.fits", help="Noise, in the cube's unit.")] = None,
@@ -36,7 +41,7 @@ def inject(
     config: common.Config = None,
     debug: common.Debug = False,
 ) -> None:
-    """Inject emitters into your own cube and see which are found: completeness and flux bias."""
+    """Inject sources into your own cube or image and see which are found: completeness and flux bias."""
     import faintsky
 
     with common.Report(as_json) as report:

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from faintsky.denoising.catalogue import error_kernel, measure
 from faintsky.denoising.predict import predict
-from faintsky.denoising.segmentation import segment
+from faintsky.denoising.segmentation import segment, smoothed
 from faintsky.denoising.settings import RegionSettings
 from faintsky.image import RadioImage
 from faintsky.preparing.image import prepare_image
@@ -26,12 +26,19 @@ LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """Mean over rms at which the calibration's factors hold."""
 SEEDS, GROWN = (1.25, 1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.5, 2.5)
 """Thresholds of mean over sigma that are tried."""
+SMOOTHS, CAPS = (1.1, 1.4, 1.8), (0.3, 0.45, 0.6)
+"""Smoothing lengths, over the root of a region's least area, and caps that are tried."""
+SEED_OVER_GROWN = 1.6
+"""Of the thresholds on the smoothed image."""
 LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Lengths of the errors' correlation that are tried, over the default."""
 TRUE_LEVEL = 0.5
 """True brightness over rms above which a pixel belongs to a source, for the thresholds' score."""
-CUT = 0.9
-"""Reliability at which the rate of false regions is held."""
+FAINT_RANGE, EMISSION = (0.3, 1.0), 0.1
+"""True brightness over rms of the pixels that are to be found, and from which on a pixel holds emission."""
+CUT, SURE = 0.9, 0.92
+"""Reliability at which the rate of false regions is held; share of the labelled area that is to hold
+emission, with something to spare for skies unlike these."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,35 @@ def fit_settings(
         if best is None or scores["dice"] > best[0]:
             best = scores["dice"], made, scores
     assert best is not None
-    return best[1], best[2]
+    _, made, scores = best
+    root = float(np.sqrt(start.least_area))
+    for smooth, cap in product(SMOOTHS, CAPS):
+        trial = replace(made, error_length=start.error_length, smooth=round(smooth * root, 2), cap=cap)
+        tried = _fit_regions(samples, _with_faint(samples, trial), rate)
+        if _worth(tried[1]) > _worth(scores):
+            made, scores = tried
+    return made, scores
+
+
+def _with_faint(samples: Sequence[Sample], settings: RegionSettings) -> RegionSettings:
+    """The lowest thresholds on the smoothed image at which `SURE` of what they label holds emission."""
+    values, emission = [], []
+    for s in samples:
+        everywhere = np.ones(s.mean.shape, dtype=bool)
+        values.append(smoothed(s.mean, everywhere, settings, s.beam_area).ravel())
+        emission.append((s.truth >= EMISSION).ravel())
+    order = np.argsort(-np.concatenate(values), kind="stable")
+    true = np.cumsum(np.concatenate(emission)[order]) / np.arange(1, len(order) + 1)
+    last = np.flatnonzero(true >= SURE)
+    level = float(np.concatenate(values)[order[last[-1]]]) if len(last) else settings.cap
+    # nothing is brighter than the cap
+    seed = min(SEED_OVER_GROWN * level, (level + 4 * settings.cap) / 5)
+    return replace(settings, faint=(round(seed, 4), round(level, 4)))
+
+
+def _worth(scores: dict[str, Any]) -> float:
+    """How much faint emission is found, as long as what is labelled is emission."""
+    return float(scores["faint_found"] - 10 * max(CUT - scores["emission_true"], 0))
 
 
 def _calibration(samples: Sequence[Sample]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -158,15 +193,19 @@ def _fit_regions(
     chosen = fitted.probability(snr, found.peak, found.area) >= CUT
     pulls = ((found.flux - found.truth) / found.flux * snr)[chosen & ~found.empty]
     sure = chosen & found.real
-    hit = np.array([0.0, 0.0, 0.0])
+    hit = np.zeros(6)
     for i, (s, own) in enumerate(zip(samples, labels)):
         kept = np.flatnonzero(chosen[found.sample == i]) + 1
         mask, true = np.isin(own, kept), s.truth > TRUE_LEVEL
-        hit += np.array([(mask & true).sum(), mask.sum(), true.sum()]) / s.beam_area
+        faint = (s.truth >= FAINT_RANGE[0]) & (s.truth < FAINT_RANGE[1])
+        areas = (mask & true, mask, true, mask & faint, faint, mask & (s.truth >= EMISSION))
+        hit += np.array([a.sum() for a in areas]) / s.beam_area
     scores = {
         "dice": float(2 * hit[0] / max(hit[1] + hit[2], 1)),
         "true_area_found": float(hit[0] / max(hit[2], 1)),
         "area_true": float(hit[0] / max(hit[1], 1)),
+        "faint_found": float(hit[3] / max(hit[4], 1)),
+        "emission_true": float(hit[5] / max(hit[1], 1)),
         "regions": int(chosen.sum()),
         "precision": float(found.real[chosen].mean()) if chosen.any() else np.nan,
         "false_in_empty": int((chosen & found.empty).sum()),

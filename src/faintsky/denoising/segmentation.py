@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import gaussian_filter, label
 
 from faintsky.denoising.settings import RegionSettings
+from faintsky.grid import FWHM_PER_SIGMA
 
 
 def segment(
@@ -16,7 +17,7 @@ def segment(
     settings: RegionSettings,
     beam_area: float,
 ) -> NDArray[np.int32]:
-    """Label regions of emission by a threshold with hysteresis.
+    """Label regions of emission by thresholds with hysteresis, on the image and on it smoothed.
 
     Parameters
     ----------
@@ -32,18 +33,32 @@ def segment(
     Returns
     -------
     array
-        1 … n for pixels above the lower thresholds that touch one above the upper ones, at a side or a
-        corner, in regions of the least area or more; 0 elsewhere.
+        1 … n for pixels above the lower thresholds, of either image, that touch one above the upper ones, at
+        a side or a corner, in regions of the least area or more; 0 elsewhere.
     """
     seeds, grown = (
         allowed & (mean > k_sigma * sigma) & (mean > k_rms)
         for k_sigma, k_rms in (settings.seed, settings.grow)
     )
+    if settings.smooth:
+        smooth = smoothed(mean, allowed, settings, beam_area)
+        seeds, grown = (
+            now | (allowed & (smooth > level)) for now, level in zip((seeds, grown), settings.faint)
+        )
     labels, n = label(grown | seeds, structure=np.ones((3, 3)))
     keep = np.bincount(labels[seeds], minlength=n + 1) > 0
     keep &= np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area * beam_area
     keep[0] = False
     return relabelled(labels, np.flatnonzero(keep))
+
+
+def smoothed(
+    mean: NDArray[np.floating], allowed: NDArray[np.bool_], settings: RegionSettings, beam_area: float
+) -> NDArray[np.float32]:
+    """The denoised image over rms, cut off at the cap and smoothed: what faint regions are found in."""
+    capped = np.where(allowed, np.minimum(mean, settings.cap), 0).astype(np.float32)
+    width = settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA
+    return np.asarray(gaussian_filter(capped, width))
 
 
 def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> NDArray[np.int32]:

@@ -20,6 +20,12 @@ class RegionSettings:
     ----------
     seed, grow : tuple of float
         Least mean over sigma, and least mean over rms, of a region's seeds and of the pixels joined to them.
+    smooth, cap : float
+        Emission that no pixel shows by itself is looked for in the mean, cut off at `cap` times the rms lest
+        bright sources grow haloes, and smoothed with a round Gaussian of this FWHM [root of the beam's area;
+        pixel for white noise]; 0 for not at all.
+    faint : tuple of float
+        Least value of that over rms, of a region's seeds and of the pixels joined to them.
     least_area : float
         Of a region [beam; pixel for white noise].
     sigma_at, sigma_factor : tuple of float
@@ -37,6 +43,9 @@ class RegionSettings:
 
     seed: tuple[float, float] = (5.0, 0.5)
     grow: tuple[float, float] = (3.0, 0.2)
+    smooth: float = 0.0
+    cap: float = 0.3
+    faint: tuple[float, float] = (0.28, 0.16)
     least_area: float = 1.0
     sigma_at: tuple[float, ...] = (0.0,)
     sigma_factor: tuple[float, ...] = (1.0,)

@@ -7,7 +7,7 @@ to the data; real noise, sidelobes, continuum residuals and emission stay as the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,9 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from faintsky.detection.field import PrimaryBeam
 from faintsky.detection.world import channel_velocity, world_columns
 from faintsky.errors import InputError
-from faintsky.evaluation.metrics import Binned, CompletenessCurve, binned_fraction, completeness_at
-from faintsky.evaluation.residuals import robust_scatter
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
-from faintsky.matching import Estimate, column, match
+from faintsky.matching import column, match
 from faintsky.preparing.cube import PreparedCube
 from faintsky.source_model import (
     frequencies_2d,
@@ -47,7 +45,6 @@ LINE_WIDTHS = (3.0, 12.0)
 """FWHM of their lines [channel], at most an eighth of the band."""
 APART = 3.0
 """Least distance of two in one run, in beams as the wider one is seen."""
-N_BINS = 8
 _TRIES = 2000
 
 
@@ -287,53 +284,3 @@ def recover(
     if progress is not None:
         progress(n, n, "done")
     return vstack(parts, metadata_conflicts="silent"), runs, others
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """Completeness and flux of the injected sources against their matched S/N.
-
-    Parameters
-    ----------
-    completeness : Binned
-        Share found, with Wilson's 68 % interval.
-    curve : CompletenessCurve or None
-        Fitted to all sources; None with too few.
-    at_seven : Estimate
-        The curve at S/N 7.
-    flux_ratio, flux_error, flux_scatter : array
-        Median found over true flux in each bin, its error, and the robust scatter, ``[bin]``.
-    """
-
-    completeness: Binned
-    curve: CompletenessCurve | None
-    at_seven: Estimate
-    flux_ratio: Float
-    flux_error: Float
-    flux_scatter: Float
-
-    def rows(self) -> list[dict[str, float]]:
-        """A row a bin."""
-        b = self.completeness
-        names = ("snr_from", "snr_to", "n", "completeness", "low", "high", "flux_ratio", "flux_ratio_error",
-                 "flux_scatter")  # fmt: skip
-        values = (b.edges[:-1], b.edges[1:], b.n, b.fraction, b.low, b.high, self.flux_ratio, self.flux_error,
-                  self.flux_scatter)  # fmt: skip
-        return [dict(zip(names, (float(v) for v in row))) for row in zip(*values)]
-
-
-def recovery_of(sources: Table, edges: Sequence[float] | None = None) -> Recovery:
-    """`Recovery` of the sources of `recover`, in linear bins of S/N."""
-    snr, found = column(sources, "snr"), np.asarray(sources["found"], dtype=bool)
-    limits = np.linspace(snr.min() * 0.999, snr.max() * 1.001, N_BINS + 1) if edges is None else edges
-    bins = np.asarray(limits, dtype=float)
-    value, curve = completeness_at(7.0, snr, found, column(sources, "run"))
-    ratio = column(sources, "found_flux") / column(sources, "flux")
-    place = np.digitize(snr, bins) - 1
-    numbers = np.full((3, len(bins) - 1), np.nan)
-    for k in range(len(bins) - 1):
-        inside = ratio[(place == k) & np.isfinite(ratio)]
-        if len(inside):
-            scatter = robust_scatter(inside)
-            numbers[:, k] = np.median(inside), 1.253 * scatter / np.sqrt(len(inside)), scatter
-    return Recovery(binned_fraction(snr, found, bins), curve, value, *numbers)

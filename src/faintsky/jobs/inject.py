@@ -1,4 +1,4 @@
-"""`faintsky.inject`: how complete a search of the user's own cube is, by sources injected into it."""
+"""`faintsky.inject`: what is found in the user's own cube or image, by sources injected into it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
-from faintsky.io import open_cube
+from faintsky.image import RadioCube, RadioImage
+from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
-from faintsky.models import load_model
+from faintsky.models import Model, load_model
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from faintsky.evaluation.injection import Recovery
+    from faintsky.evaluation.recovery import Recovery
 
 PathLike = str | os.PathLike[str]
+Progress = Callable[[int, int, str], None]
+PER_RUN = {"cube": 10, "image": 4}
+"""Sources at a time: those of images are many beams long."""
+SNR_CUBE, SNR_IMAGE = (3.0, 20.0), (0.2, 10.0)
+"""Matched S/N in cubes and S/N per pixel in images, where none are given."""
 
 
 @dataclass
@@ -30,7 +36,7 @@ class InjectResult:
         The injected sources, ``found`` or not, with what was measured of them; None after a dry run or
         where the output was complete already.
     recovery : Recovery or None
-        Completeness and flux against matched S/N.
+        Completeness and flux against matched S/N, of images against S/N per pixel.
     facts : dict
         The summary.
     """
@@ -48,11 +54,11 @@ def inject(
     data: Any,
     out: PathLike | None = None,
     *,
-    model: str = "classical",
+    model: str | None = None,
     n: int = 100,
-    per_run: int = 10,
+    per_run: int | None = None,
     seed: int = 0,
-    snr: tuple[float, float] = (3.0, 20.0),
+    snr: tuple[float | None, float | None] = (None, None),
     psf: Any = None,
     pb: Any = None,
     rms: Any = None,
@@ -62,26 +68,30 @@ def inject(
     overwrite: bool = False,
     dry_run: bool = False,
     command: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> InjectResult:
-    """Inject emitters into a cube, a few at a time, search it, and see which are found again.
+    """Inject sources into a cube or an image, a few at a time, and see which are found again.
+
+    Into a cube go emitters (`faintsky.evaluation.injection`), which are searched for; into an image filaments
+    and blobs (`faintsky.evaluation.image_injection`), and it is denoised and segmented.
 
     Parameters
     ----------
     data : path-like or object
-        A spectral cube; anything `faintsky.open_cube` takes.
+        A spectral cube or an image; anything `faintsky.open_cube` or `faintsky.open_image` takes.
     out : path-like, optional
         Folder for ``completeness.csv``, ``completeness.png``, ``report.html``, ``injected.ecsv`` and
         ``run.json``; nothing is written without it.
-    model : str
-        Method, as for `faintsky.detect`.
+    model : str, optional
+        As for `faintsky.detect` or `faintsky.denoise`, whose defaults hold.
     n, per_run : int
-        Sources in all, and in the cube at a time. Sources lie three beams apart, and a beam from what is
-        found in the cube itself.
+        Sources in all, and at a time (10 in a cube, 4 in an image). They lie apart from each other, and from
+        what is found in the data themselves.
     seed : int
         Of the sources.
-    snr : tuple of float
-        Lowest and highest matched S/N (`faintsky.source_model.matched_snr`); uniform between.
+    snr : tuple of float or None, optional
+        Lowest and highest S/N: in a cube the matched one (`faintsky.source_model.matched_snr`), uniform from
+        3 to 20; in an image that of a pixel, uniform in its logarithm from 0.2 to 10.
     psf, pb, rms, mask : path-like or array, optional
         Dirty beam, primary beam, noise map, and where to inject and look.
     reliability : float
@@ -100,58 +110,110 @@ def inject(
     Raises
     ------
     InputError
-        Where an input cannot be used, is an image without a spectral axis, or has no room for a source.
+        Where an input cannot be used, or has no room for a source.
     """
     if not 0 <= reliability <= 1:
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
-    if n < 1 or per_run < 1:
+    opened = _open(data, psf=psf, pb=pb, rms=rms, mask=mask)
+    image = isinstance(opened, RadioImage)
+    at_once = PER_RUN["image" if image else "cube"] if per_run is None else per_run
+    low, high = (
+        usual if asked is None else asked for usual, asked in zip(SNR_IMAGE if image else SNR_CUBE, snr)
+    )
+    if n < 1 or at_once < 1:
         raise InputError("needs at least one source", "give -n 1 or more")
-    if not 0 < snr[0] < snr[1]:
-        raise InputError(
-            f"S/N from {snr[0]:g} to {snr[1]:g} is no range", "give a low above 0 and a higher one"
-        )
-    chosen = load_model(model, job="detect")
-    cube = open_cube(data, psf=psf, pb=pb, rms=rms, mask=mask)
+    if not 0 < low < high:
+        raise InputError(f"S/N from {low:g} to {high:g} is no range", "give a low above 0 and a higher one")
+    name = model or ("denoiser" if image else "classical")
+    chosen = load_model(name, job="denoise" if image else "detect")
     config = {
-        "data": cube.name, "model": chosen.name, "n": n, "per_run": per_run, "snr": list(snr), "psf": psf,
-        "pb": pb, "rms": rms, "mask": mask, "reliability": reliability,
+        "data": opened.name, "model": chosen.name, "n": n, "per_run": at_once, "snr": [low, high],
+        "psf": psf, "pb": pb, "rms": rms, "mask": mask, "reliability": reliability,
     }  # fmt: skip
     record = provenance(
         command=command, config=config, job="inject", model=chosen.name, model_hash=chosen.hash, seed=seed
     )
     if dry_run:
-        searches = 1 + -(-n // per_run)
-        return InjectResult(facts={"data": cube.name, "sources": n, "searches": searches, "out": out})
+        searches = 1 + -(-n // at_once)
+        return InjectResult(facts={"data": opened.name, "sources": n, "searches": searches, "out": out})
     folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
     if folder is not None:
         folder.check()
         if folder.complete:
             return InjectResult(facts={"out": str(out), "already_complete": True})
-    from faintsky.detection.methods import find_catalog, for_report
-    from faintsky.evaluation.injection import field_of, recover, recovery_of
-
-    def find(one: Any) -> Table:
-        return find_catalog(one, chosen, reliability=reliability, device=device).catalog
-
     if progress is not None:
-        progress(0, n, "searching the cube itself")
-    own = for_report(cube, find_catalog(cube, chosen, reliability=reliability, device=device), device=device)
-    where = field_of(cube, own.catalog, own.mask, own.prepared)
-    sources, runs, others = recover(where, find, n, per_run, seed=seed, snr=snr, progress=progress)
-    recovery = recovery_of(sources)
-    facts: dict[str, Any] = {
-        "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
-        "completeness_at_snr_7": recovery.at_seven.value,
-        "completeness_at_snr_7_error": recovery.at_seven.error,
-        "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
-        "sources_of_the_cube": len(own.catalog), "other_detections_per_run": others / runs,
-        "psf": own.prepared.psf_origin, "primary_beam": where.beam.origin,
-    }  # fmt: skip
+        progress(0, n, "searching the data themselves")
+    way: Any = _into_image if image else _into_cube
+    sources, recovery, facts = way(
+        opened, chosen, n, at_once, reliability=reliability, device=device, seed=seed, snr=(low, high),
+        progress=progress,
+    )  # fmt: skip
     if folder is not None:
         with folder:
             _write(folder, sources, recovery, facts, record)
         facts["out"] = str(out)
     return InjectResult(sources, recovery, facts)
+
+
+def _open(data: Any, **companions: Any) -> RadioCube | RadioImage:
+    """An image where there is one plane, a cube where there are more."""
+    if not isinstance(data, RadioCube):
+        try:
+            return open_image(data, **companions)
+        except InputError:
+            pass  # a cube, or something that is neither, which is said next
+    return open_cube(data, **companions)
+
+
+def _into_cube(
+    cube: RadioCube, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
+) -> tuple[Table, Recovery, dict[str, Any]]:
+    from faintsky.detection.methods import find_catalog, for_report
+    from faintsky.evaluation.injection import field_of, recover
+    from faintsky.evaluation.recovery import recovery_of
+
+    def find(one: Any) -> Table:
+        return find_catalog(one, model, reliability=reliability, device=device).catalog
+
+    own = for_report(cube, find_catalog(cube, model, reliability=reliability, device=device), device=device)
+    where = field_of(cube, own.catalog, own.mask, own.prepared)
+    sources, runs, others = recover(where, find, n, per_run, **how)
+    recovery = recovery_of(sources)
+    return sources, recovery, {
+        "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
+        "completeness_at_snr_7": recovery.at_level.value,
+        "completeness_at_snr_7_error": recovery.at_level.error,
+        "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
+        "sources_of_the_cube": len(own.catalog), "other_detections_per_run": others / runs,
+        "psf": own.prepared.psf_origin, "primary_beam": where.beam.origin,
+    }  # fmt: skip
+
+
+def _into_image(
+    image: RadioImage, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
+) -> tuple[Table, Recovery, dict[str, Any]]:
+    from faintsky.denoising.methods import make_denoiser
+    from faintsky.device import choose_device
+    from faintsky.evaluation.image_injection import place_of, recover
+    from faintsky.evaluation.recovery import recovery_of
+
+    denoiser = make_denoiser(model, choose_device(device))
+    # what may be a source is no place for another, whatever its reliability
+    own = denoiser(image, reliability=0.0)
+
+    def find(one: RadioImage) -> Any:
+        return denoiser(one, kind=own.kind, reliability=reliability)
+
+    sources, runs, others = recover(place_of(image, own), find, n, per_run, **how)
+    recovery = recovery_of(sources, level=1.0, image=True)
+    return sources, recovery, {
+        "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
+        "completeness_at_snr_1": recovery.at_level.value,
+        "completeness_at_snr_1_error": recovery.at_level.error,
+        "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
+        "regions_of_the_image": len(own.catalog), "other_regions_per_run": others / runs,
+        "taken_for": own.kind, "rms": own.prepared.typical_rms, "unit": str(image.unit),
+    }  # fmt: skip
 
 
 def _write(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faintsky.evaluation.figures import COLOURS, fraction, new_figure, style
-from faintsky.evaluation.injection import Recovery
+from faintsky.evaluation.recovery import Recovery
 from faintsky.evaluation.tables import number
 from faintsky.matching import column
 from faintsky.report.page import embedded, render
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+CUBE_SNR, IMAGE_SNR = "matched S/N", "S/N per pixel"
+
+
 def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
-    """Completeness against matched S/N, and found over true flux of what was found."""
+    """Completeness against S/N, and found over true flux of what was found; of images also the share."""
+    image = recovery.share is not None
+    label = IMAGE_SNR if image else CUBE_SNR
     snr, ratio = column(sources, "snr"), column(sources, "found_flux") / column(sources, "flux")
     known = np.isfinite(ratio)
     b = recovery.completeness
@@ -27,18 +32,24 @@ def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
         figure, (left, right) = new_figure(1, 2, 4.8, 3.6)
         fraction(left, b, 0, "injected sources, 68 % interval")
         if recovery.curve is not None:
-            fine = np.linspace(b.edges[0], b.edges[-1], 200)
+            fine = np.geomspace(b.edges[0], b.edges[-1], 200)
             left.plot(fine, recovery.curve(fine), color=COLOURS[0], lw=1.4, label="fit")
-        left.set(xlabel="matched S/N", ylabel="completeness", ylim=(-0.03, 1.18))
+        centres = b.centres if image else (b.edges[:-1] + b.edges[1:]) / 2
+        if recovery.share is not None:
+            left.plot(
+                centres, recovery.share, "s--", color=COLOURS[2], ms=4, lw=1, label="share of their area"
+            )
+            left.set_xscale("log")
+            right.set_xscale("log")
+        left.set(xlabel=label, ylabel="completeness", ylim=(-0.03, 1.18))
         left.legend(loc="upper left", ncols=2)
         right.scatter(snr[known], ratio[known], s=12, lw=0, alpha=0.5, color=COLOURS[5], label="source")
         seen = np.isfinite(recovery.flux_ratio)
-        centres = (b.edges[:-1] + b.edges[1:]) / 2
         right.errorbar(centres[seen], recovery.flux_ratio[seen], recovery.flux_error[seen], fmt="o",
                        color=COLOURS[1], ms=5, label="median")  # fmt: skip
         right.axhline(1, color="0.4", lw=0.8)
         top = float(np.nanquantile(ratio[known], 0.98)) if known.any() else 2.0
-        right.set(xlabel="matched S/N", ylabel="found / true flux", ylim=(0, max(2.0, 1.1 * top)))
+        right.set(xlabel=label, ylabel="found / true flux", ylim=(0, max(2.0, 1.1 * top)))
         if known.any():
             right.legend(loc="upper right")
     return figure
@@ -67,10 +78,12 @@ def injection_report(
     provenance : mapping
         Version, command, configuration.
     """
+    image = any("share" in r for r in rows)
     cells = [
         [
-            f"{r['snr_from']:.1f}–{r['snr_to']:.1f}", f"{r['n']:.0f}", number(r["completeness"], 2),
+            f"{r['snr_from']:.2g}–{r['snr_to']:.2g}", f"{r['n']:.0f}", number(r["completeness"], 2),
             f"{r['low']:.2f}–{r['high']:.2f}", number(r["flux_ratio"], 2), number(r["flux_scatter"], 2),
+            *([number(r["share"], 2)] if image else []),
         ]
         for r in rows
     ]  # fmt: skip
@@ -85,7 +98,16 @@ def injection_report(
         subtitle=f"{facts['found']} of {facts['sources']} found",
         facts=shown,
         figure=embedded(figure),
-        columns=["matched S/N", "injected", "completeness", "68 %", "found / true flux", "its scatter"],
+        columns=[
+            IMAGE_SNR if image else CUBE_SNR,
+            "injected",
+            "completeness",
+            "68 %",
+            "found / true flux",
+            "its scatter",
+            *(["share of their area"] if image else []),
+        ],
+        image=image,
         rows=cells,
         provenance={k: v for k, v in provenance.items() if v not in ("", None)},
     )
