@@ -313,10 +313,10 @@ def test_a_fresh_network_begins_at_the_mean_sky_and_a_trained_one_where_it_was(s
     network, data = make_network("dda", tile=16, dense=4), make_tiles(source(product="noise"))
     TilePairs(network, data)
     mean = data.train.target.mean() / tile_data.STEPS
-    assert float(torch.sigmoid(network.out.bias)) == pytest.approx(mean, rel=1e-4)
+    assert torch.sigmoid(network.out.bias).item() == pytest.approx(mean, rel=1e-4)
     torch.nn.init.constant_(network.out.bias, 0.7)
     TilePairs(network, data)
-    assert float(network.out.bias) == pytest.approx(0.7)
+    assert network.out.bias.item() == pytest.approx(0.7)
 
 
 def test_scores_are_those_of_the_paper(simulated):
