@@ -145,6 +145,22 @@ def test_points_have_the_power_of_their_cells_and_lie_on_the_surface(monkeypatch
     assert after == pytest.approx(np.exp(-1.2 / length), abs=0.1)
 
 
+@pytest.mark.parametrize("glow", [1e-7, 1e-6, 1e-2, 1.0])
+def test_the_brightest_shocks_saturate(glow):
+    # a sheet of known brightness, seen face-on, at a redshift of 0.1
+    side, count, z = 10.0, 200_000, 0.1
+    places = np.random.default_rng(3).uniform(0, side, (count, 3))
+    places[:, 2] = 5.0
+    watts = glow * (4.2545e10 * 4 * np.pi * 3.0857e22**2 / 1e26) * (side / (1 + z)) ** 2
+    given = points_at(places, side, power=watts / count)
+    found = web_points.saturated(given, 64, side, z)
+    factor = (10.0 ** found.power.astype(float)).sum() / (10.0 ** given.power.astype(float)).sum()
+    limit = web_points.BRIGHTEST
+    assert factor == pytest.approx(1 / (1 + glow / limit), rel=0.1)
+    assert glow * factor < 1.1 * limit
+    assert np.array_equal(found.position, given.position)
+
+
 def test_haloes_have_their_mass_and_no_parts():
     n, box = 48, 24.0
     density = np.zeros((n, n, n), dtype=np.float32)

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.files import replacing
-from faintsky.sky.web_points import Points, luminous_points
+from faintsky.sky.web_points import Points, luminous_points, saturated
 
 REDSHIFTS = (0.03, 0.07, 0.105, 0.14)
 """Of the snapshots; skies reach to a redshift of 0.15."""
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings give another web."""
 STEPS, FINE = 20, 2
 """Steps to the first snapshot; cells of the mesh for the forces to a side of the others."""
@@ -106,7 +106,8 @@ def make_box(
     for a, x, p in evolve(density, times, steps=STEPS, fine=FINE, progress=progress):
         medium = gas(x, p, a, n, box)
         shocks = find_shocks(medium, box)
-        snapshots.append(luminous_points(shocks, n, box, 1 / a - 1, wanted.seed))
+        points = luminous_points(shocks, n, box, 1 / a - 1, wanted.seed)
+        snapshots.append(saturated(points, n, box, 1 / a - 1))
         haloes.append(find_haloes(medium.density, box))
     return replace(
         wanted,

@@ -9,13 +9,15 @@ of observed relics (Skillman et al. 2013, ApJ 765, 21; Wittor et al. 2019, MNRAS
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from faintsky.sky.particle_mesh import deposit, interpolate
 from faintsky.sky.shocks import Shocks
 from faintsky.sky.web_emission import (
     ELECTRONS,
@@ -32,6 +34,10 @@ FAINTEST = 1e-10
 """Cells that seen from outside have less surface brightness than this are dropped [Jy/arcsec2]."""
 LATTICES = ((1e-6, 6), (1e-8, 4), (1e-9, 3), (0.0, 2))
 """Points along each side of a cell, by its surface brightness [Jy/arcsec2]."""
+BRIGHTEST = 1e-4
+"""What shocks saturate at, seen face-on [Jy/arcsec2]; from the side, as relics are seen, they are some five
+times as bright, like the brightest ones known. Where cores of haloes pass through each other, streams of dark
+matter collide that gas would have stopped before."""
 CORRUGATION = ((8, 0.045), (23, 0.015))
 """Turbulence: periods to a box of 25 Mpc, and rms displacement [Mpc]."""
 CONTRAST = 0.6
@@ -128,6 +134,22 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
         np.log10(np.maximum(power, 1e10) / 1e20).astype(np.float16)[order],
         np.clip(np.rint(size * cell * 1000), 1, 255).astype(np.uint8)[order],
     )
+
+
+def saturated(points: Points, n: int, box: float, z: float) -> Points:
+    """Points with less power where many of them lie close together (`BRIGHTEST`).
+
+    Parameters
+    ----------
+    points : Points
+    n, box, z
+        As for `luminous_points`.
+    """
+    x = torch.from_numpy(points.position.T.astype(np.float32) * np.float32(n / 65536))
+    power = torch.from_numpy(10.0 ** points.power.astype(np.float32))
+    area = (box / n / (1 + z)) ** 2
+    glow = interpolate(deposit(x, power, n), x).numpy() * (1e20 * _JY_ARCSEC2 / area)
+    return replace(points, power=(points.power - np.log10(1 + glow / BRIGHTEST)).astype(np.float16))
 
 
 def _per_side(glow: NDArray) -> NDArray[np.int64]:
