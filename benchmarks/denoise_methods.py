@@ -42,7 +42,7 @@ def main() -> None:
         )  # fmt: skip
         (options.out / "figures").mkdir(parents=True, exist_ok=True)
         for path in (Path(work) / "figures").iterdir():
-            if not path.stem.startswith("picture") or path.stem in PICTURES:
+            if not path.stem.startswith(("picture", "maps", "zoom", "cut")) or path.stem in PICTURES:
                 shutil.copy(path, options.out / "figures" / path.name)
         for name in ("table.md", "table.csv"):
             shutil.copy(Path(work) / name, options.out / name)

@@ -1,12 +1,17 @@
-"""Tune the filters without training on validation fields: least rms error inside sources.
+"""Tune the filters without training on validation fields.
 
-Fields have seed 9000; `denoise_methods.py` uses seed 0. Each set (preset and kind of image) has its own
-settings, which go to ``src/faintsky/classical/tuned_filters.json``; the errors of everything that was tried
-go to ``benchmarks/results/tuned_filters.json``. A starlet's thresholds are tuned for each scale, one after
-the other, from the best of some to begin with. On dirty images the starlet takes the sidelobes out by major
-cycles, as the network does, and starts from the settings of the perfectly deconvolved image.
+Fields have seed 9000; `denoise_methods.py` and `dda_tables.py` use seed 0. Each set (preset or field of a
+web, and kind of image) has its own settings, which go to ``src/faintsky/classical/tuned_filters.json``; the
+errors of everything that was tried go to ``benchmarks/results/tuned_filters.json``. Sets and filters that a
+run leaves out keep what they have. A starlet's thresholds are tuned for each scale, one after the other, from
+the best of some to begin with. On dirty images the starlet takes the sidelobes out by major cycles, as the
+network does, and starts from the settings of the perfectly deconvolved image.
 
-    python benchmarks/tune_filters.py [-n FIELDS]
+What is made least is, for the presets' skies, the rms error inside sources. Fields of a web may have no pixel
+above the noise: there it is the geometric mean of the rms errors in all bins of true S/N from 0.1 on that
+hold `LEAST` pixels, so that the faint count as much as the bright.
+
+    python benchmarks/tune_filters.py [-n FIELDS] [--web validation] [--size 512] [--filters A,B]
 """
 
 from __future__ import annotations
@@ -20,32 +25,46 @@ from typing import Any
 import numpy as np
 
 from faintsky.classical import filters
-from faintsky.evaluation.fields import KINDS, PRESETS, Field, SimulatedFields
+from faintsky.evaluation.fields import KINDS, PRESETS, Field, simulated_sets
 from faintsky.evaluation.image_methods import filter_field
 from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, pixel_sums
 
 SEED = 9000
-SIGMAS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0)
-CUTS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.75)
+SIGMAS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 8.0, 12.0, 16.0)
+CUTS = (0.007, 0.01, 0.014, 0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.75)
+STEPS = (0.0, 0.33, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0)
 SCALES = 6
+LEAST = 100
+PLAIN = {
+    "gaussian": [{"sigma": s} for s in SIGMAS],
+    "fft": [{"cut": c} for c in CUTS],
+    "threshold": [{"k": k} for k in STEPS],
+}
+HOME = Path(filters.__file__).parent / "tuned_filters.json"
+JOURNAL = Path(__file__).parent / "results" / "tuned_filters.json"
 Settings = dict[str, Any]
 
 
 class Tuning:
     """Errors of settings on the fields of one set; remembers what was tried."""
 
-    def __init__(self, fields: list[Field]) -> None:
-        self.fields = fields
+    def __init__(self, fields: list[Field], binned: bool = False) -> None:
+        self.fields, self.binned = fields, binned
         self.tried: list[dict[str, Any]] = []
 
     def error(self, name: str, settings: Settings) -> float:
-        """Rms error inside sources, over the noise."""
-        sums = sum(
-            pixel_sums(filter_field(f, name, **settings) / f.rms, f.truth / f.rms) for f in self.fields
+        """What is to be least, over the noise."""
+        sums = np.sum(
+            [pixel_sums(filter_field(f, name, **settings) / f.rms, f.truth / f.rms) for f in self.fields],
+            axis=0,
         )
-        inside = np.asarray(sums)[PIXEL_EDGES[:-1] >= INSIDE]
-        value = float(np.sqrt(inside[:, 2].sum() / inside[:, 0].sum()))
+        if self.binned:
+            used = sums[(PIXEL_EDGES[:-1] > 0) & (sums[:, 0] >= LEAST)]
+            value = float(np.exp(np.mean(np.log(used[:, 2] / used[:, 0])) / 2))
+        else:
+            inside = sums[PIXEL_EDGES[:-1] >= INSIDE]
+            value = float(np.sqrt(inside[:, 2].sum() / inside[:, 0].sum()))
         self.tried.append({"filter": name, **settings, "error": round(value, 4)})
         return value
 
@@ -89,29 +108,37 @@ class Tuning:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=6, help="fields of each set")
+    parser.add_argument("--web", help="of which cosmic web; the presets' skies where not given")
+    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--filters", default="gaussian,fft,threshold,starlet")
     options = parser.parse_args()
-    tuned: dict[str, dict[str, Settings]] = {"starlet": {}, "gaussian": {}, "fft": {}}
-    tried = {}
+    tuned = json.loads(HOME.read_text())
+    journal = json.loads(JOURNAL.read_text())
     order = sorted(KINDS, key=["noise", "clean_ideal", "dirty"].index)
-    for preset, kind in product(PRESETS, order):
-        cases = SimulatedFields(preset, kind, tuple(range(options.n)), SEED)
-        tuning = Tuning([cases.load(i) for i in cases.indices])
-        tuned["gaussian"][cases.name] = tuning.best("gaussian", [{"sigma": s} for s in SIGMAS])
-        tuned["fft"][cases.name] = tuning.best("fft", [{"cut": c} for c in CUTS])
-        if kind == "dirty":
-            start = tuned["starlet"][f"{preset} clean_ideal"]
-            tuned["starlet"][cases.name] = tuning.starlet_of_dirty(start)
-        else:
-            tuned["starlet"][cases.name] = tuning.starlet()
-        tried[cases.name] = tuning.tried
-        for name in tuned:
-            best = min(t["error"] for t in tuning.tried if t["filter"] == name)
-            print(cases.name, name, best, tuned[name][cases.name], flush=True)
-    home = Path(filters.__file__).parent / "tuned_filters.json"
-    home.write_text(json.dumps(tuned, indent=1) + "\n")
-    out = Path(__file__).parent / "results" / "tuned_filters.json"
-    text = json.dumps({"seed": SEED, "fields": options.n, "tried": tried})
-    out.write_text(text.replace("{", "\n{").lstrip() + "\n")
+    presets = PRESETS[:1] if options.web else PRESETS
+    for cases in simulated_sets(presets, order, options.n, SEED, options.size, options.web):
+        tuning = Tuning([cases.load(i) for i in cases.indices], bool(options.web))
+        name = cases.name
+        for chosen in options.filters.split(","):
+            of = tuned.setdefault(chosen, {})
+            if chosen in PLAIN:
+                of[name] = tuning.best(chosen, PLAIN[chosen])
+            elif cases.kind == "dirty":
+                of[name] = tuning.starlet_of_dirty(of[name.replace("dirty", "clean_ideal")])
+            else:
+                of[name] = tuning.starlet()
+            best = min(t["error"] for t in tuning.tried if t["filter"] == chosen)
+            print(name, chosen, best, of[name], flush=True)
+        new = {t["filter"] for t in tuning.tried}
+        kept = [t for t in journal["tried"].get(name, []) if t["filter"] not in new]
+        journal["tried"][name] = kept + tuning.tried
+        journal.setdefault("sets", {})[name] = {
+            "fields": options.n, "size": options.size, "web": options.web or "",
+            "least": "binned" if options.web else "inside",
+        }  # fmt: skip
+        # after every set, so that little is lost
+        HOME.write_text(json.dumps(tuned, indent=1) + "\n")
+        JOURNAL.write_text(json.dumps(journal).replace("{", "\n{").lstrip() + "\n")
 
 
 if __name__ == "__main__":

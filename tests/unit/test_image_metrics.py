@@ -25,6 +25,7 @@ from faintsky.evaluation.stored_fields import open_fields
 from faintsky.observing.lofar import simulate_lofar
 
 SMALL = 128
+COSTS = ("seconds", "CPU seconds", "peak memory")
 
 
 def blob(shape, y, x, peak, sigma):
@@ -182,9 +183,7 @@ def test_evaluate_lofar_runs_again_alike(tmp_path):
     assert plan["fields"] == 1
     assert not (tmp_path / "a").exists()
     one, two = (evaluate_lofar(tmp_path / name, **ask) for name in "ab")
-    without_time = [
-        [r for r in e.rows if not r["quantity"].startswith(("seconds", "peak memory"))] for e in (one, two)
-    ]
+    without_time = [[r for r in e.rows if not r["quantity"].startswith(COSTS)] for e in (one, two)]
     assert json.dumps(without_time[0]) == json.dumps(without_time[1])
     assert one.find("input", "lotss noise", "error", 0.0)["value"] == pytest.approx(1, abs=0.05)
 

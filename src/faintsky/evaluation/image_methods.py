@@ -144,12 +144,12 @@ def _tuned(name: str, settings: dict[str, dict[str, Any]]) -> Denoise:
 
 
 def _nearest(settings: Collection[str], field: Field, cases: str) -> str:
-    """The set that a filter was tuned on that is most like a field's: of its name, its sky, or its kind."""
+    """The set that a filter was tuned on that is most like a field's: of its sky and kind, or of its kind."""
     kind = field.kind or ("dirty" if field.image.psf is not None else "noise")
     kind = "clean_ideal" if kind == "clean" else kind
-    sky = cases.rpartition(" ")[0]
-    wanted = (cases, f"{sky} {kind}", next(k for k in settings if k.endswith(f" {kind}")))
-    return next(k for k in wanted if k in settings)
+    words = cases.split()[:-1]
+    names = [" ".join([*words[k:], kind]) for k in range(len(words))]
+    return next(k for k in (*names, *(k for k in settings if k.endswith(f" {kind}"))) if k in settings)
 
 
 def _model(name: str, device: str) -> Denoise:

@@ -201,7 +201,7 @@ def evaluate_fields(
     for cases in sets:
         scores = {name: Scores(name, cases.name) for name in methods}
         for place, index in enumerate(cases.indices):
-            field, parts = _field(out, cases, index, methods, shown=place == 0)
+            field, parts = _field(out, cases, index, methods, first=place == 0)
             for name, part in parts.items():
                 scores[name].add(part)
             if field is not None:
@@ -222,18 +222,19 @@ def evaluate_fields(
 
 
 def _field(
-    out: Path, cases: FieldSet, index: int, methods: Mapping[str, Denoise], shown: bool
+    out: Path, cases: FieldSet, index: int, methods: Mapping[str, Denoise], first: bool
 ) -> tuple[Field | None, dict[str, Parts]]:
     """What every method made of a field, computed where no file has it; the field itself if it is shown."""
     folder = out / "fields" / _plain(cases.name)
     paths = {name: folder / _plain(name) / f"{index:04d}.npz" for name in methods}
     missing = [name for name, path in paths.items() if not path.is_file()]
+    shown = first and (bool(missing) or not lofar_figures.has_field(out / "figures", cases.name))
     one = cases.load(index) if missing or shown else None
     if missing:
         assert one is not None
         scored = Scored(one, cases.load(index, empty=True))
         for name in missing:
-            save_parts(paths[name], score_field(scored, methods[name], cases.name, keep=shown))
+            save_parts(paths[name], score_field(scored, methods[name], cases.name, keep=first))
     return (one if shown else None), {name: load_parts(path) for name, path in paths.items()}
 
 

@@ -58,6 +58,11 @@ def draw_field(folder: Path, cases: str, field: Field, seen: Mapping[str, NDArra
     return [file, *draw_maps(folder, cases, field, seen)]
 
 
+def has_field(folder: Path, cases: str) -> bool:
+    """Whether `draw_field` has been here for a set."""
+    return (folder / f"maps_{cases.replace(' ', '_')}.png").is_file()
+
+
 def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str, scale: str) -> Figure:
     """One quantity of all methods against S/N, a panel for each set."""
     mine = [r for r in rows if r["quantity"] == quantity and r["snr_low"] is not None]
@@ -77,7 +82,7 @@ def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str
                 # a little apart, so that methods that agree can both be seen
                 at = np.sqrt(low * high) * 1.03 ** (k - len(methods) / 2)
                 ax.errorbar(at, [r["value"] for r in some], np.nan_to_num(error), color=COLOURS[k % 7],
-                            marker=MARKERS[k % 7], ms=4, lw=1.2, label=method)  # fmt: skip
+                            marker=MARKERS[(k + k // 7) % 7], ms=4, lw=1.2, label=method)  # fmt: skip
             ax.set(yscale=scale, title=cases)
             snr_axis(ax, x, [edges])
             _reference(ax, quantity)

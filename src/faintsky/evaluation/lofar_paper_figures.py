@@ -34,6 +34,8 @@ ZOOM = 160
 """Pixels a side of a zoom."""
 CUT = 1 / 3
 """S/N per pixel that Fig. 8 of the paper is cut at."""
+SHOWN = (1e-8, 2e-3)
+"""Brightness that histograms show [Jy/arcsec2]."""
 BRIGHT = 1e-4
 """Upper end of the colours [Jy/arcsec2], where the brightest pixel does not say less."""
 
@@ -73,8 +75,11 @@ def maps(images: Mapping[str, NDArray], low: float, high: float) -> Figure:
         rows = -(-len(images) // columns)
         figure, axes = new_figure(rows, columns, 3.7, 3.6)
         for ax, (name, image) in zip(axes, images.items()):
-            shown = ax.imshow(image, norm=LogNorm(low, high), origin="lower", cmap=colours,
-                              interpolation="nearest" if max(image.shape) < 600 else None)  # fmt: skip
+            # noise below nothing is as dark as nothing; a logarithm would leave it out as if it were blank
+            shown = ax.imshow(
+                np.maximum(image, low / 10), norm=LogNorm(low, high), cmap=colours, origin="lower",
+                interpolation="nearest" if max(image.shape) < 600 else None,
+            )  # fmt: skip
             ax.set_title(name)
             ax.grid(visible=False)
             ax.set(xticks=[], yticks=[])
@@ -97,7 +102,8 @@ def _about_the_brightest(truth: NDArray) -> tuple[slice, slice]:
 
 def draw_curves(folder: Path, curves: Curves) -> list[Path]:
     """Histograms, correlations and discrepancies, a panel for each set."""
-    sets = {name: of for name, of in curves.items() if of}
+    drawn = {name: {m: c for m, c in of.items() if m != "constant"} for name, of in curves.items()}
+    sets = {name: of for name, of in drawn.items() if of}
     if not sets:
         return []
     kinds = {"histograms": _histogram, "correlation": _correlation, "discrepancy": _discrepancy}
@@ -139,7 +145,7 @@ def _histogram(ax: Axes, of: Mapping[str, Any], looks: Mapping[str, Mapping[str,
     _bars(ax, truth / total, fill=True, color="0.8", label="true sky")
     for name, curve in of.items():
         _bars(ax, np.asarray(curve["histogram"]) / total, **looks[name])
-    ax.set(xscale="log", yscale="log", xlim=(EDGES[0], EDGES[-1]), ylim=(0.3 / total, 2))
+    ax.set(xscale="log", yscale="log", xlim=SHOWN, ylim=(0.3 / total, 2))
     ax.set(xlabel="brightness [Jy/arcsec²]", ylabel="share of the pixels")
 
 
@@ -147,7 +153,7 @@ def _discrepancy(ax: Axes, of: Mapping[str, Any], looks: Mapping[str, Mapping[st
     for name, curve in of.items():
         truth = np.asarray(curve["histogram true"])
         _bars(ax, np.abs(np.asarray(curve["histogram"]) - truth) / truth.sum(), **looks[name])
-    ax.set(xscale="log", yscale="log", xlim=(EDGES[0], EDGES[-1]), ylim=(0.3 / truth.sum(), 2))
+    ax.set(xscale="log", yscale="log", xlim=SHOWN, ylim=(0.3 / truth.sum(), 2))
     ax.set(xlabel="brightness [Jy/arcsec²]", ylabel="|difference|, share of the pixels")
 
 

@@ -111,7 +111,8 @@ def rows_of(scores: Scores, seed: int = 0) -> list[dict[str, Any]]:
     if scores.get("false"):
         found, area = np.concatenate(scores.get("false")).T
         add("false regions per deg2", _false(found, float(area.sum())), None, None, found.sum())
-    for name, values in zip(("seconds a field", "peak memory [MB]"), np.concatenate(scores.get("cost")).T):
+    costs = ("seconds a field", "CPU seconds a field", "peak memory [MB]")
+    for name, values in zip(costs, np.concatenate(scores.get("cost")).T, strict=True):
         add(name, Estimate(float(np.mean(values)), float(np.std(values))), None, None, len(values))
     return rows
 

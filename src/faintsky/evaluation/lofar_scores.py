@@ -107,16 +107,16 @@ def score_field(scored: Scored, denoise: Denoise, cases: str, keep: bool = False
     dict
         ``pixels`` (`pixel_sums`), ``flux`` and ``peak`` (S/N and recovered over true value of each aperture
         and peak), ``pull`` and ``pull by truth`` (`pull_sums`), those of `brightness_parts`, ``cost``
-        (seconds, and peak memory [MB]), ``false`` (regions, and the area [deg2], of the field without
-        emission), ``segments`` (`segment_sums`), ``regions`` (`region_fluxes`) and `SEEN`.
+        (seconds, those of the processor, peak memory [MB]), ``false`` (regions, and the area [deg2], of the
+        field without emission), ``segments`` (`segment_sums`), ``regions`` (`region_fluxes`) and `SEEN`.
     """
     one = scored.one
     forget_peak()
-    begin = time.perf_counter()
+    begin = time.perf_counter(), time.process_time()
     made = denoise(one, cases)
     if made is None:
         return {}
-    cost = np.array([[time.perf_counter() - begin, peak_memory()]])
+    cost = np.array([[time.perf_counter() - begin[0], time.process_time() - begin[1], peak_memory()]])
     estimate, truth = made.image / one.rms, one.truth / one.rms
     apertures = scored.apertures
     y, x = apertures.peaks.T

@@ -24,7 +24,9 @@ def shown(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "–"
     error = row["error"]
-    tail = f" ± {significant(error, 1)}" if error is not None and math.isfinite(error) else ""
+    known = error is not None and math.isfinite(error)
+    # fields that all give the same leave rounding alone
+    tail = f" ± {significant(error, 1)}" if known and not 0 < error < 1e-9 * abs(row["value"]) else ""
     return f"{significant(row['value'])}{tail}"
 
 
@@ -94,7 +96,8 @@ TABLES = (
       ("region flux ratio, mean", BRIGHT, "flux, mean")]),
     ("Scatter of the flux ratio; false regions a square degree of empty fields; time and memory",
      [*_bins("flux scatter", SOURCE_EDGES), ("false regions per deg2", None, "false regions"),
-      ("seconds a field", None, "s a field"), ("peak memory [MB]", None, "MB")]),
+      ("seconds a field", None, "s a field"),
+      ("CPU seconds a field", None, "CPU s"), ("peak memory [MB]", None, "MB")]),
     ("Standard deviation of the pulls, by the denoised S/N", _bins("pull std", PIXEL_EDGES)),
 )  # fmt: skip
 """Titles, and what is in the columns; tables and rows without anything are left out."""
