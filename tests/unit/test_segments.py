@@ -97,6 +97,15 @@ def test_nothing_found_and_fields_added_up(sky):
     assert values["completeness 0.3"].error > 0.1
 
 
+def test_a_method_that_reports_all_it_finds(sky):
+    found = Segments(labels_of(np.s_[30:40, 30:40]), np.array([7.0]), -np.inf, (3.0, 8.0))
+    sums = segment_sums(found, sky, BEAM)
+    row = dict(zip(COLUMNS, sums[0]))
+    assert row["labelled"] == row["found 1"] == 100
+    assert row["found 0.3"] == row["detected 0.3"] == 0
+    assert sums[2][COLUMNS.index("labelled")] == 0
+
+
 def test_fluxes_of_real_regions(sky):
     labels = labels_of(np.s_[5:15, 5:15], np.s_[30:40, 30:40], np.s_[45:50, 0:10])
     found = Segments(labels, np.array([0.95, 0.5, 0.95]), 0.9, flux=np.array([55.0, 1, 9]),

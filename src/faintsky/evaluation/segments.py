@@ -127,7 +127,8 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
     beam_area : float
         [pixel]; for white noise that of the 6 arcsec beam which its rms is quoted in.
     """
-    cuts = np.array([segments.cut, *segments.cuts])
+    # finite, since what is not labelled has a score of minus infinity
+    cuts = np.maximum([segments.cut, *segments.cuts], np.finfo(float).min)
     # the score of each pixel's region says at which cuts it is labelled
     score = np.append(-np.inf, np.asarray(segments.score, dtype=float))[segments.labels]
     out = np.zeros((len(cuts), len(COLUMNS)))
