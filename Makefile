@@ -43,6 +43,8 @@ benchmarks: install
 	$(BIN)/python benchmarks/detect_speed.py
 	$(BIN)/python benchmarks/deepfocus_tables.py
 	$(BIN)/python benchmarks/tune_filters.py
+	$(BIN)/python benchmarks/tune_filters.py --web validation -n 4
+	$(BIN)/python benchmarks/dda_tables.py
 	$(BIN)/python benchmarks/denoise_methods.py
 	$(BIN)/python benchmarks/readme_picture.py
 	$(BIN)/python benchmarks/readme_numbers.py

@@ -244,6 +244,66 @@ def targets_block() -> str:
     return markdown(header, lines) if lines else "This run lacks our denoiser."
 
 
+AIMS = [
+    ("dimming of the brightest 1 %", None, "brightest 1 % of pixels: dimmer by at most 0.05", -0.05, 0.05),
+    ("completeness at reliability", 0.3, "S/N 0.3–1: outlined at reliability 0.9, at least 0.8", 0.8, 1.0),
+    ("false regions per deg2", None, "false regions a square degree of empty fields: at most 1", 0.0, 1.0),
+    ("region flux ratio, all", 5.0, "flux of own regions above S/N 5, median: within 0.05 of 1", 0.95, 1.05),
+    ("flux ratio, all", 5.0, "flux in apertures above S/N 5, median: within 0.05 of 1", 0.95, 1.05),
+]  # fmt: skip
+
+
+def aims_block() -> str:
+    """What this package set out to reach, and where it is reached."""
+    rows, config = rows_of(), config_of()
+    known = {(r["method"], r["set"], r["quantity"], r["snr_low"]): r for r in rows}
+    trained, sets = products(config["models"]), list(config["sets"])
+    lines = []
+    for name in (s for s in sets if s.endswith(" sky") and "sky" in trained):
+        row = known.get((trained["sky"], name, "sigma_MRE", None))
+        if row:
+            met = row["value"] <= 0.159
+            lines.append(
+                [
+                    "σ_MRE of the Identity: at most 0.159",
+                    trained["sky"],
+                    name,
+                    shown(row),
+                    "yes" if met else "no",
+                ]
+            )
+    for quantity, low, words, least, most in AIMS:
+        for name in sets:
+            row = known.get((OURS, name, quantity, low))
+            if row:
+                met = least <= row["value"] <= most
+                lines.append([words, OURS, name, shown(row), "yes" if met else "no"])
+    for name in sets:
+        published = trained.get(name.rpartition(" ")[2], "")
+        ours, theirs = (known.get((m, name, "CPU seconds a field", None)) for m in (OURS, published))
+        if ours and theirs:
+            ratio = ours["value"] / theirs["value"]
+            words = "processor time over the autoencoder's: at most 1"
+            lines.append([words, OURS, name, f"{ratio:.2f}", "yes" if ratio <= 1 else "no"])
+    return markdown(["aim", "method", "set", "measured", "reached"], lines) if lines else "Nothing to tell."
+
+
+FIGURES = (
+    ("correlation", "C(r) of every method and set"), ("histograms", "Histograms of the brightness"),
+    ("error", "Rms error by the true S/N of the pixel"), ("discrepancy", "Differences of the histograms"),
+    ("maps_sky1_noise", "sky1, Noise"), ("maps_sky2_noise", "sky2, Noise"),
+    ("maps_full_sky1_clean", "sky1, Clean"), ("maps_full_sky2_clean", "sky2, Clean"),
+    ("maps_sky1_dirty", "sky1, Dirty"), ("maps_sky2_dirty", "sky2, Dirty"),
+)  # fmt: skip
+
+
+def figures_block() -> str:
+    """Those that the run has."""
+    folder = RESULTS / "figures"
+    known = [(n, words) for n, words in FIGURES if (folder / f"{n}.png").is_file()]
+    return "\n\n".join(f"![{words}](../benchmarks/results/dda/figures/{n}.png)" for n, words in known)
+
+
 def cost_block() -> str:
     """Time and memory of each method."""
     columns = [("seconds a field", None, "seconds"), ("CPU seconds a field", None, "of the processor"),
@@ -262,7 +322,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "clean": kind_block("clean"),
     "ideally clean": kind_block("clean_ideal"),
     "dirty": kind_block("dirty"),
+    "figures": figures_block,
     "side by side": targets_block,
+    "aims": aims_block,
     "time and memory": cost_block,
 }
 
@@ -272,7 +334,8 @@ def filled(text: str) -> str:
     for name, block in BLOCKS.items():
         start, end = f"<!-- {name}: python benchmarks/dda_tables.py -->", f"<!-- end of {name} -->"
         head, rest = text.split(start)
-        text = f"{head}{start}\n\n{block().strip()}\n\n{end}{rest.split(end)[1]}"
+        made = block().strip() if (RESULTS / "table.csv").is_file() else "Not measured yet."
+        text = f"{head}{start}\n\n{made}\n\n{end}{rest.split(end)[1]}"
     return text
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("script", ["readme_numbers.py", "deepfocus_tables.py"])
+@pytest.mark.parametrize("script", ["readme_numbers.py", "deepfocus_tables.py", "dda_tables.py"])
 def test_numbers_are_the_tracked_ones(script):
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / script, "--check"], capture_output=True, text=True

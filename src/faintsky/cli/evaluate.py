@@ -62,7 +62,7 @@ def evaluate_lofar(
     size: Annotated[int, typer.Option(min=64, help="Side of simulated images [pixel].")] = 512,
     methods: Annotated[
         str, typer.Option(metavar="A,B,C", help="Models, filters, input, constant and clean.")
-    ] = "denoiser,starlet,gaussian,fft,gaussian_paper,input,constant",
+    ] = "denoiser,starlet,gaussian,fft,threshold,gaussian_paper,input,constant",
     n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Number of fields of each set.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of simulated fields and of bootstraps.")] = 0,
     device: common.Device = "auto",

@@ -28,7 +28,7 @@ from faintsky.preparing.log_scale import EDGES
 
 Progress = Callable[[int, int, str], None]
 
-METHODS = ("denoiser", "starlet", "gaussian", "fft", "gaussian_paper", "input", "constant")
+METHODS = ("denoiser", "starlet", "gaussian", "fft", "threshold", "gaussian_paper", "input", "constant")
 FIELDS = 12
 """Simulated fields of each set where no number is given, and as many without emission."""
 
