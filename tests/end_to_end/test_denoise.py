@@ -324,3 +324,20 @@ def test_a_real_dirty_image_is_known_by_its_psf(real):
     far = np.ones((257, 257), dtype=bool)
     far[80:180, 80:180] = False
     assert prepared.typical_rms == pytest.approx(image.data[far].std(), rel=0.1)
+
+
+def test_the_negative_of_the_image_has_a_say(passing):
+    data = spots()
+    image = RadioImage.from_array(data, cell=2.0, beam=[8.0, 8.0, 0.0])
+    clear = denoise(image, model=passing, negative=True, device="cpu")
+    assert clear.facts["regions_in_negative"] == 0
+    assert (clear.catalog["reliability_negative"] == 1).all()
+    # a hole just like the fainter source
+    y, x = np.indices(data.shape)
+    data = data - 25 * np.exp(-4 * np.log(2) * ((x - 70) ** 2 + (y - 70) ** 2) / 6**2).astype(np.float32)
+    image = RadioImage.from_array(data, cell=2.0, beam=[8.0, 8.0, 0.0])
+    doubtful = denoise(image, model=passing, negative=True, device="cpu")
+    assert doubtful.facts["regions_in_negative"] == 1
+    bright, faint = doubtful.catalog["reliability_negative"]
+    assert faint < 0.5 < bright
+    assert any("negative" in note for note in doubtful.found.notes)

@@ -31,6 +31,9 @@ def denoise(
         int, typer.Option(min=1, max=8, help="Mirror images and turns of the image to average.")
     ] = 1,
     reliability: Annotated[float, typer.Option(min=0, max=1, help="Least reliability of a region.")] = 0.9,
+    negative: Annotated[
+        bool, typer.Option("--negative", help="Compare with the regions of the image's negative.")
+    ] = False,
     device: common.Device = "auto",
     jobs: common.Cores = None,
     overwrite: common.Overwrite = False,
@@ -45,7 +48,7 @@ def denoise(
     with common.Report(as_json) as report:
         result = faintsky.denoise(
             image, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, kind=kind, members=members,
-            reliability=reliability, device=device, overwrite=overwrite, dry_run=dry_run,
+            reliability=reliability, negative=negative, device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip
         report.finish(result)

@@ -72,6 +72,7 @@ def denoise(
     kind: str = "auto",
     members: int = 1,
     reliability: float = 0.9,
+    negative: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     dry_run: bool = False,
@@ -98,6 +99,9 @@ def denoise(
         autoencoder also differ by where its tiles begin.
     reliability : float
         Least reliability of a region in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
+    negative : bool
+        Denoise the negative of the image as well: its regions give those of the image a second reliability,
+        ``reliability_negative``, of the image's own noise and artefacts. Twice the time.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes.
     overwrite : bool
@@ -130,6 +134,7 @@ def denoise(
         config={
             "image": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
             "kind": kind, "members": members, "reliability": reliability,
+            "negative": negative,
         },
         job="denoise", model=chosen.name, model_hash=chosen.hash,
     )  # fmt: skip
@@ -143,9 +148,12 @@ def denoise(
     start = time.monotonic()
     from faintsky.denoising.methods import make_denoiser
 
-    found = make_denoiser(chosen, choose_device(device))(
-        opened, kind=kind, members=members, reliability=reliability, progress=progress
-    )
+    denoiser = make_denoiser(chosen, choose_device(device))
+    found = denoiser(opened, kind=kind, members=members, reliability=reliability, progress=progress)
+    if negative:
+        from faintsky.denoising.negative import compare_with_negative
+
+        in_negative = compare_with_negative(opened, found, denoiser, members=members, reliability=reliability)
     seconds = time.monotonic() - start
     found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
     if folder is not None:
@@ -158,6 +166,8 @@ def denoise(
         "primary_beam": found.catalog.meta["primary_beam"], "notes": found.notes,
         "seconds": round(seconds, 2),
     }  # fmt: skip
+    if negative:
+        facts["regions_in_negative"] = in_negative
     if out is not None:
         facts["out"] = str(out)
     return DenoiseResult(found, facts)

@@ -1,4 +1,4 @@
-"""The report on sources injected into a cube."""
+"""The report on sources injected into a cube or an image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
             left.set_xscale("log")
             right.set_xscale("log")
         left.set(xlabel=label, ylabel="completeness", ylim=(-0.03, 1.18))
-        left.legend(loc="upper left", ncols=2)
+        left.legend(loc="upper left", ncols=1 if image else 2)
         right.scatter(snr[known], ratio[known], s=12, lw=0, alpha=0.5, color=COLOURS[5], label="source")
         seen = np.isfinite(recovery.flux_ratio)
         right.errorbar(centres[seen], recovery.flux_ratio[seen], recovery.flux_error[seen], fmt="o",
