@@ -18,9 +18,12 @@ EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
 RESTORED_SHARE = 0.2
 """Share of the psf's sidelobes about bright sources below which an image is free of them."""
-CYCLES, SETTLED, GROWTH = 12, 0.05, 1.5
+CYCLES, SETTLED, GROWTH = 8, 0.15, 1.5
 """Major cycles at most; the change of the image, in rms, at which they end; the residual's growth over the
-least one at which they are given up."""
+least one at which they are given up. More cycles change the errors of bright webs by a few per cent."""
+SHORTEN = 1.2
+"""Steps at spatial frequencies where the dirty image is R times the sky are this over R, and at most 1: of
+bright emission, which a denoiser leaves as it is, a fifth is left to the next cycle, of noise nothing."""
 
 
 class Response:
@@ -51,7 +54,7 @@ class Response:
         ratio = self._transform(psf) * clean / (clean**2 + floor**2)
         # in single precision, which halves the time
         self._ratio = ratio.astype(np.float32)
-        self._step = np.minimum(1.0, 1.5 / np.maximum(ratio, 1e-6)).astype(np.float32)
+        self._step = np.minimum(1.0, SHORTEN / np.maximum(ratio, 1e-6)).astype(np.float32)
 
     def _transform(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """Real transform of a kernel that is even about its middle pixel."""
@@ -65,7 +68,7 @@ class Response:
         return self._filtered(x, self._ratio)
 
     def tempered(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
-        """``x`` with the spatial frequencies that the dirty image exaggerates turned down to 1.5 / R."""
+        """``x`` with the spatial frequencies that the dirty image exaggerates turned down."""
         return self._filtered(x, self._step)
 
     def _filtered(self, x: NDArray[np.floating], factor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -154,9 +157,10 @@ def major_cycles(
     """Take the sidelobes out of a dirty image, as CLEAN's major cycles do, with a denoiser for minor cycles.
 
     ``y = x + (D - R * x)``, ``x = denoised(y)``, until x settles: what is left to settle is
-    ``x = denoised(x + D - R * x)``. At spatial frequencies that the psf exaggerates (``R > 1.5``) the steps
-    are shortened, which leaves the solution as it is and keeps the iteration stable. A denoiser that takes
-    sidelobes for emission could still drive it apart: where the residual grows, the least one is returned.
+    ``x = denoised(x + D - R * x)``. At spatial frequencies that the psf exaggerates (``R > SHORTEN``) the
+    steps are shortened, which leaves the solution as it is and keeps the iteration stable. A denoiser that
+    takes sidelobes for emission could still drive it apart: where the residual grows, the least one is
+    returned.
 
     Parameters
     ----------
