@@ -3,8 +3,8 @@
     python benchmarks/fit_denoiser.py MODEL [--fields 60] [--empty 100] [--web validation]
 
 MODEL is a model's folder; its ``model.json`` gets the settings, and the scores on the same fields are written
-beside it as ``fit.json``. With ``--web`` every third field with emission is one of the cosmic web. Half of the
-time goes into fields without emission, whose regions are all false.
+beside it as ``fit.json``. With ``--web`` every third field with emission is one of the cosmic web. Half of
+the time goes into fields without emission, whose regions are all false.
 """
 
 from __future__ import annotations
