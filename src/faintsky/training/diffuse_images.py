@@ -38,9 +38,10 @@ NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE = 5.0, 40.0, 15.0, 4.0, 0.05
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
-WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS, WORST_ERRORS = 0.5, 0.3, 0.2, 3.0
-"""Shares of examples: cosmic webs among diffuse skies, errors of deconvolution and calibration; and their
-largest rms over that of the noise."""
+WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS = 0.5, 0.3, 0.2
+"""Shares of examples: cosmic webs among diffuse skies, errors of deconvolution and calibration."""
+WORST_ERRORS = (0.1, 3.0)
+"""Largest rms of such errors over that of the noise, log-uniform: more, and there is nothing to learn."""
 VALIDATION_BATCHES = 12
 
 
@@ -186,11 +187,12 @@ class DiffuseImages:
             left = rng.uniform(0, 0.05) if rng.random() < CLEANED_SHARE else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
             image = target + _limited(lobes * np.float32(left), WORST_LOBES)
+            worst = float(np.exp(rng.uniform(*np.log(WORST_ERRORS))))
             if rng.random() < CLEAN_ERRORS:
                 errors = deconvolution_errors(rng, scaled, plane.psf, plane.beam)
-                image = image + _limited(errors, WORST_ERRORS)
+                image = image + _limited(errors, worst)
             if rng.random() < GAIN_ERRORS:
-                image = image + _limited(gain_errors(rng, spectrum, plane.psf, sky.shape), WORST_ERRORS)
+                image = image + _limited(gain_errors(rng, spectrum, plane.psf, sky.shape), worst)
             white = np.fft.irfft2(np.fft.rfft2(white) * plane.noise, s=sky.shape).astype(np.float32)
             beam = plane.shape
         local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
