@@ -35,12 +35,12 @@ SHARED = 2
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE = 5.0, 40.0, 15.0, 4.0, 0.05
+OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 15.0, 4.0, 0.1, 0.1
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
-WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS = 0.5, 0.3, 0.2
+WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS = 0.5, 0.1, 0.15
 """Shares of examples: cosmic webs among diffuse skies, errors of deconvolution and calibration."""
-WORST_ERRORS = (0.1, 3.0)
+WORST_ERRORS = (0.1, 1.0)
 """Largest rms of such errors over that of the noise, log-uniform: more, and there is nothing to learn."""
 VALIDATION_BATCHES = 12
 
@@ -67,6 +67,11 @@ def importance(target: Tensor, beam: Tensor) -> Tensor:
 
 def _huber(x: Tensor) -> Tensor:
     return nn.functional.huber_loss(x, torch.zeros_like(x), reduction="none", delta=OUTLIER)
+
+
+def _by_example(share: Tensor, loss: Tensor) -> Tensor:
+    """Mean loss of each example, ``[b]``."""
+    return (share * loss).sum(dim=(1, 2, 3)) / share.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,8 @@ class DiffuseImages:
         a posterior with so much more emission in its prior: an unweighted one shrinks whatever is not
         certain, and fluxes and peaks would come out low. Sigma learns from errors that it cannot change: in
         one likelihood the empty sky, where both may go to nothing, would rule the rest. Very bright pixels
-        count less, where the relative error matters; beyond OUTLIER errors count linearly.
+        count less, where the relative error matters; beyond OUTLIER errors count linearly. Of each example's
+        loss the logarithm counts, or a few with strong artefacts would rule all others.
         """
         mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
         target = batch["target"]
@@ -136,10 +142,11 @@ class DiffuseImages:
         error = (mean - target) * seen
         scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
         share = seen * importance(target, batch["beam"])
-        loss = (share * _huber(scaled)).sum() / share.sum()
+        loss = _by_example(share, _huber(scaled))
         for pixels in (4, 8, 16) if self.blur else ():
             local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
-            loss = loss + self.blur * pixels / 4 * (local * _huber(means)).sum() / local.sum()
+            loss = loss + self.blur * pixels / 4 * _by_example(local, _huber(means))
+        loss = torch.log1p(loss / HALF).mean()
         likelihood = (_huber(error.detach() / sigma) + torch.log(sigma)) * seen
         return loss + SIGMA_SHARE * likelihood.sum() / seen.sum()
 

@@ -20,7 +20,7 @@ from faintsky.source_model import frequencies_2d
 
 Array32 = NDArray[np.float32]
 
-STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.1, 1.0), (0.01, 0.3)
+STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
 """Ranges, all log-uniform: steps of the deconvolution; rms share of the sky that its model lacks; rms error
 of a visibility. The steps and shares enclose what WSClean leaves of a sky with bright extended emission:
 errors of 5 to 10 per cent at well measured spatial frequencies, 30 to 50 where psf / b is below a half."""
