@@ -4,16 +4,55 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from faintsky.denoising import fit
 from faintsky.denoising.catalogue import build_catalog, error_kernel, measure, sum_error
 from faintsky.denoising.fit import Sample, fit_settings
+from faintsky.denoising.predict import estimate
 from faintsky.denoising.segmentation import segment
 from faintsky.denoising.settings import RegionSettings, Settings
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing.image import prepare_image
 from faintsky.preparing.psf import gaussian_psf
+
+# ---------------------------------------------------------------------- noise, measured twice
+
+
+class Knowing(torch.nn.Module):
+    """A network that knows which share of each pixel is sky."""
+
+    reach, stride, asked = 0, 1, 0
+
+    def __init__(self, sky, image):
+        super().__init__()
+        self.share = torch.from_numpy((sky / image).astype(np.float32))[None, None]
+
+    def forward(self, image, weight, beam):
+        self.asked += 1
+        return image * self.share, torch.ones_like(image)
+
+
+def test_texture_of_emission_is_no_noise():
+    rng = np.random.default_rng(0)
+    sky = np.zeros((300, 300), np.float32)
+    sky[60:240, 60:240] = rng.uniform(20, 80, (180, 180))
+    image = sky + rng.normal(0, 1, sky.shape).astype(np.float32)
+    prepared = prepare_image(RadioImage.from_array(image, cell=1.0, unit="Jy/arcsec2"))
+    assert prepared.rms[150, 150] > 5
+    network = Knowing(sky, image)
+    found, mean, sigma = estimate(network, prepared)
+    assert network.asked == 2
+    np.testing.assert_allclose(found.rms, 1, rtol=0.3)
+    np.testing.assert_allclose(mean * found.rms, sky, atol=1e-2)
+    # the answers agree, and differ in their uncertainty by nothing
+    np.testing.assert_allclose(sigma, 1, atol=1e-2)
+    for other in (replace(prepared, rms_origin="given"), replace(prepared, rms=np.full_like(image, 1.0))):
+        network.asked = 0
+        assert estimate(network, other)[0] is other
+        assert network.asked == 1
+
 
 # ---------------------------------------------------------------------- segmentation
 

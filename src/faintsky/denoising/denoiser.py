@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, choose_kind, major_cycles
-from faintsky.denoising.predict import predict
+from faintsky.denoising.predict import estimate, predict
 from faintsky.denoising.segmentation import relabelled, segment
 from faintsky.denoising.settings import RegionSettings, Settings
 from faintsky.errors import InputError
@@ -118,15 +118,17 @@ def denoise_image(
     prepared = prepare_image(image)
     response = _response(image, prepared)
     kind, notes = _kind(kind, image, prepared, response)
-    working = prepared
+    ask: dict[str, Any] = {
+        "members": members,
+        "device": device,
+        "progress": lambda done, total: tell(400 + 500 * done // total, PARTS, "network"),
+    }
     if kind == "dirty" and response is not None:
         working = _deconvolved(prepared, response, network, device, tell, notes)
+        mean, sigma = predict(network, working.scaled, working.weight, working.beam, **ask)
     else:
         response = None
-    mean, sigma = predict(
-        network, working.scaled, working.weight, working.beam, members=members, device=device,
-        progress=lambda done, total: tell(400 + 500 * done // total, PARTS, "network"),
-    )  # fmt: skip
+        working, mean, sigma = estimate(network, prepared, **ask)
     own = settings.of(working.beam is None)
     sigma = own.calibrated(mean, sigma)
     rms = np.where(working.valid, working.rms, np.float32(0))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from faintsky.denoising.catalogue import error_kernel, measure
-from faintsky.denoising.predict import predict
+from faintsky.denoising.predict import estimate
 from faintsky.denoising.segmentation import segment, smoothed
 from faintsky.denoising.settings import RegionSettings
 from faintsky.image import RadioImage
@@ -69,8 +69,7 @@ class Sample:
 
 def make_sample(image: RadioImage, truth: Array32, network: nn.Module, device: str = "cpu") -> Sample:
     """Prepare and denoise a simulated image whose true sky, at its resolution and in its unit, is known."""
-    p = prepare_image(image)
-    mean, sigma = predict(network, p.scaled, p.weight, p.beam, device=device)
+    p, mean, sigma = estimate(network, prepare_image(image), device=device)
     return Sample(mean, sigma, (truth / p.rms).astype(np.float32), p.beam, p.beam_area)
 
 

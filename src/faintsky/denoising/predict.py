@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.blocks.cover import LARGEST, cover, in_blocks
+from faintsky.preparing.image import PreparedImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array32 = NDArray[np.float32]
 
+EVEN = 1.1
+"""A noise map whose largest value is less than so many times its least is left as it is."""
+EMPTY = 1.0
+"""Denoised pixels below that, over the rms, are empty sky, where two maps of the noise agree."""
 TURNS = ((0, False), (2, False), (1, True), (3, True), (1, False), (3, False), (0, True), (2, True))
 """Quarter turns and mirroring of each member: the symmetries of the square, opposite ones first."""
 
@@ -118,3 +124,53 @@ def predict(
     with torch.inference_mode():
         mean, sigma = in_blocks(one_block, [image, weight], blocks, outputs=2, progress=progress)
     return mean, sigma
+
+
+def estimate(
+    network: nn.Module,
+    prepared: PreparedImage,
+    *,
+    members: int = 1,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[PreparedImage, Array32, Array32]:
+    """`predict` for a restored image, whose noise is measured again on what is left of it.
+
+    The texture of bright emission raises a noise map, and what passes for noise is smoothed. Where the map
+    varies over the image, the network is asked twice, and the second time with the noise of the first
+    residual, which is nowhere more than before. By how much the answers differ counts as uncertainty.
+
+    Parameters
+    ----------
+    network, members, device, progress
+        As for `predict`.
+    prepared : PreparedImage
+
+    Returns
+    -------
+    prepared : PreparedImage
+        With the noise that was used last.
+    mean, sigma : array
+        In units of it.
+    """
+    tell = progress or (lambda done, total: None)
+
+    def ask(image: PreparedImage, turn: int) -> tuple[Array32, Array32]:
+        return predict(
+            network, image.scaled, image.weight, image.beam, members=members, device=device,
+            progress=lambda done, total: tell(turn * total + done, (1 + again) * total),
+        )  # fmt: skip
+
+    rms = np.where(prepared.valid, prepared.rms, prepared.typical_rms)
+    again = prepared.rms_origin == "measured" and bool(rms.max() > EVEN * rms.min())
+    mean, sigma = ask(prepared, 0)
+    empty = prepared.valid & (np.abs(mean) < EMPTY)
+    if not again or not empty.any():
+        return prepared, mean, sigma
+    left = prepared.with_noise(prepared.data - np.where(prepared.valid, mean * rms, 0))
+    # a residual lacks some of the noise
+    scale = np.median(rms[empty] / left.rms[empty])
+    measured = replace(prepared, rms=np.minimum(prepared.rms, left.rms * np.float32(scale)))
+    first = mean * np.where(prepared.valid, prepared.rms / measured.rms, 0)
+    mean, sigma = ask(measured, 1)
+    return measured, mean, np.hypot(sigma, mean - first)
