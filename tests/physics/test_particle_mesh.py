@@ -65,15 +65,19 @@ def test_growth_of_small_fluctuations_is_linear():
 
 
 def test_power_spectrum_against_halofit():
-    """Within 10 per cent of halofit up to k = 0.2 / Mpc, a tenth of the particles' Nyquist frequency."""
-    n, box = 64, 100.0
+    """Within 10 per cent of halofit up to k = 0.6 / Mpc, six tenths of the particles' Nyquist frequency.
+
+    It takes a box this large: one of 100 Mpc, with few waves at k < 0.3 / Mpc and none that are longer
+    than itself, lies up to 20 per cent lower there. Twelve steps instead of these 20 cost 7 per cent at 0.6.
+    """
+    n, box = 64, 200.0
     modes, ratios = initial_density(n, box, 1, fixed=True), []
     for sign in (1, -1):  # paired: what the phases add at second order goes with its sign
-        for _, x, _ in pm.evolve(sign * modes, [1.0], steps=12, fine=2):
+        for _, x, _ in pm.evolve(sign * modes, [1.0], steps=20, fine=2):
             k, power = pm.power_spectrum(x, n, box, bins=16)
             ratios.append(power / halofit(k))
     ratio = np.mean(ratios, axis=0)
-    assert np.abs(ratio[k < 0.2] - 1).max() < 0.1
+    assert np.abs(ratio[k < 0.61] - 1).max() < 0.1
 
 
 def test_the_peak_collapses_to_its_mass():

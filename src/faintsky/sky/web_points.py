@@ -35,9 +35,9 @@ FAINTEST = 1e-10
 LATTICES = ((1e-6, 6), (1e-8, 4), (1e-9, 3), (0.0, 2))
 """Points along each side of a cell, by its surface brightness [Jy/arcsec2]."""
 BRIGHTEST = 1e-4
-"""What shocks saturate at, seen face-on [Jy/arcsec2]; from the side, as relics are seen, they are some five
-times as bright, like the brightest ones known. Where cores of haloes pass through each other, streams of dark
-matter collide that gas would have stopped before."""
+"""What shocks saturate at, seen face-on [Jy/arcsec2]: the brightest fields are then those of Gheller & Vazza
+(2021). Where cores of haloes pass through each other, streams of dark matter collide that gas would have
+stopped before, and they would be ten times as bright."""
 CORRUGATION = ((8, 0.045), (23, 0.015))
 """Turbulence: periods to a box of 25 Mpc, and rms displacement [Mpc]."""
 CONTRAST = 0.6
