@@ -1,4 +1,4 @@
-"""Sources of a cube's integrated image by PyBDSF or Aegean, run as programs of their own.
+"""Sources of a cube's integrated image, or islands of an image, by PyBDSF or Aegean, run as programs.
 
 PyBDSF (Mohan & Rafferty 2015) and Aegean (Hancock et al. 2012, 2018) fit elliptical Gaussians to the islands
 of an image. They run in a process of their own, by the interpreter that `PYTHON` names, since they need older
@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from faintsky.detection.methods import Found
 from faintsky.errors import FaintskyError, InputError
 from faintsky.image import RadioCube
 from faintsky.models import Model
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 PYTHON = "FAINTSKY_PEERS_PYTHON"
 """Environment variable: a Python interpreter that has the programs; without it the one that runs faintsky."""
@@ -100,36 +104,67 @@ def run_program(
     FaintskyError
         It failed.
     """
-    from astropy.io import fits
     from astropy.wcs import WCS
 
+    given = {"frequency": frequency, **options} if program == "pybdsf" else options
+    header = _header(image, cell, beam)
+    rows = json.loads(_call(program, program, image, header, given))
+    table = {key: np.array([row[key] for row in rows], dtype=float) for key in peer_program.KEYS}
+    x, y = WCS(header).celestial.wcs_world2pix(table.pop("ra"), table.pop("dec"), 0)
+    sizes = {name: table[name] * 3600 / cell for name in ("maj", "min")}
+    return {**table, **sizes, "x": np.asarray(x), "y": np.asarray(y)}
+
+
+def run_islands(
+    program: str,
+    image: NDArray[np.floating],
+    cell: float,
+    beam: tuple[float, float, float],
+    options: dict[str, Any],
+) -> NDArray[np.int32]:
+    """Islands that a program finds in an image, ``[y, x]``: numbers from 1, 0 outside.
+
+    Parameters and errors as of `run_program`. PyBDSF's include those on the scales of its wavelets where
+    ``atrous_do`` is on; Aegean's are the positive ones.
+    """
+    given = {"frequency": 150e6, **options} if program == "pybdsf" else options
+    content = _call(program, f"{program}-islands", image, _header(image, cell, beam), given)
+    # islands that became part of others leave gaps in the numbers
+    found, labels = np.unique(np.load(BytesIO(content)), return_inverse=True)
+    return labels.reshape(image.shape).astype(np.int32) + (1 if found[0] > 0 else 0)
+
+
+def _header(image: NDArray[np.floating], cell: float, beam: tuple[float, float, float]) -> Header:
     from faintsky.axes import array_header
     from faintsky.grid import ImageGrid
 
-    python = interpreter(program)
-    given = {"frequency": frequency, **options} if program == "pybdsf" else options
-    header = array_header(
-        (1, *image.shape), ImageGrid(image.shape[0], image.shape[1], cell, 150.0, 0.0), None
-    )
+    grid = ImageGrid(image.shape[0], image.shape[1], cell, 150.0, 0.0)
+    header = array_header((1, *image.shape), grid, None)
     header["BUNIT"] = "JY/BEAM"
     header["BMAJ"], header["BMIN"], header["BPA"] = beam[0] * cell / 3600, beam[1] * cell / 3600, beam[2]
+    return header
+
+
+def _call(
+    program: str, what: str, image: NDArray[np.floating], header: Header, given: dict[str, Any]
+) -> bytes:
+    """What `peer_program` writes, run by the interpreter that has the program."""
+    from astropy.io import fits
+
+    python = interpreter(program)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         fits.writeto(place / "image.fits", image.astype(np.float32), header)
         (place / "settings.json").write_text(json.dumps(given))
-        files = ["image.fits", "out.json", "settings.json"]
-        command = [python, str(Path(peer_program.__file__)), program, *files]
+        files = ["image.fits", "out", "settings.json"]
+        command = [python, str(Path(peer_program.__file__)), what, *files]
         # both spread over threads of their own where they may
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
         if run.returncode:
             last = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-            raise FaintskyError(f"{program} failed: {last}")
-        rows = json.loads((place / "out.json").read_text())
-    table = {key: np.array([row[key] for row in rows], dtype=float) for key in peer_program.KEYS}
-    x, y = WCS(header).celestial.wcs_world2pix(table.pop("ra"), table.pop("dec"), 0)
-    sizes = {name: table[name] * 3600 / cell for name in ("maj", "min")}
-    return {**table, **sizes, "x": np.asarray(x), "y": np.asarray(y)}
+            raise FaintskyError(f"{program} failed ({run.returncode}): {last}")
+        return (place / "out").read_bytes()
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:

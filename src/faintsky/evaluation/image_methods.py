@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
+from faintsky.detection.peers import interpreter
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import KINDS, Field
+from faintsky.evaluation.peer_islands import PROGRAMS, find_islands
 from faintsky.evaluation.segments import RELIABILITIES, RELIABLE, Segments, segments_of
 from faintsky.preparing.noise import robust_sigma
 
@@ -89,7 +91,7 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
 
 
 def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise]:
-    """Methods by name: tuned filters, `FIXED` ones, `CLEAN`, and models by name or folder.
+    """Methods by name: tuned filters, `FIXED` ones, `CLEAN`, `PROGRAMS`, and models by name or folder.
 
     Raises
     ------
@@ -106,6 +108,9 @@ def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise
             raise InputError(f"two methods are called {label!r}", "rename one")
         if name == CLEAN:
             methods[label] = _clean
+        elif name in PROGRAMS:
+            interpreter(name)
+            methods[label] = _islands(name)
         elif name in FIXED:
             kind, settings = FIXED[name]
             methods[label] = _fixed(kind, settings)
@@ -122,12 +127,25 @@ def model_hashes(names: Sequence[str]) -> dict[str, str]:
     """What the models among the methods are known by."""
     from faintsky.models import load_model
 
-    others = {CLEAN, *FIXED, *FILTERS}
+    others = {CLEAN, *FIXED, *FILTERS, *PROGRAMS}
     return {name: load_model(name, job="denoise").hash for name in names if name not in others}
 
 
 def _clean(field: Field, cases: str) -> Estimate | None:
     return None if field.clean is None else Estimate(field.clean)
+
+
+def _islands(program: str) -> Denoise:
+    """A program's islands, and of the image what lies in them."""
+
+    def denoise(field: Field, cases: str) -> Estimate | None:
+        if field.kind == "sky":
+            return None
+        found = find_islands(field, program)
+        inside = np.where(found.labels > 0, np.nan_to_num(field.image.data), np.float32(0))
+        return Estimate(inside.astype(np.float32), None, found)
+
+    return denoise
 
 
 def _fixed(kind: str, settings: dict[str, Any]) -> Denoise:
