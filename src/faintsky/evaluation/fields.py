@@ -132,8 +132,10 @@ class SimulatedFields:
         words = (self.field if self.web else self.preset, self.kind)
         return " ".join((self.preset, *words) if self.web and self.preset != "paper" else words)
 
-    def load(self, index: int, empty: bool = False) -> Field:
-        """Simulate one field, or noise alone, of another seed than any field's."""
+    def load(self, index: int, empty: bool = False) -> Field | None:
+        """Simulate one field, or noise alone, of another seed than any field's; the sky has no noise."""
+        if empty and self.kind == "sky":
+            return None
         observatory = _observatory(self.preset, self.size, self.web, self.field)
         telescope, rms = observatory.telescope, observatory.settings.rms
         grid, beam = telescope.instrument.grid, telescope.instrument.beams[0]
