@@ -35,7 +35,7 @@ SHARED = 2
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 15.0, 4.0, 0.1, 0.1
+OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 15.0, 4.0, 0.1, 1.0
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS = 0.5, 0.1, 0.15
