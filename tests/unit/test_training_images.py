@@ -32,7 +32,6 @@ def only(monkeypatch, **settings):
     """Examples of one kind, on an empty sky unless said otherwise."""
     plain = {
         "WHITE_SHARE": 0.0, "BLANK_SHARE": 0.0, "UNEVEN_SHARE": 0.0, "CLEANED_SHARE": 0.0,
-        "CLEAN_ERRORS": 0.0, "GAIN_ERRORS": 0.0,
         "_draw": lambda rng, cell, skies, held: np.zeros((SIZE, SIZE), dtype=np.float32),
     }  # fmt: skip
     for name, value in {**plain, **settings}.items():
@@ -189,7 +188,9 @@ def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library)
     seen = {round(float(bank.cut(rng, SIZE)[0, 0]) * 1e7, 2) for _ in range(60)}
     assert seen == {1, 2, 3, 4, 5}
     assert bank.cut(rng, SIZE, held=True) == pytest.approx(6e-7, rel=1e-3)
-    task = DiffuseImages(make_network("local_unet", widths=(8, 12, 16)), library, tile=64, skies=bank)
+    task = DiffuseImages(
+        make_network("local_unet", widths=(8, 12, 16)), library, tile=64, errors=1.0, skies=bank
+    )
     monkeypatch.setattr(diffuse_images, "WEB_SHARE", 1.0)
     assert task.batch(rng, 4)["image"].shape == (4, 1, 64, 64)
     (tmp_path / "skies.npy").write_bytes(b"other")

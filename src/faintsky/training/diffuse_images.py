@@ -35,11 +35,11 @@ SHARED = 2
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 15.0, 4.0, 0.1, 1.0
+OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 15.0, 4.0, 0.1, 0.3
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
-WEB_SHARE, CLEAN_ERRORS, GAIN_ERRORS = 0.5, 0.1, 0.15
-"""Shares of examples: cosmic webs among diffuse skies, errors of deconvolution and calibration."""
+WEB_SHARE = 0.5
+"""Of cosmic webs among diffuse skies."""
 WORST_ERRORS = (0.1, 1.0)
 """Largest rms of such errors over that of the noise, log-uniform: more, and there is nothing to learn."""
 VALIDATION_BATCHES = 12
@@ -96,6 +96,8 @@ class DiffuseImages:
         Side of the images that are cut out of the simulated ones [pixel].
     blur : float, optional
         Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
+    errors : float, optional
+        Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
     skies : WebSkies, optional
         Of cosmic webs, for a share of the examples.
     """
@@ -107,9 +109,11 @@ class DiffuseImages:
         *,
         tile: int = 192,
         blur: float = 0.3,
+        errors: float = 0.0,
         skies: WebSkies | None = None,
     ) -> None:
-        self.network, self.library, self.tile, self.blur, self.skies = network, library, tile, blur, skies
+        self.network, self.library, self.tile, self.blur = network, library, tile, blur
+        self.errors, self.skies = errors, skies
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
         """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
@@ -195,10 +199,10 @@ class DiffuseImages:
             lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
             image = target + _limited(lobes * np.float32(left), WORST_LOBES)
             worst = float(np.exp(rng.uniform(*np.log(WORST_ERRORS))))
-            if rng.random() < CLEAN_ERRORS:
+            if rng.random() < self.errors:
                 errors = deconvolution_errors(rng, scaled, plane.psf, plane.beam)
                 image = image + _limited(errors, worst)
-            if rng.random() < GAIN_ERRORS:
+            if rng.random() < self.errors:
                 image = image + _limited(gain_errors(rng, spectrum, plane.psf, sky.shape), worst)
             white = np.fft.irfft2(np.fft.rfft2(white) * plane.noise, s=sky.shape).astype(np.float32)
             beam = plane.shape

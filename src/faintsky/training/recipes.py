@@ -122,14 +122,11 @@ def _diffuse_images(request: Request) -> Task:
         )
     if not library.is_file():
         make_library(int(request.settings["psfs"]), request.seed, request.progress).save(library)
-    bank = None
-    if request.settings["web"]:
-        bank = library.with_name("skies.npy")
-        if not bank.is_file():
-            number = int(request.settings["skies"])
-            make_skies(bank, request.settings["web"], number, request.seed, request.progress)
-    skies = bank and WebSkies.load(bank)
-    return DiffuseImages(request.network, PsfLibrary.load(library), skies=skies, **options)
+    bank, web = library.with_name("skies.npy"), request.settings["web"]
+    if web and not bank.is_file():
+        make_skies(bank, web, int(request.settings["skies"]), request.seed, request.progress)
+    skies, errors = WebSkies.load(bank) if web else None, float(request.settings["errors"])
+    return DiffuseImages(request.network, PsfLibrary.load(library), errors=errors, skies=skies, **options)
 
 
 def _tile_pairs(request: Request) -> Task:
@@ -208,7 +205,7 @@ RECIPES: dict[str, Recipe] = {
         presets=("diffuse",),
         make_task=_diffuse_images,
         schedule={"steps": 8000, "learning_rate": 1e-3},
-        settings={"psfs": 64, "tile": 192, "blur": 0.3, "web": "", "skies": 24},
+        settings={"psfs": 64, "tile": 192, "blur": 0.3, "errors": 0.0, "web": "", "skies": 24},
         arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
         model_settings=_denoiser_settings,
     ),
