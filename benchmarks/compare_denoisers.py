@@ -95,7 +95,8 @@ def main() -> None:
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    lines = ["# Versions of the denoiser", "", __doc__.split("\n\n")[2].replace("\n", " "), ""]
+    about = __doc__.split("\n\n")[2].replace("\n", " ").partition(" says so. ")[2]
+    lines = ["# Versions of the denoiser", "", about, ""]
     methods = make_methods((*options.models, "starlet", "input"))
     for name, made in fields(options.n, options.reference):
         rows = {m: scores([(f, denoise(f, name).image) for f in made]) for m, denoise in methods.items()}
