@@ -76,9 +76,11 @@ def run(options: argparse.Namespace) -> None:
     record = provenance(command="python benchmarks/dda_tables.py", config=config, seed=options.seed)
     options.work.mkdir(parents=True, exist_ok=True)
     before = options.work / "run.json"
-    if before.is_file() and json.loads(before.read_text())["config"]["models"] != record["config"]["models"]:
-        sys.exit(f"{options.work} holds what other models made; give another --work")
-    before.write_text(json.dumps(record, indent=1) + "\n")
+    made = json.loads(before.read_text())["config"]["models"] if before.is_file() else {}
+    if any(made.get(name, {}).get("hash", m["hash"]) != m["hash"] for name, m in models.items()):
+        sys.exit(f"{options.work} holds what other models of these names made; give another --work")
+    kept = {**record, "config": {**record["config"], "models": {**made, **models}}}
+    before.write_text(json.dumps(kept, indent=1) + "\n")
     evaluate_fields(
         options.work, sets, make_methods(names, options.device), seed=options.seed, run=record,
         progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),

@@ -11,12 +11,13 @@ import numpy as np
 
 from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, SOURCE_EDGES
 from faintsky.evaluation.lofar_rows import BRIGHT, FAINT, Float
+from faintsky.evaluation.peer_islands import PROGRAMS
 from faintsky.evaluation.segments import RELIABLE, SEGMENT_EDGES
 from faintsky.evaluation.tables import markdown, significant
 from faintsky.observing.dataset import versions
 
 CLASSICAL = ("starlet", "gaussian", "fft", "threshold", "gaussian_paper", "clean")
-BASELINES = (*CLASSICAL, "input", "constant")
+BASELINES = (*CLASSICAL, *PROGRAMS, "input", "constant")
 
 
 def shown(row: Mapping[str, Any] | None) -> str:
