@@ -82,7 +82,8 @@ def against_snr(rows: Sequence[Mapping[str, Any]], quantity: str, x: str, y: str
                 # a little apart, so that methods that agree can both be seen
                 at = np.sqrt(low * high) * 1.03 ** (k - len(methods) / 2)
                 ax.errorbar(at, [r["value"] for r in some], np.nan_to_num(error), color=COLOURS[k % 7],
-                            marker=MARKERS[(k + k // 7) % 7], ms=4, lw=1.2, label=method)  # fmt: skip
+                            marker=MARKERS[(k + k // 7) % 7], ms=4, lw=1.2, label=method,
+                            ls="-" if k < 7 else "--")  # fmt: skip
             ax.set(yscale=scale, title=cases)
             snr_axis(ax, x, [edges])
             _reference(ax, quantity)
