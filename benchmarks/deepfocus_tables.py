@@ -29,6 +29,8 @@ METHODS = ("classical", "flood_fill", "flood_fill_paper", "smooth_clip", "decora
 """Those of them that are shipped are run."""
 SAME_CHANNELS = ("paper", "emitters", "empty")
 """Sets of 128 channels: Deep GRU takes no others."""
+SLOW, WITH_SOURCES = ("smooth_clip", "pybdsf", "aegean"), ("paper", "emitters", "varied")
+"""What takes most of the time, and what it is run on."""
 SHARES = {"paper": 1.0, "emitters": 0.5, "varied": 0.5, "empty": 0.5}
 """Cubes of each set, in units of ``-n``; at most 100 empty ones."""
 TABLES = ("table", "table4", "table5", "funnel", "blends", "stages", "residuals")
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     config = {"sets": sizes, "seed": options.seed, "methods": label}
     record = provenance(command="python benchmarks/deepfocus_tables.py", config=config, seed=options.seed)
     options.work.mkdir(parents=True, exist_ok=True)
-    only = {options.deepfocus: SAME_CHANNELS}
+    only = {options.deepfocus: SAME_CHANNELS} | dict.fromkeys(SLOW, WITH_SOURCES)
     methods, deep = [], []
     for name, few in names.items():
         least = min((k for k in (few, options.deep) if k), default=None)
