@@ -67,7 +67,7 @@ class Dda(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         # the convolutions take two thirds of the time that way
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @staticmethod
     def example(size: int) -> tuple[Tensor, ...]:

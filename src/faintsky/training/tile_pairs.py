@@ -45,7 +45,7 @@ class TilePairs:
         self.examples = len(data.train)
         # An untrained sigmoid says 0.5 where most of the sky is at the floor; on the way down from there it
         # overshoots into saturation, and no gradient leads out of that.
-        last = network.out.bias
+        last = network.get_parameter("out.bias")
         if not last.any():  # else it has been trained
             mean = np.clip(data.train.target.mean() / STEPS, 1e-3, 1 - 1e-3)
             nn.init.constant_(last, float(np.log(mean / (1 - mean))))
