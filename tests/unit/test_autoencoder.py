@@ -82,6 +82,19 @@ def test_the_scale_of_an_image_is_its_own_extremes():
     assert scale.limits(np.zeros((4, 4), np.float32)) == LogScale().limits(image)
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-6])
+def test_an_image_of_one_value_is_refused(value):
+    image = RadioImage.from_array(np.full((48, 48), value, np.float32), cell=2.0, unit="Jy/arcsec2")
+    with pytest.raises(InputError, match="blank or constant"):
+        autoencode_image(image, Same(), AutoencoderSettings())
+
+
+def test_an_image_as_smooth_as_itself_needs_no_memory_beyond_it():
+    ramp = np.linspace(1e-6, 2e-6, 64, dtype=np.float32) * np.ones((64, 1), np.float32)
+    image = RadioImage.from_array(ramp, cell=2.0, unit="Jy/arcsec2")
+    assert len(autoencode_image(image, Same(), AutoencoderSettings()).catalog) == 1
+
+
 @pytest.mark.parametrize("arguments", [{"floor": 0.0}, {"floor": 1.0}, {"scaling": "no"}])
 def test_bad_scales(arguments):
     with pytest.raises(InputError):

@@ -61,10 +61,16 @@ class Region:
     errors: NDArray[np.float64]
 
 
-def error_kernel(beam: tuple[float, float, float] | None, length: float) -> NDArray[np.float64]:
-    """Correlation of the denoised image's errors: a Gaussian of `length` beams, or pixels for white noise."""
+def error_kernel(
+    beam: tuple[float, float, float] | None, length: float, most: int = 10_000
+) -> NDArray[np.float64]:
+    """Correlation of the denoised image's errors: a Gaussian of `length` beams, or pixels for white noise.
+
+    It reaches no farther than ``most`` pixels, the image's side: the beam of an image without noise, read off
+    its correlation, can be of any size.
+    """
     major, minor, pa = (1.0, 1.0, 0.0) if beam is None else beam
-    half = int(np.ceil(1.1 * length * major)) + 1
+    half = min(int(np.ceil(1.1 * length * major)) + 1, most)
     return gaussian_psf((2 * half + 1, 2 * half + 1), max(length * major, 0.1), max(length * minor, 0.1), pa)
 
 
@@ -188,7 +194,7 @@ def build_catalog(
     gain = np.ones(mean.shape)
     if plane is not None and not applied:
         gain = 1 / np.maximum(plane, LEAST_PB)
-    kernel = error_kernel(prepared.beam, settings.error_length)
+    kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
     regions = measure(mean * gain, sigma * gain, labels, kernel)
     noise = np.nan_to_num(prepared.rms * gain)
     rows = [_row(image, prepared, r, settings, plane, labels, float(noise[r.box].max())) for r in regions]

@@ -114,7 +114,7 @@ def prepare_image(image: RadioImage, *, floor: float = 0.0) -> PreparedImage:
     valid = np.isfinite(data) if floor else _valid(data)
     if valid.sum() < LEAST_SIDE**2 // 2:
         raise InputError("holds no data: it is blank", "give an image with data", image.name)
-    if not floor and np.ptp(data[valid]) == 0:
+    if np.ptp(data[valid]) == 0:
         raise InputError("has no noise: it is blank or constant", "give an image with noise", image.name)
     filled = np.where(valid, data, np.float32(0))
     beam, origin = _beam(image, filled, valid)
