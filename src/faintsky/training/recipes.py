@@ -114,6 +114,8 @@ def _diffuse_images(request: Request) -> Task:
     options = {k: request.settings[k] for k in ("tile", "blur")}
     data = request.data
     if data is not None and (data / "dataset.json").is_file():
+        if request.settings["web"] or request.settings["errors"]:
+            raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
         return StoredImages(request.network, data, **options)
     library = request.folder / "psfs.npz" if data is None else data / "psfs.npz"
     if data is not None and not library.is_file():
