@@ -20,7 +20,8 @@ RESTORED_SHARE = 0.2
 """Share of the psf's sidelobes about bright sources below which an image is free of them."""
 CYCLES, SETTLED, GROWTH = 8, 0.15, 1.5
 """Major cycles at most; the change of the image, in rms, at which they end; the residual's growth over the
-least one at which they are given up. More cycles change the errors of bright webs by a few per cent."""
+least one at which they are given up. More cycles do not help: in the field of a massive cluster 24 of them
+doubled the errors of the bright pixels."""
 SHORTEN = 1.2
 """Steps at spatial frequencies where the dirty image is R times the sky are this over R, and at most 1: of
 bright emission, which a denoiser leaves as it is, a fifth is left to the next cycle, of noise nothing."""
