@@ -108,7 +108,7 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
         "image_cpu_seconds": seconds,
         "dirty_rms": float(off.std() / dirty.std()),
         "dirty_largest": worst(fast, dirty, dirty.max()),
-        "psf": worst(telescope.psf(), psf),
+        "psf": worst(telescope.sampling.psf(telescope.instrument.grid), psf),
         "noise_rms": float(drawn.std()),
         "noise_spectrum": spectrum_error(drawn, density),
     }

@@ -1,6 +1,6 @@
 """The back ends ``fast`` and ``wsclean`` side by side: the same fields, dirty and clean, and what each costs.
 
-Differences are between the two images of a field, over the peak of WSClean's (dirty image, psf) or over the
+Differences are between the two images of a field, over the peak of WSClean's (dirty image) or over the
 rms asked for (clean image). ``clean_error_rms`` is the rms of clean image minus true sky times primary beam,
 which is seen with the same beam. Needs the program ``wsclean`` and the extra ``lofar``. Writes
 ``benchmarks/results/wsclean_backend.json``::
@@ -48,7 +48,7 @@ def image(folder, name):
 
 def compare(size, **settings):
     """Numbers of one field."""
-    common = {"size": size, "seed": 4, "products": "sky,dirty,clean,psf,pb", **settings}
+    common = {"size": size, "seed": 4, "products": "sky,dirty,clean,pb", **settings}
     with tempfile.TemporaryDirectory() as name:
         out, cost = Path(name), {}
         for backend in ("fast", "wsclean"):
@@ -59,7 +59,6 @@ def compare(size, **settings):
                 "wall_s": round(time.perf_counter() - began[0], 1),
             }
         (dirty, _), (their_dirty, _) = (image(out / b, "0000_dirty.fits") for b in cost)
-        (psf, _), (their_psf, _) = (image(out / b, "psf.fits") for b in cost)
         cleans = [image(out / b, "0000_clean.fits") for b in cost]
         sky, pb = image(out / "fast", "0000_sky.fits")[0], image(out / "fast", "pb.fits")[0]
     rms = make_lofar_settings(size=size, **settings).rms
@@ -71,7 +70,6 @@ def compare(size, **settings):
         beams.append(beam.round(3).tolist())
     return {
         "dirty_difference": float(f"{np.abs(dirty - their_dirty).max() / np.abs(their_dirty).max():.2g}"),
-        "psf_difference": float(f"{np.abs(psf - their_psf).max():.2g}"),
         "beams": dict(zip(cost, beams, strict=True)),
         "rms_jy_per_beam": rms,
         "clean_error_rms": dict(zip(cost, np.round(errors, 3).tolist(), strict=True)),

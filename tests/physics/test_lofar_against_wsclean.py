@@ -163,7 +163,8 @@ def test_another_observation_from_station_positions(small, telescope, small_sky)
     """Another field, day, frequency, robustness and size: baselines, psf, beam and dirty image."""
     sampling = telescope.sampling
     assert np.abs(sampling.track.uvw[::97] - small["uvw_m"]).max() < 0.5
-    assert np.abs(telescope.psf() - small["psf"] / 30000).max() < 1e-3
+    y, x = (n // 2 for n in small["psf"].shape)
+    assert np.abs(telescope.psf()[y:-y, x:-x] - small["psf"] / 30000).max() < 1e-3
     assert telescope.instrument.beams[0] == pytest.approx(small["beam"], rel=0.002)
     dirty = telescope.dirty(small_sky, 0.0, np.random.SeedSequence(0))
     peak = float(small["dirty_peak"])

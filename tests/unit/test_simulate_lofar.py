@@ -67,7 +67,9 @@ def test_files_and_headers(dataset):
     assert fits.getheader(dataset / "0001_dirty.fits")["NOISE"] == pytest.approx(1e-4)
     assert fits.getheader(dataset / "0001_noise.fits")["NOISE"] == pytest.approx(2.45e-6, rel=2e-3)
     psf, header = fits.getdata(dataset / "psf.fits", header=True)
-    assert psf[48, 48] == pytest.approx(1, abs=1e-5)
+    assert psf.shape == (192, 192)  # as far as from one corner to the other
+    assert psf[96, 96] == pytest.approx(1, abs=1e-5)
+    assert (header["CRPIX1"], header["CRPIX2"]) == (97, 97)
     assert 0 < header["BMIN"] <= header["BMAJ"]
     assert fits.getdata(dataset / "pb.fits")[48, 48] == 1
     image = faintsky.open_image(dataset / "0000_dirty.fits")
@@ -240,13 +242,13 @@ def test_the_users_sky_is_observed(tmp_path, model, quick):
     dirty = fits.getdata(out / "0000_dirty.fits").astype(float)
     pb, psf = fits.getdata(out / "pb.fits"), fits.getdata(out / "psf.fits").astype(float)
     assert pb[50, 30] == pb.max() == 1
-    assert psf[50, 30] == psf.max() == pytest.approx(1, abs=1e-4)
-    # by hand: the sky times the beam, convolved with the psf, as far as its image reaches
+    assert psf.shape == (160, 144)
+    assert psf[80, 72] == psf.max() == pytest.approx(1, abs=1e-4)
+    # by hand: the sky times the beam, convolved with the psf
     attenuated = fits.getdata(model).astype(float) * pb
-    expected = sum(
-        attenuated[60 - dy, 20 - dx] * psf[50 + dy, 30 + dx] for dy in range(-19, 30) for dx in range(-30, 21)
-    )
-    assert dirty[60, 20] == pytest.approx(expected, rel=0.02)
+    for y, x in ((60, 20), (79, 71), (0, 71)):
+        expected = (attenuated * psf[80 + y - 79 : 81 + y, 72 + x - 71 : 73 + x][::-1, ::-1]).sum()
+        assert dirty[y, x] == pytest.approx(expected, abs=0.002 * dirty.max())
     assert np.unravel_index(np.argmax(dirty[50:70, 10:30]), (20, 20)) == (10, 10)
 
 

@@ -196,6 +196,8 @@ def _deconvolved(
         prepared.data, prepared.valid, response, denoised,
         progress=lambda cycle, most: tell(400 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
+    if not response.whole:
+        notes.append("the psf is less than twice as wide as the image: its farther sidelobes stay in")
     end = "" if done.settled else ": sidelobes of bright emission may be left"
     end = (", after which the residual grew" if done.diverged else "") + end
     notes.append(f"{done.cycles} major cycles with the psf{end}")

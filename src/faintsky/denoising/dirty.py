@@ -42,17 +42,26 @@ class Response:
         Dirty beam ``[y, x]``, 1 at ``(n_y // 2, n_x // 2)``.
     beam : tuple of float
         Clean beam: FWHMs [pixel] and position angle [deg].
+
+    Attributes
+    ----------
+    whole : bool
+        Whether the psf reaches from any pixel of the image to any other.
     """
 
     def __init__(
         self, shape: tuple[int, int], psf: NDArray[np.floating], beam: tuple[float, float, float]
     ) -> None:
         self._shape = shape
-        # room for the psf beyond each border, so that nothing wraps round
-        self._padded = tuple(next_fast_len(n + p, real=True) for n, p in zip(shape, psf.shape))
-        clean = self._transform(gaussian_psf((psf.shape[0], psf.shape[1]), *beam))
+        centre = psf.shape[0] // 2, psf.shape[1] // 2
+        reach = [min(c, n - 1) for c, n in zip(centre, shape)]
+        self.whole = all(r >= n - 2 for r, n in zip(reach, shape))
+        # room beyond the borders for all of the psf that reaches from pixel to pixel: nothing wraps round
+        self._padded = tuple(next_fast_len(n + r, real=True) for n, r in zip(shape, reach))
+        near = psf[tuple(slice(c - r, c + r + 1) for c, r in zip(centre, reach))]
+        clean = self._transform(gaussian_psf((near.shape[0], near.shape[1]), *beam))
         floor = EPSILON * clean.max()
-        ratio = self._transform(psf) * clean / (clean**2 + floor**2)
+        ratio = self._transform(near) * clean / (clean**2 + floor**2)
         # in single precision, which halves the time
         self._ratio = ratio.astype(np.float32)
         self._step = np.minimum(1.0, SHORTEN / np.maximum(ratio, 1e-6)).astype(np.float32)
@@ -60,9 +69,8 @@ class Response:
     def _transform(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """Real transform of a kernel that is even about its middle pixel."""
         full = np.zeros(self._padded)
-        full[: kernel.shape[0], : kernel.shape[1]] = kernel
-        centre = (kernel.shape[0] // 2, kernel.shape[1] // 2)
-        return np.asarray(rfft2(np.roll(full, (-centre[0], -centre[1]), axis=(0, 1))).real)
+        full[np.ix_(*(np.arange(-(n // 2), n - n // 2) for n in kernel.shape))] = kernel
+        return np.asarray(rfft2(full).real)
 
     def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """The dirty image of ``x``, ``[y, x]``."""

@@ -91,7 +91,7 @@ class FolderFields:
         """``image``, ``sky``, ``rms`` (0 where unknown), and of those with a beam ``psf`` and ``clean``."""
         stem = Path(self.folder) / f"{index:04d}"
         if not Path(f"{stem}_sky.fits").is_file():
-            return self._compact(Path(f"{stem}_compact.npz"))
+            return self._compact(index)
         true = open_image(f"{stem}_sky.fits")
         sky = true.data * np.float32(surface_brightness(true))
         if self.kind == "sky":
@@ -109,8 +109,11 @@ class FolderFields:
             out["clean"] = open_image(f"{stem}_clean.fits").data
         return out
 
-    def _compact(self, path: Path) -> dict[str, Any]:
-        kept = read_compact(path)
+    def _compact(self, index: int) -> dict[str, Any]:
+        kept = read_compact(Path(self.folder) / f"{index:04d}_compact.npz")
+        # of the psf it holds the middle
+        if (psf := beside(self.folder, index, "psf")) is not None:
+            kept["psf"] = open_image(psf).data
         out = {"sky": kept["sky"], "rms": kept["sigma"], "psf": kept["psf"]}
         if self.kind in ("sky", "noise"):
             image = RadioImage.from_array(kept[self.kind], cell=kept["cell"], unit="Jy/arcsec2")

@@ -159,7 +159,9 @@ class LofarFiles(DataFiles):
             cards["NOISE"] = (sigma if product == "dirty" else sigma / UNIT_BEAM, "standard deviation")
         observation = telescope.observation
         unit = _UNITS[product]
-        header = image_header(telescope.instrument.grid, unit, "LOFAR", observation.freq, cards)
+        grid = telescope.instrument.grid
+        grid = grid.padded(*image.shape) if product == "psf" else grid
+        header = image_header(grid, unit, "LOFAR", observation.freq, cards)
         write_fits(path, image.astype(np.float32), header)
 
     def _provenance(self, telescope: LofarTelescope, seed: int, index: int | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ is the one that they make of a point.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -99,21 +99,22 @@ class LofarTelescope:
         return self.instrument.beams[0]
 
     def psf(self) -> Array32:
-        """Dirty beam, 1 on the phase centre's pixel, ``[y, x]``."""
-        if self.quick:
-            return self.instrument.psf_nodes_at_image()[0]
-        grid = self.instrument.grid
-        return self.sampling.psf(replace(grid, x0=float(round(grid.x0)), y0=float(round(grid.y0))))
+        """Dirty beam over all distances within the image, of twice its sides, 1 at ``n // 2``, ``[y, x]``."""
+        n_y, n_x = self.instrument.grid.shape
+        return self._psf_of(2 * n_y, 2 * n_x)
 
     @cached_property
     def psf_middle(self) -> Array32:
         """Its middle, at most 256 pixels a side, the peak at ``n // 2``."""
-        grid = self.instrument.grid
-        n = min(_MIDDLE, *(side - side % 2 for side in grid.shape))
-        if self.quick:
-            y, x = (side // 2 - n // 2 for side in self.instrument.padded)
-            return self.instrument.node_psfs()[0, y : y + n, x : x + n].copy()
-        return self.sampling.psf(grid.padded(n, n))
+        n = min(_MIDDLE, *(side - side % 2 for side in self.instrument.grid.shape))
+        return self._psf_of(n, n)
+
+    def _psf_of(self, n_y: int, n_x: int) -> Array32:
+        """Dirty beam of these even sides, 1 at ``n // 2``."""
+        if not self.quick:
+            return self.sampling.psf(self.instrument.grid.padded(n_y, n_x))
+        y, x = (side // 2 - n // 2 for side, n in zip(self.instrument.padded, (n_y, n_x)))
+        return self.instrument.node_psfs()[0, y : y + n_y, x : x + n_x].copy()
 
     def gains(self, errors: GainErrors, seed: np.random.SeedSequence) -> NDArray[np.complex64] | None:
         """Gain errors ``[time, station]``, None where there are none."""

@@ -74,19 +74,7 @@ def wsclean_version(program: str) -> str:
 
 
 class WscleanTelescope(LofarTelescope):
-    """A telescope whose images WSClean makes; see `LofarTelescope` for the arguments."""
-
-    _psf: Array32 | None = None
-
-    def psf(self) -> Array32:
-        """Dirty beam, as `LofarTelescope.psf` has it; WSClean's where its image has the phase centre."""
-        if _off_centre(self.instrument.grid):
-            return super().psf()
-        if self._psf is None:
-            with tempfile.TemporaryDirectory(prefix="faintsky_wsclean_") as name:
-                self._run(Path(name), [["-make-psf-only", *self._imaging()]])
-                self._psf = self._read(Path(name), "psf")[0]
-        return self._psf.copy()
+    """A telescope whose images WSClean makes, and the psf `LofarTelescope`; see there for the arguments."""
 
     def observe(
         self,
@@ -110,7 +98,6 @@ class WscleanTelescope(LofarTelescope):
             self._run(folder, [predict, image], **rows)
             dirty, _ = self._read(folder, "dirty")
             restored, header = self._read(folder, "image")
-            self._psf = self._read(folder, "psf")[0]
         beam = self.beam
         if "BMAJ" in header:
             beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"] % 180.0])

@@ -1,0 +1,60 @@
+"""What a psf does to a sky, and the cycles that undo it."""
+
+import numpy as np
+import pytest
+from scipy.signal import fftconvolve
+
+from faintsky.denoising.dirty import Response
+from faintsky.preparing.psf import gaussian_psf
+
+N = 64
+BEAM = (6.0, 5.0, 30.0)
+
+
+def lobed_psf(n):
+    """A main lobe like the beam's, and rings about it that reach everywhere, as fine as the beam allows."""
+    radius = np.hypot(*(np.mgrid[:n, :n] - n // 2))
+    kernel = gaussian_psf((25, 25), *BEAM)
+    rings = fftconvolve(0.1 * np.cos(radius / 4) * np.exp(-radius / 60), kernel / kernel.sum(), mode="same")
+    psf = gaussian_psf((n, n), *BEAM) + rings
+    return psf / psf[n // 2, n // 2]
+
+
+@pytest.fixture(scope="module")
+def psf():
+    return lobed_psf(2 * N)
+
+
+def observed(psf):
+    """A sky with points in opposite corners and near the middle: at the beam's resolution, and dirty."""
+    sky = np.zeros((N, N))
+    for y, x, flux in ((12, 12, 50.0), (51, 50, 30.0), (30, 36, 2.0)):
+        sky[y, x] = flux
+    return [
+        fftconvolve(sky, kernel)[N : 2 * N, N : 2 * N] for kernel in (gaussian_psf(psf.shape, *BEAM), psf)
+    ]
+
+
+def test_a_psf_twice_as_wide_explains_the_whole_dirty_image(psf):
+    x, dirty = observed(psf)
+    response = Response((N, N), psf, BEAM)
+    assert response.whole
+    left = np.abs(response(x) - dirty)
+    # points are a little broader, and all that surrounds them is there
+    assert left.max() < 0.02 * x.max()
+    assert np.quantile(left, 0.9) < 0.01 * np.quantile(np.abs(dirty - x), 0.9)
+
+
+def test_a_wider_psf_changes_nothing(psf):
+    x = observed(psf)[0]
+    wide = np.pad(psf, N, constant_values=9.0)  # farther than any two pixels are
+    np.testing.assert_array_equal(Response((N, N), wide, BEAM)(x), Response((N, N), psf, BEAM)(x))
+
+
+def test_a_psf_of_the_image_s_size_is_told_from_a_whole_one(psf):
+    x, dirty = observed(psf)
+    near = Response((N, N), psf[N // 2 : -N // 2, N // 2 : -N // 2], BEAM)
+    assert not near.whole
+    left = np.abs(near(x) - dirty)
+    # right within half of the image of each point, wrong beyond
+    assert left[45:, 5:20].max() > 20 * left[24:40, 24:40].max()
