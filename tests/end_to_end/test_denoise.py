@@ -7,12 +7,14 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from matplotlib.image import imread
 from synthetic import telescope
 
 import faintsky
 from faintsky.catalog import read_catalog
+from faintsky.denoising.denoiser import denoise_image
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.jobs.denoise import denoise
@@ -234,6 +236,38 @@ def test_cycles_that_drive_apart_are_given_up(dirty):
     assert done.diverged
     assert done.cycles < 12
     assert done.residual.std() <= image.std()
+
+
+class Network(torch.nn.Module):
+    """Of a denoiser's kind: what stands out of the noise, times a factor."""
+
+    reach, stride = 8, 4
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor, self.calls = factor, 0
+
+    def forward(self, image, weight, beam):
+        self.calls += 1
+        return self.factor * torch.where(image > 4, image, 0), torch.ones_like(image)
+
+
+@pytest.mark.parametrize(("factor", "knows"), [(1.0, True), (-3.0, False)])
+def test_starlets_come_before_the_network_and_answer_where_it_fails(dirty, factor, knows):
+    image, psf, restored, beam = dirty
+    network = Network(factor)
+    found = denoise_image(as_image(image, beam, psf=psf), network, kind="dirty")
+    assert any("major cycles with starlets" in n for n in found.notes)
+    assert any("the network does not know such images" in n for n in found.notes) != knows
+    assert network.calls <= (4 if knows else 1)
+    for y, x in ((40, 30), (60, 66)):
+        assert found.image[y, x] == pytest.approx(restored[y, x], rel=0.1)
+    away = np.min(
+        [np.hypot(*(np.mgrid[:96, :96] - np.array(p)[:, None, None])) for p in ((40, 30), (60, 66))], 0
+    )
+    assert np.abs(found.image[away > 15]).mean() < 0.3 * np.abs(image[away > 15]).mean()
+    if not knows:
+        assert np.median(found.uncertainty) == pytest.approx(1.0, rel=0.3)
 
 
 # ---------------------------------------------------------------------- report

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from faintsky.denoising.dirty import Response
+from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.preparing.psf import gaussian_psf
 
 N = 64
@@ -58,3 +58,34 @@ def test_a_psf_of_the_image_s_size_is_told_from_a_whole_one(psf):
     left = np.abs(near(x) - dirty)
     # right within half of the image of each point, wrong beyond
     assert left[45:, 5:20].max() > 20 * left[24:40, 24:40].max()
+
+
+def test_steps_stay_within_what_the_beam_holds(psf):
+    noise = np.random.default_rng(1).normal(size=(N, N)).astype(np.float32)
+    response = Response((N, N), psf, BEAM)
+    fine = np.hypot(*np.meshgrid(np.fft.fftfreq(N), np.fft.fftfreq(N))) > 0.25
+    before, after = (
+        np.abs(np.fft.fft2(i * np.hanning(N) * np.hanning(N)[:, None]))[fine].std()
+        for i in (noise, response.tempered(noise))
+    )
+    assert after < 0.02 * before
+
+
+def test_cycles_go_on_from_an_estimate(psf):
+    x, dirty = observed(psf)
+    response, valid = Response((N, N), psf, BEAM), np.ones((N, N), bool)
+    calls = []
+
+    def denoised(image, residual):
+        calls.append(np.abs(residual).max())
+        return np.maximum(image, 0), 1.0
+
+    dirty = dirty.astype(np.float32)
+    again = major_cycles(dirty, valid, response, denoised, start=x.astype(np.float32), most=3)
+    assert again.settled
+    assert again.cycles == len(calls) <= 2
+    assert calls[0] < 0.05 * np.abs(dirty).max()
+    np.testing.assert_allclose(again.image, again.model + again.residual, atol=1e-5)
+    fresh = major_cycles(dirty, valid, response, denoised, most=2)
+    assert fresh.cycles == 2
+    assert not fresh.settled
