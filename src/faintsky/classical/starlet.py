@@ -35,13 +35,14 @@ def _smoothed(image: Array32, step: int) -> Array32:
 
 def starlet_transform(image: Array32, scales: int) -> Array32:
     """Detail at 1, 2, 4 … pixels and what is left: ``[scales + 1, y, x]``, whose sum is the image."""
-    planes = []
+    planes = np.empty((scales + 1, *image.shape), dtype=image.dtype)
     smooth = image
     for j in range(scales):
         smoother = _smoothed(smooth, 2**j)
-        planes.append(smooth - smoother)
+        np.subtract(smooth, smoother, out=planes[j])
         smooth = smoother
-    return np.stack([*planes, smooth])
+    planes[-1] = smooth
+    return planes
 
 
 def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, int]) -> Float:

@@ -217,7 +217,7 @@ def _deconvolved(
         progress=lambda cycle, most: tell(200 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     done = major_cycles(
-        data, valid, response, by_network, start=rough.model, most=NETWORK_CYCLES,
+        data, valid, response, by_network, start=rough, most=NETWORK_CYCLES,
         progress=lambda cycle, most: tell(200 + 200 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     if not response.whole:

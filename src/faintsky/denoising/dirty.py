@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.fft import fft, ifft, irfft, next_fast_len, rfft, rfft2
 from scipy.ndimage import distance_transform_edt
 
 from faintsky.image import RadioImage
@@ -82,9 +82,12 @@ class Response:
         return self._filtered(x, self._step)
 
     def _filtered(self, x: NDArray[np.floating], factor: NDArray[np.float32]) -> NDArray[np.float32]:
-        single = np.asarray(x, dtype=np.float32)
-        out = irfft2(rfft2(single, s=self._padded) * factor, s=self._padded)
-        return np.asarray(out[: self._shape[0], : self._shape[1]], dtype=np.float32)
+        (n_y, n_x), (p_y, p_x) = self._shape, self._padded
+        # the rows beyond the image are empty before, and not asked for after
+        modes = fft(rfft(np.asarray(x, dtype=np.float32), p_x, axis=1), p_y, axis=0, overwrite_x=True)
+        modes *= factor
+        rows = ifft(modes, axis=0, overwrite_x=True)[:n_y]
+        return np.ascontiguousarray(irfft(rows, p_x, axis=1)[:, :n_x], dtype=np.float32)
 
 
 def sidelobe_share(prepared: PreparedImage, response: Response) -> tuple[float, float]:
@@ -165,7 +168,7 @@ def major_cycles(
     response: Response,
     denoised: Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], float]],
     *,
-    start: NDArray[np.float32] | None = None,
+    start: Cleaned | None = None,
     most: int = CYCLES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cleaned:
@@ -188,21 +191,20 @@ def major_cycles(
     denoised : callable
         Takes an image with part of its sidelobes and the residual of that cycle, and returns the sky's
         estimate and the typical rms.
-    start : array, optional
-        The first estimate, as `Cleaned.model` is; nothing where not given.
+    start : Cleaned, optional
+        What cycles with another denoiser made of the image.
     most : int, optional
         Cycles at most.
     progress : callable, optional
         Called with cycles done and cycles at most.
     """
-    x = np.zeros_like(dirty) if start is None else start
-    residual = dirty if start is None else np.where(valid, dirty - response(x), np.float32(0))
-    now = Cleaned(x + residual, residual, x, 0, False)
-    best, least = replace(now, diverged=True), float(residual[valid].std())
+    start = start or Cleaned(dirty, dirty, np.zeros_like(dirty), 0, False)
+    now = replace(start, cycles=0, settled=False, diverged=False)
+    best, least = replace(now, diverged=True), float(now.residual[valid].std())
     while now.cycles < most and not now.settled:
         estimate, rms = denoised(now.image, now.residual)
-        change = np.where(valid, response.tempered(np.where(valid, estimate - x, 0)), np.float32(0))
-        x = x + change
+        change = np.where(valid, response.tempered(np.where(valid, estimate - now.model, 0)), np.float32(0))
+        x = now.model + change
         residual = np.where(valid, dirty - response(x), np.float32(0))
         settled = bool(np.quantile(np.abs(change[valid]), 0.999) < SETTLED * rms)
         now = Cleaned(x + residual, residual, x, now.cycles + 1, settled)

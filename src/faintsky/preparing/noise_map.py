@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, median_filter
 
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing.noise import core_sigma, robust_sigma
 
 BOX_BEAMS, LEAST_BOX, MOST_BOXES = 12.0, 24, 128
 """Side of a mesh box in beams, and at least in pixels; boxes along an axis at most."""
@@ -92,7 +92,7 @@ def _mesh(
                 continue
             # where emission fills a box, its clipped scatter is better than nothing
             chosen = chosen if chosen.sum() > 0.3 * inside.sum() else inside
-            mesh[j, i] = robust_sigma(image[place][chosen], clip=CLIP)
+            mesh[j, i] = core_sigma(image[place][chosen], clip=CLIP)
     centres = [f + (min(box, n) - 1) / 2 for f, n in zip(firsts, image.shape)]
     return mesh, centres
 
