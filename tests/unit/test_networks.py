@@ -1,11 +1,17 @@
 """Every registered network: forward, backward, odd sizes, weights there and back; and what ours promises."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from faintsky.errors import InputError
 from faintsky.models import load_model, save_model
 from faintsky.networks import example_inputs, list_networks, make_network
+from faintsky.networks.local_unet import TAKEN, plane_noise, starlet_planes
+from faintsky.source_model import frequencies_2d, gaussian_transform
 
 NETWORKS = list_networks()
 SIZED = {"blobs_finder": "size", "dda": "tile", "decoras": "size", "deep_gru": "channels"}
@@ -186,7 +192,7 @@ def test_unknown_names_and_arguments():
 
 
 def test_local_unet_sees_no_farther_than_it_says():
-    network = awakened("local_unet", widths=(8, 12, 16))
+    network = awakened("local_unet", widths=(8, 12, 16), encoder=(1, 1, 1), decoder=(1, 1))
     size, at = 2 * network.reach + 3 * network.stride, network.reach + network.stride
     image = torch.zeros(1, 1, size, size, requires_grad=True)
     mean, sigma = network(image + 1, torch.ones_like(image), torch.tensor([[5.0, 4.0, 0.6, 0.8]]))
@@ -218,12 +224,40 @@ def test_local_unet_depends_on_beam_and_weight():
         assert (network(image, 0.5 * weight, beam)[0] - one).abs().max() > 1e-4
 
 
-def test_local_unet_keeps_the_digits_of_a_bright_source_in_half_precision():
-    """Untrained, every gate is half open: half of the image must come out, to single precision."""
+def test_local_unet_takes_little_from_a_bright_source_in_half_precision():
+    """However bright it is, an untrained network takes some noise of each plane, to single precision."""
     network = make_network("local_unet").eval()
     image = torch.zeros(1, 1, 64, 64)
     image[..., 30:34, 30:34] = 54321.0
     beam = torch.tensor([[5.0, 4.0, 0.6, 0.8]])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        half = network(image, torch.ones_like(image), beam)[0]
-    torch.testing.assert_close(half, 0.5 * image, rtol=1e-5, atol=0.05)
+        taken = image - network(image, torch.ones_like(image), beam)[0]
+    most = TAKEN * float(plane_noise(beam).sum())
+    assert 0.5 * most < float(taken.abs().max()) < most + 0.05
+
+
+@pytest.mark.parametrize("beam", [(0.0, 0.0, 0.0), (3.0, 2.5, 20.0), (8.0, 3.0, 120.0)])
+def test_noise_of_starlet_planes_is_that_of_noise_with_the_beam_s_power(beam):
+    size, (major, minor, pa) = 512, beam
+    noise = np.random.default_rng(3).standard_normal((size, size))
+    if major:
+        transfer = gaussian_transform(*frequencies_2d(size, size), 0.0, 0.0, major, minor, pa).real
+        noise = np.fft.irfft2(np.fft.rfft2(noise) * np.sqrt(transfer), s=(size, size))
+    image = torch.tensor(noise / noise.std(), dtype=torch.float32)[None, None]
+    fine, wide = starlet_planes(image, image == image, 4)
+    whole = fine.sum(dim=1, keepdim=True) + functional.interpolate(
+        wide.sum(dim=1, keepdim=True), scale_factor=4.0, mode="bilinear"
+    )
+    torch.testing.assert_close(whole, image, rtol=0, atol=1e-5)
+    blank = torch.ones_like(image, dtype=torch.bool)
+    blank[..., :20, :20] = False
+    for own, masked in zip((fine, wide), starlet_planes(image * blank, blank, 4), strict=True):
+        # what is blank is felt near it only
+        far = own.shape[-1] // 2
+        torch.testing.assert_close(masked[..., far:, far:], own[..., far:, far:], rtol=0, atol=1e-5)
+    twice = math.radians(2 * pa)
+    expected = plane_noise(torch.tensor([[major, minor, math.sin(twice), math.cos(twice)]]))[0]
+    measured = torch.cat([p[0, :, n:-n, n:-n].std(dim=(1, 2)) for p, n in ((fine, 64), (wide, 16))])
+    # wide planes have few independent pixels
+    torch.testing.assert_close(measured[:4], expected[:4], rtol=0.04, atol=0)
+    torch.testing.assert_close(measured[4:], expected[4:], rtol=0.25, atol=0)

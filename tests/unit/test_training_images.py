@@ -23,9 +23,13 @@ def library():
     return make_library(4, seed=1)
 
 
+def small_network():
+    return make_network("local_unet", widths=(8, 12, 16), encoder=(1, 1, 1), decoder=(1, 1))
+
+
 @pytest.fixture
 def task(library):
-    return DiffuseImages(make_network("local_unet", widths=(8, 12, 16)), library, tile=SIZE)
+    return DiffuseImages(small_network(), library, tile=SIZE)
 
 
 def only(monkeypatch, **settings):
@@ -188,9 +192,7 @@ def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library)
     seen = {round(float(bank.cut(rng, SIZE)[0, 0]) * 1e7, 2) for _ in range(60)}
     assert seen == {1, 2, 3, 4, 5}
     assert bank.cut(rng, SIZE, held=True) == pytest.approx(6e-7, rel=1e-3)
-    task = DiffuseImages(
-        make_network("local_unet", widths=(8, 12, 16)), library, tile=64, errors=1.0, skies=bank
-    )
+    task = DiffuseImages(small_network(), library, tile=64, errors=1.0, skies=bank)
     monkeypatch.setattr(diffuse_images, "WEB_SHARE", 1.0)
     assert task.batch(rng, 4)["image"].shape == (4, 1, 64, 64)
     (tmp_path / "skies.npy").write_bytes(b"other")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 1376
+LARGEST = 2752
 """Side of the largest block [pixel]."""
 
 

@@ -1,27 +1,32 @@
-"""Our denoiser: a residual U-Net that is purely local, bias-free in the image, and conditioned on the beam.
+"""Our denoiser: a U-Net that is purely local, bias-free in the image, and conditioned on the beam.
 
 What it is made of, and why:
 
 - the image goes in, and comes out, as the planes of a starlet transform (Starck, Fadili & Murtagh 2007, IEEE
-  Trans. Image Process. 16, 297), whose sum is the image: the network says how much of each plane is sky at
-  each pixel. With all gates open a bright source passes as it is; with the fine ones shut, smooth emission of
-  any brightness is averaged. Thresholding of starlets is the special case of gates that are 0 or 1;
+  Trans. Image Process. 16, 297), whose sum is the image: the network says how much of each plane is noise at
+  each pixel. With nothing taken a bright source passes as it is; with the fine planes taken, smooth emission
+  of any brightness is averaged. Thresholding of starlets is the special case of all or nothing;
+- planes are seen in units of the noise that the beam leaves in each of them, so that one rule serves all
+  beams, and no more than some times that noise is taken from a plane: however bright a source, its error
+  stays of the order of the noise;
 - a pixel-unshuffle stem: 4 x 4 pixels become a channel vector, nothing is thrown away, and the convolutions
-  run on a sixteenth of the pixels;
+  run on a sixteenth of the pixels; the widest planes are averaged on that grid;
 - no global pooling and no normalisation by batch or image, so that an output pixel depends on its
   surroundings within ``reach`` alone and a large image can be cut into blocks without a seam;
 - no additive constants in the image path: an empty image stays empty (Mohan et al. 2020, arXiv:1906.05478,
   on why such denoisers hold at noise levels they have not seen);
 - asinh of the signal-to-noise ratio as the scale of what it sees: linear in the noise, logarithmic in bright
-  sources, inverted exactly by sinh;
-- to the gated planes it may add ``sinh`` of an output of its own, no larger than what is seen nearby;
+  sources;
+- to what is left of the planes it may add a little of its own, no larger than what is seen nearby;
 - the beam acts through a factor on every channel of every block (Perez et al. 2018, arXiv:1709.07871,
   without the shift).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -30,11 +35,17 @@ from torch.nn import functional
 
 from faintsky.networks.registry import register
 
-LARGEST = 12.0
-"""Bound of asinh values: a signal-to-noise ratio of 80,000."""
+LARGEST = 4.0
+"""Bound of the logarithms that the network gives: 0.02 to 55."""
 B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
-SCALES = (1.0, 3.0, 6.0, 10.0, 10.0)
-"""Factors on the starlet planes, the coarsest last, that make white noise in each of them of order one."""
+FINE, WIDE = 4, 3
+"""Starlet planes at full resolution (1 to 8 pixels), and on the stem's cells: 16, 32, and the rest."""
+LEAST_NOISE = 0.005
+"""Of a plane, over the image's: less than that is not worth a look."""
+TAKEN = 4.0
+"""Most that an untrained network takes from a plane, over its noise."""
+ADDED = 3.0
+"""Bound of the asinh of what is added: ten times the noise."""
 LEAST_SIGMA = 0.01
 """Standard deviation that is always there, in units of the noise."""
 
@@ -70,13 +81,13 @@ class LocalUNet(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (64, 96, 128),
-        encoder: Sequence[int] = (1, 1, 2),
-        decoder: Sequence[int] = (1, 2),
+        widths: Sequence[int] = (64, 96, 128, 160),
+        encoder: Sequence[int] = (1, 1, 1, 1),
+        decoder: Sequence[int] = (1, 1, 2),
     ) -> None:
         super().__init__()
         pixels = self.stem**2
-        self.into = nn.Conv2d((len(SCALES) + 1) * pixels, widths[0], 3, padding=1, bias=False)
+        self.into = nn.Conv2d((FINE + 1) * pixels + WIDE, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
             nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, encoder, strict=True)
         )
@@ -86,18 +97,21 @@ class LocalUNet(nn.Module):
         self.decoder = nn.ModuleList(
             nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(up[1:], decoder, strict=True)
         )
-        self.out = nn.Conv2d(widths[0], (len(SCALES) + 2) * pixels, 3, padding=1, bias=False)
+        self.out = nn.Conv2d(widths[0], (2 * FINE + 2) * pixels + 2 * WIDE, 1, bias=False)
         nn.init.zeros_(self.out.weight)
         blocks = [*self.encoder, *self.decoder]
         self._splits = [level[0].first.out_channels for level in blocks for _ in level]
         self.beam = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, sum(self._splits)))
         self.stride = self.stem * 2 ** len(self.down)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.reach = self._reach()
 
     def _reach(self) -> int:
         """Pixels from an output pixel to the farthest input pixel that it depends on, at most."""
         levels = len(self.down)
-        total = 2 * self.stem + 2 * (2 ** (len(SCALES) - 1) - 1)
+        # the stem, the fine planes, the wide ones on cells and the interpolation between these
+        planes = 2 * (2**FINE - 1) + 2 * self.stem + 2 * (2 ** (FINE + WIDE - 1) - 2**FINE)
+        total = 2 * self.stem + planes
         for i, level in enumerate(self.encoder):
             total += 2 * len(level) * self.stem * 2**i  # type: ignore[arg-type]
         for i, level in enumerate(self.decoder):
@@ -131,29 +145,30 @@ class LocalUNet(nn.Module):
         n_y, n_x = image.shape[-2:]
         edge = (0, -n_x % self.stride, 0, -n_y % self.stride)
         image, weight = functional.pad(image, edge), functional.pad(weight, edge)
-        planes = starlet_planes(image.float(), weight > 0)
-        out = functional.pixel_shuffle(self._features(planes, weight, beam).float(), self.stem)
-        gates, add, spread = out.split((len(SCALES), 1, 1), dim=1)
+        fine, wide = starlet_planes(image.float(), weight > 0, self.stem)
+        noise = plane_noise(beam)[:, :, None, None]
+        n_fine, n_wide = noise[:, :FINE], noise[:, FINE:]
+        out = self._features(fine / n_fine, wide / n_wide, weight, beam)
+        pixels, cells = out.split(((2 * FINE + 2) * self.stem**2, 2 * WIDE), dim=1)
+        shut, most, add, spread = _pixels(pixels, self.stem).float().split((FINE, FINE, 1, 1), dim=1)
+        kept = _kept(wide, n_wide, *cells.float().split(WIDE, dim=1)).sum(dim=1, keepdim=True)
         bound = self._bound(image)
-        gated = (torch.sigmoid(gates) * planes).sum(dim=1, keepdim=True)
-        mean = gated + torch.sinh(bound * torch.tanh(add / bound))
-        sigma = LEAST_SIGMA + torch.exp(spread.clamp(-LARGEST, LARGEST))
+        mean = _kept(fine, n_fine, shut, most).sum(dim=1, keepdim=True) + _interpolated(kept, self.stem)
+        mean = mean + torch.sinh(bound * torch.tanh(add / bound))
+        sigma = LEAST_SIGMA + _power(spread)
         return mean[..., :n_y, :n_x], sigma[..., :n_y, :n_x]
 
     def _bound(self, image: Tensor) -> Tensor:
-        """Largest absolute value of the neighbourhood, on the asinh scale, ``[b, 1, y, x]``.
-
-        What is added never exceeds it; without it a chance step of training can send sinh through the roof.
-        """
-        cells = functional.pixel_unshuffle(image.float().abs(), self.stem).amax(dim=1, keepdim=True)
+        """Largest absolute value of the neighbourhood on the asinh scale, or `ADDED`, ``[b, 1, y, x]``."""
+        cells = functional.max_pool2d(image.float().abs(), self.stem)
         near = functional.max_pool2d(cells, 5, stride=1, padding=2)
         grown = functional.interpolate(near, scale_factor=float(self.stem), mode="nearest")
-        return torch.asinh(grown).clamp(1e-6, LARGEST)
+        return _asinh(grown).clamp(1e-6, ADDED)
 
-    def _features(self, planes: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
+    def _features(self, fine: Tensor, wide: Tensor, weight: Tensor, beam: Tensor) -> Tensor:
         scales = iter((1 + self.beam(_describe(beam))).split(self._splits, dim=1))
-        seen = torch.cat([torch.asinh(planes * planes.new_tensor(SCALES)[:, None, None]), weight], dim=1)
-        x = self.into(functional.pixel_unshuffle(seen, self.stem))
+        x = _cells(torch.cat([_asinh(fine), weight], dim=1), self.stem)
+        x = self.into(torch.cat([x, _asinh(wide)], dim=1))
         kept: list[Tensor] = []
         for i, level in enumerate(self.encoder):
             if i:
@@ -168,8 +183,37 @@ class LocalUNet(nn.Module):
         return self.out(x)
 
 
-def starlet_planes(image: Tensor, known: Tensor) -> Tensor:
-    """Details of 1, 2, 4 … pixels and what is left, ``[b, len(SCALES), y, x]``; their sum is the image.
+def _asinh(x: Tensor) -> Tensor:
+    """``torch.asinh`` is not vectorised: ten times slower on a processor."""
+    return torch.copysign(torch.log(x.abs() + torch.sqrt(x * x + 1)), x)
+
+
+def _power(x: Tensor) -> Tensor:
+    return torch.exp(LARGEST * torch.tanh(x / LARGEST))
+
+
+def _cells(x: Tensor, side: int) -> Tensor:
+    """``pixel_unshuffle`` with the channels last in memory, as convolutions like it."""
+    b, c, n_y, n_x = x.shape
+    cells = x.view(b, c, n_y // side, side, n_x // side, side).permute(0, 2, 4, 1, 3, 5)
+    return cells.reshape(b, n_y // side, n_x // side, c * side**2).permute(0, 3, 1, 2)
+
+
+def _pixels(x: Tensor, side: int) -> Tensor:
+    """``pixel_shuffle`` of such."""
+    b, c, n_y, n_x = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(b, n_y, n_x, c // side**2, side, side).permute(0, 3, 1, 4, 2, 5)
+    return pixels.reshape(b, c // side**2, n_y * side, n_x * side)
+
+
+def _kept(planes: Tensor, noise: Tensor, shut: Tensor, most: Tensor) -> Tensor:
+    """Planes without a share of each pixel, which is limited to some times the noise."""
+    limit = noise * TAKEN * _power(most)
+    return planes - limit * torch.tanh(torch.sigmoid(shut) * planes / limit)
+
+
+def starlet_planes(image: Tensor, known: Tensor, cell: int) -> tuple[Tensor, Tensor]:
+    """Details of 1, 2, 4 … pixels, and wider ones and what is left on cells; their sum is the image.
 
     Averages are over known pixels only, so that a blank region leaves no step.
 
@@ -179,25 +223,94 @@ def starlet_planes(image: Tensor, known: Tensor) -> Tensor:
         ``[b, 1, y, x]``, 0 where blank.
     known : Tensor of bool
         ``[b, 1, y, x]``
+    cell : int
+        Side of the cells [pixel]; a divisor of the image's sides.
+
+    Returns
+    -------
+    fine, wide : Tensor
+        ``[b, FINE, y, x]`` and ``[b, WIDE, y / cell, x / cell]``, interpolated linearly in the sum.
     """
-    planes, current = [], image
-    inside = known.to(image.dtype)
-    for scale in range(len(SCALES) - 1):
-        step = 2**scale
-        smooth = _averaged(current * inside, step) / _averaged(inside, step).clamp(min=1e-3) * inside
-        planes.append(current - smooth)
-        current = smooth
-    return torch.cat([*planes, current], dim=1)
+    inside = None if bool(known.all()) else known.to(image.dtype)
+    fine, wide = [], []
+    for scale in range(FINE):
+        smooth = _average(image, inside, 2**scale)
+        fine.append(image - smooth)
+        image = smooth
+    share = None if inside is None else functional.avg_pool2d(inside, cell)
+    cells = functional.avg_pool2d(image, cell)
+    cells = cells if share is None else cells / share.clamp(min=1e-3)
+    fine[-1] = fine[-1] + image - _interpolated(cells, cell)
+    for scale in range(FINE, FINE + WIDE - 1):
+        smooth = _average(cells, share, 2**scale // cell)
+        wide.append(cells - smooth)
+        cells = smooth
+    return torch.cat(fine, dim=1), torch.cat([*wide, cells], dim=1)
 
 
-def _averaged(image: Tensor, step: int) -> Tensor:
-    """The B3 spline with holes of ``step`` pixels, along y and x."""
+def _interpolated(cells: Tensor, side: int) -> Tensor:
+    return functional.interpolate(cells, scale_factor=float(side), mode="bilinear")
+
+
+def _average(image: Tensor, known: Tensor | None, step: int) -> Tensor:
+    """The B3 spline with holes of ``step`` pixels, along y and x, over what is inside and known."""
+    if known is not None:
+        weight = _spline(_spline(known, step, 2), step, 3).clamp(min=1e-3)
+        return _spline(_spline(image * known, step, 2), step, 3) / weight * (known > 0)
     for axis in (2, 3):
-        n = image.shape[axis]
-        edge = (2 * step, 2 * step, 0, 0) if axis == 3 else (0, 0, 2 * step, 2 * step)
-        wide = functional.pad(image, edge)
-        image = sum(w * wide.narrow(axis, i * step, n) for i, w in enumerate(B3))  # type: ignore[assignment]
+        shape = [1, 1, 1, 1]
+        shape[axis] = image.shape[axis]
+        image = _spline(image, step, axis) / _spline(image.new_ones(shape), step, axis)
     return image
+
+
+def _spline(image: Tensor, step: int, axis: int) -> Tensor:
+    n = image.shape[axis]
+    edge = (2 * step, 2 * step, 0, 0) if axis == 3 else (0, 0, 2 * step, 2 * step)
+    taps = [functional.pad(image, edge).narrow(axis, i * step, n) for i in range(5)]
+    out = taps[2] * B3[2]
+    for i in (0, 1, 3, 4):
+        out.add_(taps[i], alpha=B3[i])
+    return out
+
+
+def plane_noise(beam: Tensor) -> Tensor:
+    """Standard deviation of each starlet plane of noise that is correlated as the beam, ``[b, FINE + WIDE]``.
+
+    The image's is 1, and the noise's power the beam's transform, as natural weighting leaves it.
+
+    Parameters
+    ----------
+    beam : Tensor
+        ``[b, 4]``: FWHMs [pixel], sine and cosine of twice the position angle; zeros for white noise.
+    """
+    fx, fy, area, response = _polar_responses()
+    fx, fy, area, response = (x.to(beam.device, torch.float32) for x in (fx, fy, area, response))
+    major, minor, sine, cosine = (x[:, None] for x in beam.float().unbind(dim=1))
+    mean, half = (major**2 + minor**2) / 2, (major**2 - minor**2) / 2
+    across = mean * (fx**2 + fy**2) - half * (cosine * (fx**2 - fy**2) + 2 * sine * fx * fy)
+    power = area * torch.exp(-(math.pi**2) / (4 * math.log(2)) * across)
+    # a matrix product would be in half precision where the network is
+    share = (power[:, None] * response).sum(dim=2) / power.sum(dim=1, keepdim=True)
+    return torch.sqrt(share).clamp(min=LEAST_NOISE)
+
+
+@cache
+def _polar_responses() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Spatial frequencies [1/pixel], the area of each, and the planes' squared responses ``[plane, f]``."""
+    radius = torch.logspace(-3.5, math.log10(math.sqrt(0.5)), 96, dtype=torch.float64)
+    angle = torch.arange(48, dtype=torch.float64) * math.pi / 48
+    fx, fy = (torch.outer(radius, trig(angle)).ravel() for trig in (torch.cos, torch.sin))
+    inside = (fx.abs() <= 0.5) & (fy.abs() <= 0.5)
+    fx, fy = fx[inside], fy[inside]
+    smooth, responses = torch.ones_like(fx), []
+    for scale in range(FINE + WIDE - 1):
+        before = smooth
+        for f in (fx, fy):
+            turn = 2 * math.pi * f * 2**scale
+            smooth = smooth * (B3[2] + 2 * B3[1] * torch.cos(turn) + 2 * B3[0] * torch.cos(2 * turn))
+        responses.append((before - smooth) ** 2)
+    return fx, fy, fx**2 + fy**2, torch.stack([*responses, smooth**2])
 
 
 def _describe(beam: Tensor) -> Tensor:

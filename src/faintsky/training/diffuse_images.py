@@ -194,8 +194,9 @@ class DiffuseImages:
             scaled = sky * np.float32(cell**2 / noise)
             spectrum = np.fft.rfft2(scaled)
             target = np.fft.irfft2(spectrum * plane.beam, s=sky.shape).astype(np.float32)
-            # most images are cleaned but for a remainder; the rest is anything up to dirty
-            left = rng.uniform(0, 0.05) if rng.random() < CLEANED_SHARE else rng.uniform(0, 1)
+            # most images are cleaned, half of them but for a remainder; the rest is anything up to dirty
+            is_cleaned = rng.random() < CLEANED_SHARE
+            left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
             image = target + _limited(lobes * np.float32(left), WORST_LOBES)
             worst = float(np.exp(rng.uniform(*np.log(WORST_ERRORS))))

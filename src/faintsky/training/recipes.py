@@ -208,7 +208,7 @@ RECIPES: dict[str, Recipe] = {
         make_task=_diffuse_images,
         schedule={"steps": 8000, "learning_rate": 1e-3},
         settings={"psfs": 64, "tile": 192, "blur": 0.3, "errors": 0.0, "web": "", "skies": 24},
-        arguments={"widths": [64, 96, 128], "encoder": [1, 1, 2], "decoder": [1, 2]},
+        arguments={"widths": [64, 96, 128, 160], "encoder": [1, 1, 1, 1], "decoder": [1, 1, 2]},
         model_settings=_denoiser_settings,
     ),
     "dda": Recipe(
