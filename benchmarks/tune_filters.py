@@ -11,7 +11,7 @@ What is made least is, for the presets' skies, the rms error inside sources. Fie
 above the noise: there it is the geometric mean of the rms errors in all bins of true S/N from 0.1 on that
 hold `LEAST` pixels, so that the faint count as much as the bright.
 
-    python benchmarks/tune_filters.py [-n FIELDS] [--web validation] [--size 512] [--filters A,B]
+    python benchmarks/tune_filters.py [-n FIELDS] [--web validation] [--size 512] [--kinds A] [--filters A,B]
 """
 
 from __future__ import annotations
@@ -110,11 +110,12 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=6, help="fields of each set")
     parser.add_argument("--web", help="of which cosmic web; the presets' skies where not given")
     parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--filters", default="gaussian,fft,threshold,starlet")
     options = parser.parse_args()
     tuned = json.loads(HOME.read_text())
     journal = json.loads(JOURNAL.read_text())
-    order = sorted(KINDS, key=["noise", "clean_ideal", "dirty"].index)
+    order = sorted(options.kinds.split(","), key=["noise", "clean_ideal", "dirty"].index)
     presets = PRESETS[:1] if options.web else PRESETS
     for cases in simulated_sets(presets, order, options.n, SEED, options.size, options.web):
         tuning = Tuning([cases.load(i) for i in cases.indices], bool(options.web))

@@ -11,7 +11,7 @@ from faintsky.observing.psf_library import SIZE, PsfLibrary, make_library
 from faintsky.sky.cosmic_web import WebBox
 from faintsky.sky.web_sky import Web
 from faintsky.training import diffuse_images
-from faintsky.training.diffuse_images import EMISSION, DiffuseImages, importance
+from faintsky.training.diffuse_images import BEAM_EMISSION, WHITE_EMISSION, DiffuseImages, importance
 from faintsky.training.image_errors import deconvolution_errors, gain_errors
 from faintsky.training.web_skies import WebSkies, make_skies
 
@@ -142,12 +142,14 @@ def test_faint_emission_counts_by_the_area_around_it():
     white = torch.zeros(1, 4)
     weight = importance(target, white)[0, 0]
     assert weight[5, 5] == 1
-    assert weight[20, 20] == pytest.approx(1 + EMISSION * 0.2)
+    assert weight[20, 20] == pytest.approx(1 + WHITE_EMISSION * 0.2)
     # 8 x 8 pixels of 0.2 have an S/N of 1.6, and pixels without emission stay empty
-    assert weight[50, 50] > 1 + EMISSION * 1.5
+    assert weight[50, 50] > 1 + WHITE_EMISSION * 1.5
     assert weight[22, 22] == weight[39, 39] == 1
-    # with a beam, fewer of them are independent
-    assert importance(target, torch.tensor([[6.0, 6.0, 0.0, 1.0]]))[0, 0, 50, 50] < weight[50, 50] / 2
+    # with a beam, fewer of them are independent, and each counts more
+    with_beam = importance(target, torch.tensor([[6.0, 6.0, 0.0, 1.0]]))[0, 0]
+    assert (with_beam[50, 50] - 1) / BEAM_EMISSION < (weight[50, 50] - 1) / WHITE_EMISSION / 2
+    assert with_beam[20, 20] == pytest.approx(1 + BEAM_EMISSION * 0.2)
 
 
 def test_deconvolution_errors_are_largest_where_the_psf_sees_least(library):

@@ -35,7 +35,10 @@ SHARED = 2
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, EMISSION, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 15.0, 4.0, 0.1, 0.3
+OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
+WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0
+"""How much more than empty sky a pixel of S/N 1 counts: with a beam fewer pixels are independent, and what
+is hardly sure would be shrunk more."""
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 WEB_SHARE = 0.5
@@ -62,7 +65,8 @@ def importance(target: Tensor, beam: Tensor) -> Tensor:
         near = nn.functional.interpolate(mean, size=target.shape[-2:])
         # surroundings of a source are not the source
         snr = torch.maximum(snr, torch.minimum(near, 10 * target))
-    return 1 + EMISSION * snr.clamp(0, SURE)
+    emission = torch.where(beam[:, 0] > 0, BEAM_EMISSION, WHITE_EMISSION)[:, None, None, None]
+    return 1 + emission * snr.clamp(0, SURE)
 
 
 def _huber(x: Tensor) -> Tensor:
