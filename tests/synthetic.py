@@ -163,11 +163,12 @@ def _lobe(psf: NDArray[np.float64]) -> tuple[float, float, float]:
 def passing_model(folder: Any) -> Any:
     """A denoising model that hands its input on, with an uncertainty of one rms: no training, no surprises.
 
-    The weight image opens all of the U-Net's gates; all else is zero. Regions are then what stands five rms
-    out.
+    The weight image keeps the U-Net from taking anything; all else is zero. Regions are then what stands five
+    rms out.
     """
     from faintsky.models import save_model
     from faintsky.networks import make_network
+    from faintsky.networks.local_unet import FINE, WIDE
 
     arguments = {"widths": (4, 4, 4), "encoder": (1, 1, 1), "decoder": (1, 1)}
     network = make_network("local_unet", **arguments)
@@ -175,8 +176,9 @@ def passing_model(folder: Any) -> Any:
     with torch.no_grad():
         for p in network.parameters():
             p.zero_()
-        network.into.weight[0, -pixels:, 1, 1] = 1 / pixels  # type: ignore[union-attr,index,operator]
-        network.out.weight[: -2 * pixels, 0, 1, 1] = 300.0  # type: ignore[union-attr,index,operator]
+        network.into.weight[0, FINE * pixels : -WIDE, 1, 1] = 1 / pixels  # type: ignore[union-attr,index,operator]
+        shut = [*range(FINE * pixels), *range((2 * FINE + 2) * pixels, (2 * FINE + 2) * pixels + WIDE)]
+        network.out.weight[shut, 0] = -300.0  # type: ignore[union-attr,index,operator]
         image = torch.randn(1, 1, 32, 32)
         mean, sigma = network(image, torch.ones_like(image), torch.tensor([[5.0, 4.0, 0.0, 1.0]]))
         torch.testing.assert_close(mean, image, rtol=1e-3, atol=1e-4)

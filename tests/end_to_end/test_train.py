@@ -76,7 +76,11 @@ def test_another_run_is_refused_and_init_begins_where_a_model_ended(trained, tmp
     one, two = (m.network("denoiser").state_dict() for m in (faintsky.load_model(out), tuned.model))
     assert all(torch.allclose(one[k], two[k], atol=1e-5) for k in one)
     with pytest.raises(InputError, match="another network"):
-        faintsky.train("local_unet", tmp_path / "x", settings={"widths": [8, 8, 8]}, init=str(out))
+        faintsky.train(
+            "local_unet", tmp_path / "x", settings={**settings, "widths": [8, 8, 8]}, init=str(out)
+        )
+    with pytest.raises(InputError, match="3 widths, 4 and 3"):
+        faintsky.train("local_unet", tmp_path / "y", settings={"widths": [8, 8, 8]})
 
 
 def test_stored_data_train_too(tmp_path):

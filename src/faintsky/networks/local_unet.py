@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faintsky.errors import InputError
 from faintsky.networks.registry import register
 
 LARGEST = 4.0
@@ -75,6 +76,11 @@ class LocalUNet(nn.Module):
         Channels at 1/4, 1/8, 1/16 … of the resolution.
     encoder, decoder : sequence of int
         Blocks on the way down, the lowest level last, and on the way up, the highest level last.
+
+    Raises
+    ------
+    InputError
+        Where the three do not fit together.
     """
 
     stem = 4
@@ -86,6 +92,11 @@ class LocalUNet(nn.Module):
         decoder: Sequence[int] = (1, 1, 2),
     ) -> None:
         super().__init__()
+        if not len(widths) == len(encoder) == len(decoder) + 1:
+            raise InputError(
+                f"{len(widths)} widths, {len(encoder)} and {len(decoder)} levels of encoder and decoder",
+                "give as many in the encoder as widths, and one fewer in the decoder",
+            )
         pixels = self.stem**2
         self.into = nn.Conv2d((FINE + 1) * pixels + WIDE, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
