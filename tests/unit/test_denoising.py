@@ -8,7 +8,7 @@ import torch
 
 from faintsky.denoising import fit
 from faintsky.denoising.catalogue import build_catalog, error_kernel, measure, sum_error
-from faintsky.denoising.fit import Sample, fit_settings
+from faintsky.denoising.fit import LEVELS, SPREADS, Sample, fit_settings
 from faintsky.denoising.predict import estimate
 from faintsky.denoising.segmentation import segment
 from faintsky.denoising.settings import RegionSettings, Settings
@@ -214,21 +214,32 @@ def test_a_primary_beam_in_the_data_is_not_taken_out_twice():
 
 
 def test_settings_go_round():
-    made = Settings(white=RegionSettings(seed=(4.0, 1.0), sigma_at=(0.0, 5.0), sigma_factor=(1.0, 2.0)))
+    made = Settings(white=RegionSettings(seed=(4.0, 1.0), sigma_at=(0.0, 5.0), sigma_factor=((1.0,), (2.0,))))
     assert Settings.read(made.as_dict()) == made
     assert Settings.read({}) == Settings()
     assert Settings.read({"white": {"least_area": 3}}).white.least_area == 3.0
 
 
-@pytest.mark.parametrize("values", [{"white": {"sead": 1}}, {"white": {"seed": ["x"]}}, {"correlated": 5}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"white": {"sead": 1}},
+        {"white": {"seed": ["x"]}},
+        {"correlated": 5},
+        {"white": {"sigma_at": [0, 1], "sigma_factor": [1, 2]}},
+        {"white": {"sigma_factor": [[0]]}},
+    ],
+)
 def test_bad_settings_are_refused(values):
     with pytest.raises(InputError, match=r"model\.json"):
         Settings.read(values)
 
 
 def test_calibration_is_interpolated():
-    s = RegionSettings(sigma_at=(0.0, 4.0), sigma_factor=(1.0, 3.0))
-    np.testing.assert_allclose(s.calibrated([0, -2, 100], [2.0, 2.0, 2.0]), [2, 4, 6])
+    # in the mean, and in the logarithm of the standard deviation; the factors' logarithms
+    s = RegionSettings(sigma_at=(0.0, 4.0), sigma_raw=(0.5, 2.0), sigma_factor=((1.0, 4.0), (4.0, 16.0)))
+    mean, sigma = [0, -2, 100, 0, 0, 2], [2.0, 2.0, 2.0, 0.1, 1.0, 1.0]
+    np.testing.assert_allclose(s.calibrated(mean, sigma), [8, 16, 32, 0.1, 2, 4], rtol=1e-5)
 
 
 # ---------------------------------------------------------------------- fit
@@ -278,7 +289,22 @@ def test_the_fit_finds_what_was_wrong_with_sigma(fitted):
     # below, the fields without emission pull the factors down
     bright = np.array(settings.sigma_at) >= 8
     assert bright.any()
-    np.testing.assert_allclose(np.array(settings.sigma_factor)[bright], 1.7, rtol=0.1)
+    raw = np.argmin(np.abs(np.log(np.array(settings.sigma_raw) * 1.7)))
+    np.testing.assert_allclose(np.array(settings.sigma_factor)[bright, raw], 1.7, rtol=0.1)
+
+
+def test_a_few_lone_peaks_do_not_widen_all_errors():
+    rng = np.random.default_rng(3)
+    sigma = np.where(rng.random((400, 400)) < 0.5, 0.1, 1.0).astype(np.float32)
+    truth = np.full_like(sigma, 4)
+    mean = truth + sigma * rng.standard_normal(truth.shape).astype(np.float32)
+    mean[::20, ::20] += 40 * sigma[::20, ::20]  # one in four hundred
+    sample = Sample(mean, sigma, truth, None, 1.0)
+    settings = RegionSettings(sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=fit._calibration([sample]))
+    pull = (mean - truth) / settings.calibrated(mean, sigma)
+    for spread in (0.1, 1.0):
+        here = pull[sigma == np.float32(spread)]
+        assert np.quantile(np.abs(here), 0.683) == pytest.approx(1, abs=0.06)
 
 
 def test_the_fit_makes_pulls_honest_on_other_fields(fitted):

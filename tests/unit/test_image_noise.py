@@ -84,6 +84,19 @@ def test_white_noise_is_told_whatever_it_covers(bright):
     assert beam_from_noise(image, everywhere(image)) is None
 
 
+@pytest.mark.parametrize("beam", [0, 5])
+def test_bright_textured_emission_in_a_third_of_the_image_is_not_its_noise(beam):
+    image = noise(256, beam)
+    texture = noise(256, 12, seed=8)
+    y, x = np.indices(image.shape)
+    image += 500 * np.exp(0.5 * texture) * np.exp(-((x - 150) ** 2 + (y - 150) ** 2) / (2 * 20.0**2))
+    found = beam_from_noise(image, everywhere(image))
+    if beam:
+        assert np.sqrt(found[0] * found[1]) == pytest.approx(beam, rel=0.15)
+    else:
+        assert found is None
+
+
 def test_prepared_images_are_scaled_by_their_noise():
     image = noise(128, 4) * 3e-4
     image[:10] = np.nan

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
+from scipy.stats import norm
 
 from faintsky.denoising.catalogue import error_kernel, measure
 from faintsky.denoising.predict import estimate
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """Mean over rms at which the calibration's factors hold."""
+SPREADS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
+"""The network's standard deviation over rms at which they do."""
+HUBER, ENOUGH = 3.0, 1000
+"""Errors count with their squares up to so many sigma; least number of pixels for a factor."""
+_HUBER_SQUARE = 2 * float(norm.expect(lambda z: min(z, HUBER) ** 2, lb=0))
+"""What a Gaussian's squares are in the mean then."""
 SEEDS, GROWN = (1.25, 1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.5, 2.5)
 """Thresholds of mean over sigma that are tried."""
 SMOOTHS, CAPS = (1.1, 1.4, 1.8), (0.3, 0.45, 0.6)
@@ -93,8 +101,8 @@ def fit_settings(
     scores : dict
         What they reach on the same fields.
     """
-    levels, factors = _calibration(samples)
-    fitted = replace(start, sigma_at=levels, sigma_factor=factors)
+    factors = tuple(tuple(round(float(f), 3) for f in row) for row in _calibration(samples))
+    fitted = replace(start, sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=factors)
     best: tuple[float, RegionSettings, dict[str, Any]] | None = None
     for seed, grow in product(SEEDS, GROWN):
         if seed <= grow:
@@ -135,18 +143,32 @@ def _worth(scores: dict[str, Any]) -> float:
     return float(scores["faint_found"] - 10 * max(CUT - scores["emission_true"], 0))
 
 
-def _calibration(samples: Sequence[Sample]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Levels of mean over rms, and factors on sigma there that give pulls a root mean square of 1."""
-    edges = [LEVELS[1] / 2, *(np.sqrt(a * b) for a, b in pairwise(LEVELS[1:]))]
-    total, count = np.zeros(len(LEVELS)), np.zeros(len(LEVELS))
+def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """Factors on sigma, ``[LEVELS, SPREADS]``, that make the scatter of the errors one sigma.
+
+    The scatter is Huber's (his Proposal 2, Robust Statistics, section 5): squares count up to `HUBER` sigma,
+    or a few lone noise peaks would rule the errors of all smooth emission beside them. Where a pair of level
+    and spread is hardly ever met, the nearest one's factor holds.
+    """
+    levels = [LEVELS[1] / 2, *(np.sqrt(a * b) for a, b in pairwise(LEVELS[1:]))]
+    spreads = [np.sqrt(a * b) for a, b in pairwise(SPREADS)]
+    shape = len(LEVELS), len(SPREADS)
+    pulls, cells = [], []
     for s in samples:
-        pull = np.clip((s.mean - s.truth) / s.sigma, -8, 8).ravel()
-        level = np.digitize(np.abs(s.mean).ravel(), edges)
-        total += np.bincount(level, weights=pull**2, minlength=len(LEVELS))
-        count += np.bincount(level, minlength=len(LEVELS))
-    known = count > 300
-    factors = np.sqrt(total[known] / count[known])
-    return tuple(np.array(LEVELS)[known].tolist()), tuple(round(float(f), 3) for f in factors)
+        pulls.append(np.abs((s.mean - s.truth) / s.sigma).ravel())
+        at = np.digitize(np.abs(s.mean), levels), np.digitize(s.sigma, spreads)
+        cells.append(np.ravel_multi_index(at, shape).ravel())
+    pull, cell = np.concatenate(pulls).astype(np.float64), np.concatenate(cells)
+    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    factor = np.ones(count.size)
+    for _ in range(30):
+        square = np.bincount(cell, np.minimum(pull / factor[cell], HUBER) ** 2, count.size)
+        factor *= np.sqrt(np.maximum(square / np.maximum(count, 1) / _HUBER_SQUARE, 1e-3))
+    known = (count > ENOUGH).reshape(shape)
+    if not known.any():
+        raise ValueError("too few pixels to fit on: simulate more fields")
+    nearest = distance_transform_edt(~known, sampling=(1, 2), return_distances=False, return_indices=True)
+    return np.asarray(factor.reshape(shape)[tuple(nearest)])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
 
 from faintsky.errors import InputError
 
@@ -28,8 +29,11 @@ class RegionSettings:
         Least value of that over rms, of a region's seeds and of the pixels joined to them.
     least_area : float
         Of a region [beam; pixel for white noise].
-    sigma_at, sigma_factor : tuple of float
-        Factors on the network's standard deviation, and the values of mean over rms that they hold at.
+    sigma_at, sigma_raw : tuple of float
+        Rising values of mean over rms, and of the network's standard deviation over rms.
+    sigma_factor : tuple of tuple of float
+        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``; their logarithm is interpolated
+        linearly in the mean and in the logarithm of the standard deviation.
     error_length : float
         FWHM of the correlation of the denoised image's errors [beam; pixel for white noise].
     error_factor, error_fraction, error_floor : float
@@ -48,7 +52,8 @@ class RegionSettings:
     faint: tuple[float, float] = (0.28, 0.16)
     least_area: float = 1.0
     sigma_at: tuple[float, ...] = (0.0,)
-    sigma_factor: tuple[float, ...] = (1.0,)
+    sigma_raw: tuple[float, ...] = (1.0,)
+    sigma_factor: tuple[tuple[float, ...], ...] = ((1.0,),)
     error_length: float = 1.5
     error_factor: float = 1.0
     error_fraction: float = 0.0
@@ -57,8 +62,13 @@ class RegionSettings:
 
     def calibrated(self, mean: ArrayLike, sigma: ArrayLike) -> NDArray[np.float32]:
         """The network's standard deviation made honest; both in units of the local rms."""
-        factor = np.interp(np.abs(np.asarray(mean)), self.sigma_at, self.sigma_factor)
-        return np.asarray(sigma * factor, dtype=np.float32)
+        level, raw = np.abs(np.asarray(mean, dtype=np.float32)), np.asarray(sigma, dtype=np.float32)
+        place = [
+            np.interp(level, self.sigma_at, np.arange(len(self.sigma_at))),
+            np.interp(np.log(np.maximum(raw, 1e-9)), np.log(self.sigma_raw), np.arange(len(self.sigma_raw))),
+        ]
+        factor = map_coordinates(np.log(self.sigma_factor), place, order=1, mode="nearest", output=np.float32)
+        return np.asarray(raw * np.exp(factor), dtype=np.float32)
 
     def flux_error(self, flux: ArrayLike, error: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
         """Error of a flux, from that of the sum and the noise's flux in a beam (a pixel for white noise)."""
@@ -91,7 +101,7 @@ class Settings:
         Raises
         ------
         InputError
-            For a value that is no number or list of numbers, or an unknown name.
+            For a value that is no number, list of numbers or table, or an unknown name.
         """
         default = cls()
         parts = {}
@@ -105,7 +115,13 @@ class Settings:
             unknown = set(made) - {f.name for f in fields(RegionSettings)}
             if unknown:
                 raise InputError(f"unknown model settings {sorted(unknown)}", "mend model.json")
-            parts[kind] = RegionSettings(**{**known, **made})
+            own = parts[kind] = RegionSettings(**{**known, **made})
+            shape = len(own.sigma_at), len(own.sigma_raw)
+            if np.shape(own.sigma_factor) != shape or not np.all(np.asarray(own.sigma_factor) > 0):
+                raise InputError(
+                    f"model setting {kind!r}: sigma_factor is no table of {shape[0]} x {shape[1]} factors",
+                    "mend model.json",
+                )
         return cls(**parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,4 +131,4 @@ class Settings:
 
 
 def _numbers(value: Any) -> Any:
-    return tuple(float(v) for v in value) if isinstance(value, list | tuple) else float(value)
+    return tuple(_numbers(v) for v in value) if isinstance(value, list | tuple) else float(value)

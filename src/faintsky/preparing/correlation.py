@@ -14,6 +14,7 @@ WHITE = 1.35
 """Scatter of differences over two pixels against one, squared, below which noise counts as white: correlation
 of 1.5 pixels FWHM."""
 _SMOOTH = 16.0
+_BOX, _LEAST_BOXES = 32, 8
 
 
 def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
@@ -56,23 +57,42 @@ def beam_from_noise(
     """FWHMs [pixel] and position angle [deg] of the noise's correlation; None where the noise is white.
 
     Dirty images' noise is correlated like their psf, whose main lobe the clean beam is fitted to. Whether it
-    is white is told by the differences of close neighbours, which smooth emission does not touch. For the
-    correlation, emission larger than some 40 pixels and what stands out of the rest is left out.
+    is white is told by the differences of close neighbours, which smooth emission does not touch, in
+    the calmer half of the image. For the correlation, emission larger than some 40 pixels and what stands out
+    of the rest is left out.
     """
-    if _is_white(data, valid):
+    calm = _calm(data, valid)
+    if _is_white(data, calm):
         return None
-    image = np.where(valid, data, 0.0).astype(np.float64)
-    area = np.maximum(gaussian_filter(valid.astype(float), _SMOOTH), 1e-6)
-    sharp = np.where(valid, image - gaussian_filter(image, _SMOOTH) / area, 0.0)
+    image = np.where(calm, data, 0.0).astype(np.float64)
+    area = np.maximum(gaussian_filter(calm.astype(float), _SMOOTH), 1e-6)
+    sharp = np.where(calm, image - gaussian_filter(image, _SMOOTH) / area, 0.0)
     reach = int(min(32, *(n // 2 for n in image.shape)))
-    quiet = valid & (np.abs(sharp) < 3 * robust_sigma(sharp[valid]))
+    quiet = calm & (np.abs(sharp) < 3 * robust_sigma(sharp[calm]))
     return fitted_beam(autocorrelation(sharp, quiet, reach))
 
 
-def _is_white(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> bool:
-    scatter = []
-    for shift in (1, 2):
-        both = [valid[shift:] & valid[:-shift], valid[:, shift:] & valid[:, :-shift]]
-        steps = [data[shift:] - data[:-shift], data[:, shift:] - data[:, :-shift]]
-        scatter.append(robust_sigma(np.concatenate([s[b] for s, b in zip(steps, both)])))
-    return bool(scatter[1] ** 2 < WHITE * scatter[0] ** 2)
+def _calm(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The half of the image, in boxes, where close neighbours differ least: bright emission is elsewhere."""
+    boxes: dict[tuple[int, int], float] = {}
+    for y in range(0, data.shape[0], _BOX):
+        for x in range(0, data.shape[1], _BOX):
+            place = slice(y, y + _BOX), slice(x, x + _BOX)
+            if valid[place].sum() > _BOX**2 / 2:
+                boxes[y, x] = _steps(data[place], valid[place], 1)
+    boxes = {k: v for k, v in boxes.items() if v > 0}
+    calm = np.zeros(data.shape, dtype=bool)
+    for y, x in sorted(boxes, key=boxes.__getitem__)[: max(len(boxes) // 2, _LEAST_BOXES)]:
+        calm[y : y + _BOX, x : x + _BOX] = True
+    return valid & calm if calm.any() else valid
+
+
+def _is_white(data: NDArray[np.floating], used: NDArray[np.bool_]) -> bool:
+    return _steps(data, used, 2) ** 2 < WHITE * _steps(data, used, 1) ** 2
+
+
+def _steps(data: NDArray[np.floating], used: NDArray[np.bool_], shift: int) -> float:
+    """Scatter of the differences between pixels so far apart, along both axes."""
+    both = [used[shift:] & used[:-shift], used[:, shift:] & used[:, :-shift]]
+    steps = [data[shift:] - data[:-shift], data[:, shift:] - data[:, :-shift]]
+    return robust_sigma(np.concatenate([s[b] for s, b in zip(steps, both)]))
