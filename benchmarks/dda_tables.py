@@ -35,7 +35,7 @@ OURS = "denoiser"
 KINDS = ("sky", "noise", "clean_ideal", "dirty")
 TOLD = {
     "arguments": ("levels", "dense", "kernel", "tile"), "task": ("tiles",),
-    "schedule": ("epochs", "batch_size", "learning_rate"),
+    "schedule": ("epochs", "batch_size", "learning_rate", "rate"),
 }  # fmt: skip
 """What the page says of a model's recipe."""
 KEPT = ("maps", "zoom_sky1_sky", "zoom_sky1_noise", "cut_sky2_noise")
@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> None:
         if name not in BASELINES:
             model = load_model(name, job="denoise")
             recipe = model.card.get("recipe", {})
-            numbers = {k: v for part in TOLD for k, v in recipe.get(part, {}).items() if k in TOLD[part]}
+            given = ((k, v) for part in TOLD for k, v in recipe.get(part, {}).items() if k in TOLD[part])
+            numbers = {k: v for k, v in given if (k, v) != ("epochs", 0)}
             product = model.settings.get("product", "")
             models[Path(name).name] = {"product": product, "hash": model.hash, "recipe": numbers}
     kinds = [k for k in options.kinds.split(",") if k != "sky" or "sky" in products(models)]

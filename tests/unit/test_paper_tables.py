@@ -1,5 +1,9 @@
 """Tables 4 and 5 of the paper, the funnel and the blends, on catalogues whose answers are known."""
 
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -11,7 +15,7 @@ from faintsky.evaluation.paper_tables import funnel, pure_recall, stage_rows, ta
 from faintsky.evaluation.parameters import PAPER_UNITS, table5
 from faintsky.evaluation.pictures import dssim, true_image
 from faintsky.evaluation.scoring import Scored, rows_of
-from faintsky.evaluation.stages import Stopwatch, peak_memory
+from faintsky.evaluation.stages import Stopwatch, peak_memory, processor_seconds
 from faintsky.evaluation.truth import Setting, box_sums, setting_of
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
 from faintsky.image import RadioCube
@@ -188,6 +192,13 @@ def test_the_stopwatch_sees_time_and_memory():
     assert watch.seconds["big"] > watch.seconds["small"] >= 0
     assert watch.memory["big"] >= held
     assert peak_memory() > 50
+
+
+def test_the_processors_time_holds_that_of_other_programs():
+    before, own = processor_seconds(), time.process_time()
+    subprocess.run([sys.executable, "-c", "for i in range(4_000_000): pass"], check=True)
+    assert processor_seconds() - before > 5 * (time.process_time() - own)
+    assert processor_seconds() - before > 0.03
 
 
 # ---------------------------------------------------------------------- Table 5

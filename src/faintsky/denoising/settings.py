@@ -32,8 +32,8 @@ class RegionSettings:
     sigma_at, sigma_raw : tuple of float
         Rising values of mean over rms, and of the network's standard deviation over rms.
     sigma_factor : tuple of tuple of float
-        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``; their logarithm is interpolated
-        linearly in the mean and in the logarithm of the standard deviation.
+        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``; their logarithms are
+        interpolated in the mean and in the logarithm of the standard deviation.
     error_length : float
         FWHM of the correlation of the denoised image's errors [beam; pixel for white noise].
     error_factor, error_fraction, error_floor : float

@@ -19,7 +19,7 @@ from faintsky.evaluation.fields import Field
 from faintsky.evaluation.image_methods import Denoise
 from faintsky.evaluation.image_metrics import Apertures, draw_apertures, pixel_sums, pull_sums
 from faintsky.evaluation.segments import SNR_CUTS, Segments, region_fluxes, segment_sums
-from faintsky.evaluation.stages import forget_peak, peak_memory
+from faintsky.evaluation.stages import forget_peak, peak_memory, processor_seconds
 from faintsky.files import replacing
 
 Parts = Mapping[str, NDArray]
@@ -112,11 +112,11 @@ def score_field(scored: Scored, denoise: Denoise, cases: str, keep: bool = False
     """
     one = scored.one
     forget_peak()
-    begin = time.perf_counter(), time.process_time()
+    begin = time.perf_counter(), processor_seconds()
     made = denoise(one, cases)
     if made is None:
         return {}
-    cost = np.array([[time.perf_counter() - begin[0], time.process_time() - begin[1], peak_memory()]])
+    cost = np.array([[time.perf_counter() - begin[0], processor_seconds() - begin[1], peak_memory()]])
     estimate, truth = made.image / one.rms, one.truth / one.rms
     apertures = scored.apertures
     y, x = apertures.peaks.T
