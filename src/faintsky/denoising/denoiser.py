@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
 KINDS = ("auto", "restored", "dirty")
-STARLET_CYCLES, NETWORK_CYCLES = 12, 3
+STARLET_CYCLES, NETWORK_CYCLES = 12, 2
 """Major cycles at most: with starlets first, which take a fraction of the time, then with the network."""
 SIGNIFICANT, SCALES, MANY = 3.0, 6, 500_000
 """Threshold of the starlet coefficients over their noise, and scales; pixels that tell the noise."""
