@@ -35,11 +35,12 @@ train identity_1 "$dir/pairs" sky 2000 8
 train identity_2 "$dir/pairs" sky 3000 25 --init "$dir/identity_1"
 train dda_identity "$dir/pairs" sky 3000 25 --init "$dir/identity_2" --set rate=cosine
 train noise_1 "$dir/pairs" noise 3000 12
-train dda_noise "$dir/pairs" noise 0 5 --init "$dir/noise_1" --set rate=cosine
+train dda_noise "$dir/pairs" noise 3000 12 --init "$dir/noise_1" --set rate=cosine
 train dirty_1 "$dir/pairs" dirty 3000 12
 train dda_dirty "$dir/pairs" dirty 0 5 --init "$dir/dirty_1" --set rate=cosine
 train clean_1 "$dir/clean" clean 0 10
 train dda_clean "$dir/clean" clean 0 40 --init "$dir/clean_1" --set rate=cosine
 # a variant: smaller tiles, and a dense layer that leaves two of five values of each
-train dda_identity_small "$dir/pairs" sky 40000 12 --set batch_size=100 --set rate=cosine \
-    --set learning_rate=0.0005 --set tile=32 --set levels=1 --set dense=400
+small="--set batch_size=100 --set rate=cosine --set learning_rate=0.0005 --set tile=32 --set levels=1 --set dense=400"
+train small_1 "$dir/pairs" sky 40000 12 $small
+train dda_identity_small "$dir/pairs" sky 0 4 --init "$dir/small_1" --seed 1 $small

@@ -32,7 +32,7 @@ HUBER, ENOUGH = 3.0, 1000
 """Errors count with their squares up to so many sigma; least number of pixels for a factor."""
 _HUBER_SQUARE = 2 * float(norm.expect(lambda z: min(z, HUBER) ** 2, lb=0))
 """What a Gaussian's squares are in the mean then."""
-SEEDS, GROWN = (1.25, 1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.5, 2.5)
+SEEDS, GROWN = (1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.2, 1.4, 1.7, 2.2)
 """Thresholds of mean over sigma that are tried."""
 SMOOTHS, CAPS = (1.1, 1.4, 1.8), (0.3, 0.45, 0.6)
 """Smoothing lengths, over the root of a region's least area, and caps that are tried."""
