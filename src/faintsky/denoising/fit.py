@@ -38,6 +38,8 @@ SMOOTHS, CAPS = (1.1, 1.4, 1.8), (0.3, 0.45, 0.6)
 """Smoothing lengths, over the root of a region's least area, and caps that are tried."""
 SEED_OVER_GROWN = 1.6
 """Of the thresholds on the smoothed image."""
+GAIN = 0.02
+"""Share of the faint emission that smoothing has to add."""
 LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Lengths of the errors' correlation that are tried, over the default."""
 TRUE_LEVEL = 0.5
@@ -117,7 +119,7 @@ def fit_settings(
     for smooth, cap in product(SMOOTHS, CAPS):
         trial = replace(made, error_length=start.error_length, smooth=round(smooth * root, 2), cap=cap)
         tried = _fit_regions(samples, _with_faint(samples, trial), rate)
-        if _worth(tried[1]) > _worth(scores):
+        if _worth(tried[1]) > _worth(scores) + (0 if made.smooth else GAIN):
             made, scores = tried
     return made, scores
 
