@@ -56,10 +56,11 @@ class Block:
 
 def _cuts(n: int, margin: int, stride: int, largest: int) -> tuple[int, list[int]]:
     """Size of the write regions along an axis of `n` pixels and their first pixels."""
-    room = max(stride, (largest - 2 * margin) // stride * stride)
-    pieces = -(-n // room)
-    # equal pieces: no last block that is nearly empty
-    size = -(-n // (pieces * stride)) * stride
+    # equal pieces: no last block that is nearly empty; the first and the last have a margin at one side only
+    for pieces in range(1, -(-n // stride) + 1):
+        size = -(-n // (pieces * stride)) * stride
+        if size + min(pieces - 1, 2) * margin <= largest:
+            break
     return size, list(range(0, n, size))
 
 
