@@ -84,10 +84,9 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_csv(rows, RESULTS / f"{options.table}.csv")
     data = json.loads((options.data / "dataset.json").read_text())
-    record = {"table": options.table, "data": {k: data.get(k) for k in ("seed", "parameters")}, **plan}
-    (RESULTS / f"{options.table}.json").write_text(
-        json.dumps({**record, "data_folder": None}, indent=1) + "\n"
-    )
+    facts = {k: data.get(k) for k in ("seed", "parameters")}
+    record = {"table": options.table, **plan, "data": facts, "trials": len(rows)}
+    (RESULTS / f"{options.table}.json").write_text(json.dumps(record, indent=1) + "\n")
     (RESULTS / f"{options.table}.md").write_text(plain_table(rows))
     print(plain_table(rows))
 
@@ -100,9 +99,14 @@ def _row(plan: dict[str, Any], history: list[Any], epochs: int, grid: str, paper
         known = paper.get((shape["levels"], shape["dense"], shape["kernel"]), {})
         at = {k: shape[k] for k in ("levels", "dense", "kernel")} | {"epochs": epochs}
     else:
-        known = {"paper_mse": paper.get((epochs, schedule["batch_size"], schedule["learning_rate"]), "")}
+        # a reduced grid has fewer epochs: then the fewest that the paper lists
+        rest = schedule["batch_size"], schedule["learning_rate"]
+        listed = sorted((abs(k[0] - epochs), k[0], mse) for k, mse in paper.items() if k[1:] == rest)
+        known = {"paper_epochs": listed[0][1], "paper_mse": listed[0][2]} if listed else {}
     scores = {"mse": best["loss"], "sigma_mre": best["sigma_mre"], "delta_c": best["delta_c"]}
-    blank = {"paper_mse": "", **({"paper_delta_c": ""} if grid == "architectures" else {})}
+    blank = dict.fromkeys(
+        ("paper_mse", "paper_delta_c") if grid == "architectures" else ("paper_epochs", "paper_mse"), ""
+    )
     return {**at, **scores, "best_epoch": best["epoch"], **blank, **known}
 
 

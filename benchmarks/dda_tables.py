@@ -314,6 +314,28 @@ def cost_block() -> str:
     )
 
 
+GRIDS = {
+    "a1": "Table A1: architectures of the Identity",
+    "b1": "Table B1: the Identity's training",
+    "b2": "Table B2: the Noise model's training",
+    "b3": "Table B3: the Clean model's training",
+}
+
+
+def grids_block() -> str:
+    """The grids of `dda_grid.py` that were run, reduced or not, beside the paper's."""
+    parts = []
+    for name, words in GRIDS.items():
+        path = RESULTS.parent / "dda_grid" / f"{name}.json"
+        if path.is_file():
+            run = json.loads(path.read_text())
+            tiles = run["task"]["tiles"] or "all"
+            fixed = {"a1": f", batches of {run['schedule']['batch_size']}"}.get(name, "")
+            parts.append(f"**{words}**; here {tiles} tiles{fixed}, {run['schedule']['epochs']} epochs")
+            parts.append(path.with_suffix(".md").read_text().strip())
+    return "\n\n".join(parts) or "None was run."
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "size": size_block,
     "skies": skies_block,
@@ -325,6 +347,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "figures": figures_block,
     "side by side": targets_block,
     "aims": aims_block,
+    "grids": grids_block,
     "time and memory": cost_block,
 }
 
