@@ -228,6 +228,9 @@ def test_settings_go_round():
         {"correlated": 5},
         {"white": {"sigma_at": [0, 1], "sigma_factor": [1, 2]}},
         {"white": {"sigma_factor": [[0]]}},
+        {"white": {"sigma_at": 1}},
+        {"white": {"sigma_raw": [0]}},
+        {"white": {"sigma_at": [0, 1], "sigma_factor": [[1], [1, 2]]}},
     ],
 )
 def test_bad_settings_are_refused(values):

@@ -116,10 +116,9 @@ class Settings:
             if unknown:
                 raise InputError(f"unknown model settings {sorted(unknown)}", "mend model.json")
             own = parts[kind] = RegionSettings(**{**known, **made})
-            shape = len(own.sigma_at), len(own.sigma_raw)
-            if np.shape(own.sigma_factor) != shape or not np.all(np.asarray(own.sigma_factor) > 0):
+            if not _is_table(own.sigma_at, own.sigma_raw, own.sigma_factor):
                 raise InputError(
-                    f"model setting {kind!r}: sigma_factor is no table of {shape[0]} x {shape[1]} factors",
+                    f"model setting {kind!r}: sigma_factor is no table over sigma_at and sigma_raw",
                     "mend model.json",
                 )
         return cls(**parts)
@@ -132,3 +131,12 @@ class Settings:
 
 def _numbers(value: Any) -> Any:
     return tuple(_numbers(v) for v in value) if isinstance(value, list | tuple) else float(value)
+
+
+def _is_table(at: Any, raw: Any, factor: Any) -> bool:
+    """Whether there is a positive factor for each pair of a level and a positive spread."""
+    try:
+        table = np.array(factor, dtype=float)
+        return table.shape == (len(at), len(raw)) and bool((table > 0).all() and min(raw) > 0)
+    except (TypeError, ValueError):  # no list, or rows of unequal length
+        return False
