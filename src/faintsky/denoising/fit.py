@@ -149,8 +149,8 @@ def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
     """Factors on sigma, ``[LEVELS, SPREADS]``, that make the scatter of the errors one sigma.
 
     The scatter is that of Huber's Proposal 2 (1964, Ann. Math. Stat. 35, 73): squares count up to `HUBER`
-    sigma, or a few lone noise peaks would rule the errors of all smooth emission beside them. Where a pair of level
-    and spread is hardly ever met, the nearest one's factor holds.
+    sigma, or a few lone noise peaks would rule the errors of all smooth emission beside them. Where a pair
+    of level and spread is hardly ever met, the nearest one's factor holds.
     """
     levels = [LEVELS[1] / 2, *(np.sqrt(a * b) for a, b in pairwise(LEVELS[1:]))]
     spreads = [np.sqrt(a * b) for a, b in pairwise(SPREADS)]
