@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 def normalise_beams(
     raw: ArrayLike, *, largest: float = np.inf, smallest: float = 0.0
 ) -> tuple[NDArray[np.float64] | None, list[str]]:
-    """Beams that can be used, and what had to be mended.
+    """Beams that can be used, and what had to be corrected.
 
     A beam is bogus where an axis is not a positive number, the minor axis exceeds the major, or its size is
     out of the bounds given; CASA writes zeros for flagged channels. Bogus beams take the value of the nearest

@@ -1,4 +1,4 @@
-"""Errors that reach the user: one line that names the file, the fault and the mend."""
+"""Errors that reach the user: one line that names the file, the fault and a hint."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class InputError(FaintskyError):
     ----------
     fault : str
         What is wrong.
-    mend : str, optional
+    hint : str, optional
         What the user can do about it.
     path : path-like, optional
         The file at fault.
     """
 
-    def __init__(self, fault: str, mend: str = "", path: str | PathLike[str] | None = None) -> None:
-        self.fault, self.mend, self.path = fault, mend, path
+    def __init__(self, fault: str, hint: str = "", path: str | PathLike[str] | None = None) -> None:
+        self.fault, self.hint, self.path = fault, hint, path
         where = f"{path}: " if path is not None else ""
-        super().__init__(where + fault + (f"; {mend}" if mend else ""))
+        super().__init__(where + fault + (f"; {hint}" if hint else ""))

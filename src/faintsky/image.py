@@ -51,7 +51,7 @@ class RadioData:
     beams : array, ``[chan, 3]``, optional
         Major [arcsec], minor [arcsec], position angle [deg east of north]; None where there are none.
     notes : list of str
-        What was mended or assumed when reading.
+        What was corrected or assumed when reading.
     companions : mapping of str to callable
         Loaders of ``psf``, ``pb``, ``rms`` and ``mask``.
     """

@@ -1,4 +1,4 @@
-"""One test for each way in which a file can be bad: the right data, or one line that names fault and mend."""
+"""One test for each way in which a file can be bad: the right data, or one line with the fault and a hint."""
 
 import gzip
 
@@ -17,8 +17,8 @@ def one_line(error: InputError, path, fault: str) -> None:
     text = str(error)
     assert text.startswith(f"{path}: ")
     assert fault in text
-    assert error.mend
-    assert text.endswith(error.mend)
+    assert error.hint
+    assert text.endswith(error.hint)
     assert "\n" not in text
 
 

@@ -82,7 +82,7 @@ def read_or_refuse(opener, path: Path) -> None:
         refusal = error
     if refusal is not None:
         assert str(refusal).startswith(str(path))
-        assert refusal.mend
+        assert refusal.hint
         assert "\n" not in str(refusal)
         return
     assert cube.shape == opened.shape
@@ -132,7 +132,7 @@ def test_headers_of_images_to_denoise(passing, cards, removed):
             refusal = error
         if refusal is not None:
             assert str(refusal).startswith(str(path))
-            assert refusal.mend
+            assert refusal.hint
             assert "\n" not in str(refusal)
             return
         assert result.image.shape == (24, 20)

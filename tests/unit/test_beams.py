@@ -1,4 +1,4 @@
-"""Beams: bogus ones are mended from their neighbours, areas and convolution follow the textbook."""
+"""Beams: bogus ones are corrected from their neighbours, areas and convolution follow the textbook."""
 
 import numpy as np
 import pytest

@@ -107,7 +107,7 @@ def test_bad_usage_is_one_line_and_status_2(capsys, words):
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
-        (InputError("is bad", "mend it", "a.fits"), 2, "a.fits: is bad; mend it"),
+        (InputError("is bad", "correct it", "a.fits"), 2, "a.fits: is bad; correct it"),
         (FaintskyError("went wrong"), 1, "went wrong"),
         (ValueError("odd\nthing"), 1, "ValueError: odd thing (--debug shows where)"),
         (MemoryError(), 1, "out of memory"),

@@ -45,7 +45,7 @@ def read_config(path: Path, known: Any) -> dict[str, Any]:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"cannot be read as TOML ({reason})", "mend the configuration file", path) from error
+        raise InputError(f"cannot be read as TOML ({reason})", "correct the file", path) from error
     values = {}
     for key, value in settings.items():
         name = {"json": "as_json", "set": "change"}.get(key, key.replace("-", "_"))

@@ -88,16 +88,16 @@ class AutoencoderSettings:
         given = {k: v for k, v in card.items() if k != "method"}
         unknown = sorted(set(given) - {f.name for f in fields(cls)})
         if unknown:
-            raise InputError(f"unknown model settings {unknown}", "mend model.json")
+            raise InputError(f"unknown model settings {unknown}", "correct model.json")
         try:
             made = {k: _typed(getattr(cls, k), v) for k, v in given.items()}
             settings = cls(**made)
         except (TypeError, ValueError) as error:
-            raise InputError(f"model settings: {error}", "mend model.json") from error
+            raise InputError(f"model settings: {error}", "correct model.json") from error
         if settings.product not in PRODUCTS or not settings.threshold > 0:
-            raise InputError("no product or threshold in the model's settings", "mend model.json")
+            raise InputError("no product or threshold in the model's settings", "correct model.json")
         if len(settings.error_at) != len(settings.error):
-            raise InputError("as many error_at as error are needed", "mend model.json")
+            raise InputError("as many error_at as error are needed", "correct model.json")
         return settings
 
     def as_dict(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Denoised:
     regions : int
         Regions before the cut in reliability.
     notes : list of str
-        What was assumed or mended.
+        What was assumed or corrected.
     rule : str
         What the regions have in common, in words.
     seen : array or None

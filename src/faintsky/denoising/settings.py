@@ -111,15 +111,15 @@ class Settings:
             try:
                 made = {k: _numbers(v) for k, v in dict(given).items()}
             except (TypeError, ValueError) as error:
-                raise InputError(f"model setting {kind!r}: {error}", "mend model.json") from error
+                raise InputError(f"model setting {kind!r}: {error}", "correct model.json") from error
             unknown = set(made) - {f.name for f in fields(RegionSettings)}
             if unknown:
-                raise InputError(f"unknown model settings {sorted(unknown)}", "mend model.json")
+                raise InputError(f"unknown model settings {sorted(unknown)}", "correct model.json")
             own = parts[kind] = RegionSettings(**{**known, **made})
             if not _is_table(own.sigma_at, own.sigma_raw, own.sigma_factor):
                 raise InputError(
                     f"model setting {kind!r}: sigma_factor is no table over sigma_at and sigma_raw",
-                    "mend model.json",
+                    "correct model.json",
                 )
         return cls(**parts)
 

@@ -38,7 +38,7 @@ def read_wcs(header: Any, name: str) -> Any:
         reason = [line for line in str(error).splitlines() if line.strip()]
         raise InputError(
             f"its world coordinates cannot be read ({reason[-1].strip() if reason else 'invalid'})",
-            "mend the CTYPE, CRVAL, CDELT and CRPIX cards",
+            "correct the CTYPE, CRVAL, CDELT and CRPIX cards",
             name,
         ) from error
     if wcs.wcs.lng < 0 or wcs.wcs.lat < 0:

@@ -44,7 +44,7 @@ def open_cube(
     Raises
     ------
     InputError
-        Naming the file, the fault and the mend.
+        Naming the file, the fault and a hint.
     """
     if isinstance(source, RadioCube) and psf is pb is rms is mask is None:
         return source

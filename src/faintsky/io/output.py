@@ -110,7 +110,7 @@ class OutputFolder:
 
     def check(self) -> None:
         """Refuse what must not be written into; changes nothing on disk."""
-        mend = "give another --out, or --overwrite"
+        hint = "give another --out, or --overwrite"
         if not self.path.exists() and not self.path.is_symlink():
             return
         if not self.path.is_dir():
@@ -118,7 +118,7 @@ class OutputFolder:
         before = self._read_record()
         if before is None:
             if any(not p.name.startswith(".") for p in self.path.iterdir()) and not self.overwrite:
-                raise InputError("exists and is not empty", mend, self.path)
+                raise InputError("exists and is not empty", hint, self.path)
             return
         self._old_files = [str(f) for f in before.get("files", [])]
         changed = sorted(
@@ -127,7 +127,7 @@ class OutputFolder:
             if before.get(key) != self.run.get(key)
         )
         if changed and not self.overwrite:
-            raise InputError(f"holds another run (different {', '.join(changed)})", mend, self.path)
+            raise InputError(f"holds another run (different {', '.join(changed)})", hint, self.path)
         self.resumed = not changed and not self.overwrite
         self.complete = self.resumed and bool(before.get("complete"))
 

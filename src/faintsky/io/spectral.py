@@ -41,13 +41,13 @@ def read_spectral(header: Any, wcs: Any, n_chan: int, name: str) -> Spectral | N
         middles, edges = _world(wcs, np.arange(n_chan, dtype=float)), _world(wcs, np.array([-0.5, 0.5]))
     except ValueError as error:  # wcslib's
         raise InputError(
-            "its spectral axis cannot be computed", "mend CTYPE, CRVAL and CDELT there", name
+            "its spectral axis cannot be computed", "correct CTYPE, CRVAL and CDELT there", name
         ) from error
     centres, ends = (_to_frequency(world, kind, rest, name) for world in (middles, edges))
     width = float(ends[1] - ends[0])
     bad_steps = n_chan > 1 and (np.any(np.diff(centres) == 0) or len(set(np.sign(np.diff(centres)))) > 1)
     if not np.isfinite(centres).all() or np.any(centres <= 0) or bad_steps:
-        raise InputError("its channels have no valid frequencies", "mend CRVAL, CDELT and CRPIX there", name)
+        raise InputError("its channels have no valid frequencies", "correct CRVAL, CDELT, CRPIX there", name)
     convention = _CONVENTIONS.get(kind)
     if convention is None:
         # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); absent means nothing is said

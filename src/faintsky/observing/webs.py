@@ -110,6 +110,6 @@ def _files(where: str | os.PathLike[str]) -> list[Path]:
     path = Path(where)
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not files or not all(f.is_file() for f in files):
-        mend = f"give {', '.join(SPLITS)}, or a file or folder made by them"
-        raise InputError("holds no cosmic web", mend, where)
+        hint = f"give {', '.join(SPLITS)}, or a file or folder made by them"
+        raise InputError("holds no cosmic web", hint, where)
     return files

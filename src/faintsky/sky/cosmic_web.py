@@ -135,12 +135,12 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
     InputError
         Where the file is not one, or of another version.
     """
-    mend = "give a file that this version's `simulate lofar --web` has made"
+    hint = "give a file that this version's `simulate lofar --web` has made"
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             known = json.loads(str(file["parameters"]))
             if known.pop("version") != VERSION:
-                raise InputError("is a cosmic web of another version", mend, path)
+                raise InputError("is a cosmic web of another version", hint, path)
             redshifts = tuple(known.pop("redshifts"))
             snapshots = tuple(
                 Points(*(file[f"{k}_{i}"] for k in ("position", "power", "size")))
@@ -149,4 +149,4 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
             haloes = tuple(file[f"haloes_{i}"] for i in range(len(redshifts)))
             return WebBox(**known, redshifts=redshifts, snapshots=snapshots, haloes=haloes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError("is no cosmic web", mend, path) from error
+        raise InputError("is no cosmic web", hint, path) from error

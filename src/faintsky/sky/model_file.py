@@ -40,7 +40,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     Raises
     ------
     InputError
-        Naming the file, what is wrong with it and the mend.
+        Naming the file, what is wrong with it and a hint.
     """
     from astropy.io import fits
 

@@ -147,10 +147,10 @@ def load_array(name: str | os.PathLike[str]) -> AntennaArray:
         return _shipped(int(match[1]))
     if text == LOFAR_HBA:
         return _dutch_stations()
-    mend = "give a CASA .cfg file or one of alma.cycle9.1 to alma.cycle9.10"
+    hint = "give a CASA .cfg file or one of alma.cycle9.1 to alma.cycle9.10"
     if path.suffix == ".cfg":
-        raise InputError("there is no such array file", mend, text)
-    raise InputError(f"there is no array {text!r}", mend)
+        raise InputError("there is no such array file", hint, text)
+    raise InputError(f"there is no array {text!r}", hint)
 
 
 def _table(name: str) -> Iterable[dict[str, str]]:
@@ -190,7 +190,7 @@ def read_cfg(path: str | os.PathLike[str]) -> AntennaArray:
     Raises
     ------
     InputError
-        Naming the file, the fault and the mend.
+        Naming the file, the fault and a hint.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -239,9 +239,9 @@ def _antennas(
         try:
             x, y, z, diameter = (float(w) for w in words[:4])
         except ValueError as error:
-            raise InputError(f"line {number} is not 'x y z diameter pad'", "mend that line", path) from error
+            raise InputError(f"line {number} is not 'x y z diameter pad'", "correct it", path) from error
         if not np.isfinite([x, y, z, diameter]).all() or diameter <= 0:
-            raise InputError(f"line {number} has no finite position or size", "mend that line", path)
+            raise InputError(f"line {number} has no finite position or size", "correct that line", path)
         positions.append([x, y, z])
         diameters.append(diameter)
         pads.append(words[4] if len(words) > 4 else f"A{len(pads):02d}")

@@ -250,10 +250,10 @@ def _refuse_low(elevation: NDArray[np.float64], latitude: float, dec: float) -> 
         return
     best = 90.0 - abs(np.rad2deg(latitude) - dec)
     if best < np.rad2deg(MIN_ELEVATION):
-        mend = f"choose another declination: at transit this one reaches {best:.1f} deg"
+        hint = f"choose another declination: at transit this one reaches {best:.1f} deg"
     else:
-        mend = "choose an hour angle nearer to 0, another start or a shorter track"
-    raise InputError(f"the source is at {lowest:.1f} deg of elevation, below the limit of 10 deg", mend)
+        hint = "choose an hour angle nearer to 0, another start or a shorter track"
+    raise InputError(f"the source is at {lowest:.1f} deg of elevation, below the limit of 10 deg", hint)
 
 
 def _antenna_uvw(array: AntennaArray, sky: _Sky, ra: float, dec: float) -> NDArray[np.float64]:
