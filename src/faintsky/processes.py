@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 
 
 def end_with_parent() -> None:
@@ -12,6 +16,21 @@ def end_with_parent() -> None:
     A parent that is killed cannot stop its workers, and they would wait for work for ever.
     """
     threading.Thread(target=_wait, daemon=True).start()
+    # Ctrl-C in a terminal reaches the workers, too: their parent says what there is to say
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_workers(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Where the block fails or is interrupted, end a pool's workers at once, whatever they are doing."""
+    try:
+        yield
+    except BaseException:
+        workers = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+        raise
 
 
 def _wait() -> None:

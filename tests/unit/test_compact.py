@@ -126,7 +126,7 @@ def test_compact_sets_resume_and_do_not_depend_on_jobs(tmp_path):
     record = json.loads((tmp_path / "a" / "dataset.json").read_text())
     assert record["parameters"]["products"] == ["compact"]
     size = (tmp_path / "a" / "0000_compact.npz").stat().st_size
-    assert plan_alma(1, products="compact", **SMALL)["bytes"] == pytest.approx(size, rel=0.5)
+    assert plan_alma(1, products="compact", **SMALL)["disk_gb"] == pytest.approx(size / 1e9, rel=0.5)
 
 
 def test_an_empty_sky_has_no_spectra(tmp_path):

@@ -14,6 +14,7 @@ ROOMS = [
     *(
         "errors",
         "files",
+        "needs",
         "device",
         "processes",
         "grid",

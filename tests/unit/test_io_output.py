@@ -1,14 +1,18 @@
 """Output folders: whole or not there; resumed, refused, replaced. Files take their names when finished."""
 
+import errno
 import json
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from faintsky.errors import InputError
-from faintsky.files import replacing
+from faintsky.errors import DiskError, InputError
+from faintsky.files import FolderLock, check_space, replacing
 from faintsky.io import OutputFolder, provenance, write_json
 
 RUN = {"version": "1", "config": {"a": 1}, "seed": 3}
@@ -106,14 +110,167 @@ def test_a_foreign_folder_and_a_file_are_refused(tmp_path):
         fill(tmp_path)
     with pytest.raises(InputError, match="is a file"):
         fill(tmp_path / "x")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match=r"/x: is a file, where a folder"):
         fill(tmp_path / "x" / "below", overwrite=True)
     assert listing(tmp_path) == ["x"]
 
 
+@pytest.mark.parametrize("resumable", [False, True])
+def test_overwriting_keeps_the_users_files_however_often(tmp_path, resumable):
+    """Also where the run before was stopped: then its own files go, too, and no others."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("the user's")
+    for seed in (1, 2):
+        fill(out, {"seed": seed}, names=("a.txt",), overwrite=True, resumable=resumable)
+    with pytest.raises(RuntimeError):
+        fail(out, {"seed": 3}, done=["part.txt"], overwrite=True, resumable=resumable)
+    with OutputFolder(out, {"seed": 4}, overwrite=True, resumable=resumable) as folder:
+        assert not (folder.folder / "part.txt").exists()
+    assert listing(out) == ["mine.txt", "run.json"]
+
+
+def test_a_failed_run_without_results_does_not_block_another(tmp_path):
+    def fails():
+        with OutputFolder(tmp_path / "out", RUN, resumable=True) as out:
+            (out.folder / "catalogs" / "truth").mkdir(parents=True)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert listing(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match="cannot be written into"):
+        OutputFolder(tmp_path / "deep" / "out", RUN).check()
+    monkeypatch.undo()
+
+    def read_only(self, *args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(DiskError, match=r"out: the disk is read-only; give another --out"):
+        fill(tmp_path / "out")
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_two_runs_into_one_folder(tmp_path, resumable):
+    out = tmp_path / "out"
+    with (
+        OutputFolder(out, RUN, resumable=resumable),
+        pytest.raises(InputError, match=r"out: another run \(of this process\) is writing into it; wait"),
+        OutputFolder(out, RUN, resumable=resumable),
+    ):
+        pass
+    fill(out, resumable=resumable)
+    assert not (out / ".lock").exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from faintsky.files import FolderLock
+with FolderLock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_of_another_process_ends_with_it_even_by_kill(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"locked\n"
+            with pytest.raises(InputError, match=rf"another run \(process {other.pid} on "):
+                FolderLock(tmp_path).__enter__()
+        finally:
+            other.kill()
+    assert (tmp_path / ".lock").exists()
+    fill(tmp_path)
+    assert listing(tmp_path) == ["a.txt", "b.txt", "run.json"]
+
+
+def test_without_locks_in_the_file_system_a_run_goes_on(tmp_path, monkeypatch):
+    import fcntl
+
+    def none(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", none)
+    fill(tmp_path / "out")
+    assert listing(tmp_path / "out") == ["a.txt", "b.txt", "run.json"]
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("raised", [
+    OSError(errno.ENOSPC, "No space left on device"), OSError("5242880 requested and 3211264 written"),
+    RuntimeError("I/O error: No space left on device (os error 28)"),
+])  # fmt: skip
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, resumable, raised):
+    out = tmp_path / "out"
+    with pytest.raises(DiskError, match=r"half\.txt: the disk is full; free some space and give the same"):
+        fail(out, done=["a.txt"], error=raised, resumable=resumable)
+    assert [p.name for p in tmp_path.rglob("*")] == (["out", "run.json", "a.txt"] if resumable else [])
+    fill(out, resumable=resumable)  # the same command
+    assert listing(out) == ["a.txt", "b.txt", "run.json"]
+
+
+def test_a_real_full_device_and_a_real_limit(tmp_path):
+    with pytest.raises(DiskError, match="/dev/full: the disk is full"), OutputFolder(tmp_path / "a", RUN):
+        write_through("/dev/full")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with (
+            pytest.raises(DiskError, match=r"big\.npy: the file is larger than the disk or `ulimit -f`"),
+            OutputFolder(tmp_path / "b", RUN) as out,
+            out.file("big.npy") as name,
+        ):
+            name.write_bytes(bytes(200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_through(path):
+    """Write unbuffered, so that the error has no file name; `open` knows it."""
+    try:
+        Path(path).write_bytes(b"x")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def test_a_run_that_ends_on_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
+    """The last file of all is the record; the folder itself may not go with it."""
+    fill(tmp_path / "out")
+    calls = []
+
+    def full(path, value):
+        calls.append(path)
+        if len(calls) == 2:
+            raise DiskError("full")
+        return write_json(path, value)
+
+    monkeypatch.setattr("faintsky.io.output.write_json", full)
+    with pytest.raises(DiskError):
+        fill(tmp_path / "out", {"seed": 4}, overwrite=True)
+    assert listing(tmp_path / "out") == ["a.txt", "b.txt", "run.json"]
+    monkeypatch.undo()
+    fill(tmp_path / "out", {"seed": 4})
+
+
+def test_what_does_not_fit_is_refused_with_numbers(tmp_path):
+    check_space(tmp_path / "deep" / "out", 1e3)
+    with pytest.raises(InputError, match=r"the output takes 1e\+09 GB, and [\d.]+ GB of its disk are free"):
+        check_space(tmp_path / "deep" / "out", 1e18)
+
+
 def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
     (tmp_path / "out" / ".partial-1234").mkdir(parents=True)
+    (tmp_path / "out" / ".0123abcd.catalog.csv").write_text("half")
     fill(tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".*"))
     assert listing(tmp_path / "out") == ["a.txt", "b.txt", "run.json"]
 
 

@@ -1,7 +1,9 @@
 """Simulated ALMA data sets: files, headers, truth, seeds, jobs, resuming, refusals."""
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import faintsky
-from faintsky.errors import InputError
+from faintsky.errors import DiskError, InputError
+from faintsky.files import FolderLock
 from faintsky.observing.alma import AlmaObservatory, make_settings, plan_alma, simulate_cubes
 from faintsky.observing.fast import FastTelescope
 from faintsky.observing.instrument import Instrument
@@ -157,7 +160,40 @@ def test_dry_run_writes_nothing(tmp_path):
     assert plan["shape"] == [16, 64, 64]
     assert plan["files"] == 7 * 3 + 3
     assert not (tmp_path / "no").exists()
-    assert plan_alma(7, **SMALL) == plan
+    of_the_folder = {"out", "disk_free_gb", "processes"}
+    assert plan_alma(7, **SMALL) | {k: plan[k] for k in of_the_folder} == plan
+
+
+def test_a_set_that_does_not_fit_is_refused_before_the_work(tmp_path):
+    with pytest.raises(InputError, match=r"no: the output takes [\d.e+]+ GB, and [\d.]+ GB of its disk are"):
+        faintsky.simulate_alma(tmp_path / "no", 10**9)
+    assert list(tmp_path.iterdir()) == []
+    faintsky.simulate_alma(tmp_path / "no", 10**9, dry_run=True)  # says so instead
+
+
+def test_two_simulations_into_one_folder(tmp_path):
+    faintsky.simulate_alma(tmp_path, 1, **SMALL)
+    with FolderLock(tmp_path), pytest.raises(InputError, match="another run"):
+        faintsky.simulate_alma(tmp_path, 2, **SMALL)
+    faintsky.simulate_alma(tmp_path, 2, **SMALL)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_full_disk_keeps_the_set_resumable(tmp_path, monkeypatch):
+    def full(self, *args, **options):
+        if self.name.endswith("0001_dirty.fits"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(self, *args, **options)
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DiskError, match=r"0001_dirty.fits: the disk is full"):
+        faintsky.simulate_alma(tmp_path / "out", 2, products="dirty", **SMALL)
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"dataset.json", "0000_dirty.fits", "0000_truth.ecsv"}
+    monkeypatch.undo()
+    faintsky.simulate_alma(tmp_path / "out", 2, products="dirty", **SMALL)
+    assert (tmp_path / "out" / "0001_dirty.fits").is_file()
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
-from faintsky.errors import FaintskyError, InputError
+from faintsky.errors import FaintskyError, InputError, disk_error
 
 # typer may carry click inside or use the installed one; this is the class in either
 _UsageProblem = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it before they kill: ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated`, so that a command cleans up as after an error."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
@@ -21,8 +47,10 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
         return error.code if isinstance(error.code, int) else 1
     if debug:
         traceback.print_exception(error)
+    if isinstance(error, Terminated):
+        return _say("stopped by a signal; the same command goes on", 143)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return _say("interrupted", 130)
+        return _say("interrupted; the same command goes on", 130)
     if isinstance(error, InputError):
         return _say(str(error), 2)
     if isinstance(error, _UsageProblem):
@@ -31,6 +59,9 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
         return _say(str(error), 1)
     if isinstance(error, MemoryError):
         return _say("out of memory; give a smaller image or a machine with more", 1)
+    failed = disk_error(error)
+    if failed is not None:
+        return _say(str(failed), 1)
     hint = "" if debug else " (--debug shows where)"
     return _say(f"{type(error).__name__}: {error}{hint}", 1)
 

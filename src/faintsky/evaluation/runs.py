@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from faintsky.catalog import make_table
 from faintsky.cutouts import integrated
-from faintsky.errors import FaintskyError, InputError
+from faintsky.errors import DiskError, FaintskyError, InputError
 from faintsky.evaluation.boxes import own_or_ruled_boxes
 from faintsky.evaluation.cubes import CubeSet
 from faintsky.evaluation.pictures import dssim, true_image
 from faintsky.evaluation.stages import Stopwatch, forget_peak, peak_memory, processor_seconds
 from faintsky.evaluation.truth import box_sums, prepared_truth, setting_for, setting_of
 from faintsky.files import replacing
-from faintsky.processes import end_with_parent
+from faintsky.processes import end_with_parent, stop_workers
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -174,7 +174,7 @@ def _found(method: Method, cube: RadioCube) -> Any:
     """What a method finds; one that fails on a cube has found nothing there, and the funnel counts it."""
     try:
         return method.find(cube)
-    except InputError:
+    except (InputError, DiskError):
         raise
     except FaintskyError as error:
         return make_table({}, meta={"steps": {f"failed: {error}": 1}})
@@ -244,13 +244,10 @@ def _finished(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_one_thread) as pool:
         futures = {pool.submit(run_task, task): task for task in tasks}
-        try:
+        with stop_workers(pool):
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def run_methods(

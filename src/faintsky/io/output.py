@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from faintsky.errors import InputError
-from faintsky.files import replacing
+from faintsky.errors import InputError, disk_error
+from faintsky.files import FolderLock, check_writable, clear_leftovers, replacing
 
-_NOT_COMPARED = frozenset({"command", "complete", "files", "created", "seconds"})
+_NOT_COMPARED = frozenset({"command", "complete", "files", "others", "created", "seconds"})
 
 
 def plain(value: Any) -> Any:
@@ -58,10 +58,11 @@ def provenance(
 class OutputFolder:
     """A folder that a run fills; a context manager.
 
-    Where ``resumable`` is false, files are written into a hidden folder inside and moved to their names when
-    the block ends without an error: after an error the folder is as it was, or gone if it was made here.
+    It is entered before the work: what cannot be written is noticed then, and no other run gets in until the
+    end. Where ``resumable`` is false, files are written into a hidden folder inside and moved to their names
+    when the block ends without an error: after an error the folder is as it was, or gone if it was made here.
     Where it is true, ``file`` puts each file in place as it is finished, and they stay after an error, so
-    that the same run can go on from there.
+    that the same run can go on from there; without any file the folder is as it was.
 
     Parameters
     ----------
@@ -88,7 +89,10 @@ class OutputFolder:
     Raises
     ------
     InputError
-        On entering, where the path is a file, or holds other files or another run without ``overwrite``.
+        On entering, where the path is a file or cannot be written, holds other files or another run without
+        ``overwrite``, or another run is writing into it.
+    DiskError
+        Where the disk is full.
     """
 
     def __init__(
@@ -106,30 +110,41 @@ class OutputFolder:
         self.folder = self.path
         self.resumed = self.complete = False
         self._made: list[Path] = []
+        self._others: list[str] = []
         self._old_files: list[str] = []
+        self._lock: FolderLock | None = None
 
     def check(self) -> None:
-        """Refuse what must not be written into; changes nothing on disk."""
+        """Refuse what must not or cannot be written into; changes nothing on disk."""
         hint = "give another --out, or --overwrite"
-        if not self.path.exists() and not self.path.is_symlink():
+        check_writable(self.path)
+        if not self.path.exists():
             return
-        if not self.path.is_dir():
-            raise InputError("is a file, where a folder is to be written", "give another --out", self.path)
-        before = self._read_record()
-        if before is None:
-            if any(not p.name.startswith(".") for p in self.path.iterdir()) and not self.overwrite:
+        present = self._present()
+        known = self._read_record()
+        if known is None:
+            if present and not self.overwrite:
                 raise InputError("exists and is not empty", hint, self.path)
+            self._others = present
             return
-        self._old_files = [str(f) for f in before.get("files", [])]
+        self._old_files = [str(f) for f in known.get("files", [])]
+        if known.get("complete") is False and "others" in known:  # stopped before it could list its files
+            self._old_files = [f for f in present if f not in known["others"]]
+        self._others = [f for f in present if f not in self._old_files]
         changed = sorted(
-            key
-            for key in (set(before) | set(self.run)) - _NOT_COMPARED
-            if before.get(key) != self.run.get(key)
+            key for key in (set(known) | set(self.run)) - _NOT_COMPARED if known.get(key) != self.run.get(key)
         )
         if changed and not self.overwrite:
             raise InputError(f"holds another run (different {', '.join(changed)})", hint, self.path)
         self.resumed = not changed and not self.overwrite
-        self.complete = self.resumed and bool(before.get("complete"))
+        self.complete = self.resumed and bool(known.get("complete"))
+
+    def _present(self) -> list[str]:
+        names = (p.name for p in self.path.iterdir())
+        return sorted(n for n in names if not n.startswith(".") and n != self.record)
+
+    def _own(self) -> list[str]:
+        return [name for name in self._present() if name not in self._others]
 
     def _read_record(self) -> dict[str, Any] | None:
         path = self.path / self.record
@@ -143,27 +158,26 @@ class OutputFolder:
 
     def __enter__(self) -> OutputFolder:
         self.check()
-        missing = [p for p in (self.path, *self.path.parents) if not p.exists()]
+        self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            fault = f"cannot be made ({error.strerror})"
-            raise InputError(fault, "give a folder that can be written", self.path) from error
-        self._made = missing
-        for leftover in self.path.glob(".partial-*"):  # of a run that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        try:
+            self._lock = FolderLock(self.path).__enter__()
+            clear_leftovers(self.path)
             if self.resumable:
                 if not self.resumed:
                     self._remove_old()
-                write_json(self.path / self.record, {**self.run, "complete": False, "files": []})
+                unfinished = {"complete": False, "files": [], "others": self._others}
+                write_json(self.path / self.record, {**self.run, **unfinished})
             else:
                 self.folder = self.path / f".partial-{uuid.uuid4().hex[:8]}"
                 self.folder.mkdir()
-        except OSError as error:
+        except BaseException as error:
             self._unmake()
-            fault = f"cannot be written into ({error.strerror})"
-            raise InputError(fault, "give another --out", self.path) from error
+            if isinstance(error, OSError):
+                fault = f"cannot be written into ({error.strerror})"
+                failed = disk_error(error, self.path)
+                raise failed or InputError(fault, "give another --out", self.path) from error
+            raise
         return self
 
     def file(self, name: str) -> AbstractContextManager[Path]:
@@ -176,9 +190,22 @@ class OutputFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:
+        if kind is None:
+            try:
+                self._finish()
+            except BaseException as failure:
+                error = failure
+        if error is not None:
             self._abandon()
-            return
+            self._unmake()
+            failed = disk_error(error)
+            if failed is not None:
+                raise failed from error
+            if kind is None:
+                raise error
+        self._unlock()
+
+    def _finish(self) -> None:
         if not self.resumable:
             self._remove_old()
             items = sorted(self.folder.iterdir())
@@ -192,13 +219,10 @@ class OutputFolder:
                 os.replace(item, target)
             self.folder.rmdir()
             self.folder = self.path
-        files = sorted(
-            p.name for p in self.path.iterdir() if not p.name.startswith(".") and p.name != self.record
-        )
-        write_json(self.path / self.record, {**self.run, "complete": True, "files": files})
+        write_json(self.path / self.record, {**self.run, "complete": True, "files": self._own()})
 
     def _remove_old(self) -> None:
-        """Remove what the run that is being replaced had written, by its own list."""
+        """Remove what the run that is being replaced had written."""
         for name in [*self._old_files, self.record]:
             path = self.path / Path(name).name
             if path.is_dir() and not path.is_symlink():
@@ -207,16 +231,25 @@ class OutputFolder:
                 path.unlink(missing_ok=True)
 
     def _abandon(self) -> None:
-        if self.resumable:
-            others = [p for p in self.path.iterdir() if p.name != self.record]
-            if others or self.resumed:
-                return
+        """Leave results and the record that they are known by; without any, neither."""
+        if not self.resumable:
+            if self.folder != self.path:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for name in self._own():
+            for folder, _, _ in os.walk(self.path / name, topdown=False):
+                with suppress(OSError):  # not empty
+                    os.rmdir(folder)
+        if not self._own():
             (self.path / self.record).unlink(missing_ok=True)
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self._unmake()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
 
     def _unmake(self) -> None:
+        self._unlock()
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
-from faintsky.models import load_model
+from faintsky.models import Model, load_model
+from faintsky.needs import Needs
 
 if TYPE_CHECKING:
     from faintsky.denoising.denoiser import Denoised
@@ -23,6 +25,9 @@ BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.35e9, 9
 """Peak memory of a run: the libraries; a pixel of the image, with maps and figures; what a dirty image takes
 besides; a pixel of a block, with the network's features (resident set size on images of 512 and 2000 pixels a
 side, on a CPU)."""
+BYTES_OF_TABLES = 5e6
+"""Of catalogues and report."""
+SECONDS_FIXED, SECONDS_A_PIXEL, SECONDS_A_PASS = 3.0, 5e-6, 5e-6
 
 
 @dataclass
@@ -138,26 +143,30 @@ def denoise(
         },
         job="denoise", model=chosen.name, model_hash=chosen.hash,
     )  # fmt: skip
-    if dry_run:
-        return DenoiseResult(None, _plan(opened, chosen, members, out))
     folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
     if folder is not None:
         folder.check()
-        if folder.complete:
-            return DenoiseResult(None, {"out": str(out), "already_complete": True})
+    needs, block = needs_of(opened, chosen, members * (2 if negative else 1))
+    if dry_run:
+        about = {"image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block)}
+        return DenoiseResult(None, about | {"members": members, "notes": opened.notes} | needs.summary(out))
+    if folder is not None and folder.complete:
+        return DenoiseResult(None, {"out": str(out), "already_complete": True})
+    needs.check(out)
     start = time.monotonic()
     from faintsky.denoising.methods import make_denoiser
 
-    denoiser = make_denoiser(chosen, choose_device(device))
-    found = denoiser(opened, kind=kind, members=members, reliability=reliability, progress=progress)
-    if negative:
-        from faintsky.denoising.negative import compare_with_negative
+    with folder or nullcontext():
+        denoiser = make_denoiser(chosen, choose_device(device))
+        how: dict[str, Any] = {"members": members, "reliability": reliability}
+        found = denoiser(opened, kind=kind, progress=progress, **how)
+        if negative:
+            from faintsky.denoising.negative import compare_with_negative
 
-        in_negative = compare_with_negative(opened, found, denoiser, members=members, reliability=reliability)
-    seconds = time.monotonic() - start
-    found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
-    if folder is not None:
-        with folder:
+            in_negative = compare_with_negative(opened, found, denoiser, **how)
+        seconds = time.monotonic() - start
+        found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
+        if folder is not None:
             _write(folder, opened, found, record)
     facts = {
         "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
@@ -173,24 +182,16 @@ def denoise(
     return DenoiseResult(found, facts)
 
 
-def _plan(image: RadioImage, model: Any, members: int, out: PathLike | None) -> dict[str, Any]:
+def needs_of(image: RadioImage, model: Model, passes: int) -> tuple[Needs, tuple[int, int]]:
+    """What a run takes that asks the network so many times, and the shape of its blocks."""
     from faintsky.denoising.methods import plan_blocks
 
     blocks, block, at_once = plan_blocks(model.network("denoiser"), (image.shape[1], image.shape[2]))
     pixels = image.shape[1] * image.shape[2]
     a_pixel = BYTES_A_PIXEL + (BYTES_A_DIRTY_PIXEL if "psf" in image.companions else 0)
-    need = BYTES_FIXED + pixels * a_pixel + at_once * BYTES_A_BLOCK_PIXEL
-    return {
-        "image": image.name,
-        "shape": list(image.shape[1:]),
-        "blocks": blocks,
-        "block_shape": list(block),
-        "members": members,
-        "memory_gb": round(need / 1e9, 2),
-        "writes_gb": round(pixels * 12 / 1e9, 3),
-        "out": None if out is None else str(out),
-        "notes": image.notes,
-    }
+    memory = BYTES_FIXED + pixels * a_pixel + at_once * BYTES_A_BLOCK_PIXEL
+    seconds = SECONDS_FIXED + pixels * (SECONDS_A_PIXEL + passes * SECONDS_A_PASS)
+    return Needs(memory, pixels * 12 + BYTES_OF_TABLES, seconds, blocks), block
 
 
 def _write(folder: OutputFolder, image: RadioImage, found: Denoised, record: dict[str, Any]) -> None:

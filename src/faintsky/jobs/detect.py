@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from faintsky.errors import InputError
 from faintsky.io import open_cube
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
+from faintsky.needs import Needs
 
 if TYPE_CHECKING:
     from faintsky.detection.find import Detections
@@ -23,6 +25,9 @@ PathLike = str | os.PathLike[str]
 BYTES_FIXED, BYTES_A_VOXEL = 0.3e9, 56
 """Peak memory of a run beside its filter bank: the libraries; and, a voxel, data, line cube, residual and
 working space (resident set size on 360 x 360 x 128 and 128 x 128 x 50 cubes, beams of 3.5 and 8.5 pixels)."""
+BYTES_OF_TABLES = 5e6
+"""Of catalogues and report."""
+SECONDS_FIXED, SECONDS_A_VOXEL = 3.0, 1e-6
 
 
 @dataclass
@@ -115,22 +120,25 @@ def detect(
         },
         job="detect", model=chosen.name, model_hash=chosen.hash,
     )  # fmt: skip
-    if dry_run:
-        return DetectResult(None, _plan(opened, out))
+    needs = needs_of(opened)
     folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
     if folder is not None:
         folder.check()
-        if folder.complete:
-            return DetectResult(None, {"out": str(out), "already_complete": True})
+    if dry_run:
+        about = {"cube": opened.name, "shape": list(opened.shape), "notes": opened.notes}
+        return DetectResult(None, about | needs.summary(out))
+    if folder is not None and folder.complete:
+        return DetectResult(None, {"out": str(out), "already_complete": True})
+    needs.check(out)
     start = time.monotonic()
     from faintsky.detection.methods import find_catalog, for_report
 
-    found = find_catalog(opened, chosen, reliability=reliability, device=device, progress=progress)
-    seconds = time.monotonic() - start
-    shown = for_report(opened, found, device=device)
-    shown.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
-    if folder is not None:
-        with folder:
+    with folder or nullcontext():
+        found = find_catalog(opened, chosen, reliability=reliability, device=device, progress=progress)
+        seconds = time.monotonic() - start
+        shown = for_report(opened, found, device=device)
+        shown.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
+        if folder is not None:
             _write(folder, opened, shown, reliability, record)
     facts = {
         "sources": len(shown.catalog), "candidates": shown.candidates,
@@ -145,24 +153,16 @@ def detect(
     return DetectResult(shown, facts)
 
 
-def _plan(cube: RadioCube, out: PathLike | None) -> dict[str, Any]:
+def needs_of(cube: RadioCube) -> Needs:
+    """What a search of a cube takes."""
     from faintsky.classical.matched_filter import SKY_SIZES, decimation
 
-    n_chan, n_y, n_x = cube.shape
-    voxels = n_chan * n_y * n_x
+    voxels = cube.shape[0] * cube.shape[1] * cube.shape[2]
     beam = 0.0 if cube.beams is None else float(np.sqrt(np.nanmax(cube.beams[:, 0] * cube.beams[:, 1])))
     # a cube for each sky template, and four of what its peaks are
     bank = 4 * (len(SKY_SIZES) + 6) / decimation(beam / cube.grid.cell) ** 2
-    need = BYTES_FIXED + voxels * (BYTES_A_VOXEL + bank)
-    return {
-        "cube": cube.name,
-        "shape": [n_chan, n_y, n_x],
-        "blocks": 1,
-        "memory_gb": round(need / 1e9, 2),
-        "writes_gb": round(voxels * 8 / 1e9, 3),
-        "out": None if out is None else str(out),
-        "notes": cube.notes,
-    }
+    memory = BYTES_FIXED + voxels * (BYTES_A_VOXEL + bank)
+    return Needs(memory, voxels * 8 + BYTES_OF_TABLES, SECONDS_FIXED + voxels * SECONDS_A_VOXEL)
 
 
 def _write(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
 from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
+from faintsky.jobs.denoise import BYTES_OF_TABLES
+from faintsky.jobs.denoise import needs_of as denoising_needs
+from faintsky.jobs.detect import needs_of as detection_needs
 from faintsky.models import Model, load_model
+from faintsky.needs import Needs
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -133,26 +138,38 @@ def inject(
     record = provenance(
         command=command, config=config, job="inject", model=chosen.name, model_hash=chosen.hash, seed=seed
     )
-    if dry_run:
-        searches = 1 + -(-n // at_once)
-        return InjectResult(facts={"data": opened.name, "sources": n, "searches": searches, "out": out})
     folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
     if folder is not None:
         folder.check()
-        if folder.complete:
-            return InjectResult(facts={"out": str(out), "already_complete": True})
+    searches = 1 + -(-n // at_once)
+    needs = _needs(opened, chosen, searches)
+    if dry_run:
+        about = {"data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches}
+        return InjectResult(facts=about | needs.summary(out))
+    if folder is not None and folder.complete:
+        return InjectResult(facts={"out": str(out), "already_complete": True})
+    needs.check(out)
     if progress is not None:
         progress(0, n, "searching the data themselves")
     way: Any = _into_image if image else _into_cube
-    sources, recovery, facts = way(
-        opened, chosen, n, at_once, reliability=reliability, device=device, seed=seed, snr=(low, high),
-        progress=progress,
-    )  # fmt: skip
-    if folder is not None:
-        with folder:
+    with folder or nullcontext():
+        sources, recovery, facts = way(
+            opened, chosen, n, at_once, reliability=reliability, device=device, seed=seed, snr=(low, high),
+            progress=progress,
+        )  # fmt: skip
+        if folder is not None:
             _write(folder, sources, recovery, facts, record)
-        facts["out"] = str(out)
+            facts["out"] = str(out)
     return InjectResult(sources, recovery, facts)
+
+
+def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
+    """Those of so many searches one after the other, which write a table and a figure."""
+    if isinstance(data, RadioImage):
+        one, _ = denoising_needs(data, model, 1)
+    else:
+        one = detection_needs(data)
+    return replace(one, disk=BYTES_OF_TABLES, seconds=one.seconds * searches, blocks=searches * one.blocks)
 
 
 def _open(data: Any, **companions: Any) -> RadioCube | RadioImage:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from faintsky.needs import Needs
 from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import USUAL_PRODUCTS, AlmaSettings, make_settings
 from faintsky.observing.truth import BOX_RULES
@@ -21,6 +23,9 @@ __all__ = [
     "simulate_alma",
     "simulate_cubes",
 ]
+
+SECONDS_FIXED, SECONDS_A_BYTE, SECONDS_OF_INSTRUMENT = 3.0, 1e-8, 5.0
+"""Time of a run: start, a byte of a cube, the instrument where it is not in the cache."""
 
 
 def simulate_cubes(n: int = 1, *, seed: int = 0, device: str = "cpu", **settings: Any) -> Iterator[Observed]:
@@ -156,7 +161,7 @@ def simulate_alma(
         For bad values, a source that does not rise, or an ``out`` that holds something else.
     """
     from faintsky.observing.alma_files import AlmaFiles
-    from faintsky.observing.dataset import write_dataset
+    from faintsky.observing.dataset import check_folder, write_dataset
 
     settings = make_settings(
         preset=preset, sky=sky, array=array, ra=ra, dec=dec, hour_angle=hour_angle, start=start,
@@ -164,10 +169,13 @@ def simulate_alma(
         channel_width=channel_width, cell=cell, size=size, pwv=pwv, weighting=weighting, snr=snr,
         products=products, noise=noise, pbcor=pbcor, extra_noise=extra_noise, backend=backend,
     )  # fmt: skip
+    workers = min(n, (os.cpu_count() or 1) if jobs is None else jobs)
+    files = AlmaFiles(settings)
+    needs, about = _plan(n, settings)
     if dry_run:
-        return _plan(n, settings)
-    workers = (os.cpu_count() or 1) if jobs is None else jobs
-    result = write_dataset(out, n, AlmaFiles(settings), seed, workers, device, overwrite, progress, command)
+        check_folder(out, files, seed, overwrite)
+        return about | replace(needs, processes=workers).summary(out)
+    result = write_dataset(out, n, files, seed, workers, device, overwrite, progress, command, needs.disk)
     return {"out": result.pop("out"), "cubes": n, **result}
 
 
@@ -183,13 +191,14 @@ def plan_alma(n: int = 1, **settings: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``files``, ``bytes`` (on disk), ``memory`` (bytes in each process), ``shape`` ``[chan, y, x]``,
-        ``cell`` [arcsec], ``instrument_cached``, ``box_rule``. Of ``varied`` cubes: of the largest.
+        ``files``, ``shape`` ``[chan, y, x]``, ``cell_arcsec``, ``instrument_cached``, ``box_rule``, and what
+        `faintsky.needs.Needs` says. Of ``varied`` cubes: of the largest.
     """
-    return _plan(n, make_settings(**settings))
+    needs, about = _plan(n, make_settings(**settings))
+    return about | needs.summary(None)
 
 
-def _plan(n: int, ready: AlmaSettings) -> dict[str, Any]:
+def _plan(n: int, ready: AlmaSettings) -> tuple[Needs, dict[str, Any]]:
     from faintsky.observing.build import cache_folder, good_fft_size
 
     grid, spectral = ready.observation.grid, ready.observation.spectral
@@ -200,12 +209,14 @@ def _plan(n: int, ready: AlmaSettings) -> dict[str, Any]:
     compact = 4 * (2 * grid.n_y * grid.n_x + 5 * 2 * (64**2 + spectral.n_chan))
     compact = compact if "compact" in ready.products else 0
     padded = good_fft_size(2 * grid.n_y) * good_fft_size(2 * grid.n_x)
-    return {
+    cached = (cache_folder() / f"alma_{ready.observation.key()}.npz").is_file()
+    seconds = SECONDS_FIXED + n * cube * SECONDS_A_BYTE + (0 if cached else SECONDS_OF_INSTRUMENT)
+    disk = cube * (n * len(per_sample) + len(shared)) + n * compact
+    needs = Needs(3 * cube + 8 * padded * 40, disk, seconds, blocks=n)
+    return needs, {
         "files": n * (len(per_sample) + 1 + bool(compact)) + len(shared) + 1,
-        "bytes": cube * (n * len(per_sample) + len(shared)) + n * compact,
-        "memory": 3 * cube + 8 * padded * 40,
         "shape": [spectral.n_chan, grid.n_y, grid.n_x],
-        "cell": grid.cell,
-        "instrument_cached": (cache_folder() / f"alma_{ready.observation.key()}.npz").is_file(),
+        "cell_arcsec": grid.cell,
+        "instrument_cached": cached,
         "box_rule": BOX_RULES[ready.box_rule],
     }

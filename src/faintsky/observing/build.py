@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.errors import InputError
+from faintsky.errors import DiskError, InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, SpectralGrid
 from faintsky.observing.beam_fit import fit_beam
 from faintsky.observing.instrument import (
@@ -147,7 +147,7 @@ def cached(
     instrument = build()
     try:
         instrument.save(path)
-    except OSError:
+    except (OSError, DiskError):
         return instrument, None
     return instrument, path
 

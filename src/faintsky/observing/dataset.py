@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from faintsky.errors import InputError
-from faintsky.files import replacing
-from faintsky.processes import end_with_parent
+from faintsky.files import FolderLock, check_space, check_writable, clear_leftovers, replacing
+from faintsky.processes import end_with_parent, stop_workers
 
 Progress = Callable[[int, int, str], None]
 
@@ -71,34 +71,38 @@ def write_dataset(
     overwrite: bool,
     progress: Progress | None,
     command: str | None = None,
+    size: float = 0.0,
 ) -> dict[str, Any]:
     """Write ``n`` samples into a folder; see `faintsky.simulate_alma` for the arguments.
 
-    Samples that are there already, from an earlier run with the same parameters, are kept.
+    Samples that are there already, from an earlier run with the same parameters, are kept. ``size`` is what
+    all of them take on disk [bytes]: what does not fit is refused before the work.
     """
     for name, value, low in (("n", n, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
         if int(value) != value or value < low:
             raise InputError(f"{name} {value!r} is not possible", f"give a whole number of at least {low}")
     folder = Path(out)
     report = progress or (lambda done, total, what: None)
-    identity = _identity(files, seed)
-    _check_folder(folder, identity, overwrite)
+    identity = check_folder(folder, files, seed, overwrite)
+    check_space(folder, size - _size_of_ours(folder, files))
     with single_threaded():
         observatory = files.observatory(device, lambda text: report(0, n, text))
         # nothing is written before the instrument is known to exist
         folder.mkdir(parents=True, exist_ok=True)
-        if overwrite and _recorded(folder) not in (None, identity):
-            _clear(folder, files)
-        _write_record(
-            folder, {**identity, "versions": versions(), "command": command or ""}, files, observatory
-        )
-        files.write_shared(folder, observatory, seed)
-        missing = [i for i in range(n) if not _is_done(files.paths(folder, i))]
-        report(n - len(missing), n, "simulating")
-        done = n - len(missing)
-        for _ in _run(folder, missing, observatory, files, seed, min(jobs, len(missing)), device):
-            done += 1
-            report(done, n, "simulating")
+        with FolderLock(folder):
+            clear_leftovers(folder)
+            if overwrite and _recorded(folder) not in (None, identity):
+                _clear(folder, files)
+            _write_record(
+                folder, {**identity, "versions": versions(), "command": command or ""}, files, observatory
+            )
+            files.write_shared(folder, observatory, seed)
+            missing = [i for i in range(n) if not _is_done(files.paths(folder, i))]
+            report(n - len(missing), n, "simulating")
+            done = n - len(missing)
+            for _ in _run(folder, missing, observatory, files, seed, min(jobs, len(missing)), device):
+                done += 1
+                report(done, n, "simulating")
     return {"out": str(folder), **files.summary(observatory)}
 
 
@@ -128,11 +132,13 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _check_folder(folder: Path, identity: dict[str, Any], overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError("is a file", "give a folder to --out", folder)
-    if not folder.is_dir() or not any(folder.iterdir()) or overwrite:
-        return
+def check_folder(out: str | os.PathLike[str], files: DataFiles, seed: int, overwrite: bool) -> dict[str, Any]:
+    """Refuse a folder that cannot or must not be written into; gives what the data set is known by."""
+    folder = Path(out)
+    identity = _identity(files, seed)
+    check_writable(folder)
+    if not folder.is_dir() or overwrite or all(p.name.startswith(".") for p in folder.iterdir()):
+        return identity
     recorded = _recorded(folder)
     if recorded is None:
         raise InputError("holds files of another kind", "choose another --out or give --overwrite", folder)
@@ -144,15 +150,24 @@ def _check_folder(folder: Path, identity: dict[str, Any], overwrite: bool) -> No
             "choose another --out or give --overwrite",
             folder,
         )
+    return identity
 
 
 def _clear(folder: Path, files: DataFiles) -> None:
     """Remove the files of an earlier data set, and nothing else."""
+    for path in (*_ours(folder, files), folder / "dataset.json"):
+        path.unlink(missing_ok=True)
+
+
+def _ours(folder: Path, files: DataFiles) -> Iterator[Path]:
     for product in (*files.products, "truth"):
         for pattern in (*(f"[0-9]*_{product}.{end}" for end in ("fits", "ecsv", "npz")), f"{product}.fits"):
-            for path in folder.glob(pattern):
-                path.unlink()
-    (folder / "dataset.json").unlink(missing_ok=True)
+            yield from folder.glob(pattern)
+
+
+def _size_of_ours(folder: Path, files: DataFiles) -> int:
+    """What is there already, to be kept or to be replaced [bytes]."""
+    return sum(path.stat().st_size for path in _ours(folder, files))
 
 
 @cache
@@ -193,15 +208,14 @@ def _run(
         return
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(files, device)
-    ) as pool:
-        tasks = [pool.submit(_work, folder, index, seed) for index in missing]
-        try:
-            for task in tasks:
-                yield task.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with (
+        ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(files, device)
+        ) as pool,
+        stop_workers(pool),
+    ):
+        for task in [pool.submit(_work, folder, index, seed) for index in missing]:
+            yield task.result()
 
 
 _worker: tuple[DataFiles, Any] | None = None

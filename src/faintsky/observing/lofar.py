@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from faintsky.needs import Needs
 from faintsky.observing.lofar_files import LofarFiles
 from faintsky.observing.lofar_observatory import LofarObservatory, LofarObserved
 from faintsky.observing.lofar_settings import DEFAULT_PRODUCTS, LofarSettings, make_lofar_settings
@@ -20,6 +22,9 @@ __all__ = [
     "simulate_fields",
     "simulate_lofar",
 ]
+
+SECONDS_FIXED, SECONDS_A_FIELD, SECONDS_A_BYTE = 3.0, 5.0, 1e-6
+"""Time of a run: start, a field, and a byte of its images."""
 
 
 def simulate_fields(
@@ -153,8 +158,8 @@ def simulate_lofar(
     overwrite : bool, optional
         Replace another data set in ``out``. The same one is resumed.
     dry_run : bool, optional
-        Only say what would be done: ``files``, ``bytes``, ``memory`` (bytes in each process), ``shape``,
-        ``cell``, ``primary_beam``.
+        Only say what would be done: ``files``, ``shape``, ``cell_arcsec``, ``primary_beam``, and what
+        `faintsky.needs.Needs` says.
     progress : callable, optional
         Called with ``(done, n, what)``.
     command : str, optional
@@ -171,7 +176,7 @@ def simulate_lofar(
     InputError
         For bad values, a source that does not rise, or an ``out`` that holds something else.
     """
-    from faintsky.observing.dataset import write_dataset
+    from faintsky.observing.dataset import check_folder, write_dataset
 
     given: dict[str, Any] = {"integration": integration, "rms": rms}
     settings = make_lofar_settings(
@@ -199,15 +204,17 @@ def simulate_lofar(
         field=field,
         **{name: value for name, value in given.items() if value is not None},
     )
-    if dry_run:
-        return _plan(n, settings)
-    workers = (os.cpu_count() or 1) if jobs is None else jobs
+    workers = min(n, (os.cpu_count() or 1) if jobs is None else jobs)
     files = LofarFiles(settings)
-    result = write_dataset(out, n, files, seed, workers, device, overwrite, progress, command)
+    needs, about = _plan(n, settings)
+    if dry_run:
+        check_folder(out, files, seed, overwrite)
+        return about | replace(needs, processes=workers).summary(out)
+    result = write_dataset(out, n, files, seed, workers, device, overwrite, progress, command, needs.disk)
     return {"out": result.pop("out"), "images": n, **result}
 
 
-def _plan(n: int, settings: LofarSettings) -> dict[str, Any]:
+def _plan(n: int, settings: LofarSettings) -> tuple[Needs, dict[str, Any]]:
     observation = settings.observation
     grid = observation.grid
     image = 4 * grid.n_y * grid.n_x
@@ -216,12 +223,13 @@ def _plan(n: int, settings: LofarSettings) -> dict[str, Any]:
     # two float16 images and the middle of the psf, and a third where there is a clean one
     sizes = {"compact": image * (3 if "clean" in own else 2) // 2 + 4 * min(256, grid.n_x) ** 2}
     rows = 1891 * round(observation.total_time / observation.integration)
-    return {
+    disk = n * sum(sizes.get(p, image) for p in own) + image * len(shared)
+    seconds = SECONDS_FIXED + n * (SECONDS_A_FIELD + image * SECONDS_A_BYTE)
+    needs = Needs(3e8 + 50 * image + 150 * rows, disk, seconds, blocks=n)
+    return needs, {
         "files": n * (len(own) + 1) + len(shared) + 1,
-        "bytes": n * sum(sizes.get(p, image) for p in own) + image * len(shared),
-        "memory": 3 * 10**8 + 50 * image + 150 * rows,
         "shape": list(grid.shape),
-        "cell": grid.cell,
+        "cell_arcsec": grid.cell,
         "primary_beam": observation.primary_beam,
         "region_rule": RULE,
     }
