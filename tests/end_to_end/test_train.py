@@ -1,18 +1,23 @@
 """`faintsky train`: a tiny network learns, a killed run goes on where it was, and its folder is a model."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
+from conftest import cube_header
 
 import faintsky
+from faintsky.cli import main
 from faintsky.errors import InputError
 from faintsky.networks import make_network
 from faintsky.observing.psf_library import PsfLibrary
 from faintsky.training import fit as fitting
 from faintsky.training.diffuse_images import DiffuseImages
 from faintsky.training.fit import Schedule, fit
+from faintsky.training.stored_images import StoredImages
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
 
@@ -106,6 +111,114 @@ def test_stored_data_train_too(tmp_path):
         faintsky.train("local_unet", tmp_path / "z", data=tmp_path / "data", settings={"web": "train"})
 
 
+def write_pair(folder, name, product="dirty", level=1.0, unit="Jy/beam", n=96, beam=True, seed=0):
+    """A sky of one broad source, and an image of it: the same, in Jy/beam, with noise."""
+    header = cube_header(BUNIT=unit, **({} if beam else dict.fromkeys(("BMAJ", "BMIN", "BPA"))))
+    y, x = np.indices((1, n, n))[1:]
+    sky = level * np.exp(-((x - n / 2) ** 2 + (y - n / 2) ** 2) / 800)
+    area = np.pi / (4 * np.log(2)) * 2.0 * 1.5 if unit.endswith("Jy/beam") else 1.0  # the header's beam
+    scale = 1e3 if unit.startswith("m") else 1.0
+    noise = 0.01 * np.random.default_rng(seed).normal(size=sky.shape)
+    fits.writeto(folder / f"{name}_{product}.fits", ((sky * area + noise) * scale).astype("f4"), header)
+    fits.writeto(folder / f"{name}_sky.fits", sky.astype("f4"), cube_header(BUNIT="Jy/arcsec2"))
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of the user's own images, without any card of a simulation."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for i in range(3):
+        write_pair(folder, f"m{i}", level=1 + i, seed=i)
+    return folder
+
+
+def test_own_images_are_what_is_trained_on(own, tmp_path):
+    short = {**TINY, "steps": 2, "validate_every": 2, "workers": 0}
+    assert np.isfinite(
+        faintsky.train("local_unet", tmp_path / "run", data=own, settings=short).facts["best"]["loss"]
+    )
+    task = StoredImages(
+        make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")}), own, tile=64
+    )
+    batch = task.batch(np.random.default_rng(1), 8)
+    # the smoothed sky has been brought to the image's unit: what is left is noise of unit rms
+    assert (batch["image"] - batch["target"]).std() == pytest.approx(1, rel=0.1)
+    assert batch["target"].max() > 100
+    assert np.allclose(batch["beam"][:, :2], [4, 3])
+    dda = {"product": "dirty", "epochs": 1, "tile": 32, "batch_size": 4, "dense": 8}
+    assert faintsky.train("dda", tmp_path / "dda", data=own, settings=dda).model is not None
+
+
+def test_units_and_the_primary_beam_of_own_images_are_heeded(tmp_path):
+    seen = {}
+    network = make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")})
+    for unit in ("Jy/beam", "mJy/beam"):
+        folder = tmp_path / unit.replace("/", "_")
+        folder.mkdir()
+        for i in range(2):
+            write_pair(folder, f"{i}", unit=unit, seed=i)
+        seen[unit] = StoredImages(network, folder, tile=64).batch(np.random.default_rng(1), 2)
+    assert torch.allclose(seen["Jy/beam"]["image"], seen["mJy/beam"]["image"], rtol=1e-4, atol=1e-4)
+    fits.writeto(folder / "pb.fits", np.full((1, 96, 96), 0.5, "f4"), cube_header(BUNIT=""))
+    dimmed = StoredImages(network, folder, tile=64)
+    assert dimmed.load(*dimmed.pairs[0])[1].max() < 60  # of a residual that half the sky is left in
+    (folder / "dataset.json").write_text(json.dumps({"parameters": {"pbcor": True}}))
+    corrected = StoredImages(network, folder, tile=64)
+    assert np.allclose(
+        corrected.load(*corrected.pairs[0])[1].max(), seen["Jy/beam"]["target"].max(), rtol=0.01
+    )
+
+
+def spoil(folder, what):
+    if what == "text":
+        (folder / "m1_dirty.fits").write_text("a text file")
+    elif what == "psfs":
+        (folder / "psfs.npz").write_text("a text file")
+    elif what == "no sky":
+        (folder / "m1_sky.fits").unlink()
+    elif what == "no image":
+        (folder / "m1_dirty.fits").unlink()
+    elif what == "name":
+        (folder / "m1_dirty.fits").rename(folder / "mine.fits.gz")
+    elif what == "shape":
+        (folder / "m1_dirty.fits").unlink()
+        (folder / "m1_sky.fits").rename(folder / "m1_dirty.fits")
+        write_pair(folder, "m1", product="noise", n=128)
+    elif what == "beam":
+        (folder / "m1_sky.fits").unlink()
+        (folder / "m1_dirty.fits").unlink()
+        write_pair(folder, "m1", beam=False)
+    elif what == "foreign":
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / "psfs.npz").write_bytes(b"")
+        (folder / "m1_dirty.txt").write_text("a text file")
+
+
+@pytest.mark.parametrize("network", ["local_unet", "dda"])
+@pytest.mark.parametrize(("what", "message"), [
+    ("text", "m1_dirty.fits: "), ("psfs", "own: holds images and psfs.npz"),
+    ("no sky", "m1_dirty.fits: has no true sky"), ("no image", "m1_sky.fits: has no "),
+    ("name", "mine.fits.gz: is not of a name"), ("shape", "m1_[a-z]*.fits: differs from its sky"),
+    ("beam", "m1_dirty.fits: no synthesised beam"), ("foreign", "own"),
+])  # fmt: skip
+def test_a_folder_that_would_not_be_trained_on_whole_is_refused(own, tmp_path, network, what, message):
+    spoil(own, what)
+    settings = {"product": "dirty"} if network == "dda" else {}
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=message) as refused:
+            faintsky.train(network, tmp_path / "run", data=own, settings=settings, dry_run=dry_run)
+        assert refused.value.hint
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("network", ["blobs_finder", "decoras", "deep_gru", "shape_resnet", "deepfocus"])
+def test_images_are_no_data_for_networks_that_read_compact_sets(own, tmp_path, network):
+    with pytest.raises(InputError, match=r"holds no \*_compact\.npz"):
+        faintsky.train(network, tmp_path / "run", data=own, dry_run=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -167,6 +280,36 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path):
     assert second.seen == whole.seen[20:]
     assert [h["loss"] for h in resumed_history] == [h["loss"] for h in history]
     assert torch.equal(resumed.weight, network.weight)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_so_and_the_same_command_goes_on(
+    tmp_path, capsys, monkeypatch, number, status
+):
+    command = ["train", "local_unet", "--out", str(tmp_path / "run"), "--json"]
+    for key, value in {**TINY, "steps": 20, "validate_every": 10}.items():
+        command += ["--set", f"{key}={json.dumps(value)}"]
+    validate = DiffuseImages.validate
+
+    def interrupted(self, network):
+        if (tmp_path / "run" / fitting.CHECKPOINT).is_file():
+            signal.raise_signal(number)
+        return validate(self, network)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(DiffuseImages, "validate", interrupted)
+    assert main(command) == status
+    assert capsys.readouterr().err.splitlines()[-1].endswith("; the same command goes on")
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(DiffuseImages, "validate", validate)
+    first = []
+    monkeypatch.setattr(fitting, "_Stream", lambda *args: first.append(args[2]) or stream(*args))
+    assert main(command) == 0
+    assert first == [10]
+    assert main([*command, "--seed", "2"]) == 2
+
+
+stream = fitting._Stream
 
 
 def test_training_stops_early_and_keeps_the_best(tmp_path):

@@ -298,7 +298,7 @@ def test_stored_images_become_tiles(folder):
     data = make_tiles(source(data=folder, product="clean"))
     decades = (data.train.target.astype(float) - data.train.image) / tile_data.STEPS * 6
     assert np.median(decades[data.train.image > 20_000]) == pytest.approx(np.log10(2), abs=1e-3)
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(InputError, match="has no noise image beside it"):
         make_tiles(source(data=folder, product="noise"))
 
 

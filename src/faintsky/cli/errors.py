@@ -18,7 +18,7 @@ from faintsky.errors import FaintskyError, InputError, disk_error
 _UsageProblem = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(SystemExit):
     """SIGTERM, as batch systems send it before they kill: ends a command as Ctrl-C does."""
 
 
@@ -43,12 +43,12 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
     """Print an error as one line on standard error and return the exit status that goes with it."""
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
+    if isinstance(error, Terminated):
+        return _say("stopped by a signal; the same command goes on", 143)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, Terminated):
-        return _say("stopped by a signal; the same command goes on", 143)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return _say("interrupted; the same command goes on", 130)
     if isinstance(error, InputError):

@@ -113,6 +113,8 @@ def train(
     if preset and preset not in recipe.presets:
         raise InputError(f"{network} has no simulation {preset!r}", f"choose {', '.join(recipe.presets)}")
     plan = make_plan(recipe, {**(settings or {}), "seed": seed})
+    if folder is not None:
+        recipe.check_data(folder, plan.settings)
     first = None if init is None else load_model(init, job=recipe.job)
     source = {"simulate": preset} if folder is None else {"data": folder}
     record = provenance(

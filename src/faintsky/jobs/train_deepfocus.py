@@ -18,6 +18,7 @@ from faintsky.errors import InputError
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.jobs.train import TrainResult, train
 from faintsky.models import Model, load_model, save_model
+from faintsky.training.compact_sets import open_compact
 from faintsky.training.recipes import change_type
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def train_deepfocus(
             "deepfocus needs data", "give --data, made by faintsky simulate alma --products compact"
         )
     chain, runs, own = _sorted_settings(settings or {})
+    open_compact(folder, chain.train, chain.validation)
     for key, run in runs.items():
         if key not in load_model(run, job="detect").card["networks"]:
             raise InputError(f"holds no network {key!r}", "give a run of that network", run)
@@ -236,8 +238,6 @@ class _Work:
 
     def numbers(self) -> tuple[list[int], list[int]]:
         """Cubes for the second phase: of those that trained, and of those that validated."""
-        from faintsky.training.compact_sets import open_compact
-
         compact = open_compact(self.data, self.chain.train, self.chain.validation)
         training, held = ([int(f.name.partition("_")[0]) for f in p] for p in (compact.train, compact.held))
         most = self.chain.phase2_cubes or len(training)

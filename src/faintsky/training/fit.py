@@ -12,7 +12,6 @@ they are, and the stopping rule of Delli Veneri et al. (2022), Section 4.5.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +27,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from faintsky.device import choose_device
-from faintsky.errors import InputError
 from faintsky.files import replacing
+from faintsky.training.lightning import interruptible, lightning
 
 Batch = dict[str, Tensor]
 CHECKPOINT, HISTORY = "last.ckpt", "history.json"
@@ -202,7 +201,7 @@ def fit(
     InputError
         Without the extra ``train``.
     """
-    pl = _lightning()
+    pl = lightning()
     name = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
@@ -239,22 +238,11 @@ def fit(
         with warnings.catch_warnings():
             # hints on worker numbers and on the loader's length, which a stream has not
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            trainer.fit(loop, loader, ckpt_path=str(checkpoint) if state is not None else None)
+            with interruptible(trainer):
+                trainer.fit(loop, loader, ckpt_path=str(checkpoint) if state is not None else None)
     best = task.network
     best.load_state_dict(loop.best)
     return best.eval(), loop.history
-
-
-def _lightning() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import pytorch_lightning as pl
-        except ImportError as error:
-            raise InputError("training needs the extra 'train'", "pip install 'faintsky[train]'") from error
-    for word in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(word).setLevel(logging.ERROR)
-    return pl
 
 
 def _one_thread(_: int) -> None:

@@ -76,6 +76,8 @@ class Recipe:
         Simulations it can be trained on; the first is the default. Where empty it needs data.
     make_task : callable
         `Request` to `Task`.
+    check_data : callable
+        Refuses a folder of data, with the settings, that is not what would be trained on, all of it.
     schedule : mapping
         Where it differs from `Schedule`'s defaults.
     settings : mapping
@@ -96,6 +98,7 @@ class Recipe:
     key: str
     presets: tuple[str, ...]
     make_task: Callable[[Request], Task]
+    check_data: Callable[[Path, Mapping[str, Any]], None]
     schedule: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -109,19 +112,14 @@ def _diffuse_images(request: Request) -> Task:
     from faintsky.observing.psf_library import PsfLibrary, make_library
     from faintsky.training.diffuse_images import DiffuseImages
     from faintsky.training.stored_images import StoredImages
+    from faintsky.training.stored_pairs import holds_images
     from faintsky.training.web_skies import WebSkies, make_skies
 
     options = {k: request.settings[k] for k in ("tile", "blur")}
     data = request.data
-    if data is not None and (data / "dataset.json").is_file():
-        if request.settings["web"] or request.settings["errors"]:
-            raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
+    if data is not None and holds_images(data):
         return StoredImages(request.network, data, **options)
-    library = request.folder / "psfs.npz" if data is None else data / "psfs.npz"
-    if data is not None and not library.is_file():
-        raise InputError(
-            "holds neither dataset.json nor psfs.npz", "give a folder of `faintsky simulate lofar`", data
-        )
+    library = (request.folder if data is None else data) / "psfs.npz"
     if not library.is_file():
         make_library(int(request.settings["psfs"]), request.seed, request.progress).save(library)
     bank, web = library.with_name("skies.npy"), request.settings["web"]
@@ -129,6 +127,31 @@ def _diffuse_images(request: Request) -> Task:
         make_skies(bank, web, int(request.settings["skies"]), request.seed, request.progress)
     skies, errors = WebSkies.load(bank) if web else None, float(request.settings["errors"])
     return DiffuseImages(request.network, PsfLibrary.load(library), errors=errors, skies=skies, **options)
+
+
+def _check_images(data: Path, settings: Mapping[str, Any]) -> None:
+    """A folder of images, or psfs and skies that another run has made; not both, and nothing else."""
+    from faintsky.training.stored_pairs import check_library, holds_images, stored_pairs
+
+    if not holds_images(data):
+        check_library(data)
+        return
+    if settings["web"] or settings["errors"]:
+        raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
+    stored_pairs(data, ("noise", "dirty"))
+
+
+def _check_tiles(data: Path, settings: Mapping[str, Any]) -> None:
+    from faintsky.training.stored_pairs import compact_files, stored_pairs
+
+    if not compact_files(data) and not stored_pairs(data, (settings["product"],)):
+        raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
+
+
+def _check_compact(data: Path, settings: Mapping[str, Any]) -> None:
+    from faintsky.training.compact_sets import open_compact
+
+    open_compact(data, settings["train"], settings["validation"])
 
 
 def _tile_pairs(request: Request) -> Task:
@@ -206,6 +229,7 @@ RECIPES: dict[str, Recipe] = {
         key="denoiser",
         presets=("diffuse",),
         make_task=_diffuse_images,
+        check_data=_check_images,
         schedule={"steps": 8000, "learning_rate": 1e-3},
         settings={"psfs": 64, "tile": 192, "blur": 0.3, "errors": 0.0, "web": "", "skies": 24},
         arguments={"widths": [64, 96, 128, 160], "encoder": [1, 1, 1, 1], "decoder": [1, 1, 2]},
@@ -216,6 +240,7 @@ RECIPES: dict[str, Recipe] = {
         key="denoiser",
         presets=("paper", "lotss", "varied"),
         make_task=_tile_pairs,
+        check_data=_check_tiles,
         schedule=GHELLER_VAZZA,
         settings={
             "product": "noise",
@@ -245,6 +270,7 @@ RECIPES: dict[str, Recipe] = {
         key="blobs_finder",
         presets=(),
         make_task=_integrated_images,
+        check_data=_check_compact,
         schedule=PUBLISHED | {"keep_every": 5},
         settings=SHARES | {"loss": "ramp", "augment": True},
         arguments={"size": 256, "latent": 1024, "bare": False},
@@ -255,6 +281,7 @@ RECIPES: dict[str, Recipe] = {
         key="decoras",
         presets=(),
         make_task=_integrated_images,
+        check_data=_check_compact,
         schedule=PUBLISHED | {"keep_every": 5},
         settings=SHARES | {"loss": "bce", "augment": True},
         arguments={"size": 256, "latent": 256},
@@ -265,6 +292,7 @@ RECIPES: dict[str, Recipe] = {
         key="deep_gru",
         presets=(),
         make_task=_spectra,
+        check_data=_check_compact,
         schedule=PUBLISHED | {"weight_decay": 1e-5},
         settings=SHARES,
         arguments={"head": "dense", "channels": 128},
@@ -275,6 +303,7 @@ RECIPES: dict[str, Recipe] = {
         key="{parameter}",
         presets=(),
         make_task=_focused_images,
+        check_data=_check_compact,
         schedule=PUBLISHED,
         settings=SHARES | {"parameter": "fwhm_x", "angle": "double"},
         arguments={"join": "add", "pool": "max", "stem": 1, "width": 64},

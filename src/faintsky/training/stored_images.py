@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.observing.psf_library import PsfLibrary
+from faintsky.preparing.image import surface_brightness
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.diffuse_images import DiffuseImages
 from faintsky.training.fit import Batch
+from faintsky.training.stored_pairs import WITH_BEAM, primary_beam_of, product_of, stored_pairs
 
 Array32 = NDArray[np.float32]
 Example = tuple[Array32, Array32, NDArray[np.float32]]
@@ -41,14 +41,15 @@ class StoredImages(DiffuseImages):
     Raises
     ------
     InputError
-        Where fewer than two skies have an image beside them, or an image is smaller than a tile.
+        Where there are fewer than two skies, a file would be left out or is no such image (`stored_pairs`),
+        or an image is smaller than a tile.
     """
 
     def __init__(self, network: nn.Module, folder: Path, *, tile: int = 192, blur: float = 0.3) -> None:
         none = np.zeros((0, 1, 1), dtype=np.float32)
         super().__init__(network, PsfLibrary(none, none, np.zeros((0, 3)), []), tile=tile, blur=blur)
         self.folder = folder
-        self.pairs = list(_pairs(folder))
+        self.pairs = stored_pairs(folder, ("noise", "dirty"))
         skies = sorted({sky for sky, _ in self.pairs})
         if len(skies) < 2:
             raise InputError("has fewer than two skies to train on", "simulate more with -n", folder)
@@ -77,32 +78,22 @@ class StoredImages(DiffuseImages):
         return batch | {"beam": torch.from_numpy(beam)}
 
 
-def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    for sky in sorted(folder.glob("*_sky.fits")):
-        number = sky.name.removesuffix("_sky.fits")
-        for product in ("noise", "dirty"):
-            observed = folder / f"{number}_{product}.fits"
-            if observed.is_file():
-                yield sky, observed
-
-
 def _load(sky_file: Path, observed_file: Path) -> Example:
     """Image and truth at its resolution, both over the noise, and the beam as networks take it."""
     from faintsky.preparing.noise import robust_sigma
 
     sky, observed = open_image(sky_file), open_image(observed_file)
-    image, truth = observed.data, np.nan_to_num(sky.data).astype(float)
+    image = observed.data * np.float32(surface_brightness(observed))
+    truth = np.nan_to_num(sky.data).astype(float) * surface_brightness(sky)
     beam = np.zeros(4, dtype=np.float32)
-    if observed.beams is not None:
-        pb = sky_file.with_name(sky_file.name.replace("_sky", "_pb"))
-        pb = pb if pb.is_file() else sky_file.with_name("pb.fits")
-        if pb.is_file():
+    if product_of(observed_file) in WITH_BEAM:
+        pb = primary_beam_of(sky_file)
+        if pb is not None:
             truth = truth * np.nan_to_num(open_image(pb).data)
-        major, minor = observed.beams[0, :2] / observed.grid.cell
-        pa = float(observed.beams[0, 2])
-        area = float(beam_pixels(observed.beams, 1.0)[0])
+        major, minor = observed.require_beam()[0, :2] / observed.grid.cell
+        pa = float(observed.require_beam()[0, 2])
         fx, fy = frequencies_2d(*truth.shape)
-        transform = area * gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
+        transform = gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
         truth = np.fft.irfft2(np.fft.rfft2(truth) * transform, s=truth.shape)
         twice = np.deg2rad(2 * pa)
         beam = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)

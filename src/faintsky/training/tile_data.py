@@ -8,7 +8,6 @@ Tiles are held in 16 bits, steps of 0.02 per cent of a brightness over six decad
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from faintsky.io import open_image
 from faintsky.observing.lofar_compact import read_compact
 from faintsky.preparing.image import surface_brightness
 from faintsky.preparing.log_scale import LogScale
+from faintsky.training.stored_pairs import compact_files, pb_corrected, primary_beam_of, stored_pairs
 
 Array32 = NDArray[np.float32]
 Coded = NDArray[np.uint16]
@@ -197,40 +197,27 @@ def _simulated(source: TileSource, progress: Progress | None) -> Iterator[tuple[
 
 
 def _stored(source: TileSource, progress: Progress | None) -> Iterator[tuple[Array32, Array32, float]]:
+    """FITS files where there are any, else compact data; none of either is left out."""
     folder, product = source.data, source.product
     assert folder is not None
-    corrected = _corrected(folder)
-    numbers = sorted(
-        {p.name.split("_")[0] for end in ("sky.fits", "compact.npz") for p in folder.glob(f"*_{end}")}
-    )
-    for done, number in enumerate(numbers, start=1):
-        files = {n: folder / f"{number}_{n}.fits" for n in ("sky", product, "pb")}
-        compact = folder / f"{number}_compact.npz"
-        if files["sky"].is_file() and files[product].is_file():
-            sky, image = (open_image(files[n]) for n in ("sky", product))
-            seen, true = (i.data * np.float32(surface_brightness(i)) for i in (image, sky))
-            pb, cell = files["pb"] if files["pb"].is_file() else folder / "pb.fits", image.grid.cell
-            gain = open_image(pb).data if pb.is_file() else np.ones_like(true)
-        elif compact.is_file():
-            kept = read_compact(compact)
-            if product not in kept:
-                continue
-            seen, true, gain, cell = kept[product], kept["sky"], kept["pb"], kept["cell"]
-            if product in WITH_BEAM:
-                seen = seen / np.float32(beam_pixels(kept["beam"], 1.0)[0])
-        else:
-            continue
-        yield seen, true if corrected or product not in WITH_BEAM else true * np.nan_to_num(gain), cell
+    compact = compact_files(folder)
+    pairs = [] if compact else stored_pairs(folder, (product,))
+    for done, (sky, image) in enumerate(pairs, start=1):
+        true, seen = (open_image(p) for p in (sky, image))
+        planes = [one.data * np.float32(surface_brightness(one)) for one in (seen, true)]
+        pb = primary_beam_of(sky) if product in WITH_BEAM else None
+        gain = np.float32(1) if pb is None else np.nan_to_num(open_image(pb).data)
+        yield planes[0], planes[1] * gain, seen.grid.cell
         if progress is not None:
-            progress(done, len(numbers), "skies")
-
-
-def _corrected(folder: Path) -> bool:
-    """Whether a data set's images are corrected for the primary beam."""
-    file = folder / "dataset.json"
-    if not file.is_file():
-        return False
-    try:
-        return bool(json.loads(file.read_text(encoding="utf-8"))["parameters"]["pbcor"])
-    except (ValueError, KeyError, TypeError):
-        return False
+            progress(done, len(pairs), "skies")
+    for done, file in enumerate(compact, start=1):
+        kept = read_compact(file)
+        if product not in kept:
+            raise InputError(f"holds no {product} image", f"simulate with --products compact,{product}", file)
+        image, truth = kept[product], kept["sky"]
+        if product in WITH_BEAM:
+            image = image / np.float32(beam_pixels(kept["beam"], 1.0)[0])
+            truth = truth if pb_corrected(folder) else truth * np.nan_to_num(kept["pb"])
+        yield image, truth, kept["cell"]
+        if progress is not None:
+            progress(done, len(compact), "skies")
