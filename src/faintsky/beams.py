@@ -78,7 +78,7 @@ def convolved(
     fwhm_maj, fwhm_min, pa : array
         Intrinsic widths [unit of the beam] and position angles [deg east of north].
     beam : array
-        ``[3]``: major, minor, position angle [deg].
+        ``[3]``, or ``[n, 3]`` with one for each: major, minor, position angle [deg].
 
     Returns
     -------
@@ -86,7 +86,7 @@ def convolved(
         Observed; position angles in [0, 180).
     """
     b = np.asarray(beam, dtype=float)
-    parts = ((fwhm_maj, fwhm_min, pa), (b[0], b[1], b[2]))
+    parts = ((fwhm_maj, fwhm_min, pa), (b[..., 0], b[..., 1], b[..., 2]))
     total = cos = sin = np.float64(0.0)
     for major, minor, angle in parts:
         a2, b2 = np.asarray(major, dtype=float) ** 2, np.asarray(minor, dtype=float) ** 2

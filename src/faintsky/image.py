@@ -15,6 +15,7 @@ from faintsky.beams import beam_pixels, normalise_beams
 from faintsky.companions import Array32, check_companion
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid
+from faintsky.on_sky import OnSky
 
 Loader = Callable[[], NDArray[Any]]
 
@@ -23,7 +24,7 @@ BOLTZMANN = 1.380649e-23
 
 
 @dataclass(eq=False)
-class RadioData:
+class RadioData(OnSky):
     """What images and cubes have in common.
 
     Made by `faintsky.open_image`, `faintsky.open_cube` or ``from_array``.
@@ -45,11 +46,12 @@ class RadioData:
     wcs : astropy.wcs.WCS
         Celestial, two axes.
     grid : ImageGrid
-        Cell and reference pixel.
+        Reference pixel, and the side of a square of a pixel's area where beams are turned into pixels.
     spectral : Spectral, optional
         None for an image without a spectral axis.
     beams : array, ``[chan, 3]``, optional
-        Major [arcsec], minor [arcsec], position angle [deg east of north]; None where there are none.
+        Major [arcsec], minor [arcsec], position angle [deg east of north] in the header's frame; None where
+        there are none.
     notes : list of str
         What was corrected or assumed when reading.
     companions : mapping of str to callable
@@ -117,30 +119,6 @@ class RadioData:
     def _companion(self, kind: str) -> Any:
         load = self.companions.get(kind)
         return None if load is None else load()
-
-    def sky(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """ICRS right ascension and declination [deg] of 0-based pixels; NaN off the sky."""
-        from astropy import units as u
-        from astropy.coordinates import SkyCoord
-        from astropy.wcs.utils import wcs_to_celestial_frame
-
-        lon, lat = self.wcs.wcs_pix2world(np.asarray(x, dtype=float), np.asarray(y, dtype=float), 0)
-        frame = wcs_to_celestial_frame(self.wcs)
-        if frame.name == "icrs":
-            return np.asarray(lon), np.asarray(lat)
-        place = SkyCoord(lon * u.deg, lat * u.deg, frame=frame).icrs
-        return np.asarray(place.ra.deg), np.asarray(place.dec.deg)
-
-    def pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """0-based pixels x and y of ICRS right ascension and declination [deg]."""
-        from astropy import units as u
-        from astropy.coordinates import SkyCoord
-        from astropy.wcs.utils import wcs_to_celestial_frame
-
-        place = SkyCoord(np.asarray(ra, dtype=float) * u.deg, np.asarray(dec, dtype=float) * u.deg)
-        place = place.transform_to(wcs_to_celestial_frame(self.wcs))
-        x, y = self.wcs.wcs_world2pix(place.spherical.lon.deg, place.spherical.lat.deg, 0)
-        return np.asarray(x), np.asarray(y)
 
     def require_beam(self) -> NDArray[np.float64]:
         """The beams, ``[chan, 3]``; raises `InputError` where the file has none that can be used."""

@@ -18,6 +18,8 @@ ROOMS = [
         "device",
         "processes",
         "grid",
+        "sky_frame",
+        "on_sky",
         "source_model",
         "cutouts",
         "axes",

@@ -196,9 +196,9 @@ def _regions(
 
 def _with_beam(mean: Array32, image: RadioImage) -> Array32:
     """An estimate of the brightness in each pixel at the resolution of the image's beam, in the same unit."""
-    beam, cell = image.beams, image.grid.cell
-    assert beam is not None
-    return (at_resolution(mean, beam[0], cell) / float(beam_pixels(beam, cell)[0])).astype(np.float32)
+    assert image.pixel_beams is not None
+    beam = image.pixel_beams[0]
+    return (at_resolution(mean, beam, 1.0) / float(beam_pixels(beam, 1.0)[0])).astype(np.float32)
 
 
 def _notes(

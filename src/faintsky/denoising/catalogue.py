@@ -140,14 +140,14 @@ def measure(
 
 
 def _shape(
-    moments: NDArray[np.float64], errors: NDArray[np.float64], beam: tuple[float, float, float] | None
+    moments: NDArray[np.float64], errors: NDArray[np.float64], beam: NDArray[np.float64] | None
 ) -> dict[str, float]:
     """Intrinsic FWHMs and position angle, with errors [pixel, deg], of second moments less the beam's."""
     cov = np.array([[moments[2], moments[3]], [moments[3], moments[4]]])
     if beam is not None:
         dx, dy = major_axis_direction(beam[2])
         turn = np.array([[dx, -dy], [dy, dx]])
-        cov = cov - turn @ np.diag((np.array(beam[:2]) / FWHM_PER_SIGMA) ** 2) @ turn.T
+        cov = cov - turn @ np.diag((beam[:2] / FWHM_PER_SIGMA) ** 2) @ turn.T
     values, vectors = np.linalg.eigh(cov)
     fwhm = FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0))
     out: dict[str, float] = {}
@@ -203,11 +203,9 @@ def build_catalog(
     if rows:
         snr, area = np.array(columns["snr"]), np.array([r.area for r in regions]) / prepared.beam_area
         columns["reliability"] = list(settings.probability(snr, [r.significance for r in regions], area))
-        columns["ra"], columns["dec"] = (list(v) for v in image.sky(columns["x"], columns["y"]))
-    cell = image.grid.cell
-    beam = None if prepared.beam is None else [prepared.beam[0] * cell, prepared.beam[1] * cell]
+        columns |= _on_the_sky(image, columns)
     meta = {
-        "beam_arcsec_deg": None if beam is None or prepared.beam is None else [*beam, prepared.beam[2]],
+        "beam_arcsec_deg": None if prepared.beam is None else image.sky_beam(prepared.beam),
         "beam": prepared.beam_origin,
         "rms_median": prepared.typical_rms,
         "rms_unit": str(image.unit),
@@ -222,6 +220,17 @@ def build_catalog(
     return table
 
 
+def _on_the_sky(image: RadioImage, columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns that depend on the projection, from those in pixels and of the beam in `beam_frame`."""
+    one = {name: np.array(values) for name, values in columns.items()}
+    out = image.sky_columns({k: v for k, v in one.items() if k != "flags"})
+    x, y = one["x"], one["y"]
+    for name, factor in (("flux", image.flux_factor(x, y)), ("flux_peak", image.peak_factor(x, y))):
+        out |= {k: one[k] * factor for k in (name, f"{name}_err")}
+    out["area"] = one["area"] * image.frame(x, y).area
+    return {name: list(values) for name, values in out.items()}
+
+
 def _row(
     image: RadioImage,
     prepared: PreparedImage,
@@ -231,19 +240,19 @@ def _row(
     labels: NDArray[np.int32],
     noise: float,
 ) -> dict[str, object]:
-    cell, per_pixel, per_beam = image.grid.cell, prepared.jy_per_pixel, prepared.jy_per_beam
+    per_pixel, per_beam = prepared.jy_per_pixel, prepared.jy_per_beam
     flux_err = float(settings.flux_error(r.flux, r.flux_err, noise * prepared.beam_area))
-    shape = _shape(r.moments, r.errors, prepared.beam)
     x, y = float(r.moments[0]), float(r.moments[1])
+    beam = None if prepared.beam is None else image.local_beams(prepared.beam, x, y)[0]
+    shape = _shape(r.moments, r.errors, beam)
     # the centre of what lies within the image lies within it
     pb = np.nan if plane is None else float(plane[round(y), round(x)])
     row: dict[str, object] = {
         "id": r.number, "x": x, "y": y, "x_err": r.errors[0], "y_err": r.errors[1],
-        "ra_err": r.errors[0] * cell, "dec_err": r.errors[1] * cell,
-        **{k: v * (1 if k.startswith("pa") else cell) for k, v in shape.items()},
+        **shape,
         "flux": r.flux * per_pixel, "flux_err": flux_err * per_pixel,
         "flux_peak": r.peak * per_beam, "flux_peak_err": r.peak_err * per_beam,
-        "pb": pb, "snr": r.flux / max(flux_err, 1e-300), "area": r.area * cell**2,
+        "pb": pb, "snr": r.flux / max(flux_err, 1e-300), "area": r.area,
         "x_min": r.box[1].start, "x_max": r.box[1].stop - 1,
         "y_min": r.box[0].start, "y_max": r.box[0].stop - 1,
     }  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,15 +50,9 @@ def build_catalog(
     columns.setdefault("snr_effective", [])
     if rows:
         columns["id"] = list(range(1, len(rows) + 1))
-        x, y = np.array(columns["x"], dtype=float), np.array(columns["y"], dtype=float)
-        ra, dec = cube.sky(x, y)
-        columns["ra"], columns["dec"] = list(ra), list(dec)
+        columns |= {name: list(values) for name, values in _on_the_sky(cube, columns).items()}
     meta = {
-        "beam_arcsec_deg": [
-            float(prepared.beam[0] * cube.grid.cell),
-            float(prepared.beam[1] * cube.grid.cell),
-            float(prepared.beam[2]),
-        ],
+        "beam_arcsec_deg": cube.sky_beam(prepared.beam),
         "psf": prepared.psf_origin,
         "primary_beam": beam.origin,
         "primary_beam_in_data": beam.applied,
@@ -70,6 +64,14 @@ def build_catalog(
         "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
     }
     return make_table(columns, meta=meta), order  # type: ignore[arg-type]
+
+
+def _on_the_sky(cube: RadioCube, columns: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """The columns that depend on the projection, from those in pixels."""
+    pixels = {name: values for name, values in columns.items() if name != "flags"}
+    factor = cube.peak_factor(columns["x"], columns["y"])
+    brightness = ("flux", "flux_err", "flux_peak", "flux_peak_err", "continuum", "continuum_err")
+    return cube.sky_columns(pixels) | {name: np.array(columns[name]) * factor for name in brightness}
 
 
 def _moments(group: Sequence[Component]) -> dict[str, float]:
@@ -113,10 +115,9 @@ def _row(
     members: Sequence[int],
     beam: PrimaryBeam,
 ) -> dict[str, object]:
-    """One catalogue row, without id and sky position."""
+    """One catalogue row, without id and sky position, its widths in pixels."""
     m = _moments(group)
     e = _combined_errors(group)
-    cell = cube.grid.cell
     seen = np.array([[m["cxx"], m["cxy"]], [m["cxy"], m["cyy"]]])
     move_x, move_y = beam.displacement(seen, m["x"], m["y"], m["z"])
     pb = beam.at(m["x"], m["y"], m["z"])
@@ -135,9 +136,8 @@ def _row(
         "velocity_err": e["z"] * km_s if np.isfinite(velocity) else np.nan,
         "x": m["x"] - move_x, "x_err": e["x"], "y": m["y"] - move_y, "y_err": e["y"],
         "z": m["z"], "z_err": e["z"],
-        "ra_err": e["x"] * cell, "dec_err": e["y"] * cell,
-        "fwhm_maj": m["maj"] * cell, "fwhm_maj_err": e["fwhm_maj"] * cell,
-        "fwhm_min": m["min"] * cell, "fwhm_min_err": e["fwhm_min"] * cell,
+        "fwhm_maj": m["maj"], "fwhm_maj_err": e["fwhm_maj"],
+        "fwhm_min": m["min"], "fwhm_min_err": e["fwhm_min"],
         "pa": m["pa"], "pa_err": e["pa"],
         "fwhm_z": m["fwhm_z"], "fwhm_z_err": e["fwhm_z"],
         "fwhm_velocity": m["fwhm_z"] * km_s, "fwhm_velocity_err": e["fwhm_z"] * km_s,

@@ -235,9 +235,8 @@ class ContinuumImage:
     def _window(self, members: Sequence[Member], image: NDArray[np.float32]) -> GroupWindow:
         centre, side = self.frame(members)
         empty = np.zeros((0, *image.shape), dtype=np.float32)
-        return cut_group(
-            empty, np.zeros(0, dtype=int), np.zeros(0), image, self.error, self.psf, centre, side
-        )
+        psf = self.pursuit.imager.psf_at(*centre, 0.5 * self.pursuit.sigma.size)
+        return cut_group(empty, np.zeros(0, dtype=int), np.zeros(0), image, self.error, psf, centre, side)
 
     def frame(self, members: Sequence[Member]) -> tuple[tuple[float, float], int]:
         """Centre and side of a window that holds some members."""

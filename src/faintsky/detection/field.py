@@ -47,9 +47,7 @@ class PrimaryBeam:
         if self.origin == "header":
             from faintsky.telescope.primary_beam import primary_beam
 
-            grid = self._cube.grid
-            radius = np.hypot(x - grid.x0, y - grid.y0) * grid.cell_rad
-            return float(primary_beam(radius, float(self._cube.frequency(z))))
+            return float(primary_beam(self._cube.radius(x, y), float(self._cube.frequency(z))))
         return np.nan
 
     def displacement(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
+from faintsky.beams import beam_pixels
 from faintsky.detection.gaussian_fit import LineSource
-from faintsky.source_model import frequencies_2d
+from faintsky.preparing.psf import gaussian_psf
+from faintsky.source_model import frequencies_2d, gaussian_transform
 
 PENDING = 12
 """Sources that `Residual` carries along before it takes them out of the whole cube."""
@@ -26,6 +30,9 @@ class SourceImager:
         Pixels that hold data, ``[y, x]``: elsewhere the images are 0, as the data are.
     n_planes : int
         At most so many planes of a psf cube are used; it changes slowly with frequency.
+    beam_at : callable, optional
+        Beam (major, minor [pixel], angle [deg]) at a pixel ``(x, y)``, where the psf is a Gaussian that
+        differs from place to place.
     """
 
     def __init__(
@@ -34,7 +41,9 @@ class SourceImager:
         shape: tuple[int, int],
         valid: NDArray[np.bool_] | None = None,
         n_planes: int = 9,
+        beam_at: Callable[[float, float], tuple[float, float, float]] | None = None,
     ) -> None:
+        self.beam_at = beam_at
         self.psf = psf
         self.shape = shape
         self.valid = None if valid is None or valid.all() else valid.astype(np.float32)
@@ -64,12 +73,26 @@ class SourceImager:
             self._transfers[k] = rfft2(np.roll(p, (-(n_y // 2), -(n_x // 2)), axis=(0, 1)), workers=1)
         return self._transfers[k]
 
+    def psf_at(self, x: float, y: float, z: float) -> NDArray[np.floating]:
+        """The psf of a place and channel, ``[y, x]``."""
+        if self.beam_at is None:
+            return self.psf[self.plane(z)]
+        n_y, n_x = self.psf.shape[1:]
+        return gaussian_psf((n_y, n_x), *self.beam_at(x, y))
+
+    def _transfer_at(self, s: LineSource) -> NDArray[np.complex64]:
+        if self.beam_at is None:
+            return self.transfer(s.z)
+        beam = self.beam_at(s.x, s.y)
+        shape = gaussian_transform(self.fx, self.fy, 0.0, 0.0, *beam)
+        return (shape * beam_pixels(beam, 1.0)[0]).astype(np.complex64)
+
     def image(self, s: LineSource) -> NDArray[np.float32]:
         """The source at unit flux as the telescope shows it, ``[y, x]`` [Jy/beam per Jy]."""
         quad = np.square(s.l11 * self.fx + s.l21 * self.fy, dtype=np.float32, casting="same_kind")
         quad += np.float32(s.l22**2) * np.square(self.fy, dtype=np.float32, casting="same_kind")
         quad *= np.float32(-2 * np.pi**2)
-        m = self.transfer(s.z) * np.exp(-2j * np.pi * self.fx * s.x).astype(np.complex64)
+        m = self._transfer_at(s) * np.exp(-2j * np.pi * self.fx * s.x).astype(np.complex64)
         m *= np.exp(-2j * np.pi * self.fy * s.y).astype(np.complex64)
         m *= np.exp(quad, out=quad)
         full = irfft2(m, s=self.padded, workers=1, overwrite_x=True)

@@ -66,9 +66,10 @@ def looked_at(cube: RadioCube, settings: Mapping[str, Any]) -> NDArray[np.bool_]
 
 def beam_of(cube: RadioCube) -> tuple[float, float, float]:
     """Major, minor FWHM [pixel] and position angle [deg] in the middle of the band."""
-    beams = cube.require_beam()
-    major, minor, pa = beams[len(beams) // 2]
-    return float(major / cube.grid.cell), float(minor / cube.grid.cell), float(pa)
+    cube.require_beam()
+    assert cube.pixel_beams is not None
+    major, minor, pa = (float(v) for v in cube.pixel_beams[cube.shape[0] // 2])
+    return major, minor, pa
 
 
 def whole_pixels(

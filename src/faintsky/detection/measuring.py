@@ -123,7 +123,7 @@ class Measurement:
         for k in continua:
             rest = rest + np.float32(sky.members[k].continuum) * sky.images[k][ys, xs]
         middle = float(np.mean([line[1] for m in members for line in m.lines] or [0.5 * p.sigma.size]))
-        psf = p.imager.psf[p.imager.plane(middle)]
+        psf = p.imager.psf_at(*centre, middle)
         return cut_group(planes, z, p.sigma[z], rest, sky.error, psf, centre, side, (xs.start, ys.start))
 
     def channels(self, lines: Sequence[NDArray[np.float64]]) -> NDArray[np.int_]:

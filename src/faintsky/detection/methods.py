@@ -140,9 +140,8 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         return found
     prepared = prepare_cube(cube, device=choose_device(device))
     beam = PrimaryBeam(cube, prepared)
-    cell = cube.grid.cell
     known = {
-        "beam_arcsec_deg": [prepared.beam[0] * cell, prepared.beam[1] * cell, prepared.beam[2]],
+        "beam_arcsec_deg": cube.sky_beam(prepared.beam),
         "psf": prepared.psf_origin,
         "primary_beam": beam.origin,
         "primary_beam_in_data": beam.applied,

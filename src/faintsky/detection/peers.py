@@ -28,6 +28,7 @@ from faintsky.detection.methods import Found
 from faintsky.errors import FaintskyError, InputError
 from faintsky.image import RadioCube
 from faintsky.models import Model
+from faintsky.on_sky import SHAPE
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -196,13 +197,12 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     order = np.flatnonzero(snr >= s["least_snr"])
     order = order[np.argsort(-snr[order], kind="stable")]
     found = {name: values[order] for name, values in found.items()}
-    shapes = [intrinsic(*fit, beam) for fit in zip(found["maj"], found["min"], found["pa"])]
-    maj, minor, pa, half_x, half_y = np.array(shapes).reshape(-1, 5).T
-    cell = cube.grid.cell
-    columns: dict[str, Any] = {
-        "x": found["x"], "y": found["y"], "fwhm_maj": maj * cell, "fwhm_min": minor * cell, "pa": pa,
-        "snr": snr[order],
-    }  # fmt: skip
+    x, y = found["x"], found["y"]
+    fits = zip(found["maj"], found["min"], found["pa"], cube.local_beams(beam, x, y))
+    shapes = [intrinsic(maj, minor, pa, tuple(there)) for maj, minor, pa, there in fits]
+    *shape, half_x, half_y = np.array(shapes).reshape(-1, 5).T
+    on_sky = cube.sky_columns({"x": x, "y": y, **dict(zip(SHAPE, shape))})
+    columns: dict[str, Any] = {"x": x, "y": y, **on_sky, "snr": snr[order]}
     for name, half, n in (("x", half_x, cube.shape[2]), ("y", half_y, cube.shape[1])):
         columns[f"{name}_min"] = np.clip(np.round(found[name] - half), 0, n - 1)
         columns[f"{name}_max"] = np.clip(np.round(found[name] + half), 0, n - 1)

@@ -126,7 +126,7 @@ class Pursuit:
         box = self.data.box(zs, ys, xs)
         if own is not None:
             box += self.spectrum(own.source)[zs, None, None].astype(np.float32) * own.image[ys, xs]
-        psf = self.imager.psf[self.imager.plane(start.z)]
+        psf = self.imager.psf_at(start.x, start.y, start.z)
         sigma = self.sigma[zs]
         cut = cut_window(box, psf, sigma, start.x - xs.start, start.y - ys.start, slice(None), n)
         window = replace(cut, x0=cut.x0 + xs.start, y0=cut.y0 + ys.start, z=np.arange(zs.start, zs.stop))

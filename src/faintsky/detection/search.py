@@ -95,7 +95,8 @@ def search_cube(
     say(0, "noise and continuum")
     prepared = prepare_cube(cube, device=device)
     say(1, "matched filters")
-    imager = SourceImager(prepared.psf, (cube.shape[1], cube.shape[2]), prepared.valid)
+    shape = (cube.shape[1], cube.shape[2])
+    imager = SourceImager(prepared.psf, shape, prepared.valid, beam_at=prepared.beam_at(cube))
     step = decimation(prepared.beam_pixels)
     pursuit = Pursuit(
         Residual(prepared.line),

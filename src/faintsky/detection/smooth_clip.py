@@ -210,7 +210,8 @@ def _table(
     columns["z"], columns["fwhm_z"] = centre[:, 0], half
     columns["z_min"], columns["z_max"] = middle - half, middle + half
     in_jansky = _sums(scaled, judged.labels, len(judged.objects))[order]
-    columns["flux"] = in_jansky / scaled.beam_area * channel_velocity(cube, centre[:, 0])
+    in_jansky = in_jansky / scaled.beam_area * cube.flux_factor(columns["x"], columns["y"])
+    columns["flux"] = in_jansky * channel_velocity(cube, centre[:, 0])
     columns["snr"], columns["reliability"] = judged.snr[order], judged.reliability[order]
     ends = np.array(cube.shape) - 1
     at_edge = ((low <= 0) | (high >= ends)).any(axis=1)

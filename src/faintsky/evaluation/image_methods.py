@@ -76,10 +76,9 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
         return apply_filter(name, data, field.rms, correlation=field.correlation, **settings)
     from faintsky.denoising.dirty import Response, major_cycles
 
-    beam, cell = field.image.require_beam()[0], field.image.grid.cell
-    response = Response(
-        (data.shape[0], data.shape[1]), field.image.psf[0], (beam[0] / cell, beam[1] / cell, beam[2])
-    )
+    field.image.require_beam()
+    assert field.image.pixel_beams is not None
+    response = Response((data.shape[0], data.shape[1]), field.image.psf[0], tuple(field.image.pixel_beams[0]))
 
     def denoised(image: Array32, residual: Array32) -> tuple[Array32, float]:
         # sidelobes that are still there count as noise

@@ -22,7 +22,9 @@ from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.matching import column, match
+from faintsky.on_sky import SHAPE
 from faintsky.preparing.cube import PreparedCube
+from faintsky.preparing.psf import gaussian_psf
 from faintsky.source_model import (
     frequencies_2d,
     gaussian_transform,
@@ -87,8 +89,10 @@ class Field:
 
     def seen(self, x: float, y: float, maj: float, minor: float, pa: float, z: float) -> Float:
         """Image of a source of 1 Jy through the psf of its channel, ``[y, x]`` [Jy/beam]."""
-        planes = self.prepared.psf
+        planes, beam_at = self.prepared.psf, self.prepared.beam_at(self.cube)
         psf = planes[min(max(round(z), 0), len(planes) - 1)] if len(planes) > 1 else planes[0]
+        if beam_at is not None:
+            psf = gaussian_psf((psf.shape[0], psf.shape[1]), *beam_at(x, y))
         n_y, n_x = psf.shape
         padded = np.zeros(self._padded)
         padded[:n_y, :n_x] = psf
@@ -146,7 +150,7 @@ def draw_sources(field: Field, n: int, rng: np.random.Generator, snr: tuple[floa
     """
     from faintsky.catalog import make_table
 
-    prepared, cell = field.prepared, field.cube.grid.cell
+    prepared = field.prepared
     n_chan = len(prepared.sigma)
     ys, xs = np.nonzero(field.room)
     good = np.flatnonzero(prepared.sigma > 0)
@@ -170,7 +174,8 @@ def draw_sources(field: Field, n: int, rng: np.random.Generator, snr: tuple[floa
     if not drawn:
         return make_table({"x": np.zeros(0)})
     columns: dict[str, Any] = world_columns(field.cube, col["x"], col["y"], col["z"], col["fwhm_z"])
-    columns |= {"fwhm_maj": col["maj"] * cell, "fwhm_min": col["min"] * cell, "pa": col["pa"]}
+    shape = {"fwhm_maj": col["maj"], "fwhm_min": col["min"], "pa": col["pa"]}
+    columns |= field.cube.sky_columns({"x": col["x"], "y": col["y"], **shape})
     transfer = psf_transform(prepared.psf[len(prepared.psf) // 2])
     n_x = prepared.valid.shape[1]
     peak, share = np.zeros(len(drawn)), np.ones(len(drawn))
@@ -203,15 +208,18 @@ def _apart(a: dict[str, float], b: dict[str, float], beam: float) -> bool:
 def inject_into(field: Field, sources: Table) -> RadioCube:
     """The cube with the sources of `draw_sources` in it; blanks stay blank."""
     cube = field.cube
-    cell, n_chan = cube.grid.cell, cube.shape[0]
+    n_chan = cube.shape[0]
     data = np.array(cube.data, dtype=np.float32)
     unit = np.broadcast_to(cube.to_jy_per_beam(), (n_chan,))
     live = ~cube.blank_channels
-    for s in sources:
-        image = field.seen(s["x"], s["y"], s["fwhm_maj"] / cell, s["fwhm_min"] / cell, s["pa"], s["z"])
+    x, y = np.array(sources["x"]), np.array(sources["y"])
+    shapes = cube.frame(x, y).to_pixels(*(np.array(sources[name]) for name in SHAPE))
+    unit = unit * cube.peak_factor(x, y)[:, None]
+    for s, one, shape in zip(sources, unit, zip(*shapes)):
+        image = field.seen(s["x"], s["y"], *shape, s["z"])
         line = s["line_flux_peak"] * s["share"] * line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
         for k in np.flatnonzero((np.abs(line) > 1e-6 * np.abs(line).max()) & live):
-            data[k] += (image * (line[k] / unit[k])).astype(np.float32)
+            data[k] += (image * (line[k] / one[k])).astype(np.float32)
     return replace(cube, load=lambda: data)
 
 

@@ -14,6 +14,7 @@ from faintsky.evaluation.cramer_rao import PARAMETERS, Line, cramer_rao, spectra
 from faintsky.evaluation.metrics import blendedness, isolated, neighbour_groups
 from faintsky.grid import SPEED_OF_LIGHT
 from faintsky.matching import box_extents, column
+from faintsky.on_sky import SHAPE
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
 
 if TYPE_CHECKING:
@@ -140,32 +141,32 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
     per_channel = velocity_per_channel(truth, cube)
     pb = column(truth, "pb") if "pb" in truth.colnames else np.ones(len(truth))
     pb = np.where(np.isfinite(pb), pb, 1.0)
-    cell, n_x = cube.grid.cell, cube.shape[2]
+    sky_shape = (column(truth, name) for name in SHAPE)
+    shape = cube.frame(column(truth, "x"), column(truth, "y")).to_pixels(*sky_shape)
     flux = column(truth, "flux") / per_channel * pb
-    own = _continuum_flux(truth, transfer, cell, n_x) * pb
+    own = _continuum_flux(truth, transfer, shape, cube.shape[2]) * pb
     return [
         Line(
             x=float(row["x"]),
             y=float(row["y"]),
-            fwhm_maj=float(row["fwhm_maj"]) / cell,
-            fwhm_min=float(row["fwhm_min"]) / cell,
-            pa=float(row["pa"]),
+            fwhm_maj=float(maj),
+            fwhm_min=float(minor),
+            pa=float(pa),
             z=float(row["z"]),
             fwhm_z=float(row["fwhm_z"]),
             flux=float(line_flux),
             continuum=float(continuum),
         )
-        for row, line_flux, continuum in zip(truth, flux, own)
+        for row, line_flux, continuum, maj, minor, pa in zip(truth, flux, own, *shape)
     ]
 
 
-def _continuum_flux(truth: Table, transfer: Float, cell: float, n_x: int) -> Float:
+def _continuum_flux(truth: Table, transfer: Float, shape: Sequence[Float], n_x: int) -> Float:
     """Continuum flux density of each source, before the primary beam, ``[n]`` [Jy]."""
     if "continuum_flux" in truth.colnames:
         return np.nan_to_num(column(truth, "continuum_flux"))
     if "continuum" not in truth.colnames:
         return np.zeros(len(truth))
-    shape = (column(truth, "fwhm_maj") / cell, column(truth, "fwhm_min") / cell, column(truth, "pa"))
     # A Gaussian's norm under the psf is its peak when both widths are taken down by sqrt(2).
     peak = [matched_norm(transfer, n_x, a / np.sqrt(2), b / np.sqrt(2), p) for a, b, p in zip(*shape)]
     return np.nan_to_num(column(truth, "continuum")) / np.array(peak)

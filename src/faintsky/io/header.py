@@ -12,9 +12,7 @@ from faintsky.axes import Layout
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
 from faintsky.io.quiet import quiet_reading
-
-MAX_SHEAR = np.deg2rad(1.0)
-"""Rotation of the axes against RA and Dec above which an image is refused [rad]."""
+from faintsky.sky_frame import beam_frame, is_regridded
 
 
 def read_wcs(header: Any, name: str) -> Any:
@@ -25,15 +23,13 @@ def read_wcs(header: Any, name: str) -> Any:
     InputError
         Where astropy cannot make sense of it, or it has no celestial axes in right ascension and declination.
     """
-    from astropy.wcs import WCS
-
     for key in header["WCSAXES*"]:
         # wcslib crashes on some huge numbers, taking the process with it
         if not 0 <= (_number(header[key]) or 0) <= 32:
             raise InputError(f"{key} is {header[key]}", "set it to the number of axes", name)
     try:
         with quiet_reading():
-            wcs = WCS(header)
+            wcs = _wcs(header)
     except Exception as error:
         reason = [line for line in str(error).splitlines() if line.strip()]
         raise InputError(
@@ -54,6 +50,20 @@ def read_wcs(header: Any, name: str) -> Any:
     _require_frame(wcs, name)
     # NAXIS may count fewer axes than the coordinates: astropy could not slice the latter otherwise
     wcs.pixel_shape = None
+    return wcs
+
+
+def _wcs(header: Any) -> Any:
+    """Astropy's coordinates, which take distortions of the sky's two axes for images only, for cubes as well."""
+    from astropy.wcs import WCS
+
+    if int(header.get("NAXIS", 2)) <= 2 or "A_ORDER" not in header:
+        return WCS(header)
+    plain = header.copy()
+    for key in [*header["A_*"], *header["B_*"], *header["AP_*"], *header["BP_*"]]:
+        del plain[key]
+    wcs = WCS(plain)
+    wcs.sip = WCS(header, naxis=2).sip
     return wcs
 
 
@@ -119,7 +129,7 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     Raises
     ------
     InputError
-        For pixels that are not square within 1 %, or axes rotated by more than 1 degree or mirrored.
+        Where pixels have no size.
     """
     matrix = wcs.pixel_scale_matrix
     with np.errstate(over="ignore", invalid="ignore"):
@@ -127,19 +137,14 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     # from a picodegree to a radian: anything else is a slip of the pen
     if not (np.isfinite(matrix).all() and 1e-12 < x_scale < 57 and 1e-12 < y_scale < 57):
         raise InputError("its pixels have no valid size", "set CDELT1 and CDELT2 [deg]", name)
-    if abs(x_scale / y_scale - 1) > 0.01:
-        sides = f"{x_scale * 3600:.4g} x {y_scale * 3600:.4g} arcsec"
-        raise InputError(f"its pixels are not square ({sides})", "regrid it to square pixels", name)
-    if -matrix[0, 0] < np.cos(MAX_SHEAR) * x_scale or matrix[1, 1] < np.cos(MAX_SHEAR) * y_scale:
-        raise InputError(
-            "its axes are rotated or mirrored (RA must fall along x and Dec grow along y)",
-            "regrid it, for instance with reproject or imregrid",
-            name,
-        )
+    # exact at the reference point, where the beam of SIN and NCP is turned into pixels
+    area = beam_frame(wcs, shape).area[0] if is_regridded(wcs) else abs(np.linalg.det(matrix)) * 3600**2
+    if not area > 0:
+        raise InputError("its pixels have no area", "set CDELT and CD or PC of two different axes", name)
     n_y, n_x = shape[-2:]
     x0, y0 = (float(p) - 1 for p in wcs.wcs.crpix)
     ra, dec = (float(v) for v in wcs.wcs.crval)
-    return ImageGrid(n_y, n_x, float(np.sqrt(x_scale * y_scale)) * 3600, ra, dec, x0, y0)
+    return ImageGrid(n_y, n_x, float(np.sqrt(area)), ra % 360.0, dec, x0, y0)
 
 
 _SPELLINGS = (

@@ -32,8 +32,9 @@ def write_regions(path: str | os.PathLike[str], table: Table, beam: ArrayLike | 
     table : astropy.table.Table
         As `faintsky.catalog.make_table` gives it; rows without a position are left out.
     beam : array, optional
-        ``[3]``, major and minor [arcsec], position angle [deg]: with it the ellipses have the observed
-        full widths at half maximum, otherwise the intrinsic ones, 1 arcsec at least.
+        ``[3]``, or one for each source ``[n, 3]``: major and minor [arcsec], position angle [deg]. With it
+        the ellipses have the observed full widths at half maximum, otherwise the intrinsic ones, 1 arcsec at
+        least.
 
     Returns
     -------

@@ -202,7 +202,9 @@ def _write(folder: OutputFolder, image: RadioImage, found: Denoised, record: dic
 
     made = {k: v for k, v in record.items() if k != "config"}
     write_catalog(found.catalog, folder.folder)
-    write_regions(folder.folder / "regions.reg", found.catalog, found.catalog.meta["beam_arcsec_deg"])
+    beam, (x, y) = found.prepared.beam, (found.catalog[name] for name in "xy")
+    beams = None if beam is None else image.sky_beams(beam, x, y)
+    write_regions(folder.folder / "regions.reg", found.catalog, beams)
     save_like(folder.folder / "denoised.fits", found.image, image, provenance=made)
     save_like(
         folder.folder / "uncertainty.fits", found.uncertainty, image, kind="uncertainty", provenance=made

@@ -175,7 +175,8 @@ def _write(
 
     made = {k: v for k, v in record.items() if k != "config"}
     write_catalog(found.catalog, folder.folder)
-    write_regions(folder.folder / "regions.reg", found.catalog, found.catalog.meta["beam_arcsec_deg"])
+    beams = cube.sky_beams(found.prepared.beam, found.catalog["x"], found.catalog["y"])
+    write_regions(folder.folder / "regions.reg", found.catalog, beams)
     if found.mask is not None:
         save_like(folder.folder / "mask.fits", found.mask, cube, provenance=made)
     if found.model is not None:

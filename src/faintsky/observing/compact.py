@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_image, source_mask
 from faintsky.files import replacing
 from faintsky.observing.observatory import Observed
+from faintsky.observing.truth import grid_frame
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -43,9 +44,10 @@ def compact(cube: Observed) -> Arrays:
         "focused": np.zeros((n, SIZE, SIZE), dtype=np.float32),
         "line_images": np.zeros((n, SIZE, SIZE), dtype=np.float32),
     }
-    cell = sky.grid.cell
     for i in range(n):
-        s = {k: float(truth[k][i]) for k in ("x", "y", "z", "fwhm_z", "pa", "fwhm_maj", "fwhm_min")}
+        s = {k: float(truth[k][i]) for k in ("x", "y", "z", "fwhm_z", "fwhm_maj", "fwhm_min", "pa")}
+        frame = grid_frame(sky.grid, s["x"], s["y"])
+        maj, minor, pa = (float(v[0]) for v in frame.to_pixels(s["fwhm_maj"], s["fwhm_min"], s["pa"]))
         box = tuple(int(truth[k][i]) for k in ("x_min", "x_max", "y_min", "y_max"))
         x0, x1, y0, y1 = box
         out["spectra"][i] = box_spectrum(cube.dirty, (x0, x1, y0, y1))
@@ -58,7 +60,7 @@ def compact(cube: Observed) -> Arrays:
         near = crop(cube.dirty, s["y"], s["x"])
         mask = source_mask(
             near.shape, s["x"] - round(s["x"]) + SIZE // 2, s["y"] - round(s["y"]) + SIZE // 2, s["z"],
-            s["fwhm_maj"] / cell, s["fwhm_min"] / cell, s["pa"], s["fwhm_z"],
+            maj, minor, pa, s["fwhm_z"],
         )  # fmt: skip
         out["line_images"][i] = line_image(near, mask, out["spectra"][i])
     return out

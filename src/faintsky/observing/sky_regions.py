@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
-from faintsky.observing.truth import to_sky
+from faintsky.observing.truth import grid_frame, to_sky
 from faintsky.source_model import frequencies_2d, gaussian_transform
 
 LEVEL = 1.0
@@ -102,7 +102,10 @@ def region_columns(
     xx, yy = total(weight * (x - x0[which]) ** 2) / norm, total(weight * (y - y0[which]) ** 2) / norm
     xy = total(weight * (x - x0[which]) * (y - y0[which])) / norm
     half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    widths = np.sqrt(np.maximum([half + spread, half - spread], 0)) * FWHM_PER_SIGMA * grid.cell
+    widths = np.sqrt(np.maximum([half + spread, half - spread], 0)) * FWHM_PER_SIGMA
+    # direction of the largest moment from +x toward +y; angles are counted from +y toward -x
+    angle = np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0
+    maj, minor, pa = grid_frame(grid, x0, y0).to_sky(widths[0], widths[1], angle)
     peak = np.array(maximum_position(seen, labels, ids))
     ra, dec = to_sky(grid, x0, y0)
     boxes = find_objects(labels)
@@ -112,10 +115,9 @@ def region_columns(
         "dec": dec,
         "x": x0,
         "y": y0,
-        "fwhm_maj": widths[0],
-        "fwhm_min": widths[1],
-        # direction of the largest moment from +x toward +y; east is -x
-        "pa": np.mod(np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0, 180.0),
+        "fwhm_maj": maj,
+        "fwhm_min": minor,
+        "pa": pa,
         "flux": total(flux.ravel()[inside]),
         "flux_peak": maximum(at_resolution(flux, beam, grid.cell), labels, ids),
         "pb": np.asarray(pb, dtype=float)[peak[:, 0], peak[:, 1]],
@@ -125,7 +127,7 @@ def region_columns(
         "x_max": np.array([b[1].stop - 1 for b in boxes]),
         "y_min": np.array([b[0].start for b in boxes]),
         "y_max": np.array([b[0].stop - 1 for b in boxes]),
-        "flags": _flags(boxes, widths[0], beam, grid),
+        "flags": _flags(boxes, maj, beam, grid),
         "area": np.bincount(which, minlength=n) * grid.cell**2,
     }
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from faintsky.catalog import join_flags
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
 from faintsky.observing.instrument import Instrument
 from faintsky.sky.model import SkyModel
+from faintsky.sky_frame import LocalFrame, local_frame
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> t
     ra = np.deg2rad(grid.ra) + np.arctan2(east, forward * np.cos(dec0) - north * np.sin(dec0))
     dec = np.arcsin(north * np.cos(dec0) + forward * np.sin(dec0))
     return np.mod(np.rad2deg(ra), 360), np.rad2deg(dec)
+
+
+def grid_frame(grid: ImageGrid, x: ArrayLike, y: ArrayLike) -> LocalFrame:
+    """East and north about pixels."""
+    return local_frame(lambda i, j: to_sky(grid, i, j), x, y)
 
 
 class BeamResponse:
@@ -144,6 +150,7 @@ def truth_columns(
     for i, (own_snr, own_peak) in (rotating or {}).items():
         snr[i], peak[i] = own_snr, own_peak / pb[i]
     ra, dec = to_sky(grid, s["x"], s["y"])
+    shape = grid_frame(grid, s["x"], s["y"]).to_sky(s["fwhm_maj"], s["fwhm_min"], s["pa"])
     freq = spectral.first + spectral.width * s["z"]
     kms = SPEED_OF_LIGHT / 1e3
     fwhm_velocity = s["fwhm_z"] * abs(spectral.width) / rest_frequency * kms
@@ -158,9 +165,7 @@ def truth_columns(
         "x": s["x"],
         "y": s["y"],
         "z": s["z"],
-        "fwhm_maj": s["fwhm_maj"] * grid.cell,
-        "fwhm_min": s["fwhm_min"] * grid.cell,
-        "pa": s["pa"],
+        **dict(zip(("fwhm_maj", "fwhm_min", "pa"), shape)),
         "fwhm_z": s["fwhm_z"],
         "fwhm_velocity": fwhm_velocity,
         # the area of a Gaussian of unit peak and FWHM is sqrt(2 pi) / 2.3548

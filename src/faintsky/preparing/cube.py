@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,12 @@ class PreparedCube:
         value = float(self.relative[j, i])
         return value if np.isfinite(value) else 1.0
 
+    def beam_at(self, cube: RadioCube) -> Callable[[float, float], tuple[float, float, float]] | None:
+        """The beam at a pixel ``(x, y)`` of the cube, where it differs from place to place; else None."""
+        if self.psf_origin != "header" or not cube.varying_beam:
+            return None
+        return lambda x, y: tuple(cube.local_beams(self.beam, x, y)[0])
+
     def restored(self, flat: NDArray[np.floating]) -> NDArray[np.float32]:
         """A cube or image of the flattened scale back on the file's."""
         out = flat if self.relative is None else flat * np.nan_to_num(self.relative, nan=1.0)
@@ -183,10 +190,11 @@ def _flattened(data: NDArray[np.float32], relative: NDArray[np.float64]) -> NDAr
 
 
 def _header_beam(cube: RadioCube) -> tuple[float, float, float] | None:
-    if cube.beams is None:
+    beams = cube.pixel_beams
+    if beams is None:
         return None
-    major, minor, pa = cube.beams[cube.beams.shape[0] // 2]
-    return float(major / cube.grid.cell), float(minor / cube.grid.cell), float(pa)
+    major, minor, pa = (float(v) for v in beams[len(beams) // 2])
+    return major, minor, pa
 
 
 def _require_size(cube: RadioCube, beam_pixels: float) -> None:

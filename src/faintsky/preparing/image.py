@@ -147,9 +147,7 @@ def surface_brightness(image: RadioImage) -> float:
     InputError
         Where that is not possible.
     """
-    cell = image.grid.cell
-    beam = None if image.beams is None else (*(image.beams[0, :2] / cell), image.beams[0, 2])
-    return _brightness(image, _jansky(image, beam)[0])
+    return _brightness(image, _jansky(image, _pixel_beam(image))[0])
 
 
 def _brightness(image: RadioImage, per_pixel: float) -> float:
@@ -168,12 +166,19 @@ def _valid(data: NDArray[np.float32]) -> NDArray[np.bool_]:
     return finite & ~area
 
 
+def _pixel_beam(image: RadioImage) -> tuple[float, float, float] | None:
+    """The header's beam in pixels."""
+    if image.pixel_beams is None:
+        return None
+    major, minor, pa = (float(v) for v in image.pixel_beams[0])
+    return major, minor, pa
+
+
 def _beam(
     image: RadioImage, data: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> tuple[tuple[float, float, float] | None, str]:
     if image.beams is not None:
-        major, minor, pa = image.beams[0]
-        return (float(major / image.grid.cell), float(minor / image.grid.cell), float(pa)), "header"
+        return _pixel_beam(image), "header"
     if image.psf is not None:
         image.notes.append("no beam in the header: it was fitted to the psf")
         return fitted_beam(image.psf[0]), "psf"

@@ -24,7 +24,9 @@ def middle_plane(data: RadioData) -> NDArray[np.float64] | None:
         from faintsky.telescope.primary_beam import primary_beam
 
         middle = float(data.frequencies[data.shape[0] // 2])
-        return np.asarray(primary_beam(data.grid.radius(), middle)).reshape(data.shape[1:])
+        n_y, n_x = data.shape[1:]
+        rows = (data.radius(np.arange(n_x), np.full(n_x, y)) for y in range(n_y))
+        return np.nan_to_num(np.stack([primary_beam(row, middle) for row in rows]))
     return None
 
 

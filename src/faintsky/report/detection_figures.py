@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from faintsky.catalog import has_flag
 from faintsky.detection.find import Detections
 from faintsky.detection.labels import beam_covariance
-from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.image import RadioCube
+from faintsky.on_sky import SHAPE
 from faintsky.report.parts import ellipse, new_figure, world_labels
 from faintsky.source_model import line_profile
 
@@ -77,15 +77,13 @@ def maps_figure(cube: RadioCube, found: Detections) -> Figure:
 
 def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
     """An ellipse of the observed size and the number of every source, and the beam in a corner."""
-    cell = cube.grid.cell
-    beam = beam_covariance(found.prepared.beam)
-    absorbing = has_flag(found.catalog["flags"], "absorption")
-    for row, absorber in zip(found.catalog, absorbing):
+    table, beam = found.catalog, found.prepared.beam
+    absorbing = has_flag(table["flags"], "absorption")
+    shapes = cube.frame(table["x"], table["y"]).to_pixels(*(table[name] for name in SHAPE))
+    beams = cube.local_beams(beam, table["x"], table["y"])
+    for row, absorber, there, shape in zip(table, absorbing, beams, np.transpose(shapes)):
         # a method that measures no shape leaves the beam
-        dx, dy = major_axis_direction(np.nan_to_num(row["pa"]))
-        rotation = np.array([[dx, -dy], [dy, dx]])
-        sizes = (np.nan_to_num([row["fwhm_maj"], row["fwhm_min"]]) / cell / FWHM_PER_SIGMA) ** 2
-        cov = rotation @ np.diag(sizes) @ rotation.T + beam
+        cov = beam_covariance(tuple(np.nan_to_num(shape))) + beam_covariance(tuple(there))
         colour = ABSORPTION if absorber else EMISSION
         ax.add_patch(ellipse((row["x"], row["y"]), cov, edgecolor=colour))
         ax.annotate(
@@ -94,7 +92,7 @@ def _mark(ax: Axes, found: Detections, cube: RadioCube) -> None:
         )  # fmt: skip
     n_y, n_x = found.prepared.valid.shape
     corner = (0.07 * n_x, 0.07 * n_y)
-    ax.add_patch(ellipse(corner, beam, edgecolor="0.5", facecolor="0.5"))
+    ax.add_patch(ellipse(corner, beam_covariance(beam), edgecolor="0.5", facecolor="0.5"))
 
 
 def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:

@@ -20,11 +20,13 @@ from faintsky.detection.deepfocus.scaling import IMAGE
 from faintsky.detection.deepfocus.settings import Settings
 from faintsky.detection.deepfocus.volumes import add_label, add_model
 from faintsky.detection.field import PrimaryBeam
+from faintsky.detection.islands import beam_of
 from faintsky.detection.methods import Found
 from faintsky.detection.world import channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
+from faintsky.on_sky import SHAPE
 from faintsky.preparing import pattern
 
 Float = NDArray[np.float64]
@@ -55,16 +57,14 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         Where the cube has no beam, no data, or not the channels that Deep GRU takes.
     """
     settings = Settings.of(model.settings)
-    beams = cube.require_beam()
+    beam = beam_of(cube)
     if cube.blank_channels.all():
         raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
     refuse_channels(cube, model)
     factors = np.broadcast_to(cube.to_jy_per_beam(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
-    middle = beams[len(beams) // 2]
-    beam = (float(middle[0] / cube.grid.cell), float(middle[1] / cube.grid.cell), float(middle[2]))
     pipeline = DeepFocus(load_networks(model, device), settings, image_size(model), device)
-    result = pipeline.run(data, float(np.median(beam_pixels(beams, cube.grid.cell))))
+    result = pipeline.run(data, float(np.median(beam_pixels(cube.require_beam(), cube.grid.cell))))
     least = settings.reliability if reliability is None else reliability
     return _found(cube, data, result, settings, beam, least)
 
@@ -133,9 +133,10 @@ def _found(
     applied = pattern.in_data(*_thinned(cube, data))
     pb = np.array([primary.at(s.x, s.y, s.z) for s in sources])
     scale = np.where(np.isfinite(pb) & (not applied), 1 / np.where(pb > 0, pb, 1.0), 1.0)
+    scale = scale * cube.peak_factor(columns["x"], columns["y"])
+    columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, shapes.T))})
     columns |= {
-        "fwhm_maj": shapes[:, 0] * cube.grid.cell, "fwhm_min": shapes[:, 1] * cube.grid.cell,
-        "pa": shapes[:, 2], "pb": pb, "flux_peak": peaks * scale,
+        "pb": pb, "flux_peak": peaks * scale,
         "flux": flux * scale * channel_velocity(cube, columns["z"]),
         "continuum": np.array([continuum_at(data, s) for s in sources]) * scale,
         "snr": _values(sources, ("snr",))[0], "reliability": judged[keep],
