@@ -104,6 +104,7 @@ def array_header(shape: Sequence[int], grid: ImageGrid, spectral: Spectral | Non
         header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, float(value), float(step)
         header[f"CRPIX{i}"], header[f"CUNIT{i}"] = float(pixel), unit
     header["RADESYS"] = "ICRS"
+    header["LONPOLE"] = 180.0  # at the pole itself it would be 0
     if spectral is not None:
         if spectral.rest_frequency is not None:
             header["RESTFRQ"] = spectral.rest_frequency

@@ -77,9 +77,16 @@ class OnSky:
         return out
 
     def radius(self, x: ArrayLike, y: ArrayLike) -> Float:
-        """Angle between pixels and the pointing centre, which is the reference point [rad]."""
-        lon, lat = np.deg2rad(own_sky(self.wcs, x, y))
+        """Angle between pixels and the pointing centre [rad].
+
+        That is the reference point, or the middle of an image that was regridded to one elsewhere.
+        """
+        n_y, n_x = self.shape[-2:]
         lon0, lat0 = np.deg2rad(self.wcs.wcs.crval)
+        on_image = -1 < self.grid.x0 < n_x and -1 < self.grid.y0 < n_y
+        if is_regridded(self.wcs) and not on_image:
+            lon0, lat0 = np.deg2rad(own_sky(self.wcs, (n_x - 1) / 2, (n_y - 1) / 2))
+        lon, lat = np.deg2rad(own_sky(self.wcs, x, y))
         half = np.sin((lat - lat0) / 2) ** 2 + np.cos(lat) * np.cos(lat0) * np.sin((lon - lon0) / 2) ** 2
         return np.asarray(2 * np.arcsin(np.sqrt(np.minimum(half, 1.0))))
 
@@ -92,6 +99,14 @@ class OnSky:
     def pixel_beams(self) -> Float | None:
         """The beams in pixels, ``[chan, 3]``: major, minor, angle from +y toward -x [deg]."""
         return None if self.beams is None else np.stack(self.beam_frame.to_pixels(*self.beams.T), axis=1)
+
+    @property
+    def pixel_sides(self) -> str:
+        """Sides of a pixel in words [arcsec], of `beam_frame`: one number where they are alike to 1 %."""
+        along_x, along_y = np.hypot(*self.beam_frame.matrix[0])
+        if abs(along_x / along_y - 1) < 0.01:
+            return f"{self.grid.cell:.4g}"
+        return f"{along_x:.4g} x {along_y:.4g}"
 
     @property
     def varying_beam(self) -> bool:

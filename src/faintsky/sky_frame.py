@@ -20,6 +20,8 @@ Float = NDArray[np.float64]
 
 NUDGE = 1e-6
 """By how much the major axis is taken longer where only a direction is sought: circles keep their angle."""
+TELLING = 0.02
+"""Relative range of the areas of an image's pixels that is worth a note."""
 SKY, PIXELS = 1.0, -1.0
 """Sign of the first axis along increasing position angle: east on the sky, -x in pixels."""
 
@@ -162,7 +164,7 @@ def is_regridded(wcs: Any) -> bool:
 def own_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
     """Right ascension and declination [deg] of 0-based pixels in a header's own frame; NaN off the sky."""
     lon, lat = wcs.all_pix2world(np.asarray(x, dtype=float), np.asarray(y, dtype=float), 0)
-    return _wrapped(lon), np.asarray(lat)
+    return wrapped(lon), np.asarray(lat)
 
 
 def icrs_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
@@ -176,7 +178,7 @@ def icrs_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
     if frame.name == "icrs":
         return lon, lat
     place = SkyCoord(lon * u.deg, lat * u.deg, frame=frame).icrs
-    return _wrapped(place.ra.deg), np.asarray(place.dec.deg)
+    return wrapped(place.ra.deg), np.asarray(place.dec.deg)
 
 
 def icrs_pixels(wcs: Any, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
@@ -191,7 +193,8 @@ def icrs_pixels(wcs: Any, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
     return np.asarray(x), np.asarray(y)
 
 
-def _wrapped(ra: ArrayLike) -> Float:
+def wrapped(ra: ArrayLike) -> Float:
+    """Right ascension from 0 to 360, the latter not included [deg]."""
     turned = np.mod(np.asarray(ra, dtype=float), 360.0)
     return np.where(turned >= 360.0, 0.0, turned)  # the remainder of a tiny negative angle is 360 itself
 
@@ -209,3 +212,19 @@ def beam_frame(wcs: Any, shape: tuple[int, ...]) -> LocalFrame:
         if np.isfinite(frame.matrix).all():
             return frame
     return LocalFrame(wcs.pixel_scale_matrix[None] * 3600.0)
+
+
+def projection_notes(wcs: Any, shape: tuple[int, ...]) -> list[str]:
+    """What is assumed of the beam, where it differs in pixels by more than `TELLING` over an image."""
+    if not is_regridded(wcs):
+        return []
+    ends = [(x, y) for x in (0, shape[-1] - 1) for y in (0, shape[-2] - 1)]
+    area = local_frame(lambda i, j: own_sky(wcs, i, j), *np.transpose(ends)).area
+    low, high = np.nanmin(area), np.nanmax(area)
+    if not high > (1 + TELLING) * low:
+        return []
+    name = str(wcs.wcs.ctype[wcs.wcs.lng])[5:8]
+    return [
+        f"pixels of projection {name} have {low:.3g} to {high:.3g} arcsec2 here: the beam is taken to be the "
+        "same everywhere on the sky, not in pixels"
+    ]

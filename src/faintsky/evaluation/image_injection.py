@@ -220,4 +220,6 @@ def recover(
     table = Table(rows)
     table["found"] = table["share"] >= DETECTED
     table["ra"], table["dec"] = place.image.sky(table["x"], table["y"])
+    for name in ("flux", "found_flux"):
+        table[name] *= place.image.flux_factor(table["x"], table["y"])
     return table, runs, others

@@ -21,7 +21,8 @@ def read_wcs(header: Any, name: str) -> Any:
     Raises
     ------
     InputError
-        Where astropy cannot make sense of it, or it has no celestial axes in right ascension and declination.
+        Where astropy cannot make sense of it, or it has neither right ascension and declination nor Galactic
+        longitude and latitude.
     """
     for key in header["WCSAXES*"]:
         # wcslib crashes on some huge numbers, taking the process with it
@@ -41,10 +42,10 @@ def read_wcs(header: Any, name: str) -> Any:
         raise InputError(
             "no celestial coordinates in its header", "add CTYPE, CRVAL, CDELT and CRPIX of RA and Dec", name
         )
-    if not wcs.wcs.lngtyp.startswith("RA"):
+    if wcs.wcs.lngtyp.strip() not in ("RA", "GLON"):
         raise InputError(
             f"its axes are {wcs.wcs.lngtyp.strip('-')} and {wcs.wcs.lattyp.strip('-')}",
-            "regrid it to right ascension and declination",
+            "regrid it to right ascension and declination, or to Galactic coordinates",
             name,
         )
     _require_frame(wcs, name)
@@ -54,7 +55,7 @@ def read_wcs(header: Any, name: str) -> Any:
 
 
 def _wcs(header: Any) -> Any:
-    """Astropy's coordinates, which take distortions of the sky's two axes for images only, for cubes as well."""
+    """Astropy's coordinates of a header, a cube's with its SIP distortions, too."""
     from astropy.wcs import WCS
 
     if int(header.get("NAXIS", 2)) <= 2 or "A_ORDER" not in header:
@@ -83,7 +84,7 @@ def _require_frame(wcs: Any, name: str) -> None:
 
 
 def celestial_part(wcs: Any) -> Any:
-    """Right ascension and declination of world coordinates, in this order whatever the file's."""
+    """Longitude and latitude of world coordinates, in this order whatever the file's."""
     from astropy.wcs import WCSSUB_LATITUDE, WCSSUB_LONGITUDE
 
     return wcs.sub([WCSSUB_LONGITUDE, WCSSUB_LATITUDE])
@@ -144,7 +145,7 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     n_y, n_x = shape[-2:]
     x0, y0 = (float(p) - 1 for p in wcs.wcs.crpix)
     ra, dec = (float(v) for v in wcs.wcs.crval)
-    return ImageGrid(n_y, n_x, float(np.sqrt(area)), ra % 360.0, dec, x0, y0)
+    return ImageGrid(n_y, n_x, float(f"{np.sqrt(area):.12g}"), ra % 360.0, dec, x0, y0)
 
 
 _SPELLINGS = (

@@ -19,6 +19,7 @@ from faintsky.io.header import celestial_part, read_beam, read_grid, read_layout
 from faintsky.io.objects import object_source
 from faintsky.io.source import Source, as_float32
 from faintsky.io.spectral import read_spectral
+from faintsky.sky_frame import projection_notes
 
 Companions = dict[str, Any]
 
@@ -104,6 +105,8 @@ def _parts(source: Source, companions: Companions) -> dict[str, Any]:
     grid = read_grid(celestial, shape, name)
     beams, beam_notes = _beams(source, shape, grid.cell)
     notes = [*notes, *beam_notes]
+    if beams is not None and companions.get("psf") is None:
+        notes += projection_notes(celestial, shape)
     return {
         "name": name,
         "load": lambda: as_float32(layout.to_standard(source.load())),

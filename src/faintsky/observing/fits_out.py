@@ -85,6 +85,7 @@ def _header(grid: ImageGrid, spectral: SpectralGrid | None, unit: str) -> Header
         header[f"CRPIX{i}"] = float(pixel)
         header[f"CUNIT{i}"] = axis_unit
     header["RADESYS"] = "ICRS"
+    header["LONPOLE"] = 180.0  # at the pole itself it would be 0
     return header
 
 

@@ -12,7 +12,7 @@ from faintsky.catalog import join_flags
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
 from faintsky.observing.instrument import Instrument
 from faintsky.sky.model import SkyModel
-from faintsky.sky_frame import LocalFrame, local_frame
+from faintsky.sky_frame import LocalFrame, local_frame, wrapped
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> t
     dec0 = np.deg2rad(grid.dec)
     ra = np.deg2rad(grid.ra) + np.arctan2(east, forward * np.cos(dec0) - north * np.sin(dec0))
     dec = np.arcsin(north * np.cos(dec0) + forward * np.sin(dec0))
-    return np.mod(np.rad2deg(ra), 360), np.rad2deg(dec)
+    return wrapped(np.rad2deg(ra)), np.rad2deg(dec)
 
 
 def grid_frame(grid: ImageGrid, x: ArrayLike, y: ArrayLike) -> LocalFrame:

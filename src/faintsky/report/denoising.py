@@ -60,17 +60,16 @@ def facts(image: RadioImage, found: Denoised) -> dict[str, str]:
     factor, unit = display_unit(found, image)
     n_y, n_x = p.data.shape
     low, high = (factor * float(v) for v in np.nanquantile(p.rms, [0.01, 0.99]))
-    cell = image.grid.cell
     noise = f"{factor * p.typical_rms:.4g} {unit} (median)"
     if high > 1.02 * low:
         noise += f", {low:.3g} to {high:.3g} over the image"
     beam = "none: white noise"
     if p.beam is not None:
-        major, minor = p.beam[0] * cell, p.beam[1] * cell
-        beam = f"{major:.3g} x {minor:.3g} arcsec, position angle {p.beam[2]:.0f} deg"
+        major, minor, pa = found.catalog.meta["beam_arcsec_deg"]
+        beam = f"{major:.3g} x {minor:.3g} arcsec, position angle {pa:.0f} deg"
         beam += "" if p.beam_origin == "header" else f" (from the {p.beam_origin})"
     out = {
-        "image": f"{n_x} x {n_y} pixels of {cell:.4g} arcsec",
+        "image": f"{n_x} x {n_y} pixels of {image.pixel_sides} arcsec",
         "taken for": found.kind,
         "beam": beam,
         "noise": noise + (" as given" if p.rms_origin == "given" else ""),

@@ -66,7 +66,7 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
     if found.noise is not None and len(found.catalog):
         expected = float(found.noise.fitted_above(found.catalog["snr"].min()))
     out = {
-        "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.grid.cell:.4g} arcsec",
+        "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.pixel_sides} arcsec",
         "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
         "channels": f"{cube.channel_widths().mean() / 1e6:.4g} MHz",
         "beam": f"{beam[0]:.3g} x {beam[1]:.3g} arcsec, position angle {beam[2]:.0f} deg",

@@ -147,7 +147,8 @@ def _draw_line(ax: Axes, found: Detections, row: Row, ghz: NDArray, base: NDArra
 def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
     p = found.prepared
     n_chan = p.line.shape[0]
-    wide = np.nan_to_num(row["fwhm_maj"]) / cube.grid.cell
+    frame = cube.frame(row["x"], row["y"])
+    wide = np.nan_to_num(frame.to_pixels(*(row[name] for name in SHAPE))[0][0])
     half = int(max(2.5 * p.beam_pixels, 1.5 * np.hypot(wide, p.beam_pixels)))
     x, y = round(row["x"]), round(row["y"])
     ys, xs = slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1)
@@ -156,14 +157,14 @@ def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None
         low = int(np.clip(np.floor(row["z"] - row["fwhm_z"] / 2), 0, n_chan - 1))
         high = int(np.clip(np.ceil(row["z"] + row["fwhm_z"] / 2), low, n_chan - 1))
     image = p.restored(p.line[low : high + 1].sum(axis=0))[ys, xs] * 1e3
-    size = cube.grid.cell
+    side_x, side_y = np.hypot(*frame.matrix[0])
     extent = (
-        (xs.start - 0.5 - row["x"]) * -size, (xs.start + image.shape[1] - 0.5 - row["x"]) * -size,
-        (ys.start - 0.5 - row["y"]) * size, (ys.start + image.shape[0] - 0.5 - row["y"]) * size,
+        (xs.start - 0.5 - row["x"]) * side_x, (xs.start + image.shape[1] - 0.5 - row["x"]) * side_x,
+        (ys.start - 0.5 - row["y"]) * side_y, (ys.start + image.shape[0] - 0.5 - row["y"]) * side_y,
     )  # fmt: skip
     ax.imshow(image, origin="lower", cmap="viridis", extent=extent, interpolation="nearest")
     ax.plot(0, 0, "+", color=EMISSION, ms=10)
-    ax.set_xlabel("east [arcsec]")
-    ax.set_ylabel("north [arcsec]")
+    ax.set_xlabel("along x [arcsec]")
+    ax.set_ylabel("along y [arcsec]")
     over = "the line" if np.isfinite(row["z"]) else "all channels"
     ax.set_title(f"integrated over {over}", fontsize=9)
