@@ -219,12 +219,42 @@ def test_a_dry_run_of_a_simulation_writes_nothing(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("telescope", "option", "units"), [
+    ("alma", "freq", "GHz, MHz, kHz, Hz or THz"), ("alma", "channel-width", "MHz, kHz, GHz, Hz or THz"),
+    ("alma", "cell", "arcsec, mas, arcmin or deg"), ("alma", "integration", "s, min, m or h"),
+    ("alma", "total-time", "s, min, m or h"), ("lofar", "freq", "GHz, MHz, kHz, Hz or THz"),
+    ("lofar", "cell", "arcsec, mas, arcmin or deg"), ("lofar", "rms", "mJy/beam, Jy/beam or uJy/beam"),
+    ("lofar", "gain-time", "s, min, m or h"), ("lofar", "total-time", "s, min, m or h"),
+    ("lofar", "integration", "s, min, m or h"),
+])  # fmt: skip
+def test_a_number_without_its_unit_is_refused(tmp_path, capsys, telescope, option, units):
+    words = ["simulate", telescope, "--out", str(tmp_path / "o"), "--dry-run", f"--{option}", "230"]
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"faintsky: error: --{option} '230' has no unit; add {units}\n"
+
+
+@pytest.mark.parametrize(("ra", "status"), [(500, 2), (-181, 2), (-95, 0), (360, 0), ("nan", 2)])
+def test_right_ascensions_out_of_range_are_refused(tmp_path, capsys, ra, status):
+    words = ["simulate", "alma", "--out", str(tmp_path / "o"), "--size", "32", "--channels", "2", "--dry-run"]
+    assert main([*words, "--ra", str(ra)]) == status
+    assert ("right ascension" in capsys.readouterr().err) == (status == 2)
+    assert main([*words, "--dec", "-91"]) == 2
+    assert "declination -91 is out of range" in capsys.readouterr().err
+
+
 def test_models_are_listed_and_shown(capsys):
     assert main(["models", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
     assert "classical" in names
     assert main(["models", "classical", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "classical"
+    assert main(["models"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == list(names)
+    assert main(["models", "denoiser"]) == 0
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= 100
+    assert page.startswith("denoiser: Local U-Net")
     assert main(["models", "no-such-model"]) == 2
     assert "classical" in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ import torch
 import faintsky
 from faintsky.errors import InputError
 from faintsky.models import SHIPPED, load_model
+from faintsky.models.card import card_lines
 
 MODELS = faintsky.list_models()
 
@@ -32,6 +33,35 @@ def test_a_shipped_model_says_what_it_is_and_loads(model):
     text = json.dumps(model.card)
     assert "/work" not in text
     assert "/home" not in text
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+def test_a_card_is_a_page_that_can_be_read(model):
+    lines = card_lines(model)
+    assert len(lines) < 25
+    assert max(map(len, lines)) <= 100
+    page = "\n".join(lines)
+    for word in (model.card["title"], model.hash, "BSD-3-Clause", f"--model {model.name}", "--json"):
+        assert word in page
+
+
+def test_what_a_card_says_was_measured_is_what_the_tables_say():
+    rows = {}
+    for line in (
+        (Path(__file__).parents[2] / "benchmarks/results/deepfocus/table.md").read_text().splitlines()
+    ):
+        cells = [c.strip() for c in line.strip("| ").split("|")]
+        if cells[1:2] == ["paper"] and cells[3] == "all":
+            rows.setdefault(cells[0], {})[cells[2]] = cells
+    for model in MODELS:
+        for scores in model.card.get("measured", {}).values() if model.name in rows else ():
+            row = rows[model.name].get("position", rows[model.name]["position2d"])
+            measured = [float(row[i].split()[0]) for i in (7, 8, 12)]
+            assert list(scores.values()) == pytest.approx(measured, abs=0.02)
+    fit = load_model("denoiser").card["validation"]["fit"]["scores"]
+    for scores, kind in zip(load_model("denoiser").card["measured"].values(), ("correlated", "white")):
+        keys = ("precision", "true_area_found", "flux_ratio_median", "false_in_empty")
+        assert list(scores.values()) == pytest.approx([fit[kind][k] for k in keys], abs=1e-3)
 
 
 def test_shipped_weights_are_small():

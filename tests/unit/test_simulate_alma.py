@@ -204,7 +204,7 @@ def test_a_full_disk_keeps_the_set_resumable(tmp_path, monkeypatch):
         ({"array": "mine.cfg"}, "no such array file"),
         ({"weighting": "uniform"}, "weighting"),
         ({"weighting": "briggs:3"}, "robustness"),
-        ({"total_time": "5 parsec"}, "total time"),
+        ({"total_time": "5 parsec"}, "--total-time"),
         ({"total_time": "5s"}, "shorter"),
         ({"channel_width": 0}, "above 0"),
         ({"cell": "3arcsec"}, "longest baselines"),

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
@@ -166,8 +167,8 @@ class Report:
             self._bar.stop()
             self._bar = None
 
-    def finish(self, summary: Any) -> None:
-        """Print a summary: a mapping, or an object whose ``summary()`` gives one."""
+    def finish(self, summary: Any, lines: Sequence[str] | None = None) -> None:
+        """Print a summary: a mapping, or an object whose ``summary()`` gives one; for people as `lines`."""
         self._stop()
         from faintsky.io.output import plain
 
@@ -175,8 +176,16 @@ class Report:
         if self.as_json:
             print(json.dumps(values), flush=True)
             return
-        for key, value in values.items():
-            print(f"{key.replace('_', ' ')}: {_readable(value)}")
+        print("\n".join(_line(*item) for item in values.items()) if lines is None else "\n".join(lines))
+
+
+def _line(key: str, value: Any) -> str:
+    """A number's unit stands at the end of its key, and is written behind the number."""
+    name, _, unit = key.rpartition("_")
+    if unit in ("gb", "minutes") and name and value is not None:
+        value = f"about {value:g} minutes" if unit == "minutes" else f"{value:g} GB"
+        key = name
+    return f"{key.replace('_', ' ')}: {_readable(value)}"
 
 
 def _readable(value: Any) -> str:

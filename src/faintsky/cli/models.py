@@ -15,11 +15,15 @@ def models(
     config: common.Config = None,
     debug: common.Debug = False,
 ) -> None:
-    """List shipped and local models, or show one model's card."""
+    """List the shipped models, or show one model's card (--json: all of it)."""
     import faintsky
+    from faintsky.models.card import card_lines
 
     with common.Report(as_json) as report:
         if name is None:
-            report.finish({m.name: f"{m.job}: {m.card.get('title', '')}" for m in faintsky.list_models()})
+            known = faintsky.list_models()
+            lines = [f"{m.name:18} {m.job:8} {m.card.get('title', '')}" for m in known]
+            report.finish({m.name: f"{m.job}: {m.card.get('title', '')}" for m in known}, lines)
         else:
-            report.finish(faintsky.load_model(name).card)
+            model = faintsky.load_model(name)
+            report.finish(model.card, card_lines(model))

@@ -176,9 +176,9 @@ def make_lofar_settings(
     observation = LofarObservation(
         grid=_grid(file, ra, dec, cell, size),
         freq=_frequency(freq, file),
-        total_time=positive(28800.0 if total_time is None else total_time, "time", "total time"),
-        integration=positive(integration, "time", "integration"),
-        hour_angle=quantity(0.0 if hour_angle is None else hour_angle, "hours", "hour angle"),
+        total_time=positive(28800.0 if total_time is None else total_time, "time", "--total-time"),
+        integration=positive(integration, "time", "--integration"),
+        hour_angle=quantity(0.0 if hour_angle is None else hour_angle, "hours", "--hour-angle"),
         start=start_mjd(start),
         robust=ROBUST[preset] if robust is None else float(robust),
         primary_beam=choose_beam(primary_beam),
@@ -193,7 +193,7 @@ def make_lofar_settings(
     return LofarSettings(
         observation=observation,
         preset=preset if file is None else "sky",
-        rms=positive(rms, "brightness", "rms"),
+        rms=positive(rms, "brightness", "--rms"),
         noise=bool(noise),
         pbcor=bool(pbcor),
         quick=bool(quick),
@@ -228,7 +228,7 @@ def _size_of_errors(value: float | None, option: str, most: float, unset: float 
 
 
 def _timescale(value: float | str | None, unset: float | None) -> float | None:
-    return unset if value is None else positive(value, "time", "gain time")
+    return unset if value is None else positive(value, "time", "--gain-time")
 
 
 def _check_backend(backend: str, quick: bool, clean: bool) -> None:
@@ -251,7 +251,7 @@ def _frequency(freq: float | str | None, file: ModelFile | None) -> float:
     if freq is None:
         spectral = None if file is None else file.spectral
         freq = DEFAULT_FREQ if spectral is None else spectral.first
-    value = positive(freq, "frequency", "freq")
+    value = positive(freq, "frequency", "--freq")
     if not 100e6 <= value <= 250e6:
         raise InputError(f"{value / 1e6:g} MHz is outside LOFAR's high band", "give 100 to 250 MHz")
     return value
@@ -269,8 +269,8 @@ def _grid(
         old = file.grid
         if size is not None and (size, size) != old.shape:
             raise InputError(f"size {size} is not the sky's {old.n_x} x {old.n_y}", "leave --size out")
-    place = direction(old.ra if ra is None else ra, old.dec if dec is None else dec)
-    side = old.cell if cell is None else positive(cell, "angle", "cell")
+    place = direction(old.ra % 360 if ra is None else ra, old.dec if dec is None else dec)
+    side = old.cell if cell is None else positive(cell, "angle", "--cell")
     if file is not None:
         return ImageGrid(old.n_y, old.n_x, side, *place, old.x0, old.y0)
     n = DEFAULT_SIZE if size is None else count(size, "size", 32, 20_000)

@@ -8,31 +8,38 @@ import re
 from faintsky.errors import InputError
 
 UNITS = {
-    "time": {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
-    "frequency": {"": 1.0, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9, "THz": 1e12},
-    "angle": {"": 1.0, "arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
-    "hours": {"": 1.0, "h": 1.0, "min": 1 / 60, "deg": 1 / 15},
-    "length": {"": 1.0, "mm": 1.0},
-    "brightness": {"": 1.0, "Jy/beam": 1.0, "mJy/beam": 1e-3, "uJy/beam": 1e-6},
+    "time": {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
+    "frequency": {"GHz": 1e9, "MHz": 1e6, "kHz": 1e3, "Hz": 1.0, "THz": 1e12},
+    "width": {"MHz": 1e6, "kHz": 1e3, "GHz": 1e9, "Hz": 1.0, "THz": 1e12},
+    "angle": {"arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
+    "hours": {"h": 1.0, "min": 1 / 60, "deg": 1 / 15},
+    "length": {"mm": 1.0},
+    "brightness": {"mJy/beam": 1e-3, "Jy/beam": 1.0, "uJy/beam": 1e-6},
 }
+"""Factors to s, Hz, arcsec, hours, mm and Jy/beam; the usual unit first."""
 
 
 def quantity(value: float | str, kind: str, option: str) -> float:
-    """A number with an optional unit, e.g. ``"40min"``, in s, Hz, arcsec, hours, mm or Jy/beam by ``kind``.
+    """A number with its unit, e.g. ``"40min"``, in s, Hz, arcsec, hours, mm or Jy/beam by ``kind``.
+
+    Numbers, as Python gives them, are in that unit already; text, as the command line gives it, says its own.
 
     Raises
     ------
     InputError
-        Naming the option.
+        Naming the option, where text is no number or has no unit that is known.
     """
+    if not isinstance(value, str):
+        return float(value)
     known = {unit.lower(): factor for unit, factor in UNITS[kind].items()}
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z/]*)\s*", value)
-        if match is None or match[2].lower() not in known:
-            units = ", ".join(u for u in UNITS[kind] if u)
-            raise InputError(f"{option} {value!r} is not a number with a unit", f"the units are {units}")
-        return float(match[1]) * known[match[2].lower()]
-    return float(value)
+    match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z/]*)\s*", value)
+    *others, last = UNITS[kind]
+    units = f"{', '.join(others)} or {last}" if others else last
+    if match is None or match[2].lower() not in {"", *known}:
+        raise InputError(f"{option} {value!r} is not a number with a unit", f"its unit is {units}")
+    if not match[2]:
+        raise InputError(f"{option} {value!r} has no unit", f"add {units}")
+    return float(match[1]) * known[match[2].lower()]
 
 
 def positive(value: float | str, kind: str, option: str) -> float:
@@ -51,7 +58,13 @@ def count(value: int, option: str, low: int, high: int) -> int:
 
 
 def direction(ra: float | str, dec: float | str) -> tuple[float, float]:
-    """Right ascension and declination [deg]; numbers are degrees."""
+    """Right ascension, from 0 to 360, and declination [deg]; numbers are degrees.
+
+    Raises
+    ------
+    InputError
+        Where they are no position; right ascensions may be given from -180 to 360.
+    """
     from astropy.coordinates import Angle
 
     try:
@@ -61,8 +74,10 @@ def direction(ra: float | str, dec: float | str) -> tuple[float, float]:
             dec = float(Angle(dec, unit="deg").deg)
     except ValueError as error:
         raise InputError(f"position {ra!r} {dec!r} is not understood", "give degrees or 1h2m3s") from error
-    if not (math.isfinite(ra) and -90 <= dec <= 90):
-        raise InputError(f"position {ra!r} {dec!r} is out of range", "give Dec in -90 to 90 deg")
+    if not -180 <= ra <= 360:
+        raise InputError(f"right ascension {ra:g} is out of range", "give 0 to 360 deg, or -180 to 0")
+    if not -90 <= dec <= 90:
+        raise InputError(f"declination {dec:g} is out of range", "give -90 to 90 deg")
     return ra % 360, dec
 
 

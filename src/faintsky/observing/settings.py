@@ -98,14 +98,14 @@ def _spectral(
     if given is not None:
         if channels is not None and channels != given.n_chan:
             raise InputError(f"channels {channels} is not the sky's {given.n_chan}", "leave --channels out")
-        step = given.width if width is None else positive(width, "frequency", "channel width")
+        step = given.width if width is None else positive(width, "width", "--channel-width")
         middle = given.first + given.n_chan // 2 * given.width
-        centre = middle if freq is None else positive(freq, "frequency", "freq")
+        centre = middle if freq is None else positive(freq, "frequency", "--freq")
         return SpectralGrid.centred(given.n_chan, centre, step)
     number = 128 if channels is None else count(channels, "channels", 1, 100_000)
-    centre = DEFAULT_FREQ if freq is None else positive(freq, "frequency", "freq")
+    centre = DEFAULT_FREQ if freq is None else positive(freq, "frequency", "--freq")
     return SpectralGrid.centred(
-        number, centre, positive(10e6 if width is None else width, "frequency", "width")
+        number, centre, positive(10e6 if width is None else width, "width", "--channel-width")
     )
 
 
@@ -167,22 +167,22 @@ def make_settings(
     if snr is not None and (file is not None or preset == "empty"):
         raise InputError("an S/N cannot be set for this sky", "leave --snr out")
     parse_weighting(weighting)
-    if start is not None and quantity(hour_angle, "hours", "hour angle") != 0:
+    if start is not None and quantity(hour_angle, "hours", "--hour-angle") != 0:
         raise InputError("both an hour angle and a start are given", "give one of them")
     times = {
-        "total_time": positive(2400.0 if total_time is None else total_time, "time", "total time"),
-        "integration": positive(10.0 if integration is None else integration, "time", "integration"),
+        "total_time": positive(2400.0 if total_time is None else total_time, "time", "--total-time"),
+        "integration": positive(10.0 if integration is None else integration, "time", "--integration"),
     }
     if times["total_time"] < times["integration"] and not {"total_time", "integration"} & set(drawn):
         raise InputError("the total time is shorter than one integration", "make it longer")
-    water = quantity(0.8 if pwv is None else pwv, "length", "pwv")
+    water = quantity(0.8 if pwv is None else pwv, "length", "--pwv")
     if not 0 <= water <= 20:
         raise InputError(f"pwv {pwv!r} is out of range", "give 0 to 20 mm")
     observation = Observation(
         array=antennas,
         grid=_grid(file, ra, dec, cell, size),
         spectral=spectral,
-        hour_angle=quantity(hour_angle, "hours", "hour angle"),
+        hour_angle=quantity(hour_angle, "hours", "--hour-angle"),
         start=start_mjd(start),
         pwv=water,
         weighting=weighting.strip().lower(),
@@ -216,12 +216,12 @@ def _grid(
         grid = file.grid
         if size is not None and (size, size) != grid.shape:
             raise InputError(f"size {size} is not the sky's {grid.n_x} x {grid.n_y}", "leave --size out")
-        place = direction(grid.ra if ra is None else ra, grid.dec if dec is None else dec)
-        side = grid.cell if cell is None else positive(cell, "angle", "cell")
+        place = direction(grid.ra % 360 if ra is None else ra, grid.dec if dec is None else dec)
+        side = grid.cell if cell is None else positive(cell, "angle", "--cell")
         return ImageGrid(grid.n_y, grid.n_x, side, *place, grid.x0, grid.y0)
     n = 360 if size is None else count(size, "size", 16, 20_000)
     place = direction(DEFAULT_RA if ra is None else ra, DEFAULT_DEC if dec is None else dec)
-    return ImageGrid(n, n, DEFAULT_CELL if cell is None else positive(cell, "angle", "cell"), *place)
+    return ImageGrid(n, n, DEFAULT_CELL if cell is None else positive(cell, "angle", "--cell"), *place)
 
 
 def _with_cell(observation: Observation, array: str) -> Observation:
