@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+import faintsky  # noqa: F401 (before torch: it sets how threads wait)
+
 CELL = 0.5 / 3600
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from faintsky.threads import prepare_threads
+
 if TYPE_CHECKING:
     from faintsky.evaluation.alma import evaluate_alma
     from faintsky.evaluation.lofar import evaluate_lofar
@@ -62,6 +64,8 @@ __all__ = [
     "train",
     "tune",
 ]
+
+prepare_threads()
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive the process that started them."""
+"""Worker processes: how many, and that they do not outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import current_process
+
+from faintsky.threads import cpu_count
+
+
+def may_start_workers() -> bool:
+    """Whether this process may have workers of its own; those of a `multiprocessing.Pool` may not."""
+    return not current_process().daemon
+
+
+def worker_count(jobs: int | None) -> int:
+    """Processes to work with: ``jobs``, or one a CPU; 1 where this process may not start any."""
+    if not may_start_workers():
+        return 1
+    return cpu_count() if jobs is None else jobs
 
 
 def end_with_parent() -> None:

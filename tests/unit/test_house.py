@@ -16,6 +16,7 @@ ROOMS = [
         "files",
         "needs",
         "device",
+        "threads",
         "processes",
         "grid",
         "sky_frame",

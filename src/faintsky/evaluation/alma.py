@@ -16,6 +16,7 @@ from faintsky.evaluation.cubes import CubeSet, SimulatedSet, open_folder
 from faintsky.evaluation.runs import Find, Method, method_of, run_methods
 from faintsky.evaluation.scoring import ALL, BRIGHT, Row
 from faintsky.io import OutputFolder, provenance
+from faintsky.processes import worker_count
 
 Progress = Callable[[int, int, str], None]
 
@@ -180,7 +181,7 @@ def evaluate_alma(
     folder = Path(out)
     sets = _sets(data, n, seed, preset)
     shown, deep = _methods(methods, choose_device(device), curves)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = worker_count(jobs)
     config = {
         "data": None if data is None else str(Path(data).resolve()),
         "methods": [m.name for m in shown],

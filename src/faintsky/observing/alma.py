@@ -12,6 +12,7 @@ from faintsky.observing.observatory import AlmaObservatory, Observed
 from faintsky.observing.settings import USUAL_PRODUCTS, AlmaSettings, make_settings
 from faintsky.observing.truth import BOX_RULES
 from faintsky.observing.varied import VariedObservatory, open_observatory
+from faintsky.processes import worker_count
 
 __all__ = [
     "AlmaObservatory",
@@ -169,7 +170,7 @@ def simulate_alma(
         channel_width=channel_width, cell=cell, size=size, pwv=pwv, weighting=weighting, snr=snr,
         products=products, noise=noise, pbcor=pbcor, extra_noise=extra_noise, backend=backend,
     )  # fmt: skip
-    workers = min(n, (os.cpu_count() or 1) if jobs is None else jobs)
+    workers = min(n, worker_count(jobs))
     files = AlmaFiles(settings)
     needs, about = _plan(n, settings)
     if dry_run:

@@ -13,6 +13,7 @@ from faintsky.observing.lofar_observatory import LofarObservatory, LofarObserved
 from faintsky.observing.lofar_settings import DEFAULT_PRODUCTS, LofarSettings, make_lofar_settings
 from faintsky.observing.lofar_telescope import LofarTelescope
 from faintsky.observing.sky_regions import RULE
+from faintsky.processes import worker_count
 
 __all__ = [
     "LofarObservatory",
@@ -204,7 +205,7 @@ def simulate_lofar(
         field=field,
         **{name: value for name, value in given.items() if value is not None},
     )
-    workers = min(n, (os.cpu_count() or 1) if jobs is None else jobs)
+    workers = min(n, worker_count(jobs))
     files = LofarFiles(settings)
     needs, about = _plan(n, settings)
     if dry_run:

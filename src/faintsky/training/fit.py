@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from faintsky.device import choose_device
 from faintsky.files import replacing
+from faintsky.processes import may_start_workers
 from faintsky.training.lightning import interruptible, lightning
 
 Batch = dict[str, Tensor]
@@ -230,7 +231,7 @@ def fit(
     loader = DataLoader(
         _Stream(task, schedule, first),
         batch_size=None,
-        num_workers=schedule.workers,
+        num_workers=schedule.workers if may_start_workers() else 0,
         worker_init_fn=_one_thread,
         persistent_workers=False,
     )
