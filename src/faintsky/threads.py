@@ -39,7 +39,7 @@ def prepare_threads() -> None:
 def _after_fork() -> None:
     # A fork takes only one thread along, and OpenMP would wait for the others for ever.
     torch = sys.modules.get("torch")
-    if hasattr(torch, "set_num_threads"):
+    if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)
 
 
