@@ -13,6 +13,7 @@ from faintsky.grid import ImageGrid
 from faintsky.sky_frame import (
     LocalFrame,
     beam_frame,
+    beam_varies,
     icrs_pixels,
     icrs_sky,
     is_regridded,
@@ -112,6 +113,11 @@ class OnSky:
     def varying_beam(self) -> bool:
         """Whether the beam is the same on the sky, and so another in pixels at every place."""
         return is_regridded(self.wcs) and "psf" not in self.companions
+
+    @cached_property
+    def beam_varies(self) -> bool:
+        """Whether it differs enough over the image to make a difference."""
+        return self.varying_beam and beam_varies(self.wcs, self.shape)
 
     def local_beams(self, beam: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float:
         """A beam ``[3]`` in pixels, of `beam_frame`, as it is at some pixels, ``[n, 3]``."""

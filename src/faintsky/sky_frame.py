@@ -20,8 +20,8 @@ Float = NDArray[np.float64]
 
 NUDGE = 1e-6
 """By how much the major axis is taken longer where only a direction is sought: circles keep their angle."""
-TELLING = 0.02
-"""Relative range of the areas of an image's pixels that is worth a note."""
+TELLING = 0.01
+"""Relative change of a beam in pixels, or its turn [rad], that is worth a note."""
 SKY, PIXELS = 1.0, -1.0
 """Sign of the first axis along increasing position angle: east on the sky, -x in pixels."""
 
@@ -214,17 +214,22 @@ def beam_frame(wcs: Any, shape: tuple[int, ...]) -> LocalFrame:
     return LocalFrame(wcs.pixel_scale_matrix[None] * 3600.0)
 
 
-def projection_notes(wcs: Any, shape: tuple[int, ...]) -> list[str]:
-    """What is assumed of the beam, where it differs in pixels by more than `TELLING` over an image."""
+def beam_varies(wcs: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a beam that is the same on the sky differs in pixels over an image by more than `TELLING`."""
     if not is_regridded(wcs):
-        return []
-    ends = [(x, y) for x in (0, shape[-1] - 1) for y in (0, shape[-2] - 1)]
-    area = local_frame(lambda i, j: own_sky(wcs, i, j), *np.transpose(ends)).area
-    low, high = np.nanmin(area), np.nanmax(area)
-    if not high > (1 + TELLING) * low:
+        return False
+    x, y = (v.ravel() for v in np.meshgrid(*(np.linspace(0, n - 1, 5) for n in shape[:-3:-1])))
+    there = local_frame(lambda i, j: own_sky(wcs, i, j), x, y).matrix
+    change = there @ np.linalg.inv(beam_frame(wcs, shape).matrix) - np.eye(2)
+    return bool(np.nanmax(np.hypot(*np.moveaxis(change, 0, -1))) > TELLING)
+
+
+def projection_notes(wcs: Any, shape: tuple[int, ...]) -> list[str]:
+    """What is assumed of the beam, where it matters."""
+    if not beam_varies(wcs, shape):
         return []
     name = str(wcs.wcs.ctype[wcs.wcs.lng])[5:8]
     return [
-        f"pixels of projection {name} have {low:.3g} to {high:.3g} arcsec2 here: the beam is taken to be the "
-        "same everywhere on the sky, not in pixels"
+        f"projection {name}: the beam is taken to be the same everywhere on the sky, and so to differ in "
+        "pixels over the image"
     ]

@@ -199,6 +199,41 @@ def test_image(name, tmp_path):
         assert 2 * minor == pytest.approx(np.sqrt(8 * np.log(2) * np.linalg.eigvalsh(truth)[0]), rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["CAR over 12 deg", "SIN far", "oblong"])
+@pytest.mark.parametrize("unit", ["Jy/pixel", "MJy/sr", "K"])
+def test_units(name, unit):
+    """Fluxes and peaks of the same sky in other units, by the pixels and the beam at each place."""
+    head, sky = HEADERS[name].copy(), draw(HEADERS[name])
+    matrix = pixels_per_arcsec(
+        coordinates(head), *(v.ravel() for v in np.meshgrid(np.arange(N), np.arange(N)))
+    )
+    pixel = 1 / np.abs(np.linalg.det(matrix)).reshape(N, N)
+    at_reference = pixels_per_arcsec(
+        coordinates(head), *(np.array([head[f"CRPIX{i}"] - 1.0]) for i in (1, 2)), own=True
+    )
+    beam = np.pi / (4 * np.log(2)) * BEAM[0] * BEAM[1] * (head["CDELT2"] * 3600 / 3) ** 2
+    here = pixel if name.startswith("CAR") else 1 / abs(np.linalg.det(at_reference[0]))
+    head.update(BUNIT=unit, NAXIS=3, NAXIS3=1, CTYPE3="FREQ", CUNIT3="Hz", CRVAL3=1.42e9, CDELT3=1e6)
+    head["CRPIX3"] = 1.0
+    per_beam = (1 * u.Jy / u.beam).to_value(
+        u.K, u.brightness_temperature(1.42 * u.GHz, beam_area=beam * u.arcsec**2)
+    )
+    sr = (1 * u.arcsec**2).to_value(u.sr)
+    factor = {"Jy/pixel": here / beam, "MJy/sr": here / pixel / beam / sr * 1e-6, "K": per_beam}[unit]
+    data = (sky.images.sum(axis=0) * factor).astype(np.float32)
+    noisy = data * (1 + 1e-5) + 1e-6 * np.abs(data).max() * np.random.default_rng(0).standard_normal(
+        data.shape
+    )
+    image = open_image(fits.PrimaryHDU(noisy[None].astype(np.float32), head))
+    labels = (sky.images.argmax(axis=0) + 1) * (sky.images.max(axis=0) > 1e-3)
+    sigma = np.full(data.shape, 1e-4 * data.max(), dtype=np.float32)
+    args = image, prepare_image(image), data, sigma, labels.astype(np.int32), RegionSettings()
+    table = build_catalog(*args)
+    np.testing.assert_allclose(table["flux"], 1, atol=0.006)
+    peaks = [one.max() for one in sky.images]
+    np.testing.assert_allclose(table["flux_peak"], peaks, rtol=0.006)
+
+
 def restored_cube(head, sky, n_chan=15, snr=60.0, seed=2):
     """Lines of three channels in noise of the beam's correlation; too few channels to read a psf off it."""
     rng = np.random.default_rng(seed)
@@ -232,6 +267,7 @@ def test_cube(name):
     sky = draw(HEADERS[name])
     cube, _ = restored_cube(HEADERS[name], sky)
     found = find_catalog(cube, load_model("classical", job="detect")).catalog
+    assert prepare_cube(cube).psf_origin == "header"
     near = [int(np.argmin(np.hypot(found["x"] - x, found["y"] - y))) for x, y in zip(sky.x, sky.y)]
     table = found[near]
     km_s = 299792.458 * 1e5 / 1.42e9
@@ -249,6 +285,12 @@ def test_cube(name):
         assert 0.2 < np.median(np.abs(pull)) < 1.6, column
     assert np.median(table["flux_err"] / table["flux"]) < 0.05
     assert np.median(table["pa_err"]) < 5
+
+
+def test_no_one_psf_is_read_off_the_noise_where_the_beam_varies():
+    head = HEADERS["CAR over 12 deg"]
+    cube, _ = restored_cube(head, draw(head), n_chan=24, snr=1000.0)
+    assert prepare_cube(cube).psf_origin == "header"
 
 
 @pytest.mark.parametrize(("name", "told"), [("SIN far", False), ("TAN", False), ("CAR over 12 deg", True)])

@@ -97,7 +97,7 @@ class PreparedCube:
 
     def beam_at(self, cube: RadioCube) -> Callable[[float, float], tuple[float, float, float]] | None:
         """The beam at a pixel ``(x, y)`` of the cube, where it differs from place to place; else None."""
-        if self.psf_origin != "header" or not cube.varying_beam:
+        if self.psf_origin != "header" or not cube.beam_varies:
             return None
         return lambda x, y: tuple(cube.local_beams(self.beam, x, y)[0])
 
@@ -325,7 +325,8 @@ def _choose_psf(
         cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
         return estimate[None], "noise", beam
     gaussian = gaussian_psf((shape[0], shape[1]), *header_beam)[None]
-    if estimate is None or not _agrees(fitted_beam(estimate), header_beam):
+    # no one psf is that of a cube whose beam changes over it
+    if estimate is None or cube.beam_varies or not _agrees(fitted_beam(estimate), header_beam):
         return gaussian, "header", header_beam
     if sidelobes_match(line, sigma, estimate, gaussian[0], header_beam):
         return estimate[None], "noise", header_beam
