@@ -120,12 +120,18 @@ class OnSky:
         return self.varying_beam and beam_varies(self.wcs, self.shape)
 
     def local_beams(self, beam: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float:
-        """A beam ``[3]`` in pixels, of `beam_frame`, as it is at some pixels, ``[n, 3]``."""
-        major, minor, pa = np.asarray(beam, dtype=float)
+        """A beam ``[3]`` in pixels, of `beam_frame`, as it is at some pixels, ``[n, 3]``.
+
+        As it is where these are off the sky; no longer than the image, as it would be at a pole in CAR.
+        """
+        same = np.tile(np.asarray(beam, dtype=float), (np.size(x), 1))
         if not self.varying_beam:
-            return np.tile(np.array([major, minor, pa]), (np.size(x), 1))
+            return same
         there = local_frame(lambda i, j: own_sky(self.wcs, i, j), x, y)
-        return np.stack(there.to_pixels(*self.sky_beam(beam)), axis=1)
+        major, minor, pa = there.to_pixels(*self.sky_beam(beam))
+        longest = max(self.shape[-2:])
+        beams = np.stack([np.minimum(major, longest), np.minimum(minor, longest), pa], axis=1)
+        return np.where(np.isfinite(beams).all(axis=1, keepdims=True), beams, same)
 
     def sky_beam(self, beam: ArrayLike) -> list[float]:
         """A beam ``[3]`` in pixels back in arcsec and deg, as the header would have it."""

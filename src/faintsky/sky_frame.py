@@ -41,7 +41,8 @@ class LocalFrame:
     @property
     def area(self) -> Float:
         """Area of a pixel, ``[n]`` [arcsec2]."""
-        return np.abs(np.linalg.det(self.matrix))
+        m = self.matrix
+        return np.abs(m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0])
 
     def to_sky(self, maj: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> tuple[Float, Float, Float]:
         """Widths [arcsec] and position angle [deg east of north] of ellipses.
@@ -116,8 +117,11 @@ def local_frame(sky: Callable[[Float, Float], tuple[Float, Float]], x: ArrayLike
     sin, cos = np.sin(lon[0]), np.cos(lon[0])
     east = np.stack([-sin, cos, np.zeros_like(sin)])
     north = np.stack([-np.sin(lat[0]) * cos, -np.sin(lat[0]) * sin, np.cos(lat[0])])
-    along = np.stack([place[:, 1] - place[:, 2], place[:, 3] - place[:, 4]])
-    return LocalFrame(np.einsum("ejn,kjn->nek", np.stack([east, north]), along) / ARCSEC)
+    # beside the edge of the sky from the pixel's middle on, twice
+    ends = np.where(np.isnan(place[:, 1:]), place[:, :1], place[:, 1:])
+    whole = 2 / np.maximum((~np.isnan(place[0, 1:])).reshape(2, 2, -1).sum(axis=1), 1)
+    along = (ends[:, ::2] - ends[:, 1::2]) * whole
+    return LocalFrame(np.einsum("ejn,jkn->nek", np.stack([east, north]), along) / ARCSEC)
 
 
 def _columns(*values: ArrayLike) -> tuple[Float, ...]:

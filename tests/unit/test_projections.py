@@ -287,6 +287,23 @@ def test_cube(name):
     assert np.median(table["pa_err"]) < 5
 
 
+def test_beams_at_the_edge_of_the_sky_and_beyond():
+    """All of it in Aitoff's projection: a frame one step inside the edge, the middle's beam outside."""
+    head = header("AIT", 0, 0, cell=2.5 * 3600)
+    image = open_image(fits.PrimaryHDU(np.ones((N, N), dtype=np.float32), head))
+    y, x = (v.ravel() for v in np.indices((N, N)))
+    on_sky = np.isfinite(image.sky(x, y)[0])
+    assert 0.2 < on_sky.mean() < 0.3
+    frame = image.frame(x, y)
+    assert np.isfinite(frame.matrix[on_sky]).all()
+    assert frame.area[on_sky].min() > 0.5 * 9000.0**2  # an equal-area projection, with a step cut short
+    np.testing.assert_allclose(np.median(frame.area[on_sky]), 9000.0**2, rtol=0.01)
+    beam = image.pixel_beams[0]
+    beams = image.local_beams(beam, x, y)
+    assert np.isfinite(beams).all()
+    np.testing.assert_array_equal(beams[~on_sky], np.tile(beam, (int((~on_sky).sum()), 1)))
+
+
 def test_no_one_psf_is_read_off_the_noise_where_the_beam_varies():
     head = HEADERS["CAR over 12 deg"]
     cube, _ = restored_cube(head, draw(head), n_chan=24, snr=1000.0)

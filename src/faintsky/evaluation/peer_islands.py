@@ -60,8 +60,10 @@ def searched_image(field: Field, smooth: float) -> tuple[Array32, float, tuple[f
     data = np.asarray(field.image.data / field.rms, dtype=np.float32)
     beam = (field.width, field.width, 0.0)
     if field.correlation is not None:
-        major, minor, pa = field.image.require_beam()[0]
-        beam = (major / field.image.grid.cell, minor / field.image.grid.cell, float(pa))
+        field.image.require_beam()
+        assert field.image.pixel_beams is not None
+        major, minor, pa = (float(v) for v in field.image.pixel_beams[0])
+        beam = (major, minor, pa)
     if not smooth:
         return data, 1.0, beam
     fwhm = smooth * field.width
