@@ -2,8 +2,83 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from faintsky.errors import InputError
+from faintsky.units import quantity
+
+BEAM_OPTION = ("--beam", "--beam 6arcsec,6arcsec,0deg")
+
+
+def given_beam(value: Any) -> NDArray[np.float64]:
+    """Beams ``[1 or chan, 3]`` that a user gives: numbers in arcsec, arcsec and deg, quantities, or text.
+
+    Parameters
+    ----------
+    value : array, sequence, str or radio_beam.Beam
+        ``[3]`` or ``[chan, 3]``; text as ``"6arcsec,6arcsec,0deg"``, each with its unit.
+
+    Raises
+    ------
+    InputError
+        Where one beam is none; of several that is for `normalise_beams` to say.
+    """
+    if hasattr(value, "major") and hasattr(value, "pa"):
+        value = (value.major, value.minor, value.pa)
+    parts = value.split(",") if isinstance(value, str) else value
+    if len(parts) and np.ndim(parts[0]) == 1:
+        return np.asarray(parts, dtype=float)
+    hint = f"give such as {BEAM_OPTION[1]}"
+    if len(parts) != 3:
+        raise InputError(f"a beam has 3 values, not {len(parts)}", hint)
+    units = ("arcsec", "arcsec", "deg")
+    major, minor, pa = (quantity(v, unit, *BEAM_OPTION) for v, unit in zip(parts, units))
+    if not (np.isfinite([major, pa]).all() and 0 < minor <= major):
+        raise InputError("a beam is major axis, minor axis (above 0) and position angle", hint)
+    return np.array([[major, minor, pa]])
+
+
+def channel_beams(
+    table: NDArray[np.float64], n_chan: int, plane: int
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Beams of every channel from the rows of a beams table, and notes.
+
+    Parameters
+    ----------
+    table : array, ``[row, 5]``
+        Major [arcsec], minor [arcsec], position angle [deg], channel and Stokes plane, from 0; NaN where the
+        table does not say. Channels may be in any order.
+    n_chan, plane : int
+        Channels of the data, and the Stokes plane that is used.
+
+    Returns
+    -------
+    beams : array, ``[chan, 3]`` or ``[1, 3]``, or None
+        NaN for channels that are missing. Of a table for other channels, the beam in its middle.
+    notes : list of str
+    """
+    of_plane = table[table[:, 4] == plane]
+    rows = of_plane if len(of_plane) else table[~(table[:, 4] > np.nanmin(table[:, 4], initial=np.inf))]
+    channels = rows[:, 3]
+    if not np.isfinite(channels).all():
+        channels = np.arange(len(rows), dtype=float)
+        fits = len(rows) in (1, n_chan)
+    else:
+        if channels.min() == 1 and channels.max() == n_chan:  # counted from 1
+            channels = channels - 1
+        fits = channels.max() < n_chan and channels.min() >= 0
+    if len(rows) == 1:
+        return rows[:, :3], []
+    if not fits:
+        good = rows[np.isfinite(rows[:, 0]) & (rows[:, 0] > 0)]
+        middle = good[np.argsort(good[:, 0] * good[:, 1])[len(good) // 2]][None, :3] if len(good) else None
+        return middle, [f"the beams table is of other channels than these {n_chan}: its median beam is used"]
+    beams = np.full((n_chan, 3), np.nan)
+    beams[channels.astype(int)] = rows[:, :3]
+    return beams, []
 
 
 def normalise_beams(
@@ -45,7 +120,9 @@ def normalise_beams(
         known = index[good]
         nearest = known[np.abs(index[:, None] - known[None, :]).argmin(axis=1)]
         beams = beams[nearest]
-        notes.append(f"{int((~good).sum())} of {len(good)} beams are bogus and take the nearest channel's")
+        notes.append(
+            f"{int((~good).sum())} of {len(good)} beams are missing or bogus and take the nearest channel's"
+        )
     wrapped = np.mod(beams[:, 2], 180.0)
     wrapped[wrapped >= 180.0] = 0.0  # the remainder of a tiny negative angle rounds to 180 itself
     if np.any(np.abs(beams[:, 2]) > 180.0):

@@ -133,6 +133,13 @@ FLAGS: dict[str, str] = {
 """Flags of a source and what they mean."""
 
 
+def without_fluxes(table: Table) -> None:
+    """Make NaN of all that is in Jy: of data whose unit gives no flux."""
+    for name in table.colnames:
+        if "Jy" in str(table[name].unit or ""):
+            table[name] = np.nan
+
+
 def _filled(name: str, spec: ColumnSpec, value: ArrayLike | None, n: int, two_d: bool) -> Any:
     from astropy import units as u
     from astropy.table import MaskedColumn

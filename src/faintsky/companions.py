@@ -2,48 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import as_float32, in_unit
 from faintsky.errors import InputError
 
 Array32 = NDArray[np.float32]
+Load = Callable[[], NDArray[Any]]
+
+LOBE = 4.0
+"""By how much the area of a psf above half its peak may differ from the beam's."""
+LEAST_PEAK, OWN_PEAK = 0.1, 0.9
+"""A primary beam reaches the first at least, and the second unless it lies off the pointing centre."""
+MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
+"""Noise over the scatter of the data: no noise is above the first, and below the second there is a note."""
 
 
-def check_companion(
-    kind: str, cube: Array32, shape: Sequence[int], name: str, notes: list[str] | None = None
-) -> Array32:
-    """A companion ``[1 or chan, y, x]`` that fits data of ``shape``; a psf is centred, see `centred_psf`.
+@dataclass(frozen=True)
+class Host:
+    """What companions are compared with: the data that they belong to.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(chan, y, x)``.
+    beam_area : float
+        Of the beam above half its peak [pixel]; NaN where there is no beam.
+    scatter : callable
+        Returns the robust scatter of the data, in their unit.
+    noise_factors : callable
+        Factor of each channel from a unit to that of the data, ``[chan]``.
+    notes : list of str
+        What was assumed is added here.
+    """
+
+    shape: tuple[int, ...]
+    beam_area: float
+    scatter: Callable[[], float]
+    noise_factors: Callable[[Any], NDArray[np.float64]]
+    notes: list[str] = field(default_factory=list)
+
+
+def array_companion(kind: str, value: Any, host: Host) -> Load:
+    """A function that reads and checks a companion given as an array, ``[y, x]`` or ``[1 or chan, y, x]``.
 
     Raises
     ------
     InputError
-        Where its shape or its values cannot belong to the data.
+        Where its shape or its unit does not fit the data.
     """
-    planes_fit = cube.ndim == 3 and cube.shape[0] in (1, shape[0])
-    same_shape = planes_fit and tuple(cube.shape[1:]) == tuple(shape[1:])
-    if not (planes_fit and (same_shape or kind == "psf")):
-        raise InputError(
-            f"its shape {tuple(cube.shape)} does not fit the data's {tuple(shape)}",
-            f"give a {kind} of the data's shape, with one plane or one a channel",
-            name,
-        )
+    factors = np.ones(1)
+    if hasattr(value, "to_value") and kind == "rms":
+        factors, value = host.noise_factors(value.unit), value.value
+    array = as_float32(in_unit(value, "", f"{kind}", kind))
+    cube = array[None] if array.ndim == 2 else array
+    return companion(kind, lambda: cube, cube.shape, host, kind, factors)
+
+
+def companion(
+    kind: str,
+    load: Load,
+    own: tuple[int, ...],
+    host: Host,
+    name: str,
+    factors: NDArray[np.float64],
+    *,
+    in_data_unit: bool = False,
+) -> Load:
+    """A function that reads and checks a companion of shape ``own``, times ``factors``, ``[1 or chan]``."""
+    require_shape(kind, own, host.shape, name)
+    factor = factors[:1] if np.allclose(factors, factors[0], rtol=1e-6) else factors
+
+    def read() -> Array32:
+        cube = load()
+        if np.any(factor != 1):
+            cube = cube * factor.astype(np.float32)[:, None, None]
+        return check_companion(kind, cube, host, name, in_data_unit=in_data_unit)
+
+    return read
+
+
+def check_companion(
+    kind: str,
+    cube: Array32,
+    host: Host,
+    name: str,
+    *,
+    in_data_unit: bool = False,
+) -> Array32:
+    """A companion ``[1 or chan, y, x]`` that fits the data; a psf is centred, see `centred_psf`.
+
+    Parameters
+    ----------
+    kind : {"psf", "pb", "rms", "mask"}
+        What it is given as.
+    cube : array
+        ``[1 or chan, y, x]``, noise in the data's unit.
+    host : Host
+        The data.
+    name : str
+        For messages.
+    in_data_unit : bool, optional
+        Whether its header has the unit of the data.
+
+    Raises
+    ------
+    InputError
+        Where its shape or its values cannot belong to the data, or are those of another kind of companion.
+    """
+    require_shape(kind, cube.shape, host.shape, name)
     low, high = float(np.fmin.reduce(cube, axis=None)), float(np.fmax.reduce(cube, axis=None))
     if np.isnan(low) or low == high == 0:
         raise InputError(f"the {kind} is blank", f"give another {kind}", name)
     if kind == "psf":
-        return centred_psf(cube, name, notes)
-    if kind == "pb" and (low < -0.01 or high > 1.1):
+        psf = centred_psf(cube, name, host.notes)
+        _check_lobe(psf, host.beam_area, name)
+        return psf
+    if kind == "pb":
+        _check_pattern(cube, low, high, host, name, in_data_unit)
+    if kind == "rms":
+        _check_noise(cube, low, host, name)
+    if kind == "mask" and np.any(np.nan_to_num(cube) % 1):
         raise InputError(
-            f"a primary beam lies between 0 and 1, this one between {low:.3g} and {high:.3g}",
-            "give the power pattern, 1 at the pointing centre",
+            f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
+            "give labels, or 0 and 1",
             name,
         )
-    if kind == "rms" and low < 0:
-        raise InputError("the noise map has negative values", "give standard deviations", name)
     return cube
+
+
+def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str) -> None:
+    """Refuse a companion without one plane or one a channel, or, but for a psf, without the data's pixels."""
+    planes_fit = len(own) == 3 and own[0] in (1, shape[0])
+    if not (planes_fit and (tuple(own[1:]) == tuple(shape[1:]) or kind == "psf")):
+        raise InputError(
+            f"its shape {tuple(own)} does not fit the data's {tuple(shape)}",
+            f"give a {kind} of the data's shape, with one plane or one a channel",
+            name,
+        )
+
+
+def _main_lobe(plane: Array32) -> tuple[int, bool]:
+    """Pixels above half the peak that hang together with it, and whether they reach the border."""
+    from scipy.ndimage import label
+
+    lobes, _ = label(plane > 0.5 * plane.max())
+    main = lobes == lobes[np.unravel_index(int(plane.argmax()), plane.shape)]
+    return int(main.sum()), bool(main[[0, -1]].any() or main[:, [0, -1]].any())
+
+
+def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
+    plane = psf[len(psf) // 2]
+    lobe, cut = _main_lobe(plane)
+    if np.isnan(beam_area):
+        wide, narrow = min(plane.shape) >= 32 and lobe > 0.1 * plane.size, False
+        known = "a tenth of it and more"
+    else:
+        # the few pixels of a narrow lobe tell little of its area
+        wide, narrow = lobe > LOBE * beam_area + 5, not cut and LOBE * lobe + 5 < beam_area
+        known = f"the data's beam {beam_area:.3g}"
+    if wide or narrow:
+        raise InputError(
+            f"not the psf of these data: its main lobe covers {lobe} pixels, {known}",
+            "give the dirty beam (a primary beam is given as --pb), or correct BMAJ and BMIN",
+            name,
+        )
+
+
+def _check_pattern(cube: Array32, low: float, high: float, host: Host, name: str, in_data_unit: bool) -> None:
+    noise = in_data_unit and high < OWN_PEAK and float(np.nanmedian(cube)) < MOST_NOISE * host.scatter()
+    if low < -0.01 or high > 1.1 or high < LEAST_PEAK or noise:
+        raise InputError(
+            f"a primary beam lies between 0 and 1, this one between {low:.3g} and {high:.3g}",
+            "give the power pattern, 1 at the pointing centre (noise is given as --rms)",
+            name,
+        )
+    plane = np.nan_to_num(cube[len(cube) // 2])
+    lobe, cut = _main_lobe(plane) if plane.any() else (0, True)
+    # the longest baseline of an array is many dishes long
+    if not cut and lobe < LOBE * host.beam_area + 5:
+        raise InputError(
+            "as narrow as the synthesised beam: no primary beam", "give a dirty beam as --psf", name
+        )
+
+
+def _check_noise(cube: Array32, low: float, host: Host, name: str) -> None:
+    if low < 0:
+        raise InputError("the noise map has negative values", "give standard deviations", name)
+    values = cube[np.isfinite(cube)]
+    if low == 0 and not np.any(values % 1):
+        raise InputError("whole numbers, and 0 in places: a mask?", "give the noise, or --mask", name)
+    scatter = host.scatter()
+    ratio = float(np.median(values[values > 0])) / scatter if scatter > 0 else 1.0
+    if ratio > MOST_NOISE:
+        raise InputError(
+            f"the noise map is {ratio:.3g} times the scatter of the data",
+            "give the noise in the data's unit (a primary beam is given as --pb)",
+            name,
+        )
+    if ratio < LEAST_NOISE:
+        host.notes.append(f"the noise map is {ratio:.2g} of the scatter of the data: is it in their unit?")
 
 
 def centred_psf(psf: Array32, name: str, notes: list[str] | None = None) -> Array32:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import as_float32, in_unit
 from faintsky.axes import Layout, Spectral, array_header
-from faintsky.beams import beam_pixels, normalise_beams
-from faintsky.companions import Array32, check_companion
+from faintsky.beams import beam_pixels, given_beam, normalise_beams
+from faintsky.companions import Array32, Host, array_companion
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid
 from faintsky.on_sky import OnSky
+from faintsky.units import is_brightness, read_unit
 
 Loader = Callable[[], NDArray[Any]]
 
@@ -42,7 +44,8 @@ class RadioData(OnSky):
     layout : Layout
         The file's axes.
     unit : astropy.units.UnitBase
-        Brightness unit; dimensionless where the header has none.
+        Of the header, Jy/beam where it has none; an `~astropy.units.UnrecognizedUnit` of the header's text
+        where it is none that is known.
     wcs : astropy.wcs.WCS
         Celestial, two axes.
     grid : ImageGrid
@@ -120,19 +123,62 @@ class RadioData(OnSky):
         load = self.companions.get(kind)
         return None if load is None else load()
 
+    def check_companions(self) -> None:
+        """Read psf, primary beam, noise and mask; `InputError` where one cannot be that of these data."""
+        for kind in self.companions:
+            getattr(self, kind)
+
+    def host(self) -> Host:
+        """What companions are compared with."""
+        area = np.nan
+        if self.beams is not None:
+            # of a Gaussian: pi / 4 fwhm_maj fwhm_min above half its peak, 1 / ln 2 of it in all
+            area = float(np.log(2) * np.median(beam_pixels(self.beams, self.grid.cell)))
+        return Host(self.shape, area, self._scatter, self.noise_factors, self.notes)
+
+    def _scatter(self) -> float:
+        """Robust standard deviation of the data, in their unit; 0 where they are blank or constant."""
+        sample = self.cube.ravel()[:: max(1, self.cube.size // 1_000_003)]
+        sample = sample[np.isfinite(sample) & (sample != 0)]
+        return 1.4826 * float(np.median(np.abs(sample - np.median(sample)))) if sample.size else 0.0
+
+    @property
+    def has_flux(self) -> bool:
+        """Whether fluxes follow from the data: their unit is a brightness."""
+        return is_brightness(self.unit)
+
+    def working_factors(self) -> NDArray[np.float64]:
+        """`to_jy_per_beam`, or ones where the unit gives no flux: then all is in the unit of the data."""
+        return self.to_jy_per_beam() if self.has_flux else np.ones(self.shape[0])
+
+    def noise_factors(self, unit: Any) -> NDArray[np.float64]:
+        """Factor of each channel that brings noise in ``unit`` into the unit of the data, ``[chan]``.
+
+        Raises
+        ------
+        InputError
+            Where there is none.
+        """
+        if unit == self.unit:
+            return np.ones(self.shape[0])
+        if unit.is_equivalent(self.unit):
+            return np.full(self.shape[0], unit.to(self.unit))
+        if not (is_brightness(unit) and self.has_flux):
+            raise InputError(f"its unit {unit} cannot be turned into {self.unit}, that of the data")
+        return replace(self, unit=unit).to_jy_per_beam() / self.to_jy_per_beam()
+
     def require_beam(self) -> NDArray[np.float64]:
         """The beams, ``[chan, 3]``; raises `InputError` where the file has none that can be used."""
         if self.beams is not None:
             return self.beams
         bogus = [note for note in self.notes if "bogus" in note]
         fault = bogus[0] if bogus else "no synthesised beam in its header"
-        raise InputError(fault, "give --psf, or add BMAJ, BMIN and BPA [deg] to the header", self.name)
+        raise InputError(fault, "give --beam MAJ,MIN,PA, or add BMAJ, BMIN and BPA [deg] to it", self.name)
 
     def to_jy_per_beam(self) -> NDArray[np.float64]:
         """Factor of each channel that turns the data into Jy/beam, ``[chan]``.
 
-        Kelvin are converted by the Rayleigh-Jeans law, ``S = 2 k T Omega / lambda**2``; data without a unit
-        are taken to be in Jy/beam.
+        Kelvin are converted by the Rayleigh-Jeans law, ``S = 2 k T Omega / lambda**2``.
 
         Raises
         ------
@@ -142,8 +188,6 @@ class RadioData(OnSky):
         from astropy import units as u
 
         one = np.ones(self.shape[0])
-        if self.unit == u.dimensionless_unscaled:
-            return one
         if self.unit.is_equivalent(u.Jy / u.beam):
             return one * self.unit.to(u.Jy / u.beam)
         if self.unit.is_equivalent(u.Jy / u.pix):
@@ -154,9 +198,7 @@ class RadioData(OnSky):
             solid_angle = beam_pixels(self.require_beam(), 1.0) * ARCSEC**2
             per_kelvin = 2 * BOLTZMANN * (self.frequencies / SPEED_OF_LIGHT) ** 2 * solid_angle / 1e-26
             return self.unit.to(u.K) * per_kelvin
-        raise InputError(
-            f"its unit {self.unit} cannot be turned into Jy/beam", "set BUNIT to Jy/beam", self.name
-        )
+        raise InputError(f"its unit {self.unit} cannot be turned into Jy/beam", "correct BUNIT", self.name)
 
 
 class RadioImage(RadioData):
@@ -170,11 +212,9 @@ class RadioImage(RadioData):
     @classmethod
     def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> RadioImage:
         """An image from an array ``[y, x]``; `RadioCube.from_array` says what ``details`` may be."""
-        array = np.asarray(data, dtype=np.float32)
-        if array.ndim != 2:
-            raise InputError(f"an image has 2 axes, not {array.ndim}", "give an array [y, x]")
-        frequency = details.pop("frequencies", None)
-        return cls(**_from_array(array[None], cell, frequency, **details))
+        if np.ndim(data) != 2:
+            raise InputError(f"an image has 2 axes, not {np.ndim(data)}", "give an array [y, x]")
+        return _from_array(cls, data, cell, details.pop("frequencies", None), **details)
 
 
 class RadioCube(RadioData):
@@ -227,7 +267,8 @@ class RadioCube(RadioData):
         Parameters
         ----------
         data : array
-            ``[chan, y, x]``, NaN where blank.
+            ``[chan, y, x]``, NaN or masked where blank. This and all that follows may have units of its own
+            (`~astropy.units.Quantity`).
         cell : float
             Side of a pixel [arcsec].
         frequencies : array
@@ -235,7 +276,7 @@ class RadioCube(RadioData):
         beam : array, optional
             ``[3]`` or ``[chan, 3]``: major [arcsec], minor [arcsec], position angle [deg].
         unit : str, optional
-            Brightness unit, Jy/beam by default.
+            Brightness unit, Jy/beam by default, or that of ``data``.
         ra, dec : float, optional
             ICRS position of pixel ``(n_x // 2, n_y // 2)`` [deg]; 0 by default.
         rest_frequency : float, optional
@@ -245,10 +286,9 @@ class RadioCube(RadioData):
         name : str, optional
             A word for messages.
         """
-        array = np.asarray(data, dtype=np.float32)
-        if array.ndim != 3:
-            raise InputError(f"a cube has 3 axes, not {array.ndim}", "give an array [chan, y, x]")
-        return cls(**_from_array(array, cell, frequencies, **details))
+        if np.ndim(data) != 3:
+            raise InputError(f"a cube has 3 axes, not {np.ndim(data)}", "give an array [chan, y, x]")
+        return _from_array(cls, data, cell, frequencies, **details)
 
 
 def _is_blank(plane: Array32) -> bool:
@@ -260,58 +300,54 @@ def _is_blank(plane: Array32) -> bool:
 
 
 def _from_array(
-    cube: Array32,
-    cell: float,
-    frequencies: ArrayLike | None,
+    kind: type[Any],
+    data: Any,
+    cell: Any,
+    frequencies: Any,
     *,
-    beam: ArrayLike | None = None,
-    unit: str = "Jy/beam",
-    ra: float = 0.0,
-    dec: float = 0.0,
-    rest_frequency: float | None = None,
-    psf: ArrayLike | None = None,
-    pb: ArrayLike | None = None,
-    rms: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    beam: Any = None,
+    unit: Any = None,
+    ra: Any = 0.0,
+    dec: Any = 0.0,
+    rest_frequency: Any = None,
+    psf: Any = None,
+    pb: Any = None,
+    rms: Any = None,
+    mask: Any = None,
     name: str = "array",
-) -> dict[str, Any]:
-    from astropy import units as u
+) -> Any:
     from astropy.wcs import WCS
 
+    own = getattr(data, "unit", None)
+    known = own if unit is None and own is not None else read_unit(str(unit or "Jy/beam"))
+    cube = as_float32(in_unit(data, known, "data", name))
+    cube = cube[None] if cube.ndim == 2 else cube
+    cell, ra, dec = (
+        float(in_unit(v, of, what, name))
+        for v, of, what in ((cell, "arcsec", "cell"), (ra, "deg", "ra"), (dec, "deg", "dec"))
+    )
+    if rest_frequency is not None:
+        rest_frequency = float(in_unit(rest_frequency, "Hz", "rest frequency", name))
     n_chan, n_y, n_x = cube.shape
     spectral = None
     if frequencies is not None:
-        f = np.atleast_1d(np.asarray(frequencies, dtype=float))
+        f = np.atleast_1d(np.asarray(in_unit(frequencies, "Hz", "frequencies", name), dtype=float))
         if f.shape != (n_chan,):
             raise InputError(f"{len(f)} frequencies for {n_chan} channels", "give one for each", name)
         width = float(f[1] - f[0]) if n_chan > 1 else np.nan
         spectral = Spectral(f, width, rest_frequency, "")
     grid = ImageGrid(n_y, n_x, cell, ra, dec)
-    wcs = WCS(header=array_header(cube.shape, grid, spectral)).celestial
-    beams, notes = (None, []) if beam is None else normalise_beams(beam)
+    header = array_header(cube.shape, grid, spectral)
+    wcs = WCS(header=header).celestial
+    beams, notes = (None, []) if beam is None else normalise_beams(given_beam(beam))
+    header["BUNIT"] = str(known)
     if beams is not None:
         beams = np.broadcast_to(beams, (n_chan, 3)).copy()
-    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
-    companions = {
-        kind: _array_companion(kind, value, cube.shape, name)
-        for kind, value in given.items()
-        if value is not None
-    }
-    header = array_header(cube.shape, grid, spectral)
-    header["BUNIT"] = unit
-    if beams is not None:
         header["BMAJ"], header["BMIN"] = beams[0, 0] / 3600, beams[0, 1] / 3600
         header["BPA"] = beams[0, 2]
     axes = ("chan", "y", "x") if spectral is not None else ("y", "x")
     layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
-    return {
-        "name": name, "load": lambda: cube, "shape": cube.shape, "header": header, "layout": layout,
-        "unit": u.Unit(unit), "wcs": wcs, "grid": grid, "spectral": spectral, "beams": beams,
-        "notes": notes, "companions": companions,
-    }  # fmt: skip
-
-
-def _array_companion(kind: str, value: ArrayLike, shape: tuple[int, ...], name: str) -> Loader:
-    array = np.asarray(value, dtype=np.float32)
-    cube = array[None] if array.ndim == 2 else array
-    return lambda: check_companion(kind, cube, shape, name)
+    made = kind(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
+    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
+    made.companions = {k: array_companion(k, v, made.host()) for k, v in given.items() if v is not None}
+    return made

@@ -13,6 +13,8 @@ SOURCE = Path(faintsky.__file__).parent
 ROOMS = [
     *(
         "errors",
+        "units",
+        "arrays",
         "files",
         "needs",
         "device",

@@ -72,6 +72,16 @@ def _use_cores(jobs: int | None) -> int | None:
 
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.")]
+Beam = Annotated[
+    str | None,
+    typer.Option(metavar="MAJ,MIN,PA", help="Beam, such as 6arcsec,5arcsec,30deg, instead of the header's."),
+]
+Stokes = Annotated[
+    str | None, typer.Option(metavar="I", help="Which of several Stokes planes: I, Q, RR … I by default.")
+]
+RestFrequency = Annotated[
+    str | None, typer.Option(metavar="1420.405752MHz", help="Rest frequency of the line, not the header's.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -24,6 +24,8 @@ def denoise(
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK.fits", help="Where to look for regions: not 0.")
     ] = None,
+    beam: common.Beam = None,
+    stokes: common.Stokes = None,
     kind: Annotated[
         str, typer.Option(metavar="auto|restored|dirty", help="Whether it was deconvolved.")
     ] = "auto",
@@ -47,7 +49,8 @@ def denoise(
 
     with common.Report(as_json) as report:
         result = faintsky.denoise(
-            image, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, kind=kind, members=members,
+            image, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes,
+            kind=kind, members=members,
             reliability=reliability, negative=negative, device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip

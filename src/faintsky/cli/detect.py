@@ -22,6 +22,9 @@ def detect(
     pb: Annotated[Path | None, typer.Option(metavar="PB.fits", help="Primary beam, 0 to 1.")] = None,
     rms: Annotated[Path | None, typer.Option(metavar="RMS.fits", help="Noise, in the cube's unit.")] = None,
     mask: Annotated[Path | None, typer.Option(metavar="MASK.fits", help="Where to look: not 0.")] = None,
+    beam: common.Beam = None,
+    stokes: common.Stokes = None,
+    rest_frequency: common.RestFrequency = None,
     reliability: Annotated[float, typer.Option(min=0, max=1, help="Least reliability of a source.")] = 0.9,
     device: common.Device = "auto",
     jobs: common.Cores = None,
@@ -36,7 +39,8 @@ def detect(
 
     with common.Report(as_json) as report:
         result = faintsky.detect(
-            cube, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, reliability=reliability,
+            cube, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes,
+            rest_frequency=rest_frequency, reliability=reliability,
             device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip

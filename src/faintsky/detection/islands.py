@@ -36,7 +36,7 @@ def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None)
     InputError
         Nothing is left to look at.
     """
-    factors = np.broadcast_to(cube.to_jy_per_beam(), (cube.shape[0],)).astype(np.float32)
+    factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
     image = integrated(data)
     image[~looked_at(cube, settings or {})] = np.nan

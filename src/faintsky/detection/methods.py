@@ -126,16 +126,21 @@ def find_catalog(
 def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu") -> Detections:
     """What any method found, with the line cube, noise and continuum that the report and the files show.
 
+    Data whose unit gives no flux have none in the catalogue.
+
     Raises
     ------
     InputError
         See `faintsky.preparing.cube.prepare_cube`.
     """
+    from faintsky.catalog import without_fluxes
     from faintsky.detection.field import PrimaryBeam
     from faintsky.detection.find import Detections
     from faintsky.device import choose_device
     from faintsky.preparing.cube import prepare_cube
 
+    if not cube.has_flux:
+        without_fluxes(found.catalog)
     if isinstance(found, Detections):
         return found
     prepared = prepare_cube(cube, device=choose_device(device))
@@ -145,7 +150,8 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         "psf": prepared.psf_origin,
         "primary_beam": beam.origin,
         "primary_beam_in_data": beam.applied,
-        "rms_median_jy_beam": float(np.median(prepared.sigma[prepared.sigma > 0])),
+        "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
+        "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
         "spectral_frame": cube.spectral_frame,
     }
     found.catalog.meta = known | dict(found.catalog.meta)

@@ -66,7 +66,7 @@ def scaled_cube(cube: RadioCube, settings: Mapping[str, Any], device: str = "cpu
     """
     major, minor, _ = beam_of(cube)
     if settings["continuum"] and not settings["noise_scaling"]:
-        data = cube.data * cube.to_jy_per_beam().astype(np.float32)[:, None, None]
+        data = cube.data * cube.working_factors().astype(np.float32)[:, None, None]
         valid, noise = np.isfinite(data), np.ones((1, 1, 1), dtype=np.float32)
     else:
         prepared = prepare_cube(cube, device=device)

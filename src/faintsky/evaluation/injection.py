@@ -210,7 +210,7 @@ def inject_into(field: Field, sources: Table) -> RadioCube:
     cube = field.cube
     n_chan = cube.shape[0]
     data = np.array(cube.data, dtype=np.float32)
-    unit = np.broadcast_to(cube.to_jy_per_beam(), (n_chan,))
+    unit = np.broadcast_to(cube.working_factors(), (n_chan,))
     live = ~cube.blank_channels
     x, y = np.array(sources["x"]), np.array(sources["y"])
     shapes = cube.frame(x, y).to_pixels(*(np.array(sources[name]) for name in SHAPE))

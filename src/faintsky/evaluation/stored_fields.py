@@ -100,7 +100,8 @@ class FolderFields:
         psf, pb = (beside(self.folder, index, kind) for kind in ("psf", "pb"))
         own = {"psf": psf} if self.kind == "dirty" else {}
         beamless = self.kind == "noise"
-        image = open_image(f"{stem}_{self.kind}.fits", **({} if beamless else {**own, "pb": pb}))
+        beside_it: dict[str, Any] = {} if beamless else {**own, "pb": pb}
+        image = open_image(f"{stem}_{self.kind}.fits", **beside_it)
         rms = float(image.header.get("NOISE", 0.0 if beamless else self._rms))
         out: dict[str, Any] = {"image": image, "sky": sky, "rms": rms, "psf": None}
         if not beamless and psf is not None:

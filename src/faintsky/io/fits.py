@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.io.quiet import quiet_reading
-from faintsky.io.source import Source
+from faintsky.io.source import Part, Source
+from faintsky.units import axis_unit
 
 
 def fits_source(path: Path) -> Source:
@@ -38,7 +40,7 @@ def fits_source(path: Path) -> Source:
         raise
     except Exception as error:
         raise _unreadable(path, error) from error
-    return Source(str(path), header, shape, lambda: _read(path, index, shape), beams)
+    return Source(str(path), header, shape, partial(_read, path, index, shape), beams)
 
 
 def _image_index(hdus: Any, path: Path) -> int:
@@ -65,17 +67,18 @@ def _refuse_truncated(hdu: Any, path: Path) -> None:
         raise InputError(f"is truncated ({actual} of {expected} bytes)", "copy or download it again", path)
 
 
-def _read(path: Path, index: int, shape: tuple[int, ...]) -> NDArray[Any]:
+def _read(path: Path, index: int, shape: tuple[int, ...], part: Part) -> NDArray[Any]:
     from astropy.io import fits
 
     try:
         with quiet_reading(), fits.open(path) as hdus:
-            data = np.array(hdus[index].data)
+            whole = hdus[index].data
+            fits_in, data = whole.shape == shape, np.array(whole[part])
     except MemoryError:
         raise
     except Exception as error:
         raise _unreadable(path, error) from error
-    if data.shape != shape:
+    if not fits_in:
         raise InputError("changed while it was open", "run again", path)
     return data
 
@@ -91,21 +94,19 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def beams_table(hdus: Any) -> NDArray[np.float64] | None:
-    """Beams ``[chan, 3]`` (arcsec, arcsec, deg) of the BEAMS table that CASA writes, or None."""
-    from astropy import units as u
-
+    """Rows ``[row, 5]`` of the BEAMS table that CASA writes, or AIPS's CG, see `Source`; None without any."""
     for hdu in hdus:
-        names = {str(n).upper() for n in getattr(getattr(hdu, "columns", None), "names", None) or []}
-        if not {"BMAJ", "BMIN", "BPA"} <= names:
+        columns = {str(n).upper(): n for n in getattr(getattr(hdu, "columns", None), "names", None) or []}
+        if not {"BMAJ", "BMIN", "BPA"} <= set(columns) or not len(hdu.data):
             continue
-        rows = hdu.data
-        if "POL" in names:
-            rows = rows[rows["POL"] == rows["POL"][0]] if len(rows) else rows
-        if not len(rows):
-            continue
-        columns = []
-        for name, wanted in (("BMAJ", u.arcsec), ("BMIN", u.arcsec), ("BPA", u.deg)):
-            unit = u.Unit(hdu.columns[name].unit or wanted)
-            columns.append(np.asarray(rows[name], dtype=float) * unit.to(wanted))
-        return np.stack(columns, axis=1)
+        table = np.full((len(hdu.data), 5), np.nan)
+        for k, (name, wanted) in enumerate((("BMAJ", "arcsec"), ("BMIN", "arcsec"), ("BPA", "deg"))):
+            unit = axis_unit(str(hdu.columns[columns[name]].unit or wanted))
+            if unit is None or not unit.is_equivalent(wanted):
+                raise ValueError(f"unit of {name} in its beams table")
+            table[:, k] = np.asarray(hdu.data[columns[name]], dtype=float) * unit.to(wanted)
+        for k, name in ((3, "CHAN"), (4, "POL")):
+            if name in columns:
+                table[:, k] = hdu.data[columns[name]]
+        return table
     return None

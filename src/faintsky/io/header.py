@@ -13,6 +13,7 @@ from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
 from faintsky.io.quiet import quiet_reading
 from faintsky.sky_frame import beam_frame, is_regridded
+from faintsky.units import read_unit
 
 
 def read_wcs(header: Any, name: str) -> Any:
@@ -96,7 +97,7 @@ def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Lay
     Raises
     ------
     InputError
-        For a Stokes or unknown axis longer than 1, or more data axes than the header describes.
+        For an unknown axis longer than 1, or more data axes than the header describes.
     """
     n = len(shape)
     axes = [""] * n
@@ -109,17 +110,16 @@ def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Lay
         if label or shape[index] == 1:
             continue
         kind = str(header.get(f"CTYPE{n - index}", "")).strip()
-        if kind.upper() == "STOKES":
-            fault = f"has {shape[index]} Stokes planes"
-            raise InputError(fault, "give one of them, such as Stokes I, in a file of its own", name)
         if not kind:
             raise InputError(
                 f"axis {n - index} has {shape[index]} planes and no type",
-                f"say what it is: CTYPE{n - index} (FREQ, VRAD …), CRVAL, CDELT and CRPIX",
+                f"set CTYPE{n - index} to FREQ [Hz] or VRAD [m/s], with CRVAL, CDELT, CRPIX and CUNIT",
                 name,
             )
         raise InputError(
-            f"axis {n - index} ({kind}) has {shape[index]} planes", "give an image or spectral cube", name
+            f"axis {n - index} has {shape[index]} planes and CTYPE{n - index} {kind!r}",
+            f"set CTYPE{n - index} to FREQ [Hz] or VRAD [m/s], or give a plane of it",
+            name,
         )
     return Layout(shape, tuple(axes))
 
@@ -148,45 +148,20 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     return ImageGrid(n_y, n_x, float(f"{np.sqrt(area):.12g}"), ra % 360.0, dec, x0, y0)
 
 
-_SPELLINGS = (
-    (r"(?i)\bmicro_?jy\b|\bujy\b", "uJy"),
-    (r"(?i)\bmjy\b(?!\s*/?\s*sr)", "mJy"),
-    (r"(?i)\bjy\b", "Jy"),
-    (r"(?i)\bbeam\b", "beam"),
-    (r"(?i)\b(pixel|pix)\b", "pix"),
-    (r"(?i)\bkelvin\b", "K"),
-    (r"(?i)^k$", "K"),
-    (r"(?i)\barcsec(\^|\*\*)?2\b", "arcsec**2"),
-)
-
-
-def read_unit(header: Any) -> tuple[Any, list[str]]:
-    """The brightness unit of a header in any usual spelling, dimensionless without one; and notes."""
-    from astropy import units as u
-
+def header_unit(header: Any) -> Any | None:
+    """The brightness unit of a header, see `faintsky.units.read_unit`; None without one."""
     text = str(header.get("BUNIT", "") or "").strip()
-    if not text or text.lower() in ("none", "unknown", "undefined"):
-        return u.dimensionless_unscaled, []
-    plain = text
-    for pattern, replacement in _SPELLINGS:
-        plain = re.sub(pattern, replacement, plain)
-    moment = re.fullmatch(r"(.+)/beam[. *]?km/s", plain)
-    for candidate in (plain, f"{moment[1]} km / (beam s)" if moment else plain, text):
-        try:
-            unit = u.Unit(candidate)
-        except (ValueError, TypeError):
-            continue
-        scale = unit.decompose().scale
-        if unit.decompose().bases and np.isreal(scale) and scale > 0:
-            return unit, []
-    return u.dimensionless_unscaled, [f"BUNIT {text!r} is not a known unit and was left out"]
+    return None if not text or text.lower() in ("none", "undefined") else read_unit(text)
 
 
 _HISTORY_BEAM = re.compile(r"BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
 
 
 def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
-    """Beam ``[1, 3]`` (arcsec, arcsec, deg) from BMAJ, BMIN, BPA or AIPS's history, or None; and notes."""
+    """Beam ``[1, 3]`` (arcsec, arcsec, deg) of a header, or None; and notes.
+
+    It is looked for in BMAJ, BMIN, BPA [deg], in AIPS's history, and in GIPSY's BMMAJ, BMMIN [arcsec], BMPA.
+    """
     values = [_number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
     if values[0] is not None and values[1] is not None:
         pa = 0.0 if values[2] is None else values[2]
@@ -199,6 +174,9 @@ def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
             if major is not None and minor is not None and pa_text is not None:
                 beam = np.array([[major * 3600, minor * 3600, pa_text]])
                 return beam, ["the beam comes from the header's history"]
+    major, minor = _number(header.get("BMMAJ")), _number(header.get("BMMIN"))
+    if major is not None and minor is not None:
+        return np.array([[major, minor, _number(header.get("BMPA")) or 0.0]]), ["the beam is GIPSY's BMMAJ"]
     return None, []
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from faintsky.errors import InputError
 from faintsky.io.fits import beams_table
 from faintsky.io.quiet import quiet_reading
-from faintsky.io.source import Source
+from faintsky.io.source import Part, Source
 
 
 def object_source(thing: Any) -> Source:
-    """Header, shape and loader of an HDU, an HDU list, a SpectralCube (or Projection), or a CCDData.
+    """Header, shape and loader of an HDU, an HDU list, a SpectralCube (or Projection), or an NDData.
 
     Raises
     ------
@@ -27,37 +27,44 @@ def object_source(thing: Any) -> Source:
     for hdu in hdus:
         shape = tuple(int(n) for n in getattr(hdu, "shape", ()) or ())
         if getattr(hdu, "is_image", False) and len(shape) >= 2:
-            load = partial(_data, hdu)
-            return Source(name, hdu.header.copy(), shape, load, beams_table(hdus))
+            return Source(name, hdu.header.copy(), shape, partial(_data, hdu), beams_table(hdus))
     raise InputError(
-        f"a {name} is not an image", "give a path, an HDU, a SpectralCube, a CCDData, or use from_array"
+        f"a {name} is not an image", "give a path, an HDU, a SpectralCube, an NDData, or use from_array"
     )
 
 
-def _data(hdu: Any) -> NDArray[Any]:
-    return np.asarray(hdu.data)
+def _data(hdu: Any, part: Part) -> NDArray[Any]:
+    data: NDArray[Any] = hdu.data[part]  # which may be masked
+    return data
+
+
+def _nddata_hdu(thing: Any) -> Any:
+    """An HDU of an NDData or CCDData, which keep unit and mask apart from the data."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    for key, value in (getattr(thing, "meta", None) or {}).items():
+        if len(key) <= 8 and isinstance(value, str | bool | int | float) and str(value).isascii():
+            header[key] = value
+    header.update(getattr(thing.wcs, "low_level_wcs", thing.wcs).to_header(relax=True))
+    if getattr(thing, "unit", None) is not None:
+        header["BUNIT"] = thing.unit.to_string()
+    mask = np.ma.nomask if thing.mask is None else np.broadcast_to(thing.mask, np.shape(thing.data))
+    return fits.ImageHDU(np.ma.array(thing.data, mask=mask), header)
 
 
 def _hdus(thing: Any) -> list[Any]:
     """The HDUs in or behind an object; empty where there are none."""
-    from astropy.io import fits
 
     with quiet_reading():
-        if hasattr(thing, "layout") and hasattr(thing, "cube"):  # our own classes, opened again
-            return [fits.ImageHDU(thing.layout.to_native(thing.cube), thing.header)]
         if hasattr(thing, "header") and hasattr(thing, "fileinfo"):
             return [thing]
         for attribute in ("hdulist", "hdu"):  # SpectralCube; the list also holds its beams
             found = getattr(thing, attribute, None)
             if found is not None:
                 return list(found) if isinstance(found, list) else [found]
-        if hasattr(thing, "to_hdu") and hasattr(thing, "wcs"):  # CCDData keeps its mask apart
-            hdus = list(thing.to_hdu())
-            if getattr(thing, "mask", None) is not None:
-                data = np.array(hdus[0].data, dtype=float)
-                data[np.broadcast_to(thing.mask, data.shape)] = np.nan
-                hdus[0] = fits.ImageHDU(data, hdus[0].header)
-            return hdus
+        if hasattr(thing, "data") and hasattr(thing, "mask") and getattr(thing, "wcs", None) is not None:
+            return [_nddata_hdu(thing)]
         if isinstance(thing, list):
             return [h for h in thing if hasattr(h, "header")]
     return []

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import as_float32
 from faintsky.axes import Layout
-from faintsky.beams import normalise_beams
-from faintsky.companions import check_companion
+from faintsky.beams import channel_beams, given_beam, normalise_beams
+from faintsky.companions import array_companion, companion, require_shape
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioData, RadioImage
-from faintsky.io.header import celestial_part, read_beam, read_grid, read_layout, read_unit, read_wcs
+from faintsky.io.cards import read_rest_frequency, standard_header
+from faintsky.io.header import celestial_part, header_unit, read_beam, read_grid, read_layout, read_wcs
 from faintsky.io.objects import object_source
-from faintsky.io.source import Source, as_float32
+from faintsky.io.same_grid import require_same_grid
+from faintsky.io.source import Source
 from faintsky.io.spectral import read_spectral
+from faintsky.io.stokes import choose_stokes, stokes_planes
 from faintsky.sky_frame import projection_notes
+from faintsky.units import is_brightness
 
 Companions = dict[str, Any]
+LARGEST, SMALLEST = 20.0, 0.1
+"""Bounds of a beam: times the longer side of the image, and times its pixel. Beyond, its unit is wrong."""
 
 
 def open_cube(
-    source: Any, *, psf: Any = None, pb: Any = None, rms: Any = None, mask: Any = None
+    source: Any,
+    *,
+    psf: Any = None,
+    pb: Any = None,
+    rms: Any = None,
+    mask: Any = None,
+    beam: Any = None,
+    stokes: str | None = None,
+    rest_frequency: Any = None,
 ) -> RadioCube:
     """Open a spectral cube; data are read when first used.
 
@@ -33,10 +49,18 @@ def open_cube(
     ----------
     source : path-like or object
         ``.fits``, ``.fits.gz``, ``.fits.fz`` with 3 or 4 axes in any order, a ``.zarr`` folder, or an HDU,
-        a SpectralCube, a CCDData or a `RadioCube`.
+        a SpectralCube, an NDData or a `RadioCube`.
     psf, pb, rms, mask : path-like, array or object, optional
-        Dirty beam (1 at its central pixel), primary beam (0 to 1), noise (unit of the data) and where to
-        look (not 0), ``[y, x]`` or ``[1 or chan, y, x]``.
+        Dirty beam (1 at its central pixel), primary beam (0 to 1), noise (unit of its BUNIT, or that of the
+        data) and where to look (whole numbers, not 0), ``[y, x]`` or ``[1 or chan, y, x]``. Those with
+        coordinates have to have the data's pixels and channels.
+    beam : str or sequence, optional
+        In place of the header's: ``"6arcsec,5arcsec,30deg"``, or major [arcsec], minor [arcsec], position
+        angle [deg].
+    stokes : str, optional
+        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
+    rest_frequency : float or str, optional
+        In place of the header's: ``"1420.405752MHz"``, or a number in Hz.
 
     Returns
     -------
@@ -47,25 +71,78 @@ def open_cube(
     InputError
         Naming the file, the fault and a hint.
     """
-    if isinstance(source, RadioCube) and psf is pb is rms is mask is None:
-        return source
-    parts = _parts(as_source(source), {"psf": psf, "pb": pb, "rms": rms, "mask": mask})
-    if parts["spectral"] is None or "chan" not in parts["layout"].axes:
-        raise InputError("is a 2-D image, without a spectral axis", "give a cube [chan, y, x]", parts["name"])
-    return RadioCube(**parts)
+    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
+    cube = _open(RadioCube, source, given, beam, stokes, rest_frequency)
+    if cube.spectral is None or "chan" not in cube.layout.axes:
+        raise InputError("is a 2-D image, without a spectral axis", "give a cube [chan, y, x]", cube.name)
+    return cube
 
 
 def open_image(
-    source: Any, *, psf: Any = None, pb: Any = None, rms: Any = None, mask: Any = None
+    source: Any,
+    *,
+    psf: Any = None,
+    pb: Any = None,
+    rms: Any = None,
+    mask: Any = None,
+    beam: Any = None,
+    stokes: str | None = None,
+    rest_frequency: Any = None,
 ) -> RadioImage:
     """Open a 2-D image; as `open_cube`, for 2 to 4 axes of which the others have length 1."""
-    if isinstance(source, RadioImage) and psf is pb is rms is mask is None:
-        return source
-    parts = _parts(as_source(source), {"psf": psf, "pb": pb, "rms": rms, "mask": mask})
-    if parts["shape"][0] != 1:
-        fault = f"is a cube of {parts['shape'][0]} channels"
-        raise InputError(fault, "give one plane, or use it as a cube", parts["name"])
-    return RadioImage(**parts)
+    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
+    image = _open(RadioImage, source, given, beam, stokes, rest_frequency)
+    if image.shape[0] != 1:
+        raise InputError(
+            f"is a cube of {image.shape[0]} channels", "give one plane, or use it as a cube", image.name
+        )
+    return image
+
+
+def _open(
+    kind: type[Any], source: Any, companions: Companions, beam: Any, stokes: str | None, rest_frequency: Any
+) -> Any:
+    """An image or a cube with what the user gives beside it."""
+    given = {k: v for k, v in companions.items() if v is not None}
+    rest = read_rest_frequency(rest_frequency)
+    if isinstance(source, RadioData):
+        if isinstance(source, kind) and not given and beam is stokes is rest is None:
+            return source
+        parts = _again(source, stokes, rest)
+    else:
+        parts = _parts(as_source(source), stokes, rest, with_beam=beam is None)
+    data = kind(**parts)
+    if beam is not None:
+        own, faults = normalise_beams(given_beam(beam), **_bounds(data.shape, data.grid.cell))
+        if own is None:
+            raise InputError(faults[0], "check --beam, and the pixels of the image", data.name)
+        data.beams = np.broadcast_to(own, (data.shape[0], 3)).copy()
+        data.notes.append("the beam is the one given")
+    if data.beams is not None and data.beams[:, 0].max() > data.grid.cell * max(data.shape[1:]):
+        data.notes.append("the beam is larger than the image")
+    if data.beams is not None and "psf" not in given:
+        data.notes += projection_notes(data.wcs, data.shape)
+    data.companions = {**data.companions, **{k: _companion(k, v, data) for k, v in given.items()}}
+    return data
+
+
+def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[str, Any]:
+    """Arguments of `RadioData` for data that are open already."""
+    choose_stokes(Source(source.name, source.header, source.layout.shape, lambda _: source.cube), stokes)
+    parts = {f.name: getattr(source, f.name) for f in fields(source)}
+    parts["load"], parts["notes"] = lambda: source.cube, list(source.notes)
+    if rest is not None and source.spectral is not None:
+        parts["spectral"] = replace(source.spectral, rest_frequency=rest)
+        parts["header"] = _with_rest(source.header, rest)
+    return parts
+
+
+def _with_rest(header: Any, rest: float) -> Any:
+    header = header.copy()
+    for key in ("RESTFREQ", "RESTWAV"):
+        header.remove(key, ignore_missing=True)
+    header["RESTFRQ"] = rest
+    return header
 
 
 def as_source(thing: Any) -> Source:
@@ -91,90 +168,124 @@ def as_source(thing: Any) -> Source:
     return fits_source(path)
 
 
-def _parts(source: Source, companions: Companions) -> dict[str, Any]:
+def _parts(
+    source: Source, stokes: str | None, rest: float | None, *, with_beam: bool = True
+) -> dict[str, Any]:
     """Arguments of `RadioData` for a source."""
     name = source.name
     if not 2 <= len(source.shape) <= 4:
         raise InputError(f"has {len(source.shape)} axes", "give data of 2 to 4 axes", name)
-    wcs = read_wcs(source.header, name)
-    layout = read_layout(source.header, wcs, source.shape, name)
-    sizes = {axis: n for axis, n in zip(layout.axes, layout.shape, strict=True) if axis}
-    shape = (sizes.get("chan", 1), sizes["y"], sizes["x"])
-    unit, notes = read_unit(source.header)
+    source, plane, notes = choose_stokes(source, stokes)
+    header, more = standard_header(source.header, source.shape, name, rest)
+    wcs = read_wcs(header, name)
+    layout = read_layout(header, wcs, source.shape, name)
+    shape = _planes(layout)
     celestial = celestial_part(wcs)
     grid = read_grid(celestial, shape, name)
-    beams, beam_notes = _beams(source, shape, grid.cell)
-    notes = [*notes, *beam_notes]
-    if beams is not None and companions.get("psf") is None:
-        notes += projection_notes(celestial, shape)
+    unit, unit_notes = _unit(source.header)
+    beams, beam_notes = _beams(source, shape, grid.cell, plane) if with_beam else (None, [])
+    spectral, spectral_notes = read_spectral(wcs, shape[0], name)
     return {
         "name": name,
         "load": lambda: as_float32(layout.to_standard(source.load())),
         "shape": shape,
-        "header": source.header,
+        "header": source.header if rest is None else _with_rest(source.header, rest),
         "layout": layout,
         "unit": unit,
         "wcs": celestial,
         "grid": grid,
-        "spectral": read_spectral(source.header, wcs, shape[0], name),
+        "spectral": spectral,
         "beams": beams,
-        "notes": notes,
-        "companions": {
-            kind: companion_loader(kind, value, shape, notes)
-            for kind, value in companions.items()
-            if value is not None
-        },
+        "notes": [*notes, *more, *unit_notes, *beam_notes, *spectral_notes],
     }
 
 
+def _unit(header: Any) -> tuple[Any, list[str]]:
+    """The unit of the data, Jy/beam where the header has none, and notes."""
+    from astropy import units as u
+
+    unit = header_unit(header)
+    if unit is None:
+        return u.Jy / u.beam, ["the header has no BUNIT: taken as Jy/beam"]
+    if is_brightness(unit):
+        return unit, []
+    return unit, [f"fluxes are not known: BUNIT {str(header['BUNIT']).strip()!r} is no known brightness"]
+
+
+def _bounds(shape: tuple[int, ...], cell: float) -> dict[str, float]:
+    return {"largest": LARGEST * cell * max(shape[-2:]), "smallest": SMALLEST * cell}
+
+
 def _beams(
-    source: Source, shape: tuple[int, ...], cell: float
+    source: Source, shape: tuple[int, ...], cell: float, plane: int
 ) -> tuple[NDArray[np.float64] | None, list[str]]:
     """Beams ``[chan, 3]`` from the beams table, or else from the header."""
-    bounds = {"largest": 2.0 * cell * max(shape[-2:]), "smallest": 0.1 * cell}
-    table = source.beams
-    if table is not None and len(table) in (1, shape[0]):
-        beams, notes = normalise_beams(table, **bounds)
-        if beams is not None:
-            return np.broadcast_to(beams, (shape[0], 3)).copy(), notes
-    raw, notes = read_beam(source.header)
-    if raw is None:
-        return None, notes
-    beams, more = normalise_beams(raw, **bounds)
-    return None if beams is None else np.broadcast_to(beams, (shape[0], 3)).copy(), [*notes, *more]
+    notes: list[str] = []
+    raw, notes = (None, notes) if source.beams is None else channel_beams(source.beams, shape[0], plane)
+    beams = None
+    if raw is not None:
+        beams, more = normalise_beams(raw, **_bounds(shape, cell))
+        notes = [*notes, *more] if beams is not None else []
+    if beams is None:
+        raw, notes = read_beam(source.header)
+        if raw is None:
+            return None, notes
+        beams, more = normalise_beams(raw, **_bounds(shape, cell))
+        notes = [*notes, *more]
+    return None if beams is None else np.broadcast_to(beams, (shape[0], 3)).copy(), notes
 
 
-def companion_loader(
-    kind: str, value: Any, shape: tuple[int, ...], notes: list[str]
-) -> Callable[[], NDArray[np.float32]]:
+def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[np.float32]]:
     """A function that reads and checks a companion; what its header alone can tell is checked at once."""
-    if isinstance(value, RadioData):
-        return lambda: check_companion(kind, value.cube, shape, value.name, notes)
     if isinstance(value, np.ndarray):
-        array = as_float32(value)
-        cube = array[None] if array.ndim == 2 else array
-        return lambda: check_companion(kind, cube, shape, kind, notes)
-    source = as_source(value)
-    layout = _companion_layout(source)
-    sizes = {axis: n for axis, n in zip(layout.axes, layout.shape, strict=True) if axis}
-    own = (sizes.get("chan", 1), sizes["y"], sizes["x"])
-    if own[0] not in (1, shape[0]) or (kind != "psf" and own[1:] != tuple(shape[1:])):
-        raise InputError(
-            f"its shape {own} does not fit the data's {tuple(shape)}",
-            f"give a {kind} of the data's shape, with one plane or one a channel",
-            source.name,
-        )
-    return lambda: check_companion(
-        kind, as_float32(layout.to_standard(source.load())), shape, source.name, notes
+        return array_companion(kind, value, data.host())
+    factors = np.ones(1)
+    if isinstance(value, RadioData):
+        other = value
+    else:
+        source = as_source(value)
+        if not (source.header.get("CTYPE1") and source.header.get("CTYPE2")):
+            layout = _plain_layout(source)
+            return companion(
+                kind, lambda: as_float32(layout.to_standard(source.load())), _planes(layout), data.host(),
+                source.name, _noise_factors(kind, source.header, source.name, data),
+            )  # fmt: skip
+        letters = stokes_planes(source.header, source.shape)
+        wanted = stokes_planes(data.header, data.layout.shape)[:1]
+        chosen = wanted[0] if wanted and wanted[0] in letters else None
+        other = RadioData(**_parts(source, chosen, data.rest_frequency))
+    require_shape(kind, other.shape, data.shape, other.name)
+    require_same_grid(kind, other, data)
+    factors = _noise_factors(kind, other.header, other.name, data)
+    own_unit = header_unit(other.header)
+    return companion(
+        kind, other.load, other.shape, data.host(), other.name, factors, in_data_unit=own_unit == data.unit
     )
 
 
-def _companion_layout(source: Source) -> Layout:
-    """The axes of a companion, which may have no coordinates: then ``[chan, y, x]`` with axes of length 1."""
+def _noise_factors(kind: str, header: Any, name: str, data: RadioData) -> NDArray[np.float64]:
+    """What brings a noise map into the data's unit, ``[chan]``; 1 for other companions."""
+    if kind != "rms":
+        return np.ones(1)
+    unit = header_unit(header)
+    if unit is None:
+        data.notes.append(f"the noise map has no BUNIT: taken as {data.unit}, the unit of the data")
+        return np.ones(1)
+    try:
+        return data.noise_factors(unit)
+    except InputError as error:
+        raise InputError(error.fault, error.hint or "give the noise in the unit of the data", name) from error
+
+
+def _planes(layout: Layout) -> tuple[int, ...]:
+    sizes = {axis: n for axis, n in zip(layout.axes, layout.shape, strict=True) if axis}
+    return sizes.get("chan", 1), sizes["y"], sizes["x"]
+
+
+def _plain_layout(source: Source) -> Layout:
+    """The axes of a file without coordinates: ``[chan, y, x]`` with axes of length 1."""
     if not 2 <= len(source.shape) <= 4:
         raise InputError(f"has {len(source.shape)} axes", "give data of 2 to 4 axes", source.name)
-    if source.header.get("CTYPE1") and source.header.get("CTYPE2"):
-        return read_layout(source.header, read_wcs(source.header, source.name), source.shape, source.name)
     axes = [""] * len(source.shape)
     axes[-2:] = ["y", "x"]
     long_axes = [i for i, n in enumerate(source.shape[:-2]) if n > 1]

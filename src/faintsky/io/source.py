@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Part = Any
+"""Which of the data: a tuple of slices, or an ellipsis for all."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -22,23 +25,19 @@ class Source:
         Of the data.
     shape : tuple of int
         In numpy's order.
-    load : callable
-        Returns the array of that shape.
-    beams : array, ``[chan, 3]``, optional
-        Of a beams table: major, minor [arcsec], position angle [deg].
+    read : callable
+        Returns the array, or the part of it that is asked for.
+    beams : array, ``[row, 5]``, optional
+        Of a beams table: major, minor [arcsec], position angle [deg], channel and Stokes plane; NaN where
+        the table does not say.
     """
 
     name: str
     header: Any
     shape: tuple[int, ...]
-    load: Callable[[], NDArray[Any]]
+    read: Callable[[Part], NDArray[Any]]
     beams: NDArray[np.float64] | None = None
 
-
-def as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    """A copy in native byte order, float32, with NaN for anything that is not a finite number there."""
-    # values beyond float32's range become infinite in the cast, and then blank like other infinities
-    with np.errstate(over="ignore", invalid="ignore"):
-        data = np.array(array, dtype=np.float32)
-    data[~np.isfinite(data)] = np.nan
-    return data
+    def load(self) -> NDArray[Any]:
+        """All data."""
+        return self.read(...)

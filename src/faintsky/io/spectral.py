@@ -10,21 +10,23 @@ from numpy.typing import NDArray
 from faintsky.axes import Spectral
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT
+from faintsky.io.cards import HI, LEAST_FREQUENCY
+
+MOST_FREQUENCY = 1e14
+"""Above this a frequency was given in another unit [Hz]."""
 
 _CONVENTIONS = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
 
 
-def read_spectral(header: Any, wcs: Any, n_chan: int, name: str) -> Spectral | None:
-    """The spectral axis of a header; None where it has none.
+def read_spectral(wcs: Any, n_chan: int, name: str) -> tuple[Spectral | None, list[str]]:
+    """The spectral axis of a header, None where it has none, and notes.
 
     Parameters
     ----------
-    header : astropy.io.fits.Header
-        For VELREF.
     wcs : astropy.wcs.WCS
         Of the whole header, as `faintsky.io.header.read_wcs` gives it; its units are SI.
     n_chan : int
-        Number of channels.
+        Number of channels. A single one whose frequency is not known is no fault: there is a note, and None.
     name : str
         For messages.
 
@@ -34,20 +36,38 @@ def read_spectral(header: Any, wcs: Any, n_chan: int, name: str) -> Spectral | N
         For a velocity axis without a rest frequency, an unknown quantity, or channels without extent.
     """
     if wcs.wcs.spec < 0:
-        return None
+        return None, []
+    try:
+        return _read(wcs, n_chan, name), []
+    except InputError as error:
+        if n_chan > 1:
+            raise
+        return None, [f"its frequency is not known: {error.fault}"]
+
+
+def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
+    axis = wcs.wcs.spec + 1
     kind = wcs.wcs.ctype[wcs.wcs.spec][:4].strip()
     rest = _rest_frequency(wcs)
+    cards = ", ".join(f"{card}{axis}" for card in ("CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT"))
+    if rest is None and kind in _CONVENTIONS:
+        raise InputError(
+            "a velocity axis without a rest frequency",
+            f"give --rest-frequency (of HI: {HI}), or add RESTFRQ [Hz] to the header",
+            name,
+        )
     try:
         middles, edges = _world(wcs, np.arange(n_chan, dtype=float)), _world(wcs, np.array([-0.5, 0.5]))
     except ValueError as error:  # wcslib's
-        raise InputError(
-            "its spectral axis cannot be computed", "correct CTYPE, CRVAL and CDELT there", name
-        ) from error
-    centres, ends = (_to_frequency(world, kind, rest, name) for world in (middles, edges))
+        raise InputError("its spectral axis cannot be computed", f"correct {cards}", name) from error
+    at_rest = np.nan if rest is None else rest
+    centres, ends = (_to_frequency(world, kind, at_rest, name) for world in (middles, edges))
     width = float(ends[1] - ends[0])
     bad_steps = n_chan > 1 and (np.any(np.diff(centres) == 0) or len(set(np.sign(np.diff(centres)))) > 1)
-    if not np.isfinite(centres).all() or np.any(centres <= 0) or bad_steps:
-        raise InputError("its channels have no valid frequencies", "correct CRVAL, CDELT, CRPIX there", name)
+    good = (centres >= LEAST_FREQUENCY) & (centres < MOST_FREQUENCY)
+    if not good.all() or bad_steps:
+        span = f"{centres[0]:.4g} to {centres[-1]:.4g} Hz"
+        raise InputError(f"its channels have no valid frequencies ({span})", f"correct {cards}", name)
     convention = _CONVENTIONS.get(kind)
     if convention is None:
         # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); absent means nothing is said
@@ -69,9 +89,7 @@ def _rest_frequency(wcs: Any) -> float | None:
     return None
 
 
-def _to_frequency(
-    world: NDArray[np.float64], kind: str, rest: float | None, name: str
-) -> NDArray[np.float64]:
+def _to_frequency(world: NDArray[np.float64], kind: str, rest: float, name: str) -> NDArray[np.float64]:
     if kind == "FREQ":
         return world
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -79,8 +97,6 @@ def _to_frequency(
             return SPEED_OF_LIGHT / world
         if kind not in _CONVENTIONS:
             raise InputError(f"its spectral axis is {kind}", "regrid it to frequency or velocity", name)
-        if rest is None:
-            raise InputError("a velocity axis without a rest frequency", "add RESTFRQ [Hz]", name)
         if kind == "ZOPT":
             return rest / (1 + world)
         beta = world / SPEED_OF_LIGHT

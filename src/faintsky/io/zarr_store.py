@@ -37,7 +37,7 @@ def zarr_source(path: Path) -> Source:
         ) from error
     header = Header.fromstring(str(text), sep="\n")
     source: Any = array
-    return Source(str(path), header, tuple(source.shape), lambda: np.asarray(source[...]))
+    return Source(str(path), header, tuple(source.shape), lambda part: np.asarray(source[part]))
 
 
 def save_zarr(path: Path, data: ArrayLike, header: Any) -> None:

@@ -74,6 +74,8 @@ def denoise(
     pb: Any = None,
     rms: Any = None,
     mask: Any = None,
+    beam: Any = None,
+    stokes: str | None = None,
     kind: str = "auto",
     members: int = 1,
     reliability: float = 0.9,
@@ -97,6 +99,11 @@ def denoise(
         A shipped model's name or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
         Dirty beam of a dirty image, primary beam, noise map (unit of the image), where to look for regions.
+    beam : str or sequence, optional
+        The synthesised beam, in place of the header's: ``"6arcsec,5arcsec,30deg"``, or major [arcsec], minor
+        [arcsec] and position angle [deg].
+    stokes : str, optional
+        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
     kind : {"auto", "restored", "dirty"}
         What the image is; by default its header and its sources' surroundings tell.
     members : int
@@ -133,11 +140,12 @@ def denoise(
     if not 1 <= members <= 8:
         raise InputError(f"{members} members are asked for", "give 1 to 8")
     chosen = load_model(model, job="denoise")
-    opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask)
+    opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes)
     record = provenance(
         command=command,
         config={
             "image": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
+            "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes,
             "kind": kind, "members": members, "reliability": reliability,
             "negative": negative,
         },
@@ -153,6 +161,7 @@ def denoise(
     if folder is not None and folder.complete:
         return DenoiseResult(None, {"out": str(out), "already_complete": True})
     needs.check(out)
+    opened.check_companions()
     start = time.monotonic()
     from faintsky.denoising.methods import make_denoiser
 

@@ -64,6 +64,9 @@ def detect(
     pb: Any = None,
     rms: Any = None,
     mask: Any = None,
+    beam: Any = None,
+    stokes: str | None = None,
+    rest_frequency: Any = None,
     reliability: float = 0.9,
     device: str = "auto",
     overwrite: bool = False,
@@ -85,6 +88,13 @@ def detect(
         A shipped model's name or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
         Dirty beam, primary beam, noise map and where to look.
+    beam : str or sequence, optional
+        The synthesised beam, in place of the header's: ``"6arcsec,5arcsec,30deg"``, or major [arcsec], minor
+        [arcsec] and position angle [deg].
+    stokes : str, optional
+        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
+    rest_frequency : float or str, optional
+        Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
     reliability : float
         Least reliability of a source in the catalogue, 0 to 1.
     device : {"auto", "cpu", "cuda"}
@@ -111,11 +121,15 @@ def detect(
     if not 0 <= reliability <= 1:
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
     chosen = load_model(model, job="detect")
-    opened = open_cube(cube, psf=psf, pb=pb, rms=rms, mask=mask)
+    opened = open_cube(
+        cube, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
+    )
     record = provenance(
         command=command,
         config={
             "cube": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
+            "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes,
+            "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
             "reliability": reliability,
         },
         job="detect", model=chosen.name, model_hash=chosen.hash,
@@ -130,6 +144,7 @@ def detect(
     if folder is not None and folder.complete:
         return DetectResult(None, {"out": str(out), "already_complete": True})
     needs.check(out)
+    opened.check_companions()
     start = time.monotonic()
     from faintsky.detection.methods import find_catalog, for_report
 
@@ -142,7 +157,8 @@ def detect(
             _write(folder, opened, shown, reliability, record)
     facts = {
         "sources": len(shown.catalog), "candidates": shown.candidates,
-        "rms_jy_beam": shown.catalog.meta["rms_median_jy_beam"], "psf": shown.catalog.meta["psf"],
+        "rms": shown.catalog.meta["rms_median"], "unit": shown.catalog.meta["rms_unit"],
+        "psf": shown.catalog.meta["psf"],
         "primary_beam": shown.catalog.meta["primary_beam"], "notes": shown.notes,
         "seconds": round(seconds, 2),
     }  # fmt: skip
@@ -180,7 +196,8 @@ def _write(
     if found.mask is not None:
         save_like(folder.folder / "mask.fits", found.mask, cube, provenance=made)
     if found.model is not None:
-        save_like(folder.folder / "model.fits", found.model, cube, unit="Jy/beam", provenance=made)
+        unit = "Jy/beam" if cube.has_flux else None
+        save_like(folder.folder / "model.fits", found.model, cube, unit=unit, provenance=made)
     page = detection_report(cube, found, reliability=reliability, provenance=record)
     with folder.file("report.html") as name:
         name.write_text(page, encoding="utf-8")

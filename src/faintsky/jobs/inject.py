@@ -68,6 +68,9 @@ def inject(
     pb: Any = None,
     rms: Any = None,
     mask: Any = None,
+    beam: Any = None,
+    stokes: str | None = None,
+    rest_frequency: Any = None,
     reliability: float = 0.9,
     device: str = "auto",
     overwrite: bool = False,
@@ -99,6 +102,13 @@ def inject(
         3 to 20; in an image that of a pixel, uniform in its logarithm from 0.2 to 10.
     psf, pb, rms, mask : path-like or array, optional
         Dirty beam, primary beam, noise map, and where to inject and look.
+    beam : str or sequence, optional
+        The synthesised beam, in place of the header's: ``"6arcsec,5arcsec,30deg"``, or major [arcsec], minor
+        [arcsec] and position angle [deg].
+    stokes : str, optional
+        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
+    rest_frequency : float or str, optional
+        Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
     reliability : float
         Least reliability of a detection, 0 to 1.
     device : {"auto", "cpu", "cuda"}
@@ -119,7 +129,9 @@ def inject(
     """
     if not 0 <= reliability <= 1:
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
-    opened = _open(data, psf=psf, pb=pb, rms=rms, mask=mask)
+    opened = _open(
+        data, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
+    )
     image = isinstance(opened, RadioImage)
     at_once = PER_RUN["image" if image else "cube"] if per_run is None else per_run
     low, high = (
@@ -133,7 +145,10 @@ def inject(
     chosen = load_model(name, job="denoise" if image else "detect")
     config = {
         "data": opened.name, "model": chosen.name, "n": n, "per_run": at_once, "snr": [low, high],
-        "psf": psf, "pb": pb, "rms": rms, "mask": mask, "reliability": reliability,
+        "psf": psf, "pb": pb, "rms": rms, "mask": mask, "stokes": stokes,
+        "beam": None if beam is None else opened.require_beam()[0],
+        "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
+        "reliability": reliability,
     }  # fmt: skip
     record = provenance(
         command=command, config=config, job="inject", model=chosen.name, model_hash=chosen.hash, seed=seed
@@ -149,6 +164,7 @@ def inject(
     if folder is not None and folder.complete:
         return InjectResult(facts={"out": str(out), "already_complete": True})
     needs.check(out)
+    opened.check_companions()
     if progress is not None:
         progress(0, n, "searching the data themselves")
     way: Any = _into_image if image else _into_cube

@@ -29,6 +29,8 @@ given (its error is the model's), read off the noise, or the Gaussian of the hea
 class PreparedCube:
     """What a detector works on, in Jy/beam of an image whose noise is the same all over a channel.
 
+    Data whose unit gives no flux stay in their unit.
+
     Attributes
     ----------
     data : array
@@ -123,7 +125,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
         Where no channel holds data, the cube is smaller than the filter, or a beam is needed and missing.
     """
     blank = cube.blank_channels
-    factors = np.broadcast_to(cube.to_jy_per_beam(), (cube.shape[0],)).astype(np.float32)
+    factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
     if blank.all():
         raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
@@ -320,7 +322,7 @@ def _choose_psf(
     if header_beam is None:
         if estimate is None:
             cube.require_beam()
-            raise InputError("has no beam", "give --psf", cube.name)
+            raise InputError("has no beam", "give --beam or --psf", cube.name)
         beam = fitted_beam(estimate)
         cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
         return estimate[None], "noise", beam

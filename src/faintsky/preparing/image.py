@@ -212,5 +212,6 @@ def _jansky(image: RadioImage, beam: tuple[float, float, float] | None) -> tuple
             fault = error.fault
         else:
             return per_beam / float(beam_pixels(beams, cell)[0]), per_beam
-    image.notes.append(f"fluxes are not known: {fault}")
+    if image.has_flux:  # otherwise it has been said
+        image.notes.append(f"fluxes are not known: {fault}")
     return np.nan, np.nan

@@ -9,7 +9,7 @@ import numpy as np
 
 from faintsky.detection.find import Detections
 from faintsky.image import RadioCube
-from faintsky.report.detection_figures import maps_figure, source_figure
+from faintsky.report.detection_figures import brightness_unit, maps_figure, source_figure
 from faintsky.report.page import embedded, render
 from faintsky.report.parts import with_error
 
@@ -62,6 +62,7 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
     n_chan, n_y, n_x = cube.shape
     ghz = cube.frequencies / 1e9
     beam = found.catalog.meta["beam_arcsec_deg"]
+    scale, unit = brightness_unit(cube)
     expected = np.nan
     if found.noise is not None and len(found.catalog):
         expected = float(found.noise.fitted_above(found.catalog["snr"].min()))
@@ -70,7 +71,7 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
         "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
         "channels": f"{cube.channel_widths().mean() / 1e6:.4g} MHz",
         "beam": f"{beam[0]:.3g} x {beam[1]:.3g} arcsec, position angle {beam[2]:.0f} deg",
-        "noise": f"{1e3 * np.median(p.sigma[p.sigma > 0]):.4g} mJy/beam a channel (median)",
+        "noise": f"{scale * np.median(p.sigma[p.sigma > 0]):.4g} {unit} a channel (median)",
         "primary beam": found.catalog.meta["primary_beam"],
         "candidates": str(found.candidates),
     }

@@ -41,17 +41,23 @@ def peak_snr_map(found: Detections) -> NDArray[np.float32]:
     return best
 
 
+def brightness_unit(cube: RadioCube) -> tuple[float, str]:
+    """Factor and name of the unit that brightness is shown in: mJy/beam, or the data's own without fluxes."""
+    return (1e3, "mJy/beam") if cube.has_flux else (1.0, str(cube.unit))
+
+
 def maps_figure(cube: RadioCube, found: Detections) -> Figure:
     """Peak S/N, moment 0 and continuum side by side, sources marked."""
     figure = new_figure(15, 4.4)
     axes = figure.subplots(1, 3, subplot_kw={"projection": cube.wcs})
     p = found.prepared
-    moment = line_map(found) * 1e3
+    scale, name = brightness_unit(cube)
+    moment = line_map(found) * scale
     where = "of all channels" if found.mask is None else "within the mask"
     images = [
         (peak_snr_map(found), "line: peak S/N of 3 channels", "S/N", "magma", None),
-        (moment, f"line: moment 0 {where}", "mJy/beam channel", "viridis", None),
-        (p.restored(p.continuum.at(p.continuum.middle)) * 1e3, "continuum", "mJy/beam", "gray_r", 3.0),
+        (moment, f"line: moment 0 {where}", f"{name} channel", "viridis", None),
+        (p.restored(p.continuum.at(p.continuum.middle)) * scale, "continuum", name, "gray_r", 3.0),
     ]
     for ax, (image, title, unit, colours, robust) in zip(axes, images):
         shown = np.where(p.valid, image, np.nan)
@@ -108,23 +114,22 @@ def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> No
     p = found.prepared
     n_chan, n_y, n_x = p.line.shape
     x, y = int(np.clip(round(row["x"]), 0, n_x - 1)), int(np.clip(round(row["y"]), 0, n_y - 1))
-    gain = p.gain(x, y)
+    scale, unit = brightness_unit(cube)
+    gain = p.gain(x, y) * scale
     z = np.arange(n_chan)
     used = p.sigma > 0
-    spectrum = np.where(used, p.data[:, y, x] * gain, np.nan) * 1e3
-    base = (p.continuum.level[y, x] + p.continuum.slope[y, x] * (z - p.continuum.middle)) * gain * 1e3
+    spectrum = np.where(used, p.data[:, y, x] * gain, np.nan)
+    base = (p.continuum.level[y, x] + p.continuum.slope[y, x] * (z - p.continuum.middle)) * gain
     base = base if p.present[y, x] else np.zeros(n_chan)
     ghz = cube.frequencies / 1e9
-    ax.fill_between(
-        ghz, base - p.sigma * gain * 1e3, base + p.sigma * gain * 1e3, color="0.88", step="mid", lw=0
-    )
+    ax.fill_between(ghz, base - p.sigma * gain, base + p.sigma * gain, color="0.88", step="mid", lw=0)
     ax.step(ghz, spectrum, where="mid", color="0.3", lw=0.9)
     if found.model is not None:
-        ax.plot(ghz, base + found.model[:, y, x] * 1e3, color=EMISSION, lw=1.4)
+        ax.plot(ghz, base + found.model[:, y, x] * scale, color=EMISSION, lw=1.4)
     if np.isfinite(row["z"]):
         _draw_line(ax, found, row, ghz, base)
     ax.set_xlabel("frequency [GHz]")
-    ax.set_ylabel("mJy/beam")
+    ax.set_ylabel(unit)
     ax.set_title(f"source {row['id']}: S/N {row['snr']:.1f}", fontsize=10)
     ax.margins(x=0)
 

@@ -61,7 +61,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     if cube.blank_channels.all():
         raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
     refuse_channels(cube, model)
-    factors = np.broadcast_to(cube.to_jy_per_beam(), (cube.shape[0],)).astype(np.float32)
+    factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
     pipeline = DeepFocus(load_networks(model, device), settings, image_size(model), device)
     result = pipeline.run(data, float(np.median(beam_pixels(cube.require_beam(), cube.grid.cell))))

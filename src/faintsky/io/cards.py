@@ -1,0 +1,161 @@
+"""Coordinate cards as AIPS, MIRIAD, GIPSY, GILDAS and CASA write them, in the FITS standard's words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from faintsky.errors import InputError
+from faintsky.units import axis_unit, quantity
+
+HI = "1420.405752MHz"
+LEAST_FREQUENCY = 1e6
+"""Below this a frequency was given in another unit [Hz]."""
+_FRAMES = {
+    "LSR": "LSRK", "LSD": "LSRD", "HEL": "BARYCENT", "BAR": "BARYCENT", "OBS": "TOPOCENT", "TOP": "TOPOCENT",
+    "GEO": "GEOCENTR", "GAL": "GALACTOC", "LGR": "LOCALGRP", "CMB": "CMBDIPOL", "SOU": "SOURCE",
+}  # fmt: skip
+"""Spectral frames by the first letters of what follows a type of axis."""
+_SPECTRAL = re.compile(r"(FREQ|FREQUENC|FREQUENCY|VELO|VELOCITY|VEL|FELO|VRAD|VOPT)(?:[-_ ]+([A-Z]\w*))?")
+_CELESTIAL = re.compile(r"(RA|DEC|GLON|GLAT|ELON|ELAT)[-_ ]+([A-Z]{3})(-SIP)?")
+_EXPECTED = {"FREQ": "Hz", "VRAD": "m/s", "VOPT": "m/s", "VELO": "m/s", "WAVE": "m", "AWAV": "m"}
+_EQUINOXES = {"J2000": "FK5", "B1950": "FK4", "ICRF": "ICRS"}
+_REST = ("RESTFRQ", "RESTFREQ", "FREQ0", "LINEFREQ")
+"""Cards of the rest frequency [Hz], the first that holds one; FREQ0 is GIPSY's."""
+
+
+def standard_header(
+    header: Any, shape: tuple[int, ...], name: str, rest_frequency: float | None = None
+) -> tuple[Any, list[str]]:
+    """A header whose coordinate cards wcslib understands, and notes on what was assumed.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Left as it is.
+    shape : tuple of int
+        Of the data, in numpy's order.
+    name : str
+        For messages.
+    rest_frequency : float, optional
+        The user's own [Hz].
+
+    Raises
+    ------
+    InputError
+        For a unit that no axis of its type can have, naming the card and the unit wanted.
+    """
+    fixed, notes = header.copy(), []
+    for key in ("EQUINOX", "EPOCH"):
+        year = re.fullmatch(r"[JB]?(\d{4}(?:\.\d*)?)", str(header.get(key, "")).strip().upper())
+        if year and isinstance(header[key], str):
+            fixed[key] = float(year[1])
+    for key in ("RADESYS", "RADECSYS"):
+        if isinstance(header.get(key), str):
+            frame = header[key].strip().upper()
+            fixed[key] = _EQUINOXES.get(frame, frame)
+    for axis in range(1, 10):
+        if isinstance(header.get(f"CTYPE{axis}"), str):
+            planes = shape[len(shape) - axis] if axis <= len(shape) else 1
+            notes += _standard_axis(header, fixed, axis, planes, name)
+    notes += _standard_rest(header, fixed, rest_frequency)
+    return fixed, notes
+
+
+def _standard_axis(header: Any, fixed: Any, axis: int, planes: int, name: str) -> list[str]:
+    """Type and unit of one axis."""
+    written = header[f"CTYPE{axis}"].strip().upper()
+    kind, frame, notes = _standard_type(written, header)
+    fixed[f"CTYPE{axis}"] = kind
+    if frame and not str(header.get("SPECSYS", "")).strip():
+        fixed["SPECSYS"] = frame
+    wanted = "deg" if _CELESTIAL.fullmatch(kind) else _EXPECTED.get(kind[:4])
+    card = f"CUNIT{axis}"
+    text = str(header.get(card, "")).strip()
+    if wanted is None:
+        if kind == "STOKES":
+            fixed.remove(card, ignore_missing=True)
+        return notes
+    if not text:
+        return [*notes, f"{card} is missing: taken as m/s"] if wanted == "m/s" else notes
+    unit = axis_unit(text)
+    if unit is not None and unit.is_equivalent(wanted):
+        fixed[card] = unit.to_string("fits")
+        return notes
+    if planes == 1 and wanted != "deg":
+        fixed[f"CTYPE{axis}"] = ""
+        fixed.remove(card, ignore_missing=True)
+        return [*notes, f"{card} {text!r} fits no axis of CTYPE{axis} {written}: the axis was left out"]
+    raise InputError(
+        f"{card} is {text!r} on an axis of CTYPE{axis} {written}", f"set {card} to {wanted}", name
+    )
+
+
+def _standard_type(written: str, header: Any) -> tuple[str, str, list[str]]:
+    """CTYPE in the standard's words, the spectral frame that it names, and notes.
+
+    Velocities of the AIPS convention (``VELO-LSR``) are optical unless VELREF says radio (256 and above), as
+    wcslib has it; ``FELO`` is an optical velocity on an axis that is regular in frequency (Greisen et al.
+    2006, section 4).
+    """
+    place = _CELESTIAL.fullmatch(written)
+    if place:
+        return f"{place[1]:-<5}{place[2]:->3}"[-8:] + (place[3] or ""), "", []
+    found = _SPECTRAL.fullmatch(written)
+    if found is None:
+        return written, "", []
+    kind, tail = found[1], found[2] or ""
+    frame = _FRAMES.get(tail[:3], "")
+    if tail == "LSRD":
+        frame = "LSRD"
+    if tail and not frame:
+        return written, "", []  # an algorithm, such as VOPT-F2W
+    if kind.startswith("FREQ"):
+        return "FREQ", frame, []
+    if kind == "FELO":
+        return "VOPT-F2W", frame, []
+    if kind.startswith("VR") or kind.startswith("VO") or (kind == "VELO" and not tail):
+        return kind, frame, []
+    try:
+        velref = int(header.get("VELREF", 0))
+    except (TypeError, ValueError):
+        velref = 0
+    radio = velref >= 256 or (velref == 0 and kind != "VELO")
+    said = f"CTYPE {written} without VELREF: taken as {'radio' if radio else 'optical'} velocities"
+    return "VRAD" if radio else "VOPT", frame, [] if velref else [said]
+
+
+def _standard_rest(header: Any, fixed: Any, given: float | None) -> list[str]:
+    """RESTFRQ from the user or from any of the cards that hold it."""
+    notes = []
+    for card in _REST if given is None else ():
+        try:
+            value = float(header.get(card, 0))
+        except (TypeError, ValueError):
+            continue
+        if value >= LEAST_FREQUENCY:
+            given = value
+            break
+        if value > 0:
+            notes.append(f"{card} is {value:g} Hz and was left out; it is to be in Hz")
+    for card in ("RESTFRQ", "RESTFREQ") if given is not None or notes else ():
+        fixed.remove(card, ignore_missing=True)
+    if given is not None:
+        fixed["RESTFRQ"] = given
+    return notes
+
+
+def read_rest_frequency(value: Any) -> float | None:
+    """The user's rest frequency [Hz] from a number in Hz, a quantity or text such as ``1420.405752MHz``.
+
+    Raises
+    ------
+    InputError
+        Where it has no unit, or is below `LEAST_FREQUENCY`.
+    """
+    if value is None:
+        return None
+    hertz = quantity(value, "Hz", "--rest-frequency", HI)
+    if not LEAST_FREQUENCY <= hertz < float("inf"):
+        raise InputError(f"--rest-frequency {value} is {hertz:g} Hz", f"give it with its unit, as {HI}")
+    return hertz

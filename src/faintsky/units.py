@@ -1,0 +1,148 @@
+"""Units as headers and users spell them, and values with units."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from faintsky.errors import InputError
+
+_WORDS = {
+    **dict.fromkeys(("beam", "beams", "bm"), "beam"),
+    **dict.fromkeys(("pixel", "pixels", "pix", "px"), "pix"),
+    **dict.fromkeys(("sr", "ster", "steradian", "steradians"), "sr"),
+    **dict.fromkeys(("arcsec", "asec", "arcsecond", "arcseconds"), "arcsec"),
+    **dict.fromkeys(("k", "kelvin", "kelvins"), "K"),
+    **dict.fromkeys(("s", "sec"), "s"),
+    "sqarcsec": "arcsec2",
+    "hz": "Hz",
+    "km": "km",
+    "mk": "mK",
+    "uk": "uK",
+}
+_PREFIXES = {"": "", "m": "m", "milli": "m", "u": "u", "micro": "u", "n": "n", "nano": "n", "mega": "M"}
+_JANSKY = re.compile(r"(milli|micro|nano|mega|[mun])?_?(?:jy|janskys?|janskies)")
+_TEMPERATURE = re.compile(r"(?i)([mu]?k)\s*[\s(\[_]\s*(?:t_?)?(?:mb|b|mainbeam|brightness)\s*[)\]]?")
+_MOMENT = re.compile(r"(.+)/beam\s*[.*\s]\s*km\s*(?:/\s*s|[.\s]?s-1)")
+_AXIS = {
+    **{spelled.lower(): spelled for spelled in ("Hz", "kHz", "MHz", "GHz", "THz", "deg", "arcmin", "arcsec")},
+    **dict.fromkeys(("hertz",), "Hz"),
+    **dict.fromkeys(("degree", "degrees", "degs"), "deg"),
+    **dict.fromkeys(("asec", "arcsecond", "arcseconds"), "arcsec"),
+    **dict.fromkeys(("rad", "radian", "radians"), "rad"),
+    **dict.fromkeys(("m/s", "m/sec", "ms-1", "meter/s", "metre/s"), "m/s"),
+    **dict.fromkeys(("km/s", "km/sec", "kms-1", "kms", "kmsec-1"), "km/s"),
+    **{length: length for length in ("m", "cm", "mm", "um", "mas")},
+}
+
+
+def read_unit(text: str) -> Any:
+    """A brightness unit in any usual spelling.
+
+    ``MJY`` is read as milli-jansky a beam or a pixel, and as mega-jansky a steradian; FITS cards cannot hold
+    the Greek letter of micro, and show ``?`` for it.
+
+    Parameters
+    ----------
+    text : str
+        ``JY/BEAM``, ``mJy beam-1``, ``K (Tmb)``, ``MJY/SR`` …
+
+    Returns
+    -------
+    astropy.units.UnitBase
+        `~astropy.units.UnrecognizedUnit` of the same text where it is none that is known. That holds for
+        temperatures of the antenna, ``K (Ta*)``, too: they are no brightness without its efficiency.
+    """
+    import warnings
+
+    import numpy as np
+    from astropy import units as u
+
+    plain = _plain(text)
+    moment = _MOMENT.fullmatch(plain)
+    # all in capitals it may be milli as well as mega
+    candidates = () if text.strip() == "MK" else (f"{moment[1]} km / (beam s)" if moment else plain, text)
+    for candidate in candidates:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", u.UnitsWarning)
+                unit = u.Unit(candidate)
+        except (ValueError, TypeError):
+            continue
+        if not isinstance(unit, u.UnitBase):  # a logarithm
+            continue
+        scale = unit.decompose().scale
+        if unit.decompose().bases and np.isreal(scale) and np.isfinite(scale) and scale > 0:
+            return unit
+    return u.UnrecognizedUnit(text)
+
+
+def _plain(text: str) -> str:
+    """A unit's words in astropy's spelling."""
+    plain = re.sub(r"^(\?{1,2}|Âµ|µ|μ)(?=[jJkK])", "u", text.strip().strip("'\"").strip())
+    temperature = _TEMPERATURE.fullmatch(plain)
+    plain = re.sub(r"(?i)\s+per\s+", "/", temperature[1] if temperature else plain)
+    plain = re.sub(r"(?i)/\s*b\b", "/beam", plain)
+    angular = bool(re.search(r"(?i)sr|ster", plain))
+    return re.sub(r"[A-Za-z_]+", lambda found: _word(found[0], angular), plain)
+
+
+def _word(word: str, angular: bool) -> str:
+    low = word.lower()
+    jansky = _JANSKY.fullmatch(low)
+    if jansky is None:
+        return _WORDS.get(low, word)
+    if angular and jansky[1] == "m" and word != "mJy":
+        return "MJy" if word[0] == "M" else word
+    return _PREFIXES[jansky[1] or ""] + "Jy"
+
+
+def is_brightness(unit: Any) -> bool:
+    """Whether fluxes follow from data of a unit: Jy/beam, Jy/pixel, Jy per solid angle, K, or their like."""
+    from astropy import units as u
+
+    kinds = (u.Jy / u.beam, u.Jy / u.pix, u.Jy / u.arcsec**2, u.K)
+    return any(unit.is_equivalent(kind) for kind in kinds)
+
+
+def axis_unit(text: str) -> Any:
+    """The unit of a coordinate axis in any usual spelling (``KM/S``, ``DEGREE`` …); None where unknown."""
+    from astropy import units as u
+
+    spelled = _AXIS.get(re.sub(r"[\s.*^()]", "", text.lower()))
+    return None if spelled is None else u.Unit(spelled)
+
+
+def quantity(value: Any, unit: str, option: str, example: str) -> float:
+    """A value in ``unit``: text and `~astropy.units.Quantity` have one of their own, numbers are in it.
+
+    Parameters
+    ----------
+    value : float, str or Quantity
+        Such as ``"1.42GHz"``.
+    unit : str
+        That of the result.
+    option, example : str
+        For messages.
+
+    Raises
+    ------
+    InputError
+        Where text has no unit, or one of another kind.
+    """
+    from astropy import units as u
+
+    hint = f"give it as {example}"
+    try:
+        if hasattr(value, "to_value"):
+            return float(value.to_value(unit))
+        if not isinstance(value, str):
+            return float(value)
+        found = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", value)
+        own = None if found is None else axis_unit(found[2])
+        if found is None or own is None:
+            fault = f"{option} {value!r} is not a number with a unit"
+            raise InputError(fault, hint)
+        return float(u.Quantity(float(found[1]), own).to_value(unit))
+    except (u.UnitConversionError, TypeError, ValueError) as error:
+        raise InputError(f"{option} {value!r} is not in {unit}", hint) from error
