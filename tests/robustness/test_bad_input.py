@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from faintsky import open_cube, open_image
 from faintsky.errors import InputError
+from faintsky.io import save_like
 
 SHAPE = (24, 32, 32)
 
@@ -90,6 +91,15 @@ def test_no_coordinates(tmp_path):
         ({"CTYPE3": "STOKES", "CUNIT3": ""}, "24 Stokes planes"),
         ({"CTYPE3": "FARADAY", "CUNIT3": "rad/m2"}, "FARADAY"),
         ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
+        ({"CTYPE3": "FELO-HEL", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
+        ({"CUNIT3": "m/s"}, "CUNIT3 is 'm/s' on an axis of CTYPE3 FREQ"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "GHz", "CRVAL3": 3e5}, "CUNIT3 is 'GHz' on an axis of CTYPE3 VRAD"),
+        ({"CUNIT3": "furlong"}, "CUNIT3 is 'furlong'"),
+        ({"CUNIT1": "Hz"}, "CUNIT1 is 'Hz' on an axis of CTYPE1 RA---SIN"),
+        ({"CUNIT3": None, "CRVAL3": 100.1, "CDELT3": 0.01}, "no valid frequencies (100.1 to 100.3 Hz)"),
+        ({"CUNIT3": "GHz"}, "no valid frequencies (1e+20"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "km/s", "CRVAL3": 3e5, "CDELT3": 2e3}, "no valid frequencies"),
+        ({"CTYPE3": "CHAN", "CUNIT3": None}, "CTYPE3 'CHAN'"),
         ({"CRVAL3": 0.0, "CDELT3": 0.0}, "cannot be read"),
         ({"CRVAL3": -1e12}, "no valid frequencies"),
         ({"CTYPE3": "WAVE-LOG", "CUNIT3": "m", "CRVAL3": -1e-4}, "cannot be computed"),
@@ -107,10 +117,36 @@ def test_coordinates_that_cannot_be_used(make_fits, cards, fault):
 
 @pytest.mark.parametrize("n_stokes", [2, 4])
 def test_several_stokes_planes(tmp_path, header, n_stokes):
-    path = tmp_path / "iquv.fits"
-    head = header(CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
-    fits.PrimaryHDU(np.ones((n_stokes, 4, 8, 8)), head).writeto(path)
-    refused(path, f"{n_stokes} Stokes planes")
+    path, data = tmp_path / "iquv.fits", np.random.default_rng(0).normal(size=(n_stokes, 4, 8, 8))
+    head = header(CTYPE4="stokes", CRVAL4=2.0, CDELT4=-1.0, CRPIX4=1.0)  # Q, I …
+    fits.PrimaryHDU(data, head).writeto(path)
+    opened = open_cube(path)
+    np.testing.assert_array_equal(opened.data, data[1].astype(np.float32))
+    assert "Stokes I of Q, I" in opened.notes[0]
+    chosen = open_cube(path, stokes="q")
+    np.testing.assert_array_equal(chosen.data, data[0].astype(np.float32))
+    assert not chosen.notes
+    saved = open_cube(save_like(tmp_path / "o.fits", chosen.data, chosen))
+    assert saved.notes == ["these are data of Stokes Q"]
+    refused(path, "none of them V", stokes="V")
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "letters"), [(-1, -1, "RR, LL"), (-5, -1, "XX, YY"), (7, 1, "code")]
+)
+def test_stokes_planes_without_i(tmp_path, header, first, step, letters):
+    path = tmp_path / "x.fits"
+    head = header(CTYPE4="STOKES", CRVAL4=first, CDELT4=step, CRPIX4=1.0)
+    fits.PrimaryHDU(np.stack([np.zeros((4, 8, 8)), np.ones((4, 8, 8))]), head).writeto(path)
+    refused(path, f"2 Stokes planes ({letters}")
+    refused(path, "--stokes")
+    if letters != "code":
+        assert open_cube(path, stokes=letters[-2:]).data.max() == 1
+
+
+def test_a_stokes_letter_for_a_file_without_such_an_axis(make_fits):
+    refused(make_fits(), "no Stokes axis", stokes="Q")
+    assert not open_cube(make_fits("c.fits"), stokes="I").notes
 
 
 def test_a_plane_where_a_cube_is_wanted_and_the_other_way_round(make_fits, tmp_path, header):
@@ -185,6 +221,7 @@ BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
         ({"BMIN": 0.0}, "bogus"),
         ({"BMAJ": 1e-4, "BMIN": 2e-4}, "bogus"),
         ({"BMAJ": 2.0, "BMIN": 1.5}, "bogus"),  # arcsec where degrees are due
+        ({"BMAJ": 1e-7, "BMIN": 1e-7}, "bogus"),  # a fraction of a pixel that no map has
         ({"BMAJ": "none"}, "no synthesised beam"),
     ],
     ids=str,
@@ -206,8 +243,9 @@ def test_beam_angle_out_of_range(make_fits, bpa, expected):
 
 def test_no_unit_and_no_angle(make_fits):
     opened = open_cube(make_fits(BUNIT=None, BPA=None))
-    assert opened.unit == u.dimensionless_unscaled
-    assert "BPA" in opened.notes[0]
+    assert opened.unit == u.Jy / u.beam
+    assert "no BUNIT" in opened.notes[0]
+    assert "BPA" in opened.notes[1]
 
 
 def test_companion_files_that_cannot_be(make_fits, tmp_path):
@@ -232,10 +270,11 @@ def test_a_second_spectral_axis_without_data(make_fits):
 
 
 @pytest.mark.parametrize("text", ["-1", "3", "1e400", "Jy/beam/beam)", "-2 Jy/beam"])
-def test_units_that_are_none_are_left_out(make_fits, text):
+def test_units_that_are_none_give_no_fluxes(make_fits, text):
     opened = open_cube(make_fits(BUNIT=text))
-    assert opened.unit == u.dimensionless_unscaled
-    assert "BUNIT" in opened.notes[0]
+    assert str(opened.unit) == text
+    assert not opened.has_flux
+    assert f"BUNIT {text!r}" in opened.notes[0]
 
 
 def test_broken_cards_are_read_past(make_fits):

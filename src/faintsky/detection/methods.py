@@ -157,5 +157,12 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     found.catalog.meta = known | dict(found.catalog.meta)
     candidates = next(iter(found.steps.values()), len(found.catalog))
     return Detections(
-        found.catalog, found.mask, found.model, prepared, None, candidates, found.notes, found.steps
+        found.catalog,
+        found.mask,
+        found.model,
+        prepared,
+        None,
+        candidates,
+        [*cube.notes, *found.notes],
+        found.steps,
     )

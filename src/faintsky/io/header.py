@@ -165,7 +165,8 @@ def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
     values = [_number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
     if values[0] is not None and values[1] is not None:
         pa = 0.0 if values[2] is None else values[2]
-        notes = [] if values[2] is not None else ["the header has no BPA; taken as 0"]
+        silent = values[2] is not None or values[0] == values[1]
+        notes = [] if silent else ["the header has no BPA; taken as 0"]
         return np.array([[values[0] * 3600, values[1] * 3600, pa]]), notes
     for line in reversed(list(header.get("HISTORY", []))):
         found = _HISTORY_BEAM.search(str(line))

@@ -48,7 +48,7 @@ def detection_report(
         facts=facts(cube, found),
         notes=found.notes,
         maps=embedded(maps_figure(cube, found)),
-        columns=[(name, _unit(name, str(table[name].unit or ""))) for name in SHOWN],
+        columns=[(name, _unit(name, str(table[name].unit or ""), cube.has_flux)) for name in SHOWN],
         rows=[[_cell(name, row) for name in SHOWN] for row in table[:TABLE_ROWS]],
         more=max(0, len(table) - TABLE_ROWS),
         spectra=[embedded(source_figure(cube, found, row), 90) for row in table[:SPECTRA]],
@@ -80,7 +80,9 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
     return out | {f"step: {name}": str(count) for name, count in found.steps.items()}
 
 
-def _unit(name: str, unit: str) -> str:
+def _unit(name: str, unit: str, has_flux: bool) -> str:
+    if "Jy" in unit and not has_flux:
+        return ""
     return {"freq": "GHz", "flux_peak": "mJy/beam", "continuum": "mJy/beam"}.get(name, unit)
 
 
