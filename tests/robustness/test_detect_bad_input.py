@@ -97,8 +97,11 @@ def test_no_coordinates(tmp_path, capsys, planted):
 def test_several_stokes_planes(tmp_path, capsys, header, planted):
     path = tmp_path / "x.fits"
     head = header(CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
-    fits.PrimaryHDU(np.stack([planted, planted]), head).writeto(path)
-    refused(path, tmp_path, capsys, "2 Stokes planes")
+    fits.PrimaryHDU(np.stack([planted, -planted]), head).writeto(path)
+    refused(path, tmp_path, capsys, "--stokes", "--stokes", "V")
+    _, out = found(path, tmp_path, capsys)
+    assert fits.getheader(out / "mask.fits")["NAXIS4"] == 1
+    assert "Stokes I of I, Q" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 7.0])
@@ -122,7 +125,8 @@ def test_no_beam_where_the_unit_needs_one(make_fits, tmp_path, capsys, cards):
 
 
 def test_a_unit_that_is_no_brightness(make_fits, tmp_path, capsys):
-    refused(make_fits(BUNIT="km/s"), tmp_path, capsys, "Jy/beam")
+    row, _ = found(make_fits(BUNIT="km/s"), tmp_path, capsys)
+    assert np.isnan(row["flux"])
 
 
 @pytest.mark.parametrize("option", ["--psf", "--pb", "--rms", "--mask"])

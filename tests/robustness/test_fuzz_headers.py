@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,10 +22,26 @@ numbers = st.one_of(
     st.sampled_from([0.0, 1.0, -1.0, 1e-4, -1e-4, 90.0, -90.0, 360.0, 1e11, 1e-300, 1e300]),
     st.integers(-(10**6), 10**6),
 )
-usual = ["RA---SIN", "DEC--SIN", "RA---TAN", "GLON-CAR", "FREQ", "VRAD", "VOPT-F2W", "STOKES"]
+usual = [
+    *(
+        "RA---SIN",
+        "DEC--SIN",
+        "RA---TAN",
+        "GLON-CAR",
+        "FREQ",
+        "VRAD",
+        "VOPT-F2W",
+        "STOKES",
+        "RA--SIN",
+        "freq",
+    ),
+    *("VELO-HEL", "FELO-LSR", "VELOCITY", "stokes"),
+]
 words = st.one_of(
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12),
-    st.sampled_from([*usual, "Hz", "m/s", "deg", "K", "Jy/beam"]),
+    st.sampled_from(
+        [*usual, "Hz", "m/s", "deg", "K", "Jy/beam", "KM/S", "GHZ", "DEGREE", "counts", "K (Tmb)", "B1950"]
+    ),
 )
 values = st.one_of(numbers, words, st.booleans())
 numbered = st.builds(
@@ -32,7 +49,10 @@ numbered = st.builds(
     st.sampled_from(["CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT", "CROTA"]),
     st.integers(1, 4),
 )
-others = "BMAJ BMIN BPA BUNIT RESTFRQ SPECSYS VELREF RADESYS EQUINOX LONPOLE PC1_2 CD1_1 BLANK BSCALE WCSAXES"
+others = (
+    "BMAJ BMIN BPA BUNIT RESTFRQ SPECSYS VELREF RADESYS EQUINOX LONPOLE PC1_2 CD1_1 BLANK BSCALE WCSAXES "
+    "FREQ0 LINEFREQ RESTWAV BMMAJ BMMIN EPOCH"
+)
 keys = st.one_of(numbered, st.sampled_from([*others.split(), "PV2_1", "CASAMBM", "OBJECT", "DATE-OBS"]))
 shapes = st.sampled_from([(6, 9, 8), (1, 6, 9, 8), (9, 8), (1, 1, 9, 8), (1, 9, 8), (2, 3, 9, 8)])
 
@@ -43,8 +63,13 @@ shapes = st.sampled_from([(6, 9, 8), (1, 6, 9, 8), (9, 8), (1, 1, 9, 8), (1, 9, 
     derandomize="FAINTSKY_FUZZ_RANDOM" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
-@given(cards=st.dictionaries(keys, values, max_size=6), shape=shapes, removed=st.sets(keys, max_size=3))
-def test_headers(cards, shape, removed):
+@given(
+    cards=st.dictionaries(keys, values, max_size=6),
+    shape=shapes,
+    removed=st.sets(keys, max_size=3),
+    given_by_hand=st.sampled_from([{}, {}, {"beam": (3, 2, 10), "rest_frequency": "100GHz", "stokes": "I"}]),
+)
+def test_headers(cards, shape, removed, given_by_hand):
     header = base_header()
     for key in removed:
         header.remove(key, ignore_missing=True)
@@ -60,7 +85,7 @@ def test_headers(cards, shape, removed):
             data = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
             fits.PrimaryHDU(data, header).writeto(path, output_verify="ignore")
         for opener in (open_cube, open_image):
-            read_or_refuse(opener, path)
+            read_or_refuse(partial(opener, **given_by_hand), path, opener)
 
 
 def base_header() -> fits.Header:
@@ -73,7 +98,7 @@ def base_header() -> fits.Header:
     return header
 
 
-def read_or_refuse(opener, path: Path) -> None:
+def read_or_refuse(opener, path: Path, again) -> None:
     refusal = None
     try:
         opened = opener(path)
@@ -95,7 +120,7 @@ def read_or_refuse(opener, path: Path) -> None:
     if opened.frequencies is not None:
         assert np.all(opened.frequencies > 0)
     assert np.shape(opened.sky(3.0, 4.0)) == (2,)
-    saved = opener(save_like(path.with_name("out.fits"), opened.cube, opened))
+    saved = again(save_like(path.with_name("out.fits"), opened.cube, opened))
     np.testing.assert_array_equal(saved.cube, cube)
 
 

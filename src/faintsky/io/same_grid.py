@@ -33,11 +33,11 @@ def require_same_grid(kind: str, other: RadioData, data: RadioData) -> None:
 def _cell(other: RadioData, data: RadioData) -> str:
     own, wanted = other.wcs.pixel_scale_matrix, data.wcs.pixel_scale_matrix
     if np.abs(own - wanted).max() > CELL * np.abs(wanted).max():
-        sides = [np.hypot(*m) * 3600 for m in (own, wanted)]
-        (x1, y1), (x2, y2) = sides
-        turned = ", turned or mirrored" if np.allclose(*sides, rtol=CELL) else ""
+        (x1, y1), (x2, y2) = (np.hypot(*m) * 3600 for m in (own, wanted))
+        alike = abs(x1 - x2) <= CELL * x2 and abs(y1 - y2) <= CELL * y2
         return (
-            f"its pixels are of {x1:.5g} x {y1:.5g} arcsec, those of the data of {x2:.5g} x {y2:.5g}{turned}"
+            f"its pixels are of {x1:.5g} x {y1:.5g} arcsec, those of the data of {x2:.5g} x {y2:.5g}"
+            f"{', turned or mirrored' if alike else ''}"
         )
     ends = [d.sky((d.shape[2] - 1) / 2, (d.shape[1] - 1) / 2) for d in (other, data)]
     (ra1, dec1), (ra2, dec2) = np.deg2rad(ends)
