@@ -94,6 +94,7 @@ def test_no_coordinates(tmp_path):
         ({"CTYPE3": "FELO-HEL", "CUNIT3": "m/s", "CRVAL3": 3e5, "RESTFRQ": None}, "rest frequency"),
         ({"CUNIT3": "m/s"}, "CUNIT3 is 'm/s' on an axis of CTYPE3 FREQ"),
         ({"CTYPE3": "VRAD", "CUNIT3": "GHz", "CRVAL3": 3e5}, "CUNIT3 is 'GHz' on an axis of CTYPE3 VRAD"),
+        ({"CRVAL1": 5e11}, "its longitude is 5e+11 deg"),
         ({"CUNIT3": "furlong"}, "CUNIT3 is 'furlong'"),
         ({"CUNIT1": "Hz"}, "CUNIT1 is 'Hz' on an axis of CTYPE1 RA---SIN"),
         ({"CUNIT3": None, "CRVAL3": 100.1, "CDELT3": 0.01}, "no valid frequencies (100.1 to 100.3 Hz)"),

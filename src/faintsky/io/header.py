@@ -49,6 +49,9 @@ def read_wcs(header: Any, name: str) -> Any:
             "regrid it to right ascension and declination, or to Galactic coordinates",
             name,
         )
+    longitude = float(wcs.wcs.crval[wcs.wcs.lng])
+    if not abs(longitude) <= 3600:  # a few turns are a slip of the pen, more is lost in rounding
+        raise InputError(f"its longitude is {longitude:.4g} deg", f"correct CRVAL{wcs.wcs.lng + 1}", name)
     _require_frame(wcs, name)
     # NAXIS may count fewer axes than the coordinates: astropy could not slice the latter otherwise
     wcs.pixel_shape = None
