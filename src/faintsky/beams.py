@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.errors import InputError
+from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.units import quantity
 
 BEAM_OPTION = ("--beam", "--beam 6arcsec,6arcsec,0deg")
@@ -143,6 +144,13 @@ def beam_pixels(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
     """
     b = np.asarray(beams, dtype=float).reshape(-1, 3)
     return np.pi / (4 * np.log(2)) * b[:, 0] * b[:, 1] / cell**2
+
+
+def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Second moments of a Gaussian beam in (x, y) [pixel**2]."""
+    dx, dy = major_axis_direction(beam[2])
+    rotation = np.array([[dx, -dy], [dy, dx]])
+    return rotation @ np.diag([(beam[0] / FWHM_PER_SIGMA) ** 2, (beam[1] / FWHM_PER_SIGMA) ** 2]) @ rotation.T
 
 
 def convolved(

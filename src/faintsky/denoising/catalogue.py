@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 from scipy.signal import fftconvolve
 
+from faintsky.beams import beam_covariance
 from faintsky.catalog import join_flags, make_table
 from faintsky.denoising.settings import RegionSettings
-from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
+from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
 from faintsky.preparing import pattern
 from faintsky.preparing.image import PreparedImage
@@ -145,9 +146,7 @@ def _shape(
     """Intrinsic FWHMs and position angle, with errors [pixel, deg], of second moments less the beam's."""
     cov = np.array([[moments[2], moments[3]], [moments[3], moments[4]]])
     if beam is not None:
-        dx, dy = major_axis_direction(beam[2])
-        turn = np.array([[dx, -dy], [dy, dx]])
-        cov = cov - turn @ np.diag((beam[:2] / FWHM_PER_SIGMA) ** 2) @ turn.T
+        cov = cov - beam_covariance((beam[0], beam[1], beam[2]))
     values, vectors = np.linalg.eigh(cov)
     fwhm = FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0))
     out: dict[str, float] = {}

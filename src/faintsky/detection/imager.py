@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
-from faintsky.beams import beam_pixels
+from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.detection.gaussian_fit import LineSource
 from faintsky.preparing.psf import gaussian_psf
-from faintsky.source_model import frequencies_2d, gaussian_transform
+from faintsky.source_model import frequencies_2d
 
 PENDING = 12
 """Sources that `Residual` carries along before it takes them out of the whole cube."""
@@ -77,22 +77,27 @@ class SourceImager:
         """The psf of a place and channel, ``[y, x]``."""
         if self.beam_at is None:
             return self.psf[self.plane(z)]
-        n_y, n_x = self.psf.shape[1:]
-        return gaussian_psf((n_y, n_x), *self.beam_at(x, y))
+        beam = self.beam_at(x, y)
+        n_y, n_x = (min(n, 2 * int(2.5 * beam[0]) + 3) for n in self.psf.shape[1:])
+        return gaussian_psf((n_y, n_x), *beam)
 
-    def _transfer_at(self, s: LineSource) -> NDArray[np.complex64]:
+    def _shape_and_transfer(self, s: LineSource) -> tuple[float, float, float, NDArray[np.complex64]]:
+        """Shape of a source, and the psf's transform; or its shape with the beam's, and the beam's area."""
         if self.beam_at is None:
-            return self.transfer(s.z)
+            return s.l11, s.l21, s.l22, self.transfer(s.z)
         beam = self.beam_at(s.x, s.y)
-        shape = gaussian_transform(self.fx, self.fy, 0.0, 0.0, *beam)
-        return (shape * beam_pixels(beam, 1.0)[0]).astype(np.complex64)
+        own = np.array([[s.l11, 0.0], [s.l21, s.l22]])
+        (l11, _), (l21, l22) = np.linalg.cholesky(own @ own.T + beam_covariance(beam))
+        area = np.full((self.fy.size, self.fx.size), beam_pixels(beam, 1.0)[0], dtype=np.complex64)
+        return float(l11), float(l21), float(l22), area
 
     def image(self, s: LineSource) -> NDArray[np.float32]:
         """The source at unit flux as the telescope shows it, ``[y, x]`` [Jy/beam per Jy]."""
-        quad = np.square(s.l11 * self.fx + s.l21 * self.fy, dtype=np.float32, casting="same_kind")
-        quad += np.float32(s.l22**2) * np.square(self.fy, dtype=np.float32, casting="same_kind")
+        l11, l21, l22, transfer = self._shape_and_transfer(s)
+        quad = np.square(l11 * self.fx + l21 * self.fy, dtype=np.float32, casting="same_kind")
+        quad += np.float32(l22**2) * np.square(self.fy, dtype=np.float32, casting="same_kind")
         quad *= np.float32(-2 * np.pi**2)
-        m = self._transfer_at(s) * np.exp(-2j * np.pi * self.fx * s.x).astype(np.complex64)
+        m = transfer * np.exp(-2j * np.pi * self.fx * s.x).astype(np.complex64)
         m *= np.exp(-2j * np.pi * self.fy * s.y).astype(np.complex64)
         m *= np.exp(quad, out=quad)
         full = irfft2(m, s=self.padded, workers=1, overwrite_x=True)

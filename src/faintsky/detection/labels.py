@@ -11,18 +11,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
+from faintsky.beams import beam_covariance
 from faintsky.detection.imager import Residual
 from faintsky.detection.pursuit import Component, line_channels
-from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing.cube import PreparedCube
 from faintsky.source_model import line_profile
-
-
-def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Second moments of a Gaussian beam in (x, y) [pixel**2]."""
-    dx, dy = major_axis_direction(beam[2])
-    rotation = np.array([[dx, -dy], [dy, dx]])
-    return rotation @ np.diag([(beam[0] / FWHM_PER_SIGMA) ** 2, (beam[1] / FWHM_PER_SIGMA) ** 2]) @ rotation.T
 
 
 def restored_patch(

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.beams import beam_covariance
 from faintsky.detection import peer_program
 from faintsky.detection.gaussian_fit import axes_of
 from faintsky.detection.islands import beam_of, integrated_image, source_table
-from faintsky.detection.labels import beam_covariance
 from faintsky.detection.methods import Found
 from faintsky.errors import FaintskyError, InputError
 from faintsky.image import RadioCube

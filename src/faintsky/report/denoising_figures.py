@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.beams import beam_covariance
 from faintsky.denoising.denoiser import Denoised
-from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.image import RadioImage
 from faintsky.io.saving import unit_text
 from faintsky.preparing.correlation import autocorrelation, radial_mean
@@ -118,11 +118,8 @@ def _draw_beam(ax: Axes, found: Denoised) -> None:
     if beam is None:
         return
     n_y, n_x = found.image.shape
-    dx, dy = major_axis_direction(beam[2])
-    turn = np.array([[dx, -dy], [dy, dx]])
-    cov = turn @ np.diag((np.array(beam[:2]) / FWHM_PER_SIGMA) ** 2) @ turn.T
     place = (0.03 * n_x + beam[0], 0.03 * n_y + beam[0])
-    ax.add_patch(ellipse(place, cov, edgecolor="white", facecolor="0.5"))
+    ax.add_patch(ellipse(place, beam_covariance(beam), edgecolor="white", facecolor="0.5"))
 
 
 def noise_figure(image: RadioImage, found: Denoised) -> Figure:

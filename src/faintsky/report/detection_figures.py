@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.beams import beam_covariance
 from faintsky.catalog import has_flag
 from faintsky.detection.find import Detections
-from faintsky.detection.labels import beam_covariance
 from faintsky.image import RadioCube
 from faintsky.on_sky import SHAPE
 from faintsky.report.parts import ellipse, new_figure, world_labels

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.beams import beam_covariance
 from faintsky.cutouts import source_mask
-from faintsky.detection.labels import beam_covariance
 from faintsky.source_model import line_profile
 
 Array = NDArray[np.float32]
