@@ -11,8 +11,6 @@ from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.units import quantity
 
-BEAM_OPTION = ("--beam", "--beam 6arcsec,6arcsec,0deg")
-
 
 def given_beam(value: Any) -> NDArray[np.float64]:
     """Beams ``[1 or chan, 3]`` that a user gives: numbers in arcsec, arcsec and deg, quantities, or text.
@@ -32,14 +30,15 @@ def given_beam(value: Any) -> NDArray[np.float64]:
     parts = value.split(",") if isinstance(value, str) else value
     if len(parts) and np.ndim(parts[0]) == 1:
         return np.asarray(parts, dtype=float)
-    hint = f"give such as {BEAM_OPTION[1]}"
+    hint = "give such as --beam 6arcsec,6arcsec,0deg"
     if len(parts) != 3:
         raise InputError(f"a beam has 3 values, not {len(parts)}", hint)
-    units = ("arcsec", "arcsec", "deg")
-    major, minor, pa = (quantity(v, unit, *BEAM_OPTION) for v, unit in zip(parts, units))
+    # numbers are in arcsec, but for the position angle
+    pa = parts[2] * 3600 if isinstance(parts[2], int | float | np.number) else parts[2]
+    major, minor, pa = (quantity(v, "angle", "--beam") for v in (*parts[:2], pa))
     if not (np.isfinite([major, pa]).all() and 0 < minor <= major):
         raise InputError("a beam is major axis, minor axis (above 0) and position angle", hint)
-    return np.array([[major, minor, pa]])
+    return np.array([[major, minor, pa / 3600]])
 
 
 def channel_beams(

@@ -35,6 +35,20 @@ _AXIS = {
     **{length: length for length in ("m", "cm", "mm", "um", "mas")},
 }
 
+UNITS = {
+    "time": {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
+    "frequency": {"GHz": 1e9, "MHz": 1e6, "kHz": 1e3, "Hz": 1.0, "THz": 1e12},
+    "width": {"MHz": 1e6, "kHz": 1e3, "GHz": 1e9, "Hz": 1.0, "THz": 1e12},
+    "angle": {"arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
+    "hours": {"h": 1.0, "min": 1 / 60, "deg": 1 / 15},
+    "length": {"mm": 1.0},
+    "brightness": {"mJy/beam": 1e-3, "Jy/beam": 1.0, "uJy/beam": 1e-6},
+}
+"""Factors to s, Hz, arcsec, hours, mm and Jy/beam; the usual unit first."""
+BASE = {
+    "time": "s", "frequency": "Hz", "width": "Hz", "angle": "arcsec", "length": "mm", "brightness": "Jy/beam",
+}  # fmt: skip
+
 
 def read_unit(text: str) -> Any:
     """A brightness unit in any usual spelling.
@@ -113,36 +127,29 @@ def axis_unit(text: str) -> Any:
     return None if spelled is None else u.Unit(spelled)
 
 
-def quantity(value: Any, unit: str, option: str, example: str) -> float:
-    """A value in ``unit``: text and `~astropy.units.Quantity` have one of their own, numbers are in it.
+def quantity(value: Any, kind: str, option: str) -> float:
+    """A number with its unit, e.g. ``"40min"``, in s, Hz, arcsec, hours, mm or Jy/beam by ``kind``.
 
-    Parameters
-    ----------
-    value : float, str or Quantity
-        Such as ``"1.42GHz"``.
-    unit : str
-        That of the result.
-    option, example : str
-        For messages.
+    Numbers, as Python gives them, are in that unit already; text, as the command line gives it, and a
+    `~astropy.units.Quantity` say their own.
 
     Raises
     ------
     InputError
-        Where text has no unit, or one of another kind.
+        Naming the option, where there is no number, or no unit that is known.
     """
-    from astropy import units as u
-
-    hint = f"give it as {example}"
-    try:
-        if hasattr(value, "to_value"):
-            return float(value.to_value(unit))
-        if not isinstance(value, str):
-            return float(value)
-        found = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", value)
-        own = None if found is None else axis_unit(found[2])
-        if found is None or own is None:
-            fault = f"{option} {value!r} is not a number with a unit"
-            raise InputError(fault, hint)
-        return float(u.Quantity(float(found[1]), own).to_value(unit))
-    except (u.UnitConversionError, TypeError, ValueError) as error:
-        raise InputError(f"{option} {value!r} is not in {unit}", hint) from error
+    if not isinstance(value, str):
+        own = BASE.get(kind, "")
+        try:
+            return float(value.to_value(own) if hasattr(value, "to_value") else value)
+        except (TypeError, ValueError) as error:  # astropy's for units of another kind, too
+            raise InputError(f"{option} {value!r} is not in {own}", f"give a number in {own}") from error
+    known = {unit.lower(): factor for unit, factor in UNITS[kind].items()}
+    match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z/]*)\s*", value)
+    *others, last = UNITS[kind]
+    units = f"{', '.join(others)} or {last}" if others else last
+    if match is None or match[2].lower() not in {"", *known}:
+        raise InputError(f"{option} {value!r} is not a number with a unit", f"its unit is {units}")
+    if not match[2]:
+        raise InputError(f"{option} {value!r} has no unit", f"add {units}")
+    return float(match[1]) * known[match[2].lower()]

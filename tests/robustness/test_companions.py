@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
+from astropy.nddata import NDData
+from astropy.wcs import WCS
 
 from faintsky import RadioCube, RadioImage, open_cube, open_image
 from faintsky.cli import main
@@ -203,6 +205,20 @@ def test_masked_arrays_and_quantities_as_companions():
         RadioImage.from_array(data.data, cell=1.0, mask=np.ones((N, N)) << u.K)
     again = open_image(image, rms=noise * 1e-3)
     assert np.isnan(again.rms[0]).sum() == noise.mask.sum()
+
+
+def test_masked_companions_in_foreign_objects(make_fits, header):
+    blank = gaussian(4) > 0.5
+    noise = np.ma.array(VALUES["rms"].astype(np.float32), mask=blank)
+    plane = {k: v for k, v in header().items() if not k.endswith("3")}
+    things = [
+        fits.ImageHDU(noise, fits.Header(plane)),
+        NDData(noise.data * 1e3, mask=blank, wcs=WCS(fits.Header(plane)), unit=u.mJy / u.beam),
+    ]
+    for thing in things:
+        rms = open_cube(make_fits(f"{id(thing)}.fits"), rms=thing).rms[0]
+        np.testing.assert_array_equal(np.isnan(rms), blank)
+        np.testing.assert_allclose(rms[~blank], VALUES["rms"][~blank], rtol=1e-5)
 
 
 def test_arrays_with_units_of_their_own():

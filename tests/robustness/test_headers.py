@@ -128,7 +128,7 @@ def test_a_rest_frequency_is_given(make_fits, tmp_path, value):
 
 @pytest.mark.parametrize("value", ["1420.405752", "1420 Hz", "1420km/s", 1420.4, -1e9, float("nan")])
 def test_rest_frequencies_that_cannot_be(make_fits, value):
-    with pytest.raises(InputError, match=r"--rest-frequency .*1420.405752MHz"):
+    with pytest.raises(InputError, match=r"--rest-frequency .*Hz"):
         open_cube(make_fits(), rest_frequency=value)
 
 
@@ -176,7 +176,7 @@ def test_a_beam_is_given(make_fits, tmp_path, beam):
     ],
 )
 def test_beams_that_cannot_be(make_fits, beam):
-    with pytest.raises(InputError, match="--beam 6arcsec,6arcsec,0deg"):
+    with pytest.raises(InputError, match=r"--beam .*arcsec"):
         open_cube(make_fits(), beam=beam)
     with pytest.raises(InputError, match=r"bogus.*check --beam"):
         open_cube(make_fits("c.fits"), beam="20deg,20deg,0deg")

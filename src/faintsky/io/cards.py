@@ -155,7 +155,7 @@ def read_rest_frequency(value: Any) -> float | None:
     """
     if value is None:
         return None
-    hertz = quantity(value, "Hz", "--rest-frequency", HI)
+    hertz = quantity(value, "frequency", "--rest-frequency")
     if not LEAST_FREQUENCY <= hertz < float("inf"):
         raise InputError(f"--rest-frequency {value} is {hertz:g} Hz", f"give it with its unit, as {HI}")
     return hertz

@@ -6,40 +6,7 @@ import math
 import re
 
 from faintsky.errors import InputError
-
-UNITS = {
-    "time": {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
-    "frequency": {"GHz": 1e9, "MHz": 1e6, "kHz": 1e3, "Hz": 1.0, "THz": 1e12},
-    "width": {"MHz": 1e6, "kHz": 1e3, "GHz": 1e9, "Hz": 1.0, "THz": 1e12},
-    "angle": {"arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
-    "hours": {"h": 1.0, "min": 1 / 60, "deg": 1 / 15},
-    "length": {"mm": 1.0},
-    "brightness": {"mJy/beam": 1e-3, "Jy/beam": 1.0, "uJy/beam": 1e-6},
-}
-"""Factors to s, Hz, arcsec, hours, mm and Jy/beam; the usual unit first."""
-
-
-def quantity(value: float | str, kind: str, option: str) -> float:
-    """A number with its unit, e.g. ``"40min"``, in s, Hz, arcsec, hours, mm or Jy/beam by ``kind``.
-
-    Numbers, as Python gives them, are in that unit already; text, as the command line gives it, says its own.
-
-    Raises
-    ------
-    InputError
-        Naming the option, where text is no number or has no unit that is known.
-    """
-    if not isinstance(value, str):
-        return float(value)
-    known = {unit.lower(): factor for unit, factor in UNITS[kind].items()}
-    match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z/]*)\s*", value)
-    *others, last = UNITS[kind]
-    units = f"{', '.join(others)} or {last}" if others else last
-    if match is None or match[2].lower() not in {"", *known}:
-        raise InputError(f"{option} {value!r} is not a number with a unit", f"its unit is {units}")
-    if not match[2]:
-        raise InputError(f"{option} {value!r} has no unit", f"add {units}")
-    return float(match[1]) * known[match[2].lower()]
+from faintsky.units import quantity
 
 
 def positive(value: float | str, kind: str, option: str) -> float:
