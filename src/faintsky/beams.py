@@ -67,8 +67,10 @@ def channel_beams(
         channels = np.arange(len(rows), dtype=float)
         fits = len(rows) in (1, n_chan)
     else:
-        if channels.min() == 1 and channels.max() == n_chan:  # counted from 1
-            channels = channels - 1
+        first = channels.min()
+        whole = len(rows) == n_chan and np.array_equal(np.sort(channels), first + np.arange(n_chan))
+        if whole or (first == 1 and channels.max() == n_chan):  # a part of a cube, or counted from 1
+            channels = channels - first
         fits = channels.max() < n_chan and channels.min() >= 0
     if len(rows) == 1:
         return rows[:, :3], []

@@ -202,7 +202,7 @@ def test_bogus_rows_of_a_beams_table_take_their_neighbours(make_fits):
     assert "2 of 24" in opened.notes[0]
 
 
-@pytest.mark.parametrize("counted_from", [0, 1])
+@pytest.mark.parametrize("counted_from", [0, 1, 100])
 def test_rows_of_a_beams_table_in_any_order(make_fits, counted_from):
     chan = np.random.default_rng(0).permutation(24)
     major = 2.0 + 0.1 * chan

@@ -20,9 +20,7 @@ def detect(
     ] = "classical",
     psf: Annotated[Path | None, typer.Option(metavar="PSF.fits", help="Dirty beam, 1 at its centre.")] = None,
     pb: Annotated[Path | None, typer.Option(metavar="PB.fits", help="Primary beam, 0 to 1.")] = None,
-    rms: Annotated[
-        Path | None, typer.Option(metavar="RMS.fits", help="Noise, in any unit of brightness.")
-    ] = None,
+    rms: Annotated[Path | None, typer.Option(metavar="RMS.fits", help="Noise, in any unit of flux.")] = None,
     mask: Annotated[Path | None, typer.Option(metavar="MASK.fits", help="Where to look: not 0.")] = None,
     beam: common.Beam = None,
     stokes: common.Stokes = None,
