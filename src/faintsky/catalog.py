@@ -133,11 +133,14 @@ FLAGS: dict[str, str] = {
 """Flags of a source and what they mean."""
 
 
-def without_fluxes(table: Table) -> None:
-    """Make NaN of all that is in Jy: of data whose unit gives no flux."""
+def without_fluxes(table: Table, *, keep_values: bool = False) -> None:
+    """Make NaN of all that is in Jy, of data whose unit gives no flux; or leave the values, without a unit."""
     for name in table.colnames:
         if "Jy" in str(table[name].unit or ""):
-            table[name] = np.nan
+            if keep_values:
+                table[name].unit = None
+            else:
+                table[name] = np.nan
 
 
 def _filled(name: str, spec: ColumnSpec, value: ArrayLike | None, n: int, two_d: bool) -> Any:

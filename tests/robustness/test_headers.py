@@ -255,6 +255,7 @@ def test_sources_are_injected_whatever_the_unit(make_fits, tmp_path):
     assert rows[0]["found"].all()
     for name in ("snr", "flux", "found_flux"):
         np.testing.assert_allclose(rows[0][name], rows[1][name], rtol=1e-4)
+    assert (rows[0]["flux"].unit, str(rows[1]["flux"].unit)) == (None, "Jy km / s")
 
 
 def test_options_on_the_command_line_and_in_a_file(make_fits, tmp_path, capsys):

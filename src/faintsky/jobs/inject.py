@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from faintsky.catalog import without_fluxes
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
 from faintsky.io import open_cube, open_image
@@ -173,6 +174,8 @@ def inject(
             opened, chosen, n, at_once, reliability=reliability, device=device, seed=seed, snr=(low, high),
             progress=progress,
         )  # fmt: skip
+        if not opened.has_flux:
+            without_fluxes(sources, keep_values=True)
         if folder is not None:
             _write(folder, sources, recovery, facts, record)
             facts["out"] = str(out)
