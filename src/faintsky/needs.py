@@ -10,6 +10,9 @@ from typing import Any
 
 from faintsky.files import check_space, nearest_folder
 
+BYTES_OF_TABLES = 1e6
+"""Of a run's catalogues and report."""
+
 
 @dataclass(frozen=True)
 class Needs:

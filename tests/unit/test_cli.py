@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -273,6 +274,34 @@ def test_progress_lines_are_few(capsys):
         for i in range(1000):
             report.progress(i + 1, 1000, "cubes")
     assert capsys.readouterr().err.splitlines() == ["cubes 1/1000", "cubes 1000/1000"]
+
+
+def test_details_of_a_stage_are_no_lines_of_their_own(capsys):
+    with Report(as_json=False) as report:
+        for i in range(100):
+            report.progress(2, 4, f"search ({i} candidates)")
+        report.progress(3, 4, "measuring")
+    assert capsys.readouterr().err.splitlines() == ["search (0 candidates) 2/4", "measuring 3/4"]
+
+
+def test_a_long_silent_step_shows_that_it_is_alive(capsys, monkeypatch):
+    monkeypatch.setattr("faintsky.cli.common.SILENCE", 0.05)
+    with Report(as_json=False) as report:
+        report.progress(2, 4, "search")
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "search 2/4"
+    assert 2 <= len(lines) <= 10
+    assert all(line.startswith("search 2/4, for ") for line in lines[1:])
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_search_says_how_far_it_is(make_fits):
+    words = []
+    faintsky.detect(make_fits(), progress=lambda done, total, word: words.append(word))
+    assert any(word.startswith("search (1 ") for word in words)
+    assert any(word.startswith("measuring (") for word in words)
 
 
 def test_as_a_program():

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Sequence
@@ -124,8 +125,15 @@ def pairs(items: list[str] | None) -> dict[str, str]:
     return {key.strip(): value for key, _, value in (item.partition("=") for item in items or [])}
 
 
+SILENCE = 10.0
+"""Seconds after which a command that has nothing new to say shows that it is alive."""
+
+
 class Report:
     """Progress while a command runs and a summary when it is done; a context manager.
+
+    Progress is a bar on a terminal. Elsewhere it is a line for each stage, and one every ten seconds: where
+    the work itself says nothing for so long, what it is at and since when.
 
     Parameters
     ----------
@@ -137,10 +145,13 @@ class Report:
         self.as_json = as_json
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
-        self._last = 0.0
-        self._label = ""
+        self._last = self._since = time.monotonic()
+        self._stage, self._text = "", "starting"
+        self._ended = threading.Event()
 
     def __enter__(self) -> Report:
+        if not sys.stderr.isatty():
+            threading.Thread(target=self._show_life, daemon=True).start()
         return self
 
     def __exit__(
@@ -152,27 +163,42 @@ class Report:
         self._stop()
 
     def progress(self, done: int, total: int, label: str = "") -> None:
-        """Show that ``done`` of ``total`` steps are done: a bar on a terminal, otherwise lines."""
+        """Show that ``done`` of ``total`` steps are done; brackets hold details of a stage."""
+        stage = label.partition(" (")[0]
         if sys.stderr.isatty():
-            self._draw(done, total, label)
+            self._draw(done, total, stage, label)
             return
-        now = time.monotonic()
-        if label != self._label or done >= total or now - self._last > 10:
-            self._label, self._last = label, now
-            print(f"{label} {done}/{total}".strip(), file=sys.stderr, flush=True)
+        self._text = f"{label} {done}/{total}".strip()
+        if stage != self._stage or done >= total or time.monotonic() - self._last > SILENCE:
+            if stage != self._stage:
+                self._stage, self._since = stage, time.monotonic()
+            self._print(self._text)
 
-    def _draw(self, done: int, total: int, label: str) -> None:
+    def _print(self, text: str) -> None:
+        self._last = time.monotonic()
+        print(text, file=sys.stderr, flush=True)
+
+    def _show_life(self) -> None:
+        while not self._ended.wait(SILENCE / 10):
+            now = time.monotonic()
+            if now - self._last > SILENCE:
+                self._print(f"{self._text}, for {now - self._since:.0f} s")
+
+    def _draw(self, done: int, total: int, stage: str, label: str) -> None:
         from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
         if self._bar is None:
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+            columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
-        if label not in self._tasks:
-            self._tasks[label] = self._bar.add_task(label.replace("[", r"\["), total=total)
-        self._bar.update(self._tasks[label], completed=done, total=total)
+        text = label.replace("[", r"\[")
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(text, total=total)
+        self._bar.update(self._tasks[stage], completed=done, total=total, description=text)
 
     def _stop(self) -> None:
+        self._ended.set()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -19,6 +19,7 @@ def demo(
     device: common.Device = "auto",
     jobs: common.Cores = None,
     overwrite: common.Overwrite = False,
+    dry_run: common.DryRun = False,
     as_json: common.Json = False,
     config: common.Config = None,
     debug: common.Debug = False,
@@ -28,7 +29,7 @@ def demo(
 
     with common.Report(as_json) as report:
         result = faintsky.demo(
-            out, seed=seed, device=device, overwrite=overwrite, open_report=open_report,
+            out, seed=seed, device=device, overwrite=overwrite, open_report=open_report, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip
         report.finish(result)

@@ -97,6 +97,7 @@ def find_sources(
     with one_blas_thread():
         search = search_cube(cube, chosen.settings, device=choose_device(device), say=say)
         say(3, "measuring")
+        search.pursuit.tell = lambda n: say(3, f"measuring ({n} lines)")
         found = finish(search, chosen, reliability)
     say(4, "done")
     return found

@@ -108,6 +108,7 @@ class Measurement:
         """Data about members: lines `own` and continua of the sources `continua` left in, all others out."""
         assert self.sky is not None
         p, sky = self.pursuit, self.sky
+        p.tell(len(p.components))
         centre, side = sky.frame(members)
         half = side // 2 + 8
         shape = sky.level.shape

@@ -9,6 +9,7 @@ fraction of what has been subtracted at its place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -89,6 +90,10 @@ class Pursuit:
         Fraction of a subtracted model by which the data may differ from it.
     psf_error : float
         Standard error of the psf far from its peak.
+    components : list of Component
+        The sources so far.
+    tell : callable
+        Called with their number before each fit.
     """
 
     data: Residual
@@ -99,6 +104,7 @@ class Pursuit:
     fidelity: float
     psf_error: float = 0.0
     components: list[Component] = field(default_factory=list)
+    tell: Callable[[int], None] = lambda n: None
 
     def __post_init__(self) -> None:
         self.peaks = Peaks(self.bank)
@@ -116,6 +122,7 @@ class Pursuit:
 
     def fit(self, start: LineSource, own: Component | None = None) -> LineSource:
         """Fit one source to the residual, to which `own` is given back."""
+        self.tell(len(self.components))
         n = self.window_side(start.axes()[0])
         half = int(max(8, 2.5 * start.fwhm_z))
         zs = slice(max(0, int(start.z) - half), min(self.sigma.size, int(start.z) + half + 1))

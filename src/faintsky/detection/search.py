@@ -110,6 +110,7 @@ def search_cube(
     quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
     blocked = _outside(cube, pursuit, prepared)
     say(2, "search")
+    pursuit.tell = lambda n: say(2, f"search ({n} candidates)")
     start = _threshold(quiet, settings)
     blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
     if pursuit.components:

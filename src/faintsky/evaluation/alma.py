@@ -12,10 +12,12 @@ from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.evaluation import scoring, tables
 from faintsky.evaluation.alma_output import Numbers, numbers_of, write_files
-from faintsky.evaluation.cubes import CubeSet, SimulatedSet, open_folder
+from faintsky.evaluation.cubes import CubeSet, SimulatedSet, open_folder, shape_of
 from faintsky.evaluation.runs import Find, Method, method_of, run_methods
 from faintsky.evaluation.scoring import ALL, BRIGHT, Row
 from faintsky.io import OutputFolder, provenance
+from faintsky.models import load_model
+from faintsky.needs import Needs
 from faintsky.processes import worker_count
 
 Progress = Callable[[int, int, str], None]
@@ -26,6 +28,8 @@ CURVE_RELIABILITY = 0.05
 """Catalogues down to this reliability make the curve of precision against recall."""
 CURVE_CUBES = 40
 """Cubes of each set that are searched that deep by default, besides the search that the tables score."""
+BEAM_PIXELS, SECONDS_OF_FIGURES, BYTES_OF_A_CATALOG, BYTES_OF_FIGURES = 8.0, 60.0, 2e4, 1e7
+"""What the estimate of an evaluation's needs takes for granted."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def _methods(
         raise InputError("methods must be a sequence of names", 'give ("classical",)')
     if not names:
         raise InputError("no methods to evaluate", "give --methods classical")
+    for name in names:
+        load_model(name, job="detect")
     deep = [method_of(m, device, CURVE_RELIABILITY, curves) for m in names] if curves else []
     return [method_of(m, device) for m in names], deep
 
@@ -114,6 +120,21 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "unknown"
     return found
+
+
+def _needs(sets: Sequence[CubeSet], methods: Sequence[Method], jobs: int) -> Needs:
+    """As if every method took what our own takes, which few exceed."""
+    from faintsky.detection.needs import needs_of_search
+
+    memory, seconds, files = 0.0, SECONDS_OF_FIGURES, 0
+    for cubes in sets:
+        n = len(cubes.indices)
+        one = needs_of_search(shape_of(cubes), BEAM_PIXELS)
+        runs = [n if m.most is None else min(n, m.most) for m in methods if m.sees(cubes)]
+        memory = max(memory, one.memory)
+        seconds += sum(runs) * one.seconds
+        files += n + sum(runs)
+    return Needs(memory, files * BYTES_OF_A_CATALOG + BYTES_OF_FIGURES, seconds, files, jobs)
 
 
 def evaluate_alma(
@@ -192,10 +213,12 @@ def evaluate_alma(
     }
     run = provenance(command=command, config=config, seed=seed)
     output = OutputFolder(folder, run, overwrite=overwrite, resumable=True)
+    output.check()
+    cubes = sum(len(s.indices) for s in sets)
+    needs = _needs(sets, [*shown, *deep], min(jobs, cubes))
     if dry_run:
-        output.check()
-        cubes = sum(len(s.indices) for s in sets)
-        return {"out": str(folder), "cubes": cubes, "methods": ", ".join(m.name for m in shown), "jobs": jobs}
+        return {"cubes": cubes, "methods": [m.name for m in shown]} | needs.summary(folder)
+    needs.check(folder)
     with output:
         return evaluate_sets(
             folder, sets, shown, deep, seed=seed, jobs=jobs, box_rule=box_rule, run=run, progress=progress

@@ -202,3 +202,19 @@ def _beams(instrument: Instrument) -> tuple[Any, Any]:
 
     pb = np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
     return instrument.psf_cube(), pb
+
+
+def shape_of(cubes: CubeSet) -> tuple[int, int, int]:
+    """``[chan, y, x]`` of a set's first cube, from header or settings; of other sets by loading it."""
+    if isinstance(cubes, SimulatedSet):
+        from faintsky.observing.alma import make_settings
+
+        observation = make_settings(preset=cubes.preset, **dict(cubes.settings)).observation
+        return observation.spectral.n_chan, *observation.grid.shape
+    if isinstance(cubes, FolderSet):
+        from faintsky.io import open_cube
+
+        cube = open_cube(Path(cubes.folder) / f"{cubes.indices[0]:04d}_dirty.fits")
+    else:
+        cube, _ = cubes.load(cubes.indices[0])
+    return cube.shape[0], cube.shape[1], cube.shape[2]

@@ -22,6 +22,7 @@ from faintsky.evaluation.lofar_scores import SEEN, Parts, Scored, Scores, load_p
 from faintsky.evaluation.stored_fields import STORED, open_fields
 from faintsky.evaluation.tables import write_csv
 from faintsky.io import OutputFolder, provenance, write_json
+from faintsky.needs import BYTES_OF_TABLES, Needs
 from faintsky.observing.dataset import versions
 from faintsky.observing.webs import check_web
 from faintsky.preparing.log_scale import EDGES
@@ -31,6 +32,8 @@ Progress = Callable[[int, int, str], None]
 METHODS = ("denoiser", "starlet", "gaussian", "fft", "threshold", "gaussian_paper", "input", "constant")
 FIELDS = 12
 """Simulated fields of each set where no number is given, and as many without emission."""
+BYTES_FIXED, BYTES_A_PIXEL, BYTES_OF_A_SCORE, SECONDS_A_PIXEL = 0.6e9, 600, 1e6, 1e-5
+"""For the estimate of an evaluation's needs: memory of the libraries and of a pixel, a score's file, time."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,26 @@ def evaluate_lofar(
     }
     run = provenance(command=command, config=config, seed=seed)
     output = OutputFolder(out, run, overwrite=overwrite, resumable=True)
+    output.check()
+    fields = sum(len(s.indices) for s in sets)
+    needs = _needs(fields, len(chosen), size)
     if dry_run:
-        output.check()
-        fields = sum(len(s.indices) for s in sets)
-        return {"out": str(out), "fields": fields, "sets": [s.name for s in sets], "methods": list(chosen)}
+        about = {"fields": fields, "sets": [s.name for s in sets], "methods": list(chosen)}
+        return about | needs.summary(out)
+    needs.check(out)
     with output:
         rows = evaluate_fields(output.folder, sets, chosen, seed=seed, run=run, progress=progress)
     return DenoisingEvaluation(Path(out), rows)
+
+
+def _needs(fields: int, methods: int, size: int) -> Needs:
+    """Fields are scored twice, with their emission and without."""
+    pixels = size**2
+    seconds = 60.0 + 2 * fields * methods * pixels * SECONDS_A_PIXEL
+    return Needs(
+        BYTES_FIXED + pixels * BYTES_A_PIXEL, fields * methods * BYTES_OF_A_SCORE + BYTES_OF_TABLES, seconds,
+        fields,
+    )  # fmt: skip
 
 
 def evaluate_fields(

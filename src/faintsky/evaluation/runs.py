@@ -150,10 +150,7 @@ def run_task(task: Task) -> None:
         true = read_table(truth_path)
     else:
         true = prepared_truth(truth, cube, setting_for(cube, truth, task.box_rule))
-        write_table(true, truth_path)
     dirty = cube.data  # reading the file is not the method's time
-    if task.example:
-        _keep_image(integrated(dirty), example_path(out, TRUTH, task.cubes.name, task.index))
     for method in task.methods:
         forget_peak()
         start = time.perf_counter(), processor_seconds()
@@ -168,6 +165,11 @@ def run_task(task: Task) -> None:
         if image is not None and task.example:
             _keep_image(image, example_path(out, method.folder, task.cubes.name, task.index))
         write_table(table, catalog_path(out, method.folder, task.cubes.name, task.index))
+    # last: where no method gets through, nothing is left that another evaluation would have to respect
+    if task.example:
+        _keep_image(integrated(dirty), example_path(out, TRUTH, task.cubes.name, task.index))
+    if not truth_path.is_file():
+        write_table(true, truth_path)
 
 
 def _found(method: Method, cube: RadioCube) -> Any:

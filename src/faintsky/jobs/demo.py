@@ -18,6 +18,8 @@ from faintsky.io.output import OutputFolder, provenance
 from faintsky.jobs.denoise import denoise
 from faintsky.jobs.detect import detect
 from faintsky.matching import match
+from faintsky.models import load_model
+from faintsky.needs import Needs
 from faintsky.observing.alma import simulate_alma
 from faintsky.observing.lofar import simulate_lofar
 from faintsky.preparing.noise import robust_sigma
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
     from faintsky.matching import Matching
 
-IMAGE_SIZE = 512
-"""Side of the LOFAR image [pixel]."""
+IMAGE_SIZE, BEAM_PIXELS = 512, 8.5
+"""Side of the LOFAR image, and beam of the cube [pixel]."""
 
 
 @dataclass
@@ -83,9 +85,10 @@ def demo(
     device: str = "auto",
     overwrite: bool = False,
     open_report: bool = True,
+    dry_run: bool = False,
     command: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
-) -> DemoResult:
+) -> DemoResult | dict[str, Any]:
     """Find the sources of a simulated ALMA cube, denoise a simulated LOFAR image, and open both reports.
 
     Parameters
@@ -101,6 +104,8 @@ def demo(
         Replace an earlier demonstration.
     open_report : bool
         Open the reports in a browser where there is one to open.
+    dry_run : bool
+        Only say what would be done, as a dict.
     command, progress
         As for `detect`.
 
@@ -112,6 +117,11 @@ def demo(
     record = provenance(command=command, config={"seed": seed}, seed=seed, job="demo")
     output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
     shared: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "command": command}
+    output.check()
+    needs = _needs(output.folder)
+    if dry_run:
+        return needs.summary(out)
+    needs.check(out)
     with output:
         cubes, images = output.folder / "alma", output.folder / "lofar"
         simulate_alma(cubes, 1, seed=seed, preset="paper", **shared)
@@ -132,6 +142,25 @@ def demo(
         for page in pages.values():
             webbrowser.open(page.resolve().as_uri())
     return DemoResult(truth, catalog, match(truth, catalog), errors, pages)
+
+
+def _needs(folder: Path) -> Needs:
+    """Of both simulations and of what is made of them."""
+    from faintsky.denoising.needs import needs_of_image
+    from faintsky.detection.needs import needs_of_search
+
+    plans = [
+        simulate_alma(folder / "alma", 1, preset="paper", dry_run=True, overwrite=True),
+        simulate_lofar(folder / "lofar", 1, size=IMAGE_SIZE, dry_run=True, overwrite=True),
+    ]
+    network = load_model("denoiser").network("denoiser")
+    parts = [
+        needs_of_search(tuple(plans[0]["shape"]), BEAM_PIXELS),
+        needs_of_image(network, (IMAGE_SIZE, IMAGE_SIZE))[0],
+        *(Needs(p["memory_gb"] * 1e9, p["disk_gb"] * 1e9, p["time_minutes"] * 60) for p in plans),
+    ]
+    memory = max(p.memory for p in parts)
+    return Needs(memory, sum(p.disk for p in parts), sum(p.seconds for p in parts), len(parts))
 
 
 def _image_errors(images: Path, denoised: Path) -> dict[str, float]:

@@ -13,21 +13,13 @@ from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
-from faintsky.models import Model, load_model
-from faintsky.needs import Needs
+from faintsky.models import load_model
 
 if TYPE_CHECKING:
     from faintsky.denoising.denoiser import Denoised
     from faintsky.image import RadioImage
 
 PathLike = str | os.PathLike[str]
-BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.35e9, 90, 110, 200
-"""Peak memory of a run: the libraries; a pixel of the image, with maps and figures; what a dirty image takes
-besides; a pixel of a block, with the network's features (resident set size on images of 512 and 2000 pixels a
-side, on a CPU)."""
-BYTES_OF_TABLES = 5e6
-"""Of catalogues and report."""
-SECONDS_FIXED, SECONDS_A_PIXEL, SECONDS_A_PASS = 3.0, 5e-6, 5e-6
 
 
 @dataclass
@@ -139,6 +131,8 @@ def denoise(
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
     if not 1 <= members <= 8:
         raise InputError(f"{members} members are asked for", "give 1 to 8")
+    from faintsky.denoising.needs import needs_of_image
+
     chosen = load_model(model, job="denoise")
     opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes)
     record = provenance(
@@ -154,7 +148,10 @@ def denoise(
     folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
     if folder is not None:
         folder.check()
-    needs, block = needs_of(opened, chosen, members * (2 if negative else 1))
+    needs, block = needs_of_image(
+        chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
+        passes=members * (2 if negative else 1),
+    )  # fmt: skip
     if dry_run:
         about = {"image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block)}
         return DenoiseResult(None, about | {"members": members, "notes": opened.notes} | needs.summary(out))
@@ -176,6 +173,8 @@ def denoise(
         seconds = time.monotonic() - start
         found.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
         if folder is not None:
+            if progress is not None:
+                progress(0, 1, "writing")
             _write(folder, opened, found, record)
     facts = {
         "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
@@ -189,18 +188,6 @@ def denoise(
     if out is not None:
         facts["out"] = str(out)
     return DenoiseResult(found, facts)
-
-
-def needs_of(image: RadioImage, model: Model, passes: int) -> tuple[Needs, tuple[int, int]]:
-    """What a run takes that asks the network so many times, and the shape of its blocks."""
-    from faintsky.denoising.methods import plan_blocks
-
-    blocks, block, at_once = plan_blocks(model.network("denoiser"), (image.shape[1], image.shape[2]))
-    pixels = image.shape[1] * image.shape[2]
-    a_pixel = BYTES_A_PIXEL + (BYTES_A_DIRTY_PIXEL if "psf" in image.companions else 0)
-    memory = BYTES_FIXED + pixels * a_pixel + at_once * BYTES_A_BLOCK_PIXEL
-    seconds = SECONDS_FIXED + pixels * (SECONDS_A_PIXEL + passes * SECONDS_A_PASS)
-    return Needs(memory, pixels * 12 + BYTES_OF_TABLES, seconds, blocks), block
 
 
 def _write(folder: OutputFolder, image: RadioImage, found: Denoised, record: dict[str, Any]) -> None:

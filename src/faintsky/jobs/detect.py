@@ -9,25 +9,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from faintsky.errors import InputError
 from faintsky.io import open_cube
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
-from faintsky.needs import Needs
 
 if TYPE_CHECKING:
     from faintsky.detection.find import Detections
     from faintsky.image import RadioCube
 
 PathLike = str | os.PathLike[str]
-BYTES_FIXED, BYTES_A_VOXEL = 0.3e9, 56
-"""Peak memory of a run beside its filter bank: the libraries; and, a voxel, data, line cube, residual and
-working space (resident set size on 360 x 360 x 128 and 128 x 128 x 50 cubes, beams of 3.5 and 8.5 pixels)."""
-BYTES_OF_TABLES = 5e6
-"""Of catalogues and report."""
-SECONDS_FIXED, SECONDS_A_VOXEL = 3.0, 1e-6
 
 
 @dataclass
@@ -120,6 +111,8 @@ def detect(
     """
     if not 0 <= reliability <= 1:
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
+    from faintsky.detection.needs import needs_of_cube
+
     chosen = load_model(model, job="detect")
     opened = open_cube(
         cube, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
@@ -134,7 +127,7 @@ def detect(
         },
         job="detect", model=chosen.name, model_hash=chosen.hash,
     )  # fmt: skip
-    needs = needs_of(opened)
+    needs = needs_of_cube(opened)
     folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
     if folder is not None:
         folder.check()
@@ -154,6 +147,8 @@ def detect(
         shown = for_report(opened, found, device=device)
         shown.catalog.meta.update({k: v for k, v in record.items() if k != "config"})
         if folder is not None:
+            if progress is not None:
+                progress(0, 1, "writing")
             _write(folder, opened, shown, reliability, record)
     facts = {
         "sources": len(shown.catalog), "candidates": shown.candidates,
@@ -167,18 +162,6 @@ def detect(
     if out is not None:
         facts["out"] = str(out)
     return DetectResult(shown, facts)
-
-
-def needs_of(cube: RadioCube) -> Needs:
-    """What a search of a cube takes."""
-    from faintsky.classical.matched_filter import SKY_SIZES, decimation
-
-    voxels = cube.shape[0] * cube.shape[1] * cube.shape[2]
-    beam = 0.0 if cube.beams is None else float(np.sqrt(np.nanmax(cube.beams[:, 0] * cube.beams[:, 1])))
-    # a cube for each sky template, and four of what its peaks are
-    bank = 4 * (len(SKY_SIZES) + 6) / decimation(beam / cube.grid.cell) ** 2
-    memory = BYTES_FIXED + voxels * (BYTES_A_VOXEL + bank)
-    return Needs(memory, voxels * 8 + BYTES_OF_TABLES, SECONDS_FIXED + voxels * SECONDS_A_VOXEL)
 
 
 def _write(

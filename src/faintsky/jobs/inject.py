@@ -13,11 +13,8 @@ from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
 from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
-from faintsky.jobs.denoise import BYTES_OF_TABLES
-from faintsky.jobs.denoise import needs_of as denoising_needs
-from faintsky.jobs.detect import needs_of as detection_needs
 from faintsky.models import Model, load_model
-from faintsky.needs import Needs
+from faintsky.needs import BYTES_OF_TABLES, Needs
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -184,10 +181,13 @@ def inject(
 
 def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
     """Those of so many searches one after the other, which write a table and a figure."""
+    from faintsky.denoising.needs import needs_of_image
+    from faintsky.detection.needs import needs_of_cube
+
     if isinstance(data, RadioImage):
-        one, _ = denoising_needs(data, model, 1)
+        one, _ = needs_of_image(model.network("denoiser"), (data.shape[1], data.shape[2]))
     else:
-        one = detection_needs(data)
+        one = needs_of_cube(data)
     return replace(one, disk=BYTES_OF_TABLES, seconds=one.seconds * searches, blocks=searches * one.blocks)
 
 

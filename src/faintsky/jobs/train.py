@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from faintsky.errors import InputError
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import Model, load_model, save_model
+from faintsky.training.needs import needs_of_training
 from faintsky.training.recipes import Recipe, Request, find_recipe, make_plan
 
 if TYPE_CHECKING:
@@ -122,12 +123,14 @@ def train(
         config={"network": network, **source, "init": first and first.hash, **plan.record()},
         job="train", seed=seed,
     )  # fmt: skip
-    if dry_run:
-        return TrainResult(None, {"out": str(out), **record["config"]})
+    needs = needs_of_training(network, plan, folder)
     output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
     output.check()
+    if dry_run:
+        return TrainResult(None, {**record["config"], **needs.summary(out)})
     if output.complete:
         return TrainResult(load_model(Path(out)), {"out": str(out), "already_complete": True})
+    needs.check(out)
     with output:
         start = time.monotonic()
         fresh = _start(network, plan.arguments, recipe.key.format(**plan.settings), first, seed)

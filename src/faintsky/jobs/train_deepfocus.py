@@ -18,8 +18,10 @@ from faintsky.errors import InputError
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.jobs.train import TrainResult, train
 from faintsky.models import Model, load_model, save_model
+from faintsky.needs import Needs
 from faintsky.training.compact_sets import open_compact
-from faintsky.training.recipes import change_type
+from faintsky.training.needs import needs_of_training
+from faintsky.training.recipes import change_type, find_recipe, make_plan
 
 if TYPE_CHECKING:
     from faintsky.detection.deepfocus.pipeline import DeepFocus
@@ -118,18 +120,35 @@ def train_deepfocus(
         },
         job="train", seed=seed,
     )  # fmt: skip
-    if dry_run:
-        return TrainResult(None, {"out": str(out), **record["config"]})
+    needs = _needs(chain, own, folder)
     output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
     output.check()
+    if dry_run:
+        return TrainResult(None, {**record["config"], **needs.summary(out)})
     if output.complete:
         return TrainResult(load_model(Path(out)), {"out": str(out), "already_complete": True})
+    needs.check(out)
     with output:
         start = time.monotonic()
         work = _Work(output.folder, folder, chain, own, seed, device, progress)
         model, scores = work.whole(runs, record)
     minutes = round((time.monotonic() - start) / 60, 1)
     return TrainResult(model, {"model": str(out), **scores, "minutes": minutes})
+
+
+def _needs(chain: Chain, own: Mapping[str, Mapping[str, Any]], data: Path) -> Needs:
+    """Of all networks one after the other, in both phases."""
+    total = Needs(0.0, 0.0, 0.0)
+    shares = {"train": chain.train, "validation": chain.validation}
+    for key, (network, told) in STAGES.items():
+        plan = make_plan(find_recipe(network), {**told, **shares, **own.get(key, {})})
+        one = needs_of_training(network, plan, data)
+        again = 0 if key == "blobs_finder" else chain.phase2_epochs / max(plan.schedule.epochs, 1)
+        total = Needs(
+            max(total.memory, one.memory), total.disk + one.disk * (1 + bool(again)),
+            total.seconds + one.seconds * (1 + again), total.blocks + 1,
+        )  # fmt: skip
+    return total
 
 
 def _sorted_settings(

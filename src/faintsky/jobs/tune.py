@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 TRIALS = 50
 """Of a sampler, where no number is given."""
+PLANNED = "planned"
+"""A trial's folder that there never is: the plan of one is made before there are any."""
 
 
 class _Diverged(Exception):
@@ -135,7 +137,7 @@ def tune(
     for point in points or [{}]:
         make_plan(recipe, {**fixed, **point})
     call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed, "device": device}
-    train(network, Path(out) / "trials" / "0000", settings=fixed, dry_run=True, **call)
+    one = train(network, Path(out) / "trials" / PLANNED, settings=fixed, dry_run=True, **call)
     config = {
         "network": network, "data": None if data is None else str(Path(data).resolve()), "simulate": simulate,
         "init": None if init is None else load_model(init).hash, "fixed": fixed,
@@ -145,7 +147,13 @@ def tune(
     record = plain(config)
     most = trials if sampler == "grid" or trials is not None else TRIALS
     if dry_run:
-        return TuneResult(None, {"out": str(out), **record, "trials": most or len(points)})
+        number = most or len(points)
+        each = {
+            key: one.facts[key]
+            for key in ("memory_gb", "disk_gb", "disk_free_gb", "time_minutes", "processes")
+        }
+        each["time_minutes"] = float(f"{number * each['time_minutes']:.3g}")
+        return TuneResult(None, {**record, "trials": number, "blocks": number, **each, "out": str(out)})
     if overwrite:
         _remove(Path(out))
     study = Study(Path(out), record, space, sampler=sampler, prune=prune, seed=seed)

@@ -25,7 +25,9 @@ __all__ = [
     "simulate_cubes",
 ]
 
-SECONDS_FIXED, SECONDS_A_BYTE, SECONDS_OF_INSTRUMENT = 3.0, 1e-8, 5.0
+BYTES_FIXED = 0.37e9
+"""Memory of the libraries."""
+SECONDS_FIXED, SECONDS_A_BYTE, SECONDS_OF_INSTRUMENT = 3.0, 1e-8, 3.0
 """Time of a run: start, a byte of a cube, the instrument where it is not in the cache."""
 
 
@@ -213,7 +215,7 @@ def _plan(n: int, ready: AlmaSettings) -> tuple[Needs, dict[str, Any]]:
     cached = (cache_folder() / f"alma_{ready.observation.key()}.npz").is_file()
     seconds = SECONDS_FIXED + n * cube * SECONDS_A_BYTE + (0 if cached else SECONDS_OF_INSTRUMENT)
     disk = cube * (n * len(per_sample) + len(shared)) + n * compact
-    needs = Needs(3 * cube + 8 * padded * 40, disk, seconds, blocks=n)
+    needs = Needs(BYTES_FIXED + 4.6 * cube + 32 * padded, disk, seconds, blocks=n)
     return needs, {
         "files": n * (len(per_sample) + 1 + bool(compact)) + len(shared) + 1,
         "shape": [spectral.n_chan, grid.n_y, grid.n_x],

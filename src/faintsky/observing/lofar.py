@@ -226,7 +226,7 @@ def _plan(n: int, settings: LofarSettings) -> tuple[Needs, dict[str, Any]]:
     rows = 1891 * round(observation.total_time / observation.integration)
     disk = n * sum(sizes.get(p, image) for p in own) + image * len(shared)
     seconds = SECONDS_FIXED + n * (SECONDS_A_FIELD + image * SECONDS_A_BYTE)
-    needs = Needs(3e8 + 50 * image + 150 * rows, disk, seconds, blocks=n)
+    needs = Needs(3.6e8 + 42 * image + 150 * rows, disk, seconds, blocks=n)
     return needs, {
         "files": n * (len(own) + 1) + len(shared) + 1,
         "shape": list(grid.shape),
