@@ -11,6 +11,7 @@ import faintsky
 from faintsky.cli.app import build_command
 from faintsky.errors import InputError
 from faintsky.jobs import tune as tuning
+from faintsky.jobs.train import TrainResult
 from faintsky.training import study as studies
 from faintsky.training.recipes import RECIPES, find_recipe
 from faintsky.training.spaces import Range, combinations, make_space
@@ -77,7 +78,7 @@ def trainings(monkeypatch):
 
     def train(network, out, *, settings, dry_run=False, watch=None, **call):
         if dry_run:
-            return
+            return TrainResult(None, {"disk_gb": 0.0})
         seen.append(settings)
         out.mkdir(parents=True, exist_ok=True)
         rate = settings.get("learning_rate", 1.0)

@@ -52,9 +52,12 @@ class Stopwatch:
     _start: tuple[float, float] = (0.0, 0.0)
 
     def __call__(self, done: int, total: int, word: str) -> None:
-        """A stage begins, or with ``done == total`` the last one ends."""
+        """A stage begins, or with ``done == total`` the last one ends; brackets hold details of a stage."""
+        stage = "" if done >= total else word.partition(" (")[0]
+        if stage and stage == self._word:
+            return
         self._close()
-        self._word = "" if done >= total else word
+        self._word = stage
         forget_peak()
         self._start = (time.perf_counter(), processor_seconds())
 

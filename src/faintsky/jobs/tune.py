@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
+from faintsky.files import check_space
 from faintsky.io.output import plain, provenance, write_json
 from faintsky.jobs.train import train
 from faintsky.models import load_model
@@ -154,6 +155,7 @@ def tune(
         }
         each["time_minutes"] = float(f"{number * each['time_minutes']:.3g}")
         return TuneResult(None, {**record, "trials": number, "blocks": number, **each, "out": str(out)})
+    check_space(Path(out), one.facts["disk_gb"] * 1e9)
     if overwrite:
         _remove(Path(out))
     study = Study(Path(out), record, space, sampler=sampler, prune=prune, seed=seed)

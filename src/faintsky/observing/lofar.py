@@ -24,7 +24,7 @@ __all__ = [
     "simulate_lofar",
 ]
 
-SECONDS_FIXED, SECONDS_A_FIELD, SECONDS_A_BYTE = 3.0, 5.0, 1e-6
+SECONDS_FIXED, SECONDS_A_FIELD, SECONDS_A_BYTE = 4.0, 0.3, 3e-7
 """Time of a run: start, a field, and a byte of its images."""
 
 
