@@ -14,7 +14,9 @@ FFT
     +x and +y. u in wavelengths equals ``-fx / cell`` and v equals ``-fy / cell`` up to the common sign of
     the transform; real images make that sign immaterial except through x, which runs against l.
 Angles
-    Position angles are degrees east of north, modulo 180: 0 is along +y, 90 along -x.
+    Position angles are degrees east of north, modulo 180. Within the package, where shapes are in pixels,
+    they count from +y toward -x; `faintsky.sky_frame` turns them into angles from the local north for the
+    outside, and is where images of all other projections and orientations are dealt with.
 Widths
     FWHM is the full width at half maximum, everywhere.
 """

@@ -151,8 +151,8 @@ def _transformed(
     nudged = maj * (1 + NUDGE) + NUDGE
     moments = (w[:, None, None] ** 2 * a[:, :, None] * a[:, None, :] for w, a in ((nudged, u), (minor, v)))
     main = np.linalg.eigh(sum(moments, np.zeros_like(matrix)))[1][:, :, 1]
-    # rounded, so that an angle of 0 does not become 179.999999
-    angle = np.mod(np.round(np.rad2deg(np.arctan2(after * main[:, 0], main[:, 1])), 7), 180.0)
+    # rounded, so that an angle of 0 does not become 179.99999
+    angle = np.mod(np.round(np.rad2deg(np.arctan2(after * main[:, 0], main[:, 1])), 4), 180.0)
     widths = [
         _norm(maj * np.einsum("ni,ni->n", u, axis), minor * np.einsum("ni,ni->n", v, axis))
         for axis in _axes(angle, after)

@@ -342,7 +342,7 @@ def test_errors_on_the_sky_are_those_of_many_draws():
     on_sky = np.array(many.to_sky(*drawn))
     on_sky[2] = turned(on_sky[2], frame.to_sky(*shape)[2])
     np.testing.assert_allclose(np.ravel(frame.shape_errors(shape, errors)), on_sky.std(axis=1), rtol=0.03)
-    np.testing.assert_allclose(np.ravel(frame.to_pixels(*frame.to_sky(*shape))), shape, rtol=1e-6)
+    np.testing.assert_allclose(np.ravel(frame.to_pixels(*frame.to_sky(*shape))), shape, rtol=1e-5)
     shifts = frame.matrix[0] @ (np.array([[0.2], [0.5]]) * rng.standard_normal((2, 40_000)))
     np.testing.assert_allclose(np.ravel(frame.position_errors(0.2, 0.5)), shifts.std(axis=1), rtol=0.03)
 
@@ -379,14 +379,14 @@ def test_truth_tables_count_angles_from_local_north(dec):
     assert turned(angle, pa) == pytest.approx(0, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["oblong and turned", "south pole"])
+@pytest.mark.parametrize("name", ["oblong and turned", "south pole", "CAR over 12 deg"])
 def test_injected_sources_have_their_shape_on_the_sky(name):
     empty = replace(draw(HEADERS[name]), images=np.zeros((9, N, N)))
     cube, _ = restored_cube(HEADERS[name], empty)
     prepared = prepare_cube(cube)
     field = field_of(cube, find_catalog(cube, load_model("classical", job="detect")).catalog, None, prepared)
     truth = draw_sources(field, 3, np.random.default_rng(5), (300.0, 400.0))
-    wcs = coordinates(HEADERS[name])
+    wcs, scale = coordinates(HEADERS[name]), HEADERS[name]["CDELT2"] * 3600 / 3
     for row in truth:
         added = inject_into(field, truth[[int(row["id"]) - 1]]).data - cube.data
         plane = added[round(row["z"])].astype(float)
@@ -396,7 +396,9 @@ def test_injected_sources_have_their_shape_on_the_sky(name):
         seen = np.einsum("iyx,jyx,yx->ij", d, d, plane) / plane.sum()
         place = np.array([row["x"]]), np.array([row["y"]])
         beam = pixels_per_arcsec(wcs, *place, own=True)[0]
-        if name != "oblong and turned":
+        if name == "south pole":
             beam = pixels_per_arcsec(wcs, np.array([N / 2]), np.array([N / 2]), own=True)[0]
         shape = moments(pixels_per_arcsec(wcs, *place)[0], row["fwhm_maj"], row["fwhm_min"], row["pa"])
-        np.testing.assert_allclose(seen, moments(beam, *BEAM) + shape, atol=0.02 * np.trace(seen))
+        np.testing.assert_allclose(
+            seen, moments(beam, *scale * np.array(BEAM[:2]), BEAM[2]) + shape, atol=0.02 * np.trace(seen)
+        )
