@@ -134,7 +134,7 @@ FLAGS: dict[str, str] = {
 
 
 def without_fluxes(table: Table, *, keep_values: bool = False) -> None:
-    """Make NaN of all that is in Jy, of data whose unit gives no flux; or leave the values, without a unit."""
+    """Make NaN of all that is in Jy, of data whose unit gives no flux; or leave values without a unit."""
     for name in table.colnames:
         if "Jy" in str(table[name].unit or ""):
             if keep_values:

@@ -196,6 +196,7 @@ def test_a_beam_above_the_image_is_accepted(make_fits, passing, factor):
     image = open_image(path)
     assert image.beams[0, 0] == pytest.approx(factor * side)
     assert image.notes == ["the beam is larger than the image"]
+    assert open_image(image, mask=np.ones((48, 48))).notes == image.notes
     found = denoise(path, model=passing, device="cpu")
     assert np.isfinite(found.image).all()
     assert "the beam is larger than the image" in found.facts["notes"]

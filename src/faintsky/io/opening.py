@@ -122,6 +122,7 @@ def _open(
         data.notes.append("the beam is larger than the image")
     if data.beams is not None and "psf" not in given:
         data.notes += projection_notes(data.wcs, data.shape)
+    data.notes[:] = dict.fromkeys(data.notes)  # data that are opened again have said it before
     data.companions = {**data.companions, **{k: _companion(k, v, data) for k, v in given.items()}}
     return data
 
@@ -220,8 +221,7 @@ def _beams(
     source: Source, shape: tuple[int, ...], cell: float, plane: int
 ) -> tuple[NDArray[np.float64] | None, list[str]]:
     """Beams ``[chan, 3]`` from the beams table, or else from the header."""
-    notes: list[str] = []
-    raw, notes = (None, notes) if source.beams is None else channel_beams(source.beams, shape[0], plane)
+    raw, notes = (None, []) if source.beams is None else channel_beams(source.beams, shape[0], plane)
     beams = None
     if raw is not None:
         beams, more = normalise_beams(raw, **_bounds(shape, cell))
@@ -239,7 +239,6 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
     """A function that reads and checks a companion; what its header alone can tell is checked at once."""
     if isinstance(value, np.ndarray):
         return array_companion(kind, value, data.host())
-    factors = np.ones(1)
     if isinstance(value, RadioData):
         other = value
     else:
