@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-import faintsky  # noqa: F401 (before torch: it sets how threads wait)
+from faintsky.errors import InputError
 
 CELL = 0.5 / 3600
+
+
+def skip_without(check: Callable[..., Any], *words: Any) -> None:
+    """Skip the test where ``check`` finds a program or an extra missing, and say which."""
+    try:
+        check(*words)
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 def cube_header(**cards: Any) -> fits.Header:

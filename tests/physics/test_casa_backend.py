@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
@@ -34,10 +35,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     """Makes a data set through both back ends; gives their folders."""
-    try:
-        casa.casa_python()
-    except InputError as error:
-        pytest.skip(str(error))
+    skip_without(casa.casa_python)
 
     def make(**settings):
         out = tmp_path_factory.mktemp("pair")

@@ -132,7 +132,7 @@ def test_the_gaussian_stands_in_for_the_primary_beam(default):
 
 def test_primary_beam_by_everybeam(default):
     if choose_beam("auto") != "everybeam":
-        pytest.skip("the lofar extra is not installed")
+        pytest.skip("the extra 'lofar' is not installed")
     from faintsky.telescope.everybeam import everybeam_beam
 
     times = START + (np.arange(10) + 0.5) / 30

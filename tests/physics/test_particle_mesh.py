@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("colossus")
+pytest.importorskip("colossus", reason="the extra 'lofar' is not installed")
 
 from faintsky.sky import particle_mesh as pm
 from faintsky.sky.linear_power import MEAN_DENSITY, OMEGA_M, growth, initial_density, linear_power

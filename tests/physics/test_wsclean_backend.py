@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
@@ -40,10 +41,7 @@ def one_thread():
 
 def both(out, **settings):
     """A data set through both back ends; their folders are in ``out``."""
-    try:
-        wsclean.check_wsclean()
-    except InputError as error:
-        pytest.skip(str(error))
+    skip_without(wsclean.check_wsclean)
     for backend in ("fast", "wsclean"):
         faintsky.simulate_lofar(out / backend, backend=backend, **SMALL | settings)
     return out
@@ -52,10 +50,7 @@ def both(out, **settings):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """Another field and track than the default ones, with gain errors and noise, cleaned."""
-    try:
-        radler_clean.check_radler()
-    except InputError as error:
-        pytest.skip(str(error))
+    skip_without(radler_clean.check_radler)
     return both(
         tmp_path_factory.mktemp("pair"), preset="lotss", ra=83.0, dec=31.0, hour_angle=-1.5, gain_rms=0.05,
         phase_rms=10.0, products="sky,noise,dirty,clean,psf,pb,compact",
@@ -167,11 +162,6 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """Puts a shell script in WSClean's place; temporary files go to a folder of the test."""
-    try:
-        wsclean.check_wsclean()
-    except InputError as error:
-        if "casacore" in str(error):
-            pytest.skip(str(error))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
@@ -181,6 +171,7 @@ def fake(tmp_path, monkeypatch):
         path.write_text(f'#!/bin/sh\ntest "$1" = -version && echo WSClean version 3.1.0 && exit\n{body}\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv(wsclean.PROGRAM, str(path))
+        skip_without(wsclean.check_wsclean)  # python-casacore
 
     return write
 

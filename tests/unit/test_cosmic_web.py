@@ -243,7 +243,7 @@ def test_the_cluster_is_in_its_field_once():
 
 
 def test_a_small_web_shines_and_is_reproducible():
-    pytest.importorskip("colossus")
+    pytest.importorskip("colossus", reason="the extra 'lofar' is not installed")
     wanted = WebBox(24, 50.0, 4, 1e15, redshifts=(0.1,))
     steps = []
     one, two = (make_box(wanted, progress=lambda i, n: steps.append((i, n))) for _ in range(2))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from conftest import skip_without
 
 from faintsky.detection import peers
-from faintsky.errors import InputError
 from faintsky.evaluation.fields import Field, SimulatedFields
 from faintsky.evaluation.peer_islands import find_islands, options_of, scored, searched_image
 from faintsky.evaluation.segments import region_fluxes
@@ -26,10 +26,7 @@ def field():
 
 @pytest.mark.parametrize("program", ["pybdsf", "aegean"])
 def test_a_program_outlines_a_bright_patch(field, program):
-    try:
-        peers.interpreter(program)
-    except InputError as error:
-        pytest.skip(str(error))
+    skip_without(peers.interpreter, program)
     settings = {"smooth": 0.0, "seed": 5.0, "grow": 3.0, "wavelets": False}
     found = find_islands(field, program, settings)
     assert found.reported == found.labels.max() == 1
