@@ -5,7 +5,7 @@ EXTRAS ?= dev,train
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint fuzz kill benchmarks clean
+.PHONY: demo test install lint learning wheel fuzz kill benchmarks clean
 
 demo: install
 	$(BIN)/faintsky demo --out demo --overwrite
@@ -24,6 +24,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Training and numbers of networks must hold on any processor: those of others, as far as this one can do as they do.
+learning: install
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest -m learning
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m learning
+
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
 
 # Longer than `make test`: random headers by the thousand, and runs killed half-way.
 fuzz: install
@@ -50,4 +58,4 @@ benchmarks: install
 	$(BIN)/python benchmarks/readme_numbers.py
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-full demo build dist *.egg-info src/*.egg-info

@@ -11,9 +11,10 @@ import faintsky
 from faintsky.errors import InputError
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
+pytestmark = pytest.mark.learning
 
 TINY = {
-    "tile": 16, "dense": 24, "batch_size": 8, "learning_rate": 2e-3, "epochs": 25, "keep_every": 25,
+    "tile": 16, "dense": 24, "batch_size": 8, "learning_rate": 5e-4, "epochs": 25, "keep_every": 25,
 }  # fmt: skip
 SIGMA = 1e-6
 FILES = {

@@ -14,7 +14,7 @@ MODELS = [m.name for m in list_models() if m.job == "denoise"]
 N = 224
 BEAM = (6.0, 4.5, 35.0)
 
-pytestmark = pytest.mark.parametrize("model", MODELS)
+pytestmark = [pytest.mark.learning, pytest.mark.parametrize("model", MODELS)]
 
 
 def spread(image, beam):

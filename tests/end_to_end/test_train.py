@@ -20,11 +20,13 @@ from faintsky.training.fit import Schedule, fit
 from faintsky.training.stored_images import StoredImages
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
+pytestmark = pytest.mark.learning
 
 TINY = {
     "widths": [8, 12, 16], "encoder": [1, 1, 1], "decoder": [1, 1], "tile": 64, "batch_size": 4, "psfs": 2,
     "warmup": 5, "workers": 0, "learning_rate": 3e-3, "decay": 0.9,
 }  # fmt: skip
+LONG = {**TINY, "steps": 90, "validate_every": 30}
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +39,17 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("faintsky.training.diffuse_images.VALIDATION_BATCHES", 2)
-        result = faintsky.train(
-            "local_unet", out, settings={**TINY, "steps": 60, "validate_every": 20}, seed=1
-        )
+        result = faintsky.train("local_unet", out, settings=LONG, seed=1)
     return out, result
 
 
 def test_a_tiny_network_learns_in_seconds(trained, monkeypatch):
     out, result = trained
     history = json.loads((out / "history.json").read_text())
-    assert [h["step"] for h in history] == [20, 40, 60]
+    assert [h["step"] for h in history] == [30, 60, 90]
     assert result.facts["best"] == min(history, key=lambda h: h["loss"])
     monkeypatch.setattr("faintsky.training.diffuse_images.VALIDATION_BATCHES", 2)
+    torch.manual_seed(1)
     fresh = make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")})
     with torch.no_grad():
         untrained = DiffuseImages(fresh, PsfLibrary.load(out / "psfs.npz"), tile=64).validate(fresh)
@@ -62,12 +63,12 @@ def test_the_folder_is_a_model(trained):
     model = faintsky.load_model(out, job="denoise")
     network = model.network("denoiser")
     assert sum(p.numel() for p in network.parameters()) == model.card["networks"]["denoiser"]["parameters"]
-    assert model.card["recipe"]["schedule"]["steps"] == 60
+    assert model.card["recipe"]["schedule"]["steps"] == 90
     assert model.card["recipe"]["network"] == "local_unet"
     assert model.card["scores"]["validation"]["loss"] > -10
     for file in ("training.png", "history.json", "run.json", "psfs.npz"):
         assert (out / file).stat().st_size > 0
-    again = faintsky.train("local_unet", out, settings={**TINY, "steps": 60, "validate_every": 20}, seed=1)
+    again = faintsky.train("local_unet", out, settings=LONG, seed=1)
     assert again.facts["already_complete"]
     assert again.model.hash == model.hash
 

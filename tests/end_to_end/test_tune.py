@@ -244,6 +244,7 @@ def test_on_the_command_line_and_from_a_file(tmp_path, capsys):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.learning
 def test_a_real_search(tmp_path):
     pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
     from synthetic import random_sky, write_brightness

@@ -19,6 +19,7 @@ from faintsky.training import tile_data
 from faintsky.training.tile_data import TileSource, make_tiles
 from faintsky.training.tile_pairs import TilePairs
 
+pytestmark = pytest.mark.learning
 FLOOR = 1e-8
 
 
