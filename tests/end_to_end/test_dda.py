@@ -109,7 +109,7 @@ def test_going_on_and_fine_tuning(trained, tmp_path):
     ("settings", "message"),
     [
         ({"product": "no"}, "no product"),
-        ({"product": "dirty"}, "too few"),
+        ({"product": "dirty"}, "no dirty image"),
         ({"tile": 128}, "smaller than a tile"),
         ({"scaling": "no"}, "no scaling"),
         ({"levels": 9}, "levels"),

@@ -143,7 +143,9 @@ def _check_images(data: Path, settings: Mapping[str, Any]) -> None:
 
 def _check_tiles(data: Path, settings: Mapping[str, Any]) -> None:
     from faintsky.training.stored_pairs import compact_files, stored_pairs
+    from faintsky.training.tile_data import check_product
 
+    check_product(settings["product"])
     if not compact_files(data) and not stored_pairs(data, (settings["product"],)):
         raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
 

@@ -117,6 +117,12 @@ _kept: dict[TileSource, TileData] = {}
 """The last ones made: a study of hyperparameters trains on the same many times."""
 
 
+def check_product(product: str) -> None:
+    """Refuse, as an `InputError`, what is no product of `faintsky simulate lofar` that is denoised."""
+    if product not in PRODUCTS:
+        raise InputError(f"no product {product!r}", f"choose one of {', '.join(PRODUCTS)}")
+
+
 def make_tiles(source: TileSource, progress: Progress | None = None) -> TileData:
     """Read or simulate images and cut them.
 
@@ -126,8 +132,7 @@ def make_tiles(source: TileSource, progress: Progress | None = None) -> TileData
         For an unknown product, fewer than two skies, images in another unit or smaller than a tile, or a
         product that the preset has not.
     """
-    if source.product not in PRODUCTS:
-        raise InputError(f"no product {source.product!r}", f"choose one of {', '.join(PRODUCTS)}")
+    check_product(source.product)
     if source in _kept:
         return _kept[source]
     _kept.clear()
