@@ -346,6 +346,6 @@ def test_residual_networks_learn_the_width_of_a_blob(tmp_path):
     torch.manual_seed(0)
     network = make_network("shape_resnet", width=8)
     task = FocusedImages(network, arrays, arrays, cell=1.0, parameter="fwhm_x")
-    quick = {**QUICK, "epochs": 16, "batch_size": 8, "keep_every": 16}
+    quick = {**QUICK, "epochs": 16, "batch_size": 8, "keep_every": 16, "learning_rate": 1e-3}
     _, history = fit(task, tmp_path, Schedule(**quick))
     assert min(h["fwhm_x"] for h in history) < 1.5, "a constant is wrong by 2 on average"
