@@ -31,6 +31,7 @@ from faintsky.preparing import pattern
 from faintsky.preparing.cube import prepare_cube
 from faintsky.preparing.image import prepare_image
 from faintsky.preparing.psf import gaussian_psf
+from faintsky.report.parts import world_labels
 from faintsky.sky_frame import LocalFrame
 from faintsky.telescope.primary_beam import primary_beam
 
@@ -402,3 +403,12 @@ def test_injected_sources_have_their_shape_on_the_sky(name):
         np.testing.assert_allclose(
             seen, moments(beam, *scale * np.array(BEAM[:2]), BEAM[2]) + shape, atol=0.02 * np.trace(seen)
         )
+
+
+def test_a_map_names_its_coordinates():
+    from matplotlib.figure import Figure
+
+    for name, words in (("Galactic", "Galactic longitude"), ("mirrored", "right ascension")):
+        axes = Figure().subplots(subplot_kw={"projection": coordinates(HEADERS[name])})
+        world_labels(axes)
+        assert axes.coords[0].get_axislabel() == words

@@ -27,8 +27,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def world_labels(ax: Axes) -> None:
-    """Right ascension and declination along the axes of a map."""
-    names = ("right ascension", "declination")
+    """Right ascension and declination, or Galactic coordinates, along the axes of a map."""
+    galactic = ax.wcs.wcs.lngtyp.strip() == "GLON"  # type: ignore[attr-defined]
+    names = ("Galactic longitude", "Galactic latitude") if galactic else ("right ascension", "declination")
     for coordinate, name in zip(ax.coords, names):  # type: ignore[attr-defined]
         coordinate.set_axislabel(name)
         coordinate.set_ticklabel(exclude_overlapping=True, size=8)
