@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from os import PathLike
 
 
@@ -66,4 +67,5 @@ def disk_error(error: BaseException, path: str | PathLike[str] | None = None) ->
     if number not in _FAULTS or where is None:
         return None
     fault, hint = _FAULTS[number]
-    return DiskError(f"{where}: {fault}; {hint}")
+    final = re.sub(r"\.partial-[0-9a-f]{8}/", "", str(where))  # the folder where outputs wait for their end
+    return DiskError(f"{final}: {fault}; {hint}")

@@ -1,6 +1,7 @@
 """The command line: options as the contract has them, configuration files, exit statuses, one-line errors."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -302,6 +303,21 @@ def test_a_search_says_how_far_it_is(make_fits):
     faintsky.detect(make_fits(), progress=lambda done, total, word: words.append(word))
     assert any(word.startswith("search (1 ") for word in words)
     assert any(word.startswith("measuring (") for word in words)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_leaves_nothing_and_goes_on(
+    make_fits, tmp_path, capsys, monkeypatch, number, status
+):
+    words = ["detect", str(make_fits()), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    monkeypatch.setattr("faintsky.detection.find.finish", lambda *args: signal.raise_signal(number))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(words) == status
+    assert capsys.readouterr().err.splitlines()[-1].endswith("; the same command goes on")
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [p.name for p in tmp_path.iterdir()] == ["cube.fits"]
+    monkeypatch.undo()
+    assert main(words) == 0
 
 
 def test_as_a_program():
