@@ -1,4 +1,4 @@
-"""Sets of fields for the evaluation of denoisers: of a cosmic web, and stored in every form."""
+"""Sets of fields for the evaluation of denoisers, of a cosmic web or stored in every form; failed evaluations."""
 
 import json
 import shutil
@@ -188,3 +188,15 @@ def test_the_command(web, data, tmp_path, capsys):
         result.find("clean", "sky2 noise", "sigma_MRE")
     with pytest.raises(InputError, match="both data and a cosmic web"):
         evaluate_lofar(tmp_path / "c", data / "fits", web=web)
+
+
+def test_a_failed_evaluation_does_not_block_another(tmp_path):
+    small = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
+    faintsky.simulate_alma(tmp_path / "data", 1, **small)
+
+    def fails(cube):
+        raise InputError("is not for this method", "give another", cube.name)
+
+    with pytest.raises(InputError, match="is not for this method"):
+        faintsky.evaluate_alma(tmp_path / "out", tmp_path / "data", {"fails": fails})
+    assert not (tmp_path / "out").exists()
