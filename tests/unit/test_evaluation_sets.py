@@ -1,4 +1,4 @@
-"""Sets of fields for the evaluation of denoisers, of a cosmic web or stored in any form; failed evaluations."""
+"""Sets of fields for the evaluation of denoisers, of a web or stored in any form; failed evaluations."""
 
 import json
 import shutil
