@@ -12,6 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,9 +50,9 @@ def main() -> None:
     )
     runs: dict[str, Callable[[], object]] = {
         "dda": lambda: autoencode_image(noise, dda, AutoencoderSettings()),
-        "denoiser, noise": lambda: denoise_image(noise, network, settings, kind="restored"),
-        "denoiser, restored": lambda: denoise_image(dirty, network, settings, kind="restored"),
-        "denoiser, dirty": lambda: denoise_image(dirty, network, settings, kind="dirty"),
+        "denoiser, noise": lambda: denoise_image(replace(noise, kind="restored"), network, settings),
+        "denoiser, restored": lambda: denoise_image(replace(dirty, kind="restored"), network, settings),
+        "denoiser, dirty": lambda: denoise_image(replace(dirty, kind="dirty"), network, settings),
     }
     found = {name: timed(run) for name, run in runs.items()}
     for row in found.values():

@@ -59,6 +59,8 @@ class RadioData(OnSky):
         What was corrected or assumed when reading.
     companions : mapping of str to callable
         Loaders of ``psf``, ``pb``, ``rms`` and ``mask``.
+    kind : {"auto", "restored", "dirty"}
+        What the user says it is; see `faintsky.preparing.kind`.
     """
 
     name: str
@@ -73,6 +75,7 @@ class RadioData(OnSky):
     beams: NDArray[np.float64] | None = None
     notes: list[str] = field(default_factory=list)
     companions: Mapping[str, Loader] = field(default_factory=dict)
+    kind: str = "auto"
 
     @cached_property
     def cube(self) -> Array32:
@@ -283,6 +286,8 @@ class RadioCube(RadioData):
             [Hz]
         psf, pb, rms, mask : array, optional
             Companions, ``[1 or chan, y, x]`` or ``[y, x]``.
+        kind : {"auto", "restored", "dirty"}
+            What it is; by default its sources tell.
         name : str, optional
             A word for messages.
         """
@@ -300,7 +305,7 @@ def _is_blank(plane: Array32) -> bool:
 
 
 def _from_array(
-    kind: type[Any],
+    of: type[Any],
     data: Any,
     cell: Any,
     frequencies: Any,
@@ -314,6 +319,7 @@ def _from_array(
     pb: Any = None,
     rms: Any = None,
     mask: Any = None,
+    kind: str = "auto",
     name: str = "array",
 ) -> Any:
     from astropy.wcs import WCS
@@ -347,7 +353,8 @@ def _from_array(
         header["BPA"] = beams[0, 2]
     axes = ("chan", "y", "x") if spectral is not None else ("y", "x")
     layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
-    made = kind(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
+    made = of(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
+    made.kind = kind
     given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
     made.companions = {k: array_companion(k, v, made.host()) for k, v in given.items() if v is not None}
     return made

@@ -95,6 +95,7 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; one a CPU core
 Cores = Annotated[
     int | None, typer.Option("--jobs", min=1, callback=_use_cores, help="CPU cores to use; all by default.")
 ]
+Kind = Annotated[str, typer.Option(metavar="auto|restored|dirty", help="Whether it was deconvolved.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of another run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")]

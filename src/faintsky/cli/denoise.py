@@ -26,9 +26,7 @@ def denoise(
     ] = None,
     beam: common.Beam = None,
     stokes: common.Stokes = None,
-    kind: Annotated[
-        str, typer.Option(metavar="auto|restored|dirty", help="Whether it was deconvolved.")
-    ] = "auto",
+    kind: common.Kind = "auto",
     members: Annotated[
         int, typer.Option(min=1, max=8, help="Mirror images and turns of the image to average.")
     ] = 1,

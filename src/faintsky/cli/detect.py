@@ -25,6 +25,7 @@ def detect(
     beam: common.Beam = None,
     stokes: common.Stokes = None,
     rest_frequency: common.RestFrequency = None,
+    kind: common.Kind = "auto",
     reliability: Annotated[float, typer.Option(min=0, max=1, help="Least reliability of a source.")] = 0.9,
     device: common.Device = "auto",
     jobs: common.Cores = None,
@@ -40,7 +41,7 @@ def detect(
     with common.Report(as_json) as report:
         result = faintsky.detect(
             cube, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes,
-            rest_frequency=rest_frequency, reliability=reliability,
+            rest_frequency=rest_frequency, kind=kind, reliability=reliability,
             device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip

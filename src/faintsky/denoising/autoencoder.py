@@ -123,7 +123,6 @@ def autoencode_image(
     network: nn.Module,
     settings: AutoencoderSettings,
     *,
-    kind: str = "auto",
     members: int = 1,
     reliability: float = 0.0,
     device: str = "cpu",
@@ -138,8 +137,6 @@ def autoencode_image(
     network : torch.nn.Module
         ``dda``, on `device`.
     settings : AutoencoderSettings
-    kind : str
-        Without effect: the model knows one kind of image.
     members : int
         Encodings to stack, 1 to 8.
     reliability : float

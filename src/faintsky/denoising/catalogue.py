@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, find_objects
 from scipy.signal import fftconvolve
 
 from faintsky.beams import beam_covariance
-from faintsky.catalog import join_flags, make_table
+from faintsky.catalog import add_flag, join_flags, make_table
 from faintsky.denoising.settings import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
@@ -22,6 +22,8 @@ from faintsky.preparing.psf import gaussian_psf
 if TYPE_CHECKING:
     from astropy.table import Table
 
+SIDELOBE = 5.0
+"""Regions that are nowhere brighter than so many times the sidelobes' rms are flagged."""
 LEAST_PB = 0.02
 """Least primary beam that a flux is divided by."""
 
@@ -171,6 +173,7 @@ def build_catalog(
     sigma: NDArray[np.float32],
     labels: NDArray[np.int32],
     settings: RegionSettings,
+    sidelobes: NDArray[np.floating] | None = None,
 ) -> Table:
     """Catalogue of all regions, with their labels as ``id``, in the order of these.
 
@@ -186,6 +189,8 @@ def build_catalog(
         The regions.
     settings : RegionSettings
         Errors and reliability.
+    sidelobes : array, optional
+        Rms of the sidelobes that are in a dirty image, ``[y, x]``, in its unit.
     """
     plane = pattern.middle_plane(image)
     flat = np.ptp(prepared.rms[prepared.valid]) == 0
@@ -198,6 +203,10 @@ def build_catalog(
     noise = np.nan_to_num(prepared.rms * gain)
     rows = [_row(image, prepared, r, settings, plane, labels, float(noise[r.box].max())) for r in regions]
     names = rows[0] if rows else ["area"]
+    for row, r in zip(rows, regions):
+        seen = mean[r.box][labels[r.box] == r.number].max()
+        if sidelobes is not None and seen < SIDELOBE * sidelobes[r.box].max():
+            row["flags"] = add_flag(str(row["flags"]), "sidelobe")
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
     if rows:
         snr, area = np.array(columns["snr"]), np.array([r.area for r in regions]) / prepared.beam_area

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from faintsky.classical.filters import apply_filter
 from faintsky.denoising.catalogue import build_catalog
-from faintsky.denoising.dirty import Response, choose_kind, major_cycles
+from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.predict import estimate, predict
 from faintsky.denoising.segmentation import relabelled, segment
 from faintsky.denoising.settings import RegionSettings, Settings
-from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing.image import PreparedImage, prepare_image
+from faintsky.preparing.kind import Kind, kind_by_psf, kind_by_sources, said_kind
 from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing.sidelobes import Plane, Surroundings, sidelobe_noise
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Array32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
-KINDS = ("auto", "restored", "dirty")
 STARLET_CYCLES, NETWORK_CYCLES = 12, 2
 """Major cycles at most: with starlets first, which take a fraction of the time, then with the network."""
 SIGNIFICANT, SCALES, MANY = 3.0, 6, 500_000
@@ -86,7 +86,6 @@ def denoise_image(
     network: nn.Module,
     settings: Settings | None = None,
     *,
-    kind: str = "auto",
     members: int = 1,
     reliability: float = 0.9,
     device: str = "cpu",
@@ -102,8 +101,6 @@ def denoise_image(
         As `faintsky.networks.local_unet` is, on `device`.
     settings : Settings, optional
         Thresholds and calibration.
-    kind : {"auto", "restored", "dirty"}
-        What the image is; see `faintsky.denoising.dirty.choose_kind`.
     members : int
         Mirror images and quarter turns to average, 1 to 8.
     reliability : float
@@ -123,20 +120,32 @@ def denoise_image(
     tell(0, PARTS, "noise")
     prepared = prepare_image(image)
     response = _response(image, prepared)
-    kind, notes = _kind(kind, image, prepared, response)
+    kind = _kind(image, prepared, response)
+    notes = [kind.note]
     ask: dict[str, Any] = {
         "members": members,
         "device": device,
         "progress": lambda done, total: tell(400 + 500 * done // total, PARTS, "network"),
     }
-    if kind == "dirty" and response is not None and image.psf is not None:
+    sidelobes = np.zeros_like(prepared.data)
+    if kind.name == "dirty" and response is not None and image.psf is not None:
         working, rough = _deconvolved(prepared, response, image.psf[0], network, device, tell, notes)
         if rough is None:
             mean, sigma = predict(network, working.scaled, working.weight, working.beam, **ask)
         else:
             mean, sigma = rough, np.ones_like(rough)
     else:
+        if response is not None:
+            notes.append("the psf was not used")
         response = None
+        if kind.name == "dirty":
+            plane = _plane(prepared)
+            sidelobes = sidelobe_noise(plane, _around(plane, prepared), prepared.beam_pixels)
+            prepared = prepared.with_more(sidelobes)
+            notes.append(
+                "no psf: the sidelobes of bright sources stay in the image, count as noise, and hide what is "
+                "fainter; give --psf to take them out"
+            )
         working, mean, sigma = estimate(network, prepared, **ask)
     own = settings.of(working.beam is None)
     sigma = own.calibrated(mean, sigma)
@@ -144,12 +153,13 @@ def denoise_image(
     out, spread = mean * rms, sigma * rms
     residual = prepared.data - (out if response is None else response(out))
     tell(920, PARTS, "regions")
-    mask, table, regions = _regions(image, working, mean, sigma, own, reliability)
+    mask, table, regions = _regions(image, working, mean, sigma, sidelobes, own, reliability)
     tell(PARTS, PARTS, "regions")
     blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
     return Denoised(
         out + blank, spread + blank, residual + blank, mask, table, replace(working, data=prepared.data),
-        response, kind, regions, [*image.notes, *notes], rule=f"of reliability {reliability:g} and above",
+        response, kind.name, regions, [*image.notes, *notes],
+        rule=f"of reliability {reliability:g} and above",
     )  # fmt: skip
 
 
@@ -159,21 +169,21 @@ def _response(image: RadioImage, prepared: PreparedImage) -> Response | None:
     return Response((prepared.data.shape[0], prepared.data.shape[1]), image.psf[0], prepared.beam)
 
 
-def _kind(
-    kind: str, image: RadioImage, prepared: PreparedImage, response: Response | None
-) -> tuple[str, list[str]]:
-    """What the image is taken for, and notes that say why."""
-    if kind not in KINDS:
-        raise InputError(f"no kind of image is called {kind!r}", f"choose one of {', '.join(KINDS)}")
-    why = "as asked"
-    if kind == "auto":
-        kind, why = choose_kind(image, prepared, response)
-    notes = [f"taken for a {kind} image: {why}"]
-    if kind == "dirty" and response is None:
-        notes.append("no psf: the sidelobes stay in the image; give --psf to take them out")
-    if kind == "restored" and response is not None:
-        notes.append("the psf was not used")
-    return kind, notes
+def _plane(prepared: PreparedImage) -> Plane:
+    return Plane(prepared.data, np.nan_to_num(prepared.rms), prepared.valid)
+
+
+def _around(plane: Plane, prepared: PreparedImage) -> Surroundings:
+    return Surroundings([plane], prepared.beam_pixels)
+
+
+def _kind(image: RadioImage, prepared: PreparedImage, response: Response | None) -> Kind:
+    """What the image is taken for."""
+    if (said := said_kind(image)) is not None:
+        return said
+    if response is not None:
+        return kind_by_psf(prepared, response)
+    return kind_by_sources(_around(_plane(prepared), prepared))
 
 
 def _deconvolved(
@@ -237,6 +247,7 @@ def _regions(
     prepared: PreparedImage,
     mean: Array32,
     sigma: Array32,
+    sidelobes: Array32,
     settings: RegionSettings,
     reliability: float,
 ) -> tuple[NDArray[np.int32], Table, int]:
@@ -244,7 +255,7 @@ def _regions(
     allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
     labels = segment(mean, sigma, allowed, settings, prepared.beam_area)
     rms = np.where(prepared.valid, prepared.rms, np.float32(0))
-    table = build_catalog(image, prepared, mean * rms, sigma * rms, labels, settings)
+    table = build_catalog(image, prepared, mean * rms, sigma * rms, labels, settings, sidelobes)
     chosen = table[np.asarray(table["reliability"]) >= reliability]
     chosen = chosen[np.argsort(-np.asarray(chosen["snr"]), kind="stable")]
     labels = relabelled(labels, np.asarray(chosen["id"]))

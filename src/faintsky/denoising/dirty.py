@@ -8,16 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft, rfft2
-from scipy.ndimage import distance_transform_edt
 
-from faintsky.image import RadioImage
-from faintsky.preparing.image import PreparedImage
 from faintsky.preparing.psf import gaussian_psf
 
 EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
-RESTORED_SHARE = 0.2
-"""Share of the psf's sidelobes about bright sources below which an image is free of them."""
 CYCLES, SETTLED, GROWTH = 8, 0.3, 1.5
 """Major cycles at most; the change of the image, in rms, at which they end; the residual's growth over the
 least one at which they are given up."""
@@ -88,50 +83,6 @@ class Response:
         modes *= factor
         rows = ifft(modes, axis=0, overwrite_x=True)[:n_y]
         return np.ascontiguousarray(irfft(rows, p_x, axis=1)[:, :n_x], dtype=np.float32)
-
-
-def sidelobe_share(prepared: PreparedImage, response: Response) -> tuple[float, float]:
-    """How much of the psf's sidelobes there is about the brightest parts of an image.
-
-    What the parts above half of the peak would add to their surroundings in a dirty image is fitted to these,
-    out to six beams: 1 is what points in a dirty image have, 0 what they have in a restored one.
-
-    Returns
-    -------
-    share, error : float
-        The error is infinite where nothing is brighter than six times the noise.
-    """
-    snr = prepared.scaled
-    bright = snr > max(6.0, 0.5 * float(snr.max()))
-    if not bright.any():
-        return 0.0, np.inf
-    distance = distance_transform_edt(~bright) / max(prepared.beam_pixels, 1.0)
-    ring = prepared.valid & (distance > 0.7) & (distance < 6)
-    scale = np.where(ring, 1 / np.where(ring, prepared.rms, 1), 0.0)
-    expected = response(np.where(bright, prepared.data, 0.0)) * scale
-    power = max(float((expected**2).sum()), 1e-30)
-    share = float((expected * prepared.data * scale).sum()) / power
-    return share, float(np.sqrt(prepared.beam_area / power))
-
-
-def choose_kind(image: RadioImage, prepared: PreparedImage, response: Response | None) -> tuple[str, str]:
-    """Whether an image is ``dirty`` or ``restored``, and why, in words.
-
-    WSClean's header counts the components that were cleaned. Otherwise an image without a psf is taken to be
-    restored, and one with a psf to be dirty unless its sources are free of sidelobes: a psf is of use to a
-    dirty image only, and broad sidelobes look like faint emission.
-    """
-    cleaned = image.header.get("WSCMINOR")
-    if isinstance(cleaned, int | float) and not isinstance(cleaned, bool):
-        word = "no" if cleaned == 0 else f"{cleaned:.0f}"
-        return ("dirty" if cleaned == 0 else "restored"), f"WSClean's header counts {word} components cleaned"
-    if response is None:
-        return "restored", "there is no psf"
-    share, error = sidelobe_share(prepared, response)
-    if not np.isfinite(error):
-        return "dirty", "there is a psf, and nothing bright enough to tell"
-    kind = "restored" if share + 2 * error < RESTORED_SHARE else "dirty"
-    return kind, f"{share:.2f} ± {error:.2f} of the psf's sidelobes surround the brightest sources"
 
 
 @dataclass(frozen=True)

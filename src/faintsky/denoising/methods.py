@@ -24,7 +24,6 @@ class DenoiseCall(Protocol):
         self,
         image: RadioImage,
         *,
-        kind: str = "auto",
         members: int = 1,
         reliability: float = 0.9,
         progress: Progress | None = None,

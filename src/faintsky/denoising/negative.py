@@ -43,8 +43,8 @@ def compare_with_negative(
     int
         Regions of the negative.
     """
-    negative = replace(image, load=lambda: -image.cube)
-    other = denoiser(negative, kind=found.kind, members=members, reliability=reliability)
+    negative = replace(image, load=lambda: -image.cube, kind=found.kind)
+    other = denoiser(negative, members=members, reliability=reliability)
     ours, theirs = _measures(found.catalog), _measures(other.catalog)
     found.catalog[COLUMN] = reliability_of(ours, theirs)
     found.catalog[COLUMN].description = "reliability by the regions of the image's negative"

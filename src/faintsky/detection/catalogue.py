@@ -26,8 +26,9 @@ GAUSSIAN_AREA = float(np.sqrt(np.pi / (4 * np.log(2))))
 """Integral of a Gaussian over its peak and FWHM (1.0645)."""
 BOX_LEVEL = 0.1
 """The box holds where the source's own sky image is above this fraction of its peak."""
-DYNAMIC_RANGE = 0.05
-"""Fraction of a bright source's peak below which others in its channels are flagged, in restored images."""
+DYNAMIC_RANGE, SIDELOBES = 0.05, 0.15
+"""Fraction of a bright source's peak below which others in its channels are doubtful: in restored images, and
+in dirty ones without a psf."""
 
 
 def build_catalog(
@@ -249,18 +250,20 @@ def _flags(
         flags.append("no_primary_beam")
     elif np.isfinite(pb) and pb < 0.2:
         flags.append("low_primary_beam")
-    if prepared.psf_origin == "header" and _in_the_shadow(group, others):
+    if prepared.psf_origin == "header" and in_the_shadow(prepared, group, others):
         flags.append("sidelobe")
     if cube.rest_frequency is None:
         flags.append("no_rest_frequency")
     return join_flags(flags)
 
 
-def _in_the_shadow(group: Sequence[Component], others: Sequence[Component]) -> bool:
-    """Whether a source is fainter than `DYNAMIC_RANGE` of another in the same channels.
+def in_the_shadow(prepared: PreparedCube, group: Sequence[Component], others: Sequence[Component]) -> bool:
+    """Whether a source is fainter than `DYNAMIC_RANGE`, or `SIDELOBES`, of another in the same channels.
 
-    What a restored image shows at that level may be left over from its deconvolution or calibration.
+    What a restored image shows at that level may be left over from its deconvolution or calibration, what a
+    dirty one shows may be a sidelobe.
     """
+    level = SIDELOBES if prepared.sidelobes_stay else DYNAMIC_RANGE
     peak = max(abs(c.source.amplitude) * c.source.norm for c in group)
     z, width = group[0].source.z, group[0].source.fwhm_z
     brighter = [
@@ -268,7 +271,7 @@ def _in_the_shadow(group: Sequence[Component], others: Sequence[Component]) -> b
         for c in others
         if abs(c.source.z - z) < 0.5 * (c.source.fwhm_z + width)
     ]
-    return bool(brighter) and peak < DYNAMIC_RANGE * max(brighter)
+    return bool(brighter) and peak < level * max(brighter)
 
 
 def _at_edge(cube: RadioCube, prepared: PreparedCube, m: dict[str, float]) -> bool:

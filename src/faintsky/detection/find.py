@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.detection.catalogue import build_catalog
+from faintsky.detection.catalogue import build_catalog, in_the_shadow
 from faintsky.detection.grouping import group_components, one_source, touching
 from faintsky.detection.labels import label_mask
 from faintsky.detection.measuring import Measurement
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 Progress = Callable[[int, int, str], None]
+DOUBTFUL = 0.5
+"""Factor on the reliability of what may be a sidelobe."""
 PART_SNR = 4.0
 """Effective S/N of a component that belongs to a source already accepted."""
 
@@ -108,7 +110,12 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
     cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
     catalog, groups = settle(search, model, reliability)
     mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
-    notes = [*cube.notes, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
+    notes = [*cube.notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    if prepared.sidelobes_stay:
+        notes.append(
+            "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
+        )
     return Detections(
         catalog, mask, prepared.restored(pursuit.model()), prepared, search.noise, search.tried, notes
     )
@@ -121,7 +128,8 @@ def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Tabl
         [c.effective_snr for c in search.candidates], search.noise, caution=settings["caution"]
     )
     for c, value in zip(search.candidates, values):
-        c.reliability = float(value)
+        doubtful = prepared.sidelobes_stay and in_the_shadow(prepared, [c], search.candidates)
+        c.reliability = float(value) * (DOUBTFUL if doubtful else 1)
     search.keep(_accepted(search.candidates, reliability, prepared.beam_pixels))
     measurement = Measurement(
         pursuit,
@@ -151,8 +159,8 @@ def _steps(progress: Progress | None) -> Callable[[int, str], None]:
 
 _PSF_WORDS = {
     "given": "as given",
-    "noise": "measured from the correlation of the noise (a dirty cube)",
-    "header": "the Gaussian beam of the header (a restored cube)",
+    "noise": "measured from the correlation of the noise",
+    "header": "a Gaussian, the beam",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def _model(name: str, device: str) -> Denoise:
             return None
         kind = "dirty" if field.image.psf is not None else "restored"
         # what is below the cut that a user gets shows what other cuts would give
-        found = make(field.image, kind=kind, reliability=RELIABILITIES[0])
+        found = make(replace(field.image, kind=kind), reliability=RELIABILITIES[0])
         image = found.image if found.seen is None else found.seen  # the truth has the beam
         segments = segments_of(found.mask, found.catalog, image, field.rms, RELIABLE)
         if found.seen is not None:

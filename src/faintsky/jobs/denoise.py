@@ -14,6 +14,7 @@ from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
+from faintsky.preparing.kind import of_kind
 
 if TYPE_CHECKING:
     from faintsky.denoising.denoiser import Denoised
@@ -135,6 +136,7 @@ def denoise(
 
     chosen = load_model(model, job="denoise")
     opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes)
+    opened = of_kind(opened, kind)
     record = provenance(
         command=command,
         config={
@@ -165,7 +167,7 @@ def denoise(
     with folder or nullcontext():
         denoiser = make_denoiser(chosen, choose_device(device))
         how: dict[str, Any] = {"members": members, "reliability": reliability}
-        found = denoiser(opened, kind=kind, progress=progress, **how)
+        found = denoiser(opened, progress=progress, **how)
         if negative:
             from faintsky.denoising.negative import compare_with_negative
 

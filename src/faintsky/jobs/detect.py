@@ -13,6 +13,7 @@ from faintsky.errors import InputError
 from faintsky.io import open_cube
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
+from faintsky.preparing.kind import of_kind
 
 if TYPE_CHECKING:
     from faintsky.detection.find import Detections
@@ -58,6 +59,7 @@ def detect(
     beam: Any = None,
     stokes: str | None = None,
     rest_frequency: Any = None,
+    kind: str = "auto",
     reliability: float = 0.9,
     device: str = "auto",
     overwrite: bool = False,
@@ -86,6 +88,8 @@ def detect(
         Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
     rest_frequency : float or str, optional
         Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
+    kind : {"auto", "restored", "dirty"}
+        What the cube is; by default its header and its sources' surroundings tell.
     reliability : float
         Least reliability of a source in the catalogue, 0 to 1.
     device : {"auto", "cpu", "cuda"}
@@ -117,13 +121,14 @@ def detect(
     opened = open_cube(
         cube, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
     )
+    opened = of_kind(opened, kind)
     record = provenance(
         command=command,
         config={
             "cube": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
             "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes,
             "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
-            "reliability": reliability,
+            "kind": kind, "reliability": reliability,
         },
         job="detect", model=chosen.name, model_hash=chosen.hash,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import Model, load_model
 from faintsky.needs import BYTES_OF_TABLES, Needs
+from faintsky.preparing.kind import of_kind
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -69,6 +70,7 @@ def inject(
     beam: Any = None,
     stokes: str | None = None,
     rest_frequency: Any = None,
+    kind: str = "auto",
     reliability: float = 0.9,
     device: str = "auto",
     overwrite: bool = False,
@@ -107,6 +109,8 @@ def inject(
         Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
     rest_frequency : float or str, optional
         Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
+    kind : {"auto", "restored", "dirty"}
+        What the data are; by default their header and their sources' surroundings tell.
     reliability : float
         Least reliability of a detection, 0 to 1.
     device : {"auto", "cpu", "cuda"}
@@ -130,6 +134,7 @@ def inject(
     opened = _open(
         data, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
     )
+    opened = of_kind(opened, kind)
     image = isinstance(opened, RadioImage)
     at_once = PER_RUN["image" if image else "cube"] if per_run is None else per_run
     low, high = (
@@ -146,7 +151,7 @@ def inject(
         "psf": psf, "pb": pb, "rms": rms, "mask": mask, "stokes": stokes,
         "beam": None if beam is None else opened.require_beam()[0],
         "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
-        "reliability": reliability,
+        "kind": kind, "reliability": reliability,
     }  # fmt: skip
     record = provenance(
         command=command, config=config, job="inject", model=chosen.name, model_hash=chosen.hash, seed=seed
@@ -212,6 +217,7 @@ def _into_cube(
         return find_catalog(one, model, reliability=reliability, device=device).catalog
 
     own = for_report(cube, find_catalog(cube, model, reliability=reliability, device=device), device=device)
+    cube = replace(cube, kind=own.prepared.kind.name)
     where = field_of(cube, own.catalog, own.mask, own.prepared)
     sources, runs, others = recover(where, find, n, per_run, **how)
     recovery = recovery_of(sources)
@@ -238,8 +244,9 @@ def _into_image(
     own = denoiser(image, reliability=0.0)
 
     def find(one: RadioImage) -> Any:
-        return denoiser(one, kind=own.kind, reliability=reliability)
+        return denoiser(one, reliability=reliability)
 
+    image = replace(image, kind=own.kind)
     sources, runs, others = recover(place_of(image, own), find, n, per_run, **how)
     recovery = recovery_of(sources, level=1.0, image=True)
     return sources, recovery, {

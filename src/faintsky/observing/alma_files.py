@@ -128,7 +128,13 @@ class AlmaFiles(DataFiles):
             header = cube_header(grid, spectral, "Jy/pixel", rest, self._provenance(instrument, seed, index))
             write_fits(paths["sky"], cube.sky.as_cube(), header)
         if "dirty" in paths:
-            header = cube_header(grid, spectral, "Jy/beam", rest, {**beam_cards(instrument.beams), **cards})
+            header = cube_header(
+                grid,
+                spectral,
+                "Jy/beam",
+                rest,
+                {**beam_cards(instrument.beams), "NITER": (0, "iterations of CLEAN"), **cards},
+            )
             write_fits(paths["dirty"], cube.dirty, header, beams_table(instrument.beams))
         meta = {
             "faintsky": versions()["faintsky"],

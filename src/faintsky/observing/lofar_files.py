@@ -154,6 +154,8 @@ class LofarFiles(DataFiles):
             cards["GAINRMS"] = (errors.amplitude, "rms of the stations' amplitude errors")
             cards["PHASERMS"] = (errors.phase, "rms of their phase errors [deg]")
             cards["GAINTIME"] = (errors.timescale, "their correlation time [s]")
+        if product == "dirty":
+            cards["NITER"] = (0, "iterations of CLEAN")
         if product in ("dirty", "noise"):
             sigma = self.settings.rms if self.settings.noise else 0.0
             cards["NOISE"] = (sigma if product == "dirty" else sigma / UNIT_BEAM, "standard deviation")

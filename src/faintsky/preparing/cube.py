@@ -17,6 +17,7 @@ from faintsky.preparing.continuum import (
     find_strong_lines,
     fit_continuum,
 )
+from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_from_noise
 
@@ -53,6 +54,8 @@ class PreparedCube:
         Where it comes from.
     beam : tuple of float
         Major, minor FWHM [pixel] and position angle [deg].
+    kind : Kind
+        What the cube is taken for.
     """
 
     data: NDArray[np.float32]
@@ -65,6 +68,7 @@ class PreparedCube:
     psf: NDArray[np.floating]
     psf_origin: str
     beam: tuple[float, float, float]
+    kind: Kind
 
     @property
     def beam_pixels(self) -> float:
@@ -75,6 +79,11 @@ class PreparedCube:
     def fidelity(self) -> float:
         """See `FIDELITY`."""
         return FIDELITY[self.psf_origin]
+
+    @property
+    def sidelobes_stay(self) -> bool:
+        """Whether sources show sidelobes that the psf does not have."""
+        return self.kind.name == "dirty" and self.psf_origin == "header"
 
     @property
     def psf_error(self) -> float:
@@ -158,10 +167,10 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     if not (sigma > 0).any():
         raise InputError("has no noise: its channels are constant", "give a cube with noise", cube.name)
     line = subtract_continuum(filled, parts.continuum.where(parts.present), valid, sigma)
-    psf, origin, beam = _choose_psf(cube, line, sigma, valid, header_beam)
+    psf, origin, beam, kind = _choose_psf(cube, parts.continuum, line, sigma, valid, header_beam)
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
     return PreparedCube(
-        filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam
+        filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind
     )
 
 
@@ -307,74 +316,32 @@ def subtract_continuum(
 
 def _choose_psf(
     cube: RadioCube,
+    continuum: Continuum,
     line: NDArray[np.float32],
     sigma: NDArray[np.float64],
     valid: NDArray[np.bool_],
     header_beam: tuple[float, float, float] | None,
-) -> tuple[NDArray[np.floating], str, tuple[float, float, float]]:
-    """The psf and where it is from; the beam is the header's where it has one."""
-    if cube.psf is not None:
+) -> tuple[NDArray[np.floating], str, tuple[float, float, float], Kind]:
+    """The psf, where it is from, the beam (the header's, if it has one), and what the cube is taken for."""
+    if cube.psf is not None and cube.kind != "restored":
         psf = cube.psf
         beam = header_beam or fitted_beam(psf[psf.shape[0] // 2])
-        return psf, "given", beam
+        return psf, "given", beam, Kind("dirty", "there is a psf")
     estimate = psf_from_noise(line, sigma, valid)
-    shape = cube.shape[1:]
     if header_beam is None:
         if estimate is None:
             cube.require_beam()
             raise InputError("has no beam", "give --beam or --psf", cube.name)
-        beam = fitted_beam(estimate)
+        header_beam = fitted_beam(estimate)
         cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
-        return estimate[None], "noise", beam
-    gaussian = gaussian_psf((shape[0], shape[1]), *header_beam)[None]
-    # no one psf is that of a cube whose beam changes over it
-    if estimate is None or cube.beam_varies or not _agrees(fitted_beam(estimate), header_beam):
-        return gaussian, "header", header_beam
-    if sidelobes_match(line, sigma, estimate, gaussian[0], header_beam):
-        return estimate[None], "noise", header_beam
-    return gaussian, "header", header_beam
+    elif estimate is not None and (cube.beam_varies or not _agrees(fitted_beam(estimate), header_beam)):
+        estimate = None  # no one psf is that of a cube whose beam changes over it
+    kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, estimate)
+    if kind.name == "restored" or estimate is None:
+        return gaussian_psf((cube.shape[1], cube.shape[2]), *header_beam)[None], "header", header_beam, kind
+    return estimate[None], "noise", header_beam, kind
 
 
 def _agrees(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
     """Whether two beams have the same area within a third."""
     return 0.67 < (a[0] * a[1]) / (b[0] * b[1]) < 1.5
-
-
-def sidelobes_match(
-    line: NDArray[np.float32],
-    sigma: NDArray[np.float64],
-    dirty: NDArray[np.floating],
-    gaussian: NDArray[np.floating],
-    beam: tuple[float, float, float],
-) -> bool:
-    """Whether the brightest line of a cube is surrounded by the sidelobes of a dirty psf.
-
-    A dirty cube shows them, a restored one does not. The channel image of the brightest line between one
-    and five beams from its peak is compared with both psfs, scaled to the peak.
-
-    Returns
-    -------
-    bool
-        True for the dirty psf; also where nothing is bright enough to tell, since sidelobes do not
-        matter then.
-    """
-    scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0)
-    peaks = line.reshape(line.shape[0], -1).max(axis=1) * scale
-    k = int(np.argmax(peaks))
-    if peaks[k] < 15:
-        return True
-    y, x = np.unravel_index(int(line[k].argmax()), line[k].shape)
-    yy, xx = np.indices(line[k].shape)
-    size = np.sqrt(beam[0] * beam[1])
-    r = np.hypot(yy - y, xx - x)
-    ring = (r > 1.2 * size) & (r < 5 * size)
-    cy, cx = dirty.shape[0] // 2, dirty.shape[1] // 2
-    py, px = yy - y + cy, xx - x + cx
-    inside = ring & (py >= 0) & (py < dirty.shape[0]) & (px >= 0) & (px < dirty.shape[1])
-    if inside.sum() < 20:
-        return True
-    values = line[k][inside]
-    lobes = dirty[py[inside], px[inside]] - gaussian[py[inside], px[inside]]
-    # the part of the ring that looks like sidelobes, in units of the peak: 1 if dirty, 0 if restored
-    share = float((lobes * values).sum() / max((lobes**2).sum(), 1e-12) / line[k, y, x])
-    return share > 0.5

@@ -31,8 +31,8 @@ class PreparedImage:
         Pixels that hold data.
     rms : array
         Standard deviation of the noise, ``[y, x]``, NaN where blank.
-    rms_origin : {"given", "measured"}
-        Where it is from.
+    rms_origin : {"given", "measured", "sidelobes"}
+        Where it is from; the last where sidelobes were added to one of the others.
     beam : tuple of float or None
         Major and minor FWHM [pixel] and position angle [deg]; None for noise without correlation.
     beam_origin : {"header", "psf", "noise", "none"}
@@ -77,6 +77,10 @@ class PreparedImage:
 
     def _over_rms(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.where(self.valid, values / np.where(self.valid, self.rms, 1), 0).astype(np.float32)
+
+    def with_more(self, noise: NDArray[np.floating]) -> PreparedImage:
+        """The same with more noise, ``[y, x]``, independent of what it has."""
+        return replace(self, rms=np.hypot(self.rms, noise).astype(np.float32), rms_origin="sidelobes")
 
     def with_noise(
         self, residual: NDArray[np.floating], emission: NDArray[np.bool_] | None = None
