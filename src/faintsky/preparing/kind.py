@@ -228,6 +228,9 @@ def cube_planes(
         top[low:high] = 0
     planes = []
     for image in images:
-        data = np.where(valid, np.nan_to_num(image), 0)
-        planes.append(Plane(data, np.where(valid, robust_sigma(data[valid]), 0), valid))
+        image = np.nan_to_num(image)
+        level, rms = float(np.median(image[valid])), robust_sigma(image[valid])
+        # a level of its own, which all pixels share, is no sidelobe
+        data = np.where(valid, image - level * (abs(level) > rms), 0)
+        planes.append(Plane(data, np.where(valid, rms, 0), valid))
     return planes
