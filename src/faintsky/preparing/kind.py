@@ -168,7 +168,7 @@ def kind_by_sources(
     sure = SURE_ONE if around.sources == 1 else SURE_MORE
     if value > max(least**2, sure * error) or share - 3 * share_error > NOISE_DIRTY:
         return Kind("dirty", f"the same sidelobes surround {sources}")
-    if value + 2 * error < DEPTH**2 or share + 2 * share_error < NOISE_RESTORED:
+    if max(value, 0.0) + 2 * error < DEPTH**2 or share + 2 * share_error < NOISE_RESTORED:
         return Kind("restored", f"no sidelobes surround {sources}")
     return Kind(otherwise, f"noise hides whether sidelobes surround {sources}{hint}")
 
