@@ -21,6 +21,8 @@ from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 PARAMETERS = ("amplitude", "x", "y", "l11", "l21", "l22", "z", "log_width")
 _IMAGE_BASIS = np.array([0, 1, 2, 3, 4, 5, 0, 0])
 _LINE_BASIS = np.array([0, 1, 1, 1, 1, 1, 2, 3])
+SINGULAR = 1e-10
+"""Least eigenvalue of an information matrix of unit diagonal: what is below is rounding."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class LineSource:
         shape = jac @ cov[3:6, 3:6] @ jac.T
         maj, minor, pa = np.sqrt(np.maximum(np.diag(shape), 0))
         # the slope of an unresolved axis is zero at zero: one standard deviation up is its error then
-        wider = axes_of(self.l11, self.l21, abs(self.l22) + float(sd[5]))[1]
-        minor = max(minor, wider - self.axes()[1])
+        wider = axes_of(abs(self.l11) + float(sd[3]), self.l21, abs(self.l22) + float(sd[5]))
+        maj, minor = (max(e, w - own) for e, w, own in zip((maj, minor), wider, self.axes()))
         # relative error of amplitude * width
         rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude
         return {
@@ -302,9 +304,9 @@ def climb(
     for _ in range(iterations):
         gradient = score - prior * (p - centre)
         hessian = fisher + np.diag(prior)
-        scale = np.maximum(np.diag(hessian), 1e-12)
-        step = np.linalg.solve(hessian + np.diag(damping * scale + 1e-9 * scale.max()), gradient)
-        trial = bounded(p + step)
+        scaled, unit = _unit_free(hessian)
+        scaled[np.diag_indices_from(scaled)] += damping + 1e-9
+        trial = bounded(p + np.linalg.solve(scaled, gradient / unit) / unit)
         new = evaluate(trial)
         new_value = new[0] - penalty(trial)
         if new_value >= value - 1e-12:
@@ -318,10 +320,21 @@ def climb(
             damping *= 8
             if damping > 1e6:
                 break
-    scale = np.sqrt(np.maximum(np.diag(fisher + np.diag(prior)), 1e-30))
-    scaled = (fisher + np.diag(prior)) / np.outer(scale, scale)
-    covariance = np.linalg.pinv(scaled, rcond=1e-10, hermitian=True) / np.outer(scale, scale)
-    return p, covariance, norm, snr
+    return p, covariance_of(fisher + np.diag(prior)), norm, snr
+
+
+def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An information matrix in units of each parameter's own error, and one over these: the same at any scale."""
+    diagonal = np.diag(matrix)
+    unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    return matrix / np.outer(unit, unit), unit
+
+
+def covariance_of(information: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse of an information matrix ``[n, n]``; what the data do not fix gets large errors, not none."""
+    scaled, unit = _unit_free(information)
+    values, vectors = np.linalg.eigh(scaled)
+    return np.asarray((vectors / np.maximum(values, SINGULAR)) @ vectors.T / np.outer(unit, unit))
 
 
 def fit_source(

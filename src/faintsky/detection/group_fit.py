@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len, rfft2
 
-from faintsky.detection.gaussian_fit import Evaluated, LineSource, centre_transform, climb
+from faintsky.detection.gaussian_fit import Evaluated, LineSource, centre_transform, climb, covariance_of
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 
@@ -284,13 +284,14 @@ class GroupFit:
         def bounded(q: Float) -> Float:
             return np.clip(q, low[active], high[active])
 
-        p, part, norms, _ = climb(evaluate, first[active], prior[active], centre[active], bounded, iterations)
+        p, _, norms, _ = climb(evaluate, first[active], prior[active], centre[active], bounded, iterations)
         full = first.copy()
         full[active] = p
-        covariance = np.zeros((first.size, first.size))
-        covariance[np.ix_(active, active)] = part
+        loglike, _, fisher, _, _ = self.evaluate(full)
+        # errors with everything free: a shape that was kept is not known exactly
+        covariance = covariance_of(fisher + np.diag(prior))
         out = []
         for k, m in enumerate(self.members):
             s = slice(self.starts[k], self.starts[k + 1])
             out.append(replace(m.with_vector(full[s]), covariance=covariance[s, s], norm=float(norms[k])))
-        return out, self.evaluate(full)[0]
+        return out, loglike
