@@ -147,6 +147,27 @@ def beam_pixels(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
     return np.pi / (4 * np.log(2)) * b[:, 0] * b[:, 1] / cell**2
 
 
+NARROW = 1.5
+"""FWHM [pixel] below which the sum of a beam's values at pixels is not its area any more (by 0.1 % there)."""
+
+
+def sampled_area(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
+    """Sum of each beam's values at the pixels, its peak at the middle of one, ``[chan]``.
+
+    That is what turns a sum over pixels in Jy/beam into Jy. It is `beam_pixels` but for beams narrower than
+    `NARROW` pixels; of one far below a pixel it is 1, as a point in an image is one pixel then.
+    """
+    area = beam_pixels(beams, cell)
+    b = np.asarray(beams, dtype=float).reshape(-1, 3)
+    for k in np.flatnonzero(b[:, 1] < NARROW * cell):
+        half = int(2 * b[k, 0] / cell) + 2
+        y, x = np.mgrid[-half : half + 1, -half : half + 1] * cell
+        dx, dy = major_axis_direction(b[k, 2])
+        radius = ((x * dx + y * dy) / b[k, 0]) ** 2 + ((y * dx - x * dy) / b[k, 1]) ** 2
+        area[k] = np.exp(-4 * np.log(2) * radius).sum()
+    return np.asarray(area)
+
+
 def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
     """Second moments of a Gaussian beam in (x, y) [pixel**2]."""
     dx, dy = major_axis_direction(beam[2])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faintsky.arrays import as_float32, in_unit
 from faintsky.axes import Layout, Spectral, array_header
-from faintsky.beams import beam_pixels, given_beam, normalise_beams
+from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
 from faintsky.companions import Array32, Host, array_companion
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid
@@ -61,6 +61,8 @@ class RadioData(OnSky):
         Loaders of ``psf``, ``pb``, ``rms`` and ``mask``.
     kind : {"auto", "restored", "dirty"}
         What the user says it is; see `faintsky.preparing.kind`.
+    dish : float, optional
+        Diameter of the dishes [m] where the user gives it, 0 for a single dish.
     """
 
     name: str
@@ -76,6 +78,7 @@ class RadioData(OnSky):
     notes: list[str] = field(default_factory=list)
     companions: Mapping[str, Loader] = field(default_factory=dict)
     kind: str = "auto"
+    dish: float | None = None
 
     @cached_property
     def cube(self) -> Array32:
@@ -194,9 +197,10 @@ class RadioData(OnSky):
         if self.unit.is_equivalent(u.Jy / u.beam):
             return one * self.unit.to(u.Jy / u.beam)
         if self.unit.is_equivalent(u.Jy / u.pix):
-            return self.unit.to(u.Jy / u.pix) * beam_pixels(self.require_beam(), self.grid.cell)
+            return self.unit.to(u.Jy / u.pix) * sampled_area(self.require_beam(), self.grid.cell)
         if self.unit.is_equivalent(u.Jy / u.arcsec**2):
-            return self.unit.to(u.Jy / u.arcsec**2) * beam_pixels(self.require_beam(), 1.0)
+            area = sampled_area(self.require_beam(), self.grid.cell) * self.grid.cell**2
+            return self.unit.to(u.Jy / u.arcsec**2) * area
         if self.unit.is_equivalent(u.K) and self.frequencies is not None:
             solid_angle = beam_pixels(self.require_beam(), 1.0) * ARCSEC**2
             per_kelvin = 2 * BOLTZMANN * (self.frequencies / SPEED_OF_LIGHT) ** 2 * solid_angle / 1e-26

@@ -42,11 +42,13 @@ UNITS = {
     "angle": {"arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
     "hours": {"h": 1.0, "min": 1 / 60, "deg": 1 / 15},
     "length": {"mm": 1.0},
+    "diameter": {"m": 1.0, "cm": 0.01},
     "brightness": {"mJy/beam": 1e-3, "Jy/beam": 1.0, "uJy/beam": 1e-6},
 }
-"""Factors to s, Hz, arcsec, hours, mm and Jy/beam; the usual unit first."""
+"""Factors to s, Hz, arcsec, hours, mm, m and Jy/beam; the usual unit first."""
 BASE = {
-    "time": "s", "frequency": "Hz", "width": "Hz", "angle": "arcsec", "length": "mm", "brightness": "Jy/beam",
+    "time": "s", "frequency": "Hz", "width": "Hz", "angle": "arcsec", "length": "mm", "diameter": "m",
+    "brightness": "Jy/beam",
 }  # fmt: skip
 
 

@@ -16,10 +16,11 @@ import faintsky
 from faintsky.catalog import read_catalog
 from faintsky.denoising.denoiser import denoise_image
 from faintsky.errors import InputError
-from faintsky.image import RadioImage
+from faintsky.image import RadioCube, RadioImage
 from faintsky.jobs.denoise import denoise
 from faintsky.observing.lofar import simulate_fields
 from faintsky.observing.sky_regions import at_resolution
+from faintsky.preparing.image import prepare_image
 
 FILES = {
     *("denoised.fits", "uncertainty.fits", "mask.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"),
@@ -403,3 +404,58 @@ def test_the_negative_of_the_image_has_a_say(passing):
     bright, faint = doubtful.catalog["reliability_negative"]
     assert faint < 0.5 < bright
     assert any("negative" in note for note in doubtful.found.notes)
+
+
+@pytest.mark.parametrize("unit", ["Jy/beam", "Jy/pixel", "Jy/arcsec2"])
+@pytest.mark.parametrize("beam", [0.5, 0.8, 1.2, 3.0])
+def test_fluxes_of_beams_below_a_pixel(beam, unit):
+    """A point of 100 Jy at a pixel has that flux whatever the unit."""
+    rng, (y, x) = np.random.default_rng(2), np.indices((96, 96))
+    point = np.exp(-4 * np.log(2) * ((x - 30) ** 2 + (y - 40) ** 2) / beam**2)
+    point *= {"Jy/beam": 1.0, "Jy/pixel": 1 / point.sum(), "Jy/arcsec2": 0.25 / point.sum()}[unit]
+    data = 100 * point + 1e-3 * point.max() * rng.normal(size=point.shape)
+    prepared = prepare_image(RadioImage.from_array(data, cell=2.0, beam=[2 * beam, 2 * beam, 0.0], unit=unit))
+    near = prepared.data[35:46, 25:36]
+    assert near.sum() * prepared.jy_per_pixel == pytest.approx(100, rel=1e-3)
+    assert near.max() * prepared.jy_per_beam == pytest.approx(100, rel=1e-3)
+
+
+@pytest.mark.parametrize("beam", [0.5, 0.8, 1.2])
+def test_line_fluxes_of_beams_below_a_pixel(beam):
+    rng, (z, y, x) = np.random.default_rng(1), np.indices((32, 48, 48))
+    radius = np.hypot(x - 15, y - 20) / beam
+    data = 40 * np.exp(-4 * np.log(2) * (radius**2 + ((z - 15) / 5) ** 2)) + rng.normal(size=z.shape)
+    cube = RadioCube.from_array(
+        data, cell=1.0, frequencies=1e11 + 1e6 * np.arange(32), beam=[beam, beam, 0], rest_frequency=1e11
+    )
+    row = faintsky.detect(cube, device="cpu").catalog[0]
+    expected = 40 * 5 * 2.998 * np.sqrt(np.pi / np.log(2)) / 2
+    assert abs(row["flux"] - expected) < 4 * row["flux_err"] < 0.2 * expected
+
+
+def test_a_beam_below_a_pixel_is_said(tmp_path):
+    small = write_image(tmp_path / "small.fits", spots(32), BMAJ=1 / 3600, BMIN=1 / 3600)
+    large = write_image(tmp_path / "large.fits", spots(32))
+    said = [any("narrower" in note for note in faintsky.open_image(path).notes) for path in (small, large)]
+    assert said == [True, False]
+
+
+@pytest.mark.parametrize("power", [-40, 40])
+@pytest.mark.parametrize("kind", ["restored", "dirty", "white"])
+def test_the_regions_are_the_same_at_any_scale(passing, kind, power):
+    """A power of two leaves every digit as it is: what changes hangs on a number in some unit."""
+    data, how = spots(), {"restored": {"beam": [8, 8, 0]}, "white": {}}.get(kind, {"beam": [8, 8, 0]})
+    if kind == "dirty":
+        how["psf"] = np.exp(-4 * np.log(2) * (np.hypot(*(np.indices((97, 97)) - 48)) / 4) ** 2)
+    scale = np.float32(2.0**power)
+    one, other = (
+        denoise(RadioImage.from_array(d, cell=2.0, **how), model=passing, device="cpu",
+                kind="dirty" if kind == "dirty" else "restored").catalog
+        for d in (data, data * scale)
+    )  # fmt: skip
+    assert len(one) == len(other) > 0
+    for name in ("x", "y", "x_err", "fwhm_maj", "fwhm_maj_err", "snr", "reliability"):
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-4, err_msg=name)
+    if kind != "white":
+        for name in ("flux", "flux_err"):
+            np.testing.assert_allclose(np.array(other[name]) / scale, one[name], rtol=1e-4)

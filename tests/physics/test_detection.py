@@ -11,9 +11,11 @@ from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 from faintsky.catalog import has_flag
 from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.find import find_sources
+from faintsky.detection.methods import find_catalog
 from faintsky.detection.reliability import local_peaks
 
 N_CHAN, SIGMA = 48, 1e-3
+BRIGHTNESS = {"flux", "flux_peak", "continuum", "image_peak", "image_flux"}
 
 
 @pytest.fixture(scope="module")
@@ -484,3 +486,59 @@ def test_blended_galaxies_at_one_velocity_are_parted_by_their_continua(scope):
         row = row_at(found, s, 1.0)
         assert abs(row["z"] - s.z) < 4 * row["z_err"]
         assert row["flux_peak"] > 0
+
+
+# ---------------------------------------------------------------------- scale, errors, blanks
+
+
+@pytest.mark.parametrize("model", ["classical", "smooth_clip", "flood_fill"])
+@pytest.mark.parametrize("power", [-40, 40])
+def test_the_catalogue_is_the_same_at_any_scale(scope, model, power):
+    """A power of two leaves every digit as it is: what changes hangs on a number in some unit."""
+    small = telescope(64)
+    data = small.cube(
+        [
+            small.at_snr(Emitter(24.3, 30.2, 12.1, maj=5, min=4, fwhm_z=5), 40, 1e-3, 32),
+            replace(small.at_snr(Emitter(20, 50, 24, fwhm_z=4), 25, 1e-3, 32), continuum=3e-3),
+        ],
+        32,
+        seed=1,
+    )
+    scale = np.float32(2.0**power)
+    one, other = (find_catalog(small.radio_cube(d), model).catalog for d in (data, data * scale))
+    assert len(one) == len(other) > 0
+    for name in one.colnames:
+        if one[name].dtype.kind == "f":
+            brightness = name.removesuffix("_err") in BRIGHTNESS
+            values = np.array(other[name]) / (scale if brightness else 1)
+            np.testing.assert_allclose(values, one[name], rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sources_at_blanks_have_errors_and_lie_on_data(seed):
+    """Random blank regions, rims, channels and voxels; primary beams that are blank there and elsewhere."""
+    rng, small = np.random.default_rng(seed), telescope(48)
+    sources = [
+        small.at_snr(
+            Emitter(*rng.uniform(4, 44, 2), rng.uniform(2, 22), maj=rng.choice([0, 5]), fwhm_z=4),
+            rng.uniform(15, 100), 1e-3, 24,
+        )
+        for _ in range(5)
+    ]  # fmt: skip
+    sources = [replace(s, continuum=rng.choice([0, 5e-3])) for s in sources]
+    data = small.cube(sources, 24, seed=seed)
+    y, x = np.indices(data.shape[1:])
+    data[:, np.hypot(x - rng.integers(48), y - rng.integers(48)) < 8] = np.nan
+    data[:, :, -int(rng.integers(1, 6)) :] = np.nan
+    data[int(rng.integers(24))] = np.nan
+    for s in sources[:2]:
+        data[round(s.z), round(s.y), round(s.x)] = np.nan
+    pb = np.exp(-(((x - 24) ** 2 + (y - 24) ** 2) / 40**2))
+    pb[np.isnan(data).all(axis=0) | (x < 6)] = np.nan
+    found = find_sources(small.radio_cube(data, pb=pb), reliability=0.5).catalog
+    for row in found:
+        assert np.isfinite(data[round(row["z"]), round(row["y"]), round(row["x"])])
+        assert np.isfinite(row["pb"]) != has_flag(row["flags"], "no_primary_beam")
+        for name in found.colnames:
+            if name.endswith("_err"):
+                assert 0 < row[name] < np.inf, name

@@ -5,9 +5,12 @@ import pytest
 import torch
 from synthetic import CELL, Emitter, telescope
 
+import faintsky
+from faintsky.detection.field import PrimaryBeam
 from faintsky.errors import InputError
 from faintsky.grid import axial_difference
 from faintsky.image import RadioCube
+from faintsky.preparing import pattern
 from faintsky.preparing.continuum import (
     Continuum,
     continuum_present,
@@ -395,3 +398,65 @@ def test_a_beam_measured_from_the_noise():
     assert p.psf_origin == "noise"
     assert any("no beam in the header" in note for note in cube.notes)
     np.testing.assert_allclose(p.beam[:2], t.beam[:2], rtol=0.1)
+
+
+# ---------------------------------------------------------------------- dishes
+
+
+def alma(beam, telescope="ALMA", frequency=100e9, dish=None):
+    """A cube of noise whose header names a telescope, of a beam in arcsec."""
+    cube = RadioCube.from_array(
+        np.random.default_rng(0).normal(size=(8, 32, 32)), cell=beam / 4,
+        frequencies=frequency + 1e6 * np.arange(8), beam=[beam, beam, 0], ra=10, dec=-20,
+    )  # fmt: skip
+    cube.header["TELESCOP"] = telescope
+    return cube if dish is None else faintsky.open_cube(cube, dish=dish)
+
+
+@pytest.mark.parametrize(
+    ("telescope", "beam", "dish"),
+    [("ALMA", 0.3, 12), ("ALMA", 3.4, 12), ("ALMA", 12.5, 7), ("ACA", 14.0, 7), ("ALMA", 58.0, 0)]
+    + [(name, beam, None) for name in ("VLA", "MeerKAT", "ATCA", "NOEMA", "") for beam in (3.4, 12.5)],
+)
+def test_dishes_follow_from_the_name_and_the_beam(telescope, beam, dish):
+    for frequency in (100e9, 345e9):  # the same baselines
+        assert pattern.dish(alma(beam * 100e9 / frequency, telescope, frequency)) == dish
+
+
+def test_the_primary_beam_is_that_of_the_dishes():
+    compact, given = alma(12.5), alma(12.5, dish="12m")
+    fwhm = {7.0: 1.16 * 3e8 / 100e9 / 7 * 206265, 12.0: 1.13 * 3e8 / 100e9 / 12 * 206265}
+    for cube, dish in ((compact, 7.0), (given, 12.0), (alma(3.4, "VLA", dish=25), 25.0)):
+        half = fwhm.get(dish, fwhm[12.0] * 12 / dish) / 2 / cube.grid.cell
+        beam = PrimaryBeam(cube, None)
+        assert beam.origin == "header"
+        assert f"{dish:g} m" in pattern.notes(cube)[0]
+        assert beam.at(16 + half, 16, 0) == pytest.approx(0.5, abs=0.03)
+        assert pattern.middle_plane(cube)[16, 16] == pytest.approx(1.0)
+    assert "else give --dish" in pattern.notes(compact)[0]
+
+
+def test_a_single_dish_has_no_primary_beam_to_divide_by():
+    for cube in (alma(58.0), alma(30.0, "IRAM30M", dish="0m")):
+        beam = PrimaryBeam(cube, None)
+        assert beam.origin == "single dish"
+        assert beam.known
+        assert not beam.applied
+        assert beam.at(3, 3, 0) == 1.0
+        assert (pattern.middle_plane(cube) == 1).all()
+
+
+@pytest.mark.parametrize("dish", ["7", "7kg", "-7m", "infm", float("nan")])
+def test_dishes_of_no_size_are_refused(dish):
+    with pytest.raises(InputError, match="dish"):
+        alma(12.5, dish=dish)
+
+
+def test_a_primary_beam_with_blanks_is_not_lowered_beside_them():
+    pb = np.full((32, 32), 0.8, dtype=np.float32)
+    pb[:, 20:] = np.nan
+    data = np.random.default_rng(0).normal(size=(8, 32, 32))
+    cube = RadioCube.from_array(data, cell=1.0, frequencies=1e11 + 1e6 * np.arange(8), beam=[4, 4, 0], pb=pb)
+    beam = PrimaryBeam(cube, None)
+    assert [beam.at(x, 15.3, 3) for x in (5.2, 19.4, 0.0)] == pytest.approx([0.8] * 3)
+    assert np.isnan(beam.at(25, 15, 3))

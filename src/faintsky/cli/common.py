@@ -83,6 +83,9 @@ Stokes = Annotated[
 RestFrequency = Annotated[
     str | None, typer.Option(metavar="1420.405752MHz", help="Rest frequency of the line, not the header's.")
 ]
+Dish = Annotated[
+    str | None, typer.Option(metavar="7m", help="Diameter of the dishes, for the primary beam; 0m: one dish.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(

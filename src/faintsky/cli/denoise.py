@@ -27,6 +27,7 @@ def denoise(
     beam: common.Beam = None,
     stokes: common.Stokes = None,
     kind: common.Kind = "auto",
+    dish: common.Dish = None,
     members: Annotated[
         int, typer.Option(min=1, max=8, help="Mirror images and turns of the image to average.")
     ] = 1,
@@ -48,7 +49,7 @@ def denoise(
     with common.Report(as_json) as report:
         result = faintsky.denoise(
             image, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes,
-            kind=kind, members=members,
+            dish=dish, kind=kind, members=members,
             reliability=reliability, negative=negative, device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip

@@ -26,6 +26,7 @@ def detect(
     stokes: common.Stokes = None,
     rest_frequency: common.RestFrequency = None,
     kind: common.Kind = "auto",
+    dish: common.Dish = None,
     reliability: Annotated[float, typer.Option(min=0, max=1, help="Least reliability of a source.")] = 0.9,
     device: common.Device = "auto",
     jobs: common.Cores = None,
@@ -41,7 +42,7 @@ def detect(
     with common.Report(as_json) as report:
         result = faintsky.detect(
             cube, out=out, model=model, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes,
-            rest_frequency=rest_frequency, kind=kind, reliability=reliability,
+            rest_frequency=rest_frequency, dish=dish, kind=kind, reliability=reliability,
             device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip

@@ -36,6 +36,7 @@ def inject(
     stokes: common.Stokes = None,
     rest_frequency: common.RestFrequency = None,
     kind: common.Kind = "auto",
+    dish: common.Dish = None,
     reliability: Annotated[float, typer.Option(min=0, max=1, help="Least reliability of a source.")] = 0.9,
     device: common.Device = "auto",
     jobs: common.Cores = None,
@@ -51,7 +52,7 @@ def inject(
     with common.Report(as_json) as report:
         result = faintsky.inject(
             data, out, model=model, n=n, per_run=per_run, seed=seed, snr=(snr_low, snr_high), psf=psf, pb=pb,
-            rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency, kind=kind,
+            rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency, dish=dish, kind=kind,
             reliability=reliability, device=device, overwrite=overwrite, dry_run=dry_run,
             command=common.command_line(), progress=report.progress,
         )  # fmt: skip

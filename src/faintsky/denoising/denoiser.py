@@ -16,6 +16,7 @@ from faintsky.denoising.predict import estimate, predict
 from faintsky.denoising.segmentation import relabelled, segment
 from faintsky.denoising.settings import RegionSettings, Settings
 from faintsky.image import RadioImage
+from faintsky.preparing import pattern
 from faintsky.preparing.image import PreparedImage, prepare_image
 from faintsky.preparing.kind import Kind, kind_by_psf, kind_by_sources, said_kind
 from faintsky.preparing.noise import robust_sigma
@@ -158,7 +159,7 @@ def denoise_image(
     blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
     return Denoised(
         out + blank, spread + blank, residual + blank, mask, table, replace(working, data=prepared.data),
-        response, kind.name, regions, [*image.notes, *notes],
+        response, kind.name, regions, [*image.notes, *pattern.notes(image), *notes],
         rule=f"of reliability {reliability:g} and above",
     )  # fmt: skip
 

@@ -246,9 +246,9 @@ def _flags(
         flags.append("extended")
     if group[0].source.amplitude < 0:
         flags.append("absorption")
-    if not beam.known:
+    if not np.isfinite(pb):
         flags.append("no_primary_beam")
-    elif np.isfinite(pb) and pb < 0.2:
+    elif pb < 0.2:
         flags.append("low_primary_beam")
     if prepared.psf_origin == "header" and in_the_shadow(prepared, group, others):
         flags.append("sidelobe")

@@ -17,7 +17,7 @@ class PrimaryBeam:
     Attributes
     ----------
     origin : str
-        ``given``, ``header`` (the telescope's, known by its name) or ``unknown``.
+        See `faintsky.preparing.pattern.origin`.
     applied : bool
         Whether the data are corrected for it already: their noise rises as it falls. False where nothing is
         prepared that would tell.
@@ -41,14 +41,15 @@ class PrimaryBeam:
         if self._given is not None:
             planes = self._given
             k = int(np.clip(round(z), 0, planes.shape[0] - 1))
-            plane = np.nan_to_num(planes[k], nan=0.0)
-            value = float(map_coordinates(plane, [[y], [x]], order=1, mode="nearest")[0])
-            return value if value > 0 else np.nan
-        if self.origin == "header":
-            from faintsky.telescope.primary_beam import primary_beam
-
-            return float(primary_beam(self._cube.radius(x, y), float(self._cube.frequency(z))))
-        return np.nan
+            # what is not known about a place is no zero
+            j, i = (slice(max(int(v) - 1, 0), int(v) + 3) for v in (max(y, 0.0), max(x, 0.0)))
+            near = planes[k, j, i]
+            known = (near > 0).astype(float)
+            filled = np.where(known > 0, near, 0.0).astype(float)
+            at = [[y - j.start], [x - i.start]]
+            value, weight = (map_coordinates(a, at, order=1, mode="nearest")[0] for a in (filled, known))
+            return float(value / weight) if weight > 0 else np.nan
+        return float(pattern.power(self._cube, x, y, float(self._cube.frequency(z))))
 
     def displacement(
         self, covariance: NDArray[np.float64], x: float, y: float, z: float

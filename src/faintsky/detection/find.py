@@ -19,6 +19,7 @@ from faintsky.detection.search import Search, cut_off, inside, search_cube
 from faintsky.device import choose_device
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
+from faintsky.preparing import pattern
 from faintsky.preparing.cube import PreparedCube
 from faintsky.preparing.single_thread import one_blas_thread
 
@@ -111,7 +112,7 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
     catalog, groups = settle(search, model, reliability)
     mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
     kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
-    notes = [*cube.notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    notes = [*cube.notes, *pattern.notes(cube), *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
     if prepared.sidelobes_stay:
         notes.append(
             "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
@@ -140,6 +141,8 @@ def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Tabl
         ),
     )
     measurement.run(int(settings["final_rounds"]), settings["caution"], reliability, search.noise.stretch)
+    # the last fits may have moved one out of the data
+    pursuit.components = [c for c in pursuit.components if inside(c.source, search.cube, pursuit.imager)]
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     hosts = [measurement.host(c) for c in pursuit.components]
     groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)

@@ -324,7 +324,7 @@ def climb(
 
 
 def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """An information matrix in units of each parameter's own error, and one over these: the same at any scale."""
+    """An information matrix in units of each parameter's error, and one over these: no unit is left in it."""
     diagonal = np.diag(matrix)
     unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     return matrix / np.outer(unit, unit), unit

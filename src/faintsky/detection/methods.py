@@ -137,6 +137,7 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     from faintsky.detection.field import PrimaryBeam
     from faintsky.detection.find import Detections
     from faintsky.device import choose_device
+    from faintsky.preparing import pattern
     from faintsky.preparing.cube import prepare_cube
 
     if not cube.has_flux:
@@ -163,6 +164,6 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         prepared,
         None,
         candidates,
-        [*cube.notes, *found.notes],
+        [*cube.notes, *pattern.notes(cube), *found.notes],
         found.steps,
     )

@@ -214,6 +214,9 @@ def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
     """Whether a source's centre can be measured, and is where the user wants to look."""
     if not imager.covers(s):
         return False
+    voxel = int(np.clip(round(s.z), 0, cube.shape[0] - 1)), round(s.y), round(s.x)
+    if cube.blank_channels[voxel[0]] or not np.isfinite(cube.data[voxel]):
+        return False
     if cube.mask is None:
         return True
     k = int(np.clip(round(s.z), 0, cube.mask.shape[0] - 1))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from faintsky.arrays import as_float32
 from faintsky.axes import Layout
-from faintsky.beams import channel_beams, given_beam, normalise_beams
+from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
 from faintsky.companions import array_companion, companion, require_shape
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioData, RadioImage
@@ -25,7 +25,7 @@ from faintsky.io.source import Source
 from faintsky.io.spectral import read_spectral
 from faintsky.io.stokes import choose_stokes, stokes_planes
 from faintsky.sky_frame import projection_notes
-from faintsky.units import is_brightness
+from faintsky.units import is_brightness, quantity
 
 Companions = dict[str, Any]
 LARGEST, SMALLEST = 20.0, 0.1
@@ -42,6 +42,7 @@ def open_cube(
     beam: Any = None,
     stokes: str | None = None,
     rest_frequency: Any = None,
+    dish: Any = None,
 ) -> RadioCube:
     """Open a spectral cube; data are read when first used.
 
@@ -61,6 +62,9 @@ def open_cube(
         Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
     rest_frequency : float or str, optional
         In place of the header's: ``"1420.405752MHz"``, or a number in Hz.
+    dish : float or str, optional
+        Diameter of the dishes, ``"7m"`` or a number in m, for the primary beam where none is given; by
+        default ALMA's by name and beam. 0 for a single dish, which has none.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def open_cube(
         Naming the file, the fault and a hint.
     """
     given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
-    cube = _open(RadioCube, source, given, beam, stokes, rest_frequency)
+    cube = _open(RadioCube, source, given, beam, stokes, rest_frequency, dish)
     if cube.spectral is None or "chan" not in cube.layout.axes:
         raise InputError("is a 2-D image, without a spectral axis", "give a cube [chan, y, x]", cube.name)
     return cube
@@ -88,10 +92,11 @@ def open_image(
     beam: Any = None,
     stokes: str | None = None,
     rest_frequency: Any = None,
+    dish: Any = None,
 ) -> RadioImage:
     """Open a 2-D image; as `open_cube`, for 2 to 4 axes of which the others have length 1."""
     given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
-    image = _open(RadioImage, source, given, beam, stokes, rest_frequency)
+    image = _open(RadioImage, source, given, beam, stokes, rest_frequency, dish)
     if image.shape[0] != 1:
         raise InputError(
             f"is a cube of {image.shape[0]} channels", "give one plane, or use it as a cube", image.name
@@ -100,24 +105,38 @@ def open_image(
 
 
 def _open(
-    kind: type[Any], source: Any, companions: Companions, beam: Any, stokes: str | None, rest_frequency: Any
+    kind: type[Any],
+    source: Any,
+    companions: Companions,
+    beam: Any,
+    stokes: str | None,
+    rest_frequency: Any,
+    dish: Any,
 ) -> Any:
     """An image or a cube with what the user gives beside it."""
     given = {k: v for k, v in companions.items() if v is not None}
     rest = read_rest_frequency(rest_frequency)
     if isinstance(source, RadioData):
-        if isinstance(source, kind) and not given and beam is stokes is rest is None:
+        if isinstance(source, kind) and not given and beam is stokes is rest is dish is None:
             return source
         parts = _again(source, stokes, rest)
     else:
         parts = _parts(as_source(source), stokes, rest, with_beam=beam is None)
     data = kind(**parts)
+    if dish is not None:
+        data.dish = quantity(dish, "diameter", "--dish")
+        if not 0 <= data.dish < np.inf:
+            raise InputError(f"dishes of {data.dish:g} m", "give --dish such as 7m, or 0m for a single dish")
     if beam is not None:
         own, faults = normalise_beams(given_beam(beam), **_bounds(data.shape, data.grid.cell))
         if own is None:
             raise InputError(faults[0], "check --beam, and the pixels of the image", data.name)
         data.beams = np.broadcast_to(own, (data.shape[0], 3)).copy()
         data.notes.append("the beam is the one given")
+    if data.beams is not None and data.beams[:, 1].min() < NARROW * data.grid.cell:
+        data.notes.append(
+            f"the beam is narrower than {NARROW:g} pixels: its flux is right for sources at the middle of one"
+        )
     if data.beams is not None and data.beams[:, 0].max() > data.grid.cell * max(data.shape[1:]):
         data.notes.append("the beam is larger than the image")
     if data.beams is not None and "psf" not in given:

@@ -69,6 +69,7 @@ def denoise(
     mask: Any = None,
     beam: Any = None,
     stokes: str | None = None,
+    dish: Any = None,
     kind: str = "auto",
     members: int = 1,
     reliability: float = 0.9,
@@ -97,6 +98,9 @@ def denoise(
         [arcsec] and position angle [deg].
     stokes : str, optional
         Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
+    dish : float or str, optional
+        Diameter of the dishes, ``"7m"`` or a number in m, for the primary beam where none is given; by
+        default ALMA's by name and beam. 0 for a single dish, which has none.
     kind : {"auto", "restored", "dirty"}
         What the image is; by default its header and its sources' surroundings tell.
     members : int
@@ -135,13 +139,13 @@ def denoise(
     from faintsky.denoising.needs import needs_of_image
 
     chosen = load_model(model, job="denoise")
-    opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes)
+    opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, dish=dish)
     opened = of_kind(opened, kind)
     record = provenance(
         command=command,
         config={
             "image": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
-            "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes,
+            "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes, "dish": opened.dish,
             "kind": kind, "members": members, "reliability": reliability,
             "negative": negative,
         },

@@ -60,6 +60,7 @@ def detect(
     stokes: str | None = None,
     rest_frequency: Any = None,
     kind: str = "auto",
+    dish: Any = None,
     reliability: float = 0.9,
     device: str = "auto",
     overwrite: bool = False,
@@ -90,6 +91,9 @@ def detect(
         Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
     kind : {"auto", "restored", "dirty"}
         What the cube is; by default its header and its sources' surroundings tell.
+    dish : float or str, optional
+        Diameter of the dishes, ``"7m"`` or a number in m, for the primary beam where none is given; by
+        default ALMA's by name and beam. 0 for a single dish, which has none.
     reliability : float
         Least reliability of a source in the catalogue, 0 to 1.
     device : {"auto", "cpu", "cuda"}
@@ -119,14 +123,22 @@ def detect(
 
     chosen = load_model(model, job="detect")
     opened = open_cube(
-        cube, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
+        cube,
+        psf=psf,
+        pb=pb,
+        rms=rms,
+        mask=mask,
+        beam=beam,
+        stokes=stokes,
+        rest_frequency=rest_frequency,
+        dish=dish,
     )
     opened = of_kind(opened, kind)
     record = provenance(
         command=command,
         config={
             "cube": opened.name, "model": chosen.name, "psf": psf, "pb": pb, "rms": rms, "mask": mask,
-            "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes,
+            "beam": None if beam is None else opened.require_beam()[0], "stokes": stokes, "dish": opened.dish,
             "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
             "kind": kind, "reliability": reliability,
         },

@@ -71,6 +71,7 @@ def inject(
     stokes: str | None = None,
     rest_frequency: Any = None,
     kind: str = "auto",
+    dish: Any = None,
     reliability: float = 0.9,
     device: str = "auto",
     overwrite: bool = False,
@@ -111,6 +112,9 @@ def inject(
         Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
     kind : {"auto", "restored", "dirty"}
         What the data are; by default their header and their sources' surroundings tell.
+    dish : float or str, optional
+        Diameter of the dishes, ``"7m"`` or a number in m, for the primary beam where none is given; by
+        default ALMA's by name and beam. 0 for a single dish, which has none.
     reliability : float
         Least reliability of a detection, 0 to 1.
     device : {"auto", "cpu", "cuda"}
@@ -132,7 +136,15 @@ def inject(
     if not 0 <= reliability <= 1:
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
     opened = _open(
-        data, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, rest_frequency=rest_frequency
+        data,
+        psf=psf,
+        pb=pb,
+        rms=rms,
+        mask=mask,
+        beam=beam,
+        stokes=stokes,
+        rest_frequency=rest_frequency,
+        dish=dish,
     )
     opened = of_kind(opened, kind)
     image = isinstance(opened, RadioImage)
@@ -148,7 +160,7 @@ def inject(
     chosen = load_model(name, job="denoise" if image else "detect")
     config = {
         "data": opened.name, "model": chosen.name, "n": n, "per_run": at_once, "snr": [low, high],
-        "psf": psf, "pb": pb, "rms": rms, "mask": mask, "stokes": stokes,
+        "psf": psf, "pb": pb, "rms": rms, "mask": mask, "stokes": stokes, "dish": opened.dish,
         "beam": None if beam is None else opened.require_beam()[0],
         "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
         "kind": kind, "reliability": reliability,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from faintsky.beams import beam_pixels
+from faintsky.beams import sampled_area
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing.correlation import beam_from_noise
@@ -58,7 +58,7 @@ class PreparedImage:
     @property
     def beam_area(self) -> float:
         """Area of the beam [pixel]; 1 for white noise."""
-        return 1.0 if self.beam is None else float(beam_pixels([*self.beam[:2], 0.0], 1.0)[0])
+        return 1.0 if self.beam is None else float(sampled_area(self.beam, 1.0)[0])
 
     @property
     def typical_rms(self) -> float:
@@ -215,7 +215,7 @@ def _jansky(image: RadioImage, beam: tuple[float, float, float] | None) -> tuple
         except InputError as error:
             fault = error.fault
         else:
-            return per_beam / float(beam_pixels(beams, cell)[0]), per_beam
+            return per_beam / float(sampled_area(beams, cell)[0]), per_beam
     if image.has_flux:  # otherwise it has been said
         image.notes.append(f"fluxes are not known: {fault}")
     return np.nan, np.nan

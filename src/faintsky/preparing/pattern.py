@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import re
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faintsky.grid import ARCSEC, SPEED_OF_LIGHT
 from faintsky.image import RadioData
+
+COMPACT, SINGLE = 60.0, 15.0
+"""Wavelength over beam [m] below which ALMA's dishes are those of 7 m, whose longest baseline is 49 m, and
+below which there is one dish only: its beam of 1.13 wavelengths over 12 m gives 10.6 m."""
+
+
+def dish(data: RadioData) -> float | None:
+    """Diameter of the dishes [m]: given, or ALMA's by the beam; 0 for a single dish; None where unknown.
+
+    Headers of ALMA's arrays all say ``ALMA``.
+    """
+    if data.frequencies is None:
+        return None
+    if data.dish is not None:
+        return data.dish
+    if not re.match(r"(ALMA|ACA)\b", str(data.header.get("TELESCOP", "")).strip().upper()):
+        return None
+    if data.beams is None:
+        return 12.0
+    beam = np.sqrt(data.beams[:, 0] * data.beams[:, 1]) * ARCSEC
+    longest = float(np.nanmedian(SPEED_OF_LIGHT / data.frequencies / beam))
+    return 0.0 if longest < SINGLE else 7.0 if longest < COMPACT else 12.0
 
 
 def origin(data: RadioData) -> str:
-    """``given``, ``header`` (the telescope is known by its name) or ``unknown``."""
+    """``given``, ``header`` (dishes that are known), ``single dish`` (1 everywhere) or ``unknown``."""
     if data.pb is not None:
         return "given"
-    name = str(data.header.get("TELESCOP", "")).strip().upper()
-    return "header" if name == "ALMA" and data.frequencies is not None else "unknown"
+    diameter = dish(data)
+    return "unknown" if diameter is None else "header" if diameter else "single dish"
+
+
+def notes(data: RadioData) -> list[str]:
+    """What is assumed of the dishes, in words."""
+    if data.pb is not None or (diameter := dish(data)) is None:
+        return []
+    if diameter == 0:
+        return ["a beam as wide as one dish's: fluxes are not divided by a primary beam; else give --dish"]
+    why = "as given" if data.dish is not None else "by the telescope's name and the beam; else give --dish"
+    return [f"primary beam of dishes of {diameter:g} m, {why}"]
+
+
+def power(data: RadioData, x: ArrayLike, y: ArrayLike, freq: float) -> NDArray[np.float64]:
+    """The telescope's primary beam at pixels and a frequency [Hz]; NaN where the dishes are not known."""
+    from faintsky.telescope.primary_beam import primary_beam
+
+    diameter = dish(data)
+    x = np.asarray(x, dtype=float)
+    if not diameter:
+        return np.full(x.shape, np.nan if diameter is None else 1.0)
+    if diameter == 7.0:
+        return primary_beam(data.radius(x, y), freq, 7.0)
+    # others are lit as those of 12 m are
+    return primary_beam(data.radius(x, y) * (diameter / 12.0), freq)
 
 
 def middle_plane(data: RadioData) -> NDArray[np.float64] | None:
     """The primary beam at the middle channel, ``[y, x]``; None where unknown."""
     if data.pb is not None:
         return np.nan_to_num(data.pb[data.pb.shape[0] // 2], nan=0.0).astype(float)
-    if origin(data) == "header" and data.frequencies is not None:
-        from faintsky.telescope.primary_beam import primary_beam
-
+    if dish(data) is not None and data.frequencies is not None:
         middle = float(data.frequencies[data.shape[0] // 2])
         n_y, n_x = data.shape[1:]
-        rows = (data.radius(np.arange(n_x), np.full(n_x, y)) for y in range(n_y))
-        return np.nan_to_num(np.stack([primary_beam(row, middle) for row in rows]))
+        rows = [power(data, np.arange(n_x), np.full(n_x, y), middle) for y in range(n_y)]
+        return np.nan_to_num(np.stack(rows))
     return None
 
 
