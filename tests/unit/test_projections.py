@@ -323,7 +323,7 @@ def test_primary_beam_by_the_angle_from_the_pointing_centre(name):
     head = HEADERS[name].copy()
     head.update(TELESCOP="ALMA", NAXIS=3, NAXIS3=1, CTYPE3="FREQ", CUNIT3="Hz", CRVAL3=100e9, CDELT3=1e6)
     head["CRPIX3"] = 1.0
-    data = open_image(fits.PrimaryHDU(np.ones((1, N, N), dtype=np.float32), head))
+    data = open_image(fits.PrimaryHDU(np.ones((1, N, N), dtype=np.float32), head), dish="12m")
     wcs = coordinates(HEADERS[name])
     y, x = np.indices((N, N))
     place = pixel_to_skycoord(x, y, wcs, mode="all")
