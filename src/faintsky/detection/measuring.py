@@ -84,7 +84,9 @@ class Measurement:
         """
         self.caution, self.least, self.stretch = caution, least, stretch
         p, prepared = self.pursuit, self.prepared
-        if p.components and prepared.present.any():
+        if p.components and prepared.psf_from_noise:
+            p.measure_psf(prepared)
+        elif p.components and prepared.present.any():
             p.new_line_cube(prepared)
         p.refit(rounds)
         if not prepared.present.any():

@@ -21,8 +21,9 @@ from faintsky.detection.gaussian_fit import LineSource, cut_window, fit_source
 from faintsky.detection.imager import Residual, SourceImager
 from faintsky.detection.peaks import Peaks
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.preparing.continuum import continuum_present, fit_continuum
+from faintsky.preparing.continuum import Continuum, continuum_present, fit_continuum
 from faintsky.preparing.cube import PreparedCube, subtract_continuum
+from faintsky.preparing.psf import psf_from_noise
 from faintsky.source_model import line_profile
 
 LINE_REACH = 3.5
@@ -361,22 +362,41 @@ class Pursuit:
             mask[k] = np.abs(plane) > limit[k]
         return torch.as_tensor(mask)
 
-    def new_line_cube(self, prepared: PreparedCube) -> None:
-        """Fit the continuum again to the data less the sources, and start the residual anew.
+    def _continuum(self, prepared: PreparedCube) -> Continuum:
+        """The continuum of the data less the sources.
 
         Where a source is so bright that its model's error would bend the continuum, its channels are left
         out.
         """
         parts = [(self.spectrum(c.source), c.image) for c in self.components]
-        fit = fit_continuum(
+        return fit_continuum(
             torch.as_tensor(prepared.data), self.sigma, line_mask=self._bright(), without=parts
         )
+
+    def new_line_cube(self, prepared: PreparedCube) -> None:
+        """Fit the continuum again to the data less the sources, and start the residual from it."""
+        fit = self._continuum(prepared)
         prepared.continuum = fit
         prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels)
         line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)
         self.data = Residual(line)
         for c in self.components:
             self.subtract(c, 1.0)
+
+    def measure_psf(self, prepared: PreparedCube) -> None:
+        """Read the psf off the noise again, without the sources, and start the residual with their new images.
+
+        What no channel is free of, a wide line, widened the psf of `prepare_cube`.
+        """
+        fit = self._continuum(prepared)
+        residual = subtract_continuum(prepared.data, fit, prepared.valid, self.sigma) - self.model()
+        found = psf_from_noise(residual, self.sigma, prepared.valid, prepared.beam)
+        if found is not None:
+            prepared.psf = found[0][None]
+            self.imager = SourceImager(prepared.psf, self.imager.shape, prepared.valid)
+            for c in self.components:
+                c.image = self.imager.image(c.source)
+        self.new_line_cube(prepared)
 
     def refit(self, rounds: int) -> None:
         """Fit every source again, all others subtracted, without touching the filtered cubes."""

@@ -21,7 +21,7 @@ from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_from_noise
 
-FIDELITY = {"given": 0.03, "noise": 0.06, "header": 0.10}
+FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.10, "header": 0.10}
 """Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
 given (its error is the model's), read off the noise, or the Gaussian of the header."""
 
@@ -50,8 +50,9 @@ class PreparedCube:
         `data` less the continuum, ``[chan, y, x]``.
     psf : array
         ``[1 or chan, y, x]``.
-    psf_origin : {"given", "noise", "header"}
-        Where it comes from.
+    psf_origin : {"given", "noise", "robust", "header"}
+        Where it comes from: the user, the noise of a cube with natural weights or of one with robust weights
+        (`faintsky.preparing.psf.psf_from_correlation`), or the Gaussian of the header.
     beam : tuple of float
         Major, minor FWHM [pixel] and position angle [deg].
     kind : Kind
@@ -86,13 +87,17 @@ class PreparedCube:
         return self.kind.name == "dirty" and self.psf_origin == "header"
 
     @property
+    def psf_from_noise(self) -> bool:
+        """Whether the psf was worked out from the noise."""
+        return self.psf_origin in ("noise", "robust")
+
+    @property
     def psf_error(self) -> float:
         """Standard error of a psf measured from the noise: of a correlation over all beams and channels.
 
-        The median over the channels has 0.7 of the mean's precision, and pairs of pixels half an image apart
-        are half as many.
+        Not all channels are used, and pairs of pixels half an image apart are half as many.
         """
-        if self.psf_origin != "noise":
+        if not self.psf_from_noise:
             return 0.0
         beams = self.valid.sum() / (1.133 * self.beam[0] * self.beam[1])
         return float(2 / np.sqrt(max(beams * (self.sigma > 0).sum(), 1.0)))
@@ -167,7 +172,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     if not (sigma > 0).any():
         raise InputError("has no noise: its channels are constant", "give a cube with noise", cube.name)
     line = subtract_continuum(filled, parts.continuum.where(parts.present), valid, sigma)
-    psf, origin, beam, kind = _choose_psf(cube, parts.continuum, line, sigma, valid, header_beam)
+    psf, origin, beam, kind = _choose_psf(cube, filled, parts.continuum, line, sigma, valid, header_beam)
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
     return PreparedCube(
         filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind
@@ -316,6 +321,7 @@ def subtract_continuum(
 
 def _choose_psf(
     cube: RadioCube,
+    data: NDArray[np.float32],
     continuum: Continuum,
     line: NDArray[np.float32],
     sigma: NDArray[np.float64],
@@ -327,19 +333,21 @@ def _choose_psf(
         psf = cube.psf
         beam = header_beam or fitted_beam(psf[psf.shape[0] // 2])
         return psf, "given", beam, Kind("dirty", "there is a psf")
-    estimate = psf_from_noise(line, sigma, valid)
+    # here the continuum is taken out everywhere: what nobody would call present still adds up in the noise
+    found = psf_from_noise(subtract_continuum(data, continuum, valid, sigma), sigma, valid, header_beam)
     if header_beam is None:
-        if estimate is None:
+        if found is None:
             cube.require_beam()
             raise InputError("has no beam", "give --beam or --psf", cube.name)
-        header_beam = fitted_beam(estimate)
+        header_beam = fitted_beam(found[0])
         cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
-    elif estimate is not None and (cube.beam_varies or not _agrees(fitted_beam(estimate), header_beam)):
-        estimate = None  # no one psf is that of a cube whose beam changes over it
-    kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, estimate)
-    if kind.name == "restored" or estimate is None:
+    elif found is not None and (cube.beam_varies or not _agrees(fitted_beam(found[0]), header_beam)):
+        found = None  # no one psf is that of a cube whose beam changes over it
+    psf, natural = (None, False) if found is None else found
+    kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, psf)
+    if kind.name == "restored" or psf is None:
         return gaussian_psf((cube.shape[1], cube.shape[2]), *header_beam)[None], "header", header_beam, kind
-    return estimate[None], "noise", header_beam, kind
+    return psf[None], "noise" if natural else "robust", header_beam, kind
 
 
 def _agrees(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
