@@ -23,7 +23,7 @@ NATURAL = 0.95
 """Area of the beam fitted to the noise's correlation over that of the header's beam, above which the weights are
 natural. Robust 1 gives 0.93, robust 0.5 gives 0.78."""
 SMOOTH = 0.1
-RING, STEPS, DENSEST = 0.025, 8, 0.06
+RING, STEPS, DENSEST = 0.025, 8, 0.1
 """Width of a ring of the transform in which the weights are solved for [1/beam]; steps of the density of baselines
 that are tried on its lower branch; and the least relative power, of which the upper branch follows."""
 
