@@ -23,11 +23,14 @@ from faintsky.detection.peaks import Peaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing.continuum import Continuum, continuum_present, fit_continuum
 from faintsky.preparing.cube import PreparedCube, subtract_continuum
-from faintsky.preparing.psf import psf_from_noise
+from faintsky.preparing.psf import LEAST_CHANNELS, psf_from_noise
 from faintsky.source_model import line_profile
 
 LINE_REACH = 3.5
 """Half width of a model along frequency, in standard deviations of its line."""
+LINE_POWER = 0.2
+"""Power of the sources over that of the noise, above which a channel tells nothing of the noise: what a model of a
+few per cent error leaves of it is spread like the sources."""
 BEYOND = 0.5
 """Fraction by which the sidelobes of a source beyond the border of the image may differ from its model."""
 
@@ -388,9 +391,12 @@ class Pursuit:
 
         What no channel is free of, a wide line, widened the psf of `prepare_cube`.
         """
-        fit = self._continuum(prepared)
-        residual = subtract_continuum(prepared.data, fit, prepared.valid, self.sigma) - self.model()
-        found = psf_from_noise(residual, self.sigma, prepared.valid, prepared.beam)
+        fit, model = self._continuum(prepared), self.model()
+        residual = subtract_continuum(prepared.data, fit, prepared.valid, self.sigma) - model
+        power = np.square(model).mean(axis=(1, 2)) / np.where(self.sigma > 0, self.sigma, np.inf) ** 2
+        least = np.sort(power[self.sigma > 0])[: 2 * LEAST_CHANNELS][-1]
+        free = np.where(power <= max(LINE_POWER, least), self.sigma, 0.0)
+        found = psf_from_noise(residual, free, prepared.valid, prepared.beam)
         if found is not None:
             prepared.psf = found[0][None]
             self.imager = SourceImager(prepared.psf, self.imager.shape, prepared.valid)
