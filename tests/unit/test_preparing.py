@@ -1,5 +1,7 @@
 """Noise levels, continuum, psf and beam of a cube."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from faintsky.preparing.continuum import (
 )
 from faintsky.preparing.cube import prepare_cube, subtract_continuum
 from faintsky.preparing.noise import channel_rms, relative_noise_map, robust_sigma
-from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_from_noise
+from faintsky.preparing.psf import fitted_beam, gaussian_psf, noise_correlation, psf_from_noise
 
 # ---------------------------------------------------------------------- rms
 
@@ -254,33 +256,79 @@ def test_subtracting_leaves_blanks_at_zero():
 # ---------------------------------------------------------------------- psf and beam
 
 
+NEAR = np.hypot(*(np.indices((96, 96)) - 48)) < 24
+EVERYWHERE = np.ones((96, 96), dtype=bool)
+
+
+def rms(difference):
+    return float(np.sqrt(np.mean(difference[NEAR] ** 2)))
+
+
 def test_psf_is_read_off_the_noise():
     t = telescope(96)
     noise = t.noise(np.random.default_rng(12), 64)
-    got = psf_from_noise(noise, np.ones(64), np.ones(noise.shape[1:], dtype=bool))
+    got = noise_correlation(noise, np.ones(64), EVERYWHERE)
     assert got[48, 48] == pytest.approx(1)
-    y, x = np.indices((96, 96)) - 48
-    near = np.hypot(x, y) < 24
-    # error of a correlation over 64 planes of some 96^2 / (2 * 37) beams each: 1.4 / sqrt(64 * 125) = 0.016
-    assert np.sqrt(np.mean((got - t.psf)[near] ** 2)) < 0.03
+    # error of a correlation over 64 planes of some 96^2 / (2 * 37) beams each: 1 / sqrt(64 * 125) = 0.011
+    assert rms(got - t.psf) < 0.02
     inner = got[1:, 1:]
     assert inner == pytest.approx(inner[::-1, ::-1], abs=1e-6)
 
 
-def test_psf_survives_bright_lines():
+@pytest.mark.parametrize("seed", [13, 14, 15])
+def test_sources_do_not_widen_the_psf_read_off_the_noise(seed):
+    """Resolved lines of S/N to 200 a channel, in a third of the channels, and faint ones in others."""
     t = telescope(96)
-    cube = t.noise(np.random.default_rng(13), 64)
-    cube += t.cube([Emitter(30, 60, 20, flux=200, fwhm_z=6)], 64, seed=None)
-    got = psf_from_noise(cube, np.ones(64), np.ones(cube.shape[1:], dtype=bool))
-    y, x = np.indices((96, 96)) - 48
-    near = np.hypot(x, y) < 24
-    assert np.sqrt(np.mean((got - t.psf)[near] ** 2)) < 0.04
+    noise = t.noise(np.random.default_rng(seed), 64)
+    lines = [
+        Emitter(30, 60, 20, flux=200, maj=12, min=9, fwhm_z=6),
+        Emitter(55, 33, 50, flux=30, maj=10, min=10, fwhm_z=5),
+        Emitter(70, 70, 40, flux=10, maj=8, min=8, fwhm_z=4),
+    ]
+    alone = noise_correlation(noise, np.ones(64), EVERYWHERE)
+    got = noise_correlation(noise + t.cube(lines, 64, seed=None), np.ones(64), EVERYWHERE)
+    assert rms(got - t.psf) < 0.025
+    # what a source of the beam's size has in it: 1 in a hundred is as much as the noise itself makes
+    inner = np.hypot(*(np.indices((96, 96)) - 48)) < t.beam[0]
+    assert got[inner].sum() / alone[inner].sum() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("robust", [0.3, 1.0, 4.0])
+def test_robust_weights_are_solved_for(robust):
+    """There the noise's correlation is not the psf: weights W w make this, W w**2 that."""
+    t = telescope(96, antennas=40)
+    density = t.weights / t.weights[t.weights > 0].mean()
+    w = 1 / (1 + robust * density)
+
+    def reweighted(weights):
+        full = np.fft.irfft2(weights, s=(192, 192))
+        return replace(t, weights=weights / full[0, 0])
+
+    imaged, noisy = reweighted(t.weights * w), reweighted(t.weights * w * w)
+    noise = noisy.noise(np.random.default_rng(16), 64)
+    beam = fitted_beam(imaged.psf)
+    psf, natural = psf_from_noise(noise, np.ones(64), EVERYWHERE, beam)
+    assert not natural
+    wrong = noise_correlation(noise, np.ones(64), EVERYWHERE)
+    assert rms(psf - imaged.psf) < 0.75 * rms(wrong - imaged.psf)
+    inner = np.hypot(*(np.indices((96, 96)) - 48)) < beam[0]
+    assert psf[inner].sum() / imaged.psf[inner].sum() == pytest.approx(1, abs=0.06)
+    assert abs(wrong[inner].sum() / imaged.psf[inner].sum() - 1) > 0.1
+
+
+def test_natural_weights_are_known_by_the_beam():
+    t = telescope(96)
+    noise = t.noise(np.random.default_rng(17), 64)
+    psf, natural = psf_from_noise(noise, np.ones(64), EVERYWHERE, fitted_beam(t.psf))
+    assert natural
+    assert rms(psf - t.psf) < 0.02
+    assert psf_from_noise(noise, np.ones(64), EVERYWHERE, None)[1]
 
 
 def test_no_psf_from_a_few_channels():
     noise = telescope(96).noise(np.random.default_rng(14), 20)
     sigma = np.r_[np.ones(15), np.zeros(5)]
-    assert psf_from_noise(noise, sigma, np.ones(noise.shape[1:], dtype=bool)) is None
+    assert psf_from_noise(noise, sigma, EVERYWHERE, None) is None
 
 
 @pytest.mark.parametrize("pa", [0, 20, 45, 70, 90, 110, 135, 160])

@@ -109,6 +109,19 @@ def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
     return {k: float(np.sqrt(np.nansum([(w * e[k]) ** 2 for w, e in zip(f, errors)]))) for k in errors[0]}
 
 
+def _with_psf_errors(e: dict[str, float], m: dict[str, float], prepared: PreparedCube) -> dict[str, float]:
+    """Errors with those of a psf that was worked out from the noise.
+
+    The widths of a beam are as uncertain as half of its area, and the variances of a source and the beam add.
+    """
+    error = prepared.flux_error
+    out = dict(e, flux=float(np.hypot(e["flux"], error)))
+    for axis in ("maj", "min"):
+        size = max(m[axis], e[f"fwhm_{axis}"], 1e-6)
+        out[f"fwhm_{axis}"] = float(np.hypot(e[f"fwhm_{axis}"], 0.5 * error * prepared.beam_pixels**2 / size))
+    return out
+
+
 def _row(
     cube: RadioCube,
     prepared: PreparedCube,
@@ -119,7 +132,7 @@ def _row(
 ) -> dict[str, object]:
     """One catalogue row, without id and sky position, its widths in pixels."""
     m = _moments(group)
-    e = _combined_errors(group)
+    e = _with_psf_errors(_combined_errors(group), m, prepared)
     seen = np.array([[m["cxx"], m["cxy"]], [m["cxy"], m["cyy"]]])
     move_x, move_y = beam.displacement(seen, m["x"], m["y"], m["z"])
     pb = beam.at(m["x"], m["y"], m["z"])

@@ -25,6 +25,10 @@ FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.10, "header": 0.10}
 """Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
 given (its error is the model's), read off the noise, or the Gaussian of the header."""
 
+PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
+"""Relative error of fluxes by that of a psf worked out from the noise, beside its noise: what faint sources leave in
+it, and what a solution in rings cannot know of robust weights."""
+
 
 @dataclass
 class PreparedCube:
@@ -101,6 +105,12 @@ class PreparedCube:
             return 0.0
         beams = self.valid.sum() / (1.133 * self.beam[0] * self.beam[1])
         return float(2 / np.sqrt(max(beams * (self.sigma > 0).sum(), 1.0)))
+
+    @property
+    def flux_error(self) -> float:
+        """Relative error of fluxes by that of the psf; see `PSF_FLUX_ERROR`."""
+        least = PSF_FLUX_ERROR.get(self.psf_origin, 0.0)
+        return float(np.hypot(least, 2 * self.psf_error)) if least else 0.0
 
     def gain(self, x: float, y: float) -> float:
         """Factor that turns a flux of the flattened cube back into the file's, at a pixel."""

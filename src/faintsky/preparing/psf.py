@@ -166,7 +166,9 @@ def psf_from_correlation(
         dense = np.arange(level.size) < step - STEPS
         x = np.where(dense, (1 - 2 * y + root) / (2 * np.maximum(y, DENSEST)), (1 - 2 * y - root) / (2 * y))
         # every array is denser at shorter baselines, and gradually so
-        x = gaussian_filter1d(isotonic_regression(x, weights=cells, increasing=False).x, SMOOTH / RING)
+        x = gaussian_filter1d(
+            isotonic_regression(x, weights=np.maximum(cells, 0.1), increasing=False).x, SMOOTH / RING
+        )
         image = np.fft.fftshift(np.fft.irfft2(power * (1 + np.interp(radius, middle, x)), s=(n_y, n_x)))
         return image / image[n_y // 2, n_x // 2]
 
