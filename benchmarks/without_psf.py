@@ -1,17 +1,18 @@
-"""Line fluxes, sizes and recall without a psf beside those with it, on simulated cubes that carry no card of ours.
+"""Line fluxes, sizes and recall without a psf beside those with it, on simulated cubes without our cards.
 
     python benchmarks/without_psf.py [--work DIR] [--only SET …]
 
 20 cubes of the ``paper`` and of the ``varied`` preset, 10 each at Briggs 0.5 and 0 (seeds 7101 to 7103; no
-threshold was fitted to them, but the reading of the psf was developed on the first half of each). Every cube is
-searched twice: as a file that lies alone in a folder, with the header that any imager writes, and with its psf. The
-table goes to ``benchmarks/results/without_psf.json`` and ``.md``.
+threshold was fitted to them, but the reading of the psf was developed on the first half of each). Every cube
+is searched twice: as a file that lies alone in a folder, with the header that any imager writes, and with its
+psf. The table goes to ``benchmarks/results/without_psf.json`` and ``.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     head = list(next(iter(results.values())))
     lines = ["| | " + " | ".join(head) + " |", "|" + "---|" * (len(head) + 1)]
     for name, row in results.items():
-        cells = [
-            f"{v:.3f}" if isinstance(v, float) else str(v).strip("{}").replace("'", "") for v in row.values()
-        ]
+        cells = [f"{v:.3f}" if isinstance(v, float) else re.sub("[{}']", "", str(v)) for v in row.values()]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines) + "\n"
 

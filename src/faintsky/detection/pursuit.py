@@ -29,8 +29,8 @@ from faintsky.source_model import line_profile
 LINE_REACH = 3.5
 """Half width of a model along frequency, in standard deviations of its line."""
 LINE_POWER = 0.2
-"""Power of the sources over that of the noise, above which a channel tells nothing of the noise: what a model of a
-few per cent error leaves of it is spread like the sources."""
+"""Power of the sources over that of the noise, above which a channel is not used to measure the noise's
+correlation: what a model with an error of a few per cent leaves in it is correlated like the sources."""
 BEYOND = 0.5
 """Fraction by which the sidelobes of a source beyond the border of the image may differ from its model."""
 
@@ -387,9 +387,9 @@ class Pursuit:
             self.subtract(c, 1.0)
 
     def measure_psf(self, prepared: PreparedCube) -> None:
-        """Read the psf off the noise again, without the sources, and start the residual with their new images.
+        """Read the psf off the noise again, with the sources taken out, and start the residual again.
 
-        What no channel is free of, a wide line, widened the psf of `prepare_cube`.
+        The lines of bright sources widen the psf that `prepare_cube` reads by some per cent.
         """
         fit, model = self._continuum(prepared), self.model()
         residual = subtract_continuum(prepared.data, fit, prepared.valid, self.sigma) - model

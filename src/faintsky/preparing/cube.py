@@ -26,8 +26,8 @@ FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.10, "header": 0.10}
 given (its error is the model's), read off the noise, or the Gaussian of the header."""
 
 PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
-"""Relative error of fluxes by that of a psf worked out from the noise, beside its noise: what faint sources leave in
-it, and what a solution in rings cannot know of robust weights."""
+"""Relative error of fluxes by that of a psf worked out from the noise, beside the psf's own noise: what faint
+sources leave in it, and what a solution in rings cannot know of robust weights."""
 
 
 @dataclass

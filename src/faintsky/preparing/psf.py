@@ -17,15 +17,16 @@ from faintsky.source_model import frequencies_2d
 LEAST_CHANNELS, MOST_CHANNELS = 16, 128
 """Channels with data below which the noise's correlation is not measured, and how many are looked at."""
 QUIET, LEAST_QUIET = 2.5, 8
-"""Standard deviations of its power above the median beyond which a channel is not quiet, and the least number of
-channels that are taken all the same."""
+"""Standard deviations of its power above the median beyond which a channel is not quiet, and how many
+channels are taken all the same."""
 NATURAL = 0.95
-"""Area of the beam fitted to the noise's correlation over that of the header's beam, above which the weights are
-natural. Robust 1 gives 0.93, robust 0.5 gives 0.78."""
-SMOOTH = 0.1
-RING, STEPS, DENSEST = 0.025, 8, 0.1
-"""Width of a ring of the transform in which the weights are solved for [1/beam]; steps of the density of baselines
-that are tried on its lower branch; and the least relative power, of which the upper branch follows."""
+"""Area of the beam fitted to the noise's correlation over that of the header's beam, above which the weights
+are natural. Robust 1 gives 0.91, robust 0.5 gives 0.77, robust 0 gives 0.72."""
+RING, SMOOTH = 0.025, 0.1
+"""Width of the rings of the transform in which weights are solved for, and of their smoothing [1/beam]."""
+STEPS, DENSEST, SPARSE = 8, 0.1, 0.8
+"""Steps in which the density of baselines is tried while no cell is dense (x > 1); the least power relative
+to a quarter, which bounds x; and the power relative to its peak, within whose radius cells may be dense."""
 
 
 def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: float) -> NDArray[np.float64]:
@@ -160,19 +161,18 @@ def psf_from_correlation(
     middle = RING * (np.arange(level.size) + 0.5)
 
     def psf(step: int) -> NDArray[np.float64]:
-        # up to STEPS all cells are on the branch below x = 1, whose density grows; then ring by ring the other
+        # at first the density grows while no cell is dense; then ring after ring is
         y = np.clip(min(step / STEPS, 1.0) * level / (4 * level[peak]), 1e-6, 0.25)
         root = np.sqrt(1 - 4 * y)
         dense = np.arange(level.size) < step - STEPS
         x = np.where(dense, (1 - 2 * y + root) / (2 * np.maximum(y, DENSEST)), (1 - 2 * y - root) / (2 * y))
         # every array is denser at shorter baselines, and gradually so
-        x = gaussian_filter1d(
-            isotonic_regression(x, weights=np.maximum(cells, 0.1), increasing=False).x, SMOOTH / RING
-        )
+        falling = isotonic_regression(x, weights=np.maximum(cells, 0.1), increasing=False).x
+        x = gaussian_filter1d(falling, SMOOTH / RING)
         image = np.fft.fftshift(np.fft.irfft2(power * (1 + np.interp(radius, middle, x)), s=(n_y, n_x)))
         return image / image[n_y // 2, n_x // 2]
 
-    steps = range(STEPS + int(np.flatnonzero(level > 0.8 * level[peak])[-1]) + 1)
+    steps = range(STEPS + int(np.flatnonzero(level > SPARSE * level[peak])[-1]) + 1)
     best = bisect_left(steps, beam[0] * beam[1], key=lambda step: _area(psf(step)))
     return psf(min(best, steps[-1])), False
 
