@@ -21,11 +21,11 @@ from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_from_noise
 
-FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.10, "header": 0.10}
+FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.20, "header": 0.10}
 """Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
 given (its error is the model's), read off the noise, or the Gaussian of the header."""
 
-PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
+PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.08}
 """Relative error of fluxes by that of a psf worked out from the noise, beside the psf's own noise: what faint
 sources leave in it, and what a solution in rings cannot know of robust weights."""
 
