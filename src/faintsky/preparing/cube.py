@@ -353,11 +353,11 @@ def _choose_psf(
         cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
     elif found is not None and (cube.beam_varies or not _agrees(fitted_beam(found[0]), header_beam)):
         found = None  # no one psf is that of a cube whose beam changes over it
-    psf, natural = (None, False) if found is None else found
-    kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, psf)
-    if kind.name == "restored" or psf is None:
+    noise_psf = None if found is None else found[0]
+    kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, noise_psf)
+    if kind.name == "restored" or found is None:
         return gaussian_psf((cube.shape[1], cube.shape[2]), *header_beam)[None], "header", header_beam, kind
-    return psf[None], "noise" if natural else "robust", header_beam, kind
+    return found[0][None], "noise" if found[1] else "robust", header_beam, kind
 
 
 def _agrees(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
