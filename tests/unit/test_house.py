@@ -83,7 +83,7 @@ def test_the_import_check_sees_imports_in_functions(tmp_path):
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_are_small_and_finished(path):
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") < 400
+    assert text.count("\n") < 700
     for word in ("NotImplementedError", "TODO", "FIXME", "XXX"):
         assert word not in text
     if text.strip():

@@ -184,12 +184,12 @@ def test_cubes_are_told_apart_too(psf, kind):
 
 
 def test_what_the_user_says_of_a_cube_counts():
-    assert prepare_cube(of_kind(line_cube("lofar", "restored", 60), "dirty")).psf_origin == "noise"
+    assert prepare_cube(of_kind(line_cube("lofar", "restored", 60), "dirty")).psf_from_noise
     assert prepare_cube(of_kind(line_cube("lofar", "dirty", 60), "restored")).psf_origin == "header"
     # where nothing tells: what is too faint for CLEAN looks like the psf of the noise
     faint = prepare_cube(line_cube("lofar", "restored", 4))
     assert "nothing in it is bright enough" in faint.kind.note
-    assert faint.psf_origin == "noise"
+    assert faint.psf_from_noise
 
 
 def test_channels_that_correlate_and_no_beam_do_not_make_a_cube_dirty():

@@ -163,8 +163,8 @@ def _steps(progress: Progress | None) -> Callable[[int, str], None]:
 _PSF_WORDS = {
     "given": "as given",
     "noise": "measured from the correlation of the noise",
-    "robust": "worked out from the correlation of the noise and the header's beam (robust weights): fluxes are "
-    "less certain than with --psf",
+    "robust": "worked out from the correlation of the noise and the header's beam (robust weights): fluxes "
+    "are less certain than with --psf",
     "header": "a Gaussian, the beam",
 }
 

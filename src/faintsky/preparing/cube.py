@@ -19,7 +19,7 @@ from faintsky.preparing.continuum import (
 )
 from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
-from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_from_noise
+from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_error, psf_from_noise
 
 FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.20, "header": 0.10}
 """Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
@@ -97,14 +97,10 @@ class PreparedCube:
 
     @property
     def psf_error(self) -> float:
-        """Standard error of a psf measured from the noise: of a correlation over all beams and channels.
-
-        Not all channels are used, and pairs of pixels half an image apart are half as many.
-        """
+        """Standard error of a psf worked out from the noise; 0 of another."""
         if not self.psf_from_noise:
             return 0.0
-        beams = self.valid.sum() / (1.133 * self.beam[0] * self.beam[1])
-        return float(2 / np.sqrt(max(beams * (self.sigma > 0).sum(), 1.0)))
+        return psf_error(int(self.valid.sum()), self.beam[0] * self.beam[1], int((self.sigma > 0).sum()))
 
     @property
     def flux_error(self) -> float:

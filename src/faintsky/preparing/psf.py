@@ -19,9 +19,9 @@ LEAST_CHANNELS, MOST_CHANNELS = 16, 128
 QUIET, LEAST_QUIET = 2.5, 8
 """Standard deviations of its power above the median beyond which a channel is not quiet, and how many
 channels are taken all the same."""
-NATURAL = 0.95
-"""Area of the beam fitted to the noise's correlation over that of the header's beam, above which the weights
-are natural. Robust 1 gives 0.91, robust 0.5 gives 0.77, robust 0 gives 0.72."""
+ROBUST = 0.05
+"""Part by which the beam fitted to the noise's correlation is smaller in area than the header's, from which on
+the weights are robust. Robust 1 makes it 0.09, robust 0.5 0.23, robust 0 0.28."""
 RING, SMOOTH = 0.025, 0.1
 """Width of the rings of the transform in which weights are solved for, and of their smoothing [1/beam]."""
 STEPS, DENSEST, SPARSE = 8, 0.1, 0.8
@@ -42,7 +42,7 @@ def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: f
 
 def noise_correlation(
     residual: NDArray[np.floating], sigma: NDArray[np.float64], valid: NDArray[np.bool_]
-) -> NDArray[np.float64] | None:
+) -> tuple[NDArray[np.float64], int] | None:
     """How the noise of neighbouring pixels of a cube is correlated, from its quiet channels.
 
     A line adds power where its source has it: at the short baselines. Channels in which they show more power
@@ -62,9 +62,10 @@ def noise_correlation(
 
     Returns
     -------
-    array or None
-        ``[y, x]``, 1 at ``(n_y // 2, n_x // 2)``, 0 where too few pixel pairs have that separation; None with
-        fewer than `LEAST_CHANNELS` usable channels.
+    correlation : array
+        ``[y, x]``, 1 at ``(n_y // 2, n_x // 2)``, 0 where too few pixel pairs have that separation.
+    channels : int
+        How many were used. None instead of both with fewer than `LEAST_CHANNELS` usable ones.
     """
     good = np.flatnonzero(sigma > 0)
     if good.size < LEAST_CHANNELS:
@@ -78,7 +79,8 @@ def noise_correlation(
         # clip what stands out: a bright line would otherwise leak through the image's edges everywhere
         plane = np.clip(residual[c] / np.float32(sigma[c]), -8, 8).astype(np.float32) * valid
         power[i] = np.square(np.abs(rfft2(plane, s=padded, workers=1)))
-    mean = power[_quiet(power)].mean(0)
+    quiet = _quiet(power)
+    mean = power[quiet].mean(0)
     pairs = irfft2(np.square(np.abs(rfft2(valid.astype(np.float32), s=padded))), s=padded)
     fy, fx = np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :]
     acf = irfft2(mean - np.median(mean[np.hypot(fx, fy) > 0.5]), s=padded)
@@ -87,7 +89,7 @@ def noise_correlation(
     if correlation[0, 0] <= 0:
         return None
     centred = np.roll(correlation / correlation[0, 0], (n_y // 2, n_x // 2), axis=(0, 1))[:n_y, :n_x]
-    return np.asarray(centred, dtype=np.float64)
+    return np.asarray(centred, dtype=np.float64), int(quiet.sum())
 
 
 def _quiet(power: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -118,7 +120,7 @@ def _quiet(power: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def psf_from_correlation(
-    correlation: NDArray[np.float64], beam: tuple[float, float, float] | None
+    correlation: NDArray[np.float64], beam: tuple[float, float, float] | None, error: float = 0.0
 ) -> tuple[NDArray[np.float64], bool]:
     """Dirty beam of a cube from the correlation of its noise, and whether its weights were natural.
 
@@ -137,6 +139,8 @@ def psf_from_correlation(
     beam : tuple of float or None
         Major and minor FWHM [pixel] and position angle [deg] of the header; without it the weights are taken
         to be natural.
+    error : float, optional
+        Standard error of the correlation.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def psf_from_correlation(
     natural : bool
         Whether it is the correlation itself.
     """
-    if beam is None or _area(correlation) > NATURAL * beam[0] * beam[1]:
+    if beam is None or _area(correlation) > (1 - max(ROBUST, 4 * error)) * beam[0] * beam[1]:
         return correlation, True
     n_y, n_x = correlation.shape
     power = np.fft.rfft2(np.fft.ifftshift(correlation)).real
@@ -184,8 +188,19 @@ def psf_from_noise(
     beam: tuple[float, float, float] | None,
 ) -> tuple[NDArray[np.float64], bool] | None:
     """`psf_from_correlation` of the `noise_correlation`; None where that cannot be measured."""
-    correlation = noise_correlation(residual, sigma, valid)
-    return None if correlation is None else psf_from_correlation(correlation, beam)
+    found = noise_correlation(residual, sigma, valid)
+    if found is None:
+        return None
+    correlation, channels = found
+    return psf_from_correlation(correlation, beam, psf_error(int(valid.sum()), _area(correlation), channels))
+
+
+def psf_error(pixels: int, beam_area: float, channels: int) -> float:
+    """Standard error of a correlation measured over so many pixels and channels; `beam_area` as of `_area`.
+
+    Pairs of pixels half an image apart are half as many as all.
+    """
+    return float(2 / np.sqrt(max(pixels / (1.133 * beam_area) * channels, 1.0)))
 
 
 def _area(psf: NDArray[np.floating]) -> float:
