@@ -20,8 +20,8 @@ QUIET, LEAST_QUIET = 2.5, 8
 """Standard deviations of its power above the median beyond which a channel is not quiet, and how many
 channels are taken all the same."""
 ROBUST = 0.05
-"""Part by which the beam fitted to the noise's correlation is smaller in area than the header's, from which on
-the weights are robust. Robust 1 makes it 0.09, robust 0.5 0.23, robust 0 0.28."""
+"""Part by which the beam fitted to the noise's correlation is smaller in area than the header's, from which
+on the weights are robust. Robust 1 makes it 0.09, robust 0.5 0.23, robust 0 0.28."""
 RING, SMOOTH = 0.025, 0.1
 """Width of the rings of the transform in which weights are solved for, and of their smoothing [1/beam]."""
 STEPS, DENSEST, SPARSE = 8, 0.1, 0.8
