@@ -27,9 +27,11 @@ class PrimaryBeam:
         self._cube = cube
         self._given = cube.pb
         self.origin = pattern.origin(cube)
-        self.applied = prepared is not None and pattern.in_data(
-            pattern.middle_plane(cube), prepared.relative, prepared.valid
-        )
+        self.applied = False
+        # flat noise tells without the beam
+        if prepared is not None and prepared.relative is not None:
+            plane = pattern.middle_plane(cube)
+            self.applied = pattern.in_data(plane, prepared.relative, prepared.valid)
 
     @property
     def known(self) -> bool:
