@@ -112,13 +112,16 @@ def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
 def _with_psf_errors(e: dict[str, float], m: dict[str, float], prepared: PreparedCube) -> dict[str, float]:
     """Errors with those of a psf that was worked out from the noise.
 
-    The widths of a beam are as uncertain as half of its area, and the variances of a source and the beam add.
+    Its main lobe is as uncertain as fluxes are, and the variances of a source and the beam add. Places are moved
+    by neighbours' sidelobes, which are not known better than the psf's noise.
     """
-    error = prepared.flux_error
-    out = dict(e, flux=float(np.hypot(e["flux"], error)))
+    error, out = prepared.flux_error, dict(e)
+    out["flux"] = float(np.hypot(e["flux"], error))
     for axis in ("maj", "min"):
         size = max(m[axis], e[f"fwhm_{axis}"], 1e-6)
-        out[f"fwhm_{axis}"] = float(np.hypot(e[f"fwhm_{axis}"], 0.5 * error * prepared.beam_pixels**2 / size))
+        out[f"fwhm_{axis}"] = float(np.hypot(e[f"fwhm_{axis}"], error * prepared.beam_pixels**2 / size))
+    for axis in ("x", "y"):
+        out[axis] = float(np.hypot(e[axis], prepared.psf_error * prepared.beam_pixels))
     return out
 
 

@@ -25,7 +25,7 @@ FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.20, "header": 0.10}
 """Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
 given (its error is the model's), read off the noise, or the Gaussian of the header."""
 
-PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.08}
+PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
 """Relative error of fluxes by that of a psf worked out from the noise, beside the psf's own noise: what faint
 sources leave in it, and what a solution in rings cannot know of robust weights."""
 
