@@ -112,8 +112,8 @@ def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
 def _with_psf_errors(e: dict[str, float], m: dict[str, float], prepared: PreparedCube) -> dict[str, float]:
     """Errors with those of a psf that was worked out from the noise.
 
-    Its main lobe is as uncertain as fluxes are, and the variances of a source and the beam add. Places are moved
-    by neighbours' sidelobes, which are not known better than the psf's noise.
+    Its main lobe is as uncertain as fluxes are, and the variances of a source and the beam add. Positions are
+    shifted by neighbours' sidelobes, which are known no better than the psf.
     """
     error, out = prepared.flux_error, dict(e)
     out["flux"] = float(np.hypot(e["flux"], error))
