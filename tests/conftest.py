@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from astropy.io import fits
 from faintsky.errors import InputError
 
 CELL = 0.5 / 3600
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt: jobs that a shell starts in the background have it switched off."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def skip_without(check: Callable[..., Any], *words: Any) -> None:

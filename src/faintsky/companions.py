@@ -195,7 +195,9 @@ def _check_noise(cube: Array32, low: float, host: Host, name: str) -> None:
     if low < 0:
         raise InputError("the noise map has negative values", "give standard deviations", name)
     values = cube[np.isfinite(cube)]
-    if low == 0 and not np.any(values % 1):
+    # one level beside blanks is a noise map, unless it is 1
+    flat = 1 != values.max() == values[values > 0].min()
+    if low == 0 and not np.any(values % 1) and not flat:
         raise InputError("whole numbers, and 0 in places: a mask?", "give the noise, or --mask", name)
     scatter = host.scatter()
     ratio = float(np.median(values[values > 0])) / scatter if scatter > 0 else 1.0
