@@ -267,6 +267,11 @@ class RadioCube(RadioData):
         """Channels without information, ``[chan]``: all NaN, or one value throughout (CASA writes 0)."""
         return np.array([_is_blank(plane) for plane in self.cube])
 
+    def holds_data(self, x: float, y: float, z: float) -> bool:
+        """Whether the voxel at a place, or the nearest one at the border, is not blank."""
+        k, j, i = (int(np.clip(round(v), 0, n - 1)) for v, n in zip((z, y, x), self.shape))
+        return not self.blank_channels[k] and bool(np.isfinite(self.data[k, j, i]))
+
     @classmethod
     def from_array(cls, data: ArrayLike, *, cell: float, frequencies: ArrayLike, **details: Any) -> RadioCube:
         """A cube from arrays.

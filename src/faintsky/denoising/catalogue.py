@@ -131,15 +131,22 @@ def measure(
         # a weighted mean's derivative by a pixel: its value less the mean, over the sum
         slopes = [dx, dy, *(m - c for m, c in zip(second, cov))]
         at = np.unravel_index(int(f.argmax()), f.shape)
+        errors = np.array([sum_error(s * d, kernel) / total if shapes else np.nan for d in slopes])
         regions.append(
             Region(
                 number, box, total, sum_error(s, kernel), float(f[at]), float(s[at]),
                 float((f / np.where(s > 0, s, np.inf)).max()), int(inside.sum()),
                 np.array([x + box[1].start, y + box[0].start, *cov]),
-                np.array([sum_error(s * d, kernel) / total if shapes else np.nan for d in slopes]),
+                np.maximum(errors, _within_a_pixel(f.shape)),
             )
         )  # fmt: skip
     return regions
+
+
+def _within_a_pixel(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Least errors of a region's moments: one that is a pixel wide may lie anywhere in that pixel."""
+    one = [n == 1 for n in shape[::-1]]
+    return np.array([*one, one[0], any(one), one[1]]) * (1 / 12) ** np.array([0.5, 0.5, 1, 1, 1])
 
 
 def _shape(
@@ -253,6 +260,11 @@ def _row(
     x, y = float(r.moments[0]), float(r.moments[1])
     beam = None if prepared.beam is None else image.local_beams(prepared.beam, x, y)[0]
     shape = _shape(r.moments, r.errors, beam)
+    if not prepared.valid[round(y), round(x)]:
+        # the middle of a region about a hole: the place is the region's nearest to it
+        j, i = np.nonzero(labels[r.box] == r.number)
+        near = int(np.hypot(i + r.box[1].start - x, j + r.box[0].start - y).argmin())
+        x, y = float(i[near] + r.box[1].start), float(j[near] + r.box[0].start)
     # the centre of what lies within the image lies within it
     pb = np.nan if plane is None else float(plane[round(y), round(x)])
     row: dict[str, object] = {

@@ -135,9 +135,15 @@ def _row(
 ) -> dict[str, object]:
     """One catalogue row, without id and sky position, its widths in pixels."""
     m = _moments(group)
+    if not cube.holds_data(m["x"], m["y"], m["z"]):
+        # the middle of several about a hole: the place is that of the nearest
+        near = min((c.source for c in group), key=lambda s: np.hypot(s.x - m["x"], s.y - m["y"]))
+        m |= {"x": near.x, "y": near.y, "z": near.z}
     e = _with_psf_errors(_combined_errors(group), m, prepared)
     seen = np.array([[m["cxx"], m["cxy"]], [m["cxy"], m["cyy"]]])
     move_x, move_y = beam.displacement(seen, m["x"], m["y"], m["z"])
+    if not cube.holds_data(m["x"] - move_x, m["y"] - move_y, m["z"]):
+        move_x = move_y = 0.0
     pb = beam.at(m["x"], m["y"], m["z"])
     scale = prepared.gain(m["x"], m["y"]) / (pb if np.isfinite(pb) and not beam.applied else 1.0)
     velocity, km_s = _velocity(cube, m["z"])

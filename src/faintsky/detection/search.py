@@ -212,10 +212,7 @@ def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
 
 def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
     """Whether a source's centre can be measured, and is where the user wants to look."""
-    if not imager.covers(s):
-        return False
-    voxel = int(np.clip(round(s.z), 0, cube.shape[0] - 1)), round(s.y), round(s.x)
-    if cube.blank_channels[voxel[0]] or not np.isfinite(cube.data[voxel]):
+    if not imager.covers(s) or not cube.holds_data(s.x, s.y, s.z):
         return False
     if cube.mask is None:
         return True

@@ -282,12 +282,14 @@ def _separate(
     step = 2 if min(data.shape[1:]) >= 64 else 1
     coarse = np.ascontiguousarray(data[:, ::step, ::step])
     coarse_valid = valid[::step, ::step]
-    sigma = np.where(blank, 0.0, channel_rms(coarse - _levels(coarse[~blank]), coarse_valid))
+    level_free = coarse - _levels(coarse[~blank])
+    sigma = np.where(blank, 0.0, channel_rms(level_free, coarse_valid))
     order = 1 if usable >= 8 else 0
     # a fit of `order + 1` parameters takes its share of the noise with it
     share = np.sqrt(1 - (order + 1) / usable)
     scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0).astype(np.float32)
-    scaled = torch.as_tensor(coarse * scale[:, None, None], device=device)
+    # a bright level over an rms that differs from channel to channel would look like lines
+    scaled = torch.as_tensor(level_free * scale[:, None, None], device=device)
     scaled[torch.as_tensor(sigma == 0, device=device)] = torch.nan
     mask = find_strong_lines(scaled)
     coarse_fit = fit_continuum(torch.as_tensor(coarse, device=device), sigma, line_mask=mask, order=order)
