@@ -160,12 +160,46 @@ def sampled_area(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
     area = beam_pixels(beams, cell)
     b = np.asarray(beams, dtype=float).reshape(-1, 3)
     for k in np.flatnonzero(b[:, 1] < NARROW * cell):
-        half = int(2 * b[k, 0] / cell) + 2
-        y, x = np.mgrid[-half : half + 1, -half : half + 1] * cell
-        dx, dy = major_axis_direction(b[k, 2])
-        radius = ((x * dx + y * dy) / b[k, 0]) ** 2 + ((y * dx - x * dy) / b[k, 1]) ** 2
-        area[k] = np.exp(-4 * np.log(2) * radius).sum()
+        area[k] = _sum_of_samples(b[k] / (cell, cell, 1), 0.0, 0.0)
     return np.asarray(area)
+
+
+def sampling_errors(beam: tuple[float, float, float]) -> tuple[float, float]:
+    """What is not known of a point because it is seen at the middles of pixels only.
+
+    Parameters
+    ----------
+    beam : tuple of float
+        Major, minor FWHM [pixel] and position angle [deg].
+
+    Returns
+    -------
+    sum : float
+        Relative error of a sum over pixels, 0 for beams of `NARROW` pixels and more. Off the middle of a
+        pixel, narrower ones show less than `sampled_area` has it: the scatter of ``true / measured - 1`` over
+        places in a pixel, weighted by what is measured; at most 1, fluxes being lower limits then.
+    alias : float
+        Transform of the beam at the finest wave that pixels show, as which finer ones appear. Measured for
+        points and beams of 0.8 to 2 pixels, half of it is about the relative error of fluxes that are fitted
+        by a shifted beam, it over the root of 12 that of places, and twice its root that of sizes [pixel].
+    """
+    alias = float(np.exp(-0.5 * (np.pi * beam[1] / FWHM_PER_SIGMA) ** 2))
+    if beam[1] >= NARROW:
+        return 0.0, alias
+    places = (np.arange(8) + 0.5) / 8 - 0.5
+    sums = np.array([_sum_of_samples(np.array(beam), x, y) for x in places for y in places])
+    missed = (_sum_of_samples(np.array(beam), 0.0, 0.0) - sums) ** 2 / np.maximum(sums, 1e-3)
+    return (min(float(np.sqrt(missed.sum() / sums.sum())), 1.0) if sums.any() else 1.0), alias
+
+
+def _sum_of_samples(beam: NDArray[np.float64], x0: float, y0: float) -> float:
+    """Sum of a beam's values at pixels, its peak at a place; FWHMs and place in pixels."""
+    half = int(2 * beam[0]) + 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
+    dx, dy = major_axis_direction(beam[2])
+    x, y = x - x0, y - y0
+    radius = ((x * dx + y * dy) / beam[0]) ** 2 + ((y * dx - x * dy) / beam[1]) ** 2
+    return float(np.exp(-4 * np.log(2) * radius).sum())
 
 
 def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:

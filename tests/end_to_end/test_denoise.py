@@ -20,7 +20,6 @@ from faintsky.image import RadioCube, RadioImage
 from faintsky.jobs.denoise import denoise
 from faintsky.observing.lofar import simulate_fields
 from faintsky.observing.sky_regions import at_resolution
-from faintsky.preparing.image import prepare_image
 
 FILES = {
     *("denoised.fits", "uncertainty.fits", "mask.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"),
@@ -408,29 +407,80 @@ def test_the_negative_of_the_image_has_a_say(passing):
 
 @pytest.mark.parametrize("unit", ["Jy/beam", "Jy/pixel", "Jy/arcsec2"])
 @pytest.mark.parametrize("beam", [0.5, 0.8, 1.2, 3.0])
-def test_fluxes_of_beams_below_a_pixel(beam, unit):
-    """A point of 100 Jy at a pixel has that flux whatever the unit."""
+def test_fluxes_of_beams_below_a_pixel(passing, beam, unit):
+    """A point of 100 Jy at a pixel has that flux whatever the unit; beside one its errors allow for it."""
     rng, (y, x) = np.random.default_rng(2), np.indices((96, 96))
-    point = np.exp(-4 * np.log(2) * ((x - 30) ** 2 + (y - 40) ** 2) / beam**2)
-    point *= {"Jy/beam": 1.0, "Jy/pixel": 1 / point.sum(), "Jy/arcsec2": 0.25 / point.sum()}[unit]
-    data = 100 * point + 1e-3 * point.max() * rng.normal(size=point.shape)
-    prepared = prepare_image(RadioImage.from_array(data, cell=2.0, beam=[2 * beam, 2 * beam, 0.0], unit=unit))
-    near = prepared.data[35:46, 25:36]
-    assert near.sum() * prepared.jy_per_pixel == pytest.approx(100, rel=1e-3)
-    assert near.max() * prepared.jy_per_beam == pytest.approx(100, rel=1e-3)
+    data = 0.1 * rng.normal(size=x.shape)
+    for x0, y0 in ((30, 40), (60.2, 70.2)):
+        data += 100 * np.exp(-4 * np.log(2) * ((x - x0) ** 2 + (y - y0) ** 2) / beam**2)
+    area = np.exp(-4 * np.log(2) * ((x - 30) ** 2 + (y - 40) ** 2) / beam**2).sum()
+    data *= {"Jy/beam": 1.0, "Jy/pixel": 1 / area, "Jy/arcsec2": 0.25 / area}[unit]
+    image = RadioImage.from_array(data, cell=2.0, beam=[2 * beam, 2 * beam, 0.0], unit=unit)
+    middle, beside = sorted(denoise(image, model=passing, device="cpu").catalog, key=lambda row: row["x"])
+    assert middle["flux"] == pytest.approx(100, rel=0.01)
+    assert middle["flux_peak"] == pytest.approx(100, rel=0.01)
+    assert abs(beside["flux"] - 100) < 2 * beside["flux_err"]
+    for row, x0 in ((middle, 30), (beside, 60.2)):
+        assert abs(row["x"] - x0) < 3 * row["x_err"]
+        assert row["fwhm_maj"] < 4 * row["fwhm_maj_err"]
+        assert (row["flux_err"] > 0.25 * row["flux"]) == (beam < 1)
+        assert row["snr"] > 50
 
 
 @pytest.mark.parametrize("beam", [0.5, 0.8, 1.2])
 def test_line_fluxes_of_beams_below_a_pixel(beam):
-    rng, (z, y, x) = np.random.default_rng(1), np.indices((32, 48, 48))
-    radius = np.hypot(x - 15, y - 20) / beam
-    data = 40 * np.exp(-4 * np.log(2) * (radius**2 + ((z - 15) / 5) ** 2)) + rng.normal(size=z.shape)
-    cube = RadioCube.from_array(
-        data, cell=1.0, frequencies=1e11 + 1e6 * np.arange(32), beam=[beam, beam, 0], rest_frequency=1e11
-    )
-    row = faintsky.detect(cube, device="cpu").catalog[0]
-    expected = 40 * 5 * 2.998 * np.sqrt(np.pi / np.log(2)) / 2
-    assert abs(row["flux"] - expected) < 4 * row["flux_err"] < 0.2 * expected
+    (z, y, x), expected = np.indices((32, 48, 48)), 40 * 5 * 2.998 * np.sqrt(np.pi / np.log(2)) / 2
+    for beside in (0.0, 0.2):
+        data = np.random.default_rng(1).normal(size=z.shape)
+        radius = np.hypot(x - 15 - beside, y - 20 - beside) / beam
+        data += 40 * np.exp(-4 * np.log(2) * (radius**2 + ((z - 15) / 5) ** 2))
+        cube = RadioCube.from_array(
+            data, cell=1.0, frequencies=1e11 + 1e6 * np.arange(32), beam=[beam, beam, 0], rest_frequency=1e11
+        )
+        row = faintsky.detect(cube, device="cpu").catalog[0]
+        assert abs(row["flux"] - expected) < 2 * row["flux_err"]
+        assert (row["flux_err"] > 0.2 * row["flux"]) == (beam < 1)
+        assert abs(row["x"] - 15 - beside) < 4 * row["x_err"]
+        if not beside:
+            assert row["flux"] == pytest.approx(expected, rel=0.04)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_regions_at_blanks_have_errors_and_lie_on_data(passing, seed):
+    """Random blank rims, holes and pixels, primary beams with blanks, rings, sources over the border."""
+    rng, n = np.random.default_rng(seed), 64
+    (y, x), beam = np.indices((n, n)), float(rng.choice([0.5, 0.8, 1.2, 3, 5]))
+    radius = np.hypot(x - 32, y - 32)
+    data = rng.normal(size=(n, n)) + rng.choice([0, 20]) * np.exp(-(((radius - 9) / 3) ** 2))
+    for _ in range(5):
+        away = (x - rng.uniform(-3, n + 3)) ** 2 + (y - rng.uniform(-3, n + 3)) ** 2
+        width = np.hypot(beam, rng.choice([0, 5, 15]))
+        data += rng.choice([-50, 10, 50, 1000]) * np.exp(-4 * np.log(2) * away / width**2)
+    data[radius < 7] = np.nan
+    data[np.hypot(x - rng.integers(n), y - rng.integers(n)) < rng.choice([2, 12])] = np.nan
+    data[:, -int(rng.integers(1, 14)) :] = np.nan
+    data[rng.random(data.shape) < 0.02] = np.nan
+    pb = np.where(np.isnan(data), np.nan, np.exp(-((radius / 50) ** 2)))
+    image = RadioImage.from_array(data * 1e-3, cell=2.0, beam=[2 * beam, 2 * beam, 0], pb=pb)
+    found = denoise(image, model=passing, device="cpu", reliability=0.5).catalog
+    assert len(found) > 0
+    for row in found:
+        assert np.isfinite(data[round(row["y"]), round(row["x"])])
+        assert np.isfinite(row["pb"])
+        for name in found.colnames:
+            if name.endswith("_err"):
+                assert 0 < row[name] < np.inf, name
+
+
+@pytest.mark.parametrize(("shape", "x", "peak"), [((40, 33_000), 32_900, 100), ((64, 64), 20, 1e6)])
+def test_long_images_and_a_dynamic_range_of_a_million(passing, shape, x, peak):
+    at = np.hypot(np.arange(shape[1]) - x, (np.arange(shape[0]) - 15)[:, None]) / 4
+    data = np.random.default_rng(1).normal(size=shape)
+    data += peak * np.exp(-4 * np.log(2) * at**2)
+    image = RadioImage.from_array(1e-3 * data, cell=2.0, beam=[8, 8, 0])
+    row = denoise(image, model=passing, device="cpu", kind="restored").catalog[0]
+    assert (row["x"], row["y"]) == pytest.approx((x, 15), abs=max(4 * row["x_err"], 1e-4))
+    assert row["flux"] == pytest.approx(1e-3 * peak, abs=4 * row["flux_err"], rel=0.01)
 
 
 def test_a_beam_below_a_pixel_is_said(tmp_path):

@@ -10,9 +10,12 @@ from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
 from faintsky.catalog import has_flag
 from faintsky.classical.matched_filter import FilterBank
+from faintsky.detection.catalogue import build_catalog
 from faintsky.detection.find import find_sources
 from faintsky.detection.methods import find_catalog
 from faintsky.detection.reliability import local_peaks
+from faintsky.detection.search import search_cube
+from faintsky.models import load_model
 
 N_CHAN, SIGMA = 48, 1e-3
 BRIGHTNESS = {"flux", "flux_peak", "continuum", "image_peak", "image_flux"}
@@ -514,31 +517,63 @@ def test_the_catalogue_is_the_same_at_any_scale(scope, model, power):
             np.testing.assert_allclose(values, one[name], rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(10))
 def test_sources_at_blanks_have_errors_and_lie_on_data(seed):
-    """Random blank regions, rims, channels and voxels; primary beams that are blank there and elsewhere."""
-    rng, small = np.random.default_rng(seed), telescope(48)
-    sources = [
-        small.at_snr(
-            Emitter(*rng.uniform(4, 44, 2), rng.uniform(2, 22), maj=rng.choice([0, 5]), fwhm_z=4),
-            rng.uniform(15, 100), 1e-3, 24,
-        )
-        for _ in range(5)
-    ]  # fmt: skip
-    sources = [replace(s, continuum=rng.choice([0, 5e-3])) for s in sources]
-    data = small.cube(sources, 24, seed=seed)
-    y, x = np.indices(data.shape[1:])
-    data[:, np.hypot(x - rng.integers(48), y - rng.integers(48)) < 8] = np.nan
-    data[:, :, -int(rng.integers(1, 6)) :] = np.nan
-    data[int(rng.integers(24))] = np.nan
-    for s in sources[:2]:
-        data[round(s.z), round(s.y), round(s.x)] = np.nan
+    """Random blank regions, rims, channels and voxels; sources of any kind, over the border, too."""
+    rng, small, n = np.random.default_rng(seed), telescope(48), 48
+    data = small.noise(rng, 24) * 1e-3
+    y, x = np.indices((n, n))
+    for _ in range(5):
+        s = Emitter(
+            *rng.uniform(-2, n + 2, 2), rng.uniform(-1, 25), maj=rng.choice([0, 5, 20]),
+            fwhm_z=rng.choice([1, 4, 30]), continuum=rng.choice([0, 0, 5e-3, 0.1]),
+        )  # fmt: skip
+        s = small.at_snr(s, rng.choice([15, 40, 200, 1000]), 1e-3, 24)
+        data += small.cube([replace(s, flux=s.flux * rng.choice([1, 1, 1, -1]))], 24, seed=None)
+        if rng.random() < 0.3:
+            data[tuple(int(np.clip(v, 0, m - 1)) for v, m in zip((s.z, s.y, s.x), data.shape))] = np.nan
+    data[:, np.hypot(x - rng.integers(n), y - rng.integers(n)) < rng.choice([3, 12])] = np.nan
+    data[:, :, -int(rng.integers(1, 12)) :] = np.nan
+    data[rng.choice(24, 3)] = rng.choice([0, np.nan])
     pb = np.exp(-(((x - 24) ** 2 + (y - 24) ** 2) / 40**2))
     pb[np.isnan(data).all(axis=0) | (x < 6)] = np.nan
     found = find_sources(small.radio_cube(data, pb=pb), reliability=0.5).catalog
     for row in found:
-        assert np.isfinite(data[round(row["z"]), round(row["y"]), round(row["x"])])
+        place = zip((row["z"], row["y"], row["x"]), data.shape)
+        assert np.isfinite(data[tuple(min(round(v), m - 1) for v, m in place)])
         assert np.isfinite(row["pb"]) != has_flag(row["flags"], "no_primary_beam")
         for name in found.colnames:
             if name.endswith("_err"):
                 assert 0 < row[name] < np.inf, name
+
+
+def test_parts_about_a_hole_are_placed_on_data():
+    """The middle of a source of two parts is blank: it is placed on one of them."""
+    small = telescope(48)
+    data = small.cube([small.at_snr(Emitter(24 + d, 24.0, 12, fwhm_z=4), 40, 1e-3, 24) for d in (-5, 5)], 24)
+    data[:, 22:27, 22:27] = np.nan
+    cube = small.radio_cube(data)
+    search = search_cube(cube, load_model("classical").settings, say=lambda done, word: None)
+    parts = search.pursuit.components
+    assert len(parts) == 2
+    table, _ = build_catalog(cube, search.prepared, parts, [[0, 1]], search.noise, caution=1.0)
+    assert cube.holds_data(table["x"][0], table["y"][0], table["z"][0])
+
+
+@pytest.mark.parametrize("level", [-100, 100])
+def test_a_level_does_not_change_the_lines(scope, level):
+    """The rms of the channels differs by some per cent, and a level of 100 times it by several rms."""
+    data = scope.cube([at(scope, 60, **BRIGHT)], N_CHAN, sigma=SIGMA)
+    low, high = (find_sources(scope.radio_cube(data + np.float32(v * SIGMA))).catalog[0] for v in (10, level))
+    for name in ("x", "y", "z", "flux", "fwhm_maj", "fwhm_z"):
+        assert abs(high[name] - low[name]) < 0.2 * low[f"{name}_err"], name
+    assert high["continuum"] == pytest.approx(level * SIGMA, abs=SIGMA)
+
+
+def test_a_dynamic_range_of_a_million(scope):
+    s = at(scope, 1e6, **BRIGHT)
+    found = search(scope, [s])
+    row = found.catalog[0]
+    assert (row["x"], row["y"], row["z"]) == pytest.approx((s.x, s.y, s.z), abs=0.005)
+    velocity = 299792.458 * WIDTH / (FIRST + s.z * WIDTH)
+    assert row["flux"] == pytest.approx(1.0645 * s.flux * s.fwhm_z * velocity, rel=0.005)

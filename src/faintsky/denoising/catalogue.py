@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 from scipy.signal import fftconvolve
 
-from faintsky.beams import beam_covariance
+from faintsky.beams import beam_covariance, sampling_errors
 from faintsky.catalog import add_flag, join_flags, make_table
 from faintsky.denoising.settings import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
@@ -267,11 +267,16 @@ def _row(
         x, y = float(i[near] + r.box[1].start), float(j[near] + r.box[0].start)
     # the centre of what lies within the image lies within it
     pb = np.nan if plane is None else float(plane[round(y), round(x)])
+    sampling, alias = (0.0, 0.0) if prepared.beam is None else sampling_errors(prepared.beam)
+    for name in ("fwhm_maj_err", "fwhm_min_err"):
+        shape[name] = float(np.hypot(shape[name], 2 * alias**0.5))
+    place_err = np.hypot(r.errors[:2], alias / np.sqrt(12))
     row: dict[str, object] = {
-        "id": r.number, "x": x, "y": y, "x_err": r.errors[0], "y_err": r.errors[1],
+        "id": r.number, "x": x, "y": y, "x_err": place_err[0], "y_err": place_err[1],
         **shape,
-        "flux": r.flux * per_pixel, "flux_err": flux_err * per_pixel,
-        "flux_peak": r.peak * per_beam, "flux_peak_err": r.peak_err * per_beam,
+        "flux": r.flux * per_pixel, "flux_err": np.hypot(flux_err, sampling * r.flux) * per_pixel,
+        "flux_peak": r.peak * per_beam,
+        "flux_peak_err": np.hypot(r.peak_err, sampling * r.peak) * per_beam,
         "pb": pb, "snr": r.flux / max(flux_err, 1e-300), "area": r.area,
         "x_min": r.box[1].start, "x_max": r.box[1].stop - 1,
         "y_min": r.box[0].start, "y_max": r.box[0].stop - 1,

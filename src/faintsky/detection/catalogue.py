@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from faintsky.beams import sampling_errors
 from faintsky.catalog import join_flags, make_table
 from faintsky.detection.field import PrimaryBeam
 from faintsky.detection.gaussian_fit import axes_of
@@ -109,20 +110,27 @@ def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
     return {k: float(np.sqrt(np.nansum([(w * e[k]) ** 2 for w, e in zip(f, errors)]))) for k in errors[0]}
 
 
-def _with_psf_errors(e: dict[str, float], m: dict[str, float], prepared: PreparedCube) -> dict[str, float]:
-    """Errors with those of a psf that was worked out from the noise.
+def _with_beam_errors(e: dict[str, float], m: dict[str, float], prepared: PreparedCube) -> dict[str, float]:
+    """Errors with those of a psf that was worked out from the noise, or of a beam narrower than a pixel.
 
-    Its main lobe is as uncertain as fluxes are, and the variances of a source and the beam add. Positions are
-    shifted by neighbours' sidelobes, which are known no better than the psf.
+    The psf's main lobe is as uncertain as fluxes are, and the variances of a source and the beam add.
+    Positions are shifted by neighbours' sidelobes, which are known no better than the psf.
     """
-    error, out = prepared.flux_error, dict(e)
-    out["flux"] = float(np.hypot(e["flux"], error))
+    error, (sampling, alias) = prepared.flux_error, _sampling(prepared)
+    out = dict(e, flux=float(np.linalg.norm([e["flux"], error, sampling, alias / 2])))
     for axis in ("maj", "min"):
         size = max(m[axis], e[f"fwhm_{axis}"], 1e-6)
-        out[f"fwhm_{axis}"] = float(np.hypot(e[f"fwhm_{axis}"], error * prepared.beam_pixels**2 / size))
+        parts = [e[f"fwhm_{axis}"], error * prepared.beam_pixels**2 / size, 2 * np.sqrt(alias)]
+        out[f"fwhm_{axis}"] = float(np.linalg.norm(parts))
     for axis in ("x", "y"):
-        out[axis] = float(np.hypot(e[axis], prepared.psf_error * prepared.beam_pixels))
+        parts = [e[axis], prepared.psf_error * prepared.beam_pixels, alias / np.sqrt(12)]
+        out[axis] = float(np.linalg.norm(parts))
     return out
+
+
+def _sampling(prepared: PreparedCube) -> tuple[float, float]:
+    """`sampling_errors`; what comes of the cells of the uv plane has no finer waves than its pixels show."""
+    return sampling_errors(prepared.beam) if prepared.psf_origin == "header" else (0.0, 0.0)
 
 
 def _row(
@@ -139,7 +147,7 @@ def _row(
         # the middle of several about a hole: the place is that of the nearest
         near = min((c.source for c in group), key=lambda s: np.hypot(s.x - m["x"], s.y - m["y"]))
         m |= {"x": near.x, "y": near.y, "z": near.z}
-    e = _with_psf_errors(_combined_errors(group), m, prepared)
+    e = _with_beam_errors(_combined_errors(group), m, prepared)
     seen = np.array([[m["cxx"], m["cxy"]], [m["cxy"], m["cyy"]]])
     move_x, move_y = beam.displacement(seen, m["x"], m["y"], m["z"])
     if not cube.holds_data(m["x"] - move_x, m["y"] - move_y, m["z"]):
@@ -150,6 +158,7 @@ def _row(
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
     flux = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * km_s
     peak, peak_err = _peak(group)
+    peak_err = float(np.linalg.norm([peak_err, *(v * peak for v in _sampling(prepared))]))
     known = group[0].continuum if len(group) == 1 else None
     level, level_err = known or _continuum(prepared, m)
     hertz = _per_channel(cube.channel_widths(), m["z"])

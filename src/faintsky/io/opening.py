@@ -135,7 +135,8 @@ def _open(
         data.notes.append("the beam is the one given")
     if data.beams is not None and data.beams[:, 1].min() < NARROW * data.grid.cell:
         data.notes.append(
-            f"the beam is narrower than {NARROW:g} pixels: its flux is right for sources at the middle of one"
+            f"the beam is narrower than {NARROW:g} pixels: fluxes of sources off the middle of a pixel are "
+            "lower limits, and errors allow for that"
         )
     if data.beams is not None and data.beams[:, 0].max() > data.grid.cell * max(data.shape[1:]):
         data.notes.append("the beam is larger than the image")
