@@ -34,7 +34,7 @@ def segment(
     -------
     array
         1 … n for pixels above the lower thresholds, of either image, that touch one above the upper ones, at
-        a side or a corner, in regions of the least area or more (two pixels of it count as one); 0 elsewhere.
+        a side or a corner, in regions of the least area or more; 0 elsewhere.
     """
     seeds, grown = (
         allowed & (mean > k_sigma * sigma) & (mean > k_rms)
@@ -47,9 +47,9 @@ def segment(
         )
     labels, n = label(grown | seeds, structure=np.ones((3, 3)))
     keep = np.bincount(labels[seeds], minlength=n + 1) > 0
-    least = settings.least_area * beam_area
     # of a beam hardly larger than a pixel, one pixel is all that a point may show
-    keep &= np.bincount(labels.ravel(), minlength=n + 1) >= (least if least > 2 else 1)
+    area = beam_area if beam_area > 2 else 1.0
+    keep &= np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area * area
     keep[0] = False
     return relabelled(labels, np.flatnonzero(keep))
 
