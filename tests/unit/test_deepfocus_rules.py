@@ -143,6 +143,7 @@ def test_growth_links_the_source_and_stops():
     assert (x, y) == pytest.approx((50, 40), abs=1)
     assert 8 <= x1 - x0 + 1 <= 24
     assert 8 <= y1 - y0 + 1 <= 24
+    assert grow(Patch(image * 2.0**-50, 0, 0), 40, 50)[1:] == pytest.approx((x, y), abs=1e-9)
 
 
 # ---------------------------------------------------------------------- Fig. 14

@@ -157,7 +157,7 @@ def grow(
             break
         linked, best = further, max(best, snr)
     ys, xs = np.nonzero(linked)
-    weight = np.clip(np.nan_to_num(patch.values[ys, xs]), 0, None) + 1e-12
+    weight = np.clip(np.nan_to_num(patch.values[ys, xs]), 0, None) + np.finfo(float).tiny
     centre_x, centre_y = np.average(xs, weights=weight), np.average(ys, weights=weight)
     return _box_of(linked, patch), float(centre_x) + patch.x0, float(centre_y) + patch.y0
 
