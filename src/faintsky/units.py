@@ -113,6 +113,24 @@ def _word(word: str, angular: bool) -> str:
     return _PREFIXES[jansky[1] or ""] + "Jy"
 
 
+def unit_text(unit: Any) -> str:
+    """A unit as FITS headers spell it."""
+    import warnings
+
+    from astropy import units as u
+
+    unit = u.Unit(unit)
+    for plain, spelled in (("Jy/beam", "Jy/beam"), ("Jy/pix", "Jy/pixel"), ("Jy/arcsec2", "Jy/arcsec2")):
+        if unit == u.Unit(plain):
+            return spelled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", u.UnitsWarning)
+        try:
+            return str(unit.to_string("fits"))
+        except ValueError:
+            return str(unit)
+
+
 def is_brightness(unit: Any) -> bool:
     """Whether fluxes follow from data of a unit: Jy/beam, Jy/pixel, Jy per solid angle, K, or their like."""
     from astropy import units as u

@@ -1,6 +1,7 @@
 """One test for each way in which a file can be bad: the right data, or one line with the fault and a hint."""
 
 import gzip
+import tarfile
 
 import numpy as np
 import pytest
@@ -39,6 +40,15 @@ def test_not_fits(tmp_path, content, extension):
     path = tmp_path / f"x{extension}"
     path.write_bytes(content)
     refused(path, "FITS")
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.TGZ", "x.tar"])
+def test_archives(tmp_path, name):
+    path = tmp_path / name
+    (tmp_path / "a.txt").write_text("some words")
+    with tarfile.open(path, "w" if name.endswith(".tar") else "w:gz") as archive:
+        archive.add(tmp_path / "a.txt", "a.txt")
+    refused(path, "unpack it")  # without a warning, which fails tests
 
 
 def test_missing_file(tmp_path):

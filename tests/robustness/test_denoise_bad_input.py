@@ -9,6 +9,8 @@ from astropy.wcs import WCS
 
 from faintsky.catalog import read_catalog
 from faintsky.cli import main
+from faintsky.report.denoising_figures import _histogram
+from faintsky.report.parts import new_figure
 
 FILES = {
     *("denoised.fits", "uncertainty.fits", "mask.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"),
@@ -352,3 +354,11 @@ def test_a_dry_run_writes_nothing(make_image, run):
     status, _, out = run(make_image(), "--dry-run")
     assert status == 0
     assert not out.exists()
+
+
+def test_a_residual_in_no_bin_of_the_histogram_makes_no_warning():
+    """What holds no noise may lie hundreds of what is taken for its noise away from the denoised image."""
+    far, everywhere = np.full((10, 10), 50.0), np.ones((10, 10), dtype=bool)
+    ax = new_figure(4, 3).subplots()
+    _histogram(ax, far, everywhere, ~everywhere)
+    assert not ax.lines[1].get_ydata().any()

@@ -86,6 +86,17 @@ def test_a_two_dimensional_image(tmp_path, capsys, header):
     path = tmp_path / "x.fits"
     fits.PrimaryHDU(np.ones((32, 32)), header()).writeto(path)
     refused(path, tmp_path, capsys, "2-D image")
+    cards = header()
+    cards["CTYPE3"], cards["CRVAL3"], cards["CDELT3"], cards["CRPIX3"], cards["CUNIT3"] = (
+        "FREQ",
+        1e11,
+        1e7,
+        1,
+        "Hz",
+    )
+    path = tmp_path / "y.fits"
+    fits.PrimaryHDU(np.ones((1, 32, 32)), cards).writeto(path)
+    refused(path, tmp_path, capsys, "use faintsky denoise")
 
 
 def test_no_coordinates(tmp_path, capsys, planted):

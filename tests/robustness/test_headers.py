@@ -297,7 +297,7 @@ def test_denoise_and_inject_take_beam_and_stokes(tmp_path, header, noisy, passin
     assert "2 Stokes planes (RR, LL), none of them I; choose one with --stokes" in capsys.readouterr().err
     found = denoise(path, model=passing, device="cpu", stokes="LL", beam="2arcsec,1.5arcsec,30deg")
     assert len(found.catalog) == 1
-    assert found.found.prepared.beam_origin == "header"
+    assert found.found.prepared.beam_origin == "given"
     options = ["--stokes", "LL", "--beam", "2arcsec,1.5arcsec,30deg"]
     for command in ("denoise", "inject"):
         assert main([command, *base, *options, "--out", str(tmp_path / "o")]) == 0

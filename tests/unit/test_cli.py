@@ -156,6 +156,13 @@ def test_the_summary_is_readable(capsys, detect):
     assert capsys.readouterr().out == "n sources: 3\nscores: recall 0.5\nnothing: -\n"
 
 
+def test_notes_stand_on_lines_of_their_own(capsys):
+    report = Report(as_json=False)
+    report.finish({"notes": ["one, two", "three"], "seconds": 1})
+    report.finish({"notes": []})
+    assert capsys.readouterr().out == "notes:\n  one, two\n  three\nseconds: 1\nnotes: none\n"
+
+
 def test_a_configuration_file_gives_defaults_and_the_command_line_wins(tmp_path, detect):
     config = tmp_path / "c.toml"
     config.write_text(
@@ -180,7 +187,7 @@ def test_a_configuration_file_gives_defaults_and_the_command_line_wins(tmp_path,
         ("[table]\na = 1", "unknown key 'table'"),
         ("reliability = 7", "--reliability"),
         ("reliability = 'x'", "--reliability"),
-        (None, "cannot be read as TOML"),
+        (None, "check the path"),
     ],
 )
 def test_a_bad_configuration_file_is_one_line_and_status_2(tmp_path, capsys, detect, text, fault):
@@ -190,6 +197,7 @@ def test_a_bad_configuration_file_is_one_line_and_status_2(tmp_path, capsys, det
     assert main(["detect", "a.fits", "--out", "o", "--config", str(config)]) == 2
     said = capsys.readouterr().err
     assert fault in said
+    assert f"error: {config}: " in said
     assert said.count("\n") == 1
     assert not hasattr(detect, "kwargs")
 

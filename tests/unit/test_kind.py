@@ -141,6 +141,8 @@ def test_the_level_of_the_sidelobes_is_measured(sky):
         ({}, ["AIPS   CLEAN NITER=        0 PRODUCT=1   / NORMAL"], None),
         ({}, ["RESTOR: Miriad restor: Revision 1.11"], "restored"),
         ({}, ["MOSMEM:   niters=40"], "restored"),
+        ({}, ["imager::clean() [] Clean gain = 0.1, Ni", ">ter = 200, Threshold = 0.1252 mJy"], "restored"),
+        ({}, ["[] Fitted beam used in", "> restoration: 61.4929 by 23.7484 (arcsec)"], "restored"),
         ({"NITER": "many"}, ["no words of it", "criteria = 1"], None),
     ],
 )
@@ -180,12 +182,12 @@ def line_cube(psf_name, kind, snr, channels=24):
 def test_cubes_are_told_apart_too(psf, kind):
     made = prepare_cube(line_cube(psf, kind, 60))
     assert made.kind.name == kind
-    assert kind == "dirty" or made.psf_origin == "header"
+    assert kind == "dirty" or made.psf_origin == "beam"
 
 
 def test_what_the_user_says_of_a_cube_counts():
     assert prepare_cube(of_kind(line_cube("lofar", "restored", 60), "dirty")).psf_from_noise
-    assert prepare_cube(of_kind(line_cube("lofar", "dirty", 60), "restored")).psf_origin == "header"
+    assert prepare_cube(of_kind(line_cube("lofar", "dirty", 60), "restored")).psf_origin == "beam"
     # where nothing tells: what is too faint for CLEAN looks like the psf of the noise
     faint = prepare_cube(line_cube("lofar", "restored", 4))
     assert "nothing in it is bright enough" in faint.kind.note
@@ -198,4 +200,4 @@ def test_channels_that_correlate_and_no_beam_do_not_make_a_cube_dirty():
     data[1:-1] = data[:-2] / 4 + data[1:-1] / 2 + data[2:] / 4
     smooth = RadioCube.from_array(data, cell=0.5, frequencies=cube.frequencies)
     made = prepare_cube(smooth)
-    assert (made.kind.name, made.psf_origin) == ("restored", "header")
+    assert (made.kind.name, made.psf_origin) == ("restored", "beam")

@@ -472,17 +472,26 @@ def test_dishes_follow_from_the_name_and_the_beam(telescope, beam, dish):
         assert pattern.dish(alma(beam * 100e9 / frequency, telescope, frequency)) == dish
 
 
+def test_the_note_on_the_dishes_says_what_they_were_told_from():
+    cube = alma(3.4)
+    assert pattern.notes(cube)[0].endswith("(from TELESCOP and the beam); --dish sets others")
+    cube.beams = None
+    assert "from TELESCOP);" in pattern.notes(cube)[0]
+    given = alma(3.4, dish="25m")
+    assert (pattern.notes(given)[0][-8:], pattern.origin(given)) == ("as given", "dishes of 25 m")
+
+
 def test_the_primary_beam_is_that_of_the_dishes():
     compact, given = alma(12.5), alma(12.5, dish="12m")
     fwhm = {7.0: 1.16 * 3e8 / 100e9 / 7 * 206265, 12.0: 1.13 * 3e8 / 100e9 / 12 * 206265}
     for cube, dish in ((compact, 7.0), (given, 12.0), (alma(3.4, "VLA", dish=25), 25.0)):
         half = fwhm.get(dish, fwhm[12.0] * 12 / dish) / 2 / cube.grid.cell
         beam = PrimaryBeam(cube, None)
-        assert beam.origin == "header"
+        assert beam.origin == f"dishes of {dish:g} m"
         assert f"{dish:g} m" in pattern.notes(cube)[0]
         assert beam.at(16 + half, 16, 0) == pytest.approx(0.5, abs=0.03)
         assert pattern.middle_plane(cube)[16, 16] == pytest.approx(1.0)
-    assert "else give --dish" in pattern.notes(compact)[0]
+    assert "--dish sets others" in pattern.notes(compact)[0]
 
 
 def test_a_single_dish_has_no_primary_beam_to_divide_by():

@@ -268,7 +268,7 @@ def test_cube(name):
     sky = draw(HEADERS[name])
     cube, _ = restored_cube(HEADERS[name], sky)
     found = find_catalog(cube, load_model("classical", job="detect")).catalog
-    assert prepare_cube(cube).psf_origin == "header"
+    assert prepare_cube(cube).psf_origin == "beam"
     near = [int(np.argmin(np.hypot(found["x"] - x, found["y"] - y))) for x, y in zip(sky.x, sky.y)]
     table = found[near]
     km_s = 299792.458 * 1e5 / 1.42e9
@@ -308,7 +308,7 @@ def test_beams_at_the_edge_of_the_sky_and_beyond():
 def test_no_one_psf_is_read_off_the_noise_where_the_beam_varies():
     head = HEADERS["CAR over 12 deg"]
     cube, _ = restored_cube(head, draw(head), n_chan=24, snr=1000.0)
-    assert prepare_cube(cube).psf_origin == "header"
+    assert prepare_cube(cube).psf_origin == "beam"
 
 
 @pytest.mark.parametrize(("name", "told"), [("SIN far", False), ("TAN", False), ("CAR over 12 deg", True)])

@@ -4,7 +4,7 @@ import pytest
 from astropy import units as u
 
 from faintsky.errors import InputError
-from faintsky.units import axis_unit, is_brightness, quantity, read_unit
+from faintsky.units import axis_unit, is_brightness, quantity, read_unit, unit_text
 
 BRIGHTNESS = {
     "Jy/beam": "Jy/beam JY/BEAM Jy/bm Jy/BEAM JY/B 'Jy/beam' Jy.beam-1 Jy*beam^-1 jy/Beams Jansky/beam",
@@ -29,6 +29,12 @@ def test_spellings_of_brightness(unit, text):
 @pytest.mark.parametrize("text", ["K (Tmb)", "K (TMB)", "k (t_mb)", "K (Tb)"])
 def test_main_beam_temperatures_are_brightness(text):
     assert read_unit(text) == u.K
+
+
+@pytest.mark.parametrize("text", ["Jy/beam", "Jy/pixel", "Jy/arcsec2", "mJy/beam", "K", "counts"])
+def test_units_are_written_as_they_are_read(text):
+    assert read_unit(unit_text(read_unit(text))) == read_unit(text)
+    assert unit_text(read_unit(text)).count(" ") <= (text == "mJy/beam")
 
 
 @pytest.mark.parametrize("text", ["Jy beam-1", "Jy per beam", "Jy / beam", "beam-1 Jy", "JY / BEAM"])

@@ -45,9 +45,10 @@ def read_config(path: Path, known: Any) -> dict[str, Any]:
     """
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"cannot be read as TOML ({reason})", "correct the file", path) from error
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", "check the path of --config", path) from error
+    except ValueError as error:
+        raise InputError(f"cannot be read as TOML ({error})", "correct the file", path) from error
     values = {}
     for key, value in settings.items():
         name = {"json": "as_json", "set": "change"}.get(key, key.replace("-", "_"))
@@ -225,6 +226,8 @@ def _line(key: str, value: Any) -> str:
     if unit in ("gb", "minutes") and name and value is not None:
         value = f"about {value:g} minutes" if unit == "minutes" else f"{value:g} GB"
         key = name
+    if key == "notes":  # sentences with commas of their own
+        return "\n  ".join(["notes:", *value]) if value else "notes: none"
     return f"{key.replace('_', ' ')}: {_readable(value)}"
 
 

@@ -54,7 +54,7 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
     if isinstance(error, InputError):
         return _say(str(error), 2)
     if isinstance(error, _UsageProblem):
-        return _say(f"{error.format_message()} {_see_help(error)}".strip(), 2)  # type: ignore[attr-defined]
+        return _say(f"{_source(error)}{error.format_message()} {_see_help(error)}".strip(), 2)  # type: ignore[attr-defined]
     if isinstance(error, FaintskyError):
         return _say(str(error), 1)
     if isinstance(error, MemoryError):
@@ -64,6 +64,15 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
         return _say(str(failed), 1)
     hint = "" if debug else " (--debug shows where)"
     return _say(f"{type(error).__name__}: {error}{hint}", 1)
+
+
+def _source(error: BaseException) -> str:
+    """The configuration file and a colon, where the value at fault stands in it."""
+    context, name = getattr(error, "ctx", None), getattr(getattr(error, "param", None), "name", None)
+    if context is None or name is None:
+        return ""
+    source = context.get_parameter_source(name)
+    return f"{context.params['config']}: " if getattr(source, "name", "") == "DEFAULT_MAP" else ""
 
 
 def _see_help(error: BaseException) -> str:

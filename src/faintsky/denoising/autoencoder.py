@@ -207,7 +207,7 @@ def _notes(
     cell = image.grid.cell
     if settings.cell and abs(cell / settings.cell - 1) > SAME_CELL:
         notes.append(f"trained on pixels of {settings.cell:g} arcsec, here they have {cell:.3g}")
-    if (prepared.beam_origin == "header") != (settings.product in WITH_BEAM):
+    if (prepared.beam_origin == "given") != (settings.product in WITH_BEAM):
         notes.append("the image and those of the training are not of one kind: one has a beam")
     if "psf" in image.companions:
         notes.append("the psf was not used")

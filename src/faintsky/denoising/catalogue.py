@@ -18,12 +18,13 @@ from faintsky.image import RadioImage
 from faintsky.preparing import pattern
 from faintsky.preparing.image import PreparedImage
 from faintsky.preparing.psf import gaussian_psf
+from faintsky.units import unit_text
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 SIDELOBE = 5.0
-"""Regions that are nowhere brighter than so many times the sidelobes' rms are flagged."""
+"""Regions whose peak is below this many times the rms of the sidelobes are flagged."""
 LEAST_PB = 0.02
 """Least primary beam that a flux is divided by."""
 
@@ -223,7 +224,7 @@ def build_catalog(
         "beam_arcsec_deg": None if prepared.beam is None else image.sky_beam(prepared.beam),
         "beam": prepared.beam_origin,
         "rms_median": prepared.typical_rms,
-        "rms_unit": str(image.unit),
+        "rms_unit": unit_text(image.unit),
         "primary_beam": pattern.origin(image),
         "primary_beam_in_data": applied,
         "box_rule": "pixels of the region",

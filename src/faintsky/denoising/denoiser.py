@@ -32,7 +32,7 @@ STARLET_CYCLES, NETWORK_CYCLES = 12, 2
 """Major cycles at most: with starlets first, which take a fraction of the time, then with the network."""
 SIGNIFICANT, SCALES, MANY = 3.0, 6, 500_000
 """Threshold of the starlet coefficients over their noise, and scales; pixels that tell the noise."""
-PARTS = 1000
+PARTS = 100
 """Parts of the whole that progress is told in."""
 
 
@@ -126,7 +126,7 @@ def denoise_image(
     ask: dict[str, Any] = {
         "members": members,
         "device": device,
-        "progress": lambda done, total: tell(400 + 500 * done // total, PARTS, "network"),
+        "progress": lambda done, total: tell(40 + 50 * done // total, PARTS, "network"),
     }
     sidelobes = np.zeros_like(prepared.data)
     if kind.name == "dirty" and response is not None and image.psf is not None:
@@ -153,7 +153,7 @@ def denoise_image(
     rms = np.where(working.valid, working.rms, np.float32(0))
     out, spread = mean * rms, sigma * rms
     residual = prepared.data - (out if response is None else response(out))
-    tell(920, PARTS, "regions")
+    tell(92, PARTS, "regions")
     mask, table, regions = _regions(image, working, mean, sigma, sidelobes, own, reliability)
     tell(PARTS, PARTS, "regions")
     blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
@@ -225,11 +225,11 @@ def _deconvolved(
 
     rough = major_cycles(
         data, valid, response, by_starlets, most=STARLET_CYCLES,
-        progress=lambda cycle, most: tell(200 * cycle // most, PARTS, "major cycles"),
+        progress=lambda cycle, most: tell(20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     done = major_cycles(
         data, valid, response, by_network, start=rough, most=NETWORK_CYCLES,
-        progress=lambda cycle, most: tell(200 + 200 * cycle // most, PARTS, "major cycles"),
+        progress=lambda cycle, most: tell(20 + 20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     if not response.whole:
         notes.append("the psf is less than twice as wide as the image: its farther sidelobes stay in")

@@ -281,7 +281,7 @@ def _flags(
         flags.append("no_primary_beam")
     elif pb < 0.2:
         flags.append("low_primary_beam")
-    if prepared.psf_origin == "header" and in_the_shadow(prepared, group, others):
+    if prepared.psf_origin == "beam" and in_the_shadow(prepared, group, others):
         flags.append("sidelobe")
     if cube.rest_frequency is None:
         flags.append("no_rest_frequency")

@@ -165,7 +165,7 @@ _PSF_WORDS = {
     "noise": "measured from the correlation of the noise",
     "robust": "worked out from the correlation of the noise and the header's beam (robust weights): fluxes "
     "are less certain than with --psf",
-    "header": "a Gaussian, the beam",
+    "beam": "a Gaussian, the beam",
 }
 
 

@@ -98,7 +98,7 @@ class Measurement:
         self.link(p.components)
         self.split()
         # what deconvolution leaves of bright lines in a restored cube is no noise
-        if prepared.psf_origin != "header":
+        if prepared.psf_origin != "beam":
             self.seed()
         self.join()
 

@@ -89,6 +89,8 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, EOFError) or "buffer is too small" in text:
         return InputError("is truncated", "copy or download it again", path)
     if "SIMPLE" in text or "Empty or corrupt" in text or "No SIMPLE" in text:
+        if path.name.lower().endswith((".tar", ".tar.gz", ".tgz", ".zip")):
+            return InputError("is an archive", "unpack it, and give the FITS file in it", path)
         return InputError("is not a FITS file", "give a .fits, .fits.gz or .fits.fz file", path)
     return InputError(f"cannot be read as FITS ({text[:120]})", "give a whole FITS file", path)
 

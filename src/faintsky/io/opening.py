@@ -78,7 +78,9 @@ def open_cube(
     given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
     cube = _open(RadioCube, source, given, beam, stokes, rest_frequency, dish)
     if cube.spectral is None or "chan" not in cube.layout.axes:
-        raise InputError("is a 2-D image, without a spectral axis", "give a cube [chan, y, x]", cube.name)
+        raise InputError(
+            "is a 2-D image, without a spectral axis", "give a cube, or use faintsky denoise", cube.name
+        )
     return cube
 
 
@@ -99,7 +101,7 @@ def open_image(
     image = _open(RadioImage, source, given, beam, stokes, rest_frequency, dish)
     if image.shape[0] != 1:
         raise InputError(
-            f"is a cube of {image.shape[0]} channels", "give one plane, or use it as a cube", image.name
+            f"is a cube of {image.shape[0]} channels", "give one plane, or use faintsky detect", image.name
         )
     return image
 

@@ -23,6 +23,8 @@ def quiet_reading() -> Iterator[None]:
         warnings.filterwarnings("ignore", "Unexpected extra padding", AstropyUserWarning)
         warnings.filterwarnings("ignore", "Unexpected bytes trailing", AstropyUserWarning)
         warnings.filterwarnings("ignore", "non-ASCII characters are present", AstropyUserWarning)
+        # of what is no FITS file, which is said in one line
+        warnings.filterwarnings("ignore", "Header block contains null bytes", AstropyUserWarning)
         # integer data whose BLANK is NaN after scaling
         warnings.filterwarnings("ignore", "invalid value encountered in cast", RuntimeWarning)
         warnings.filterwarnings("ignore", "overflow encountered in cast", RuntimeWarning)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from faintsky.files import replacing
 from faintsky.image import RadioData
 from faintsky.io.quiet import quiet_reading
+from faintsky.units import unit_text
 
 _STRUCTURE = (
     "SIMPLE", "XTENSION", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "GROUPS", "BSCALE", "BZERO", "BLANK",
@@ -133,18 +134,3 @@ def add_provenance(header: Any, provenance: Mapping[str, Any]) -> None:
             continue
         text = f"faintsky {key}: {value}".replace("\n", " ")
         header.add_history(text.encode("ascii", "backslashreplace").decode("ascii"))
-
-
-def unit_text(unit: Any) -> str:
-    """A unit as FITS headers spell it."""
-    from astropy import units as u
-
-    unit = u.Unit(unit)
-    for plain, spelled in (("Jy/beam", "Jy/beam"), ("Jy/pix", "Jy/pixel"), ("Jy/arcsec2", "Jy/arcsec2")):
-        if unit == u.Unit(plain):
-            return spelled
-    with quiet_reading():
-        try:
-            return str(unit.to_string("fits"))
-        except ValueError:
-            return str(unit)

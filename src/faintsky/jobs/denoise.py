@@ -184,7 +184,7 @@ def denoise(
             _write(folder, opened, found, record)
     facts = {
         "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
-        "rms": found.prepared.typical_rms, "unit": str(opened.unit),
+        "rms": found.prepared.typical_rms, "unit": found.catalog.meta["rms_unit"],
         "area_covered": float((found.mask > 0).sum() / found.prepared.valid.sum()),
         "primary_beam": found.catalog.meta["primary_beam"], "notes": found.notes,
         "seconds": round(seconds, 2),

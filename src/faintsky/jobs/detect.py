@@ -133,6 +133,8 @@ def detect(
         rest_frequency=rest_frequency,
         dish=dish,
     )
+    if opened.shape[0] == 1:
+        raise InputError("is an image of one channel, not a cube", "use faintsky denoise", opened.name)
     opened = of_kind(opened, kind)
     record = provenance(
         command=command,

@@ -16,6 +16,7 @@ from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import Model, load_model
 from faintsky.needs import BYTES_OF_TABLES, Needs
 from faintsky.preparing.kind import of_kind
+from faintsky.units import unit_text
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -175,6 +176,7 @@ def inject(
     needs = _needs(opened, chosen, searches)
     if dry_run:
         about = {"data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches}
+        about["notes"] = opened.notes
         return InjectResult(facts=about | needs.summary(out))
     if folder is not None and folder.complete:
         return InjectResult(facts={"out": str(out), "already_complete": True})
@@ -197,7 +199,7 @@ def inject(
 
 
 def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
-    """Those of so many searches one after the other, which write a table and a figure."""
+    """What a number of searches, one after the other, need: they write a table and a figure."""
     from faintsky.denoising.needs import needs_of_image
     from faintsky.detection.needs import needs_of_cube
 
@@ -267,7 +269,7 @@ def _into_image(
         "completeness_at_snr_1_error": recovery.at_level.error,
         "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
         "regions_of_the_image": len(own.catalog), "other_regions_per_run": others / runs,
-        "taken_for": own.kind, "rms": own.prepared.typical_rms, "unit": str(image.unit),
+        "taken_for": own.kind, "rms": own.prepared.typical_rms, "unit": unit_text(image.unit),
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_error, psf_from_noise
 
-FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.20, "header": 0.10}
+FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.20, "beam": 0.10}
 """Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
 given (its error is the model's), read off the noise, or the Gaussian of the header."""
 
@@ -54,7 +54,7 @@ class PreparedCube:
         `data` less the continuum, ``[chan, y, x]``.
     psf : array
         ``[1 or chan, y, x]``.
-    psf_origin : {"given", "noise", "robust", "header"}
+    psf_origin : {"given", "noise", "robust", "beam"}
         Where it comes from: the user, the noise of a cube with natural weights or of one with robust weights
         (`faintsky.preparing.psf.psf_from_correlation`), or the Gaussian of the header.
     beam : tuple of float
@@ -88,7 +88,7 @@ class PreparedCube:
     @property
     def sidelobes_stay(self) -> bool:
         """Whether sources show sidelobes that the psf does not have."""
-        return self.kind.name == "dirty" and self.psf_origin == "header"
+        return self.kind.name == "dirty" and self.psf_origin == "beam"
 
     @property
     def psf_from_noise(self) -> bool:
@@ -119,7 +119,7 @@ class PreparedCube:
 
     def beam_at(self, cube: RadioCube) -> Callable[[float, float], tuple[float, float, float]] | None:
         """The beam at a pixel ``(x, y)`` of the cube, where it differs from place to place; else None."""
-        if self.psf_origin != "header" or not cube.beam_varies:
+        if self.psf_origin != "beam" or not cube.beam_varies:
             return None
         return lambda x, y: tuple(cube.local_beams(self.beam, x, y)[0])
 
@@ -354,7 +354,7 @@ def _choose_psf(
     noise_psf = None if found is None else found[0]
     kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, noise_psf)
     if kind.name == "restored" or found is None:
-        return gaussian_psf((cube.shape[1], cube.shape[2]), *header_beam)[None], "header", header_beam, kind
+        return gaussian_psf((cube.shape[1], cube.shape[2]), *header_beam)[None], "beam", header_beam, kind
     return found[0][None], "noise" if found[1] else "robust", header_beam, kind
 
 

@@ -35,7 +35,7 @@ class PreparedImage:
         Where it is from; the last where sidelobes were added to one of the others.
     beam : tuple of float or None
         Major and minor FWHM [pixel] and position angle [deg]; None for noise without correlation.
-    beam_origin : {"header", "psf", "noise", "none"}
+    beam_origin : {"given", "psf", "noise", "none"}
         Where it is from.
     jy_per_pixel, jy_per_beam : float
         Factors that turn the file's unit into Jy/pixel and Jy/beam; NaN where that is not possible.
@@ -182,7 +182,7 @@ def _beam(
     image: RadioImage, data: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> tuple[tuple[float, float, float] | None, str]:
     if image.beams is not None:
-        return _pixel_beam(image), "header"
+        return _pixel_beam(image), "given"
     if image.psf is not None:
         image.notes.append("no beam in the header: it was fitted to the psf")
         return fitted_beam(image.psf[0]), "psf"

@@ -88,7 +88,9 @@ def said_kind(data: RadioData) -> Kind | None:
             made = f"{count:.0f}" if count > 0 else "no"
             name = "restored" if count > 0 else "dirty"
             return Kind(name, f"{made} iterations of CLEAN in its header ({card})")
-    lines = [str(line).lower() for line in data.header.get("HISTORY", [])]
+    # CASA goes on behind ">" where a card is full
+    history = "\n".join(str(line).lower() for line in data.header.get("HISTORY", []))
+    lines = history.replace("\n>", "").splitlines()
     counts = [(int(n), line) for line in lines for n in _COUNT.findall(line)]
     if any(n for n, _ in counts) or any(_RESTORED.search(line) for line in lines):
         return Kind("restored", "its history tells of a deconvolution")

@@ -34,11 +34,11 @@ def dish(data: RadioData) -> float | None:
 
 
 def origin(data: RadioData) -> str:
-    """``given``, ``header`` (dishes that are known), ``single dish`` (1 everywhere) or ``unknown``."""
+    """``given``, ``dishes of 12 m`` or what they measure, ``single dish`` (1 everywhere) or ``unknown``."""
     if data.pb is not None:
         return "given"
     diameter = dish(data)
-    return "unknown" if diameter is None else "header" if diameter else "single dish"
+    return "unknown" if diameter is None else f"dishes of {diameter:g} m" if diameter else "single dish"
 
 
 def notes(data: RadioData) -> list[str]:
@@ -47,8 +47,10 @@ def notes(data: RadioData) -> list[str]:
         return []
     if diameter == 0:
         return ["a beam as wide as one dish's: fluxes are not divided by a primary beam; else give --dish"]
-    why = "as given" if data.dish is not None else "by the telescope's name and the beam; else give --dish"
-    return [f"primary beam of dishes of {diameter:g} m, {why}"]
+    if data.dish is not None:
+        return [f"primary beam of dishes of {diameter:g} m, as given"]
+    told_by = "TELESCOP" if data.beams is None else "TELESCOP and the beam"
+    return [f"primary beam of dishes of {diameter:g} m (from {told_by}); --dish sets others"]
 
 
 def power(data: RadioData, x: ArrayLike, y: ArrayLike, freq: float) -> NDArray[np.float64]:

@@ -196,7 +196,7 @@ def psf_from_noise(
 
 
 def psf_error(pixels: int, beam_area: float, channels: int) -> float:
-    """Standard error of a correlation measured over so many pixels and channels; `beam_area` as of `_area`.
+    """Standard error of a correlation measured over pixels and channels; `beam_area` as of `_area`.
 
     Pairs of pixels half an image apart are half as many as all.
     """

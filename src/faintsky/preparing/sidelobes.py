@@ -33,7 +33,7 @@ COMMON = 0.02
 NEIGHBOUR = 0.3
 """What is brighter than this share of a source is another one."""
 LEAST_PEAK = 3.0
-"""A source is brighter than so many times the rms of others' sidelobes."""
+"""A source is brighter than this many times the rms of the sidelobes of others."""
 COARSE = 700
 """Pixels a side of the image that the sidelobes of all sources are added up in, at most twice as many."""
 

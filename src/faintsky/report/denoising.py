@@ -67,7 +67,7 @@ def facts(image: RadioImage, found: Denoised) -> dict[str, str]:
     if p.beam is not None:
         major, minor, pa = found.catalog.meta["beam_arcsec_deg"]
         beam = f"{major:.3g} x {minor:.3g} arcsec, position angle {pa:.0f} deg"
-        beam += "" if p.beam_origin == "header" else f" (from the {p.beam_origin})"
+        beam += "" if p.beam_origin == "given" else f" (from the {p.beam_origin})"
     out = {
         "image": f"{n_x} x {n_y} pixels of {image.pixel_sides} arcsec",
         "taken for": found.kind,

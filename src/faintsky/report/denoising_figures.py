@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from faintsky.beams import beam_covariance
 from faintsky.denoising.denoiser import Denoised
 from faintsky.image import RadioImage
-from faintsky.io.saving import unit_text
 from faintsky.preparing.correlation import autocorrelation, radial_mean
 from faintsky.preparing.psf import gaussian_psf
 from faintsky.report.parts import ellipse, new_figure, world_labels
+from faintsky.units import unit_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,9 +142,9 @@ def _histogram(
     ax.plot(middle, np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi), color="0.6", lw=4, label="Gaussian")
     for chosen, colour, name in ((outside, "k", "outside the regions"), (inside, SECOND, "inside")):
         if chosen.sum() > 30:
-            counts, _ = np.histogram(scaled[chosen], bins=edges, density=True)
+            density = np.histogram(scaled[chosen], bins=edges)[0] / (chosen.sum() * np.diff(edges))
             width = float(np.std(scaled[chosen]))
-            ax.step(middle, counts, where="mid", color=colour, lw=1.2, label=f"{name}: σ = {width:.2f} rms")
+            ax.step(middle, density, where="mid", color=colour, lw=1.2, label=f"{name}: σ = {width:.2f} rms")
     ax.set_yscale("log")
     ax.set_ylim(1e-5, 60)
     ax.set_xlabel("residual / rms")

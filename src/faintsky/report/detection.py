@@ -72,6 +72,7 @@ def facts(cube: RadioCube, found: Detections) -> dict[str, str]:
         "channels": f"{cube.channel_widths().mean() / 1e6:.4g} MHz",
         "beam": f"{beam[0]:.3g} x {beam[1]:.3g} arcsec, position angle {beam[2]:.0f} deg",
         "noise": f"{scale * np.median(p.sigma[p.sigma > 0]):.4g} {unit} a channel (median)",
+        "taken for": p.kind.name,
         "primary beam": found.catalog.meta["primary_beam"],
         "candidates": str(found.candidates),
     }
