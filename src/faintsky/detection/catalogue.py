@@ -130,7 +130,7 @@ def _with_beam_errors(e: dict[str, float], m: dict[str, float], prepared: Prepar
 
 def _sampling(prepared: PreparedCube) -> tuple[float, float]:
     """`sampling_errors`; what comes of the cells of the uv plane has no finer waves than its pixels show."""
-    return sampling_errors(prepared.beam) if prepared.psf_origin == "header" else (0.0, 0.0)
+    return sampling_errors(prepared.beam) if prepared.psf_origin == "beam" else (0.0, 0.0)
 
 
 def _row(

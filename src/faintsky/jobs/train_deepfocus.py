@@ -103,10 +103,11 @@ def train_deepfocus(
         Where an option is wrong, or the data cannot be made again.
     """
     folder = None if data is None else Path(data)
-    if folder is None or not folder.is_dir():
-        raise InputError(
-            "deepfocus needs data", "give --data, made by faintsky simulate alma --products compact"
-        )
+    how = "made by faintsky simulate alma --products compact"
+    if folder is None:
+        raise InputError("deepfocus needs data", f"give --data, {how}")
+    if not folder.is_dir():
+        raise InputError("is no folder", f"give a folder {how}", folder)
     chain, runs, own = _sorted_settings(settings or {})
     open_compact(folder, chain.train, chain.validation)
     for key, run in runs.items():

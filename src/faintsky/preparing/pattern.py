@@ -46,7 +46,7 @@ def notes(data: RadioData) -> list[str]:
     if data.pb is not None or (diameter := dish(data)) is None:
         return []
     if diameter == 0:
-        return ["a beam as wide as one dish's: fluxes are not divided by a primary beam; else give --dish"]
+        return ["a beam as wide as one dish's: fluxes are not divided by a primary beam; --dish sets others"]
     if data.dish is not None:
         return [f"primary beam of dishes of {diameter:g} m, as given"]
     told_by = "TELESCOP" if data.beams is None else "TELESCOP and the beam"
