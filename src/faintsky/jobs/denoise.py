@@ -104,7 +104,7 @@ def denoise(
     kind : {"auto", "restored", "dirty"}
         What the image is; by default its header and its sources' surroundings tell.
     members : int
-        Mirror images and quarter turns to average, 1 to 8: steadier, and so many times slower. Those of an
+        Mirror images and quarter turns to average, 1 to 8: steadier, and slower in proportion. Those of an
         autoencoder also differ by where its tiles begin.
     reliability : float
         Least reliability of a region in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
