@@ -289,7 +289,8 @@ def _separate(
     share = np.sqrt(1 - (order + 1) / usable)
     scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0).astype(np.float32)
     # a bright level over an rms that differs from channel to channel would look like lines
-    scaled = torch.as_tensor(level_free * scale[:, None, None], device=device)
+    level_free *= scale[:, None, None]
+    scaled = torch.as_tensor(level_free, device=device)
     scaled[torch.as_tensor(sigma == 0, device=device)] = torch.nan
     mask = find_strong_lines(scaled)
     coarse_fit = fit_continuum(torch.as_tensor(coarse, device=device), sigma, line_mask=mask, order=order)
