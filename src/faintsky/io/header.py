@@ -49,9 +49,12 @@ def read_wcs(header: Any, name: str) -> Any:
             "regrid it to right ascension and declination, or to Galactic coordinates",
             name,
         )
-    longitude = float(wcs.wcs.crval[wcs.wcs.lng])
-    if not abs(longitude) <= 3600:  # a few turns are a slip of the pen, more is lost in rounding
-        raise InputError(f"its longitude is {longitude:.4g} deg", f"correct CRVAL{wcs.wcs.lng + 1}", name)
+    angles = {f"CRVAL{wcs.wcs.lng + 1}": wcs.wcs.crval[wcs.wcs.lng]}
+    angles |= {"LONPOLE": wcs.wcs.lonpole, "LATPOLE": wcs.wcs.latpole}
+    for card, angle in angles.items():
+        # a few turns are a slip of the pen, more is lost in rounding; nan is a card that is not there
+        if abs(angle) > 3600:
+            raise InputError(f"{card} is {angle:.4g} deg", "correct it", name)
     _require_frame(wcs, name)
     # NAXIS may count fewer axes than the coordinates: astropy could not slice the latter otherwise
     wcs.pixel_shape = None
@@ -142,8 +145,9 @@ def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
     if not (np.isfinite(matrix).all() and 1e-12 < x_scale < 57 and 1e-12 < y_scale < 57):
         raise InputError("its pixels have no valid size", "set CDELT1 and CDELT2 [deg]", name)
     # exact at the reference point, where the beam of SIN and NCP is turned into pixels
-    area = beam_frame(wcs, shape).area[0] if is_regridded(wcs) else abs(np.linalg.det(matrix)) * 3600**2
-    if not area > 0:
+    frame = beam_frame(wcs, shape)
+    area = frame.area[0] if is_regridded(wcs) else abs(np.linalg.det(matrix)) * 3600**2
+    if not (area > 0 and np.linalg.cond(frame.matrix[0]) < 1e9):
         raise InputError("its pixels have no area", "set CDELT and CD or PC of two different axes", name)
     n_y, n_x = shape[-2:]
     x0, y0 = (float(p) - 1 for p in wcs.wcs.crpix)
