@@ -49,6 +49,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/simulate_lofar_speed.py
 	$(BIN)/python benchmarks/fit_classical.py
 	$(BIN)/python benchmarks/detect_speed.py
+	$(BIN)/python benchmarks/without_psf.py
 	$(BIN)/python benchmarks/deepfocus_tables.py
 	$(BIN)/python benchmarks/tune_filters.py
 	$(BIN)/python benchmarks/tune_filters.py --web validation -n 4
