@@ -22,7 +22,7 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
-from faintsky.observing.alma import AlmaObservatory, make_settings
+from faintsky.simulating.alma import AlmaObservatory, make_settings
 from faintsky.sky.model import SkyModel, gaussian_image
 from faintsky.source_model import line_profile
 
@@ -153,7 +153,7 @@ def reference_sky(path, instrument, scale):
 
 
 def _visibility_ratio(observatory, track, record):
-    from faintsky.telescope.noise import visibility_sigma
+    from faintsky.telescopes.noise import visibility_sigma
 
     o = observatory.settings.observation
     variance = [

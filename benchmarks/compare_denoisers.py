@@ -21,8 +21,8 @@ from faintsky.evaluation.fields import Field, SimulatedFields
 from faintsky.evaluation.image_methods import make_methods
 from faintsky.evaluation.image_metrics import PIXEL_EDGES, draw_apertures, pixel_sums
 from faintsky.io import open_image
-from faintsky.observing.sky_regions import at_resolution
 from faintsky.preparing.noise import robust_sigma
+from faintsky.simulating.sky_regions import at_resolution
 
 RESULTS = Path(__file__).parent / "results" / "denoiser_versions"
 SEED = 9000

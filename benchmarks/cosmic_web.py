@@ -19,8 +19,8 @@ import matplotlib
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-from faintsky.observing.webs import open_web
-from faintsky.sky.web_sky import draw_sky
+from faintsky.simulating.webs import open_web
+from faintsky.sky.web.skies import draw_sky
 
 RESULTS = Path(__file__).parent / "results"
 N, CELL, SEED = 2000, 2.0, 9000

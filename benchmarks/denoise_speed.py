@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from faintsky.denoising.autoencoder import AutoencoderSettings, autoencode_image
 from faintsky.denoising.denoiser import denoise_image
 from faintsky.denoising.settings import Settings
 from faintsky.evaluation.fields import SimulatedFields
 from faintsky.io import write_json
 from faintsky.models import load_model
 from faintsky.networks import make_network
+from faintsky.published.dda.denoise import AutoencoderSettings, autoencode_image
 
 RESULTS = Path(__file__).parent / "results" / "denoise_speed.json"
 

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from faintsky.denoising.fit import Sample, fit_settings, make_sample
 from faintsky.denoising.settings import Settings
-from faintsky.device import choose_device
 from faintsky.image import RadioImage
 from faintsky.io import write_json
 from faintsky.models import load_model
-from faintsky.observing.psf_library import SIZE, PsfLibrary, make_library
-from faintsky.observing.webs import open_web
 from faintsky.preparing.psf import gaussian_psf
+from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
+from faintsky.simulating.webs import open_web
 from faintsky.sky.diffuse import draw_diffuse
 from faintsky.sky.radio_galaxies import draw_radio_galaxies
-from faintsky.sky.web_sky import Web, draw_sky
+from faintsky.sky.web.skies import Web, draw_sky
+from faintsky.system.device import choose_device
 
 SEED = 20_260_101
 """Of the fields; training has other words in its seeds."""

@@ -20,12 +20,12 @@ from astropy.io import fits
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.observing.dataset import single_threaded
-from faintsky.observing.lofar_build import LofarObservation, Sampling, build_lofar
-from faintsky.observing.lofar_observatory import LofarTelescope
-from faintsky.observing.visibilities import dirty_image, noise_factor, predict
-from faintsky.observing.weighting import gridded, imaging_weights
-from faintsky.telescope.lofar_beam import choose_beam, gaussian_beam
+from faintsky.simulating.dataset import single_threaded
+from faintsky.simulating.lofar_build import LofarObservation, Sampling, build_lofar
+from faintsky.simulating.lofar_observatory import LofarTelescope
+from faintsky.simulating.visibilities import dirty_image, noise_factor, predict
+from faintsky.simulating.weighting import gridded, imaging_weights
+from faintsky.telescopes.lofar_beam import choose_beam, gaussian_beam
 
 RESULTS = Path(__file__).parent / "results" / "lofar_agreement.json"
 FREQ, ROBUST, RMS = 150e6, 0.0, 1e-4
@@ -89,7 +89,7 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     result["noise_spectrum"] = spectrum_error(noise, density)
     result["noise_spectrum_wsclean"] = spectrum_error(theirs, density)
     if everybeam:
-        from faintsky.observing.lofar_build import primary_beam_of
+        from faintsky.simulating.lofar_build import primary_beam_of
 
         own = LofarObservation(GRID, FREQ, start=start, robust=ROBUST, primary_beam="everybeam")
         result["primary_beam_everybeam"] = worst(primary_beam_of(own, sampling.track), pb)

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from simulate_speed import processor
 
-from faintsky.observing.dataset import single_threaded
-from faintsky.observing.lofar_files import LofarFiles
-from faintsky.observing.lofar_settings import make_lofar_settings
+from faintsky.simulating.dataset import single_threaded
+from faintsky.simulating.lofar_files import LofarFiles
+from faintsky.simulating.lofar_settings import make_lofar_settings
 
 RESULTS = Path(__file__).parent / "results" / "simulate_lofar_speed.json"
 

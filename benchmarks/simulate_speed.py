@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from faintsky.observing.alma import make_settings, open_observatory
-from faintsky.observing.alma_files import AlmaFiles
-from faintsky.observing.dataset import single_threaded
+from faintsky.simulating.alma import make_settings, open_observatory
+from faintsky.simulating.alma_files import AlmaFiles
+from faintsky.simulating.dataset import single_threaded
 
 RESULTS = Path(__file__).parent / "results" / "simulate_speed.json"
 

@@ -12,7 +12,7 @@ mkdir -p "$dir/webs"
 # the first realisation of each kind of the split
 python - "$dir/webs" <<'PYTHON'
 import sys
-from faintsky.observing.webs import cached_box, wanted_boxes
+from faintsky.simulating.webs import cached_box, wanted_boxes
 from faintsky.sky.cosmic_web import save_box
 
 for kind in ("sky1", "sky2"):

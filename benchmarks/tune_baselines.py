@@ -9,7 +9,7 @@ what was measured into ``benchmarks/results/tuned_baselines.json``.
     python benchmarks/tune_baselines.py flood_fill smooth_clip pybdsf aegean [--jobs J]
     python benchmarks/tune_baselines.py decoras --model FOLDER
 
-FOLDER is what `faintsky.detection.decoras.join_networks` wrote; its card takes the settings. PyBDSF and
+FOLDER is what `faintsky.published.decoras.find.join_networks` wrote; its card takes the settings. PyBDSF and
 Aegean have to be installed (``FAINTSKY_PEERS_PYTHON`` names the interpreter that has them).
 """
 
@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from faintsky.detection import decoras, islands, peers
+from faintsky.detection import islands
 from faintsky.evaluation.boxes import with_boxes
 from faintsky.evaluation.cubes import SimulatedSet
 from faintsky.matching import CRITERIA
 from faintsky.matching.pairing import assign
 from faintsky.models import SHIPPED, load_model
+from faintsky.published.decoras import find as decoras
+from faintsky.published.peers import find as peers
 
 SEED = 9000
 RESULTS = Path(__file__).parent / "results" / "tuned_baselines.json"
@@ -152,9 +154,9 @@ def parallel(function: Callable[[int], Any], n: int, jobs: int) -> list[Any]:
 
 def tune_flood_fill(n: int, jobs: int) -> dict[str, Any]:
     """T_d and T_f over the paper's grid, for two noise maps and every box rule."""
-    from faintsky.classical.flood_fill import flood_fill
     from faintsky.preparing.noise import robust_sigma
     from faintsky.preparing.noise_map import noise_map
+    from faintsky.published.blobcat.flood_fill import flood_fill
 
     pictures = parallel(picture, n, jobs)
     truths = [p.truth for p in pictures]
@@ -276,7 +278,7 @@ def tune_decoras(n: int, jobs: int, folder: Path) -> dict[str, Any]:
 
 
 def dog_boxes(found: np.ndarray, radius: float, offset: int, shape: tuple[int, int]) -> Table:
-    """Boxes of blobs of the middle of an image, as `faintsky.detection.decoras.find` makes them."""
+    """Boxes of blobs of the middle of an image, as `faintsky.published.decoras.find.find` makes them."""
     columns: dict[str, Any] = {}
     for name, axis, n in (("x", 1, shape[1]), ("y", 0, shape[0])):
         at = found[:, axis] + offset

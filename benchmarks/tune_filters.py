@@ -1,7 +1,7 @@
 """Tune the filters without training on validation fields.
 
 Fields have seed 9000; `denoise_methods.py` and `dda_tables.py` use seed 0. Each set (preset or field of a
-web, and kind of image) has its own settings, which go to ``src/faintsky/classical/tuned_filters.json``; the
+web, and kind of image) has its own settings, in ``src/faintsky/published/filters/tuned_filters.json``; the
 errors of everything that was tried go to ``benchmarks/results/tuned_filters.json``. Sets and filters that a
 run leaves out keep what they have. A starlet's thresholds are tuned for each scale, one after the other, from
 the best of some to begin with. On dirty images the starlet takes the sidelobes out by major cycles, as the
@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from faintsky.classical import filters
 from faintsky.evaluation.fields import KINDS, PRESETS, Field, simulated_sets
 from faintsky.evaluation.image_methods import filter_field
 from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, pixel_sums
+from faintsky.published.filters import methods as filters
 
 SEED = 9000
 SIGMAS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)

@@ -8,7 +8,8 @@ no setting reaches that reliability, the highest reliability.
 An island is, for both programs, what is connected above one threshold and reaches another. That is quickly
 done without them, so that smoothing and thresholds are tuned by a flood fill; the programs are run with the
 best, PyBDSF also with its wavelets (minutes a field). Settings go to
-``src/faintsky/evaluation/tuned_islands.json``, everything tried to ``benchmarks/results/tuned_islands.json``.
+``src/faintsky/published/peers/tuned_islands.json``, all that was tried to
+``benchmarks/results/tuned_islands.json``.
 
     FAINTSKY_PEERS_PYTHON=... python benchmarks/tune_islands.py [-n FIELDS] [--own FIELDS]
 """
@@ -27,7 +28,6 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import label
 
-from faintsky.evaluation import peer_islands
 from faintsky.evaluation.fields import Field, SimulatedFields
 from faintsky.evaluation.segments import (
     RELIABLE,
@@ -37,6 +37,7 @@ from faintsky.evaluation.segments import (
     segment_sums,
     true_regions,
 )
+from faintsky.published.peers import islands as peer_islands
 
 SEED, SIZE = 9000, 256
 KINDS = {"white": "noise", "correlated": "clean_ideal"}

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from tune_baselines import LEAST_PB, Candidates, best, box_table, counts, load, parallel, ship
 
-from faintsky.classical.linking import Objects, link, measure
-from faintsky.classical.negatives import reliability_of
 from faintsky.detection import islands
-from faintsky.detection.smooth_clip import Scaled, scaled_cube, search
+from faintsky.matching.negatives import reliability_of
 from faintsky.models import load_model
+from faintsky.published.smooth_clip.find import Scaled, scaled_cube, search
+from faintsky.published.smooth_clip.linking import Objects, link, measure
 
 SCALES = {
     "fine": {"spatial_kernels": [0, 3, 6], "spectral_kernels": [0, 3, 7, 15]},

@@ -22,9 +22,9 @@ from simulate_lofar_speed import cpu_seconds
 from simulate_speed import processor
 
 import faintsky
-from faintsky.observing.lofar_settings import make_lofar_settings
-from faintsky.observing.sky_regions import at_resolution
-from faintsky.observing.wsclean import check_wsclean, wsclean_version
+from faintsky.simulating.lofar_settings import make_lofar_settings
+from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating.wsclean import check_wsclean, wsclean_version
 
 RESULTS = Path(__file__).parent / "results" / "wsclean_backend.json"
 FIELDS = {

@@ -1,6 +1,6 @@
 """Observe a sky model with CASA itself: the yardstick for faintsky's fast simulator.
 
-Observes a FITS cube in Jy/pixel through the back end ``casa`` (`faintsky.observing.casa`), without and with
+Observes a FITS cube in Jy/pixel through the back end ``casa`` (`faintsky.simulating.casa`), without and with
 noise, and leaves FITS files, ``uvw.npz`` and ``observation.json`` in a folder that
 ``benchmarks/casa_agreement.py`` reads. Needs CASA; works offline::
 
@@ -14,8 +14,8 @@ import json
 import shutil
 from pathlib import Path
 
-from faintsky.observing.alma import make_settings
-from faintsky.observing.casa import run_casa
+from faintsky.simulating.alma import make_settings
+from faintsky.simulating.casa import run_casa
 
 
 def arguments():

@@ -1,8 +1,8 @@
-"""Make `src/faintsky/telescope/data/alma_cycle9.csv` from the configuration files of CASA's data package.
+"""Make `src/faintsky/telescopes/data/alma_cycle9.csv` from the configuration files of CASA's data package.
 
 Needs the ``casa`` extra (casadata)::
 
-    python tools/make_array_table.py src/faintsky/telescope/data/alma_cycle9.csv
+    python tools/make_array_table.py src/faintsky/telescopes/data/alma_cycle9.csv
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Make `src/faintsky/telescope/data/lofar_hba.csv`: the Dutch HBA stations, from the package lofarantpos.
+"""Make `src/faintsky/telescopes/data/lofar_hba.csv`: the Dutch HBA stations, from the package lofarantpos.
 
 The positions (ITRF) are the stations' phase centres in LOFAR's own calibration tables, which lofarantpos
 carries. Needs the ``lofar`` extra::
 
-    python tools/make_lofar_table.py src/faintsky/telescope/data/lofar_hba.csv
+    python tools/make_lofar_table.py src/faintsky/telescopes/data/lofar_hba.csv
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from astropy.time import Time
 from astropy.utils import iers
 
 from faintsky.grid import ImageGrid
-from faintsky.observing.fits_out import image_header
+from faintsky.simulating.fits_out import image_header
 from faintsky.sky.model import gaussian_image
-from faintsky.telescope.arrays import load_array
+from faintsky.telescopes.arrays import load_array
 
 iers.conf.auto_download = False
 FIELD = {"ra": 100.0, "dec": 35.0, "start": "2021-06-11T10:00:00", "hours": 4.0, "integration": 120.0}

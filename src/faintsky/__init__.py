@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from faintsky.threads import prepare_threads
+from faintsky.system.threads import prepare_threads
 
 if TYPE_CHECKING:
     from faintsky.evaluation.alma import evaluate_alma
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from faintsky.jobs.train import train
     from faintsky.jobs.tune import tune
     from faintsky.models import list_models, load_model
-    from faintsky.observing.alma import simulate_alma
-    from faintsky.observing.lofar import simulate_lofar
+    from faintsky.simulating.alma import simulate_alma
+    from faintsky.simulating.lofar import simulate_lofar
 
 _HOMES = {
     "RadioCube": "faintsky.image",
     "RadioImage": "faintsky.image",
     "open_cube": "faintsky.io",
     "open_image": "faintsky.io",
-    "simulate_alma": "faintsky.observing.alma",
-    "simulate_lofar": "faintsky.observing.lofar",
+    "simulate_alma": "faintsky.simulating.alma",
+    "simulate_lofar": "faintsky.simulating.lofar",
     "denoise": "faintsky.jobs.denoise",
     "detect": "faintsky.jobs.detect",
     "evaluate_alma": "faintsky.evaluation.alma",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.arrays import as_float32, in_unit
 from faintsky.errors import InputError
+from faintsky.system.arrays import as_float32, in_unit
 
 Array32 = NDArray[np.float32]
 Load = Callable[[], NDArray[Any]]

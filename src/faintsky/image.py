@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faintsky.arrays import as_float32, in_unit
 from faintsky.axes import Layout, Spectral, array_header
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
 from faintsky.companions import Array32, Host, array_companion
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid
 from faintsky.on_sky import OnSky
+from faintsky.system.arrays import as_float32, in_unit
 from faintsky.units import is_brightness, read_unit
 
 Loader = Callable[[], NDArray[Any]]

@@ -12,13 +12,15 @@ from conftest import skip_without
 from synthetic import CELL, Emitter, telescope
 
 import faintsky
-from faintsky.detection import decoras, islands, peers
+from faintsky.detection import islands
 from faintsky.detection.methods import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import match
 from faintsky.models import Model, load_model, save_model
 from faintsky.networks import make_network
+from faintsky.published.decoras import find as decoras
+from faintsky.published.peers import find as peers
 
 N_CHAN = 48
 SOURCES = [

@@ -9,13 +9,13 @@ from stand_ins import NETWORKS
 
 import faintsky
 from faintsky.catalog import read_catalog
-from faintsky.detection.deepfocus import find
-from faintsky.detection.deepfocus.focusing import RULES
-from faintsky.detection.deepfocus.pipeline import DeepFocus
 from faintsky.detection.methods import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.jobs import train_deepfocus as chain
+from faintsky.published.deepfocus import find
+from faintsky.published.deepfocus import training as chain
+from faintsky.published.deepfocus.focusing import RULES
+from faintsky.published.deepfocus.pipeline import DeepFocus
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
 
@@ -33,8 +33,8 @@ def small(tmp_path_factory):
     """Boxes that need not fit well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAINTSKY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("faintsky.training.predicted.LEAST_IOU", 0.1)
-        patch.setattr("faintsky.training.predicted.LARGEST_DISTANCE", 6.0)
+        patch.setattr("faintsky.published.deepfocus.predicted.LEAST_IOU", 0.1)
+        patch.setattr("faintsky.published.deepfocus.predicted.LARGEST_DISTANCE", 6.0)
         yield
 
 
@@ -82,7 +82,7 @@ def test_a_stopped_chain_goes_on_and_a_finished_one_is_left(trained, data, monke
     stopped = json.loads(record.read_text()) | {"complete": False}
     record.write_text(json.dumps(stopped))
     monkeypatch.setattr("faintsky.training.fit.fit", None)
-    monkeypatch.setattr("faintsky.training.predicted.AlmaObservatory.sample", None)
+    monkeypatch.setattr("faintsky.published.deepfocus.predicted.AlmaObservatory.sample", None)
     done = faintsky.train("deepfocus", trained.model.path, data=data, settings=SETTINGS, device="cpu")
     assert done.model.hash == trained.model.hash
 

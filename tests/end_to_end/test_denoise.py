@@ -18,8 +18,8 @@ from faintsky.denoising.denoiser import denoise_image
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
 from faintsky.jobs.denoise import denoise
-from faintsky.observing.lofar import simulate_fields
-from faintsky.observing.sky_regions import at_resolution
+from faintsky.simulating.lofar import simulate_fields
+from faintsky.simulating.sky_regions import at_resolution
 
 FILES = {
     *("denoised.fits", "uncertainty.fits", "mask.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"),

@@ -7,8 +7,8 @@ from astropy.table import Table
 import faintsky
 from faintsky.denoising.denoiser import Denoised
 from faintsky.errors import InputError
-from faintsky.evaluation.image_injection import draw_injected, draw_shape, inject_into, place_of, recover
 from faintsky.image import RadioImage
+from faintsky.injecting.image import draw_injected, draw_shape, inject_into, place_of, recover
 from faintsky.preparing.image import prepare_image
 from faintsky.preparing.psf import gaussian_psf
 

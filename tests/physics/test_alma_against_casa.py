@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
-from faintsky.observing.build import Observation, build_instrument
-from faintsky.observing.fast import FastTelescope
+from faintsky.simulating.build import Observation, build_instrument
+from faintsky.simulating.fast import FastTelescope
 from faintsky.sky.model import SkyModel, empty_sky, gaussian_image
 from faintsky.source_model import line_profile
-from faintsky.telescope.arrays import load_array
-from faintsky.telescope.noise import visibility_sigma
-from faintsky.telescope.primary_beam import primary_beam
+from faintsky.telescopes.arrays import load_array
+from faintsky.telescopes.noise import visibility_sigma
+from faintsky.telescopes.primary_beam import primary_beam
 
 DATA = Path(__file__).parents[1] / "data"
 C3, C8 = DATA / "alma_casa_c3", DATA / "alma_casa_c8"

@@ -10,9 +10,9 @@ from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
-from faintsky.observing import casa
-from faintsky.observing.alma import make_settings, open_observatory
-from faintsky.telescope.arrays import load_array
+from faintsky.simulating import casa
+from faintsky.simulating.alma import make_settings, open_observatory
+from faintsky.telescopes.arrays import load_array
 
 SMALL = {"size": 128, "channels": 8, "cell": 0.15, "total_time": "120s", "integration": "30s", "seed": 3}
 

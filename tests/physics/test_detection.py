@@ -9,9 +9,9 @@ from scipy.stats import poisson
 from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
 from faintsky.catalog import has_flag
-from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.catalogue import build_catalog
 from faintsky.detection.find import find_sources
+from faintsky.detection.matched_filter import FilterBank
 from faintsky.detection.methods import find_catalog
 from faintsky.detection.reliability import local_peaks
 from faintsky.detection.search import search_cube

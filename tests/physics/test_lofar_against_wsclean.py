@@ -8,15 +8,15 @@ import pytest
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.observing.beam_fit import fit_beam_wsclean
-from faintsky.observing.lofar_build import LofarObservation, Sampling, build_lofar
-from faintsky.observing.lofar_observatory import LofarTelescope
-from faintsky.observing.visibilities import dirty_image, noise_factor, predict
-from faintsky.observing.weighting import gridded, imaging_weights
+from faintsky.simulating.beam_fit import fit_beam_wsclean
+from faintsky.simulating.lofar_build import LofarObservation, Sampling, build_lofar
+from faintsky.simulating.lofar_observatory import LofarTelescope
+from faintsky.simulating.visibilities import dirty_image, noise_factor, predict
+from faintsky.simulating.weighting import gridded, imaging_weights
 from faintsky.sky.model import gaussian_image
-from faintsky.telescope.arrays import load_array
-from faintsky.telescope.lofar_beam import choose_beam, gaussian_beam
-from faintsky.telescope.tracks import make_track, transit
+from faintsky.telescopes.arrays import load_array
+from faintsky.telescopes.lofar_beam import choose_beam, gaussian_beam
+from faintsky.telescopes.tracks import make_track, transit
 
 DATA = Path(__file__).parents[1] / "data" / "lofar_wsclean"
 GRID = ImageGrid(2000, 2000, 2.0, 180.0, 55.0)
@@ -133,7 +133,7 @@ def test_the_gaussian_stands_in_for_the_primary_beam(default):
 def test_primary_beam_by_everybeam(default):
     if choose_beam("auto") != "everybeam":
         pytest.skip("the extra 'lofar' is not installed")
-    from faintsky.telescope.everybeam import everybeam_beam
+    from faintsky.telescopes.everybeam import everybeam_beam
 
     times = START + (np.arange(10) + 0.5) / 30
     ours = everybeam_beam(GRID, 150e6, times)[::50, ::50]

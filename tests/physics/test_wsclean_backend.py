@@ -16,9 +16,9 @@ from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
-from faintsky.observing import radler_clean, wsclean
-from faintsky.observing.lofar_compact import read_compact
-from faintsky.observing.sky_regions import at_resolution
+from faintsky.simulating import radler_clean, wsclean
+from faintsky.simulating.lofar_compact import read_compact
+from faintsky.simulating.sky_regions import at_resolution
 from faintsky.sky.model import gaussian_image
 
 SMALL = {"size": 128, "total_time": "40min", "integration": "300s", "primary_beam": "gaussian", "seed": 3}

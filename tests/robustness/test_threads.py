@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from faintsky import processes, threads
+from faintsky.system import processes, threads
 
 SHOW = "import faintsky, json, os; print(json.dumps(dict(os.environ)))"
 NAMES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")

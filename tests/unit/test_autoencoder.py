@@ -9,15 +9,15 @@ import torch
 from astropy.io import fits
 from conftest import cube_header
 
-from faintsky.denoising.autoencoder import AutoencoderSettings, autoencode_image
-from faintsky.denoising.tiles import encode, stack_encodings, tile_count
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.networks import make_network
-from faintsky.preparing.log_scale import LogScale, decode
-from faintsky.training import tile_data
-from faintsky.training.tile_data import TileSource, make_tiles
-from faintsky.training.tile_pairs import TilePairs
+from faintsky.published.dda import tile_data
+from faintsky.published.dda.denoise import AutoencoderSettings, autoencode_image
+from faintsky.published.dda.log_scale import LogScale, decode
+from faintsky.published.dda.tile_data import TileSource, make_tiles
+from faintsky.published.dda.tile_pairs import TilePairs
+from faintsky.published.dda.tiles import encode, stack_encodings, tile_count
 
 pytestmark = pytest.mark.learning
 FLOOR = 1e-8
@@ -226,7 +226,7 @@ def simulated(monkeypatch):
                 sky=true, noisy=true + 1e-6, dirty=true * 10, telescope=telescope, beam=beam
             )
 
-    monkeypatch.setattr("faintsky.observing.lofar.simulate_fields", fields)
+    monkeypatch.setattr("faintsky.simulating.lofar.simulate_fields", fields)
     monkeypatch.setattr(tile_data, "_kept", {})
     return asked
 
@@ -304,7 +304,7 @@ def test_stored_images_become_tiles(folder):
 
 
 def test_compact_data_become_the_same_tiles(tmp_path, monkeypatch):
-    from faintsky.observing.lofar import simulate_lofar
+    from faintsky.simulating.lofar import simulate_lofar
 
     monkeypatch.setattr(tile_data, "_kept", {})
     products = ("sky", "noise", "dirty", "pb", "compact")

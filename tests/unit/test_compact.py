@@ -18,7 +18,7 @@ from faintsky.cutouts import (
     source_mask,
 )
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.observing.alma import plan_alma, simulate_cubes
+from faintsky.simulating.alma import plan_alma, simulate_cubes
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 

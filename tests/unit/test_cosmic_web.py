@@ -11,13 +11,15 @@ from scipy.ndimage import uniform_filter
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.observing import webs
-from faintsky.observing.lofar import make_lofar_settings
-from faintsky.sky import haloes, shocks, web_emission, web_points
-from faintsky.sky.cosmic_web import WebBox, load_box, make_box, save_box
-from faintsky.sky.linear_power import MEAN_DENSITY, comoving_distance
-from faintsky.sky.web_points import BLOCKS, Points, luminous_points
-from faintsky.sky.web_sky import Web, draw_sky
+from faintsky.simulating import webs
+from faintsky.simulating.lofar import make_lofar_settings
+from faintsky.sky.web import emission as web_emission
+from faintsky.sky.web import haloes, shocks
+from faintsky.sky.web import points as web_points
+from faintsky.sky.web.boxes import WebBox, load_box, make_box, save_box
+from faintsky.sky.web.linear_power import MEAN_DENSITY, comoving_distance
+from faintsky.sky.web.points import BLOCKS, Points, luminous_points
+from faintsky.sky.web.skies import Web, draw_sky
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from faintsky.denoising.autoencoder import AutoencoderSettings
 from faintsky.evaluation import image_methods
 from faintsky.evaluation.image_methods import Estimate
 from faintsky.models import save_model
 from faintsky.networks import make_network
-from faintsky.sky.cosmic_web import WebBox, save_box
-from faintsky.sky.web_points import BLOCKS, Points
+from faintsky.published.dda.denoise import AutoencoderSettings
+from faintsky.sky.web.boxes import WebBox, save_box
+from faintsky.sky.web.points import BLOCKS, Points
 
 ROOT = Path(__file__).parents[2]
 SIDE = 25.0

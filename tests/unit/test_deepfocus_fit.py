@@ -7,12 +7,11 @@ import pytest
 from stand_ins import NETWORKS
 
 import faintsky
-from faintsky.detection.deepfocus.pipeline import DeepFocus, noise_level
-from faintsky.detection.deepfocus.settings import Settings
 from faintsky.errors import InputError
-from faintsky.training import deepfocus_fit as fitting
-from faintsky.training.deepfocus_fit import FOUND, Surveyed, fit_thresholds, logistic, survey
-from faintsky.training.predicted import (
+from faintsky.published.deepfocus import fit as fitting
+from faintsky.published.deepfocus.fit import FOUND, Surveyed, fit_thresholds, logistic, survey
+from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level
+from faintsky.published.deepfocus.predicted import (
     beam_area,
     observatory_of,
     overlap,
@@ -20,6 +19,7 @@ from faintsky.training.predicted import (
     paired,
     write_predicted,
 )
+from faintsky.published.deepfocus.settings import Settings
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -61,7 +61,7 @@ def test_a_data_set_of_other_settings_is_refused(data, tmp_path):
 
 def test_predictions_are_kept_where_they_are_sources(data, pipeline, tmp_path, monkeypatch):
     # what stands in for the networks is too coarse for the paper's criteria
-    monkeypatch.setattr("faintsky.training.predicted.LEAST_IOU", 0.2)
+    monkeypatch.setattr("faintsky.published.deepfocus.predicted.LEAST_IOU", 0.2)
     write_predicted(data, pipeline, tmp_path, [0, 1])
     observatory, seed = observatory_of(data)
     kept = {"spectra": 0, "images": 0}
@@ -81,7 +81,7 @@ def test_predictions_are_kept_where_they_are_sources(data, pipeline, tmp_path, m
             kept[kind] += len(truth)
     assert min(kept.values()) >= 1
     # what is there is not made again
-    monkeypatch.setattr("faintsky.training.predicted.observatory_of", None)
+    monkeypatch.setattr("faintsky.published.deepfocus.predicted.observatory_of", None)
     write_predicted(data, pipeline, tmp_path, [0, 1])
 
 

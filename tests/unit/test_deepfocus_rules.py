@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from faintsky.cutouts import integrated
-from faintsky.detection.deepfocus.blobs import Blob, find_blobs
-from faintsky.detection.deepfocus.focusing import (
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.published.deepfocus.blobs import Blob, find_blobs
+from faintsky.published.deepfocus.focusing import (
     CONDITION_1,
     CONDITION_2,
     FAINT,
@@ -16,10 +17,9 @@ from faintsky.detection.deepfocus.focusing import (
     Tally,
     last_cuts,
 )
-from faintsky.detection.deepfocus.settings import Settings
-from faintsky.detection.deepfocus.snr import Patch, focused_patch, global_snr, grow
-from faintsky.detection.deepfocus.spectra import Line, continuum_of, find_lines
-from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.published.deepfocus.settings import Settings
+from faintsky.published.deepfocus.snr import Patch, focused_patch, global_snr, grow
+from faintsky.published.deepfocus.spectra import Line, continuum_of, find_lines
 
 CHANNELS, SIDE, NOISE = 64, 90, 1.0
 BOX = (33, 57, 33, 57)  # 25 pixels about (45, 45)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from faintsky.detection.deepfocus.scaling import (
+from faintsky.published.deepfocus.scaling import (
     crop_centre,
     crop_origin,
     standardise,
     unit_range,
     unit_range_1d,
 )
-from faintsky.detection.deepfocus.targets import flux_of, flux_target, shape_of, shape_targets
+from faintsky.published.deepfocus.targets import flux_of, flux_target, shape_of, shape_targets
 
 
 def test_unit_range_is_per_image():

@@ -33,8 +33,8 @@ from faintsky.evaluation.runs import Method, example_path, pending, run_methods
 from faintsky.evaluation.truth import noise_of, prepared_truth, setting_for, setting_of
 from faintsky.image import RadioCube
 from faintsky.matching import match
-from faintsky.observing.alma import simulate_alma, simulate_cubes
 from faintsky.preparing.psf import gaussian_psf
+from faintsky.simulating.alma import simulate_alma, simulate_cubes
 
 SHAPE, CELL, SIGMA = (32, 96, 96), 0.1, 1e-3
 FREQUENCIES = 230e9 + 1e7 * np.arange(SHAPE[0])

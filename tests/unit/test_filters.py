@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
-from faintsky.classical.starlet import power_spectrum, scale_sigmas, starlet_transform
+from faintsky.denoising.starlet import power_spectrum, scale_sigmas, starlet_transform
 from faintsky.errors import InputError
+from faintsky.published.filters.methods import FILTERS, apply_filter, tuned_settings
 
 SETTINGS = {
     "threshold": {"k": 1.0},

@@ -7,10 +7,10 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.observing.gain_errors import GainErrors, baseline_factors
-from faintsky.observing.lofar import LofarObservatory, make_lofar_settings, simulate_fields
-from faintsky.observing.lofar_compact import read_compact
-from faintsky.observing.visibilities import predict
+from faintsky.simulating.gain_errors import GainErrors, baseline_factors
+from faintsky.simulating.lofar import LofarObservatory, make_lofar_settings, simulate_fields
+from faintsky.simulating.lofar_compact import read_compact
+from faintsky.simulating.visibilities import predict
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}
 

@@ -22,7 +22,7 @@ from faintsky.evaluation.image_metrics import (
 from faintsky.evaluation.lofar import evaluate_fields, evaluate_lofar
 from faintsky.evaluation.lofar_tables import gain
 from faintsky.evaluation.stored_fields import open_fields
-from faintsky.observing.lofar import simulate_lofar
+from faintsky.simulating.lofar import simulate_lofar
 
 SMALL = 128
 COSTS = ("seconds", "CPU seconds", "peak memory")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from synthetic import Emitter, telescope
 
-from faintsky.classical.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
+from faintsky.detection.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
 from faintsky.source_model import matched_snr, psf_transform
 
 N_CHAN = 48

@@ -9,8 +9,8 @@ import pytest
 from astropy.io import fits
 
 from faintsky.cli import main
-from faintsky.files import check_space
-from faintsky.needs import Needs
+from faintsky.system.files import check_space
+from faintsky.system.needs import Needs
 
 KEYS = {"blocks", "processes", "memory_gb", "disk_gb", "disk_free_gb", "time_minutes", "out"}
 COMMANDS = [

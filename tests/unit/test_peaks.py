@@ -5,8 +5,8 @@ import pytest
 import torch
 from synthetic import Emitter, telescope
 
-from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.imager import Residual
+from faintsky.detection.matched_filter import FilterBank
 from faintsky.detection.peaks import CLOSE, Peaks
 
 N_CHAN = 32

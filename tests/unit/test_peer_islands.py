@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from conftest import skip_without
 
-from faintsky.detection import peers
 from faintsky.evaluation.fields import Field, SimulatedFields
-from faintsky.evaluation.peer_islands import find_islands, options_of, scored, searched_image
 from faintsky.evaluation.segments import region_fluxes
 from faintsky.image import RadioImage
+from faintsky.published.peers import find as peers
+from faintsky.published.peers.islands import find_islands, options_of, scored, searched_image
 
 
 @pytest.fixture(scope="module")

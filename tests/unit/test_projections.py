@@ -20,20 +20,20 @@ from scipy.signal import fftconvolve
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.settings import RegionSettings
 from faintsky.detection.methods import find_catalog
-from faintsky.evaluation.injection import draw_sources, field_of, inject_into
 from faintsky.grid import ImageGrid
+from faintsky.injecting.cube import draw_sources, field_of, inject_into
 from faintsky.io import open_cube, open_image, write_regions
 from faintsky.io.quiet import quiet_reading
 from faintsky.models import load_model
-from faintsky.observing.sky_regions import region_columns
-from faintsky.observing.truth import grid_frame, to_sky
 from faintsky.preparing import pattern
 from faintsky.preparing.cube import prepare_cube
 from faintsky.preparing.image import prepare_image
 from faintsky.preparing.psf import gaussian_psf
 from faintsky.report.parts import world_labels
+from faintsky.simulating.sky_regions import region_columns
+from faintsky.simulating.truth import grid_frame, to_sky
 from faintsky.sky_frame import LocalFrame
-from faintsky.telescope.primary_beam import primary_beam
+from faintsky.telescopes.primary_beam import primary_beam
 
 N, CELL = 160, 3.0
 LINE_AREA = np.sqrt(np.pi / (4 * np.log(2)))

@@ -9,17 +9,17 @@ from astropy.table import Table
 from skimage.metrics import structural_similarity
 
 import faintsky
-from faintsky.detection.deepfocus.scaling import crop_centre, unit_range
-from faintsky.detection.deepfocus.targets import flux_of, shape_of
 from faintsky.errors import InputError
 from faintsky.networks import make_network
-from faintsky.training import losses
-from faintsky.training.compact_sets import open_compact, read_images, read_sources
+from faintsky.published.deepfocus import losses
+from faintsky.published.deepfocus.compact_sets import open_compact, read_images, read_sources
+from faintsky.published.deepfocus.focused_images import FocusedImages, target_names
+from faintsky.published.deepfocus.integrated_images import IntegratedImages, turned
+from faintsky.published.deepfocus.scaling import crop_centre, unit_range
+from faintsky.published.deepfocus.spectra_data import Spectra
+from faintsky.published.deepfocus.targets import flux_of, shape_of
 from faintsky.training.fit import Schedule, fit, stalled
-from faintsky.training.focused_images import FocusedImages, target_names
-from faintsky.training.integrated_images import IntegratedImages, turned
 from faintsky.training.recipes import PUBLISHED, find_recipe, make_plan
-from faintsky.training.spectra import Spectra
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
 pytestmark = pytest.mark.learning

@@ -5,11 +5,11 @@ import pytest
 import torch
 from synthetic import telescope
 
-from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.gaussian_fit import LineSource
 from faintsky.detection.grouping import group_components
 from faintsky.detection.imager import Residual
 from faintsky.detection.labels import label_mask
+from faintsky.detection.matched_filter import FilterBank
 from faintsky.detection.pursuit import Component, SourceImager
 from faintsky.detection.reliability import (
     COUNT_FROM,

@@ -15,12 +15,12 @@ from astropy.wcs import WCS
 
 import faintsky
 from faintsky.errors import DiskError, InputError
-from faintsky.files import FolderLock
-from faintsky.observing.alma import AlmaObservatory, make_settings, plan_alma, simulate_cubes
-from faintsky.observing.fast import FastTelescope
-from faintsky.observing.instrument import Instrument
-from faintsky.observing.truth import to_sky
+from faintsky.simulating.alma import AlmaObservatory, make_settings, plan_alma, simulate_cubes
+from faintsky.simulating.fast import FastTelescope
+from faintsky.simulating.instrument import Instrument
+from faintsky.simulating.truth import to_sky
 from faintsky.sky.model import SkyModel, empty_sky, gaussian_image
+from faintsky.system.files import FolderLock
 
 SMALL = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -111,7 +111,7 @@ def test_jobs_and_order_do_not_matter(dataset, tmp_path):
 
 
 def test_threads_do_not_matter(observatory):
-    from faintsky.observing.dataset import single_threaded
+    from faintsky.simulating.dataset import single_threaded
 
     with single_threaded():
         assert torch.get_num_threads() == 1

@@ -14,11 +14,11 @@ from astropy.wcs import WCS
 import faintsky
 from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import ImageGrid
-from faintsky.observing.lofar import LofarObservatory, make_lofar_settings, simulate_fields
-from faintsky.observing.sky_regions import at_resolution, region_columns
-from faintsky.observing.weighting import padded_size
+from faintsky.simulating.lofar import LofarObservatory, make_lofar_settings, simulate_fields
+from faintsky.simulating.sky_regions import at_resolution, region_columns
+from faintsky.simulating.weighting import padded_size
 from faintsky.sky.model import gaussian_image
-from faintsky.telescope import lofar_beam
+from faintsky.telescopes import lofar_beam
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}
 SIGMA = 1e-4 / 40.787
@@ -190,7 +190,7 @@ def test_everybeam_is_asked_for_only_where_it_is(monkeypatch):
 
 
 def test_a_failing_everybeam_is_one_line(monkeypatch):
-    from faintsky.telescope import everybeam
+    from faintsky.telescopes import everybeam
 
     monkeypatch.setattr(everybeam.sys, "executable", "/bin/false")
     with pytest.raises(FaintskyError, match=r"EveryBeam failed \(exit status 1\); choose"):

@@ -15,9 +15,9 @@ from faintsky.catalog import has_flag
 from faintsky.errors import InputError
 from faintsky.evaluation.cubes import SimulatedSet, open_folder
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_direction
-from faintsky.observing.alma import make_settings, open_observatory
-from faintsky.observing.compact import compact
-from faintsky.observing.varied import CHANNELS, LOWEST, SIZES, draw_observation, draw_visible
+from faintsky.simulating.alma import make_settings, open_observatory
+from faintsky.simulating.compact import compact
+from faintsky.simulating.varied import CHANNELS, LOWEST, SIZES, draw_observation, draw_visible
 from faintsky.sky.rotating_discs import Disc, disc_terms
 from faintsky.sky.varied_lines import EMPTY, SNR, Field, draw_varied
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.classical.filters import apply_filter
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.predict import estimate, predict
@@ -21,6 +20,7 @@ from faintsky.preparing.image import PreparedImage, prepare_image
 from faintsky.preparing.kind import Kind, kind_by_psf, kind_by_sources, said_kind
 from faintsky.preparing.noise import robust_sigma
 from faintsky.preparing.sidelobes import Plane, Surroundings, sidelobe_noise
+from faintsky.published.filters.methods import apply_filter
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from faintsky.denoising.autoencoder import METHOD, AutoencoderSettings, autoencode_image
 from faintsky.denoising.denoiser import Denoised, Progress, denoise_image
 from faintsky.denoising.settings import Settings
-from faintsky.denoising.tiles import BATCH, tile_count
 from faintsky.image import RadioImage
+from faintsky.published.dda.denoise import METHOD, AutoencoderSettings, autoencode_image
+from faintsky.published.dda.tiles import BATCH, tile_count
 
 if TYPE_CHECKING:
     from torch import nn

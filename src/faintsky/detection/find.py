@@ -16,12 +16,12 @@ from faintsky.detection.measuring import Measurement
 from faintsky.detection.pursuit import Component
 from faintsky.detection.reliability import NoisePeaks, list_reliability
 from faintsky.detection.search import Search, cut_off, inside, search_cube
-from faintsky.device import choose_device
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.preparing import pattern
 from faintsky.preparing.cube import PreparedCube
 from faintsky.preparing.single_thread import one_blas_thread
+from faintsky.system.device import choose_device
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faintsky.classical.matched_filter import LINE_WIDTHS
 from faintsky.detection.continuum_sources import (
     ContinuumImage,
     distance,
@@ -27,6 +26,7 @@ from faintsky.detection.continuum_sources import (
 from faintsky.detection.gaussian_fit import LineSource
 from faintsky.detection.group_fit import GroupFit, GroupWindow, Member, cut_group, member_of
 from faintsky.detection.grouping import touching
+from faintsky.detection.matched_filter import LINE_WIDTHS
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing.cube import PreparedCube

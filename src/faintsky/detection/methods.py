@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 MATCHED_FILTER = "matched_filter"
 METHODS: dict[str, str] = {
-    "deepfocus": "faintsky.detection.deepfocus.find",
-    "flood_fill": "faintsky.detection.flood_fill",
-    "smooth_clip": "faintsky.detection.smooth_clip",
-    "decoras": "faintsky.detection.decoras",
-    "pybdsf": "faintsky.detection.peers",
-    "aegean": "faintsky.detection.peers",
+    "deepfocus": "faintsky.published.deepfocus.find",
+    "flood_fill": "faintsky.published.blobcat.find",
+    "smooth_clip": "faintsky.published.smooth_clip.find",
+    "decoras": "faintsky.published.decoras.find",
+    "pybdsf": "faintsky.published.peers.find",
+    "aegean": "faintsky.published.peers.find",
 }
 """Module of every other method by its name in ``settings["method"]``: each has a function ``find(cube, model,
 *, reliability, device) -> Found``, with the method's own threshold where `reliability` is None."""
@@ -112,7 +112,7 @@ def find_catalog(
 
         asked = {} if reliability is None else {"reliability": reliability}
         return find_sources(cube, chosen, device=device, progress=progress, **asked)
-    from faintsky.device import choose_device
+    from faintsky.system.device import choose_device
 
     if progress is not None:
         progress(0, 1, name)
@@ -136,9 +136,9 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     from faintsky.catalog import without_fluxes
     from faintsky.detection.field import PrimaryBeam
     from faintsky.detection.find import Detections
-    from faintsky.device import choose_device
     from faintsky.preparing import pattern
     from faintsky.preparing.cube import prepare_cube
+    from faintsky.system.device import choose_device
 
     if not cube.has_flux:
         without_fluxes(found.catalog)

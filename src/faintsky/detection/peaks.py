@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from faintsky.classical.matched_filter import FilterBank
+from faintsky.detection.matched_filter import FilterBank
 
 CLOSE = 0.02
 """Standard deviations by which values may differ from what they were."""

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faintsky.classical.matched_filter import FilterBank
 from faintsky.detection.gaussian_fit import LineSource, cut_window, fit_source
 from faintsky.detection.imager import Residual, SourceImager
+from faintsky.detection.matched_filter import FilterBank
 from faintsky.detection.peaks import Peaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing.continuum import Continuum, continuum_present, fit_continuum

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
-from faintsky.classical.matched_filter import FilterBank, decimation
 from faintsky.detection.gaussian_fit import LineSource
 from faintsky.detection.imager import Residual, SourceImager
+from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.detection.reliability import COUNT_FROM, NoisePeaks, fit_noise_peaks, local_peaks
 from faintsky.image import RadioCube

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.evaluation import scoring, tables
 from faintsky.evaluation.alma_output import Numbers, numbers_of, write_files
@@ -17,8 +16,9 @@ from faintsky.evaluation.runs import Find, Method, method_of, run_methods
 from faintsky.evaluation.scoring import ALL, BRIGHT, Row
 from faintsky.io import OutputFolder, provenance
 from faintsky.models import load_model
-from faintsky.needs import Needs
-from faintsky.processes import worker_count
+from faintsky.system.device import choose_device
+from faintsky.system.needs import Needs
+from faintsky.system.processes import worker_count
 
 Progress = Callable[[int, int, str], None]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.evaluation.image_metrics import PIXEL_EDGES
-from faintsky.preparing.log_scale import EDGES, LEAST_MRE, LogScale
+from faintsky.published.dda.log_scale import EDGES, LEAST_MRE, LogScale
 
 Float = NDArray[np.float64]
 Image = NDArray[np.floating]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube
-    from faintsky.observing.instrument import Instrument
+    from faintsky.simulating.instrument import Instrument
 
 
 class CubeSet(Protocol):
@@ -136,7 +136,7 @@ class SimulatedSet:
     seed : int
         Of the data set.
     settings : tuple of (str, value)
-        Further arguments of `faintsky.observing.alma.simulate_alma`, such as ``(("size", 128),)``.
+        Further arguments of `faintsky.simulating.alma.simulate_alma`, such as ``(("size", 128),)``.
     """
 
     preset: str
@@ -152,8 +152,8 @@ class SimulatedSet:
     def load(self, index: int) -> tuple[RadioCube, Table]:
         """Simulate one cube, with psf and primary beam, and its true sources."""
         from faintsky.image import RadioCube
-        from faintsky.observing.dataset import single_threaded
-        from faintsky.observing.truth import truth_table
+        from faintsky.simulating.dataset import single_threaded
+        from faintsky.simulating.truth import truth_table
 
         with single_threaded():
             observatory, psf, pb = _observatory(self.preset, self.settings)
@@ -189,7 +189,7 @@ def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[An
 
     Psf and primary beam are None where each cube has its own.
     """
-    from faintsky.observing.alma import make_settings, open_observatory
+    from faintsky.simulating.alma import make_settings, open_observatory
 
     observatory = open_observatory(make_settings(preset=preset, **dict(settings)))
     shared = observatory.instrument
@@ -207,7 +207,7 @@ def _beams(instrument: Instrument) -> tuple[Any, Any]:
 def shape_of(cubes: CubeSet) -> tuple[int, int, int]:
     """``[chan, y, x]`` of a set's first cube, from header or settings; of other sets by loading it."""
     if isinstance(cubes, SimulatedSet):
-        from faintsky.observing.alma import make_settings
+        from faintsky.simulating.alma import make_settings
 
         observation = make_settings(preset=cubes.preset, **dict(cubes.settings)).observation
         return observation.spectral.n_chan, *observation.grid.shape

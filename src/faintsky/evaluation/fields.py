@@ -147,14 +147,14 @@ class SimulatedFields:
         if not empty:
             sky = observatory.draw(np.random.default_rng(seeds[1]), telescope.observation)
         if self.kind in ("sky", "noise"):
-            from faintsky.observing.lofar_observatory import UNIT_BEAM
+            from faintsky.simulating.lofar_observatory import UNIT_BEAM
 
             rms = rms / UNIT_BEAM
             white = np.random.default_rng(seeds[3]).standard_normal(grid.shape, dtype=np.float32)
             seen = sky if self.kind == "sky" else sky + np.float32(rms) * white
             image = RadioImage.from_array(seen, unit="Jy/arcsec2", **details)
             return Field(image, sky, rms, None, 6.0 / grid.cell, self.kind, sky)
-        from faintsky.observing.sky_regions import at_resolution
+        from faintsky.simulating.sky_regions import at_resolution
 
         sharp = sky * telescope.pb
         truth = np.maximum(at_resolution(sharp * grid.cell**2, beam, grid.cell), 0).astype(np.float32)
@@ -172,8 +172,8 @@ class SimulatedFields:
 
 @lru_cache(maxsize=2)
 def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
-    from faintsky.observing.lofar_observatory import LofarObservatory
-    from faintsky.observing.lofar_settings import make_lofar_settings
+    from faintsky.simulating.lofar_observatory import LofarObservatory
+    from faintsky.simulating.lofar_settings import make_lofar_settings
 
     drawn: Any = {"web": web, "field": field} if web else {}
     return LofarObservatory(make_lofar_settings(preset=preset, size=size, quick=True, **drawn))
@@ -202,7 +202,7 @@ def simulated_sets(
     """
     fields: Sequence[str] = ("",)
     if web is not None:
-        from faintsky.observing.webs import SPLITS, check_web, open_web
+        from faintsky.simulating.webs import SPLITS, check_web, open_web
 
         check_web(web)
         fields = FIELDS if web in SPLITS else [f for f in FIELDS if open_web(web).of_kind(f)]

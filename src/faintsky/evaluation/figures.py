@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from faintsky.evaluation.metrics import Binned, CompletenessCurve
 from faintsky.evaluation.residuals import robust_scatter
-from faintsky.files import replacing
 from faintsky.matching import Metrics
+from faintsky.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.classical.filters import FILTERS, apply_filter, tuned_settings
-from faintsky.detection.peers import interpreter
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import KINDS, Field
-from faintsky.evaluation.peer_islands import PROGRAMS, find_islands
 from faintsky.evaluation.segments import RELIABILITIES, RELIABLE, Segments, segments_of
 from faintsky.preparing.noise import robust_sigma
+from faintsky.published.filters.methods import FILTERS, apply_filter, tuned_settings
+from faintsky.published.peers.find import interpreter
+from faintsky.published.peers.islands import PROGRAMS, find_islands
 
 Array32 = NDArray[np.float32]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.evaluation import lofar_figures, lofar_tables
 from faintsky.evaluation.brightness_metrics import radii
@@ -22,10 +21,11 @@ from faintsky.evaluation.lofar_scores import SEEN, Parts, Scored, Scores, load_p
 from faintsky.evaluation.stored_fields import STORED, open_fields
 from faintsky.evaluation.tables import write_csv
 from faintsky.io import OutputFolder, provenance, write_json
-from faintsky.needs import BYTES_OF_TABLES, Needs
-from faintsky.observing.dataset import versions
-from faintsky.observing.webs import check_web
-from faintsky.preparing.log_scale import EDGES
+from faintsky.published.dda.log_scale import EDGES
+from faintsky.simulating.dataset import versions
+from faintsky.simulating.webs import check_web
+from faintsky.system.device import choose_device
+from faintsky.system.needs import BYTES_OF_TABLES, Needs
 
 Progress = Callable[[int, int, str], None]
 

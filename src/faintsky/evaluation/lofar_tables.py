@@ -11,10 +11,10 @@ import numpy as np
 
 from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, SOURCE_EDGES
 from faintsky.evaluation.lofar_rows import BRIGHT, FAINT, Float
-from faintsky.evaluation.peer_islands import PROGRAMS
 from faintsky.evaluation.segments import RELIABLE, SEGMENT_EDGES
 from faintsky.evaluation.tables import markdown, significant
-from faintsky.observing.dataset import versions
+from faintsky.published.peers.islands import PROGRAMS
+from faintsky.simulating.dataset import versions
 
 CLASSICAL = ("starlet", "gaussian", "fft", "threshold", "gaussian_paper", "clean")
 BASELINES = (*CLASSICAL, *PROGRAMS, "input", "constant")

@@ -20,8 +20,8 @@ from faintsky.evaluation.cubes import CubeSet
 from faintsky.evaluation.pictures import dssim, true_image
 from faintsky.evaluation.stages import Stopwatch, forget_peak, peak_memory, processor_seconds
 from faintsky.evaluation.truth import box_sums, prepared_truth, setting_for, setting_of
-from faintsky.files import replacing
-from faintsky.processes import end_with_parent, stop_workers
+from faintsky.system.files import replacing
+from faintsky.system.processes import end_with_parent, stop_workers
 
 if TYPE_CHECKING:
     from astropy.table import Table

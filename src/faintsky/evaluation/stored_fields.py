@@ -17,11 +17,11 @@ from faintsky.evaluation.cubes import beside, numbered
 from faintsky.evaluation.fields import REACH, Array32, Field
 from faintsky.image import RadioImage
 from faintsky.io import open_image
-from faintsky.observing.lofar_compact import read_compact
-from faintsky.observing.lofar_observatory import UNIT_BEAM
-from faintsky.observing.sky_regions import at_resolution
 from faintsky.preparing.image import surface_brightness
 from faintsky.preparing.noise import robust_sigma
+from faintsky.simulating.lofar_compact import read_compact
+from faintsky.simulating.lofar_observatory import UNIT_BEAM
+from faintsky.simulating.sky_regions import at_resolution
 
 STORED = ("noise", "dirty", "clean")
 COMMAND = "faintsky simulate lofar"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from faintsky.evaluation.scoring import SNR_ASKED, Row
-from faintsky.files import replacing
 from faintsky.matching import Estimate
+from faintsky.system.files import replacing
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.arrays import as_float32
 from faintsky.axes import Layout
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
 from faintsky.companions import array_companion, companion, require_shape
@@ -25,6 +24,7 @@ from faintsky.io.source import Source
 from faintsky.io.spectral import read_spectral
 from faintsky.io.stokes import choose_stokes, stokes_planes
 from faintsky.sky_frame import projection_notes
+from faintsky.system.arrays import as_float32
 from faintsky.units import is_brightness, quantity
 
 Companions = dict[str, Any]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from faintsky.errors import InputError, disk_error
-from faintsky.files import FolderLock, check_writable, clear_leftovers, replacing
+from faintsky.system.files import FolderLock, check_writable, clear_leftovers, replacing
 
 _NOT_COMPARED = frozenset({"command", "complete", "files", "others", "created", "seconds"})
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.files import replacing
 from faintsky.image import RadioData
 from faintsky.io.quiet import quiet_reading
+from faintsky.system.files import replacing
 from faintsky.units import unit_text
 
 _STRUCTURE = (

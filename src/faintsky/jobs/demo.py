@@ -19,10 +19,10 @@ from faintsky.jobs.denoise import denoise
 from faintsky.jobs.detect import detect
 from faintsky.matching import match
 from faintsky.models import load_model
-from faintsky.needs import Needs
-from faintsky.observing.alma import simulate_alma
-from faintsky.observing.lofar import simulate_lofar
 from faintsky.preparing.noise import robust_sigma
+from faintsky.simulating.alma import simulate_alma
+from faintsky.simulating.lofar import simulate_lofar
+from faintsky.system.needs import Needs
 
 if TYPE_CHECKING:
     from astropy.table import Table

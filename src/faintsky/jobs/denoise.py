@@ -9,12 +9,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from faintsky.device import choose_device
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
 from faintsky.preparing.kind import of_kind
+from faintsky.system.device import choose_device
 
 if TYPE_CHECKING:
     from faintsky.denoising.denoiser import Denoised

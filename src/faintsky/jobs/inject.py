@@ -14,14 +14,14 @@ from faintsky.image import RadioCube, RadioImage
 from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import Model, load_model
-from faintsky.needs import BYTES_OF_TABLES, Needs
 from faintsky.preparing.kind import of_kind
+from faintsky.system.needs import BYTES_OF_TABLES, Needs
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from faintsky.evaluation.recovery import Recovery
+    from faintsky.injecting.recovery import Recovery
 
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
@@ -82,8 +82,8 @@ def inject(
 ) -> InjectResult:
     """Inject sources into a cube or an image, a few at a time, and see which are found again.
 
-    Into a cube go emitters (`faintsky.evaluation.injection`), which are searched for; into an image filaments
-    and blobs (`faintsky.evaluation.image_injection`), and it is denoised and segmented.
+    Into a cube go emitters (`faintsky.injecting.cube`), which are searched for; into an image filaments
+    and blobs (`faintsky.injecting.image`), and it is denoised and segmented.
 
     Parameters
     ----------
@@ -224,8 +224,8 @@ def _into_cube(
     cube: RadioCube, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
 ) -> tuple[Table, Recovery, dict[str, Any]]:
     from faintsky.detection.methods import find_catalog, for_report
-    from faintsky.evaluation.injection import field_of, recover
-    from faintsky.evaluation.recovery import recovery_of
+    from faintsky.injecting.cube import field_of, recover
+    from faintsky.injecting.recovery import recovery_of
 
     def find(one: Any) -> Table:
         return find_catalog(one, model, reliability=reliability, device=device).catalog
@@ -249,9 +249,9 @@ def _into_image(
     image: RadioImage, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
 ) -> tuple[Table, Recovery, dict[str, Any]]:
     from faintsky.denoising.methods import make_denoiser
-    from faintsky.device import choose_device
-    from faintsky.evaluation.image_injection import place_of, recover
-    from faintsky.evaluation.recovery import recovery_of
+    from faintsky.injecting.image import place_of, recover
+    from faintsky.injecting.recovery import recovery_of
+    from faintsky.system.device import choose_device
 
     denoiser = make_denoiser(model, choose_device(device))
     # what may be a source is no place for another, whatever its reliability

@@ -94,7 +94,7 @@ def train(
         Where an option is wrong, or training is not installed.
     """
     if network == "deepfocus":
-        from faintsky.jobs.train_deepfocus import train_deepfocus
+        from faintsky.published.deepfocus.training import train_deepfocus
 
         return train_deepfocus(
             out, data=data, settings=settings, seed=seed, device=device, overwrite=overwrite, dry_run=dry_run,

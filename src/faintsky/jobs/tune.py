@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
-from faintsky.files import check_space
 from faintsky.io.output import plain, provenance, write_json
 from faintsky.jobs.train import train
 from faintsky.models import load_model
+from faintsky.system.files import check_space
 from faintsky.training.recipes import find_recipe, make_plan
 from faintsky.training.spaces import Range, combinations, make_space
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
-from faintsky.files import replacing
+from faintsky.system.files import replacing
 
 if TYPE_CHECKING:
     from torch import nn

@@ -55,7 +55,7 @@ def notes(data: RadioData) -> list[str]:
 
 def power(data: RadioData, x: ArrayLike, y: ArrayLike, freq: float) -> NDArray[np.float64]:
     """The telescope's primary beam at pixels and a frequency [Hz]; NaN where the dishes are not known."""
-    from faintsky.telescope.primary_beam import primary_beam
+    from faintsky.telescopes.primary_beam import primary_beam
 
     diameter = dish(data)
     x = np.asarray(x, dtype=float)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faintsky.evaluation.figures import COLOURS, fraction, new_figure, style
-from faintsky.evaluation.recovery import Recovery
 from faintsky.evaluation.tables import number
+from faintsky.injecting.recovery import Recovery
 from faintsky.matching import column
 from faintsky.report.page import embedded, render
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from faintsky.observing.psf_library import SIZE, PsfLibrary
+from faintsky.simulating.psf_library import SIZE, PsfLibrary
 from faintsky.sky.diffuse import draw_diffuse, random_field
 from faintsky.sky.radio_galaxies import draw_radio_galaxies
 from faintsky.source_model import frequencies_2d, gaussian_transform

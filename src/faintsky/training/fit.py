@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from faintsky.device import choose_device
-from faintsky.files import replacing
-from faintsky.processes import may_start_workers
+from faintsky.system.device import choose_device
+from faintsky.system.files import replacing
+from faintsky.system.processes import may_start_workers
 from faintsky.training.lightning import interruptible, lightning
 
 Batch = dict[str, Tensor]

@@ -13,7 +13,7 @@ from faintsky.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from faintsky.training.compact_sets import CompactSet
+    from faintsky.published.deepfocus.compact_sets import CompactSet
     from faintsky.training.fit import Schedule, Task
 
 Progress = Callable[[int, int, str], None]
@@ -109,7 +109,7 @@ class Recipe:
 
 
 def _diffuse_images(request: Request) -> Task:
-    from faintsky.observing.psf_library import PsfLibrary, make_library
+    from faintsky.simulating.psf_library import PsfLibrary, make_library
     from faintsky.training.diffuse_images import DiffuseImages
     from faintsky.training.stored_images import StoredImages
     from faintsky.training.stored_pairs import holds_images
@@ -142,8 +142,8 @@ def _check_images(data: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _check_tiles(data: Path, settings: Mapping[str, Any]) -> None:
+    from faintsky.published.dda.tile_data import check_product
     from faintsky.training.stored_pairs import compact_files, stored_pairs
-    from faintsky.training.tile_data import check_product
 
     check_product(settings["product"])
     if not compact_files(data) and not stored_pairs(data, (settings["product"],)):
@@ -151,15 +151,15 @@ def _check_tiles(data: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _check_compact(data: Path, settings: Mapping[str, Any]) -> None:
-    from faintsky.training.compact_sets import open_compact
+    from faintsky.published.deepfocus.compact_sets import open_compact
 
     open_compact(data, settings["train"], settings["validation"])
 
 
 def _tile_pairs(request: Request) -> Task:
-    from faintsky.preparing.log_scale import LogScale
-    from faintsky.training.tile_data import TileSource, make_tiles
-    from faintsky.training.tile_pairs import TilePairs
+    from faintsky.published.dda.log_scale import LogScale
+    from faintsky.published.dda.tile_data import TileSource, make_tiles
+    from faintsky.published.dda.tile_pairs import TilePairs
 
     s = request.settings
     scale = LogScale(s["floor"], s["ceiling"], s["scaling"])
@@ -182,8 +182,8 @@ def _denoiser_settings() -> dict[str, Any]:
 
 
 def _integrated_images(request: Request) -> Task:
-    from faintsky.training.compact_sets import read_images
-    from faintsky.training.integrated_images import IntegratedImages
+    from faintsky.published.deepfocus.compact_sets import read_images
+    from faintsky.published.deepfocus.integrated_images import IntegratedImages
 
     data, s = _compact(request), request.settings
     parts = read_images(data.train), read_images(data.held)
@@ -191,16 +191,16 @@ def _integrated_images(request: Request) -> Task:
 
 
 def _spectra(request: Request) -> Task:
-    from faintsky.training.compact_sets import read_sources
-    from faintsky.training.spectra import Spectra
+    from faintsky.published.deepfocus.compact_sets import read_sources
+    from faintsky.published.deepfocus.spectra_data import Spectra
 
     data, names = _compact(request), ("spectra", "clean_spectra")
     return Spectra(request.network, read_sources(data.train, names), read_sources(data.held, names))
 
 
 def _focused_images(request: Request) -> Task:
-    from faintsky.training.compact_sets import read_sources
-    from faintsky.training.focused_images import FocusedImages, image_name
+    from faintsky.published.deepfocus.compact_sets import read_sources
+    from faintsky.published.deepfocus.focused_images import FocusedImages, image_name
 
     data, s = _compact(request), request.settings
     names = (image_name(s["parameter"]),)
@@ -209,7 +209,7 @@ def _focused_images(request: Request) -> Task:
 
 
 def _compact(request: Request) -> CompactSet:
-    from faintsky.training.compact_sets import open_compact
+    from faintsky.published.deepfocus.compact_sets import open_compact
 
     if request.data is None:
         raise InputError("this network needs data", "give --data, a folder of compact data")
@@ -217,7 +217,7 @@ def _compact(request: Request) -> CompactSet:
 
 
 def _shape_outputs(settings: Mapping[str, Any]) -> dict[str, Any]:
-    from faintsky.training.focused_images import target_names
+    from faintsky.published.deepfocus.focused_images import target_names
 
     return {"outputs": len(target_names(settings["parameter"], settings["angle"]))}
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from faintsky.errors import InputError
 from faintsky.io import open_image
-from faintsky.observing.psf_library import PsfLibrary
 from faintsky.preparing.image import surface_brightness
+from faintsky.simulating.psf_library import PsfLibrary
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.diffuse_images import DiffuseImages
 from faintsky.training.fit import Batch

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.files import replacing
+from faintsky.system.files import replacing
 
 Array32 = NDArray[np.float32]
 
@@ -85,15 +85,15 @@ def make_skies(
     path : pathlib.Path
         ``.npy``
     web : str or path-like
-        As `faintsky.observing.webs.open_web` takes it.
+        As `faintsky.simulating.webs.open_web` takes it.
     count, seed : int
     progress : callable, optional
         Called with skies done, skies in all, and a word.
     size : int, optional
         Side of a sky [pixel of 2 arcsec].
     """
-    from faintsky.observing.webs import open_web
-    from faintsky.sky.web_sky import draw_sky
+    from faintsky.simulating.webs import open_web
+    from faintsky.sky.web.skies import draw_sky
 
     tell = progress or (lambda done, total, word: None)
     opened = open_web(web, progress=lambda text: tell(0, count, text))

@@ -1,0 +1,152 @@
+"""Sources of a cube by DECORAS's autoencoder (Rezaei et al. 2021, MNRAS 510, 5891) on the integrated image.
+
+As Delli Veneri et al. (2022), Section 5.1, ran it: the network's image of the sky is searched for blobs by
+differences of Gaussians, and a blob of scale sigma has the box ``r = sqrt((3 sigma)**2)`` (eq. 21). Rezaei et
+al. accept what two networks, trained with different losses, both show within three pixels; with one network
+all its blobs count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.detection.islands import integrated_image, source_table, whole_pixels
+from faintsky.detection.methods import Found
+from faintsky.errors import InputError
+from faintsky.image import RadioCube
+from faintsky.models import Model, load_model, save_model
+from faintsky.published.deepfocus.scaling import crop_centre, crop_origin, unit_range
+
+SETTINGS: dict[str, Any] = {
+    "method": "decoras", "threshold": 0.1, "min_sigma": 1.0, "max_sigma": 10.0, "sigma_ratio": 1.6,
+    "overlap": 0.5, "agree": 3.0, "radius": 3.0,
+}  # fmt: skip
+"""Those of ``skimage.feature.blob_dog``, for maps in [0, 1]; how near [pixel] the blobs of two networks have
+to be; and half the side of a box in units of a blob's sigma."""
+Float = NDArray[np.float64]
+
+
+def join_networks(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Model:
+    """One model that finds sources, from folders of trained ``decoras`` networks.
+
+    Parameters
+    ----------
+    runs : sequence of path-like
+        One or two folders; the positions and boxes are the first one's.
+    out : path-like
+        Folder to write.
+
+    Raises
+    ------
+    InputError
+        A folder does not hold one ``decoras`` network.
+    """
+    networks = {}
+    for number, run in enumerate(runs, start=1):
+        trained = load_model(Path(run))
+        entries = {k: e for k, e in trained.card["networks"].items() if e["network"] == "decoras"}
+        if len(entries) != 1:
+            raise InputError("holds no decoras network", "give what faintsky train decoras wrote", run)
+        ((key, entry),) = entries.items()
+        networks[f"decoras_{number}"] = "decoras", entry["arguments"], trained.network(key)
+    return save_model(
+        Path(out), name="decoras", job="detect", settings=SETTINGS, networks=networks,
+        card={"title": "DECORAS", "summary": "Blobs of an autoencoder's image of the sky (Rezaei et al.)."},
+    )  # fmt: skip
+
+
+def sky_map(image: NDArray[np.floating], model: Model, key: str, device: str = "cpu") -> NDArray[np.float32]:
+    """A network's image of the sky in [0, 1], the middle of the integrated image, ``[256, 256]``."""
+    import torch
+
+    network = model.network(key, device)
+    size = int(model.card["networks"][key]["arguments"].get("size", 256))
+    whole = torch.as_tensor(np.nan_to_num(image), device=device)[None, None]
+    with torch.inference_mode():
+        seen: NDArray[np.float32] = network(unit_range(crop_centre(whole, size)))[0, 0].cpu().numpy()
+    return seen
+
+
+def blobs(sky: NDArray[np.floating], settings: Mapping[str, Any]) -> Float:
+    """Blobs of an image in [0, 1] by ``skimage.feature.blob_dog``, ``[n, 3]``: y, x, sigma [pixel]."""
+    from skimage.feature import blob_dog
+
+    names = ("threshold", "min_sigma", "max_sigma", "sigma_ratio", "overlap")
+    found = blob_dog(sky.astype(np.float64), **{k: settings[k] for k in names})
+    return np.asarray(found, dtype=float).reshape(-1, 3)
+
+
+def agreeing(first: Float, second: Float, radius: float) -> Float:
+    """The first one's blobs that have a partner of their own in the second within a radius [pixel]."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not len(first) or not len(second):
+        return first[:0]
+    apart = np.hypot(*(first[:, None, :2] - second[None, :, :2]).transpose(2, 0, 1))
+    far = 1e3 * max(radius, 1.0)
+    i, j = linear_sum_assignment(np.where(apart <= radius, apart, far))
+    return first[np.sort(i[apart[i, j] <= radius])]
+
+
+def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
+    """Blobs of the network's image of the sky, or those that two networks agree on.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        Its middle 256 x 256 pixels are looked at.
+    model : Model
+        As `join_networks` makes it; its settings are `SETTINGS`.
+    reliability : float, optional
+        Not used: there are none.
+    device : str, optional
+        Where PyTorch computes.
+
+    Raises
+    ------
+    InputError
+        The cube is blank, or the model has no networks.
+    """
+    s = SETTINGS | model.settings
+    keys = sorted(model.card["networks"])
+    if not keys:
+        raise InputError(f"model {model.name!r} has no networks", "give another --model")
+    image = integrated_image(cube)
+    maps = [sky_map(image, model, key, device) for key in keys]
+    found = blobs(maps[0], s)
+    steps = {}
+    for other in maps[1:]:
+        kept = agreeing(found, blobs(other, s), float(s["agree"]))
+        steps["not in both networks"] = len(found) - len(kept)
+        found = kept
+    n_y, n_x = image.shape
+    y0, x0 = (crop_origin(n, maps[0].shape[0]) for n in (n_y, n_x))
+    values = maps[0][tuple(found[:, :2].astype(int).T)]
+    order = np.argsort(-values, kind="stable")
+    y, x, sigma = (found[order] + np.array([y0, x0, 0.0])).T
+    place = (y > -0.5) & (y < n_y - 0.5) & (x > -0.5) & (x < n_x - 0.5)
+    y, x, sigma, order = y[place], x[place], sigma[place], order[place]
+    columns = {"x": x, "y": y, "score": values[order]}
+    for name, at, n in (("x", x, n_x), ("y", y, n_y)):
+        ends = whole_pixels(at, at, at, sigma, "moments", float(s["radius"]), n)
+        columns[f"{name}_min"], columns[f"{name}_max"] = ends
+    notes = ["blobs of the integrated image: no positions in frequency, no reliabilities"]
+    whole = _put_back(maps[0], image.shape, (y0, x0))
+    return Found(source_table(cube, columns, {"steps": steps}), None, None, steps, notes, whole)
+
+
+def _put_back(
+    sky: NDArray[np.float32], shape: tuple[int, ...], corner: tuple[int, int]
+) -> NDArray[np.float32]:
+    """The map in its place in an image of some shape, NaN around it."""
+    whole = np.full(shape, np.nan, dtype=np.float32)
+    ys, xs = (slice(max(c, 0), min(c + len(sky), n)) for c, n in zip(corner, shape))
+    y0, x0 = corner
+    whole[ys, xs] = sky[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
+    return whole

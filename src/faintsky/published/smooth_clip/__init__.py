@@ -1,0 +1,1 @@
+"""smooth_clip."""

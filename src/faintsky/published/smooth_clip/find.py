@@ -1,0 +1,226 @@
+"""Sources of a cube by smoothing, clipping, linking and reliability, like SoFiA-2 (Westmeier et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.catalog import join_flags
+from faintsky.detection.islands import beam_of, box_span, looked_at, source_table, whole_pixels
+from faintsky.detection.methods import Found
+from faintsky.detection.world import channel_velocity
+from faintsky.errors import InputError
+from faintsky.image import RadioCube
+from faintsky.matching.negatives import reliability_of
+from faintsky.models import Model
+from faintsky.preparing.cube import prepare_cube
+from faintsky.published.smooth_clip.clipping import Cube, negative_rms, smooth_clip
+from faintsky.published.smooth_clip.linking import Objects, link, measure
+
+
+@dataclass
+class Scaled:
+    """The cube that is searched, trimmed to where there is something to look at.
+
+    Attributes
+    ----------
+    data : array
+        Over its noise, ``[chan, y, x]``, 0 where blank.
+    valid : array of bool
+        Where it holds data, the same shape.
+    jansky : array
+        What turns it back into Jy/beam, ``[chan, y, x]`` or fewer axes that broadcast.
+    corner : tuple of int
+        Pixel (y, x) of the cube that is its first.
+    beam_area : float
+        [pixel]
+    """
+
+    data: Cube
+    valid: NDArray[np.bool_]
+    jansky: NDArray[np.float32]
+    corner: tuple[int, int]
+    beam_area: float
+
+
+def scaled_cube(cube: RadioCube, settings: Mapping[str, Any], device: str = "cpu") -> Scaled:
+    """The cube as the settings want it: with its continuum or without, noise scaled or not.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        With a beam.
+    settings : mapping
+        ``continuum`` (whether it stays), ``noise_scaling`` (every channel, and the pixels where the noise
+        varies over the image; else one noise for the whole cube), and those of
+        `faintsky.detection.islands.looked_at`.
+
+    Raises
+    ------
+    InputError
+        See `faintsky.preparing.cube.prepare_cube`; the cube has no beam.
+    """
+    major, minor, _ = beam_of(cube)
+    if settings["continuum"] and not settings["noise_scaling"]:
+        data = cube.data * cube.working_factors().astype(np.float32)[:, None, None]
+        valid, noise = np.isfinite(data), np.ones((1, 1, 1), dtype=np.float32)
+    else:
+        prepared = prepare_cube(cube, device=device)
+        data = prepared.data if settings["continuum"] else prepared.line
+        sigma = prepared.sigma[:, None, None].astype(np.float32)
+        valid = np.isfinite(data) & prepared.valid & (sigma > 0)
+        relative = np.ones((1, 1)) if prepared.relative is None else prepared.relative
+        if settings["noise_scaling"]:
+            noise = (sigma * relative).astype(np.float32)
+            data = np.divide(data, sigma, out=np.zeros_like(data), where=valid)
+        else:
+            data, noise = data * relative.astype(np.float32), np.ones((1, 1, 1), dtype=np.float32)
+    valid &= looked_at(cube, settings)
+    rows, columns = (np.flatnonzero(valid.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    if not rows.size:
+        raise InputError("holds no data where it is searched", "give another mask or cube", cube.name)
+    place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    part = np.ascontiguousarray(valid[:, *place])
+    data = np.where(part, data[:, *place], np.float32(0))
+    rms = np.float32(negative_rms(data, part))
+    if not rms > 0:
+        raise InputError("has no noise to speak of", "give a cube with noise", cube.name)
+    noise = noise[:, *place] if noise.shape[1:] != (1, 1) else noise
+    return Scaled(data / rms, part, noise * rms, (int(rows[0]), int(columns[0])), 1.133 * major * minor)
+
+
+def search(scaled: Scaled, settings: Mapping[str, Any]) -> NDArray[np.int8]:
+    """Voxels that stand out, by `smooth_clip`."""
+    return smooth_clip(
+        scaled.data, scaled.valid, spatial=settings["spatial_kernels"],
+        spectral=settings["spectral_kernels"], threshold=settings["threshold"],
+    )  # fmt: skip
+
+
+@dataclass
+class Judged:
+    """Positive objects with S/N and reliability, and how many each rule removed.
+
+    Attributes
+    ----------
+    labels : array of int
+        All positive objects, ``[chan, y, x]``.
+    objects : Objects
+        All of them.
+    snr, reliability : array
+        ``[n]``; reliability is 0 for what was too small or too faint.
+    steps : dict
+        Objects removed by each rule.
+    """
+
+    labels: NDArray[np.int32]
+    objects: Objects
+    snr: NDArray[np.float64]
+    reliability: NDArray[np.float64]
+    steps: dict[str, int]
+
+
+def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -> Judged:
+    """Link, measure, and set positive beside negative detections.
+
+    The settings are ``link_xy``, ``link_z``, ``least_xy``, ``least_z`` (extents that an object needs), the
+    ``least_snr`` of its sum, and ``kernel_scale`` of the reliability's kernel.
+    """
+    kept, points, sets = [], [], []
+    for direction in (1, -1):
+        labels, n = link(sign == direction, settings["link_xy"], settings["link_z"])
+        objects = measure(direction * scaled.data, labels, n)
+        snr = objects.total / np.sqrt(np.maximum(objects.voxels, 1) * scaled.beam_area)
+        large = (objects.sides[:, 0] >= settings["least_z"]) & (
+            objects.sides[:, 1:].min(axis=1, initial=1 << 30) >= settings["least_xy"]
+        )
+        bright = (snr >= settings["least_snr"]) & (objects.total > 0)
+        sets.append((labels, objects, snr, large, bright))
+        good = objects.select(large & bright)
+        kept.append(large & bright)
+        points.append(np.log10(np.stack([good.peak, good.total, good.total / good.voxels], axis=1)))
+    labels, objects, snr, large, bright = sets[0]
+    reliability = np.zeros(len(objects))
+    reliability[kept[0]] = reliability_of(points[0], points[1], settings["kernel_scale"])
+    steps = {"too small": int((~large).sum()), "too faint": int((large & ~bright).sum())}
+    return Judged(labels, objects, snr, reliability, steps)
+
+
+def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
+    """Positive objects of the smoothed and clipped cube that are reliable.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        With a beam.
+    model : Model
+        Its settings: those of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
+        (one of `faintsky.detection.islands.BOXES`) with ``box_xy`` and ``box_z``, the factors on it.
+    reliability : float, optional
+        Takes precedence over the model's.
+    device : str, optional
+        Where PyTorch fits the continuum.
+
+    Raises
+    ------
+    InputError
+        See `scaled_cube`.
+    """
+    s = model.settings
+    limit = float(s["reliability"] if reliability is None else reliability)
+    scaled = scaled_cube(cube, s, device)
+    judged = judge(scaled, search(scaled, s), s)
+    passed = (judged.reliability > 0) & (judged.reliability >= limit)
+    too_doubtful = len(passed) - int(passed.sum()) - sum(judged.steps.values())
+    steps = {**judged.steps, "unreliable": too_doubtful}
+    order = np.flatnonzero(passed)[np.argsort(-judged.snr[passed], kind="stable")]
+    table = _table(cube, scaled, judged, order, s, {"steps": steps})
+    names = np.zeros(len(judged.objects) + 1, dtype=np.int32)
+    names[order + 1] = np.arange(1, len(order) + 1)
+    mask = np.zeros(cube.shape, dtype=np.int32)
+    y0, x0 = scaled.corner
+    mask[:, y0 : y0 + scaled.data.shape[1], x0 : x0 + scaled.data.shape[2]] = names[judged.labels]
+    return Found(table, mask, None, steps, [])
+
+
+def _table(
+    cube: RadioCube,
+    scaled: Scaled,
+    judged: Judged,
+    order: NDArray[np.intp],
+    settings: Mapping[str, Any],
+    meta: Mapping[str, Any],
+) -> Any:
+    objects = judged.objects.select(order)
+    corner = np.array([0, *scaled.corner])
+    low, high, centre = (v + corner for v in (objects.low, objects.high, objects.centre))
+    columns: dict[str, Any] = {"x": centre[:, 2], "y": centre[:, 1]}
+    for name, axis in (("x", 2), ("y", 1)):
+        columns[f"{name}_min"], columns[f"{name}_max"] = whole_pixels(
+            low[:, axis], high[:, axis], centre[:, axis], objects.spread[:, axis], settings["box"],
+            settings["box_xy"], cube.shape[axis],
+        )  # fmt: skip
+    middle, half = box_span(
+        low[:, 0], high[:, 0], centre[:, 0], objects.spread[:, 0], settings["box"], settings["box_z"]
+    )
+    columns["z"], columns["fwhm_z"] = centre[:, 0], half
+    columns["z_min"], columns["z_max"] = middle - half, middle + half
+    in_jansky = _sums(scaled, judged.labels, len(judged.objects))[order]
+    in_jansky = in_jansky / scaled.beam_area * cube.flux_factor(columns["x"], columns["y"])
+    columns["flux"] = in_jansky * channel_velocity(cube, centre[:, 0])
+    columns["snr"], columns["reliability"] = judged.snr[order], judged.reliability[order]
+    ends = np.array(cube.shape) - 1
+    at_edge = ((low <= 0) | (high >= ends)).any(axis=1)
+    columns["flags"] = [join_flags(["edge"] if edge else []) for edge in at_edge]
+    return source_table(cube, columns, meta)
+
+
+def _sums(scaled: Scaled, labels: NDArray[np.int32], n: int) -> NDArray[np.float64]:
+    """Sum of every object, ``[n]`` [Jy/beam times pixels and channels]."""
+    where = np.unravel_index(np.flatnonzero(labels), labels.shape)
+    values = scaled.data[where] * np.broadcast_to(scaled.jansky, scaled.data.shape)[where]
+    return np.asarray(np.bincount(labels[where], values, n + 1)[1:], dtype=float)

@@ -1,0 +1,276 @@
+"""CASA as a back end: the same skies observed by simobserve and tclean, in a process of their own.
+
+CASA comes from the extra ``casa``, or from another interpreter that the environment variable
+``FAINTSKY_CASA_PYTHON`` names: it may be of another Python version and needs nothing but CASA.
+
+The sky, the wanted S/N and the truth are those of the fast telescope. Thermal noise is CASA's own
+(``tsys-atm``, a seed per cube); the noise that raises a cube to its S/N is added to the visibilities.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.errors import InputError
+from faintsky.simulating.build import Observation
+from faintsky.simulating.fits_out import cube_header, write_fits
+from faintsky.simulating.instrument import Instrument
+from faintsky.simulating.observatory import AlmaObservatory
+from faintsky.simulating.programs import run_program
+from faintsky.simulating.weighting import imaging_weights, parse_weighting
+from faintsky.telescopes.arrays import AntennaArray, shipped_arrays
+
+if TYPE_CHECKING:
+    import torch
+
+    from faintsky.simulating.settings import AlmaSettings
+    from faintsky.sky.model import SkyModel
+
+PYTHON = "FAINTSKY_CASA_PYTHON"
+_PROGRAM = Path(__file__).with_name("casa_run.py")
+
+
+def casa_python() -> str:
+    """The interpreter that has CASA.
+
+    Raises
+    ------
+    InputError
+        Neither this one nor the one named by ``FAINTSKY_CASA_PYTHON`` has.
+    """
+    import sys
+
+    given = os.environ.get(PYTHON)
+    if given:
+        path = shutil.which(given)
+        if path is None:
+            raise InputError(f"{PYTHON} names no program", "set it to a Python that has casatasks", given)
+        return path
+    if find_spec("casatasks") and find_spec("casatools"):
+        return sys.executable
+    raise InputError(
+        "CASA is not installed", f"install faintsky[casa], or set {PYTHON} to a Python that has it"
+    )
+
+
+@dataclass(frozen=True)
+class CasaInstrument(Instrument):
+    """An instrument whose psf and primary beam CASA made.
+
+    Parameters
+    ----------
+    psf, primary : array
+        ``[chan, y, x]``; the primary beam is NaN where it is below the cutoff.
+    """
+
+    psf: NDArray[np.float32]
+    primary: NDArray[np.float32]
+
+    def psf_cube(self) -> NDArray[np.float32]:
+        """Psf of every channel, ``[chan, y, x]``."""
+        return self.psf.copy()
+
+    def pb_cube(self) -> NDArray[np.float32]:
+        """Primary beam, ``[chan, y, x]``."""
+        return self.primary.copy()
+
+    def valid(self) -> NDArray[np.bool_]:
+        """Where the primary beam is above the cutoff, ``[chan, y, x]``."""
+        return np.isfinite(self.primary)
+
+
+@dataclass(frozen=True)
+class CasaImages:
+    """What CASA made of a sky.
+
+    Parameters
+    ----------
+    dirty, psf, pb : array
+        ``[chan, y, x]``, float32; the dirty image and the primary beam are NaN where that is below 0.2.
+    beams : array
+        ``[chan, 3]`` [arcsec, arcsec, deg].
+    facts : dict
+        ``casa`` (version), ``rows``, ``flagged_rows``.
+    """
+
+    dirty: NDArray[np.float32]
+    psf: NDArray[np.float32]
+    pb: NDArray[np.float32]
+    beams: NDArray[np.float64]
+    facts: dict[str, Any]
+
+
+class CasaObservatory(AlmaObservatory):
+    """An observatory whose dirty cubes are made by CASA; see `AlmaObservatory` for the arguments."""
+
+    def __init__(
+        self,
+        settings: AlmaSettings,
+        device: str = "cpu",
+        progress: Callable[[str], None] | None = None,
+        instrument: Instrument | None = None,
+        visible: NDArray[np.bool_] | None = None,
+    ) -> None:
+        casa_python()
+        _check(settings.observation)
+        super().__init__(settings, device, progress, instrument, visible)
+
+    def receive(
+        self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
+    ) -> tuple[NDArray[np.float32], Instrument]:
+        """As in `AlmaObservatory.receive`, by CASA."""
+        settings = self.settings
+        white = settings.extra_noise == "white"
+        seen = run_casa(
+            sky.as_cube(),
+            settings.observation,
+            noise=settings.noise,
+            seed=noise_seed,
+            extra=0.0 if white or not settings.noise else extra,
+        )
+        dirty = seen.dirty
+        if settings.noise and white and extra > 0:
+            rng = np.random.default_rng(noise_seed)
+            dirty += rng.normal(0, extra, dirty.shape).astype(np.float32)
+        if settings.pbcor:
+            dirty /= seen.pb
+        own = {f.name: getattr(self.instrument, f.name) for f in fields(Instrument)}
+        own |= {"beams": seen.beams, "record": {**self.instrument.record, "casa": seen.facts["casa"]}}
+        return dirty, CasaInstrument(**own, psf=seen.psf, primary=seen.pb)
+
+
+def run_casa(
+    sky: NDArray[np.float32],
+    observation: Observation,
+    *,
+    noise: bool = True,
+    seed: int = 0,
+    extra: float = 0.0,
+    keep: Path | None = None,
+) -> CasaImages:
+    """Observe a sky with CASA.
+
+    Parameters
+    ----------
+    sky : array
+        ``[chan, y, x]`` [Jy/pixel]
+    observation : Observation
+    noise : bool, optional
+        Add CASA's ``tsys-atm`` noise.
+    seed : int, optional
+        Of all noise.
+    extra : float, optional
+        Standard deviation in the dirty image of further noise, added to the visibilities [Jy/beam].
+    keep : Path, optional
+        Folder for CASA's FITS files, ``facts.json`` with the noise of the visibilities, and ``uvw.npz``
+        (every 97th row).
+
+    Raises
+    ------
+    InputError
+        CASA is not there, or cannot do this.
+    FaintskyError
+        CASA failed; with its last words.
+    """
+    program, grid, spectral = casa_python(), observation.grid, observation.spectral
+    _check(observation)
+    job = {
+        "sky": "sky.fits",
+        "array": f"{observation.array.name}.cfg",
+        "freq": spectral.middle,
+        "channel_width": spectral.width,
+        "hour_angle": observation.hour_angle,
+        "total_time": observation.total_time,
+        "integration": observation.integration,
+        "pwv": observation.pwv,
+        "robust": parse_weighting(observation.weighting),
+        "size": [grid.n_x, grid.n_y],
+        "cell": grid.cell,
+        "noise": noise,
+        "seed": seed % (2**31 - 1) + 1,
+        "extra_sigma": extra / image_noise_factor(observation) if extra > 0 else 0.0,
+        "extra_seed": seed,
+        "details": keep is not None,
+    }
+    with tempfile.TemporaryDirectory(prefix="faintsky_casa_") as name:
+        folder = Path(name)
+        write_fits(
+            folder / "sky.fits", sky.copy(), cube_header(grid, spectral, "Jy/pixel", spectral.middle, {})
+        )
+        if observation.array.name not in shipped_arrays():
+            job["array"] = "array.cfg"
+            _write_cfg(folder / "array.cfg", observation.array)
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        _run(program, folder)
+        seen = _read(folder)
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            for file in ("dirty.fits", "psf.fits", "pb.fits", "facts.json", "uvw.npz"):
+                shutil.copy(folder / file, keep / file)
+    return seen
+
+
+def image_noise_factor(observation: Observation) -> float:
+    """Noise of the dirty image over that of the real part of each visibility, two hands added."""
+    uvw = observation.track().uvw
+    robust = parse_weighting(observation.weighting)
+    weight = imaging_weights(uvw, observation.spectral.middle, observation.grid, robust)
+    return float(np.sqrt((weight**2).sum() / 2) / weight.sum())
+
+
+def _check(observation: Observation) -> None:
+    grid = observation.grid
+    if observation.start is not None:
+        raise InputError("simobserve takes no start", "give the hour angle, or choose the backend fast")
+    if (grid.x0, grid.y0) != (grid.n_x // 2, grid.n_y // 2) or observation.spectral.width < 0:
+        raise InputError(
+            "CASA's images have the phase centre in the middle and rising frequencies",
+            "choose the backend fast, or another sky",
+        )
+
+
+def _write_cfg(path: Path, array: AntennaArray) -> None:
+    lines = ["# observatory=ALMA", "# coordsys=XYZ"]
+    for position, pad in zip(array.itrf, array.pads, strict=True):
+        lines.append(" ".join([*(f"{p:.6f}" for p in position), f"{array.diameter:g}", pad]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _run(program: str, folder: Path) -> None:
+    # CASA must not see this interpreter's packages, nor write to the home folder
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
+    environment = {**keep, **threads, "HOME": str(folder), "MPLBACKEND": "Agg"}
+    # the program ends when its standard input does: it does not outlive this process
+    command = [program, str(_PROGRAM), "job.json"]
+    run_program(command, folder, "CASA", leaves="facts.json", environment=environment)
+
+
+def _read(folder: Path) -> CasaImages:
+    from astropy.io import fits
+
+    cubes = {}
+    for name in ("dirty", "psf", "pb"):
+        data = np.asarray(fits.getdata(folder / f"{name}.fits"), dtype=np.float32)
+        cubes[name] = data.reshape(-1, *data.shape[-2:])
+    with fits.open(folder / "dirty.fits") as hdus:
+        header = hdus[0].header
+        if "BEAMS" in hdus:
+            beams = np.stack([hdus["BEAMS"].data[k] for k in ("BMAJ", "BMIN", "BPA")], axis=1).astype(float)
+        else:
+            one = [header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"]]
+            beams = np.tile(one, (len(cubes["dirty"]), 1))
+    cubes["pb"][~np.isfinite(cubes["dirty"])] = np.nan
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return CasaImages(**cubes, beams=beams % np.array([np.inf, np.inf, 180.0]), facts=facts)

@@ -1,0 +1,244 @@
+"""The fast telescope: dirty images and noise by FFT, on the CPU or a GPU.
+
+A dirty image is the sky times the primary beam, convolved with the exact psf. Psf and primary beam are known
+at a few frequencies (see `faintsky.simulating.instrument`); a sky that is a sum of images times spectra is
+observed once per image and node, and a matrix product makes the cube. A sky given as a cube is convolved
+channel by channel.
+
+Thermal noise is drawn in the padded uv plane, in the cells that baselines reach, with the power of the
+gridded weights: it is correlated like the dirty image's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faintsky.simulating.instrument import Instrument
+from faintsky.sky.model import SkyModel
+
+_BATCH = 16
+_MANY = 16
+
+
+@dataclass(frozen=True)
+class TermImages:
+    """What the telescope makes of each image of a sky.
+
+    Parameters
+    ----------
+    images : tensor
+        ``[term, node, y, x]`` [1/beam]
+    weights : tensor
+        Of the nodes in each channel, ``[chan, node]``.
+    """
+
+    images: torch.Tensor
+    weights: torch.Tensor
+
+
+class FastTelescope:
+    """An instrument ready to observe.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    device : str, optional
+        A torch device.
+    """
+
+    def __init__(self, instrument: Instrument, device: str = "cpu") -> None:
+        self.instrument = instrument
+        self.device = torch.device(device)
+        self._transfer = self._put(instrument.transfer)
+        self._pb = self._put(instrument.pb)
+        self._weights = self._put(instrument.node_weights().astype(np.float32))
+        # more nodes than this and a channel costs less than a term
+        self._many_nodes = len(instrument.nodes) > _MANY
+        half = instrument.padded[1] // 2 + 1
+        columns = instrument.noise_cells % half
+        # the spectrum is stored up to the last column that any baseline reaches
+        self._n_columns = int(columns.max()) + 1
+        rows = instrument.noise_cells // half
+        self._cells = torch.as_tensor(rows * self._n_columns + columns, device=self.device)
+        # columns that are their own mirror images count once in a real transform, the others twice
+        once = np.where((columns == 0) | (columns == half - 1), 1.0, 0.5).astype(np.float32)
+        self._multiplicity = self._put(once)
+        self._blank: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def _put(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
+
+    def _convolved(self, images: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+        """Linear convolution of ``[..., y, x]`` with psfs given by their transforms."""
+        grid, padded = self.instrument.grid, self.instrument.padded
+        wide = torch.fft.rfft2(images, s=padded) * transfer
+        return torch.fft.irfft2(wide, s=padded)[..., : grid.n_y, : grid.n_x]
+
+    def convolve(self, images: NDArray[np.float32], transfer: NDArray[Any]) -> torch.Tensor:
+        """Images ``[..., y, x]`` seen with another psf than the instrument's own.
+
+        Parameters
+        ----------
+        images : array
+            Primary beam multiplied in.
+        transfer : array
+            Real transform of the psf on the padded grid, ``[p_y, p_x // 2 + 1]``.
+        """
+        return self._convolved(self._put(images), self._put(transfer))
+
+    def observe_terms(self, images: NDArray[np.float32]) -> TermImages:
+        """Observe the images ``[term, y, x]`` of a sky at every node (or the middle one of very many)."""
+        sky = self._put(images)
+        if self._many_nodes:
+            middle = self._pb.shape[0] // 2
+            only = self._convolved(sky * self._pb[middle], self._transfer[middle])
+            return TermImages(only[:, None], torch.ones_like(self._weights[:, :1]))
+        nodes = [self._convolved(sky * pb, t) for pb, t in zip(self._pb, self._transfer, strict=True)]
+        return TermImages(torch.stack(nodes, dim=1), self._weights)
+
+    def dirty(self, sky: SkyModel, terms: TermImages | None = None) -> torch.Tensor:
+        """The noise-free dirty cube of a sky, ``[chan, y, x]`` [Jy/beam].
+
+        Parameters
+        ----------
+        sky : SkyModel
+        terms : TermImages, optional
+            `observe_terms` of its images, where they are known already.
+        """
+        grid, n_chan = self.instrument.grid, self.instrument.spectral.n_chan
+        if len(sky.images) and self._many_nodes:
+            cube = torch.zeros((n_chan, *grid.shape), device=self.device)
+            self._add_cube(cube, sky.as_cube())
+            return cube
+        if len(sky.images):
+            seen = self.observe_terms(sky.images) if terms is None else terms
+            spectra = self._put(sky.spectra.T.astype(np.float32))
+            table = (spectra[:, :, None] * seen.weights[:, None, :]).reshape(n_chan, -1)
+            cube = (table @ seen.images.reshape(table.shape[1], -1)).reshape(n_chan, *grid.shape)
+        else:
+            cube = torch.zeros((n_chan, *grid.shape), device=self.device)
+        if sky.cube is not None:
+            self._add_cube(cube, sky.cube)
+        return cube
+
+    def _add_cube(self, cube: torch.Tensor, sky: NDArray[np.float32]) -> None:
+        for c in range(cube.shape[0]):
+            if not sky[c].any():
+                continue
+            weights = self._weights[c]
+            pb = torch.tensordot(weights, self._pb, dims=1)
+            transfer = torch.tensordot(weights, self._transfer, dims=1)
+            cube[c] += self._convolved(self._put(sky[c]) * pb, transfer)
+
+    def spectrum_at(self, sky: SkyModel, terms: TermImages, y: int, x: int) -> NDArray[np.float64]:
+        """Noise-free dirty spectrum of the terms at a pixel, ``[term, chan]`` [Jy/beam]."""
+        here = terms.images[:, :, y, x].cpu().numpy().astype(float)
+        return sky.spectra * (here @ terms.weights.cpu().numpy().astype(float).T)
+
+    def own_response(
+        self, sky: SkyModel, terms: TermImages, source: int, sigma: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Matched S/N and noise-free dirty peak [Jy/beam] of a source's line, from all its terms.
+
+        Parameters
+        ----------
+        sky : SkyModel
+        terms : TermImages
+            `observe_terms` of its images.
+        source : int
+        sigma : array
+            Noise, ``[chan]`` [Jy/beam]; infinite where a channel does not count.
+        """
+        mine = sky.terms_of(source)
+        node = terms.images.shape[1] // 2
+        seen = terms.images[mine, node].flatten(1)
+        middle = self._pb.shape[0] // 2
+        true = (self._put(sky.images[mine]) * self._pb[middle]).flatten(1)
+        # m . (psf * m) of every channel, for noise that is correlated like the psf
+        overlap = (true @ seen.T).cpu().numpy().astype(float)
+        lines = sky.lines[mine]
+        square = np.einsum("kc,kl,lc->c", lines, overlap, lines) / sigma**2
+        cube = self._put(lines.T.astype(np.float32)) @ seen
+        peak = float(cube.max()) if lines.sum() >= 0 else float(cube.min())
+        return float(np.sqrt(max(square.sum(), 0.0))), peak
+
+    def generator(self, seed: int) -> torch.Generator:
+        """Random numbers of this device."""
+        return torch.Generator(device=self.device).manual_seed(seed)
+
+    def add_noise(
+        self, cube: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Add noise that is correlated like the dirty image's, in place.
+
+        Parameters
+        ----------
+        cube : tensor
+            ``[chan, y, x]``
+        sigma : array
+            Its standard deviation, ``[chan]``, in the cube's unit.
+        generator : torch.Generator
+            Of this device.
+        """
+        grid, padded = self.instrument.grid, self.instrument.padded
+        n_chan = cube.shape[0]
+        # a fixed batch, whatever the machine: the random numbers must fall on the same cells
+        for first in range(0, n_chan, _BATCH):
+            channels = slice(first, min(first + _BATCH, n_chan))
+            count = channels.stop - first
+            power = self._put(self.instrument.noise_at(channels))
+            scale = self._put(np.asarray(sigma[channels], dtype=np.float32))[:, None]
+            # variance of the real and of the imaginary part: half the power in the columns that a real
+            # transform counts twice, all of it in those that it counts once
+            amplitude = scale * torch.sqrt(power * self._multiplicity)
+            white = torch.randn(
+                (count, amplitude.shape[1], 2), generator=generator, device=self.device, dtype=torch.float32
+            )
+            plane = torch.zeros(
+                (count, padded[0] * self._n_columns), dtype=torch.complex64, device=self.device
+            )
+            plane[:, self._cells] = torch.view_as_complex(white * amplitude[..., None])
+            plane = plane.reshape(count, padded[0], self._n_columns)
+            rows = torch.fft.ifft(plane, dim=1, norm="forward")[:, : grid.n_y]
+            noise = torch.fft.irfft(rows, n=padded[1], dim=2, norm="forward")
+            cube[channels] += noise[:, :, : grid.n_x]
+        return cube
+
+    def add_white_noise(
+        self, cube: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Add noise that is independent from pixel to pixel, in place; arguments as for `add_noise`."""
+        for c in range(cube.shape[0]):
+            cube[c] += float(sigma[c]) * torch.randn(
+                cube.shape[1:], generator=generator, device=self.device, dtype=torch.float32
+            )
+        return cube
+
+    def blank(self, cube: torch.Tensor) -> torch.Tensor:
+        """NaN where the primary beam is below the cutoff, as tclean's exports have it, in place."""
+        pixels, blank = self._blanks()
+        if pixels.numel():
+            flat = cube.view(cube.shape[0], -1)
+            flat[:, pixels] = flat[:, pixels].masked_fill_(blank, float("nan"))
+        return cube
+
+    def _blanks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels that are blank in any channel, and in which, ``[chan, pixel]``; kept from the first call."""
+        if self._blank is None:
+            radius = self.instrument.grid.radius().ravel()
+            freq, cutoff = self.instrument.spectral.frequencies(), self.instrument.pb_cutoff
+            pixels = np.nonzero(radius * freq.max() >= cutoff)[0]
+            blank = radius[pixels][None] * freq[:, None] >= cutoff
+            self._blank = self._put(pixels), self._put(blank)
+        return self._blank
+
+    def correct_pb(self, cube: torch.Tensor) -> torch.Tensor:
+        """Divide by the primary beam, in place."""
+        for c in range(cube.shape[0]):
+            cube[c] /= torch.tensordot(self._weights[c], self._pb, dims=1)
+        return cube

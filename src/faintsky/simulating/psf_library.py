@@ -1,0 +1,147 @@
+"""Many small psfs of many arrays: the one file that training on images needs.
+
+Each entry is a uv plane of ``SIZE x SIZE`` cells: the gridded weights of a random array, declination, track,
+weighting and cell. Its transform is a psf that repeats every `SIZE` pixels, and the noise that goes with it
+is drawn from the squared weights. The periods do not harm: a training image repeats in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.errors import InputError
+from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
+from faintsky.simulating.beam_fit import fit_beam
+from faintsky.simulating.weighting import gridded, imaging_weights
+from faintsky.system.files import replacing
+from faintsky.telescopes.arrays import AntennaArray, load_array
+from faintsky.telescopes.tracks import make_track
+
+SIZE = 256
+"""Side of the uv planes and of the images made with them [pixel]."""
+BEAM_PIXELS = (2.5, 8.0)
+"""Range of the beam's geometric mean FWHM [pixel]."""
+LOFAR = "lofar.hba.dutch"
+ARRAYS = (*(LOFAR,) * 12, *(f"alma.cycle9.{n}" for n in range(1, 9)))
+"""Arrays to choose from; three in five are LOFAR."""
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class PsfLibrary:
+    """What `make_library` makes.
+
+    Parameters
+    ----------
+    transfer : array
+        ``[entry, SIZE, SIZE // 2 + 1]``, float32: share of the weights in every uv cell; its sum over the
+        whole plane is 1, so that it is the transform of a psf of peak 1.
+    noise : array
+        The same for the squared weights: power of the noise, summing to 1.
+    beams : array
+        ``[entry, 3]``: FWHM of the major and the minor axis [pixel], position angle [deg].
+    record : list of dict
+        Array, declination, time, weighting of every entry.
+    """
+
+    transfer: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    beams: NDArray[np.float64]
+    record: list[dict[str, float | str]]
+
+    def save(self, path: Path) -> None:
+        """Write everything to one ``.npz`` file, in half precision."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        planes = {"transfer": self.transfer, "noise": self.noise}
+        peaks = {f"{k}_peak": v.max(axis=(1, 2)) for k, v in planes.items()}
+        half = {k: (v / peaks[f"{k}_peak"][:, None, None]).astype(np.float16) for k, v in planes.items()}
+        record = np.array(json.dumps(self.record))
+        with replacing(path) as name, name.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, beams=self.beams, record=record, **half, **peaks)
+
+    @classmethod
+    def load(cls, path: Path) -> PsfLibrary:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            Where the file is another one.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                transfer, noise = (
+                    file[k].astype(np.float32) * file[f"{k}_peak"][:, None, None].astype(np.float32)
+                    for k in ("transfer", "noise")
+                )
+                return cls(transfer, noise, file["beams"], json.loads(str(file["record"])))
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError("not a library of psfs", "delete it, so that it is made anew", path) from error
+
+
+def make_library(
+    count: int, seed: int, progress: Callable[[int, int, str], None] | None = None
+) -> PsfLibrary:
+    """Observe ``count`` random fields with random arrays.
+
+    Tracks last from two minutes to eight hours, weights run from natural to robust -1, and the cell is such
+    that the beam is `BEAM_PIXELS` wide.
+    """
+    rng = np.random.default_rng([seed, SIZE])
+    entries = []
+    for i in range(count):
+        entries.append(_entry(rng))
+        if progress is not None:
+            progress(i + 1, count, "psfs")
+    transfer, noise, beams, record = zip(*entries, strict=True)
+    return PsfLibrary(np.stack(transfer), np.stack(noise), np.array(beams), list(record))
+
+
+def _entry(
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], dict[str, float | str]]:
+    for _ in range(_TRIES):
+        name = str(rng.choice(ARRAYS))
+        array = load_array(name)
+        freq = 150e6 if name == LOFAR else 230e9
+        dec = float(rng.uniform(15, 75) if name == LOFAR else rng.uniform(-65, 15))
+        hours = float(np.exp(rng.uniform(np.log(1 / 30), np.log(8 if name == LOFAR else 3))))
+        robust = None if rng.random() < 0.3 else float(rng.uniform(-1, 1.5))
+        wanted = float(np.exp(rng.uniform(*np.log(BEAM_PIXELS))))
+        try:
+            uvw = _baselines(array, dec, hours)
+        except InputError:  # too low in the sky
+            continue
+        cell = (
+            np.rad2deg(SPEED_OF_LIGHT / freq / np.sqrt((uvw[:, :2] ** 2).sum(axis=1).mean())) * 3600 / wanted
+        )
+        for _ in range(4):
+            grid = ImageGrid(SIZE, SIZE, cell)
+            weight = imaging_weights(uvw, freq, grid, robust)
+            density = gridded(uvw, freq, grid, weight)
+            transfer = np.fft.ifftshift(density)[:, : SIZE // 2 + 1] / density.sum()
+            psf = np.fft.fftshift(np.fft.irfft2(transfer, s=(SIZE, SIZE))) * SIZE**2
+            major, minor, pa = fit_beam(psf / psf.max())
+            cell *= np.sqrt(major * minor) / wanted
+        if minor < 1.8 or major > 3 * minor or abs(np.sqrt(major * minor) / wanted - 1) > 0.1:
+            continue
+        power = gridded(uvw, freq, grid, weight**2)
+        noise = np.fft.ifftshift(power)[:, : SIZE // 2 + 1] / power.sum()
+        fact: dict[str, float | str] = {
+            "array": name, "dec": round(dec, 2), "hours": round(hours, 3),
+            "robust": "natural" if robust is None else round(robust, 2), "cell": float(f"{grid.cell:.4g}"),
+        }  # fmt: skip
+        return transfer.astype(np.float32), noise.astype(np.float32), (major, minor, pa), fact
+    raise RuntimeError("no psf of the wanted size in many tries")
+
+
+def _baselines(array: AntennaArray, dec: float, hours: float) -> NDArray[np.float64]:
+    steps = int(np.clip(round(hours * 20), 1, 60))
+    track = make_track(array, 0.0, dec, total_time=hours * 3600, integration=hours * 3600 / steps)
+    return track.uvw

@@ -1,0 +1,114 @@
+"""Multiscale CLEAN of simulated visibilities by Radler, the deconvolution library that came out of WSClean.
+
+The minor cycles are Radler's, the major ones ours (`faintsky.simulating.visibilities`). It runs in a process
+of its own, ``python -m faintsky.simulating.radler_clean job.npz``: it talks on standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.errors import InputError
+from faintsky.grid import ARCSEC, ImageGrid
+from faintsky.simulating.programs import LONGEST, run_program, start_watching
+from faintsky.simulating.visibilities import dirty_image, predict
+
+Array32 = NDArray[np.float32]
+
+ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA = 20_000, 0.8, 3.0, 1.0
+"""Minor iterations, share of the peak removed by a major one, and the thresholds of mask and end."""
+_MOST_MAJOR = 50
+
+
+def check_radler() -> None:
+    """See that Radler is there.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    if find_spec("radler") is None:
+        raise InputError("clean images need radler", "install faintsky[lofar], or choose the backend wsclean")
+
+
+def clean(
+    vis: NDArray[np.complexfloating],
+    weight: NDArray[np.float64],
+    uvw: NDArray[np.float64],
+    freq: float,
+    grid: ImageGrid,
+    beam: NDArray[np.float64],
+) -> Array32:
+    """The restored image: components at the beam's resolution, and what is left.
+
+    Parameters
+    ----------
+    vis, weight, uvw, freq, grid
+        As for `faintsky.simulating.visibilities.dirty_image`.
+    beam : array
+        ``[3]``: major, minor [arcsec], position angle [deg].
+
+    Returns
+    -------
+    array
+        ``[y, x]`` [Jy/beam]
+
+    Raises
+    ------
+    FaintskyError
+        Radler failed; with its last words.
+    """
+    from faintsky.simulating.sky_regions import at_resolution
+
+    place = [grid.n_y, grid.n_x, grid.cell, grid.ra, grid.dec, grid.x0, grid.y0]
+    with tempfile.TemporaryDirectory(prefix="faintsky_radler_") as name:
+        folder = Path(name)
+        np.savez(folder / "job.npz", vis=vis, weight=weight, uvw=uvw, freq=freq, place=place, beam=beam)
+        command = [sys.executable, "-m", "faintsky.simulating.radler_clean", "job.npz"]
+        run_program(command, folder, "Radler", leaves="clean.npz", limit=LONGEST)
+        with np.load(folder / "clean.npz") as file:
+            model, residual = file["model"], file["residual"]
+    return (at_resolution(model, beam, grid.cell) + residual).astype(np.float32)
+
+
+def _main(path: str) -> None:
+    import radler
+
+    start_watching()
+    with np.load(path) as file:
+        vis, weight, uvw, freq = file["vis"], file["weight"], file["uvw"], float(file["freq"])
+        n_y, n_x, *rest = file["place"].tolist()
+        beam = file["beam"]
+    grid = ImageGrid(int(n_y), int(n_x), *rest)
+    middle = ImageGrid(int(n_y), int(n_x), *rest[:3])
+    psf = dirty_image(np.ones(len(vis), dtype=np.complex64), weight, uvw, freq, middle)
+    settings = radler.Settings()
+    settings.trimmed_image_width, settings.trimmed_image_height = grid.n_x, grid.n_y
+    settings.pixel_scale.x = settings.pixel_scale.y = grid.cell_rad
+    settings.algorithm_type = radler.AlgorithmType.multiscale
+    settings.minor_iteration_count, settings.major_iteration_count = ITERATIONS, _MOST_MAJOR
+    settings.major_loop_gain = MAJOR_GAIN
+    settings.auto_mask_sigma, settings.auto_threshold_sigma = MASK_SIGMA, STOP_SIGMA
+    settings.thread_count = 1
+    # Radler works on these arrays in place
+    residual = dirty_image(vis, weight, uvw, freq, grid)
+    model = np.zeros_like(residual)
+    cycle = radler.Radler(settings, psf, residual, model, float(beam[0]) * ARCSEC)
+    again, count = True, 0
+    while again:
+        again = cycle.perform(count)
+        count += 1
+        residual[:] = dirty_image(vis - predict(model, uvw, freq, grid), weight, uvw, freq, grid)
+    with open("clean.npz", "wb") as file:
+        np.savez(file, model=model, residual=residual)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,227 @@
+"""The truth table of a simulated cube: the source table's columns, from what was injected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faintsky.catalog import join_flags
+from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
+from faintsky.simulating.instrument import Instrument
+from faintsky.sky.model import SkyModel
+from faintsky.sky_frame import LocalFrame, local_frame, wrapped
+from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+BOX_RULES = {
+    "paper": "pixels of the source's own noise-free image, scaled to 0-1, at or above 3 standard deviations "
+    "of that image; along z the line's centre +- its FWHM",
+    "tenth": "pixels of the source's own noise-free image at or above a tenth of its peak; along z the "
+    "line's centre +- its FWHM",
+}
+
+
+def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+    """Right ascension and declination of pixels (SIN projection), both [deg].
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    x, y : array
+        0-based pixels.
+    """
+    east, north = -(x - grid.x0) * grid.cell_rad, (y - grid.y0) * grid.cell_rad
+    forward = np.sqrt(1 - east**2 - north**2)
+    dec0 = np.deg2rad(grid.dec)
+    ra = np.deg2rad(grid.ra) + np.arctan2(east, forward * np.cos(dec0) - north * np.sin(dec0))
+    dec = np.arcsin(north * np.cos(dec0) + forward * np.sin(dec0))
+    return wrapped(np.rad2deg(ra)), np.rad2deg(dec)
+
+
+def grid_frame(grid: ImageGrid, x: ArrayLike, y: ArrayLike) -> LocalFrame:
+    """East and north about pixels."""
+    return local_frame(lambda i, j: to_sky(grid, i, j), x, y)
+
+
+class BeamResponse:
+    """What a compact source's peak becomes in the dirty image.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Its middle channel's psf is taken.
+    """
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.transfer, self.n = instrument.small_transfer()
+        self._fx, self._fy = frequencies_2d(*((self.n,) * 2))
+        self._total = self.transfer * rfft_weights(self.n) / self.n**2
+
+    def peak(self, fwhm_maj: float, fwhm_min: float, pa: float) -> float:
+        """Dirty brightness at the middle of a Gaussian of unit flux: 1 for a point, less when resolved."""
+        shape = gaussian_transform(self._fx, self._fy, 0.0, 0.0, fwhm_maj, fwhm_min, pa).real
+        return float((self._total * shape).sum())
+
+    def snr(
+        self,
+        line: NDArray[np.float64],
+        sigma: NDArray[np.float64],
+        fwhm_maj: float,
+        fwhm_min: float,
+        pa: float,
+    ) -> float:
+        """Matched S/N of a line ``[chan]`` [Jy, as received]; see `faintsky.source_model.matched_snr`."""
+        return matched_snr(line, sigma, self.transfer, self.n, fwhm_maj, fwhm_min, pa)
+
+
+def box(image: NDArray[np.float32], rule: str) -> tuple[int, int, int, int]:
+    """``x_min, x_max, y_min, y_max`` (inclusive) of a source's own image ``[y, x]``; see `BOX_RULES`."""
+    low, high = float(image.min()), float(image.max())
+    if rule == "paper":
+        level = low + 3 * float(image.std())
+    else:
+        level = 0.1 * high
+    ys, xs = np.nonzero(image >= min(level, high))
+    return int(xs.min()), int(xs.max()), int(ys.min()), int(ys.max())
+
+
+def primary_beam_at(
+    instrument: Instrument, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Primary beam at sources' positions and line frequencies, ``[source]``."""
+    from faintsky.telescopes.primary_beam import primary_beam
+
+    grid = instrument.grid
+    radius = np.hypot(x - grid.x0, y - grid.y0) * grid.cell_rad
+    freq = instrument.spectral.first + instrument.spectral.width * z
+    return primary_beam(radius, freq, instrument.record["array"]["diameter"])
+
+
+def truth_columns(
+    sky: SkyModel,
+    instrument: Instrument,
+    sigma: NDArray[np.float64],
+    continuum: NDArray[np.float64],
+    rest_frequency: float,
+    rule: str,
+    response: BeamResponse | None = None,
+    rotating: Mapping[int, tuple[float, float]] | None = None,
+) -> dict[str, Any]:
+    """Columns of the truth table.
+
+    Parameters
+    ----------
+    sky : SkyModel
+    instrument : Instrument
+    sigma : array
+        Noise of the cube, ``[chan]`` [Jy/beam]: the S/N refer to it; not finite where channels are blank.
+    continuum : array
+        Noise-free dirty continuum at each source's place and line frequency, ``[source]`` [Jy/beam].
+    rest_frequency : float
+        [Hz]
+    rule : str
+        One of `BOX_RULES`.
+    response : BeamResponse, optional
+        Kept from an earlier cube of the same instrument.
+    rotating : mapping, optional
+        Matched S/N and peak [Jy/beam] of the sources that are no Gaussians, by their number.
+
+    Returns
+    -------
+    dict
+        As the catalogue has them, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index``
+        and ``central``; of the ``varied`` preset also ``source``: lines of one source share it.
+    """
+    response = response or BeamResponse(instrument)
+    s, grid, spectral = sky.sources, sky.grid, sky.spectral
+    n = sky.n_sources
+    if n == 0:
+        return {"id": np.zeros(0, dtype=int)}
+    pb = primary_beam_at(instrument, s["x"], s["y"], s["z"])
+    noise = np.where(np.isfinite(sigma), sigma, np.inf)
+    shapes = list(zip(s["fwhm_maj"], s["fwhm_min"], s["pa"], strict=True))
+    peak = s["line_flux_peak"] * [response.peak(*shape) for shape in shapes]
+    snr = np.array([response.snr(sky.line_of(i) * pb[i], noise, *shapes[i]) for i in range(n)])
+    for i, (own_snr, own_peak) in (rotating or {}).items():
+        snr[i], peak[i] = own_snr, own_peak / pb[i]
+    ra, dec = to_sky(grid, s["x"], s["y"])
+    shape = grid_frame(grid, s["x"], s["y"]).to_sky(s["fwhm_maj"], s["fwhm_min"], s["pa"])
+    freq = spectral.first + spectral.width * s["z"]
+    kms = SPEED_OF_LIGHT / 1e3
+    fwhm_velocity = s["fwhm_z"] * abs(spectral.width) / rest_frequency * kms
+    boxes = np.array([box(sky.line_image(i), rule) for i in range(n)])
+    beam = float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()) / grid.cell
+    return {
+        "id": np.arange(1, n + 1),
+        "ra": ra,
+        "dec": dec,
+        "freq": freq,
+        "velocity": kms * (1 - freq / rest_frequency),
+        "x": s["x"],
+        "y": s["y"],
+        "z": s["z"],
+        **dict(zip(("fwhm_maj", "fwhm_min", "pa"), shape)),
+        "fwhm_z": s["fwhm_z"],
+        "fwhm_velocity": fwhm_velocity,
+        # the area of a Gaussian of unit peak and FWHM is sqrt(2 pi) / 2.3548
+        "flux": s["line_flux_peak"]
+        * fwhm_velocity
+        * np.sqrt(2 * np.pi)
+        / FWHM_PER_SIGMA
+        * s.get("line_area", 1.0),
+        "flux_peak": peak,
+        "pb": pb,
+        "continuum": continuum / pb,
+        "snr": snr,
+        "reliability": np.ones(n),
+        "x_min": boxes[:, 0],
+        "x_max": boxes[:, 1],
+        "y_min": boxes[:, 2],
+        "y_max": boxes[:, 3],
+        "z_min": s["z"] - s["fwhm_z"],
+        "z_max": s["z"] + s["fwhm_z"],
+        "flags": _flags(s, beam, grid, np.isfinite(sigma)),
+        "continuum_flux": s["continuum_flux"],
+        "line_flux_peak": s["line_flux_peak"],
+        "spectral_index": s["spectral_index"],
+        "central": s["central"].astype(bool),
+        **({"source": s["source"]} if "source" in s else {}),
+    }
+
+
+def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: NDArray[np.bool_]) -> list[str]:
+    """Flags of `faintsky.catalog.FLAGS`.
+
+    ``blended`` where the widths of two sources meet (with the beam), ``edge`` at the cube's ends and at blank
+    channels, ``extended`` beyond three beams.
+    """
+    flags = []
+    reach = np.sqrt(s["fwhm_maj"] ** 2 + beam**2)
+    number = s.get("source", np.arange(len(s["x"])))
+    for i in range(len(s["x"])):
+        apart = np.hypot(s["x"] - s["x"][i], s["y"] - s["y"][i])
+        near = (apart < (reach + reach[i]) / 2) & (number != number[i])
+        low, high = s["z"][i] - s["fwhm_z"][i], s["z"][i] + s["fwhm_z"][i]
+        beyond = low < 0 or high > len(seen) - 1 or not seen[int(low) : int(np.ceil(high)) + 1].all()
+        outside = not (0 <= s["x"][i] <= grid.n_x - 1 and 0 <= s["y"][i] <= grid.n_y - 1)
+        holds = {
+            "blended": near.any(),
+            "edge": beyond or outside,
+            "extended": s["fwhm_maj"][i] > 3 * beam,
+            "absorption": s["line_flux_peak"][i] < 0,
+            "rotating": bool(s["rotating"][i]) if "rotating" in s else False,
+        }
+        flags.append(join_flags(name for name, value in holds.items() if value))
+    return flags
+
+
+def truth_table(columns: Mapping[str, Any], meta: Mapping[str, Any]) -> Table:
+    """The table itself; see `faintsky.catalog.make_table`."""
+    from faintsky.catalog import make_table
+
+    return make_table(columns, meta=meta)

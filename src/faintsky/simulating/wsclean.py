@@ -1,0 +1,191 @@
+"""WSClean as a back end for LOFAR: measurement set, prediction, dirty image, multiscale CLEAN by the program.
+
+It needs the program ``wsclean`` (3.1; Debian's package of that name, or the one that the environment variable
+``FAINTSKY_WSCLEAN`` names) and python-casacore, of the extra ``lofar``. Baselines, primary beam, gain errors
+and noise are those of the fast telescope, number by number, so that both back ends give the same images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.errors import InputError
+from faintsky.grid import ImageGrid
+from faintsky.simulating.fits_out import image_header
+from faintsky.simulating.gain_errors import baseline_factors
+from faintsky.simulating.lofar_build import CHANNEL_WIDTH
+from faintsky.simulating.lofar_telescope import Array32, LofarSeen, LofarTelescope
+from faintsky.simulating.programs import LONGEST, run_program
+from faintsky.simulating.radler_clean import ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA
+from faintsky.simulating.truth import to_sky
+from faintsky.simulating.wsclean_run import DONE
+from faintsky.telescopes.arrays import LOFAR_HBA, load_array
+from faintsky.telescopes.tracks import DAY
+
+PROGRAM = "FAINTSKY_WSCLEAN"
+CLEAN = (
+    *("-multiscale", "-mgain", MAJOR_GAIN, "-niter", ITERATIONS),
+    *("-auto-mask", MASK_SIGMA, "-auto-threshold", STOP_SIGMA),
+)
+
+
+def check_wsclean() -> str:
+    """The program, when all that it needs is there.
+
+    Raises
+    ------
+    InputError
+        WSClean or python-casacore is missing.
+    """
+    given = os.environ.get(PROGRAM)
+    path = shutil.which(given or "wsclean")
+    if path is None and given:
+        raise InputError(f"{PROGRAM} names no program", "set it to WSClean's path", given)
+    if path is None:
+        raise InputError(
+            "WSClean is not installed",
+            f"install it (Debian: apt install wsclean), set {PROGRAM} to it, or choose the backend fast",
+        )
+    if find_spec("casacore") is None:
+        raise InputError(
+            "python-casacore is not installed", "install faintsky[lofar], or choose the backend fast"
+        )
+    return path
+
+
+@lru_cache(maxsize=1)
+def wsclean_version(program: str) -> str:
+    """What the program says its version is, e.g. ``3.1.0``."""
+    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stdout
+    return next((line.split()[2] for line in said.splitlines() if line.startswith("WSClean version")), "?")
+
+
+class WscleanTelescope(LofarTelescope):
+    """A telescope whose images WSClean makes, and the psf `LofarTelescope`; see there for the arguments."""
+
+    def observe(
+        self,
+        sky: Array32,
+        rms: float,
+        seed: np.random.SeedSequence,
+        gains: NDArray[np.complex64] | None = None,
+        clean: bool = False,
+    ) -> LofarSeen:
+        """As `LofarTelescope.observe`, by WSClean; the beam is the one that it wrote."""
+        rows = {}
+        if gains is not None:
+            rows["factor"] = baseline_factors(gains)
+        if rms > 0:
+            rows["noise"] = self.noise(rms, seed)
+        predict = ["-predict", "-name", "in", *_geometry(self.instrument.grid)]
+        image = ["-make-psf", *(CLEAN if clean else ("-niter", 0)), *self._imaging()]
+        with tempfile.TemporaryDirectory(prefix="faintsky_wsclean_") as name:
+            folder = Path(name)
+            self._write_model(folder / "in-model.fits", sky)
+            self._run(folder, [predict, image], **rows)
+            dirty, _ = self._read(folder, "dirty")
+            restored, header = self._read(folder, "image")
+        beam = self.beam
+        if "BMAJ" in header:
+            beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"] % 180.0])
+        return LofarSeen(dirty, restored if clean else None, beam)
+
+    def _imaging(self) -> list[Any]:
+        weight = ["-weight", "briggs", self.observation.robust]
+        return ["-name", "out", "-no-update-model-required", *weight, *_geometry(self.instrument.grid)]
+
+    def _write_model(self, path: Path, sky: Array32) -> None:
+        from astropy.io import fits
+
+        grid = self.instrument.grid
+        even = _even(grid)
+        model = np.zeros((1, 1, *even.shape), dtype=np.float32)
+        model[0, 0, : grid.n_y, : grid.n_x] = sky * np.float32(grid.cell**2) * self.pb
+        header = image_header(even, "JY/PIXEL", "LOFAR", self.observation.freq, {})
+        for i, (kind, value, step) in enumerate(
+            (("FREQ", self.observation.freq, CHANNEL_WIDTH), ("STOKES", 1.0, 1.0)), start=3
+        ):
+            header.update({f"CTYPE{i}": kind, f"CRVAL{i}": value, f"CDELT{i}": step, f"CRPIX{i}": 1.0})
+        fits.writeto(path, model, header)
+
+    def _run(self, folder: Path, steps: list[list[Any]], **rows: NDArray[Any]) -> None:
+        observation, track = self.observation, self.sampling.track
+        array, n_times = load_array(LOFAR_HBA), len(track.ut1_mjd)
+        begin, step = observation.begin() * DAY, observation.integration
+        one, two = np.triu_indices(len(array.pads), k=1)
+        np.savez(
+            folder / "rows.npz",
+            allow_pickle=False,
+            itrf=array.itrf,
+            uvw=track.uvw,
+            antenna1=np.tile(one, n_times),
+            antenna2=np.tile(two, n_times),
+            time=np.repeat(begin + (np.arange(n_times) + 0.5) * step, len(one)),
+            **rows,
+        )
+        program = check_wsclean()
+        job = {
+            "program": program,
+            "steps": [["-use-wgridder", *words] for words in steps],
+            "ra": float(np.deg2rad(self.instrument.grid.ra)),
+            "dec": float(np.deg2rad(self.instrument.grid.dec)),
+            "freq": observation.freq,
+            "width": CHANNEL_WIDTH,
+            "integration": step,
+            "begin": begin,
+            "end": begin + n_times * step,
+            "stations": list(array.pads),
+            "diameter": array.diameter,
+        }
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        command = [sys.executable, "-m", "faintsky.simulating.wsclean_run", "job.json"]
+        threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
+        run_program(
+            command, folder, "WSClean", leaves=DONE, environment={**os.environ, **threads}, limit=LONGEST
+        )
+
+    def _read(self, folder: Path, name: str) -> tuple[Array32, Any]:
+        from astropy.io import fits
+
+        grid = self.instrument.grid
+        data, header = fits.getdata(folder / f"out-{name}.fits", header=True)
+        image = np.asarray(data, dtype=np.float32).reshape(_even(grid).shape)
+        return np.ascontiguousarray(image[: grid.n_y, : grid.n_x]), header
+
+
+def _even(grid: ImageGrid) -> ImageGrid:
+    """The image as WSClean makes it: with even sides."""
+    return replace(grid, n_y=grid.n_y + grid.n_y % 2, n_x=grid.n_x + grid.n_x % 2)
+
+
+def _off_centre(grid: ImageGrid) -> bool:
+    even = _even(grid)
+    return (even.x0, even.y0) != (even.n_x // 2, even.n_y // 2)
+
+
+def _geometry(grid: ImageGrid) -> list[Any]:
+    """Size, cell, and where the middle of the image is, if not on the phase centre."""
+    even = _even(grid)
+    # WSClean's small inversion makes a coarser image and resamples it, which rings at the edges
+    words = ["-size", even.n_x, even.n_y, "-scale", f"{grid.cell:.12g}asec", "-pol", "I"]
+    words.append("-no-small-inversion")
+    if not _off_centre(grid):
+        return words
+    from astropy.coordinates import Angle
+
+    ra, dec = to_sky(grid, np.array(even.n_x // 2), np.array(even.n_y // 2))
+    places = (Angle(float(ra), "deg").to("hourangle"), Angle(float(dec), "deg"))
+    return [*words, "-shift", *(p.to_string(sep=s, precision=7) for p, s in zip(places, ("hms", "dms")))]
