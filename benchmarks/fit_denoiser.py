@@ -29,7 +29,7 @@ from faintsky.simulating.webs import open_web
 from faintsky.sky.diffuse import draw_diffuse
 from faintsky.sky.radio_galaxies import draw_radio_galaxies
 from faintsky.sky.web.skies import Web, draw_sky
-from faintsky.system.device import choose_device
+from faintsky.system.machine import choose_device
 
 SEED = 20_260_101
 """Of the fields; training has other words in its seeds."""

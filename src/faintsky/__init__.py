@@ -6,9 +6,9 @@ resolved when first used, so that ``import faintsky`` loads neither torch nor as
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from faintsky.system.lazy import lazy
 from faintsky.system.threads import prepare_threads
 
 if TYPE_CHECKING:
@@ -25,25 +25,7 @@ if TYPE_CHECKING:
     from faintsky.models import list_models, load_model
     from faintsky.simulating.alma import simulate_alma
     from faintsky.simulating.lofar import simulate_lofar
-
-_HOMES = {
-    "RadioCube": "faintsky.image",
-    "RadioImage": "faintsky.image",
-    "open_cube": "faintsky.io",
-    "open_image": "faintsky.io",
-    "simulate_alma": "faintsky.simulating.alma",
-    "simulate_lofar": "faintsky.simulating.lofar",
-    "denoise": "faintsky.jobs.denoise",
-    "detect": "faintsky.jobs.detect",
-    "evaluate_alma": "faintsky.evaluation.alma",
-    "evaluate_lofar": "faintsky.evaluation.lofar",
-    "demo": "faintsky.jobs.demo",
-    "inject": "faintsky.jobs.inject",
-    "train": "faintsky.jobs.train",
-    "tune": "faintsky.jobs.tune",
-    "list_models": "faintsky.models",
-    "load_model": "faintsky.models",
-}
+    from faintsky.system.machine import __version__
 
 __all__ = [
     "RadioCube",
@@ -64,29 +46,6 @@ __all__ = [
     "train",
     "tune",
 ]
+lazy(__name__)
 
 prepare_threads()
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("faintsky")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value: Any = _version()
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
-        raise AttributeError(f"module 'faintsky' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

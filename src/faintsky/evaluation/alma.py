@@ -16,7 +16,7 @@ from faintsky.evaluation.runs import Find, Method, method_of, run_methods
 from faintsky.evaluation.scoring import ALL, BRIGHT, Row
 from faintsky.io import OutputFolder, provenance
 from faintsky.models import load_model
-from faintsky.system.device import choose_device
+from faintsky.system.machine import choose_device
 from faintsky.system.needs import Needs
 from faintsky.system.processes import worker_count
 

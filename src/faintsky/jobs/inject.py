@@ -251,7 +251,7 @@ def _into_image(
     from faintsky.denoising.methods import make_denoiser
     from faintsky.injecting.image import place_of, recover
     from faintsky.injecting.recovery import recovery_of
-    from faintsky.system.device import choose_device
+    from faintsky.system.machine import choose_device
 
     denoiser = make_denoiser(model, choose_device(device))
     # what may be a source is no place for another, whatever its reliability

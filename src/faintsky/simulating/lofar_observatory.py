@@ -19,7 +19,7 @@ from faintsky.sky.diffuse import draw_diffuse
 from faintsky.sky.radio_galaxies import draw_radio_galaxies
 from faintsky.sky.web.emission import FREQUENCY
 from faintsky.sky.web.skies import INDEX, draw_sky
-from faintsky.system.device import choose_device
+from faintsky.system.machine import choose_device
 from faintsky.telescopes.primary_beam import CUTOFF
 
 UNIT_BEAM = np.pi / (4 * np.log(2)) * 6.0**2

@@ -17,7 +17,7 @@ from faintsky.simulating.truth import BeamResponse, primary_beam_at, truth_colum
 from faintsky.sky.line_emitters import draw_sky
 from faintsky.sky.model import SkyModel, empty_sky
 from faintsky.sky.varied_lines import Field, draw_varied
-from faintsky.system.device import choose_device
+from faintsky.system.machine import choose_device
 
 if TYPE_CHECKING:
     import torch

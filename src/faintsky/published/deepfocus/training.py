@@ -267,7 +267,7 @@ class _Work:
         """The pipeline with the networks that there are."""
         from faintsky.published.deepfocus.find import image_size
         from faintsky.published.deepfocus.pipeline import DeepFocus
-        from faintsky.system.device import choose_device
+        from faintsky.system.machine import choose_device
 
         device = choose_device(self.device)
         networks = {key: load_model(folder).network(key, device) for key, folder in folders.items()}

@@ -96,7 +96,7 @@ def make_box(
     from faintsky.sky.web.linear_power import initial_density
     from faintsky.sky.web.particle_mesh import evolve
     from faintsky.sky.web.shocks import find_shocks, gas
-    from faintsky.system.device import choose_device
+    from faintsky.system.machine import choose_device
 
     n, box = wanted.n, wanted.box
     device = choose_device(device)

@@ -1,8 +1,25 @@
-"""Where PyTorch computes."""
+"""The machine: versions of what is installed, and where PyTorch computes."""
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
+
 from faintsky.errors import InputError
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Version numbers of installed packages; ``0+unknown`` for one that is not installed as a package."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "0+unknown"
+    return found
+
+
+__version__ = versions("faintsky")["faintsky"]
+"""Of this package."""
 
 
 def choose_device(device: str) -> str:
