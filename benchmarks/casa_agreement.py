@@ -23,7 +23,7 @@ from astropy.io import fits
 import faintsky
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
 from faintsky.simulating.alma import AlmaObservatory, make_settings
-from faintsky.sky.model import SkyModel, gaussian_image
+from faintsky.sky import SkyModel, gaussian_image
 from faintsky.source_model import line_profile
 
 RESULTS = Path(__file__).parent / "results" / "casa_agreement.json"

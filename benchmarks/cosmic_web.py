@@ -19,8 +19,7 @@ import matplotlib
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-from faintsky.simulating.webs import open_web
-from faintsky.sky.web.skies import draw_sky
+from faintsky.sky.web import draw_web, open_web
 
 RESULTS = Path(__file__).parent / "results"
 N, CELL, SEED = 2000, 2.0, 9000
@@ -111,7 +110,7 @@ def main():
         rows = []
         for index in range(given.n):
             start = time.process_time()
-            sky = draw_sky(web, np.random.default_rng([SEED, index]), N, CELL, kind)
+            sky = draw_web(web, np.random.default_rng([SEED, index]), N, CELL, kind)
             seconds = time.process_time() - start
             rows.append(
                 {

@@ -25,10 +25,8 @@ from faintsky.io import write_json
 from faintsky.models import load_model
 from faintsky.preparing.psf import gaussian_psf
 from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
-from faintsky.simulating.webs import open_web
-from faintsky.sky.diffuse import draw_diffuse
-from faintsky.sky.radio_galaxies import draw_radio_galaxies
-from faintsky.sky.web.skies import Web, draw_sky
+from faintsky.sky import draw_diffuse, draw_radio_galaxies
+from faintsky.sky.web import Web, draw_web, open_web
 from faintsky.system.machine import choose_device
 
 SEED = 20_260_101
@@ -46,7 +44,7 @@ def sky(rng: np.random.Generator, cell: float, web: Web | None) -> NDArray[np.fl
     """Diffuse emission with radio galaxies in two fields of three [Jy/arcsec2]."""
     shape = (PIXELS, PIXELS)
     if web is not None and rng.random() < 1 / 3:
-        out = draw_sky(web, rng, PIXELS, cell)
+        out = draw_web(web, rng, PIXELS, cell)
     else:
         out = draw_diffuse(rng, shape, cell)
     if rng.random() < 2 / 3:

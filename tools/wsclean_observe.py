@@ -21,7 +21,7 @@ from astropy.utils import iers
 
 from faintsky.grid import ImageGrid
 from faintsky.simulating.fits_out import image_header
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 from faintsky.telescopes.arrays import load_array
 
 iers.conf.auto_download = False

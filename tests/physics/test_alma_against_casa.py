@@ -11,7 +11,7 @@ import torch
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
 from faintsky.simulating.build import Observation, build_instrument
 from faintsky.simulating.fast import FastTelescope
-from faintsky.sky.model import SkyModel, empty_sky, gaussian_image
+from faintsky.sky import SkyModel, empty_sky, gaussian_image
 from faintsky.source_model import line_profile
 from faintsky.telescopes.arrays import load_array
 from faintsky.telescopes.noise import visibility_sigma

@@ -13,7 +13,7 @@ from faintsky.simulating.lofar_build import LofarObservation, Sampling, build_lo
 from faintsky.simulating.lofar_observatory import LofarTelescope
 from faintsky.simulating.visibilities import dirty_image, noise_factor, predict
 from faintsky.simulating.weighting import gridded, imaging_weights
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 from faintsky.telescopes.arrays import load_array
 from faintsky.telescopes.lofar_beam import choose_beam, gaussian_beam
 from faintsky.telescopes.tracks import make_track, transit

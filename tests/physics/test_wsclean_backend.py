@@ -19,7 +19,7 @@ from faintsky.errors import FaintskyError, InputError
 from faintsky.simulating import radler_clean, wsclean
 from faintsky.simulating.lofar_compact import read_compact
 from faintsky.simulating.sky_regions import at_resolution
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 
 SMALL = {"size": 128, "total_time": "40min", "integration": "300s", "primary_beam": "gaussian", "seed": 3}
 

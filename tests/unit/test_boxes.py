@@ -10,7 +10,7 @@ from faintsky.errors import InputError
 from faintsky.evaluation.boxes import gaussian_box, rule_name, with_boxes
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
 from faintsky.simulating.truth import BOX_RULES, box
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 
 
 def drawn(x, y, maj, minor, pa, shape):

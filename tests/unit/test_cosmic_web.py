@@ -11,15 +11,24 @@ from scipy.ndimage import uniform_filter
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.simulating import webs
 from faintsky.simulating.lofar import make_lofar_settings
-from faintsky.sky.web import emission as web_emission
-from faintsky.sky.web import haloes, shocks
+from faintsky.sky.web import (
+    BLOCKS,
+    Points,
+    Web,
+    WebBox,
+    boxes,
+    draw_web,
+    gravity,
+    load_box,
+    make_box,
+    save_box,
+    shocks,
+    split_of,
+)
 from faintsky.sky.web import points as web_points
-from faintsky.sky.web.boxes import WebBox, load_box, make_box, save_box
-from faintsky.sky.web.linear_power import MEAN_DENSITY, comoving_distance
-from faintsky.sky.web.points import BLOCKS, Points, luminous_points
-from faintsky.sky.web.skies import Web, draw_sky
+from faintsky.sky.web.gravity import MEAN_DENSITY, comoving_distance
+from faintsky.sky.web.points import luminous_points
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,30 +63,30 @@ def test_distances():
 
 
 def test_rankine_hugoniot_and_mach_numbers():
-    density, temperature = web_emission.jump_ratios(np.array([1.0, 2.0, 1e4]))
+    density, temperature = shocks.jump_ratios(np.array([1.0, 2.0, 1e4]))
     assert density == pytest.approx([1, 16 / 7, 4], rel=1e-6)
     assert temperature[:2] == pytest.approx([1, 133 / 64])
     # a shock of Mach 3 into gas with a sound speed of 200 km/s
     jump = 0.75 * 3 * 200 * (1 - 1 / 9)
-    assert web_emission.mach_number(np.array(jump), np.array(0.6 * 200**2)) == pytest.approx(3)
+    assert shocks.mach_number(np.array(jump), np.array(0.6 * 200**2)) == pytest.approx(3)
 
 
 def test_shocks_shine_by_their_energy():
     """Strong shocks: power of the flux of energy, its share, and of synchrotron against Compton losses."""
     mach, electrons, kt, field = np.array([300.0]), 1e-4, 7.0, 1.0
-    power = web_emission.shock_power(mach, electrons, kt, field, 0.0, freq=1.4e9, share=0.05)[0]
+    power = shocks.shock_power(mach, electrons, kt, field, 0.0, freq=1.4e9, share=0.05)[0]
     speed = np.sqrt(16 / 3 * kt * 1.602e-9 / (0.59 * 1.6726e-24)) / 4
     flux = 1.5 * 1.92 * electrons * kt * 1.602e-9 * speed * 1e-7 * 3.0857e24**2
     # equal energies in each of ln(1e9) e-folds, two e-folds of frequency in each
     expected = 0.05 * flux / np.log(1e9) / 2 / (1 + 3.24**2) / 1.4e9
-    assert power / web_emission.SCALE == pytest.approx(expected, rel=0.35)
+    assert power / shocks.SCALE == pytest.approx(expected, rel=0.35)
     # equation 32 of Hoeft & Brueggen (2007): 6.4e34 erg/s/Hz/Mpc2
-    assert power / web_emission.SCALE * 39 == pytest.approx(6.4e27 / (1 + 3.24**2), rel=0.03)
+    assert power / shocks.SCALE * 39 == pytest.approx(6.4e27 / (1 + 3.24**2), rel=0.03)
 
 
 def test_weak_shocks_are_steep_and_faint():
     powers = {
-        freq: web_emission.shock_power(np.array([1.2, 2.0, 3.0, 10.0]), 1e-4, 7.0, 1.0, 0.0, freq=freq)
+        freq: shocks.shock_power(np.array([1.2, 2.0, 3.0, 10.0]), 1e-4, 7.0, 1.0, 0.0, freq=freq)
         for freq in (1.5e8, 1.5e9)
     }
     assert powers[1.5e8][0] == 0
@@ -88,13 +97,13 @@ def test_weak_shocks_are_steep_and_faint():
 
 
 def test_fields_rise_from_the_seed_to_microgauss():
-    field = web_emission.magnetic_field(np.array([1e-3, 10.0, 200.0, 1000.0]), 0.0)
+    field = shocks.magnetic_field(np.array([1e-3, 10.0, 200.0, 1000.0]), 0.0)
     assert field[0] == pytest.approx(1e-4 * 1e-2, rel=0.02)
     # filaments: 30 to 60 nG (Carretti et al. 2022, MNRAS 512, 945)
     assert 0.03 < field[1] < 0.06
     assert 0.5 < field[2] < 1.5
     assert 1 < field[3] < 4
-    again = web_emission.magnetic_field(np.array([200.0]), 0.15)
+    again = shocks.magnetic_field(np.array([200.0]), 0.15)
     assert again[0] == pytest.approx(field[2] * 1.15**2)
 
 
@@ -111,7 +120,7 @@ def test_a_plane_shock_is_found_where_it_is():
     assert np.abs(found.cell[1] - 7.7).max() < 5
     assert found.downstream[1].min() > 0.99
     near = np.abs(found.cell[1] - 7.7) < 1.5
-    expected = web_emission.mach_number(np.array(1200.0), np.array(1e4))
+    expected = shocks.mach_number(np.array(1200.0), np.array(1e4))
     assert found.mach[near] == pytest.approx(expected, rel=0.05)
     assert found.area.sum() == pytest.approx(n * n, rel=0.1)
     # cells are sent to where the velocity falls fastest
@@ -134,14 +143,14 @@ def test_points_have_the_power_of_their_cells_and_lie_on_the_surface(monkeypatch
     found = shocks.Shocks(cell, down, 4 * ones, 500 * ones, 1e5 * ones, 0.2 * ones, way)
     points = luminous_points(found, n, box, 0.1, seed=1)
     power = 10.0 ** points.power.astype(float) * 1e20
-    ratio, hotter = web_emission.jump_ratios(np.array([4.0]))
-    behind, kt = 500 * 2 * ratio / (1 + ratio), 1e5 * hotter * web_emission.KEV_PER_KMS2
-    field = web_emission.magnetic_field(behind, 0.1)
-    each = web_emission.shock_power(np.array([4.0]), web_emission.ELECTRONS * 1.1**3 * behind, kt, field, 0.1)
+    ratio, hotter = shocks.jump_ratios(np.array([4.0]))
+    behind, kt = 500 * 2 * ratio / (1 + ratio), 1e5 * hotter * shocks.KEV_PER_KMS2
+    field = shocks.magnetic_field(behind, 0.1)
+    each = shocks.shock_power(np.array([4.0]), shocks.ELECTRONS * 1.1**3 * behind, kt, field, 0.1)
     assert power.sum() == pytest.approx(each[0] * 0.2 * m * (0.1 / 1.1) ** 2, rel=0.02)
     # sharp before the surface, a tail of the cooling length behind it
     x = points.position[:, 0] * (n / 65536)
-    length = web_emission.cooling_length(np.array([4.0]), kt, field, 0.1)[0] * 1.1 / 0.1
+    length = shocks.cooling_length(np.array([4.0]), kt, field, 0.1)[0] * 1.1 / 0.1
     before, after = (float(power[side].sum() / power.sum()) for side in (x < 15.0, x > 17.5))
     assert before < 0.02
     assert after == pytest.approx(np.exp(-1.2 / length), abs=0.1)
@@ -173,7 +182,7 @@ def test_haloes_have_their_mass_and_no_parts():
             for c, s in zip((i, j, k), np.eye(3, dtype=int) * (n - 1) + 1)
         )
         density += scale / (1 + r2) ** 1.5
-    found = haloes.find_haloes(torch.from_numpy(density), box)
+    found = gravity.find_haloes(torch.from_numpy(density), box)
     # the small one beside the large one is a part of it
     assert len(found) == 2
     assert found[0, :3] == pytest.approx([1, 10, 10], abs=0.6)
@@ -200,13 +209,13 @@ def test_files_are_read_back_and_others_refused(tmp_path):
         with pytest.raises(InputError, match="web"):
             load_box(tmp_path / name)
     with pytest.raises(InputError, match="holds no cosmic web"):
-        webs.open_web(tmp_path / "empty")
+        boxes.open_web(tmp_path / "empty")
 
 
 def test_a_sky_has_the_flux_of_its_points():
     web = Web((random_box(),))
     rng = np.random.default_rng(3)
-    wide = draw_sky(web, np.random.default_rng(3), 64, 60.0, "sky2")
+    wide = draw_web(web, np.random.default_rng(3), 64, 60.0, "sky2")
     # points of 1e22 W/Hz, 20000 of them in 25**3 Mpc3, seen in a cone
     near, far = comoving_distance(0.15) - 25 * np.arange(1, 24) + 12.5, 0
     solid = (64 * 60 / 206265) ** 2
@@ -214,7 +223,7 @@ def test_a_sky_has_the_flux_of_its_points():
     flux = 20_000 / 25**3 * solid * 25 * len(distance) * 1e22 * 1e26 / (4 * np.pi) / 3.0857e22**2
     dimming = np.mean((1 + distance / 4420) ** -2.2)
     assert wide.sum() * 60**2 == pytest.approx(flux * dimming, rel=0.1)
-    again = draw_sky(web, rng, 64, 60.0, "sky2")
+    again = draw_web(web, rng, 64, 60.0, "sky2")
     assert np.array_equal(wide, again)
     assert wide.dtype == np.float32
     assert wide.min() >= 0
@@ -222,8 +231,8 @@ def test_a_sky_has_the_flux_of_its_points():
 
 def test_finer_pixels_show_the_same_sky():
     web = Web((random_box(3000),))
-    coarse = draw_sky(web, np.random.default_rng(5), 100, 40.0)
-    fine = draw_sky(web, np.random.default_rng(5), 400, 10.0)
+    coarse = draw_web(web, np.random.default_rng(5), 100, 40.0)
+    fine = draw_web(web, np.random.default_rng(5), 400, 10.0)
     binned = fine.reshape(100, 4, 100, 4).mean((1, 3))
     blur = [uniform_filter(i, 7) for i in (coarse, binned)]
     inner = (slice(8, -8), slice(8, -8))
@@ -235,13 +244,13 @@ def test_the_cluster_is_in_its_field_once():
     box = random_box(1, side=50.0, peak=1e15)
     box = replace(box, snapshots=(points_at([[0.0, 0.0, 0.0]], 50.0),))
     for seed in range(6):
-        sky = draw_sky(Web((box,)), np.random.default_rng(seed), 200, 20.0, "sky1")
+        sky = draw_web(Web((box,)), np.random.default_rng(seed), 200, 20.0, "sky1")
         y, x = np.nonzero(sky > 0.05 * sky.max())
         assert sky.max() > 0
         assert max(np.ptp(x), np.ptp(y)) < 6
         assert 45 <= x.mean() <= 155
     with pytest.raises(InputError, match="sky2"):
-        draw_sky(Web((box,)), np.random.default_rng(1), 32, 8.0, "sky2")
+        draw_web(Web((box,)), np.random.default_rng(1), 32, 8.0, "sky2")
 
 
 def test_a_small_web_shines_and_is_reproducible():
@@ -256,8 +265,14 @@ def test_a_small_web_shines_and_is_reproducible():
 
 
 def test_splits_share_no_realisation():
-    seeds = [b.seed for split in webs.SPLITS for b in webs.wanted_boxes(split)]
-    assert len(set(seeds)) == len(seeds)
+    for number in ("", ":50"):
+        seeds = [b.seed for split in boxes.SPLITS for b in boxes.wanted_boxes(split + number)]
+        assert len(set(seeds)) == len(seeds)
+    assert [b.seed for b in boxes.wanted_boxes("validation:2")] == [200, 201, 250, 251]
+    assert [b.seed for b in boxes.wanted_boxes("train", "sky1")] == [150, 151]
+    assert (split_of("test"), split_of("web.npz")) == (("test", 1), None)
+    with pytest.raises(InputError, match="train:1 to train:50"):
+        split_of("train:51")
 
 
 def test_data_sets_of_a_web(tmp_path, monkeypatch):
@@ -270,7 +285,7 @@ def test_data_sets_of_a_web(tmp_path, monkeypatch):
     record = json.loads((tmp_path / "a" / "dataset.json").read_text())
     assert len(record["parameters"]["web"]) == 64
     assert sky.max() > 0
-    expected = draw_sky(
+    expected = draw_web(
         Web((random_box(),)),
         np.random.default_rng(np.random.SeedSequence([3, 1]).spawn(2)[1]), 96, 2.0, "sky2",
     )  # fmt: skip
@@ -284,5 +299,5 @@ def test_webs_are_checked():
         make_lofar_settings(field="sky1")
     with pytest.raises(InputError, match="cosmic web"):
         make_lofar_settings(web="nowhere.npz")
-    assert make_lofar_settings(web="test").parameters()["web"] == "test"
+    assert make_lofar_settings(web="test").parameters()["web"] == "test 400-400"
     assert "web" not in make_lofar_settings().parameters()

@@ -15,8 +15,7 @@ from faintsky.evaluation.image_methods import Estimate
 from faintsky.models import save_model
 from faintsky.networks import make_network
 from faintsky.published.dda.denoise import AutoencoderSettings
-from faintsky.sky.web.boxes import WebBox, save_box
-from faintsky.sky.web.points import BLOCKS, Points
+from faintsky.sky.web import BLOCKS, Points, WebBox, save_box
 
 ROOT = Path(__file__).parents[2]
 SIDE = 25.0

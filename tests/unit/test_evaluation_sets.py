@@ -16,8 +16,7 @@ from faintsky.evaluation.fields import SimulatedFields, simulated_sets
 from faintsky.evaluation.image_methods import Estimate, make_methods
 from faintsky.evaluation.lofar import evaluate_fields, evaluate_lofar
 from faintsky.evaluation.stored_fields import open_fields
-from faintsky.sky.web.boxes import WebBox, save_box
-from faintsky.sky.web.points import BLOCKS, Points
+from faintsky.sky.web import BLOCKS, Points, WebBox, save_box
 
 SIZE, SIDE = 128, 25.0
 

@@ -6,7 +6,7 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.sky.model_file import read_model
+from faintsky.sky import read_model
 from faintsky.telescopes.arrays import enu_to_itrf, itrf_to_geodetic, load_array, read_cfg
 from faintsky.telescopes.tracks import make_track, ut1_minus_utc
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from faintsky.sky.diffuse import BRIGHTEST, draw_diffuse, random_field
-from faintsky.sky.radio_galaxies import BREAK, draw_fluxes, draw_radio_galaxies
+from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
+from faintsky.sky.diffuse import BRIGHTEST
+from faintsky.sky.radio_galaxies import BREAK, draw_fluxes
 
 
 def test_diffuse_skies_depend_on_the_seed_only():

@@ -19,7 +19,7 @@ from faintsky.simulating.alma import AlmaObservatory, make_settings, plan_alma, 
 from faintsky.simulating.fast import FastTelescope
 from faintsky.simulating.instrument import Instrument
 from faintsky.simulating.truth import to_sky
-from faintsky.sky.model import SkyModel, empty_sky, gaussian_image
+from faintsky.sky import SkyModel, empty_sky, gaussian_image
 from faintsky.system.files import FolderLock
 
 SMALL = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}

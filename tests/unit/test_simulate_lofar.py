@@ -17,7 +17,7 @@ from faintsky.grid import ImageGrid
 from faintsky.simulating.lofar import LofarObservatory, make_lofar_settings, simulate_fields
 from faintsky.simulating.sky_regions import at_resolution, region_columns
 from faintsky.simulating.weighting import padded_size
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 from faintsky.telescopes import lofar_beam
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}

@@ -8,8 +8,7 @@ from faintsky.errors import InputError
 from faintsky.networks import make_network
 from faintsky.simulating.beam_fit import fit_beam
 from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
-from faintsky.sky.web.boxes import WebBox
-from faintsky.sky.web.skies import Web
+from faintsky.sky.web import Web, WebBox
 from faintsky.training import diffuse_images
 from faintsky.training.diffuse_images import BEAM_EMISSION, WHITE_EMISSION, DiffuseImages, importance
 from faintsky.training.image_errors import deconvolution_errors, gain_errors
@@ -184,8 +183,8 @@ def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library)
         drawn.append(kind)
         return np.full((n, n), 1e-7 * len(drawn), np.float32)
 
-    monkeypatch.setattr("faintsky.simulating.webs.open_web", lambda where, progress: Web((RANDOM, CLUSTER)))
-    monkeypatch.setattr("faintsky.sky.web.skies.draw_sky", draw)
+    monkeypatch.setattr("faintsky.sky.web.open_web", lambda where, progress: Web((RANDOM, CLUSTER)))
+    monkeypatch.setattr("faintsky.sky.web.draw_web", draw)
     monkeypatch.setattr("faintsky.training.web_skies.FACTOR", (1.0, 1.0))
     make_skies(tmp_path / "skies.npy", "train", 6, 1, size=300)
     assert drawn == ["sky1", "sky2"] * 3

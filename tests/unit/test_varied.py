@@ -18,8 +18,8 @@ from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_di
 from faintsky.simulating.alma import make_settings, open_observatory
 from faintsky.simulating.compact import compact
 from faintsky.simulating.varied import CHANNELS, LOWEST, SIZES, draw_observation, draw_visible
-from faintsky.sky.rotating_discs import Disc, disc_terms
-from faintsky.sky.varied_lines import EMPTY, SNR, Field, draw_varied
+from faintsky.sky import Disc, Field, disc_terms, draw_varied
+from faintsky.sky.emitters import EMPTY, SNR
 
 SMALL = {"size": 64, "channels": 16, "total_time": "200s", "integration": "20s", "weighting": "natural"}
 PRODUCTS = "sky,dirty,psf,pb,compact"

@@ -25,7 +25,7 @@ from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
 from faintsky.matching import column
 from faintsky.simulating.truth import BOX_RULES
-from faintsky.sky.model import NARROW, gaussian_image
+from faintsky.sky import NARROW, gaussian_image
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -130,7 +130,7 @@ class SimulatedSet:
     Parameters
     ----------
     preset : str
-        One of `faintsky.sky.line_emitters.PRESETS`; also the name of the set.
+        One of `faintsky.sky.PRESETS`; also the name of the set.
     indices : tuple of int
         Numbers of the cubes.
     seed : int

@@ -202,10 +202,10 @@ def simulated_sets(
     """
     fields: Sequence[str] = ("",)
     if web is not None:
-        from faintsky.simulating.webs import SPLITS, check_web, open_web
+        from faintsky.sky.web import check_web, open_web, split_of
 
         check_web(web)
-        fields = FIELDS if web in SPLITS else [f for f in FIELDS if open_web(web).of_kind(f)]
+        fields = FIELDS if split_of(web) else [f for f in FIELDS if open_web(web).of_kind(f)]
     indices = tuple(range(n))
     return [
         SimulatedFields(p, k, indices, seed, size, web or "", f) for p, f, k in product(preset, fields, kinds)

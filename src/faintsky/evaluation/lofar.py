@@ -23,7 +23,7 @@ from faintsky.evaluation.tables import write_csv
 from faintsky.io import OutputFolder, provenance, write_json
 from faintsky.published.dda.log_scale import EDGES
 from faintsky.simulating.dataset import versions
-from faintsky.simulating.webs import check_web
+from faintsky.sky.web import check_web
 from faintsky.system.machine import choose_device
 from faintsky.system.needs import BYTES_OF_TABLES, Needs
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from faintsky.evaluation.figures import new_figure, style
 from faintsky.grid import ImageGrid
 from faintsky.matching import box_extents, column
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -202,7 +202,8 @@ def plan_alma(n: int = 1, **settings: Any) -> dict[str, Any]:
 
 
 def _plan(n: int, ready: AlmaSettings) -> tuple[Needs, dict[str, Any]]:
-    from faintsky.simulating.build import cache_folder, good_fft_size
+    from faintsky.simulating.build import good_fft_size
+    from faintsky.system.files import cache_folder
 
     grid, spectral = ready.observation.grid, ready.observation.spectral
     cube = 4 * grid.n_y * grid.n_x * spectral.n_chan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from faintsky.simulating.instrument import (
     lagrange,
 )
 from faintsky.simulating.weighting import gridded, imaging_weights, parse_weighting
+from faintsky.system.files import cache_folder
 from faintsky.telescopes.arrays import AntennaArray
 from faintsky.telescopes.noise import visibility_sigma
 from faintsky.telescopes.primary_beam import cutoff_radius, primary_beam
@@ -109,14 +109,6 @@ def natural_cell(observation: Observation) -> float:
     weight = imaging_weights(track.uvw, freq, trial, parse_weighting(observation.weighting))
     maj, minor, _ = fit_beam(exact_psf(track.uvw, weight, freq, trial.cell_rad, trial.shape))
     return float(f"{np.sqrt(maj * minor) * trial.cell / 8:.2g}")
-
-
-def cache_folder() -> Path:
-    """``$FAINTSKY_CACHE``, or ``faintsky`` in the user's cache folder."""
-    given = os.environ.get("FAINTSKY_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "faintsky"
 
 
 def get_instrument(

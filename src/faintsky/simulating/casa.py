@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from faintsky.simulating.settings import AlmaSettings
-    from faintsky.sky.model import SkyModel
+    from faintsky.sky import SkyModel
 
 PYTHON = "FAINTSKY_CASA_PYTHON"
 _PROGRAM = Path(__file__).with_name("casa_run.py")

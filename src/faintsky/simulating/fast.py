@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from faintsky.simulating.instrument import Instrument
-from faintsky.sky.model import SkyModel
+from faintsky.sky import SkyModel
 
 _BATCH = 16
 _MANY = 16

@@ -14,11 +14,10 @@ from faintsky.simulating.lofar_build import LofarObservation
 from faintsky.simulating.lofar_settings import LofarSettings
 from faintsky.simulating.lofar_telescope import Array32, LofarTelescope
 from faintsky.simulating.sky_regions import region_columns
-from faintsky.simulating.webs import open_web
-from faintsky.sky.diffuse import draw_diffuse
-from faintsky.sky.radio_galaxies import draw_radio_galaxies
-from faintsky.sky.web.emission import FREQUENCY
-from faintsky.sky.web.skies import INDEX, draw_sky
+from faintsky.sky import draw_diffuse, draw_radio_galaxies
+from faintsky.sky.web import draw_web, open_web
+from faintsky.sky.web.boxes import INDEX
+from faintsky.sky.web.shocks import FREQUENCY
 from faintsky.system.machine import choose_device
 from faintsky.telescopes.primary_beam import CUTOFF
 
@@ -141,7 +140,7 @@ class LofarObservatory:
         if self.settings.sky_file is not None:
             return self.settings.sky_file.data[0] / area
         if self._web is not None:
-            sky = draw_sky(self._web, rng, grid.n_x, grid.cell, self.settings.field)
+            sky = draw_web(self._web, rng, grid.n_x, grid.cell, self.settings.field)
             sky *= np.float32((observation.freq / FREQUENCY) ** -INDEX)
         else:
             sky = draw_diffuse(rng, grid.shape, grid.cell)

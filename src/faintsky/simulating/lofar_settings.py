@@ -16,8 +16,8 @@ from faintsky.grid import ImageGrid
 from faintsky.simulating.gain_errors import GainErrors
 from faintsky.simulating.lofar_build import LofarObservation
 from faintsky.simulating.parsing import count, direction, positive, quantity, start_mjd
-from faintsky.simulating.webs import check_web
-from faintsky.sky.model_file import ModelFile, read_model
+from faintsky.sky import ModelFile, read_model
+from faintsky.sky.web import check_web
 from faintsky.sky.web.boxes import VERSION
 from faintsky.telescopes.lofar_beam import choose_beam
 

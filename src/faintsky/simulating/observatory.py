@@ -14,9 +14,7 @@ from faintsky.simulating.fast import FastTelescope, TermImages
 from faintsky.simulating.instrument import Instrument
 from faintsky.simulating.settings import AlmaSettings
 from faintsky.simulating.truth import BeamResponse, primary_beam_at, truth_columns, truth_table
-from faintsky.sky.line_emitters import draw_sky
-from faintsky.sky.model import SkyModel, empty_sky
-from faintsky.sky.varied_lines import Field, draw_varied
+from faintsky.sky import Field, SkyModel, draw_lines, draw_varied, empty_sky
 from faintsky.system.machine import choose_device
 
 if TYPE_CHECKING:
@@ -121,7 +119,7 @@ class AlmaObservatory:
             noise = float(np.median(self.instrument.sigma))
             field = Field(grid, spectral, self._reach(LOWEST_PB), self.beam_pixels, noise, self.visible)
             return draw_varied(rng, field, self.settings.snr)
-        return draw_sky(
+        return draw_lines(
             self.settings.preset,
             rng,
             grid,

@@ -15,8 +15,7 @@ from faintsky.grid import ImageGrid, SpectralGrid
 from faintsky.simulating.build import Observation, natural_cell
 from faintsky.simulating.parsing import count, direction, positive, quantity, start_mjd
 from faintsky.simulating.weighting import parse_weighting
-from faintsky.sky.line_emitters import PRESETS
-from faintsky.sky.model_file import ModelFile, read_model
+from faintsky.sky import PRESETS, ModelFile, read_model
 from faintsky.telescopes.arrays import load_array
 
 PRODUCTS = ("sky", "dirty", "psf", "pb", "compact")

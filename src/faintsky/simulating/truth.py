@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from faintsky.catalog import join_flags
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
 from faintsky.simulating.instrument import Instrument
-from faintsky.sky.model import SkyModel
+from faintsky.sky import SkyModel
 from faintsky.sky_frame import LocalFrame, local_frame, wrapped
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
 

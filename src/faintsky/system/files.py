@@ -16,6 +16,15 @@ from typing import IO
 
 from faintsky.errors import InputError, disk_error
 
+
+def cache_folder() -> Path:
+    """``$FAINTSKY_CACHE``, or ``faintsky`` in the user's cache folder."""
+    given = os.environ.get("FAINTSKY_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "faintsky"
+
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")
 
 

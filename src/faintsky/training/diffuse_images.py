@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faintsky.simulating.psf_library import SIZE, PsfLibrary
-from faintsky.sky.diffuse import draw_diffuse, random_field
-from faintsky.sky.radio_galaxies import draw_radio_galaxies
+from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.fit import VALIDATION, Batch
 from faintsky.training.image_errors import deconvolution_errors, gain_errors

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import grey_opening, map_coordinates
 
-from faintsky.sky.diffuse import random_field
+from faintsky.sky import random_field
 from faintsky.source_model import frequencies_2d
 
 Array32 = NDArray[np.float32]

@@ -85,15 +85,14 @@ def make_skies(
     path : pathlib.Path
         ``.npy``
     web : str or path-like
-        As `faintsky.simulating.webs.open_web` takes it.
+        As `faintsky.sky.web.open_web` takes it.
     count, seed : int
     progress : callable, optional
         Called with skies done, skies in all, and a word.
     size : int, optional
         Side of a sky [pixel of 2 arcsec].
     """
-    from faintsky.simulating.webs import open_web
-    from faintsky.sky.web.skies import draw_sky
+    from faintsky.sky.web import draw_web, open_web
 
     tell = progress or (lambda done, total, word: None)
     opened = open_web(web, progress=lambda text: tell(0, count, text))
@@ -104,6 +103,6 @@ def make_skies(
         head = {"descr": "<f2", "fortran_order": False, "shape": (count, size, size)}
         np.lib.format.write_array_header_1_0(file, head)
         for i in range(count):
-            sky = draw_sky(opened, rng, size, 2.0, kinds[i % len(kinds)])
+            sky = draw_web(opened, rng, size, 2.0, kinds[i % len(kinds)])
             file.write(np.minimum(sky * SCALE, np.float32(6e4)).astype("<f2").tobytes())
             tell(i + 1, count, "skies of the cosmic web")

@@ -1,1 +1,36 @@
-"""web."""
+"""Skies out of a simulated cosmic web: gravity, shocks, their light, and views of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.sky.web.boxes import (
+        Web,
+        WebBox,
+        check_web,
+        draw_web,
+        load_box,
+        make_box,
+        open_web,
+        save_box,
+        split_of,
+    )
+    from faintsky.sky.web.points import BLOCKS, Points
+
+__all__ = [
+    "BLOCKS",
+    "Points",
+    "Web",
+    "WebBox",
+    "check_web",
+    "draw_web",
+    "load_box",
+    "make_box",
+    "open_web",
+    "save_box",
+    "split_of",
+]
+lazy(__name__)

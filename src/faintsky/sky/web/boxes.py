@@ -2,15 +2,23 @@
 
 A box of dark matter is evolved from random initial conditions; where its streams run together there are
 shocks, and they shine. Boxes of 25 Mpc hold groups of galaxies; one of 50 Mpc with a constrained peak holds a
-massive cluster. `faintsky.sky.web.skies.draw_sky` looks at them from anywhere.
+massive cluster. They are made once for each split of the data and kept in the cache, or given.
+
+A sky is a cone to a redshift of 0.15 through boxes turned at random (`draw_web`). The line of sight is cut
+into slabs as deep as a box. Each is filled by the snapshot nearest in time, turned and shifted at random (so
+that no two slabs show the same objects from the same side), and seen in perspective. Luminous points are laid
+on a pyramid of images, each on the level whose pixels match its size, and the levels are added by cubic
+B-splines, which show neither pixels nor mesh.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.sky.web.points import Points, luminous_points, saturated
-from faintsky.system.files import replacing
+from faintsky.sky.web.gravity import comoving_distance, evolve, find_haloes, initial_density
+from faintsky.sky.web.points import BLOCKS, Points, luminous_points, saturated
+from faintsky.sky.web.shocks import find_shocks, gas
+from faintsky.system.files import cache_folder, replacing
 
 REDSHIFTS = (0.03, 0.07, 0.105, 0.14)
 """Of the snapshots; skies reach to a redshift of 0.15."""
@@ -92,10 +102,6 @@ def make_box(
     InputError
         Where the peak does not fit into the box, or colossus is missing.
     """
-    from faintsky.sky.web.haloes import find_haloes
-    from faintsky.sky.web.linear_power import initial_density
-    from faintsky.sky.web.particle_mesh import evolve
-    from faintsky.sky.web.shocks import find_shocks, gas
     from faintsky.system.machine import choose_device
 
     n, box = wanted.n, wanted.box
@@ -150,3 +156,338 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
             return WebBox(**known, redshifts=redshifts, snapshots=snapshots, haloes=haloes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError("is no cosmic web", hint, path) from error
+
+
+SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 400)}
+"""How many realisations of each kind a split has where nothing else is said, and the seed of its first."""
+MOST_BOXES = 50
+"""Of each kind in a split: no two splits, and no two kinds, share a seed."""
+SIZE, GROUP_BOX, CLUSTER_BOX, CLUSTER_MASS = 256, 25.0, 50.0, 1e15
+"""Cells a side; sides [Mpc]; the cluster's mass [solar masses]."""
+
+
+def split_of(where: str | os.PathLike[str]) -> tuple[str, int] | None:
+    """A split's name and how many realisations of each kind it is to have; None where it is none.
+
+    Parameters
+    ----------
+    where : str or path-like
+        ``train``, or ``train:8`` for eight of each kind.
+
+    Raises
+    ------
+    InputError
+        Where the number is none that a split can have.
+    """
+    name, _, number = str(where).partition(":")
+    if name not in SPLITS:
+        return None
+    if number and not (number.isdecimal() and 1 <= int(number) <= MOST_BOXES):
+        raise InputError(f"web {str(where)!r} is not understood", f"give {name}:1 to {name}:{MOST_BOXES}")
+    return name, int(number or SPLITS[name][0])
+
+
+def wanted_boxes(split: str, kind: str | None = None) -> list[WebBox]:
+    """Realisations of a split, not yet made.
+
+    Parameters
+    ----------
+    split : str
+        As for `split_of`.
+    kind : str, optional
+        ``sky1`` (massive clusters) or ``sky2`` (groups); both where not given.
+    """
+    known = split_of(split)
+    assert known is not None
+    first = SPLITS[known[0]][1]
+    groups = [WebBox(SIZE, GROUP_BOX, first + i) for i in range(known[1])]
+    clusters = [WebBox(SIZE, CLUSTER_BOX, first + 50 + i, CLUSTER_MASS) for i in range(known[1])]
+    return {"sky1": clusters, "sky2": groups}.get(kind or "", groups + clusters)
+
+
+def check_web(where: str | os.PathLike[str]) -> str:
+    """What a record says of a web: the split with its seeds, or a hash of the given files.
+
+    Raises
+    ------
+    InputError
+        Where it is neither a split nor files of webs.
+    """
+    known = split_of(where)
+    if known:
+        first = SPLITS[known[0]][1]
+        return f"{known[0]} {first}-{first + known[1] - 1}"
+    digest = hashlib.sha256()
+    for path in _files(where):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def open_web(
+    where: str | os.PathLike[str],
+    kind: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    device: str = "cpu",
+) -> Web:
+    """The web of a split, made and cached where it is not there, or that of the given files.
+
+    Parameters
+    ----------
+    where : str or path-like
+        ``train``, ``validation`` or ``test`` (``train:8``: eight realisations of each kind), an ``.npz``
+        file, or a folder of them.
+    kind : str, optional
+        As for `wanted_boxes`.
+    progress : callable, optional
+        Called with a line when something takes long.
+    device : str, optional
+        What makes a web that is not there.
+
+    Raises
+    ------
+    InputError
+        For files that are no webs, and where colossus is missing to make one.
+    """
+    if split_of(where) is None:
+        return Web(tuple(load_box(path) for path in _files(where)))
+    wanted = wanted_boxes(str(where), kind)
+    report = progress or (lambda text: None)
+    boxes = []
+    for number, box in enumerate(wanted, start=1):
+        what = f"cosmic web {number} of {len(wanted)}"
+
+        def step(done: int, total: int, what: str = what) -> None:
+            report(f"{what}, step {done} of {total}")
+
+        boxes.append(cached_box(box, device, step))
+    return Web(tuple(boxes))
+
+
+def cached_box(box: WebBox, device: str, progress: Callable[[int, int], None] | None = None) -> WebBox:
+    """A realisation from the cache, or made and put there."""
+    text = json.dumps(box.parameters(), sort_keys=True)
+    path = cache_folder() / f"web_{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    if path.is_file():
+        # a damaged or older file is simply made again
+        with suppress(InputError):
+            return load_box(path)
+    made = make_box(box, device=device, progress=progress)
+    with suppress(OSError):  # a cache that cannot be written is no error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_box(made, path)
+    return made
+
+
+def _files(where: str | os.PathLike[str]) -> list[Path]:
+    path = Path(where)
+    files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if not files or not all(f.is_file() for f in files):
+        hint = f"give {', '.join(SPLITS)}, or a file or folder made by them"
+        raise InputError("holds no cosmic web", hint, where)
+    return files
+
+
+Array32 = NDArray[np.float32]
+
+NEAREST, FARTHEST = 0.02, 0.15
+"""Redshifts of the cone's ends."""
+CLUSTER_REDSHIFTS = (0.06, 0.14)
+"""Where the massive cluster of a ``sky1`` field is."""
+CLUSTER_SHARE = 0.25
+"""Of fields with a massive cluster where both kinds are drawn."""
+INDEX = 1.2
+"""Flux densities go as ``freq**-INDEX``; redshifted emission is fainter by that."""
+LEVELS = 8
+_WATTS_TO_JY = 1e26 / (4 * np.pi) / 3.0857e22**2
+
+
+@dataclass(frozen=True)
+class Web:
+    """Realisations that skies are drawn from.
+
+    Parameters
+    ----------
+    boxes : tuple of WebBox
+        For each field one of them is taken: for ``sky1`` one with a cluster, for ``sky2`` one without.
+    """
+
+    boxes: tuple[WebBox, ...]
+
+    def of_kind(self, kind: str) -> list[WebBox]:
+        """Those with a cluster (``sky1``) or without (``sky2``)."""
+        return [b for b in self.boxes if (b.peak_mass > 0) == (kind == "sky1")]
+
+
+def draw_web(
+    web: Web, rng: np.random.Generator, n: int = 2000, cell: float = 2.0, kind: str | None = None
+) -> Array32:
+    """A random field of the cosmic web at 150 MHz.
+
+    Parameters
+    ----------
+    web : Web
+    rng : numpy.random.Generator
+    n : int, optional
+        Pixels a side.
+    cell : float, optional
+        Side of a pixel [arcsec].
+    kind : str, optional
+        ``sky1``: with a massive cluster; ``sky2``: groups; drawn where not given, of what the web holds.
+
+    Returns
+    -------
+    array
+        ``[y, x]``, float32 [Jy/arcsec2].
+
+    Raises
+    ------
+    InputError
+        Where the web holds no box of that kind.
+    """
+    if kind is None:
+        kinds = [k for k in ("sky1", "sky2") if web.of_kind(k)] or ["sky2"]
+        kind = kinds[0] if len(kinds) == 1 or rng.random() < CLUSTER_SHARE else kinds[1]
+    boxes = web.of_kind(kind)
+    if not boxes:
+        raise InputError(f"this cosmic web holds no {kind} field", "choose another field, or another web")
+    box = boxes[rng.integers(len(boxes))]
+    pyramid = _Pyramid(n)
+    near, far = (float(comoving_distance(z)) for z in (NEAREST, FARTHEST))
+    fronts = np.arange(far, near, -box.box)[::-1] - box.box
+    cluster = -1.0
+    if kind == "sky1":
+        # well within its slab, which would cut it otherwise
+        low, high = (comoving_distance(z) - box.box / 2 for z in CLUSTER_REDSHIFTS)
+        cluster = float(
+            rng.choice(fronts[(fronts > low) & (fronts < high)]) + rng.uniform(0.3, 0.7) * box.box
+        )
+    for front in fronts:
+        _add_slab(pyramid, box, rng, float(front), cluster, n, cell)
+    return pyramid.image() / np.float32(cell**2)
+
+
+def _redshift(distance: NDArray[np.floating]) -> NDArray[np.floating]:
+    z = np.linspace(0, 0.3, 200)
+    return np.interp(distance, comoving_distance(z), z)
+
+
+def _add_slab(
+    pyramid: _Pyramid,
+    box: WebBox,
+    rng: np.random.Generator,
+    front: float,
+    cluster: float,
+    n: int,
+    cell: float,
+) -> None:
+    """Lay the points of a slab that begins at ``front`` [Mpc]; ``cluster`` is the distance of one, or -1."""
+    side = box.box
+    radian = np.deg2rad(cell / 3600)
+    half = (front + side) * n * radian / 2
+    turn = _rotation(rng)
+    snapshot = box.snapshot_at(float(_redshift(np.array(front + side / 2))))
+    points, place = box.snapshots[snapshot], turn @ box.cluster(snapshot)
+    inside = front <= cluster < front + side
+    for _ in range(100):
+        # in the turned frame: the middle of the slab's front, seen from the box's origin
+        if inside:
+            off = rng.uniform(-0.25, 0.25, 2) * n * radian * cluster
+            centre = place + np.array([off[0], off[1], front - cluster])
+        else:
+            centre = turn @ rng.uniform(0, side, 3)
+        if box.peak_mass == 0 or inside or not _is_seen(place, turn, centre, side, half):
+            break
+    if not len(points.power):
+        return
+    lattice = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3) * side
+    blocks = np.stack(np.meshgrid(*[np.arange(BLOCKS) + 0.5] * 3, indexing="ij"), -1).reshape(-1, 3)
+    places = (blocks * side / BLOCKS + lattice) @ turn.T - centre
+    margin = 0.87 * side / BLOCKS + 0.3
+    met = (np.abs(places[..., :2]) < half + margin).all(-1)
+    met &= (places[..., 2] > -margin) & (places[..., 2] < side + margin)
+    shift, block = np.nonzero(met)
+    begin, end = points.starts[block], points.starts[block + 1]
+    which = np.repeat(end - np.cumsum(end - begin), end - begin) + np.arange((end - begin).sum())
+    x = points.position[which] * np.float32(side / 65536) + np.repeat(lattice[shift, 0], end - begin, axis=0)
+    x = x @ turn.T - centre
+    within = (x[:, 2] >= 0) & (x[:, 2] < side)
+    x, which = x[within], which[within]
+    distance = x[:, 2] + front
+    seen = 10.0 ** points.power[which].astype(np.float32) * 1e20
+    flux = seen * _WATTS_TO_JY * (1 + _redshift(distance)) ** (-1 - INDEX) / distance**2
+    pixel = x[:, :2] / (distance[:, None] * radian) + (n - 1) / 2
+    pyramid.add(pixel, flux, points.size[which] * 1e-3 / (distance * radian))
+
+
+def _is_seen(place: NDArray, turn: NDArray, centre: NDArray, side: float, half: float) -> bool:
+    """Whether a cluster at ``place`` of the turned box, or of one of its copies, shines into a slab."""
+    lattice = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3) * side
+    x = lattice @ turn.T + place - centre
+    near = (np.abs(x[:, :2]) < half + 3).all(-1) & (x[:, 2] > -3) & (x[:, 2] < side + 3)
+    return bool(near.any())
+
+
+def _rotation(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A random rotation, or one with a mirror."""
+    from scipy.spatial.transform import Rotation
+
+    matrix = Rotation.from_quat(rng.normal(size=4)).as_matrix()
+    return matrix * np.array([1.0, 1.0, rng.choice([-1.0, 1.0])])
+
+
+class _Pyramid:
+    """A sum of ever coarser images; pixel ``i`` of level ``l`` is pixel ``(i - 2) * 2**l`` of the finest."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.sides = [(n >> level) + 8 for level in range(LEVELS)]
+        self.parts: list[tuple[Array32, Array32, Array32]] = []
+
+    def add(self, pixel: NDArray, flux: NDArray, size: NDArray) -> None:
+        """Add ``flux`` at pixels ``[m, 2]`` (x, y), spread over about ``size`` pixels."""
+        near = ((pixel > -2.0 * 2**LEVELS) & (pixel < self.n + 2.0 * 2**LEVELS)).all(-1)
+        self.parts.append(tuple(v[near].astype(np.float32) for v in (pixel, flux, size)))
+
+    def _levels(self) -> list[Array32]:
+        pixel, flux, size = (np.concatenate(p) for p in zip(*self.parts))
+        level = np.clip(np.ceil(np.log2(np.maximum(size, 1e-3))), 0, LEVELS - 1)
+        images = []
+        for one, side in enumerate(self.sides):
+            here = level == one
+            at = pixel[here] / 2.0**one + 2
+            low = np.floor(at).astype(np.int64)
+            within = ((low >= 0) & (low < side - 1)).all(-1)
+            low, part = low[within], (at - low)[within]
+            weight = flux[here][within] / np.float32(4.0**one)
+            image = np.zeros(side * side)
+            for dy, wy in ((0, 1 - part[:, 1]), (1, part[:, 1])):
+                for dx, wx in ((0, 1 - part[:, 0]), (1, part[:, 0])):
+                    index = (low[:, 1] + dy) * side + low[:, 0] + dx
+                    image += np.bincount(index, weight * wx * wy, side * side)
+            images.append(image.astype(np.float32).reshape(side, side))
+        return images
+
+    def image(self) -> Array32:
+        """The sum of the levels, ``[n, n]``."""
+        if not self.parts:
+            return np.zeros((self.n, self.n), dtype=np.float32)
+        *levels, total = self._levels()
+        for fine in levels[::-1]:
+            total = fine + _refined(_refined(total, len(fine)).T, len(fine)).T
+        for _ in range(2):
+            padded = np.pad(total, ((1, 1), (0, 0)))
+            total = ((padded[:-2] + padded[2:] + 4 * total) / np.float32(6)).T.astype(np.float32)
+        return np.ascontiguousarray(total[2 : self.n + 2, 2 : self.n + 2])
+
+
+def _refined(coarse: Array32, side: int) -> Array32:
+    """Rows of cubic B-spline coefficients at twice the resolution: row ``i`` lies at ``2 (i - 2) + 2``."""
+    fine = np.zeros((2 * len(coarse), coarse.shape[1]), dtype=np.float32)
+    padded = np.pad(coarse, ((1, 1), (0, 0)))
+    fine[::2] = (padded[:-2] + 6 * coarse + padded[2:]) / 8
+    fine[1::2] = (coarse + padded[2:]) / 2
+    # the frames of both are two rows wide
+    wanted = fine[2:]
+    if len(wanted) < side:
+        wanted = np.pad(wanted, ((0, side - len(wanted)), (0, 0)))
+    return wanted[:side]

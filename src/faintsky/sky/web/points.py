@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faintsky.sky.web.emission import (
+from faintsky.sky.web.gravity import deposit, interpolate
+from faintsky.sky.web.shocks import (
     ELECTRONS,
     KEV_PER_KMS2,
+    Shocks,
     cooling_length,
     jump_ratios,
     magnetic_field,
     shock_power,
 )
-from faintsky.sky.web.particle_mesh import deposit, interpolate
-from faintsky.sky.web.shocks import Shocks
 
 Array32 = NDArray[np.float32]
 

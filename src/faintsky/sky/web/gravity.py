@@ -1,0 +1,430 @@
+"""The universe that the cosmic web grows in, gravity on a mesh, and the haloes that it makes.
+
+The cosmology is that of Gheller & Vazza (2021); lengths are in comoving Mpc (not Mpc/h), and densities are
+the linear ones of today, to be scaled by the growth factor.
+
+Particles go from second-order Lagrangian theory to today in a few steps, in PyTorch. The steps are FastPM's
+(Feng et al. 2016, MNRAS 463, 2273): kicks and drifts that are exact where growth is linear, so that few of
+them keep the large scales right. Positions are in cells of the mesh, on which one particle a cell starts;
+momenta are ``a**2 dx/dt`` over today's Hubble rate, in cells too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faintsky.errors import InputError
+
+OMEGA_M, OMEGA_B, HUBBLE, SIGMA8 = 0.308, 0.0478, 67.8, 0.815
+SPECTRAL_INDEX = 0.96
+"""Of the primordial fluctuations; the paper gives none."""
+MEAN_DENSITY = OMEGA_M * 2.775e11 * (HUBBLE / 100) ** 2
+"""Matter [solar masses / Mpc3]."""
+LIGHT = 299792.458
+"""[km/s]"""
+
+
+def expansion(a: NDArray[np.floating] | float) -> NDArray[np.floating]:
+    """Hubble rate over today's, at scale factor ``a``, in a flat universe of matter and Lambda."""
+    return np.sqrt(OMEGA_M / np.asarray(a) ** 3 + 1 - OMEGA_M)
+
+
+def _integral(a: float) -> float:
+    from scipy.integrate import quad
+
+    return float(quad(lambda x: (x * expansion(x)) ** -3, 0, a)[0])
+
+
+_TODAY = 2.5 * OMEGA_M
+
+
+@lru_cache(maxsize=4096)
+def growth(a: float) -> tuple[float, float]:
+    """Linear growth factor D, 1 today, and its derivative dD/da (Heath 1977, MNRAS 179, 351)."""
+    norm = _TODAY * _integral(1.0)
+    rate = float(expansion(a))
+    size = _TODAY * rate * _integral(a) / norm
+    slope = -1.5 * OMEGA_M / (a**4 * rate**2) * size + _TODAY / (norm * a**3 * rate**2)
+    return size, slope
+
+
+def comoving_distance(z: NDArray[np.floating] | float) -> NDArray[np.floating]:
+    """Line-of-sight comoving distance [Mpc], by Gauss-Legendre quadrature."""
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    z = np.asarray(z, dtype=float)
+    at = z[..., None] / 2 * (nodes + 1)
+    return LIGHT / HUBBLE * z / 2 * np.sum(weights / expansion(1 / (1 + at)), axis=-1)
+
+
+def linear_power(k: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Linear matter power spectrum of today [Mpc3] at ``k`` [1/Mpc], after Eisenstein & Hu (1998).
+
+    Raises
+    ------
+    InputError
+        Where colossus is not installed.
+    """
+    if find_spec("colossus") is None:
+        raise InputError("colossus is not installed", "install faintsky[lofar]")
+    from colossus.cosmology.cosmology import Cosmology
+
+    h = HUBBLE / 100
+    universe = Cosmology(
+        name="faintsky", flat=True, H0=HUBBLE, Om0=OMEGA_M, Ob0=OMEGA_B, sigma8=SIGMA8, ns=SPECTRAL_INDEX,
+        relspecies=False, persistence="",
+    )  # fmt: skip
+    return universe.matterPowerSpectrum(np.asarray(k, dtype=float) / h) / h**3
+
+
+def wave_numbers(n: int, box: float, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    """Components of k [1/Mpc] of a real transform ``[n, n, n // 2 + 1]``, broadcastable."""
+    full = torch.fft.fftfreq(n, box / n / (2 * np.pi), device=device)
+    half = torch.fft.rfftfreq(n, box / n / (2 * np.pi), device=device)
+    return full[:, None, None], full[None, :, None], half[None, None, :]
+
+
+def initial_density(
+    n: int,
+    box: float,
+    seed: int,
+    *,
+    peak_mass: float = 0.0,
+    collapse: float = 0.6,
+    fixed: bool = False,
+    device: str = "cpu",
+) -> Tensor:
+    """The transform of a Gaussian random density field, linearly extrapolated to today.
+
+    Parameters
+    ----------
+    n : int
+        Cells a side.
+    box : float
+        Side [Mpc].
+    seed : int
+        Of the numbers; the same on every device.
+    peak_mass : float, optional
+        Put a peak at the origin that holds this mass [solar masses]: the density in the top hat of that mass,
+        and its zero gradient, are constraints on the random field (Hoffman & Ribak 1991, ApJ 380, L5).
+    collapse : float, optional
+        Redshift by which the peak has collapsed, as a top hat does.
+    fixed : bool, optional
+        Amplitudes equal to their expectation, phases random (Angulo & Pontzen 2016): for comparisons.
+    device : str, optional
+
+    Returns
+    -------
+    Tensor
+        ``[n, n, n // 2 + 1]``, complex64, as `torch.fft.rfftn` has it.
+
+    Raises
+    ------
+    InputError
+        Where the peak's mass does not fit into the box.
+    """
+    white = np.random.default_rng([seed, 1]).standard_normal((n, n, n), dtype=np.float32)
+    modes = torch.fft.rfftn(torch.from_numpy(white).to(device))
+    if fixed:
+        modes = modes / modes.abs().clamp_min(1e-20) * n**1.5
+    kx, ky, kz = wave_numbers(n, box, device)
+    k = torch.sqrt(kx**2 + ky**2 + kz**2)
+    at = np.geomspace(2 * np.pi / box / 2, np.pi * n / box * 2, 400)
+    known = np.interp(np.log(np.maximum(k.cpu().numpy(), at[0])), np.log(at), np.log(linear_power(at)))
+    power = torch.from_numpy(np.exp(known).astype(np.float32) * np.float32((n / box) ** 3)).to(device)
+    power[0, 0, 0] = 0
+    modes *= power.sqrt()
+    if peak_mass:
+        _add_peak(modes, power, (kx, ky, kz), k, box, peak_mass, collapse)
+    return modes
+
+
+def _add_peak(
+    modes: Tensor,
+    power: Tensor,
+    ks: tuple[Tensor, Tensor, Tensor],
+    k: Tensor,
+    box: float,
+    mass: float,
+    collapse: float,
+) -> None:
+    radius = (3 * mass / (4 * np.pi * MEAN_DENSITY)) ** (1 / 3)
+    if radius > 0.4 * box:
+        raise InputError(
+            f"a cluster of {mass:.1e} solar masses comes from a sphere of {2 * radius:.0f} Mpc",
+            f"make the box larger than {2.5 * radius:.0f} Mpc",
+        )
+    kr = (k * radius).clamp_min(1e-3)
+    window = 3 * (torch.sin(kr) - kr * torch.cos(kr)) / kr**3
+    n = modes.shape[0]
+    height = 1.686 / growth(1 / (1 + collapse))[0]
+
+    def at_origin(transform: Tensor) -> Tensor:
+        return torch.fft.irfftn(transform, s=(n, n, n))[0, 0, 0]
+
+    # the four constraints do not correlate with each other: each is met on its own
+    for wanted, filtered in ((height, window), *((0.0, 1j * component * window) for component in ks)):
+        variance = at_origin((power * filtered * filtered.conj()).to(modes.dtype))
+        modes += power * filtered.conj() * ((wanted - at_origin(modes * filtered)) / variance)
+
+
+START = 0.04
+"""Scale factor of the initial conditions."""
+CHUNK = 2**18
+"""Particles that are worked on together: what a processor's cache holds."""
+
+
+def evolve(
+    density: Tensor,
+    scale_factors: Sequence[float],
+    *,
+    steps: int = 24,
+    fine: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Particles at the scale factors asked for.
+
+    Parameters
+    ----------
+    density : Tensor
+        Transform of the linear density of today, ``[n, n, n // 2 + 1]``.
+    scale_factors : sequence of float
+        Rising, above `START`.
+    steps : int, optional
+        Up to the first of them; from one to the next there are as many as keep the steps as short.
+    fine : int, optional
+        Cells of the mesh for the forces to a side of the cells here.
+    progress : callable, optional
+        Called with steps done and steps in all.
+
+    Yields
+    ------
+    tuple
+        Scale factor, positions ``[3, n**3]`` [cells, periodic] and momenta ``[3, n**3]``, as they are until
+        the next is asked for.
+    """
+    times = _times(scale_factors, steps)
+    x, p = lagrangian(density, times[0], 0.5 / fine)
+    n = density.shape[0]
+    pull = acceleration(x, n, fine)
+    wanted = {round(a, 9) for a in scale_factors}
+    for i, (a, b) in enumerate(pairwise(times)):
+        middle = (a + b) / 2
+        _add(p, pull, (_momentum(middle) - _momentum(a)) / growth(a)[0])
+        _add(x, p, (growth(b)[0] - growth(a)[0]) / _momentum(middle))
+        x.remainder_(n)
+        pull = acceleration(x, n, fine)
+        _add(p, pull, (_momentum(b) - _momentum(middle)) / growth(b)[0])
+        if progress is not None:
+            progress(i + 1, len(times) - 1)
+        if round(b, 9) in wanted:
+            yield b, x, p
+
+
+def _times(scale_factors: Sequence[float], steps: int) -> list[float]:
+    # equal steps of the root of a: short ones early, when every step is a large factor of growth
+    first = np.linspace(START**0.5, scale_factors[0] ** 0.5, steps + 1)
+    times, width = [*first**2], first[-1] - first[-2]
+    for a, b in pairwise(scale_factors):
+        more = max(int(np.ceil((b**0.5 - a**0.5) / width - 1e-6)), 1)
+        times += [*(np.linspace(a**0.5, b**0.5, more + 1)[1:] ** 2)]
+    return [float(a) for a in times]
+
+
+def _momentum(a: float) -> float:
+    """Momentum over displacement of a growing mode, both per growth factor: ``a**3 E dD/da``."""
+    return a**3 * float(expansion(a)) * growth(a)[1]
+
+
+def _add(x: Tensor, y: Tensor, factor: float) -> None:
+    x.add_(y, alpha=factor)
+
+
+def lagrangian(density: Tensor, a: float, start: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Positions and momenta ``[3, n**3]`` of second-order Lagrangian perturbation theory at ``a``.
+
+    The lattice begins at ``start`` [cells]: half a cell off the mesh for the forces, since cloud-in-cell is
+    linear in small displacements only there.
+    """
+    n = density.shape[0]
+    ks = wave_numbers(n, n, density.device)
+    inverse = -1 / (ks[0] ** 2 + ks[1] ** 2 + ks[2] ** 2).clamp_min(1e-12)
+    inverse[0, 0, 0] = 0
+
+    def real(transform: Tensor) -> Tensor:
+        return torch.fft.irfftn(transform, s=(n, n, n))
+
+    potential = density * inverse
+    tidal = {(i, j): real(-ks[i] * ks[j] * potential) for i in range(3) for j in range(i, 3)}
+    source = sum(tidal[i, i] * tidal[j, j] - tidal[i, j] ** 2 for i in range(3) for j in range(i + 1, 3))
+    second = torch.fft.rfftn(source) * inverse
+    del tidal, source
+    size, slope = growth(a)
+    at = torch.arange(n, device=density.device, dtype=torch.float32) + start
+    x = torch.stack([g.reshape(-1) for g in torch.meshgrid(at, at, at, indexing="ij")])
+    p = torch.empty_like(x)
+    rate = a**3 * float(expansion(a))
+    for i in range(3):
+        one = real(-1j * ks[i] * potential).reshape(-1)
+        # the second order grows as -3/7 D**2 (Bouchet et al. 1995)
+        two = real(1j * ks[i] * second).reshape(-1)
+        x[i] += size * one - 3 / 7 * size**2 * two
+        p[i] = rate * slope * (one - 6 / 7 * size * two)
+    return x.remainder_(n), p
+
+
+def acceleration(x: Tensor, n: int, fine: int = 1) -> Tensor:
+    """Minus the gradient of the potential whose Laplacian is the overdensity, at the particles.
+
+    Parameters
+    ----------
+    x : Tensor
+        ``[3, particles]`` [cells]
+    n : int
+        Cells a side of the box.
+    fine : int, optional
+        Mesh cells to a side of these.
+
+    Returns
+    -------
+    Tensor
+        ``[3, particles]`` [cells]. The deposit's smoothing is undone; differences over four cells, like the
+        reading's smoothing, leave out what the mesh cannot hold.
+    """
+    if fine > 1:
+        return acceleration(x * fine, n * fine) / fine
+    mesh = deposit(x, None, n) * (n**3 / x.shape[1])
+    ks = wave_numbers(n, n, x.device)
+    potential = torch.fft.rfftn(mesh)
+    potential *= -1 / (ks[0] ** 2 + ks[1] ** 2 + ks[2] ** 2).clamp_min(1e-12)
+    for k in ks:
+        potential /= torch.sinc(k / (2 * np.pi)) ** 2
+    potential[0, 0, 0] = 0
+
+    def slope(k: Tensor) -> Tensor:
+        return (8 * torch.sin(k) - torch.sin(2 * k)) / 6
+
+    pulls = (torch.fft.irfftn(-1j * slope(k) * potential, s=(n, n, n)) for k in ks)
+    return torch.stack([interpolate(pull, x) for pull in pulls])
+
+
+def corners(x: Tensor, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Flat indices and weights of the eight cells around positions ``[3, m]``, one corner after the other."""
+    low = torch.floor(x)
+    part = x - low
+    base = low.long().remainder_(n)
+    following = (base + 1).remainder_(n)
+    for corner in product((0, 1), repeat=3):
+        at = [following[i] if c else base[i] for i, c in enumerate(corner)]
+        weight = [part[i] if c else 1 - part[i] for i, c in enumerate(corner)]
+        yield (at[0] * n + at[1]).mul_(n).add_(at[2]), weight[0] * weight[1] * weight[2]
+
+
+def deposit(x: Tensor, values: Tensor | None, n: int) -> Tensor:
+    """Cloud-in-cell sums on the mesh ``[n, n, n]`` of ``values`` ``[particles]``, or of ones."""
+    mesh = torch.zeros(n**3, device=x.device)
+    for start in range(0, x.shape[1], CHUNK):
+        part = slice(start, start + CHUNK)
+        for index, weight in corners(x[:, part], n):
+            mesh.scatter_add_(0, index, weight if values is None else weight * values[part])
+    return mesh.view(n, n, n)
+
+
+def interpolate(mesh: Tensor, x: Tensor) -> Tensor:
+    """Cloud-in-cell values ``[m]`` of a mesh ``[n, n, n]`` at positions ``[3, m]`` [cells]."""
+    flat, n = mesh.reshape(-1), mesh.shape[0]
+    values = torch.zeros(x.shape[1], device=x.device)
+    for start in range(0, x.shape[1], CHUNK):
+        part = slice(start, start + CHUNK)
+        for index, weight in corners(x[:, part], n):
+            values[part] += weight * flat.index_select(0, index)
+    return values
+
+
+def smooth(mesh: Tensor, radius: float) -> Tensor:
+    """A mesh convolved with a Gaussian of this standard deviation [cells]."""
+    n = mesh.shape[0]
+    modes = torch.fft.rfftn(mesh)
+    for k in wave_numbers(n, n, mesh.device):
+        modes *= torch.exp(-0.5 * (k * radius) ** 2)
+    return torch.fft.irfftn(modes, s=(n, n, n))
+
+
+def power_spectrum(x: Tensor, n: int, box: float, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Power spectrum of particles: mean k [1/Mpc] and P [Mpc3] of linear shells up to Nyquist.
+
+    Parameters
+    ----------
+    x : Tensor
+        ``[3, particles]`` [cells]
+    n : int
+        Cells a side.
+    box : float
+        Side [Mpc].
+    """
+    modes = torch.fft.rfftn(deposit(x, None, n) * (n**3 / x.shape[1]))
+    for k in wave_numbers(n, n, x.device):
+        modes /= torch.sinc(k / (2 * np.pi)) ** 2
+    kx, ky, kz = wave_numbers(n, box, x.device)
+    length = torch.sqrt(kx**2 + ky**2 + kz**2).cpu().numpy().ravel()
+    weight = np.broadcast_to(np.where((np.arange(n // 2 + 1) % (n // 2)) == 0, 1.0, 2.0), modes.shape).ravel()
+    power = modes.abs().square().cpu().numpy().ravel() * weight * box**3 / n**6
+    edges = np.linspace(np.pi / box, np.pi * n / box, bins + 1)
+    sums = [np.histogram(length, edges, weights=w)[0] for w in (weight, weight * length, power)]
+    return sums[1] / sums[0], sums[2] / sums[0]
+
+
+CONTRAST = 200.0
+"""Mean densities within a halo's radius."""
+LARGEST = 3.0
+"""No halo reaches further [Mpc]."""
+
+
+def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> NDArray[np.float32]:
+    """Haloes around maxima of the density, none within a heavier one.
+
+    Parameters
+    ----------
+    density : Tensor
+        Over its mean, ``[n, n, n]``.
+    box : float
+        Side [Mpc].
+    least : float, optional
+        Mass [solar masses].
+
+    Returns
+    -------
+    array
+        ``[m, 5]``: position [Mpc], mass [solar masses] and radius [Mpc], the heaviest first.
+    """
+    n = density.shape[0]
+    cell = box / n
+    wrapped = torch.nn.functional.pad(density[None, None], (2,) * 6, mode="circular")
+    peak = (density == torch.nn.functional.max_pool3d(wrapped, 5, 1)[0, 0]) & (density > CONTRAST)
+    places = peak.nonzero().cpu().numpy()
+    values = density.cpu().numpy()
+    offset = np.arange(-(reach := min(int(LARGEST / cell) + 1, n // 2 - 1)), reach + 1)
+    r = np.sqrt(offset[:, None, None] ** 2 + offset[:, None] ** 2 + offset**2).ravel()
+    order = np.argsort(r, kind="stable")
+    order, counts = order[r[order] <= reach], np.arange(1, len(order) + 1)
+    found = []
+    for place in places:
+        inside = np.cumsum(values[np.ix_(*((c + offset) % n for c in place))].ravel()[order])
+        beyond = inside / counts[: len(order)] < CONTRAST
+        last = int(np.argmax(beyond)) if beyond.any() else len(order) - 1
+        mass = inside[last] * cell**3 * MEAN_DENSITY
+        found.append([*(place * cell), mass, np.cbrt(3 * mass / (4 * np.pi * CONTRAST * MEAN_DENSITY))])
+    haloes = np.array(sorted(found, key=lambda h: -h[3]), dtype=np.float32).reshape(-1, 5)
+    kept: list[NDArray[np.float32]] = []
+    for halo in haloes[haloes[:, 3] > least]:
+        away = np.array([np.abs((k[:3] - halo[:3] + box / 2) % box - box / 2) for k in kept]).reshape(-1, 3)
+        if not any(np.linalg.norm(a) < k[4] for a, k in zip(away, kept)):
+            kept.append(halo)
+    return np.array(kept, dtype=np.float32).reshape(-1, 5)
