@@ -44,8 +44,8 @@ def answers(run: Path, data: Path) -> tuple[str, dict, dict]:
         parts = [task.network(task._scaled(part)) for part in task.held[0].split(128)]
     seconds = time.perf_counter() - start
     made = dict(zip(task.names, torch.cat(parts).numpy().T.astype(float), strict=True))
-    maj, minor = truth["fwhm_maj"] / files.cell, truth["fwhm_min"] / files.cell
-    wide_x, wide_y, turned = sky_to_paper_frame(maj, minor, truth["pa"])
+    maj, minor = truth["dc_maj"] / files.cell, truth["dc_min"] / files.cell
+    wide_x, wide_y, turned = sky_to_paper_frame(maj, minor, truth["dc_pa"])
     out = {"ratio": maj / np.maximum(minor, 1e-3)}
     if "fwhm_x" in made:
         out["fwhm_x"] = (made["fwhm_x"] - wide_x) / 2.3548
@@ -57,11 +57,11 @@ def answers(run: Path, data: Path) -> tuple[str, dict, dict]:
     if "pa" in made:
         # the angle's frame is that of the widths; their truth is given, so that the angle alone is scored
         pa = shape_of(wide_x, wide_y, made["pa"][:, None])[2]
-        out["pa"] = (pa - truth["pa"] + 90) % 180 - 90
+        out["pa"] = (pa - truth["dc_pa"] + 90) % 180 - 90
         out["pa as a number"] = made["pa"] - turned
     elif "sin_2pa" in made:
         pa = shape_of(wide_x, wide_y, np.stack([made["sin_2pa"], made["cos_2pa"]], -1))[2]
-        out["pa"] = (pa - truth["pa"] + 90) % 180 - 90
+        out["pa"] = (pa - truth["dc_pa"] + 90) % 180 - 90
     history = model.card["scores"]["validation"]
     facts = {
         "epochs": history.get("epoch"),

@@ -216,7 +216,7 @@ def program_of(index: int, program: str, settings: Sequence[dict[str, Any]]) -> 
         columns = {"x": f["x"], "y": f["y"], "fwhm_z": f["x"] * np.nan}
         # in pixels: a cell of one
         boxes = with_boxes(
-            box_table(columns | {"fwhm_maj": maj, "fwhm_min": minor, "pa": pa}), p.image.shape, 1.0
+            box_table(columns | {"dc_maj": maj, "dc_min": minor, "dc_pa": pa}), p.image.shape, 1.0
         )
         tables.append(Candidates(boxes, {"least_snr": f["peak"] / f["rms"]}))
     return tables, p.truth

@@ -62,7 +62,7 @@ def pairs(folder: Path, with_psf: bool) -> dict[str, Any]:
             t, f = truth[int(i)], found[int(j)]
             rows.append(
                 (f["flux"] / t["flux"], (f["flux"] - t["flux"]) / f["flux_err"],
-                 (f["fwhm_maj"] - t["fwhm_maj"]) / f["fwhm_maj_err"], (f["x"] - t["x"]) / f["x_err"],
+                 (f["dc_maj"] - t["dc_maj"]) / f["dc_maj_err"], (f["x"] - t["x"]) / f["x_err"],
                  "blended" in str(f["flags"]))
             )  # fmt: skip
     ratio, flux, size, place, blended = np.array(rows, dtype=float).T

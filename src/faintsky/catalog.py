@@ -70,13 +70,19 @@ def _columns() -> dict[str, ColumnSpec]:
         "x": ColumnSpec(f, "pix", "pos.cartesian.x;instr.pixel", "0-based pixel along x"),
         "y": ColumnSpec(f, "pix", "pos.cartesian.y;instr.pixel", "0-based pixel along y"),
         "z": ColumnSpec(f, "chan", "pos.cartesian.z;instr.pixel", "0-based channel", **cube),
-        "fwhm_maj": ColumnSpec(
-            f, "arcsec", "phys.angSize.smajAxis", "intrinsic full width at half maximum, major axis"
+        "dc_maj": ColumnSpec(
+            f,
+            "arcsec",
+            "phys.angSize.smajAxis",
+            "full width at half maximum of the major axis, the beam taken out",
         ),
-        "fwhm_min": ColumnSpec(
-            f, "arcsec", "phys.angSize.sminAxis", "intrinsic full width at half maximum, minor axis"
+        "dc_min": ColumnSpec(
+            f,
+            "arcsec",
+            "phys.angSize.sminAxis",
+            "full width at half maximum of the minor axis, the beam taken out",
         ),
-        "pa": ColumnSpec(f, "deg", "pos.posAng", "position angle of the major axis, east of north, [0, 180)"),
+        "dc_pa": ColumnSpec(f, "deg", "pos.posAng", "position angle of dc_maj, east of north, [0, 180)"),
         "fwhm_z": ColumnSpec(
             f, "chan", "spect.line.width;instr.pixel", "full width at half maximum of the line", **cube
         ),

@@ -22,7 +22,7 @@ from faintsky.sky_frame import (
 )
 
 Float = NDArray[np.float64]
-SHAPE = ("fwhm_maj", "fwhm_min", "pa")
+SHAPE = ("dc_maj", "dc_min", "dc_pa")
 """Columns of an ellipse."""
 
 
@@ -54,24 +54,24 @@ class OnSky:
         Parameters
         ----------
         pixels : mapping
-            ``x`` and ``y``, each ``[source]``; where they are known, too, ``fwhm_maj``, ``fwhm_min`` [pixel]
-            and ``pa`` [deg from +y toward -x], and the errors of all, independent of each other.
+            ``x`` and ``y``, each ``[source]``; where they are known, too, ``dc_maj``, ``dc_min`` [pixel]
+            and ``dc_pa`` [deg from +y toward -x], and the errors of all, independent of each other.
 
         Returns
         -------
         dict
-            ``ra``, ``dec`` [deg], ``ra_err`` (times cos(dec)), ``dec_err``, ``fwhm_maj`` and ``fwhm_min``
-            with their errors [arcsec], ``pa`` and its error [deg east of north]: those that were given.
+            ``ra``, ``dec`` [deg], ``ra_err`` (times cos(dec)), ``dec_err``, ``dc_maj`` and ``dc_min``
+            with their errors [arcsec], ``dc_pa`` and its error [deg east of north]: those that were given.
         """
         p = {name: np.asarray(values, dtype=float) for name, values in pixels.items()}
         frame = self.frame(p["x"], p["y"])
         out = dict(zip(("ra", "dec"), self.sky(p["x"], p["y"])))
         if "x_err" in p:
             out |= zip(("ra_err", "dec_err"), frame.position_errors(p["x_err"], p["y_err"]))
-        if "pa" in p:
+        if "dc_pa" in p:
             maj, minor, pa = (p[name] for name in SHAPE)
             out |= zip(SHAPE, frame.to_sky(maj, minor, pa))
-            if "pa_err" in p:
+            if "dc_pa_err" in p:
                 names = [f"{name}_err" for name in SHAPE]
                 d_maj, d_min, d_pa = (p[name] for name in names)
                 out |= zip(names, frame.shape_errors((maj, minor, pa), (d_maj, d_min, d_pa)))

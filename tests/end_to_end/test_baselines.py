@@ -251,7 +251,7 @@ def test_a_program_measures_a_resolved_source(dish, cube, truth, program):
     assert not table.meta["own_boxes"]
     sizes = np.array([np.sqrt(s.maj * s.min) for s in SOURCES])
     own = table[partners(table, truth)]
-    np.testing.assert_allclose(np.sqrt(own["fwhm_maj"] * own["fwhm_min"]) / CELL, sizes, rtol=0.4)
+    np.testing.assert_allclose(np.sqrt(own["dc_maj"] * own["dc_min"]) / CELL, sizes, rtol=0.4)
     empty = dish.radio_cube(dish.cube([], N_CHAN, seed=2))
     assert len(find_catalog(empty, program).catalog) <= 1
 

@@ -127,10 +127,10 @@ def test_detect_writes_all_files(trained, data, tmp_path, monkeypatch):
     assert {p.name for p in (tmp_path / "out").iterdir()} == names | {"report.html", "run.json"}
     table = read_catalog(tmp_path / "out" / "catalog.ecsv")
     assert len(table) == result.facts["sources"] > 0
-    for name in ("ra", "dec", "freq", "x", "y", "z", "fwhm_maj", "pa", "flux", "flux_peak", "snr"):
+    for name in ("ra", "dec", "freq", "x", "y", "z", "dc_maj", "dc_pa", "flux", "flux_peak", "snr"):
         assert np.isfinite(table[name]).all(), name
-    assert table["fwhm_maj"][0] == pytest.approx(6 * 0.2)
-    assert table["fwhm_min"][0] == pytest.approx(4 * 0.2)
+    assert table["dc_maj"][0] == pytest.approx(6 * 0.2)
+    assert table["dc_min"][0] == pytest.approx(4 * 0.2)
     labels = fits.getdata(tmp_path / "out" / "mask.fits").squeeze()
     for row in table:
         z, y, x = (int(np.clip(round(row[k]), 0, n - 1)) for k, n in zip("zyx", labels.shape))

@@ -40,7 +40,7 @@ def test_an_injected_source_is_what_the_telescope_would_show(place):
     added = inject_into(place, sources).data - place.cube.data
     cell = place.cube.grid.cell
     twin = Emitter(
-        s["x"], s["y"], s["z"], s["line_flux_peak"], s["fwhm_maj"] / cell, s["fwhm_min"] / cell, s["pa"],
+        s["x"], s["y"], s["z"], s["line_flux_peak"], s["dc_maj"] / cell, s["dc_min"] / cell, s["dc_pa"],
         s["fwhm_z"],
     )  # fmt: skip
     expected = T.cube([twin], N_CHAN, seed=None)

@@ -27,7 +27,7 @@ from faintsky.source_model import (
 )
 
 N, N_CHAN = 48, 32
-SOURCE = Line(x=22.3, y=25.1, fwhm_maj=7.0, fwhm_min=4.0, pa=33.0, z=15.4, fwhm_z=5.0, flux=60.0)
+SOURCE = Line(x=22.3, y=25.1, dc_maj=7.0, dc_min=4.0, dc_pa=33.0, z=15.4, fwhm_z=5.0, flux=60.0)
 
 
 def gaussian_beam_transfer(fwhm=5.0, n=N):
@@ -45,7 +45,7 @@ def model(values, transfer, n_chan=N_CHAN):
     s = Line(**dict(zip(PARAMETERS, values)))
     n = transfer.shape[0]
     fx, fy = frequencies_2d(n, n)
-    g = gaussian_transform(fx, fy, s.x, s.y, s.fwhm_maj, s.fwhm_min, s.pa)
+    g = gaussian_transform(fx, fy, s.x, s.y, s.dc_maj, s.dc_min, s.dc_pa)
     white = g * np.sqrt(transfer * rfft_weights(n) / n**2)
     plane = np.concatenate([white.real.ravel(), white.imag.ravel()])
     line = s.flux * spectral_derivatives(s, n_chan)[0]
@@ -124,14 +124,14 @@ def test_flux_of_a_known_shape_and_line_is_bounded_by_the_matched_snr():
     transfer, s = gaussian_beam_transfer(), SOURCE
     fisher = fisher_information([s], transfer, N, 0.7, N_CHAN, "none")
     line = s.flux * spectral_derivatives(s, N_CHAN)[0]
-    snr = matched_snr(line, 0.7, transfer, N, s.fwhm_maj, s.fwhm_min, s.pa)
+    snr = matched_snr(line, 0.7, transfer, N, s.dc_maj, s.dc_min, s.dc_pa)
     assert s.flux * np.sqrt(fisher[7, 7]) == pytest.approx(snr, rel=1e-12)
 
 
 def test_position_of_a_point_source_is_the_textbook_s():
     # A Gaussian beam and noise correlated like it: sigma_x = (beam sigma) / (signal-to-noise ratio).
     transfer = gaussian_beam_transfer()
-    point = replace(SOURCE, fwhm_maj=0.0, fwhm_min=0.0)
+    point = replace(SOURCE, dc_maj=0.0, dc_min=0.0)
     bound = cramer_rao([point], transfer, N, 1.0, N_CHAN, "none")[0]
     snr = np.sqrt(np.sum((point.flux * spectral_derivatives(point, N_CHAN)[0]) ** 2))
     assert bound["x"] == pytest.approx(5.0 / FWHM_PER_SIGMA / snr, rel=1e-3)
@@ -148,11 +148,11 @@ def test_line_centre_is_the_textbook_s():
 
 def test_degenerate_shapes_have_infinite_bounds_and_leave_the_others_finite():
     transfer = gaussian_beam_transfer()
-    point = cramer_rao([replace(SOURCE, fwhm_maj=0.0, fwhm_min=0.0)], transfer, N, 1.0, N_CHAN)[0]
-    assert [k for k, v in point.items() if np.isinf(v)] == ["fwhm_maj", "fwhm_min", "pa"]
+    point = cramer_rao([replace(SOURCE, dc_maj=0.0, dc_min=0.0)], transfer, N, 1.0, N_CHAN)[0]
+    assert [k for k, v in point.items() if np.isinf(v)] == ["dc_maj", "dc_min", "dc_pa"]
     assert all(v > 0 for v in point.values())
-    circle = cramer_rao([replace(SOURCE, fwhm_min=7.0)], transfer, N, 1.0, N_CHAN)[0]
-    assert [k for k, v in circle.items() if np.isinf(v)] == ["pa"]
+    circle = cramer_rao([replace(SOURCE, dc_min=7.0)], transfer, N, 1.0, N_CHAN)[0]
+    assert [k for k, v in circle.items() if np.isinf(v)] == ["dc_pa"]
 
 
 def test_blank_channels_carry_nothing():
@@ -174,7 +174,7 @@ def test_an_unknown_continuum_costs_and_a_shared_one_helps():
         cramer_rao([bright], transfer, N, 1.0, N_CHAN, kind)[0] for kind in ("none", "free", "shared")
     )
     assert all(free[p] > none[p] for p in PARAMETERS)
-    assert all(shared[p] < 0.5 * free[p] for p in ("x", "y", "fwhm_maj", "fwhm_min", "pa"))
+    assert all(shared[p] < 0.5 * free[p] for p in ("x", "y", "dc_maj", "dc_min", "dc_pa"))
 
 
 def test_blends_pay_for_each_other_and_distant_sources_do_not():
@@ -207,7 +207,7 @@ def test_misuse_is_an_error():
 def test_maximum_likelihood_reaches_the_bound():
     # Free continuum, dirty-image noise; the fit minimises the whitened residual after the same projection.
     n, n_chan = 20, 20
-    source = Line(x=9.3, y=10.1, fwhm_maj=7.0, fwhm_min=4.0, pa=33.0, z=9.4, fwhm_z=4.0, flux=250.0)
+    source = Line(x=9.3, y=10.1, dc_maj=7.0, dc_min=4.0, dc_pa=33.0, z=9.4, fwhm_z=4.0, flux=250.0)
     transfer = gaussian_beam_transfer(4.0, n)
     used = np.concatenate([(transfer > 1e-4 * transfer.max()).ravel()] * 2)
     continuum = np.stack([np.ones(n_chan), np.arange(n_chan)], axis=1)

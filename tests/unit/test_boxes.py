@@ -109,9 +109,9 @@ def test_tables_of_boxes():
             "x": [50.0, np.nan],
             "y": [60.0, 20.0],
             "z": [30.25, 40.0],
-            "fwhm_maj": [1.2, 1.2],
-            "fwhm_min": [0.8, 0.8],
-            "pa": [20.0, 20.0],
+            "dc_maj": [1.2, 1.2],
+            "dc_min": [0.8, 0.8],
+            "dc_pa": [20.0, 20.0],
             "fwhm_z": [5.5, 3.0],
         }
     )
@@ -137,9 +137,9 @@ def test_the_same_source_has_the_same_box_whether_true_or_found():
             "x": rng.uniform(100, 250, n),
             "y": rng.uniform(100, 250, n),
             "z": rng.uniform(10, 118, n),
-            "fwhm_maj": rng.uniform(1, 1.9, n),
-            "fwhm_min": rng.uniform(0.4, 1, n),
-            "pa": rng.uniform(0, 180, n),
+            "dc_maj": rng.uniform(1, 1.9, n),
+            "dc_min": rng.uniform(0.4, 1, n),
+            "dc_pa": rng.uniform(0, 180, n),
             "fwhm_z": rng.uniform(3, 12, n),
         }
     )

@@ -22,7 +22,7 @@ from faintsky.catalog import (
 from faintsky.errors import InputError
 
 CONTRACT = [
-    *("id", "ra", "dec", "freq", "velocity", "x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z"),
+    *("id", "ra", "dec", "freq", "velocity", "x", "y", "z", "dc_maj", "dc_min", "dc_pa", "fwhm_z"),
     *("fwhm_velocity", "flux", "flux_peak", "pb", "continuum", "snr", "reliability"),
     *("x_min", "x_max", "y_min", "y_max", "z_min", "z_max", "flags"),
 ]

@@ -148,9 +148,9 @@ def test_shapes_are_intrinsic():
     assert (row["x"], row["y"]) == (pytest.approx(50.0, abs=1e-3), pytest.approx(50.0, abs=1e-3))
     from faintsky.beams import convolved
 
-    seen = convolved(row["fwhm_maj"], row["fwhm_min"], row["pa"], [12.0, 10.0, 100.0])
+    seen = convolved(row["dc_maj"], row["dc_min"], row["dc_pa"], [12.0, 10.0, 100.0])
     np.testing.assert_allclose(seen, [40.0, 24.0, 40.0], rtol=0.02)
-    assert row["fwhm_maj_err"] < 0.5
+    assert row["dc_maj_err"] < 0.5
     total = 5.0 * 20 * 12 / (6 * 5)
     assert row["flux"] == pytest.approx(total, rel=0.01)
     assert row["flux_peak"] == pytest.approx(5.0)

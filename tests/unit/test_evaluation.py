@@ -65,9 +65,9 @@ def true_sources(rng, n, strong=60.0):
             "x": 16.0 + 32 * (cells % 3) + rng.uniform(-1, 1, n),
             "y": 16.0 + 32 * (cells // 3) + rng.uniform(-1, 1, n),
             "z": rng.uniform(10, 22, n),
-            "fwhm_maj": major,
-            "fwhm_min": major / rng.uniform(1.3, 2.0, n),
-            "pa": rng.uniform(0, 180, n),
+            "dc_maj": major,
+            "dc_min": major / rng.uniform(1.3, 2.0, n),
+            "dc_pa": rng.uniform(0, 180, n),
             "fwhm_z": rng.uniform(4, 7, n),
             "flux": flux,
             "continuum": np.zeros(n),
@@ -104,7 +104,7 @@ def fake_find(cube, scatter=1.5, false_rate=0.4, n_sources=5):
     truth = known_truth(name, int(index), n_sources if name == "lattice" else 0)
     rng = np.random.default_rng([11, int(index)])
     found = truth[rng.uniform(size=len(truth)) < CURVE(truth["snr"])] if len(truth) else truth[:0]
-    out = Table({c: found[c] for c in ("x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "flux", "snr")})
+    out = Table({c: found[c] for c in ("x", "y", "z", "dc_maj", "dc_min", "dc_pa", "fwhm_z", "flux", "snr")})
     for p in PARAMETERS:
         bound = np.asarray(found[f"{p}_bound"]) * (found["flux"] if p == "flux" else 1.0)
         out[p] = out[p] + np.clip(rng.normal(size=len(found)), -3, 3) * scatter * bound
@@ -118,7 +118,7 @@ def fake_find(cube, scatter=1.5, false_rate=0.4, n_sources=5):
         out = vstack(
             [
                 out,
-                wrong[["x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "flux", "snr", "reliability"]],
+                wrong[["x", "y", "z", "dc_maj", "dc_min", "dc_pa", "fwhm_z", "flux", "snr", "reliability"]],
             ]
         )
     return out
@@ -168,7 +168,7 @@ def test_bright_subset_ignores_hits_outside_it(evaluation):
     assert bright.recall.value == pytest.approx(probability[snr > 8].mean(), abs=3.5 * bright.recall.error)
 
 
-@pytest.mark.parametrize("name", ["x", "y", "z", "fwhm_z", "flux", "fwhm_maj", "fwhm_min"])
+@pytest.mark.parametrize("name", ["x", "y", "z", "fwhm_z", "flux", "dc_maj", "dc_min"])
 def test_scatter_over_bound_and_pulls_are_those_put_in(evaluation, name):
     (row,) = [r for r in evaluation.residuals if r["name"] == name and r["subset"] != "all"]
     assert row["n"] > 1.5 * N_CUBES
@@ -238,7 +238,7 @@ class Blank:
     def load(self, index):
         data = np.random.default_rng(index).normal(size=(4, 8, 8))
         cube = RadioCube.from_array(data, cell=0.1, frequencies=1e9 + 1e6 * np.arange(4), beam=(0.3, 0.3, 0))
-        names = ("x", "y", "z", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "flux")
+        names = ("x", "y", "z", "dc_maj", "dc_min", "dc_pa", "fwhm_z", "flux")
         return cube, Table({name: np.zeros(0) for name in names})
 
 def brightest(cube):
@@ -309,7 +309,7 @@ def find_flat(cube):
     """A method that sees one image: no place along frequency, its own boxes, a picture and its steps."""
     truth = known_truth("lattice", int(cube.name.split()[1]), 5)
     table = Table({name: truth[name] for name in ("x", "y", "x_min", "x_max", "y_min", "y_max")})[1:]
-    for name in ("z", "z_min", "z_max", "fwhm_z", "fwhm_maj", "fwhm_min", "pa", "flux", "snr", "reliability"):
+    for name in ("z", "z_min", "z_max", "fwhm_z", "dc_maj", "dc_min", "dc_pa", "flux", "snr", "reliability"):
         table[name] = np.nan
     table.meta = {"own_boxes": True, "steps": {"seen": 5, "below": 1}, "stages": {"b": 0.2, "a": 0.1}}
     table.meta["removed"] = [["below", truth["x"][0], truth["y"][0], np.nan]]
@@ -441,21 +441,21 @@ def test_blendedness_is_the_largest_overlap():
 
 def test_angles_are_axial_and_round_sources_not_judged():
     truth = true_sources(np.random.default_rng(1), 2)
-    truth["pa"], truth["fwhm_maj"], truth["fwhm_min"] = [179.0, 30.0], [0.8, 0.8], [0.5, 0.7]
+    truth["dc_pa"], truth["dc_maj"], truth["dc_min"] = [179.0, 30.0], [0.8, 0.8], [0.5, 0.7]
     found = truth.copy()
-    found["pa"] = [2.0, 80.0]
+    found["dc_pa"] = [2.0, 80.0]
     residual = pair_residuals(truth, found, match(truth, found), CELL)
-    assert residual["pa"][0] == pytest.approx(3.0)
-    assert np.isnan(residual["pa"][1])
-    assert np.isnan(residual["pa_error"]).all()
+    assert residual["dc_pa"][0] == pytest.approx(3.0)
+    assert np.isnan(residual["dc_pa"][1])
+    assert np.isnan(residual["dc_pa_error"]).all()
 
 
 def test_widths_in_the_paper_frame_survive_the_swap_of_its_axes():
     truth = true_sources(np.random.default_rng(1), 2)
-    truth["fwhm_maj"], truth["fwhm_min"] = [1.2, 1.2], [0.6, 0.6]
-    truth["pa"] = [89.0, 91.0]
+    truth["dc_maj"], truth["dc_min"] = [1.2, 1.2], [0.6, 0.6]
+    truth["dc_pa"] = [89.0, 91.0]
     found = truth.copy()
-    found["pa"], found["fwhm_maj"] = [91.0, 89.0], [1.3, 1.3]
+    found["dc_pa"], found["dc_maj"] = [91.0, 89.0], [1.3, 1.3]
     residual = pair_residuals(truth, found, match(truth, found), CELL)
     unit = 0.1 / CELL / 2.3548
     assert np.sort(np.abs(residual["paper_fwhm_x"])) == pytest.approx([0, unit], abs=1e-4)

@@ -29,8 +29,8 @@ def sources(x, y, z, *, half=6, meta=None, **more):
     """A catalogue with square boxes about the rounded places; everything else alike."""
     x, y, z = (np.asarray(v, dtype=float) for v in (x, y, z))
     n = len(x)
-    columns = {"x": x, "y": y, "z": z, "fwhm_z": np.full(n, 5.0), "fwhm_maj": np.full(n, 1.2)}
-    columns |= {"fwhm_min": np.full(n, 0.8), "pa": np.full(n, 30.0), "flux": np.full(n, 2.0)}
+    columns = {"x": x, "y": y, "z": z, "fwhm_z": np.full(n, 5.0), "dc_maj": np.full(n, 1.2)}
+    columns |= {"dc_min": np.full(n, 0.8), "dc_pa": np.full(n, 30.0), "flux": np.full(n, 2.0)}
     columns |= {"snr": np.full(n, 20.0), "continuum": np.zeros(n), "fwhm_velocity": np.full(n, 65.0)}
     columns |= {"isolated": np.ones(n), "blendedness": np.zeros(n), "paper_sum": np.full(n, 100.0)}
     columns |= {k: np.asarray(v, dtype=float) for k, v in more.items()}
@@ -216,13 +216,13 @@ def test_table_5_has_the_papers_frame_sign_and_units():
             FWHM_PER_SIGMA * (wide + dwide), FWHM_PER_SIGMA * narrow, angle + dangle
         )
         made = sources(x + dx, y, z, half=30, flux=2.0 * factor * np.ones(n))
-        made["fwhm_maj"], made["fwhm_min"], made["pa"] = maj * CELL, minor * CELL, pa
+        made["dc_maj"], made["dc_min"], made["dc_pa"] = maj * CELL, minor * CELL, pa
         made["fwhm_z"] = 5.0 + dwidth
         return made
 
     truth = table(0, 0, 0, 0, 1)
-    for name in ("x", "fwhm_maj", "fwhm_min", "fwhm_z", "pa", "flux"):
-        truth[f"{name}_bound"] = {"fwhm_maj": 0.1, "fwhm_min": 0.3}.get(name, 0.05)
+    for name in ("x", "dc_maj", "dc_min", "fwhm_z", "dc_pa", "flux"):
+        truth[f"{name}_bound"] = {"dc_maj": 0.1, "dc_min": 0.3}.get(name, 0.05)
     error = np.tile([0.2, -0.2], n // 2)
     # each in a cube of its own, so that pairs are certain
     found = table(error, 0.5, -3.0, 0.25, 1.05)
@@ -250,10 +250,10 @@ def test_table_5_has_the_papers_frame_sign_and_units():
 
 def test_angles_wrap_in_the_papers_frame_but_not_as_axes():
     truth = sources([20, 60], [20, 60], [10, 20])
-    truth["pa"] = [89.0, 45.0]
-    truth["fwhm_min"] = [0.8, 1.15]
+    truth["dc_pa"] = [89.0, 45.0]
+    truth["dc_min"] = [0.8, 1.15]
     found = truth.copy()
-    found["pa"] = [91.0, 47.0]
+    found["dc_pa"] = [91.0, 47.0]
     rows = {r["parameter"]: r for r in table5(scored([truth], [found])) if r["subset"] == "all"}
     assert rows["pa"]["std"] > 40
     assert rows["pa_axial"]["mean"] == pytest.approx(-2.0)

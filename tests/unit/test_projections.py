@@ -183,9 +183,9 @@ def test_image(name, tmp_path):
     mean, sigma = data.astype(np.float32), np.full(data.shape, 1e-4, dtype=np.float32)
     table = build_catalog(image, prepared, mean, sigma, labels, RegionSettings())
     np.testing.assert_allclose(table["flux"], 1, atol=0.002)
-    np.testing.assert_allclose(table["fwhm_maj"], sky.widths[0], rtol=0.01)
-    np.testing.assert_allclose(table["fwhm_min"], sky.widths[1], rtol=0.02)
-    assert np.abs(turned(table["pa"], sky.pa)).max() < 0.3
+    np.testing.assert_allclose(table["dc_maj"], sky.widths[0], rtol=0.01)
+    np.testing.assert_allclose(table["dc_min"], sky.widths[1], rtol=0.02)
+    assert np.abs(turned(table["dc_pa"], sky.pa)).max() < 0.3
     assert np.hypot(*offsets(table, sky)).max() < 0.005 * cell
     assert ((table["ra"] >= 0) & (table["ra"] < 360)).all()
     x, y = image.pixel(sky.ra, sky.dec)
@@ -275,9 +275,9 @@ def test_cube(name):
     east, north = offsets(table, sky)
     pulls = {
         "flux": (table["flux"] - LINE_AREA * 3 * km_s) / table["flux_err"],
-        "fwhm_maj": (table["fwhm_maj"] - sky.widths[0]) / table["fwhm_maj_err"],
-        "fwhm_min": (table["fwhm_min"] - sky.widths[1]) / table["fwhm_min_err"],
-        "pa": turned(table["pa"], sky.pa) / table["pa_err"],
+        "dc_maj": (table["dc_maj"] - sky.widths[0]) / table["dc_maj_err"],
+        "dc_min": (table["dc_min"] - sky.widths[1]) / table["dc_min_err"],
+        "dc_pa": turned(table["dc_pa"], sky.pa) / table["dc_pa_err"],
         "ra": east / table["ra_err"],
         "dec": north / table["dec_err"],
     }
@@ -285,7 +285,7 @@ def test_cube(name):
         # 0.67 is expected, and of nine values 0.25 to 1.5 with a probability of 0.999
         assert 0.2 < np.median(np.abs(pull)) < 1.6, column
     assert np.median(table["flux_err"] / table["flux"]) < 0.05
-    assert np.median(table["pa_err"]) < 5
+    assert np.median(table["dc_pa_err"]) < 5
 
 
 def test_beams_at_the_edge_of_the_sky_and_beyond():
@@ -372,8 +372,8 @@ def test_truth_tables_count_angles_from_local_north(dec):
     cov = moments(matrix, maj, minor, pa)
     sky = np.exp(-np.einsum("yxi,ij,yxj->yx", d, np.linalg.inv(cov), d) / 2)
     table = region_columns(sky, np.ones(grid.shape), np.array([40.0, 40.0, 0.0]), 1e-4, grid)
-    assert turned(table["pa"], pa)[0] == pytest.approx(0, abs=0.1)
-    assert table["fwhm_maj"][0] == pytest.approx(maj, rel=0.01)
+    assert turned(table["dc_pa"], pa)[0] == pytest.approx(0, abs=0.1)
+    assert table["dc_maj"][0] == pytest.approx(maj, rel=0.01)
     assert SkyCoord(table["ra"] * u.deg, table["dec"] * u.deg).separation(start).arcsec[0] < 0.1
     end = (x + 0.1 * -np.sin(np.deg2rad(shape[2])), y + 0.1 * np.cos(np.deg2rad(shape[2])))
     angle = start.position_angle(pixel_to_skycoord(*end, wcs)[0].icrs).deg
@@ -399,7 +399,7 @@ def test_injected_sources_have_their_shape_on_the_sky(name):
         beam = pixels_per_arcsec(wcs, *place, own=True)[0]
         if name == "south pole":
             beam = pixels_per_arcsec(wcs, np.array([N / 2]), np.array([N / 2]), own=True)[0]
-        shape = moments(pixels_per_arcsec(wcs, *place)[0], row["fwhm_maj"], row["fwhm_min"], row["pa"])
+        shape = moments(pixels_per_arcsec(wcs, *place)[0], row["dc_maj"], row["dc_min"], row["dc_pa"])
         np.testing.assert_allclose(
             seen, moments(beam, *scale * np.array(BEAM[:2]), BEAM[2]) + shape, atol=0.02 * np.trace(seen)
         )

@@ -247,9 +247,9 @@ def test_sources_have_their_truth(folder):
     assert double.names == ["fwhm_x", "fwhm_y", "sin_2pa", "cos_2pa", "flux"]
     target = double.train[1].numpy()
     maj, minor, pa = shape_of(target[:, 0], target[:, 1], target[:, 2:4])
-    np.testing.assert_allclose(maj, arrays["fwhm_maj"] / data.cell, rtol=1e-5)
-    np.testing.assert_allclose(minor, arrays["fwhm_min"] / data.cell, rtol=1e-5)
-    assert np.abs((pa - arrays["pa"] + 90) % 180 - 90).max() < 1e-3
+    np.testing.assert_allclose(maj, arrays["dc_maj"] / data.cell, rtol=1e-5)
+    np.testing.assert_allclose(minor, arrays["dc_min"] / data.cell, rtol=1e-5)
+    assert np.abs((pa - arrays["dc_pa"] + 90) % 180 - 90).max() < 1e-3
     # the line image's middle holds the flux times what the beam makes of the source's shape
     tables = [Table.read(str(f).replace("compact.npz", "truth.ecsv")) for f in data.train]
     response, snr = (
@@ -341,7 +341,7 @@ def test_residual_networks_learn_the_width_of_a_blob(tmp_path):
     y, x = np.indices((32, 32)) - 16
     images = np.exp(-4 * np.log(2) * (y**2 + x**2) / wide[:, None, None] ** 2).astype(np.float32)
     zero = np.zeros_like(wide)
-    arrays = {"focused": images, "rms": zero + 1, "fwhm_maj": wide, "fwhm_min": wide, "pa": zero}
+    arrays = {"focused": images, "rms": zero + 1, "dc_maj": wide, "dc_min": wide, "dc_pa": zero}
     arrays |= {"fwhm_z": zero, "line_flux_peak": zero, "pb": zero}
     torch.manual_seed(0)
     network = make_network("shape_resnet", width=8)

@@ -276,9 +276,9 @@ def test_regions_of_a_known_sky():
     assert columns["flux"][blob] == pytest.approx(0.05, rel=0.01)
     assert columns["x"][blob] == pytest.approx(60.3, abs=0.05)
     assert columns["y"][blob] == pytest.approx(90.7, abs=0.05)
-    assert columns["fwhm_maj"][blob] == pytest.approx(24, rel=0.03)
-    assert columns["fwhm_min"][blob] == pytest.approx(14, rel=0.03)
-    assert columns["pa"][blob] == pytest.approx(120, abs=1)
+    assert columns["dc_maj"][blob] == pytest.approx(24, rel=0.03)
+    assert columns["dc_min"][blob] == pytest.approx(14, rel=0.03)
+    assert columns["dc_pa"][blob] == pytest.approx(120, abs=1)
     assert region_columns(flux * 0, pb, beam, 1e-4, grid)["id"].size == 0
 
 

@@ -167,10 +167,10 @@ def _shape(
         )
         # an axis the beam hides is known to be smaller than its error
         low = FWHM_PER_SIGMA**2 * spread / 2
-        out[f"fwhm_{name}"], out[f"fwhm_{name}_err"] = fwhm[k], low / max(fwhm[k], np.sqrt(low), 1e-9)
-    out["pa"] = float(np.rad2deg(np.arctan2(-vectors[0, 1], vectors[1, 1])) % 180)
+        out[f"dc_{name}"], out[f"dc_{name}_err"] = fwhm[k], low / max(fwhm[k], np.sqrt(low), 1e-9)
+    out["dc_pa"] = float(np.rad2deg(np.arctan2(-vectors[0, 1], vectors[1, 1])) % 180)
     cross = np.sqrt(errors[3] ** 2 + ((errors[2] + errors[4]) / 4) ** 2)
-    out["pa_err"] = float(min(np.rad2deg(cross / max(values[1] - values[0], 1e-9)), 90.0))
+    out["dc_pa_err"] = float(min(np.rad2deg(cross / max(values[1] - values[0], 1e-9)), 90.0))
     return out
 
 
@@ -269,7 +269,7 @@ def _row(
     # the centre of what lies within the image lies within it
     pb = np.nan if plane is None else float(plane[round(y), round(x)])
     sampling, alias = (0.0, 0.0) if prepared.beam is None else sampling_errors(prepared.beam)
-    for name in ("fwhm_maj_err", "fwhm_min_err"):
+    for name in ("dc_maj_err", "dc_min_err"):
         shape[name] = float(np.hypot(shape[name], 2 * alias**0.5))
     place_err = np.hypot(r.errors[:2], alias / np.sqrt(12))
     row: dict[str, object] = {
@@ -287,9 +287,9 @@ def _row(
         flags.append("edge")
     if prepared.beam is not None:
         size = prepared.beam_pixels
-        if shape["fwhm_maj"] < max(2 * shape["fwhm_maj_err"], 0.15 * size):
+        if shape["dc_maj"] < max(2 * shape["dc_maj_err"], 0.15 * size):
             flags.append("unresolved")
-        elif shape["fwhm_maj"] > 3 * size:
+        elif shape["dc_maj"] > 3 * size:
             flags.append("extended")
     if plane is None:
         flags.append("no_primary_beam")

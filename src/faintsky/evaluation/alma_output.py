@@ -177,7 +177,7 @@ def _figures(out: Path, scored: Sequence[Scored], n: Numbers) -> list[Path]:
     return drawn
 
 
-TRUTH_COLUMNS = ("snr", "paper_sum", "paper_continuum", "fwhm_maj", "fwhm_min", "pa", "fwhm_z", "x", "y")
+TRUTH_COLUMNS = ("snr", "paper_sum", "paper_continuum", "dc_maj", "dc_min", "dc_pa", "fwhm_z", "x", "y")
 
 
 def _figures_of_set(out: Path, folder: Path, name: str, here: Mapping[str, Scored], n: Numbers) -> list[Path]:

@@ -129,7 +129,7 @@ def with_boxes(
     Parameters
     ----------
     table : Table
-        With ``x``, ``y``, ``z`` [pixel, pixel, channel], ``fwhm_maj``, ``fwhm_min`` [arcsec], ``pa`` [deg]
+        With ``x``, ``y``, ``z`` [pixel, pixel, channel], ``dc_maj``, ``dc_min`` [arcsec], ``dc_pa`` [deg]
         and ``fwhm_z`` [channel].
     shape : tuple of int
         ``(n_y, n_x)`` of the image.
@@ -155,8 +155,8 @@ def with_boxes(
     if keep_image_box and all(name in table.colnames for name in names):
         box = np.stack([column(table, name) for name in names], axis=1)
         kept = np.asarray((box >= 0).all(axis=1))  # a missing pixel is -1
-    maj, minor = column(table, "fwhm_maj") / cell, column(table, "fwhm_min") / cell
-    pa = column(table, "pa")
+    maj, minor = column(table, "dc_maj") / cell, column(table, "dc_min") / cell
+    pa = column(table, "dc_pa")
     for i in np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~kept):
         box[i] = gaussian_box(x[i], y[i], maj[i], minor[i], pa[i], shape, rule)
     for k, name in enumerate(names):
@@ -172,6 +172,6 @@ def own_or_ruled_boxes(table: Table, setting: Setting) -> Table:
     ``meta["own_boxes"]``); otherwise boxes by the data set's rule from the positions and widths, where there
     are any.
     """
-    if not len(table) or table.meta.get("own_boxes") or "fwhm_maj" not in table.colnames:
+    if not len(table) or table.meta.get("own_boxes") or "dc_maj" not in table.colnames:
         return table
     return with_boxes(table, setting.shape[1:], setting.cell, setting.box_rule)

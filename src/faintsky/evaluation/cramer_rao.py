@@ -33,7 +33,7 @@ from faintsky.source_model import frequencies_2d, gaussian_transform, line_profi
 
 Float = NDArray[np.float64]
 
-PARAMETERS = ("x", "y", "fwhm_maj", "fwhm_min", "pa", "z", "fwhm_z", "flux")
+PARAMETERS = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux")
 """What is bounded, in this order [pixel, pixel, pixel, pixel, deg, channel, channel, flux]."""
 SPATIAL = PARAMETERS[:5]
 CONTINUUM = ("free", "shared", "none")
@@ -47,7 +47,7 @@ class Line:
     ----------
     x, y : float
         Centre [pixel].
-    fwhm_maj, fwhm_min, pa : float
+    dc_maj, dc_min, dc_pa : float
         Intrinsic shape [pixel, pixel, deg east of north].
     z, fwhm_z : float
         Centre and width of the line [channel].
@@ -59,9 +59,9 @@ class Line:
 
     x: float
     y: float
-    fwhm_maj: float
-    fwhm_min: float
-    pa: float
+    dc_maj: float
+    dc_min: float
+    dc_pa: float
     z: float
     fwhm_z: float
     flux: float
@@ -74,18 +74,18 @@ def spatial_derivatives(source: Line, fx: Float, fy: Float) -> NDArray[np.comple
 
     The first plane is the transform itself; lengths are per pixel and the angle per degree.
     """
-    g = gaussian_transform(fx, fy, source.x, source.y, source.fwhm_maj, source.fwhm_min, source.pa)
-    dx, dy = major_axis_direction(source.pa)
+    g = gaussian_transform(fx, fy, source.x, source.y, source.dc_maj, source.dc_min, source.dc_pa)
+    dx, dy = major_axis_direction(source.dc_pa)
     along, across = fx * dx + fy * dy, -fx * dy + fy * dx
     unit = 4 * np.pi**2 / FWHM_PER_SIGMA**2
     # d(along)/d(pa) = across and d(across)/d(pa) = -along, for pa in radians
-    turn = -unit * (source.fwhm_maj**2 - source.fwhm_min**2) * along * across * np.deg2rad(1.0)
+    turn = -unit * (source.dc_maj**2 - source.dc_min**2) * along * across * np.deg2rad(1.0)
     factors = [
         np.ones_like(along),
         -2j * np.pi * fx,
         -2j * np.pi * fy,
-        -unit * source.fwhm_maj * along**2,
-        -unit * source.fwhm_min * across**2,
+        -unit * source.dc_maj * along**2,
+        -unit * source.dc_min * across**2,
         turn,
     ]
     return np.stack([g * f for f in factors])

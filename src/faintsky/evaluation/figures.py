@@ -29,15 +29,15 @@ LABELS = {
     "x": "x [pixel]",
     "y": "y [pixel]",
     "z": "line centre [channel]",
-    "fwhm_maj": "major axis FWHM [arcsec]",
-    "fwhm_min": "minor axis FWHM [arcsec]",
-    "pa": "position angle [deg]",
+    "dc_maj": "major axis FWHM [arcsec]",
+    "dc_min": "minor axis FWHM [arcsec]",
+    "dc_pa": "position angle [deg]",
     "fwhm_z": "line FWHM [channel]",
     "flux": "line flux (relative)",
     "paper_fwhm_x": "FWHM$_x$ / 2.355 [pixel]",
     "paper_fwhm_y": "FWHM$_y$ / 2.355 [pixel]",
 }
-BOUNDED = ("x", "y", "fwhm_maj", "fwhm_min", "pa", "z", "fwhm_z", "flux")
+BOUNDED = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux")
 
 
 @contextmanager

@@ -57,12 +57,12 @@ def source_distributions(truth: Mapping[str, Float], cell: float) -> Figure:
     Parameters
     ----------
     truth : mapping of str to array
-        Columns of all true sources, ``[n]``: ``snr``, ``paper_sum``, ``paper_continuum``, ``fwhm_maj``,
-        ``fwhm_min``, ``pa``, ``fwhm_z``, ``x``, ``y``.
+        Columns of all true sources, ``[n]``: ``snr``, ``paper_sum``, ``paper_continuum``, ``dc_maj``,
+        ``dc_min``, ``dc_pa``, ``fwhm_z``, ``x``, ``y``.
     cell : float
         Side of a pixel [arcsec].
     """
-    wide, narrow, angle = sky_to_paper_frame(truth["fwhm_maj"] / cell, truth["fwhm_min"] / cell, truth["pa"])
+    wide, narrow, angle = sky_to_paper_frame(truth["dc_maj"] / cell, truth["dc_min"] / cell, truth["dc_pa"])
     with style():
         figure, axes = new_figure(2, 3, 3.6, 3.0)
         _histogram(axes[0], truth["snr"], "matched S/N", log=True)

@@ -65,23 +65,23 @@ def parameters_of_pairs(truth: Table, found: Table, matching: Matching, cell: fl
 
     for name in ("x", "y", "z"):
         put(name, of(t, name), of(f, name), name)
-    shape = [of(t, name) for name in ("fwhm_maj", "fwhm_min", "pa")]
+    shape = [of(t, name) for name in ("dc_maj", "dc_min", "dc_pa")]
     x_is_major = np.mod(90.0 - shape[2], 180.0) < 90.0
     for axis, (true, measured) in paper_widths(t, f, cell).items():
         name = axis.removeprefix("paper_")
         put(name, true, measured)
         along = x_is_major if name == "fwhm_x" else ~x_is_major
         for suffix in ("_bound", "_bound_shared"):
-            bound = np.where(along, of(t, "fwhm_maj" + suffix), of(t, "fwhm_min" + suffix))
+            bound = np.where(along, of(t, "dc_maj" + suffix), of(t, "dc_min" + suffix))
             out[name + suffix] = bound / (cell * FWHM_PER_SIGMA)
     put("dz", 2 * of(t, "fwhm_z"), 2 * of(f, "fwhm_z"), "fwhm_z", 2.0)
-    angles = [sky_to_paper_frame(of(k, "fwhm_maj"), of(k, "fwhm_min"), of(k, "pa"))[2] for k in (t, f)]
-    put("pa", angles[0], angles[1], "pa")
-    nearest = shape[2] + axial_difference(of(f, "pa"), shape[2])
-    put("pa_axial", shape[2], nearest, "pa")
+    angles = [sky_to_paper_frame(of(k, "dc_maj"), of(k, "dc_min"), of(k, "dc_pa"))[2] for k in (t, f)]
+    put("pa", angles[0], angles[1], "dc_pa")
+    nearest = shape[2] + axial_difference(of(f, "dc_pa"), shape[2])
+    put("pa_axial", shape[2], nearest, "dc_pa")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = shape[0] / shape[1]
-    put("pa_elongated", shape[2], np.where(ratio > LEAST_AXIS_RATIO, nearest, np.nan), "pa")
+    put("pa_elongated", shape[2], np.where(ratio > LEAST_AXIS_RATIO, nearest, np.nan), "dc_pa")
     put("flux", of(t, "flux"), of(f, "flux"), "flux", np.abs(of(t, "flux")))
     put("brightness", of(t, "paper_sum"), of(f, "paper_sum"))
     out["snr"], out["ratio"], out["isolated"] = of(t, "snr"), ratio, of(t, "isolated")

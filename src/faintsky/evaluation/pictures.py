@@ -41,7 +41,7 @@ def true_image(truth: Table, setting: Setting) -> NDArray[np.float32]:
         first = np.unique(column(truth, "source"), return_index=True)[1]
         continuum = np.where(np.isin(np.arange(len(truth)), first), continuum, 0.0)
     flux = np.nan_to_num(line) + n_chan * np.nan_to_num(continuum)
-    shape = [column(truth, name) for name in ("x", "y", "fwhm_maj", "fwhm_min", "pa")]
+    shape = [column(truth, name) for name in ("x", "y", "dc_maj", "dc_min", "dc_pa")]
     image = np.zeros((n_y, n_x), dtype=np.float32)
     for f, x, y, major, minor, pa in zip(flux, *shape):
         image += np.float32(f) * gaussian_image(grid, x, y, major / setting.cell, minor / setting.cell, pa)

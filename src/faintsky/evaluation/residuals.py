@@ -23,9 +23,9 @@ UNITS = {
     "x": "pixel",
     "y": "pixel",
     "z": "channel",
-    "fwhm_maj": "arcsec",
-    "fwhm_min": "arcsec",
-    "pa": "deg",
+    "dc_maj": "arcsec",
+    "dc_min": "arcsec",
+    "dc_pa": "deg",
     "fwhm_z": "channel",
     "flux": "relative",
     "paper_fwhm_x": "FWHM / 2.355, pixel",
@@ -34,7 +34,7 @@ UNITS = {
 """What is compared, and in which unit its residual is."""
 NO_RATIO = ("x", "y", "z")
 """Their zero is arbitrary, so that a relative error means nothing."""
-_DIRECT = ("x", "y", "z", "fwhm_maj", "fwhm_min", "fwhm_z")
+_DIRECT = ("x", "y", "z", "dc_maj", "dc_min", "fwhm_z")
 
 
 def paper_widths(truth: Table, found: Table, cell: float) -> dict[str, tuple[Float, Float]]:
@@ -43,7 +43,7 @@ def paper_widths(truth: Table, found: Table, cell: float) -> dict[str, tuple[Flo
     Parameters
     ----------
     truth, found : Table
-        Matched rows, ``fwhm_maj`` and ``fwhm_min`` [arcsec], ``pa`` [deg].
+        Matched rows, ``dc_maj`` and ``dc_min`` [arcsec], ``dc_pa`` [deg].
     cell : float
         Side of a pixel [arcsec].
 
@@ -54,12 +54,12 @@ def paper_widths(truth: Table, found: Table, cell: float) -> dict[str, tuple[Flo
         where the angle passes 0 or 90 degrees; the found widths are put along the true frame's axes, so
         that a small error of the angle there is not counted as a large one of the widths.
     """
-    shape = [column(truth, name) for name in ("fwhm_maj", "fwhm_min", "pa")]
+    shape = [column(truth, name) for name in ("dc_maj", "dc_min", "dc_pa")]
     unit = cell * FWHM_PER_SIGMA
     true_x, true_y, _ = sky_to_paper_frame(shape[0] / unit, shape[1] / unit, shape[2])
     x_is_major = np.mod(90.0 - shape[2], 180.0) < 90.0
-    crossed = np.abs(axial_difference(column(found, "pa"), shape[2])) > 45.0
-    maj, minor = column(found, "fwhm_maj") / unit, column(found, "fwhm_min") / unit
+    crossed = np.abs(axial_difference(column(found, "dc_pa"), shape[2])) > 45.0
+    maj, minor = column(found, "dc_maj") / unit, column(found, "dc_min") / unit
     along_x = np.where(x_is_major ^ crossed, maj, minor)
     along_y = np.where(x_is_major ^ crossed, minor, maj)
     return {"paper_fwhm_x": (true_x, along_x), "paper_fwhm_y": (true_y, along_y)}
@@ -103,10 +103,10 @@ def pair_residuals(
     out["flux_true"], out["flux"] = flux, column(f, "flux") / flux - 1.0
     out["flux_error"] = reported("flux") / np.abs(flux)
     with np.errstate(divide="ignore", invalid="ignore"):
-        judged = column(t, "fwhm_maj") > LEAST_AXIS_RATIO * column(t, "fwhm_min")
-    out["pa_true"] = column(t, "pa")
-    out["pa"] = np.where(judged, axial_difference(column(f, "pa"), column(t, "pa")), np.nan)
-    out["pa_error"] = reported("pa")
+        judged = column(t, "dc_maj") > LEAST_AXIS_RATIO * column(t, "dc_min")
+    out["dc_pa_true"] = column(t, "dc_pa")
+    out["dc_pa"] = np.where(judged, axial_difference(column(f, "dc_pa"), column(t, "dc_pa")), np.nan)
+    out["dc_pa_error"] = reported("dc_pa")
     for name, (true, measured) in paper_widths(t, f, cell).items():
         out[f"{name}_true"], out[name], out[f"{name}_error"] = true, measured - true, np.full(n, np.nan)
     for name in UNITS:

@@ -149,9 +149,9 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
         Line(
             x=float(row["x"]),
             y=float(row["y"]),
-            fwhm_maj=float(maj),
-            fwhm_min=float(minor),
-            pa=float(pa),
+            dc_maj=float(maj),
+            dc_min=float(minor),
+            dc_pa=float(pa),
             z=float(row["z"]),
             fwhm_z=float(row["fwhm_z"]),
             flux=float(line_flux),
@@ -204,7 +204,7 @@ def _add_bounds(
 ) -> None:
     """Columns ``NAME_bound`` and ``NAME_bound_shared`` in the units of the residuals, in place."""
     n_chan, _, n_x = setting.shape
-    to_unit = {"fwhm_maj": setting.cell, "fwhm_min": setting.cell}
+    to_unit = {"dc_maj": setting.cell, "dc_min": setting.cell}
     for continuum, suffix in (("free", "_bound"), ("shared", "_bound_shared")):
         columns = {name: np.full(len(table), np.nan) for name in PARAMETERS}
         for group in np.unique(groups):
@@ -262,7 +262,7 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
     sigma = np.where(np.isfinite(setting.sigma) & (setting.sigma > 0), setting.sigma, np.inf)
     own = [
         matched_snr(
-            s.flux * spectral_derivatives(s, n_chan)[0], sigma, transfer, n_x, s.fwhm_maj, s.fwhm_min, s.pa
+            s.flux * spectral_derivatives(s, n_chan)[0], sigma, transfer, n_x, s.dc_maj, s.dc_min, s.dc_pa
         )
         for s in lines
     ]

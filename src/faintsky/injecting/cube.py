@@ -174,7 +174,7 @@ def draw_sources(field: Field, n: int, rng: np.random.Generator, snr: tuple[floa
     if not drawn:
         return make_table({"x": np.zeros(0)})
     columns: dict[str, Any] = world_columns(field.cube, col["x"], col["y"], col["z"], col["fwhm_z"])
-    shape = {"fwhm_maj": col["maj"], "fwhm_min": col["min"], "pa": col["pa"]}
+    shape = {"dc_maj": col["maj"], "dc_min": col["min"], "dc_pa": col["pa"]}
     columns |= field.cube.sky_columns({"x": col["x"], "y": col["y"], **shape})
     transfer = psf_transform(prepared.psf[len(prepared.psf) // 2])
     n_x = prepared.valid.shape[1]

@@ -40,7 +40,7 @@ def write_regions(path: str | os.PathLike[str], table: Table, beam: ArrayLike | 
     -------
     pathlib.Path
     """
-    maj, minor, pa = (np.nan_to_num(np.asarray(table[c], float)) for c in ("fwhm_maj", "fwhm_min", "pa"))
+    maj, minor, pa = (np.nan_to_num(np.asarray(table[c], float)) for c in ("dc_maj", "dc_min", "dc_pa"))
     if beam is None:
         maj, minor = np.maximum(maj, 1.0), np.maximum(minor, 1.0)
     else:

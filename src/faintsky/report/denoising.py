@@ -14,12 +14,12 @@ from faintsky.report.page import embedded, render
 from faintsky.report.parts import with_error
 
 SHOWN = (
-    "id", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "area", "pb", "snr", "reliability",
+    "id", "ra", "dec", "flux", "flux_peak", "dc_maj", "dc_min", "dc_pa", "area", "pb", "snr", "reliability",
     "flags",
 )  # fmt: skip
 _FORMATS = {
-    "ra": "{:.5f}", "dec": "{:+.5f}", "pa": "{:.0f}", "reliability": "{:.3f}", "snr": "{:.1f}", "id": "{:d}",
-    "area": "{:.4g}", "pb": "{:.2f}", "flags": "{}",
+    "ra": "{:.5f}", "dec": "{:+.5f}", "dc_pa": "{:.0f}", "reliability": "{:.3f}", "snr": "{:.1f}",
+    "id": "{:d}", "area": "{:.4g}", "pb": "{:.2f}", "flags": "{}",
 }  # fmt: skip
 TABLE_ROWS = 200
 
@@ -84,7 +84,7 @@ def facts(image: RadioImage, found: Denoised) -> dict[str, str]:
 
 def _cell(name: str, row: Any) -> str:
     value = row[name]
-    if name in ("fwhm_maj", "fwhm_min"):
+    if name in ("dc_maj", "dc_min"):
         return with_error(value, row[name + "_err"])
     if name in ("flux", "flux_peak"):
         return with_error(1e3 * value, 1e3 * row[name + "_err"])

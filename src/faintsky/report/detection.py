@@ -14,11 +14,11 @@ from faintsky.report.page import embedded, render
 from faintsky.report.parts import with_error
 
 SHOWN = (
-    "id", "ra", "dec", "freq", "velocity", "fwhm_maj", "fwhm_min", "pa", "fwhm_velocity", "flux", "flux_peak",
+    "id", "ra", "dec", "freq", "velocity", "dc_maj", "dc_min", "dc_pa", "fwhm_velocity", "flux", "flux_peak",
     "continuum", "snr", "reliability", "flags",
 )  # fmt: skip
 _FORMATS = {
-    "ra": "{:.5f}", "dec": "{:+.5f}", "velocity": "{:.1f}", "pa": "{:.0f}", "reliability": "{:.3f}",
+    "ra": "{:.5f}", "dec": "{:+.5f}", "velocity": "{:.1f}", "dc_pa": "{:.0f}", "reliability": "{:.3f}",
     "snr": "{:.1f}", "id": "{:d}", "flags": "{}",
 }  # fmt: skip
 TABLE_ROWS, SPECTRA = 200, 30
@@ -89,7 +89,7 @@ def _unit(name: str, unit: str, has_flux: bool) -> str:
 
 def _cell(name: str, row: Any) -> str:
     value = row[name]
-    if name in ("fwhm_maj", "fwhm_min", "fwhm_velocity", "flux"):
+    if name in ("dc_maj", "dc_min", "fwhm_velocity", "flux"):
         return with_error(value, row[name + "_err"])
     if name in ("flux_peak", "continuum"):
         return with_error(1e3 * value, 1e3 * row[name + "_err"])

@@ -45,9 +45,9 @@ def compact(cube: Observed) -> Arrays:
         "line_images": np.zeros((n, SIZE, SIZE), dtype=np.float32),
     }
     for i in range(n):
-        s = {k: float(truth[k][i]) for k in ("x", "y", "z", "fwhm_z", "fwhm_maj", "fwhm_min", "pa")}
+        s = {k: float(truth[k][i]) for k in ("x", "y", "z", "fwhm_z", "dc_maj", "dc_min", "dc_pa")}
         frame = grid_frame(sky.grid, s["x"], s["y"])
-        maj, minor, pa = (float(v[0]) for v in frame.to_pixels(s["fwhm_maj"], s["fwhm_min"], s["pa"]))
+        maj, minor, pa = (float(v[0]) for v in frame.to_pixels(s["dc_maj"], s["dc_min"], s["dc_pa"]))
         box = tuple(int(truth[k][i]) for k in ("x_min", "x_max", "y_min", "y_max"))
         x0, x1, y0, y1 = box
         out["spectra"][i] = box_spectrum(cube.dirty, (x0, x1, y0, y1))

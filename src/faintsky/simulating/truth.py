@@ -165,7 +165,7 @@ def truth_columns(
         "x": s["x"],
         "y": s["y"],
         "z": s["z"],
-        **dict(zip(("fwhm_maj", "fwhm_min", "pa"), shape)),
+        **dict(zip(("dc_maj", "dc_min", "dc_pa"), shape)),
         "fwhm_z": s["fwhm_z"],
         "fwhm_velocity": fwhm_velocity,
         # the area of a Gaussian of unit peak and FWHM is sqrt(2 pi) / 2.3548

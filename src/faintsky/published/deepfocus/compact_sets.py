@@ -16,7 +16,7 @@ from torch import Tensor
 from faintsky.errors import InputError
 
 Array = NDArray[np.float32]
-TRUTH = ("fwhm_maj", "fwhm_min", "pa", "fwhm_z", "line_flux_peak", "pb")
+TRUTH = ("dc_maj", "dc_min", "dc_pa", "fwhm_z", "line_flux_peak", "pb")
 """Columns of the truth tables that are read."""
 
 

@@ -124,7 +124,7 @@ def _images(arrays: Arrays, parameter: str) -> Tensor:
 
 
 def _targets(arrays: Arrays, cell: float, names: list[str], angle: str) -> Tensor:
-    shape = (arrays["fwhm_maj"] / cell, arrays["fwhm_min"] / cell, arrays["pa"])
+    shape = (arrays["dc_maj"] / cell, arrays["dc_min"] / cell, arrays["dc_pa"])
     double, degrees = shape_targets(*shape), shape_targets(*shape, degrees=True)
     # the area of a Gaussian line of unit peak and FWHM is sqrt(2 pi) / 2.3548
     flux = arrays["line_flux_peak"] * arrays["fwhm_z"] * arrays["pb"] * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
