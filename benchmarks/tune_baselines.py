@@ -3,7 +3,7 @@
 Cubes of the preset ``paper``, seed 9000 (the evaluation uses seed 0). The objective is F1 by the criteria of
 Delli Veneri et al. (2022), Section 5.1: centres of the boxes within 3 pixels and IoU of at least 0.6, one to
 one; along frequency too for what finds sources in three dimensions. The paper's own grids are walked as
-well, for the variants ``NAME_paper``. The settings go into ``src/faintsky/models/shipped/NAME/model.json``,
+well, for the variants ``NAME_paper``. The settings go into ``NAME/model.json`` of the method's slice,
 what was measured into ``benchmarks/results/tuned_baselines.json``.
 
     python benchmarks/tune_baselines.py flood_fill smooth_clip pybdsf aegean [--jobs J]
@@ -32,9 +32,9 @@ from faintsky.evaluation.boxes import with_boxes
 from faintsky.evaluation.cubes import SimulatedSet
 from faintsky.matching import CRITERIA
 from faintsky.matching.pairing import assign
-from faintsky.models import SHIPPED, load_model
+from faintsky.models import load_model
 from faintsky.published.decoras import find as decoras
-from faintsky.published.peers import find as peers
+from faintsky.published.peers import run as peers
 
 SEED = 9000
 RESULTS = Path(__file__).parent / "results" / "tuned_baselines.json"
@@ -199,7 +199,7 @@ def tune_flood_fill(n: int, jobs: int) -> dict[str, Any]:
 
 def ship(name: str, settings: dict[str, Any], folder: Path | None = None) -> None:
     """Put settings into a model's card."""
-    card = (folder or SHIPPED / name) / "model.json"
+    card = (folder or load_model(name).path) / "model.json"
     text = json.loads(card.read_text(encoding="utf-8"))
     text["settings"] |= settings
     card.write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -27,7 +27,7 @@ import numpy as np
 from faintsky.evaluation.fields import KINDS, PRESETS, Field, simulated_sets
 from faintsky.evaluation.image_methods import filter_field
 from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, pixel_sums
-from faintsky.published.filters import methods as filters
+from faintsky.published import filters
 
 SEED = 9000
 SIGMAS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)

@@ -29,6 +29,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from faintsky.evaluation.fields import Field, SimulatedFields
+from faintsky.evaluation.image_methods import islands_of, scored
 from faintsky.evaluation.segments import (
     RELIABLE,
     SEGMENT_QUANTITIES,
@@ -37,7 +38,8 @@ from faintsky.evaluation.segments import (
     segment_sums,
     true_regions,
 )
-from faintsky.published.peers import islands as peer_islands
+from faintsky.published.peers import PEERS
+from faintsky.published.peers.run import TUNED, searched_image
 
 SEED, SIZE = 9000, 256
 KINDS = {"white": "noise", "correlated": "clean_ideal"}
@@ -64,12 +66,14 @@ def with_faint_emission(cases: SimulatedFields, n: int) -> list[Field]:
 
 def flooded(field: Field, s: Settings) -> Segments:
     """What is connected above ``grow`` and reaches ``seed``."""
-    image, rms, _ = peer_islands.searched_image(field, s["smooth"])
+    beam = None if field.correlation is None else tuple(map(float, field.image.pixel_beams[0]))
+    data = field.image.data / field.rms
+    image, rms, _ = searched_image(data, field.width, s["smooth"], beam=beam, correlation=field.correlation)
     labels, n = label(image > s["grow"] * rms, structure=np.ones((3, 3)))
     keep = np.bincount(labels[image > s["seed"] * rms], minlength=n + 1) > 0
     keep[0] = False
     numbers = np.where(keep, np.cumsum(keep), 0)
-    return peer_islands.scored(numbers[labels], field, image / rms)
+    return scored(numbers[labels], field, image / rms)
 
 
 def measured(fields: list[Field], find: Callable[[Field], Segments]) -> Settings:
@@ -92,9 +96,9 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=6, help="fields of each kind for the flood fill")
     parser.add_argument("--own", type=int, default=2, help="fields for the programs themselves")
     given = parser.parse_args()
-    home = Path(peer_islands.__file__).parent / "tuned_islands.json"
+    home = TUNED
     journal = Path(__file__).parent / "results" / "tuned_islands.json"
-    tuned: Settings = {program: {} for program in peer_islands.PROGRAMS}
+    tuned: Settings = {program: {} for program in PEERS}
     # what was tried before is not tried again
     tried: Settings = json.loads(journal.read_text())["tried"] if journal.exists() else {}
     for kind, name in KINDS.items():
@@ -113,7 +117,7 @@ def main() -> None:
             own = tried.setdefault(program, {}).setdefault(kind, [])
             for s in settings:
                 if not any(s.items() <= row.items() for row in own):
-                    find = partial(peer_islands.find_islands, program=program, settings=s)
+                    find = partial(islands_of, program=program, settings=s)
                     own.append({**s, **measured(fields[: given.own], find)})
                     print(kind, program, json.dumps(own[-1]), flush=True)
                 tuned[program][kind] = {k: max(own, key=worth)[k] for k in s}

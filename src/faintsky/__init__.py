@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from faintsky import published as _published  # noqa: F401  (makes the methods known)
 from faintsky.system.lazy import lazy
 from faintsky.system.threads import prepare_threads
 

@@ -20,7 +20,7 @@ from faintsky.matching import match
 from faintsky.models import Model, load_model, save_model
 from faintsky.networks import make_network
 from faintsky.published.decoras import find as decoras
-from faintsky.published.peers import find as peers
+from faintsky.published.peers import run as peers
 
 N_CHAN = 48
 SOURCES = [

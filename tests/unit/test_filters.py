@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from faintsky.denoising.filters import apply_filter
 from faintsky.denoising.starlet import power_spectrum, scale_sigmas, starlet_transform
 from faintsky.errors import InputError
-from faintsky.published.filters.methods import FILTERS, apply_filter, tuned_settings
+from faintsky.published.filters import tuned_settings
+from faintsky.registry import FILTERS
 
 SETTINGS = {
     "threshold": {"k": 1.0},
@@ -121,7 +123,7 @@ def test_noise_that_varies_is_levelled():
 
 
 def test_what_is_not_known_is_refused():
-    with pytest.raises(InputError, match="no filter of the name"):
+    with pytest.raises(InputError, match="no filter 'magic'"):
         apply_filter("magic", white(), 1.0)
     with pytest.raises(InputError, match="2 axes"):
         apply_filter("input", np.zeros(4), 1.0)

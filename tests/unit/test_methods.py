@@ -1,8 +1,6 @@
 """Methods by name: which one a model is for, and files and report of one that knows no frequencies."""
 
 import json
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.jobs.detect import detect
 from faintsky.models import load_model, save_model
+from faintsky.registry import DETECTORS
 
 
 def made_cube():
@@ -37,10 +36,7 @@ def find_flat(cube, model, *, reliability, device):
 
 @pytest.fixture
 def flat_model(tmp_path, monkeypatch):
-    module = ModuleType("flat_method")
-    module.find = find_flat
-    monkeypatch.setitem(sys.modules, "flat_method", module)
-    monkeypatch.setitem(methods.METHODS, "flat", "flat_method")
+    monkeypatch.setitem(DETECTORS._places, "flat", find_flat)
     settings = {"method": "flat", "least": 0.5}
     return save_model(tmp_path / "flat", name="flat", job="detect", settings=settings, networks={})
 

@@ -9,12 +9,13 @@ from torch.nn import functional
 
 from faintsky.errors import InputError
 from faintsky.models import load_model, save_model
-from faintsky.networks import example_inputs, list_networks, make_network
+from faintsky.networks import example_inputs, make_network
 from faintsky.networks.local_unet import TAKEN, plane_noise, starlet_planes
+from faintsky.registry import NETWORKS
 from faintsky.source_model import frequencies_2d, gaussian_transform
 
 pytestmark = pytest.mark.learning
-NETWORKS = list_networks()
+
 SIZED = {"blobs_finder": "size", "dda": "tile", "decoras": "size", "deep_gru": "channels"}
 """Argument of the networks that take one size of input only."""
 

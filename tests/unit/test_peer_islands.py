@@ -5,10 +5,11 @@ import pytest
 from conftest import skip_without
 
 from faintsky.evaluation.fields import Field, SimulatedFields
+from faintsky.evaluation.image_methods import islands_of, scored
 from faintsky.evaluation.segments import region_fluxes
 from faintsky.image import RadioImage
-from faintsky.published.peers import find as peers
-from faintsky.published.peers.islands import find_islands, options_of, scored, searched_image
+from faintsky.published.peers import PEERS
+from faintsky.published.peers.run import interpreter, searched_image
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,9 @@ def field():
 
 @pytest.mark.parametrize("program", ["pybdsf", "aegean"])
 def test_a_program_outlines_a_bright_patch(field, program):
-    skip_without(peers.interpreter, program)
+    skip_without(interpreter, program)
     settings = {"smooth": 0.0, "seed": 5.0, "grow": 3.0, "wavelets": False}
-    found = find_islands(field, program, settings)
+    found = islands_of(field, program, settings)
     assert found.reported == found.labels.max() == 1
     inside = found.labels[20:30, 60:80] == 1
     assert inside.mean() > 0.97
@@ -38,7 +39,7 @@ def test_a_program_outlines_a_bright_patch(field, program):
     assert ratio == pytest.approx(1, abs=0.05)
     assert snr == pytest.approx(8 * np.sqrt(200), rel=0.1)
     # smoothed, the fainter one is an island as well
-    assert find_islands(field, program, settings | {"smooth": 1.5}).labels.max() == 2
+    assert islands_of(field, program, settings | {"smooth": 1.5}).labels.max() == 2
 
 
 def test_islands_have_the_noise_of_their_sum():
@@ -55,17 +56,16 @@ def test_islands_have_the_noise_of_their_sum():
 
 
 def test_the_smoothed_image_s_noise_is_known():
-    rng = np.random.default_rng(0)
-    data = rng.normal(0, 2.0, (600, 600)).astype(np.float32)
-    field = Field(RadioImage.from_array(data, unit="Jy/arcsec2", cell=2.0), data, 2.0, None, 3.0)
-    image, rms, beam = searched_image(field, 2.0)
+    data = np.random.default_rng(0).normal(0, 1.0, (600, 600)).astype(np.float32)
+    image, rms, beam = searched_image(data, 3.0, 2.0)
     assert image.std() == pytest.approx(rms, rel=0.05)
     assert beam == pytest.approx((np.hypot(3, 6), np.hypot(3, 6), 0))
 
 
 def test_options_in_the_programs_words():
     s = {"smooth": 0.0, "seed": 5.0, "grow": 3.0, "wavelets": True}
-    assert options_of("aegean", s, 0.2) == {"innerclip": 5.0, "outerclip": 3.0, "rms": 0.2, "bkg": 0.0}
-    made = options_of("pybdsf", s, 0.2)
+    made = PEERS["aegean"].island_options(s, 0.2)
+    assert made == {"innerclip": 5.0, "outerclip": 3.0, "rms": 0.2, "bkg": 0.0}
+    made = PEERS["pybdsf"].island_options(s, 0.2)
     assert (made["thresh_pix"], made["thresh_isl"], made["rms_value"]) == (5.0, 3.0, 0.2)
     assert made["atrous_do"] is True

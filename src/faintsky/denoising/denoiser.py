@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, major_cycles
+from faintsky.denoising.filters import apply_filter
 from faintsky.denoising.predict import estimate, predict
 from faintsky.denoising.segmentation import relabelled, segment
 from faintsky.denoising.settings import RegionSettings, Settings
+from faintsky.denoising.starlet import threshold_starlets
 from faintsky.image import RadioImage
 from faintsky.preparing import pattern
 from faintsky.preparing.image import PreparedImage, prepare_image
 from faintsky.preparing.kind import Kind, kind_by_psf, kind_by_sources, said_kind
 from faintsky.preparing.noise import robust_sigma
 from faintsky.preparing.sidelobes import Plane, Surroundings, sidelobe_noise
-from faintsky.published.filters.methods import apply_filter
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -213,7 +214,7 @@ def _deconvolved(
         # sidelobes that are still there count as noise
         rms = prepared.rms if prepared.rms_origin == "given" else robust_sigma(residual[valid][::thin])
         found = apply_filter(
-            "starlet", image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True
+            threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True
         )
         return found, float(np.nanmedian(rms))
 

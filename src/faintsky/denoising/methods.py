@@ -1,15 +1,14 @@
-"""Models that denoise, behind one call: ours, and the published autoencoder."""
+"""Models that denoise, behind one call: ours, and those of registered methods."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from faintsky.denoising.denoiser import Denoised, Progress, denoise_image
 from faintsky.denoising.settings import Settings
 from faintsky.image import RadioImage
-from faintsky.published.dda.denoise import METHOD, AutoencoderSettings, autoencode_image
-from faintsky.published.dda.tiles import BATCH, tile_count
+from faintsky.registry import DENOISERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,22 +46,19 @@ def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
     InputError
         For a card or weights that cannot be used.
     """
-    network = model.network("denoiser", device)
-    way: Any = denoise_image
-    settings: Any
-    if model.settings.get("method") == METHOD:
-        way, settings = autoencode_image, AutoencoderSettings.read(model.settings)
-    else:
-        settings = Settings.read(model.settings)
-    return partial(way, network=network, settings=settings, device=device)
+    method = model.settings.get("method")
+    if method is not None:
+        made: DenoiseCall = DENOISERS[method](model, device)
+        return made
+    network, settings = model.network("denoiser", device), Settings.read(model.settings)
+    return partial(denoise_image, network=network, settings=settings, device=device)
 
 
 def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[int, int], int]:
-    """Blocks or tiles that an image ``(n_y, n_x)`` is cut into, their shape, and pixels in work at a time."""
-    if hasattr(network, "tile"):
-        tile = int(network.tile)  # type: ignore[arg-type]
-        # their features at the full resolution take twice the memory of those of our network
-        return tile_count(shape, tile), (tile, tile), 2 * BATCH * tile**2
+    """Blocks that an image ``(n_y, n_x)`` is cut into, their shape, and pixels in work at a time."""
+    if hasattr(network, "blocks"):
+        said: tuple[int, tuple[int, int], int] = network.blocks(shape)  # type: ignore[operator]
+        return said
     from faintsky.blocks.cover import cover
 
     blocks = cover(shape, reach=int(network.reach), stride=int(network.stride))  # type: ignore[arg-type]

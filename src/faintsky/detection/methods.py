@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.models import Model, load_model
+from faintsky.registry import DETECTORS
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube
 
 MATCHED_FILTER = "matched_filter"
-METHODS: dict[str, str] = {
-    "deepfocus": "faintsky.published.deepfocus.find",
-    "flood_fill": "faintsky.published.blobcat.find",
-    "smooth_clip": "faintsky.published.smooth_clip.find",
-    "decoras": "faintsky.published.decoras.find",
-    "pybdsf": "faintsky.published.peers.find",
-    "aegean": "faintsky.published.peers.find",
-}
-"""Module of every other method by its name in ``settings["method"]``: each has a function ``find(cube, model,
-*, reliability, device) -> Found``, with the method's own threshold where `reliability` is None."""
 
 
 @dataclass
@@ -71,8 +61,8 @@ def method_name(model: Model) -> str:
         For a method that there is not.
     """
     name = str(model.settings.get("method", MATCHED_FILTER))
-    if name != MATCHED_FILTER and name not in METHODS:
-        known = ", ".join(sorted([MATCHED_FILTER, *METHODS]))
+    if name != MATCHED_FILTER and name not in DETECTORS:
+        known = ", ".join(sorted([MATCHED_FILTER, *DETECTORS]))
         raise InputError(f"model {model.name!r} is for an unknown method {name!r}", f"known: {known}")
     return name
 
@@ -116,8 +106,7 @@ def find_catalog(
 
     if progress is not None:
         progress(0, 1, name)
-    find = import_module(METHODS[name]).find
-    found: Found = find(cube, chosen, reliability=reliability, device=choose_device(device))
+    found: Found = DETECTORS[name](cube, chosen, reliability=reliability, device=choose_device(device))
     if progress is not None:
         progress(1, 1, "done")
     return found

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects, maximum
 
+from faintsky.denoising.catalogue import sum_error
+from faintsky.denoising.filters import apply_filter
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import KINDS, Field
-from faintsky.evaluation.segments import RELIABILITIES, RELIABLE, Segments, segments_of
+from faintsky.evaluation.segments import RELIABILITIES, RELIABLE, SNR_CUTS, Segments, segments_of
 from faintsky.preparing.noise import robust_sigma
-from faintsky.published.filters.methods import FILTERS, apply_filter, tuned_settings
-from faintsky.published.peers.find import interpreter
-from faintsky.published.peers.islands import PROGRAMS, find_islands
+from faintsky.published.filters import tuned_settings
+from faintsky.published.peers import PEERS
+from faintsky.published.peers.run import find_islands, interpreter
+from faintsky.registry import FILTERS
 
 Array32 = NDArray[np.float32]
 
@@ -90,7 +94,7 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
 
 
 def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise]:
-    """Methods by name: tuned filters, `FIXED` ones, `CLEAN`, `PROGRAMS`, and models by name or folder.
+    """Methods by name: tuned filters, `FIXED` ones, `CLEAN`, `PEERS`, and models by name or folder.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def make_methods(names: Sequence[str], device: str = "cpu") -> dict[str, Denoise
             raise InputError(f"two methods are called {label!r}", "rename one")
         if name == CLEAN:
             methods[label] = _clean
-        elif name in PROGRAMS:
+        elif name in PEERS:
             interpreter(name)
             methods[label] = _islands(name)
         elif name in FIXED:
@@ -126,12 +130,41 @@ def model_hashes(names: Sequence[str]) -> dict[str, str]:
     """What the models among the methods are known by."""
     from faintsky.models import load_model
 
-    others = {CLEAN, *FIXED, *FILTERS, *PROGRAMS}
+    others = {CLEAN, *FIXED, *FILTERS, *PEERS}
     return {name: load_model(name, job="denoise").hash for name in names if name not in others}
 
 
 def _clean(field: Field, cases: str) -> Estimate | None:
     return None if field.clean is None else Estimate(field.clean)
+
+
+def islands_of(field: Field, program: str, settings: Mapping[str, Any] | None = None) -> Segments:
+    """Islands that a program finds in a field, scored like the regions of a denoiser.
+
+    See `faintsky.published.peers.run.find_islands` for the settings and errors.
+    """
+    beam = None
+    if field.correlation is not None:
+        field.image.require_beam()
+        assert field.image.pixel_beams is not None
+        major, minor, pa = map(float, field.image.pixel_beams[0])
+        beam = (major, minor, pa)
+    labels, searched = find_islands(
+        program, field.image.data / field.rms, field.image.grid.cell, field.width, beam=beam,
+        correlation=field.correlation, settings=settings,
+    )  # fmt: skip
+    return scored(labels, field, searched)
+
+
+def scored(labels: NDArray[np.integer], field: Field, searched: NDArray[np.floating]) -> Segments:
+    """Islands with their peak S/N, and flux (of the image over its rms) with its S/N."""
+    n = int(labels.max())
+    data = np.nan_to_num(field.image.data / field.rms)
+    kernel = np.ones((1, 1)) if field.correlation is None else field.correlation
+    peak = np.asarray(maximum(np.nan_to_num(searched), labels, np.arange(1, n + 1)), dtype=float)
+    flux = np.bincount(labels.ravel(), data.ravel(), n + 1)[1:].astype(float)
+    noise = [sum_error(labels[b] == k, kernel) for k, b in enumerate(find_objects(labels), 1) if b]
+    return Segments(labels, peak, -np.inf, SNR_CUTS, flux=flux, snr=flux / np.array(noise).reshape(n))
 
 
 def _islands(program: str) -> Denoise:
@@ -140,7 +173,7 @@ def _islands(program: str) -> Denoise:
     def denoise(field: Field, cases: str) -> Estimate | None:
         if field.kind == "sky":
             return None
-        found = find_islands(field, program)
+        found = islands_of(field, program)
         inside = np.where(found.labels > 0, np.nan_to_num(field.image.data), np.float32(0))
         return Estimate(inside.astype(np.float32), None, found)
 

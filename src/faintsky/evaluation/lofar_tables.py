@@ -13,11 +13,11 @@ from faintsky.evaluation.image_metrics import INSIDE, PIXEL_EDGES, SOURCE_EDGES
 from faintsky.evaluation.lofar_rows import BRIGHT, FAINT, Float
 from faintsky.evaluation.segments import RELIABLE, SEGMENT_EDGES
 from faintsky.evaluation.tables import markdown, significant
-from faintsky.published.peers.islands import PROGRAMS
+from faintsky.published.peers import PEERS
 from faintsky.simulating.dataset import versions
 
 CLASSICAL = ("starlet", "gaussian", "fft", "threshold", "gaussian_paper", "clean")
-BASELINES = (*CLASSICAL, *PROGRAMS, "input", "constant")
+BASELINES = (*CLASSICAL, *PEERS, "input", "constant")
 
 
 def shown(row: Mapping[str, Any] | None) -> str:

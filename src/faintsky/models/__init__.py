@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
+from faintsky.registry import MODELS
 from faintsky.system.files import replacing
 
 if TYPE_CHECKING:
     from torch import nn
 
 SHIPPED = Path(__file__).parent / "shipped"
-"""Folder of the models that come with the package."""
+"""Folder of our own models that come with the package."""
+for _folder in SHIPPED.iterdir():
+    MODELS.add(_folder.name, _folder)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Model:
 
 def list_models() -> list[Model]:
     """The shipped models."""
-    return [load_model(p.name) for p in sorted(SHIPPED.iterdir()) if (p / "model.json").is_file()]
+    return [load_model(name) for name in MODELS]
 
 
 def load_model(name: str | Path, *, job: str | None = None) -> Model:
@@ -110,13 +113,12 @@ def load_model(name: str | Path, *, job: str | None = None) -> Model:
     InputError
         Where there is no such model, its card is unreadable, or it is for another job.
     """
-    shipped = SHIPPED / str(name)
-    folder = shipped if "/" not in str(name) and (shipped / "model.json").is_file() else Path(name)
+    folder = Path(MODELS[str(name)]) if str(name) in MODELS else Path(name)
     card_path = folder / "model.json"
     if not card_path.is_file():
-        known = ", ".join(p.name for p in sorted(SHIPPED.iterdir()) if p.is_dir())
         raise InputError(
-            f"no model of the name or folder {str(name)!r}", f"shipped: {known}; or give a model's folder"
+            f"no model of the name or folder {str(name)!r}",
+            f"shipped: {', '.join(MODELS)}; or give a model's folder",
         )
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))

@@ -34,7 +34,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faintsky.errors import InputError
-from faintsky.networks.registry import register
 
 LARGEST = 4.0
 """Bound of the logarithms that the network gives: 0.02 to 55."""
@@ -66,7 +65,6 @@ class Block(nn.Module):
         return x + self.second(inner)
 
 
-@register
 class LocalUNet(nn.Module):
     """See the module's text.
 

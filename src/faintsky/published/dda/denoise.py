@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from faintsky.simulating.sky_regions import at_resolution
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from faintsky.denoising.methods import DenoiseCall
+    from faintsky.models import Model
 
 Array32 = NDArray[np.float32]
 
@@ -116,6 +120,12 @@ class AutoencoderSettings:
 def _typed(default: Any, value: Any) -> Any:
     """A card's value in the type of the setting's default."""
     return tuple(map(float, value)) if isinstance(default, tuple) else type(default)(value)
+
+
+def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
+    """What denoises images as a model's card says; `InputError` for one that cannot be used."""
+    network, settings = model.network("denoiser", device), AutoencoderSettings.read(model.settings)
+    return partial(autoencode_image, network=network, settings=settings, device=device)
 
 
 def autoencode_image(

@@ -22,16 +22,8 @@ if TYPE_CHECKING:
 
 Array32 = NDArray[np.float32]
 
-BATCH = 32
-"""Tiles at a time."""
 STEPS = (0.7548776662466927, 0.5698402909980532)
 """Steps between the grids' origins, in strides along y and x: the R2 sequence fills the square evenly."""
-
-
-def tile_count(shape: tuple[int, ...], tile: int) -> int:
-    """Tiles that an image ``(n_y, n_x)`` is cut into."""
-    keep = max(tile // 2, 1)
-    return -(-shape[0] // keep) * -(-shape[1] // keep)
 
 
 def encode(
@@ -58,6 +50,8 @@ def encode(
         Called with rows of tiles done, and in all.
     """
     import torch
+
+    from faintsky.published.dda.network import BATCH
 
     tile = int(network.tile)  # type: ignore[arg-type]
     keep = max(tile // 2, 1)

@@ -1,1 +1,6 @@
-"""decoras."""
+"""DECORAS (Rezaei et al. 2021) as Delli Veneri et al. (2022), Section 5.1, built and ran it."""
+
+from faintsky.registry import DETECTORS, NETWORKS
+
+NETWORKS.add("decoras", "faintsky.published.decoras.network:Decoras")
+DETECTORS.add("decoras", "faintsky.published.decoras.find:find")

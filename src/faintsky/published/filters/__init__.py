@@ -1,1 +1,28 @@
-"""Methods without training."""
+"""Filters to compare with, which need no training; `filters` holds what is no more than a line or two.
+
+Gaussian smoothing and a cut in frequency are those of Gheller & Vazza (2021), Section 4.2; starlets are
+also what our own denoiser begins the deconvolution of a dirty image with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from faintsky.registry import FILTERS
+
+__all__ = ["tuned_settings"]
+
+FILTERS.add("starlet", "faintsky.denoising.starlet:threshold_starlets")
+FILTERS.add("gaussian", "faintsky.published.filters.filters:smooth_gaussian")
+FILTERS.add("fft", "faintsky.published.filters.filters:cut_frequencies")
+FILTERS.add("threshold", "faintsky.published.filters.filters:threshold")
+FILTERS.add("input", "faintsky.published.filters.filters:same")
+FILTERS.add("constant", "faintsky.published.filters.filters:constant")
+
+
+def tuned_settings() -> dict[str, dict[str, dict[str, Any]]]:
+    """Settings of each filter for each kind of image, fitted on validation fields, by filter and kind."""
+    file = Path(__file__).parent / "tuned_filters.json"
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))
+    return found

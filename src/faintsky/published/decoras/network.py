@@ -9,14 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from faintsky.networks.blobs_finder import WIDTHS, activated, bottleneck, example_image
-from faintsky.networks.registry import register
+from faintsky.published.deepfocus.networks import WIDTHS, activated, bottleneck, example_image
 
 EMPTY = -4.0
 """What the output's bias begins with: most of the sky is empty, and a bias is slow to learn that."""
 
 
-@register
 class Decoras(nn.Module):
     """See the module's text; 8.5 million weights at 256 pixels.
 
@@ -48,11 +46,11 @@ class Decoras(nn.Module):
 
     @staticmethod
     def example(size: int) -> tuple[Tensor, ...]:
-        """See `faintsky.networks.blobs_finder.example_image`."""
+        """See `faintsky.published.deepfocus.networks.example_image`."""
         return example_image(size)
 
     def forward(self, image: Tensor) -> Tensor:
-        """As `faintsky.networks.blobs_finder.BlobsFinder.forward`."""
+        """As `faintsky.published.deepfocus.networks.BlobsFinder.forward`."""
         x = self.encoder(image)
         x = self.bottleneck(x.flatten(1)).reshape(x.shape)
         return torch.sigmoid(self.out(self.decoder(x)).float())

@@ -11,6 +11,7 @@ Weights begin as in Keras, which the paper used: uniform after Glorot & Bengio (
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -18,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faintsky.errors import InputError
-from faintsky.networks.registry import register
 
 FEATURES = (32, 64, 64, 128)
 """Feature maps of each level, the highest resolution first (Appendix A)."""
+BATCH = 32
+"""Tiles of an image at a time."""
 
 
-@register
 class Dda(nn.Module):
     """See the module's text.
 
@@ -68,6 +69,14 @@ class Dda(nn.Module):
             nn.init.zeros_(layer.bias)
         # the convolutions take two thirds of the time that way
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def blocks(self, shape: tuple[int, int]) -> tuple[int, tuple[int, int], int]:
+        """Tiles that an image ``(n_y, n_x)`` is cut into, their shape, and pixels in work at a time."""
+        keep = max(self.tile // 2, 1)
+        # features at the full resolution take twice the memory of those of our own network
+        return (
+            math.prod(-(-n // keep) for n in shape), (self.tile, self.tile), 2 * BATCH * self.tile**2
+        )  # fmt: skip
 
     @staticmethod
     def example(size: int) -> tuple[Tensor, ...]:

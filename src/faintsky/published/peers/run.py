@@ -1,9 +1,7 @@
-"""Sources of a cube's integrated image, or islands of an image, by PyBDSF or Aegean, run as programs.
+"""Source finders of others, run as programs: on a cube's integrated image, or for islands of an image.
 
-PyBDSF (Mohan & Rafferty 2015) and Aegean (Hancock et al. 2012, 2018) fit elliptical Gaussians to the islands
-of an image. They run in a process of their own, by the interpreter that `PYTHON` names, since they need older
-libraries than the rest at times.
-"""
+They run in a process of their own, by the interpreter that `PYTHON` names, since they need older libraries
+than the rest at times."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -19,26 +18,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from faintsky.beams import beam_covariance
+from faintsky.denoising.catalogue import sum_error
 from faintsky.detection.gaussian_fit import axes_of
 from faintsky.detection.islands import beam_of, integrated_image, source_table
 from faintsky.detection.methods import Found
 from faintsky.errors import FaintskyError, InputError
+from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.models import Model
 from faintsky.on_sky import SHAPE
-from faintsky.published.peers import program as peer_program
+from faintsky.published.peers import PEERS, inside
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
+Array32 = NDArray[np.float32]
+Beam = tuple[float, float, float]
+
 PYTHON = "FAINTSKY_PEERS_PYTHON"
 """Environment variable: a Python interpreter that has the programs; without it the one that runs faintsky."""
-PACKAGES = {"pybdsf": "bdsf", "aegean": "AegeanTools"}
-"""Package of each program."""
 TENTH = float(np.sqrt(2 * np.log(10)))
 """Standard deviations at which a Gaussian has a tenth of its peak."""
+TUNED = Path(__file__).parent / "tuned_islands.json"
+"""Settings for islands by program and kind of noise, found by ``benchmarks/tune_islands.py``."""
 
 
 def interpreter(program: str) -> str:
@@ -49,10 +54,10 @@ def interpreter(program: str) -> str:
     InputError
         It is missing, or cannot import it.
     """
-    python = os.environ.get(PYTHON, sys.executable)
-    if not _imports(python, PACKAGES[program]):
+    python, package = os.environ.get(PYTHON, sys.executable), PEERS[program].package
+    if not _imports(python, package):
         raise InputError(
-            f"{PACKAGES[program]} cannot be imported by {python}",
+            f"{package} cannot be imported by {python}",
             f"install faintsky[peers], or set {PYTHON} to the interpreter of an environment that has it",
         )
     return python
@@ -72,15 +77,16 @@ def run_program(
     program: str,
     image: NDArray[np.floating],
     cell: float,
-    beam: tuple[float, float, float],
+    beam: Beam,
     frequency: float,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> dict[str, NDArray[np.float64]]:
     """Gaussians that a program fits to an image.
 
     Parameters
     ----------
-    program : {"pybdsf", "aegean"}
+    program : str
+        One of `PEERS`.
     image : array
         ``[y, x]`` [Jy/beam], NaN where blank.
     cell : float
@@ -89,7 +95,7 @@ def run_program(
         Major, minor FWHM [pixel], position angle [deg].
     frequency : float
         [Hz]
-    options : dict
+    options : mapping
         Of ``bdsf.process_image`` or of Aegean's ``find_sources_in_image``.
 
     Returns
@@ -107,35 +113,94 @@ def run_program(
     """
     from astropy.wcs import WCS
 
-    given = {"frequency": frequency, **options} if program == "pybdsf" else options
     header = _header(image, cell, beam)
-    rows = json.loads(_call(program, program, image, header, given))
-    table = {key: np.array([row[key] for row in rows], dtype=float) for key in peer_program.KEYS}
+    given = {**dict.fromkeys(PEERS[program].frequency, frequency), **options}
+    rows = json.loads(_call(program, "sources", image, header, given))
+    table = {key: np.array([row[key] for row in rows], dtype=float) for key in inside.KEYS}
     x, y = WCS(header).celestial.wcs_world2pix(table.pop("ra"), table.pop("dec"), 0)
     sizes = {name: table[name] * 3600 / cell for name in ("maj", "min")}
     return {**table, **sizes, "x": np.asarray(x), "y": np.asarray(y)}
 
 
-def run_islands(
+def find_islands(
     program: str,
-    image: NDArray[np.floating],
+    data: NDArray[np.floating],
     cell: float,
-    beam: tuple[float, float, float],
-    options: dict[str, Any],
-) -> NDArray[np.int32]:
-    """Islands that a program finds in an image, ``[y, x]``: numbers from 1, 0 outside.
+    width: float,
+    *,
+    beam: Beam | None = None,
+    correlation: NDArray[np.float64] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[NDArray[np.int32], Array32]:
+    """Islands that a program finds in an image, or in the image smoothed to bring out extended emission.
 
-    Parameters and errors as of `run_program`. PyBDSF's include those on the scales of its wavelets where
-    ``atrous_do`` is on; Aegean's are the positive ones.
+    Parameters
+    ----------
+    program : str
+        One of `PEERS`. PyBDSF's islands include those on the scales of its wavelets where they are on;
+        Aegean's are the positive ones.
+    data : array
+        Image over its rms, ``[y, x]``, NaN where blank.
+    cell : float
+        [arcsec]
+    width : float
+        FWHM of what smoothing is measured by [pixel]; also that of the beam where none is given.
+    beam, correlation
+        Of the image (FWHMs [pixel], angle [deg]), and of its noise; white without one.
+    settings : mapping, optional
+        ``smooth`` (FWHM over `width`), ``seed`` and ``grow`` (S/N of an island's peak and of its pixels),
+        and for PyBDSF ``wavelets``; the tuned ones where not given.
+
+    Returns
+    -------
+    labels : array of int
+        ``[y, x]``: numbers from 1, 0 outside.
+    searched : array
+        What was searched, over its rms, ``[y, x]``.
+
+    Raises
+    ------
+    InputError, FaintskyError
+        See `run_program`.
     """
-    given = {"frequency": 150e6, **options} if program == "pybdsf" else options
-    content = _call(program, f"{program}-islands", image, _header(image, cell, beam), given)
+    if settings is None:
+        tuned = json.loads(TUNED.read_text(encoding="utf-8"))
+        settings = dict(tuned[program]["white" if correlation is None else "correlated"])
+    image, rms, seen = searched_image(
+        data, width, float(settings["smooth"]), beam=beam, correlation=correlation
+    )
+    options = PEERS[program].island_options(settings, rms)
+    content = _call(program, "islands", image, _header(image, cell, seen), options)
     # islands that became part of others leave gaps in the numbers
     found, labels = np.unique(np.load(BytesIO(content)), return_inverse=True)
-    return labels.reshape(image.shape).astype(np.int32) + (1 if found[0] > 0 else 0)
+    return labels.reshape(image.shape).astype(np.int32) + (1 if found[0] > 0 else 0), image / np.float32(rms)
 
 
-def _header(image: NDArray[np.floating], cell: float, beam: tuple[float, float, float]) -> Header:
+def searched_image(
+    data: NDArray[np.floating],
+    width: float,
+    smooth: float,
+    *,
+    beam: Beam | None = None,
+    correlation: NDArray[np.float64] | None = None,
+) -> tuple[Array32, float, Beam]:
+    """The image over its rms as it is searched, smoothed or not; its rms then; its beam then."""
+    data = np.asarray(data, dtype=np.float32)
+    beam = (width, width, 0.0) if beam is None else beam
+    if not smooth:
+        return data, 1.0, beam
+    fwhm = smooth * width
+    half = int(np.ceil(1.5 * fwhm))
+    spot = np.zeros((2 * half + 1, 2 * half + 1))
+    spot[half, half] = 1
+    rms = sum_error(
+        gaussian_filter(spot, fwhm / FWHM_PER_SIGMA), np.ones((1, 1)) if correlation is None else correlation
+    )
+    wide = (float(np.hypot(beam[0], fwhm)), float(np.hypot(beam[1], fwhm)), beam[2])
+    return gaussian_filter(np.nan_to_num(data), fwhm / FWHM_PER_SIGMA), rms, wide
+
+
+def _header(image: NDArray[np.floating], cell: float, beam: Beam) -> Header:
     from faintsky.axes import array_header
     from faintsky.grid import ImageGrid
 
@@ -147,18 +212,18 @@ def _header(image: NDArray[np.floating], cell: float, beam: tuple[float, float, 
 
 
 def _call(
-    program: str, what: str, image: NDArray[np.floating], header: Header, given: dict[str, Any]
+    program: str, what: str, image: NDArray[np.floating], header: Header, options: Mapping[str, Any]
 ) -> bytes:
-    """What `peer_program` writes, run by the interpreter that has the program."""
+    """What `inside` writes, run by the interpreter that has the program."""
     from astropy.io import fits
 
     python = interpreter(program)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         fits.writeto(place / "image.fits", image.astype(np.float32), header)
-        (place / "settings.json").write_text(json.dumps(given))
-        files = ["image.fits", "out", "settings.json"]
-        command = [python, str(Path(peer_program.__file__)), what, *files]
+        (place / "options.json").write_text(json.dumps(dict(options)))
+        script = str(PEERS[program].folder / "program.py")
+        command = [python, str(inside.__file__), script, what, "image.fits", "out", "options.json"]
         # both spread over threads of their own where they may
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
@@ -190,8 +255,8 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     """
     s = model.settings
     program = str(s["method"])
-    image = integrated_image(cube, s) / cube.shape[0]
-    beam, middle = beam_of(cube), float(np.median(cube.frequencies))
+    image, beam = integrated_image(cube, s) / cube.shape[0], beam_of(cube)
+    middle = float(np.median(cube.frequencies))
     found = run_program(program, image, cube.grid.cell, beam, middle, s["options"])
     snr = found["peak"] / found["rms"]
     order = np.flatnonzero(snr >= s["least_snr"])

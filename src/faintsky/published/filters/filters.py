@@ -1,0 +1,70 @@
+"""Filters of an image over its rms ``[y, x]``, 0 where blank; pixels that are not; the noise's correlation.
+
+All take the three, whether they need them or not, and their own settings by name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import gaussian_filter
+
+Array32 = NDArray[np.float32]
+Known = NDArray[np.bool_]
+Correlation = NDArray[np.floating] | None
+
+
+def same(signal: Array32, known: Known, correlation: Correlation) -> Array32:
+    """The input itself: what doing nothing is worth."""
+    return signal
+
+
+def constant(signal: Array32, known: Known, correlation: Correlation) -> Array32:
+    """The median everywhere: what knowing nothing is worth."""
+    return np.full_like(signal, np.median(signal[known]))
+
+
+def threshold(signal: Array32, known: Known, correlation: Correlation, *, k: float) -> Array32:
+    """What is brighter than ``k`` times the noise, as it is, and nothing elsewhere."""
+    return np.where(signal > k, signal, np.float32(0))
+
+
+def smooth_gaussian(signal: Array32, known: Known, correlation: Correlation, *, sigma: float) -> Array32:
+    """Mean of the known pixels around each, weighted by a Gaussian.
+
+    Parameters
+    ----------
+    signal, known, correlation
+        See the module's text.
+    sigma : float
+        Standard deviation of the Gaussian [pixel]; 3 in Gheller & Vazza (2021), Section 4.2.
+    """
+    if sigma <= 0:
+        return signal
+    weight = gaussian_filter(known.astype(np.float32), sigma)
+    return np.asarray(gaussian_filter(signal, sigma) / np.maximum(weight, np.float32(1e-6)))
+
+
+def cut_frequencies(signal: Array32, known: Known, correlation: Correlation, *, cut: float) -> Array32:
+    """The image without its Fourier modes above ``cut``, mirrored at its edges so that they do not meet.
+
+    Parameters
+    ----------
+    signal, known, correlation
+        See the module's text.
+    cut : float
+        Highest frequency that is kept [cycles per pixel], in every direction.
+
+    Notes
+    -----
+    Gheller & Vazza (2021), Section 4.2, which does not say at which frequency it cut.
+    """
+    margin = min(int(np.ceil(2 / max(cut, 1e-3))), *signal.shape)
+    ends = [margin + next_fast_len(n + 2 * margin, real=True) - n - 2 * margin for n in signal.shape]
+    wide = np.pad(signal, [(margin, end) for end in ends], mode="symmetric")
+    modes = rfft2(wide)
+    fy, fx = np.fft.fftfreq(wide.shape[0])[:, None], np.fft.rfftfreq(wide.shape[1])[None, :]
+    modes[np.hypot(fy, fx) > cut] = 0
+    inside = tuple(slice(margin, margin + n) for n in signal.shape)
+    return np.asarray(irfft2(modes, s=wide.shape)[inside], dtype=np.float32)
