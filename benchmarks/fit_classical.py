@@ -32,7 +32,7 @@ def lists(preset: str, index: int) -> dict:
     from faintsky.evaluation.cubes import SimulatedSet
     from faintsky.matching import match
     from faintsky.models import load_model
-    from faintsky.preparing.single_thread import one_blas_thread
+    from faintsky.system import one_blas_thread
 
     torch.set_num_threads(1)
     cube, truth = SimulatedSet(preset, (index,), SEED).load(index)

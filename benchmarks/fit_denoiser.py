@@ -27,7 +27,7 @@ from faintsky.preparing.psf import gaussian_psf
 from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
 from faintsky.sky import draw_diffuse, draw_radio_galaxies
 from faintsky.sky.web import Web, draw_web, open_web
-from faintsky.system.machine import choose_device
+from faintsky.system import choose_device
 
 SEED = 20_260_101
 """Of the fields; training has other words in its seeds."""

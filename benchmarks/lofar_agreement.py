@@ -20,11 +20,11 @@ from astropy.io import fits
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.simulating.dataset import single_threaded
 from faintsky.simulating.lofar_build import LofarObservation, Sampling, build_lofar
 from faintsky.simulating.lofar_observatory import LofarTelescope
 from faintsky.simulating.visibilities import dirty_image, noise_factor, predict
 from faintsky.simulating.weighting import gridded, imaging_weights
+from faintsky.system import one_thread
 from faintsky.telescopes.lofar_beam import choose_beam, gaussian_beam
 
 RESULTS = Path(__file__).parent / "results" / "lofar_agreement.json"
@@ -141,7 +141,7 @@ def main():
     dirty, psf = image(folder, "dirty"), image(folder, "psf")
     header = fits.getheader(folder / "psf.fits.fz", 1)
     facts = np.load(folder / "uvw_weights.npz")
-    with single_threaded():
+    with one_thread():
         given, uvw = given_their_baselines(folder, sky * pb * GRID.cell**2, dirty, psf, facts)
         own, quick = from_stations(folder, sky, pb, dirty, psf, uvw, header)
     result = {"given_their_baselines": given, "from_station_positions": own, "quick": quick}

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from simulate_speed import processor
 
-from faintsky.simulating.dataset import single_threaded
 from faintsky.simulating.lofar_files import LofarFiles
 from faintsky.simulating.lofar_settings import make_lofar_settings
+from faintsky.system import one_thread
 
 RESULTS = Path(__file__).parent / "results" / "simulate_lofar_speed.json"
 
@@ -39,7 +39,7 @@ def measure(n, **settings):
     observatory = files.observatory("cpu", lambda text: None)
     instrument = cpu_seconds() - began
     cpu, wall, size = [], [], 0
-    with single_threaded(), tempfile.TemporaryDirectory() as out:
+    with one_thread(), tempfile.TemporaryDirectory() as out:
         if files.settings.backend == "fast" and "clean" not in files.settings.products:
             files.write_sample(
                 Path(out), 0, observatory, 0

@@ -21,7 +21,7 @@ import numpy as np
 
 from faintsky.simulating.alma import make_settings, open_observatory
 from faintsky.simulating.alma_files import AlmaFiles
-from faintsky.simulating.dataset import single_threaded
+from faintsky.system import one_thread
 
 RESULTS = Path(__file__).parent / "results" / "simulate_speed.json"
 
@@ -45,7 +45,7 @@ def measure(n, **settings):
     observatory = open_observatory(files.settings)
     first = time.perf_counter() - began[0], cpu_seconds() - began[1]
     cpu, wall = [], []
-    with single_threaded(), tempfile.TemporaryDirectory() as out:
+    with one_thread(), tempfile.TemporaryDirectory() as out:
         files.write_sample(Path(out), 0, observatory, 0)  # the first one loads libraries and plans
         for index in range(1, n + 1):
             began = time.perf_counter(), cpu_seconds()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from faintsky import published as _published  # noqa: F401  (makes the methods known)
 from faintsky.system.lazy import lazy
-from faintsky.system.threads import prepare_threads
+from faintsky.system.processes import prepare_threads
 
 if TYPE_CHECKING:
     from faintsky.evaluation.alma import evaluate_alma

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.errors import InputError
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.system.arrays import as_float32, in_unit
+from faintsky.units import in_unit
 
 Array32 = NDArray[np.float32]
 Load = Callable[[], NDArray[Any]]
@@ -46,6 +46,24 @@ class Host:
     scatter: Callable[[], float]
     noise_factors: Callable[[Any], NDArray[np.float64]]
     notes: list[str] = field(default_factory=list)
+
+
+def as_float32(array: Any) -> NDArray[np.float32]:
+    """A copy in native byte order, float32, with NaN where it is masked or not a finite number there.
+
+    Parameters
+    ----------
+    array : array-like
+        Of any shape; the masks of `numpy.ma` and of `astropy.utils.masked` are heeded, units are not.
+    """
+    # values beyond float32's range become infinite in the cast, and then blank like other infinities
+    with np.errstate(over="ignore", invalid="ignore"):
+        data = np.array(getattr(array, "unmasked", array), dtype=np.float32)
+    data[~np.isfinite(data)] = np.nan
+    mask = getattr(array, "mask", None)
+    if mask is not None and np.any(mask):
+        data[np.broadcast_to(mask, data.shape)] = np.nan
+    return data
 
 
 def array_companion(kind: str, value: Any, host: Host) -> Load:

@@ -173,3 +173,21 @@ def quantity(value: Any, kind: str, option: str) -> float:
     if not match[2]:
         raise InputError(f"{option} {value!r} has no unit", f"add {units}")
     return float(match[1]) * known[match[2].lower()]
+
+
+def in_unit(value: Any, unit: Any, what: str, name: str) -> Any:
+    """A value of a `~astropy.units.Quantity` in ``unit``; anything without a unit as it is.
+
+    Raises
+    ------
+    InputError
+        Where the units are of different kinds.
+    """
+    from astropy import units as u
+
+    if not hasattr(value, "to_value"):
+        return value
+    try:
+        return value.to(unit).value
+    except u.UnitConversionError as error:
+        raise InputError(f"its {what} is in {value.unit}", f"give it in {unit}", name) from error

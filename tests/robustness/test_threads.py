@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from faintsky.system import processes, threads
+from faintsky.system import processes
 
 SHOW = "import faintsky, json, os; print(json.dumps(dict(os.environ)))"
 NAMES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
@@ -66,21 +66,21 @@ def test_the_quota_of_a_container_counts(files, expected, tmp_path, monkeypatch)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(threads, "CGROUPS", tmp_path)
-    monkeypatch.setattr(threads, "_affinity", lambda: 8)
+    monkeypatch.setattr(processes, "CGROUPS", tmp_path)
+    monkeypatch.setattr(processes, "_affinity", lambda: 8)
     monkeypatch.setattr(os, "register_at_fork", lambda **hooks: None)
     for name in NAMES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    assert threads.cpu_count() == processes.worker_count(None) == expected
-    threads.prepare_threads()
+    assert processes.cpu_count() == processes.worker_count(None) == expected
+    processes.prepare_threads()
     assert os.environ.get("OMP_NUM_THREADS") == (str(expected) if expected < 8 else None)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_the_affinity_counts():
-    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); from faintsky import threads"
-    assert run(f"{code}; print(threads.cpu_count())")[0] == "1\n"
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
+    assert run(f"{code}; from faintsky.system import cpu_count; print(cpu_count())")[0] == "1\n"
 
 
 FORK = """

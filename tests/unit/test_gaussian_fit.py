@@ -6,7 +6,7 @@ from synthetic import Emitter, telescope
 
 from faintsky.detection.gaussian_fit import LineFit, LineSource, Window, axes_of, cut_window, fit_source
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, major_axis_direction
-from faintsky.preparing.single_thread import one_blas_thread
+from faintsky.system import one_blas_thread
 
 N_CHAN = 20
 

@@ -12,19 +12,7 @@ import faintsky
 
 SOURCE = Path(faintsky.__file__).parent
 ROOMS = [
-    *(
-        "errors",
-        "registry",
-        "units",
-        "system",
-        "grid",
-        "sky_frame",
-        "on_sky",
-        "source_model",
-        "cutouts",
-        "axes",
-        "beams",
-    ),
+    *("errors", "registry", "units", "system", "grid", "source_model", "cutouts", "beams"),
     *("companions", "image", "catalog", "io", "blocks", "matching", "sky", "telescopes", "simulating"),
     *("preparing", "networks", "models", "denoising", "detection", "injecting", "training", "published"),
     *("evaluation", "report", "jobs", "__init__", "cli"),

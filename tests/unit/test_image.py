@@ -7,9 +7,8 @@ import pytest
 from astropy import units as u
 
 from faintsky import RadioCube, RadioImage, open_cube
-from faintsky.axes import Spectral
 from faintsky.errors import InputError
-from faintsky.grid import SPEED_OF_LIGHT
+from faintsky.grid import SPEED_OF_LIGHT, Spectral
 
 REAL = Path(__file__).parents[1] / "data" / "ngc3256_co10_64.fits.gz"
 F0, STEP, REST = 1.138132993449e11, 1.562603820624e7, 1.15271201800e11

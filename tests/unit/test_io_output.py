@@ -13,7 +13,7 @@ import pytest
 
 from faintsky.errors import DiskError, InputError
 from faintsky.io import OutputFolder, provenance, write_json
-from faintsky.system.files import FolderLock, check_space, replacing
+from faintsky.system import FolderLock, check_space, replacing
 
 RUN = {"version": "1", "config": {"a": 1}, "seed": 3}
 
@@ -171,7 +171,7 @@ def test_two_runs_into_one_folder(tmp_path, resumable):
 HOLD = """
 import sys, time
 from pathlib import Path
-from faintsky.system.files import FolderLock
+from faintsky.system import FolderLock
 with FolderLock(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

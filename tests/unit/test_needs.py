@@ -9,8 +9,7 @@ import pytest
 from astropy.io import fits
 
 from faintsky.cli import main
-from faintsky.system.files import check_space
-from faintsky.system.needs import Needs
+from faintsky.system import Needs, check_space
 
 KEYS = {"blocks", "processes", "memory_gb", "disk_gb", "disk_free_gb", "time_minutes", "out"}
 COMMANDS = [

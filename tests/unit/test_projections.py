@@ -20,7 +20,7 @@ from scipy.signal import fftconvolve
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.settings import RegionSettings
 from faintsky.detection.methods import find_catalog
-from faintsky.grid import ImageGrid
+from faintsky.grid import ImageGrid, LocalFrame
 from faintsky.injecting.cube import draw_sources, field_of, inject_into
 from faintsky.io import open_cube, open_image, write_regions
 from faintsky.io.quiet import quiet_reading
@@ -32,7 +32,6 @@ from faintsky.preparing.psf import gaussian_psf
 from faintsky.report.parts import world_labels
 from faintsky.simulating.sky_regions import region_columns
 from faintsky.simulating.truth import grid_frame, to_sky
-from faintsky.sky_frame import LocalFrame
 from faintsky.telescopes.primary_beam import primary_beam
 
 N, CELL = 160, 3.0

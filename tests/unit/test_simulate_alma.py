@@ -20,7 +20,7 @@ from faintsky.simulating.fast import FastTelescope
 from faintsky.simulating.instrument import Instrument
 from faintsky.simulating.truth import to_sky
 from faintsky.sky import SkyModel, empty_sky, gaussian_image
-from faintsky.system.files import FolderLock
+from faintsky.system import FolderLock
 
 SMALL = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -111,9 +111,9 @@ def test_jobs_and_order_do_not_matter(dataset, tmp_path):
 
 
 def test_threads_do_not_matter(observatory):
-    from faintsky.simulating.dataset import single_threaded
+    from faintsky.system import one_thread
 
-    with single_threaded():
+    with one_thread():
         assert torch.get_num_threads() == 1
         one = observatory.sample(3, 4).dirty
         np.testing.assert_array_equal(observatory.sample(3, 4).dirty, one)

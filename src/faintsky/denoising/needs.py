@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faintsky.denoising.methods import plan_blocks
-from faintsky.system.needs import BYTES_OF_TABLES, Needs
+from faintsky.system import BYTES_OF_TABLES, Needs
 
 if TYPE_CHECKING:
     from torch import nn

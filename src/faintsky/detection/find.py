@@ -20,8 +20,7 @@ from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.preparing import pattern
 from faintsky.preparing.cube import PreparedCube
-from faintsky.preparing.single_thread import one_blas_thread
-from faintsky.system.machine import choose_device
+from faintsky.system import choose_device, one_blas_thread
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -102,7 +102,7 @@ def find_catalog(
 
         asked = {} if reliability is None else {"reliability": reliability}
         return find_sources(cube, chosen, device=device, progress=progress, **asked)
-    from faintsky.system.machine import choose_device
+    from faintsky.system import choose_device
 
     if progress is not None:
         progress(0, 1, name)
@@ -127,7 +127,7 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     from faintsky.detection.find import Detections
     from faintsky.preparing import pattern
     from faintsky.preparing.cube import prepare_cube
-    from faintsky.system.machine import choose_device
+    from faintsky.system import choose_device
 
     if not cube.has_flux:
         without_fluxes(found.catalog)

@@ -8,7 +8,7 @@ import numpy as np
 
 from faintsky.detection.matched_filter import decimation
 from faintsky.image import RadioCube
-from faintsky.system.needs import BYTES_OF_TABLES, Needs
+from faintsky.system import BYTES_OF_TABLES, Needs
 
 BYTES_FIXED, BYTES_A_VOXEL, BYTES_A_FILTERED = 0.37e9, 32, 33
 """Most memory at a time: the libraries; a voxel's data, line cube, residual and working space; a voxel of the

@@ -16,9 +16,7 @@ from faintsky.evaluation.runs import Find, Method, method_of, run_methods
 from faintsky.evaluation.scoring import ALL, BRIGHT, Row
 from faintsky.io import OutputFolder, provenance
 from faintsky.models import load_model
-from faintsky.system.machine import choose_device
-from faintsky.system.needs import Needs
-from faintsky.system.processes import worker_count
+from faintsky.system import Needs, choose_device, versions, worker_count
 
 Progress = Callable[[int, int, str], None]
 
@@ -108,18 +106,6 @@ def _sets(
     if number < 1:
         raise InputError("needs at least one cube", "give -n 1 or more")
     return [SimulatedSet(preset, tuple(range(number)), seed) for preset in presets]
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in ("faintsky", "numpy", "scipy", "astropy", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
 
 
 def _needs(sets: Sequence[CubeSet], methods: Sequence[Method], jobs: int) -> Needs:
@@ -260,7 +246,13 @@ def evaluate_sets(
     scored = [scoring.load_scored(out, s, m) for s in sets for m in methods if m.sees(s)]
     traced = [scoring.load_scored(out, s, m) for s in sets for m in deep if m.sees(s)] or scored
     numbers = numbers_of(scored, traced, seed)
-    files = write_files(out, numbers, scored, run or {"seed": seed}, _versions())
+    files = write_files(
+        out,
+        numbers,
+        scored,
+        run or {"seed": seed},
+        versions("faintsky", "numpy", "scipy", "astropy", "torch"),
+    )
     return Evaluation(out, numbers.rows, numbers.residuals, files, numbers)
 
 

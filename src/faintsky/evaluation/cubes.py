@@ -152,10 +152,10 @@ class SimulatedSet:
     def load(self, index: int) -> tuple[RadioCube, Table]:
         """Simulate one cube, with psf and primary beam, and its true sources."""
         from faintsky.image import RadioCube
-        from faintsky.simulating.dataset import single_threaded
         from faintsky.simulating.truth import truth_table
+        from faintsky.system import one_thread
 
-        with single_threaded():
+        with one_thread():
             observatory, psf, pb = _observatory(self.preset, self.settings)
             seen = observatory.sample(self.seed, index)
         instrument = seen.instrument

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faintsky.evaluation.metrics import Binned, CompletenessCurve
 from faintsky.evaluation.residuals import robust_scatter
 from faintsky.matching import Metrics
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,8 +24,7 @@ from faintsky.io import OutputFolder, provenance, write_json
 from faintsky.published.dda.log_scale import EDGES
 from faintsky.simulating.dataset import versions
 from faintsky.sky.web import check_web
-from faintsky.system.machine import choose_device
-from faintsky.system.needs import BYTES_OF_TABLES, Needs
+from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
 
 Progress = Callable[[int, int, str], None]
 

@@ -20,7 +20,7 @@ from faintsky.evaluation.image_methods import Denoise
 from faintsky.evaluation.image_metrics import Apertures, draw_apertures, pixel_sums, pull_sums
 from faintsky.evaluation.segments import SNR_CUTS, Segments, region_fluxes, segment_sums
 from faintsky.evaluation.stages import forget_peak, peak_memory, processor_seconds
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 Parts = Mapping[str, NDArray]
 """Of a field, by name: arrays whose first axis is the one that fields are joined along."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,7 @@ from faintsky.evaluation.cubes import CubeSet
 from faintsky.evaluation.pictures import dssim, true_image
 from faintsky.evaluation.stages import Stopwatch, forget_peak, peak_memory, processor_seconds
 from faintsky.evaluation.truth import box_sums, prepared_truth, setting_for, setting_of
-from faintsky.system.files import replacing
-from faintsky.system.processes import end_with_parent, stop_workers
+from faintsky.system import replacing, run_tasks
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -224,34 +222,6 @@ def pending(
     return tasks
 
 
-def _one_thread() -> None:
-    """A process a core: more threads would only fight, and change sums with their number."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    import torch
-
-    end_with_parent()
-    torch.set_num_threads(1)
-
-
-def _finished(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
-    if jobs <= 1 or len(tasks) < 2:
-        for task in tasks:
-            run_task(task)
-            yield task
-        return
-    import multiprocessing
-
-    # Spawned, not forked: a fork of a process that has used torch or BLAS threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_one_thread) as pool:
-        futures = {pool.submit(run_task, task): task for task in tasks}
-        with stop_workers(pool):
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-
-
 def run_methods(
     sets: Sequence[CubeSet],
     methods: Sequence[Method],
@@ -287,6 +257,6 @@ def run_methods(
     tasks = pending(sets, methods, out, box_rule)
     if progress is not None and tasks:
         progress(0, len(tasks), "cubes")
-    for done, _ in enumerate(_finished(tasks, jobs), start=1):
+    for done, _ in enumerate(run_tasks(run_task, tasks, jobs), start=1):
         if progress is not None:
             progress(done, len(tasks), "cubes")

@@ -10,7 +10,7 @@ from typing import Any
 
 from faintsky.evaluation.scoring import SNR_ASKED, Row
 from faintsky.matching import Estimate
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 
 def number(value: float, digits: int = 3) -> str:

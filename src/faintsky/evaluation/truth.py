@@ -13,8 +13,8 @@ from faintsky.evaluation.boxes import rule_name, with_boxes
 from faintsky.evaluation.cramer_rao import PARAMETERS, Line, cramer_rao, spectral_derivatives
 from faintsky.evaluation.metrics import blendedness, isolated, neighbour_groups
 from faintsky.grid import SPEED_OF_LIGHT
+from faintsky.image import SHAPE
 from faintsky.matching import box_extents, column
-from faintsky.on_sky import SHAPE
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from faintsky.detection.field import PrimaryBeam
 from faintsky.detection.world import channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.image import RadioCube
+from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import column, match
-from faintsky.on_sky import SHAPE
 from faintsky.preparing.cube import PreparedCube
 from faintsky.preparing.psf import gaussian_psf
 from faintsky.source_model import (

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.axes import Layout
 from faintsky.errors import InputError
-from faintsky.grid import ImageGrid
+from faintsky.grid import ImageGrid, Layout, beam_frame, is_regridded
 from faintsky.io.quiet import quiet_reading
-from faintsky.sky_frame import beam_frame, is_regridded
 from faintsky.units import read_unit
 
 

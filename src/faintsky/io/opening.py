@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.axes import Layout
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
-from faintsky.companions import array_companion, companion, require_shape
+from faintsky.companions import array_companion, as_float32, companion, require_shape
 from faintsky.errors import InputError
+from faintsky.grid import Layout, projection_notes
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.io.cards import read_rest_frequency, standard_header
 from faintsky.io.header import celestial_part, header_unit, read_beam, read_grid, read_layout, read_wcs
@@ -23,8 +23,6 @@ from faintsky.io.same_grid import require_same_grid
 from faintsky.io.source import Source
 from faintsky.io.spectral import read_spectral
 from faintsky.io.stokes import choose_stokes, stokes_planes
-from faintsky.sky_frame import projection_notes
-from faintsky.system.arrays import as_float32
 from faintsky.units import is_brightness, quantity
 
 Companions = dict[str, Any]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from faintsky.errors import InputError, disk_error
-from faintsky.system.files import FolderLock, check_writable, clear_leftovers, replacing
+from faintsky.system import FolderLock, check_writable, clear_leftovers, replacing
 
 _NOT_COMPARED = frozenset({"command", "complete", "files", "others", "created", "seconds"})
 
@@ -46,13 +46,9 @@ def provenance(
     *, command: str | None = None, config: Mapping[str, Any] | None = None, **details: Any
 ) -> dict[str, Any]:
     """What a run is to be known by: version, command, configuration, and details such as seed and model."""
-    from importlib.metadata import PackageNotFoundError, version
+    from faintsky.system import __version__
 
-    try:
-        number = version("faintsky")
-    except PackageNotFoundError:
-        number = "0+unknown"
-    return {"version": number, "command": command or "", "config": plain(config or {}), **plain(details)}
+    return {"version": __version__, "command": command or "", "config": plain(config or {}), **plain(details)}
 
 
 class OutputFolder:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from faintsky.beams import convolved
 from faintsky.catalog import has_flag
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from faintsky.image import RadioData
 from faintsky.io.quiet import quiet_reading
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 from faintsky.units import unit_text
 
 _STRUCTURE = (

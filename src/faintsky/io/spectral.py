@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.axes import Spectral
 from faintsky.errors import InputError
-from faintsky.grid import SPEED_OF_LIGHT
+from faintsky.grid import SPEED_OF_LIGHT, Spectral
 from faintsky.io.cards import HI, LEAST_FREQUENCY
 
 MOST_FREQUENCY = 1e14

@@ -22,7 +22,7 @@ from faintsky.models import load_model
 from faintsky.preparing.noise import robust_sigma
 from faintsky.simulating.alma import simulate_alma
 from faintsky.simulating.lofar import simulate_lofar
-from faintsky.system.needs import Needs
+from faintsky.system import Needs
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -14,7 +14,7 @@ from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
 from faintsky.preparing.kind import of_kind
-from faintsky.system.machine import choose_device
+from faintsky.system import choose_device
 
 if TYPE_CHECKING:
     from faintsky.denoising.denoiser import Denoised

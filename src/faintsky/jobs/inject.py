@@ -15,7 +15,7 @@ from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import Model, load_model
 from faintsky.preparing.kind import of_kind
-from faintsky.system.needs import BYTES_OF_TABLES, Needs
+from faintsky.system import BYTES_OF_TABLES, Needs
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _into_image(
     from faintsky.denoising.methods import make_denoiser
     from faintsky.injecting.image import place_of, recover
     from faintsky.injecting.recovery import recovery_of
-    from faintsky.system.machine import choose_device
+    from faintsky.system import choose_device
 
     denoiser = make_denoiser(model, choose_device(device))
     # what may be a source is no place for another, whatever its reliability

@@ -17,7 +17,7 @@ from faintsky.errors import InputError
 from faintsky.io.output import plain, provenance, write_json
 from faintsky.jobs.train import train
 from faintsky.models import load_model
-from faintsky.system.files import check_space
+from faintsky.system import check_space
 from faintsky.training.recipes import find_recipe, make_plan
 from faintsky.training.spaces import Range, combinations, make_space
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
 from faintsky.registry import MODELS
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 
 def study_table(rows: Sequence[Mapping[str, Any]], folder: Path, title: str) -> None:

@@ -11,8 +11,7 @@ from faintsky.simulating.observatory import AlmaObservatory, Observed
 from faintsky.simulating.settings import USUAL_PRODUCTS, AlmaSettings, make_settings
 from faintsky.simulating.truth import BOX_RULES
 from faintsky.simulating.varied import VariedObservatory, open_observatory
-from faintsky.system.needs import Needs
-from faintsky.system.processes import worker_count
+from faintsky.system import Needs, worker_count
 
 __all__ = [
     "AlmaObservatory",
@@ -195,7 +194,7 @@ def plan_alma(n: int = 1, **settings: Any) -> dict[str, Any]:
     -------
     dict
         ``files``, ``shape`` ``[chan, y, x]``, ``cell_arcsec``, ``instrument_cached``, ``box_rule``, and what
-        `faintsky.system.needs.Needs` says. Of ``varied`` cubes: of the largest.
+        `faintsky.system.machine.Needs` says. Of ``varied`` cubes: of the largest.
     """
     needs, about = _plan(n, make_settings(**settings))
     return about | needs.summary(None)
@@ -203,7 +202,7 @@ def plan_alma(n: int = 1, **settings: Any) -> dict[str, Any]:
 
 def _plan(n: int, ready: AlmaSettings) -> tuple[Needs, dict[str, Any]]:
     from faintsky.simulating.build import good_fft_size
-    from faintsky.system.files import cache_folder
+    from faintsky.system import cache_folder
 
     grid, spectral = ready.observation.grid, ready.observation.spectral
     cube = 4 * grid.n_y * grid.n_x * spectral.n_chan

@@ -17,7 +17,7 @@ from faintsky.simulating.observatory import AlmaObservatory, Observed
 from faintsky.simulating.settings import PRODUCTS, AlmaSettings
 from faintsky.simulating.truth import BOX_RULES, truth_table
 from faintsky.simulating.varied import VariedObservatory, open_observatory
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 Observatory = AlmaObservatory | VariedObservatory
 

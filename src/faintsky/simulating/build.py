@@ -25,7 +25,7 @@ from faintsky.simulating.instrument import (
     lagrange,
 )
 from faintsky.simulating.weighting import gridded, imaging_weights, parse_weighting
-from faintsky.system.files import cache_folder
+from faintsky.system import cache_folder
 from faintsky.telescopes.arrays import AntennaArray
 from faintsky.telescopes.noise import visibility_sigma
 from faintsky.telescopes.primary_beam import cutoff_radius, primary_beam

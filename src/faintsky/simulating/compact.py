@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_image, source_mask
 from faintsky.simulating.observatory import Observed
 from faintsky.simulating.truth import grid_frame
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 Arrays = dict[str, NDArray[np.float32]]
 

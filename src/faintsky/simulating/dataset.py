@@ -10,16 +10,21 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from faintsky.errors import InputError
-from faintsky.system.files import FolderLock, check_space, check_writable, clear_leftovers, replacing
-from faintsky.system.processes import end_with_parent, stop_workers
+from faintsky.system import (
+    FolderLock,
+    check_space,
+    check_writable,
+    clear_leftovers,
+    one_thread,
+    replacing,
+    run_tasks,
+)
+from faintsky.system import versions as installed
 
 Progress = Callable[[int, int, str], None]
 
@@ -85,7 +90,7 @@ def write_dataset(
     report = progress or (lambda done, total, what: None)
     identity = check_folder(folder, files, seed, overwrite)
     check_space(folder, size - _size_of_ours(folder, files))
-    with single_threaded():
+    with one_thread():
         observatory = files.observatory(device, lambda text: report(0, n, text))
         # nothing is written before the instrument is known to exist
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,19 +109,6 @@ def write_dataset(
                 done += 1
                 report(done, n, "simulating")
     return {"out": str(folder), **files.summary(observatory)}
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread a task: sums then come out the same however many tasks run."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _identity(files: DataFiles, seed: int) -> dict[str, Any]:
@@ -170,16 +162,9 @@ def _size_of_ours(folder: Path, files: DataFiles) -> int:
     return sum(path.stat().st_size for path in _ours(folder, files))
 
 
-@cache
 def versions() -> dict[str, str]:
     """Versions of this package and of what decides its numbers."""
-    found = {}
-    for name in ("faintsky", "numpy", "torch", "astropy", "ducc0"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    return installed("faintsky", "numpy", "torch", "astropy", "ducc0")
 
 
 def _write_record(folder: Path, known: Mapping[str, Any], files: DataFiles, observatory: Any) -> None:
@@ -201,37 +186,22 @@ def _run(
     jobs: int,
     device: str,
 ) -> Iterator[int]:
-    if jobs <= 1:
-        for index in missing:
-            files.write_sample(folder, index, observatory, seed)
-            yield index
-        return
-    from multiprocessing import get_context
-
-    with (
-        ProcessPoolExecutor(
-            jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(files, device)
-        ) as pool,
-        stop_workers(pool),
-    ):
-        for task in [pool.submit(_work, folder, index, seed) for index in missing]:
-            yield task.result()
+    global _worker
+    _worker = files, observatory
+    work = partial(_work, folder, seed)
+    for index, _ in run_tasks(work, missing, jobs, partial(_start_worker, files, device)):
+        yield index
 
 
 _worker: tuple[DataFiles, Any] | None = None
 
 
 def _start_worker(files: DataFiles, device: str) -> None:
-    import torch
-
     global _worker
-    end_with_parent()
-    torch.set_num_threads(1)
     _worker = files, files.observatory(device, lambda text: None)
 
 
-def _work(folder: Path, index: int, seed: int) -> int:
+def _work(folder: Path, seed: int, index: int) -> None:
     assert _worker is not None
     files, observatory = _worker
     files.write_sample(folder, index, observatory, seed)
-    return index

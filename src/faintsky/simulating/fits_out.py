@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid, SpectralGrid
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

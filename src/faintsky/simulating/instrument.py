@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.grid import ImageGrid, SpectralGrid
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 FORMAT_VERSION = 3
 PSF_TOLERANCE = 2e-4

@@ -12,8 +12,7 @@ from faintsky.simulating.lofar_observatory import LofarObservatory, LofarObserve
 from faintsky.simulating.lofar_settings import DEFAULT_PRODUCTS, LofarSettings, make_lofar_settings
 from faintsky.simulating.lofar_telescope import LofarTelescope
 from faintsky.simulating.sky_regions import RULE
-from faintsky.system.needs import Needs
-from faintsky.system.processes import worker_count
+from faintsky.system import Needs, worker_count
 
 __all__ = [
     "LofarObservatory",
@@ -160,7 +159,7 @@ def simulate_lofar(
         Replace another data set in ``out``. The same one is resumed.
     dry_run : bool, optional
         Only say what would be done: ``files``, ``shape``, ``cell_arcsec``, ``primary_beam``, and what
-        `faintsky.system.needs.Needs` says.
+        `faintsky.system.machine.Needs` says.
     progress : callable, optional
         Called with ``(done, n, what)``.
     command : str, optional

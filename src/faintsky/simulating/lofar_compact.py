@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.simulating.lofar_observatory import UNIT_BEAM, LofarObserved, add_white_noise
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from faintsky.simulating.lofar_settings import LofarSettings

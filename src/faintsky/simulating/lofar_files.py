@@ -21,7 +21,7 @@ from faintsky.simulating.lofar_settings import PRODUCTS, LofarSettings
 from faintsky.simulating.lofar_telescope import LofarTelescope
 from faintsky.simulating.sky_regions import RULE
 from faintsky.simulating.wsclean import check_wsclean, wsclean_version
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 _UNITS = {
     **{"sky": "Jy/arcsec2", "noise": "Jy/arcsec2"},

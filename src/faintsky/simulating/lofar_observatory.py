@@ -18,7 +18,7 @@ from faintsky.sky import draw_diffuse, draw_radio_galaxies
 from faintsky.sky.web import draw_web, open_web
 from faintsky.sky.web.boxes import INDEX
 from faintsky.sky.web.shocks import FREQUENCY
-from faintsky.system.machine import choose_device
+from faintsky.system import choose_device
 from faintsky.telescopes.primary_beam import CUTOFF
 
 UNIT_BEAM = np.pi / (4 * np.log(2)) * 6.0**2

@@ -15,7 +15,7 @@ from faintsky.simulating.instrument import Instrument
 from faintsky.simulating.settings import AlmaSettings
 from faintsky.simulating.truth import BeamResponse, primary_beam_at, truth_columns, truth_table
 from faintsky.sky import Field, SkyModel, draw_lines, draw_varied, empty_sky
-from faintsky.system.machine import choose_device
+from faintsky.system import choose_device
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.simulating.beam_fit import fit_beam
 from faintsky.simulating.weighting import gridded, imaging_weights
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 from faintsky.telescopes.arrays import AntennaArray, load_array
 from faintsky.telescopes.tracks import make_track
 

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.catalog import join_flags
-from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
+from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid, LocalFrame, local_frame, wrapped
 from faintsky.simulating.instrument import Instrument
 from faintsky.sky import SkyModel
-from faintsky.sky_frame import LocalFrame, local_frame, wrapped
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
 
 if TYPE_CHECKING:

@@ -1,1 +1,51 @@
-"""system."""
+"""The machine: files, processes and threads, devices, versions. It knows nothing of radio data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.system.files import (
+        FolderLock,
+        cache_folder,
+        check_space,
+        check_writable,
+        clear_leftovers,
+        nearest_folder,
+        replacing,
+    )
+    from faintsky.system.machine import BYTES_OF_TABLES, Needs, __version__, choose_device, versions
+    from faintsky.system.processes import (
+        cpu_count,
+        may_start_workers,
+        one_blas_thread,
+        one_thread,
+        prepare_threads,
+        run_tasks,
+        worker_count,
+    )
+
+__all__ = [
+    "BYTES_OF_TABLES",
+    "FolderLock",
+    "Needs",
+    "__version__",
+    "cache_folder",
+    "check_space",
+    "check_writable",
+    "choose_device",
+    "clear_leftovers",
+    "cpu_count",
+    "may_start_workers",
+    "nearest_folder",
+    "one_blas_thread",
+    "one_thread",
+    "prepare_threads",
+    "replacing",
+    "run_tasks",
+    "versions",
+    "worker_count",
+]
+lazy(__name__)

@@ -16,15 +16,6 @@ from typing import IO
 
 from faintsky.errors import InputError, disk_error
 
-
-def cache_folder() -> Path:
-    """``$FAINTSKY_CACHE``, or ``faintsky`` in the user's cache folder."""
-    given = os.environ.get("FAINTSKY_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "faintsky"
-
-
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")
 
 
@@ -70,6 +61,12 @@ def clear_leftovers(folder: Path) -> None:
         elif _TEMPORARY.fullmatch(path.name):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def cache_folder() -> Path:
+    """``$FAINTSKY_CACHE``, or ``faintsky`` in the user's cache folder."""
+    given = os.environ.get("FAINTSKY_CACHE")
+    return Path(given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "faintsky")
 
 
 def nearest_folder(path: Path) -> Path:

@@ -1,20 +1,110 @@
-"""Worker processes: how many, and that they do not outlive the process that started them."""
+"""Threads and worker processes: how many, how they wait for work, and that no worker outlives its parent.
+
+The package imports this before anything that computes: numerical libraries read the environment once, when
+they are loaded. What the user has set stays.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import current_process
+from pathlib import Path
+from typing import TypeVar
 
-from faintsky.system.threads import cpu_count
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use: those of its affinity, or its container's quota where that is less."""
+    count = _affinity()
+    for quota, period in _quotas():
+        count = min(count, math.ceil(quota / period))
+    return max(count, 1)
+
+
+def prepare_threads() -> None:
+    """Set how threads wait and how many there are, and make forked processes work on one."""
+    # A thread that spins while it waits takes the core from the one that it waits for: where other programs
+    # run, too, that takes ten times longer. The second word is for Intel's and LLVM's OpenMP.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("KMP_BLOCKTIME", "0")
+    # the libraries see the affinity themselves, but no quota
+    if cpu_count() < _affinity():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cpu_count()))
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    # A fork takes only one thread along, and OpenMP would wait for the others for ever.
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(1)
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quotas() -> list[tuple[int, int]]:
+    """CPU time and period in which it may be used, of all control groups that this process is in."""
+    try:
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition(":")[2].strip("/")
+    except OSError:
+        own = ""
+    version_1 = CGROUPS / "cpu"
+    pairs = [[version_1 / "cpu.cfs_quota_us", version_1 / "cpu.cfs_period_us"]]
+    pairs += [[CGROUPS / folder / "cpu.max"] for folder in (Path(own), *Path(own).parents)]
+    found = []
+    for files in pairs:
+        try:
+            quota, period = " ".join(f.read_text(encoding="utf-8") for f in files).split()
+            if int(quota) > 0 and int(period) > 0:
+                found.append((int(quota), int(period)))
+        except (OSError, ValueError):  # no such file, or no quota: "max"
+            continue
+    return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread within the block: sums then come out the same however many tasks run."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """NumPy's linear algebra on one thread within the block; PyTorch keeps its own.
+
+    The fits multiply many small matrices. On a busy machine a threaded BLAS spends a hundred times longer
+    waiting for its own threads than multiplying.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def may_start_workers() -> bool:
     """Whether this process may have workers of its own; those of a `multiprocessing.Pool` may not."""
+    from multiprocessing import current_process
+
     return not current_process().daemon
 
 
@@ -25,30 +115,66 @@ def worker_count(jobs: int | None) -> int:
     return cpu_count() if jobs is None else jobs
 
 
-def end_with_parent() -> None:
-    """Make this worker process end when its parent does, however that ends; returns at once.
+def run_tasks(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[tuple[Task, Result]]:
+    """Work on tasks in processes of one thread each, and give every task with its result as it is done.
 
-    A parent that is killed cannot stop its workers, and they would wait for work for ever.
+    Where the caller fails or is interrupted, the processes end at once, whatever they are doing.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a task; like ``prepare``, tasks and results it must be picklable.
+    tasks : sequence
+        What to work on.
+    jobs : int
+        Processes at most; with one of them, or one task, the work is done here.
+    prepare : callable, optional
+        Called once in every process before its tasks, but not in this one.
     """
-    threading.Thread(target=_wait, daemon=True).start()
+    if jobs <= 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, work(task)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    # Spawned, not forked: a fork of a process that has used torch or BLAS threads can hang.
+    with ProcessPoolExecutor(
+        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_start, initargs=(prepare,)
+    ) as pool:
+        futures = {pool.submit(work, task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            workers = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.terminate()
+            raise
+
+
+def _start(prepare: Callable[[], None] | None) -> None:
+    # a parent that is killed cannot stop its workers, and they would wait for work for ever
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C in a terminal reaches the workers, too: their parent says what there is to say
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # more threads than one a process would only fight, and change sums with their number
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
 
 
-@contextmanager
-def stop_workers(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Where the block fails or is interrupted, end a pool's workers at once, whatever they are doing."""
-    try:
-        yield
-    except BaseException:
-        workers = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
-        raise
-
-
-def _wait() -> None:
+def _end_with_parent() -> None:
     from multiprocessing import parent_process
 
     parent = parent_process()

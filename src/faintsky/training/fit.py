@@ -26,9 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from faintsky.system.files import replacing
-from faintsky.system.machine import choose_device
-from faintsky.system.processes import may_start_workers
+from faintsky.system import choose_device, may_start_workers, replacing
 from faintsky.training.lightning import interruptible, lightning
 
 Batch = dict[str, Tensor]

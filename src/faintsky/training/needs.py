@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faintsky.system.needs import BYTES_OF_TABLES, Needs
+from faintsky.system import BYTES_OF_TABLES, Needs
 
 if TYPE_CHECKING:
     from faintsky.training.recipes import Plan

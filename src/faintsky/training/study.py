@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from faintsky.errors import InputError
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 from faintsky.training.spaces import Range, Space, combinations
 
 SAMPLERS = ("grid", "tpe", "random")

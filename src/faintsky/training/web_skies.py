@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 Array32 = NDArray[np.float32]
 

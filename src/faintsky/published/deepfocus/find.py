@@ -18,9 +18,8 @@ from faintsky.detection.islands import beam_of
 from faintsky.detection.methods import Found
 from faintsky.detection.world import channel_velocity, world_columns
 from faintsky.errors import InputError
-from faintsky.image import RadioCube
+from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model, load_model
-from faintsky.on_sky import SHAPE
 from faintsky.preparing import pattern
 from faintsky.published.deepfocus.fluxes import continuum_at
 from faintsky.published.deepfocus.focusing import UNRELIABLE, Source

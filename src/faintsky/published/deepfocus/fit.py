@@ -22,7 +22,7 @@ from faintsky.published.deepfocus.pipeline import DeepFocus, Result
 from faintsky.published.deepfocus.predicted import LEAST_IOU, beam_area, in_image, overlap, paired
 from faintsky.published.deepfocus.settings import Settings
 from faintsky.published.deepfocus.spectra import find_lines
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from faintsky.simulating.observatory import AlmaObservatory, Observed

@@ -18,7 +18,7 @@ from faintsky.beams import beam_pixels
 from faintsky.simulating.observatory import AlmaObservatory, Observed
 from faintsky.simulating.recorded import recorded_settings
 from faintsky.simulating.truth import truth_table
-from faintsky.system.files import replacing
+from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from faintsky.published.deepfocus.pipeline import DeepFocus, Result

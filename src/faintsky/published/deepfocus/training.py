@@ -19,7 +19,7 @@ from faintsky.io.output import OutputFolder, provenance
 from faintsky.jobs.train import TrainResult, train
 from faintsky.models import Model, load_model, save_model
 from faintsky.published.deepfocus.compact_sets import open_compact
-from faintsky.system.needs import Needs
+from faintsky.system import Needs
 from faintsky.training.needs import needs_of_training
 from faintsky.training.recipes import change_type, find_recipe, make_plan
 
@@ -267,7 +267,7 @@ class _Work:
         """The pipeline with the networks that there are."""
         from faintsky.published.deepfocus.find import image_size
         from faintsky.published.deepfocus.pipeline import DeepFocus
-        from faintsky.system.machine import choose_device
+        from faintsky.system import choose_device
 
         device = choose_device(self.device)
         networks = {key: load_model(folder).network(key, device) for key, folder in folders.items()}

@@ -27,9 +27,8 @@ from faintsky.detection.islands import beam_of, integrated_image, source_table
 from faintsky.detection.methods import Found
 from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.image import RadioCube
+from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model
-from faintsky.on_sky import SHAPE
 from faintsky.published.peers import PEERS, inside
 
 if TYPE_CHECKING:
@@ -201,8 +200,7 @@ def searched_image(
 
 
 def _header(image: NDArray[np.floating], cell: float, beam: Beam) -> Header:
-    from faintsky.axes import array_header
-    from faintsky.grid import ImageGrid
+    from faintsky.grid import ImageGrid, array_header
 
     grid = ImageGrid(image.shape[0], image.shape[1], cell, 150.0, 0.0)
     header = array_header((1, *image.shape), grid, None)

@@ -30,7 +30,7 @@ from faintsky.errors import InputError
 from faintsky.sky.web.gravity import comoving_distance, evolve, find_haloes, initial_density
 from faintsky.sky.web.points import BLOCKS, Points, luminous_points, saturated
 from faintsky.sky.web.shocks import find_shocks, gas
-from faintsky.system.files import cache_folder, replacing
+from faintsky.system import cache_folder, replacing
 
 REDSHIFTS = (0.03, 0.07, 0.105, 0.14)
 """Of the snapshots; skies reach to a redshift of 0.15."""
@@ -102,7 +102,7 @@ def make_box(
     InputError
         Where the peak does not fit into the box, or colossus is missing.
     """
-    from faintsky.system.machine import choose_device
+    from faintsky.system import choose_device
 
     n, box = wanted.n, wanted.box
     device = choose_device(device)
