@@ -1,0 +1,57 @@
+"""Settings: a pydantic model that says in one line what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from faintsky.errors import InputError
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, names and bounds checked; `read` is for what users give."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        what: str = "setting",
+        hint: str = "",
+        path: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Settings of plain values; what is not given has its default.
+
+        Parameters
+        ----------
+        values : mapping
+            By name.
+        what : str, optional
+            What one of them is called in an error's message.
+        hint : str, optional
+            What the user can do; the field's bounds, or the names that there are, where not given.
+        path : path-like, optional
+            The file that they stand in.
+
+        Raises
+        ------
+        InputError
+            For the first that is unknown, of another type or out of bounds.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                known = f"known: {', '.join(cls.model_fields)}"
+                raise InputError(f"unknown {what} {name!r}", hint or known, path) from error
+            said = first["msg"].removeprefix("Value error, ")
+            said = said[:1].lower() + said[1:]
+            where = f"{name}={first['input']!r}: " if name else ""
+            raise InputError(f"{what} {where}{said}", hint or "give another value", path) from error
