@@ -10,9 +10,9 @@ from synthetic import Emitter, telescope
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.evaluation.metrics import fit_completeness
 from faintsky.injecting.cube import Field, draw_sources, field_of, inject_into
 from faintsky.injecting.recovery import recovery_of
+from faintsky.matching import fit_completeness
 from faintsky.preparing.cube import prepare_cube
 
 N, N_CHAN, SIGMA = 64, 32, 1e-3

@@ -16,23 +16,21 @@ from faintsky.errors import FaintskyError, InputError
 from faintsky.evaluation.alma import evaluate_sets
 from faintsky.evaluation.cramer_rao import PARAMETERS
 from faintsky.evaluation.cubes import SimulatedSet, open_folder
-from faintsky.evaluation.metrics import (
-    CompletenessCurve,
-    binned_fraction,
-    blendedness,
-    completeness_at,
-    fit_completeness,
-    isolated,
-    neighbour_groups,
-    snr_edges,
-    wilson,
-)
+from faintsky.evaluation.metrics import blendedness, isolated, neighbour_groups
 from faintsky.evaluation.pictures import true_image
-from faintsky.evaluation.residuals import pair_residuals, robust_scatter, summarise_residuals
+from faintsky.evaluation.residuals import pair_residuals, summarise_residuals
 from faintsky.evaluation.runs import Method, example_path, pending, run_methods
 from faintsky.evaluation.truth import noise_of, prepared_truth, setting_for, setting_of
 from faintsky.image import RadioCube
-from faintsky.matching import match
+from faintsky.matching import (
+    CompletenessCurve,
+    binned_fraction,
+    completeness_at,
+    fit_completeness,
+    match,
+    robust_scatter,
+    snr_edges,
+)
 from faintsky.preparing.psf import gaussian_psf
 from faintsky.simulating.alma import simulate_alma, simulate_cubes
 
@@ -402,13 +400,13 @@ def test_a_perfect_record_is_not_certain():
     assert value.error > 0.01
 
 
-def test_wilson_interval():
-    low, high = wilson([0, 5, 10, 0], [10, 10, 10, 0])
-    assert low[0] == pytest.approx(0, abs=1e-12)
-    assert high[0] == pytest.approx(1 / 11)
-    assert low[2] == pytest.approx(10 / 11)
-    assert low[1] + high[1] == pytest.approx(1)
-    assert (low[3], high[3]) == (0, 1)
+def test_intervals_of_fractions_are_wilsons():
+    success = [False] * 10 + [True, False] * 5 + [True] * 10
+    binned = binned_fraction(np.repeat([1.0, 2.0, 3.0], 10), success, [0.5, 1.5, 2.5, 3.5, 4.5])
+    assert binned.low[[0, 3]] == pytest.approx([0, 0], abs=1e-12)
+    assert binned.high[[0, 2, 3]] == pytest.approx([1 / 11, 1, 1], abs=1e-4)
+    assert binned.low[2] == pytest.approx(10 / 11, abs=1e-4)
+    assert binned.low[1] + binned.high[1] == pytest.approx(1)
 
 
 def test_bins_count_every_source_once():

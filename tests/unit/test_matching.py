@@ -9,8 +9,7 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from faintsky.matching import (
-    IouCriterion,
-    PositionCriterion,
+    Criterion,
     assign,
     iou_2d,
     iou_z,
@@ -120,7 +119,7 @@ def test_iou_criterion_needs_both_overlaps(half, width, matched):
 def test_iou_criterion_limits_the_distance_of_the_boxes():
     truth, found = sources([50], [50], [20], half=20), sources([54], [50], [20], half=20)
     assert len(match(truth, found, "iou").i_true) == 0
-    assert len(match(truth, found, IouCriterion(radius=4.0)).i_true) == 1
+    assert len(match(truth, found, Criterion("iou", 0.6, radius=4.0)).i_true) == 1
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -269,6 +268,6 @@ def test_wider_position_criterion_finds_no_less():
     rng = np.random.default_rng(8)
     truth = sources(*rng.uniform(0, 50, (2, 60)), rng.uniform(0, 30, 60))
     found = sources(*rng.uniform(0, 50, (2, 60)), rng.uniform(0, 30, 60))
-    hits = [len(match(truth, found, PositionCriterion(radius=r)).i_true) for r in (1, 3, 6, 12)]
+    hits = [len(match(truth, found, Criterion(radius=r)).i_true) for r in (1, 3, 6, 12)]
     assert hits == sorted(hits)
     assert hits[-1] > hits[0]

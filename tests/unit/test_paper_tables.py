@@ -19,7 +19,8 @@ from faintsky.evaluation.stages import Stopwatch, peak_memory, processor_seconds
 from faintsky.evaluation.truth import Setting, box_sums, setting_of
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
 from faintsky.image import RadioCube
-from faintsky.matching import match, recall_at_precision
+from faintsky.matching import match
+from faintsky.matching.operating import recall_at_precision
 
 CELL = 0.1
 META = Setting((64, 200, 200), CELL, 8.0, np.full(64, 1e-3)).as_meta()

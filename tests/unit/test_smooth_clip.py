@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.ndimage import label as connected
 
-from faintsky.matching.negatives import reliability_of
+from faintsky.matching import reliability_of
 from faintsky.published.smooth_clip.clipping import (
     negative_rms,
     running_sums,

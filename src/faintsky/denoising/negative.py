@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from faintsky.denoising.denoiser import Denoised
 from faintsky.denoising.methods import DenoiseCall
 from faintsky.image import RadioImage
-from faintsky.matching import column
-from faintsky.matching.negatives import reliability_of
+from faintsky.matching import column, reliability_of
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -11,13 +11,13 @@ import numpy as np
 
 from faintsky.evaluation import figures, paper_figures, pictures, scoring, tables
 from faintsky.evaluation.dependence import Dependence, dependence_of, split_rows
-from faintsky.evaluation.metrics import snr_edges
 from faintsky.evaluation.paper_tables import funnel, pure_recall, stage_rows, table4
 from faintsky.evaluation.parameters import stacked_parameters, table5
 from faintsky.evaluation.runs import TRUTH, example_path
 from faintsky.evaluation.scoring import Pairs, Row, Scored
 from faintsky.evaluation.truth import setting_of
 from faintsky.io import write_json
+from faintsky.matching import snr_edges
 
 if TYPE_CHECKING:
     from faintsky.matching import Metrics

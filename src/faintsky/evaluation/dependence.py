@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation.metrics import Binned, binned_fraction, blendedness, overlaps, snr_edges
+from faintsky.evaluation.metrics import blendedness, overlaps
 from faintsky.evaluation.scoring import Scored, binned_dict
-from faintsky.matching import column
+from faintsky.matching import Binned, binned_fraction, column, snr_edges
 
 if TYPE_CHECKING:
     from astropy.table import Table

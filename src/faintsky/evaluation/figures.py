@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation.metrics import Binned, CompletenessCurve
-from faintsky.evaluation.residuals import robust_scatter
-from faintsky.matching import Metrics
+from faintsky.matching import Binned, CompletenessCurve, Metrics, robust_scatter
 from faintsky.system import replacing
 
 if TYPE_CHECKING:

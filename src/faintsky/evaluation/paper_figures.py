@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from faintsky.evaluation.dependence import Dependence
 from faintsky.evaluation.figures import COLOURS, MARKERS, fraction, new_figure, snr_axis, style
-from faintsky.evaluation.residuals import LEAST_AXIS_RATIO, robust_scatter
+from faintsky.evaluation.residuals import LEAST_AXIS_RATIO
 from faintsky.grid import sky_to_paper_frame
+from faintsky.matching import robust_scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faintsky.evaluation.scoring import ALL, Row, Scored
-from faintsky.matching import match, recall_at_precision
+from faintsky.matching import match
+from faintsky.matching.operating import recall_at_precision
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation.residuals import LEAST_AXIS_RATIO, paper_widths, robust_scatter
+from faintsky.evaluation.residuals import LEAST_AXIS_RATIO, paper_widths
 from faintsky.evaluation.scoring import ALL, Scored
 from faintsky.evaluation.truth import setting_of
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, sky_to_paper_frame
-from faintsky.matching import Matching, column
+from faintsky.matching import Matching, column, robust_scatter
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, sky_to_paper_frame
-from faintsky.matching import Matching, column
+from faintsky.matching import Matching, column, robust_scatter
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -113,12 +113,6 @@ def pair_residuals(
         known = bounds is not None and name in bounds
         out[f"{name}_bound"] = bounds[name][matching.i_true] if bounds and known else np.full(n, np.nan)
     return out
-
-
-def robust_scatter(values: Float) -> float:
-    """Standard deviation from the median absolute deviation of the finite values (times 1.4826)."""
-    v = values[np.isfinite(values)]
-    return float(1.4826 * np.median(np.abs(v - np.median(v)))) if len(v) else float("nan")
 
 
 @dataclass(frozen=True)

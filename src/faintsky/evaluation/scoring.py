@@ -13,11 +13,25 @@ from numpy.typing import NDArray
 
 from faintsky.evaluation.boxes import own_or_ruled_boxes
 from faintsky.evaluation.cubes import CubeSet
-from faintsky.evaluation.metrics import Binned, CompletenessCurve, binned_fraction, completeness_at, snr_edges
 from faintsky.evaluation.residuals import UNITS, pair_residuals, summarise_residuals
 from faintsky.evaluation.runs import TRUTH, Method, catalog_path, read_table
 from faintsky.evaluation.truth import setting_of
-from faintsky.matching import CRITERIA, Estimate, Matching, Metrics, column, match, metrics, summarise, tally
+from faintsky.matching import (
+    CRITERIA,
+    Binned,
+    CompletenessCurve,
+    Estimate,
+    Matching,
+    Metrics,
+    binned_fraction,
+    column,
+    completeness_at,
+    match,
+    metrics,
+    snr_edges,
+    summarise,
+    tally,
+)
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from faintsky.matching import column
+from faintsky.matching import REGION_DETECTED, column
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -29,8 +29,6 @@ TRUE = 0.1
 """True S/N from which on a pixel holds emission."""
 REAL = 0.5
 """Least share of a labelled region's pixels that hold emission, for it to be real."""
-DETECTED = 0.25
-"""Least share of a true region's pixels that are labelled, for it to be detected."""
 RELIABLE = 0.9
 """Reliability of the operating point, of pixels and of regions."""
 RELIABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 0.99, 0.997)
@@ -145,7 +143,7 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
         out[:, 2 * _BINS + b] = faint.sum()
         for k, cut in enumerate(cuts):
             covered = np.bincount(regions[inside & (score >= cut)], minlength=n + 1)[1:]
-            out[k, 3 * _BINS + b] = (faint & (covered >= DETECTED * area)).sum()
+            out[k, 3 * _BINS + b] = (faint & (covered >= REGION_DETECTED * area)).sum()
     emission = np.nan_to_num(truth) >= TRUE
     pixels = np.bincount(segments.labels.ravel(), minlength=len(segments.score) + 1)[1:]
     real = np.bincount(segments.labels[emission], minlength=len(pixels) + 1)[1:] >= REAL * pixels

@@ -18,8 +18,8 @@ from scipy.ndimage import distance_transform_edt
 
 from faintsky.denoising.denoiser import Denoised
 from faintsky.errors import InputError
-from faintsky.evaluation.segments import DETECTED
 from faintsky.image import RadioImage
+from faintsky.matching import REGION_DETECTED
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -218,7 +218,7 @@ def recover(
     if progress is not None:
         progress(n, n, "done")
     table = Table(rows)
-    table["found"] = table["share"] >= DETECTED
+    table["found"] = table["share"] >= REGION_DETECTED
     table["ra"], table["dec"] = place.image.sky(table["x"], table["y"])
     for name in ("flux", "found_flux"):
         table[name] *= place.image.flux_factor(table["x"], table["y"])

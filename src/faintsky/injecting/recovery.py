@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation.metrics import Binned, CompletenessCurve, binned_fraction, completeness_at
-from faintsky.evaluation.residuals import robust_scatter
-from faintsky.matching import Estimate, column
+from faintsky.matching import (
+    Binned,
+    CompletenessCurve,
+    Estimate,
+    binned_fraction,
+    column,
+    completeness_at,
+    robust_scatter,
+)
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -1,4 +1,4 @@
-"""One-to-one matching of found and true sources, and the metrics that rest on it.
+"""One-to-one matching of found and true sources, and the scores that rest on it.
 
 A pair of a true and a found source is *admissible* under a criterion. Among the admissible pairs the
 matching takes as many as can be had with every source used at most once, and of those the ones that are
@@ -9,42 +9,65 @@ Boxes
     ``x_min ... y_max`` are pixels and both ends belong to the box, so its extent is ``max - min + 1``, as of
     any pixel mask. ``z_min, z_max`` are real-valued edges (the line's centre plus and minus its FWHM), so
     the extent along frequency is ``max - min``. Every overlap and every width in the package follows this.
+
+The room knows tables with the catalogue's columns, and nothing of who made them.
 """
 
-from faintsky.matching.operating import OperatingPoint, recall_at_precision
-from faintsky.matching.pairing import (
-    CRITERIA,
-    Criterion,
-    IouCriterion,
-    Matching,
-    PositionCriterion,
-    assign,
-    box_extents,
-    column,
-    iou_2d,
-    iou_z,
-    match,
-)
-from faintsky.matching.scores import Estimate, Metrics, above, metrics, summarise, tally
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.matching.curves import (
+        Binned,
+        CompletenessCurve,
+        binned_fraction,
+        completeness_at,
+        fit_completeness,
+        robust_scatter,
+        snr_edges,
+    )
+    from faintsky.matching.negatives import reliability_of
+    from faintsky.matching.pairing import (
+        CRITERIA,
+        RADIUS,
+        REGION_DETECTED,
+        Criterion,
+        Matching,
+        assign,
+        box_extents,
+        column,
+        iou_2d,
+        iou_z,
+        match,
+    )
+    from faintsky.matching.scores import Estimate, Metrics, above, metrics, summarise, tally
 
 __all__ = [
     "CRITERIA",
+    "RADIUS",
+    "REGION_DETECTED",
+    "Binned",
+    "CompletenessCurve",
     "Criterion",
     "Estimate",
-    "IouCriterion",
     "Matching",
     "Metrics",
-    "OperatingPoint",
-    "PositionCriterion",
     "above",
     "assign",
+    "binned_fraction",
     "box_extents",
     "column",
+    "completeness_at",
+    "fit_completeness",
     "iou_2d",
     "iou_z",
     "match",
     "metrics",
-    "recall_at_precision",
+    "reliability_of",
+    "robust_scatter",
+    "snr_edges",
     "summarise",
     "tally",
 ]
+lazy(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+RADIUS = 3.0
+"""Largest distance of the centres of a pair [pixel] (Delli Veneri et al. 2022, section 5.1)."""
+REGION_DETECTED = 0.25
+"""Least share of a true region's pixels that lie in found regions, for it to be detected."""
 
 
 def column(table: Table, name: str) -> Float:
@@ -34,43 +39,26 @@ def box_extents(table: Table) -> tuple[Float, Float, Float, Float, Float, Float]
     return lo_x, hi_x, lo_y, hi_y, column(table, "z_min"), column(table, "z_max")
 
 
-def _overlap(lo_a: Float, hi_a: Float, lo_b: Float, hi_b: Float) -> Float:
-    return np.clip(np.minimum(hi_a, hi_b) - np.maximum(lo_a, lo_b), 0.0, None)
-
-
-def _ratio(inside: Float, union: Float) -> Float:
+def _iou(a: list[Float], b: list[Float]) -> Float:
+    """Intersection over union of boxes from lower and upper edges in turn, ``[pair]``; 0 of none."""
+    inside = whole_a = whole_b = np.ones(len(a[0]))
+    for lo_a, hi_a, lo_b, hi_b in zip(a[::2], a[1::2], b[::2], b[1::2], strict=True):
+        inside = inside * np.clip(np.minimum(hi_a, hi_b) - np.maximum(lo_a, lo_b), 0.0, None)
+        whole_a, whole_b = whole_a * (hi_a - lo_a), whole_b * (hi_b - lo_b)
+    union = whole_a + whole_b - inside
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(union > 0, inside / union, 0.0)
 
 
 def iou_2d(truth: Table, found: Table, i: Index, j: Index) -> Float:
     """Intersection over union in x and y of the boxes of rows ``truth[i]`` and ``found[j]``, ``[pair]``."""
-    a = [edge[i] for edge in box_extents(truth)]
-    b = [edge[j] for edge in box_extents(found)]
-    inside = _overlap(a[0], a[1], b[0], b[1]) * _overlap(a[2], a[3], b[2], b[3])
-    area_a = (a[1] - a[0]) * (a[3] - a[2])
-    area_b = (b[1] - b[0]) * (b[3] - b[2])
-    return _ratio(inside, area_a + area_b - inside)
+    return _iou([e[i] for e in box_extents(truth)[:4]], [e[j] for e in box_extents(found)[:4]])
 
 
 def iou_z(truth: Table, found: Table, i: Index, j: Index) -> Float:
     """Intersection over union along frequency of the same rows' boxes, ``[pair]``; NaN without edges."""
-    lo_a, hi_a = box_extents(truth)[4:]
-    lo_b, hi_b = box_extents(found)[4:]
-    inside = _overlap(lo_a[i], hi_a[i], lo_b[j], hi_b[j])
-    union = (hi_a - lo_a)[i] + (hi_b - lo_b)[j] - inside
-    return np.where(np.isnan(union), np.nan, _ratio(inside, union))
-
-
-class Criterion(Protocol):
-    """What makes a pair of a true and a found source admissible."""
-
-    @property
-    def name(self) -> str:
-        """Short name, used in tables."""
-
-    def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
-        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``."""
+    a, b = [e[i] for e in box_extents(truth)[4:]], [e[j] for e in box_extents(found)[4:]]
+    return np.where(np.isnan(sum([*a, *b])), np.nan, _iou(a, b))
 
 
 def _neighbours(xy_a: Float, xy_b: Float, radius: float) -> tuple[Index, Index]:
@@ -86,87 +74,63 @@ def _neighbours(xy_a: Float, xy_b: Float, radius: float) -> tuple[Index, Index]:
     return np.repeat(rows_a, counts).astype(np.intp), rows_b[j].astype(np.intp)
 
 
-def _squared_distance(truth: Table, found: Table, i: Index, j: Index, radius: float, along_z: bool) -> Float:
-    """Squared distance in units of the search radius and, ``along_z``, of the true FWHM, ``[pair]``."""
-    dx = column(truth, "x")[i] - column(found, "x")[j]
-    dy = column(truth, "y")[i] - column(found, "y")[j]
-    squared = (dx**2 + dy**2) / radius**2
-    if not along_z:
-        return squared
-    dz = column(truth, "z")[i] - column(found, "z")[j]
-    return squared + (dz / column(truth, "fwhm_z")[i]) ** 2
-
-
 @dataclass(frozen=True)
-class PositionCriterion:
-    """Centres within a few pixels and, along frequency, within the true line's width.
+class Criterion:
+    """What makes a pair of a true and a found source admissible.
+
+    By default centres within a few pixels and, along frequency, within the true line's width.
 
     Parameters
     ----------
+    name : str
+        Short name, used in tables.
+    overlap : float or None
+        Delli Veneri et al. (2022), section 5.1: the least intersection over union of the boxes, in the image
+        and along frequency; the centres are then those of the boxes.
+    along_z : bool
+        Whether the places along frequency count; else the integrated image only.
     radius : float
         Largest distance of the centres in x and y [pixel].
-    widths : float or None
-        Largest distance along frequency, in FWHM of the true line; None where only the image counts.
     """
 
-    radius: float = 3.0
-    widths: float | None = 1.0
     name: str = "position"
+    overlap: float | None = None
+    along_z: bool = True
+    radius: float = RADIUS
 
     def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
-        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``."""
-        i, j = _neighbours(
-            np.stack([column(truth, "x"), column(truth, "y")], axis=1),
-            np.stack([column(found, "x"), column(found, "y")], axis=1),
-            self.radius,
-        )
-        if self.widths is not None:
-            dz = np.abs(column(truth, "z")[i] - column(found, "z")[j])
-            ok = dz <= self.widths * column(truth, "fwhm_z")[i]  # false where either is NaN
+        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``.
+
+        Distances are in units of the radius and, along frequency, of the true FWHM.
+        """
+        i, j = _neighbours(self._centres(truth), self._centres(found), self.radius)
+        if self.overlap is not None:
+            ok = iou_2d(truth, found, i, j) >= self.overlap
+            if self.along_z:
+                ok &= iou_z(truth, found, i, j) >= self.overlap
             i, j = i[ok], j[ok]
-        return i, j, _squared_distance(truth, found, i, j, self.radius, self.widths is not None)
+        d = {name: column(truth, name)[i] - column(found, name)[j] for name in ("x", "y")}
+        squared = (d["x"] ** 2 + d["y"] ** 2) / self.radius**2
+        if not self.along_z:
+            return i, j, squared
+        widths = (column(truth, "z")[i] - column(found, "z")[j]) / column(truth, "fwhm_z")[i]
+        near = np.abs(widths) <= 1 if self.overlap is None else np.ones(len(i), bool)  # not where one is NaN
+        return i[near], j[near], (squared + widths**2)[near]
+
+    def _centres(self, table: Table) -> Float:
+        if self.overlap is None:
+            return np.stack([column(table, "x"), column(table, "y")], axis=1)
+        lo_x, hi_x, lo_y, hi_y = box_extents(table)[:4]
+        return np.stack([(lo_x + hi_x) / 2, (lo_y + hi_y) / 2], axis=1)
 
 
-@dataclass(frozen=True)
-class IouCriterion:
-    """Delli Veneri et al. (2022), section 5.1: boxes that overlap, in the image and along frequency.
-
-    Parameters
-    ----------
-    least_2d : float
-        Smallest intersection over union in x and y.
-    least_z : float or None
-        The same along frequency; None where only the image counts.
-    radius : float
-        Largest distance of the box centres [pixel].
-    """
-
-    least_2d: float = 0.6
-    least_z: float | None = 0.6
-    radius: float = 3.0
-    name: str = "iou"
-
-    def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
-        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``."""
-        centres = []
-        for table in (truth, found):
-            lo_x, hi_x, lo_y, hi_y = box_extents(table)[:4]
-            centres.append(np.stack([(lo_x + hi_x) / 2, (lo_y + hi_y) / 2], axis=1))
-        i, j = _neighbours(centres[0], centres[1], self.radius)
-        ok = iou_2d(truth, found, i, j) >= self.least_2d
-        if self.least_z is not None:
-            ok &= iou_z(truth, found, i, j) >= self.least_z
-        i, j = i[ok], j[ok]
-        return i, j, _squared_distance(truth, found, i, j, self.radius, self.least_z is not None)
-
-
-CRITERIA: dict[str, Criterion] = {
+CRITERIA = {
     rule.name: rule
     for rule in (
-        PositionCriterion(),
-        IouCriterion(),
-        PositionCriterion(widths=None, name="position2d"),
-        IouCriterion(least_z=None, name="iou2d"),
+        Criterion(),
+        Criterion("iou", 0.6),
+        Criterion("position2d", along_z=False),
+        Criterion("iou2d", 0.6, along_z=False),
     )
 }
 """The criteria that tables report, by name; the last two look at the integrated image only."""

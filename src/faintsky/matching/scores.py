@@ -24,9 +24,6 @@ class Estimate:
     value: float
     error: float
 
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ± {self.error:.3f}"
-
 
 @dataclass(frozen=True)
 class Metrics:
@@ -57,6 +54,16 @@ class Metrics:
     iou_2d: Estimate
     iou_z: Estimate
     false_per_cube: Estimate
+
+    def flat(self) -> dict[str, float]:
+        """One row: every estimate as ``NAME`` and ``NAME_error``."""
+        row: dict[str, float] = {}
+        for name, value in self.__dict__.items():
+            if isinstance(value, Estimate):
+                row[name], row[f"{name}_error"] = value.value, value.error
+            else:
+                row[name] = value
+        return row
 
 
 def tally(matching: Matching, subset: NDArray[np.bool_] | None = None) -> Float:

@@ -15,7 +15,7 @@ from faintsky.detection.methods import Found
 from faintsky.detection.world import channel_velocity
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.matching.negatives import reliability_of
+from faintsky.matching import reliability_of
 from faintsky.models import Model
 from faintsky.preparing.cube import prepare_cube
 from faintsky.published.smooth_clip.clipping import Cube, negative_rms, smooth_clip

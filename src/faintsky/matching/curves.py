@@ -1,0 +1,207 @@
+"""Completeness and reliability against signal-to-noise ratio, and robust scatter.
+
+The signal-to-noise ratio of a true source is its *matched* one, `faintsky.source_model.matched_snr`: what a
+filter that knows shape, position and line would reach. That of a detection is what its method reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faintsky.matching.scores import Estimate
+
+Float = NDArray[np.float64]
+_FEW = 0.05
+"""Of a pseudo-source of either kind: they keep a perfect record's fit from running to infinity."""
+
+
+@dataclass(frozen=True)
+class Binned:
+    """A fraction in bins.
+
+    Parameters
+    ----------
+    edges : array
+        ``[bin + 1]``.
+    n : array of int
+        Trials in each bin, ``[bin]``.
+    fraction, low, high : array
+        Fraction of successes (NaN in an empty bin) and its 68 % Wilson interval, ``[bin]``.
+    """
+
+    edges: Float
+    n: NDArray[np.intp]
+    fraction: Float
+    low: Float
+    high: Float
+
+    @property
+    def centres(self) -> Float:
+        """Geometric centres of the bins, ``[bin]``."""
+        return np.sqrt(self.edges[:-1] * self.edges[1:])
+
+
+def binned_fraction(values: ArrayLike, success: ArrayLike, edges: ArrayLike) -> Binned:
+    """Fraction of successes in bins of a positive quantity (as the S/N), with Wilson's intervals."""
+    from astropy.stats import binom_conf_interval
+
+    v, s, e = np.asarray(values, dtype=float), np.asarray(success, dtype=bool), np.asarray(edges, dtype=float)
+    n, k = np.histogram(v, e)[0], np.histogram(v[s], e)[0]
+    trials = np.maximum(n, 1)
+    low, high = np.where(n > 0, binom_conf_interval(k, trials, interval="wilson"), [[0.0], [1.0]])
+    return Binned(e, n.astype(np.intp), np.where(n > 0, k / trials, np.nan), low, high)
+
+
+def snr_edges(values: ArrayLike, n_bins: int = 12, low: float = 2.0, high: float = 200.0) -> Float:
+    """Logarithmic bins that hold the finite values between ``low`` and ``high``, ``[n_bins + 1]``."""
+    v = np.asarray(values, dtype=float)
+    v = v[np.isfinite(v) & (v > 0)]
+    if not len(v):
+        return np.geomspace(low, high, n_bins + 1)
+    start = float(np.clip(v.min(), low, high / 2))
+    stop = float(np.clip(v.max(), 2 * start, high))
+    return np.geomspace(start * 0.999, stop * 1.001, n_bins + 1)
+
+
+def robust_scatter(values: Float) -> float:
+    """Standard deviation from the median absolute deviation of the finite values (times 1.4826)."""
+    v = values[np.isfinite(values)]
+    return float(1.4826 * np.median(np.abs(v - np.median(v)))) if len(v) else float("nan")
+
+
+@dataclass(frozen=True)
+class CompletenessCurve:
+    """Completeness ``top / (1 + (middle / snr) ** steepness)``: logistic in the logarithm of the ratio.
+
+    Parameters
+    ----------
+    top : float
+        Completeness far above the threshold.
+    middle : float
+        Matched S/N at half of that.
+    steepness : float
+        Larger is steeper.
+    """
+
+    top: float
+    middle: float
+    steepness: float
+
+    def __call__(self, snr: ArrayLike) -> Float:
+        """Completeness at some matched S/N, of the shape given."""
+        with np.errstate(divide="ignore"):
+            t = self.steepness * (np.log(self.middle) - np.log(np.asarray(snr, dtype=float)))
+        return self.top / (1 + np.exp(np.clip(t, -500, 500)))
+
+
+def _likelihood(p: Float, log_s: Float, detected: NDArray[np.bool_], weights: Float) -> tuple[float, Float]:
+    """Negative log likelihood and its gradient, by the logit of the top, log middle and log steepness."""
+    top, k = 1 / (1 + np.exp(-p[0])), np.exp(p[2])
+    q = 1 / (1 + np.exp(np.clip(k * (p[1] - log_s), -500, 500)))
+    c = np.clip(top * q, 1e-9, 1 - 1e-9)
+    slope = top * q * (1 - q) * k
+    by = np.stack([top * (1 - top) * q, -slope, slope * (log_s - p[1])])
+    gradient = -(by * weights * np.where(detected, 1 / c, -1 / (1 - c))).sum(axis=1)
+    gradient[0] -= _FEW * (1 - 2 * top)
+    likely = (weights * np.where(detected, np.log(c), np.log1p(-c))).sum()
+    return float(-likely - _FEW * (np.log(top) + np.log1p(-top))), gradient
+
+
+def fit_completeness(
+    snr: ArrayLike,
+    detected: ArrayLike,
+    weights: ArrayLike | None = None,
+    start: CompletenessCurve | None = None,
+) -> CompletenessCurve:
+    """Maximum-likelihood `CompletenessCurve` of sources that were detected or not; no bins.
+
+    Parameters
+    ----------
+    snr : array
+        Matched S/N of the true sources, ``[n]``; not positive or not finite are left out.
+    detected : array of bool
+        ``[n]``.
+    weights : array, optional
+        How often each source counts, ``[n]``.
+    start : CompletenessCurve, optional
+        Where to begin; several places are tried where it is not given.
+
+    Raises
+    ------
+    ValueError
+        Fewer than three sources are left.
+    """
+    from scipy.optimize import minimize
+
+    s, d = np.asarray(snr, dtype=float), np.asarray(detected, dtype=bool)
+    w = np.ones(len(s)) if weights is None else np.asarray(weights, dtype=float)
+    use = np.isfinite(s) & (s > 0) & (w > 0)
+    s, d, w = s[use], d[use], w[use]
+    if len(s) < 3:
+        raise ValueError("a completeness curve needs at least three sources")
+    log_s = np.log(s)
+    limits = [(-4.0, 12.0), (log_s.min() - 3, log_s.max() + 3), (np.log(0.5), np.log(60.0))]
+    if start is not None:
+        top = np.clip(start.top, 0.02, 1 - 1e-5)
+        first = [[np.log(top / (1 - top)), np.log(start.middle), np.log(start.steepness)]]
+    else:
+        share = np.clip(np.average(d, weights=w), 0.02, 0.98)
+        first = [[3.0, np.quantile(log_s, 1 - share), k] for k in (np.log(5.0), np.log(15.0))]
+    fits = [
+        minimize(_likelihood, p, (log_s, d, w), "L-BFGS-B", jac=True, bounds=limits, options={"ftol": 1e-11})
+        for p in first
+    ]
+    best = min(fits, key=lambda fit: float(fit.fun)).x
+    return CompletenessCurve(
+        float(1 / (1 + np.exp(-best[0]))), float(np.exp(best[1])), float(np.exp(best[2]))
+    )
+
+
+def completeness_at(
+    level: float,
+    snr: ArrayLike,
+    detected: ArrayLike,
+    cubes: ArrayLike,
+    *,
+    n_bootstrap: int = 100,
+    seed: int = 0,
+) -> tuple[Estimate, CompletenessCurve | None]:
+    """Completeness at one matched S/N, by a fit to all sources; error by a bootstrap over cubes.
+
+    Parameters
+    ----------
+    level : float
+        Matched S/N asked for.
+    snr, detected : array
+        As in `fit_completeness`, ``[n]``.
+    cubes : array of int
+        Number of the cube each source is in, ``[n]``.
+    n_bootstrap, seed : int, optional
+        Draws and seed.
+
+    Returns
+    -------
+    Estimate, CompletenessCurve or None
+        NaN and None with fewer than ten sources, or where the level lies outside the sources' S/N:
+        that would be extrapolation.
+    """
+    s, d = np.asarray(snr, dtype=float), np.asarray(detected, dtype=bool)
+    good = np.isfinite(s) & (s > 0)
+    s, d, cube = s[good], d[good], np.unique(np.asarray(cubes)[good], return_inverse=True)[1]
+    if len(s) < 10 or not s.min() <= level <= s.max():
+        return Estimate(float("nan"), float("nan")), None
+    curve = fit_completeness(s, d)
+    n_cubes = int(cube.max()) + 1
+    counts = np.random.default_rng(seed).multinomial(n_cubes, np.full(n_cubes, 1 / n_cubes), n_bootstrap)
+    draws = [
+        float(fit_completeness(s, d, count, curve)(level))
+        for count in counts[:, cube]
+        if (count > 0).sum() >= 3
+    ]
+    # As for any fraction: sources near the level that were all found still do not make it certain.
+    near = int(np.sum(np.abs(np.log(s / level)) < 0.2))
+    error = max(float(np.std(draws)) if draws else 0.0, 0.5 / (near + 1))
+    return Estimate(float(curve(level)), error), curve
