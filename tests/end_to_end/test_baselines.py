@@ -179,7 +179,7 @@ def test_blank_rims_and_channels(dish, cube, truth, name):
 
 
 def test_detect_runs_a_baseline_by_its_name(cube, tmp_path):
-    from faintsky.io.saving import save_like
+    from faintsky.io import save_like
 
     save_like(tmp_path / "cube.fits", cube.data, cube, unit="Jy/beam")
     out = tmp_path / "out"

@@ -191,7 +191,7 @@ def test_beams_table_one_a_channel(make_fits, tmp_path, unit, scale):
     back = open_cube(save_like(tmp_path / "o.fits", opened.data, opened))
     np.testing.assert_allclose(back.beams, opened.beams, rtol=1e-6)
     labels = open_cube(save_like(tmp_path / "l.fits", opened.data > 0, opened))
-    assert not labels.header["CASAMBM"]
+    assert "CASAMBM" not in labels.header
 
 
 def test_bogus_rows_of_a_beams_table_take_their_neighbours(make_fits):

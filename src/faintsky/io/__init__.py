@@ -5,14 +5,16 @@ from __future__ import annotations
 from faintsky.io.opening import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance, write_json
 from faintsky.io.regions import write_regions
-from faintsky.io.saving import save_like
+from faintsky.io.writing import add_provenance, save_like, write_fits
 
 __all__ = [
     "OutputFolder",
+    "add_provenance",
     "open_cube",
     "open_image",
     "provenance",
     "save_like",
+    "write_fits",
     "write_json",
     "write_regions",
 ]

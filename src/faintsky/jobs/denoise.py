@@ -198,8 +198,8 @@ def denoise(
 
 def _write(folder: OutputFolder, image: RadioImage, found: Denoised, record: dict[str, Any]) -> None:
     from faintsky.catalog import write_catalog
+    from faintsky.io import save_like
     from faintsky.io.regions import write_regions
-    from faintsky.io.saving import save_like
     from faintsky.report.denoising import denoising_report
 
     made = {k: v for k, v in record.items() if k != "config"}

@@ -187,8 +187,8 @@ def _write(
     folder: OutputFolder, cube: RadioCube, found: Detections, reliability: float, record: dict[str, Any]
 ) -> None:
     from faintsky.catalog import write_catalog
+    from faintsky.io import save_like
     from faintsky.io.regions import write_regions
-    from faintsky.io.saving import save_like
     from faintsky.report.detection import detection_report
 
     made = {k: v for k, v in record.items() if k != "config"}

@@ -1,0 +1,204 @@
+"""Images and cubes to FITS and zarr: whole files or none, whatever their size."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.image import RadioData
+from faintsky.io.quiet import quiet_reading
+from faintsky.system import replacing
+from faintsky.units import unit_text
+
+_STRUCTURE = (
+    "SIMPLE", "XTENSION", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "GROUPS", "BSCALE", "BZERO", "BLANK",
+    "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM", "EXTNAME", "EXTVER", "INHERIT", "CASAMBM",
+)  # fmt: skip
+_BLOCK = 2880
+_CHUNK = 2**22
+
+
+def write_fits(
+    path: str | os.PathLike[str],
+    data: NDArray[Any],
+    header: Any,
+    *,
+    beams: NDArray[np.floating] | None = None,
+) -> Path:
+    """Write an array as FITS in one step, fast and without a copy of it.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.fits``, ``.fits.gz`` or ``.fits.fz``; what is there is replaced.
+    data : array
+        Of any axes; integers and booleans are written as int32, others as float32.
+    header : astropy.io.fits.Header
+        Its coordinates, unit and further cards; what describes the array is set here.
+    beams : array, ``[1 or chan, 3]``, optional
+        Major, minor [arcsec], position angle [deg]. The middle one becomes BMAJ, BMIN and BPA; several that
+        differ also a BEAMS table, as CASA's exportfits has it.
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    from astropy.io import fits
+
+    final, header = Path(path), header.copy()
+    kind = np.dtype(">i4" if data.dtype.kind in "iub" else ">f4")
+    table = None
+    if beams is not None:
+        major, minor, pa = (float(v) for v in beams[len(beams) // 2])
+        header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
+        if np.ptp(beams, axis=0).any():
+            header["CASAMBM"] = (True, "a BEAMS table holds the beam of every channel")
+            table = _beams_hdu(beams)
+    with quiet_reading(), replacing(final) as name:
+        if final.suffix == ".fz":
+            # lossless: the default quantisation would add noise of its own
+            image = fits.CompImageHDU(
+                data.astype(kind.newbyteorder("=")), header, compression_type="GZIP_2", quantize_level=0
+            )
+            hdus = [fits.PrimaryHDU(), image, *([] if table is None else [table])]
+            fits.HDUList(hdus).writeto(name, output_verify="fix+ignore")
+            return final
+        # astropy sees an array of that shape that takes no memory, and writes the header of it
+        hdu = fits.PrimaryHDU(np.broadcast_to(np.zeros(1, kind), data.shape), header)
+        hdu.verify("fix+ignore")
+        opened: Any = gzip.open if final.suffix == ".gz" else open
+        with opened(name, "wb") as file:
+            file.write(hdu.header.tostring().encode("ascii"))
+            for part in _parts(data):
+                file.write(part.astype(kind).tobytes())
+            file.write(b"\0" * (-4 * data.size % _BLOCK))
+            if table is not None:
+                buffer = BytesIO()
+                fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+                file.write(buffer.getvalue()[_BLOCK:])
+    return final
+
+
+def _parts(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An array in pieces of some megabytes, in order."""
+    rows = np.atleast_1d(np.squeeze(data))
+    step = max(1, _CHUNK * len(rows) // rows.size)
+    for first in range(0, len(rows), step):
+        yield rows[first : first + step]
+
+
+def _beams_hdu(beams: NDArray[np.floating]) -> Any:
+    from astropy.io import fits
+
+    n = len(beams)
+    columns = [
+        fits.Column("BMAJ", "1E", unit="arcsec", array=beams[:, 0]),
+        fits.Column("BMIN", "1E", unit="arcsec", array=beams[:, 1]),
+        fits.Column("BPA", "1E", unit="deg", array=beams[:, 2]),
+        fits.Column("CHAN", "1J", array=np.arange(n)),
+        fits.Column("POL", "1J", array=np.zeros(n, dtype=int)),
+    ]
+    hdu = fits.BinTableHDU.from_columns(columns, name="BEAMS")
+    hdu.header["NCHAN"], hdu.header["NPOL"] = n, 1
+    return hdu
+
+
+def write_zarr(path: str | os.PathLike[str], data: NDArray[Any], header: Any) -> Path:
+    """Write an array and its header as a zarr store, in chunks of one plane; in one step."""
+    import zarr
+
+    final = Path(path)
+    temporary = final.with_name(f".{uuid.uuid4().hex[:8]}.{final.name}")
+    try:
+        group = zarr.open_group(temporary, mode="w")
+        group.attrs["header"] = header.tostring(sep="\n", endcard=False, padding=False)
+        chunks = (1,) * (data.ndim - 2) + data.shape[-2:]
+        store = group.create_array("data", shape=data.shape, chunks=chunks, dtype=data.dtype)
+        store[...] = data
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final
+
+
+def save_like(
+    path: str | os.PathLike[str],
+    data: NDArray[Any],
+    like: RadioData,
+    *,
+    unit: Any = None,
+    kind: str = "",
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write an array as FITS (``.fits``, ``.fits.gz``, ``.fits.fz``) or ``.zarr`` with the axes of an input.
+
+    Parameters
+    ----------
+    path : path-like
+        Written in one step, replacing what is there.
+    data : array
+        ``[y, x]`` or ``[chan, y, x]``; integers and booleans are written as int32 labels, others as float32.
+        An image made from a cube keeps the spectral axis, with one channel as wide as the band.
+    like : RadioData
+        The input; its header is kept, apart from what describes the data alone.
+    unit : astropy unit or str, optional
+        BUNIT; the input's where not given, none for labels.
+    kind : str, optional
+        BTYPE, a word on what the values are.
+    provenance : mapping, optional
+        Written into the header: version, command, seed …
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    labels = data.dtype.kind in "iub"
+    array = like.layout.to_native(data.astype(np.int32 if labels else np.float32, copy=False))
+    header = _result_header(like, array.shape)
+    header["BTYPE"] = kind or ("labels" if labels else header.get("BTYPE", "Intensity"))
+    header["BUNIT"] = "" if labels and unit is None else unit_text(like.unit if unit is None else unit)
+    add_provenance(header, provenance or {})
+    if Path(path).suffix == ".zarr":
+        return write_zarr(path, array, header)
+    beams = None if labels or like.beams is None else like.beams
+    if beams is not None and not (data.ndim == 3 and len(data) == len(beams)):
+        beams = beams[len(beams) // 2][None]
+    return write_fits(path, array, header, beams=beams)
+
+
+def _result_header(like: RadioData, shape: tuple[int, ...]) -> Any:
+    """The input's header without what describes its data, its spectral axis narrowed where ``shape`` is."""
+    header = like.header.copy(strip=False)
+    for key in _STRUCTURE:
+        header.remove(key, ignore_missing=True, remove_all=True)
+    for key in [k for k in header if k.startswith(("NAXIS", "ZNAXIS", "TTYPE", "TFORM"))]:
+        header.remove(key, ignore_missing=True)
+    if "chan" in like.layout.axes:
+        index = like.layout.axes.index("chan")
+        axis, before, now = len(shape) - index, like.layout.shape[index], shape[index]
+        if now == 1 and before > 1 and f"CDELT{axis}" in header and f"CRVAL{axis}" in header:
+            step = float(header[f"CDELT{axis}"])
+            middle = (before + 1) / 2 - float(header.get(f"CRPIX{axis}", 0))
+            header[f"CRVAL{axis}"] = float(header[f"CRVAL{axis}"]) + middle * step
+            header[f"CDELT{axis}"], header[f"CRPIX{axis}"] = step * before, 1.0
+    return header
+
+
+def add_provenance(header: Any, provenance: Mapping[str, Any]) -> None:
+    """Cards and history that say what made a file; text outside ASCII is escaped, as FITS demands."""
+    for key, value in provenance.items():
+        if value is None or value == "":
+            continue
+        text = f"faintsky {key}: {value}".replace("\n", " ")
+        header.add_history(text.encode("ascii", "backslashreplace").decode("ascii"))
