@@ -24,7 +24,7 @@ _STRUCTURE = (
     "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM", "EXTNAME", "EXTVER", "INHERIT", "CASAMBM",
 )  # fmt: skip
 _BLOCK = 2880
-_CHUNK = 2**22
+_CHUNK = 2**18
 
 
 def write_fits(
@@ -79,7 +79,7 @@ def write_fits(
         with opened(name, "wb") as file:
             file.write(hdu.header.tostring().encode("ascii"))
             for part in _parts(data):
-                file.write(part.astype(kind).tobytes())
+                file.write(part.astype(kind, order="C").data)
             file.write(b"\0" * (-4 * data.size % _BLOCK))
             if table is not None:
                 buffer = BytesIO()
@@ -89,7 +89,7 @@ def write_fits(
 
 
 def _parts(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """An array in pieces of some megabytes, in order."""
+    """An array in pieces of a megabyte, in order."""
     rows = np.atleast_1d(np.squeeze(data))
     step = max(1, _CHUNK * len(rows) // rows.size)
     for first in range(0, len(rows), step):
