@@ -21,7 +21,7 @@ from faintsky.evaluation.fields import Field, SimulatedFields
 from faintsky.evaluation.image_methods import make_methods
 from faintsky.evaluation.image_metrics import PIXEL_EDGES, draw_apertures, pixel_sums
 from faintsky.io import open_image
-from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing import robust_sigma
 from faintsky.simulating.sky_regions import at_resolution
 
 RESULTS = Path(__file__).parent / "results" / "denoiser_versions"

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import torch
 
-from faintsky.denoising.denoiser import denoise_image
-from faintsky.denoising.settings import Settings
+from faintsky.denoising import Settings, denoise_image
 from faintsky.evaluation.fields import SimulatedFields
 from faintsky.io import write_json
 from faintsky.models import load_model

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.fft import rfft2
 
-from faintsky.detection.find import find_sources
+from faintsky.detection import find_sources
 from faintsky.evaluation.cubes import SimulatedSet
 from faintsky.models import load_model
 

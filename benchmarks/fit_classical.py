@@ -27,8 +27,7 @@ def lists(preset: str, index: int) -> dict:
     """For each `caution`, the true sources that the rows of one cube's list are, and their reliabilities."""
     import torch
 
-    from faintsky.detection.find import settle
-    from faintsky.detection.search import search_cube
+    from faintsky.detection import search_cube, settle
     from faintsky.evaluation.cubes import SimulatedSet
     from faintsky.matching import match
     from faintsky.models import load_model
@@ -79,7 +78,7 @@ def gain(runs: list[dict]) -> dict:
     """The gain, and with one standard error of the count more or less."""
     from scipy.optimize import brentq
 
-    from faintsky.detection.reliability import NoisePeaks
+    from faintsky.detection import NoisePeaks
 
     empty = [r for r in runs if r["preset"] == "empty"]
     laws = [NoisePeaks(*r["law"]) for r in empty]

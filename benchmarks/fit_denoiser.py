@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.denoising import Settings
 from faintsky.denoising.fit import Sample, fit_settings, make_sample
-from faintsky.denoising.settings import Settings
 from faintsky.image import RadioImage
 from faintsky.io import write_json
 from faintsky.models import load_model
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf
 from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
 from faintsky.sky import draw_diffuse, draw_radio_galaxies
 from faintsky.sky.web import Web, draw_web, open_web

@@ -154,8 +154,7 @@ def parallel(function: Callable[[int], Any], n: int, jobs: int) -> list[Any]:
 
 def tune_flood_fill(n: int, jobs: int) -> dict[str, Any]:
     """T_d and T_f over the paper's grid, for two noise maps and every box rule."""
-    from faintsky.preparing.noise import robust_sigma
-    from faintsky.preparing.noise_map import noise_map
+    from faintsky.preparing import noise_map, robust_sigma
     from faintsky.published.blobcat.flood_fill import flood_fill
 
     pictures = parallel(picture, n, jobs)

@@ -12,8 +12,7 @@ from conftest import skip_without
 from synthetic import CELL, Emitter, telescope
 
 import faintsky
-from faintsky.detection import islands
-from faintsky.detection.methods import find_catalog
+from faintsky.detection import find_catalog, islands
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import match

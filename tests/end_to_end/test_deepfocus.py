@@ -9,7 +9,7 @@ from stand_ins import NETWORKS
 
 import faintsky
 from faintsky.catalog import read_catalog
-from faintsky.detection.methods import find_catalog
+from faintsky.detection import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.published.deepfocus import find

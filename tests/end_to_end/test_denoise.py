@@ -14,7 +14,7 @@ from synthetic import telescope
 
 import faintsky
 from faintsky.catalog import read_catalog
-from faintsky.denoising.denoiser import denoise_image
+from faintsky.denoising import denoise_image
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
 from faintsky.jobs.denoise import denoise
@@ -164,7 +164,7 @@ def test_an_image_in_memory_needs_no_files(passing):
 @pytest.fixture(scope="module")
 def dirty():
     """A dirty image of two points, its psf, and the same sky restored with a Gaussian beam."""
-    from faintsky.preparing.psf import gaussian_psf
+    from faintsky.preparing import gaussian_psf
 
     t = telescope(96)
     sky = np.zeros((96, 96))
@@ -228,8 +228,8 @@ def test_wscleans_header_is_believed(dirty, passing, components, kind):
 
 def test_major_cycles_take_the_sidelobes_out(dirty):
     """With a denoiser that knows where the points are, but not how bright, the image is the restored one."""
-    from faintsky.denoising.dirty import Response, major_cycles
-    from faintsky.preparing.psf import gaussian_psf
+    from faintsky.denoising import Response, major_cycles
+    from faintsky.preparing import gaussian_psf
 
     image, psf, restored, beam = dirty
     valid = np.ones(image.shape, dtype=bool)
@@ -253,7 +253,7 @@ def test_major_cycles_take_the_sidelobes_out(dirty):
 
 
 def test_cycles_that_drive_apart_are_given_up(dirty):
-    from faintsky.denoising.dirty import Response, major_cycles
+    from faintsky.denoising import Response, major_cycles
 
     image, psf, _, beam = dirty
     valid = np.ones(image.shape, dtype=bool)
@@ -375,10 +375,9 @@ def test_four_real_axes_come_back(real, tmp_path, passing):
 
 
 def test_a_real_dirty_image_is_known_by_its_psf(real):
-    from faintsky.denoising.dirty import Response
+    from faintsky.denoising import Response
     from faintsky.io import open_image
-    from faintsky.preparing.image import prepare_image
-    from faintsky.preparing.kind import kind_by_psf
+    from faintsky.preparing import kind_by_psf, prepare_image
 
     image = open_image(real / PISCO[0], psf=real / PISCO[1])
     prepared = prepare_image(image)

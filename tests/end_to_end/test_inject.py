@@ -13,7 +13,7 @@ from faintsky.errors import InputError
 from faintsky.injecting.cube import Field, draw_sources, field_of, inject_into
 from faintsky.injecting.recovery import recovery_of
 from faintsky.matching import fit_completeness
-from faintsky.preparing.cube import prepare_cube
+from faintsky.preparing import prepare_cube
 
 N, N_CHAN, SIGMA = 64, 32, 1e-3
 SURE = 0.995  # few peaks of the noise of these small cubes pass

@@ -5,12 +5,11 @@ import pytest
 from astropy.table import Table
 
 import faintsky
-from faintsky.denoising.denoiser import Denoised
+from faintsky.denoising import Denoised
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.injecting.image import draw_injected, draw_shape, inject_into, place_of, recover
-from faintsky.preparing.image import prepare_image
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf, prepare_image
 
 N, BEAM, RMS = 160, 4.0, 2e-4
 

@@ -8,7 +8,7 @@ from synthetic import telescope
 
 from faintsky import denoise, list_models
 from faintsky.image import RadioImage
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf
 
 MODELS = [m.name for m in list_models() if m.job == "denoise"]
 N = 224

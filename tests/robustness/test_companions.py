@@ -242,7 +242,7 @@ def test_commands_refuse_them_before_the_search(make_fits, write, tmp_path, caps
     def search(*args, **kwargs):
         raise AssertionError("the search began")
 
-    monkeypatch.setattr("faintsky.detection.methods.find_catalog", search)
+    monkeypatch.setattr("faintsky.detection.find_catalog", search)
     cube, path, out = make_fits(), write("psf"), tmp_path / "out"
     words = [command, str(cube), "--out", str(out), "--device", "cpu", "--pb", str(path)]
     assert main(words) == 2
@@ -252,7 +252,7 @@ def test_commands_refuse_them_before_the_search(make_fits, write, tmp_path, caps
 
 
 def test_denoise_refuses_them_before_the_work(make_fits, write, tmp_path, capsys, monkeypatch, passing):
-    monkeypatch.setattr("faintsky.denoising.methods.make_denoiser", None)
+    monkeypatch.setattr("faintsky.denoising.make_denoiser", None)
     from conftest import noise_cube
 
     image = make_fits("i.fits", (noise_cube()[3] * 1e-3).astype(np.float32), **NO_AXIS)

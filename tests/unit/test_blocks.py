@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import convolve, label
 
-from faintsky.blocks.cover import cover, in_blocks
-from faintsky.denoising.predict import TURNS, describe_beam, predict
+from faintsky.blocks import cover, in_blocks
+from faintsky.denoising import TURNS, describe_beam, predict
 from faintsky.networks import make_network
 
 SHAPES = [(1, 1), (5, 9), (16, 16), (31, 64), (64, 33), (100, 47), (17, 200)]

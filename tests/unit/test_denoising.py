@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from faintsky.denoising import fit
-from faintsky.denoising.catalogue import build_catalog, error_kernel, measure, sum_error
+from faintsky.denoising import (
+    RegionSettings,
+    Settings,
+    build_catalog,
+    error_kernel,
+    estimate,
+    fit,
+    measure,
+    segment,
+    sum_error,
+)
 from faintsky.denoising.fit import LEVELS, SPREADS, Sample, fit_settings
-from faintsky.denoising.predict import estimate
-from faintsky.denoising.segmentation import segment
-from faintsky.denoising.settings import RegionSettings, Settings
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
-from faintsky.preparing.image import prepare_image
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf, prepare_image
 
 # ---------------------------------------------------------------------- noise, measured twice
 

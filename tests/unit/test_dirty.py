@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from faintsky.denoising.dirty import Cleaned, Response, major_cycles
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.denoising import Cleaned, Response, major_cycles
+from faintsky.preparing import gaussian_psf
 
 N = 64
 BEAM = (6.0, 5.0, 30.0)

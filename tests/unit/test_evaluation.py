@@ -31,7 +31,7 @@ from faintsky.matching import (
     robust_scatter,
     snr_edges,
 )
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf
 from faintsky.simulating.alma import simulate_alma, simulate_cubes
 
 SHAPE, CELL, SIGMA = (32, 96, 96), 0.1, 1e-3

@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from faintsky.denoising.filters import apply_filter
-from faintsky.denoising.starlet import power_spectrum, scale_sigmas, starlet_transform
+from faintsky.denoising import apply_filter, power_spectrum, scale_sigmas, starlet_transform
 from faintsky.errors import InputError
 from faintsky.published.filters import tuned_settings
 from faintsky.registry import FILTERS

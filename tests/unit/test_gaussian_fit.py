@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from synthetic import Emitter, telescope
 
-from faintsky.detection.gaussian_fit import LineFit, LineSource, Window, axes_of, cut_window, fit_source
+from faintsky.detection import LineSource, axes_of, fit_source
+from faintsky.detection.fits import LineFit, Window, cut_window
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, major_axis_direction
 from faintsky.system import one_blas_thread
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from synthetic import Emitter, telescope
 
-from faintsky.detection.continuum_sources import overlapping
-from faintsky.detection.group_fit import GroupFit, Member, cut_group
+from faintsky.detection.fits import GroupFit, Member, cut_group
+from faintsky.detection.measuring import overlapping
 
 N_CHAN, SIGMA = 24, 1e-3
 SCALE = 12.0
@@ -52,7 +52,7 @@ def test_few_fourier_cells_give_what_all_give(scope, monkeypatch):
     start = [member(46.0, 48.0, lines=[(0.01, 11.0, 1.5)])]
     (few,), _ = GroupFit(window(scope, emitters), start, SCALE).run(iterations=30)
     cells = window(scope, emitters).fx.size
-    monkeypatch.setattr("faintsky.detection.group_fit.MEASURED", 0.0)
+    monkeypatch.setattr("faintsky.detection.fits.MEASURED", 0.0)
     full = window(scope, emitters)
     (every,), _ = GroupFit(full, start, SCALE).run(iterations=30)
     assert cells < 0.4 * full.fx.size
@@ -102,8 +102,8 @@ def continuum_image(scope, level):
     """An image with noise of 1e-4, and what is needed to look for its sources."""
     from types import SimpleNamespace
 
-    from faintsky.detection.continuum_sources import ContinuumImage
-    from faintsky.detection.imager import SourceImager
+    from faintsky.detection.measuring import ContinuumImage
+    from faintsky.detection.pursuit import SourceImager
 
     level = level + 1e-4 * scope.noise(np.random.default_rng(4), 1)[0]
     beam = float(np.sqrt(scope.beam[0] * scope.beam[1]))
@@ -128,7 +128,7 @@ def test_sidelobes_beyond_the_psf_are_no_continuum_sources(scope):
 @pytest.mark.parametrize("seed", [0, 5])
 def test_what_no_source_describes_does_not_run_away(scope, seed):
     # a dozen patches and bowls on top of each other, hundreds of sigmas high
-    from faintsky.detection.continuum_sources import WIDEST, axes
+    from faintsky.detection.measuring import WIDEST, axes
 
     rng = np.random.default_rng(seed)
     level = np.zeros((96, 96))

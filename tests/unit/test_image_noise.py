@@ -6,9 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
-from faintsky.preparing.correlation import autocorrelation, beam_from_noise, radial_mean
-from faintsky.preparing.image import prepare_image
-from faintsky.preparing.noise_map import noise_map
+from faintsky.preparing import autocorrelation, beam_from_noise, noise_map, prepare_image, radial_mean
 
 
 def noise(n, beam, seed=0):

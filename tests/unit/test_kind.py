@@ -11,11 +11,18 @@ from scipy.signal import fftconvolve
 
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
-from faintsky.preparing.cube import prepare_cube
-from faintsky.preparing.image import prepare_image
-from faintsky.preparing.kind import kind_by_sources, of_kind, said_kind
-from faintsky.preparing.psf import fitted_beam, gaussian_psf
-from faintsky.preparing.sidelobes import Plane, Surroundings, sidelobe_noise
+from faintsky.preparing import (
+    Plane,
+    Surroundings,
+    fitted_beam,
+    gaussian_psf,
+    kind_by_sources,
+    of_kind,
+    prepare_cube,
+    prepare_image,
+    said_kind,
+    sidelobe_noise,
+)
 
 DATA = Path(__file__).parents[1] / "data"
 PSFS = {"lofar": "lofar_wsclean/small.npz", "alma": "alma_pisco_cii_psf.fits.gz"}

@@ -7,8 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter, label
 from skimage.segmentation import watershed
 
-from faintsky.detection.imager import Residual
-from faintsky.detection.labels import Restored, grown
+from faintsky.detection.objects import Restored, grown
+from faintsky.detection.pursuit import Residual
 
 
 def plainly(labels, restored, sigma, valid):

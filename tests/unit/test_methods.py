@@ -7,10 +7,7 @@ import pytest
 from synthetic import Emitter, telescope
 
 from faintsky.catalog import make_table
-from faintsky.detection import methods
-from faintsky.detection.find import Detections
-from faintsky.detection.methods import Found, find_catalog
-from faintsky.detection.world import world_columns
+from faintsky.detection import Detections, Found, find_catalog, methods, world_columns
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.jobs.detect import detect

@@ -81,8 +81,8 @@ MEASURE = """
 import sys
 import numpy as np
 import faintsky
-from faintsky.detection.needs import needs_of_cube
-from faintsky.denoising.needs import needs_of_image
+from faintsky.detection.find import needs_of_cube
+from faintsky.denoising.denoiser import needs_of_image
 from faintsky.image import RadioCube, RadioImage
 from scipy.ndimage import gaussian_filter
 

@@ -5,9 +5,8 @@ import pytest
 import torch
 from synthetic import Emitter, telescope
 
-from faintsky.detection.imager import Residual
-from faintsky.detection.matched_filter import FilterBank
-from faintsky.detection.peaks import CLOSE, Peaks
+from faintsky.detection.matched_filter import CLOSE, FilterBank, Peaks
+from faintsky.detection.pursuit import Residual
 
 N_CHAN = 32
 

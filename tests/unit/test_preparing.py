@@ -8,21 +8,27 @@ import torch
 from synthetic import CELL, Emitter, telescope
 
 import faintsky
-from faintsky.detection.field import PrimaryBeam
+from faintsky.detection import PrimaryBeam
 from faintsky.errors import InputError
 from faintsky.grid import axial_difference
 from faintsky.image import RadioCube
-from faintsky.preparing import pattern
-from faintsky.preparing.continuum import (
+from faintsky.preparing import (
     Continuum,
+    channel_rms,
     continuum_present,
     find_strong_lines,
     fit_continuum,
-    upsampled,
+    fitted_beam,
+    gaussian_psf,
+    noise_correlation,
+    pattern,
+    prepare_cube,
+    psf_from_noise,
+    relative_noise_map,
+    robust_sigma,
+    subtract_continuum,
 )
-from faintsky.preparing.cube import prepare_cube, subtract_continuum
-from faintsky.preparing.noise import channel_rms, relative_noise_map, robust_sigma
-from faintsky.preparing.psf import fitted_beam, gaussian_psf, noise_correlation, psf_from_noise
+from faintsky.preparing.continuum import upsampled
 
 # ---------------------------------------------------------------------- rms
 

@@ -17,18 +17,14 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_skycoord, skycoord_to_pixel
 from scipy.signal import fftconvolve
 
-from faintsky.denoising.catalogue import build_catalog
-from faintsky.denoising.settings import RegionSettings
-from faintsky.detection.methods import find_catalog
+from faintsky.denoising import RegionSettings, build_catalog
+from faintsky.detection import find_catalog
 from faintsky.grid import ImageGrid, LocalFrame
 from faintsky.injecting.cube import draw_sources, field_of, inject_into
 from faintsky.io import open_cube, open_image, write_regions
 from faintsky.io.quiet import quiet_reading
 from faintsky.models import load_model
-from faintsky.preparing import pattern
-from faintsky.preparing.cube import prepare_cube
-from faintsky.preparing.image import prepare_image
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf, pattern, prepare_cube, prepare_image
 from faintsky.report.parts import world_labels
 from faintsky.simulating.sky_regions import region_columns
 from faintsky.simulating.truth import grid_frame, to_sky

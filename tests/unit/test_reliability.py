@@ -5,21 +5,12 @@ import pytest
 import torch
 from synthetic import telescope
 
-from faintsky.detection.gaussian_fit import LineSource
-from faintsky.detection.grouping import group_components
-from faintsky.detection.imager import Residual
-from faintsky.detection.labels import label_mask
+from faintsky.detection import LineSource, NoisePeaks, fit_noise_peaks, list_reliability
 from faintsky.detection.matched_filter import FilterBank
-from faintsky.detection.pursuit import Component, SourceImager
-from faintsky.detection.reliability import (
-    COUNT_FROM,
-    FITTED_GAIN,
-    NoisePeaks,
-    fit_noise_peaks,
-    list_reliability,
-    local_peaks,
-)
-from faintsky.preparing.cube import prepare_cube
+from faintsky.detection.objects import group_components, label_mask
+from faintsky.detection.pursuit import Component, Residual, SourceImager
+from faintsky.detection.search import COUNT_FROM, FITTED_GAIN, local_peaks
+from faintsky.preparing import prepare_cube
 
 SCOPE = telescope(96)
 BEAM = float(np.sqrt(SCOPE.beam[0] * SCOPE.beam[1]))

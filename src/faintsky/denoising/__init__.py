@@ -1,1 +1,33 @@
-"""Images: prediction by a network, dirty images, regions of emission and their catalogue, uncertainty."""
+"""Denoised images: prediction by a network, deconvolution, regions and their catalogue.
+
+Other methods than ours are found by name in the registry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.denoising.catalogue import build_catalog, error_kernel, measure, sum_error
+    from faintsky.denoising.denoiser import (
+        DenoiseCall,
+        Denoised,
+        compare_with_negative,
+        denoise_image,
+        make_denoiser,
+        needs_of_image,
+    )
+    from faintsky.denoising.dirty import Cleaned, Response, major_cycles
+    from faintsky.denoising.filters import (
+        apply_filter,
+        power_spectrum,
+        scale_sigmas,
+        starlet_transform,
+        threshold_starlets,
+    )
+    from faintsky.denoising.prediction import TURNS, describe_beam, estimate, predict
+    from faintsky.denoising.regions import RegionSettings, Settings, relabelled, segment
+
+lazy(__name__)

@@ -12,12 +12,10 @@ from scipy.signal import fftconvolve
 
 from faintsky.beams import beam_covariance, sampling_errors
 from faintsky.catalog import add_flag, join_flags, make_table
-from faintsky.denoising.settings import RegionSettings
+from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
-from faintsky.preparing import pattern
-from faintsky.preparing.image import PreparedImage
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import PreparedImage, gaussian_psf, pattern
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:

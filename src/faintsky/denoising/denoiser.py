@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, major_cycles
-from faintsky.denoising.filters import apply_filter
-from faintsky.denoising.predict import estimate, predict
-from faintsky.denoising.segmentation import relabelled, segment
-from faintsky.denoising.settings import RegionSettings, Settings
-from faintsky.denoising.starlet import threshold_starlets
+from faintsky.denoising.filters import apply_filter, threshold_starlets
+from faintsky.denoising.prediction import estimate, predict
+from faintsky.denoising.regions import RegionSettings, Settings, relabelled, segment
 from faintsky.image import RadioImage
-from faintsky.preparing import pattern
-from faintsky.preparing.image import PreparedImage, prepare_image
-from faintsky.preparing.kind import Kind, kind_by_psf, kind_by_sources, said_kind
-from faintsky.preparing.noise import robust_sigma
-from faintsky.preparing.sidelobes import Plane, Surroundings, sidelobe_noise
+from faintsky.matching import column, reliability_of
+from faintsky.preparing import (
+    Kind,
+    Plane,
+    PreparedImage,
+    Surroundings,
+    kind_by_psf,
+    kind_by_sources,
+    pattern,
+    prepare_image,
+    robust_sigma,
+    said_kind,
+    sidelobe_noise,
+)
+from faintsky.registry import DENOISERS
+from faintsky.system import BYTES_OF_TABLES, Needs
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -263,3 +273,142 @@ def _regions(
     labels = relabelled(labels, np.asarray(chosen["id"]))
     chosen["id"] = np.arange(1, len(chosen) + 1)
     return labels, chosen, len(table)
+
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from faintsky.models import Model
+
+
+class DenoiseCall(Protocol):
+    """As `faintsky.denoising.denoiser.denoise_image`, network and settings filled in."""
+
+    def __call__(
+        self,
+        image: RadioImage,
+        *,
+        members: int = 1,
+        reliability: float = 0.9,
+        progress: Progress | None = None,
+    ) -> Denoised:
+        """Denoise an image."""
+        ...
+
+
+def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
+    """What denoises images as a model's card says.
+
+    Parameters
+    ----------
+    model : Model
+        Of the job ``denoise``.
+    device : str, optional
+        A torch device.
+
+    Raises
+    ------
+    InputError
+        For a card or weights that cannot be used.
+    """
+    method = model.settings.get("method")
+    if method is not None:
+        made: DenoiseCall = DENOISERS[method](model, device)
+        return made
+    network, settings = model.network("denoiser", device), Settings.read(model.settings)
+    return partial(denoise_image, network=network, settings=settings, device=device)
+
+
+def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[int, int], int]:
+    """Blocks that an image ``(n_y, n_x)`` is cut into, their shape, and pixels in work at a time."""
+    if hasattr(network, "blocks"):
+        said: tuple[int, tuple[int, int], int] = network.blocks(shape)  # type: ignore[operator]
+        return said
+    from faintsky.blocks import cover
+
+    blocks = cover(shape, reach=int(network.reach), stride=int(network.stride))  # type: ignore[arg-type]
+    most = max(blocks, key=lambda b: b.shape[0] * b.shape[1]).shape
+    return len(blocks), most, most[0] * most[1]
+
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.45e9, 90, 156, 140
+"""Most memory at a time: the libraries; a pixel of the image, with maps and figures; what a dirty image takes
+besides; a pixel of a block, with the network's features. Resident set sizes, images of 256 to 2000 pixels."""
+SECONDS_FIXED, SECONDS_A_PIXEL, SECONDS_A_PASS = 6.0, 1e-6, 2e-6
+"""Of one processor core."""
+
+
+def needs_of_image(
+    network: nn.Module, shape: tuple[int, int], *, dirty: bool = False, passes: int = 1
+) -> tuple[Needs, tuple[int, int]]:
+    """Resident set sizes and times as measured on a CPU.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    shape : tuple of int
+        ``[y, x]``.
+    dirty : bool, optional
+        Whether the psf is given.
+    passes : int, optional
+        How many times the network sees the image.
+
+    Returns
+    -------
+    needs : Needs
+    block : tuple of int
+        Shape of the largest block.
+    """
+    blocks, block, at_once = plan_blocks(network, shape)
+    pixels = shape[0] * shape[1]
+    a_pixel = BYTES_A_PIXEL + (BYTES_A_DIRTY_PIXEL if dirty else 0)
+    memory = BYTES_FIXED + pixels * a_pixel + at_once * BYTES_A_BLOCK_PIXEL
+    seconds = SECONDS_FIXED + pixels * (SECONDS_A_PIXEL + passes * SECONDS_A_PASS)
+    return Needs(memory, pixels * 12 + BYTES_OF_TABLES, seconds, blocks), block
+
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+COLUMN = "reliability_negative"
+"""What the catalogue gets."""
+
+
+def compare_with_negative(
+    image: RadioImage, found: Denoised, denoiser: DenoiseCall, *, members: int = 1, reliability: float = 0.9
+) -> int:
+    """Denoise the negative of an image, and give its regions a reliability by those of the negative.
+
+    The densities of both are compared in S/N and area, as in Serra, Jurek & Floer (2012): 1 where the
+    negative has no region. The network knows positive emission only, so that noise, which is as often
+    negative, is told from it; stripes, sidelobes and bowls are where they are as deep as they are high.
+
+    Parameters
+    ----------
+    image : RadioImage
+    found : Denoised
+        Of the image; its catalogue gets the column `COLUMN`, its notes a line.
+    denoiser : callable
+        What made it, with `members` and `reliability`.
+
+    Returns
+    -------
+    int
+        Regions of the negative.
+    """
+    negative = replace(image, load=lambda: -image.cube, kind=found.kind)
+    other = denoiser(negative, members=members, reliability=reliability)
+    ours, theirs = _measures(found.catalog), _measures(other.catalog)
+    found.catalog[COLUMN] = reliability_of(ours, theirs)
+    found.catalog[COLUMN].description = "reliability by the regions of the image's negative"
+    found.notes.append(f"the negative of the image has {len(theirs)} regions, the image {len(ours)}")
+    return len(theirs)
+
+
+def _measures(table: Table) -> NDArray[np.float64]:
+    """Logarithms of S/N and area, ``[region, 2]``."""
+    values = [np.maximum(column(table, name), 1e-9) for name in ("snr", "area")]
+    return np.log10(np.stack(values, axis=1)).reshape(-1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft, rfft2
 
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import gaussian_psf
 
 EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""

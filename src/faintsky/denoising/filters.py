@@ -1,8 +1,12 @@
-"""Filters that denoise images without training, behind one function."""
+"""Starlet filter: isotropic undecimated wavelets, kept where they exceed the noise of their scale.
+
+Starck, Fadili & Murtagh (2007), IEEE Trans. Image Process. 16, 297; Starck & Murtagh (2006), Astronomical
+Image and Data Analysis, chapters 2 and 3. The noise of each scale follows from the correlation of the noise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,136 @@ from faintsky.errors import InputError
 from faintsky.registry import FILTERS
 
 Array32 = NDArray[np.float32]
+Float = NDArray[np.float64]
+
+B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
+"""The cubic spline's filter."""
+
+
+def _smoothed(image: Array32, step: int) -> Array32:
+    """Convolution with the spline's filter, its taps ``step`` pixels apart, mirrored at the edges."""
+    for axis in (0, 1):
+        n = image.shape[axis]
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (2 * step, 2 * step)
+        wide = np.moveaxis(np.pad(image, pad, mode="symmetric"), axis, 0)
+        total = np.float32(B3[2]) * wide[2 * step : 2 * step + n]
+        for tap in (0, 1):
+            mirrored = wide[tap * step : tap * step + n] + wide[(4 - tap) * step : (4 - tap) * step + n]
+            total += np.float32(B3[tap]) * mirrored
+        image = np.moveaxis(total, 0, axis)
+    return np.ascontiguousarray(image)
+
+
+def starlet_transform(image: Array32, scales: int) -> Array32:
+    """Detail at 1, 2, 4 … pixels and what is left: ``[scales + 1, y, x]``, whose sum is the image."""
+    planes = np.empty((scales + 1, *image.shape), dtype=image.dtype)
+    smooth = image
+    for j in range(scales):
+        smoother = _smoothed(smooth, 2**j)
+        np.subtract(smooth, smoother, out=planes[j])
+        smooth = smoother
+    planes[-1] = smooth
+    return planes
+
+
+def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, int]) -> Float:
+    """Noise power of every mode of ``numpy.fft.fft2`` for unit variance, mean 1, ``[y, x]``.
+
+    Parameters
+    ----------
+    correlation : array or None
+        Of the noise, 1 at its middle, odd sides; None is white.
+    shape : tuple of int
+        Of the grid; the correlation is cut to it where it is larger.
+    """
+    if correlation is None:
+        return np.ones(shape)
+    c = np.asarray(correlation, dtype=np.float64)
+    half = [min(n // 2, (s - 1) // 2) for n, s in zip(c.shape, shape)]
+    cut = c[tuple(slice(n // 2 - h, n // 2 + h + 1) for n, h in zip(c.shape, half))]
+    wide = np.zeros(shape)
+    wide[: cut.shape[0], : cut.shape[1]] = cut
+    power = np.fft.fft2(np.roll(wide, [-h for h in half], axis=(0, 1))).real
+    power = np.maximum(power, 0.0)
+    return np.asarray(power / power.mean())
+
+
+def scale_sigmas(scales: int, correlation: NDArray[np.floating] | None = None, size: int = 512) -> Float:
+    """Noise of the coefficients of each scale for an image of unit rms, ``[scales + 1]``.
+
+    Parameters
+    ----------
+    scales : int
+        Number of them; the last value is that of what is left.
+    correlation : array or None
+        Of the noise, 1 at its middle; None is white.
+    size : int, optional
+        Of the grid on which the power spectrum is summed [pixel].
+    """
+    power = power_spectrum(correlation, (size, size))
+    f = np.fft.fftfreq(size)
+    response, out = np.ones((size, size)), []
+    for j in range(scales):
+        t = 2 * np.pi * f * 2**j
+        taps = B3[2] + 2 * B3[1] * np.cos(t) + 2 * B3[0] * np.cos(2 * t)
+        smoother = response * taps[:, None] * taps[None, :]
+        out.append(np.sqrt(np.mean(power * (response - smoother) ** 2)))
+        response = smoother
+    return np.array([*out, np.sqrt(np.mean(power * response**2))])
+
+
+def threshold_starlets(
+    signal: Array32,
+    known: NDArray[np.bool_],
+    correlation: NDArray[np.floating] | None,
+    *,
+    k: float | Sequence[float] = 3.0,
+    scales: int = 5,
+    soft: bool = False,
+    iterations: int = 1,
+    positive: bool = False,
+) -> Array32:
+    """The image's significant wavelet coefficients, and what is left at the largest scale, put together.
+
+    Parameters
+    ----------
+    signal : array
+        Image over its rms, 0 where blank, ``[y, x]``.
+    known : array of bool
+        Pixels that are not blank, ``[y, x]``.
+    correlation : array or None
+        Of the noise; None is white.
+    k : float or sequence of float, optional
+        Threshold of each scale, in its noise; the last is repeated.
+    scales : int, optional
+        Of detail.
+    soft : bool, optional
+        Shrink what is kept by the threshold (then ``iterations`` must be 1).
+    iterations : int, optional
+        Above 1: what the residual still has of the significant coefficients (the multiresolution support) is
+        added again.
+    positive : bool, optional
+        No negative emission, after each iteration.
+    """
+    levels = np.atleast_1d(np.asarray(k, dtype=float))
+    levels = np.append(levels, np.full(max(0, scales - len(levels)), levels[-1]))[:scales]
+    cuts = (levels * scale_sigmas(scales, correlation)[:-1]).astype(np.float32)[:, None, None]
+    planes = starlet_transform(signal, scales)
+    detail = planes[:-1]
+    support = np.abs(detail) > cuts
+    if soft:
+        estimate = np.where(support, detail - np.sign(detail) * cuts, 0).sum(axis=0) + planes[-1]
+    else:
+        estimate = (detail * support).sum(axis=0) + planes[-1]
+    if positive:
+        estimate = np.maximum(estimate, 0)
+    for _ in range(iterations - 1):
+        rest = starlet_transform(np.where(known, signal - estimate, 0).astype(np.float32), scales)
+        estimate = estimate + (rest[:-1] * support).sum(axis=0) + rest[-1]
+        if positive:
+            estimate = np.maximum(estimate, 0)
+    return np.asarray(estimate, dtype=np.float32)
 
 
 def apply_filter(

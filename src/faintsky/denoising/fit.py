@@ -14,11 +14,10 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from faintsky.denoising.catalogue import error_kernel, measure
-from faintsky.denoising.predict import estimate
-from faintsky.denoising.segmentation import segment, smoothed
-from faintsky.denoising.settings import RegionSettings
+from faintsky.denoising.prediction import estimate
+from faintsky.denoising.regions import RegionSettings, segment, smoothed
 from faintsky.image import RadioImage
-from faintsky.preparing.image import prepare_image
+from faintsky.preparing import prepare_image
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,13 +12,13 @@ from scipy.ndimage import map_coordinates
 from faintsky.beams import sampling_errors
 from faintsky.catalog import join_flags, make_table
 from faintsky.detection.field import PrimaryBeam
-from faintsky.detection.gaussian_fit import axes_of
-from faintsky.detection.grouping import touching
+from faintsky.detection.fits import axes_of
+from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
-from faintsky.detection.reliability import NoisePeaks
+from faintsky.detection.search import NoisePeaks
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT
 from faintsky.image import RadioCube
-from faintsky.preparing.cube import PreparedCube
+from faintsky.preparing import PreparedCube
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from faintsky.image import RadioCube
-from faintsky.preparing import pattern
-from faintsky.preparing.cube import PreparedCube
+from faintsky.preparing import PreparedCube, pattern
 
 
 class PrimaryBeam:

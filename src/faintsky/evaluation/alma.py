@@ -110,7 +110,7 @@ def _sets(
 
 def _needs(sets: Sequence[CubeSet], methods: Sequence[Method], jobs: int) -> Needs:
     """As if every method took what our own takes, which few exceed."""
-    from faintsky.detection.needs import needs_of_search
+    from faintsky.detection import needs_of_search
 
     memory, seconds, files = 0.0, SECONDS_OF_FIGURES, 0
     for cubes in sets:

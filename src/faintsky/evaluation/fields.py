@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.image import RadioImage
-from faintsky.preparing.correlation import autocorrelation
-from faintsky.preparing.image import surface_brightness
+from faintsky.preparing import autocorrelation, surface_brightness
 
 Array32 = NDArray[np.float32]
 

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, maximum
 
-from faintsky.denoising.catalogue import sum_error
-from faintsky.denoising.filters import apply_filter
+from faintsky.denoising import apply_filter, sum_error
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import KINDS, Field
 from faintsky.evaluation.segments import RELIABILITIES, RELIABLE, SNR_CUTS, Segments, segments_of
-from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing import robust_sigma
 from faintsky.published.filters import tuned_settings
 from faintsky.published.peers import PEERS
 from faintsky.published.peers.run import find_islands, interpreter
@@ -78,7 +77,7 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
     data = field.image.data
     if not cycles or field.image.psf is None:
         return apply_filter(name, data, field.rms, correlation=field.correlation, **settings)
-    from faintsky.denoising.dirty import Response, major_cycles
+    from faintsky.denoising import Response, major_cycles
 
     field.image.require_beam()
     assert field.image.pixel_beams is not None
@@ -203,7 +202,7 @@ def _nearest(settings: Collection[str], field: Field, cases: str) -> str:
 
 
 def _model(name: str, device: str) -> Denoise:
-    from faintsky.denoising.methods import make_denoiser
+    from faintsky.denoising import make_denoiser
     from faintsky.models import load_model
 
     model = load_model(name, job="denoise")

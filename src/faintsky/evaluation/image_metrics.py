@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.denoising.catalogue import sum_error
+from faintsky.denoising import sum_error
 from faintsky.matching import Estimate
 
 Float = NDArray[np.float64]

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum
 
-from faintsky.denoising.segmentation import segment
-from faintsky.denoising.settings import RegionSettings
+from faintsky.denoising import RegionSettings, segment
 from faintsky.evaluation.brightness_metrics import Correlator, brightness_parts
 from faintsky.evaluation.fields import Field
 from faintsky.evaluation.image_methods import Denoise

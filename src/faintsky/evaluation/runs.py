@@ -71,7 +71,7 @@ class Method:
 
 def find_with_model(cube: RadioCube, model: str, device: str, reliability: float | None = None) -> Any:
     """What ``faintsky detect --model MODEL`` finds, at its own reliability threshold by default."""
-    from faintsky.detection.methods import find_catalog
+    from faintsky.detection import find_catalog
 
     watch = Stopwatch()
     found = find_catalog(cube, model, device=device, reliability=reliability, progress=watch)

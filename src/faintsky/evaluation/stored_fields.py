@@ -17,8 +17,7 @@ from faintsky.evaluation.cubes import beside, numbered
 from faintsky.evaluation.fields import REACH, Array32, Field
 from faintsky.image import RadioImage
 from faintsky.io import open_image
-from faintsky.preparing.image import surface_brightness
-from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing import robust_sigma, surface_brightness
 from faintsky.simulating.lofar_compact import read_compact
 from faintsky.simulating.lofar_observatory import UNIT_BEAM
 from faintsky.simulating.sky_regions import at_resolution

@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from faintsky.detection.field import PrimaryBeam
-from faintsky.detection.world import channel_velocity, world_columns
+from faintsky.detection import PrimaryBeam, channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import column, match
-from faintsky.preparing.cube import PreparedCube
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import PreparedCube, gaussian_psf
 from faintsky.source_model import (
     frequencies_2d,
     gaussian_transform,

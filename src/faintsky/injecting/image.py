@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from faintsky.denoising.denoiser import Denoised
+from faintsky.denoising import Denoised
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.matching import REGION_DETECTED

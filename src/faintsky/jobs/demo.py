@@ -19,7 +19,7 @@ from faintsky.jobs.denoise import denoise
 from faintsky.jobs.detect import detect
 from faintsky.matching import match
 from faintsky.models import load_model
-from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing import robust_sigma
 from faintsky.simulating.alma import simulate_alma
 from faintsky.simulating.lofar import simulate_lofar
 from faintsky.system import Needs
@@ -146,8 +146,8 @@ def demo(
 
 def _needs(folder: Path) -> Needs:
     """Of both simulations and of what is made of them."""
-    from faintsky.denoising.needs import needs_of_image
-    from faintsky.detection.needs import needs_of_search
+    from faintsky.denoising import needs_of_image
+    from faintsky.detection import needs_of_search
 
     plans = [
         simulate_alma(folder / "alma", 1, preset="paper", dry_run=True, overwrite=True),

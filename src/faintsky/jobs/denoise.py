@@ -13,11 +13,11 @@ from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
-from faintsky.preparing.kind import of_kind
+from faintsky.preparing import of_kind
 from faintsky.system import choose_device
 
 if TYPE_CHECKING:
-    from faintsky.denoising.denoiser import Denoised
+    from faintsky.denoising import Denoised
     from faintsky.image import RadioImage
 
 PathLike = str | os.PathLike[str]
@@ -136,7 +136,7 @@ def denoise(
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
     if not 1 <= members <= 8:
         raise InputError(f"{members} members are asked for", "give 1 to 8")
-    from faintsky.denoising.needs import needs_of_image
+    from faintsky.denoising import needs_of_image
 
     chosen = load_model(model, job="denoise")
     opened = open_image(image, psf=psf, pb=pb, rms=rms, mask=mask, beam=beam, stokes=stokes, dish=dish)
@@ -166,14 +166,14 @@ def denoise(
     needs.check(out)
     opened.check_companions()
     start = time.monotonic()
-    from faintsky.denoising.methods import make_denoiser
+    from faintsky.denoising import make_denoiser
 
     with folder or nullcontext():
         denoiser = make_denoiser(chosen, choose_device(device))
         how: dict[str, Any] = {"members": members, "reliability": reliability}
         found = denoiser(opened, progress=progress, **how)
         if negative:
-            from faintsky.denoising.negative import compare_with_negative
+            from faintsky.denoising import compare_with_negative
 
             in_negative = compare_with_negative(opened, found, denoiser, **how)
         seconds = time.monotonic() - start

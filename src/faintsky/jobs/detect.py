@@ -13,10 +13,10 @@ from faintsky.errors import InputError
 from faintsky.io import open_cube
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import load_model
-from faintsky.preparing.kind import of_kind
+from faintsky.preparing import of_kind
 
 if TYPE_CHECKING:
-    from faintsky.detection.find import Detections
+    from faintsky.detection import Detections
     from faintsky.image import RadioCube
 
 PathLike = str | os.PathLike[str]
@@ -119,7 +119,7 @@ def detect(
     """
     if not 0 <= reliability <= 1:
         raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
-    from faintsky.detection.needs import needs_of_cube
+    from faintsky.detection import needs_of_cube
 
     chosen = load_model(model, job="detect")
     opened = open_cube(
@@ -158,7 +158,7 @@ def detect(
     needs.check(out)
     opened.check_companions()
     start = time.monotonic()
-    from faintsky.detection.methods import find_catalog, for_report
+    from faintsky.detection import find_catalog, for_report
 
     with folder or nullcontext():
         found = find_catalog(opened, chosen, reliability=reliability, device=device, progress=progress)

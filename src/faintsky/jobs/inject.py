@@ -14,7 +14,7 @@ from faintsky.image import RadioCube, RadioImage
 from faintsky.io import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.models import Model, load_model
-from faintsky.preparing.kind import of_kind
+from faintsky.preparing import of_kind
 from faintsky.system import BYTES_OF_TABLES, Needs
 from faintsky.units import unit_text
 
@@ -200,8 +200,8 @@ def inject(
 
 def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
     """What a number of searches, one after the other, need: they write a table and a figure."""
-    from faintsky.denoising.needs import needs_of_image
-    from faintsky.detection.needs import needs_of_cube
+    from faintsky.denoising import needs_of_image
+    from faintsky.detection import needs_of_cube
 
     if isinstance(data, RadioImage):
         one, _ = needs_of_image(model.network("denoiser"), (data.shape[1], data.shape[2]))
@@ -223,7 +223,7 @@ def _open(data: Any, **companions: Any) -> RadioCube | RadioImage:
 def _into_cube(
     cube: RadioCube, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
 ) -> tuple[Table, Recovery, dict[str, Any]]:
-    from faintsky.detection.methods import find_catalog, for_report
+    from faintsky.detection import find_catalog, for_report
     from faintsky.injecting.cube import field_of, recover
     from faintsky.injecting.recovery import recovery_of
 
@@ -248,7 +248,7 @@ def _into_cube(
 def _into_image(
     image: RadioImage, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
 ) -> tuple[Table, Recovery, dict[str, Any]]:
-    from faintsky.denoising.methods import make_denoiser
+    from faintsky.denoising import make_denoiser
     from faintsky.injecting.image import place_of, recover
     from faintsky.injecting.recovery import recovery_of
     from faintsky.system import choose_device

@@ -1,1 +1,44 @@
-"""What every method sees: noise levels, continuum and line apart, the psf and the beam."""
+"""What every method sees: noise, background, continuum, psf, primary beam, and the kind of the data.
+
+It knows data in memory and telescopes; no network, and no method that uses what it prepares.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.preparing.continuum import Continuum, continuum_present, find_strong_lines, fit_continuum
+    from faintsky.preparing.cube import PreparedCube, prepare_cube, subtract_continuum
+    from faintsky.preparing.image import PreparedImage, prepare_image, surface_brightness
+    from faintsky.preparing.kind import (
+        Kind,
+        Plane,
+        Surroundings,
+        kind_by_psf,
+        kind_by_sources,
+        of_kind,
+        said_kind,
+        sidelobe_noise,
+    )
+    from faintsky.preparing.noise import (
+        MAD_TO_SIGMA,
+        channel_rms,
+        noise_map,
+        relative_noise_map,
+        robust_sigma,
+    )
+    from faintsky.preparing.psf import (
+        LEAST_CHANNELS,
+        autocorrelation,
+        beam_from_noise,
+        fitted_beam,
+        gaussian_psf,
+        noise_correlation,
+        psf_from_noise,
+        radial_mean,
+    )
+
+lazy(__name__)

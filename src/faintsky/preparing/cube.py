@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.preparing.continuum import (
-    Continuum,
-    continuum_present,
-    find_strong_lines,
-    fit_continuum,
-)
+from faintsky.preparing.continuum import Continuum, continuum_present, find_strong_lines, fit_continuum
 from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_error, psf_from_noise

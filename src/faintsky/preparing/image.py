@@ -11,9 +11,8 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from faintsky.beams import sampled_area
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
-from faintsky.preparing.correlation import beam_from_noise
-from faintsky.preparing.noise_map import noise_map
-from faintsky.preparing.psf import fitted_beam
+from faintsky.preparing.noise import noise_map
+from faintsky.preparing.psf import beam_from_noise, fitted_beam
 
 LEAST_SIDE = 8
 """Pixels a side below which there is no telling signal from noise."""

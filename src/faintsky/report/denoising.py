@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from faintsky.denoising.denoiser import Denoised
+from faintsky.denoising import Denoised
 from faintsky.image import RadioImage
 from faintsky.report.denoising_figures import display_unit, maps_figure, noise_figure
 from faintsky.report.page import embedded, render

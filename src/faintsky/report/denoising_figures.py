@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import beam_covariance
-from faintsky.denoising.denoiser import Denoised
+from faintsky.denoising import Denoised
 from faintsky.image import RadioImage
-from faintsky.preparing.correlation import autocorrelation, radial_mean
-from faintsky.preparing.psf import gaussian_psf
+from faintsky.preparing import autocorrelation, gaussian_psf, radial_mean
 from faintsky.report.parts import ellipse, new_figure, world_labels
 from faintsky.units import unit_text
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from faintsky.detection.find import Detections
+from faintsky.detection import Detections
 from faintsky.image import RadioCube
 from faintsky.report.detection_figures import brightness_unit, maps_figure, source_figure
 from faintsky.report.page import embedded, render

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from faintsky.beams import beam_covariance
 from faintsky.catalog import has_flag
-from faintsky.detection.find import Detections
+from faintsky.detection import Detections
 from faintsky.image import SHAPE, RadioCube
 from faintsky.report.parts import ellipse, new_figure, world_labels
 from faintsky.source_model import line_profile

@@ -27,25 +27,4 @@ if TYPE_CHECKING:
         worker_count,
     )
 
-__all__ = [
-    "BYTES_OF_TABLES",
-    "FolderLock",
-    "Needs",
-    "__version__",
-    "cache_folder",
-    "check_space",
-    "check_writable",
-    "choose_device",
-    "clear_leftovers",
-    "cpu_count",
-    "may_start_workers",
-    "nearest_folder",
-    "one_blas_thread",
-    "one_thread",
-    "prepare_threads",
-    "replacing",
-    "run_tasks",
-    "versions",
-    "worker_count",
-]
 lazy(__name__)

@@ -14,12 +14,12 @@ def lazy(room: str) -> None:
     The package says once where its names live, as type checkers read it, and loads none of them::
 
         if TYPE_CHECKING:
-            from faintsky.blocks.cover import Cover, run_blocks
+            from faintsky.blocks.tiling import Block, cover
 
-        __all__ = ["Cover", "run_blocks"]
         lazy(__name__)
 
-    A public name must not be that of a file of its package: Python would give the file.
+    These names are its ``__all__``, unless it has one of its own. None must be that of a file of the
+    package: Python would give the file.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ def lazy(room: str) -> None:
     def find(name: str) -> Any:
         if not homes:
             homes.update(_homes(module.__loader__.get_source(room)))
+        if name == "__all__":
+            return sorted(homes)
         if name not in homes:
             raise AttributeError(f"module {room!r} has no attribute {name!r}", name=name, obj=module)
         value = getattr(import_module(homes[name]), name)

@@ -176,7 +176,7 @@ def _tile_pairs(request: Request) -> Task:
 
 
 def _denoiser_settings() -> dict[str, Any]:
-    from faintsky.denoising.settings import Settings
+    from faintsky.denoising import Settings
 
     return Settings().as_dict()
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from faintsky.errors import InputError
 from faintsky.io import open_image
-from faintsky.preparing.image import surface_brightness
+from faintsky.preparing import surface_brightness
 from faintsky.simulating.psf_library import PsfLibrary
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.diffuse_images import DiffuseImages
@@ -80,7 +80,7 @@ class StoredImages(DiffuseImages):
 
 def _load(sky_file: Path, observed_file: Path) -> Example:
     """Image and truth at its resolution, both over the noise, and the beam as networks take it."""
-    from faintsky.preparing.noise import robust_sigma
+    from faintsky.preparing import robust_sigma
 
     sky, observed = open_image(sky_file), open_image(observed_file)
     image = observed.data * np.float32(surface_brightness(observed))

@@ -12,7 +12,7 @@ import numpy as np
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.io import open_image
-from faintsky.preparing.image import surface_brightness
+from faintsky.preparing import surface_brightness
 
 PRODUCTS = ("sky", "noise", "dirty", "clean", "psf", "pb")
 """Images are called ``NAME_PRODUCT.fits``; psf and primary beam of all have no ``NAME_``."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from faintsky.detection.islands import beam_of, integrated_image, label_cube, source_table, whole_pixels
-from faintsky.detection.methods import Found
+from faintsky.detection import Found, beam_of, integrated_image, label_cube, source_table, whole_pixels
 from faintsky.image import RadioCube
 from faintsky.models import Model
-from faintsky.preparing.noise import robust_sigma
-from faintsky.preparing.noise_map import noise_map
+from faintsky.preparing import noise_map, robust_sigma
 from faintsky.published.blobcat.flood_fill import flood_fill
 
 
@@ -22,8 +20,8 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         With a beam.
     model : Model
         With the settings ``detect``, ``flood`` (T_d, T_f), ``noise`` (``map`` or ``global``), ``least_side``
-        [pixel], ``box`` (one of `faintsky.detection.islands.BOXES`), ``box_factor``, and those of
-        `faintsky.detection.islands.looked_at`.
+        [pixel], ``box`` (one of `faintsky.detection.methods.BOXES`), ``box_factor``, and those of
+        `faintsky.detection.methods.looked_at`.
     reliability : float, optional
         Not used: a flood fill gives none.
     device : str, optional

@@ -16,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
-from faintsky.denoising.catalogue import build_catalog
-from faintsky.denoising.denoiser import Denoised
-from faintsky.denoising.segmentation import relabelled
-from faintsky.denoising.settings import RegionSettings
+from faintsky.denoising import Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
-from faintsky.preparing.image import PreparedImage, prepare_image
+from faintsky.preparing import PreparedImage, prepare_image
 from faintsky.published.dda.log_scale import LogScale, decode
 from faintsky.published.dda.tiles import stack_encodings
 from faintsky.simulating.sky_regions import at_resolution
@@ -30,7 +27,7 @@ from faintsky.simulating.sky_regions import at_resolution
 if TYPE_CHECKING:
     from torch import nn
 
-    from faintsky.denoising.methods import DenoiseCall
+    from faintsky.denoising import DenoiseCall
     from faintsky.models import Model
 
 Array32 = NDArray[np.float32]

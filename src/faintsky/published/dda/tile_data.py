@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.io import open_image
-from faintsky.preparing.image import surface_brightness
+from faintsky.preparing import surface_brightness
 from faintsky.published.dda.denoise import PRODUCTS, WITH_BEAM
 from faintsky.published.dda.log_scale import LogScale
 from faintsky.simulating.lofar_compact import read_compact

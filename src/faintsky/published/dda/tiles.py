@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from faintsky.denoising.predict import TURNS
+from faintsky.denoising import TURNS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.detection.islands import integrated_image, source_table, whole_pixels
-from faintsky.detection.methods import Found
+from faintsky.detection import Found, integrated_image, source_table, whole_pixels
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model, save_model

@@ -13,10 +13,7 @@ from torch import nn
 
 from faintsky.beams import beam_pixels
 from faintsky.catalog import join_flags, make_table
-from faintsky.detection.field import PrimaryBeam
-from faintsky.detection.islands import beam_of
-from faintsky.detection.methods import Found
-from faintsky.detection.world import channel_velocity, world_columns
+from faintsky.detection import Found, PrimaryBeam, beam_of, channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model, load_model

@@ -13,7 +13,7 @@ from faintsky.registry import FILTERS
 
 __all__ = ["tuned_settings"]
 
-FILTERS.add("starlet", "faintsky.denoising.starlet:threshold_starlets")
+FILTERS.add("starlet", "faintsky.denoising.filters:threshold_starlets")
 FILTERS.add("gaussian", "faintsky.published.filters.filters:smooth_gaussian")
 FILTERS.add("fft", "faintsky.published.filters.filters:cut_frequencies")
 FILTERS.add("threshold", "faintsky.published.filters.filters:threshold")

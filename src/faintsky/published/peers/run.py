@@ -21,10 +21,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from faintsky.beams import beam_covariance
-from faintsky.denoising.catalogue import sum_error
-from faintsky.detection.gaussian_fit import axes_of
-from faintsky.detection.islands import beam_of, integrated_image, source_table
-from faintsky.detection.methods import Found
+from faintsky.denoising import sum_error
+from faintsky.detection import Found, axes_of, beam_of, integrated_image, source_table
 from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
@@ -240,7 +238,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         With a beam.
     model : Model
         With the settings ``method`` (the program), ``options`` (its own), ``least_snr`` at the peak,
-        and those of `faintsky.detection.islands.looked_at`.
+        and those of `faintsky.detection.methods.looked_at`.
     reliability : float, optional
         Not used: they give none.
     device : str, optional

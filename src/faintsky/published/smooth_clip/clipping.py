@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.preparing.noise import MAD_TO_SIGMA
+from faintsky.preparing import MAD_TO_SIGMA
 
 Cube = NDArray[np.float32]
 REPLACEMENT = 2.0

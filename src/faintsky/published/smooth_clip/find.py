@@ -10,14 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.catalog import join_flags
-from faintsky.detection.islands import beam_of, box_span, looked_at, source_table, whole_pixels
-from faintsky.detection.methods import Found
-from faintsky.detection.world import channel_velocity
+from faintsky.detection import (
+    Found,
+    beam_of,
+    box_span,
+    channel_velocity,
+    looked_at,
+    source_table,
+    whole_pixels,
+)
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import reliability_of
 from faintsky.models import Model
-from faintsky.preparing.cube import prepare_cube
+from faintsky.preparing import prepare_cube
 from faintsky.published.smooth_clip.clipping import Cube, negative_rms, smooth_clip
 from faintsky.published.smooth_clip.linking import Objects, link, measure
 
@@ -57,7 +63,7 @@ def scaled_cube(cube: RadioCube, settings: Mapping[str, Any], device: str = "cpu
     settings : mapping
         ``continuum`` (whether it stays), ``noise_scaling`` (every channel, and the pixels where the noise
         varies over the image; else one noise for the whole cube), and those of
-        `faintsky.detection.islands.looked_at`.
+        `faintsky.detection.methods.looked_at`.
 
     Raises
     ------
@@ -159,7 +165,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         With a beam.
     model : Model
         Its settings: those of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
-        (one of `faintsky.detection.islands.BOXES`) with ``box_xy`` and ``box_z``, the factors on it.
+        (one of `faintsky.detection.methods.BOXES`) with ``box_xy`` and ``box_z``, the factors on it.
     reliability : float, optional
         Takes precedence over the model's.
     device : str, optional

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.blocks.cover import LARGEST, cover, in_blocks
-from faintsky.preparing.image import PreparedImage
+from faintsky.blocks import LARGEST, cover, in_blocks
+from faintsky.preparing import PreparedImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
