@@ -115,6 +115,15 @@ class RadioData:
         """Spectral reference frame of the header (LSRK, BARYCENT …), empty where unknown."""
         return "" if self.spectral is None else self.spectral.frame
 
+    def frequency(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Frequency [Hz] of 0-based, possibly fractional channels; extrapolated beyond the ends."""
+        assert self.spectral is not None
+        z, f = np.asarray(z, dtype=float), self.spectral.frequencies
+        if len(f) == 1:
+            return f[0] + np.nan_to_num(z * self.spectral.width)
+        low = np.clip(np.floor(z), 0, len(f) - 2).astype(int)
+        return f[low] + (z - low) * (f[low + 1] - f[low])
+
     def velocities(self) -> NDArray[np.float64] | None:
         """Velocity of each channel in the header's frame and convention, ``[chan]`` [km/s], or None."""
         return None if self.spectral is None else self.spectral.velocity(self.spectral.frequencies)
@@ -380,14 +389,6 @@ class RadioCube(RadioData):
     def frequencies(self) -> NDArray[np.float64]:
         """Channel centres, ``[chan]`` [Hz], in the header's frame."""
         return self.spectral.frequencies
-
-    def frequency(self, z: ArrayLike) -> NDArray[np.float64]:
-        """Frequency [Hz] of 0-based, possibly fractional channels; extrapolated beyond the ends."""
-        z, f = np.asarray(z, dtype=float), self.spectral.frequencies
-        if len(f) == 1:
-            return f[0] + np.nan_to_num(z * self.spectral.width)
-        low = np.clip(np.floor(z), 0, len(f) - 2).astype(int)
-        return f[low] + (z - low) * (f[low + 1] - f[low])
 
     def channel_widths(self) -> NDArray[np.float64]:
         """Separation of neighbouring channels at each channel, positive, ``[chan]`` [Hz]."""

@@ -8,12 +8,12 @@ import torch
 from synthetic import CELL, Emitter, telescope
 
 import faintsky
-from faintsky.detection import PrimaryBeam
 from faintsky.errors import InputError
 from faintsky.grid import axial_difference
 from faintsky.image import RadioCube
 from faintsky.preparing import (
     Continuum,
+    PrimaryBeam,
     channel_rms,
     continuum_present,
     find_strong_lines,
@@ -21,7 +21,6 @@ from faintsky.preparing import (
     fitted_beam,
     gaussian_psf,
     noise_correlation,
-    pattern,
     prepare_cube,
     psf_from_noise,
     relative_noise_map,
@@ -475,16 +474,16 @@ def alma(beam, telescope="ALMA", frequency=100e9, dish=None):
 )
 def test_dishes_follow_from_the_name_and_the_beam(telescope, beam, dish):
     for frequency in (100e9, 345e9):  # the same baselines
-        assert pattern.dish(alma(beam * 100e9 / frequency, telescope, frequency)) == dish
+        assert PrimaryBeam(alma(beam * 100e9 / frequency, telescope, frequency)).diameter == dish
 
 
 def test_the_note_on_the_dishes_says_what_they_were_told_from():
     cube = alma(3.4)
-    assert pattern.notes(cube)[0].endswith("(from TELESCOP and the beam); --dish sets others")
+    assert PrimaryBeam(cube).notes[0].endswith("(from TELESCOP and the beam); --dish sets others")
     cube.beams = None
-    assert "from TELESCOP);" in pattern.notes(cube)[0]
+    assert "from TELESCOP);" in PrimaryBeam(cube).notes[0]
     given = alma(3.4, dish="25m")
-    assert (pattern.notes(given)[0][-8:], pattern.origin(given)) == ("as given", "dishes of 25 m")
+    assert (PrimaryBeam(given).notes[0][-8:], PrimaryBeam(given).origin) == ("as given", "dishes of 25 m")
 
 
 def test_the_primary_beam_is_that_of_the_dishes():
@@ -492,22 +491,22 @@ def test_the_primary_beam_is_that_of_the_dishes():
     fwhm = {7.0: 1.16 * 3e8 / 100e9 / 7 * 206265, 12.0: 1.13 * 3e8 / 100e9 / 12 * 206265}
     for cube, dish in ((compact, 7.0), (given, 12.0), (alma(3.4, "VLA", dish=25), 25.0)):
         half = fwhm.get(dish, fwhm[12.0] * 12 / dish) / 2 / cube.grid.cell
-        beam = PrimaryBeam(cube, None)
+        beam = PrimaryBeam(cube)
         assert beam.origin == f"dishes of {dish:g} m"
-        assert f"{dish:g} m" in pattern.notes(cube)[0]
+        assert f"{dish:g} m" in beam.notes[0]
         assert beam.at(16 + half, 16, 0) == pytest.approx(0.5, abs=0.03)
-        assert pattern.middle_plane(cube)[16, 16] == pytest.approx(1.0)
-    assert "--dish sets others" in pattern.notes(compact)[0]
+        assert beam.plane[16, 16] == pytest.approx(1.0)
+    assert "--dish sets others" in PrimaryBeam(compact).notes[0]
 
 
 def test_a_single_dish_has_no_primary_beam_to_divide_by():
     for cube in (alma(58.0), alma(30.0, "IRAM30M", dish="0m")):
-        beam = PrimaryBeam(cube, None)
+        beam = PrimaryBeam(cube)
         assert beam.origin == "single dish"
         assert beam.known
-        assert not beam.applied
+        assert not beam.in_data
         assert beam.at(3, 3, 0) == 1.0
-        assert (pattern.middle_plane(cube) == 1).all()
+        assert (beam.plane == 1).all()
 
 
 @pytest.mark.parametrize("dish", ["7", "7kg", "-7m", "infm", float("nan")])
@@ -521,6 +520,6 @@ def test_a_primary_beam_with_blanks_is_not_lowered_beside_them():
     pb[:, 20:] = np.nan
     data = np.random.default_rng(0).normal(size=(8, 32, 32))
     cube = RadioCube.from_array(data, cell=1.0, frequencies=1e11 + 1e6 * np.arange(8), beam=[4, 4, 0], pb=pb)
-    beam = PrimaryBeam(cube, None)
+    beam = PrimaryBeam(cube)
     assert [beam.at(x, 15.3, 3) for x in (5.2, 19.4, 0.0)] == pytest.approx([0.8] * 3)
     assert np.isnan(beam.at(25, 15, 3))

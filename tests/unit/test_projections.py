@@ -24,7 +24,7 @@ from faintsky.injecting.cube import draw_sources, field_of, inject_into
 from faintsky.io import open_cube, open_image, write_regions
 from faintsky.io.quiet import quiet_reading
 from faintsky.models import load_model
-from faintsky.preparing import gaussian_psf, pattern, prepare_cube, prepare_image
+from faintsky.preparing import PrimaryBeam, gaussian_psf, prepare_cube, prepare_image
 from faintsky.report.parts import world_labels
 from faintsky.simulating.sky_regions import region_columns
 from faintsky.simulating.truth import grid_frame, to_sky
@@ -324,7 +324,7 @@ def test_primary_beam_by_the_angle_from_the_pointing_centre(name):
     place = pixel_to_skycoord(x, y, wcs, mode="all")
     at = (N / 2 - 0.5, N / 2 - 0.5) if name == "CAR at 60" else (head["CRPIX1"] - 1, head["CRPIX2"] - 1)
     angle = place.separation(pixel_to_skycoord(*at, wcs, mode="wcs" if name == "TAN-SIP" else "all"))
-    plane = pattern.middle_plane(data)
+    plane = PrimaryBeam(data).plane
     assert plane.min() < 0.1
     np.testing.assert_allclose(plane, primary_beam(angle.rad, 100e9), atol=1e-6)
 

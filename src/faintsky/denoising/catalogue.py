@@ -15,7 +15,7 @@ from faintsky.catalog import add_flag, join_flags, make_table
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
-from faintsky.preparing import PreparedImage, gaussian_psf, pattern
+from faintsky.preparing import PreparedImage, PrimaryBeam, gaussian_psf
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 SIDELOBE = 5.0
 """Regions whose peak is below this many times the rms of the sidelobes are flagged."""
-LEAST_PB = 0.02
-"""Least primary beam that a flux is divided by."""
 
 
 @dataclass(frozen=True)
@@ -198,16 +196,15 @@ def build_catalog(
     sidelobes : array, optional
         Rms of the sidelobes that are in a dirty image, ``[y, x]``, in its unit.
     """
-    plane = pattern.middle_plane(image)
     flat = np.ptp(prepared.rms[prepared.valid]) == 0
-    applied = pattern.in_data(plane, None if flat else prepared.rms, prepared.valid)
-    gain = np.ones(mean.shape)
-    if plane is not None and not applied:
-        gain = 1 / np.maximum(plane, LEAST_PB)
+    beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
+    gain = beam.gain()
     kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
     regions = measure(mean * gain, sigma * gain, labels, kernel)
     noise = np.nan_to_num(prepared.rms * gain)
-    rows = [_row(image, prepared, r, settings, plane, labels, float(noise[r.box].max())) for r in regions]
+    rows = [
+        _row(image, prepared, r, settings, beam.plane, labels, float(noise[r.box].max())) for r in regions
+    ]
     names = rows[0] if rows else ["area"]
     for row, r in zip(rows, regions):
         seen = mean[r.box][labels[r.box] == r.number].max()
@@ -223,8 +220,7 @@ def build_catalog(
         "beam": prepared.beam_origin,
         "rms_median": prepared.typical_rms,
         "rms_unit": unit_text(image.unit),
-        "primary_beam": pattern.origin(image),
-        "primary_beam_in_data": applied,
+        **beam.meta,
         "box_rule": "pixels of the region",
         "area_unit": "arcsec2",
     }

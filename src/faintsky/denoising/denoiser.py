@@ -21,10 +21,10 @@ from faintsky.preparing import (
     Kind,
     Plane,
     PreparedImage,
+    PrimaryBeam,
     Surroundings,
     kind_by_psf,
     kind_by_sources,
-    pattern,
     prepare_image,
     robust_sigma,
     said_kind,
@@ -170,7 +170,7 @@ def denoise_image(
     blank = np.where(working.valid, np.float32(0), np.float32(np.nan))
     return Denoised(
         out + blank, spread + blank, residual + blank, mask, table, replace(working, data=prepared.data),
-        response, kind.name, regions, [*image.notes, *pattern.notes(image), *notes],
+        response, kind.name, regions, [*image.notes, *PrimaryBeam(image).notes, *notes],
         rule=f"of reliability {reliability:g} and above",
     )  # fmt: skip
 

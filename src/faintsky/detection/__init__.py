@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.detection.field import PrimaryBeam
     from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
     from faintsky.detection.fits import LineSource, axes_of, fit_source
     from faintsky.detection.methods import (

@@ -11,14 +11,13 @@ from scipy.ndimage import map_coordinates
 
 from faintsky.beams import sampling_errors
 from faintsky.catalog import join_flags, make_table
-from faintsky.detection.field import PrimaryBeam
 from faintsky.detection.fits import axes_of
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
 from faintsky.detection.search import NoisePeaks
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT
 from faintsky.image import RadioCube
-from faintsky.preparing import PreparedCube
+from faintsky.preparing import PreparedCube, PrimaryBeam
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -42,7 +41,7 @@ def build_catalog(
     caution: float,
 ) -> tuple[Table, list[int]]:
     """Catalogue of the sources, strongest first, and the order in which it lists the groups."""
-    beam = PrimaryBeam(cube, prepared)
+    beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
     rows = [_row(cube, prepared, [components[i] for i in g], components, g, beam) for g in groups]
     strength = [max(components[i].snr for i in g) for g in groups]
     order = sorted(range(len(rows)), key=lambda i: -strength[i])
@@ -56,8 +55,7 @@ def build_catalog(
     meta = {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam),
         "psf": prepared.psf_origin,
-        "primary_beam": beam.origin,
-        "primary_beam_in_data": beam.applied,
+        **beam.meta,
         "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
         "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
         "spectral_frame": cube.spectral_frame,
@@ -153,7 +151,7 @@ def _row(
     if not cube.holds_data(m["x"] - move_x, m["y"] - move_y, m["z"]):
         move_x = move_y = 0.0
     pb = beam.at(m["x"], m["y"], m["z"])
-    scale = prepared.gain(m["x"], m["y"]) / (pb if np.isfinite(pb) and not beam.applied else 1.0)
+    scale = prepared.gain(m["x"], m["y"]) / beam.share(m["x"], m["y"], m["z"])
     velocity, km_s = _velocity(cube, m["z"])
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
     flux = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * km_s

@@ -18,7 +18,7 @@ from faintsky.detection.pursuit import Component
 from faintsky.detection.search import NoisePeaks, Search, cut_off, inside, list_reliability, search_cube
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
-from faintsky.preparing import PreparedCube, pattern
+from faintsky.preparing import PreparedCube, PrimaryBeam
 from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, one_blas_thread
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
     catalog, groups = settle(search, model, reliability)
     mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
     kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
-    notes = [*cube.notes, *pattern.notes(cube), *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    notes = [*cube.notes, *PrimaryBeam(cube).notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
     if prepared.sidelobes_stay:
         notes.append(
             "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"

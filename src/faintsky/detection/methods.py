@@ -284,9 +284,8 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         See `faintsky.preparing.cube.prepare_cube`.
     """
     from faintsky.catalog import without_fluxes
-    from faintsky.detection.field import PrimaryBeam
     from faintsky.detection.find import Detections
-    from faintsky.preparing import pattern, prepare_cube
+    from faintsky.preparing import PrimaryBeam, prepare_cube
     from faintsky.system import choose_device
 
     if not cube.has_flux:
@@ -294,12 +293,11 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     if isinstance(found, Detections):
         return found
     prepared = prepare_cube(cube, device=choose_device(device))
-    beam = PrimaryBeam(cube, prepared)
+    beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
     known = {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam),
         "psf": prepared.psf_origin,
-        "primary_beam": beam.origin,
-        "primary_beam_in_data": beam.applied,
+        **beam.meta,
         "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
         "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
         "spectral_frame": cube.spectral_frame,
@@ -313,6 +311,6 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         prepared,
         None,
         candidates,
-        [*cube.notes, *pattern.notes(cube), *found.notes],
+        [*cube.notes, *beam.notes, *found.notes],
         found.steps,
     )

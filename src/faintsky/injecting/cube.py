@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from faintsky.detection import PrimaryBeam, channel_velocity, world_columns
+from faintsky.detection import channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import column, match
-from faintsky.preparing import PreparedCube, gaussian_psf
+from faintsky.preparing import PreparedCube, PrimaryBeam, gaussian_psf
 from faintsky.source_model import (
     frequencies_2d,
     gaussian_transform,
@@ -71,7 +71,7 @@ class Field:
     @cached_property
     def beam(self) -> PrimaryBeam:
         """The primary beam."""
-        return PrimaryBeam(self.cube, self.prepared)
+        return PrimaryBeam(self.cube, self.prepared.relative, self.prepared.valid)
 
     @cached_property
     def _padded(self) -> tuple[int, int]:
@@ -100,9 +100,8 @@ class Field:
 
     def received(self, row: Any) -> tuple[Float, float]:
         """Noise of every channel at a source's place [Jy/beam], and what the data hold of its flux."""
-        pb = self.beam.at(row["x"], row["y"], row["z"])
-        share = pb if np.isfinite(pb) and not self.beam.applied else 1.0
-        return self.prepared.sigma * self.prepared.gain(row["x"], row["y"]), share
+        x, y = row["x"], row["y"]
+        return self.prepared.sigma * self.prepared.gain(x, y), self.beam.share(x, y, row["z"])
 
 
 def field_of(

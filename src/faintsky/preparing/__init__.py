@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         relative_noise_map,
         robust_sigma,
     )
+    from faintsky.preparing.primary_beam import PrimaryBeam
     from faintsky.preparing.psf import (
         LEAST_CHANNELS,
         autocorrelation,

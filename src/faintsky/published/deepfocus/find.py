@@ -13,11 +13,11 @@ from torch import nn
 
 from faintsky.beams import beam_pixels
 from faintsky.catalog import join_flags, make_table
-from faintsky.detection import Found, PrimaryBeam, beam_of, channel_velocity, world_columns
+from faintsky.detection import Found, beam_of, channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model, load_model
-from faintsky.preparing import pattern
+from faintsky.preparing import PrimaryBeam
 from faintsky.published.deepfocus.fluxes import continuum_at
 from faintsky.published.deepfocus.focusing import UNRELIABLE, Source
 from faintsky.published.deepfocus.pipeline import DeepFocus, Result
@@ -125,10 +125,9 @@ def _found(
         peaks[i] = add_model(picture, place, shape, s.fwhm_z, flux[i] * PEAK / s.fwhm_z, beam)
     labels[np.isnan(data)] = 0
     columns: dict[str, Any] = world_columns(cube, *_values(sources, ("x", "y", "z", "fwhm_z")))
-    primary = PrimaryBeam(cube, None)
-    applied = pattern.in_data(*_thinned(cube, data))
+    primary = PrimaryBeam(cube, *_noise(data))
     pb = np.array([primary.at(s.x, s.y, s.z) for s in sources])
-    scale = np.where(np.isfinite(pb) & (not applied), 1 / np.where(pb > 0, pb, 1.0), 1.0)
+    scale = np.where(np.isfinite(pb) & (not primary.in_data), 1 / np.where(pb > 0, pb, 1.0), 1.0)
     scale = scale * cube.peak_factor(columns["x"], columns["y"])
     columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, shapes.T))})
     columns |= {
@@ -144,7 +143,7 @@ def _found(
     columns["snr_integrated"] = _values(sources, ("snr_integrated",))[0]
     meta = {
         "own_boxes": True, "stages": result.stages, "steps": dict(result.tally.steps),
-        "removed": result.tally.removed, "primary_beam": primary.origin, "primary_beam_in_data": applied,
+        "removed": result.tally.removed, **primary.meta,
     }  # fmt: skip
     notes = [*cube.notes, *_training_notes(cube, settings, beam)]
     table = make_table(columns, meta=meta)
@@ -155,14 +154,13 @@ def _values(sources: list[Any], names: tuple[str, ...]) -> list[Float]:
     return [np.array([getattr(s, name) for s in sources], dtype=float) for name in names]
 
 
-def _thinned(cube: RadioCube, data: NDArray[np.float32]) -> tuple[Any, Any, NDArray[np.bool_]]:
-    """Primary beam, noise and where there is any, on every fourth pixel, for `pattern.in_data`."""
-    plane = pattern.middle_plane(cube)
+def _noise(data: NDArray[np.float32]) -> tuple[Float, NDArray[np.bool_]]:
+    """Noise, and where there is any, on every fourth pixel."""
     step = np.abs(np.diff(data[:, ::4, ::4], axis=0))
     valid: NDArray[np.bool_] = np.asarray(np.isfinite(step).any(axis=0))
     noise = np.full(valid.shape, np.nan)
     noise[valid] = np.nanmedian(step[:, valid], axis=0)
-    return None if plane is None else plane[::4, ::4], noise, valid
+    return noise, valid
 
 
 def _flags(cube: RadioCube, data: NDArray[np.float32], source: Any, pb: float, known: bool) -> str:

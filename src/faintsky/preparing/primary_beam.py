@@ -1,0 +1,173 @@
+"""The primary beam over an image or cube: given, or the telescope's by the header; in the data or not."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
+
+from faintsky.grid import ARCSEC, SPEED_OF_LIGHT
+from faintsky.image import RadioData
+
+COMPACT, SINGLE = 60.0, 15.0
+"""Wavelength over beam [m] below which ALMA's dishes are those of 7 m, whose longest baseline is 49 m, and
+below which there is one dish only: its beam of 1.13 wavelengths over 12 m gives 10.6 m."""
+LEAST = 0.02
+"""Least primary beam that an image is divided by."""
+
+
+class PrimaryBeam:
+    """Primary beam of an image or cube.
+
+    Parameters
+    ----------
+    data : RadioData
+        With the primary beam given, or a header that tells the dishes.
+    noise : array, optional
+        Of the data, in any unit, ``[y, x]``, or every so many pixels of it; None where it is flat or unknown.
+    valid : array of bool, optional
+        Where that holds, in its shape.
+
+    Attributes
+    ----------
+    diameter : float or None
+        Of the dishes [m]: given, or ALMA's by the beam; 0 for a single dish; None where unknown.
+    in_data : bool
+        Whether the data are divided by it already: their noise below 0.6 of the beam is three tenths higher
+        than above 0.9. False where there is no noise that would tell.
+    """
+
+    def __init__(
+        self,
+        data: RadioData,
+        noise: NDArray[np.floating] | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._data, self._given = data, data.pb
+        self.diameter = _diameter(data)
+        self.in_data = False
+        if noise is None or valid is None or self.plane is None:
+            return
+        step = -(-self.plane.shape[0] // noise.shape[0])
+        plane = self.plane[::step, ::step]
+        inner, outer = noise[(plane > 0.9) & valid], noise[(plane > 0.1) & (plane < 0.6) & valid]
+        if inner.size >= 10 and outer.size >= 10:
+            self.in_data = bool(np.nanmedian(outer) > 1.3 * np.nanmedian(inner))
+
+    @property
+    def origin(self) -> str:
+        """``given``, ``dishes of 12 m`` or what they measure, ``single dish`` (1 everywhere) or ``unknown``."""
+        if self._given is not None:
+            return "given"
+        if self.diameter is None:
+            return "unknown"
+        return f"dishes of {self.diameter:g} m" if self.diameter else "single dish"
+
+    @property
+    def known(self) -> bool:
+        """Whether there is one."""
+        return self.origin != "unknown"
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a catalogue says of it."""
+        return {"primary_beam": self.origin, "primary_beam_in_data": self.in_data}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is assumed of the dishes, in words."""
+        if self._given is not None or self.diameter is None:
+            return []
+        if self.diameter == 0:
+            return [
+                "a beam as wide as one dish's: fluxes are not divided by a primary beam; --dish sets others"
+            ]
+        if self._data.dish is not None:
+            return [f"primary beam of dishes of {self.diameter:g} m, as given"]
+        told_by = "TELESCOP" if self._data.beams is None else "TELESCOP and the beam"
+        return [f"primary beam of dishes of {self.diameter:g} m (from {told_by}); --dish sets others"]
+
+    @cached_property
+    def plane(self) -> NDArray[np.float64] | None:
+        """At the middle channel, ``[y, x]``, 0 where it is not known; None where it is known nowhere."""
+        if self._given is not None:
+            return np.nan_to_num(self._given[self._given.shape[0] // 2], nan=0.0).astype(float)
+        if self.diameter is None:
+            return None
+        n_chan, n_y, n_x = self._data.shape
+        rows = [self._power(np.arange(n_x), np.full(n_x, y), n_chan // 2) for y in range(n_y)]
+        return np.nan_to_num(np.stack(rows))
+
+    def at(self, x: float, y: float, z: float) -> float:
+        """Its value at a pixel and channel; NaN where unknown."""
+        if self._given is None:
+            return float(self._power(x, y, z))
+        k = int(np.clip(round(z), 0, self._given.shape[0] - 1))
+        # what is not known about a place is no zero
+        j, i = (slice(max(int(v) - 1, 0), int(v) + 3) for v in (max(y, 0.0), max(x, 0.0)))
+        near = self._given[k, j, i]
+        known = (near > 0).astype(float)
+        filled = np.where(known > 0, near, 0.0).astype(float)
+        at = [[y - j.start], [x - i.start]]
+        value, weight = (map_coordinates(a, at, order=1, mode="nearest")[0] for a in (filled, known))
+        return float(value / weight) if weight > 0 else np.nan
+
+    def share(self, x: float, y: float, z: float) -> float:
+        """What the data hold of a flux at a pixel and channel: its value, or 1 where unknown or in the data."""
+        value = np.nan if self.in_data else self.at(x, y, z)
+        return value if np.isfinite(value) else 1.0
+
+    def gain(self) -> NDArray[np.float64]:
+        """What an image is multiplied by to be free of it, ``[y, x]``, at most one over `LEAST`."""
+        if self.plane is None or self.in_data:
+            return np.ones(self._data.shape[1:])
+        return 1 / np.maximum(self.plane, LEAST)
+
+    def displacement(
+        self, covariance: NDArray[np.float64], x: float, y: float, z: float
+    ) -> NDArray[np.float64]:
+        """By how much the beam's slope moves a source of some intrinsic covariance, ``(x, y)`` [pixel].
+
+        A Gaussian times a beam that falls off to one side is a Gaussian whose centre lies towards the other:
+        by the covariance times the gradient of the beam's logarithm. Zero where the beam is not known, or
+        has been taken out of the data.
+        """
+        if not self.known or self.in_data:
+            return np.zeros(2)
+        step = 2.0
+        ends = [self.at(x + dx, y + dy, z) for dx, dy in ((step, 0), (-step, 0), (0, step), (0, -step))]
+        if not np.all(np.isfinite(ends)):
+            return np.zeros(2)
+        logs = np.log(ends)
+        move = covariance @ np.array([logs[0] - logs[1], logs[2] - logs[3]]) / (2 * step)
+        # far out the beam is no Gaussian any more, and a source that large no point in it
+        return np.clip(move, -step, step)
+
+    def _power(self, x: ArrayLike, y: ArrayLike, z: float) -> NDArray[np.float64]:
+        """The telescope's at pixels and a channel; NaN where the dishes are not known."""
+        from faintsky.telescopes.primary_beam import primary_beam
+
+        x = np.asarray(x, dtype=float)
+        if not self.diameter:
+            return np.full(x.shape, np.nan if self.diameter is None else 1.0)
+        # others are lit as those of 12 m are
+        own = 7.0 if self.diameter == 7.0 else 12.0
+        radius = self._data.radius(x, y) * (self.diameter / own)
+        return primary_beam(radius, float(self._data.frequency(z)), own)
+
+
+def _diameter(data: RadioData) -> float | None:
+    """See `PrimaryBeam`; the headers of ALMA's arrays all say ``ALMA``."""
+    if data.frequencies is None or data.dish is not None:
+        return None if data.frequencies is None else data.dish
+    if not re.match(r"(ALMA|ACA)\b", str(data.header.get("TELESCOP", "")).strip().upper()):
+        return None
+    if data.beams is None:
+        return 12.0
+    beam = np.sqrt(data.beams[:, 0] * data.beams[:, 1]) * ARCSEC
+    longest = float(np.nanmedian(SPEED_OF_LIGHT / data.frequencies / beam))
+    return 0.0 if longest < SINGLE else 7.0 if longest < COMPACT else 12.0
