@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -210,30 +211,78 @@ def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def convolved(
-    fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, beam: ArrayLike
+    fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, beam: ArrayLike, sign: float = 1.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Widths and position angle of Gaussians seen with a beam: the second moments add.
+
+    `radio_beam.Beam.convolve` and ``deconvolve`` say the same of one at a time.
 
     Parameters
     ----------
     fwhm_maj, fwhm_min, pa : array
-        Intrinsic widths [unit of the beam] and position angles [deg east of north].
+        Widths [unit of the beam] and position angles [deg east of north].
     beam : array
         ``[3]``, or ``[n, 3]`` with one for each: major, minor, position angle [deg].
+    sign : float
+        -1 takes the beam out instead; an axis that it hides is 0.
 
     Returns
     -------
     fwhm_maj, fwhm_min, pa : array
-        Observed; position angles in [0, 180).
+        Observed, or intrinsic; position angles in [0, 180).
     """
     b = np.asarray(beam, dtype=float)
-    parts = ((fwhm_maj, fwhm_min, pa), (b[..., 0], b[..., 1], b[..., 2]))
-    total = cos = sin = np.float64(0.0)
-    for major, minor, angle in parts:
-        a2, b2 = np.asarray(major, dtype=float) ** 2, np.asarray(minor, dtype=float) ** 2
-        twice = 2 * np.deg2rad(np.asarray(angle, dtype=float))
-        total = total + a2 + b2
-        cos, sin = cos + (a2 - b2) * np.cos(twice), sin + (a2 - b2) * np.sin(twice)
+    pairs = zip(_moments(fwhm_maj, fwhm_min, pa), _moments(b[..., 0], b[..., 1], b[..., 2]), strict=True)
+    total, cos, sin = (own + sign * beams for own, beams in pairs)
     split = np.hypot(cos, sin)
-    observed_pa = np.mod(np.rad2deg(np.arctan2(sin, cos)) / 2, 180.0)
-    return np.sqrt((total + split) / 2), np.sqrt(np.maximum(total - split, 0) / 2), observed_pa
+    angle = np.mod(np.rad2deg(np.arctan2(sin, cos)) / 2, 180.0)
+    return np.sqrt(np.maximum(total + split, 0) / 2), np.sqrt(np.maximum(total - split, 0) / 2), angle
+
+
+def _moments(major: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> list[NDArray[np.float64]]:
+    """Sum of the squared axes, and their difference times cosine and sine of twice the angle."""
+    a2, b2 = np.asarray(major, dtype=float) ** 2, np.asarray(minor, dtype=float) ** 2
+    twice = 2 * np.deg2rad(np.asarray(pa, dtype=float))
+    return [a2 + b2, (a2 - b2) * np.cos(twice), (a2 - b2) * np.sin(twice)]
+
+
+SIZES = ("fwhm_maj", "fwhm_min", "pa")
+"""Columns of an ellipse as observed; ``dc_maj``, ``dc_min`` and ``dc_pa`` are those without the beam."""
+
+
+def observed_sizes(intrinsic: Mapping[str, ArrayLike], beam: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Catalogue columns of what is seen, from those of what is there.
+
+    Parameters
+    ----------
+    intrinsic : mapping
+        ``dc_maj``, ``dc_min``, ``dc_pa``, and their errors where they are known.
+    beam : array
+        ``[3]``, or ``[n, 3]`` with one for each, in the same units.
+
+    Returns
+    -------
+    dict
+        ``fwhm_maj``, ``fwhm_min`` and ``pa``. Given errors, also theirs, to first order, and ``dc_maj_max``,
+        the 95 % upper limit of ``dc_maj`` if that is not resolved.
+    """
+    dc = {k: np.asarray(v, dtype=float) for k, v in intrinsic.items() if k.startswith("dc_")}
+    major, minor, angle = (dc[f"dc_{k}"] for k in ("maj", "min", "pa"))
+    out = dict(zip(SIZES, convolved(major, minor, angle, beam)))
+    if "dc_pa_err" not in dc:
+        return out
+    # of the squares; an axis of no size is known to be below its error
+    a2_err, b2_err = (
+        2 * np.maximum(v, e) * e for v, e in ((major, dc["dc_maj_err"]), (minor, dc["dc_min_err"]))
+    )
+    turn = 2 * np.deg2rad(angle - out["pa"])
+    turned = (major**2 - minor**2) * np.deg2rad(dc["dc_pa_err"])
+    along, across = (1 + np.cos(turn)) / 2, (1 - np.cos(turn)) / 2
+    for name, one, other in (("fwhm_maj", along, across), ("fwhm_min", across, along)):
+        parts = [one * a2_err, other * b2_err, turned * np.sin(turn)]
+        out[f"{name}_err"] = np.linalg.norm(parts, axis=0) / (2 * np.maximum(out[name], 1e-12))
+    parts = [np.sin(turn) * a2_err / 2, np.sin(turn) * b2_err / 2, turned * np.cos(turn)]
+    split = np.maximum(out["fwhm_maj"] ** 2 - out["fwhm_min"] ** 2, 1e-12)
+    out["pa_err"] = np.minimum(np.rad2deg(np.linalg.norm(parts, axis=0) / split), 90.0)
+    out["dc_maj_max"] = np.sqrt(major**2 + 1.645 * a2_err)
+    return out

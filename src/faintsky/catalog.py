@@ -1,7 +1,12 @@
-"""The source table: its columns, units, UCDs and flags, and its three file formats."""
+"""The catalogue: its columns with units and UCDs, its flags, and its four file formats.
+
+A row of a catalogue is one thing in the sky, a row of its components one fitted Gaussian, diffuse region or
+line, with the ``id`` of the object that it belongs to. Truth tables have the same columns.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +21,8 @@ from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from astropy.table import Table
+
+    from faintsky.grid import LocalFrame
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class ColumnSpec:
         One line.
     only_3d : bool
         Whether the column makes no sense for a 2-D image.
+    of_components : bool
+        Whether tables of components have it, too.
     """
 
     dtype: str
@@ -41,88 +50,91 @@ class ColumnSpec:
     ucd: str
     description: str
     only_3d: bool = False
+    of_components: bool = False
 
     @property
     def missing(self) -> float | int | str:
         """The value of an entry that is not known."""
-        if self.dtype == "U":
-            return ""
-        return -1 if self.dtype[0] == "i" else np.nan
+        return {"U": "", "i8": -1}.get(self.dtype, np.nan)
 
 
-def _error_of(spec: ColumnSpec, unit: str | None = None) -> ColumnSpec:
-    words = [w for w in spec.ucd.split(";") if w != "meta.main"]
-    description = "1-sigma error of: " + spec.description
-    unit = spec.unit if unit is None else unit
-    return ColumnSpec("f8", unit, ";".join(["stat.error", *words]), description, spec.only_3d)
+_TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
+    ("name", "U", "", "meta.id;meta.main", "", "IAU name, Jhhmmss.s+ddmmss, truncated, not rounded"),
+    ("id", "i8", "k", "meta.id", "", "number of the object, its label in the mask"),
+    ("island", "i8", "k", "meta.id", "", "connected region: objects that touch share it"),
+    ("parent", "i8", "", "meta.id", "", "id of the diffuse object that it lies in; 0 for none"),
+    ("group", "i8", "", "meta.id", "", "objects that may belong together share it; 0 for none"),
+    ("kind", "U", "k", "meta.code.class", "", "point, gaussian, complex, diffuse or line"),
+    ("n_components", "i8", "", "meta.number", "", "number of its components"),
+    ("ra", "f8", "±k", "pos.eq.ra;meta.main", "deg", "right ascension, ICRS; its error times cos(dec)"),
+    ("dec", "f8", "±k", "pos.eq.dec;meta.main", "deg", "declination, ICRS"),
+    ("x", "f8", "±k", "pos.cartesian.x;instr.pixel", "pix", "pixel along x, from 0"),
+    ("y", "f8", "±k", "pos.cartesian.y;instr.pixel", "pix", "pixel along y, from 0"),
+    ("z", "f8", "±kC", "pos.cartesian.z;instr.pixel", "chan", "channel, from 0"),
+    ("freq", "f8", "±k", "em.freq", "Hz", "of the image, or of the line, in the header's frame"),
+    ("velocity", "f8", "±kC", "spect.dopplerVeloc", "km/s", "by the convention in the metadata"),
+    ("flux", "f8", "±k", "{flux}", "{flux}", "flux_fit or flux_mask, corrected for the primary beam"),
+    ("flux_fit", "f8", "±", "{flux}", "{flux}", "flux of the fitted model, likewise corrected"),
+    ("flux_mask", "f8", "±", "{flux}", "{flux}", "flux in the mask, likewise corrected"),
+    ("flux_method", "U", "", "meta.code", "", "which of the two flux is: fit or mask"),
+    ("flux_hz", "f8", "±C", "phot.flux;em.radio", "Jy Hz", "line flux free of any convention of velocities"),
+    ("flux_peak", "f8", "±k", "phot.flux.density;stat.max;em.radio", "Jy/beam", "peak, likewise corrected"),
+    ("flux_deboosted", "f8", "±", "{flux};stat.median", "{flux}", "median flux given the counts of sources"),
+    ("fwhm_maj", "f8", "±k", "phys.angSize.smajAxis", "arcsec", "major FWHM as observed, with the beam"),
+    ("fwhm_min", "f8", "±k", "phys.angSize.sminAxis", "arcsec", "minor FWHM as observed, with the beam"),
+    ("pa", "f8", "±k", "pos.posAng", "deg", "position angle, east of local north, [0, 180)"),
+    ("dc_maj", "f8", "±k", "phys.angSize.smajAxis", "arcsec", "major FWHM without the beam; 0: unresolved"),
+    ("dc_min", "f8", "±k", "phys.angSize.sminAxis", "arcsec", "minor FWHM without the beam; 0: unresolved"),
+    ("dc_pa", "f8", "±k", "pos.posAng", "deg", "position angle of dc_maj, east of local north, [0, 180)"),
+    ("dc_maj_max", "f8", "k", "phys.angSize.smajAxis;stat.max", "arcsec", "its 95 % limit, unresolved"),
+    ("las", "f8", "", "phys.angSize", "arcsec", "largest extent of the mask"),
+    ("area", "f8", "", "phys.angArea", "arcsec2", "area of the mask"),
+    ("fwhm_z", "f8", "±kC", "spect.line.width;instr.pixel", "chan", "FWHM of the fitted line"),
+    ("fwhm_velocity", "f8", "±kC", "spect.line.width", "km/s", "FWHM of the fitted line"),
+    ("w50", "f8", "±C", "spect.line.width", "km/s", "width of the whole spectrum at half its peak"),
+    ("w20", "f8", "±C", "spect.line.width", "km/s", "width of the whole spectrum at a fifth of its peak"),
+    ("kin_pa", "f8", "±C", "pos.posAng", "deg", "angle of the velocities, to the receding side, [0, 360)"),
+    ("continuum", "f8", "±kC", "phot.flux.density;spect.continuum;em.radio", "Jy/beam", "at the peak"),
+    ("rms", "f8", "k", "stat.stdev;phot.flux.density", "Jy/beam", "local noise, without primary beam"),
+    ("background", "f8", "k", "phot.flux.density;instr.background", "Jy/beam", "local background, likewise"),
+    ("snr", "f8", "k", "stat.snr", "", "signal-to-noise ratio of the detection"),
+    ("reliability", "f8", "", "stat.probability", "", "probability that the object is real, 0-1"),
+    ("false_alarm", "f8", "", "stat.value", "", "noise peaks as strong expected in the whole search"),
+    ("pb", "f8", "k", "arith.factor;instr.beam", "", "primary beam at its place and frequency"),
+    ("x_min", "i8", "", "pos.cartesian.x;instr.pixel;stat.min", "pix", "first x in the box"),
+    ("x_max", "i8", "", "pos.cartesian.x;instr.pixel;stat.max", "pix", "last x in the box"),
+    ("y_min", "i8", "", "pos.cartesian.y;instr.pixel;stat.min", "pix", "first y in the box"),
+    ("y_max", "i8", "", "pos.cartesian.y;instr.pixel;stat.max", "pix", "last y in the box"),
+    # a box ends on whole pixels, but a line's range is its centre plus and minus its FWHM as it is
+    ("z_min", "f8", "C", "pos.cartesian.z;instr.pixel;stat.min", "chan", "first z in the box"),
+    ("z_max", "f8", "C", "pos.cartesian.z;instr.pixel;stat.max", "chan", "last z in the box"),
+    ("flags", "U", "k", "meta.code.qual", "", "flags, separated by commas"),
+)  # fmt: skip
+"""Name, type, marks, UCD, unit, meaning. Marks: ± has an error beside it, C of cubes only, k of components,
+too; ``{flux}`` is the flux density of an image, and the flux of a line in a cube."""
+_FLUX = {True: ("phot.flux.density;em.radio", "Jy"), False: ("phot.flux;em.radio", "Jy km/s")}
 
 
-def _columns() -> dict[str, ColumnSpec]:
-    f, i = "f8", "i8"
-    cube = {"only_3d": True}
-    measured = {
-        "ra": ColumnSpec(f, "deg", "pos.eq.ra;meta.main", "right ascension, ICRS"),
-        "dec": ColumnSpec(f, "deg", "pos.eq.dec;meta.main", "declination, ICRS"),
-        "freq": ColumnSpec(f, "Hz", "em.freq", "frequency of the line centre, in the header's frame", **cube),
-        "velocity": ColumnSpec(
-            f, "km/s", "spect.dopplerVeloc", "velocity, in the header's frame and rest frequency", **cube
-        ),
-        "x": ColumnSpec(f, "pix", "pos.cartesian.x;instr.pixel", "0-based pixel along x"),
-        "y": ColumnSpec(f, "pix", "pos.cartesian.y;instr.pixel", "0-based pixel along y"),
-        "z": ColumnSpec(f, "chan", "pos.cartesian.z;instr.pixel", "0-based channel", **cube),
-        "dc_maj": ColumnSpec(
-            f,
-            "arcsec",
-            "phys.angSize.smajAxis",
-            "full width at half maximum of the major axis, the beam taken out",
-        ),
-        "dc_min": ColumnSpec(
-            f,
-            "arcsec",
-            "phys.angSize.sminAxis",
-            "full width at half maximum of the minor axis, the beam taken out",
-        ),
-        "dc_pa": ColumnSpec(f, "deg", "pos.posAng", "position angle of dc_maj, east of north, [0, 180)"),
-        "fwhm_z": ColumnSpec(
-            f, "chan", "spect.line.width;instr.pixel", "full width at half maximum of the line", **cube
-        ),
-        "fwhm_velocity": ColumnSpec(
-            f, "km/s", "spect.line.width", "full width at half maximum of the line", **cube
-        ),
-        "flux": ColumnSpec(
-            f, "Jy km/s", "phot.flux;em.radio", "line flux, corrected for the primary beam where it is known"
-        ),
-        "flux_peak": ColumnSpec(
-            f,
-            "Jy/beam",
-            "phot.flux.density;stat.max;em.radio",
-            "peak brightness, corrected for the primary beam where it is known",
-        ),
-        "continuum": ColumnSpec(
-            f, "Jy/beam", "phot.flux.density;spect.continuum;em.radio", "continuum under the line", **cube
-        ),
-    }
-    error_units = {"ra": "arcsec", "dec": "arcsec"}
-    columns = {"id": ColumnSpec(i, "", "meta.id;meta.main", "number of the source")}
-    for name, spec in measured.items():
-        columns[name] = spec
-        columns[f"{name}_err"] = _error_of(spec, error_units.get(name))
-        if name == "flux_peak":
-            columns["pb"] = ColumnSpec(f, "", "arith.factor;instr.beam", "primary beam at the source")
-    columns["snr"] = ColumnSpec(f, "", "stat.snr", "signal-to-noise ratio of the detection")
-    columns["reliability"] = ColumnSpec(f, "", "stat.probability", "probability that the source is real, 0-1")
-    for axis, unit in (("x", "pix"), ("y", "pix"), ("z", "chan")):
-        for end, word in (("min", "first"), ("max", "last")):
-            ucd = f"pos.cartesian.{axis};instr.pixel;stat.{end}"
-            # a box ends on whole pixels, but a line's range is its centre plus and minus its FWHM as it is
-            dtype = f if axis == "z" else i
-            columns[f"{axis}_{end}"] = ColumnSpec(dtype, unit, ucd, f"{word} {axis} in the box", axis == "z")
-    columns["flags"] = ColumnSpec("U", "", "meta.code.qual", "comma-separated flags")
+def _columns(two_d: bool) -> dict[str, ColumnSpec]:
+    word, jansky = _FLUX[two_d]
+    columns = {}
+    for name, dtype, marks, ucd, unit, meaning in _TABLE:
+        if two_d and "C" in marks:
+            continue
+        unit, ucd = unit.format(flux=jansky), ucd.format(flux=word)
+        columns[name] = ColumnSpec(dtype, unit, ucd, meaning, "C" in marks, "k" in marks)
+        if "±" in marks:
+            words = ";".join(["stat.error", *(w for w in ucd.split(";") if w != "meta.main")])
+            unit = "arcsec" if name in ("ra", "dec") else unit
+            text = f"1-sigma error of: {meaning}"
+            columns[f"{name}_err"] = ColumnSpec("f8", unit, words, text, "C" in marks, "k" in marks)
     return columns
 
 
-COLUMNS: dict[str, ColumnSpec] = _columns()
-"""Every column of the source table, in order."""
+COLUMNS: dict[str, ColumnSpec] = _columns(two_d=False)
+"""Every column of a cube's catalogue, in order."""
+IMAGE_COLUMNS: dict[str, ColumnSpec] = _columns(two_d=True)
+"""The same of an image's catalogue: fluxes in Jy, nothing spectral but the frequency."""
 
 FLAGS: dict[str, str] = {
     "blended": "overlaps another source",
@@ -131,12 +143,78 @@ FLAGS: dict[str, str] = {
     "extended": "much larger than the beam; a Gaussian describes it poorly",
     "rotating": "its velocity changes over it (a disc); one Gaussian with one line describes it poorly",
     "absorption": "negative: absorption against the continuum",
+    "negative": "a region of negative brightness",
     "no_primary_beam": "the primary beam is not known; fluxes are not corrected for it",
-    "no_rest_frequency": "the header has no rest frequency; there are no velocities",
     "low_primary_beam": "the primary beam is below 0.2 here; the corrected fluxes are uncertain",
+    "no_rest_frequency": "the header has no rest frequency; there are no velocities",
+    "undeconvolved": "no beam was taken out of its widths, as none is known",
     "sidelobe": "may be a sidelobe of a brighter source",
+    "artefact": "may be left over from calibration or deconvolution",
+    "mask_incomplete": "part of its emission lies outside its mask",
+    "width_in_noise": "a width was measured at a level within the noise",
+    "barely_resolved": "smaller than three beams; its kinematic angle is uncertain",
 }
-"""Flags of a source and what they mean."""
+"""Flags of an object and what they mean; ``rotating`` is of truth tables only."""
+
+
+def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
+    """Names by position, ``J123456.7-012345``, truncated as the IAU asks; empty where there is none.
+
+    Parameters
+    ----------
+    ra, dec : array
+        ICRS [deg].
+    """
+    names = []
+    for east, north in zip(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))):
+        if not np.isfinite([east, north]).all():
+            names.append("")
+            continue
+        # a tenth of a microarcsecond is not to turn 7.0 into 6.9
+        tenths = int(np.floor(east % 360 * 2400 + 1e-6)) % 864_000
+        seconds = int(np.floor(abs(north) * 3600 + 1e-6))
+        hours, rest = divmod(tenths, 36_000)
+        degrees, arc = divmod(seconds, 3600)
+        place = f"J{hours:02d}{rest // 600:02d}{rest % 600 // 10:02d}.{rest % 10}"
+        names.append(f"{place}{'-' if north < 0 else '+'}{degrees:02d}{arc // 60:02d}{arc % 60:02d}")
+    return np.array(names, dtype=str)
+
+
+def mask_extents(
+    labels: NDArray[np.integer], ids: ArrayLike, frame: LocalFrame
+) -> dict[str, NDArray[np.float64]]:
+    """Columns ``las`` [arcsec] and ``area`` [arcsec2] of the masks of some objects; NaN without a mask.
+
+    Parameters
+    ----------
+    labels : array of int
+        ``[y, x]``, or ``[chan, y, x]``, of which the pixels with any voxel count.
+    ids : array of int
+        Labels of the objects, ``[n]``.
+    frame : LocalFrame
+        The sky about each, ``[n]``.
+    """
+    from scipy.ndimage import find_objects
+
+    boxes = find_objects(labels)
+    las, area = np.full((2, np.size(ids)), np.nan)
+    turn = np.deg2rad(np.arange(0, 180, 3))
+    directions = np.stack([np.cos(turn), np.sin(turn)])
+    for k, number in enumerate(np.atleast_1d(ids)):
+        box = boxes[number - 1] if 0 < number <= len(boxes) else None
+        if box is None:
+            continue
+        inside = labels[box] == number
+        inside = inside.any(axis=0) if inside.ndim == 3 else inside
+        rows = np.flatnonzero(inside.any(axis=1))
+        first, last = inside[rows].argmax(axis=1), inside.shape[1] - 1 - inside[rows][:, ::-1].argmax(axis=1)
+        # the four corners of the first and the last pixel of every row
+        x = np.concatenate([first - 0.5, last + 0.5] * 2)
+        y = np.concatenate([rows - 0.5] * 2 + [rows + 0.5] * 2)
+        along = directions.T @ frame.matrix[k] @ np.stack([x, y])
+        las[k] = np.ptp(along, axis=1).max()
+        area[k] = inside.sum() * frame.area[k]
+    return {"las": las, "area": area}
 
 
 def without_fluxes(table: Table, *, keep_values: bool = False) -> None:
@@ -149,39 +227,57 @@ def without_fluxes(table: Table, *, keep_values: bool = False) -> None:
                 table[name] = np.nan
 
 
-def _filled(name: str, spec: ColumnSpec, value: ArrayLike | None, n: int, two_d: bool) -> Any:
+def _filled(spec: ColumnSpec, value: ArrayLike | None, n: int) -> Any:
     from astropy import units as u
     from astropy.table import MaskedColumn
 
+    text = spec.dtype == "U"
     if value is None:
-        return np.full(n, spec.missing, dtype=spec.dtype if spec.dtype != "U" else "U1")
-    unit = _unit(name, spec, two_d)
+        return np.full(n, spec.missing, dtype="U1" if text else spec.dtype)
     if isinstance(value, u.Quantity):
-        value = value.to_value(unit or u.one)
+        value = value.to_value(spec.unit or u.one)
     if isinstance(value, MaskedColumn | np.ma.MaskedArray):
         masked: Any = value
         value = masked.astype(spec.dtype).filled(spec.missing)
-    array = np.asarray(value, dtype=None if spec.dtype == "U" else spec.dtype)
-    if spec.dtype == "U":
+    array = np.asarray(value, dtype=None if text else spec.dtype)
+    if text:
         array = array.astype(str) if array.size else np.zeros(array.shape, dtype="U1")
     return np.broadcast_to(array, (n,)).copy()
 
 
-def _unit(name: str, spec: ColumnSpec, two_d: bool) -> str:
-    return "Jy" if two_d and name in ("flux", "flux_err") else spec.unit
+def _completed(columns: Mapping[str, ArrayLike]) -> dict[str, Any]:
+    """The columns, and those that follow from them where they are not given."""
+    out: dict[str, Any] = dict(columns)
+    if "ra" in out and "dec" in out and np.ndim(out["ra"]):
+        out.setdefault("name", iau_names(out["ra"], out["dec"]))
+    out.setdefault("parent", 0)
+    out.setdefault("group", 0)
+    if "id" in out:
+        out.setdefault("island", out["id"])
+    for method in ("fit", "mask") if "flux_method" in out else ():
+        its = np.asarray(out["flux_method"]) == method
+        for error in ("", "_err"):
+            if f"flux{error}" in out:
+                own = np.where(its, np.asarray(out[f"flux{error}"], dtype=float), np.nan)
+                out.setdefault(f"flux_{method}{error}", own)
+    if "dc_maj_max" in out:
+        limits = np.where(has_flag(out.get("flags", ""), "unresolved"), out["dc_maj_max"], np.nan)
+        out["dc_maj_max"] = limits
+    return out
 
 
 def make_table(
     columns: Mapping[str, ArrayLike], *, meta: Mapping[str, Any] | None = None, two_d: bool = False
 ) -> Table:
-    """A source table with every column in its place, with its unit, UCD and description.
+    """A catalogue with every column in its place, with its unit, UCD and description.
 
     Parameters
     ----------
     columns : mapping of str to array
-        Values by column name, 1-D and of one length; a quantity is converted, a plain array is taken to be
-        in the column's unit. Columns that are not given are filled with NaN, -1 or the empty string;
-        names not in `COLUMNS` are kept, as they are, after the others.
+        Values by column name, 1-D and of one length, or one value for all; a quantity is converted, a plain
+        array is taken to be in the column's unit. Where they are not given, names follow from places,
+        ``island`` is ``id``, and ``flux_fit`` or ``flux_mask`` is ``flux``, by ``flux_method``. All others
+        are filled with NaN, -1 or the empty string. Names not in `COLUMNS` are kept, as they are, after them.
     meta : mapping, optional
         Metadata of the table (numbers, strings, lists and mappings of them).
     two_d : bool, optional
@@ -196,27 +292,42 @@ def make_table(
     ValueError
         Where the columns differ in length.
     """
-    from astropy.table import Column, Table
+    n = _length(columns)
+    return _table(IMAGE_COLUMNS if two_d else COLUMNS, _completed(columns) if columns else {}, n, meta)
 
+
+def make_components(
+    columns: Mapping[str, ArrayLike], *, meta: Mapping[str, Any] | None = None, two_d: bool = False
+) -> Table:
+    """A table of components, ``id`` being that of the object that each belongs to; as `make_table`."""
+    specs = {k: s for k, s in (IMAGE_COLUMNS if two_d else COLUMNS).items() if s.of_components}
+    given = {k: v for k, v in _completed(columns).items() if k in specs or k not in COLUMNS}
+    return _table(specs, given if columns else {}, _length(columns), meta)
+
+
+def _length(columns: Mapping[str, ArrayLike]) -> int:
     lengths = {len(np.atleast_1d(np.asarray(v))) for v in columns.values() if np.ndim(v) > 0}
     if len(lengths) > 1:
         raise ValueError(f"columns of a source table differ in length: {sorted(lengths)}")
-    n = lengths.pop() if lengths else (1 if columns else 0)
+    return lengths.pop() if lengths else (1 if columns else 0)
+
+
+def _table(
+    specs: Mapping[str, ColumnSpec], columns: Mapping[str, Any], n: int, meta: Mapping[str, Any] | None
+) -> Table:
+    from astropy.table import Column, Table
+
     table = Table(meta=dict(meta or {}))
-    for name, spec in COLUMNS.items():
-        if two_d and spec.only_3d:
-            continue
-        values = _filled(name, spec, columns.get(name), n, two_d)
+    for name, spec in specs.items():
         table[name] = Column(
-            values,
-            unit=_unit(name, spec, two_d) or None,
+            _filled(spec, columns.get(name), n),
+            unit=spec.unit or None,
             description=spec.description,
             meta={"ucd": spec.ucd},
         )
-    for name in columns:
-        if name not in COLUMNS:
-            value = columns[name]
-            table[name] = np.broadcast_to(value, (n,)).copy() if np.ndim(value) == 0 else value
+    for name in [n for n in columns if n not in COLUMNS]:
+        value = columns[name]
+        table[name] = np.broadcast_to(value, (n,)).copy() if np.ndim(value) == 0 else value
     return table
 
 
@@ -269,13 +380,32 @@ def _votable(table: Table) -> Any:
     return document
 
 
+def _fits(table: Table) -> Any:
+    """A FITS table with descriptions (TCOMM) and UCDs (TUCD), and one of the metadata, as JSON by key."""
+    from astropy.io import fits
+    from astropy.table import Table
+
+    bare = Table(table, copy=False)
+    bare.meta.clear()
+    hdu = fits.table_to_hdu(bare)
+    hdu.name = "SOURCES"
+    for k, name in enumerate(table.colnames, start=1):
+        for card, text in (("TCOMM", table[name].description), ("TUCD", table[name].meta.get("ucd"))):
+            if text:
+                hdu.header[f"{card}{k}"] = text
+    pairs = [(str(key), json.dumps(value)) for key, value in table.meta.items()] or [("", "null")]
+    meta = fits.table_to_hdu(Table(rows=pairs, names=("key", "value"), dtype=(str, str)))
+    meta.name = "METADATA"
+    return fits.HDUList([fits.PrimaryHDU(), hdu, meta])
+
+
 def write_catalog(table: Table, folder: str | os.PathLike[str], stem: str = "catalog") -> list[Path]:
-    """Write a table as ``.ecsv`` (lossless), ``.vot`` (VOTable) and ``.csv``, each in one step.
+    """Write a table as ``.fits``, ``.ecsv``, ``.vot`` (VOTable) and ``.csv``, each in one step.
 
     Parameters
     ----------
     table : astropy.table.Table
-        As `make_table` gives it.
+        As `make_table` or `make_components` gives it.
     folder : path-like
         An existing folder.
     stem : str, optional
@@ -284,20 +414,34 @@ def write_catalog(table: Table, folder: str | os.PathLike[str], stem: str = "cat
     Returns
     -------
     list of pathlib.Path
-        The three files.
+        The four files.
     """
-    paths = [Path(folder) / f"{stem}{extension}" for extension in (".ecsv", ".vot", ".csv")]
-    with replacing(paths[0]) as name:
-        table.write(name, format="ascii.ecsv", delimiter=",")
-    with replacing(paths[1]) as name:
-        _votable(table).to_xml(str(name))
-    with replacing(paths[2]) as name:
-        table.write(name, format="ascii.csv")
+    writers = {
+        ".fits": lambda name: _fits(table).writeto(name),
+        ".ecsv": lambda name: table.write(name, format="ascii.ecsv", delimiter=","),
+        ".vot": lambda name: _votable(table).to_xml(str(name)),
+        ".csv": lambda name: table.write(name, format="ascii.csv"),
+    }
+    paths = [Path(folder) / f"{stem}{extension}" for extension in writers]
+    for path in paths:
+        with replacing(path) as name:
+            writers[path.suffix](name)
     return paths
 
 
+def _read_fits(path: Path) -> Table:
+    from astropy.io import fits
+    from astropy.table import Table
+
+    with fits.open(path) as hdus:
+        table = Table.read(hdus[1])
+        pairs = hdus["METADATA"].data if "METADATA" in hdus else []
+        table.meta = {str(key): json.loads(str(value)) for key, value in pairs if key}
+    return table
+
+
 def read_catalog(path: str | os.PathLike[str]) -> Table:
-    """Read a source table from ``.ecsv``, ``.vot`` or ``.csv``, with all its columns in order.
+    """Read a catalogue from ``.fits``, ``.ecsv``, ``.vot`` or ``.csv``, with all its columns in order.
 
     Raises
     ------
@@ -308,12 +452,13 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
 
     path = Path(path)
     formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".xml": "votable", ".csv": "ascii.csv"}
-    if path.suffix not in formats:
-        raise InputError("not a catalogue", "give a .ecsv, .vot or .csv file", path)
+    if path.suffix not in {".fits", *formats}:
+        raise InputError("not a catalogue", "give a .fits, .ecsv, .vot or .csv file", path)
     if not path.is_file():
         raise InputError("there is no such file", "check the path of the catalogue", path)
     try:
-        raw = Table.read(path, format=formats[path.suffix])
+        is_fits = path.suffix == ".fits"
+        raw = _read_fits(path) if is_fits else Table.read(path, format=formats[path.suffix])
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise InputError(
@@ -321,6 +466,6 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
             "write it again or give another file",
             path,
         ) from error
-    two_d = "z" not in raw.colnames and "freq" not in raw.colnames and "x" in raw.colnames
+    two_d = "x" in raw.colnames and "z" not in raw.colnames
     meta = {k: v for k, v in raw.meta.items() if k not in ("ID", "name", "description")}
     return make_table({name: raw[name] for name in raw.colnames}, meta=meta, two_d=two_d)

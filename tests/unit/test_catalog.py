@@ -1,31 +1,40 @@
-"""The source table keeps units, types, UCDs and values in all its formats."""
+"""The catalogue keeps units, types, UCDs and values in all its formats."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
 
 from faintsky.catalog import (
     COLUMNS,
     FLAGS,
+    IMAGE_COLUMNS,
     add_flag,
     flag_rows,
     has_flag,
+    iau_names,
     join_flags,
+    make_components,
     make_table,
+    mask_extents,
     read_catalog,
     write_catalog,
 )
 from faintsky.errors import InputError
+from faintsky.grid import LocalFrame
 
-CONTRACT = [
-    *("id", "ra", "dec", "freq", "velocity", "x", "y", "z", "dc_maj", "dc_min", "dc_pa", "fwhm_z"),
-    *("fwhm_velocity", "flux", "flux_peak", "pb", "continuum", "snr", "reliability"),
-    *("x_min", "x_max", "y_min", "y_max", "z_min", "z_max", "flags"),
-]
+EXTENSIONS = (".fits", ".ecsv", ".vot", ".csv")
+CONTRACT = """name id island parent group kind n_components ra dec x y z freq velocity flux flux_fit flux_mask
+flux_method flux_hz flux_peak flux_deboosted fwhm_maj fwhm_min pa dc_maj dc_min dc_pa dc_maj_max las area fwhm_z
+fwhm_velocity w50 w20 kin_pa continuum rms background snr reliability false_alarm pb x_min x_max y_min y_max z_min
+z_max flags""".split()
+WITH_ERRORS = """ra dec x y z freq velocity flux flux_fit flux_mask flux_hz flux_peak flux_deboosted fwhm_maj
+fwhm_min pa dc_maj dc_min dc_pa fwhm_z fwhm_velocity w50 w20 kin_pa continuum""".split()
 
 
 def example(two_d: bool = False):
@@ -34,35 +43,97 @@ def example(two_d: bool = False):
         "ra": [10.0, 11.0],
         "dec": [-30.0, np.nan],
         "flux": [0.1, 1 / 3],
+        "flux_method": ["fit", "mask"],
         "flags": ["", "edge,blended"],
         "matched_snr": [9.5, 7.25],
     }
-    return make_table(columns, meta={"seed": 3, "config": {"a": [1, 2]}}, two_d=two_d)
+    meta = {"seed": 3, "config": {"a": [1, 2]}, "beam": None, "place": "Ångström"}
+    return make_table(columns, meta=meta, two_d=two_d)
 
 
 def test_columns_are_the_contract_with_errors_beside_measured_values():
-    values = [name for name in COLUMNS if not name.endswith("_err")]
-    assert values == CONTRACT
-    measured = [*CONTRACT[1:15], "continuum"]
-    assert [name for name in COLUMNS if name.endswith("_err")] == [f"{name}_err" for name in measured]
     names = list(COLUMNS)
-    assert all(names[names.index(f"{name}_err") - 1] == name for name in measured)
+    assert [name for name in names if not name.endswith("_err")] == CONTRACT
+    assert [name.removesuffix("_err") for name in names if name.endswith("_err")] == WITH_ERRORS
+    assert all(names[names.index(f"{name}_err") - 1] == name for name in WITH_ERRORS)
 
 
-@pytest.mark.parametrize("name", list(COLUMNS))
-def test_units_and_ucds_are_valid(name):
-    spec = COLUMNS[name]
-    assert check_ucd(spec.ucd, check_controlled_vocabulary=True)
-    if spec.unit:
-        u.Unit(spec.unit)
-    assert spec.description
+@pytest.mark.parametrize("columns", [COLUMNS, IMAGE_COLUMNS])
+def test_units_and_ucds_are_valid(columns):
+    for name, spec in columns.items():
+        assert check_ucd(spec.ucd, check_controlled_vocabulary=True), name
+        u.Unit(spec.unit, format="fits")
+        assert spec.description
+
+
+def test_the_page_of_the_catalogue_has_every_column_and_flag():
+    page = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")
+    for name, spec in COLUMNS.items():
+        if not name.endswith("_err"):
+            marks = "±" * (f"{name}_err" in COLUMNS) + "C" * spec.only_3d + "k" * spec.of_components
+            unit = (
+                f"{IMAGE_COLUMNS[name].unit}; {spec.unit}"
+                if "km/s" in spec.unit and name[:4] == "flux"
+                else spec.unit
+            )
+            assert f"| `{name}` | {marks} | {unit} | {spec.description} |" in page
+    for name, meaning in FLAGS.items():
+        assert f"| `{name}` | {meaning} |" in page
 
 
 def test_missing_columns_are_marked_missing_and_extra_ones_kept_last():
     table = example()
     assert np.isnan(table["freq"]).all()
     assert list(table["x_max"]) == [-1, -1]
+    assert list(table["parent"]) == [0, 0]
     assert table.colnames[-1] == "matched_snr"
+
+
+def test_what_follows_from_other_columns_is_filled():
+    table = example()
+    assert list(table["name"]) == ["J004000.0-300000", ""]
+    assert list(table["island"]) == [1, 2]
+    np.testing.assert_array_equal(table["flux_fit"], [0.1, np.nan])
+    np.testing.assert_array_equal(table["flux_mask"], [np.nan, 1 / 3])
+    limits = make_table({"dc_maj_max": [1.0, 2.0], "flags": ["edge,unresolved", ""]})["dc_maj_max"]
+    np.testing.assert_array_equal(limits, [1.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "name"),
+    [
+        (359.99999, 0.0, "J235959.9+000000"),  # 23:59:59.9976, which is not 24:00:00.0
+        (15 * (12 + 34 / 60 + 56.7 / 3600), -(1 + 23 / 60 + 45 / 3600), "J123456.7-012345"),
+        (15 * (12 + 34 / 60 + 56.79 / 3600), 1 + 23 / 60 + 45.99 / 3600, "J123456.7+012345"),
+        (0.0, -30 / 3600, "J000000.0-000030"),
+        (0.0, -0.5 / 3600, "J000000.0-000000"),
+        (360.0, 90.0, "J000000.0+900000"),
+        (150.0, -89.9999999, "J100000.0-895959"),
+        (np.nan, 3.0, ""),
+    ],
+)
+def test_names_are_truncated_as_the_iau_asks(ra, dec, name):
+    assert list(iau_names(ra, dec)) == [name]
+
+
+def test_names_agree_with_the_coordinates_of_astropy():
+    from astropy.coordinates import SkyCoord
+
+    rng = np.random.default_rng(1)
+    ra, dec = rng.uniform(0, 360, 300), rng.uniform(-90, 90, 300)
+    for name, place in zip(iau_names(ra, dec), SkyCoord(ra, dec, unit="deg")):
+        digits = place.ra.to_string("hour", sep="", precision=6, pad=True)[:8]
+        assert name == f"J{digits}{place.dec.to_string(sep='', precision=6, alwayssign=True, pad=True)[:7]}"
+
+
+def test_extents_of_masks_are_those_of_their_pixels():
+    labels = np.zeros((3, 40, 50), dtype=np.int32)
+    labels[1, 10:12, 5:25] = 1  # 20 x 2 pixels
+    labels[2, 3, 3] = 3
+    frame = LocalFrame(np.tile([[-0.5, 0.0], [0.0, 0.5]], (3, 1, 1)))
+    found = mask_extents(labels, [1, 2, 3], frame)
+    np.testing.assert_allclose(found["las"], [0.5 * np.hypot(20, 2), np.nan, 0.5 * 2**0.5], rtol=2e-3)
+    np.testing.assert_allclose(found["area"], [10, np.nan, 0.25])
 
 
 def test_quantities_are_converted_to_the_columns_unit():
@@ -73,10 +144,19 @@ def test_quantities_are_converted_to_the_columns_unit():
 
 def test_two_d_table_has_no_spectral_columns_and_fluxes_in_jansky():
     table = example(two_d=True)
-    assert not {"freq", "z", "velocity_err", "z_min", "continuum", "fwhm_velocity"} & set(table.colnames)
-    assert table["flux"].unit == u.Jy
-    assert table["flux_err"].unit == u.Jy
+    assert not {"z", "velocity_err", "z_min", "continuum", "fwhm_velocity", "flux_hz"} & set(table.colnames)
+    assert table["flux"].unit == table["flux_mask_err"].unit == u.Jy
     assert example()["flux"].unit == u.Jy * u.km / u.s
+
+
+def test_components_have_their_part_of_the_columns():
+    table = make_components(
+        {"id": [1, 1], "ra": [1.0, 2.0], "dec": [3.0, 4.0], "kind": "gaussian", "extra": [1, 2]}
+    )
+    assert table.colnames[:4] == ["id", "island", "kind", "ra"]
+    assert not {"name", "parent", "reliability", "las", "flux_fit"} & set(table.colnames)
+    assert table.colnames[-1] == "extra"
+    assert len(make_components({}, two_d=True)) == 0
 
 
 def test_columns_of_different_length_are_refused():
@@ -85,24 +165,26 @@ def test_columns_of_different_length_are_refused():
 
 
 @pytest.mark.parametrize("two_d", [False, True])
-@pytest.mark.parametrize("extension", [".ecsv", ".vot", ".csv"])
+@pytest.mark.parametrize("extension", EXTENSIONS)
 def test_written_tables_read_back(tmp_path, extension, two_d):
     table = example(two_d)
     paths = write_catalog(table, tmp_path)
-    back = read_catalog(next(p for p in paths if p.suffix == extension))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        back = read_catalog(next(p for p in paths if p.suffix == extension))
     assert back.colnames == table.colnames
-    for name in COLUMNS.keys() & set(table.colnames):
+    for name in table.colnames[:-1]:
         assert back[name].dtype.kind == table[name].dtype.kind
         assert back[name].unit == table[name].unit
-        assert back[name].meta["ucd"] == COLUMNS[name].ucd
+        assert back[name].meta["ucd"] == table[name].meta["ucd"]
         np.testing.assert_array_equal(back[name], table[name])
     np.testing.assert_array_equal(back["matched_snr"], table["matched_snr"])
-    if extension == ".ecsv":
+    if extension in (".fits", ".ecsv"):
         assert dict(back.meta) == dict(table.meta)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["catalog.csv", "catalog.ecsv", "catalog.vot"]
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == sorted(EXTENSIONS)
 
 
-@pytest.mark.parametrize("extension", [".ecsv", ".vot", ".csv"])
+@pytest.mark.parametrize("extension", EXTENSIONS)
 def test_an_empty_table_keeps_its_types(tmp_path, extension):
     write_catalog(make_table({}), tmp_path, stem="none")
     back = read_catalog(tmp_path / f"none{extension}")
@@ -124,6 +206,16 @@ def test_votable_tells_other_programs_units_ucds_and_frame(tmp_path):
     assert {i.name: i.value for i in element.infos}["seed"] == "3"
 
 
+def test_fits_tells_other_programs_units_ucds_and_meanings(tmp_path):
+    write_catalog(example(), tmp_path)
+    with fits.open(tmp_path / "catalog.fits") as hdus:
+        hdus.verify("exception")
+        header = hdus["SOURCES"].header
+    number = next(k for k in range(1, 100) if header[f"TTYPE{k}"] == "ra_err")
+    cards = [header[f"{card}{number}"] for card in ("TUNIT", "TUCD", "TCOMM")]
+    assert cards == ["arcsec", "stat.error;pos.eq.ra", COLUMNS["ra_err"].description]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
@@ -131,6 +223,7 @@ def test_votable_tells_other_programs_units_ucds_and_frame(tmp_path):
         ("a.txt", "1 2", "not a catalogue"),
         ("a.ecsv", "not a table", "not a readable catalogue"),
         ("a.vot", "<xml", "not a readable catalogue"),
+        ("a.fits", "SIMPLE", "not a readable catalogue"),
     ],
 )
 def test_what_is_no_catalogue_is_refused(tmp_path, name, content, fault):
@@ -145,13 +238,12 @@ def test_what_is_no_catalogue_is_refused(tmp_path, name, content, fault):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     write_catalog(example(), tmp_path)
-    before = (tmp_path / "catalog.ecsv").read_bytes()
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
     bad = example()
     bad["thing"] = [object(), object()]
     with pytest.raises(Exception, match=r"."):
         write_catalog(bad, tmp_path)
-    assert (tmp_path / "catalog.ecsv").read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 3
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_flags_are_added_once_and_known():
@@ -161,7 +253,6 @@ def test_flags_are_added_once_and_known():
     assert join_flags(["edge", "edge", "absorption"]) == "edge,absorption"
     with pytest.raises(KeyError):
         add_flag("", "no such flag")
-    assert {"blended", "edge", "unresolved", "absorption", "no_primary_beam"} <= set(FLAGS)
 
 
 def test_flagging_rows_is_not_cut_by_the_columns_width():
