@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.grid import LocalFrame
+    from faintsky.image import RadioData
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ColumnSpec:
     @property
     def missing(self) -> float | int | str:
         """The value of an entry that is not known."""
-        return {"U": "", "i8": -1}.get(self.dtype, np.nan)
+        return "" if self.dtype == "U" else -1 if self.dtype == "i8" else np.nan
 
 
 _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
@@ -178,6 +179,20 @@ def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
         place = f"J{hours:02d}{rest // 600:02d}{rest % 600 // 10:02d}.{rest % 10}"
         names.append(f"{place}{'-' if north < 0 else '+'}{degrees:02d}{arc // 60:02d}{arc % 60:02d}")
     return np.array(names, dtype=str)
+
+
+def coordinates_meta(data: RadioData) -> dict[str, Any]:
+    """Metadata of a catalogue that the header of its image or cube gives."""
+    spectral = data.spectral
+    f = data.frequencies
+    return {
+        "coordinate_frame": "ICRS",
+        "frequency": None if f is None else float(f[len(f) // 2]),
+        "spectral_frame": data.spectral_frame,
+        "velocity_convention": "" if spectral is None else spectral.convention,
+        "rest_frequency": data.rest_frequency,
+        "flux_convention": "sum over channels, each times its width in velocity_convention",
+    }
 
 
 def mask_extents(

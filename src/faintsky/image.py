@@ -250,7 +250,8 @@ class RadioData:
         ----------
         pixels : mapping
             ``x`` and ``y``, each ``[source]``; where they are known, too, ``dc_maj``, ``dc_min`` [pixel]
-            and ``dc_pa`` [deg from +y toward -x], and the errors of all, independent of each other.
+            and ``dc_pa`` [deg from +y toward -x], and the errors of all, independent of each other. What
+            else is in it does not matter.
 
         Returns
         -------
@@ -258,7 +259,8 @@ class RadioData:
             ``ra``, ``dec`` [deg], ``ra_err`` (times cos(dec)), ``dec_err``, ``dc_maj`` and ``dc_min``
             with their errors [arcsec], ``dc_pa`` and its error [deg east of north]: those that were given.
         """
-        p = {name: np.asarray(values, dtype=float) for name, values in pixels.items()}
+        known = [name + error for name in ("x", "y", *SHAPE) for error in ("", "_err")]
+        p = {name: np.asarray(pixels[name], dtype=float) for name in known if name in pixels}
         frame = self.frame(p["x"], p["y"])
         out = dict(zip(("ra", "dec"), self.sky(p["x"], p["y"])))
         if "x_err" in p:

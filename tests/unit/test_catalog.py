@@ -29,12 +29,16 @@ from faintsky.errors import InputError
 from faintsky.grid import LocalFrame
 
 EXTENSIONS = (".fits", ".ecsv", ".vot", ".csv")
-CONTRACT = """name id island parent group kind n_components ra dec x y z freq velocity flux flux_fit flux_mask
-flux_method flux_hz flux_peak flux_deboosted fwhm_maj fwhm_min pa dc_maj dc_min dc_pa dc_maj_max las area fwhm_z
-fwhm_velocity w50 w20 kin_pa continuum rms background snr reliability false_alarm pb x_min x_max y_min y_max z_min
-z_max flags""".split()
-WITH_ERRORS = """ra dec x y z freq velocity flux flux_fit flux_mask flux_hz flux_peak flux_deboosted fwhm_maj
-fwhm_min pa dc_maj dc_min dc_pa fwhm_z fwhm_velocity w50 w20 kin_pa continuum""".split()
+CONTRACT = (
+    "name id island parent group kind n_components ra dec x y z freq velocity flux flux_fit flux_mask "
+    "flux_method flux_hz flux_peak flux_deboosted fwhm_maj fwhm_min pa dc_maj dc_min dc_pa dc_maj_max las "
+    "area fwhm_z fwhm_velocity w50 w20 kin_pa continuum rms background snr reliability false_alarm pb x_min x_max "
+    "y_min y_max z_min z_max flags"
+)
+WITH_ERRORS = (
+    "ra dec x y z freq velocity flux flux_fit flux_mask flux_hz flux_peak flux_deboosted fwhm_maj fwhm_min "
+    "pa dc_maj dc_min dc_pa fwhm_z fwhm_velocity w50 w20 kin_pa continuum"
+)
 
 
 def example(two_d: bool = False):
@@ -53,9 +57,9 @@ def example(two_d: bool = False):
 
 def test_columns_are_the_contract_with_errors_beside_measured_values():
     names = list(COLUMNS)
-    assert [name for name in names if not name.endswith("_err")] == CONTRACT
-    assert [name.removesuffix("_err") for name in names if name.endswith("_err")] == WITH_ERRORS
-    assert all(names[names.index(f"{name}_err") - 1] == name for name in WITH_ERRORS)
+    assert [name for name in names if not name.endswith("_err")] == CONTRACT.split()
+    assert [name.removesuffix("_err") for name in names if name.endswith("_err")] == WITH_ERRORS.split()
+    assert all(names[names.index(f"{name}_err") - 1] == name for name in WITH_ERRORS.split())
 
 
 @pytest.mark.parametrize("columns", [COLUMNS, IMAGE_COLUMNS])

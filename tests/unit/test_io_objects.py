@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
-from regions import Regions
+from regions import PixCoord, Regions
 
 from faintsky import RadioCube, open_cube, open_image
 from faintsky.catalog import make_table
@@ -84,23 +84,33 @@ def test_folders_that_are_no_images_are_refused(tmp_path):
 def sources():
     return make_table(
         {
-            "id": [1, 2, 3],
-            "ra": [150.0, 150.001, np.nan],
-            "dec": [-30.0, -30.001, 0.0],
-            "dc_maj": [3.0, 0.0, 1.0],
-            "dc_min": [1.0, 0.0, 1.0],
-            "dc_pa": [30.0, 0.0, 0.0],
-            "flags": ["", "edge,absorption", ""],
+            "id": [1, 2, 3, 4],
+            "ra": [150.0, 150.001, np.nan, np.nan],
+            "dec": [-30.0, -30.001, 0.0, np.nan],
+            "x": [3.0, 4.0, 7.0, np.nan],
+            "y": [3.0, 4.0, 8.0, np.nan],
+            "fwhm_maj": [5.0, np.nan, 1.0, 1.0],
+            "fwhm_min": [5**0.5, np.nan, 1.0, 1.0],
+            "pa": [30.0, np.nan, 0.0, 0.0],
+            "dc_maj": [3.0, 0.0, 1.0, 1.0],
+            "dc_min": [1.0, 0.0, 1.0, 1.0],
+            "dc_pa": [30.0, 0.0, 0.0, 0.0],
+            "x_min": [1, 1, 5, 1],
+            "x_max": [1, 1, 9, 1],
+            "y_min": [1, 1, 7, 1],
+            "y_max": [1, 1, 9, 1],
+            "flags": ["", "edge,absorption", "", ""],
         }
     )
 
 
 def test_regions_are_read_by_others_as_the_ellipses_they_are(header, tmp_path):
-    path = write_regions(tmp_path / "r.reg", sources(), beam=[4.0, 2.0, 30.0])
-    first, second = Regions.read(path, format="ds9")
+    path = write_regions(tmp_path / "r.reg", sources())
+    first, second, third = Regions.read(path, format="ds9")
     assert first.center.ra.deg == pytest.approx(150.0)
     assert str(first.meta["text"]) == "1"
     assert (first.visual["facecolor"], second.visual["facecolor"]) == ("green", "red")
+    assert second.width.to_value(u.arcsec) == pytest.approx(1.0, abs=1e-4)
     pixels = first.to_pixel(WCS(header()).celestial)
     assert {round(pixels.width * 0.5, 3), round(pixels.height * 0.5, 3)} == {5.0, round(5**0.5, 3)}
     # the point half a major axis away along position angle 30 lies on the ellipse's rim
@@ -108,16 +118,14 @@ def test_regions_are_read_by_others_as_the_ellipses_they_are(header, tmp_path):
     inside, outside = (regions_contains(pixels, 2.5 * k * along) for k in (0.98, 1.02))
     assert (inside, outside) == (True, False)
     assert not regions_contains(pixels, 2.4 * along[::-1] * [-1, 1])
+    # without a place on the sky: the box, in pixels
+    assert (third.center.x, third.center.y, third.width, third.height) == (7.0, 8.0, 5.0, 3.0)
 
 
 def regions_contains(region, offset):
-    from regions import PixCoord
-
     return bool(region.contains(PixCoord(region.center.x + offset[0], region.center.y + offset[1])))
 
 
-def test_regions_without_a_beam_and_without_sources(tmp_path):
-    write_regions(tmp_path / "r.reg", sources())
-    assert len(Regions.read(tmp_path / "r.reg", format="ds9")) == 2
-    write_regions(tmp_path / "none.reg", make_table({}))
-    assert "ellipse" not in (tmp_path / "none.reg").read_text()
+def test_regions_of_no_sources(tmp_path):
+    path = write_regions(tmp_path / "none.reg", make_table({}))
+    assert "ellipse" not in path.read_text()

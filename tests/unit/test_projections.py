@@ -15,6 +15,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_skycoord, skycoord_to_pixel
+from regions import Regions
 from scipy.signal import fftconvolve
 
 from faintsky.denoising import RegionSettings, build_catalog
@@ -185,10 +186,10 @@ def test_image(name, tmp_path):
     assert ((table["ra"] >= 0) & (table["ra"] < 360)).all()
     x, y = image.pixel(sky.ra, sky.dec)
     np.testing.assert_allclose([x, y], [sky.x, sky.y], atol=1e-4)
-    beams = image.sky_beams(prepared.beam, table["x"], table["y"])
-    lines = write_regions(tmp_path / "x.reg", table, beams).read_text().splitlines()[3:]
-    for line, truth in zip(lines, sky.observed):
-        minor, major, pa = (float(v.strip('"')) for v in line[8 : line.index(")")].split(",")[2:])
+    regions = Regions.read(write_regions(tmp_path / "x.reg", table), format="ds9")
+    for region, truth in zip(regions, sky.observed, strict=True):
+        minor, major = region.width.to_value(u.arcsec) / 2, region.height.to_value(u.arcsec) / 2
+        pa = region.angle.to_value(u.deg)
         wide = np.array([[np.sin(np.deg2rad(pa))], [np.cos(np.deg2rad(pa))]])
         assert 2 * major == pytest.approx(np.sqrt(8 * np.log(2) * np.linalg.eigvalsh(truth)[1]), rel=0.01)
         assert wide.T @ truth @ wide == pytest.approx(np.linalg.eigvalsh(truth)[1], rel=0.01)

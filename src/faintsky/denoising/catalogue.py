@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 from scipy.signal import fftconvolve
 
-from faintsky.beams import beam_covariance, sampling_errors
-from faintsky.catalog import add_flag, join_flags, make_table
+from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
+from faintsky.catalog import add_flag, coordinates_meta, join_flags, make_table, mask_extents
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
@@ -205,7 +205,7 @@ def build_catalog(
     rows = [
         _row(image, prepared, r, settings, beam.plane, labels, float(noise[r.box].max())) for r in regions
     ]
-    names = rows[0] if rows else ["area"]
+    names = rows[0] if rows else []
     for row, r in zip(rows, regions):
         seen = mean[r.box][labels[r.box] == r.number].max()
         if sidelobes is not None and seen < SIDELOBE * sidelobes[r.box].max():
@@ -214,30 +214,36 @@ def build_catalog(
     if rows:
         snr, area = np.array(columns["snr"]), np.array([r.area for r in regions]) / prepared.beam_area
         columns["reliability"] = list(settings.probability(snr, [r.significance for r in regions], area))
-        columns |= _on_the_sky(image, columns)
-    meta = {
+        columns |= _on_the_sky(image, columns, labels, prepared.beam)
+        if image.frequencies is not None:
+            columns["freq"] = float(image.frequencies[0])
+    meta = coordinates_meta(image) | {
         "beam_arcsec_deg": None if prepared.beam is None else image.sky_beam(prepared.beam),
         "beam": prepared.beam_origin,
         "rms_median": prepared.typical_rms,
         "rms_unit": unit_text(image.unit),
         **beam.meta,
         "box_rule": "pixels of the region",
-        "area_unit": "arcsec2",
     }
-    table = make_table(columns, meta=meta, two_d=True)
-    table["area"].unit = "arcsec2"
-    table["area"].description = "area of the region"
-    return table
+    known = {"kind": "diffuse", "n_components": 1, "flux_method": "mask"} if rows else {}
+    return make_table(columns | known, meta=meta, two_d=True)
 
 
-def _on_the_sky(image: RadioImage, columns: dict[str, Any]) -> dict[str, Any]:
+def _on_the_sky(
+    image: RadioImage,
+    columns: dict[str, Any],
+    labels: NDArray[np.int32],
+    beam: tuple[float, float, float] | None,
+) -> dict[str, Any]:
     """The columns that depend on the projection, from those in pixels and of the beam in `beam_frame`."""
     one = {name: np.array(values) for name, values in columns.items()}
-    out = image.sky_columns({k: v for k, v in one.items() if k != "flags"})
     x, y = one["x"], one["y"]
-    for name, factor in (("flux", image.flux_factor(x, y)), ("flux_peak", image.peak_factor(x, y))):
-        out |= {k: one[k] * factor for k in (name, f"{name}_err")}
-    out["area"] = one["area"] * image.frame(x, y).area
+    out = image.sky_columns(one)
+    out |= observed_sizes(out, np.zeros(3) if beam is None else image.sky_beams(beam, x, y))
+    out |= mask_extents(labels, one["id"], image.frame(x, y))
+    flux, peak = image.flux_factor(x, y), image.peak_factor(x, y)
+    names = {"flux": flux, "flux_err": flux, "flux_peak": peak, "flux_peak_err": peak, "rms": peak}
+    out |= {name: one[name] * factor for name, factor in names.items()}
     return {name: list(values) for name, values in out.items()}
 
 
@@ -272,7 +278,8 @@ def _row(
         "flux": r.flux * per_pixel, "flux_err": np.hypot(flux_err, sampling * r.flux) * per_pixel,
         "flux_peak": r.peak * per_beam,
         "flux_peak_err": np.hypot(r.peak_err, sampling * r.peak) * per_beam,
-        "pb": pb, "snr": r.flux / max(flux_err, 1e-300), "area": r.area,
+        "pb": pb, "snr": r.flux / max(flux_err, 1e-300),
+        "rms": float(prepared.rms[round(y), round(x)]) * per_beam,
         "x_min": r.box[1].start, "x_max": r.box[1].stop - 1,
         "y_min": r.box[0].start, "y_max": r.box[0].stop - 1,
     }  # fmt: skip
@@ -285,6 +292,8 @@ def _row(
             flags.append("unresolved")
         elif shape["dc_maj"] > 3 * size:
             flags.append("extended")
+    else:
+        flags.append("undeconvolved")
     if plane is None:
         flags.append("no_primary_beam")
     elif pb < 0.2:

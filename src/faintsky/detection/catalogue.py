@@ -51,6 +51,7 @@ def build_catalog(
     columns.setdefault("snr_effective", [])
     if rows:
         columns["id"] = list(range(1, len(rows) + 1))
+        columns["false_alarm"] = [float(noise.fitted_above(snr)) for snr in columns["snr"]]  # type: ignore[arg-type]
         columns |= {name: list(values) for name, values in _on_the_sky(cube, columns).items()}
     meta = {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam),
@@ -58,7 +59,6 @@ def build_catalog(
         **beam.meta,
         "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
         "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
-        "spectral_frame": cube.spectral_frame,
         "noise_peaks_amplitude": float(noise.amplitude),
         "noise_peaks_stretch": float(noise.stretch),
         "caution": float(caution),
@@ -69,10 +69,10 @@ def build_catalog(
 
 def _on_the_sky(cube: RadioCube, columns: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
     """The columns that depend on the projection, from those in pixels."""
-    pixels = {name: values for name, values in columns.items() if name != "flags"}
     factor = cube.peak_factor(columns["x"], columns["y"])
-    brightness = ("flux", "flux_err", "flux_peak", "flux_peak_err", "continuum", "continuum_err")
-    return cube.sky_columns(pixels) | {name: np.array(columns[name]) * factor for name in brightness}
+    brightness = ("flux", "flux_hz", "flux_peak", "continuum")
+    scaled = {k: np.array(columns[k]) * factor for name in brightness for k in (name, f"{name}_err")}
+    return cube.sky_columns(columns) | scaled
 
 
 def _moments(group: Sequence[Component]) -> dict[str, float]:
@@ -154,13 +154,15 @@ def _row(
     scale = prepared.gain(m["x"], m["y"]) / beam.share(m["x"], m["y"], m["z"])
     velocity, km_s = _velocity(cube, m["z"])
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
-    flux = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * km_s
+    line = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
+    line_err = abs(line) * e["flux"] * inflate
     peak, peak_err = _peak(group)
     peak_err = float(np.linalg.norm([peak_err, *(v * peak for v in _sampling(prepared))]))
     known = group[0].continuum if len(group) == 1 else None
     level, level_err = known or _continuum(prepared, m)
     hertz = _per_channel(cube.channel_widths(), m["z"])
     row: dict[str, object] = {
+        "kind": "line", "n_components": len(group), "flux_method": "fit",
         "freq": float(cube.frequency(m["z"])),
         "freq_err": e["z"] * hertz,
         "velocity": velocity,
@@ -172,7 +174,8 @@ def _row(
         "dc_pa": m["pa"], "dc_pa_err": e["pa"],
         "fwhm_z": m["fwhm_z"], "fwhm_z_err": e["fwhm_z"],
         "fwhm_velocity": m["fwhm_z"] * km_s, "fwhm_velocity_err": e["fwhm_z"] * km_s,
-        "flux": flux * scale, "flux_err": abs(flux) * e["flux"] * inflate * scale,
+        "flux": line * km_s, "flux_err": line_err * km_s,
+        "flux_hz": line * hertz, "flux_hz_err": line_err * hertz,
         "flux_peak": peak * scale, "flux_peak_err": peak_err * inflate * scale,
         "pb": pb,
         "continuum": level * scale, "continuum_err": level_err * scale,

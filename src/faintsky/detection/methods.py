@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faintsky.catalog import make_table
+from faintsky.beams import observed_sizes
+from faintsky.catalog import COLUMNS, has_flag, make_table, mask_extents
 from faintsky.cutouts import integrated
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT
@@ -166,6 +167,7 @@ def source_table(cube: RadioCube, columns: Mapping[str, Any], meta: Mapping[str,
     unknown = np.full(len(given["x"]), np.nan)
     z, fwhm_z = given.pop("z", unknown), given.pop("fwhm_z", unknown)
     world = world_columns(cube, given.pop("x"), given.pop("y"), z, fwhm_z)
+    given.setdefault("kind", np.where(np.isfinite(z), "line", ""))
     return make_table(world | given, meta={"own_boxes": True, **meta})
 
 
@@ -178,7 +180,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.detection.find import Detections
-    from faintsky.image import RadioCube
+    from faintsky.preparing import PreparedCube
 
 MATCHED_FILTER = "matched_filter"
 
@@ -283,16 +285,21 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     InputError
         See `faintsky.preparing.cube.prepare_cube`.
     """
-    from faintsky.catalog import without_fluxes
+    from faintsky.catalog import coordinates_meta, without_fluxes
     from faintsky.detection.find import Detections
     from faintsky.preparing import PrimaryBeam, prepare_cube
     from faintsky.system import choose_device
 
+    if isinstance(found, Detections):
+        prepared = found.prepared
+    else:
+        prepared = prepare_cube(cube, device=choose_device(device))
+    _complete(found.catalog, cube, prepared, found.mask)
     if not cube.has_flux:
         without_fluxes(found.catalog)
+    found.catalog.meta = coordinates_meta(cube) | dict(found.catalog.meta)
     if isinstance(found, Detections):
         return found
-    prepared = prepare_cube(cube, device=choose_device(device))
     beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
     known = {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam),
@@ -300,7 +307,6 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         **beam.meta,
         "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
         "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
-        "spectral_frame": cube.spectral_frame,
     }
     found.catalog.meta = known | dict(found.catalog.meta)
     candidates = next(iter(found.steps.values()), len(found.catalog))
@@ -314,3 +320,21 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         [*cube.notes, *beam.notes, *found.notes],
         found.steps,
     )
+
+
+def _complete(table: Table, cube: RadioCube, prepared: PreparedCube, mask: NDArray[np.int32] | None) -> None:
+    """Fill in what follows from beam, noise and mask: observed sizes, ``rms``, ``las`` and ``area``."""
+    if not len(table):
+        return
+    x, y, z = (np.asarray(table[name], dtype=float) for name in "xyz")
+    intrinsic = {name: table[name] for name in COLUMNS if name.startswith("dc_") and name != "dc_maj_max"}
+    values = observed_sizes(intrinsic, cube.sky_beams(prepared.beam, x, y))
+    values["dc_maj_max"][~has_flag(table["flags"], "unresolved")] = np.nan
+    sigma = prepared.sigma[np.clip(np.nan_to_num(z).round().astype(int), 0, prepared.sigma.size - 1)]
+    gain = np.array([prepared.gain(*place) for place in zip(x, y)]) * cube.peak_factor(x, y)
+    values["rms"] = np.where(np.isfinite(z) & (sigma > 0), sigma * gain, np.nan)
+    if mask is not None:
+        flat = mask[0] if mask.strides[0] == 0 else mask
+        values |= mask_extents(flat, table["id"], cube.frame(x, y))
+    for name, value in values.items():
+        table[name][:] = value

@@ -87,8 +87,9 @@ def denoise(
     image : path-like or object
         Anything `faintsky.open_image` takes, of any size and unit; NaN is blank.
     out : path-like, optional
-        Folder for ``denoised.fits``, ``uncertainty.fits``, ``mask.fits``, ``catalog.ecsv`` ``.vot`` ``.csv``,
-        ``regions.reg``, ``report.html`` and ``run.json``; nothing is written without it.
+        Folder for ``denoised.fits``, ``uncertainty.fits``, ``mask.fits``,
+        ``catalog.fits`` ``.ecsv`` ``.vot`` ``.csv``, ``regions.reg``, ``report.html`` and ``run.json``;
+        nothing is written without it.
     model : str
         A shipped model's name or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
@@ -204,9 +205,7 @@ def _write(folder: OutputFolder, image: RadioImage, found: Denoised, record: dic
 
     made = {k: v for k, v in record.items() if k != "config"}
     write_catalog(found.catalog, folder.folder)
-    beam, (x, y) = found.prepared.beam, (found.catalog[name] for name in "xy")
-    beams = None if beam is None else image.sky_beams(beam, x, y)
-    write_regions(folder.folder / "regions.reg", found.catalog, beams)
+    write_regions(folder.folder / "regions.reg", found.catalog)
     save_like(folder.folder / "denoised.fits", found.image, image, provenance=made)
     save_like(
         folder.folder / "uncertainty.fits", found.uncertainty, image, kind="uncertainty", provenance=made

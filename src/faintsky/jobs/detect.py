@@ -75,9 +75,9 @@ def detect(
     cube : path-like or object
         Anything `faintsky.open_cube` takes.
     out : path-like, optional
-        Folder for ``catalog.ecsv`` ``.vot`` ``.csv``, ``mask.fits``, ``model.fits``, ``regions.reg``,
-        ``report.html`` and ``run.json``; nothing is written without it, nor a mask or a model where the
-        method makes none.
+        Folder for ``catalog.fits`` ``.ecsv`` ``.vot`` ``.csv``, ``mask.fits``, ``model.fits``,
+        ``regions.reg``, ``report.html`` and ``run.json``; nothing is written without it, nor a mask or a
+        model where the method makes none.
     model : str
         A shipped model's name or a model's folder.
     psf, pb, rms, mask : path-like or array, optional
@@ -193,8 +193,7 @@ def _write(
 
     made = {k: v for k, v in record.items() if k != "config"}
     write_catalog(found.catalog, folder.folder)
-    beams = cube.sky_beams(found.prepared.beam, found.catalog["x"], found.catalog["y"])
-    write_regions(folder.folder / "regions.reg", found.catalog, beams)
+    write_regions(folder.folder / "regions.reg", found.catalog)
     if found.mask is not None:
         save_like(folder.folder / "mask.fits", found.mask, cube, provenance=made)
     if found.model is not None:

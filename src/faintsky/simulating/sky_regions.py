@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.beams import beam_pixels
+from faintsky.beams import beam_pixels, observed_sizes
+from faintsky.catalog import mask_extents
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
 from faintsky.simulating.truth import grid_frame, to_sky
 from faintsky.source_model import frequencies_2d, gaussian_transform
@@ -105,7 +106,8 @@ def region_columns(
     widths = np.sqrt(np.maximum([half + spread, half - spread], 0)) * FWHM_PER_SIGMA
     # direction of the largest moment from +x toward +y; angles are counted from +y toward -x
     angle = np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0
-    maj, minor, pa = grid_frame(grid, x0, y0).to_sky(widths[0], widths[1], angle)
+    frame = grid_frame(grid, x0, y0)
+    intrinsic = dict(zip(("dc_maj", "dc_min", "dc_pa"), frame.to_sky(widths[0], widths[1], angle)))
     peak = np.array(maximum_position(seen, labels, ids))
     ra, dec = to_sky(grid, x0, y0)
     boxes = find_objects(labels)
@@ -115,19 +117,22 @@ def region_columns(
         "dec": dec,
         "x": x0,
         "y": y0,
-        "dc_maj": maj,
-        "dc_min": minor,
-        "dc_pa": pa,
+        "kind": np.full(n, "diffuse"),
+        "n_components": np.ones(n, dtype=int),
+        **intrinsic,
+        **observed_sizes(intrinsic, beam),
+        "las": mask_extents(labels, ids, frame)["las"],
         "flux": total(flux.ravel()[inside]),
         "flux_peak": maximum(at_resolution(flux, beam, grid.cell), labels, ids),
         "pb": np.asarray(pb, dtype=float)[peak[:, 0], peak[:, 1]],
+        "rms": np.full(n, rms),
         "snr": maximum(seen, labels, ids) / rms,
         "reliability": np.ones(n),
         "x_min": np.array([b[1].start for b in boxes]),
         "x_max": np.array([b[1].stop - 1 for b in boxes]),
         "y_min": np.array([b[0].start for b in boxes]),
         "y_max": np.array([b[0].stop - 1 for b in boxes]),
-        "flags": _flags(boxes, maj, beam, grid),
+        "flags": _flags(boxes, intrinsic["dc_maj"], beam, grid),
         "area": np.bincount(which, minlength=n) * grid.cell**2,
     }
 

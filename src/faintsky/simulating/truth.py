@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.beams import observed_sizes
 from faintsky.catalog import join_flags
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid, LocalFrame, local_frame, wrapped
 from faintsky.simulating.instrument import Instrument
@@ -150,9 +151,13 @@ def truth_columns(
         snr[i], peak[i] = own_snr, own_peak / pb[i]
     ra, dec = to_sky(grid, s["x"], s["y"])
     shape = grid_frame(grid, s["x"], s["y"]).to_sky(s["fwhm_maj"], s["fwhm_min"], s["pa"])
+    intrinsic = dict(zip(("dc_maj", "dc_min", "dc_pa"), shape))
     freq = spectral.first + spectral.width * s["z"]
     kms = SPEED_OF_LIGHT / 1e3
     fwhm_velocity = s["fwhm_z"] * abs(spectral.width) / rest_frequency * kms
+    # the area of a Gaussian of unit peak and FWHM is sqrt(2 pi) / 2.3548
+    line = s["line_flux_peak"] * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA * s.get("line_area", 1.0)
+    channel = np.clip(np.rint(s["z"]), 0, len(noise) - 1).astype(int)
     boxes = np.array([box(sky.line_image(i), rule) for i in range(n)])
     beam = float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()) / grid.cell
     return {
@@ -164,18 +169,18 @@ def truth_columns(
         "x": s["x"],
         "y": s["y"],
         "z": s["z"],
-        **dict(zip(("dc_maj", "dc_min", "dc_pa"), shape)),
+        "kind": np.full(n, "line"),
+        "n_components": np.ones(n, dtype=int),
+        **intrinsic,
+        **observed_sizes(intrinsic, instrument.beams[len(instrument.beams) // 2]),
         "fwhm_z": s["fwhm_z"],
         "fwhm_velocity": fwhm_velocity,
-        # the area of a Gaussian of unit peak and FWHM is sqrt(2 pi) / 2.3548
-        "flux": s["line_flux_peak"]
-        * fwhm_velocity
-        * np.sqrt(2 * np.pi)
-        / FWHM_PER_SIGMA
-        * s.get("line_area", 1.0),
+        "flux": line * fwhm_velocity,
+        "flux_hz": line * s["fwhm_z"] * abs(spectral.width),
         "flux_peak": peak,
         "pb": pb,
         "continuum": continuum / pb,
+        "rms": np.where(np.isfinite(noise), noise, np.nan)[channel],
         "snr": snr,
         "reliability": np.ones(n),
         "x_min": boxes[:, 0],
