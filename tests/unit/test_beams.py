@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from astropy import units as u
+from radio_beam import Beam
 
-from faintsky.beams import beam_pixels, convolved, normalise_beams
+from faintsky.beams import beam_pixels, convolved, normalise_beams, observed_sizes
+from faintsky.grid import axial_difference
 
 
 @pytest.mark.parametrize(
@@ -72,3 +75,49 @@ def test_convolution_agrees_with_a_convolution_of_pixels():
 def test_a_tiny_negative_angle_is_zero():
     beams, _ = normalise_beams([[2.0, 1.0, -1e-268]])
     assert beams[0, 2] == 0.0
+
+
+@pytest.mark.parametrize("shape", [(3.0, 3.0, 0.0), (6.0, 2.0, 30.0), (6.0, 0.5, 170.0), (2.0, 1.0, 95.0)])
+@pytest.mark.parametrize("beam", [(4.0, 4.0, 0.0), (5.0, 3.0, 60.0), (5.0, 2.0, 150.0)])
+def test_convolution_is_that_of_radio_beam_by_its_angles(shape, beam):
+    source, seen_by = (Beam(a * u.arcsec, b * u.arcsec, pa * u.deg) for a, b, pa in (shape, beam))
+    theirs = source.convolve(seen_by)
+    ours = convolved(*shape, beam)
+    assert ours[0] == pytest.approx(theirs.major.to_value(u.arcsec))
+    assert ours[1] == pytest.approx(theirs.minor.to_value(u.arcsec))
+    assert abs(axial_difference(ours[2], theirs.pa.to_value(u.deg))) < 1e-6
+    assert beam_pixels(beam, 0.5)[0] == pytest.approx(float(seen_by.sr.to_value(u.arcsec**2)) / 0.25)
+    back = convolved(*ours, beam, sign=-1)
+    np.testing.assert_allclose(back[:2], shape[:2], atol=1e-6)
+    if shape[0] > shape[1]:
+        assert abs(axial_difference(back[2], shape[2])) < 1e-6
+
+
+def test_what_the_beam_hides_has_no_size():
+    np.testing.assert_array_equal(convolved(3.0, 2.0, 10.0, [4.0, 4.0, 0.0], sign=-1)[:2], [0, 0])
+
+
+def test_observed_sizes_add_in_squares_and_so_do_their_errors():
+    rng = np.random.default_rng(0)
+    shape, errors = (
+        {"dc_maj": 6.0, "dc_min": 3.0, "dc_pa": 30.0},
+        {"dc_maj": 0.2, "dc_min": 0.1, "dc_pa": 2.0},
+    )
+    given = shape | {f"{name}_err": error for name, error in errors.items()}
+    for beam in ([4.0, 4.0, 0.0], [5.0, 3.0, 80.0]):
+        drawn = {name: rng.normal(value, errors[name], 4000) for name, value in shape.items()}
+        found, scattered = observed_sizes(given, beam), observed_sizes(drawn, beam)
+        for name in ("fwhm_maj", "fwhm_min", "pa"):
+            assert found[f"{name}_err"] == pytest.approx(scattered[name].std(), rel=0.06)
+    assert found["dc_maj_max"] == pytest.approx(6.0 + 1.645 * 0.2, rel=0.01)
+
+
+def test_a_point_is_seen_as_the_beam_and_known_by_the_error_of_its_size():
+    point = {"dc_maj": [0.0], "dc_min": [0.0], "dc_pa": [0.0]} | {
+        f"dc_{k}_err": [1.0] for k in ("maj", "min")
+    }
+    found = observed_sizes(point | {"dc_pa_err": [90.0]}, [4.0, 2.0, 0.0])
+    assert [float(found[name][0]) for name in ("fwhm_maj", "fwhm_min", "pa")] == pytest.approx([4, 2, 0])
+    # of the variance, 1 arcsec2 twice: what of that the size of 4 arcsec has
+    assert found["fwhm_maj_err"][0] == pytest.approx(2 / 8)
+    assert found["dc_maj_max"][0] == pytest.approx(np.sqrt(2 * 1.645))

@@ -32,8 +32,8 @@ EXTENSIONS = (".fits", ".ecsv", ".vot", ".csv")
 CONTRACT = (
     "name id island parent group kind n_components ra dec x y z freq velocity flux flux_fit flux_mask "
     "flux_method flux_hz flux_peak flux_deboosted fwhm_maj fwhm_min pa dc_maj dc_min dc_pa dc_maj_max las "
-    "area fwhm_z fwhm_velocity w50 w20 kin_pa continuum rms background snr reliability false_alarm pb x_min x_max "
-    "y_min y_max z_min z_max flags"
+    "area fwhm_z fwhm_velocity w50 w20 kin_pa continuum rms background snr reliability false_alarm pb x_min "
+    "x_max y_min y_max z_min z_max flags"
 )
 WITH_ERRORS = (
     "ra dec x y z freq velocity flux flux_fit flux_mask flux_hz flux_peak flux_deboosted fwhm_maj fwhm_min "
