@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from faintsky.published.deepfocus.compact_sets import open_compact, read_sources
+from faintsky.published.deepfocus.focused_images import FocusedImages, image_name
+from faintsky.published.deepfocus.targets import flux_of, shape_of
 
 from faintsky.grid import sky_to_paper_frame
 from faintsky.io import write_json
 from faintsky.models import load_model
-from faintsky.published.deepfocus.compact_sets import open_compact, read_sources
-from faintsky.published.deepfocus.focused_images import FocusedImages, image_name
-from faintsky.published.deepfocus.targets import flux_of, shape_of
 
 RESULTS = Path(__file__).parent / "results" / "deepfocus"
 ROUND = 1.2

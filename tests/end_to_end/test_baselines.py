@@ -12,7 +12,7 @@ from conftest import skip_without
 from synthetic import CELL, Emitter, telescope
 
 import faintsky
-from faintsky.detection import find_catalog, islands
+from faintsky.detection import find_catalog, integrated_image, looked_at, whole_pixels
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import match
@@ -97,10 +97,10 @@ def test_a_box_factor_moves_the_box_and_nothing_else(cube):
 
 
 def test_boxes_by_moments_are_centred_on_the_centroid():
-    low, high = islands.whole_pixels([10], [30], [18.2], [3.0], "moments", 2.0, 40)
+    low, high = whole_pixels([10], [30], [18.2], [3.0], "moments", 2.0, 40)
     assert (low[0], high[0]) == (13, 24)
-    assert islands.whole_pixels([0], [5], [0.4], [3.0], "moments", 2.0, 40)[0] == 0
-    assert islands.whole_pixels([10], [14], [12], [1.0], "mask", 1.0, 40) == (10, 14)
+    assert whole_pixels([0], [5], [0.4], [3.0], "moments", 2.0, 40)[0] == 0
+    assert whole_pixels([10], [14], [12], [1.0], "mask", 1.0, 40) == (10, 14)
 
 
 def test_smooth_and_clip_finds_what_is_there(cube, truth):
@@ -149,17 +149,17 @@ def test_continuum_and_noise_scaling_are_choices(cube):
 
 
 def test_only_the_middle_or_the_beam_is_searched(dish, cube, truth):
-    inside = islands.looked_at(cube, {"central": 40})
+    inside = looked_at(cube, {"central": 40})
     assert inside.sum() == 1600
     assert inside[28:68, 28:68].all()
-    assert np.isfinite(islands.integrated_image(cube, {"central": 40})).sum() == 1600
-    assert islands.looked_at(cube, {}).all()
+    assert np.isfinite(integrated_image(cube, {"central": 40})).sum() == 1600
+    assert looked_at(cube, {}).all()
     masked = dish.radio_cube(cube.data, mask=np.arange(96)[None, :] * np.ones((96, 1)) < 50)
-    assert (islands.looked_at(masked, {"central": 40}).any(axis=0)[[28, 49, 50]] == [1, 1, 0]).all()
+    assert (looked_at(masked, {"central": 40}).any(axis=0)[[28, 49, 50]] == [1, 1, 0]).all()
     v, u = np.indices((96, 96)) - 48
     pb = np.exp(-(u**2 + v**2) / 150.0).astype(np.float32)
     given = dish.radio_cube(cube.data, pb=pb)
-    np.testing.assert_array_equal(islands.looked_at(given, {"least_pb": 0.5}), pb >= 0.5)
+    np.testing.assert_array_equal(looked_at(given, {"least_pb": 0.5}), pb >= 0.5)
     # all sources are well outside of where the beam is above 0.5
     assert near(find_catalog(given, model_of("flood_fill", least_pb=0.5)).catalog, truth) == 0
     assert near(find_catalog(given, model_of("flood_fill", least_pb=0.0)).catalog, truth) == 3

@@ -108,10 +108,10 @@ def test_going_on_and_fine_tuning(trained, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"product": "no"}, "no product"),
+        ({"product": "no"}, "product=.no.: input should be .sky."),
         ({"product": "dirty"}, "no dirty image"),
         ({"tile": 128}, "smaller than a tile"),
-        ({"scaling": "no"}, "no scaling"),
+        ({"scaling": "no"}, "scaling=.no.: input should be .fixed."),
         ({"levels": 9}, "levels"),
     ],
 )

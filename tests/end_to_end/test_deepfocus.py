@@ -12,9 +12,10 @@ from faintsky.catalog import read_catalog
 from faintsky.detection import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.published.deepfocus import find
-from faintsky.published.deepfocus import training as chain
-from faintsky.published.deepfocus.focusing import RULES
+from faintsky.matching import Criterion
+from faintsky.published.deepfocus import chain
+from faintsky.published.deepfocus import pipeline as find
+from faintsky.published.deepfocus.finding import RULES
 from faintsky.published.deepfocus.pipeline import DeepFocus
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
@@ -33,8 +34,8 @@ def small(tmp_path_factory):
     """Boxes that need not fit well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAINTSKY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("faintsky.published.deepfocus.predicted.LEAST_IOU", 0.1)
-        patch.setattr("faintsky.published.deepfocus.predicted.LARGEST_DISTANCE", 6.0)
+        patch.setitem(chain.CRITERIA, "iou", Criterion("iou", 0.1, radius=6.0))
+        patch.setitem(chain.CRITERIA, "iou2d", Criterion("iou2d", 0.1, along_z=False, radius=6.0))
         yield
 
 
@@ -81,8 +82,8 @@ def test_a_stopped_chain_goes_on_and_a_finished_one_is_left(trained, data, monke
     record = trained.model.path / "run.json"
     stopped = json.loads(record.read_text()) | {"complete": False}
     record.write_text(json.dumps(stopped))
-    monkeypatch.setattr("faintsky.training.fit.fit", None)
-    monkeypatch.setattr("faintsky.published.deepfocus.predicted.AlmaObservatory.sample", None)
+    monkeypatch.setattr("faintsky.training.recipes.fit", None)
+    monkeypatch.setattr("faintsky.published.deepfocus.chain.AlmaObservatory.sample", None)
     done = faintsky.train("deepfocus", trained.model.path, data=data, settings=SETTINGS, device="cpu")
     assert done.model.hash == trained.model.hash
 
@@ -99,8 +100,8 @@ def test_runs_of_the_first_phase_are_taken(trained, data, tmp_path):
     ("settings", "words"),
     [
         ({"epochs": 3}, "unknown setting 'epochs'"),
-        ({"passes": 2}, "passes is 1 or 3"),
-        ({"fit_cubes": "many"}, "not of the type"),
+        ({"passes": 2}, "should be 1 or 3"),
+        ({"fit_cubes": "many"}, "valid integer"),
         ({"flux": "nowhere"}, "no model"),
         ({"flux": "classical"}, "no network 'flux'"),
     ],
@@ -123,7 +124,15 @@ def test_detect_writes_all_files(trained, data, tmp_path, monkeypatch):
         folder / "0000_dirty.fits", tmp_path / "out", model=str(trained.model.path), pb=folder / "pb.fits",
         reliability=0.0, device="cpu",
     )  # fmt: skip
-    names = {"catalog.ecsv", "catalog.vot", "catalog.csv", "mask.fits", "model.fits", "regions.reg"}
+    names = {
+        "catalog.fits",
+        "catalog.ecsv",
+        "catalog.vot",
+        "catalog.csv",
+        "mask.fits",
+        "model.fits",
+        "regions.reg",
+    }
     assert {p.name for p in (tmp_path / "out").iterdir()} == names | {"report.html", "run.json"}
     table = read_catalog(tmp_path / "out" / "catalog.ecsv")
     assert len(table) == result.facts["sources"] > 0

@@ -14,10 +14,8 @@ from faintsky.cli import main
 from faintsky.errors import InputError
 from faintsky.networks import make_network
 from faintsky.simulating.psf_library import PsfLibrary
-from faintsky.training import fit as fitting
-from faintsky.training.diffuse_images import DiffuseImages
-from faintsky.training.fit import Schedule, fit
-from faintsky.training.stored_images import StoredImages
+from faintsky.training import DiffuseImages, Schedule, StoredImages, fit
+from faintsky.training import loop as fitting
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
 pytestmark = pytest.mark.learning
@@ -31,14 +29,14 @@ LONG = {**TINY, "steps": 90, "validate_every": 30}
 
 @pytest.fixture(autouse=True)
 def few_validation_batches(monkeypatch):
-    monkeypatch.setattr("faintsky.training.diffuse_images.VALIDATION_BATCHES", 2)
+    monkeypatch.setattr("faintsky.training.denoiser.VALIDATION_BATCHES", 2)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("faintsky.training.diffuse_images.VALIDATION_BATCHES", 2)
+        patch.setattr("faintsky.training.denoiser.VALIDATION_BATCHES", 2)
         result = faintsky.train("local_unet", out, settings=LONG, seed=1)
     return out, result
 
@@ -48,7 +46,7 @@ def test_a_tiny_network_learns_in_seconds(trained, monkeypatch):
     history = json.loads((out / "history.json").read_text())
     assert [h["step"] for h in history] == [30, 60, 90]
     assert result.facts["best"] == min(history, key=lambda h: h["loss"])
-    monkeypatch.setattr("faintsky.training.diffuse_images.VALIDATION_BATCHES", 2)
+    monkeypatch.setattr("faintsky.training.denoiser.VALIDATION_BATCHES", 2)
     torch.manual_seed(1)
     fresh = make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")})
     with torch.no_grad():
@@ -228,8 +226,8 @@ def test_images_are_no_data_for_networks_that_read_compact_sets(own, tmp_path, n
         ({"data": "nowhere"}, "no folder"),
         ({"data": ".", "simulate": "diffuse"}, "one of them"),
         ({"settings": {"no_such": "1"}}, "batch_size"),
-        ({"settings": {"steps": "many"}}, "type"),
-        ({"settings": {"steps": 0}}, "at least 1"),
+        ({"settings": {"steps": "many"}}, "valid integer"),
+        ({"settings": {"steps": 0}}, "greater than or equal to 1"),
         ({"init": "classical"}, "detect"),
     ],
 )

@@ -17,7 +17,7 @@ from faintsky.evaluation.brightness_metrics import (
     mre_of_each,
     radii,
 )
-from faintsky.published.dda.log_scale import EDGES
+from faintsky.published.dda import EDGES
 
 NOISE = 2.45e-6
 

@@ -1,6 +1,7 @@
 """Data of the second phase, thresholds and reliabilities of DeepFocus, with networks made for the purpose."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,18 +9,21 @@ from stand_ins import NETWORKS
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.published.deepfocus import fit as fitting
-from faintsky.published.deepfocus.fit import FOUND, Surveyed, fit_thresholds, logistic, survey
+from faintsky.matching import Criterion
+from faintsky.published.deepfocus import chain
+from faintsky.published.deepfocus import thresholds as fitting
+from faintsky.published.deepfocus.chain import beam_area, observatory_of, write_predicted
+from faintsky.published.deepfocus.finding import Settings
 from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level
-from faintsky.published.deepfocus.predicted import (
-    beam_area,
-    observatory_of,
-    overlap,
-    overlap_2d,
-    paired,
-    write_predicted,
+from faintsky.published.deepfocus.thresholds import (
+    FOUND,
+    TRUE,
+    Surveyed,
+    fit_thresholds,
+    logistic,
+    survey,
+    table_of,
 )
-from faintsky.published.deepfocus.settings import Settings
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -61,7 +65,8 @@ def test_a_data_set_of_other_settings_is_refused(data, tmp_path):
 
 def test_predictions_are_kept_where_they_are_sources(data, pipeline, tmp_path, monkeypatch):
     # what stands in for the networks is too coarse for the paper's criteria
-    monkeypatch.setattr("faintsky.published.deepfocus.predicted.LEAST_IOU", 0.2)
+    for name, along_z in (("iou", True), ("iou2d", False)):
+        monkeypatch.setitem(chain.CRITERIA, name, Criterion(name, 0.2, along_z=along_z))
     write_predicted(data, pipeline, tmp_path, [0, 1])
     observatory, seed = observatory_of(data)
     kept = {"spectra": 0, "images": 0}
@@ -81,7 +86,7 @@ def test_predictions_are_kept_where_they_are_sources(data, pipeline, tmp_path, m
             kept[kind] += len(truth)
     assert min(kept.values()) >= 1
     # what is there is not made again
-    monkeypatch.setattr("faintsky.published.deepfocus.predicted.observatory_of", None)
+    monkeypatch.setattr("faintsky.published.deepfocus.chain.observatory_of", None)
     write_predicted(data, pipeline, tmp_path, [0, 1])
 
 
@@ -89,16 +94,6 @@ def fitting_table(path):
     from faintsky.catalog import read_catalog
 
     return read_catalog(path)
-
-
-def test_overlaps():
-    boxes = np.array([[0.0, 9, 0, 9], [5, 14, 0, 9], [20, 20, 20, 20]])
-    expected = [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 1]]
-    np.testing.assert_allclose(overlap_2d(boxes, boxes), expected)
-    ranges = np.array([[0.0, 10], [5, 15]])
-    np.testing.assert_allclose(overlap(ranges, ranges), [[1, 1 / 3], [1 / 3, 1]])
-    near = np.array([[True, True], [True, False], [True, True]])
-    assert paired(near, np.array([[2.0, 1], [1, 1], [0, 0]])).tolist() == [1, 0, -1]
 
 
 # ---------------------------------------------------------------------- thresholds
@@ -111,7 +106,7 @@ def made(n_cubes=40, seed=0):
     for _ in range(n_cubes):
         x, y = rng.uniform(60, 300, (2, 4))
         z = rng.uniform(20, 100, 4)
-        true = np.stack([x - 10, x + 10, y - 10, y + 10, x, y, z, np.full(4, 8.0)], axis=1)
+        true = np.stack([x - 10, x + 10, y - 10, y + 10, x, y, z, np.full(4, 8.0), z - 8, z + 8], axis=1)
         true[:, :4] = np.round(true[:, :4])
         rows = []
         for k in range(8):
@@ -121,8 +116,9 @@ def made(n_cubes=40, seed=0):
             snr = rng.lognormal(np.log(20 if real else 5), 0.3)
             for t, p in ((0.1, 0.12), (0.25, 0.12)):
                 if t == 0.1 or k != 0:
-                    rows.append([t, p, *box, *where, 8.0, snr, snr, 0.5 * snr, 0.5, 0.5])
-        out.append(Surveyed(np.array(rows, dtype=float).reshape(-1, len(FOUND)), true))
+                    ends = where[2] - 8, where[2] + 8
+                    rows.append([*box, *where, 8.0, *ends, t, p, snr, snr, 0.5 * snr, 0.5, 0.5])
+        out.append(Surveyed(table_of(np.array(rows, dtype=float), FOUND), table_of(true, TRUE)))
     return out
 
 
@@ -141,15 +137,14 @@ def test_thresholds_are_where_f1_is_best():
 
 def test_condition_1_counts_in_the_fit():
     (cube,) = made(1)
-    column = FOUND.index("first_integrated")
     found = cube.at(0.1, 0.12)
-    found[:, column] = 2 * found[:, FOUND.index("first_snr")]  # focusing gains nowhere
-    assert len(fitting.kept_rows(found, 0.0, 3.0)) == len(found)
-    assert len(fitting.kept_rows(found, 1e9, 3.0)) == 0
+    found["first_integrated"] = 2 * found["first_snr"]  # focusing gains nowhere
+    assert len(fitting.passing(found, 0.0, 3.0)) == len(found)
+    assert len(fitting.passing(found, 1e9, 3.0)) == 0
 
 
 def test_nothing_found_is_no_error():
-    empty = Surveyed(np.zeros((0, len(FOUND))), np.zeros((2, 8)))
+    empty = Surveyed(table_of(np.zeros(0), FOUND), table_of(np.zeros((2, len(TRUE))), TRUE))
     fitted, scores = fit_thresholds([empty, empty], Settings())
     assert scores["recall"] == 0
     assert np.isfinite(fitted.reliability_fit).all()
@@ -174,15 +169,19 @@ def test_a_survey_agrees_with_the_pipeline_and_goes_on(data, pipeline, tmp_path,
     observatory, _ = observatory_of(data)
     monkeypatch.setattr(fitting, "THRESHOLDS", (0.2,))
     monkeypatch.setattr(fitting, "PROMINENCES", (pipeline.settings.prominence,))
-    (surveyed,) = survey(observatory, 9, [0], pipeline, tmp_path)
+    survey_one = partial(
+        survey, partial(observatory.sample, 9), "9", [0], pipeline, beam_area(observatory), tmp_path
+    )
+    (surveyed,) = survey_one()
     seen = observatory.sample(9, 0)
     result = pipeline.run(seen.dirty, beam_area(observatory))
-    found = fitting.kept_rows(surveyed.at(0.2, pipeline.settings.prominence), pipeline.settings.bright, 3.0)
-    found = found[found[:, FOUND.index("snr")] >= pipeline.settings.faint]
+    found = surveyed.at(0.2, pipeline.settings.prominence)
+    found = found[fitting.passing(found, pipeline.settings.bright, 3.0)]
+    found = found[found["snr"] >= pipeline.settings.faint]
     assert len(found) == len(result.sources) > 0
-    np.testing.assert_allclose(found[:, FOUND.index("snr")], [s.snr for s in result.sources])
+    np.testing.assert_allclose(found["snr"], [s.snr for s in result.sources])
     assert len(surveyed.true) == len(seen.truth["x"])
     assert noise_level(seen.dirty) == pytest.approx(np.median(seen.sigma), rel=0.1)
     monkeypatch.setattr(fitting, "candidates_of", None)
-    (again,) = survey(observatory, 9, [0], pipeline, tmp_path)
-    np.testing.assert_array_equal(again.found, surveyed.found)
+    (again,) = survey_one()
+    np.testing.assert_array_equal(again.found.as_array(), surveyed.found.as_array())

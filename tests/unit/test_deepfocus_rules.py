@@ -5,21 +5,27 @@ import pytest
 
 from faintsky.cutouts import integrated
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.published.deepfocus.blobs import Blob, find_blobs
-from faintsky.published.deepfocus.focusing import (
+from faintsky.published.deepfocus.finding import (
     CONDITION_1,
     CONDITION_2,
     FAINT,
     NO_LINE,
     SAME_PLACE,
     TWICE,
+    Blob,
     Focus,
+    Line,
+    Patch,
+    Settings,
     Tally,
+    continuum_of,
+    find_blobs,
+    find_lines,
+    focused_patch,
+    global_snr,
+    grow,
     last_cuts,
 )
-from faintsky.published.deepfocus.settings import Settings
-from faintsky.published.deepfocus.snr import Patch, focused_patch, global_snr, grow
-from faintsky.published.deepfocus.spectra import Line, continuum_of, find_lines
 
 CHANNELS, SIDE, NOISE = 64, 90, 1.0
 BOX = (33, 57, 33, 57)  # 25 pixels about (45, 45)

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from faintsky.published.deepfocus.scaling import (
+from faintsky.published.deepfocus.networks import (
     crop_centre,
     crop_origin,
+    flux_of,
+    flux_target,
+    shape_of,
+    shape_targets,
     standardise,
     unit_range,
     unit_range_1d,
 )
-from faintsky.published.deepfocus.targets import flux_of, flux_target, shape_of, shape_targets
 
 
 def test_unit_range_is_per_image():

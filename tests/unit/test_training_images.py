@@ -9,10 +9,9 @@ from faintsky.networks import make_network
 from faintsky.simulating.beam_fit import fit_beam
 from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
 from faintsky.sky.web import Web, WebBox
-from faintsky.training import diffuse_images
-from faintsky.training.diffuse_images import BEAM_EMISSION, WHITE_EMISSION, DiffuseImages, importance
-from faintsky.training.image_errors import deconvolution_errors, gain_errors
-from faintsky.training.web_skies import WebSkies, make_skies
+from faintsky.training import DiffuseImages, WebSkies, diffuse_images, make_skies
+from faintsky.training.denoiser import BEAM_EMISSION, WHITE_EMISSION, importance
+from faintsky.training.diffuse_images import deconvolution_errors, gain_errors
 
 RANDOM, CLUSTER = WebBox(16, 25.0, 1), WebBox(16, 50.0, 2, 1e15)
 

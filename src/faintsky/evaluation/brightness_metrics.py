@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.evaluation.image_metrics import PIXEL_EDGES
-from faintsky.published.dda.log_scale import EDGES, LEAST_MRE, LogScale
+from faintsky.published.dda import EDGES, LEAST_MRE, LogScale
 
 Float = NDArray[np.float64]
 Image = NDArray[np.floating]
@@ -23,7 +23,7 @@ FALLEN = 0.01
 """Correlations have fallen where they are below this."""
 BRIGHTEST = 0.01
 """Share of the pixels whose dimming is looked at."""
-_SCALE = LogScale(float(EDGES[0]), float(EDGES[-1]))
+_SCALE = LogScale(floor=float(EDGES[0]), ceiling=float(EDGES[-1]))
 
 
 def brightness_sums(estimate: Image, truth: Image, snr: Image, edges: Float = PIXEL_EDGES) -> Float:

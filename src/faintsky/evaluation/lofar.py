@@ -21,7 +21,7 @@ from faintsky.evaluation.lofar_scores import SEEN, Parts, Scored, Scores, load_p
 from faintsky.evaluation.stored_fields import STORED, open_fields
 from faintsky.evaluation.tables import write_csv
 from faintsky.io import OutputFolder, provenance, write_json
-from faintsky.published.dda.log_scale import EDGES
+from faintsky.published.dda import EDGES
 from faintsky.simulating.dataset import versions
 from faintsky.sky.web import check_web
 from faintsky.system import BYTES_OF_TABLES, Needs, choose_device

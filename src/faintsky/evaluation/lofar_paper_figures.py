@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faintsky.evaluation.brightness_metrics import radii
 from faintsky.evaluation.figures import COLOURS, new_figure, save, style
 from faintsky.evaluation.lofar_tables import BASELINES
-from faintsky.published.dda.log_scale import EDGES, LEAST_MRE
+from faintsky.published.dda import EDGES, LEAST_MRE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,12 +17,12 @@ from faintsky.errors import InputError
 from faintsky.io.output import plain, provenance, write_json
 from faintsky.jobs.train import train
 from faintsky.models import load_model
+from faintsky.registry import RECIPES
 from faintsky.system import check_space
-from faintsky.training.recipes import find_recipe, make_plan
-from faintsky.training.spaces import Range, combinations, make_space
+from faintsky.training import Range, Recipe, combinations, make_space
 
 if TYPE_CHECKING:
-    from faintsky.training.study import Study
+    from faintsky.training.search import Study
 
 PathLike = str | os.PathLike[str]
 TRIALS = 50
@@ -123,9 +123,11 @@ def tune(
     InputError
         Where an option is wrong, the folder holds another study, or Optuna is not installed.
     """
-    from faintsky.training.study import PRUNERS, SAMPLERS, Study
+    from faintsky.training.search import PRUNERS, SAMPLERS, Study
 
-    recipe = find_recipe(network)
+    recipe = RECIPES[network]()
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"{network} cannot be tuned as a whole", "tune one of its networks")
     space, fixed = make_space(recipe, grid, settings or {})
     if sampler is None:
         sampler = "tpe" if any(isinstance(v, Range) for v in space.values()) else "grid"
@@ -136,7 +138,7 @@ def tune(
     if trials is not None and trials < 1:
         raise InputError(f"{trials} trials are asked for", "give one at least")
     for point in points or [{}]:
-        make_plan(recipe, {**fixed, **point})
+        recipe.numbers({**fixed, **point})
     call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed, "device": device}
     one = train(network, Path(out) / "trials" / PLANNED, settings=fixed, dry_run=True, **call)
     config = {
@@ -299,7 +301,7 @@ def _counts(study: Study) -> dict[str, int]:
 
 def _remove(folder: Path) -> None:
     """A study's own files; a folder that holds none is left to be refused."""
-    from faintsky.training.study import JOURNAL, LOCK, TRIALS
+    from faintsky.training.search import JOURNAL, LOCK, TRIALS
 
     if (folder / JOURNAL).is_file():
         shutil.rmtree(folder / TRIALS, ignore_errors=True)

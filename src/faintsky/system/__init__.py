@@ -26,5 +26,6 @@ if TYPE_CHECKING:
         run_tasks,
         worker_count,
     )
+    from faintsky.system.settings import Settings
 
 lazy(__name__)

@@ -1,1 +1,30 @@
-"""Training: data simulated as it goes, losses, and the one `fit`."""
+"""Training: the one `fit`, recipes, the search for their numbers, and what our own denoiser learns from.
+
+A network is trained by the recipe that is registered under its name; this room knows our own network's only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.registry import RECIPES
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.training.denoiser import DenoiserTask
+    from faintsky.training.diffuse_images import DiffuseImages
+    from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit
+    from faintsky.training.recipes import Plan, Recipe, Request, read_value, source
+    from faintsky.training.search import PRUNERS, SAMPLERS, Range, Study, combinations, make_space
+    from faintsky.training.stored_images import (
+        StoredImages,
+        compact_files,
+        pb_corrected,
+        primary_beam_of,
+        stored_pairs,
+    )
+    from faintsky.training.web_skies import WebSkies, make_skies
+
+lazy(__name__)
+
+RECIPES.add("local_unet", "faintsky.training.denoiser:UNetRecipe")

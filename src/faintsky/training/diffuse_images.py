@@ -4,9 +4,17 @@ An example is a sky (diffuse emission or a cosmic web's, radio galaxies, both or
 from a `PsfLibrary`, and noise with the power that belongs to that psf. The target is the sky at the beam's
 resolution. The image holds a random share of the sidelobes: none is a perfectly cleaned image, all of them
 the dirty image, and what lies between is what the major cycles of a deconvolution pass through; so one
-network serves all of them. Some hold errors of a real deconvolution or calibration (`image_errors`).
+network serves all of them. Some hold errors of a real deconvolution or calibration.
 A quarter of the examples is white: noise without correlation on a sky without a beam (the Noise images of
 Gheller & Vazza 2021). The local rms varies over some images, and some have blank borders.
+
+With a model m of the sky s, a restored image is ``b * m + psf * (s - m)``: the sky at the beam's resolution,
+``b * s``, and ``(psf - b) * (s - m)``. What the model lacks is a share of the extended emission that differs
+from place to place, and less of what the psf measures well than of what it hardly sees: each step of a
+deconvolution takes a part of the residual that is proportional to ``psf / b``.
+
+Gains that are not quite 1 multiply each visibility by ``1 + e``, whatever its source. Errors of one time lie
+on a spoke of the uv plane, those of one baseline on an arc, and appear as spokes and rings about sources.
 """
 
 from __future__ import annotations
@@ -16,13 +24,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from scipy.ndimage import grey_opening, map_coordinates
+from torch import nn
 
 from faintsky.simulating.psf_library import SIZE, PsfLibrary
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
-from faintsky.training.fit import VALIDATION, Batch
-from faintsky.training.image_errors import deconvolution_errors, gain_errors
+from faintsky.training.denoiser import DenoiserTask
+from faintsky.training.loop import Batch
 from faintsky.training.web_skies import WebSkies
 
 Array32 = NDArray[np.float32]
@@ -34,47 +43,18 @@ SHARED = 2
 """Examples made of one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
 """Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
-OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
-WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0
-"""How much more than empty sky a pixel of S/N 1 counts: with a beam fewer pixels are independent, and what
-is hardly sure would be shrunk more."""
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 WEB_SHARE = 0.5
 """Of cosmic webs among diffuse skies."""
 WORST_ERRORS = (0.1, 1.0)
 """Largest rms of such errors over that of the noise, log-uniform: more, and there is nothing to learn."""
-VALIDATION_BATCHES = 12
-
-
-def importance(target: Tensor, beam: Tensor) -> Tensor:
-    """How much a pixel counts, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
-
-    Parameters
-    ----------
-    target : Tensor
-        ``[b, 1, y, x]``, true sky over the noise.
-    beam : Tensor
-        ``[b, 4]``, as networks take it.
-    """
-    root = (1.133 * beam[:, 0] * beam[:, 1]).clamp(min=1).sqrt()[:, None, None, None]
-    snr, faint = target, target.clamp(0, 3)
-    for pixels in (4, 8, 16):
-        mean = nn.functional.avg_pool2d(faint, pixels) * pixels / root
-        near = nn.functional.interpolate(mean, size=target.shape[-2:])
-        # surroundings of a source are not the source
-        snr = torch.maximum(snr, torch.minimum(near, 10 * target))
-    emission = torch.where(beam[:, 0] > 0, BEAM_EMISSION, WHITE_EMISSION)[:, None, None, None]
-    return 1 + emission * snr.clamp(0, SURE)
-
-
-def _huber(x: Tensor) -> Tensor:
-    return nn.functional.huber_loss(x, torch.zeros_like(x), reduction="none", delta=OUTLIER)
-
-
-def _by_example(share: Tensor, loss: Tensor) -> Tensor:
-    """Mean loss of each example, ``[b]``."""
-    return (share * loss).sum(dim=(1, 2, 3)) / share.sum(dim=(1, 2, 3)).clamp(min=1)
+STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
+"""Ranges, all log-uniform: steps of the deconvolution; rms share of the sky that its model lacks; rms error
+of a visibility. The steps and shares enclose what WSClean leaves of a sky with bright extended emission:
+errors of 5 to 10 per cent at well measured spatial frequencies, 30 to 50 where psf / b is below a half."""
+COMPACT = 5
+"""Sources narrower than that [pixel] are in any model."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +67,14 @@ class _Plane:
     shape: NDArray[np.float32]
 
 
-class DiffuseImages:
-    """The task of a denoiser; see `faintsky.training.fit.Task`.
+class DiffuseImages(DenoiserTask):
+    """The task on images that are simulated as training goes.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Such as ``local_unet``: (image, weight, beam) to (mean, sigma).
+    network, tile, blur
+        See `DenoiserTask`.
     library : PsfLibrary
-    tile : int, optional
-        Side of the images that are cut out of the simulated ones [pixel].
-    blur : float, optional
-        Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
     errors : float, optional
         Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
     skies : WebSkies, optional
@@ -110,13 +86,13 @@ class DiffuseImages:
         network: nn.Module,
         library: PsfLibrary,
         *,
-        tile: int = 192,
-        blur: float = 0.3,
         errors: float = 0.0,
         skies: WebSkies | None = None,
+        tile: int = 192,
+        blur: float = 0.3,
     ) -> None:
-        self.network, self.library, self.tile, self.blur = network, library, tile, blur
-        self.errors, self.skies = errors, skies
+        super().__init__(network, tile=tile, blur=blur)
+        self.library, self.errors, self.skies = library, errors, skies
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
         """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
@@ -125,7 +101,7 @@ class DiffuseImages:
         """
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
-            cell = float(np.exp(rng.uniform(np.log(1.0), np.log(4.0))))
+            cell = _log_uniform(rng, (1.0, 4.0))
             sky = _draw(rng, cell, self.skies, held)
             parts += [self._example(rng, sky, cell) for _ in range(min(SHARED, size - len(parts)))]
         image, weight, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
@@ -133,60 +109,13 @@ class DiffuseImages:
         batch = {k: torch.from_numpy(v[:, None].astype(np.float32)) for k, v in planes.items()}
         return batch | {"beam": torch.from_numpy(beam)}
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Squared error of the mean, and the negative log likelihood of the errors under sigma.
-
-        Pixels on true emission count more (`importance`), the more the surer it is. The mean is then that of
-        a posterior with so much more emission in its prior: an unweighted one shrinks whatever is not
-        certain, and fluxes and peaks would come out low. Sigma learns from errors that it cannot change: in
-        one likelihood the empty sky, where both may go to nothing, would rule the rest. Very bright pixels
-        count less, where the relative error matters; beyond OUTLIER errors count linearly. Of each example's
-        loss the logarithm counts, or a few with strong artefacts would rule all others.
-        """
-        mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
-        target = batch["target"]
-        seen = (batch["weight"] > 0).float()
-        error = (mean - target) * seen
-        scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
-        share = seen * importance(target, batch["beam"])
-        loss = _by_example(share, _huber(scaled))
-        for pixels in (4, 8, 16) if self.blur else ():
-            local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
-            loss = loss + self.blur * pixels / 4 * _by_example(local, _huber(means))
-        loss = torch.log1p(loss / HALF).mean()
-        likelihood = (_huber(error.detach() / sigma) + torch.log(sigma)) * seen
-        return loss + SIGMA_SHARE * likelihood.sum() / seen.sum()
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss; rms errors in units of the noise inside sources (true S/N 1 to 30) and outside; pulls.
-
-        Errors inside are given for images with white noise and for images with a beam.
-        """
-        device = next(network.parameters()).device
-        loss, squares = [], {k: [] for k in ("white", "beam", "outside", "pull")}  # type: ignore[var-annotated]
-        for i in range(VALIDATION_BATCHES):
-            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
-            batch = {k: v.to(device) for k, v in batch.items()}
-            loss.append(float(self.loss(network, batch)))
-            mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
-            target, seen = batch["target"], batch["weight"] > 0
-            square = (mean - target).square()
-            white = (batch["beam"][:, 0] == 0)[:, None, None, None]
-            inside = seen & (target > 1) & (target < 30)
-            squares["white"].append(square[inside & white])
-            squares["beam"].append(square[inside & ~white])
-            squares["outside"].append(square[seen & (target < 0.1)])
-            squares["pull"].append((square / sigma.square())[seen])
-        rms = {k: float(torch.cat(v).mean().sqrt()) for k, v in squares.items()}
-        return {"loss": float(np.mean(loss)), **rms}
-
     def _example(self, rng: np.random.Generator, sky: Array32, cell: float) -> tuple[NDArray, ...]:
         """Image, weight and target ``[tile, tile]`` and beam ``[4]`` from a sky [Jy/arcsec2]."""
         sky = np.rot90(sky, int(rng.integers(4)))
         if rng.random() < 0.5:
             sky = sky[:, ::-1]
         is_white = rng.random() < WHITE_SHARE
-        noise = NOISE * float(np.exp(rng.uniform(*np.log(WHITE_RANGE if is_white else NOISE_RANGE))))
+        noise = NOISE * _log_uniform(rng, WHITE_RANGE if is_white else NOISE_RANGE)
         white = rng.standard_normal((SIZE, SIZE), dtype=np.float32)
         if is_white:
             # the papers' noise a pixel: that of a beam of 6 arcsec, spread over its area
@@ -202,7 +131,7 @@ class DiffuseImages:
             left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
             image = target + _limited(lobes * np.float32(left), WORST_LOBES)
-            worst = float(np.exp(rng.uniform(*np.log(WORST_ERRORS))))
+            worst = _log_uniform(rng, WORST_ERRORS)
             if rng.random() < self.errors:
                 errors = deconvolution_errors(rng, scaled, plane.psf, plane.beam)
                 image = image + _limited(errors, worst)
@@ -240,7 +169,7 @@ def _draw(
         # small fields: crowded, or most of them would be empty
         sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
     if kind > 0.5 and kind < 0.95:
-        faintest = float(np.exp(rng.uniform(np.log(5e-5), np.log(2e-3))))
+        faintest = _log_uniform(rng, (5e-5, 2e-3))
         sky += draw_radio_galaxies(rng, sky.shape, cell, faintest=faintest) / np.float32(cell**2)
     return sky
 
@@ -289,3 +218,48 @@ def _seen(rng: np.random.Generator) -> Array32:
     angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.45) * SIZE
     across = (at[:, None] - SIZE / 2) * np.sin(angle) + (at[None, :] - SIZE / 2) * np.cos(angle)
     return (across < offset).astype(np.float32)
+
+
+def deconvolution_errors(
+    rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32
+) -> NDArray[np.float32]:
+    """Leftovers of a deconvolution, ``[y, x]``.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    sky : array
+        ``[y, x]``, in units of the noise (a pixel).
+    psf, beam : array
+        Their real transforms, ``[y, x // 2 + 1]``.
+    """
+    scale = _log_uniform(rng, (2.0, 40.0))
+    lacking = random_field(rng, (sky.shape[0], sky.shape[1]), 4.0, scale) + np.float32(rng.normal())
+    lacking *= np.float32(_log_uniform(rng, UNMODELLED))
+    seen = np.maximum(psf, 0) * beam / (beam**2 + (0.01 * beam.max()) ** 2)
+    left = np.exp(-_log_uniform(rng, STEPS) * seen)
+    extended = grey_opening(sky, COMPACT, mode="wrap")
+    return _image(np.fft.rfft2(extended * lacking) * (psf - beam) * left, sky.shape)
+
+
+def gain_errors(
+    rng: np.random.Generator, spectrum: NDArray[np.complexfloating], psf: Array32, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """What wrong gains add to an image, ``[y, x]``; the sky's transform and the psf's are given."""
+    fx, fy = frequencies_2d(shape[0], shape[1])
+    spokes, rings = (int(_log_uniform(rng, (4, 96))) for _ in range(2))
+    angle = (np.arctan2(fy, fx) / np.pi + 0.5) * (spokes - 1)
+    radius = np.minimum(np.hypot(fx, fy) * 2, 1) * (rings - 1)
+    amplitude, phase = (
+        map_coordinates(rng.standard_normal((spokes, rings)), [angle, radius], order=1) for _ in range(2)
+    )
+    error = np.float32(_log_uniform(rng, GAIN)) * (rng.uniform(0, 1) * amplitude + 1j * phase)
+    return _image(spectrum * psf * error, shape)
+
+
+def _image(spectrum: NDArray[np.complexfloating], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.fft.irfft2(spectrum, s=shape).astype(np.float32)
+
+
+def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(*np.log(between))))

@@ -1,36 +1,34 @@
-"""What is trained for each network: the task, its defaults, and the model that comes of it."""
+"""How a network is trained: a recipe, the plan that it makes of the user's numbers, and what comes of it.
+
+A recipe is found by the name of its network in `faintsky.registry.RECIPES`. It says what is learned (a task,
+see `faintsky.training.loop`), on which data, with which numbers, and what the model's card is to hold.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from faintsky.errors import InputError
+from faintsky.models import Model, load_model, save_model
+from faintsky.networks import make_network
+from faintsky.system import BYTES_OF_TABLES, Needs, Settings
+from faintsky.training.loop import Schedule, Task, fit
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from faintsky.published.deepfocus.compact_sets import CompactSet
-    from faintsky.training.fit import Schedule, Task
-
 Progress = Callable[[int, int, str], None]
+Watch = Callable[[Mapping[str, float]], None]
 
-
-PUBLISHED = {
-    "epochs": 300, "batch_size": 64, "learning_rate": 1e-4, "warmup": 10, "rate": "constant", "adam": "adam",
-    "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 10, "window": 10, "workers": 0,
-}  # fmt: skip
-"""Schedule of Delli Veneri et al. (2022), Section 4.5; they do not give the size of the batches."""
-
-
-GHELLER_VAZZA = {
-    "epochs": 100, "batch_size": 50, "learning_rate": 1e-4, "warmup": 0, "rate": "constant", "adam": "adam",
-    "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 100_000, "workers": 0, "keep_every": 5,
-}  # fmt: skip
-"""Schedule of Gheller & Vazza (2021), Sections 4.1 and 4.2; they do not name the optimiser."""
+BYTES_FIXED, BYTES_A_WEIGHT, BYTES_A_WEIGHT_KEPT = 0.6e9, 28, 24
+"""Memory of the libraries; a weight with gradient, two moments, average, best and a copy; and on disk, in the
+model and in its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Request:
         The user's folder of data.
     preset : str
         Of the simulation, where there is no such folder.
-    settings : mapping
-        The recipe's settings, with the user's in place of defaults.
+    settings : Settings
+        Of the recipe.
     seed : int
     progress : callable, optional
     """
@@ -57,329 +55,270 @@ class Request:
     folder: Path
     data: Path | None
     preset: str
-    settings: Mapping[str, Any]
+    settings: Any
     seed: int
     progress: Progress | None = None
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one network is trained.
+class Recipe(ABC):
+    """How one network is trained; a recipe is a class that changes what is different.
 
-    Parameters
+    Attributes
     ----------
+    network : str
+        Its name in `faintsky.registry.NETWORKS`.
     job : str
         What the model will be for.
     key : str
         The network's name in the model's card; ``{setting}`` stands for that setting's value.
     presets : tuple of str
         Simulations it can be trained on; the first is the default. Where empty it needs data.
-    make_task : callable
-        `Request` to `Task`.
-    check_data : callable
-        Refuses a folder of data, with the settings, that is not what would be trained on, all of it.
     schedule : mapping
         Where it differs from `Schedule`'s defaults.
-    settings : mapping
-        Settings of the task with their defaults.
-    arguments : mapping
-        Of the network, with their defaults.
-    model_settings : callable
-        What the model's card begins with for the job's own settings.
-    follow : callable
-        From the settings, arguments of the network that follow from them.
-    learned : callable
-        From the task and the trained network, settings of the job that come of the training.
+    settings, arguments : type of Settings
+        Of the task and of the network.
     spaces : mapping
-        Named grids of a search (`faintsky.training.spaces`): values by key.
+        Named grids of a search (`faintsky.training.search`): values by key.
+    cost : tuple of float
+        Seconds of a processor core, and bytes, that a step takes for each pixel or channel of each example,
+        there and back; measured with the recipe's own sizes.
     """
 
-    job: str
-    key: str
-    presets: tuple[str, ...]
-    make_task: Callable[[Request], Task]
-    check_data: Callable[[Path, Mapping[str, Any]], None]
-    schedule: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    model_settings: Callable[[], dict[str, Any]] = dict
-    follow: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda _: {}
-    learned: Callable[[Any, nn.Module], dict[str, Any]] = lambda task, network: {}
-    spaces: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    network: ClassVar[str]
+    job: ClassVar[str]
+    key: ClassVar[str]
+    presets: ClassVar[tuple[str, ...]] = ()
+    schedule: ClassVar[Mapping[str, Any]] = {}
+    settings: ClassVar[type[Settings]] = Settings
+    arguments: ClassVar[type[Settings]] = Settings
+    spaces: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
+    cost: ClassVar[tuple[float, float]] = (1e-5, 2e3)
+
+    @abstractmethod
+    def check_data(self, data: Path, settings: Any) -> None:
+        """Refuse a folder of data that is not what would be trained on, all of it."""
+
+    @abstractmethod
+    def task(self, request: Request) -> Task:
+        """What is learned."""
+
+    def pixels(self, plan: Plan) -> int:
+        """Pixels or channels of an example."""
+        return int(plan.arguments["size"]) ** 2
+
+    def examples(self, plan: Plan) -> int:
+        """Of stored data, about how many."""
+        return 0
+
+    def kept_bytes(self, plan: Plan) -> float:
+        """What is made once for the run and kept in its folder."""
+        return 0.0
+
+    def fitting(self, settings: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The network's arguments, with those that follow from the settings."""
+        return arguments
+
+    def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
+        """What the model's card says for the job, once the network is trained."""
+        return {}
+
+    def numbers(self, changes: Mapping[str, Any]) -> tuple[Schedule, Settings, dict[str, Any]]:
+        """Schedule, settings and the network's arguments, with the user's ``key=value`` in place of defaults.
+
+        Parameters
+        ----------
+        changes : mapping
+            By key of any of the three; text is read as JSON.
+
+        Raises
+        ------
+        InputError
+            For an unknown key, or a value of another type or out of bounds.
+        """
+        kinds: tuple[type[Settings], ...] = (Schedule, self.settings, self.arguments)
+        groups: list[dict[str, Any]] = [dict(self.schedule), {}, {}]
+        for key, value in changes.items():
+            group = next((g for k, g in zip(kinds, groups) if key in k.model_fields), None)
+            if group is None:
+                known = ", ".join(name for kind in kinds for name in kind.model_fields)
+                raise InputError(f"unknown setting {key!r}", f"known: {known}")
+            group[key] = read_value(value)
+        schedule, settings, arguments = (kind.read(group) for kind, group in zip(kinds, groups))
+        assert isinstance(schedule, Schedule)
+        return schedule, settings, self.fitting(settings, arguments.model_dump())
+
+    def plan(
+        self,
+        *,
+        data: str | os.PathLike[str] | None = None,
+        simulate: str | None = None,
+        init: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Plan:
+        """What is to be done, checked.
+
+        Parameters
+        ----------
+        data, simulate
+            A folder of data, or a preset; the first one's where neither is given.
+        init : str, optional
+            Name or folder of a model to begin with.
+        changes : mapping, optional
+            See `numbers`.
+        seed : int, optional
+            Of weights and data.
+
+        Raises
+        ------
+        InputError
+            Where any of it is wrong.
+        """
+        folder, preset = source(self.network, data, simulate, self.presets)
+        schedule, settings, arguments = self.numbers({**(changes or {}), "seed": seed})
+        if folder is not None:
+            self.check_data(folder, settings)
+        first = None if init is None else load_model(init, job=self.job)
+        return Plan(self, folder, preset, first, schedule, settings, arguments)
 
 
-def _diffuse_images(request: Request) -> Task:
-    from faintsky.simulating.psf_library import PsfLibrary, make_library
-    from faintsky.training.diffuse_images import DiffuseImages
-    from faintsky.training.stored_images import StoredImages
-    from faintsky.training.stored_pairs import holds_images
-    from faintsky.training.web_skies import WebSkies, make_skies
-
-    options = {k: request.settings[k] for k in ("tile", "blur")}
-    data = request.data
-    if data is not None and holds_images(data):
-        return StoredImages(request.network, data, **options)
-    library = (request.folder if data is None else data) / "psfs.npz"
-    if not library.is_file():
-        make_library(int(request.settings["psfs"]), request.seed, request.progress).save(library)
-    bank, web = library.with_name("skies.npy"), request.settings["web"]
-    if web and not bank.is_file():
-        make_skies(bank, web, int(request.settings["skies"]), request.seed, request.progress)
-    skies, errors = WebSkies.load(bank) if web else None, float(request.settings["errors"])
-    return DiffuseImages(request.network, PsfLibrary.load(library), errors=errors, skies=skies, **options)
+def read_value(value: Any) -> Any:
+    """A setting's value, where it is text that of the JSON which it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
-def _check_images(data: Path, settings: Mapping[str, Any]) -> None:
-    """A folder of images, or psfs and skies that another run has made; not both, and nothing else."""
-    from faintsky.training.stored_pairs import check_library, holds_images, stored_pairs
-
-    if not holds_images(data):
-        check_library(data)
-        return
-    if settings["web"] or settings["errors"]:
-        raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
-    stored_pairs(data, ("noise", "dirty"))
-
-
-def _check_tiles(data: Path, settings: Mapping[str, Any]) -> None:
-    from faintsky.published.dda.tile_data import check_product
-    from faintsky.training.stored_pairs import compact_files, stored_pairs
-
-    check_product(settings["product"])
-    if not compact_files(data) and not stored_pairs(data, (settings["product"],)):
-        raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
-
-
-def _check_compact(data: Path, settings: Mapping[str, Any]) -> None:
-    from faintsky.published.deepfocus.compact_sets import open_compact
-
-    open_compact(data, settings["train"], settings["validation"])
-
-
-def _tile_pairs(request: Request) -> Task:
-    from faintsky.published.dda.log_scale import LogScale
-    from faintsky.published.dda.tile_data import TileSource, make_tiles
-    from faintsky.published.dda.tile_pairs import TilePairs
-
-    s = request.settings
-    scale = LogScale(s["floor"], s["ceiling"], s["scaling"])
-    numbers = {k: s[k] for k in ("fields", "size", "product", "tiles")}
-    source = TileSource(
-        request.data,
-        request.preset,
-        seed=request.seed,
-        tile=int(request.network.tile),  # type: ignore[arg-type]
-        scale=scale,
-        **numbers,
-    )
-    return TilePairs(request.network, make_tiles(source, request.progress), augment=s["augment"])
-
-
-def _denoiser_settings() -> dict[str, Any]:
-    from faintsky.denoising import Settings
-
-    return Settings().as_dict()
-
-
-def _integrated_images(request: Request) -> Task:
-    from faintsky.published.deepfocus.compact_sets import read_images
-    from faintsky.published.deepfocus.integrated_images import IntegratedImages
-
-    data, s = _compact(request), request.settings
-    parts = read_images(data.train), read_images(data.held)
-    return IntegratedImages(request.network, *parts, loss=s["loss"], augment=s["augment"])
-
-
-def _spectra(request: Request) -> Task:
-    from faintsky.published.deepfocus.compact_sets import read_sources
-    from faintsky.published.deepfocus.spectra_data import Spectra
-
-    data, names = _compact(request), ("spectra", "clean_spectra")
-    return Spectra(request.network, read_sources(data.train, names), read_sources(data.held, names))
-
-
-def _focused_images(request: Request) -> Task:
-    from faintsky.published.deepfocus.compact_sets import read_sources
-    from faintsky.published.deepfocus.focused_images import FocusedImages, image_name
-
-    data, s = _compact(request), request.settings
-    names = (image_name(s["parameter"]),)
-    parts = (read_sources(files, names, truth=True) for files in (data.train, data.held))
-    return FocusedImages(request.network, *parts, cell=data.cell, parameter=s["parameter"], angle=s["angle"])
-
-
-def _compact(request: Request) -> CompactSet:
-    from faintsky.published.deepfocus.compact_sets import open_compact
-
-    if request.data is None:
-        raise InputError("this network needs data", "give --data, a folder of compact data")
-    return open_compact(request.data, request.settings["train"], request.settings["validation"])
-
-
-def _shape_outputs(settings: Mapping[str, Any]) -> dict[str, Any]:
-    from faintsky.published.deepfocus.focused_images import target_names
-
-    return {"outputs": len(target_names(settings["parameter"], settings["angle"]))}
-
-
-SHARES = {"train": 0.6, "validation": 0.2}
-"""Of the cubes; the paper leaves the others for tests."""
-
-RECIPES: dict[str, Recipe] = {
-    "local_unet": Recipe(
-        job="denoise",
-        key="denoiser",
-        presets=("diffuse",),
-        make_task=_diffuse_images,
-        check_data=_check_images,
-        schedule={"steps": 8000, "learning_rate": 1e-3},
-        settings={"psfs": 64, "tile": 192, "blur": 0.3, "errors": 0.0, "web": "", "skies": 24},
-        arguments={"widths": [64, 96, 128, 160], "encoder": [1, 1, 1, 1], "decoder": [1, 1, 2]},
-        model_settings=_denoiser_settings,
-    ),
-    "dda": Recipe(
-        job="denoise",
-        key="denoiser",
-        presets=("paper", "lotss", "varied"),
-        make_task=_tile_pairs,
-        check_data=_check_tiles,
-        schedule=GHELLER_VAZZA,
-        settings={
-            "product": "noise",
-            "fields": 112,
-            "size": 2000,
-            "tiles": 0,
-            "floor": 1e-8,
-            "ceiling": 1e-2,
-            "scaling": "fixed",
-            "augment": False,
-        },
-        arguments={"tile": 128, "levels": 2, "dense": 200, "kernel": 3},
-        learned=lambda task, network: task.model_settings(network),
-        spaces={
-            # Appendix B, with the rate of 0.005 that Table B1 lists and the text's grid lacks
-            "paper": {
-                "learning_rate": (0.1, 0.01, 0.005, 1e-3, 1e-4, 5e-5, 1e-5),
-                "batch_size": (25, 50, 100, 150, 200),
-                "epochs": (50, 100, 300, 500),
-            },
-            # Table A1
-            "architectures": {"levels": (2, 3, 4), "dense": (50, 100, 200, 400), "kernel": (3, 5)},
-        },
-    ),
-    "blobs_finder": Recipe(
-        job="detect",
-        key="blobs_finder",
-        presets=(),
-        make_task=_integrated_images,
-        check_data=_check_compact,
-        schedule=PUBLISHED | {"keep_every": 5},
-        settings=SHARES | {"loss": "ramp", "augment": True},
-        arguments={"size": 256, "latent": 1024, "bare": False},
-        model_settings=lambda: {"method": "deepfocus"},
-    ),
-    "decoras": Recipe(
-        job="detect",
-        key="decoras",
-        presets=(),
-        make_task=_integrated_images,
-        check_data=_check_compact,
-        schedule=PUBLISHED | {"keep_every": 5},
-        settings=SHARES | {"loss": "bce", "augment": True},
-        arguments={"size": 256, "latent": 256},
-        model_settings=lambda: {"method": "decoras"},
-    ),
-    "deep_gru": Recipe(
-        job="detect",
-        key="deep_gru",
-        presets=(),
-        make_task=_spectra,
-        check_data=_check_compact,
-        schedule=PUBLISHED | {"weight_decay": 1e-5},
-        settings=SHARES,
-        arguments={"head": "dense", "channels": 128},
-        model_settings=lambda: {"method": "deepfocus"},
-    ),
-    "shape_resnet": Recipe(
-        job="detect",
-        key="{parameter}",
-        presets=(),
-        make_task=_focused_images,
-        check_data=_check_compact,
-        schedule=PUBLISHED,
-        settings=SHARES | {"parameter": "fwhm_x", "angle": "double"},
-        arguments={"join": "add", "pool": "max", "stem": 1, "width": 64},
-        model_settings=lambda: {"method": "deepfocus"},
-        follow=_shape_outputs,
-    ),
-}
-
-
-def find_recipe(network: str) -> Recipe:
-    """The recipe of a network.
-
-    Raises
-    ------
-    InputError
-        Where there is none.
-    """
-    if network not in RECIPES:
-        raise InputError(f"no network {network!r} to train", f"choose one of {', '.join(sorted(RECIPES))}")
-    return RECIPES[network]
+def source(
+    network: str, data: str | os.PathLike[str] | None, simulate: str | None, presets: tuple[str, ...]
+) -> tuple[Path | None, str]:
+    """The folder of data, or None and the preset of a simulation; `InputError` where there is neither."""
+    if data is not None and simulate is not None:
+        raise InputError("both data and a simulation were given", "give one of them")
+    if data is not None:
+        folder = Path(data)
+        if not folder.is_dir():
+            raise InputError("is no folder", "give a folder of `faintsky simulate`", folder)
+        return folder, ""
+    if not presets:
+        hint = "give --data, made by faintsky simulate alma --products compact"
+        raise InputError(f"{network} needs data", hint)
+    preset = presets[0] if simulate is None else simulate
+    if preset not in presets:
+        raise InputError(f"{network} has no simulation {preset!r}", f"choose {', '.join(presets)}")
+    return None, preset
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe's numbers with the user's in their places."""
-
-    schedule: Schedule
-    settings: dict[str, Any]
-    arguments: dict[str, Any]
-
-    def record(self) -> dict[str, Any]:
-        """For the card and for ``run.json``."""
-        return {"schedule": asdict(self.schedule), "task": self.settings, "arguments": self.arguments}
-
-
-def make_plan(recipe: Recipe, changes: Mapping[str, Any]) -> Plan:
-    """Take the user's ``key=value`` into a recipe's defaults.
+    """A training that can begin.
 
     Parameters
     ----------
     recipe : Recipe
-    changes : mapping of str to str or value
-        Keys of `Schedule`, of the recipe's settings or of the network's arguments; text is read as JSON.
-
-    Raises
-    ------
-    InputError
-        For an unknown key, or a value of another type than the default's.
+    data : pathlib.Path or None
+    preset : str
+        Of the simulation, where there are no data.
+    init : Model or None
+        To begin with.
+    schedule, settings, arguments
+        As `Recipe.numbers` gives them.
     """
-    from faintsky.training.fit import Schedule
 
-    schedule: dict[str, Any] = asdict(Schedule()) | dict(recipe.schedule)
-    settings, arguments = dict(recipe.settings), dict(recipe.arguments)
-    groups: tuple[dict[str, Any], ...] = (schedule, settings, arguments)
-    for key, text in changes.items():
-        group = next((g for g in groups if key in g), None)
-        if group is None:
-            known = ", ".join(k for g in groups for k in g)
-            raise InputError(f"unknown setting {key!r}", f"known: {known}")
-        group[key] = change_type(key, text, group[key])
-    for key in ("steps", "batch_size", "validate_every", "keep_every"):
-        if schedule[key] < 1:
-            raise InputError(f"{key} must be at least 1", "give a larger number")
-    return Plan(Schedule(**schedule), settings, arguments | recipe.follow(settings))
+    recipe: Recipe
+    data: Path | None
+    preset: str
+    init: Model | None
+    schedule: Schedule
+    settings: Any
+    arguments: dict[str, Any]
 
+    def record(self) -> dict[str, Any]:
+        """For the card and for ``run.json``."""
+        where = {"simulate": self.preset} if self.data is None else {"data": str(self.data)}
+        return {
+            "network": self.recipe.network, **where, "init": self.init and self.init.hash,
+            "schedule": self.schedule.model_dump(), "task": self.settings.model_dump(),
+            "arguments": self.arguments,
+        }  # fmt: skip
 
-def change_type(key: str, text: Any, default: Any) -> Any:
-    """A setting given as text (read as JSON) or a value, of the type of its default; else `InputError`."""
-    try:
-        value = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        value = text
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not type(default):
-        raise InputError(f"{key}={text} is not of the type of its default {default!r}", "give such a value")
-    return value
+    def needs(self) -> Needs:
+        """Of the whole run; of epochs over stored data by the number of their files."""
+        s, kept = self.schedule, self.recipe.kept_bytes(self)
+        weights = sum(p.numel() for p in make_network(self.recipe.network, **self.arguments).parameters())
+        seconds, memory = self.recipe.cost
+        pixels = self.recipe.pixels(self)
+        steps, held = s.steps, 0.0
+        if s.epochs:
+            examples = self.recipe.examples(self)
+            steps = s.epochs * max(1, examples // s.batch_size)
+            held = 4.0 * examples * pixels  # both images of a pair, in half precision
+        return Needs(
+            BYTES_FIXED + weights * BYTES_A_WEIGHT + s.batch_size * pixels * memory + held + kept,
+            weights * BYTES_A_WEIGHT_KEPT + kept + BYTES_OF_TABLES,
+            60.0 + steps * s.batch_size * pixels * seconds,
+        )
+
+    def fit(
+        self,
+        folder: Path,
+        record: Mapping[str, Any],
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
+        watch: Watch | None = None,
+    ) -> tuple[Model, dict[str, Any]]:
+        """Train, or go on where a run in the folder was stopped, and leave a model there.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+        record : mapping
+            The run's provenance, with ``command``, ``version`` and this plan's `record` as ``config``.
+        device : str, optional
+            ``"auto"``, or a torch device.
+        progress, watch : callable, optional
+            See `faintsky.training.loop`.
+
+        Returns
+        -------
+        model : Model
+        facts : dict
+            Weights, steps, epochs, and the best validation.
+        """
+        recipe, seed = self.recipe, self.schedule.seed
+        key = recipe.key.format(**self.settings.model_dump())
+        network = self._start(key)
+        task = recipe.task(Request(network, folder, self.data, self.preset, self.settings, seed, progress))
+        trained, history = fit(task, folder, self.schedule, device=device, progress=progress, watch=watch)
+        best = min(history, key=lambda h: h["loss"])
+        reached = {k: history[-1][k] for k in ("step", "epoch") if k in history[-1]}
+        model = save_model(
+            folder, name=folder.name, job=recipe.job, settings=recipe.model_settings(task, trained),
+            networks={key: (recipe.network, self.arguments, trained)},
+            card={
+                "title": f"{recipe.network}, trained by faintsky train",
+                "recipe": {"command": record["command"], "seed": seed, **record["config"]},
+                "version": record["version"], "scores": {"validation": best}, "reached": reached,
+            },
+        )  # fmt: skip
+        weights = sum(p.numel() for p in trained.parameters())
+        return model, {"parameters": weights, **{f"{k}s": v for k, v in reached.items()}, "best": best}
+
+    def _start(self, key: str) -> nn.Module:
+        import torch
+
+        torch.manual_seed(self.schedule.seed)
+        fresh = make_network(self.recipe.network, **self.arguments)
+        if self.init is not None:
+            entry = self.init.card["networks"].get(key, {})
+            wanted = {"network": self.recipe.network, "arguments": self.arguments}
+            if any(entry.get(name) != value for name, value in wanted.items()):
+                raise InputError(
+                    f"model {self.init.name!r} holds another network than {self.recipe.network} with "
+                    f"{self.arguments}",
+                    "give its own numbers with --set, or another --init",
+                )
+            fresh.load_state_dict(self.init.network(key).state_dict())
+        return fresh

@@ -1,28 +1,35 @@
 """The published autoencoder's way of an image: scaled, encoded in tiles, and segmented by a threshold.
 
-Gheller & Vazza (2021). The network answers with the sky as it was trained to: true brightness in each pixel,
-also where the image has a beam. Regions are what is brighter than a threshold, the 1e-7 Jy/arcsec2 of their
-figures unless the model says otherwise; there is no reliability.
-"""
+Gheller & Vazza (2021). What is below a floor, noise below zero with it, becomes the floor; the logarithm is
+brought to [0, 1] (Section 4, steps iii and iv). Done with each image's own extremes, as the text has it, that
+cannot be undone: those of the true sky are not known from a noisy image. So the range is fixed by default.
+
+Tiles overlap by half, and of each the central half is kept (Section 6). The image is continued by
+reflection, so that its rim lies in the middle of tiles as well. What one encoding makes of noise differs
+from the next, and goes away in a stack of several (Section 4.2). The network being deterministic, they
+differ by where the tiles begin and by how the image is turned and mirrored.
+
+The network answers with the sky as it was trained to: true brightness in each pixel, also where the image
+has a beam. Regions are what is brighter than a threshold, the 1e-7 Jy/arcsec2 of their figures unless the
+model says otherwise; there is no reliability."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from faintsky.beams import beam_pixels
-from faintsky.denoising import Denoised, RegionSettings, build_catalog, relabelled
-from faintsky.errors import InputError
+from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, prepare_image
-from faintsky.published.dda.log_scale import LogScale, decode
-from faintsky.published.dda.tiles import stack_encodings
 from faintsky.simulating.sky_regions import at_resolution
+from faintsky.system import Settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,26 +38,81 @@ if TYPE_CHECKING:
     from faintsky.models import Model
 
 Array32 = NDArray[np.float32]
+Limits = tuple[float, float]
+Product = Literal["sky", "noise", "clean", "dirty"]
 
-METHOD = "dda"
 PRODUCTS = {"sky": "Identity", "noise": "Noise", "clean": "Clean", "dirty": "Dirty"}
 """What a model denoises, and the paper's name for it."""
 WITH_BEAM = ("clean", "dirty")
 """Products that show the sky with a beam."""
 SAME_CELL = 0.05
 """Relative difference of cells that is not worth a note."""
+STEPS = (0.7548776662466927, 0.5698402909980532)
+"""Steps between the grids' origins, in strides along y and x: the R2 sequence fills the square evenly."""
+EDGES = np.geomspace(1e-8, 1e-2, 51)
+"""Of the flux-density histogram that the discrepancy (eq. A1) is the difference of [Jy/arcsec2]."""
+LEAST_MRE = 1e-7
+"""Brightness [Jy/arcsec2] from which the relative error counts (eq. 7)."""
 
 
-@dataclass(frozen=True)
-class AutoencoderSettings:
+class LogScale(Settings):
+    """A logarithmic scale.
+
+    Parameters
+    ----------
+    floor, ceiling : float
+        Brightness [Jy/arcsec2] that becomes 0 and, where the range is fixed, 1.
+    scaling : {"fixed", "image"}
+        Whether the range is the same for all images, or each image's own.
+    """
+
+    floor: float = Field(1e-8, gt=0)
+    ceiling: float = 1e-2
+    scaling: Literal["fixed", "image"] = "fixed"
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if not self.floor < self.ceiling:
+            raise ValueError(f"floor={self.floor:g} and ceiling={self.ceiling:g} are no range of brightness")
+        return self
+
+    def limits(self, image: NDArray[np.floating]) -> Limits:
+        """Logarithms that become 0 and 1 for an image [Jy/arcsec2]; its blanks (NaN) do not count."""
+        fixed = float(np.log10(self.floor)), float(np.log10(self.ceiling))
+        if self.scaling == "fixed" or not np.isfinite(image).any():
+            return fixed
+        low, high = (np.log10(max(float(f(image)), self.floor)) for f in (np.nanmin, np.nanmax))
+        return (float(low), float(high)) if high > low else fixed
+
+    def encode(self, image: NDArray[np.floating], limits: Limits) -> NDArray[np.float32]:
+        """An image [Jy/arcsec2], its blanks as the floor, to [0, 1]."""
+        logs = np.log10(np.maximum(np.nan_to_num(image, nan=0.0), self.floor))
+        return np.clip((logs - limits[0]) / (limits[1] - limits[0]), 0, 1).astype(np.float32)
+
+
+def decode(values: NDArray[np.floating], limits: NDArray[np.floating] | Limits) -> NDArray[np.float32]:
+    """[0, 1] back to brightness [Jy/arcsec2].
+
+    Parameters
+    ----------
+    values : array
+        ``[…, y, x]``
+    limits : tuple of float, or array
+        Of `LogScale.limits`; an array ``[…, 2]`` has a pair for each image.
+    """
+    low, high = (np.asarray(part)[..., None, None] for part in np.moveaxis(np.asarray(limits), -1, 0))
+    return np.asarray(10.0 ** (low + values * (high - low)), dtype=np.float32)
+
+
+class AutoencoderSettings(LogScale):
     """What a model's card says beside the weights.
 
     Parameters
     ----------
+    floor, ceiling, scaling
+        See `LogScale`.
     product : str
         One of `PRODUCTS`: what it was trained to denoise.
-    floor, ceiling, scaling
-        Of `faintsky.published.dda.log_scale.LogScale`.
     cell : float
         Pixels of the training images [arcsec]; 0 where they differ.
     threshold : float
@@ -62,48 +124,19 @@ class AutoencoderSettings:
         [Jy/arcsec2].
     """
 
-    product: str = "noise"
-    floor: float = 1e-8
-    ceiling: float = 1e-2
-    scaling: str = "fixed"
-    cell: float = 2.0
-    threshold: float = 1e-7
+    method: Literal["dda"] = "dda"
+    product: Product = "noise"
+    cell: float = Field(2.0, ge=0)
+    threshold: float = Field(1e-7, gt=0)
     least_area: int = 1
     error_at: tuple[float, ...] = ()
     error: tuple[float, ...] = ()
 
-    @property
-    def scale(self) -> LogScale:
-        """The scale that images are brought to."""
-        return LogScale(self.floor, self.ceiling, self.scaling)
-
-    @classmethod
-    def read(cls, card: Mapping[str, Any]) -> AutoencoderSettings:
-        """Settings of a model's card.
-
-        Raises
-        ------
-        InputError
-            For an unknown name or a value of another type.
-        """
-        given = {k: v for k, v in card.items() if k != "method"}
-        unknown = sorted(set(given) - {f.name for f in fields(cls)})
-        if unknown:
-            raise InputError(f"unknown model settings {unknown}", "correct model.json")
-        try:
-            made = {k: _typed(getattr(cls, k), v) for k, v in given.items()}
-            settings = cls(**made)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"model settings: {error}", "correct model.json") from error
-        if settings.product not in PRODUCTS or not settings.threshold > 0:
-            raise InputError("no product or threshold in the model's settings", "correct model.json")
-        if len(settings.error_at) != len(settings.error):
-            raise InputError("as many error_at as error are needed", "correct model.json")
-        return settings
-
-    def as_dict(self) -> dict[str, Any]:
-        """As `read` takes it."""
-        return {"method": METHOD, **asdict(self)}
+    @model_validator(mode="after")
+    def _errors(self) -> Self:
+        if len(self.error_at) != len(self.error):
+            raise ValueError("as many error_at as error are needed")
+        return self
 
     def sigma(self, brightness: Array32, spread: Array32) -> Array32:
         """Standard deviation [Jy/arcsec2]: the error on validation tiles, and the members' spread."""
@@ -114,14 +147,12 @@ class AutoencoderSettings:
         return np.sqrt(known**2 + spread**2).astype(np.float32)
 
 
-def _typed(default: Any, value: Any) -> Any:
-    """A card's value in the type of the setting's default."""
-    return tuple(map(float, value)) if isinstance(default, tuple) else type(default)(value)
-
-
 def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
     """What denoises images as a model's card says; `InputError` for one that cannot be used."""
-    network, settings = model.network("denoiser", device), AutoencoderSettings.read(model.settings)
+    network, settings = (
+        model.network("denoiser", device),
+        AutoencoderSettings.read(model.settings, what="model setting", hint="correct model.json"),
+    )
     return partial(autoencode_image, network=network, settings=settings, device=device)
 
 
@@ -160,11 +191,10 @@ def autoencode_image(
     """
     prepared = prepare_image(image, floor=settings.floor)
     unit = prepared.jy_per_pixel / image.grid.cell**2
-    scale = settings.scale
     bright = np.where(prepared.valid, prepared.data * np.float32(unit), np.float32(np.nan))
-    limits = scale.limits(bright)
+    limits = settings.limits(bright)
     mean, spread = stack_encodings(
-        network, scale.encode(bright, limits), lambda values: decode(values, limits), members=members,
+        network, settings.encode(bright, limits), lambda values: decode(values, limits), members=members,
         device=device, progress=progress and (lambda done, rows: progress(done, rows, "network")),
     )  # fmt: skip
     sigma = settings.sigma(mean, spread)
@@ -223,3 +253,109 @@ def _notes(
     if members == 1:
         notes.append("one encoding: spots that noise makes go away in a stack (members)")
     return notes
+
+
+def encode(
+    network: nn.Module,
+    image: Array32,
+    *,
+    shift: tuple[int, int] = (0, 0),
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Array32:
+    """One encoding of an image.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``[b, 1, tile, tile]`` to the same, on `device`; its ``tile`` says how many pixels.
+    image : array
+        As the network takes it, ``[y, x]``.
+    shift : tuple of int, optional
+        Pixels that the tiles' grid begins before the image along y and x, less than half a tile.
+    device : str, optional
+        A torch device.
+    progress : callable, optional
+        Called with rows of tiles done, and in all.
+    """
+    import torch
+
+    from faintsky.published.dda.network import BATCH
+
+    tile = int(network.tile)  # type: ignore[arg-type]
+    keep = max(tile // 2, 1)
+    margin = (tile - keep) // 2
+    cells = [-(-(n + s) // keep) for n, s in zip(image.shape, shift)]
+    widths = [
+        (margin + s, c * keep + tile - keep - margin - n - s) for n, s, c in zip(image.shape, shift, cells)
+    ]
+    padded = np.pad(image, widths, mode="reflect")
+    windows = sliding_window_view(padded, (tile, tile))[::keep, ::keep]
+    out = np.empty((cells[0] * keep, cells[1] * keep), dtype=np.float32)
+    inner = slice(margin, margin + keep)
+    with torch.inference_mode():
+        for row, tiles in enumerate(windows):
+            parts = [
+                network(torch.from_numpy(tiles[i : i + BATCH].copy())[:, None].to(device))[:, 0, inner, inner]
+                for i in range(0, len(tiles), BATCH)
+            ]
+            kept = torch.cat(parts).float().cpu().numpy()
+            out[row * keep : (row + 1) * keep] = kept.transpose(1, 0, 2).reshape(keep, -1)
+            if progress is not None:
+                progress(row + 1, len(windows))
+    return out[shift[0] : shift[0] + image.shape[0], shift[1] : shift[1] + image.shape[1]]
+
+
+def stack_encodings(
+    network: nn.Module,
+    image: Array32,
+    brightness: Callable[[Array32], Array32],
+    *,
+    members: int = 1,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Array32, Array32]:
+    """Mean of several encodings, and how far they are apart.
+
+    Parameters
+    ----------
+    network, image, device
+        As for `encode`.
+    brightness : callable
+        From an encoding to brightness.
+    members : int, optional
+        Encodings, 1 to 8: each of another turn or mirror image, and with the tiles beginning elsewhere.
+    progress : callable, optional
+        Called with rows of tiles done, and in all.
+
+    Returns
+    -------
+    mean, spread : array
+        ``[y, x]``, in the unit of brightness. The mean is that of the network's own scale: of a spot that a
+        single member sees, the mean of its logarithm leaves less. The spread is the standard deviation of the
+        members' brightness, 0 for a single one.
+    """
+    keep = max(int(network.tile) // 2, 1)  # type: ignore[arg-type]
+    total, squares, sums = (np.zeros(image.shape) for _ in range(3))
+    for i, (turns, mirror) in enumerate(TURNS[:members]):
+
+        def tell(done: int, rows: int, first: int = i) -> None:
+            if progress is not None:
+                progress(first * rows + done, members * rows)
+
+        seen = np.rot90(image, turns)
+        seen = np.ascontiguousarray(seen[:, ::-1] if mirror else seen)
+        y, x = (int(i * step % 1 * keep) for step in STEPS)
+        made = encode(network, seen, shift=(y, x), device=device, progress=tell)
+        made = np.rot90(made[:, ::-1] if mirror else made, -turns)
+        total += made
+        bright = brightness(made).astype(np.float64)
+        sums += bright
+        squares += bright**2
+    mean = brightness((total / members).astype(np.float32))
+    variance = np.maximum(squares / members - (sums / members) ** 2, 0)
+    if members > 1:
+        variance *= members / (members - 1)
+    else:
+        variance[:] = 0
+    return mean, np.sqrt(variance).astype(np.float32)

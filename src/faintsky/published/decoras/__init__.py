@@ -1,6 +1,7 @@
 """DECORAS (Rezaei et al. 2021) as Delli Veneri et al. (2022), Section 5.1, built and ran it."""
 
-from faintsky.registry import DETECTORS, NETWORKS
+from faintsky.registry import DETECTORS, NETWORKS, RECIPES
 
 NETWORKS.add("decoras", "faintsky.published.decoras.network:Decoras")
+RECIPES.add("decoras", "faintsky.published.decoras.find:DecorasRecipe")
 DETECTORS.add("decoras", "faintsky.published.decoras.find:find")

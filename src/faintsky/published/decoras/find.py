@@ -11,16 +11,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
+from pydantic import Field
 
 from faintsky.detection import Found, integrated_image, source_table, whole_pixels
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
+from faintsky.matching import Criterion, match
 from faintsky.models import Model, load_model, save_model
-from faintsky.published.deepfocus.scaling import crop_centre, crop_origin, unit_range
+from faintsky.published.deepfocus.networks import crop_centre, crop_origin, unit_range
+from faintsky.published.deepfocus.training import BlobsFinderRecipe, ImageSettings
+from faintsky.system import Settings
 
 SETTINGS: dict[str, Any] = {
     "method": "decoras", "threshold": 0.1, "min_sigma": 1.0, "max_sigma": 10.0, "sigma_ratio": 1.6,
@@ -83,14 +88,9 @@ def blobs(sky: NDArray[np.floating], settings: Mapping[str, Any]) -> Float:
 
 def agreeing(first: Float, second: Float, radius: float) -> Float:
     """The first one's blobs that have a partner of their own in the second within a radius [pixel]."""
-    from scipy.optimize import linear_sum_assignment
-
-    if not len(first) or not len(second):
-        return first[:0]
-    apart = np.hypot(*(first[:, None, :2] - second[None, :, :2]).transpose(2, 0, 1))
-    far = 1e3 * max(radius, 1.0)
-    i, j = linear_sum_assignment(np.where(apart <= radius, apart, far))
-    return first[np.sort(i[apart[i, j] <= radius])]
+    tables = [Table({"x": blobs[:, 1], "y": blobs[:, 0]}) for blobs in (first, second)]
+    rule = Criterion("agreement", along_z=False, radius=radius)
+    return first[match(tables[0], tables[1], rule).i_true]
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
@@ -149,3 +149,24 @@ def _put_back(
     y0, x0 = corner
     whole[ys, xs] = sky[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
     return whole
+
+
+class DecorasSettings(ImageSettings):
+    """As for Blobs Finder, with another loss."""
+
+    loss: Literal["ramp", "sum", "bce", "msle"] = "bce"
+
+
+class DecorasArguments(Settings):
+    """See `faintsky.published.decoras.network.Decoras`."""
+
+    size: int = 256
+    latent: int = Field(256, ge=1)
+
+
+class DecorasRecipe(BlobsFinderRecipe):
+    """Of ``decoras``: the autoencoder learns from what Blobs Finder learns from."""
+
+    network = key = method = "decoras"
+    settings, arguments = DecorasSettings, DecorasArguments
+    cost = (7.2e-7, 400)

@@ -1,13 +1,28 @@
-"""The three architectures of DeepFocus: Delli Veneri et al. (2022), Sections 4.1 to 4.3."""
+"""The three architectures of DeepFocus, what they see, and what they answer.
+
+Delli Veneri et al. (2022), Sections 4.1 to 4.5. What the networks see of images and spectra is the same in
+training and in use; what the residual ones answer, and the way back to a source's parameters, are on the
+fidelity page, R4 and R5."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from faintsky.errors import InputError
+from faintsky.grid import paper_frame_to_sky, sky_to_paper_frame
 
+Float = NDArray[np.float64]
+
+IMAGE = 256
+"""Pixels a side of what Blobs Finder looks at."""
+FLUX_UNIT = 100.0
+"""Line fluxes, in units of the noise, are divided by this to be of order one."""
+NARROWEST = 0.5
+"""Least width that is believed [pixel]."""
 STATES, HIDDEN = 32, 256
 """Hidden states of each recurrent layer, and values before the residual network's answer."""
 HEADS, JOINS, POOLS = ("dense", "per_channel"), ("add", "concatenate"), ("max", "mean")
@@ -277,3 +292,96 @@ class ShapeResNet(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             out: Tensor = self.out(features.float())
         return out
+
+
+def unit_range(images: Tensor) -> Tensor:
+    """Images ``[..., y, x]``, each brought to [0, 1]; blanks count as 0, a constant image becomes all 0."""
+    clean = torch.nan_to_num(images.float())
+    low, high = clean.amin((-2, -1), keepdim=True), clean.amax((-2, -1), keepdim=True)
+    span = high - low
+    return torch.where(span > 0, (clean - low) / torch.where(span > 0, span, 1.0), 0.0)
+
+
+def unit_range_1d(spectra: Tensor) -> Tensor:
+    """Spectra ``[..., chan]``, each brought to [0, 1] like `unit_range`: what Deep GRU is to give."""
+    return unit_range(spectra[..., None, :])[..., 0, :]
+
+
+def standardise(spectra: Tensor) -> Tensor:
+    """Spectra ``[..., chan]``, each with mean 0 and standard deviation 1; a constant one becomes all 0."""
+    clean = torch.nan_to_num(spectra.float())
+    centred = clean - clean.mean(-1, keepdim=True)
+    spread = centred.std(-1, correction=0, keepdim=True)
+    return torch.where(spread > 0, centred / torch.where(spread > 0, spread, 1.0), 0.0)
+
+
+def crop_origin(n: int, size: int = IMAGE) -> int:
+    """First pixel, negative where it is padded, of the crop from the middle of ``n`` pixels."""
+    return n // 2 - size // 2
+
+
+def crop_centre(images: Tensor, size: int = IMAGE) -> Tensor:
+    """The middle of images ``[..., y, x]``, ``[..., size, size]``; 0 where they are smaller or blank."""
+    out = images.new_zeros((*images.shape[:-2], size, size))
+    source, target = [], []
+    for n in images.shape[-2:]:
+        first = crop_origin(n, size)
+        source.append(slice(max(first, 0), min(first + size, n)))
+        target.append(slice(source[-1].start - first, source[-1].stop - first))
+    out[..., target[0], target[1]] = torch.nan_to_num(images[..., source[0], source[1]])
+    return out
+
+
+def shape_targets(fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, degrees: bool = False) -> Float:
+    """Targets ``[n, 4]``, or ``[n, 3]`` with the angle in degrees.
+
+    Parameters
+    ----------
+    fwhm_maj, fwhm_min : array
+        Intrinsic widths, ``[n]`` [pixel].
+    pa : array
+        Of the major axis, ``[n]`` [deg east of north].
+    degrees : bool
+        The papers' projection angle in [0, 90) instead of sine and cosine.
+
+    Returns
+    -------
+    array
+        The widths ``fwhm_x`` and ``fwhm_y`` of the papers' frame [pixel], then sine and cosine of twice the
+        position angle.
+    """
+    maj, minor, angle = (np.asarray(v, dtype=float) for v in (fwhm_maj, fwhm_min, pa))
+    wide_x, wide_y, turned = sky_to_paper_frame(maj, minor, angle)
+    if degrees:
+        return np.stack([wide_x, wide_y, turned], axis=-1)
+    twice = 2 * np.deg2rad(angle)
+    return np.stack([wide_x, wide_y, np.sin(twice), np.cos(twice)], axis=-1)
+
+
+def shape_of(fwhm_x: ArrayLike, fwhm_y: ArrayLike, angle: ArrayLike) -> tuple[Float, Float, Float]:
+    """Major and minor axis [pixel] and position angle [deg, 0-180) from the networks' answers.
+
+    Parameters
+    ----------
+    fwhm_x, fwhm_y : array
+        ``[n]`` [pixel]
+    angle : array
+        ``[n, 2]``, sine and cosine, or ``[n, 1]``, degrees; see `shape_targets`.
+    """
+    wide = np.maximum(np.asarray(fwhm_x, dtype=float), NARROWEST)
+    high = np.maximum(np.asarray(fwhm_y, dtype=float), NARROWEST)
+    answer = np.asarray(angle, dtype=float)
+    if answer.shape[-1] == 1:
+        return paper_frame_to_sky(wide, high, answer[..., 0])
+    pa = np.mod(np.rad2deg(np.arctan2(answer[..., 0], answer[..., 1])) / 2, 180.0)
+    return np.maximum(wide, high), np.minimum(wide, high), pa
+
+
+def flux_target(flux: ArrayLike, rms: ArrayLike) -> Float:
+    """Target of a line flux as received ``[n]`` [Jy channel], given the cube's rms [Jy/beam]."""
+    return np.asarray(flux, dtype=float) / np.asarray(rms, dtype=float) / FLUX_UNIT
+
+
+def flux_of(answer: ArrayLike, rms: ArrayLike) -> Float:
+    """Line flux as received [Jy channel] from the network's answer; never negative."""
+    return np.maximum(np.asarray(answer, dtype=float), 0.0) * np.asarray(rms, dtype=float) * FLUX_UNIT

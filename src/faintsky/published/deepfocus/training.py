@@ -1,318 +1,658 @@
-"""`faintsky.train("deepfocus")`: all networks of the pipeline in both phases, thresholds, one model's folder.
+"""What the networks learn: the sky from integrated images, clean spectra, and shapes and fluxes from small
+images.
 
-Delli Veneri et al. (2022), Section 4.5. Phase 1 trains every network on what the true parameters give. Phase
-2 goes on with each but the first on what the networks before it predict. The thresholds are fitted last, on
-cubes that no network has seen. Every part that is finished is kept: the same command goes on after a stop.
-"""
+Delli Veneri et al. (2022), Sections 4.1 to 4.3 and 4.5. Data are folders of ``faintsky simulate alma
+--products compact``, split by cube. Phase 1 takes what the true parameters give; phase 2 what the networks
+before find, which are the same arrays in another folder."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
 
 from faintsky.errors import InputError
-from faintsky.io.output import OutputFolder, provenance
-from faintsky.jobs.train import TrainResult, train
-from faintsky.models import Model, load_model, save_model
-from faintsky.published.deepfocus.compact_sets import open_compact
-from faintsky.system import Needs
-from faintsky.training.needs import needs_of_training
-from faintsky.training.recipes import change_type, find_recipe, make_plan
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.published.deepfocus.networks import (
+    crop_centre,
+    flux_target,
+    shape_targets,
+    standardise,
+    unit_range,
+    unit_range_1d,
+)
+from faintsky.system import Settings
+from faintsky.training import Batch, EpochTask, Plan, Recipe, Request
 
-if TYPE_CHECKING:
-    from faintsky.published.deepfocus.pipeline import DeepFocus
-    from faintsky.published.deepfocus.settings import Settings
+Array = NDArray[np.float32]
+Arrays = dict[str, Array]
 
-PathLike = str | os.PathLike[str]
-Progress = Callable[[int, int, str], None]
+TRUTH = ("dc_maj", "dc_min", "dc_pa", "fwhm_z", "line_flux_peak", "pb")
+"""Columns of the truth tables that are read."""
+SOURCES_A_CUBE = 4.5
+WINDOW, SPREAD = 11, 1.5
+"""Of the structural similarity's Gaussian window: pixels a side and standard deviation (Wang et al. 2004)."""
+C1, C2 = 0.01**2, 0.03**2
+"""Of Delli Veneri et al. (2022), eqs. 9 and 10, with the range L = 1 of images in [0, 1]."""
+IMAGES_AT_ONCE, SPECTRA_AT_ONCE = 64, 512
+"""Examples that are validated at a time."""
 
-STAGES: dict[str, tuple[str, dict[str, str]]] = {
-    "blobs_finder": ("blobs_finder", {}),
-    "deep_gru": ("deep_gru", {}),
-    "fwhm_x": ("shape_resnet", {"parameter": "fwhm_x"}),
-    "fwhm_y": ("shape_resnet", {"parameter": "fwhm_y"}),
-    "pa": ("shape_resnet", {"parameter": "pa"}),
-    "flux": ("shape_resnet", {"parameter": "flux"}),
-}
-"""Each network's role, its architecture and what its recipe is told."""
-SECOND = (("deep_gru",), ("fwhm_x", "fwhm_y", "pa"), ("flux",))
-"""Networks of the second phase, by the step whose predictions they learn from."""
+
+# ------------------------------------------------------------------------------------------- stored data
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Numbers of the whole; those of one network are given as ``NETWORK.name=value``.
+class CompactSet:
+    """The files of a folder, by cube.
 
     Parameters
     ----------
-    phase2_epochs : int
-        Of each network in the second phase (the paper's 50); 0 leaves it out.
-    phase2_cubes : int
-        Training cubes whose predictions are taken, 0 for all; a third as many validate.
-    passes : int
-        1 makes all predictions at once with the networks of the first phase; 3 makes those for each step anew
-        with the networks of the second, which takes three times as long.
-    fit_cubes, fit_seed : int
-        Number of cubes that the thresholds are fitted on, and the seed they are simulated with.
-    train, validation : float
-        Shares of the data's cubes.
+    train, held : tuple of pathlib.Path
+        ``NNNN_compact.npz`` of training and of validation.
+    cell : float
+        Of the images [arcsec].
     """
 
-    phase2_epochs: int = 50
-    phase2_cubes: int = 0
-    passes: int = 1
-    fit_cubes: int = 200
-    fit_seed: int = 9000
-    train: float = 0.6
-    validation: float = 0.2
+    train: tuple[Path, ...]
+    held: tuple[Path, ...]
+    cell: float
 
 
-def train_deepfocus(
-    out: PathLike,
-    *,
-    data: PathLike | None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    overwrite: bool = False,
-    dry_run: bool = False,
-    command: str | None = None,
-    progress: Progress | None = None,
-) -> TrainResult:
-    """Train DeepFocus, or go on with a run that was stopped.
+def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> CompactSet:
+    """Split a folder by cube: the first ones train, the next ones validate, the others are not read.
 
     Parameters
     ----------
-    out : path-like
-        The model's folder; ``phase1``, ``phase2``, ``predicted`` and ``survey`` in it hold what was done.
-    data : path-like
-        Folder of ``faintsky simulate alma --products compact``.
-    settings : mapping, optional
-        Numbers of `Chain`; ``NETWORK=FOLDER`` takes a run of the first phase that is there already, and
-        ``NETWORK.name=value`` changes a number of that network's recipe. Networks are `STAGES`.
-    seed, device, overwrite, dry_run, command, progress
-        As in `faintsky.train`.
+    folder : pathlib.Path
+    train, validation : float
+        Shares of the cubes (60, 20 and 20 % with those for tests in the paper).
 
     Raises
     ------
     InputError
-        Where an option is wrong, or the data cannot be made again.
+        Where it is no such folder, or holds too few cubes for such shares.
     """
-    folder = None if data is None else Path(data)
-    how = "made by faintsky simulate alma --products compact"
-    if folder is None:
-        raise InputError("deepfocus needs data", f"give --data, {how}")
-    if not folder.is_dir():
-        raise InputError("is no folder", f"give a folder {how}", folder)
-    chain, runs, own = _sorted_settings(settings or {})
-    open_compact(folder, chain.train, chain.validation)
-    for key, run in runs.items():
-        if key not in load_model(run, job="detect").card["networks"]:
-            raise InputError(f"holds no network {key!r}", "give a run of that network", run)
-    record = provenance(
-        command=command,
-        config={
-            "network": "deepfocus", "data": folder, "chain": vars(chain),
-            "runs": {k: load_model(v).hash for k, v in runs.items()}, "own": own,
-        },
-        job="train", seed=seed,
-    )  # fmt: skip
-    needs = _needs(chain, own, folder)
-    output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
-    output.check()
-    if dry_run:
-        return TrainResult(None, {**record["config"], **needs.summary(out)})
-    if output.complete:
-        return TrainResult(load_model(Path(out)), {"out": str(out), "already_complete": True})
-    needs.check(out)
-    with output:
-        start = time.monotonic()
-        work = _Work(output.folder, folder, chain, own, seed, device, progress)
-        model, scores = work.whole(runs, record)
-    minutes = round((time.monotonic() - start) / 60, 1)
-    return TrainResult(model, {"model": str(out), **scores, "minutes": minutes})
+    card = folder / "dataset.json"
+    files = sorted(folder.glob("*_compact.npz"), key=lambda f: int(f.name.partition("_")[0]))
+    if not files or not card.is_file():
+        raise InputError(
+            "holds no *_compact.npz and dataset.json", "faintsky simulate alma --products compact", folder
+        )
+    if min(train, validation) <= 0 or train + validation > 1 + 1e-9:
+        raise InputError(f"train={train} and validation={validation} are no shares", "give e.g. 0.6 and 0.2")
+    a = round(train * len(files))
+    b = round((train + validation) * len(files))
+    if a < 1 or b <= a:
+        raise InputError(f"{len(files)} cubes are too few to train and to validate", "simulate more", folder)
+    try:
+        cell = float(json.loads(card.read_text(encoding="utf-8"))["parameters"]["grid"]["cell"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError("is no card of a data set", "simulate again", card) from error
+    return CompactSet(tuple(files[:a]), tuple(files[a:b]), cell)
 
 
-def _needs(chain: Chain, own: Mapping[str, Mapping[str, Any]], data: Path) -> Needs:
-    """Of all networks one after the other, in both phases."""
-    total = Needs(0.0, 0.0, 0.0)
-    shares = {"train": chain.train, "validation": chain.validation}
-    for key, (network, told) in STAGES.items():
-        plan = make_plan(find_recipe(network), {**told, **shares, **own.get(key, {})})
-        one = needs_of_training(network, plan, data)
-        again = 0 if key == "blobs_finder" else chain.phase2_epochs / max(plan.schedule.epochs, 1)
-        total = Needs(
-            max(total.memory, one.memory), total.disk + one.disk * (1 + bool(again)),
-            total.seconds + one.seconds * (1 + again), total.blocks + 1,
-        )  # fmt: skip
+def read_images(files: Sequence[Path]) -> tuple[Tensor, Tensor]:
+    """Integrated images, each over its largest value, in half precision: they are scaled anew where used.
+
+    Returns
+    -------
+    dirty, sky : Tensor
+        ``[image, y, x]``; blanks are 0.
+
+    Raises
+    ------
+    InputError
+        For a damaged file, or images of different sizes.
+    """
+    pairs = [tuple(_unit(a) for a in _load(f, ("dirty", "sky"))) for f in files]
+    if len({image.shape for pair in pairs for image in pair}) > 1:
+        raise InputError("its images differ in size", "simulate one size only", files[0].parent)
+    dirty, sky = (torch.from_numpy(np.stack(images)) for images in zip(*pairs, strict=True))
+    return dirty, sky
+
+
+def _unit(image: Array) -> NDArray[np.float16]:
+    clean = np.nan_to_num(image)
+    return (clean / max(float(np.abs(clean).max()), 1e-30)).astype(np.float16)
+
+
+def read_sources(
+    files: Sequence[Path], names: Iterable[str], *, truth: bool = False
+) -> dict[str, NDArray[np.float32]]:
+    """What the files hold for each source, one after the other.
+
+    Parameters
+    ----------
+    files : sequence of pathlib.Path
+    names : iterable of str
+        Arrays with one row a source.
+    truth : bool
+        Columns `TRUTH` of the truth tables beside the files, too.
+
+    Returns
+    -------
+    dict of arrays
+        ``[source, ...]``, with ``rms``, the median noise of the source's cube [Jy/beam].
+
+    Raises
+    ------
+    InputError
+        For a damaged file, a table that does not fit, or no source at all.
+    """
+    names = tuple(names)
+    parts: dict[str, list[Array]] = {n: [] for n in (*names, "rms", *(TRUTH if truth else ()))}
+    for file in files:
+        *arrays, sigma = _load(file, (*names, "sigma"))
+        n = len(arrays[0])
+        for name, array in zip(names, arrays, strict=True):
+            parts[name].append(array)
+        parts["rms"].append(np.full(n, np.median(sigma), dtype=np.float32))
+        for name, column in _truth(file, n).items() if truth and n else ():
+            parts[name].append(column)
+    if not sum(len(rms) for rms in parts["rms"]):
+        raise InputError("holds no source", "simulate more cubes", files[0].parent)
+    try:
+        return {k: np.concatenate([p for p in v if len(p)]) for k, v in parts.items()}
+    except ValueError as error:
+        raise InputError("its arrays differ in size", "simulate one kind of cube", files[0].parent) from error
+
+
+def _load(file: Path, names: tuple[str, ...]) -> list[Array]:
+    try:
+        with np.load(file) as data:
+            return [data[n] for n in names]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError("damaged, or lacks what is needed", "simulate again", file) from error
+
+
+def _truth(file: Path, n: int) -> dict[str, Array]:
+    """`TRUTH` of a cube; its table is read as text, since thousands of them are."""
+    table = file.with_name(file.name.replace("_compact.npz", "_truth.ecsv"))
+    try:
+        text = table.read_text(encoding="utf-8")
+        columns, *rows = csv.reader(line for line in text.splitlines() if line[:1] != "#")
+        at = {name: columns.index(name) for name in TRUTH}
+        out = {name: np.array([float(r[i]) for r in rows], dtype=np.float32) for name, i in at.items()}
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError("is no truth table of a simulation", "simulate again", table) from error
+    if len(rows) != n:
+        raise InputError("does not fit the arrays beside it", "simulate again", table)
+    return out
+
+
+# ------------------------------------------------- losses, in single precision whatever the network is in
+
+
+@cache
+def _window(n: int, device: torch.device) -> Tensor:
+    """Matrix ``[n - 10, n]`` that averages along an axis, where the window is inside."""
+    offsets = (
+        torch.arange(n, device=device) - torch.arange(n - WINDOW + 1, device=device)[:, None] - WINDOW // 2
+    )
+    weights = torch.exp(-0.5 * (offsets / SPREAD) ** 2) * (offsets.abs() <= WINDOW // 2)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def dssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural dissimilarity ``(1 - SSIM) / 2`` (eqs. 7 and 8), a scalar.
+
+    The mean over all places where a Gaussian window of 11 pixels (standard deviation 1.5) is inside. As a
+    product with two narrow-banded matrices it takes a fraction of a convolution's time on a CPU.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        ``[b, 1, y, x]`` in [0, 1], at least 11 pixels a side.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = x.float()[:, 0], y.float()[:, 0]
+        n_y, n_x = x.shape[-2:]
+        maps = torch.stack([x, y, x * x + y * y, x * y])
+        mean_x, mean_y, squares, product = _window(n_y, x.device) @ (maps @ _window(n_x, x.device).T)
+        both, powers = mean_x * mean_y, mean_x.square() + mean_y.square()
+        ratio = (2 * both + C1) * (2 * (product - both) + C2)
+        similarity = ratio / ((powers + C1) * (squares - powers + C2))
+        return (1 - similarity.mean()) / 2
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference (eq. 6)."""
+    return (x.float() - y.float()).abs().mean()
+
+
+def binary_cross_entropy(x: Tensor, y: Tensor) -> Tensor:
+    """Mean binary cross-entropy of values in [0, 1]."""
+    with torch.autocast(x.device.type, enabled=False):
+        return functional.binary_cross_entropy(x.float(), y.float())
+
+
+def squared_logarithms(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared difference of ``log(1 + value)``."""
+    return (torch.log1p(x.float()) - torch.log1p(y.float())).square().mean()
+
+
+def ramp(x: Tensor, y: Tensor, done: float) -> Tensor:
+    """From `l1` in the first epoch to `dssim` in the last, linearly (eq. 20).
+
+    Parameters
+    ----------
+    x, y : Tensor
+        As for `dssim`.
+    done : float
+        Share of the epochs, 0 in the first and 1 in the last.
+    """
+    total = x.new_zeros(())
+    if done < 1:
+        total = total + (1 - done) * l1(x, y)
+    if done > 0:
+        total = total + done * dssim(x, y)
     return total
 
 
-def _sorted_settings(
-    settings: Mapping[str, Any],
-) -> tuple[Chain, dict[str, Path], dict[str, dict[str, Any]]]:
-    """The chain's numbers, runs that are there, and changes of single recipes."""
-    numbers: dict[str, Any] = {}
-    runs: dict[str, Path] = {}
-    own: dict[str, dict[str, Any]] = {key: {} for key in STAGES}
-    defaults = {f.name: f.default for f in fields(Chain)}
-    for name, value in settings.items():
-        key, _, rest = name.partition(".")
-        if key in STAGES and rest:
-            own[key][rest] = value
-        elif key in STAGES:
-            runs[key] = Path(str(value))
-        elif name in defaults:
-            numbers[name] = change_type(name, value, defaults[name])
-        else:
-            known = ", ".join([*defaults, *STAGES])
-            raise InputError(f"unknown setting {name!r}", f"known: {known}, and NETWORK.name")
-    chain = Chain(**numbers)
-    if chain.passes not in (1, 3) or min(chain.phase2_epochs, chain.phase2_cubes) < 0 or chain.fit_cubes < 1:
-        raise InputError("passes is 1 or 3, and numbers are not negative", "change --set")
-    return chain, runs, {k: v for k, v in own.items() if v}
+def constant_sum(x: Tensor, y: Tensor) -> Tensor:
+    """`l1` plus `dssim`, as in the authors' code."""
+    return l1(x, y) + dssim(x, y)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """One run: where it writes, and what every part of it needs."""
+FIXED = {
+    "ramp": constant_sum, "sum": constant_sum, "bce": binary_cross_entropy, "msle": squared_logarithms,
+}  # fmt: skip
+"""What validation measures for each loss, which must mean the same in every epoch; the ramp's changes."""
 
-    out: Path
-    data: Path
-    chain: Chain
-    own: Mapping[str, Mapping[str, Any]]
-    seed: int
-    device: str
-    progress: Progress | None
 
-    def whole(self, runs: Mapping[str, Path], record: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
-        """Both phases, thresholds and the model; without the second where the first finds no true source."""
-        from faintsky.published.deepfocus.predicted import count_predicted
+# ------------------------------------------------------------------------------------- the three tasks
 
-        kept: dict[str, list[int]] = {}
-        folders = dict(runs)
-        for key in STAGES:
-            if key not in folders:
-                folders[key] = self.stage(key, "phase1", self.data, None)
-        first = {key: str(folder) for key, folder in folders.items()}
-        if self.chain.phase2_epochs:
-            fitted, _ = self.fit(folders, "survey/phase1")
-            for step, keys in enumerate(SECOND):
-                predicted = self.predict(folders, fitted, 0 if self.chain.passes == 1 else step)
-                kind = predicted / ("spectra" if keys == ("deep_gru",) else "images")
-                counts = [count_predicted(kind, cubes) for cubes in self.numbers()]
-                kept |= {key: counts for key in keys}
-                for key in keys if min(counts) else ():
-                    folders[key] = self.stage(key, "phase2", kind, folders[key])
-        fitted, scores = self.fit(folders, "survey/final")
-        models = {key: load_model(folder) for key, folder in folders.items()}
-        made = {}
-        for key, model in models.items():
-            entry = model.card["networks"][key]
-            made[key] = entry["network"], entry["arguments"], model.network(key)
-        model = save_model(
-            self.out, name=self.out.name, job="detect", settings=fitted.as_dict(), networks=made,
-            card={
-                "title": "DeepFocus, trained by faintsky train",
-                "summary": "Blobs in the integrated image, lines in their spectra, spectral focusing, sizes "
-                "and fluxes by residual networks (Delli Veneri et al. 2022).",
-                "recipe": {"command": record["command"], "seed": self.seed, **record["config"]},
-                "stages": {
-                    key: {
-                        "phase1": first[key], "phase2_sources": kept.get(key),
-                        "reached": m.card.get("reached"), **m.card.get("scores", {}),
-                    }
-                    for key, m in models.items()
-                },
-                "version": record["version"],
-                "scores": {"validation": scores},
-            },
-        )  # fmt: skip
-        return model, scores
 
-    def stage(self, key: str, phase: str, data: Path, init: Path | None) -> Path:
-        """Train one network in one phase; its run's folder."""
-        network, told = STAGES[key]
-        changes: dict[str, Any] = {**told, **self.shares(data), **self.own.get(key, {})}
-        if init is not None:
-            changes["epochs"] = self.chain.phase2_epochs
-        folder = self.out / phase / key
-        train(
-            network, folder, data=data, init=None if init is None else str(init), settings=changes,
-            seed=self.seed, device=self.device, progress=self.say(f"{key}, {phase}"),
-        )  # fmt: skip
-        return folder
+class IntegratedImages(EpochTask):
+    """What Blobs Finder and DECORAS's autoencoder learn: the integrated sky from the integrated dirty image.
 
-    def shares(self, data: Path) -> dict[str, float]:
-        """Of the cubes in a folder: predictions are made for training and validation cubes only."""
-        a, b = self.chain.train, self.chain.validation
-        if data == self.data:
-            return {"train": a, "validation": b}
-        training, held = self.numbers()
-        share = len(training) / (len(training) + len(held))
-        return {"train": share, "validation": 1 - share}
+    Both images are rotated, mirrored and cropped alike and then brought to [0, 1], blanks being 0; an empty
+    sky is all 0.
 
-    def numbers(self) -> tuple[list[int], list[int]]:
-        """Cubes for the second phase: of those that trained, and of those that validated."""
-        compact = open_compact(self.data, self.chain.train, self.chain.validation)
-        training, held = ([int(f.name.partition("_")[0]) for f in p] for p in (compact.train, compact.held))
-        most = self.chain.phase2_cubes or len(training)
-        return training[:most], held[: max(1, most // 3)]
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``blobs_finder`` or ``decoras``; its ``size`` is that of the crops.
+    train, held : tuple of Tensor
+        Dirty images and skies, ``[image, y, x]`` each: `read_images`.
+    loss : {"ramp", "sum", "bce", "msle"}
+    augment : bool
+        Rotate and mirror training images; those of validation never are.
+    """
 
-    def pipeline(self, folders: Mapping[str, Path], settings: Settings) -> DeepFocus:
-        """The pipeline with the networks that there are."""
-        from faintsky.published.deepfocus.find import image_size
-        from faintsky.published.deepfocus.pipeline import DeepFocus
-        from faintsky.system import choose_device
+    def __init__(
+        self,
+        network: nn.Module,
+        train: tuple[Tensor, Tensor],
+        held: tuple[Tensor, Tensor],
+        *,
+        loss: str = "ramp",
+        augment: bool = True,
+    ) -> None:
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.train, self.held = torch.stack(train, dim=1), torch.stack(held, dim=1)
+        self.size: int = network.size  # type: ignore[assignment]
+        self.kind, self.augment = loss, augment
+        self.examples = len(self.train)
 
-        device = choose_device(self.device)
-        networks = {key: load_model(folder).network(key, device) for key, folder in folders.items()}
-        size = image_size(load_model(folders["blobs_finder"]))
-        return DeepFocus(networks, settings, size, device)
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """``image`` and ``target``, ``[b, 1, size, size]`` in [0, 1]."""
+        both = self.train[torch.as_tensor(pick)].float()
+        if not self.augment:
+            return _scaled(crop_centre(both, self.size))
+        angles = torch.as_tensor(rng.uniform(0, 2 * np.pi, len(pick)), dtype=torch.float32)
+        mirrors = torch.as_tensor(rng.integers(2, size=(len(pick), 2)) * 2 - 1, dtype=torch.float32)
+        return _scaled(turned(both, angles, mirrors, self.size))
 
-    def predict(self, folders: Mapping[str, Path], settings: Settings, step: int) -> Path:
-        """Predictions on training cubes; their folder."""
-        import shutil
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Of a batch; ``done`` is where the ramp is."""
+        made, target = network(batch["image"]), batch["target"]
+        if self.kind == "ramp":
+            return ramp(made, target, float(batch.get("done", 0.0)))
+        return FIXED[self.kind](made, target)
 
-        from faintsky.published.deepfocus.predicted import IMAGES, SPECTRA, write_predicted
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """``loss``, ``l1`` and ``dssim`` over all validation images."""
+        device = next(network.parameters()).device
+        totals = np.zeros(3)
+        for part in self.held.split(IMAGES_AT_ONCE):
+            batch = {k: v.to(device) for k, v in _scaled(crop_centre(part.float(), self.size)).items()}
+            made, target = network(batch["image"]).float(), batch["target"]
+            scores = [f(made, target) for f in (FIXED[self.kind], l1, dssim)]
+            totals += np.array([float(s) for s in scores]) * len(part) / len(self.held)
+        return dict(zip(("loss", "l1", "dssim"), totals.tolist(), strict=True))
 
-        out = self.out / "predicted" / str(step)
-        training, held = self.numbers()
-        pipeline = self.pipeline(folders, settings)
-        write_predicted(self.data, pipeline, out, [*training, *held], self.say("predictions"))
-        for kind in (SPECTRA, IMAGES):
-            shutil.copyfile(self.data / "dataset.json", out / kind / "dataset.json")
-        return out
 
-    def fit(self, folders: Mapping[str, Path], where: str) -> tuple[Settings, dict[str, float]]:
-        """Thresholds and reliabilities on cubes of their own, and the scores there."""
-        import numpy as np
+def _scaled(both: Tensor) -> Batch:
+    image, target = (unit_range(p)[:, None] for p in both.unbind(dim=1))
+    return {"image": image.contiguous(memory_format=torch.channels_last), "target": target}
 
-        from faintsky.published.deepfocus.fit import fit_thresholds, survey
-        from faintsky.published.deepfocus.predicted import observatory_of
-        from faintsky.published.deepfocus.settings import Settings
 
-        observatory, _ = observatory_of(self.data)
-        instrument = observatory.instrument
-        trained = {
-            "cell": instrument.grid.cell, "channels": instrument.spectral.n_chan,
-            "beam": float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()),
-            "width": abs(instrument.spectral.width),
-        }  # fmt: skip
-        start = Settings(trained=trained)
-        surveyed = survey(
-            observatory, self.chain.fit_seed, range(self.chain.fit_cubes), self.pipeline(folders, start),
-            self.out / where, self.say("thresholds"),
-        )  # fmt: skip
-        return fit_thresholds(surveyed, start)
+def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
+    """Images turned and mirrored about their middle pixel, and cropped about it.
 
-    def say(self, what: str) -> Progress | None:
-        """Progress with the stage's name before each word."""
-        told = self.progress
-        if told is None:
-            return None
-        return lambda done, total, word: told(done, total, f"{what}: {word}")
+    Parameters
+    ----------
+    images : Tensor
+        ``[b, plane, y, x]``; all planes of an example are treated alike.
+    angles : Tensor
+        ``[b]`` [rad]
+    mirrors : Tensor
+        1 or -1 for x and y, ``[b, 2]``.
+    size : int
+        Of the crop; the middle pixel ``n // 2`` comes to ``size // 2``.
+
+    Returns
+    -------
+    Tensor
+        ``[b, plane, size, size]``, bilinear between pixels, 0 outside.
+    """
+    n_y, n_x = images.shape[-2:]
+    line = torch.arange(size, dtype=torch.float32) - size // 2
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1) * mirrors[:, None]
+    scale = torch.tensor([2.0 / n_x, 2.0 / n_y])
+    # pixel p has its centre at (2 p + 1) / n - 1
+    middle = torch.tensor([(2 * (n_x // 2) + 1) / n_x - 1, (2 * (n_y // 2) + 1) / n_y - 1])
+    turn = turn * scale[:, None]
+    along_x, along_y = line[:, None] * turn[:, None, :, 0], line[:, None] * turn[:, None, :, 1]
+    grid = along_x[:, None, :] + along_y[:, :, None] + middle
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+class Spectra(EpochTask):
+    """What Deep GRU learns: clean spectra from dirty ones.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``deep_gru``
+    train, held : dict of arrays
+        ``spectra`` and ``clean_spectra``, ``[source, chan]``: `read_sources`.
+
+    Raises
+    ------
+    InputError
+        Where the network is for another number of channels.
+    """
+
+    def __init__(self, network: nn.Module, train: Arrays, held: Arrays) -> None:
+        self.network = network
+        self.train, self.held = _prepared(train), _prepared(held)
+        self.examples = len(self.train[0])
+        channels = self.train[0].shape[1]
+        if getattr(network, "channels", None) not in (None, channels):
+            raise InputError(f"the spectra have {channels} channels", f"give --set channels={channels}")
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """``spectrum``, standardised, and ``target`` in [0, 1], ``[b, chan]``."""
+        spectrum, target = (a[torch.as_tensor(pick)] for a in self.train)
+        return {"spectrum": spectrum, "target": target}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean absolute difference."""
+        return l1(network(batch["spectrum"]), batch["target"])
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """``loss`` over all validation spectra."""
+        device = next(network.parameters()).device
+        total = 0.0
+        for spectrum, target in zip(*(a.split(SPECTRA_AT_ONCE) for a in self.held), strict=True):
+            made = network(spectrum.to(device))
+            total += float(l1(made, target.to(device))) * len(spectrum) / len(self.held[0])
+        return {"loss": total}
+
+
+def _prepared(arrays: Arrays) -> tuple[Tensor, Tensor]:
+    dirty, clean = (torch.as_tensor(arrays[k]) for k in ("spectra", "clean_spectra"))
+    return standardise(dirty), unit_range_1d(clean)
+
+
+def target_names(parameter: str, angle: str) -> list[str]:
+    """What a network gives for a parameter, in order."""
+    turn = ["pa"] if angle == "degrees" else ["sin_2pa", "cos_2pa"]
+    each = {"fwhm_x": ["fwhm_x"], "fwhm_y": ["fwhm_y"], "pa": turn, "flux": ["flux"]}
+    return each.get(parameter) or [name for names in each.values() for name in names]
+
+
+def image_name(parameter: str) -> str:
+    """Which array of the compact data a parameter is read off: the flux needs the one with a scale."""
+    return "line_images" if parameter in ("flux", "all") else "focused"
+
+
+class FocusedImages(EpochTask):
+    """What the residual networks learn: a source's widths, angle or flux from a small image of it.
+
+    Shapes are read off the spectrally focused image, in [0, 1]; the flux off the line image over the cube's
+    rms, which keeps the scale.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``shape_resnet`` with one output for each of `target_names`.
+    train, held : dict of arrays
+        `image_name`, ``rms`` and the truth, ``[source, ...]``: `read_sources`.
+    cell : float
+        Of the images [arcsec].
+    parameter : {"fwhm_x", "fwhm_y", "pa", "flux", "all"}
+        ``all`` is one network for everything, on line images.
+    angle : {"double", "degrees"}
+        Sine and cosine of twice the position angle, or the paper's projection angle in [0, 90) [deg].
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Arrays,
+        held: Arrays,
+        *,
+        cell: float,
+        parameter: str,
+        angle: str = "double",
+    ) -> None:
+        self.names = target_names(parameter, angle)
+        self.parameter = parameter
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.train = _images(train, parameter), _targets(train, cell, self.names, angle)
+        self.held = _images(held, parameter), _targets(held, cell, self.names, angle)
+        self.examples = len(self.train[0])
+        # outputs of different units count alike
+        self.spread = self.train[1].std(dim=0, correction=0).clamp_min(1e-6)
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """``image`` ``[b, 1, y, x]`` and ``target`` ``[b, value]``."""
+        image, target = (a[torch.as_tensor(pick)] for a in self.train)
+        return {"image": self._scaled(image), "target": target}
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        made = images.float() if image_name(self.parameter) == "line_images" else unit_range(images)
+        return made[:, None].contiguous(memory_format=torch.channels_last)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean absolute difference, in units of the targets' standard deviations."""
+        made = network(batch["image"])
+        return ((made - batch["target"]).abs() / self.spread.to(made.device)).mean()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """``loss`` and the mean absolute error of every value, in its own unit."""
+        device = next(network.parameters()).device
+        errors = torch.zeros(len(self.names))
+        for image, target in zip(*(a.split(2 * IMAGES_AT_ONCE) for a in self.held), strict=True):
+            made = network(self._scaled(image).to(device)).cpu()
+            errors += (made - target).abs().sum(dim=0) / len(self.held[0])
+        return {
+            "loss": float((errors / self.spread).mean()),
+            **dict(zip(self.names, errors.tolist(), strict=True)),
+        }
+
+
+def _images(arrays: Arrays, parameter: str) -> Tensor:
+    name = image_name(parameter)
+    images = torch.as_tensor(arrays[name])
+    if name == "line_images":
+        return images / torch.as_tensor(arrays["rms"])[:, None, None]
+    return unit_range(images).half()
+
+
+def _targets(arrays: Arrays, cell: float, names: list[str], angle: str) -> Tensor:
+    shape = (arrays["dc_maj"] / cell, arrays["dc_min"] / cell, arrays["dc_pa"])
+    double, degrees = shape_targets(*shape), shape_targets(*shape, degrees=True)
+    # the area of a Gaussian line of unit peak and FWHM is sqrt(2 pi) / 2.3548
+    flux = arrays["line_flux_peak"] * arrays["fwhm_z"] * arrays["pb"] * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
+    columns = {
+        "fwhm_x": double[:, 0], "fwhm_y": double[:, 1], "sin_2pa": double[:, 2], "cos_2pa": double[:, 3],
+        "pa": degrees[:, 2], "flux": flux_target(flux, arrays["rms"]),
+    }  # fmt: skip
+    return torch.as_tensor(np.stack([columns[n] for n in names], axis=1), dtype=torch.float32)
+
+
+# ------------------------------------------------------------------------------------------- the recipes
+
+
+class Shares(Settings):
+    """Of the cubes; the paper leaves the others for tests."""
+
+    train: float = Field(0.6, gt=0, le=1)
+    validation: float = Field(0.2, gt=0, le=1)
+
+
+class ImageSettings(Shares):
+    """See `IntegratedImages`."""
+
+    loss: Literal["ramp", "sum", "bce", "msle"] = "ramp"
+    augment: bool = True
+
+
+class ShapeSettings(Shares):
+    """See `FocusedImages`."""
+
+    parameter: Literal["fwhm_x", "fwhm_y", "pa", "flux", "all"] = "fwhm_x"
+    angle: Literal["double", "degrees"] = "double"
+
+
+class BlobsFinderArguments(Settings):
+    """See `faintsky.published.deepfocus.networks.BlobsFinder`."""
+
+    size: int = 256
+    latent: int = Field(1024, ge=1)
+    bare: bool = False
+
+
+class GruArguments(Settings):
+    """See `faintsky.published.deepfocus.networks.DeepGru`."""
+
+    head: str = "dense"
+    channels: int = Field(128, ge=1)
+
+
+class ShapeArguments(Settings):
+    """See `faintsky.published.deepfocus.networks.ShapeResNet`."""
+
+    join: str = "add"
+    pool: str = "max"
+    stem: int = Field(1, ge=1)
+    width: int = Field(64, ge=1)
+
+
+class CompactRecipe(Recipe):
+    """On a folder of compact data, with the schedule of Section 4.5; they do not give the size of the
+    batches."""
+
+    job = "detect"
+    method: ClassVar[str] = "deepfocus"
+    schedule: ClassVar = {
+        "epochs": 300, "batch_size": 64, "learning_rate": 1e-4, "warmup": 10, "rate": "constant",
+        "adam": "adam", "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 10, "window": 10,
+        "workers": 0,
+    }  # fmt: skip
+    settings: ClassVar[type[Settings]] = Shares
+    sources: ClassVar[float] = SOURCES_A_CUBE
+    """Examples that a cube gives."""
+
+    def check_data(self, data: Path, settings: Shares) -> None:
+        """See `open_compact`."""
+        open_compact(data, settings.train, settings.validation)
+
+    def compact(self, request: Request) -> CompactSet:
+        """The folder's cubes."""
+        assert request.data is not None
+        return open_compact(request.data, request.settings.train, request.settings.validation)
+
+    def examples(self, plan: Plan) -> int:
+        """By the number of files."""
+        files = 0 if plan.data is None else len(list(plan.data.glob("*_compact.npz")))
+        return math.ceil(files * plan.settings.train * self.sources)
+
+    def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
+        """The method that it is a network of."""
+        return {"method": self.method}
+
+
+class BlobsFinderRecipe(CompactRecipe):
+    """Of ``blobs_finder``."""
+
+    network = key = "blobs_finder"
+    schedule: ClassVar = {**CompactRecipe.schedule, "keep_every": 5}
+    settings: ClassVar[type[Settings]] = ImageSettings
+    arguments: ClassVar[type[Settings]] = BlobsFinderArguments
+    sources = 1
+    cost = (2.2e-6, 640)
+
+    def task(self, request: Request) -> IntegratedImages:
+        """On images of the training and the validation cubes."""
+        data, s = self.compact(request), request.settings
+        parts = read_images(data.train), read_images(data.held)
+        return IntegratedImages(request.network, *parts, loss=s.loss, augment=s.augment)
+
+
+class DeepGruRecipe(CompactRecipe):
+    """Of ``deep_gru``."""
+
+    network = key = "deep_gru"
+    schedule: ClassVar = {**CompactRecipe.schedule, "weight_decay": 1e-5}
+    arguments = GruArguments
+    cost = (9.9e-6, 16_000)
+
+    def task(self, request: Request) -> Spectra:
+        """On spectra of their sources."""
+        data, names = self.compact(request), ("spectra", "clean_spectra")
+        return Spectra(request.network, *(read_sources(files, names) for files in (data.train, data.held)))
+
+    def pixels(self, plan: Plan) -> int:
+        """Channels."""
+        return int(plan.arguments["channels"])
+
+
+class ShapeRecipe(CompactRecipe):
+    """Of ``shape_resnet``."""
+
+    network, key = "shape_resnet", "{parameter}"
+    settings, arguments = ShapeSettings, ShapeArguments
+    cost = (1.1e-5, 2800)
+
+    def task(self, request: Request) -> FocusedImages:
+        """On images about their sources."""
+        data, s = self.compact(request), request.settings
+        names = (image_name(s.parameter),)
+        parts = (read_sources(files, names, truth=True) for files in (data.train, data.held))
+        return FocusedImages(request.network, *parts, cell=data.cell, parameter=s.parameter, angle=s.angle)
+
+    def pixels(self, plan: Plan) -> int:
+        """Of an image."""
+        return 64**2
+
+    def fitting(self, settings: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        """As many outputs as there are targets."""
+        return {**arguments, "outputs": len(target_names(settings.parameter, settings.angle))}

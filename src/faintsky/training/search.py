@@ -1,10 +1,12 @@
-"""A study that many workers share: Optuna's journal in one file, and who works at which trial.
+"""A search for a recipe's numbers: what is tried, and the study that many workers share.
 
-A worker is a process that ran the same command, on any machine that sees the folder. What a killed worker
-leaves is taken up by another: workers sign each of their trials with host and process, and renew that every
-minute; a trial whose process is gone, or that was not renewed for long, is handed out again with its folder,
-where its checkpoint is.
-"""
+As text, ``batch_size=25/50/100`` are choices, ``learning_rate=1e-5..1e-2`` is a range that is drawn from by
+its logarithm where it spans more than a factor of ten, and ``epochs=50`` is one value, the same for all.
+
+A study is Optuna's journal in one file. A worker is a process that ran the same command, on any machine
+that sees the folder. What a killed worker leaves is taken up by another: workers sign each of their trials
+with host and process, and renew that every minute; a trial whose process is gone, or that was not renewed
+for long, is handed out again with its folder, where its checkpoint is."""
 
 from __future__ import annotations
 
@@ -16,13 +18,17 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from faintsky.errors import InputError
 from faintsky.system import replacing
-from faintsky.training.spaces import Range, Space, combinations
+from faintsky.training.recipes import Recipe, read_value
 
+WIDE = 10.0
+"""Ratio of a range's ends from which it is logarithmic."""
 SAMPLERS = ("grid", "tpe", "random")
 PRUNERS = ("median", "halving", "none")
 JOURNAL, LOCK, TRIALS = "journal.log", ".workers", "trials"
@@ -30,6 +36,97 @@ RENEWED, GONE = 60.0, 600.0
 """Seconds between a worker's signs of life, and without one until its trial is given to another."""
 FIRST_TRIALS, FIRST_STEPS = 5, 5
 """Trials, and validations of each, before any trial is stopped for being worse than the median."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, whole ones where both are; logarithmic where ``log`` is true."""
+
+    low: float
+    high: float
+    log: bool
+
+
+Space = dict[str, Range | tuple[Any, ...]]
+
+
+def make_space(recipe: Recipe, grid: str | None, changes: Mapping[str, Any]) -> tuple[Space, dict[str, Any]]:
+    """What is searched, and what is set for all trials.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    grid : str or None
+        Name of one of the recipe's spaces.
+    changes : mapping
+        By key of the recipe: text as in the module's, or a value. A key of the grid takes these in place of
+        the grid's values.
+
+    Returns
+    -------
+    space : dict
+        `Range` or tuple of choices by key. Where neither the grid nor `changes` has any: the rate within a
+        factor of thirty and the batches within a factor of two, which any network has.
+    fixed : dict
+        Values by key.
+
+    Raises
+    ------
+    InputError
+        For an unknown grid or key, or a value that the recipe does not take.
+    """
+    if grid is not None and grid not in recipe.spaces:
+        names = ", ".join(recipe.spaces) or "none"
+        raise InputError(f"no grid of the name {grid!r} for this network", f"known: {names}")
+    space: Space = dict(recipe.spaces[grid]) if grid is not None else {}
+    fixed: dict[str, Any] = {}
+    for key, given in changes.items():
+        read = _read(recipe, key, given)
+        if isinstance(read, Range | tuple):
+            space[key] = read
+        else:
+            space.pop(key, None)
+            fixed[key] = read
+    if not space:
+        rate, batch = (_typed(recipe, key) for key in ("learning_rate", "batch_size"))
+        whole: Space = {
+            "learning_rate": Range(rate / 30, rate * 30, True),
+            "batch_size": (max(batch // 2, 1), batch, 2 * batch),
+        }
+        space = {k: v for k, v in whole.items() if k not in fixed}
+    return space, fixed
+
+
+def _typed(recipe: Recipe, key: str, *given: Any) -> Any:
+    """A recipe's value of a key, or one that is given in its place, read and checked."""
+    schedule, settings, arguments = recipe.numbers({key: given[0]} if given else {})
+    return {**schedule.model_dump(), **settings.model_dump(), **arguments}[key]
+
+
+def _read(recipe: Recipe, key: str, given: Any) -> Range | tuple[Any, ...] | Any:
+    if isinstance(given, Range):
+        return given
+    parts = given.split("/") if isinstance(given, str) else [given]
+    if len(parts) > 1:
+        return tuple(_typed(recipe, key, part) for part in parts)
+    ends = [read_value(part) for part in given.split("..", 1)] if isinstance(given, str) else []
+    if len(ends) < 2 or any(isinstance(end, str) for end in ends):
+        return _typed(recipe, key, given)
+    low, high = (_typed(recipe, key, end) for end in ends)
+    if not low < high:
+        raise InputError(f"{key}={given} is no range", "give the lower end first")
+    return Range(low, high, low > 0 and high / low > WIDE)
+
+
+def combinations(space: Space) -> list[dict[str, Any]]:
+    """All combinations of the choices, the last key changing fastest; `InputError` where there is a range."""
+    for key, values in space.items():
+        if isinstance(values, Range):
+            raise InputError(
+                f"{key} has a range, which no grid can cover",
+                "give choices, such as key=1/2/3, or --sampler tpe",
+            )
+    return [dict(zip(space, values, strict=True)) for values in product(*space.values())]  # type: ignore[arg-type]
 
 
 def optuna() -> Any:
@@ -58,7 +155,7 @@ class Study:
     record : mapping
         Plain values that all workers must agree on.
     space : dict
-        See `faintsky.training.spaces`.
+        Of `make_space`.
     sampler, prune : str
         Of `SAMPLERS` and `PRUNERS`.
     seed : int

@@ -12,22 +12,24 @@ they are, and the stopping rule of Delli Veneri et al. (2022), Section 4.5.
 from __future__ import annotations
 
 import json
+import logging
 import math
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from faintsky.system import choose_device, may_start_workers, replacing
-from faintsky.training.lightning import interruptible, lightning
+from faintsky.errors import InputError
+from faintsky.system import Settings, choose_device, may_start_workers, replacing
 
 Batch = dict[str, Tensor]
 CHECKPOINT, HISTORY = "last.ckpt", "history.json"
@@ -60,9 +62,12 @@ class EpochTask(Task, Protocol):
         """The examples ``pick``, on the CPU. `fit` adds ``done``, the share of the epochs, to the batch."""
         ...
 
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """Random examples."""
+        return self.take(rng, rng.integers(self.examples, size=size))
 
-@dataclass(frozen=True)
-class Schedule:
+
+class Schedule(Settings):
     """How long and how fast.
 
     Parameters
@@ -102,58 +107,46 @@ class Schedule:
         Half precision where the device is good at it.
     """
 
-    steps: int = 20_000
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    validate_every: int = 500
-    patience: int = 20
-    decay: float = 0.998
-    seed: int = 0
-    workers: int = 1
-    epochs: int = 0
-    rate: str = "cosine"
-    adam: str = "adamw"
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    window: int = 0
-    keep_every: int = 1
+    steps: int = Field(20_000, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup: int = Field(200, ge=0)
+    validate_every: int = Field(500, ge=1)
+    patience: int = Field(20, ge=1)
+    decay: float = Field(0.998, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+    workers: int = Field(1, ge=0)
+    epochs: int = Field(0, ge=0)
+    rate: Literal["cosine", "constant"] = "cosine"
+    adam: Literal["adam", "adamw"] = "adamw"
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(1.0, ge=0)
+    window: int = Field(0, ge=0)
+    keep_every: int = Field(1, ge=1)
     half: bool = True
 
 
 class _Stream(IterableDataset):
-    """Batches from ``first`` on; worker w of n draws every n-th."""
+    """Batches from ``first`` on; worker w of n draws every n-th. An epoch has a random order of its own."""
 
     def __init__(self, task: Task, schedule: Schedule, first: int) -> None:
         self.task, self.schedule, self.first = task, schedule, first
 
     def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
+        info, s = get_worker_info(), self.schedule
         start, step = (0, 1) if info is None else (info.id, info.num_workers)
-        order = _Order(self.task, self.schedule)
-        for i in range(self.first + start, self.schedule.steps, step):
-            rng = np.random.default_rng([_TRAIN, self.schedule.seed, i])
-            if self.schedule.epochs:
-                yield order.batch(rng, i)
-            else:
-                yield self.task.batch(rng, self.schedule.batch_size)
-
-
-class _Order:
-    """Batches of an epoch: all examples in a random order of its own."""
-
-    def __init__(self, task: Task, schedule: Schedule) -> None:
-        self.task, self.schedule = cast(EpochTask, task), schedule
-        self.epoch, self.order = -1, np.zeros(0, dtype=np.int64)
-
-    def batch(self, rng: np.random.Generator, i: int) -> Batch:
-        s = self.schedule
-        epoch, at = divmod(i, s.validate_every)
-        if epoch != self.epoch:
-            shuffle = np.random.default_rng([_ORDER, s.seed, epoch])
-            self.epoch, self.order = epoch, shuffle.permutation(self.task.examples)
-        pick = self.order[at * s.batch_size : (at + 1) * s.batch_size]
-        return {**self.task.take(rng, pick), "done": torch.tensor(epoch / max(s.epochs - 1, 1))}
+        of, order = -1, np.zeros(0, dtype=np.int64)
+        for i in range(self.first + start, s.steps, step):
+            rng = np.random.default_rng([_TRAIN, s.seed, i])
+            if not s.epochs:
+                yield self.task.batch(rng, s.batch_size)
+                continue
+            task = cast(EpochTask, self.task)
+            epoch, at = divmod(i, s.validate_every)
+            if epoch != of:
+                of, order = epoch, np.random.default_rng([_ORDER, s.seed, epoch]).permutation(task.examples)
+            pick = order[at * s.batch_size : (at + 1) * s.batch_size]
+            yield {**task.take(rng, pick), "done": torch.tensor(epoch / max(s.epochs - 1, 1))}
 
 
 # words in the seeds keep training, validation and test data apart
@@ -200,13 +193,13 @@ def fit(
     InputError
         Without the extra ``train``.
     """
-    pl = lightning()
+    pl = _lightning()
     name = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
     if schedule.epochs:
         each = max(1, cast(EpochTask, task).examples // schedule.batch_size)
-        schedule = replace(schedule, steps=each * schedule.epochs, validate_every=each)
+        schedule = schedule.model_copy(update={"steps": each * schedule.epochs, "validate_every": each})
     loop = _loop(pl, task, schedule, out, progress, watch)
     checkpoint = out / CHECKPOINT
     state = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.is_file() else None
@@ -237,7 +230,7 @@ def fit(
         with warnings.catch_warnings():
             # hints on worker numbers and on the loader's length, which a stream has not
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            with interruptible(trainer):
+            with _interruptible(trainer):
                 trainer.fit(loop, loader, ckpt_path=str(checkpoint) if state is not None else None)
     best = task.network
     best.load_state_dict(loop.best)
@@ -251,12 +244,8 @@ def _one_thread(_: int) -> None:
 def _half_is_fast(device: str) -> bool:
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
-    return "avx512_bf16" in _cpu_flags()
-
-
-def _cpu_flags() -> str:
-    file = Path("/proc/cpuinfo")
-    return file.read_text() if file.is_file() else ""
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and "avx512_bf16" in flags.read_text()
 
 
 def _loop(
@@ -384,3 +373,37 @@ def _rate(schedule: Schedule) -> Callable[[int], float]:
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
 
     return rate
+
+
+def _lightning() -> Any:
+    """The package, its own messages turned off.
+
+    Raises
+    ------
+    InputError
+        Where it is missing.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import pytorch_lightning as pl
+        except ImportError as error:
+            raise InputError("training needs the extra 'train'", "pip install 'faintsky[train]'") from error
+    for word in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(word).setLevel(logging.ERROR)
+    return pl
+
+
+@contextmanager
+def _interruptible(trainer: Any) -> Iterator[None]:
+    """Let Ctrl-C through: Lightning makes an exit with status 1 of it, some versions a quiet end."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, before)  # which Lightning leaves without effect
+            raise end.__context__ from None
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt

@@ -1,31 +1,34 @@
 """DeepFocus' thresholds and reliabilities, fitted on cubes that no network was trained on.
 
 One pass over the cubes keeps, for a grid of thresholds of steps i and ii, every candidate with the numbers
-that step iii judges by; the rest is counting.
+that step iii judges by; the rest is matching and counting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from faintsky.cutouts import integrated
-from faintsky.published.deepfocus.blobs import find_blobs, sky_map
-from faintsky.published.deepfocus.focusing import Focus, Source, Tally
+from faintsky.matching import CRITERIA, Criterion, assign, column
+from faintsky.published.deepfocus.finding import (
+    Focus,
+    Settings,
+    Source,
+    Tally,
+    find_blobs,
+    find_lines,
+    sky_map,
+)
 from faintsky.published.deepfocus.pipeline import DeepFocus, Result
-from faintsky.published.deepfocus.predicted import LEAST_IOU, beam_area, in_image, overlap, paired
-from faintsky.published.deepfocus.settings import Settings
-from faintsky.published.deepfocus.spectra import find_lines
 from faintsky.system import replacing
-
-if TYPE_CHECKING:
-    from faintsky.simulating.observatory import AlmaObservatory, Observed
 
 Float = NDArray[np.float64]
 
@@ -33,30 +36,31 @@ THRESHOLDS = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)
 PROMINENCES = (0.03, 0.06, 0.12, 0.25)
 BRIGHT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the integrated S/N of true sources that are tried for the bright threshold."""
-FOUND = ("threshold", "prominence", "x_min", "x_max", "y_min", "y_max", "x", "y", "z", "fwhm_z", "snr",
-         "first_snr", "first_integrated", "peak", "height")  # fmt: skip
-TRUE = ("x_min", "x_max", "y_min", "y_max", "x", "y", "z", "fwhm_z")
-"""Columns of what is kept of candidates and true sources."""
+TRUE = ("x_min", "x_max", "y_min", "y_max", "x", "y", "z", "fwhm_z", "z_min", "z_max")
+FOUND = (*TRUE, "threshold", "prominence", "snr", "first_snr", "first_integrated", "peak", "height")
+"""Columns of what is kept of true sources and of candidates."""
 
 
 @dataclass(frozen=True)
 class Surveyed:
-    """Candidates ``[n, len(FOUND)]`` and true sources ``[m, len(TRUE)]`` of one cube."""
+    """Candidates and true sources of one cube: tables with the columns `FOUND` and `TRUE`."""
 
-    found: Float
-    true: Float
+    found: Table
+    true: Table
 
-    def at(self, threshold: float, prominence: float) -> Float:
+    def at(self, threshold: float, prominence: float) -> Table:
         """The candidates of one pair of thresholds, strongest first."""
-        own = self.found[(self.found[:, 0] == threshold) & (self.found[:, 1] == prominence)]
-        return own[np.argsort(-own[:, FOUND.index("snr")], kind="stable")]
+        same = (self.found["threshold"] == threshold) & (self.found["prominence"] == prominence)
+        own = self.found[np.flatnonzero(same)]
+        return own[np.argsort(-column(own, "snr"), kind="stable")]
 
 
 def survey(
-    observatory: AlmaObservatory,
-    seed: int,
+    sample: Callable[[int], Any],
+    label: str,
     indices: Sequence[int],
     pipeline: DeepFocus,
+    area: float,
     out: Path,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Surveyed]:
@@ -64,43 +68,48 @@ def survey(
 
     Parameters
     ----------
-    observatory : AlmaObservatory
-    seed : int
-        Of the cubes.
+    sample : callable
+        From a cube's number to what was simulated, with ``dirty`` and ``truth``.
+    label : str
+        Begins the files' names.
     indices : sequence of int
-        Their numbers.
+        Numbers of the cubes.
     pipeline : DeepFocus
         With ``blobs_finder`` and ``deep_gru``.
+    area : float
+        Of the beam [pixel].
     out : pathlib.Path
         Folder for one small file a cube.
     progress : callable, optional
         Called with cubes done, cubes in all, and a word.
     """
     out.mkdir(parents=True, exist_ok=True)
-    area, surveyed = beam_area(observatory), []
+    surveyed = []
     for done, index in enumerate(indices, start=1):
-        file = out / f"{seed}_{index:05d}.npz"
+        file = out / f"{label}_{index:05d}.npz"
         if not file.is_file():
-            seen = observatory.sample(seed, index)
+            seen = sample(index)
+            true = np.stack([np.asarray(seen.truth[k], dtype=float) for k in TRUE], axis=1)
             with replacing(file) as name, open(name, "wb") as opened:
-                np.savez(opened, found=candidates_of(seen.dirty, pipeline, area), true=true_sources(seen))
+                np.savez(opened, found=candidates_of(seen.dirty, pipeline, area), true=true)
             if progress is not None:
                 progress(done, len(indices), "candidates of validation cubes")
         with np.load(file) as kept:
-            surveyed.append(Surveyed(kept["found"], kept["true"]))
+            surveyed.append(Surveyed(table_of(kept["found"], FOUND), table_of(kept["true"], TRUE)))
     return surveyed
 
 
-def true_sources(seen: Observed) -> Float:
-    """See `TRUE`."""
-    return np.stack([np.asarray(seen.truth[k], dtype=float) for k in TRUE], axis=1).reshape(-1, len(TRUE))
+def table_of(values: Float, names: tuple[str, ...]) -> Table:
+    """A table of columns ``[n, len(names)]``."""
+    return Table(values.reshape(-1, len(names)), names=names)
 
 
 def candidates_of(cube: NDArray[np.float32], pipeline: DeepFocus, area: float) -> Float:
     """What steps i to iii make of a cube before any cut in S/N, for all pairs of thresholds; see `FOUND`."""
     image = integrated(cube)
     # nothing is dropped here for being faint
-    focus = Focus(cube, image, replace(pipeline.settings, bright=-np.inf, faint=-np.inf), area)
+    kept = pipeline.settings.model_copy(update={"bright": -np.inf, "faint": -np.inf})
+    focus = Focus(cube, image, kept, area)
     picture = sky_map(image, pipeline.networks["blobs_finder"], pipeline.size, pipeline.device)
     rows: list[list[float]] = []
     known: dict[Any, list[Source]] = {}
@@ -116,40 +125,40 @@ def candidates_of(cube: NDArray[np.float32], pipeline: DeepFocus, area: float) -
             for s in known[key]:
                 first = known[key][0]
                 rows.append([
-                    threshold, prominence, *s.box, s.x, s.y, s.z, s.fwhm_z, s.snr, first.snr,
-                    first.snr_integrated, blob.peak, s.height,
+                    *s.box, s.x, s.y, s.z, s.fwhm_z, s.z_min, s.z_max, threshold, prominence, s.snr,
+                    first.snr, first.snr_integrated, blob.peak, s.height,
                 ])  # fmt: skip
     return np.array(rows, dtype=float).reshape(-1, len(FOUND))
 
 
-def kept_rows(found: Float, bright: float, apart: float) -> Float:
-    """Candidates that pass condition 1 and are not detected twice, in the order given."""
-    c = {name: found[:, k] for k, name in enumerate(FOUND)}
-    passing = (c["first_integrated"] > bright) | (c["first_snr"] > c["first_integrated"])
+def passing(found: Table, bright: float, apart: float) -> NDArray[np.intp]:
+    """Rows of the candidates, in the order given, that pass condition 1 and are not detected twice."""
+    first, whole = column(found, "first_snr"), column(found, "first_integrated")
+    x, y, z, width = (column(found, k) for k in ("x", "y", "z", "fwhm_z"))
     chosen: list[int] = []
-    for i in np.flatnonzero(passing):
+    for i in np.flatnonzero((whole > bright) | (first > whole)):
         j = np.array(chosen, dtype=int)
-        near = np.hypot(c["x"][j] - c["x"][i], c["y"][j] - c["y"][i]) <= apart
-        if not (near & (np.abs(c["z"][j] - c["z"][i]) < c["fwhm_z"][j] + c["fwhm_z"][i])).any():
+        near = np.hypot(x[j] - x[i], y[j] - y[i]) <= apart
+        if not (near & (np.abs(z[j] - z[i]) < width[j] + width[i])).any():
             chosen.append(int(i))
-    return found[chosen]
+    return np.array(chosen, dtype=np.intp)
 
 
-def hits(found: Float, true: Float) -> NDArray[np.bool_]:
-    """Which candidates, strongest first, are true sources by the paper's criteria, ``[n]``."""
-    near, apart = in_image(found[:, 2:6], true[:, :4])
-    z, width = FOUND.index("z"), FOUND.index("fwhm_z")
-    ranges = np.stack([found[:, z] - found[:, width], found[:, z] + found[:, width]], axis=1)
-    true_ranges = np.stack([true[:, 6] - true[:, 7], true[:, 6] + true[:, 7]], axis=1)
-    return paired(near & (overlap(ranges, true_ranges) >= LEAST_IOU), apart) >= 0
+class Pairs:
+    """Candidates that may be true sources of a cube, for one matching after the other of some of them."""
 
+    def __init__(self, true: Table, found: Table, criterion: Criterion) -> None:
+        self.sizes = len(true), len(found)
+        none = np.empty(0, np.intp)
+        self.i, self.j, self.cost = (
+            criterion.pairs(true, found) if min(self.sizes) else (none, none, np.empty(0))
+        )
 
-def real(found: Float, true: Float) -> NDArray[np.bool_]:
-    """Which candidates, strongest first, are true sources by their position, ``[n]``."""
-    x, y, z = (found[:, FOUND.index(k)][:, None] for k in ("x", "y", "z"))
-    apart = np.hypot(x - true[None, :, 4], y - true[None, :, 5])
-    near = (apart <= 3.0) & (np.abs(z - true[None, :, 6]) <= true[None, :, 7])
-    return paired(near, apart) >= 0
+    def hits(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of the candidates in some rows are true sources, one-to-one."""
+        left = np.flatnonzero(np.isin(self.j, rows))
+        matched = self.j[left][assign(self.i[left], self.j[left], self.cost[left], *self.sizes)]
+        return np.isin(rows, matched)
 
 
 def fit_thresholds(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[Settings, dict[str, float]]:
@@ -171,27 +180,23 @@ def fit_thresholds(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[Se
     n_true = sum(len(s.true) for s in surveyed)
     best, choice = (-1.0, 0.0, 0.0), settings
     for threshold, prominence in product(THRESHOLDS, PROMINENCES):
-        lists = [(s.at(threshold, prominence), s.true) for s in surveyed]
-        for bright in _bright_levels(lists):
-            kept = [(kept_rows(found, bright, settings.apart), true) for found, true in lists]
-            snr = np.concatenate([found[:, FOUND.index("snr")] for found, _ in kept])
-            good = np.concatenate([hits(found, true) for found, true in kept])
+        lists = [s.at(threshold, prominence) for s in surveyed]
+        pairs = [Pairs(s.true, found, CRITERIA["iou"]) for s, found in zip(surveyed, lists)]
+        true = [column(f, "first_integrated")[p.hits(np.arange(len(f)))] for f, p in zip(lists, pairs)]
+        levels = np.concatenate([np.zeros(0), *true])
+        # quantiles over the true sources among the candidates
+        for bright in np.quantile(levels, BRIGHT_SHARES).tolist() if len(levels) else [0.0]:
+            rows = [passing(found, bright, settings.apart) for found in lists]
+            snr = np.concatenate([np.zeros(0), *(column(f, "snr")[r] for f, r in zip(lists, rows))])
+            good = np.concatenate([np.zeros(0, bool), *(p.hits(r) for p, r in zip(pairs, rows))])
             score, faint = _best_cut(snr, good, n_true)
             if score[0] > best[0]:
                 best = score
-                choice = replace(
-                    settings, threshold=threshold, prominence=prominence, bright=bright, faint=faint
-                )
+                values = {"threshold": threshold, "prominence": prominence, "bright": bright, "faint": faint}
+                choice = settings.model_copy(update=values)
     scores = {"f1": best[0], "precision": best[1], "recall": best[2]}
     scores |= {"cubes": len(surveyed), "sources": n_true}
-    return replace(choice, reliability_fit=fit_reliability(surveyed, choice)), scores
-
-
-def _bright_levels(lists: Sequence[tuple[Float, Float]]) -> list[float]:
-    """Bright thresholds to be tried: quantiles over the true sources among the candidates."""
-    column = FOUND.index("first_integrated")
-    values = np.concatenate([found[hits(found, true), column] for found, true in lists] or [np.zeros(0)])
-    return [float(v) for v in np.quantile(values, BRIGHT_SHARES)] if len(values) else [0.0]
+    return choice.model_copy(update={"reliability_fit": fit_reliability(surveyed, choice)}), scores
 
 
 def _best_cut(snr: Float, good: NDArray[np.bool_], n_true: int) -> tuple[tuple[float, float, float], float]:
@@ -214,14 +219,13 @@ def fit_reliability(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[f
     Real means that the position and the frequency are those of a true source, one-to-one.
     """
     features, truth = [np.zeros((0, 3))], [np.zeros(0, dtype=bool)]
-    columns = [FOUND.index(k) for k in ("snr", "peak", "height")]
     for s in surveyed:
-        found = kept_rows(s.at(settings.threshold, settings.prominence), settings.bright, settings.apart)
+        found = s.at(settings.threshold, settings.prominence)
+        found = found[passing(found, settings.bright, settings.apart)]
         # in the order of `Source.features`; what the last cut drops tells of the slopes, too
-        own = found[:, columns]
-        own[:, 0] = np.log(np.maximum(own[:, 0], 1e-3))
-        features.append(own)
-        truth.append(real(found, s.true))
+        snr = np.log(np.maximum(column(found, "snr"), 1e-3))
+        features.append(np.stack([snr, column(found, "peak"), column(found, "height")], axis=1))
+        truth.append(Pairs(s.true, found, CRITERIA["position"]).hits(np.arange(len(found))))
     return logistic(np.concatenate(features), np.concatenate(truth))
 
 

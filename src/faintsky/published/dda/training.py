@@ -1,0 +1,380 @@
+"""What the published autoencoder learns: tiles of true skies from tiles of what was made of them.
+
+Gheller & Vazza (2021), Sections 2, 3.2 and 4. Images of 2000 x 2000 pixels, of a folder or a simulation,
+are brought to Jy/arcsec2, scaled (`LogScale`) and cut into tiles without overlap; a remainder at the far
+edges is left out. The squared error of the tiles on the logarithmic scale is made small. The input is one
+product: the sky itself (Identity), or the Noise, Clean or Dirty image of it.
+
+Tiles are held in 16 bits, steps of 0.02 per cent of a brightness over six decades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from faintsky.beams import beam_pixels
+from faintsky.errors import InputError
+from faintsky.io import open_image
+from faintsky.preparing import surface_brightness
+from faintsky.published.dda.denoise import (
+    EDGES,
+    LEAST_MRE,
+    WITH_BEAM,
+    AutoencoderSettings,
+    LogScale,
+    Product,
+    decode,
+)
+from faintsky.system import Settings
+from faintsky.training import (
+    Batch,
+    EpochTask,
+    Plan,
+    Recipe,
+    Request,
+    compact_files,
+    pb_corrected,
+    primary_beam_of,
+    stored_pairs,
+)
+
+Array32 = NDArray[np.float32]
+Coded = NDArray[np.uint16]
+
+STEPS = 65_535
+VALIDATION_SHARE = 0.1
+"""Of the skies, the last ones; at least one."""
+SEED = 7_000_000
+"""What is added to a run's seed for its simulations, so that nothing else has these skies."""
+CHUNK = 64
+"""Tiles that are validated at a time."""
+ERROR_EDGES = EDGES[::2]
+"""Of the bins of brightness that errors are given for [Jy/arcsec2]."""
+
+
+class TileSettings(LogScale):
+    """Of the task.
+
+    Parameters
+    ----------
+    floor, ceiling, scaling
+        See `LogScale`.
+    product : {"sky", "noise", "clean", "dirty"}
+        What is denoised.
+    fields, size : int
+        So many images of so many pixels a side are simulated.
+    tiles : int
+        Training tiles, chosen at random; 0 for all.
+    augment : bool
+        Turn and mirror training tiles; the paper does not say that it did.
+    """
+
+    product: Product = "noise"
+    fields: int = Field(112, ge=1)
+    size: int = Field(2000, ge=1)
+    tiles: int = Field(0, ge=0)
+    augment: bool = False
+
+
+class DdaArguments(Settings):
+    """Of the network: see `faintsky.published.dda.network.Dda`."""
+
+    tile: int = Field(128, ge=1)
+    levels: int = 2
+    dense: int = 200
+    kernel: int = 3
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Pairs of tiles, coded, with the limits that their images were scaled by.
+
+    Parameters
+    ----------
+    image, target : array
+        ``[tile, y, x]``: 0 to `STEPS` for 0 to 1.
+    image_limits, target_limits : array
+        Of `LogScale.limits`, ``[tile, 2]``.
+    """
+
+    image: Coded
+    target: Coded
+    image_limits: NDArray[np.float64]
+    target_limits: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, pick: Any) -> Tiles:
+        """Some of them."""
+        return Tiles(self.image[pick], self.target[pick], self.image_limits[pick], self.target_limits[pick])
+
+
+@dataclass(frozen=True)
+class TileData:
+    """Tiles for training and validation, and the cell of their images [arcsec], 0 where these differ."""
+
+    train: Tiles
+    held: Tiles
+    cell: float
+
+
+_kept: dict[Any, TileData] = {}
+"""The last ones made: a study of hyperparameters trains on the same many times."""
+
+
+def make_tiles(request: Request) -> TileData:
+    """Read or simulate images and cut them.
+
+    Raises
+    ------
+    InputError
+        For fewer than two skies, images in another unit or smaller than a tile, or a product that the
+        preset has not.
+    """
+    s, data, tile = request.settings, request.data, int(request.network.tile)  # type: ignore[arg-type]
+    key = (s.model_copy(update={"augment": False}), data, request.preset, request.seed, tile)
+    if key in _kept:
+        return _kept[key]
+    _kept.clear()
+    parts: list[Tiles] = []
+    cells: set[float] = set()
+    for image, sky, cell in _simulated(request) if data is None else _stored(data, request):
+        if min(image.shape) < tile:
+            raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", data)
+        parts.append(_cut(image, sky, tile, s))
+        cells.add(round(cell, 6))
+    if len(parts) < 2:
+        raise InputError(
+            f"{len(parts)} skies with a {s.product} image are too few to train on", "give two at least", data
+        )
+    last = max(1, int(len(parts) * VALIDATION_SHARE))
+    train, held = _joined(parts[:-last]), _joined(parts[-last:])
+    if not len(train) or not len(held):
+        raise InputError("all of its images are blank", "give images with data", data)
+    if 0 < s.tiles < len(train):
+        rng = np.random.default_rng([request.seed, s.tiles])
+        train = train.take(np.sort(rng.permutation(len(train))[: s.tiles]))
+    _kept[key] = TileData(train, held, cells.pop() if len(cells) == 1 else 0.0)
+    return _kept[key]
+
+
+def _joined(parts: list[Tiles]) -> Tiles:
+    names = ("image", "target", "image_limits", "target_limits")
+    return Tiles(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def _cut(image: Array32, sky: Array32, tile: int, scale: LogScale) -> Tiles:
+    sky = np.where(np.isfinite(image), sky, np.float32(np.nan))
+    coded, limits = [], []
+    for plane in (image, sky):
+        limits.append(scale.limits(plane))
+        values = np.rint(STEPS * scale.encode(plane, limits[-1])).astype(np.uint16)
+        n_y, n_x = (n // tile for n in values.shape)
+        cut = values[: n_y * tile, : n_x * tile].reshape(n_y, tile, n_x, tile)
+        coded.append(cut.transpose(0, 2, 1, 3).reshape(-1, tile, tile))
+    blank = np.isnan(image)[: n_y * tile, : n_x * tile].reshape(n_y, tile, n_x, tile)
+    keep = ~blank.all(axis=(1, 3)).ravel()
+    ends = (np.broadcast_to(v, (int(keep.sum()), 2)) for v in limits)
+    return Tiles(coded[0][keep], coded[1][keep], *ends)
+
+
+def _simulated(request: Request) -> Iterator[tuple[Array32, Array32, float]]:
+    from faintsky.simulating.lofar import simulate_fields
+
+    s = request.settings
+    if s.product == "clean":
+        raise InputError("Clean images are not simulated as training goes", "give --data with clean images")
+    products = ("sky", "dirty" if s.product == "dirty" else "noise")
+    seen = simulate_fields(
+        s.fields, seed=SEED + request.seed, preset=request.preset, size=s.size, quick=True, products=products
+    )
+    for done, field in enumerate(seen, start=1):
+        cell, image, sky = field.telescope.instrument.grid.cell, field.noisy, field.sky
+        if s.product == "dirty":
+            area = float(beam_pixels(field.beam, 1.0)[0])
+            image, sky = field.dirty / np.float32(area), sky * field.telescope.pb
+        yield (sky if s.product == "sky" else image), sky, cell
+        if request.progress is not None:
+            request.progress(done, s.fields, "skies")
+
+
+def _stored(folder: Path, request: Request) -> Iterator[tuple[Array32, Array32, float]]:
+    """FITS files where there are any, else compact data; none of either is left out."""
+    product, compact = request.settings.product, compact_files(folder)
+    files: list[Any] = [*compact] or [*stored_pairs(folder, (product,))]
+    for done, one in enumerate(files, start=1):
+        yield _of_compact(one, product) if compact else _of_pair(one[0], one[1], product)
+        if request.progress is not None:
+            request.progress(done, len(files), "skies")
+
+
+def _of_pair(sky: Path, image: Path, product: str) -> tuple[Array32, Array32, float]:
+    true, seen = (open_image(p) for p in (sky, image))
+    planes = [one.data * np.float32(surface_brightness(one)) for one in (seen, true)]
+    pb = primary_beam_of(sky) if product in WITH_BEAM else None
+    gain = np.float32(1) if pb is None else np.nan_to_num(open_image(pb).data)
+    return planes[0], planes[1] * gain, seen.grid.cell
+
+
+def _of_compact(file: Path, product: str) -> tuple[Array32, Array32, float]:
+    from faintsky.simulating.lofar_compact import read_compact
+
+    kept = read_compact(file)
+    if product not in kept:
+        raise InputError(f"holds no {product} image", f"simulate with --products compact,{product}", file)
+    image, truth = kept[product], kept["sky"]
+    if product in WITH_BEAM:
+        image = image / np.float32(beam_pixels(kept["beam"], 1.0)[0])
+        truth = truth if pb_corrected(file.parent) else truth * np.nan_to_num(kept["pb"])
+    return image, truth, kept["cell"]
+
+
+class TilePairs(EpochTask):
+    """The task.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``dda``.
+    data : TileData
+        Of `make_tiles`.
+    settings : TileSettings
+    """
+
+    def __init__(self, network: nn.Module, data: TileData, settings: TileSettings) -> None:
+        self.network, self.data, self.settings = network, data, settings
+        self.examples = len(data.train)
+        # An untrained sigmoid says 0.5 where most of the sky is at the floor; on the way down from there it
+        # overshoots into saturation, and no gradient leads out of that.
+        last = network.get_parameter("out.bias")
+        if not last.any():  # else it has been trained
+            mean = np.clip(data.train.target.mean() / STEPS, 1e-3, 1 - 1e-3)
+            nn.init.constant_(last, float(np.log(mean / (1 - mean))))
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """``image`` and ``target``, ``[b, 1, tile, tile]`` in [0, 1]."""
+        both = np.stack([self.data.train.image[pick], self.data.train.target[pick]], axis=1)
+        if self.settings.augment:
+            turns = rng.integers(4, size=len(pick))
+            mirrors = rng.integers(2, size=len(pick)) * 2 - 1
+            for pair, turn, mirror in zip(both, turns, mirrors, strict=True):
+                pair[:] = np.rot90(pair, turn, (1, 2))[:, :, ::mirror]
+        image, target = (_values(both[:, i]) for i in range(2))
+        return {"image": image, "target": target}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean squared error (eq. 3)."""
+        return nn.functional.mse_loss(network(batch["image"]), batch["target"])
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Mean squared error; relative error of bright pixels (eq. 7); histograms' difference (eq. A1).
+
+        ``loss`` is the squared error on the network's scale, ``sigma_mre`` the mean of ``|x - y| / x`` over
+        true pixels above `LEAST_MRE`, and ``delta_c`` the sum over `EDGES`' bins of the absolute difference
+        in the number of pixels, over the number of all pixels.
+        """
+        squares, relative, bright = 0.0, 0.0, 0
+        counts = np.zeros((2, len(EDGES) - 1))
+        for square, made, truth in self._held(network):
+            squares += square
+            high = truth > LEAST_MRE
+            bright += int(high.sum())
+            relative += float((np.abs(made - truth)[high] / truth[high]).sum(dtype=np.float64))
+            counts += [np.histogram(v, EDGES)[0] for v in (truth, made)]
+        pixels = self.data.held.image.size
+        return {
+            "loss": squares / pixels,
+            "sigma_mre": relative / bright if bright else float("nan"),
+            "delta_c": float(np.abs(counts[0] - counts[1]).sum() / pixels),
+        }
+
+    def errors(self, network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Brightness that the network says, and its root mean square error there [Jy/arcsec2]."""
+        sums = np.zeros((2, len(ERROR_EDGES) - 1))
+        with torch.no_grad():
+            for _, made, truth in self._held(network):
+                place = np.clip(np.digitize(made, ERROR_EDGES) - 1, 0, sums.shape[1] - 1).ravel()
+                error = (made - truth).astype(np.float64).ravel() ** 2
+                sums += [np.bincount(place, w, sums.shape[1]) for w in (None, error)]
+        at = np.sqrt(ERROR_EDGES[1:] * ERROR_EDGES[:-1])
+        known = sums[0] > 0
+        error = np.sqrt(sums[1, known] / sums[0, known])
+        return tuple(float(f"{v:.4g}") for v in at[known]), tuple(float(f"{v:.4g}") for v in error)
+
+    def _held(self, network: nn.Module) -> Iterator[tuple[float, Array32, Array32]]:
+        """Sum of squares on the network's scale, and brightness as it is used and as it is, by chunks."""
+        device, held = next(network.parameters()).device, self.data.held
+        for i in range(0, len(held), CHUNK):
+            part = held.take(slice(i, i + CHUNK))
+            image, target = _values(part.image).to(device), _values(part.target).to(device)
+            made = network(image).float()
+            square = float((made - target).double().square().sum())
+            # of an image in use nothing but its own limits is known
+            bright = decode(made[:, 0].cpu().numpy(), part.image_limits)
+            yield square, bright, decode(target[:, 0].cpu().numpy(), part.target_limits)
+
+
+def _values(coded: NDArray[np.uint16]) -> Tensor:
+    return torch.from_numpy(coded.astype(np.float32) / np.float32(STEPS))[:, None]
+
+
+class DdaRecipe(Recipe):
+    """Of ``dda``, with the schedule of Sections 4.1 and 4.2; they do not name the optimiser."""
+
+    network, job, key = "dda", "denoise", "denoiser"
+    presets = ("paper", "lotss", "varied")
+    schedule: ClassVar = {
+        "epochs": 100, "batch_size": 50, "learning_rate": 1e-4, "warmup": 0, "rate": "constant",
+        "adam": "adam", "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 100_000, "workers": 0,
+        "keep_every": 5,
+    }  # fmt: skip
+    settings, arguments = TileSettings, DdaArguments
+    spaces: ClassVar = {
+        # Appendix B, with the rate of 0.005 that Table B1 lists and the text's grid lacks
+        "paper": {
+            "learning_rate": (0.1, 0.01, 0.005, 1e-3, 1e-4, 5e-5, 1e-5),
+            "batch_size": (25, 50, 100, 150, 200),
+            "epochs": (50, 100, 300, 500),
+        },
+        # Table A1
+        "architectures": {"levels": (2, 3, 4), "dense": (50, 100, 200, 400), "kernel": (3, 5)},
+    }
+    cost = (4.6e-6, 1190)
+
+    def check_data(self, data: Path, settings: TileSettings) -> None:
+        """A folder of ``faintsky simulate lofar``, or of the same files."""
+        if not compact_files(data) and not stored_pairs(data, (settings.product,)):
+            raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
+
+    def task(self, request: Request) -> TilePairs:
+        """On tiles that are read or simulated now."""
+        return TilePairs(request.network, make_tiles(request), request.settings)
+
+    def pixels(self, plan: Plan) -> int:
+        """Of a tile."""
+        return int(plan.arguments["tile"]) ** 2
+
+    def examples(self, plan: Plan) -> int:
+        """Tiles, as if the folder's images had the size of those that are simulated."""
+        s = plan.settings
+        fields = s.fields if plan.data is None else len(list(plan.data.glob("*_truth.ecsv"))) or 1
+        return int(s.tiles or fields * (s.size // plan.arguments["tile"]) ** 2)
+
+    def model_settings(self, task: TilePairs, network: nn.Module) -> dict[str, Any]:
+        """The scale, and the errors on validation tiles."""
+        at, error = task.errors(network)
+        s = task.settings
+        return AutoencoderSettings(
+            product=s.product, floor=s.floor, ceiling=s.ceiling, scaling=s.scaling, cell=task.data.cell,
+            error_at=at, error=error,
+        ).model_dump()  # fmt: skip

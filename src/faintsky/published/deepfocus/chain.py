@@ -1,0 +1,444 @@
+"""The whole of DeepFocus trained: all networks in both phases, thresholds, and one model's folder.
+
+Delli Veneri et al. (2022), Section 4.5. Phase 1 trains every network on what the true parameters give.
+Phase 2 goes on with each but the first on what the networks before it predict: the data set's cubes are
+made again one at a time, seen by the pipeline as far as it is trained, and what it finds is kept where it
+is a true source. For Deep GRU these are the spectra of Blobs Finder's boxes, for the residual networks the
+focused and line images about the sources found; the files are like those of the first phase. The thresholds
+are fitted last, on cubes that no network has seen. Every part that is finished is kept: the same command
+goes on after a stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faintsky.beams import beam_pixels
+from faintsky.errors import InputError
+from faintsky.matching import CRITERIA, match
+from faintsky.models import Model, load_model, save_model
+from faintsky.published.deepfocus.finding import Settings
+from faintsky.published.deepfocus.pipeline import DeepFocus, Result, image_size
+from faintsky.published.deepfocus.thresholds import fit_thresholds, survey
+from faintsky.published.deepfocus.training import open_compact
+from faintsky.registry import RECIPES
+from faintsky.simulating.observatory import AlmaObservatory, Observed
+from faintsky.simulating.recorded import recorded_settings
+from faintsky.simulating.truth import truth_table
+from faintsky.system import Needs, choose_device, replacing
+from faintsky.system import Settings as SettingsBase
+from faintsky.training import Plan, read_value, source
+
+Progress = Callable[[int, int, str], None]
+
+SPECTRA, IMAGES = "spectra", "images"
+"""Folders of the two kinds of predictions."""
+MATCHED = {SPECTRA: "iou2d", IMAGES: "iou"}
+"""Criteria of Section 5.1, in the image alone for blobs, which have no frequency yet."""
+STAGES: dict[str, tuple[str, dict[str, str]]] = {
+    "blobs_finder": ("blobs_finder", {}),
+    "deep_gru": ("deep_gru", {}),
+    "fwhm_x": ("shape_resnet", {"parameter": "fwhm_x"}),
+    "fwhm_y": ("shape_resnet", {"parameter": "fwhm_y"}),
+    "pa": ("shape_resnet", {"parameter": "pa"}),
+    "flux": ("shape_resnet", {"parameter": "flux"}),
+}
+"""Each network's role, its architecture and what its recipe is told."""
+SECOND = (("deep_gru",), ("fwhm_x", "fwhm_y", "pa"), ("flux",))
+"""Networks of the second phase, by the step whose predictions they learn from."""
+
+
+class Numbers(SettingsBase):
+    """Of the whole; those of one network are given as ``NETWORK.name=value``.
+
+    Parameters
+    ----------
+    phase2_epochs : int
+        Of each network in the second phase (the paper's 50); 0 leaves it out.
+    phase2_cubes : int
+        Training cubes whose predictions are taken, 0 for all; a third as many validate.
+    passes : int
+        1 makes all predictions at once with the networks of the first phase; 3 makes those for each step anew
+        with the networks of the second, which takes three times as long.
+    fit_cubes, fit_seed : int
+        Number of cubes that the thresholds are fitted on, and the seed they are simulated with.
+    train, validation : float
+        Shares of the data's cubes.
+    """
+
+    phase2_epochs: int = Field(50, ge=0)
+    phase2_cubes: int = Field(0, ge=0)
+    passes: Literal[1, 3] = 1
+    fit_cubes: int = Field(200, ge=1)
+    fit_seed: int = 9000
+    train: float = 0.6
+    validation: float = 0.2
+
+
+class ChainRecipe:
+    """Of ``deepfocus``, in the place of a `faintsky.training.Recipe`: its stages are the networks'
+    recipes."""
+
+    network, job = "deepfocus", "detect"
+
+    def plan(
+        self,
+        *,
+        data: str | os.PathLike[str] | None = None,
+        simulate: str | None = None,
+        init: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Chain:
+        """What is to be done, checked.
+
+        Parameters
+        ----------
+        data : path-like
+            Folder of ``faintsky simulate alma --products compact``.
+        simulate, init
+            There are none.
+        changes : mapping, optional
+            Of `Numbers`; ``NETWORK=FOLDER`` takes a run of the first phase that is there already, and
+            ``NETWORK.name=value`` changes a number of that network's recipe. Networks are `STAGES`.
+        seed : int, optional
+
+        Raises
+        ------
+        InputError
+            Where an option is wrong.
+        """
+        folder, _ = source(self.network, data, simulate, ())
+        assert folder is not None
+        if init is not None:
+            raise InputError("a chain begins with no model", "give the networks' runs as --set NETWORK=DIR")
+        numbers: dict[str, Any] = {}
+        runs: dict[str, Path] = {}
+        own: dict[str, dict[str, Any]] = {}
+        for name, value in (changes or {}).items():
+            key, _, rest = name.partition(".")
+            if key in STAGES and rest:
+                own.setdefault(key, {})[rest] = value
+            elif key in STAGES:
+                runs[key] = Path(str(value))
+            elif name in Numbers.model_fields:
+                numbers[name] = read_value(value)
+            else:
+                known = ", ".join([*Numbers.model_fields, *STAGES])
+                raise InputError(f"unknown setting {name!r}", f"known: {known}, and NETWORK.name")
+        chain = Numbers.read(numbers)
+        open_compact(folder, chain.train, chain.validation)
+        for key, run in runs.items():
+            if key not in load_model(run, job="detect").card["networks"]:
+                raise InputError(f"holds no network {key!r}", "give a run of that network", run)
+        return Chain(folder, chain, runs, own, seed)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One training of all networks that can begin; `faintsky.training.Plan` is that of a single one.
+
+    Parameters
+    ----------
+    data : pathlib.Path
+    numbers : Numbers
+    runs : mapping
+        Folders of networks whose first phase is done.
+    own : mapping
+        Changes of single recipes.
+    seed : int
+    """
+
+    data: Path
+    numbers: Numbers
+    runs: Mapping[str, Path]
+    own: Mapping[str, Mapping[str, Any]]
+    seed: int
+
+    def record(self) -> dict[str, Any]:
+        """For the card and for ``run.json``."""
+        return {
+            "network": "deepfocus", "data": str(self.data), "chain": self.numbers.model_dump(),
+            "runs": {k: load_model(v).hash for k, v in self.runs.items()}, "own": self.own,
+        }  # fmt: skip
+
+    def needs(self) -> Needs:
+        """Of all networks one after the other, in both phases."""
+        total = Needs(0.0, 0.0, 0.0)
+        for key in STAGES:
+            plan = self.stage(key, self.data)
+            one = plan.needs()
+            epochs = max(plan.schedule.epochs, 1)
+            again = 0 if key == "blobs_finder" else self.numbers.phase2_epochs / epochs
+            total = Needs(
+                max(total.memory, one.memory), total.disk + one.disk * (1 + bool(again)),
+                total.seconds + one.seconds * (1 + again), total.blocks + 1,
+            )  # fmt: skip
+        return total
+
+    def stage(self, key: str, data: Path, init: Path | None = None) -> Plan:
+        """The training of one network; with ``init``, of its second phase."""
+        network, told = STAGES[key]
+        changes: dict[str, Any] = {**told, **self._shares(data), **self.own.get(key, {})}
+        if init is not None:
+            changes["epochs"] = self.numbers.phase2_epochs
+        made: Plan = RECIPES[network]().plan(
+            data=data, init=None if init is None else str(init), changes=changes, seed=self.seed
+        )
+        return made
+
+    def _shares(self, data: Path) -> dict[str, float]:
+        """Of the cubes in a folder: predictions are made for training and validation cubes only."""
+        if data == self.data:
+            return {"train": self.numbers.train, "validation": self.numbers.validation}
+        training, held = self.cubes()
+        share = len(training) / (len(training) + len(held))
+        return {"train": share, "validation": 1 - share}
+
+    def cubes(self) -> tuple[list[int], list[int]]:
+        """Cubes for the second phase: of those that trained, and of those that validated."""
+        compact = open_compact(self.data, self.numbers.train, self.numbers.validation)
+        training, held = ([int(f.name.partition("_")[0]) for f in p] for p in (compact.train, compact.held))
+        most = self.numbers.phase2_cubes or len(training)
+        return training[:most], held[: max(1, most // 3)]
+
+    def fit(
+        self,
+        folder: Path,
+        record: Mapping[str, Any],
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
+        watch: Callable[[Mapping[str, float]], None] | None = None,
+    ) -> tuple[Model, dict[str, Any]]:
+        """Both phases, thresholds and the model; without the second where the first finds no true source.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            ``phase1``, ``phase2``, ``predicted`` and ``survey`` in it hold what was done.
+        record : mapping
+            The run's provenance, with this plan's `record` as ``config``.
+        device, progress
+            See `faintsky.training.Plan.fit`.
+        watch : callable, optional
+            Not used: the networks' losses are of different kinds.
+        """
+        work = _Work(self, folder, record, device, progress)
+        folders = dict(self.runs)
+        for key in STAGES:
+            if key not in folders:
+                folders[key] = work.train(key, "phase1", self.data, None)
+        first = {key: str(path) for key, path in folders.items()}
+        kept: dict[str, list[int]] = {}
+        if self.numbers.phase2_epochs:
+            fitted, _ = work.thresholds(folders, "survey/phase1")
+            for step, keys in enumerate(SECOND):
+                predicted = work.predict(folders, fitted, 0 if self.numbers.passes == 1 else step)
+                kind = predicted / (SPECTRA if keys == ("deep_gru",) else IMAGES)
+                counts = [count_predicted(kind, cubes) for cubes in self.cubes()]
+                kept |= {key: counts for key in keys}
+                for key in keys if min(counts) else ():
+                    folders[key] = work.train(key, "phase2", kind, folders[key])
+        fitted, scores = work.thresholds(folders, "survey/final")
+        models = {key: load_model(path) for key, path in folders.items()}
+        made = {}
+        for key, model in models.items():
+            entry = model.card["networks"][key]
+            made[key] = entry["network"], entry["arguments"], model.network(key)
+        whole = save_model(
+            folder, name=folder.name, job="detect", settings=fitted.model_dump(), networks=made,
+            card={
+                "title": "DeepFocus, trained by faintsky train",
+                "summary": "Blobs in the integrated image, lines in their spectra, spectral focusing, sizes "
+                "and fluxes by residual networks (Delli Veneri et al. 2022).",
+                "recipe": {"command": record["command"], "seed": self.seed, **record["config"]},
+                "stages": {
+                    key: {
+                        "phase1": first[key], "phase2_sources": kept.get(key),
+                        "reached": m.card.get("reached"), **m.card.get("scores", {}),
+                    }
+                    for key, m in models.items()
+                },
+                "version": record["version"],
+                "scores": {"validation": scores},
+            },
+        )  # fmt: skip
+        return whole, dict(scores)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One run: where it writes, and what every part of it needs."""
+
+    chain: Chain
+    out: Path
+    record: Mapping[str, Any]
+    device: str
+    progress: Progress | None
+
+    def train(self, key: str, phase: str, data: Path, init: Path | None) -> Path:
+        """Train one network in one phase, where that is not done yet; its run's folder."""
+        folder = self.out / phase / key
+        if not (folder / "model.json").is_file():
+            plan = self.chain.stage(key, data, init)
+            record = {**self.record, "config": plan.record()}
+            plan.fit(folder, record, device=self.device, progress=self.say(f"{key}, {phase}"))
+        return folder
+
+    def pipeline(self, folders: Mapping[str, Path], settings: Settings) -> DeepFocus:
+        """The pipeline with the networks that there are."""
+        device = choose_device(self.device)
+        networks = {key: load_model(folder).network(key, device) for key, folder in folders.items()}
+        size = image_size(load_model(folders["blobs_finder"]))
+        return DeepFocus(networks, settings, size, device)
+
+    def predict(self, folders: Mapping[str, Path], settings: Settings, step: int) -> Path:
+        """Predictions on training cubes; their folder."""
+        out = self.out / "predicted" / str(step)
+        training, held = self.chain.cubes()
+        pipeline = self.pipeline(folders, settings)
+        write_predicted(self.chain.data, pipeline, out, [*training, *held], self.say("predictions"))
+        for kind in MATCHED:
+            shutil.copyfile(self.chain.data / "dataset.json", out / kind / "dataset.json")
+        return out
+
+    def thresholds(self, folders: Mapping[str, Path], where: str) -> tuple[Settings, dict[str, float]]:
+        """Thresholds and reliabilities on cubes of their own, and the scores there."""
+        numbers = self.chain.numbers
+        observatory, _ = observatory_of(self.chain.data)
+        instrument = observatory.instrument
+        start = Settings(trained={
+            "cell": instrument.grid.cell, "channels": instrument.spectral.n_chan,
+            "beam": float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()),
+            "width": abs(instrument.spectral.width),
+        })  # fmt: skip
+        surveyed = survey(
+            lambda index: observatory.sample(numbers.fit_seed, index), str(numbers.fit_seed),
+            range(numbers.fit_cubes), self.pipeline(folders, start), beam_area(observatory), self.out / where,
+            self.say("thresholds"),
+        )  # fmt: skip
+        return fit_thresholds(surveyed, start)
+
+    def say(self, what: str) -> Progress | None:
+        """Progress with the stage's name before each word."""
+        told = self.progress
+        if told is None:
+            return None
+        return lambda done, total, word: told(done, total, f"{what}: {word}")
+
+
+def write_predicted(
+    data: Path,
+    pipeline: DeepFocus,
+    out: Path,
+    indices: Sequence[int],
+    progress: Callable[[int, int, str], None] | None = None,
+) -> None:
+    """Run a pipeline over cubes of a data set and keep what it sees of true sources.
+
+    Parameters
+    ----------
+    data : pathlib.Path
+        Folder of ``faintsky simulate alma``; only its ``dataset.json`` is read.
+    pipeline : DeepFocus
+        With the networks trained so far: at least ``blobs_finder`` and ``deep_gru``.
+    out : pathlib.Path
+        Gets the folders ``spectra`` and ``images``, each with ``NNNN_compact.npz`` and ``NNNN_truth.ecsv``.
+    indices : sequence of int
+        Numbers of the cubes; those that are there already are left out.
+    progress : callable, optional
+        Called with cubes done, cubes in all, and a word.
+
+    Raises
+    ------
+    InputError
+        Where the data set cannot be made again.
+    """
+    missing = [i for i in indices if not _files(out / IMAGES, i)[1].is_file()]
+    if not missing:
+        return
+    observatory, seed = observatory_of(data)
+    for folder in (SPECTRA, IMAGES):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    area = beam_area(observatory)
+    for done, index in enumerate(missing, start=len(indices) - len(missing) + 1):
+        seen = observatory.sample(seed, index)
+        result = pipeline.run(seen.dirty, area)
+        # the images last: where they are, the spectra are
+        _write(out / SPECTRA, index, seen, *_spectra(seen, result))
+        _write(out / IMAGES, index, seen, *_images(seen, result))
+        if progress is not None:
+            progress(done, len(indices), "predictions on training cubes")
+
+
+def count_predicted(folder: Path, indices: Sequence[int]) -> int:
+    """Sources kept of some cubes, in one of the folders ``spectra`` and ``images``."""
+    total = 0
+    for index in indices:
+        with np.load(_files(folder, index)[0]) as arrays:
+            total += len(arrays["spectra" if folder.name == SPECTRA else "focused"])
+    return total
+
+
+def observatory_of(data: Path) -> tuple[AlmaObservatory, int]:
+    """The telescope that made a data set, and its seed."""
+    settings, seed = recorded_settings(data)
+    return AlmaObservatory(settings), seed
+
+
+def beam_area(observatory: AlmaObservatory) -> float:
+    """Of the synthesised beam, median over the channels [pixel]."""
+    return float(np.median(beam_pixels(observatory.instrument.beams, observatory.instrument.grid.cell)))
+
+
+def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Numbers of the blobs or sources that are true ones, and rows of these in the truth."""
+    box, nan = ("x_min", "x_max", "y_min", "y_max"), np.full(len(found), np.nan)
+    place = ("x", "y", "z", "fwhm_z", "z_min", "z_max")
+    columns = {name: [f.box[k] for f in found] for k, name in enumerate(box)}
+    columns |= {k: [getattr(f, k) for f in found] for k in (place if kind == IMAGES else place[:2])}
+    table = Table({k: np.asarray(columns.get(k, nan), dtype=float) for k in (*box, *place)})
+    truth = Table({k: np.asarray(seen.truth[k], dtype=float) for k in (*box, *place)})
+    matched = match(truth, table, CRITERIA[MATCHED[kind]])
+    order = np.argsort(matched.i_found)
+    return matched.i_found[order], matched.i_true[order]
+
+
+def _spectra(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
+    """Dirty and true spectra of the blobs that are sources, and which ones."""
+    good, true = _true_ones(SPECTRA, seen, result.blobs)
+    clean = np.zeros((len(good), len(seen.dirty)), dtype=np.float32)
+    for row, i in enumerate(good):
+        x0, x1, y0, y1 = result.blobs[i].box
+        clean[row] = seen.sky.images[:, y0 : y1 + 1, x0 : x1 + 1].sum(axis=(1, 2)) @ seen.sky.spectra
+    return {"spectra": result.spectra[good], "clean_spectra": clean}, true
+
+
+def _images(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
+    """Focused and line images of the sources that are true ones, and which ones."""
+    good, true = _true_ones(IMAGES, seen, result.sources)
+    return {"focused": result.focused[good], "line_images": result.lines[good]}, true
+
+
+def _files(folder: Path, index: int) -> tuple[Path, Path]:
+    return folder / f"{index:04d}_compact.npz", folder / f"{index:04d}_truth.ecsv"
+
+
+def _write(folder: Path, index: int, seen: Observed, arrays: dict[str, NDArray], rows: NDArray) -> None:
+    compact, truth = _files(folder, index)
+    arrays["sigma"] = seen.sigma.astype(np.float32)
+    with replacing(compact) as name, open(name, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    columns = {k: np.asarray(v)[rows] for k, v in seen.truth.items()}
+    with replacing(truth) as name:
+        truth_table(columns, {"sample": index}).write(name, format="ascii.ecsv", delimiter=",")

@@ -1,0 +1,654 @@
+"""Steps i to iii: blobs in the integrated image, lines in their spectra, and focusing on both.
+
+Delli Veneri et al. (2022), Section 4.4, Fig. 14 and eqs. 17 and 18; the fidelity page, B9 and S11, says
+where their program does something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.ndimage import binary_dilation
+from scipy.optimize import least_squares
+from scipy.signal import find_peaks, peak_widths
+from skimage.measure import label, regionprops
+from skimage.morphology import dilation
+from torch import nn
+
+from faintsky import system
+from faintsky.cutouts import SIZE, Box, channel_range
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.preparing import MAD_TO_SIGMA
+from faintsky.published.deepfocus.networks import IMAGE, crop_centre, crop_origin, standardise, unit_range
+
+Array = NDArray[np.float32]
+Float = NDArray[np.float64]
+
+PAPER_THRESHOLD = 0.15
+MOST_PEAKS = 8
+"""Peaks of a spectrum that are looked at, the highest: more are noise, or a network that is not trained."""
+_LEAST_RING = 8
+RULES = (
+    "no line in the spectrum",
+    "1: faint and no gain by focusing",
+    "2: secondary peak of the same source",
+    "secondary peak at the same place",
+    "detected twice",
+    "focused S/N too low",
+    "reliability too low",
+)
+"""What may remove a candidate, in order; the numbers are those of Fig. 14."""
+EVENTS = ("blobs", "flagged for deblending", "split off", "peaks joined")
+NO_LINE, CONDITION_1, CONDITION_2, SAME_PLACE, TWICE, FAINT, UNRELIABLE = RULES
+
+
+class Settings(system.Settings):
+    """Thresholds and choices of all steps, as a model's card holds them (Section 4.4).
+
+    The thresholds are fitted on validation cubes when the model is trained.
+
+    Parameters
+    ----------
+    threshold : float
+        Of Blobs Finder's map (paper: 0.15).
+    paper_code : bool
+        As their program did it: each map brought to [0, 1], 0.15, and one dilation.
+    height, prominence : float
+        Least of a peak in Deep GRU's answer.
+    bright : float
+        Global S/N in the integrated image above which one line is enough (paper: 6, in other units).
+    faint : float
+        Least global S/N of the focused image (paper: 1).
+    apart : float
+        Two peaks farther from each other than this are two sources [pixel].
+    friend, plateau : float
+        A pixel joins a growing source above this pixel S/N; growth ends where the global S/N falls below
+        this share of its best.
+    dilation : float
+        Of the segmentation mask.
+    reliability_fit : tuple of float
+        Logistic curve: a constant and a slope for each of `faintsky.published.deepfocus.finding.Source`'s
+        features.
+    reliability : float
+        Least reliability in the catalogue where the user gives none.
+    trained : dict
+        ``cell`` [arcsec], ``beam`` [arcsec, arcsec], ``channels`` and ``width`` [Hz] of the training cubes.
+    """
+
+    method: Literal["deepfocus"] = "deepfocus"
+    threshold: float = 0.15
+    paper_code: bool = False
+    height: float = Field(0.1, ge=0)
+    prominence: float = Field(0.05, ge=0)
+    bright: float = 6.0
+    faint: float = 1.0
+    apart: float = Field(3.0, ge=0)
+    friend: float = 1.0
+    plateau: float = 0.8
+    dilation: float = Field(1.5, gt=0)
+    reliability_fit: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)
+    reliability: float = 0.0
+    trained: dict[str, Any] = Field({})
+
+
+# ---------------------------------------------------------------------- step i: blobs (Sections 4.1, 4.4 i)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Connected pixels of Blobs Finder's map.
+
+    Parameters
+    ----------
+    box : tuple of int
+        ``x_min, x_max, y_min, y_max``, both ends in it.
+    x, y : float
+        Centre, weighted by the map.
+    peak : float
+        Of the map.
+    """
+
+    box: Box
+    x: float
+    y: float
+    peak: float
+
+
+def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "cpu") -> Array:
+    """Blobs Finder's picture of the integrated sky in [0, 1], ``[y, x]``; 0 outside of its crop.
+
+    Parameters
+    ----------
+    image : array
+        `faintsky.cutouts.integrated`, ``[y, x]``.
+    network : torch.nn.Module
+        ``[b, 1, size, size]`` to the same.
+    size : int, optional
+        Of the images it was trained on.
+    device : str, optional
+    """
+    seen = unit_range(crop_centre(torch.as_tensor(image, device=device), size))
+    with torch.no_grad():
+        answer = network(seen[None, None])[0, 0].float().cpu().numpy()
+    out: Array = np.zeros(image.shape, dtype=np.float32)
+    into, of = [], []
+    for n in image.shape:
+        first = crop_origin(n, size)
+        into.append(slice(max(first, 0), min(first + size, n)))
+        of.append(slice(into[-1].start - first, into[-1].stop - first))
+    out[into[0], into[1]] = answer[of[0], of[1]]
+    return np.where(np.isnan(image), np.float32(0), out)
+
+
+def find_blobs(picture: Array, threshold: float = PAPER_THRESHOLD, *, paper_code: bool = False) -> list[Blob]:
+    """Boxes around the connected pixels above a threshold, brightest first.
+
+    Parameters
+    ----------
+    picture : array
+        From `sky_map`.
+    threshold : float, optional
+        Of the map as it is, so that an empty field gives nothing.
+    paper_code : bool, optional
+        Bring the map to [0, 1] first, take 0.15 and dilate once, as their program did (fidelity page, B9):
+        the brightest pixel of any map is then a detection.
+    """
+    if paper_code:
+        picture = unit_range(torch.as_tensor(picture)).numpy()
+        binary = dilation(picture > PAPER_THRESHOLD)
+    else:
+        binary = picture > threshold
+    blobs = []
+    for region in regionprops(label(binary), intensity_image=picture):
+        y0, x0, y1, x1 = region.bbox
+        y, x = region.centroid_weighted if region.intensity_max > 0 else region.centroid
+        blobs.append(Blob((x0, x1 - 1, y0, y1 - 1), float(x), float(y), float(region.intensity_max)))
+    return sorted(blobs, key=lambda b: -b.peak)
+
+
+# -------------------------------------------------------------- step ii: spectra (Sections 4.2, 4.4 ii)
+
+
+@dataclass(frozen=True)
+class Line:
+    """An emission peak of a spectrum.
+
+    Parameters
+    ----------
+    z, fwhm_z : float
+        Middle and full width at half maximum of the Gaussian fitted [channel].
+    height : float
+        Its amplitude in Deep GRU's answer.
+    """
+
+    z: float
+    fwhm_z: float
+    height: float
+
+    @property
+    def low(self) -> float:
+        """First end of the emission range of 2 FWHM [channel]."""
+        return self.z - self.fwhm_z
+
+    @property
+    def high(self) -> float:
+        """Its other end."""
+        return self.z + self.fwhm_z
+
+    def overlaps(self, other: Line) -> bool:
+        """Whether the emission ranges have channels in common."""
+        return self.low < other.high and other.low < self.high
+
+
+def clean_spectra(spectra: Array, network: nn.Module, device: str = "cpu") -> Array:
+    """Deep GRU's answer in [0, 1] to dirty spectra, both ``[n, chan]``."""
+    if not len(spectra):
+        return np.zeros_like(spectra)
+    with torch.no_grad():
+        answer: Array = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
+    return answer
+
+
+def find_lines(clean: NDArray[np.floating], height: float = 0.1, prominence: float = 0.05) -> list[Line]:
+    """Peaks of a denoised spectrum ``[chan]``, each with its Gaussian, highest first.
+
+    Parameters
+    ----------
+    clean : array
+        From `clean_spectra`.
+    height, prominence : float, optional
+        Least of a peak. The paper's threshold of 0.1 is its height: the ``threshold`` of
+        `scipy.signal.find_peaks`, a step between neighbours, finds nothing in lines wider than 4 channels.
+    """
+    # a peak at the end of the band is one, too
+    padded = np.concatenate([[0.0], np.asarray(clean, dtype=float), [0.0]])
+    places, _ = find_peaks(padded, height=height, prominence=prominence)
+    most = min(MOST_PEAKS, len(clean) // 3)
+    places = np.sort(places[np.argsort(-padded[places])[:most]])
+    if not len(places):
+        return []
+    widths = np.clip(peak_widths(padded, places, rel_height=0.5)[0], 1.0, len(clean))
+    start = np.stack([padded[places], places - 1.0, widths / FWHM_PER_SIGMA], axis=1)
+    fitted = _fit(padded[1:-1], start)
+    lines = []
+    for first, best in zip(start, fitted):
+        good = best[0] > 0 and abs(best[1] - first[1]) <= max(3.0, FWHM_PER_SIGMA * first[2])
+        good = good and 1.0 <= FWHM_PER_SIGMA * best[2] <= len(clean)
+        amplitude, z, sigma = best if good else first
+        lines.append(Line(float(z), float(sigma * FWHM_PER_SIGMA), float(amplitude)))
+    return sorted(lines, key=lambda line: -line.height)
+
+
+def _fit(spectrum: Float, start: Float) -> Float:
+    """Gaussians ``[n, 3]`` (amplitude, middle, sigma) fitted together by Levenberg-Marquardt."""
+    channels = np.arange(len(spectrum))[:, None]
+
+    def terms(p: Float) -> tuple[Float, Float, Float]:
+        amplitude, z, sigma = p.reshape(-1, 3).T
+        t = (channels - z) / sigma
+        return np.exp(-0.5 * t * t), t, amplitude / sigma
+
+    def misfit(p: Float) -> Float:
+        profile, _, _ = terms(p)
+        return profile @ p.reshape(-1, 3)[:, 0] - spectrum
+
+    def slopes(p: Float) -> Float:
+        profile, t, scale = terms(p)
+        return np.stack([profile, scale * profile * t, scale * profile * t * t], axis=2).reshape(
+            len(spectrum), -1
+        )
+
+    with np.errstate(all="ignore"):
+        try:
+            found = least_squares(misfit, start.ravel(), slopes, method="lm", max_nfev=50).x.reshape(-1, 3)
+        except ValueError:  # a step led to infinite values
+            return start
+    found[:, 2] = np.abs(found[:, 2])
+    return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, start)
+
+
+def line_free(n_chan: int, lines: Sequence[Line]) -> NDArray[np.bool_]:
+    """Channels outside of every emission range, ``[chan]``."""
+    channels = np.arange(n_chan)
+    free = np.ones(n_chan, dtype=bool)
+    for line in lines:
+        free &= (channels < line.low) | (channels > line.high)
+    return free
+
+
+def continuum_of(spectrum: Array, lines: Sequence[Line]) -> Float:
+    """Straight line through the channels without emission, ``[chan]``; 0 where fewer than two are left."""
+    free = line_free(len(spectrum), lines)
+    if free.sum() < 2:
+        return np.zeros(len(spectrum))
+    channels = np.arange(len(spectrum))
+    slope, level = np.polyfit(channels[free], spectrum[free], 1)
+    return np.asarray(level + slope * channels, dtype=float)
+
+
+# ------------------------------------------ step iii: signal to noise (eqs. 17, 18; fidelity page, S11)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Part of an image, NaN where blank.
+
+    Parameters
+    ----------
+    values : array
+        ``[y, x]``
+    y0, x0 : int
+        Pixel of the image that its first pixel is.
+    """
+
+    values: Array
+    y0: int
+    x0: int
+
+
+def focused_patch(
+    cube: Array, y: float, x: float, z_min: float, z_max: float, radius: float = SIZE / 2
+) -> Patch:
+    """Sum of a channel range about a place; like `faintsky.cutouts.focus`, but with blanks kept apart.
+
+    Parameters
+    ----------
+    cube : array
+        ``[chan, y, x]``
+    y, x : float
+        Middle of the patch [pixel].
+    z_min, z_max : float
+        Range [channel].
+    radius : float, optional
+        Half of the patch's side [pixel].
+    """
+    part = cube[channel_range(z_min, z_max, len(cube))]
+    half = int(np.ceil(radius)) + 1
+    y0, x0 = max(round(y) - half, 0), max(round(x) - half, 0)
+    part = part[:, y0 : max(round(y) + half + 1, 0), x0 : max(round(x) + half + 1, 0)]
+    blank = np.isnan(part)
+    total = np.where(blank, np.float32(0), part).sum(axis=0)
+    total[blank.all(axis=0)] = np.nan
+    return Patch(total, y0, x0)
+
+
+def reach(box: Box) -> float:
+    """Radius of the circle around a box [pixel]."""
+    x0, x1, y0, y1 = box
+    return 0.5 * float(np.hypot(x1 - x0 + 1, y1 - y0 + 1))
+
+
+def global_snr(patch: Patch, box: Box, beam_area: float = 1.0) -> float:
+    """Flux in the circle around a box over its error from the annulus of equal area about it.
+
+    Parameters
+    ----------
+    patch : Patch
+        Wide enough to hold the annulus, whose outer radius is sqrt(2) times the circle's.
+    box : tuple of int
+        ``x_min, x_max, y_min, y_max`` in the image.
+    beam_area : float, optional
+        Pixels that the beam makes one measurement.
+
+    Returns
+    -------
+    float
+        0 where too little is left of circle or annulus, as at the edge of the image.
+    """
+    x0, x1, y0, y1 = box
+    radius = reach(box)
+    dy = np.arange(patch.values.shape[0])[:, None] + patch.y0 - 0.5 * (y0 + y1)
+    dx = np.arange(patch.values.shape[1])[None, :] + patch.x0 - 0.5 * (x0 + x1)
+    r2 = dy * dy + dx * dx
+    known = np.isfinite(patch.values)
+    inside, ring = known & (r2 <= radius**2), known & (r2 > radius**2) & (r2 <= 2 * radius**2)
+    n = int(inside.sum())
+    if n == 0 or ring.sum() < _LEAST_RING:
+        return 0.0
+    around = patch.values[ring]
+    level = float(np.median(around))
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(around - level)))
+    if sigma == 0:
+        return 0.0
+    error = sigma * np.sqrt(n * min(max(beam_area, 1.0), n))
+    return float((patch.values[inside] - level).sum() / error)
+
+
+def pixel_snr(patch: Patch) -> Array:
+    """Each pixel over the standard deviation of the whole image (eq. 18), ``[y, x]``; 0 where blank."""
+    spread = float(np.nanstd(patch.values)) if np.isfinite(patch.values).any() else 0.0
+    if spread == 0:
+        return np.zeros_like(patch.values)
+    return np.nan_to_num(patch.values / np.float32(spread))
+
+
+def brightest_pixel(patch: Patch, box: Box) -> tuple[int, int]:
+    """``(y, x)`` in the image of the pixel of highest S/N within a box."""
+    x0, x1, y0, y1 = box
+    ys = slice(max(y0 - patch.y0, 0), max(y1 + 1 - patch.y0, 1))
+    xs = slice(max(x0 - patch.x0, 0), max(x1 + 1 - patch.x0, 1))
+    part = pixel_snr(patch)[ys, xs]
+    j, i = np.unravel_index(int(part.argmax()), part.shape)
+    return int(j) + ys.start + patch.y0, int(i) + xs.start + patch.x0
+
+
+def grow(
+    patch: Patch, y: int, x: int, beam_area: float = 1.0, *, friend: float = 1.0, plateau: float = 0.8
+) -> tuple[Box, float, float]:
+    """Link pixels about the brightest one, friends of friends, until the global S/N has had its plateau.
+
+    Parameters
+    ----------
+    patch : Patch
+        Focused on the source.
+    y, x : int
+        Pixel of the image to begin with.
+    beam_area : float, optional
+        See `global_snr`.
+    friend : float, optional
+        A neighbour joins above this pixel S/N.
+    plateau : float, optional
+        Growth ends where the global S/N falls below this share of its best.
+
+    Returns
+    -------
+    box : tuple of int
+        Of all pixels linked.
+    x, y : float
+        Their centre, weighted by brightness.
+    """
+    candidates = pixel_snr(patch) > friend
+    linked = np.zeros(candidates.shape, dtype=bool)
+    linked[y - patch.y0, x - patch.x0] = True
+    best = 0.0
+    while True:
+        further = linked | (binary_dilation(linked, np.ones((3, 3), dtype=bool)) & candidates)
+        if (further == linked).all():
+            break
+        snr = global_snr(patch, _box_of(further, patch), beam_area)
+        if snr < plateau * best:
+            break
+        linked, best = further, max(best, snr)
+    ys, xs = np.nonzero(linked)
+    weight = np.clip(np.nan_to_num(patch.values[ys, xs]), 0, None) + np.finfo(float).tiny
+    centre_x, centre_y = np.average(xs, weights=weight), np.average(ys, weights=weight)
+    return _box_of(linked, patch), float(centre_x) + patch.x0, float(centre_y) + patch.y0
+
+
+def _box_of(linked: NDArray[np.bool_], patch: Patch) -> Box:
+    ys, xs = np.nonzero(linked)
+    return (
+        int(xs.min()) + patch.x0,
+        int(xs.max()) + patch.x0,
+        int(ys.min()) + patch.y0,
+        int(ys.max()) + patch.y0,
+    )
+
+
+# ------------------------------------- step iii: focusing, deblending, false detections (Section 4.4 iii)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source in frequency and in the image.
+
+    Parameters
+    ----------
+    box : tuple of int
+        ``x_min, x_max, y_min, y_max``
+    x, y, z, fwhm_z : float
+        [pixel, pixel, channel, channel]
+    snr, snr_integrated : float
+        Global S/N of the focused and of the integrated image.
+    blob : Blob
+        Where it was found.
+    height : float
+        Of its line in Deep GRU's answer.
+    lines : tuple of Line
+        All lines of that blob's spectrum.
+    secondary : bool
+        Whether it was split off from the blob.
+    flagged : bool
+        Whether that spectrum has several peaks.
+    """
+
+    box: Box
+    x: float
+    y: float
+    z: float
+    fwhm_z: float
+    snr: float
+    snr_integrated: float
+    blob: Blob
+    height: float
+    lines: tuple[Line, ...] = ()
+    secondary: bool = False
+    flagged: bool = False
+
+    @property
+    def features(self) -> tuple[float, float, float]:
+        """What its reliability is judged by: logarithm of the S/N, and what both networks made of it."""
+        return float(np.log(max(self.snr, 1e-3))), self.blob.peak, self.height
+
+    @property
+    def z_min(self) -> float:
+        """First end of the emission range [channel]."""
+        return self.z - self.fwhm_z
+
+    @property
+    def z_max(self) -> float:
+        """Its other end."""
+        return self.z + self.fwhm_z
+
+
+@dataclass
+class Tally:
+    """What became of the candidates.
+
+    Attributes
+    ----------
+    steps : dict of str to int
+        Blobs, sources split off, then candidates removed by each of `RULES`.
+    removed : list
+        ``[rule, x, y, z]`` of every candidate removed.
+    """
+
+    steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*EVENTS, *RULES), 0))
+    removed: list[list[object]] = field(default_factory=list)
+
+    def count(self, name: str) -> None:
+        """One more."""
+        self.steps[name] += 1
+
+    def remove(self, rule: str, x: float, y: float, z: float = float("nan")) -> None:
+        """A candidate is taken out by a rule."""
+        self.count(rule)
+        self.removed.append([rule, x, y, z])
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Focusing on the sources of one cube.
+
+    Parameters
+    ----------
+    cube : array
+        ``[chan, y, x]``, NaN where blank.
+    image : array
+        `faintsky.cutouts.integrated` of it.
+    settings : Settings
+    beam_area : float
+        Of the noise's correlation [pixel].
+    """
+
+    cube: Array
+    image: Array
+    settings: Settings
+    beam_area: float = 1.0
+
+    def patch(self, box: Box, z_min: float, z_max: float) -> Patch:
+        """Focused on a range, wide enough for the annulus."""
+        x0, x1, y0, y1 = box
+        radius = max(SIZE / 2, np.sqrt(2) * reach(box))
+        return focused_patch(self.cube, (y0 + y1) / 2, (x0 + x1) / 2, z_min, z_max, radius)
+
+    def snr(self, box: Box, z_min: float, z_max: float) -> float:
+        """Global S/N of the focused image."""
+        return global_snr(self.patch(box, z_min, z_max), box, self.beam_area)
+
+    def snr_integrated(self, box: Box) -> float:
+        """Global S/N of the image integrated over all channels."""
+        return global_snr(Patch(self.image, 0, 0), box, self.beam_area)
+
+    def sources_of(self, blob: Blob, lines: Sequence[Line], tally: Tally) -> list[Source]:
+        """Fig. 14 for one blob and the lines of its spectrum, highest first; the last cut is not made yet.
+
+        Parameters
+        ----------
+        blob : Blob
+        lines : sequence of Line
+        tally : Tally
+            Counts what each rule removes.
+        """
+        if not lines:
+            tally.remove(NO_LINE, blob.x, blob.y)
+            return []
+        flagged = len(lines) > 1
+        if flagged:
+            tally.count("flagged for deblending")
+        first = lines[0]
+        whole = self.snr_integrated(blob.box)
+        primary = Source(
+            blob.box, blob.x, blob.y, first.z, first.fwhm_z, self.snr(blob.box, first.low, first.high),
+            whole, blob, first.height, tuple(lines), flagged=flagged,
+        )  # fmt: skip
+        if whole <= self.settings.bright and primary.snr <= whole:
+            tally.remove(CONDITION_1, blob.x, blob.y, first.z)
+            return []
+        reference = brightest_pixel(self.patch(blob.box, first.low, first.high), blob.box)
+        split: list[Source] = []
+        for line in lines[1:]:
+            new = self._secondary(primary, line, reference)
+            if new is not None:
+                tally.count("split off")
+                split.append(new)
+                continue
+            if not line.overlaps(Line(primary.z, primary.fwhm_z, first.height)):
+                tally.remove(SAME_PLACE, blob.x, blob.y, line.z)
+                continue
+            joined = self._joined(primary, line)
+            if joined is None:
+                tally.remove(CONDITION_2, blob.x, blob.y, line.z)
+            else:
+                tally.count("peaks joined")
+                primary = joined
+        return [primary, *split]
+
+    def _secondary(self, primary: Source, line: Line, reference: tuple[int, int]) -> Source | None:
+        """A source of its own, where the brightest pixel in its channels is elsewhere than the primary's."""
+        patch = self.patch(primary.box, line.low, line.high)
+        y, x = brightest_pixel(patch, primary.box)
+        if np.hypot(y - reference[0], x - reference[1]) <= self.settings.apart:
+            return None
+        box, at_x, at_y = grow(
+            patch, y, x, self.beam_area, friend=self.settings.friend, plateau=self.settings.plateau
+        )
+        return replace(
+            primary, box=box, x=at_x, y=at_y, z=line.z, fwhm_z=line.fwhm_z, height=line.height,
+            secondary=True, snr=self.snr(box, line.low, line.high), snr_integrated=self.snr_integrated(box),
+        )  # fmt: skip
+
+    def _joined(self, primary: Source, line: Line) -> Source | None:
+        """The primary with its range extended over another peak, where that raises the S/N."""
+        low, high = min(primary.z_min, line.low), max(primary.z_max, line.high)
+        snr = self.snr(primary.box, low, high)
+        if snr <= primary.snr:
+            return None
+        return replace(primary, z=(low + high) / 2, fwhm_z=(high - low) / 2, snr=snr)
+
+
+def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> list[Source]:
+    """Drop what was found twice and what is too faint when focused; strongest first.
+
+    Two blobs may hold the same source: of two sources no farther apart than the 3-pixel rule's distance, at
+    frequencies in common, the stronger stays.
+    """
+    kept: list[Source] = []
+    for s in sorted(sources, key=lambda s: -s.snr):
+        if any(_same(s, other, settings.apart) for other in kept):
+            tally.remove(TWICE, s.x, s.y, s.z)
+        elif s.snr < settings.faint:
+            tally.remove(FAINT, s.x, s.y, s.z)
+        else:
+            kept.append(s)
+    return kept
+
+
+def _same(a: Source, b: Source, apart: float) -> bool:
+    near = np.hypot(a.x - b.x, a.y - b.y) <= apart
+    return bool(near and a.z_min < b.z_max and b.z_min < a.z_max)

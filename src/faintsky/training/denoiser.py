@@ -1,0 +1,213 @@
+"""Our denoiser's training: its loss, its scores, and its recipe.
+
+What is learned is the sky at the beam's resolution, and how far the estimate is off; from images simulated as
+training goes (`faintsky.training.diffuse_images`) or stored ones (`faintsky.training.stored_images`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from faintsky.denoising import Settings as DenoiserSettings
+from faintsky.errors import InputError
+from faintsky.system import Settings
+from faintsky.training.loop import VALIDATION, Batch
+from faintsky.training.recipes import Plan, Recipe, Request
+
+OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
+WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0
+"""How much more than empty sky a pixel of S/N 1 counts: with a beam fewer pixels are independent, and what
+is hardly sure would be shrunk more."""
+VALIDATION_BATCHES = 12
+
+
+def importance(target: Tensor, beam: Tensor) -> Tensor:
+    """How much a pixel counts, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
+
+    Parameters
+    ----------
+    target : Tensor
+        ``[b, 1, y, x]``, true sky over the noise.
+    beam : Tensor
+        ``[b, 4]``, as networks take it.
+    """
+    root = (1.133 * beam[:, 0] * beam[:, 1]).clamp(min=1).sqrt()[:, None, None, None]
+    snr, faint = target, target.clamp(0, 3)
+    for pixels in (4, 8, 16):
+        mean = nn.functional.avg_pool2d(faint, pixels) * pixels / root
+        near = nn.functional.interpolate(mean, size=target.shape[-2:])
+        # surroundings of a source are not the source
+        snr = torch.maximum(snr, torch.minimum(near, 10 * target))
+    emission = torch.where(beam[:, 0] > 0, BEAM_EMISSION, WHITE_EMISSION)[:, None, None, None]
+    return 1 + emission * snr.clamp(0, SURE)
+
+
+def _huber(x: Tensor) -> Tensor:
+    return nn.functional.huber_loss(x, torch.zeros_like(x), reduction="none", delta=OUTLIER)
+
+
+def _by_example(share: Tensor, loss: Tensor) -> Tensor:
+    """Mean loss of each example, ``[b]``."""
+    return (share * loss).sum(dim=(1, 2, 3)) / share.sum(dim=(1, 2, 3)).clamp(min=1)
+
+
+class DenoiserTask(ABC):
+    """What is learned of ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Such as ``local_unet``: (image, weight, beam) to (mean, sigma).
+    tile : int, optional
+        Side of the images that are cut out of larger ones [pixel].
+    blur : float, optional
+        Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
+    """
+
+    def __init__(self, network: nn.Module, *, tile: int = 192, blur: float = 0.3) -> None:
+        self.network, self.tile, self.blur = network, tile, blur
+
+    @abstractmethod
+    def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
+        """``size`` examples; with ``held`` of what is kept for validation."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Squared error of the mean, and the negative log likelihood of the errors under sigma.
+
+        Pixels on true emission count more (`importance`), the more the surer it is. The mean is then that of
+        a posterior with so much more emission in its prior: an unweighted one shrinks whatever is not
+        certain, and fluxes and peaks would come out low. Sigma learns from errors that it cannot change: in
+        one likelihood the empty sky, where both may go to nothing, would rule the rest. Very bright pixels
+        count less, where the relative error matters; beyond OUTLIER errors count linearly. Of each example's
+        loss the logarithm counts, or a few with strong artefacts would rule all others.
+        """
+        mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
+        target = batch["target"]
+        seen = (batch["weight"] > 0).float()
+        error = (mean - target) * seen
+        scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
+        share = seen * importance(target, batch["beam"])
+        loss = _by_example(share, _huber(scaled))
+        for pixels in (4, 8, 16) if self.blur else ():
+            local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
+            loss = loss + self.blur * pixels / 4 * _by_example(local, _huber(means))
+        loss = torch.log1p(loss / HALF).mean()
+        likelihood = (_huber(error.detach() / sigma) + torch.log(sigma)) * seen
+        return loss + SIGMA_SHARE * likelihood.sum() / seen.sum()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Loss; rms errors in units of the noise inside sources (true S/N 1 to 30) and outside; pulls.
+
+        Errors inside are given for images with white noise and for images with a beam.
+        """
+        device = next(network.parameters()).device
+        loss, squares = [], {k: [] for k in ("white", "beam", "outside", "pull")}  # type: ignore[var-annotated]
+        for i in range(VALIDATION_BATCHES):
+            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
+            batch = {k: v.to(device) for k, v in batch.items()}
+            loss.append(float(self.loss(network, batch)))
+            mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
+            target, seen = batch["target"], batch["weight"] > 0
+            square = (mean - target).square()
+            white = (batch["beam"][:, 0] == 0)[:, None, None, None]
+            inside = seen & (target > 1) & (target < 30)
+            squares["white"].append(square[inside & white])
+            squares["beam"].append(square[inside & ~white])
+            squares["outside"].append(square[seen & (target < 0.1)])
+            squares["pull"].append((square / sigma.square())[seen])
+        rms = {k: float(torch.cat(v).mean().sqrt()) for k, v in squares.items()}
+        return {"loss": float(np.mean(loss)), **rms}
+
+
+class UNetSettings(Settings):
+    """Of the task.
+
+    Parameters
+    ----------
+    psfs : int
+        Random arrays to simulate.
+    tile, blur
+        See `DenoiserTask`.
+    errors : float
+        Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
+    web : str
+        Cosmic web that half of the diffuse skies come from, as `faintsky.sky.web.open_web` takes it.
+    skies : int
+        To draw of it.
+    """
+
+    psfs: int = Field(64, ge=1)
+    tile: int = Field(192, ge=1)
+    blur: float = Field(0.3, ge=0)
+    errors: float = Field(0.0, ge=0, le=1)
+    web: str = ""
+    skies: int = Field(24, ge=2)
+
+
+class UNetArguments(Settings):
+    """Of the network: see `faintsky.networks.local_unet.LocalUNet`."""
+
+    widths: list[int] = Field([64, 96, 128, 160])
+    encoder: list[int] = Field([1, 1, 1, 1])
+    decoder: list[int] = Field([1, 1, 2])
+
+
+class UNetRecipe(Recipe):
+    """Of ``local_unet``."""
+
+    network, job, key = "local_unet", "denoise", "denoiser"
+    presets = ("diffuse",)
+    schedule: ClassVar = {"steps": 8000, "learning_rate": 1e-3}
+    settings, arguments = UNetSettings, UNetArguments
+    cost = (2.3e-6, 1200)
+
+    def check_data(self, data: Path, settings: UNetSettings) -> None:
+        """A folder of images, or psfs and skies that another run has made; not both, and nothing else."""
+        from faintsky.training.stored_images import check_library, holds_images, stored_pairs
+
+        if not holds_images(data):
+            check_library(data)
+            return
+        if settings.web or settings.errors:
+            raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
+        stored_pairs(data, ("noise", "dirty"))
+
+    def task(self, request: Request) -> DenoiserTask:
+        """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
+        from faintsky.simulating.psf_library import PsfLibrary, make_library
+        from faintsky.training.diffuse_images import DiffuseImages
+        from faintsky.training.stored_images import StoredImages, holds_images
+        from faintsky.training.web_skies import WebSkies, make_skies
+
+        s, data = request.settings, request.data
+        if data is not None and holds_images(data):
+            return StoredImages(request.network, data, tile=s.tile, blur=s.blur)
+        library = (request.folder if data is None else data) / "psfs.npz"
+        if not library.is_file():
+            make_library(s.psfs, request.seed, request.progress).save(library)
+        bank = library.with_name("skies.npy")
+        if s.web and not bank.is_file():
+            make_skies(bank, s.web, s.skies, request.seed, request.progress)
+        return DiffuseImages(
+            request.network, PsfLibrary.load(library), errors=s.errors,
+            skies=WebSkies.load(bank) if s.web else None, tile=s.tile, blur=s.blur,
+        )  # fmt: skip
+
+    def pixels(self, plan: Plan) -> int:
+        """Of a tile."""
+        return int(plan.settings.tile) ** 2
+
+    def kept_bytes(self, plan: Plan) -> float:
+        """Of the skies: 2000 x 2000 pixels in half precision each."""
+        return 8e6 * plan.settings.skies if plan.settings.web else 0.0
+
+    def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
+        """Of a network that is not calibrated yet."""
+        return DenoiserSettings().as_dict()
