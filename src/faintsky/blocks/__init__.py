@@ -1,4 +1,4 @@
-"""Data in blocks: which regions they read and write, and how their results are put together.
+"""Data in blocks: what they read and write, and how each step of our methods can be run in them.
 
 It knows arrays only.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.blocks.steps import STEPS, Step, merge_labels, run_step, step
     from faintsky.blocks.tiling import LARGEST, Block, cover, in_blocks
 
 lazy(__name__)

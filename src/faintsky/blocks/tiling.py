@@ -38,11 +38,11 @@ class Block:
     write: tuple[slice, slice]
 
     def take(self, image: NDArray[Any]) -> NDArray[Any]:
-        """The read region of an image ``[y, x]``, 0 outside of it."""
-        out = np.zeros(self.shape, dtype=image.dtype)
+        """The read region of an image or cube ``[..., y, x]``, 0 outside of it."""
+        out = np.zeros((*image.shape[:-2], *self.shape), dtype=image.dtype)
         y, x = self.origin
-        part = image[y : y + self.shape[0], x : x + self.shape[1]]
-        out[: part.shape[0], : part.shape[1]] = part
+        part = image[..., y : y + self.shape[0], x : x + self.shape[1]]
+        out[..., : part.shape[-2], : part.shape[-1]] = part
         return out
 
     @property
@@ -98,28 +98,28 @@ def in_blocks(
     images: Sequence[NDArray[Any]],
     blocks: Sequence[Block],
     *,
-    outputs: int,
     progress: Callable[[int, int], None] | None = None,
-) -> list[NDArray[np.float32]]:
+) -> list[NDArray[Any]]:
     """Apply a function to every block of some images and put the pieces together.
 
     Parameters
     ----------
     function : callable
-        Takes the read regions ``[y, x]`` of all images and returns `outputs` arrays of the same shape.
+        Takes the read regions ``[..., y, x]`` of all images and returns arrays of the same y and x.
     images : sequence of array
-        ``[y, x]``, all of one shape.
+        ``[..., y, x]``, all of the same y and x.
     blocks : sequence of Block
         Of `cover`.
-    outputs : int
-        Number of arrays that the function returns.
     progress : callable, optional
         Called with the blocks done and the blocks in all.
     """
-    whole = [np.zeros(images[0].shape, dtype=np.float32) for _ in range(outputs)]
+    whole: list[NDArray[Any]] = []
     for done, block in enumerate(blocks, start=1):
-        for target, piece in zip(whole, function(*(block.take(i) for i in images)), strict=True):
-            target[block.write] = piece[block.inner]
+        pieces = function(*(block.take(i) for i in images))
+        if not whole:
+            whole = [np.empty((*p.shape[:-2], *images[0].shape[-2:]), p.dtype) for p in pieces]
+        for target, piece in zip(whole, pieces, strict=True):
+            target[..., *block.write] = piece[..., *block.inner]
         if progress is not None:
             progress(done, len(blocks))
     return whole

@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation, find_objects
 from scipy.signal import fftconvolve
 
 from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
+from faintsky.blocks import step
 from faintsky.catalog import add_flag, coordinates_meta, join_flags, make_table, mask_extents
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
@@ -91,6 +92,7 @@ def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float
     return float(np.sqrt(max((s * fftconvolve(s, kernel[inner], mode="same")).sum(), 0.0)))
 
 
+@step(objects=True)
 def measure(
     mean: NDArray[np.floating],
     sigma: NDArray[np.floating],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.blocks import LARGEST, cover, in_blocks
+from faintsky.blocks import LARGEST, cover, in_blocks, step
 from faintsky.preparing import PreparedImage
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _turned_beam(beam: Tensor, turns: int, mirror: bool) -> Tensor:
     return beam * sign
 
 
+@step(reach=lambda network, *beam, **options: int(network.reach))
 def predict(
     network: nn.Module,
     image: Array32,
@@ -122,7 +123,7 @@ def predict(
     reach, stride = (int(getattr(network, name)) for name in ("reach", "stride"))
     blocks = cover(image.shape, reach=reach, stride=stride, largest=largest)
     with torch.inference_mode():
-        mean, sigma = in_blocks(one_block, [image, weight], blocks, outputs=2, progress=progress)
+        mean, sigma = in_blocks(one_block, [image, weight], blocks, progress=progress)
     return mean, sigma
 
 

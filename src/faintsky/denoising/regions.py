@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, label, map_coordinates
 
+from faintsky.blocks import merge_labels, step
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 
@@ -169,6 +170,30 @@ def segment(
         1 … n for pixels above the lower thresholds, of either image, that touch one above the upper ones, at
         a side or a corner, in regions of the least area or more; 0 elsewhere.
     """
+    seeds, grown = thresholded(mean, sigma, allowed, settings, beam_area)
+    labels = touching(grown | seeds)
+    n = int(labels.max(initial=0))
+    keep = np.bincount(labels[seeds], minlength=n + 1) > 0
+    # of a beam hardly larger than a pixel, one pixel is all that a point may show
+    area = beam_area if beam_area > 2 else 1.0
+    keep &= np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area * area
+    keep[0] = False
+    return relabelled(labels, np.flatnonzero(keep))
+
+
+def _reach(settings: RegionSettings, beam_area: float) -> int:
+    return int(4 * settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA + 0.5)
+
+
+@step(reach=_reach)
+def thresholded(
+    mean: NDArray[np.floating],
+    sigma: NDArray[np.floating],
+    allowed: NDArray[np.bool_],
+    settings: RegionSettings,
+    beam_area: float,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Pixels above the upper and above the lower thresholds; see `segment`."""
     seeds, grown = (
         allowed & (mean > k_sigma * sigma) & (mean > k_rms)
         for k_sigma, k_rms in (settings.seed, settings.grow)
@@ -178,13 +203,13 @@ def segment(
         seeds, grown = (
             now | (allowed & (smooth > level)) for now, level in zip((seeds, grown), settings.faint)
         )
-    labels, n = label(grown | seeds, structure=np.ones((3, 3)))
-    keep = np.bincount(labels[seeds], minlength=n + 1) > 0
-    # of a beam hardly larger than a pixel, one pixel is all that a point may show
-    area = beam_area if beam_area > 2 else 1.0
-    keep &= np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area * area
-    keep[0] = False
-    return relabelled(labels, np.flatnonzero(keep))
+    return seeds, grown
+
+
+@step(merge=merge_labels)
+def touching(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Labels of regions that touch at a side or a corner."""
+    return np.asarray(label(mask, structure=np.ones((3, 3)))[0], dtype=np.int32)
 
 
 def smoothed(
@@ -192,8 +217,7 @@ def smoothed(
 ) -> NDArray[np.float32]:
     """The denoised image over rms, cut off at the cap and smoothed: what faint regions are found in."""
     capped = np.where(allowed, np.minimum(mean, settings.cap), 0).astype(np.float32)
-    width = settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA
-    return np.asarray(gaussian_filter(capped, width))
+    return np.asarray(gaussian_filter(capped, settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA))
 
 
 def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> NDArray[np.int32]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from faintsky.beams import sampling_errors
+from faintsky.blocks import step
 from faintsky.catalog import join_flags, make_table
 from faintsky.detection.fits import axes_of
 from faintsky.detection.objects import touching
@@ -31,6 +32,7 @@ DYNAMIC_RANGE, SIDELOBES = 0.05, 0.15
 in dirty ones without a psf."""
 
 
+@step(objects=True)
 def build_catalog(
     cube: RadioCube,
     prepared: PreparedCube,

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
 from faintsky.beams import beam_covariance
+from faintsky.blocks import step
 from faintsky.detection.pursuit import Component, Residual, line_channels
 from faintsky.preparing import PreparedCube
 from faintsky.source_model import line_profile
@@ -66,6 +67,7 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
     return bool(fainter - values.min() < max(3 * error, DIP * fainter))
 
 
+@step(objects=True)
 def group_components(
     components: Sequence[Component],
     beam_pixels: float,
@@ -132,6 +134,7 @@ def restored_patch(
     return slice(y0, y1), slice(x0, x1), np.exp(-0.5 * r2).astype(np.float32)
 
 
+@step(whole="emission that is joined to a source is its own, however far it reaches")
 def label_mask(
     components: Sequence[Component],
     groups: Sequence[Sequence[int]],
@@ -281,10 +284,10 @@ def _connected(voxels: NDArray[np.int_], shape: tuple[int, ...]) -> NDArray[np.i
     """Number of the connected group (over faces) that each voxel is in; sorted flat indices."""
     steps = (shape[1] * shape[2], shape[2], 1)
     pairs = []
-    for step, coordinate, n in zip(steps, np.unravel_index(voxels, shape), shape):
+    for apart, coordinate, n in zip(steps, np.unravel_index(voxels, shape), shape):
         first = np.flatnonzero(coordinate < n - 1)
-        second = np.minimum(np.searchsorted(voxels, voxels[first] + step), voxels.size - 1)
-        found = voxels[second] == voxels[first] + step
+        second = np.minimum(np.searchsorted(voxels, voxels[first] + apart), voxels.size - 1)
+        found = voxels[second] == voxels[first] + apart
         pairs.append((first[found], second[found]))
     first, second = (np.concatenate(ends) for ends in zip(*pairs))
     edges = coo_matrix((np.ones(first.size, dtype=bool), (first, second)), shape=(voxels.size,) * 2)

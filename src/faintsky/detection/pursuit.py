@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.beams import beam_covariance, beam_pixels
+from faintsky.blocks import step
 from faintsky.detection.fits import LineSource, cut_window, fit_source
 from faintsky.detection.matched_filter import FilterBank, Peaks
 from faintsky.grid import FWHM_PER_SIGMA
@@ -224,6 +225,7 @@ class Component:
     continuum: tuple[float, float] | None = None
 
 
+@step(whole="the strongest source is taken first, and its sidelobes reach over the whole image")
 @dataclass
 class Pursuit:
     """State of the search: data, filtered data, and the sources so far.

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels
+from faintsky.blocks import step
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
@@ -71,6 +72,7 @@ class NoisePeaks:
         return float(grid[np.argmax(below)]) if below.any() else float(grid[-1])
 
 
+@step(whole="its peaks have no places, by which blocks would own them")
 def local_peaks(values: torch.Tensor, size: tuple[int, int, int], floor: float) -> NDArray[np.float64]:
     """Values of the local maxima above `floor` of ``[chan, y, x]``, over boxes of odd `size`, sorted."""
     pad = [s // 2 for s in size]
@@ -124,6 +126,7 @@ def fit_noise_peaks(
     return NoisePeaks(u.size / float(NoisePeaks(1.0, stretch).above(start)), stretch)
 
 
+@step(whole="ranks the sources of the whole image; of them it needs the S/N only")
 def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 15.0) -> NDArray[np.float64]:
     """Reliability of each source of a list, from the noise peaks expected above its S/N.
 

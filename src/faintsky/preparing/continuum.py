@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 
+from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA
 
+WIDE = 5.0
+"""FWHM over which the scatter of the continuum's level is smoothed [beam]."""
 _AT_A_TIME = 4096
 """Spectra that are searched for strong lines in one go."""
 
@@ -78,6 +81,7 @@ def _line_fit(
     return level, slope, torch.where(sloped, s2 / safe_det, 1 / safe)
 
 
+@step(reach=0)
 def fit_continuum(
     cube: torch.Tensor,
     sigma: NDArray[np.float64],
@@ -148,6 +152,7 @@ def upsampled(mask: torch.Tensor, shape: torch.Size | tuple[int, int]) -> torch.
     return big[:, : shape[0], : shape[1]]
 
 
+@step(reach=0)
 def find_strong_lines(cube: torch.Tensor, *, kappa: float = 5.0, grow: float = 2.0) -> torch.Tensor:
     """Voxels of lines so strong that they would bend a continuum fitted through them.
 
@@ -235,6 +240,7 @@ def _smoothing(n: int, sigma: float) -> NDArray[np.float64]:
     return np.asarray(gaussian_filter1d(np.eye(n), sigma, axis=0))
 
 
+@step(reach=lambda beam_pixels: int(4 * WIDE * beam_pixels / FWHM_PER_SIGMA + 0.5))
 def continuum_present(
     continuum: Continuum, valid: NDArray[np.bool_], beam_pixels: float
 ) -> NDArray[np.bool_]:
@@ -245,7 +251,7 @@ def continuum_present(
     more than their errors over an area of some eighty beams, as in the sidelobes of bright sources.
     """
     z = np.where(valid, continuum.level / np.maximum(continuum.level_err, 1e-30), 0.0)
-    wide = 2.5 * beam_pixels * 2 / FWHM_PER_SIGMA
+    wide = WIDE * beam_pixels / FWHM_PER_SIGMA
     along_y, along_x = (_smoothing(n, wide) for n in valid.shape)
     weight, square = (along_y @ a @ along_x.T for a in (valid.astype(float), np.minimum(z**2, 16.0)))
     local = square / np.maximum(weight, 1e-3)

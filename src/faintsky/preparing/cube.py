@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faintsky.blocks import step
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.preparing.continuum import Continuum, continuum_present, find_strong_lines, fit_continuum
@@ -277,7 +278,7 @@ def _separate(
     step = 2 if min(data.shape[1:]) >= 64 else 1
     coarse = np.ascontiguousarray(data[:, ::step, ::step])
     coarse_valid = valid[::step, ::step]
-    level_free = coarse - _levels(coarse[~blank])
+    level_free = coarse - medians_of_spectra(coarse[~blank])
     sigma = np.where(blank, 0.0, channel_rms(level_free, coarse_valid))
     order = 1 if usable >= 8 else 0
     # a fit of `order + 1` parameters takes its share of the noise with it
@@ -296,7 +297,8 @@ def _separate(
     return _Parts(continuum, present, sigma, coarse_line, mask.cpu().numpy(), step)
 
 
-def _levels(cube: NDArray[np.float32]) -> NDArray[np.float32]:
+@step(reach=0)
+def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     """Median of every spectrum, NaNs as 0, ``[y, x]``; the lower of two in the middle."""
     rows = np.ascontiguousarray(cube.reshape(len(cube), -1).T)
     rows[np.isnan(rows)] = 0
@@ -305,6 +307,7 @@ def _levels(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows[:, middle].reshape(cube.shape[1:])
 
 
+@step(reach=0)
 def subtract_continuum(
     data: NDArray[np.float32], continuum: Continuum, valid: NDArray[np.bool_], sigma: NDArray[np.float64]
 ) -> NDArray[np.float32]:

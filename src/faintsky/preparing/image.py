@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from faintsky.beams import sampled_area
+from faintsky.blocks import step
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing.noise import noise_map
@@ -114,7 +115,7 @@ def prepare_image(image: RadioImage, *, floor: float = 0.0) -> PreparedImage:
             f"give at least {LEAST_SIDE} x {LEAST_SIDE} pixels",
             image.name,
         )
-    valid = np.isfinite(data) if floor else _valid(data)
+    valid = np.isfinite(data) if floor else pixels_with_data(data)
     if valid.sum() < LEAST_SIDE**2 // 2:
         raise InputError("holds no data: it is blank", "give an image with data", image.name)
     if np.ptp(data[valid]) == 0:
@@ -160,7 +161,8 @@ def _brightness(image: RadioImage, per_pixel: float) -> float:
     raise InputError(fault, "give an image in Jy/arcsec2, or in Jy/beam with its beam", image.name)
 
 
-def _valid(data: NDArray[np.float32]) -> NDArray[np.bool_]:
+@step(reach=2)
+def pixels_with_data(data: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Pixels that hold data: neither NaN nor part of an area of exact zeros, as some imagers leave it."""
     finite = np.isfinite(data)
     zero = data == 0

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter
 from scipy.signal import fftconvolve
 
+from faintsky.blocks import step
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioData
 from faintsky.preparing.image import PreparedImage
@@ -53,6 +54,7 @@ class Plane:
     valid: NDArray[np.bool_]
 
 
+@step(whole="the brightest sources of the whole image, and what lies far around them")
 class Surroundings:
     """What surrounds the bright sources of images, over the sources' peaks.
 
@@ -201,6 +203,7 @@ def bright_peaks(plane: Plane, size: float) -> tuple[Int, Int, Float]:
     return y, x, plane.data[y, x] / plane.rms[y, x]
 
 
+@step(whole="sidelobes of every source reach over the whole image")
 def sidelobe_noise(plane: Plane, around: Surroundings, beam_pixels: float) -> NDArray[np.float32]:
     """Rms of the sidelobes of all sources of an image at each pixel, in its unit, ``[y, x]``.
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, median_filter
 from scipy.special import erf
 
+from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA
 
 MAD_TO_SIGMA = 1.482602218505602
@@ -42,6 +43,7 @@ def _kept(clip: float) -> float:
     return float(1 - 2 * clip * pdf / erf(clip / np.sqrt(2)))
 
 
+@step(whole="a robust scatter of pixels from all over the image; a histogram of each channel would merge")
 def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Robust rms of every channel of ``[chan, y, x]``; 0 where a channel is blank.
 
@@ -92,6 +94,7 @@ def _middle(values: NDArray[np.floating]) -> np.floating:
     return np.asarray(np.partition(values, half))[half]
 
 
+@step(whole="in units of its own median over the image, three times")
 def relative_noise_map(
     cube: NDArray[np.floating],
     weight: NDArray[np.bool_],
@@ -158,6 +161,7 @@ BOX_BEAMS, LEAST_BOX, MOST_BOXES = 12.0, 24, 128
 CLIP = 3.0
 
 
+@step(whole="boxes are laid over the whole image, and one factor is taken from them all")
 def noise_map(
     data: NDArray[np.floating],
     valid: NDArray[np.bool_],

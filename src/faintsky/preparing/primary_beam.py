@@ -60,7 +60,7 @@ class PrimaryBeam:
 
     @property
     def origin(self) -> str:
-        """``given``, ``dishes of 12 m`` or what they measure, ``single dish`` (1 everywhere) or ``unknown``."""
+        """``given``, ``dishes of 12 m`` or so, ``single dish`` (1 everywhere) or ``unknown``."""
         if self._given is not None:
             return "given"
         if self.diameter is None:
@@ -117,7 +117,7 @@ class PrimaryBeam:
         return float(value / weight) if weight > 0 else np.nan
 
     def share(self, x: float, y: float, z: float) -> float:
-        """What the data hold of a flux at a pixel and channel: its value, or 1 where unknown or in the data."""
+        """What the data hold of a flux at a place: its value, or 1 where it is unknown or in the data."""
         value = np.nan if self.in_data else self.at(x, y, z)
         return value if np.isfinite(value) else 1.0
 
