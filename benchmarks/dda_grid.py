@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import faintsky
-from faintsky.cli.common import pairs
 from faintsky.evaluation.tables import plain_table, write_csv
 
 RESULTS = Path(__file__).parent / "results" / "dda_grid"
@@ -68,9 +67,10 @@ def main() -> None:
     grid, product, dense, paper = STUDIES[options.table]
     epochs = [int(e) for e in (options.epochs or ("100" if grid == "architectures" else "50,100")).split(",")]
     settings = {"product": product, **({} if grid == "architectures" else {"dense": dense})}
+    changes = dict(change.split("=", 1) for change in options.changes or ())
     faintsky.tune(
         "dda", options.work, data=options.data, grid=grid, prune="none", device=options.device,
-        settings={**settings, **pairs(options.changes), "epochs": str(max(epochs))},
+        settings={**settings, **changes, "epochs": str(max(epochs))},
         progress=lambda done, total, word: done % 500 or print(f"{word} {done}/{total}", flush=True),
     )  # fmt: skip
     rows = []

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import open_cube, open_image
     from faintsky.jobs.demo import demo
-    from faintsky.jobs.denoise import denoise
-    from faintsky.jobs.detect import detect
+    from faintsky.jobs.finding import denoise, detect
     from faintsky.jobs.inject import inject
+    from faintsky.jobs.result import Result
     from faintsky.jobs.train import train
     from faintsky.jobs.tune import tune
     from faintsky.models import list_models, load_model
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RadioCube",
     "RadioImage",
+    "Result",
     "__version__",
     "demo",
     "denoise",

@@ -10,21 +10,17 @@ import pytest
 import torch
 from astropy.io import fits
 from matplotlib.image import imread
+from outputs import DENOISED
 from synthetic import telescope
 
 import faintsky
+from faintsky import denoise
 from faintsky.catalog import read_catalog
 from faintsky.denoising import denoise_image
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
-from faintsky.jobs.denoise import denoise
 from faintsky.simulating.lofar import simulate_fields
 from faintsky.simulating.sky_regions import at_resolution
-
-FILES = {
-    *("denoised.fits", "uncertainty.fits", "mask.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"),
-    *("regions.reg", "report.html", "run.json"),
-}
 
 
 def spots(n=96, noise=1.0, seed=3):
@@ -66,7 +62,7 @@ def run(tmp_path_factory, passing):
 
 def test_the_files_of_the_contract(run):
     _, out, result = run
-    assert {p.name for p in out.iterdir()} == FILES
+    assert {p.name for p in out.iterdir()} == DENOISED
     assert result.summary()["regions"] == len(result.catalog) == 2
     for name in ("catalog.ecsv", "catalog.vot", "catalog.csv"):
         table = read_catalog(out / name)
@@ -76,7 +72,7 @@ def test_the_files_of_the_contract(run):
     record = json.loads((out / "run.json").read_text())
     assert record["complete"]
     assert record["model_hash"]
-    assert set(record["files"]) == FILES - {"run.json"}
+    assert set(record["files"]) == DENOISED - {"run.json"}
     assert (out / "regions.reg").read_text().count("ellipse") == 2
     np.testing.assert_array_equal(fits.getdata(out / "denoised.fits"), result.image)
     np.testing.assert_array_equal(fits.getdata(out / "uncertainty.fits"), result.uncertainty)
@@ -108,7 +104,7 @@ def test_an_empty_image(tmp_path, passing):
     path = write_image(tmp_path / "empty.fits", rng.normal(size=(64, 64)).astype(np.float32))
     result = denoise(path, tmp_path / "out", model=passing, device="cpu")
     assert len(result.catalog) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    assert {p.name for p in (tmp_path / "out").iterdir()} == DENOISED
     assert not fits.getdata(tmp_path / "out" / "mask.fits").any()
     assert "No region reaches" in (tmp_path / "out" / "report.html").read_text()
 

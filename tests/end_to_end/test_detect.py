@@ -7,17 +7,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from outputs import DETECTED
 from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
 import faintsky
+from faintsky import detect
 from faintsky.catalog import has_flag, read_catalog
 from faintsky.errors import InputError
-from faintsky.jobs.detect import detect
 
-FILES = {
-    *("catalog.ecsv", "catalog.vot", "catalog.csv", "mask.fits", "model.fits"),
-    *("regions.reg", "report.html", "run.json"),
-}
 SURE = 0.995  # few peaks of the noise of these small cubes pass
 NGC3256 = "ngc3256_co10_64.fits.gz"
 
@@ -58,7 +55,7 @@ def run(tmp_path_factory):
 
 def test_the_files_of_the_contract(run):
     _, out, result = run
-    assert {p.name for p in out.iterdir()} == FILES
+    assert {p.name for p in out.iterdir()} == DETECTED
     assert result.summary()["sources"] == len(result.catalog) == 2
     for name in ("catalog.ecsv", "catalog.vot", "catalog.csv"):
         table = read_catalog(out / name)
@@ -69,7 +66,7 @@ def test_the_files_of_the_contract(run):
     assert record["complete"]
     assert record["config"]["model"] == "classical"
     assert record["model_hash"]
-    assert set(record["files"]) == FILES - {"run.json"}
+    assert set(record["files"]) == DETECTED - {"run.json"}
     text = (out / "regions.reg").read_text()
     assert text.count("ellipse") == 2
 
@@ -97,7 +94,7 @@ def test_a_cube_without_sources(tmp_path):
         write_cube(tmp_path / "empty.fits", axes=3, emitters=False), tmp_path / "out", device="cpu"
     )
     assert len(result.catalog) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    assert {p.name for p in (tmp_path / "out").iterdir()} == DETECTED
     assert len(read_catalog(tmp_path / "out" / "catalog.ecsv")) == 0
     assert not fits.getdata(tmp_path / "out" / "mask.fits").any()
     assert "No source reaches" in (tmp_path / "out" / "report.html").read_text()
@@ -129,7 +126,7 @@ def test_another_run_is_refused_and_overwrites_when_asked(tmp_path):
     assert stamps(out) == before
     detect(cube, out, device="cpu", reliability=0.9, overwrite=True)
     assert json.loads((out / "run.json").read_text())["config"]["reliability"] == 0.9
-    assert {p.name for p in out.iterdir()} == FILES
+    assert {p.name for p in out.iterdir()} == DETECTED
 
 
 def test_a_dry_run_writes_nothing(tmp_path):
@@ -170,7 +167,7 @@ def test_a_failure_keeps_the_former_output(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"reliability": 1.5}, "not between 0 and 1"),
+        ({"reliability": 1.5}, "give at least 0 and at most 1"),
         ({"model": "nobody"}, "nobody"),
         ({"device": "abacus"}, "abacus"),
     ],

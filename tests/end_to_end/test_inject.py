@@ -18,7 +18,15 @@ from faintsky.preparing import prepare_cube
 N, N_CHAN, SIGMA = 64, 32, 1e-3
 SURE = 0.995  # few peaks of the noise of these small cubes pass
 T = telescope(N)
-BRIGHT = {"n": 9, "per_run": 3, "snr": (25.0, 40.0), "seed": 2, "reliability": SURE, "device": "cpu"}
+BRIGHT = {
+    "n": 9,
+    "per_run": 3,
+    "snr_low": 25,
+    "snr_high": 40,
+    "seed": 2,
+    "reliability": SURE,
+    "device": "cpu",
+}
 OWN = T.at_snr(Emitter(20.0, 40.0, 16.0, maj=4, min=3, fwhm_z=5), 40, SIGMA, N_CHAN)
 
 
@@ -94,7 +102,9 @@ def test_bright_sources_come_back_with_their_flux(bright):
 
 
 def test_noise_is_not_taken_for_sources():
-    result = faintsky.inject(user_cube(), n=6, per_run=6, snr=(0.5, 1.0), reliability=SURE, device="cpu")
+    result = faintsky.inject(
+        user_cube(), n=6, per_run=6, snr_low=0.5, snr_high=1.0, reliability=SURE, device="cpu"
+    )
     assert result.sources["found"].sum() == 0
     assert np.isnan(result.recovery.at_level.value)
 
@@ -138,8 +148,8 @@ def test_bad_input_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="it is blank"):
         faintsky.inject(image, tmp_path / "out")
     with pytest.raises(InputError, match="no range"):
-        faintsky.inject(user_cube(), snr=(8, 3))
-    with pytest.raises(InputError, match="at least one source"):
+        faintsky.inject(user_cube(), snr_low=8, snr_high=3)
+    with pytest.raises(InputError, match="n 0 is out of range; give at least 1"):
         faintsky.inject(user_cube(), n=0)
     with pytest.raises(InputError, match="no room"):
         faintsky.inject(user_cube(), n=2, mask=np.eye(1, N * N, dtype=np.float32).reshape(N, N), device="cpu")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import faintsky
-from faintsky.cli.app import build_command
+from faintsky.cli.commands import build_command
 from faintsky.errors import InputError
 from faintsky.jobs import tune as tuning
 from faintsky.jobs.train import TrainResult
@@ -218,7 +218,7 @@ def test_every_network_can_be_tuned(network, trainings, tmp_path):
         ({"sampler": "no_such"}, "no sampler"),
         ({"prune": "no_such"}, "no pruning"),
         ({"grid": "no_such"}, "no grid"),
-        ({"trials": 0}, "0 trials"),
+        ({"trials": 0}, "trials 0 is out of range"),
         ({"data": "nowhere"}, "no folder"),
         ({"settings": {"steps": "0/5"}}, "greater than or equal to 1"),
     ],

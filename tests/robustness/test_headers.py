@@ -250,7 +250,9 @@ def test_images_without_a_unit_of_flux(make_fits, noisy, tmp_path, passing, unit
 def test_sources_are_injected_whatever_the_unit(make_fits, tmp_path):
     """What comes back is compared in the data's own unit."""
     rows = [
-        inject(make_fits(f"{k}.fits", BUNIT=t), n=2, per_run=1, seed=1, snr=(20, 30), device="cpu").sources
+        inject(
+            make_fits(f"{k}.fits", BUNIT=t), n=2, per_run=1, seed=1, snr_low=20, snr_high=30, device="cpu"
+        ).sources
         for k, t in enumerate(("counts", "Jy/beam"))
     ]
     assert rows[0]["found"].all()

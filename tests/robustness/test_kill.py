@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from conftest import cube_header
+from outputs import DENOISED, DETECTED
 from synthetic import Emitter, telescope
 
 from faintsky.catalog import read_catalog
@@ -20,11 +21,6 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("FAINTSKY_KILL_TESTS") != "1",
     reason="starts and kills dozens of processes, for minutes; FAINTSKY_KILL_TESTS=1 (`make kill`) runs it",
 )
-
-DETECT = {
-    *("catalog.ecsv", "catalog.vot", "catalog.csv", "mask.fits", "model.fits"),
-    *("regions.reg", "report.html", "run.json"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +127,7 @@ def cube(tmp_path):
 
 def check_detect_completes(cube, out):
     finish("detect", cube, "--out", out, "--device", "cpu")
-    assert {p.name for p in final_files(out)} == DETECT
+    assert {p.name for p in final_files(out)} == DETECTED
     assert check_nothing_half(out)
     assert not list(out.glob(".partial-*"))
     assert len(read_catalog(out / "catalog.ecsv")) >= 1
@@ -165,8 +161,8 @@ def test_detect_killed_while_moving_into_place(cube, tmp_path, name):
 
 def test_detect_killed_between_two_moves(cube, tmp_path):
     """What a kill between two moves leaves: some files in place, the others not."""
+    from faintsky import detect
     from faintsky.io import output
-    from faintsky.jobs.detect import detect
 
     out = tmp_path / "out"
     moved = []
@@ -202,14 +198,11 @@ def test_overwriting_killed_keeps_whole_files(cube, tmp_path):
         kill_when(condition, *command)
         check_nothing_half(out)
     finish(*command)
-    assert {p.name for p in final_files(out)} == DETECT
+    assert {p.name for p in final_files(out)} == DETECTED
     assert check_nothing_half(out)
 
 
 # ---------------------------------------------------------------------- denoise
-
-
-DENOISE = (DETECT - {"model.fits"}) | {"denoised.fits", "uncertainty.fits"}
 
 
 @pytest.mark.parametrize("moment", ["early", "computing", "writing", "moving"])
@@ -226,7 +219,7 @@ def test_denoise_killed_at_any_moment(noisy, passing, tmp_path, moment):
         kill_after({"early": 0.3, "computing": 0.7}[moment] * seconds, *command)
     check_nothing_half(out)
     finish(*command)
-    assert {p.name for p in final_files(out)} == DENOISE
+    assert {p.name for p in final_files(out)} == DENOISED
     assert check_nothing_half(out)
     assert not list(out.glob(".partial-*"))
     assert len(read_catalog(out / "catalog.ecsv")) >= 1

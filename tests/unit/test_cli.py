@@ -1,20 +1,28 @@
 """The command line: options as the contract has them, configuration files, exit statuses, one-line errors."""
 
+import functools
+import inspect
 import json
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 import faintsky
 from faintsky.cli import main
-from faintsky.cli.app import build_command
-from faintsky.cli.common import Report
+from faintsky.cli.commands import HIDDEN, SPELT, build_command, make_command
+from faintsky.cli.models import models
+from faintsky.cli.report import Report
 from faintsky.errors import FaintskyError, InputError
+from faintsky.options import split_doc
 
+FUNCTIONS = [
+    *(getattr(faintsky, name) for name in ("detect", "denoise", "inject", "train", "tune", "demo")),
+    *(getattr(faintsky, f) for f in faintsky.__all__ if f.startswith(("simulate_", "evaluate_"))),
+    *(faintsky.open_cube, faintsky.open_image),
+]
 COMMON = "--config --overwrite --json --debug --device --jobs"
 CONTRACT = {
     "detect": f"{COMMON} --out --model --psf --pb --rms --mask --reliability --dry-run",
@@ -35,11 +43,13 @@ CONTRACT = {
 class Call:
     """Stands for a public function: remembers its arguments and does what it is told."""
 
-    def __init__(self, error=None):
+    def __init__(self, function, error=None):
+        functools.update_wrapper(self, function)
         self.error = error
 
-    def __call__(self, *args, **kwargs):
-        self.args, self.kwargs = args, kwargs
+    def __call__(self, **kwargs):
+        inspect.signature(self).bind(**kwargs)
+        self.kwargs = kwargs
         if self.error is not None:
             raise self.error
         kwargs["progress"](1, 4, "search")
@@ -51,14 +61,14 @@ class Call:
 
 @pytest.fixture
 def detect(monkeypatch):
-    call = Call()
+    call = Call(faintsky.detect)
     monkeypatch.setitem(vars(faintsky), "detect", call)
     return call
 
 
 def find(command, words):
     for word in words.split():
-        command = command.commands[word]
+        command = command.get_command(None, word)
     return command
 
 
@@ -66,6 +76,20 @@ def find(command, words):
 def test_options_of_the_contract(words):
     options = {o for p in find(build_command(), words).params for o in (*p.opts, *p.secondary_opts)}
     assert set(CONTRACT[words].split()) <= options
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, models], ids=lambda f: f.__name__)
+def test_every_parameter_is_documented_and_an_option(function):
+    signature, described = inspect.signature(function), split_doc(function.__doc__)[1]
+    assert set(described) >= set(signature.parameters), "a parameter without a text"
+    assert all(kind and text for kind, text in described.values())
+    if function in FUNCTIONS[-2:]:
+        return
+    params = {p.name: p for p in make_command("x", function).params}
+    visible = set(signature.parameters) - set(HIDDEN)
+    assert set(params) == visible | {"as_json", "config", "debug"}
+    for name in visible - set(SPELT) - {next(iter(signature.parameters))}:
+        assert "--" + name.replace("_", "-") in params[name].opts
 
 
 @pytest.mark.parametrize("words", ["", *CONTRACT, "simulate", "evaluate"])
@@ -137,8 +161,7 @@ def test_debug_adds_the_traceback(capsys, detect):
 def test_options_reach_the_function(detect):
     words = "detect a.fits --out o --model m --psf p.fits --rms r.fits --reliability 0.5 --overwrite"
     assert main(words.split()) == 0
-    assert detect.args == (Path("a.fits"),)
-    expected = {"out": Path("o"), "model": "m", "psf": Path("p.fits"), "rms": Path("r.fits"), "pb": None}
+    expected = {"cube": "a.fits", "out": "o", "model": "m", "psf": "p.fits", "rms": "r.fits", "pb": None}
     expected |= {"reliability": 0.5, "overwrite": True, "dry_run": False, "device": "auto"}
     assert {k: detect.kwargs[k] for k in expected} == expected
 
@@ -170,7 +193,7 @@ def test_a_configuration_file_gives_defaults_and_the_command_line_wins(tmp_path,
     )
     assert main(["detect", "a.fits", "--config", str(config), "--reliability", "0.75"]) == 0
     expected = {
-        "out": Path("from-file"),
+        "out": "from-file",
         "reliability": 0.75,
         "model": "m",
         "overwrite": True,
@@ -203,13 +226,14 @@ def test_a_bad_configuration_file_is_one_line_and_status_2(tmp_path, capsys, det
 
 
 def test_lists_in_a_configuration_file(tmp_path, monkeypatch):
-    call = Call()
+    call = Call(faintsky.simulate_alma)
     monkeypatch.setitem(vars(faintsky), "simulate_alma", call)
     config = tmp_path / "c.toml"
     config.write_text('products = ["sky", "dirty"]\nnoise = false\nn = 3\ntotal_time = "60s"\n')
     assert main(["simulate", "alma", "--out", "o", "--config", str(config)]) == 0
     expected = {"products": ("sky", "dirty"), "noise": False, "total_time": "60s", "seed": 0}
-    assert call.args == (Path("o"), 3)
+    assert call.kwargs["out"] == "o"
+    assert call.kwargs["n"] == 3
     assert {k: call.kwargs[k] for k in expected} == expected
 
 
@@ -294,7 +318,7 @@ def test_details_of_a_stage_are_no_lines_of_their_own(capsys):
 
 
 def test_a_long_silent_step_shows_that_it_is_alive(capsys, monkeypatch):
-    monkeypatch.setattr("faintsky.cli.common.SILENCE", 0.05)
+    monkeypatch.setattr("faintsky.cli.report.SILENCE", 0.05)
     with Report(as_json=False) as report:
         report.progress(2, 4, "search")
         time.sleep(0.5)

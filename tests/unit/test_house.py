@@ -12,7 +12,7 @@ import faintsky
 
 SOURCE = Path(faintsky.__file__).parent
 ROOMS = [
-    *("errors", "registry", "units", "system", "grid", "source_model", "cutouts", "beams"),
+    *("errors", "options", "registry", "units", "system", "grid", "source_model", "cutouts", "beams"),
     *("companions", "image", "catalog", "io", "blocks", "matching", "sky", "telescopes", "simulating"),
     *("preparing", "networks", "models", "denoising", "detection", "injecting", "training", "published"),
     *("evaluation", "report", "jobs", "__init__", "cli"),
@@ -62,7 +62,7 @@ def test_imports_point_up():
 
 def test_the_import_check_sees_imports_in_functions(tmp_path):
     file = tmp_path / "bad.py"
-    file.write_text("def f():\n    from faintsky.cli.common import Report\n    import faintsky\n")
+    file.write_text("def f():\n    from faintsky.cli.report import Report\n    import faintsky\n")
     assert imported_rooms(file) == {"cli", "__init__"}
 
 
@@ -78,19 +78,18 @@ def test_files_are_small_and_finished():
     assert not wrong, "\n".join(wrong)
 
 
-def test_command_bodies_are_thin():
-    for path in (SOURCE / "cli").glob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            decorated = isinstance(node, ast.FunctionDef) and node.name != "_group"
-            if decorated and any("Report" in ast.unparse(n) for n in node.body):
-                assert node.body[-1].end_lineno - node.body[0].end_lineno <= 20, name_of(path)
-
-
-@pytest.mark.parametrize("statement", ["import faintsky", "import faintsky.cli.app as a; a.build_command()"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import faintsky",
+        "from faintsky.cli import main; main(['--help'])",
+        "from faintsky.cli import main; main(['detect', '--help'])",
+    ],
+)
 def test_imports_are_light(statement):
     code = f"{statement}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert loaded.stdout.strip() == "[]"
+    assert loaded.stdout.splitlines()[-1] == "[]"
 
 
 def test_public_names_resolve():

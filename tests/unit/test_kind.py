@@ -11,13 +11,13 @@ from scipy.signal import fftconvolve
 
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
+from faintsky.io import open_cube, open_image
 from faintsky.preparing import (
     Plane,
     Surroundings,
     fitted_beam,
     gaussian_psf,
     kind_by_sources,
-    of_kind,
     prepare_cube,
     prepare_image,
     said_kind,
@@ -160,9 +160,9 @@ def test_headers_tell_of_clean(cards, history, kind):
         image.header.add_history(line)
     said = said_kind(image)
     assert (said and said.name) == kind
-    assert said_kind(of_kind(image, "dirty")).name == "dirty"
-    with pytest.raises(InputError, match="no kind of data"):
-        of_kind(image, "clean")
+    assert said_kind(open_image(image, kind="dirty")).name == "dirty"
+    with pytest.raises(InputError, match="kind 'clean' is not known; choose one of auto, restored, dirty"):
+        open_image(image, kind="clean")
 
 
 # ---------------------------------------------------------------------- cubes
@@ -193,8 +193,8 @@ def test_cubes_are_told_apart_too(psf, kind):
 
 
 def test_what_the_user_says_of_a_cube_counts():
-    assert prepare_cube(of_kind(line_cube("lofar", "restored", 60), "dirty")).psf_from_noise
-    assert prepare_cube(of_kind(line_cube("lofar", "dirty", 60), "restored")).psf_origin == "beam"
+    assert prepare_cube(open_cube(line_cube("lofar", "restored", 60), kind="dirty")).psf_from_noise
+    assert prepare_cube(open_cube(line_cube("lofar", "dirty", 60), kind="restored")).psf_origin == "beam"
     # where nothing tells: what is too faint for CLEAN looks like the psf of the noise
     faint = prepare_cube(line_cube("lofar", "restored", 4))
     assert "nothing in it is bright enough" in faint.kind.note

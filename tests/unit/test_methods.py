@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from synthetic import Emitter, telescope
 
+from faintsky import detect
 from faintsky.catalog import make_table
 from faintsky.detection import Detections, Found, find_catalog, methods, world_columns
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.jobs.detect import detect
 from faintsky.models import load_model, save_model
 from faintsky.registry import DETECTORS
 

@@ -1,12 +1,11 @@
-"""The command line: one file a command, each a thin call of a public function."""
+"""The command line: commands and options are made from the public functions' signatures and docstrings."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: failed at run time; 2: bad usage or bad input; 130: interrupted; 143: ended by SIGTERM. An
     error is one line on standard error, after the traceback where ``--debug`` is given.
     """
-    from faintsky.cli.app import build_command
+    from faintsky.cli.commands import build_command
     from faintsky.cli.errors import ended_by_signals, exit_status_of
 
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
@@ -24,6 +23,4 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = build_command().main(args=arguments, prog_name="faintsky", standalone_mode=False)
     except BaseException as error:
         return exit_status_of(error, debug="--debug" in arguments)
-    if status == INTERRUPTED:  # newer versions of typer turn the interrupt into a quiet exit
-        return exit_status_of(KeyboardInterrupt())
     return status if isinstance(status, int) else 0

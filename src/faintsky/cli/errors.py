@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import typer
+import click
 
 from faintsky.errors import FaintskyError, InputError, disk_error
-
-# typer may carry click inside or use the installed one; this is the class in either
-_UsageProblem = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 class Terminated(SystemExit):
@@ -41,7 +38,7 @@ def ended_by_signals() -> Iterator[None]:
 
 def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
     """Print an error as one line on standard error and return the exit status that goes with it."""
-    if isinstance(error, typer.Exit):
+    if isinstance(error, click.exceptions.Exit):
         return int(error.exit_code)
     if isinstance(error, Terminated):
         return _say("stopped by a signal; the same command goes on", 143)
@@ -49,12 +46,12 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
         return error.code if isinstance(error.code, int) else 1
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
+    if isinstance(error, KeyboardInterrupt | click.Abort):
         return _say("interrupted; the same command goes on", 130)
     if isinstance(error, InputError):
         return _say(str(error), 2)
-    if isinstance(error, _UsageProblem):
-        return _say(f"{_source(error)}{error.format_message()} {_see_help(error)}".strip(), 2)  # type: ignore[attr-defined]
+    if isinstance(error, click.ClickException):
+        return _say(f"{_source(error)}{error.format_message()} {_see_help(error)}".strip(), 2)
     if isinstance(error, FaintskyError):
         return _say(str(error), 1)
     if isinstance(error, MemoryError):
@@ -72,7 +69,7 @@ def _source(error: BaseException) -> str:
     if context is None or name is None:
         return ""
     source = context.get_parameter_source(name)
-    return f"{context.params['config']}: " if getattr(source, "name", "") == "DEFAULT_MAP" else ""
+    return f"{context.meta['config']}: " if getattr(source, "name", "") == "DEFAULT_MAP" else ""
 
 
 def _see_help(error: BaseException) -> str:

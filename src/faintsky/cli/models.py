@@ -1,29 +1,37 @@
-"""``faintsky models``."""
+"""``faintsky models``: what can be given as a model."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from faintsky.cli import common
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 
-def models(
-    name: Annotated[str | None, typer.Argument(help="Show this model's card.")] = None,
-    as_json: common.Json = False,
-    config: common.Config = None,
-    debug: common.Debug = False,
-) -> None:
-    """List the shipped models, or show one model's card (--json: all of it)."""
-    import faintsky
+@dataclass
+class Listing:
+    """What the command prints: for machines a mapping, for people lines."""
+
+    values: dict[str, Any]
+    lines: list[str]
+
+    def summary(self) -> dict[str, Any]:
+        """For machines."""
+        return self.values
+
+
+def models(name: Annotated[str | None, "NAME"] = None) -> Listing:
+    """List the shipped models, or show one model's card (--json: all of it).
+
+    Parameters
+    ----------
+    name : str, optional
+        Show this model's card.
+    """
+    from faintsky.models import list_models, load_model
     from faintsky.models.card import card_lines
 
-    with common.Report(as_json) as report:
-        if name is None:
-            known = faintsky.list_models()
-            lines = [f"{m.name:18} {m.job:8} {m.card.get('title', '')}" for m in known]
-            report.finish({m.name: f"{m.job}: {m.card.get('title', '')}" for m in known}, lines)
-        else:
-            model = faintsky.load_model(name)
-            report.finish(model.card, card_lines(model))
+    if name is not None:
+        model = load_model(name)
+        return Listing(model.card, card_lines(model))
+    titles = {m.name: f"{m.job}: {m.card.get('title', '')}" for m in list_models()}
+    lines = [f"{m.name:18} {m.job:8} {m.card.get('title', '')}" for m in list_models()]
+    return Listing(titles, lines)

@@ -131,7 +131,7 @@ def evaluate_alma(
     seed: int = 0,
     preset: Sequence[str] = PRESETS,
     *,
-    device: str = "cpu",
+    device: str = "auto",
     jobs: int | None = 1,
     curves: int = CURVE_CUBES,
     box_rule: str | None = None,

@@ -24,7 +24,7 @@ from faintsky.io import OutputFolder, provenance, write_json
 from faintsky.published.dda import EDGES
 from faintsky.simulating.dataset import versions
 from faintsky.sky.web import check_web
-from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
+from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, limited_threads
 
 Progress = Callable[[int, int, str], None]
 
@@ -71,7 +71,7 @@ class DenoisingEvaluation:
 
 def evaluate_lofar(
     out: str | os.PathLike[str],
-    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    data: str | os.PathLike[str] | list[str | os.PathLike[str]] | None = None,
     methods: Sequence[str] = METHODS,
     n: int | None = None,
     seed: int = 0,
@@ -80,7 +80,8 @@ def evaluate_lofar(
     kinds: Sequence[str] | None = None,
     web: str | os.PathLike[str] | None = None,
     size: int = SIZE,
-    device: str = "cpu",
+    device: str = "auto",
+    jobs: int | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -112,6 +113,8 @@ def evaluate_lofar(
         Pixels a side of a simulated field.
     device : str, optional
         Where models compute: ``cpu``, ``cuda`` or ``auto``.
+    jobs : int, optional
+        CPU cores to use; all by default.
     overwrite : bool, optional
         Replace another run's results in ``out``.
     dry_run : bool, optional
@@ -164,7 +167,7 @@ def evaluate_lofar(
         about = {"fields": fields, "sets": [s.name for s in sets], "methods": list(chosen)}
         return about | needs.summary(out)
     needs.check(out)
-    with output:
+    with limited_threads(jobs), output:
         rows = evaluate_fields(output.folder, sets, chosen, seed=seed, run=run, progress=progress)
     return DenoisingEvaluation(Path(out), rows)
 

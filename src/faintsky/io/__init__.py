@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from faintsky.io.job import Job
 from faintsky.io.opening import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance, write_json
 from faintsky.io.regions import write_regions
 from faintsky.io.writing import add_provenance, save_like, write_fits
 
 __all__ = [
+    "Job",
     "OutputFolder",
     "add_provenance",
     "open_cube",

@@ -23,46 +23,25 @@ from faintsky.io.same_grid import require_same_grid
 from faintsky.io.source import Source
 from faintsky.io.spectral import read_spectral
 from faintsky.io.stokes import choose_stokes, stokes_planes
+from faintsky.options import CubeOpening, with_options
 from faintsky.units import is_brightness, quantity
 
-Companions = dict[str, Any]
 LARGEST, SMALLEST = 20.0, 0.1
 """Bounds of a beam: times the longer side of the image, and times its pixel. Beyond, its unit is wrong."""
 
 
-def open_cube(
-    source: Any,
-    *,
-    psf: Any = None,
-    pb: Any = None,
-    rms: Any = None,
-    mask: Any = None,
-    beam: Any = None,
-    stokes: str | None = None,
-    rest_frequency: Any = None,
-    dish: Any = None,
-) -> RadioCube:
+@with_options
+def open_cube(source: Any, *, opening: CubeOpening) -> RadioCube:
     """Open a spectral cube; data are read when first used.
+
+    Companions are ``[y, x]`` or ``[1 or chan, y, x]``. Those with coordinates have to have the data's pixels
+    and channels.
 
     Parameters
     ----------
     source : path-like or object
         ``.fits``, ``.fits.gz``, ``.fits.fz`` with 3 or 4 axes in any order, a ``.zarr`` folder, or an HDU,
         a SpectralCube, an NDData or a `RadioCube`.
-    psf, pb, rms, mask : path-like, array or object, optional
-        Dirty beam (1 at its central pixel), primary beam (0 to 1), noise (unit of its BUNIT, or that of the
-        data) and where to look (whole numbers, not 0), ``[y, x]`` or ``[1 or chan, y, x]``. Those with
-        coordinates have to have the data's pixels and channels.
-    beam : str or sequence, optional
-        In place of the header's: ``"6arcsec,5arcsec,30deg"``, or major [arcsec], minor [arcsec], position
-        angle [deg].
-    stokes : str, optional
-        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
-    rest_frequency : float or str, optional
-        In place of the header's: ``"1420.405752MHz"``, or a number in Hz.
-    dish : float or str, optional
-        Diameter of the dishes, ``"7m"`` or a number in m, for the primary beam where none is given; by
-        default ALMA's by name and beam. 0 for a single dish, which has none.
 
     Returns
     -------
@@ -73,8 +52,7 @@ def open_cube(
     InputError
         Naming the file, the fault and a hint.
     """
-    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
-    cube = _open(RadioCube, source, given, beam, stokes, rest_frequency, dish)
+    cube = _open(RadioCube, source, opening)
     if cube.spectral is None or "chan" not in cube.layout.axes:
         raise InputError(
             "is a 2-D image, without a spectral axis", "give a cube, or use faintsky denoise", cube.name
@@ -82,21 +60,16 @@ def open_cube(
     return cube
 
 
-def open_image(
-    source: Any,
-    *,
-    psf: Any = None,
-    pb: Any = None,
-    rms: Any = None,
-    mask: Any = None,
-    beam: Any = None,
-    stokes: str | None = None,
-    rest_frequency: Any = None,
-    dish: Any = None,
-) -> RadioImage:
-    """Open a 2-D image; as `open_cube`, for 2 to 4 axes of which the others have length 1."""
-    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
-    image = _open(RadioImage, source, given, beam, stokes, rest_frequency, dish)
+@with_options
+def open_image(source: Any, *, opening: CubeOpening) -> RadioImage:
+    """Open a 2-D image; as `open_cube`, for 2 to 4 axes of which the others have length 1.
+
+    Parameters
+    ----------
+    source : path-like or object
+        As for `open_cube`.
+    """
+    image = _open(RadioImage, source, opening)
     if image.shape[0] != 1:
         raise InputError(
             f"is a cube of {image.shape[0]} channels", "give one plane, or use faintsky detect", image.name
@@ -104,25 +77,21 @@ def open_image(
     return image
 
 
-def _open(
-    kind: type[Any],
-    source: Any,
-    companions: Companions,
-    beam: Any,
-    stokes: str | None,
-    rest_frequency: Any,
-    dish: Any,
-) -> Any:
+def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
     """An image or a cube with what the user gives beside it."""
-    given = {k: v for k, v in companions.items() if v is not None}
-    rest = read_rest_frequency(rest_frequency)
+    given = {k: v for k in ("psf", "pb", "rms", "mask") if (v := getattr(opening, k)) is not None}
+    beam, stokes, dish = opening.beam, opening.stokes, opening.dish
+    rest = read_rest_frequency(opening.rest_frequency)
     if isinstance(source, RadioData):
-        if isinstance(source, kind) and not given and beam is stokes is rest is dish is None:
+        bare = not given and beam is stokes is rest is dish is None and opening.kind == "auto"
+        if isinstance(source, made) and bare:
             return source
         parts = _again(source, stokes, rest)
     else:
         parts = _parts(as_source(source), stokes, rest, with_beam=beam is None)
-    data = kind(**parts)
+    if opening.kind != "auto":
+        parts["kind"] = opening.kind
+    data = made(**parts)
     if dish is not None:
         data.dish = quantity(dish, "diameter", "--dish")
         if not 0 <= data.dish < np.inf:

@@ -5,29 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+from annotated_types import Ge
 
-from faintsky.catalog import read_catalog
-from faintsky.io import open_image
-from faintsky.io.output import OutputFolder, provenance
-from faintsky.jobs.denoise import denoise
-from faintsky.jobs.detect import detect
-from faintsky.matching import match
-from faintsky.models import load_model
-from faintsky.preparing import robust_sigma
-from faintsky.simulating.alma import simulate_alma
-from faintsky.simulating.lofar import simulate_lofar
-from faintsky.system import Needs
+from faintsky.jobs.finding import denoise, detect
+from faintsky.options import Running, with_options
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.matching import Matching
+    from faintsky.system import Needs
 
 IMAGE_SIZE, BEAM_PIXELS = 512, 8.5
 """Side of the LOFAR image, and beam of the cube [pixel]."""
@@ -78,16 +69,13 @@ class DemoResult:
         }
 
 
+@with_options
 def demo(
     out: str | os.PathLike[str] = "faintsky-demo",
     *,
-    seed: int = 1,
-    device: str = "auto",
-    overwrite: bool = False,
+    seed: Annotated[int, Ge(0)] = 1,
     open_report: bool = True,
-    dry_run: bool = False,
-    command: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    running: Running,
 ) -> DemoResult | dict[str, Any]:
     """Find the sources of a simulated ALMA cube, denoise a simulated LOFAR image, and open both reports.
 
@@ -98,45 +86,43 @@ def demo(
         and ``denoised/`` (as `denoise` does).
     seed : int, optional
         Another one is another sky.
-    device : {"auto", "cpu", "cuda"}
-        Where PyTorch computes.
-    overwrite : bool
-        Replace an earlier demonstration.
     open_report : bool
-        Open the reports in a browser where there is one to open.
-    dry_run : bool
-        Only say what would be done, as a dict.
-    command, progress
-        As for `detect`.
+        Open the reports in a browser at the end, where there is one to open.
 
     Raises
     ------
     InputError
         Where `out` holds something else.
     """
-    record = provenance(command=command, config={"seed": seed}, seed=seed, job="demo")
-    output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
-    shared: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "command": command}
-    output.check()
-    needs = _needs(output.folder)
-    if dry_run:
-        return needs.summary(out)
-    needs.check(out)
-    with output:
-        cubes, images = output.folder / "alma", output.folder / "lofar"
+    from faintsky.catalog import read_catalog
+    from faintsky.io import Job
+    from faintsky.matching import match
+    from faintsky.simulating.alma import simulate_alma
+    from faintsky.simulating.lofar import simulate_lofar
+
+    folder = Path(out)
+    del running.asked["open_report"]
+    job = Job("demo", out, running, _needs(folder), {}, resumable=True)
+    if running.dry_run:
+        return dict(job.done or {})
+    shared: dict[str, Any] = {
+        "overwrite": running.overwrite, "progress": running.progress, "command": running.command
+    }  # fmt: skip
+    with job:
+        cubes, images = folder / "alma", folder / "lofar"
         simulate_alma(cubes, 1, seed=seed, preset="paper", **shared)
         found = detect(
-            cubes / "0000_dirty.fits", output.folder / "detected", psf=cubes / "psf.fits",
-            pb=cubes / "pb.fits", device=device, **shared,
+            cubes / "0000_dirty.fits", folder / "detected", psf=cubes / "psf.fits", pb=cubes / "pb.fits",
+            device=running.device, **shared,
         )  # fmt: skip
         simulate_lofar(images, 1, seed=seed, size=IMAGE_SIZE, products=("sky", "noise"), **shared)
-        denoise(images / "0000_noise.fits", output.folder / "denoised", device=device, **shared)
+        denoise(images / "0000_noise.fits", folder / "denoised", device=running.device, **shared)
     truth = read_catalog(cubes / "0000_truth.ecsv")
     catalog = found.catalog
     if catalog is None:
-        catalog = read_catalog(output.folder / "detected" / "catalog.ecsv")
-    errors = _image_errors(images, output.folder / "denoised")
-    reports = {"cube": output.folder / "detected", "image": output.folder / "denoised"}
+        catalog = read_catalog(folder / "detected" / "catalog.ecsv")
+    errors = _image_errors(images, folder / "denoised")
+    reports = {"cube": folder / "detected", "image": folder / "denoised"}
     pages = {name: folder / "report.html" for name, folder in reports.items()}
     if open_report and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform != "linux"):
         for page in pages.values():
@@ -148,6 +134,10 @@ def _needs(folder: Path) -> Needs:
     """Of both simulations and of what is made of them."""
     from faintsky.denoising import needs_of_image
     from faintsky.detection import needs_of_search
+    from faintsky.models import load_model
+    from faintsky.simulating.alma import simulate_alma
+    from faintsky.simulating.lofar import simulate_lofar
+    from faintsky.system import Needs
 
     plans = [
         simulate_alma(folder / "alma", 1, preset="paper", dry_run=True, overwrite=True),
@@ -165,6 +155,12 @@ def _needs(folder: Path) -> Needs:
 
 def _image_errors(images: Path, denoised: Path) -> dict[str, float]:
     """Errors before and after, over the noise, where the true sky is above half the noise."""
+    import numpy as np
+
+    from faintsky.catalog import read_catalog
+    from faintsky.io import open_image
+    from faintsky.preparing import robust_sigma
+
     truth, before, after = (
         open_image(p).data
         for p in (images / "0000_sky.fits", images / "0000_noise.fits", denoised / "denoised.fits")

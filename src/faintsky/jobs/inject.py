@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from faintsky.catalog import without_fluxes
+from annotated_types import Ge, Gt
+
 from faintsky.errors import InputError
-from faintsky.image import RadioCube, RadioImage
-from faintsky.io import open_cube, open_image
-from faintsky.io.output import OutputFolder, provenance
-from faintsky.models import Model, load_model
-from faintsky.preparing import of_kind
-from faintsky.system import BYTES_OF_TABLES, Needs
-from faintsky.units import unit_text
+from faintsky.options import CubeOpening, Reliability, Running, with_options
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from faintsky.image import RadioCube, RadioImage
     from faintsky.injecting.recovery import Recovery
+    from faintsky.io import Job
+    from faintsky.models import Model
+    from faintsky.system import Needs
 
 PathLike = str | os.PathLike[str]
-Progress = Callable[[int, int, str], None]
 PER_RUN = {"cube": 10, "image": 4}
 """Sources at a time: those of images are many beams long."""
 SNR_CUBE, SNR_IMAGE = (3.0, 20.0), (0.2, 10.0)
@@ -55,35 +51,25 @@ class InjectResult:
         return self.facts
 
 
+@with_options
 def inject(
-    data: Any,
+    data: Annotated[Any, "DATA.fits"],
     out: PathLike | None = None,
     *,
-    model: str | None = None,
-    n: int = 100,
-    per_run: int | None = None,
-    seed: int = 0,
-    snr: tuple[float | None, float | None] = (None, None),
-    psf: Any = None,
-    pb: Any = None,
-    rms: Any = None,
-    mask: Any = None,
-    beam: Any = None,
-    stokes: str | None = None,
-    rest_frequency: Any = None,
-    kind: str = "auto",
-    dish: Any = None,
-    reliability: float = 0.9,
-    device: str = "auto",
-    overwrite: bool = False,
-    dry_run: bool = False,
-    command: str | None = None,
-    progress: Progress | None = None,
+    model: Annotated[str | None, "NAME|DIR"] = None,
+    n: Annotated[int, Ge(1)] = 100,
+    per_run: Annotated[int | None, Ge(1)] = None,
+    seed: Annotated[int, Ge(0)] = 0,
+    snr_low: Annotated[float | None, Gt(0)] = None,
+    snr_high: Annotated[float | None, Gt(0)] = None,
+    opening: CubeOpening,
+    reliability: Reliability = 0.9,
+    running: Running,
 ) -> InjectResult:
-    """Inject sources into a cube or an image, a few at a time, and see which are found again.
+    """Inject sources into your own cube or image and see which are found: completeness and flux bias.
 
-    Into a cube go emitters (`faintsky.injecting.cube`), which are searched for; into an image filaments
-    and blobs (`faintsky.injecting.image`), and it is denoised and segmented.
+    A few at a time: into a cube emitters (`faintsky.injecting.cube`), which are searched for; into an image
+    filaments and blobs (`faintsky.injecting.image`), and it is denoised and segmented.
 
     Parameters
     ----------
@@ -94,106 +80,67 @@ def inject(
         ``run.json``; nothing is written without it.
     model : str, optional
         As for `faintsky.detect` or `faintsky.denoise`, whose defaults hold.
-    n, per_run : int
-        Sources in all, and at a time (10 in a cube, 4 in an image). They lie apart from each other, and from
-        what is found in the data themselves.
+    n : int
+        Sources in all. They lie apart from each other, and from what is found in the data themselves.
+    per_run : int, optional
+        Sources at a time: by default 10 in a cube, 4 in an image.
     seed : int
         Of the sources.
-    snr : tuple of float or None, optional
-        Lowest and highest S/N: in a cube the matched one (`faintsky.source_model.matched_snr`), uniform from
-        3 to 20; in an image that of a pixel, uniform in its logarithm from 0.2 to 10.
-    psf, pb, rms, mask : path-like or array, optional
-        Dirty beam, primary beam, noise map, and where to inject and look.
-    beam : str or sequence, optional
-        The synthesised beam, in place of the header's: ``"6arcsec,5arcsec,30deg"``, or major [arcsec], minor
-        [arcsec] and position angle [deg].
-    stokes : str, optional
-        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
-    rest_frequency : float or str, optional
-        Of the line, in place of the header's: ``"1420.405752MHz"``, or a number in Hz.
-    kind : {"auto", "restored", "dirty"}
-        What the data are; by default their header and their sources' surroundings tell.
-    dish : float or str, optional
-        Diameter of the dishes, ``"7m"`` or a number in m, for the primary beam where none is given; by
-        default ALMA's by name and beam. 0 for a single dish, which has none.
+    snr_low : float, optional
+        Lowest S/N, 3 in a cube, where it is the matched one (`faintsky.source_model.matched_snr`) and
+        uniform; 0.2 in an image, where it is that of a pixel and its logarithm is uniform.
+    snr_high : float, optional
+        Highest S/N: 20 in a cube, 10 in an image.
+    mask : path-like or array, optional
+        Where to inject and look: whole numbers, not 0.
     reliability : float
         Least reliability of a detection, 0 to 1.
-    device : {"auto", "cpu", "cuda"}
-        Where PyTorch computes.
-    overwrite : bool
-        Replace the output of another run.
-    dry_run : bool
-        Say what would be done.
-    command : str, optional
-        For the record.
-    progress : callable, optional
-        Called with sources done, sources in all, and a word.
+
+    Returns
+    -------
+    InjectResult
 
     Raises
     ------
     InputError
         Where an input cannot be used, or has no room for a source.
     """
-    if not 0 <= reliability <= 1:
-        raise InputError(f"reliability {reliability} is not between 0 and 1", "give a probability")
-    opened = _open(
-        data,
-        psf=psf,
-        pb=pb,
-        rms=rms,
-        mask=mask,
-        beam=beam,
-        stokes=stokes,
-        rest_frequency=rest_frequency,
-        dish=dish,
-    )
-    opened = of_kind(opened, kind)
+    from faintsky.catalog import without_fluxes
+    from faintsky.image import RadioImage
+    from faintsky.io import Job
+    from faintsky.models import load_model
+
+    opened = _open(data, **vars(opening))
     image = isinstance(opened, RadioImage)
     at_once = PER_RUN["image" if image else "cube"] if per_run is None else per_run
-    low, high = (
-        usual if asked is None else asked for usual, asked in zip(SNR_IMAGE if image else SNR_CUBE, snr)
-    )
-    if n < 1 or at_once < 1:
-        raise InputError("needs at least one source", "give -n 1 or more")
+    low, high = SNR_IMAGE if image else SNR_CUBE
+    low, high = low if snr_low is None else snr_low, high if snr_high is None else snr_high
     if not 0 < low < high:
         raise InputError(f"S/N from {low:g} to {high:g} is no range", "give a low above 0 and a higher one")
     name = model or ("denoiser" if image else "classical")
     chosen = load_model(name, job="denoise" if image else "detect")
-    config = {
-        "data": opened.name, "model": chosen.name, "n": n, "per_run": at_once, "snr": [low, high],
-        "psf": psf, "pb": pb, "rms": rms, "mask": mask, "stokes": stokes, "dish": opened.dish,
-        "beam": None if beam is None else opened.require_beam()[0],
-        "rest_frequency": None if rest_frequency is None else opened.rest_frequency,
-        "kind": kind, "reliability": reliability,
-    }  # fmt: skip
-    record = provenance(
-        command=command, config=config, job="inject", model=chosen.name, model_hash=chosen.hash, seed=seed
-    )
-    folder = None if out is None else OutputFolder(out, record, overwrite=overwrite)
-    if folder is not None:
-        folder.check()
     searches = 1 + -(-n // at_once)
     needs = _needs(opened, chosen, searches)
-    if dry_run:
-        about = {"data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches}
-        about["notes"] = opened.notes
-        return InjectResult(facts=about | needs.summary(out))
-    if folder is not None and folder.complete:
-        return InjectResult(facts={"out": str(out), "already_complete": True})
-    needs.check(out)
+    about = {
+        "data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches,
+        "notes": opened.notes,
+    }  # fmt: skip
+    config = {"per_run": at_once, "snr_low": low, "snr_high": high}
+    job = Job("inject", out, running, needs, about, data=opened, model=chosen, config=config)
+    if job.done is not None:
+        return InjectResult(facts=job.done)
     opened.check_companions()
-    if progress is not None:
-        progress(0, n, "searching the data themselves")
+    running.tell(0, n, "searching the data themselves")
     way: Any = _into_image if image else _into_cube
-    with folder or nullcontext():
+    with job:
         sources, recovery, facts = way(
-            opened, chosen, n, at_once, reliability=reliability, device=device, seed=seed, snr=(low, high),
-            progress=progress,
+            opened, chosen, n, at_once, reliability=reliability, device=running.device, seed=seed,
+            snr=(low, high), progress=running.progress,
         )  # fmt: skip
         if not opened.has_flux:
             without_fluxes(sources, keep_values=True)
-        if folder is not None:
-            _write(folder, sources, recovery, facts, record)
+        if out is not None:
+            _write(job, sources, recovery, facts)
             facts["out"] = str(out)
     return InjectResult(sources, recovery, facts)
 
@@ -202,6 +149,8 @@ def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
     """What a number of searches, one after the other, need: they write a table and a figure."""
     from faintsky.denoising import needs_of_image
     from faintsky.detection import needs_of_cube
+    from faintsky.image import RadioImage
+    from faintsky.system import BYTES_OF_TABLES
 
     if isinstance(data, RadioImage):
         one, _ = needs_of_image(model.network("denoiser"), (data.shape[1], data.shape[2]))
@@ -212,6 +161,9 @@ def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
 
 def _open(data: Any, **companions: Any) -> RadioCube | RadioImage:
     """An image where there is one plane, a cube where there are more."""
+    from faintsky.image import RadioCube
+    from faintsky.io import open_cube, open_image
+
     if not isinstance(data, RadioCube):
         try:
             return open_image(data, **companions)
@@ -252,6 +204,7 @@ def _into_image(
     from faintsky.injecting.image import place_of, recover
     from faintsky.injecting.recovery import recovery_of
     from faintsky.system import choose_device
+    from faintsky.units import unit_text
 
     denoiser = make_denoiser(model, choose_device(device))
     # what may be a source is no place for another, whatever its reliability
@@ -273,20 +226,20 @@ def _into_image(
     }  # fmt: skip
 
 
-def _write(
-    folder: OutputFolder, sources: Table, recovery: Recovery, facts: dict[str, Any], record: dict[str, Any]
-) -> None:
+def _write(job: Job, sources: Table, recovery: Recovery, facts: dict[str, Any]) -> None:
     from faintsky.evaluation.figures import save
     from faintsky.evaluation.runs import write_table
     from faintsky.evaluation.tables import write_csv
     from faintsky.report.injection import injection_report, recovery_figure
 
     rows = recovery.rows()
-    write_csv(rows, folder.folder / "completeness.csv")
+    write_csv(rows, job.folder / "completeness.csv")
     figure = recovery_figure(sources, recovery)
-    save(figure, folder.folder / "completeness.png")
-    sources.meta = {k: v for k, v in record.items() if k != "config"}
-    write_table(sources, folder.folder / "injected.ecsv")
-    page = injection_report(figure, rows, facts, name=str(record["config"]["data"]), provenance=record)
-    with folder.file("report.html") as name:
-        name.write_text(page, encoding="utf-8")
+    save(figure, job.folder / "completeness.png")
+    sources.meta = job.made_by
+    write_table(sources, job.folder / "injected.ecsv")
+    page = injection_report(
+        figure, rows, facts, name=str(job.record["config"]["data"]), provenance=job.record
+    )
+    with job.file("report.html") as file:
+        file.write_text(page, encoding="utf-8")

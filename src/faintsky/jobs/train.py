@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from faintsky.io.output import OutputFolder, provenance
-from faintsky.models import Model, load_model
-from faintsky.training import RECIPES
+from annotated_types import Ge
+
+from faintsky.options import Running, with_options
+
+if TYPE_CHECKING:
+    from faintsky.models import Model
 
 PathLike = str | os.PathLike[str]
 
@@ -37,28 +39,27 @@ class TrainResult:
         return self.facts
 
 
+@with_options
 def train(
-    network: str,
+    network: Annotated[str, "NETWORK"],
     out: PathLike,
     *,
-    data: PathLike | None = None,
-    simulate: str | None = None,
-    init: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    overwrite: bool = False,
-    dry_run: bool = False,
-    command: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    data: Annotated[PathLike | None, "DIR"] = None,
+    simulate: Annotated[str | None, "PRESET"] = None,
+    init: Annotated[str | None, "NAME|DIR"] = None,
+    settings: Annotated[Mapping[str, Any] | None, "key=value"] = None,
+    seed: Annotated[int, Ge(0)] = 0,
     watch: Callable[[Mapping[str, float]], None] | None = None,
+    running: Running,
 ) -> TrainResult:
-    """Train a network, or go on with a run that was killed.
+    """Train or fine-tune a network; the run's folder is a model that --model takes.
+
+    A run that was killed goes on where it was.
 
     Parameters
     ----------
     network : str
-        One of `faintsky.registry.RECIPES`.
+        One of `faintsky.registry.RECIPES`, such as ``local_unet``.
     out : path-like
         The run's folder: it becomes a model's folder with ``model.json``, weights, ``history.json``,
         ``training.png``, ``run.json`` and the last checkpoint.
@@ -72,15 +73,6 @@ def train(
         Numbers of the recipe to change; see `faintsky.training.Recipe`.
     seed : int, optional
         Of weights and data.
-    device : {"auto", "cpu", "cuda"}
-    overwrite : bool
-        Replace another run.
-    dry_run : bool
-        Say what would be done.
-    command : str, optional
-        For the record.
-    progress : callable, optional
-        Called with steps done, steps in all, and a word.
     watch : callable, optional
         Called with the scores of each validation; what it raises ends the training.
 
@@ -89,24 +81,23 @@ def train(
     InputError
         Where an option is wrong, or training is not installed.
     """
+    from faintsky.io import Job
+    from faintsky.io.output import plain
+    from faintsky.models import load_model
     from faintsky.report.training import training_figure
+    from faintsky.training import RECIPES
 
     plan = RECIPES[network]().plan(data=data, simulate=simulate, init=init, changes=settings, seed=seed)
-    record = provenance(command=command, config=plan.record(), job="train", seed=seed)
-    needs = plan.needs()
-    output = OutputFolder(out, record, overwrite=overwrite, resumable=True)
-    output.check()
-    if dry_run:
-        return TrainResult(None, {**record["config"], **needs.summary(out)})
-    if output.complete:
-        return TrainResult(load_model(Path(out)), {"out": str(out), "already_complete": True})
-    needs.check(out)
-    with output:
-        start = time.monotonic()
-        model, facts = plan.fit(output.folder, record, device=device, progress=progress, watch=watch)
-        for history in output.folder.rglob("history.json"):
-            training_figure(
-                json.loads(history.read_text(encoding="utf-8")), history.with_name("training.png")
-            )
-    minutes = round((time.monotonic() - start) / 60, 1)
-    return TrainResult(model, {"model": str(out), **facts, "minutes": minutes})
+    config = plan.record()
+    running.asked = {"seed": seed}  # the plan says all the rest, defaults filled in
+    job = Job("train", out, running, plan.needs(), plain(config), config=config, resumable=True)
+    if job.done is not None:
+        return TrainResult(load_model(Path(out)) if "already_complete" in job.done else None, job.done)
+    with job:
+        model, facts = plan.fit(
+            job.folder, job.record, device=running.device, progress=running.progress, watch=watch
+        )
+        for history in job.folder.rglob("history.json"):
+            numbers = json.loads(history.read_text(encoding="utf-8"))
+            training_figure(numbers, history.with_name("training.png"))
+    return TrainResult(model, {"model": str(out), **facts, "minutes": round(job.seconds / 60, 1)})

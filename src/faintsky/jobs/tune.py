@@ -8,18 +8,16 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
 
 from faintsky.errors import InputError
-from faintsky.io.output import plain, provenance, write_json
 from faintsky.jobs.train import train
-from faintsky.models import load_model
-from faintsky.registry import RECIPES
-from faintsky.system import check_space
-from faintsky.training import Range, Recipe, combinations, make_space
+from faintsky.options import Running, with_options
 
 if TYPE_CHECKING:
     from faintsky.training.search import Study
@@ -55,27 +53,24 @@ class TuneResult:
         return self.facts
 
 
+@with_options
 def tune(
-    network: str,
+    network: Annotated[str, "NETWORK"],
     out: PathLike,
     *,
-    data: PathLike | None = None,
-    simulate: str | None = None,
-    init: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    grid: str | None = None,
-    sampler: str | None = None,
-    trials: int | None = None,
-    prune: str = "median",
+    data: Annotated[PathLike | None, "DIR"] = None,
+    simulate: Annotated[str | None, "PRESET"] = None,
+    init: Annotated[str | None, "NAME|DIR"] = None,
+    settings: Annotated[Mapping[str, Any] | None, "key=a/b/c|key=low..high|key=value"] = None,
+    grid: Annotated[str | None, "NAME"] = None,
+    sampler: Annotated[str | None, "grid|tpe|random"] = None,
+    trials: Annotated[int | None, Ge(1)] = None,
+    prune: Annotated[str, "median|halving|none"] = "median",
     metric: str = "loss",
-    seed: int = 0,
-    device: str = "auto",
-    overwrite: bool = False,
-    dry_run: bool = False,
-    command: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    seed: Annotated[int, Ge(0)] = 0,
+    running: Running,
 ) -> TuneResult:
-    """Search for the numbers of a network's recipe with the least validation score.
+    """Search for a network's best settings; run the same command anywhere, as often, to share the work.
 
     Any number of processes, on any machines that share ``out``, may run the same call at the same time: they
     divide the trials among them. A search that was stopped goes on in the same way.
@@ -88,8 +83,12 @@ def tune(
         The study's folder: ``table.csv`` and ``table.md`` (all trials, the best first), ``best.json`` (the
         best recipe, and the command that trains it), ``journal.log`` (Optuna's), ``run.json``, and a run's
         folder for each trial in ``trials``, of which the best one's keeps its weights.
-    data, simulate, init
-        As for `faintsky.train`.
+    data : path-like, optional
+        A folder of ``faintsky simulate``, instead of a simulation as training goes.
+    simulate : str, optional
+        The simulation's preset; the recipe's first where neither is given.
+    init : str, optional
+        A model to begin with: its name or folder.
     settings : mapping, optional
         Keys of the recipe. Text of the form ``25/50/100`` is a choice, ``1e-5..1e-2`` a range (logarithmic
         where it spans more than a factor of ten), all else one value for every trial.
@@ -108,21 +107,19 @@ def tune(
         Which of the validation's scores is to be small. Losses of different kinds cannot be compared.
     seed : int
         Of weights, data and sampler.
-    device : {"auto", "cpu", "cuda"}
     overwrite : bool
         Remove the study that is there. For one worker only: each would remove the others' work.
-    dry_run : bool
-        Say what would be done.
-    command : str, optional
-        For the record.
-    progress : callable, optional
-        Called with steps of a trial done, steps in all, and a word.
 
     Raises
     ------
     InputError
         Where an option is wrong, the folder holds another study, or Optuna is not installed.
     """
+    from faintsky.io.output import plain, provenance, write_json
+    from faintsky.models import load_model
+    from faintsky.registry import RECIPES
+    from faintsky.system import check_space
+    from faintsky.training import Range, Recipe, combinations, make_space
     from faintsky.training.search import PRUNERS, SAMPLERS, Study
 
     recipe = RECIPES[network]()
@@ -135,11 +132,10 @@ def tune(
         if value not in known:
             raise InputError(f"no {name} {value!r}", f"choose one of {', '.join(known)}")
     points = combinations(space) if sampler == "grid" else []
-    if trials is not None and trials < 1:
-        raise InputError(f"{trials} trials are asked for", "give one at least")
     for point in points or [{}]:
         recipe.numbers({**fixed, **point})
-    call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed, "device": device}
+    call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed}
+    call["device"] = running.device
     one = train(network, Path(out) / "trials" / PLANNED, settings=fixed, dry_run=True, **call)
     config = {
         "network": network, "data": None if data is None else str(Path(data).resolve()), "simulate": simulate,
@@ -149,7 +145,7 @@ def tune(
     }  # fmt: skip
     record = plain(config)
     most = trials if sampler == "grid" or trials is not None else TRIALS
-    if dry_run:
+    if running.dry_run:
         number = most or len(points)
         each = {
             key: one.facts[key]
@@ -158,13 +154,15 @@ def tune(
         each["time_minutes"] = float(f"{number * each['time_minutes']:.3g}")
         return TuneResult(None, {**record, "trials": number, "blocks": number, **each, "out": str(out)})
     check_space(Path(out), one.facts["disk_gb"] * 1e9)
-    if overwrite:
+    if running.overwrite:
         _remove(Path(out))
     study = Study(Path(out), record, space, sampler=sampler, prune=prune, seed=seed)
-    write_json(study.folder / "run.json", provenance(command=command, config=record, job="tune", seed=seed))
+    write_json(
+        study.folder / "run.json", provenance(command=running.command, config=record, job="tune", seed=seed)
+    )
     start, worked = time.monotonic(), 0
     while (trial := study.next(most)) is not None:
-        _work(study, trial, network, fixed, call, metric, progress)
+        _work(study, trial, network, fixed, call, metric, running)
         _tidy(study)
         _write(study, record, data)
         worked += 1
@@ -183,7 +181,7 @@ def _work(
     fixed: Mapping[str, Any],
     call: Mapping[str, Any],
     metric: str,
-    progress: Callable[[int, int, str], None] | None,
+    running: Running,
 ) -> None:
     """Train with a trial's settings and tell the study what came of it."""
     states, pruned = study.optuna.trial.TrialState, study.optuna.TrialPruned
@@ -200,8 +198,7 @@ def _work(
             raise pruned
 
     def tell(done: int, total: int, word: str) -> None:
-        if progress is not None:
-            progress(done, total, f"trial {trial.number}: {word}")
+        running.tell(done, total, f"trial {trial.number}: {word}")
 
     start = time.monotonic()
     with study.alive(trial):
@@ -254,6 +251,7 @@ def _tidy(study: Study) -> None:
 
 def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> dict[str, Any] | None:
     """Tables, and the best recipe."""
+    from faintsky.io.output import write_json
     from faintsky.report.tuning import study_table
 
     ranked = [t for t in _ranked(study) if t.state.name != "WAITING"]

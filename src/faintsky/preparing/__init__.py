@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         Surroundings,
         kind_by_psf,
         kind_by_sources,
-        of_kind,
         said_kind,
         sidelobe_noise,
     )

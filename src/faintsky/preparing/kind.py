@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from scipy.ndimage import distance_transform_edt, maximum_filter
 from scipy.signal import fftconvolve
 
 from faintsky.blocks import step
-from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioData
 from faintsky.preparing.image import PreparedImage
 from faintsky.preparing.noise import robust_sigma
@@ -232,9 +231,6 @@ def sidelobe_noise(plane: Plane, around: Surroundings, beam_pixels: float) -> ND
     return np.asarray(full[: plane.data.shape[0], : plane.data.shape[1]], dtype=np.float32)
 
 
-Data = TypeVar("Data", bound=RadioData)
-
-KINDS = ("auto", "restored", "dirty")
 DEPTH, HIDDEN = 0.004, 0.15
 """Common depth of sidelobes that makes data dirty, over the peaks, and over the noise: what is shallower is
 left by a good CLEAN, or does no harm. ALMA's 43 antennas have 0.005 in natural weights, LOFAR 0.01; images
@@ -273,19 +269,6 @@ class Kind:
     def note(self) -> str:
         """For the reader."""
         return f"taken for {self.name}: {self.why}"
-
-
-def of_kind(data: Data, kind: str) -> Data:
-    """Data of the kind that the user says; as they are where that is ``auto``.
-
-    Raises
-    ------
-    InputError
-        Where it is none of `KINDS`.
-    """
-    if kind not in KINDS:
-        raise InputError(f"no kind of data is called {kind!r}", f"choose one of {', '.join(KINDS)}")
-    return data if kind == "auto" else replace(data, kind=kind)
 
 
 def said_kind(data: RadioData) -> Kind | None:

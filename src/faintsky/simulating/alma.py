@@ -30,7 +30,7 @@ SECONDS_FIXED, SECONDS_A_BYTE, SECONDS_OF_INSTRUMENT = 3.0, 1e-8, 3.0
 """Time of a run: start, a byte of a cube, the instrument where it is not in the cache."""
 
 
-def simulate_cubes(n: int = 1, *, seed: int = 0, device: str = "cpu", **settings: Any) -> Iterator[Observed]:
+def simulate_cubes(n: int = 1, *, seed: int = 0, device: str = "auto", **settings: Any) -> Iterator[Observed]:
     """Simulated cubes in memory, one after the other; nothing is written but the instrument's cache.
 
     Parameters
@@ -61,9 +61,9 @@ def simulate_alma(
     preset: str = "paper",
     sky: str | os.PathLike[str] | None = None,
     array: str | os.PathLike[str] | None = None,
-    ra: float | str | None = None,
-    dec: float | str | None = None,
-    hour_angle: float | str | None = None,
+    ra: float | None = None,
+    dec: float | None = None,
+    hour_angle: float | None = None,
     start: str | float | None = None,
     total_time: float | str | None = None,
     integration: float | str | None = None,
@@ -72,7 +72,7 @@ def simulate_alma(
     channel_width: float | str | None = None,
     cell: float | str | None = None,
     size: int | None = None,
-    pwv: float | str | None = None,
+    pwv: float | None = None,
     weighting: str | None = None,
     snr: float | None = None,
     products: str | tuple[str, ...] | list[str] = USUAL_PRODUCTS,

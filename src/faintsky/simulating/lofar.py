@@ -28,7 +28,7 @@ SECONDS_FIXED, SECONDS_A_FIELD, SECONDS_A_BYTE = 4.0, 0.3, 3e-7
 
 
 def simulate_fields(
-    n: int = 1, *, seed: int = 0, device: str = "cpu", **settings: Any
+    n: int = 1, *, seed: int = 0, device: str = "auto", **settings: Any
 ) -> Iterator[LofarObserved]:
     """Simulated fields in memory, one after the other; nothing is written but the instrument's cache.
 
@@ -59,9 +59,9 @@ def simulate_lofar(
     seed: int = 0,
     preset: str = "paper",
     sky: str | os.PathLike[str] | None = None,
-    ra: float | str | None = None,
-    dec: float | str | None = None,
-    hour_angle: float | str | None = None,
+    ra: float | None = None,
+    dec: float | None = None,
+    hour_angle: float | None = None,
     start: str | float | None = None,
     total_time: float | str | None = None,
     integration: float | str | None = None,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from faintsky.system.machine import BYTES_OF_TABLES, Needs, __version__, choose_device, versions
     from faintsky.system.processes import (
         cpu_count,
+        limited_threads,
         may_start_workers,
         one_blas_thread,
         one_thread,

@@ -89,6 +89,28 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Within the block, numerical libraries and programs that are started use so many threads, or all."""
+    if count is None:
+        yield
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before, environment = torch.get_num_threads(), {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(count)))
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        for name, value in environment.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
 def one_blas_thread() -> Iterator[None]:
     """NumPy's linear algebra on one thread within the block; PyTorch keeps its own.
 

@@ -1,0 +1,120 @@
+"""What a command says while it runs and when it is done."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+SILENCE = 10.0
+"""Seconds after which a command that has nothing new to say shows that it is alive."""
+
+
+class Report:
+    """Progress while a command runs and a summary when it is done; a context manager.
+
+    Progress is a bar on a terminal. Elsewhere it is a line for each stage, and one every ten seconds: where
+    the work itself says nothing for so long, what it is at and since when.
+
+    Parameters
+    ----------
+    as_json : bool
+        End with one line of JSON on standard output instead of a readable summary.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._last = self._since = time.monotonic()
+        self._stage, self._text = "", "starting"
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Report:
+        if not sys.stderr.isatty():
+            threading.Thread(target=self._show_life, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def progress(self, done: int, total: int, label: str = "") -> None:
+        """Show that ``done`` of ``total`` steps are done; brackets hold details of a stage."""
+        stage = label.partition(" (")[0]
+        if sys.stderr.isatty():
+            self._draw(done, total, stage, label)
+            return
+        self._text = f"{label} {done}/{total}".strip()
+        if stage != self._stage or done >= total or time.monotonic() - self._last > SILENCE:
+            if stage != self._stage:
+                self._stage, self._since = stage, time.monotonic()
+            self._print(self._text)
+
+    def _print(self, text: str) -> None:
+        self._last = time.monotonic()
+        print(text, file=sys.stderr, flush=True)
+
+    def _show_life(self) -> None:
+        while not self._ended.wait(SILENCE / 10):
+            now = time.monotonic()
+            if now - self._last > SILENCE:
+                self._print(f"{self._text}, for {now - self._since:.0f} s")
+
+    def _draw(self, done: int, total: int, stage: str, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+        if self._bar is None:
+            columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+        text = label.replace("[", r"\[")
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(text, total=total)
+        self._bar.update(self._tasks[stage], completed=done, total=total, description=text)
+
+    def _stop(self) -> None:
+        self._ended.set()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def finish(self, result: Any) -> None:
+        """Print a mapping, or what the ``summary()`` of an object gives; its ``lines`` are for people."""
+        self._stop()
+        from faintsky.io.output import plain
+
+        values = plain(result.summary() if hasattr(result, "summary") else result)
+        if self.as_json:
+            print(json.dumps(values), flush=True)
+        else:
+            print("\n".join(getattr(result, "lines", None) or (_line(*item) for item in values.items())))
+
+
+def _line(key: str, value: Any) -> str:
+    """A number's unit stands at the end of its key, and is written behind the number."""
+    name, _, unit = key.rpartition("_")
+    if unit in ("gb", "minutes") and name and value is not None:
+        value = f"about {value:g} minutes" if unit == "minutes" else f"{value:g} GB"
+        key = name
+    if key == "notes":  # sentences with commas of their own
+        return "\n  ".join(["notes:", *value]) if value else "notes: none"
+    return f"{key.replace('_', ' ')}: {_readable(value)}"
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_readable(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(_readable(v) for v in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,146 @@
+"""One way for every command to run: what it takes is said, its folder is held, and then it works."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from faintsky.image import RadioData
+from faintsky.io.output import OutputFolder, provenance
+from faintsky.options import Running
+from faintsky.system import Needs, limited_threads
+
+
+class Job:
+    """A run of a command; a context manager around its work.
+
+    On making it the folder is refused or accepted, and nothing is written. After a dry run, and where the
+    same run was complete already, ``done`` says so, and there is nothing to work on.
+
+    Parameters
+    ----------
+    name : str
+        Of the command.
+    out : path-like or None
+        Its folder; None where nothing is to be written.
+    running : Running
+        As the function got it. What it was asked for is the record's configuration.
+    needs : Needs
+        What the work takes.
+    about : mapping
+        Said first in a dry run.
+    data : RadioData, optional
+        What it works on; in the configuration its name, beam, dish and rest frequency stand for what was
+        given, which may be written in many ways.
+    model : Model, optional
+        The model it works with, known by name and hash.
+    config : mapping, optional
+        More that the run is known by, in place of what was asked for.
+    resumable : bool, optional
+        Whether files stay where the work is stopped; see `faintsky.io.OutputFolder`.
+    **details
+        Of the record.
+
+    Attributes
+    ----------
+    record : dict
+        Version, command, configuration, details: what the run is known by.
+    folder : pathlib.Path
+        Where to write, within the block, where there is an ``out``.
+    done : dict or None
+        The summary where there is no work to do.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        out: str | os.PathLike[str] | None,
+        running: Running,
+        needs: Needs,
+        about: Mapping[str, Any],
+        *,
+        data: RadioData | None = None,
+        model: Any = None,
+        config: Mapping[str, Any] | None = None,
+        resumable: bool = False,
+        **details: Any,
+    ) -> None:
+        asked = dict(running.asked)
+        seed = {"seed": asked.pop("seed")} if "seed" in asked else {}
+        if data is not None:
+            asked |= _as_opened(asked, data)
+        if model is not None:
+            asked["model"] = model.name
+            details |= {"model": model.name, "model_hash": model.hash}
+        asked = {k: v for k, v in (asked | dict(config or {})).items() if k != "out" and not callable(v)}
+        self.running, self.out = running, out
+        self.record = provenance(command=running.command, config=asked, job=name, **details, **seed)
+        self.output: OutputFolder | None = None
+        self.done: dict[str, Any] | None = None
+        if out is not None:
+            self.output = OutputFolder(out, self.record, overwrite=running.overwrite, resumable=resumable)
+            self.output.check()
+        if running.dry_run:
+            self.done = {**about, **needs.summary(out)}
+        elif self.output is not None and self.output.complete:
+            self.done = {"out": str(out), "already_complete": True}
+        else:
+            needs.check(out)
+        self._limits, self._start = ExitStack(), time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        """Where to write."""
+        assert self.output is not None
+        return self.output.folder
+
+    @property
+    def seconds(self) -> float:
+        """Since the work began."""
+        return round(time.monotonic() - self._start, 2)
+
+    def file(self, name: str) -> AbstractContextManager[Path]:
+        """A temporary name for a file of the folder; see `faintsky.io.OutputFolder.file`."""
+        assert self.output is not None
+        return self.output.file(name)
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """The record as the heads of files hold it."""
+        return {k: v for k, v in self.record.items() if k != "config"}
+
+    def __enter__(self) -> Job:
+        self._limits.enter_context(limited_threads(self.running.jobs))
+        if self.output is not None:
+            self._limits.enter_context(self.output)
+        self._start = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._limits.__exit__(kind, error, traceback)
+
+
+def _as_opened(asked: Mapping[str, Any], data: RadioData) -> dict[str, Any]:
+    known = {"beam": lambda: data.require_beam()[0], "rest_frequency": lambda: data.rest_frequency}
+    found = {next(iter(asked)): data.name, "dish": data.dish}
+    found |= {key: look() for key, look in known.items() if asked.get(key) is not None}
+    return found | {key: _in_words(asked[key]) for key in ("psf", "pb", "rms", "mask")}
+
+
+def _in_words(value: Any) -> Any:
+    """Data in memory by what they are known by; all else as it is."""
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} of {value.dtype}, sum {np.nansum(value):.9g}"
+    return getattr(value, "name", value) if not isinstance(value, str | os.PathLike) else value

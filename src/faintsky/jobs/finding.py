@@ -1,0 +1,162 @@
+"""`faintsky.detect` and `faintsky.denoise`: from data to a catalogue, a mask, a model and a report."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from annotated_types import Interval
+
+from faintsky.errors import InputError
+from faintsky.jobs.result import Result, result_of_cube, result_of_image
+from faintsky.options import CubeOpening, Opening, Reliability, Running, with_options
+
+
+@with_options
+def detect(
+    cube: Annotated[Any, "CUBE.fits"],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    model: Annotated[str, "NAME|DIR"] = "classical",
+    opening: CubeOpening,
+    reliability: Reliability = 0.9,
+    running: Running,
+) -> Result:
+    """Catalogue the line emitters and absorbers of a spectral cube.
+
+    Parameters
+    ----------
+    cube : path-like or object
+        Spectral cube: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object that
+        `faintsky.open_cube` takes.
+    out : path-like, optional
+        Folder for ``catalog`` and ``components``, ``mask.fits``, ``model.fits``, ``residual.fits``,
+        ``moment0.fits`` …, ``regions.reg``, ``report.html`` and ``run.json``; nothing is written without it,
+        nor a mask or a model where the method makes none.
+    model : str
+        Method or trained model: a shipped one's name (see ``faintsky models``) or a folder.
+    reliability : float
+        Least reliability of a source in the catalogue, 0 to 1.
+
+    Returns
+    -------
+    Result
+        With ``facts`` alone where the same run was complete in `out` already.
+
+    Raises
+    ------
+    InputError
+        Where an input cannot be used; nothing is left behind.
+    """
+    from faintsky.detection import find_catalog, for_report, needs_of_cube
+    from faintsky.io import Job, open_cube
+    from faintsky.models import load_model
+    from faintsky.report.detection import detection_report
+
+    chosen = load_model(model, job="detect")
+    opened = open_cube(cube, **vars(opening))
+    if opened.shape[0] == 1:
+        raise InputError("is an image of one channel, not a cube", "use faintsky denoise", opened.name)
+    about = {"cube": opened.name, "shape": list(opened.shape), "notes": opened.notes}
+    job = Job(
+        "detect", out, running, needs_of_cube(opened), about, data=opened, model=chosen,
+    )  # fmt: skip
+    if job.done is not None:
+        return Result(job.done)
+    opened.check_companions()
+    with job:
+        how: dict[str, Any] = {"device": running.device}
+        found = find_catalog(opened, chosen, reliability=reliability, progress=running.progress, **how)
+        found = for_report(opened, found, **how)
+        seconds = job.seconds
+        found.catalog.meta.update(job.made_by)
+        result = result_of_cube(opened, found)
+        if out is not None:
+            page = detection_report(opened, found, reliability=reliability, provenance=job.record)
+            result.write(job, page)
+    result.facts["seconds"] = seconds
+    if out is not None:
+        result.facts["out"] = str(out)
+    return result
+
+
+@with_options
+def denoise(
+    image: Annotated[Any, "IMAGE.fits"],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    model: Annotated[str, "NAME|DIR"] = "denoiser",
+    opening: Opening,
+    members: Annotated[int, Interval(ge=1, le=8)] = 1,
+    reliability: Reliability = 0.9,
+    negative: bool = False,
+    running: Running,
+) -> Result:
+    """Denoise a continuum image and catalogue its regions of emission.
+
+    Parameters
+    ----------
+    image : path-like or object
+        Continuum image of any size and unit: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object
+        that `faintsky.open_image` takes; NaN is blank.
+    out : path-like, optional
+        Folder for ``denoised.fits``, ``uncertainty.fits``, ``catalog`` and ``components``, ``mask.fits``,
+        ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and ``run.json``; nothing is
+        written without it.
+    model : str
+        Trained model: a shipped one's name (see ``faintsky models``) or a folder.
+    members : int
+        Mirror images and quarter turns to average, 1 to 8: steadier, and slower in proportion. Those of an
+        autoencoder also differ by where its tiles begin.
+    reliability : float
+        Least reliability of a region in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
+    negative : bool
+        Denoise the negative of the image as well: its regions give those of the image a second reliability,
+        ``reliability_negative``, of the image's own noise and artefacts. Twice the time.
+
+    Returns
+    -------
+    Result
+        With ``facts`` alone where the same run was complete in `out` already.
+
+    Raises
+    ------
+    InputError
+        Where an input cannot be used; nothing is left behind.
+    """
+    from faintsky.denoising import compare_with_negative, make_denoiser, needs_of_image
+    from faintsky.io import Job, open_image
+    from faintsky.models import load_model
+    from faintsky.report.denoising import denoising_report
+    from faintsky.system import choose_device
+
+    chosen = load_model(model, job="denoise")
+    opened = open_image(image, **vars(opening))
+    needs, block = needs_of_image(
+        chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
+        passes=members * (2 if negative else 1),
+    )  # fmt: skip
+    about = {
+        "image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block), "members": members,
+        "notes": opened.notes,
+    }  # fmt: skip
+    job = Job("denoise", out, running, needs, about, data=opened, model=chosen)
+    if job.done is not None:
+        return Result(job.done)
+    opened.check_companions()
+    with job:
+        denoiser = make_denoiser(chosen, choose_device(running.device))
+        how: dict[str, Any] = {"members": members, "reliability": reliability}
+        found = denoiser(opened, progress=running.progress, **how)
+        others = compare_with_negative(opened, found, denoiser, **how) if negative else None
+        seconds = job.seconds
+        found.catalog.meta.update(job.made_by)
+        result = result_of_image(opened, found)
+        if negative:
+            result.facts["regions_in_negative"] = others
+        if out is not None:
+            result.write(job, denoising_report(opened, found, provenance=job.record))
+    result.facts["seconds"] = seconds
+    if out is not None:
+        result.facts["out"] = str(out)
+    return result

@@ -1,0 +1,167 @@
+"""What `detect` and `denoise` found, in memory and as the files of a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from faintsky.denoising import Denoised
+    from faintsky.detection import Detections
+    from faintsky.image import RadioCube, RadioImage
+    from faintsky.io import Job
+
+Array32 = NDArray[np.float32]
+
+
+@dataclass
+class Result:
+    """What was found in an image or a cube; after a dry run and an earlier, complete run only ``facts``.
+
+    Arrays are ``[y, x]`` or ``[chan, y, x]``, in the unit and at the resolution of the data, which are the
+    sum of `model` and `residual`.
+
+    Attributes
+    ----------
+    facts : dict
+        The summary.
+    catalog : astropy.table.Table or None
+        One row an object, the most significant first.
+    components : astropy.table.Table or None
+        One row a fitted Gaussian, line or region, with the object that it belongs to.
+    mask : array of int or None
+        The object's ``id``, 0 where none; None for a method that makes no mask.
+    model : array or None
+        What was found as the telescope shows it; None for a method that makes none. Of a cube the lines,
+        without the continuum; of an image the denoised image within the mask, 0 outside, seen through the psf
+        where the image is dirty.
+    image, uncertainty : array or None
+        The denoised image and its standard deviation.
+    data : RadioCube or RadioImage or None
+        The input.
+    found : Detections or Denoised or None
+        All that the engine made.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    catalog: Table | None = None
+    components: Table | None = None
+    mask: NDArray[np.int32] | None = None
+    model: Array32 | None = None
+    image: Array32 | None = None
+    uncertainty: Array32 | None = None
+    data: RadioCube | RadioImage | None = None
+    found: Detections | Denoised | Any = None
+
+    @cached_property
+    def residual(self) -> Array32 | None:
+        """Data less model."""
+        return None if self.model is None or self.data is None else self.data.data - self.model
+
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed or corrected."""
+        return list(self.facts.get("notes", []))
+
+    def summary(self) -> dict[str, Any]:
+        """What the command prints."""
+        return self.facts
+
+    def write(self, job: Job, page: str) -> None:
+        """Write all there is, and a report, into a job's folder."""
+        assert self.data is not None
+        assert self.catalog is not None
+        from faintsky.catalog import write_catalog
+        from faintsky.io import save_like, write_regions
+
+        job.running.tell(0, 1, "writing")
+        write_catalog(self.catalog, job.folder)
+        if self.components is not None:
+            write_catalog(self.components, job.folder, "components")
+        write_regions(job.folder / "regions.reg", self.catalog)
+        images = {"mask": self.mask, "model": self.model, "residual": self.residual}
+        images |= {"denoised": self.image, "uncertainty": self.uncertainty}
+        for name, array in images.items():
+            if array is not None:
+                kind = name if name == "uncertainty" else ""
+                save_like(job.folder / f"{name}.fits", array, self.data, kind=kind, provenance=job.made_by)
+        for order, (image, unit) in enumerate(self.moments()):
+            path, kind = job.folder / f"moment{order}.fits", f"moment {order}"
+            save_like(path, image, self.data, unit=unit, kind=kind, provenance=job.made_by)
+        with job.file("report.html") as path:
+            path.write_text(page, encoding="utf-8")
+
+    def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
+        """Maps of a cube's lines within the mask, each with its unit; NaN where the mask has no voxel.
+
+        Returns
+        -------
+        list of tuple
+            Flux a beam over the velocity, or over the frequency where there is no rest frequency. Only where
+            there is one, the mean velocity weighted by the flux, and the standard deviation about it [km/s],
+            NaN where noise outweighs the line. ``[y, x]`` each; none of an image, or without a mask.
+        """
+        from astropy import units as u
+
+        cube: Any = self.data
+        if self.mask is None or self.mask.ndim < 3:
+            return []
+        inside = self.mask > 0
+        seen = inside.any(axis=0)
+        prepared: Any = self.found.prepared
+        line = np.where(inside, prepared.restored(prepared.line), 0).astype(float)
+        velocity = cube.velocities()
+        axis = cube.frequencies if velocity is None else velocity
+        width = np.abs(np.gradient(axis) if len(axis) > 1 else cube.channel_widths())
+        flux = np.tensordot(width, line, axes=1)
+        step = u.Hz if velocity is None else u.km / u.s
+        whole = u.Unit(f"{cube.unit} {step}", parse_strict="silent")
+        whole = u.Jy / u.beam * step if cube.has_flux else whole
+        maps = [(np.where(seen, flux, np.nan), whole)]
+        if velocity is None:
+            return maps
+        place = velocity[:, None, None]
+        ends = np.where(inside, place, np.inf).min(axis=0), np.where(inside, place, -np.inf).max(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.tensordot(width * velocity, line, axes=1) / flux
+            spread = np.sqrt(np.einsum("z,zyx,zyx->yx", width, (place - mean) ** 2, line) / flux)
+            good = seen & (mean >= ends[0]) & (mean <= ends[1])
+        return [*maps, *((np.where(good, values, np.nan), step) for values in (mean, spread))]
+
+
+def result_of_cube(cube: RadioCube, found: Detections) -> Result:
+    """Of the sources found in a cube."""
+    meta = found.catalog.meta
+    facts = {
+        "sources": len(found.catalog), "candidates": found.candidates, "rms": meta["rms_median"],
+        "unit": meta["rms_unit"], "psf": meta["psf"], "primary_beam": meta["primary_beam"],
+        "notes": found.notes,
+    }  # fmt: skip
+    if found.steps:
+        facts["steps"] = found.steps
+    model = found.model
+    if model is not None:
+        factors = np.broadcast_to(cube.working_factors(), len(model)).astype(np.float32)
+        model = model / factors[:, None, None]
+    return Result(facts, found.catalog, None, found.mask, model, data=cube, found=found)
+
+
+def result_of_image(image: RadioImage, found: Denoised) -> Result:
+    """Of a denoised image."""
+    facts = {
+        "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
+        "rms": found.prepared.typical_rms, "unit": found.catalog.meta["rms_unit"],
+        "area_covered": float((found.mask > 0).sum() / found.prepared.valid.sum()),
+        "primary_beam": found.catalog.meta["primary_beam"], "notes": found.notes,
+    }  # fmt: skip
+    estimate = found.image if found.seen is None else found.seen
+    model = np.where(found.mask > 0, estimate, np.float32(0))
+    if found.response is not None:
+        model = found.response(model)
+    return Result(facts, found.catalog, None, found.mask, model, found.image, found.uncertainty, image, found)

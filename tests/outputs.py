@@ -1,0 +1,9 @@
+"""The files that commands write."""
+
+EXTENSIONS = ("fits", "ecsv", "vot", "csv")
+BOTH = {
+    *(f"catalog.{end}" for end in EXTENSIONS),
+    *("mask.fits", "model.fits", "residual.fits", "regions.reg", "report.html", "run.json"),
+}
+DETECTED = BOTH | {f"moment{order}.fits" for order in range(3)}
+DENOISED = BOTH | {"denoised.fits", "uncertainty.fits"}
