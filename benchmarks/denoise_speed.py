@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from faintsky.denoising import Settings, denoise_image
+from faintsky.denoising import DenoiserSettings, denoise_image
 from faintsky.evaluation.fields import SimulatedFields
 from faintsky.io import write_json
 from faintsky.models import load_model
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = load_model(options.model, job="denoise")
-    network, settings = model.network("denoiser", "cpu"), Settings.read(model.settings)
+    network, settings = model.network("denoiser", "cpu"), DenoiserSettings.read(model.settings)
     dda = make_network("dda", tile=128, levels=2, dense=200, kernel=3).eval()
     noise, dirty = (
         SimulatedFields("paper", kind, (0,), 9000, options.size).load(0).image for kind in ("noise", "dirty")

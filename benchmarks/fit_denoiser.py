@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from region_fit import Sample, fit_settings, make_sample
 
-from faintsky.denoising import Settings
-from faintsky.denoising.fit import Sample, fit_settings, make_sample
+from faintsky.denoising import DenoiserSettings
 from faintsky.image import RadioImage
 from faintsky.io import write_json
 from faintsky.models import load_model
@@ -132,12 +132,12 @@ def main() -> None:
     library = PsfLibrary.load(options.library) if options.library else make_library(60, SEED)
     web = open_web(options.web) if options.web else None
     settings, scores = {}, {}
-    for kind, start in vars(Settings()).items():
+    for kind, start in DenoiserSettings():
         drawn = list(samples(kind, network, library, web, options.fields, options.empty, device))
         fitted, scores[kind] = fit_settings(drawn, start, rate=RATES[kind])
-        settings[kind] = vars(fitted)
+        settings[kind] = fitted.model_dump()
         print(kind, json.dumps({"settings": settings[kind], "scores": scores[kind]}, indent=1), flush=True)
-    Settings.read(settings)
+    DenoiserSettings.read(settings)
     write_json(model.path / "model.json", {**model.card, "settings": settings})
     write_json(model.path / "fit.json", {"fields": options.fields, "empty": options.empty, "scores": scores})
 

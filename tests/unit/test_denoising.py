@@ -1,23 +1,24 @@
 """Regions, their fluxes, shapes and errors; a model's settings and their fit."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import region_fit as fit
 import torch
+from region_fit import LEVELS, SPREADS, Sample, changed, fit_settings
 
 from faintsky.denoising import (
+    DenoiserSettings,
     RegionSettings,
-    Settings,
     build_catalog,
     error_kernel,
     estimate,
-    fit,
     measure,
     segment,
     sum_error,
 )
-from faintsky.denoising.fit import LEVELS, SPREADS, Sample, fit_settings
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing import gaussian_psf, prepare_image
@@ -81,12 +82,12 @@ def test_emission_that_no_pixel_shows_is_found_on_the_smoothed_image():
     everywhere, sigma = np.ones(mean.shape, bool), np.full(mean.shape, 0.5)
     fine = RegionSettings(seed=(5.0, 1.0), grow=(3.0, 0.5), least_area=20.0)
     assert segment(mean, sigma, everywhere, fine, 1.0).max() == 0
-    labels = segment(mean, sigma, everywhere, replace(fine, smooth=7.0, cap=1.0, faint=(0.2, 0.12)), 1.0)
+    labels = segment(mean, sigma, everywhere, changed(fine, smooth=7.0, cap=1.0, faint=(0.2, 0.12)), 1.0)
     assert labels.max() == 1
     assert (labels[32:48, 22:58] == 1).mean() > 0.95
     assert (labels == 1).sum() < 1.4 * 20 * 40
     # the length is in beams where there is one
-    beam = segment(mean, sigma, everywhere, replace(fine, smooth=1.4, cap=1.0, faint=(0.2, 0.12)), 25.0)
+    beam = segment(mean, sigma, everywhere, changed(fine, smooth=1.4, cap=1.0, faint=(0.2, 0.12)), 25.0)
     np.testing.assert_array_equal(beam > 0, labels > 0)
 
 
@@ -219,10 +220,13 @@ def test_a_primary_beam_in_the_data_is_not_taken_out_twice():
 
 
 def test_settings_go_round():
-    made = Settings(white=RegionSettings(seed=(4.0, 1.0), sigma_at=(0.0, 5.0), sigma_factor=((1.0,), (2.0,))))
-    assert Settings.read(made.as_dict()) == made
-    assert Settings.read({}) == Settings()
-    assert Settings.read({"white": {"least_area": 3}}).white.least_area == 3.0
+    made = DenoiserSettings(
+        white={"seed": (4.0, 1.0), "sigma_at": (0.0, 5.0), "sigma_factor": ((1.0,), (2.0,))}
+    )
+    assert DenoiserSettings.read(json.loads(made.model_dump_json())) == made
+    assert DenoiserSettings.read({}) == DenoiserSettings()
+    partly = DenoiserSettings.read({"white": {"least_area": 3}}).white
+    assert (partly.least_area, partly.error_length) == (3.0, 6.0)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +244,7 @@ def test_settings_go_round():
 )
 def test_bad_settings_are_refused(values):
     with pytest.raises(InputError, match=r"model\.json"):
-        Settings.read(values)
+        DenoiserSettings.read(values, hint="correct model.json")
 
 
 def test_calibration_is_interpolated():

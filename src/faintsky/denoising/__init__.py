@@ -28,6 +28,12 @@ if TYPE_CHECKING:
         threshold_starlets,
     )
     from faintsky.denoising.prediction import TURNS, describe_beam, estimate, predict
-    from faintsky.denoising.regions import RegionSettings, Settings, relabelled, segment
+    from faintsky.denoising.regions import (
+        DenoiserSettings,
+        RegionSettings,
+        WhiteSettings,
+        relabelled,
+        segment,
+    )
 
 lazy(__name__)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.catalog import RELIABILITY
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
-from faintsky.denoising.regions import RegionSettings, Settings, relabelled, segment
+from faintsky.denoising.regions import DenoiserSettings, RegionSettings, relabelled, segment
 from faintsky.image import RadioImage
 from faintsky.matching import column, reliability_of
 from faintsky.preparing import (
@@ -96,10 +97,10 @@ class Denoised:
 def denoise_image(
     image: RadioImage,
     network: nn.Module,
-    settings: Settings | None = None,
+    settings: DenoiserSettings | None = None,
     *,
     members: int = 1,
-    reliability: float = 0.9,
+    reliability: float = RELIABILITY,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Denoised:
@@ -111,7 +112,7 @@ def denoise_image(
         With whichever of psf, pb, rms and mask it has.
     network : torch.nn.Module
         As `faintsky.networks.local_unet` is, on `device`.
-    settings : Settings, optional
+    settings : DenoiserSettings, optional
         Thresholds and calibration.
     members : int
         Mirror images and quarter turns to average, 1 to 8.
@@ -127,7 +128,7 @@ def denoise_image(
     InputError
         Where the image cannot be used.
     """
-    settings = settings or Settings()
+    settings = settings or DenoiserSettings()
     tell = progress or (lambda done, total, word: None)
     tell(0, PARTS, "noise")
     prepared = prepare_image(image)
@@ -289,7 +290,7 @@ class DenoiseCall(Protocol):
         image: RadioImage,
         *,
         members: int = 1,
-        reliability: float = 0.9,
+        reliability: float = RELIABILITY,
         progress: Progress | None = None,
     ) -> Denoised:
         """Denoise an image."""
@@ -315,7 +316,8 @@ def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
     if method is not None:
         made: DenoiseCall = DENOISERS[method](model, device)
         return made
-    network, settings = model.network("denoiser", device), Settings.read(model.settings)
+    settings = DenoiserSettings.read(model.settings, what="model setting", hint="correct model.json")
+    network = model.network("denoiser", device)
     return partial(denoise_image, network=network, settings=settings, device=device)
 
 
@@ -378,7 +380,12 @@ COLUMN = "reliability_negative"
 
 
 def compare_with_negative(
-    image: RadioImage, found: Denoised, denoiser: DenoiseCall, *, members: int = 1, reliability: float = 0.9
+    image: RadioImage,
+    found: Denoised,
+    denoiser: DenoiseCall,
+    *,
+    members: int = 1,
+    reliability: float = RELIABILITY,
 ) -> int:
     """Denoise the negative of an image, and give its regions a reliability by those of the negative.
 

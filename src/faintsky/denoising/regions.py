@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter, label, map_coordinates
 
 from faintsky.blocks import merge_labels, step
-from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.system import Settings
+
+Positive = Annotated[float, Field(gt=0)]
 
 
-@dataclass(frozen=True)
-class RegionSettings:
+class RegionSettings(Settings):
     """Settings for images of one kind of noise; the defaults are guesses for an uncalibrated network.
 
     Attributes
@@ -54,13 +54,19 @@ class RegionSettings:
     faint: tuple[float, float] = (0.28, 0.16)
     least_area: float = 1.0
     sigma_at: tuple[float, ...] = (0.0,)
-    sigma_raw: tuple[float, ...] = (1.0,)
-    sigma_factor: tuple[tuple[float, ...], ...] = ((1.0,),)
+    sigma_raw: tuple[Positive, ...] = (1.0,)
+    sigma_factor: tuple[tuple[Positive, ...], ...] = ((1.0,),)
     error_length: float = 1.5
     error_factor: float = 1.0
     error_fraction: float = 0.0
     error_floor: float = 0.0
     reliability: tuple[float, ...] = (-8.0, 4.0, 2.0, 0.0)
+
+    @model_validator(mode="after")
+    def _table(self) -> Self:
+        if [len(self.sigma_raw)] * len(self.sigma_at) != [len(row) for row in self.sigma_factor]:
+            raise ValueError("sigma_factor is no table over sigma_at and sigma_raw")
+        return self
 
     def calibrated(self, mean: ArrayLike, sigma: ArrayLike) -> NDArray[np.float32]:
         """The network's standard deviation made honest; both in units of the local rms."""
@@ -85,63 +91,22 @@ class RegionSettings:
         return 1 / (1 + np.exp(-np.clip(logit, -60, 60)))
 
 
-@dataclass(frozen=True)
-class Settings:
+class WhiteSettings(RegionSettings):
+    """Those for white noise."""
+
+    least_area: float = 25.0
+    error_length: float = 6.0
+
+
+class DenoiserSettings(Settings):
     """Settings for noise that is correlated like a beam, and for white noise."""
 
-    correlated: RegionSettings = field(default_factory=RegionSettings)
-    white: RegionSettings = field(default_factory=lambda: RegionSettings(least_area=25.0, error_length=6.0))
+    correlated: RegionSettings = RegionSettings()
+    white: WhiteSettings = WhiteSettings()
 
     def of(self, white: bool) -> RegionSettings:
         """Those of an image's noise."""
         return self.white if white else self.correlated
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Settings:
-        """Settings of a model's card, ``{"correlated": {...}, "white": {...}}``; defaults where it has none.
-
-        Raises
-        ------
-        InputError
-            For a value that is no number, list of numbers or table, or an unknown name.
-        """
-        default = cls()
-        parts = {}
-        for kind in ("correlated", "white"):
-            given = values.get(kind, {})
-            known = asdict(getattr(default, kind))
-            try:
-                made = {k: _numbers(v) for k, v in dict(given).items()}
-            except (TypeError, ValueError) as error:
-                raise InputError(f"model setting {kind!r}: {error}", "correct model.json") from error
-            unknown = set(made) - {f.name for f in fields(RegionSettings)}
-            if unknown:
-                raise InputError(f"unknown model settings {sorted(unknown)}", "correct model.json")
-            own = parts[kind] = RegionSettings(**{**known, **made})
-            if not _is_table(own.sigma_at, own.sigma_raw, own.sigma_factor):
-                raise InputError(
-                    f"model setting {kind!r}: sigma_factor is no table over sigma_at and sigma_raw",
-                    "correct model.json",
-                )
-        return cls(**parts)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As `read` takes it, of plain numbers and lists."""
-        plain: dict[str, Any] = asdict(self)
-        return plain
-
-
-def _numbers(value: Any) -> Any:
-    return tuple(_numbers(v) for v in value) if isinstance(value, list | tuple) else float(value)
-
-
-def _is_table(at: Any, raw: Any, factor: Any) -> bool:
-    """Whether there is a positive factor for each pair of a level and a positive spread."""
-    try:
-        table = np.array(factor, dtype=float)
-        return table.shape == (len(at), len(raw)) and bool((table > 0).all() and min(raw) > 0)
-    except (TypeError, ValueError):  # no list, or rows of unequal length
-        return False
 
 
 def segment(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.catalog import RELIABILITY
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
 from faintsky.detection.matched_filter import decimation
 from faintsky.detection.measuring import Measurement
@@ -69,7 +70,7 @@ def find_sources(
     cube: RadioCube,
     model: str | Model = "classical",
     *,
-    reliability: float = 0.9,
+    reliability: float = RELIABILITY,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Detections:
@@ -104,7 +105,7 @@ def find_sources(
     return found
 
 
-def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections:
+def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> Detections:
     """From the candidates of a search to the sources: judged, measured and listed. The search is used up."""
     cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
     catalog, groups = settle(search, model, reliability)
@@ -120,7 +121,7 @@ def finish(search: Search, model: Model, reliability: float = 0.9) -> Detections
     )
 
 
-def settle(search: Search, model: Model, reliability: float = 0.9) -> tuple[Table, list[list[int]]]:
+def settle(search: Search, model: Model, reliability: float = RELIABILITY) -> tuple[Table, list[list[int]]]:
     """The catalogue, and the components of each of its sources, for `finish`."""
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
     values = list_reliability(

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from faintsky.denoising import Settings as DenoiserSettings
+from faintsky.denoising import DenoiserSettings
 from faintsky.errors import InputError
 from faintsky.system import Settings
 from faintsky.training.loop import VALIDATION, Batch
@@ -210,4 +210,4 @@ class UNetRecipe(Recipe):
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
         """Of a network that is not calibrated yet."""
-        return DenoiserSettings().as_dict()
+        return DenoiserSettings().model_dump()

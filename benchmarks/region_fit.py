@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +103,12 @@ def fit_settings(
         What they reach on the same fields.
     """
     factors = tuple(tuple(round(float(f), 3) for f in row) for row in _calibration(samples))
-    fitted = replace(start, sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=factors)
+    fitted = changed(start, sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=factors)
     best: tuple[float, RegionSettings, dict[str, Any]] | None = None
     for seed, grow in product(SEEDS, GROWN):
         if seed <= grow:
             continue
-        trial = replace(fitted, seed=(seed, start.seed[1]), grow=(grow, start.grow[1]))
+        trial = changed(fitted, seed=(seed, start.seed[1]), grow=(grow, start.grow[1]))
         made, scores = _fit_regions(samples, trial, rate)
         if best is None or scores["dice"] > best[0]:
             best = scores["dice"], made, scores
@@ -116,11 +116,16 @@ def fit_settings(
     _, made, scores = best
     root = float(np.sqrt(start.least_area))
     for smooth, cap in product(SMOOTHS, CAPS):
-        trial = replace(made, error_length=start.error_length, smooth=round(smooth * root, 2), cap=cap)
+        trial = changed(made, error_length=start.error_length, smooth=round(smooth * root, 2), cap=cap)
         tried = _fit_regions(samples, _with_faint(samples, trial), rate)
         if _worth(tried[1]) > _worth(scores) + (0 if made.smooth else GAIN):
             made, scores = tried
     return made, scores
+
+
+def changed(settings: RegionSettings, **values: Any) -> RegionSettings:
+    """The same but for some values."""
+    return settings.model_copy(update=values)
 
 
 def _with_faint(samples: Sequence[Sample], settings: RegionSettings) -> RegionSettings:
@@ -136,7 +141,7 @@ def _with_faint(samples: Sequence[Sample], settings: RegionSettings) -> RegionSe
     level = float(np.concatenate(values)[order[last[-1]]]) if len(last) else settings.cap
     # nothing is brighter than the cap
     seed = min(SEED_OVER_GROWN * level, (level + 4 * settings.cap) / 5)
-    return replace(settings, faint=(round(seed, 4), round(level, 4)))
+    return changed(settings, faint=(round(seed, 4), round(level, 4)))
 
 
 def _worth(scores: dict[str, Any]) -> float:
@@ -205,13 +210,13 @@ def _fit_regions(
     if found.real.sum() < 20:
         raise ValueError(f"only {found.real.sum()} real regions to fit on: simulate more fields")
     which, factor, fraction, floor = _flux_errors(found)
-    fitted = replace(
+    fitted = changed(
         settings, error_length=lengths[which], error_factor=factor, error_fraction=fraction, error_floor=floor
     )
     snr = found.flux / fitted.flux_error(found.flux, found.errors[which], found.beam)
     blank = sum(s.mean.size / s.beam_area for s in samples if s.empty)
     weights = _reliability(found, snr, allowed=int(rate * blank))
-    fitted = replace(fitted, reliability=weights)
+    fitted = changed(fitted, reliability=weights)
     chosen = fitted.probability(snr, found.peak, found.area) >= CUT
     pulls = ((found.flux - found.truth) / found.flux * snr)[chosen & ~found.empty]
     sure = chosen & found.real
