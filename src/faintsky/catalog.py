@@ -132,8 +132,6 @@ def _columns(two_d: bool) -> dict[str, ColumnSpec]:
     return columns
 
 
-RELIABILITY = 0.9
-"""Least reliability of what is catalogued, where no other is asked for."""
 COLUMNS: dict[str, ColumnSpec] = _columns(two_d=False)
 """Every column of a cube's catalogue, in order."""
 IMAGE_COLUMNS: dict[str, ColumnSpec] = _columns(two_d=True)

@@ -22,6 +22,8 @@ from faintsky.errors import InputError
 
 Progress = Callable[[int, int, str], None]
 Reliability = Annotated[float, Interval(ge=0, le=1)]
+RELIABILITY = 0.9
+"""Least reliability of what is catalogued, where no other is asked for."""
 
 
 @dataclass

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.catalog import RELIABILITY
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
@@ -18,6 +17,7 @@ from faintsky.denoising.prediction import estimate, predict
 from faintsky.denoising.regions import DenoiserSettings, RegionSettings, relabelled, segment
 from faintsky.image import RadioImage
 from faintsky.matching import column, reliability_of
+from faintsky.options import RELIABILITY
 from faintsky.preparing import (
     Kind,
     Plane,

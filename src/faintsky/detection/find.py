@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.catalog import RELIABILITY
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
 from faintsky.detection.matched_filter import decimation
 from faintsky.detection.measuring import Measurement
@@ -19,6 +18,7 @@ from faintsky.detection.pursuit import Component
 from faintsky.detection.search import NoisePeaks, Search, cut_off, inside, list_reliability, search_cube
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
+from faintsky.options import RELIABILITY
 from faintsky.preparing import PreparedCube, PrimaryBeam
 from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, one_blas_thread
 

@@ -9,7 +9,7 @@ from annotated_types import Interval
 
 from faintsky.errors import InputError
 from faintsky.jobs.result import Result, result_of_cube, result_of_image
-from faintsky.options import CubeOpening, Opening, Reliability, Running, with_options
+from faintsky.options import RELIABILITY, CubeOpening, Opening, Reliability, Running, with_options
 
 
 @with_options
@@ -19,7 +19,7 @@ def detect(
     *,
     model: Annotated[str, "NAME|DIR"] = "classical",
     opening: CubeOpening,
-    reliability: Reliability = 0.9,
+    reliability: Reliability = RELIABILITY,
     running: Running,
 ) -> Result:
     """Catalogue the line emitters and absorbers of a spectral cube.
@@ -88,7 +88,7 @@ def denoise(
     model: Annotated[str, "NAME|DIR"] = "denoiser",
     opening: Opening,
     members: Annotated[int, Interval(ge=1, le=8)] = 1,
-    reliability: Reliability = 0.9,
+    reliability: Reliability = RELIABILITY,
     negative: bool = False,
     running: Running,
 ) -> Result:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt
 
 from faintsky.errors import InputError
-from faintsky.options import CubeOpening, Reliability, Running, with_options
+from faintsky.options import RELIABILITY, CubeOpening, Reliability, Running, with_options
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -63,7 +63,7 @@ def inject(
     snr_low: Annotated[float | None, Gt(0)] = None,
     snr_high: Annotated[float | None, Gt(0)] = None,
     opening: CubeOpening,
-    reliability: Reliability = 0.9,
+    reliability: Reliability = RELIABILITY,
     running: Running,
 ) -> InjectResult:
     """Inject sources into your own cube or image and see which are found: completeness and flux bias.
