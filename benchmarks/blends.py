@@ -46,7 +46,7 @@ def main() -> None:
     from faintsky.evaluation.dependence import dependence_of, split_rows
     from faintsky.evaluation.runs import method_of, run_methods
     from faintsky.evaluation.scoring import load_scored
-    from faintsky.simulating.recorded import recorded_settings
+    from faintsky.simulating import recorded_settings
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)

@@ -22,7 +22,7 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
-from faintsky.simulating.alma import AlmaObservatory, make_settings
+from faintsky.simulating import Settings, open_observatory
 from faintsky.sky import SkyModel, gaussian_image
 from faintsky.source_model import line_profile
 
@@ -73,7 +73,7 @@ def compare(folder):
             p: fits.getdata(Path(out) / f"{name}.fits").astype(float)
             for p, name in (("image", "0000_dirty"), ("psf", "psf"), ("pb", "pb"))
         }
-    observatory = AlmaObservatory(make_settings(**settings))
+    observatory = open_observatory(Settings(telescope="alma", **settings))
     instrument, track = observatory.instrument, observatory.settings.observation.track()
     peak = np.nanmax(np.abs(theirs["image"]), axis=(1, 2))
     sample = np.load(folder / "uvw.npz")
@@ -111,7 +111,7 @@ def compare(folder):
 def compare_small(folder):
     """Numbers of the default observation, from the small copy that the tests use."""
     facts = np.load(folder / "telescope.npz")
-    observatory = AlmaObservatory(make_settings(preset="empty", ra=FIELD[0], dec=FIELD[1]))
+    observatory = open_observatory(Settings(telescope="alma", preset="empty", ra=FIELD[0], dec=FIELD[1]))
     instrument, track = observatory.instrument, observatory.settings.observation.track()
     sky = reference_sky(folder / "sources.csv", instrument, float(facts["sky_scale"]))
     ours = {"dirty": observatory.telescope.dirty(sky).numpy(), "psf": instrument.psf_cube()}
@@ -153,7 +153,7 @@ def reference_sky(path, instrument, scale):
 
 
 def _visibility_ratio(observatory, track, record):
-    from faintsky.telescopes.noise import visibility_sigma
+    from faintsky.telescopes.alma import visibility_sigma
 
     o = observatory.settings.observation
     variance = [

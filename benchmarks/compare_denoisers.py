@@ -22,7 +22,7 @@ from faintsky.evaluation.image_methods import make_methods
 from faintsky.evaluation.image_metrics import PIXEL_EDGES, draw_apertures, pixel_sums
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma
-from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating import at_resolution
 
 RESULTS = Path(__file__).parent / "results" / "denoiser_versions"
 SEED = 9000

@@ -24,7 +24,8 @@ from faintsky.image import RadioImage
 from faintsky.io import write_json
 from faintsky.models import load_model
 from faintsky.preparing import gaussian_psf
-from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
+from faintsky.simulating import PsfLibrary, make_library
+from faintsky.simulating.psf_library import SIZE
 from faintsky.sky import draw_diffuse, draw_radio_galaxies
 from faintsky.sky.web import Web, draw_web, open_web
 from faintsky.system import choose_device

@@ -20,12 +20,10 @@ from astropy.io import fits
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.simulating.lofar_build import LofarObservation, Sampling, build_lofar
-from faintsky.simulating.lofar_observatory import LofarTelescope
-from faintsky.simulating.visibilities import dirty_image, noise_factor, predict
-from faintsky.simulating.weighting import gridded, imaging_weights
+from faintsky.simulating import ImageTelescope, Sampling, Settings, build_instrument
+from faintsky.simulating.imaging import dirty_image, gridded, imaging_weights, noise_factor, predict
 from faintsky.system import one_thread
-from faintsky.telescopes.lofar_beam import choose_beam, gaussian_beam
+from faintsky.telescopes.lofar import TELESCOPE, gaussian_beam
 
 RESULTS = Path(__file__).parent / "results" / "lofar_agreement.json"
 FREQ, ROBUST, RMS = 150e6, 0.0, 1e-4
@@ -62,19 +60,19 @@ def given_their_baselines(reference, model, dirty, psf, facts):
 
 def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     """The same from station positions, as the simulator does it; and the quick way beside it."""
-    everybeam = choose_beam("auto") == "everybeam"
+    everybeam = TELESCOPE.choose_beam("auto") == "everybeam"
     start = float(Time(START, scale="utc").mjd)
-    observation = LofarObservation(GRID, FREQ, start=start, robust=ROBUST)
+    observation = Settings(telescope="lofar", start=start, robust=ROBUST, primary_beam="gaussian").observation
     began = time.process_time()
     sampling = Sampling(observation)
-    instrument = build_lofar(observation, sampling)
+    instrument = build_instrument(observation, sampling)
     result = {"instrument_cpu_seconds": round(time.process_time() - began, 1)}
     result["uvw_m"] = worst(sampling.track.uvw, uvw)
     result["psf"] = worst(sampling.psf(GRID), psf)
     beam = np.array([header[k] for k in ("BMAJ", "BMIN", "BPA")]) * [3600, 3600, 1]
     result["beam_wsclean"], result["beam_ours"] = beam.tolist(), instrument.beams[0].tolist()
-    result["primary_beam_gaussian"] = worst(gaussian_beam(GRID, FREQ), pb)
-    telescope = LofarTelescope(observation, keep=False)
+    result["primary_beam_gaussian"] = worst(gaussian_beam(GRID.radius(), FREQ), pb)
+    telescope = ImageTelescope(observation, keep=False)
     telescope.instrument = replace(instrument, pb=pb[None].astype(np.float32))
     seeds = np.random.SeedSequence(1).spawn(2)
     began = time.process_time()
@@ -89,14 +87,12 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     result["noise_spectrum"] = spectrum_error(noise, density)
     result["noise_spectrum_wsclean"] = spectrum_error(theirs, density)
     if everybeam:
-        from faintsky.simulating.lofar_build import primary_beam_of
-
-        own = LofarObservation(GRID, FREQ, start=start, robust=ROBUST, primary_beam="everybeam")
-        result["primary_beam_everybeam"] = worst(primary_beam_of(own, sampling.track), pb)
+        own = replace(observation, primary_beam="everybeam")
+        result["primary_beam_everybeam"] = worst(build_instrument(own, sampling, flat=False).pb[0], pb)
     telescope.instrument = instrument  # which has the Gaussian beam
     gaussian = telescope.dirty(sky, 0.0, seeds[0])
     result["dirty_with_gaussian_beam"] = worst(gaussian, dirty, dirty.max())
-    telescope = LofarTelescope(observation, quick=True, keep=False)
+    telescope = ImageTelescope(observation, quick=True, keep=False)
     telescope.instrument = replace(instrument, pb=pb[None].astype(np.float32))
     telescope.dirty(sky, 0.0, seeds[1])
     began = time.process_time()

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from simulate_speed import processor
 
-from faintsky.simulating.lofar_files import LofarFiles
-from faintsky.simulating.lofar_settings import make_lofar_settings
+from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating.dataset import DataFiles
 from faintsky.system import one_thread
 
 RESULTS = Path(__file__).parent / "results" / "simulate_lofar_speed.json"
@@ -34,9 +34,9 @@ def cpu_seconds():
 
 def measure(n, **settings):
     """Seconds and bytes of each field."""
-    files = LofarFiles(make_lofar_settings(**settings))
+    files = DataFiles(Settings(telescope="lofar", **settings))
     began = cpu_seconds()
-    observatory = files.observatory("cpu", lambda text: None)
+    observatory = open_observatory(files.settings)
     instrument = cpu_seconds() - began
     cpu, wall, size = [], [], 0
     with one_thread(), tempfile.TemporaryDirectory() as out:
@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     common = {"size": options.size, "primary_beam": options.primary_beam}
-    observation = make_lofar_settings(**common).observation
+    observation = Settings(telescope="lofar", **common).observation
     result = json.loads(options.out.read_text()) if options.out.is_file() else {}
     result |= {"processor": processor(), "size": options.size, "primary_beam": observation.primary_beam}
 

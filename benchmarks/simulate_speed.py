@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faintsky.simulating.alma import make_settings, open_observatory
-from faintsky.simulating.alma_files import AlmaFiles
+from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating.dataset import DataFiles
 from faintsky.system import one_thread
 
 RESULTS = Path(__file__).parent / "results" / "simulate_speed.json"
@@ -41,7 +41,7 @@ def processor():
 def measure(n, **settings):
     """Seconds of each cube: CPU (user and system, all threads) and wall."""
     began = time.perf_counter(), cpu_seconds()
-    files = AlmaFiles(make_settings(**settings))
+    files = DataFiles(Settings(telescope="alma", **settings))
     observatory = open_observatory(files.settings)
     first = time.perf_counter() - began[0], cpu_seconds() - began[1]
     cpu, wall = [], []

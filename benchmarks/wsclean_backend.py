@@ -22,8 +22,7 @@ from simulate_lofar_speed import cpu_seconds
 from simulate_speed import processor
 
 import faintsky
-from faintsky.simulating.lofar_settings import make_lofar_settings
-from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating import Settings, at_resolution
 from faintsky.simulating.wsclean import check_wsclean, wsclean_version
 
 RESULTS = Path(__file__).parent / "results" / "wsclean_backend.json"
@@ -61,7 +60,7 @@ def compare(size, **settings):
         (dirty, _), (their_dirty, _) = (image(out / b, "0000_dirty.fits") for b in cost)
         cleans = [image(out / b, "0000_clean.fits") for b in cost]
         sky, pb = image(out / "fast", "0000_sky.fits")[0], image(out / "fast", "pb.fits")[0]
-    rms = make_lofar_settings(size=size, **settings).rms
+    rms = Settings(telescope="lofar", size=size, **settings).rms
     errors, beams = [], []
     for clean, header in cleans:
         beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"]])

@@ -14,7 +14,7 @@ import json
 import shutil
 from pathlib import Path
 
-from faintsky.simulating.alma import make_settings
+from faintsky.simulating import Settings
 from faintsky.simulating.casa import run_casa
 
 
@@ -38,7 +38,7 @@ def main():
     options = arguments()
     asked = {k: v for k, v in vars(options).items() if k not in ("out", "sky", "robust", "noise_seed")}
     weighting = "natural" if options.robust is None else f"briggs:{options.robust:g}"
-    settings = make_settings(sky=options.sky, weighting=weighting, **asked)
+    settings = Settings(telescope="alma", sky=options.sky, weighting=weighting, **asked)
     out = options.out
     for name, noise in (("clean", False), ("noisy", True)):
         run_casa(

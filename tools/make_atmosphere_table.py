@@ -3,7 +3,7 @@
 The profile is the one that simobserve's ``tsys-atm`` uses (ATM's tropical atmosphere above 5000 m, ground at
 270 K and 560 mbar with 20 % humidity, lapse rate -5.6 K/km, water scale height 2 km, top at 48 km). For each
 frequency the table holds the zenith opacity of dry air, that of a millimetre of water, and the mean radiation
-temperature of the atmosphere, from which `faintsky.telescopes.noise` has the sky at any airmass and PWV.
+temperature of the atmosphere, from which `faintsky.telescopes.alma` has the sky at any airmass and PWV.
 
 Frequencies are kept where straight lines between their neighbours would miss by more than the tolerance, so
 that the ozone lines are resolved and the windows between them cost nothing.

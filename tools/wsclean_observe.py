@@ -20,9 +20,9 @@ from astropy.time import Time
 from astropy.utils import iers
 
 from faintsky.grid import ImageGrid
-from faintsky.simulating.fits_out import image_header
+from faintsky.simulating.instrument import data_header
 from faintsky.sky import gaussian_image
-from faintsky.telescopes.arrays import load_array
+from faintsky.telescopes import load_array
 
 iers.conf.auto_download = False
 FIELD = {"ra": 100.0, "dec": 35.0, "start": "2021-06-11T10:00:00", "hours": 4.0, "integration": 120.0}
@@ -155,7 +155,7 @@ def main():
 
 
 def _four_axes(grid):
-    header = image_header(grid, "JY/PIXEL", "LOFAR", FREQ, {})
+    header = data_header(grid, "JY/PIXEL", "LOFAR", FREQ, {})
     for i, (kind, value, step) in enumerate((("FREQ", FREQ, 195312.5), ("STOKES", 1.0, 1.0)), start=3):
         header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, value, step
         header[f"CRPIX{i}"] = 1.0

@@ -6,11 +6,12 @@ resolved when first used, so that ``import faintsky`` loads neither torch nor as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faintsky import published as _published  # noqa: F401  (makes the methods known)
 from faintsky.system.lazy import lazy
 from faintsky.system.processes import prepare_threads
+from faintsky.telescopes import TELESCOPES
 
 if TYPE_CHECKING:
     from faintsky.evaluation.alma import evaluate_alma
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from faintsky.jobs.train import train
     from faintsky.jobs.tune import tune
     from faintsky.models import list_models, load_model
-    from faintsky.simulating.alma import simulate_alma
-    from faintsky.simulating.lofar import simulate_lofar
     from faintsky.system.machine import __version__
 
 __all__ = [
@@ -43,11 +42,21 @@ __all__ = [
     "load_model",
     "open_cube",
     "open_image",
-    "simulate_alma",
-    "simulate_lofar",
     "train",
     "tune",
+    *(f"simulate_{name}" for name in TELESCOPES),
 ]
 lazy(__name__)
+_find = globals()["__getattr__"]
+
+
+def __getattr__(name: str) -> Any:
+    kind, _, telescope = name.partition("_")
+    if kind == "simulate" and telescope in TELESCOPES:
+        from faintsky.simulating import simulator
+
+        return simulator(telescope)
+    return _find(name)
+
 
 prepare_threads()

@@ -19,8 +19,7 @@ from faintsky.catalog import read_catalog
 from faintsky.denoising import denoise_image
 from faintsky.errors import InputError
 from faintsky.image import RadioCube, RadioImage
-from faintsky.simulating.lofar import simulate_fields
-from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating import at_resolution, simulated
 
 
 def spots(n=96, noise=1.0, seed=3):
@@ -191,10 +190,10 @@ def test_dirty_and_restored_are_told_apart(dirty, passing):
 def test_rings_of_a_dirty_image_are_not_believed_without_its_psf():
     """What the shipped denoiser outlined, and was sure of, are sidelobes."""
     seen = next(
-        simulate_fields(1, seed=3001, preset="lotss", size=300, quick=True, products=("sky", "dirty"))
+        simulated("lofar", 1, seed=3001, preset="lotss", size=300, quick=True, products=("sky", "dirty"))
     )
-    cell, beam = seen.telescope.instrument.grid.cell, seen.beam
-    true = at_resolution(seen.sky * seen.telescope.pb, beam, cell) * 1.133 * beam[0] * beam[1]
+    cell, beam = seen.instrument.grid.cell, seen.beams[0]
+    true = at_resolution(seen.sky * seen.instrument.pb[0], beam, cell) * 1.133 * beam[0] * beam[1]
     empty = true < 1e-4  # below the noise
     images = {
         k: RadioImage.from_array(seen.dirty, cell=cell, beam=beam, kind=k) for k in ("restored", "auto")

@@ -13,7 +13,7 @@ import faintsky
 from faintsky.cli import main
 from faintsky.errors import InputError
 from faintsky.networks import make_network
-from faintsky.simulating.psf_library import PsfLibrary
+from faintsky.simulating import PsfLibrary
 from faintsky.training import DiffuseImages, Schedule, StoredImages, fit
 from faintsky.training import loop as fitting
 
@@ -88,7 +88,7 @@ def test_another_run_is_refused_and_init_begins_where_a_model_ended(trained, tmp
 
 
 def test_stored_data_train_too(tmp_path):
-    from faintsky.simulating.lofar import simulate_lofar
+    from faintsky import simulate_lofar
 
     simulate_lofar(
         tmp_path / "data",

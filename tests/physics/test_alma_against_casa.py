@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
-from faintsky.simulating.build import Observation, build_instrument
+from faintsky.simulating import Observation, build_instrument
 from faintsky.simulating.fast import FastTelescope
 from faintsky.sky import SkyModel, empty_sky, gaussian_image
 from faintsky.source_model import line_profile
-from faintsky.telescopes.arrays import load_array
-from faintsky.telescopes.noise import visibility_sigma
-from faintsky.telescopes.primary_beam import primary_beam
+from faintsky.telescopes import load_array, primary_beam
+from faintsky.telescopes.alma import visibility_sigma
 
 DATA = Path(__file__).parents[1] / "data"
 C3, C8 = DATA / "alma_casa_c3", DATA / "alma_casa_c8"
@@ -49,7 +48,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def observation():
     grid = ImageGrid(360, 360, 0.1, *FIELD)
-    return Observation(load_array("alma.cycle9.3"), grid, SpectralGrid.centred(128, 230e9, 10e6))
+    return Observation("alma", load_array("alma.cycle9.3"), grid, SpectralGrid.centred(128, 230e9, 10e6))
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +194,7 @@ def test_another_array_field_band_and_weighting():
     record = json.loads((C8 / "observation.json").read_text())
     sky_grid = ImageGrid(256, 256, 0.01, 150.0, 20.0)
     observation = Observation(
+        "alma",
         load_array("alma.cycle9.8"),
         sky_grid,
         SpectralGrid.centred(8, 345e9, 5e6),
@@ -202,7 +202,7 @@ def test_another_array_field_band_and_weighting():
         integration=30.0,
         hour_angle=2.0,
         pwv=1.5,
-        weighting="briggs:0.5",
+        robust=0.5,
     )
     instrument = build_instrument(observation)
     assert instrument.record["rows"] == record["rows"] - record["flagged_rows"]

@@ -16,9 +16,7 @@ from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
-from faintsky.simulating import radler_clean, wsclean
-from faintsky.simulating.lofar_compact import read_compact
-from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating import at_resolution, radler_clean, read_compact, wsclean
 from faintsky.sky import gaussian_image
 
 SMALL = {"size": 128, "total_time": "40min", "integration": "300s", "primary_beam": "gaussian", "seed": 3}

@@ -214,18 +214,18 @@ def simulated(monkeypatch):
     """Stands for the simulation: what it was asked for, and fields of the right shape."""
     asked = []
 
-    def fields(n, **settings):
+    def fields(telescope, n, **settings):
         asked.append((n, settings))
         grid = SimpleNamespace(cell=2.0)
-        instrument, beam = SimpleNamespace(grid=grid), np.array([12.0, 9.0, 0.0])
-        telescope = SimpleNamespace(instrument=instrument, pb=np.float32(0.5))
+        instrument = SimpleNamespace(grid=grid, pb=[np.float32(0.5)])
+        beams = np.array([[12.0, 9.0, 0.0]])
         for i in range(n):
             true = sky() * np.float32(i + 1)
             yield SimpleNamespace(
-                sky=true, noisy=true + 1e-6, dirty=true * 10, telescope=telescope, beam=beam
+                sky=true, noisy=true + 1e-6, dirty=true * 10, instrument=instrument, beams=beams
             )
 
-    monkeypatch.setattr("faintsky.simulating.lofar.simulate_fields", fields)
+    monkeypatch.setattr("faintsky.simulating.simulated", fields)
     monkeypatch.setattr(tile_data, "_kept", {})
     return asked
 
@@ -301,7 +301,7 @@ def test_stored_images_become_tiles(folder):
 
 
 def test_compact_data_become_the_same_tiles(tmp_path, monkeypatch):
-    from faintsky.simulating.lofar import simulate_lofar
+    from faintsky import simulate_lofar
 
     monkeypatch.setattr(tile_data, "_kept", {})
     products = ("sky", "noise", "dirty", "pb", "compact")

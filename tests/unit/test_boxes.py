@@ -9,7 +9,8 @@ from astropy.table import Table
 from faintsky.errors import InputError
 from faintsky.evaluation.boxes import gaussian_box, rule_name, with_boxes
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
-from faintsky.simulating.truth import BOX_RULES, box
+from faintsky.simulating import BOX_RULES
+from faintsky.simulating.truth import box
 from faintsky.sky import gaussian_image
 
 

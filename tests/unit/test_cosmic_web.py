@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.simulating.lofar import make_lofar_settings
+from faintsky.simulating import Settings
 from faintsky.sky.web import (
     BLOCKS,
     Points,
@@ -294,10 +294,15 @@ def test_data_sets_of_a_web(tmp_path, monkeypatch):
 
 def test_webs_are_checked():
     with pytest.raises(InputError, match="sky3"):
-        make_lofar_settings(web="train", field="sky3")
+        Settings(telescope="lofar", web="train", field="sky3")
     with pytest.raises(InputError, match="field"):
-        make_lofar_settings(field="sky1")
+        Settings(telescope="lofar", field="sky1")
     with pytest.raises(InputError, match="cosmic web"):
-        make_lofar_settings(web="nowhere.npz")
-    assert make_lofar_settings(web="test").parameters()["web"] == "test 400-400"
-    assert "web" not in make_lofar_settings().parameters()
+        Settings(telescope="lofar", web="nowhere.npz")
+    assert Settings(telescope="lofar", web="test").parameters()["web"] == "test 400-400"
+    assert (
+        "web"
+        not in Settings(
+            telescope="lofar",
+        ).parameters()
+    )

@@ -55,7 +55,7 @@ def test_a_data_set_is_made_again(data):
 
 def test_a_data_set_of_other_settings_is_refused(data, tmp_path):
     record = json.loads((data / "dataset.json").read_text())
-    record["parameters"]["array"]["positions"] = "0" * 16
+    record["parameters"]["array_sha256"] = "0" * 16
     (tmp_path / "dataset.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="cannot be made again: another array"):
         observatory_of(tmp_path)

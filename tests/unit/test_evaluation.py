@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.table import Table, vstack
 
+from faintsky import simulate_alma
 from faintsky.errors import FaintskyError, InputError
 from faintsky.evaluation.alma import evaluate_sets
 from faintsky.evaluation.cramer_rao import PARAMETERS
@@ -32,7 +33,7 @@ from faintsky.matching import (
     snr_edges,
 )
 from faintsky.preparing import gaussian_psf
-from faintsky.simulating.alma import simulate_alma, simulate_cubes
+from faintsky.simulating import simulated
 
 SHAPE, CELL, SIGMA = (32, 96, 96), 0.1, 1e-3
 FREQUENCIES = 230e9 + 1e7 * np.arange(SHAPE[0])
@@ -514,7 +515,7 @@ def test_simulated_sets_are_those_of_the_simulator():
     settings = (("size", 96), ("channels", 24))
     cubes = SimulatedSet("paper", (0, 1), 3, settings)
     cube, truth = cubes.load(1)
-    seen = list(simulate_cubes(2, seed=3, preset="paper", **dict(settings)))[1]
+    seen = list(simulated("alma", 2, seed=3, preset="paper", **dict(settings)))[1]
     assert np.array_equal(cube.data, seen.dirty, equal_nan=True)
     assert np.asarray(truth["flux"]) == pytest.approx(seen.truth["flux"])
     assert cube.psf[12, 48, 48] == pytest.approx(1, abs=1e-3)

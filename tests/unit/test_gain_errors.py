@@ -7,10 +7,9 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.simulating.gain_errors import GainErrors, baseline_factors
-from faintsky.simulating.lofar import LofarObservatory, make_lofar_settings, simulate_fields
-from faintsky.simulating.lofar_compact import read_compact
-from faintsky.simulating.visibilities import predict
+from faintsky.simulating import Settings, open_observatory, read_compact, simulated
+from faintsky.simulating.images import errors_of
+from faintsky.simulating.imaging import GainErrors, baseline_factors, predict
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}
 
@@ -43,12 +42,15 @@ def test_size_and_timescale():
 
 def test_factors_of_baselines():
     gains = np.array([[2.0, 1j, 1 + 1j]])
-    np.testing.assert_allclose(baseline_factors(gains), [-2j, 2 - 2j, 1j * (1 - 1j)])
+    expected = np.array([-2j, 2 - 2j, 1j * (1 - 1j)])
+    np.testing.assert_allclose(baseline_factors(gains, np.zeros(3, int), np.arange(3)), expected)
+    few = baseline_factors(gains, np.zeros(2, int), np.array([2, 0]))
+    np.testing.assert_allclose(few, expected[[2, 0]])
 
 
 def test_the_dirty_image_is_that_of_the_corrupted_visibilities():
-    settings = make_lofar_settings(**SMALL, noise=False)
-    telescope = LofarObservatory(settings).telescope
+    settings = Settings(telescope="lofar", **SMALL, noise=False)
+    telescope = open_observatory(settings).telescope
     errors, seed = GainErrors(0.2, 40.0, 600.0), np.random.SeedSequence(4)
     gains = telescope.gains(errors, seed)
     assert gains.shape == (6, 62)
@@ -63,29 +65,29 @@ def test_the_dirty_image_is_that_of_the_corrupted_visibilities():
     # phases of 40 deg on both stations: the point loses exp(-0.49) of its light to the whole image
     clean = telescope.dirty(sky, 0.0, seed)
     assert dirty[30, 70] / clean[30, 70] == pytest.approx(np.exp(-(np.deg2rad(40) ** 2)), abs=0.1)
-    quick = LofarObservatory(make_lofar_settings(**SMALL, noise=False, quick=True)).telescope
+    quick = open_observatory(Settings(telescope="lofar", **SMALL, noise=False, quick=True)).telescope
     assert np.abs(quick.dirty(sky, 0.0, seed, gains) - dirty).max() < 0.02 * dirty.max()
     assert np.abs(dirty - clean).max() > 0.2 * clean.max()
 
 
 def test_varied_fields_have_errors_of_their_own():
-    settings = make_lofar_settings(preset="varied", **SMALL)
-    drawn = [settings.errors_of(np.random.default_rng(i)) for i in range(50)]
+    settings = Settings(telescope="lofar", preset="varied", **SMALL)
+    drawn = [errors_of(settings, np.random.default_rng(i)) for i in range(50)]
     assert 0 <= min(e.amplitude for e in drawn) < 0.01 < max(e.amplitude for e in drawn) <= 0.05
     assert 0 <= min(e.phase for e in drawn) < 1 < max(e.phase for e in drawn) <= 10
     assert 300 <= min(e.timescale for e in drawn) < max(e.timescale for e in drawn) <= 3600
-    fixed = make_lofar_settings(preset="varied", gain_rms=0, phase_rms=0, **SMALL)
-    assert not fixed.errors_of(np.random.default_rng(0))
-    assert not make_lofar_settings(**SMALL).errors_of(np.random.default_rng(0))
-    given = make_lofar_settings(gain_rms=0.03, gain_time="10min", **SMALL)
-    assert given.errors_of(np.random.default_rng(0)) == GainErrors(0.03, 0.0, 600.0)
+    fixed = Settings(telescope="lofar", preset="varied", gain_rms=0, phase_rms=0, **SMALL)
+    assert not errors_of(fixed, np.random.default_rng(0))
+    assert not errors_of(Settings(telescope="lofar", **SMALL), np.random.default_rng(0))
+    given = Settings(telescope="lofar", gain_rms=0.03, gain_time="10min", **SMALL)
+    assert errors_of(given, np.random.default_rng(0)) == GainErrors(0.03, 0.0, 600.0)
 
 
 def test_errors_and_noise_do_not_hang_together():
     """The noise of a field is the same with and without gain errors."""
     common = {"seed": 2, "products": "dirty", **SMALL}
-    plain, bad = (next(simulate_fields(1, phase_rms=p, **common)).dirty for p in (0.0, 20.0))
-    still, bare = (next(simulate_fields(1, phase_rms=p, noise=False, **common)).dirty for p in (0.0, 20.0))
+    plain, bad = (next(simulated("lofar", 1, phase_rms=p, **common)).dirty for p in (0.0, 20.0))
+    still, bare = (next(simulated("lofar", 1, phase_rms=p, noise=False, **common)).dirty for p in (0.0, 20.0))
     np.testing.assert_allclose(bad - bare, plain - still, atol=2e-6)
     assert np.abs(bad - plain).max() > 1e-5
 
@@ -120,5 +122,5 @@ def test_compact_files_hold_what_the_images_hold(tmp_path, preset):
 def test_no_compact_file_is_one_line(tmp_path):
     np.savez(tmp_path / "other.npz", a=1)
     for path in (tmp_path / "none.npz", tmp_path / "other.npz"):
-        with pytest.raises(InputError, match=r"npz: is no compact LOFAR field"):
+        with pytest.raises(InputError, match=r"npz: is no compact image"):
             read_compact(path)

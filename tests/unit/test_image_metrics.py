@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from faintsky import simulate_lofar
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import SimulatedFields
 from faintsky.evaluation.image_methods import Estimate, make_methods
@@ -22,7 +23,6 @@ from faintsky.evaluation.image_metrics import (
 from faintsky.evaluation.lofar import evaluate_fields, evaluate_lofar
 from faintsky.evaluation.lofar_tables import gain
 from faintsky.evaluation.stored_fields import open_fields
-from faintsky.simulating.lofar import simulate_lofar
 
 SMALL = 128
 COSTS = ("seconds", "CPU seconds", "peak memory")

@@ -7,8 +7,9 @@ from astropy.io import fits
 import faintsky
 from faintsky.errors import InputError
 from faintsky.sky import read_model
-from faintsky.telescopes.arrays import enu_to_itrf, itrf_to_geodetic, load_array, read_cfg
-from faintsky.telescopes.tracks import make_track, ut1_minus_utc
+from faintsky.telescopes import load_array, make_track
+from faintsky.telescopes.arrays import enu_to_itrf, itrf_to_geodetic, read_cfg
+from faintsky.telescopes.tracks import ut1_minus_utc
 
 TRACK = {"total_time": 100, "integration": 20}
 

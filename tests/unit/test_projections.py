@@ -27,9 +27,8 @@ from faintsky.io.quiet import quiet_reading
 from faintsky.models import load_model
 from faintsky.preparing import PrimaryBeam, gaussian_psf, prepare_cube, prepare_image
 from faintsky.report.parts import world_labels
-from faintsky.simulating.sky_regions import region_columns
-from faintsky.simulating.truth import grid_frame, to_sky
-from faintsky.telescopes.primary_beam import primary_beam
+from faintsky.simulating.truth import grid_frame, region_columns, to_sky
+from faintsky.telescopes import primary_beam
 
 N, CELL = 160, 3.0
 LINE_AREA = np.sqrt(np.pi / (4 * np.log(2)))

@@ -14,11 +14,12 @@ from astropy.wcs import WCS
 import faintsky
 from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import ImageGrid
-from faintsky.simulating.lofar import LofarObservatory, make_lofar_settings, simulate_fields
-from faintsky.simulating.sky_regions import at_resolution, region_columns
-from faintsky.simulating.weighting import padded_size
+from faintsky.simulating import Settings, at_resolution, open_observatory, simulated
+from faintsky.simulating.imaging import padded_size
+from faintsky.simulating.observatory import draw_observation
+from faintsky.simulating.truth import region_columns
 from faintsky.sky import gaussian_image
-from faintsky.telescopes import lofar_beam
+from faintsky.telescopes import lofar, record, telescope
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}
 SIGMA = 1e-4 / 40.787
@@ -113,7 +114,7 @@ def test_jobs_and_order_do_not_matter(dataset, tmp_path):
 
 def test_fields_in_memory_are_those_on_disk(tmp_path):
     faintsky.simulate_lofar(tmp_path / "set", 2, seed=5, quick=True, **SMALL)
-    fields = list(simulate_fields(2, seed=5, quick=True, **SMALL))
+    fields = list(simulated("lofar", 2, seed=5, quick=True, **SMALL))
     np.testing.assert_array_equal(fields[1].dirty, fits.getdata(tmp_path / "set" / "0001_dirty.fits"))
     assert not np.array_equal(fields[0].dirty, fields[1].dirty)
 
@@ -123,7 +124,7 @@ def test_resume_and_refusal(dataset):
     (dataset / "0001_dirty.fits").unlink()
     faintsky.simulate_lofar(dataset, 2, seed=5, preset="lotss", **SMALL)
     assert hashes(dataset) == before
-    with pytest.raises(InputError, match=r"another robust.*--overwrite"):
+    with pytest.raises(InputError, match=r"another preset.*--overwrite"):
         faintsky.simulate_lofar(dataset, 2, seed=5, **SMALL)
     with pytest.raises(InputError, match=r"another seed.*--overwrite"):
         faintsky.simulate_lofar(dataset, 2, seed=6, preset="lotss", **SMALL)
@@ -153,21 +154,21 @@ def test_dry_run_writes_nothing(tmp_path):
         ({"preset": "text"}, "preset"),
         ({"products": "dirty,clean", "quick": True}, "clean images need visibilities"),
         ({"backend": "wsclean", "quick": True}, "WSClean needs visibilities"),
-        ({"gain_rms": 0.6}, "gain rms"),
-        ({"phase_rms": -1}, "phase rms"),
+        ({"gain_rms": 0.6}, "gain-rms"),
+        ({"phase_rms": -1}, "phase-rms"),
         ({"gain_time": "0min"}, "above 0"),
         ({"products": "dirty,model"}, "model"),
         ({"backend": "casa"}, "backend"),
-        ({"robust": 3}, "robustness"),
+        ({"robust": 3}, "robust"),
         ({"rms": 0}, "above 0"),
         ({"rms": "1mJy"}, "number with a unit"),
-        ({"cell": "6arcsec"}, "longer baselines"),
-        ({"freq": "60MHz"}, "high band"),
+        ({"cell": "6arcsec"}, "longest baselines"),
+        ({"freq": "60MHz"}, "outside the band of LOFAR"),
         ({"dec": -60}, "below the limit"),
         ({"hour_angle": 1, "start": "2021-03-20T00:00:00"}, "one of them"),
         ({"start": "soon"}, "not a time"),
         ({"total_time": "5s"}, "shorter"),
-        ({"size": 16}, "size"),
+        ({"size": 8}, "size"),
         ({"primary_beam": "round"}, "primary beam"),
         ({"device": "abacus", "quick": True}, "device"),
         ({"n": 0}, "at least 1"),
@@ -180,21 +181,20 @@ def test_bad_values_are_refused(tmp_path, wrong, word):
 
 
 def test_everybeam_is_asked_for_only_where_it_is(monkeypatch):
-    monkeypatch.setattr(lofar_beam, "find_spec", lambda name: None)
-    assert lofar_beam.choose_beam("auto") == "gaussian"
+    choose = telescope("lofar").choose_beam
+    monkeypatch.setattr(record, "find_spec", lambda name: None)
+    assert choose("auto") == "gaussian"
     with pytest.raises(InputError, match=r"faintsky\[lofar\]"):
-        lofar_beam.choose_beam("everybeam")
-    monkeypatch.setattr(lofar_beam, "find_spec", lambda name: object())
-    assert lofar_beam.choose_beam("auto") == "everybeam"
-    assert lofar_beam.choose_beam("gaussian") == "gaussian"
+        choose("everybeam")
+    monkeypatch.setattr(record, "find_spec", lambda name: object())
+    assert choose("auto") == "everybeam"
+    assert choose("gaussian") == "gaussian"
 
 
 def test_a_failing_everybeam_is_one_line(monkeypatch):
-    from faintsky.telescopes import everybeam
-
-    monkeypatch.setattr(everybeam.sys, "executable", "/bin/false")
+    monkeypatch.setattr(lofar.sys, "executable", "/bin/false")
     with pytest.raises(FaintskyError, match=r"EveryBeam failed \(exit status 1\); choose"):
-        everybeam.everybeam_beam(ImageGrid(64, 64, 2.0), 150e6, np.array([59293.0]))
+        lofar.everybeam_beam(ImageGrid(64, 64, 2.0), 150e6, np.array([59293.0]))
 
 
 def test_varied_fields_have_their_own_telescope(tmp_path):
@@ -204,16 +204,16 @@ def test_varied_fields_have_their_own_telescope(tmp_path):
     assert not (tmp_path / "psf.fits").exists()
     assert not np.array_equal(psfs[0][0], psfs[1][0])
     assert psfs[0][1]["CRVAL2"] != psfs[1][1]["CRVAL2"]
-    settings = make_lofar_settings(preset="varied", dec=40.0, robust=0.25, **SMALL)
-    drawn = [settings.observation_of(np.random.default_rng(i)) for i in range(3)]
+    settings = Settings(telescope="lofar", preset="varied", dec=40.0, robust=0.25, **SMALL)
+    drawn = [draw_observation(np.random.default_rng(i), settings) for i in range(3)]
     assert {(o.grid.dec, o.robust, o.total_time) for o in drawn} == {(40.0, 0.25, 1800.0)}
     assert len({o.hour_angle for o in drawn}) == 3
 
 
 def test_varied_tracks_stay_above_twenty_degrees():
-    settings = make_lofar_settings(preset="varied", size=64, integration="30min")
+    settings = Settings(telescope="lofar", preset="varied", size=64, integration="30min")
     for i in range(20):
-        track = settings.observation_of(np.random.default_rng(i)).track()
+        track = draw_observation(np.random.default_rng(i), settings).track()
         assert np.rad2deg(track.elevation.min()) > 19.5
 
 
@@ -255,9 +255,9 @@ def test_the_users_sky_is_observed(tmp_path, model, quick):
 def test_correction_for_the_primary_beam(model, tmp_path):
     options = {k: v for k, v in SMALL.items() if k != "size"}
     plain, corrected = (
-        next(simulate_fields(1, sky=model, pbcor=pbcor, **options)) for pbcor in (False, True)
+        next(simulated("lofar", 1, sky=model, pbcor=pbcor, **options)) for pbcor in (False, True)
     )
-    np.testing.assert_allclose(corrected.dirty * corrected.telescope.pb, plain.dirty, rtol=1e-5)
+    np.testing.assert_allclose(corrected.dirty * corrected.instrument.pb[0], plain.dirty, rtol=1e-5)
 
 
 def test_regions_of_a_known_sky():
@@ -296,7 +296,8 @@ def test_wscleans_padding():
 
 def test_a_sky_is_the_same_whatever_the_products(cache):
     one, two = (
-        LofarObservatory(make_lofar_settings(products=p, **SMALL)).sample(3, 0) for p in ("sky", "sky,dirty")
+        open_observatory(Settings(telescope="lofar", products=p, **SMALL)).sample(3, 0)
+        for p in ("sky", "sky,dirty")
     )
     np.testing.assert_array_equal(one.noisy, two.noisy)
     assert one.dirty.size == 0

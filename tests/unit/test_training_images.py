@@ -6,8 +6,9 @@ import torch
 
 from faintsky.errors import InputError
 from faintsky.networks import make_network
-from faintsky.simulating.beam_fit import fit_beam
-from faintsky.simulating.psf_library import SIZE, PsfLibrary, make_library
+from faintsky.simulating import PsfLibrary, make_library
+from faintsky.simulating.imaging import fit_beam
+from faintsky.simulating.psf_library import SIZE
 from faintsky.sky.web import Web, WebBox
 from faintsky.training import DiffuseImages, WebSkies, diffuse_images, make_skies
 from faintsky.training.denoiser import BEAM_EMISSION, WHITE_EMISSION, importance

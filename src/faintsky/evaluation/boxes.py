@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
 from faintsky.matching import column
-from faintsky.simulating.truth import BOX_RULES
+from faintsky.simulating import BOX_RULES
 from faintsky.sky import NARROW, gaussian_image
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube
-    from faintsky.simulating.instrument import Instrument
+    from faintsky.simulating import Instrument
 
 
 class CubeSet(Protocol):
@@ -136,7 +136,7 @@ class SimulatedSet:
     seed : int
         Of the data set.
     settings : tuple of (str, value)
-        Further arguments of `faintsky.simulating.alma.simulate_alma`, such as ``(("size", 128),)``.
+        Further arguments of `faintsky.simulate_alma`, such as ``(("size", 128),)``.
     """
 
     preset: str
@@ -152,7 +152,6 @@ class SimulatedSet:
     def load(self, index: int) -> tuple[RadioCube, Table]:
         """Simulate one cube, with psf and primary beam, and its true sources."""
         from faintsky.image import RadioCube
-        from faintsky.simulating.truth import truth_table
         from faintsky.system import one_thread
 
         with one_thread():
@@ -180,7 +179,7 @@ class SimulatedSet:
             "noise_jy_per_beam": seen.sigma.tolist(),
             "box_rule": observatory.settings.box_rule,
         }
-        return cube, truth_table(seen.truth, meta)
+        return cube, seen.truth_table(**meta)
 
 
 @lru_cache(maxsize=4)
@@ -189,9 +188,9 @@ def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[An
 
     Psf and primary beam are None where each cube has its own.
     """
-    from faintsky.simulating.alma import make_settings, open_observatory
+    from faintsky.simulating import Settings, open_observatory
 
-    observatory = open_observatory(make_settings(preset=preset, **dict(settings)))
+    observatory = open_observatory(Settings(telescope="alma", preset=preset, **dict(settings)))
     shared = observatory.instrument
     return observatory, *((None, None) if shared is None else _beams(shared))
 
@@ -207,9 +206,9 @@ def _beams(instrument: Instrument) -> tuple[Any, Any]:
 def shape_of(cubes: CubeSet) -> tuple[int, int, int]:
     """``[chan, y, x]`` of a set's first cube, from header or settings; of other sets by loading it."""
     if isinstance(cubes, SimulatedSet):
-        from faintsky.simulating.alma import make_settings
+        from faintsky.simulating import Settings
 
-        observation = make_settings(preset=cubes.preset, **dict(cubes.settings)).observation
+        observation = Settings(telescope="alma", preset=cubes.preset, **dict(cubes.settings)).observation
         return observation.spectral.n_chan, *observation.grid.shape
     if isinstance(cubes, FolderSet):
         from faintsky.io import open_cube

@@ -146,14 +146,14 @@ class SimulatedFields:
         if not empty:
             sky = observatory.draw(np.random.default_rng(seeds[1]), telescope.observation)
         if self.kind in ("sky", "noise"):
-            from faintsky.simulating.lofar_observatory import UNIT_BEAM
+            from faintsky.simulating import UNIT_BEAM
 
             rms = rms / UNIT_BEAM
             white = np.random.default_rng(seeds[3]).standard_normal(grid.shape, dtype=np.float32)
             seen = sky if self.kind == "sky" else sky + np.float32(rms) * white
             image = RadioImage.from_array(seen, unit="Jy/arcsec2", **details)
             return Field(image, sky, rms, None, 6.0 / grid.cell, self.kind, sky)
-        from faintsky.simulating.sky_regions import at_resolution
+        from faintsky.simulating import at_resolution
 
         sharp = sky * telescope.pb
         truth = np.maximum(at_resolution(sharp * grid.cell**2, beam, grid.cell), 0).astype(np.float32)
@@ -171,11 +171,10 @@ class SimulatedFields:
 
 @lru_cache(maxsize=2)
 def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
-    from faintsky.simulating.lofar_observatory import LofarObservatory
-    from faintsky.simulating.lofar_settings import make_lofar_settings
+    from faintsky.simulating import Settings, open_observatory
 
     drawn: Any = {"web": web, "field": field} if web else {}
-    return LofarObservatory(make_lofar_settings(preset=preset, size=size, quick=True, **drawn))
+    return open_observatory(Settings(telescope="lofar", preset=preset, size=size, quick=True, **drawn))
 
 
 @lru_cache(maxsize=4)

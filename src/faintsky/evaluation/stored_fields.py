@@ -18,9 +18,7 @@ from faintsky.evaluation.fields import REACH, Array32, Field
 from faintsky.image import RadioImage
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma, surface_brightness
-from faintsky.simulating.lofar_compact import read_compact
-from faintsky.simulating.lofar_observatory import UNIT_BEAM
-from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating import UNIT_BEAM, at_resolution, read_compact
 
 STORED = ("noise", "dirty", "clean")
 COMMAND = "faintsky simulate lofar"

@@ -97,8 +97,7 @@ def demo(
     from faintsky.catalog import read_catalog
     from faintsky.io import Job
     from faintsky.matching import match
-    from faintsky.simulating.alma import simulate_alma
-    from faintsky.simulating.lofar import simulate_lofar
+    from faintsky.simulating import simulator
 
     folder = Path(out)
     del running.asked["open_report"]
@@ -110,12 +109,12 @@ def demo(
     }  # fmt: skip
     with job:
         cubes, images = folder / "alma", folder / "lofar"
-        simulate_alma(cubes, 1, seed=seed, preset="paper", **shared)
+        simulator("alma")(cubes, 1, seed=seed, preset="paper", **shared)
         found = detect(
             cubes / "0000_dirty.fits", folder / "detected", psf=cubes / "psf.fits", pb=cubes / "pb.fits",
             device=running.device, **shared,
         )  # fmt: skip
-        simulate_lofar(images, 1, seed=seed, size=IMAGE_SIZE, products=("sky", "noise"), **shared)
+        simulator("lofar")(images, 1, seed=seed, size=IMAGE_SIZE, products=("sky", "noise"), **shared)
         denoise(images / "0000_noise.fits", folder / "denoised", device=running.device, **shared)
     truth = read_catalog(cubes / "0000_truth.ecsv")
     catalog = found.catalog
@@ -135,13 +134,12 @@ def _needs(folder: Path) -> Needs:
     from faintsky.denoising import needs_of_image
     from faintsky.detection import needs_of_search
     from faintsky.models import load_model
-    from faintsky.simulating.alma import simulate_alma
-    from faintsky.simulating.lofar import simulate_lofar
+    from faintsky.simulating import simulator
     from faintsky.system import Needs
 
     plans = [
-        simulate_alma(folder / "alma", 1, preset="paper", dry_run=True, overwrite=True),
-        simulate_lofar(folder / "lofar", 1, size=IMAGE_SIZE, dry_run=True, overwrite=True),
+        simulator("alma")(folder / "alma", 1, preset="paper", dry_run=True, overwrite=True),
+        simulator("lofar")(folder / "lofar", 1, size=IMAGE_SIZE, dry_run=True, overwrite=True),
     ]
     network = load_model("denoiser").network("denoiser")
     parts = [

@@ -149,7 +149,7 @@ class PrimaryBeam:
 
     def _power(self, x: ArrayLike, y: ArrayLike, z: float) -> NDArray[np.float64]:
         """The telescope's at pixels and a channel; NaN where the dishes are not known."""
-        from faintsky.telescopes.primary_beam import primary_beam
+        from faintsky.telescopes import primary_beam
 
         x = np.asarray(x, dtype=float)
         if not self.diameter:

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,18 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.simulating.build import Observation
-from faintsky.simulating.fits_out import cube_header, write_fits
-from faintsky.simulating.instrument import Instrument
-from faintsky.simulating.observatory import AlmaObservatory
+from faintsky.io import write_fits
+from faintsky.simulating.cubes import CubeObservatory
+from faintsky.simulating.imaging import noise_factor
+from faintsky.simulating.instrument import Instrument, Observation, Sampling, data_header
 from faintsky.simulating.programs import run_program
-from faintsky.simulating.weighting import imaging_weights, parse_weighting
-from faintsky.telescopes.arrays import AntennaArray, shipped_arrays
+from faintsky.telescopes import AntennaArray
 
 if TYPE_CHECKING:
     import torch
 
-    from faintsky.simulating.settings import AlmaSettings
+    from faintsky.simulating.settings import Settings
     from faintsky.sky import SkyModel
 
 PYTHON = "FAINTSKY_CASA_PYTHON"
@@ -111,30 +109,23 @@ class CasaImages:
     facts: dict[str, Any]
 
 
-class CasaObservatory(AlmaObservatory):
-    """An observatory whose dirty cubes are made by CASA; see `AlmaObservatory` for the arguments."""
+class CasaObservatory(CubeObservatory):
+    """An observatory whose dirty cubes are made by CASA; see `Observatory` for the arguments."""
 
-    def __init__(
-        self,
-        settings: AlmaSettings,
-        device: str = "cpu",
-        progress: Callable[[str], None] | None = None,
-        instrument: Instrument | None = None,
-        visible: NDArray[np.bool_] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, *how: Any) -> None:
         casa_python()
         _check(settings.observation)
-        super().__init__(settings, device, progress, instrument, visible)
+        super().__init__(settings, *how)
 
     def receive(
         self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
     ) -> tuple[NDArray[np.float32], Instrument]:
-        """As in `AlmaObservatory.receive`, by CASA."""
+        """As in `CubeObservatory.receive`, by CASA."""
         settings = self.settings
         white = settings.extra_noise == "white"
         seen = run_casa(
             sky.as_cube(),
-            settings.observation,
+            self.observation,
             noise=settings.noise,
             seed=noise_seed,
             extra=0.0 if white or not settings.noise else extra,
@@ -185,6 +176,8 @@ def run_casa(
     """
     program, grid, spectral = casa_python(), observation.grid, observation.spectral
     _check(observation)
+    # noise of the dirty image over that of the real part of each visibility, two hands added
+    factor = noise_factor(Sampling(observation).weight) / np.sqrt(2)
     job = {
         "sky": "sky.fits",
         "array": f"{observation.array.name}.cfg",
@@ -194,21 +187,20 @@ def run_casa(
         "total_time": observation.total_time,
         "integration": observation.integration,
         "pwv": observation.pwv,
-        "robust": parse_weighting(observation.weighting),
+        "robust": observation.robust,
         "size": [grid.n_x, grid.n_y],
         "cell": grid.cell,
         "noise": noise,
         "seed": seed % (2**31 - 1) + 1,
-        "extra_sigma": extra / image_noise_factor(observation) if extra > 0 else 0.0,
+        "extra_sigma": extra / factor if extra > 0 else 0.0,
         "extra_seed": seed,
         "details": keep is not None,
     }
     with tempfile.TemporaryDirectory(prefix="faintsky_casa_") as name:
         folder = Path(name)
-        write_fits(
-            folder / "sky.fits", sky.copy(), cube_header(grid, spectral, "Jy/pixel", spectral.middle, {})
-        )
-        if observation.array.name not in shipped_arrays():
+        header = data_header(grid, spectral, "Jy/pixel", observation.record.title, {})
+        write_fits(folder / "sky.fits", sky, header)
+        if observation.array.name not in observation.record.arrays:
             job["array"] = "array.cfg"
             _write_cfg(folder / "array.cfg", observation.array)
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -219,14 +211,6 @@ def run_casa(
             for file in ("dirty.fits", "psf.fits", "pb.fits", "facts.json", "uvw.npz"):
                 shutil.copy(folder / file, keep / file)
     return seen
-
-
-def image_noise_factor(observation: Observation) -> float:
-    """Noise of the dirty image over that of the real part of each visibility, two hands added."""
-    uvw = observation.track().uvw
-    robust = parse_weighting(observation.weighting)
-    weight = imaging_weights(uvw, observation.spectral.middle, observation.grid, robust)
-    return float(np.sqrt((weight**2).sum() / 2) / weight.sum())
 
 
 def _check(observation: Observation) -> None:

@@ -1,20 +1,26 @@
-"""Data sets of simulated observations on disk: provenance, resuming, several processes.
-
-What the files of one telescope are and how they are written is the part of a `DataFiles`; what is common to
-all telescopes stands here.
-"""
+"""Data sets of simulated observations on disk: FITS files, truth, provenance, resuming, several processes."""
 
 from __future__ import annotations
 
 import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from faintsky.errors import InputError
+from faintsky.io import write_fits
+from faintsky.simulating.images import UNIT_BEAM
+from faintsky.simulating.instrument import Instrument, data_header
+from faintsky.simulating.observatory import Observatory, Observed, open_observatory
+from faintsky.simulating.reduced import write_compact
+from faintsky.simulating.settings import PRODUCTS, Settings
+from faintsky.simulating.truth import BOX_RULES, REGION_RULE
 from faintsky.system import (
     FolderLock,
     check_space,
@@ -28,42 +34,184 @@ from faintsky.system import versions as installed
 
 Progress = Callable[[int, int, str], None]
 
+UNITS = {
+    "cube": {"sky": "Jy/pixel", "dirty": "Jy/beam"},
+    "image": {"sky": "Jy/arcsec2", "noise": "Jy/arcsec2", "dirty": "Jy/beam", "clean": "Jy/beam"},
+}
 
-class DataFiles(ABC):
-    """How the data set of one telescope looks on disk; pickled to worker processes."""
 
-    kind: str
-    """Name of the telescope in ``dataset.json``."""
-    products: tuple[str, ...]
-    """Names of all its products."""
+@dataclass(frozen=True)
+class DataFiles:
+    """How a data set looks on disk; pickled to worker processes.
 
-    @abstractmethod
-    def parameters(self) -> dict[str, Any]:
-        """Plain values that decide what the files hold."""
+    Parameters
+    ----------
+    settings : Settings
+    """
 
-    @abstractmethod
-    def observatory(self, device: str, report: Callable[[str], None]) -> Any:
-        """What simulates, ready to do so."""
+    settings: Settings
 
-    @abstractmethod
-    def facts(self, observatory: Any) -> dict[str, Any]:
-        """Further entries of ``dataset.json``."""
+    @property
+    def rule(self) -> dict[str, str]:
+        """What the truth holds."""
+        if self.settings.data == "image":
+            return {"region_rule": REGION_RULE}
+        return {"box_rule": BOX_RULES[self.settings.box_rule]}
 
-    @abstractmethod
-    def summary(self, observatory: Any) -> dict[str, Any]:
-        """What the command prints at its end."""
+    def facts(self, observatory: Observatory) -> dict[str, Any]:
+        """Further entries of ``dataset.json``: versions of what decides, and what all samples share."""
+        settings, instrument = self.settings, observatory.instrument
+        rms = settings.rms
+        known: dict[str, Any] = {**self.rule}
+        if settings.observation.primary_beam in settings.record.maps:
+            known |= installed(settings.observation.primary_beam)
+        if settings.backend == "wsclean":
+            known["wsclean"] = _wsclean()
+        elif "clean" in settings.products:
+            known |= installed("radler")
+        if isinstance(rms, float):
+            known["sigma_noise_images_jy_per_arcsec2"] = rms / UNIT_BEAM
+        if instrument is None:
+            return known
+        known |= {"instrument": instrument.record, "frequency_hz": instrument.spectral.frequencies().tolist()}
+        known["beams_arcsec_arcsec_deg"] = instrument.beams.tolist()
+        if isinstance(rms, float):
+            return known | {"sigma_visibility_jy": rms / float(instrument.sigma[0])}
+        return known | {"sigma_thermal_jy_per_beam": instrument.sigma.tolist()}
 
-    @abstractmethod
+    def summary(self, observatory: Observatory) -> dict[str, Any]:
+        """What the command prints at its end: shape, cell, beam and noise, where all samples share them."""
+        settings, instrument = self.settings, observatory.instrument
+        shape, beam, noise, cell = None, None, settings.rms, settings.observation.grid.cell
+        if settings.data == "image":
+            shape = list(settings.observation.grid.shape)
+        if instrument is not None:
+            middle = instrument.spectral.n_chan // 2
+            beam = [float(v) for v in instrument.beams[middle]]
+            if settings.data == "cube":
+                shape = [instrument.spectral.n_chan, *instrument.grid.shape]
+                noise = float(instrument.sigma[middle])
+        return {
+            "shape": shape,
+            "cell_arcsec": None if "cell" in settings.drawn else cell,
+            "beam_arcsec_arcsec_deg": beam,
+            "noise_jy_per_beam": noise if settings.noise else 0.0,
+            "primary_beam": settings.observation.primary_beam,
+            **self.rule,
+        }
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Products that all samples share."""
+        wanted = () if self.settings.drawn else ("psf", "pb")
+        return tuple(p for p in wanted if p in self.settings.products)
+
     def paths(self, folder: Path, index: int) -> dict[str, Path]:
         """Files of one sample by product, the truth last: where it is, the others are."""
+        ends = {"compact": "npz", "truth": "ecsv"}
+        own = [p for p in self.settings.products if p not in self.shared]
+        return {p: folder / f"{index:04d}_{p}.{ends.get(p, 'fits')}" for p in (*own, "truth")}
 
-    @abstractmethod
-    def write_shared(self, folder: Path, observatory: Any, seed: int) -> None:
+    def write_shared(self, folder: Path, seen: Any, seed: int) -> None:
         """Write the files that all samples share, those that are not there."""
+        for product in self.shared:
+            if not (folder / f"{product}.fits").exists():
+                self._write(folder / f"{product}.fits", product, seen, seed, None)
 
-    @abstractmethod
-    def write_sample(self, folder: Path, index: int, observatory: Any, seed: int) -> Any:
+    def write_sample(self, folder: Path, index: int, observatory: Observatory, seed: int) -> Observed:
         """Simulate one sample and write its files."""
+        settings, paths = self.settings, self.paths(folder, index)
+        seen, truth = observatory.sample(seed, index), paths.pop("truth")
+        self.write_shared(folder, seen, seed)
+        if "compact" in paths:
+            write_compact(paths.pop("compact"), seen, settings, seed, index)
+        for product, path in paths.items():
+            self._write(path, product, seen, seed, index)
+        meta: dict[str, Any] = {
+            "faintsky": versions()["faintsky"], "preset": settings.shown, "seed": seed, "sample": index,
+            **self.rule,
+        }  # fmt: skip
+        if settings.data == "image":
+            meta |= {"noise_jy_per_beam": settings.rms}
+            meta["beam_arcsec_arcsec_deg"] = seen.instrument.beams[0].tolist()
+        else:
+            meta |= {"target_snr": None if np.isnan(seen.target_snr) else seen.target_snr}
+            meta["noise_jy_per_beam"] = [float(f"{s:.6g}") for s in seen.sigma]
+            meta["rest_frequency_hz"] = seen.instrument.spectral.middle
+        if settings.drawn:
+            meta["observation"] = seen.instrument.record
+        if seen.errors:
+            meta["gain_errors"] = asdict(seen.errors)
+        with replacing(truth) as name:
+            seen.truth_table(**meta).write(name, format="ascii.ecsv", delimiter=",")
+        return seen
+
+    def _write(self, path: Path, product: str, seen: Any, seed: int, index: int | None) -> None:
+        """A product of a sample, or of an observatory, which has the psf and the primary beam."""
+        settings, instrument = self.settings, seen.instrument
+        image, beams = settings.data == "image", getattr(seen, "beams", instrument.beams)
+        data, grid = self._data(product, seen), instrument.grid
+        cards = self._provenance(instrument, seed, index)
+        if product in ("dirty", "noise"):
+            middle = seen.sigma[len(seen.sigma) // 2]
+            sigma = float(middle if np.isfinite(middle) else instrument.sigma[len(seen.sigma) // 2])
+            sigma = sigma / UNIT_BEAM if product == "noise" else sigma
+            cards["NOISE"] = (sigma if settings.noise else 0.0, "standard deviation, middle channel")
+        if product == "dirty":
+            cards["NITER"] = (0, "iterations of CLEAN")
+            if np.isfinite(seen.target_snr):
+                cards["TARGSNR"] = (seen.target_snr, "S/N asked of the central source")
+        if product in ("dirty", "clean") and seen.errors:
+            cards["GAINRMS"] = (seen.errors.amplitude, "rms of the stations' amplitude errors")
+            cards["PHASERMS"] = (seen.errors.phase, "rms of their phase errors [deg]")
+            cards["GAINTIME"] = (seen.errors.timescale, "their correlation time [s]")
+        if image:
+            cards["RESTFRQ"] = (instrument.spectral.first, "frequency [Hz]")
+            grid = grid.padded(*data.shape) if product == "psf" else grid
+        unit, title = UNITS[settings.data].get(product, ""), settings.record.title
+        header = data_header(grid, None if image else instrument.spectral, unit, title, cards)
+        write_fits(path, data, header, beams=beams if product in ("dirty", "clean", "psf") else None)
+
+    def _data(self, product: str, seen: Any) -> NDArray[np.float32]:
+        if product == "psf":
+            return seen.psf()
+        image, instrument = self.settings.data == "image", seen.instrument
+        if product == "pb" and image:
+            return instrument.pb[0]
+        if product == "pb":
+            return np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
+        if product == "sky":
+            return seen.sky if image else seen.sky.as_cube()
+        return seen.noisy if product == "noise" else getattr(seen, product)
+
+    def _provenance(self, instrument: Instrument, seed: int, index: int | None) -> dict[str, Any]:
+        made, settings = instrument.record, self.settings
+        cards: dict[str, Any] = {
+            "ORIGIN": f"faintsky {versions()['faintsky']}", "PRESET": settings.shown, "SEED": seed,
+            "PBMODEL": (made["primary_beam"], "primary beam"),
+        }  # fmt: skip
+        weights = "natural weights" if made["robust"] is None else f"Briggs {made['robust']:g}"
+        if made["robust"] is not None:
+            cards["ROBUST"] = (made["robust"], "Briggs weighting")
+        if index is not None:
+            cards["SAMPLE"] = (index, "number in its data set")
+        way = "one psf, by FFT" if settings.data == "cube" or settings.quick else "visibilities, w term"
+        if settings.backend == "wsclean":
+            way = f"WSClean {_wsclean()}"
+        if "casa" in made:
+            way = f"simobserve and tclean of CASA {made['casa']}"
+        cards["HISTORY"] = [
+            f"simulated by faintsky: {settings.record.about}, {way}",
+            f"array {made['array']['name']}, {weights}, {made['total_time']:g} s in steps of "
+            f"{made['integration']:g} s from MJD {made['first_integration_mjd']:.6f}",
+        ]
+        return cards
+
+
+def _wsclean() -> str:
+    from faintsky.simulating.wsclean import check_wsclean, wsclean_version
+
+    return wsclean_version(check_wsclean())
 
 
 def write_dataset(
@@ -89,31 +237,38 @@ def write_dataset(
     folder = Path(out)
     report = progress or (lambda done, total, what: None)
     identity = check_folder(folder, files, seed, overwrite)
-    check_space(folder, size - _size_of_ours(folder, files))
+    # what is there already is kept, or replaced
+    check_space(folder, size - sum(path.stat().st_size for path in _ours(folder)))
     with one_thread():
-        observatory = files.observatory(device, lambda text: report(0, n, text))
+        observatory = open_observatory(files.settings, device, lambda text: report(0, n, text))
         # nothing is written before the instrument is known to exist
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder):
             clear_leftovers(folder)
             if overwrite and _recorded(folder) not in (None, identity):
-                _clear(folder, files)
-            _write_record(
-                folder, {**identity, "versions": versions(), "command": command or ""}, files, observatory
-            )
-            files.write_shared(folder, observatory, seed)
-            missing = [i for i in range(n) if not _is_done(files.paths(folder, i))]
-            report(n - len(missing), n, "simulating")
+                for path in (*_ours(folder), folder / "dataset.json"):
+                    path.unlink(missing_ok=True)
+            record = {
+                **identity,
+                "versions": versions(),
+                "command": command or "",
+                **files.facts(observatory),
+            }
+            with replacing(folder / "dataset.json") as file:
+                file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            if files.settings.backend != "casa":  # CASA's come with a cube
+                files.write_shared(folder, observatory, seed)
+            every = range(n)
+            missing = [i for i in every if not all(p.is_file() for p in files.paths(folder, i).values())]
             done = n - len(missing)
-            for _ in _run(folder, missing, observatory, files, seed, min(jobs, len(missing)), device):
+            report(done, n, "simulating")
+            global _worker
+            _worker = files, observatory
+            start = partial(_start_worker, files, device)
+            for _ in run_tasks(partial(_work, folder, seed), missing, jobs, start):
                 done += 1
                 report(done, n, "simulating")
     return {"out": str(folder), **files.summary(observatory)}
-
-
-def _identity(files: DataFiles, seed: int) -> dict[str, Any]:
-    # through JSON, so that it compares equal to what is read back
-    return json.loads(json.dumps({"kind": files.kind, "seed": seed, "parameters": files.parameters()}))
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
@@ -126,40 +281,26 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 def check_folder(out: str | os.PathLike[str], files: DataFiles, seed: int, overwrite: bool) -> dict[str, Any]:
     """Refuse a folder that cannot or must not be written into; gives what the data set is known by."""
-    folder = Path(out)
-    identity = _identity(files, seed)
+    folder, settings = Path(out), files.settings
+    identity: dict[str, Any] = {"kind": settings.telescope, "seed": seed, "parameters": settings.parameters()}
     check_writable(folder)
     if not folder.is_dir() or overwrite or all(p.name.startswith(".") for p in folder.iterdir()):
         return identity
-    recorded = _recorded(folder)
+    recorded, hint = _recorded(folder), "choose another --out or give --overwrite"
     if recorded is None:
-        raise InputError("holds files of another kind", "choose another --out or give --overwrite", folder)
+        raise InputError("holds files of another kind", hint, folder)
     if recorded != identity:
         old, new = recorded.get("parameters") or {}, identity["parameters"]
-        changed = [k for k in new if old.get(k) != new[k]] or ["seed"]
-        raise InputError(
-            f"holds a data set made with another {changed[0]}",
-            "choose another --out or give --overwrite",
-            folder,
-        )
+        changed = [k for k in {**new, **old} if k != "drawn" and old.get(k) != new.get(k)] or ["seed"]
+        raise InputError(f"holds a data set made with another {changed[0]}", hint, folder)
     return identity
 
 
-def _clear(folder: Path, files: DataFiles) -> None:
-    """Remove the files of an earlier data set, and nothing else."""
-    for path in (*_ours(folder, files), folder / "dataset.json"):
-        path.unlink(missing_ok=True)
-
-
-def _ours(folder: Path, files: DataFiles) -> Iterator[Path]:
-    for product in (*files.products, "truth"):
+def _ours(folder: Path) -> Iterator[Path]:
+    """The files of an earlier data set, and nothing else."""
+    for product in {*PRODUCTS["cube"], *PRODUCTS["image"], "truth"}:
         for pattern in (*(f"[0-9]*_{product}.{end}" for end in ("fits", "ecsv", "npz")), f"{product}.fits"):
             yield from folder.glob(pattern)
-
-
-def _size_of_ours(folder: Path, files: DataFiles) -> int:
-    """What is there already, to be kept or to be replaced [bytes]."""
-    return sum(path.stat().st_size for path in _ours(folder, files))
 
 
 def versions() -> dict[str, str]:
@@ -167,38 +308,12 @@ def versions() -> dict[str, str]:
     return installed("faintsky", "numpy", "torch", "astropy", "ducc0")
 
 
-def _write_record(folder: Path, known: Mapping[str, Any], files: DataFiles, observatory: Any) -> None:
-    with replacing(folder / "dataset.json") as name:
-        text = json.dumps({**known, **files.facts(observatory)}, indent=1)
-        name.write_text(text + "\n", encoding="utf-8")
-
-
-def _is_done(paths: Mapping[str, Path]) -> bool:
-    return all(path.is_file() for path in paths.values())
-
-
-def _run(
-    folder: Path,
-    missing: list[int],
-    observatory: Any,
-    files: DataFiles,
-    seed: int,
-    jobs: int,
-    device: str,
-) -> Iterator[int]:
-    global _worker
-    _worker = files, observatory
-    work = partial(_work, folder, seed)
-    for index, _ in run_tasks(work, missing, jobs, partial(_start_worker, files, device)):
-        yield index
-
-
-_worker: tuple[DataFiles, Any] | None = None
+_worker: tuple[DataFiles, Observatory] | None = None
 
 
 def _start_worker(files: DataFiles, device: str) -> None:
     global _worker
-    _worker = files, files.observatory(device, lambda text: None)
+    _worker = files, open_observatory(files.settings, device)
 
 
 def _work(folder: Path, seed: int, index: int) -> None:

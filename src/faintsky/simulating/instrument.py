@@ -1,28 +1,198 @@
-"""The instrument: everything about a telescope and an observation that does not change from cube to cube.
+"""The instrument: everything about a telescope and an observation that does not change from sample to sample.
 
 It is computed once (antenna positions, track, imaging weights, exact psf, primary beam, noise) and kept in
 one file, from which simulating needs torch and numpy alone.
 
 The psf and the primary beam change slowly over a cube. They are held at a few Chebyshev nodes in frequency
 and interpolated by polynomials; nodes are added until the psf between them is right to `PSF_TOLERANCE` of its
-peak.
+peak. An image's are those of its one frequency.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.grid import ImageGrid, SpectralGrid
-from faintsky.system import replacing
+from faintsky.errors import DiskError, InputError
+from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, SpectralGrid
+from faintsky.simulating.imaging import (
+    dirty_image,
+    exact_psf,
+    fit_beam,
+    fit_beam_wsclean,
+    gridded,
+    imaging_weights,
+    noise_factor,
+)
+from faintsky.system import cache_folder, replacing
+from faintsky.telescopes import AntennaArray, Telescope, Track, cutoff_radius, make_track, telescope, transit
+from faintsky.telescopes.tracks import DAY, SIDEREAL
 
-FORMAT_VERSION = 3
-PSF_TOLERANCE = 2e-4
+FORMAT_VERSION = 4
+PSF_TOLERANCE, ROBUST_TOLERANCE = 2e-4, 1e-3
+MAX_NODES, MAX_ROBUST_NODES = 16, 6
+MAX_PSF_BYTES = 2**30
+MOST_LEFT_OUT = {"casa": 0.0, "wsclean": 0.05}
+"""Share of visibilities that may lie outside the image's uv plane."""
+_FITTED = 256
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is asked of a telescope.
+
+    Parameters
+    ----------
+    telescope : str
+        One of `faintsky.telescopes.TELESCOPES`.
+    array : AntennaArray
+    grid : ImageGrid
+    spectral : SpectralGrid
+        One channel for an image; its width is for the record then, there is no smearing.
+    total_time, integration : float
+        [s]
+    hour_angle : float
+        Of the track's middle, apparent place [hours].
+    start : float or None
+        Beginning [MJD, UTC], instead of the hour angle.
+    robust : float or None
+        Briggs' robustness; None for natural weights.
+    pwv : float
+        Precipitable water [mm].
+    primary_beam : str
+        The telescope's own, or one of its ``maps``.
+    cells : str
+        Whose rule sets the uv cells and fits the beam: ``"casa"`` (cubes) or ``"wsclean"`` (images).
+    """
+
+    telescope: str
+    array: AntennaArray
+    grid: ImageGrid
+    spectral: SpectralGrid
+    total_time: float = 2400.0
+    integration: float = 10.0
+    hour_angle: float = 0.0
+    start: float | None = None
+    robust: float | None = None
+    pwv: float = 0.8
+    primary_beam: str = "dish"
+    cells: str = "casa"
+
+    @property
+    def record(self) -> Telescope:
+        """The telescope's."""
+        return telescope(self.telescope)
+
+    @property
+    def freq(self) -> float:
+        """Of the middle channel [Hz]."""
+        return self.spectral.middle
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that the instrument depends on, as plain values."""
+        positions = hashlib.sha256(np.ascontiguousarray(self.array.itrf).tobytes()).hexdigest()[:16]
+        about = {"name": self.array.name, "antennas": len(self.array.pads), "diameter": self.array.diameter}
+        return asdict(self) | {"array": {**about, "positions": positions}}
+
+    @property
+    def file(self) -> Path:
+        """Of the cache, by a hash of `parameters` and of the format."""
+        text = json.dumps({"format": FORMAT_VERSION, **self.parameters()}, sort_keys=True)
+        return cache_folder() / f"{self.telescope}_{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+
+    def begin(self) -> float | None:
+        """Beginning of the first integration [MJD, UTC]; None where CASA's clock lays the track."""
+        if self.start is not None or self.record.date is None:
+            return self.start
+        middle = transit(self.array, self.grid.ra, self.grid.dec, self.record.date)
+        return middle + self.hour_angle / 24 / SIDEREAL - self.total_time / 2 / DAY
+
+    def track(self) -> Track:
+        """Its baselines; see `faintsky.telescopes.make_track`."""
+        return make_track(
+            self.array, self.grid.ra, self.grid.dec, total_time=self.total_time,
+            integration=self.integration, hour_angle=self.hour_angle, start=self.begin(),
+        )  # fmt: skip
+
+    def longest(self, track: Track) -> float:
+        """Longest baseline, along u or v, at the highest frequency [wavelengths]."""
+        freq = float(self.spectral.frequencies().max())
+        return float(np.abs(track.uvw[:, :2]).max()) * freq / SPEED_OF_LIGHT
+
+    def natural_cell(self) -> float:
+        """An eighth of the beam, whatever the cell is now, to two digits [arcsec]."""
+        track, freq = self.track(), float(self.spectral.frequencies().max())
+        # fine enough for any psf; its beam then sets the cell
+        trial = ImageGrid(256, 256, 0.125 / self.longest(track) / ARCSEC)
+        weight = imaging_weights(track.uvw, freq, trial, self.robust)
+        maj, minor, _ = fit_beam(exact_psf(track.uvw, weight, freq, trial.cell_rad, trial.shape))
+        return float(f"{np.sqrt(maj * minor) * trial.cell / 8:.2g}")
+
+
+class Sampling:
+    """Baselines of an observation and their weights in its image.
+
+    Raises
+    ------
+    InputError
+        Where the source is too low, or the cell too coarse.
+    """
+
+    def __init__(self, observation: Observation) -> None:
+        self.observation = observation
+        self.track = observation.track()
+        grid, uvw = observation.grid, self.track.uvw
+        scale = observation.spectral.frequencies().max() / SPEED_OF_LIGHT * grid.cell_rad
+        # WSClean leaves out the few baselines that the cells do not sample
+        beyond = np.mean(np.abs(uvw[:, :2]).max(axis=1) * scale > 0.5)
+        if beyond > MOST_LEFT_OUT[observation.cells]:
+            raise InputError(
+                f"cells of {grid.cell:g} arcsec do not sample the longest baselines",
+                f"give a cell below {0.5 / observation.longest(self.track) / ARCSEC:.2g} arcsec",
+            )
+
+    def weights(self, freq: float) -> NDArray[np.float64]:
+        """Imaging weights at a frequency [Hz], ``[row]``."""
+        o = self.observation
+        return imaging_weights(self.track.uvw, freq, o.grid, o.robust, o.cells)
+
+    @cached_property
+    def weight(self) -> NDArray[np.float64]:
+        """Those of the middle channel."""
+        return self.weights(self.observation.freq)
+
+    def image(self, vis: NDArray[np.complexfloating], grid: ImageGrid | None = None, **how: Any) -> Any:
+        """Dirty image of the middle channel's visibilities ``[row]``, ``[y, x]``, on its grid or another."""
+        o = self.observation
+        return dirty_image(vis, self.weight, self.track.uvw, o.freq, grid or o.grid, **how)
+
+    def psf(self, grid: ImageGrid) -> NDArray[np.float32]:
+        """Dirty image of a point of 1 Jy at the phase centre of an image like this, ``[y, x]``."""
+        return self.image(np.ones(self.weight.size, dtype=np.complex64), grid)
+
+    def exact_psf(self, freq: float, padded: tuple[int, int]) -> NDArray[np.float64]:
+        """That of w = 0, its middle at ``n // 2``."""
+        weight, cell = self.weights(freq), self.observation.grid.cell_rad
+        return exact_psf(self.track.uvw, weight, freq, cell, padded)
+
+    def sigmas(self, freq: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Thermal noise of a visibility of one hand in each integration, ``[time, chan]`` [Jy]."""
+        o = self.observation
+        assert o.record.sigma is not None
+        how = {"pwv": o.pwv, "diameter": o.array.diameter}
+        width, time = o.spectral.width, o.integration
+        rows = (o.record.sigma(freq, width, time, elevation=float(e), **how) for e in self.track.elevation)
+        return np.stack(list(rows))
 
 
 @dataclass(frozen=True)
@@ -51,7 +221,7 @@ class Instrument:
     beams : array
         Fitted beam, ``[chan, 3]`` [arcsec, arcsec, deg east of north].
     pb_cutoff : float
-        Radius times frequency where the primary beam is `faintsky.telescopes.primary_beam.CUTOFF` [rad Hz].
+        Radius times frequency where the primary beam is `faintsky.telescopes.CUTOFF` [rad Hz].
     padded : tuple of int
         ``(p_y, p_x)``.
     record : dict
@@ -117,6 +287,23 @@ class Instrument:
         y0, x0 = self.padded[0] // 2 - n // 2, self.padded[1] // 2 - n // 2
         return np.fft.rfft2(np.fft.ifftshift(psf[y0 : y0 + n, x0 : x0 + n])).real, n
 
+    def primary_beam_at(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float64]:
+        """Primary beam at sources' pixels and channels, ``[source]``."""
+        radius = np.hypot(x - self.grid.x0, y - self.grid.y0) * self.grid.cell_rad
+        array, beam = self.record["array"], telescope(self.record["telescope"]).beam
+        return beam(radius, self.spectral.first + self.spectral.width * z, array["diameter"])
+
+    def reach(self, level: float) -> float:
+        """Radius at which the primary beam falls to ``level`` at the highest frequency [pixel]."""
+        beam, highest = telescope(self.record["telescope"]).beam, float(self.spectral.frequencies().max())
+        return cutoff_radius(beam, highest, self.record["array"]["diameter"], level) / self.grid.cell_rad
+
+    @property
+    def beam_pixels(self) -> float:
+        """Geometric mean of the beam's axes in the middle channel [pixel]."""
+        maj, minor, _ = self.beams[len(self.beams) // 2]
+        return float(np.sqrt(maj * minor)) / self.grid.cell
+
     def save(self, path: str | Path) -> None:
         """Write everything to one ``.npz`` file, in one step."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name in _ARRAYS}
@@ -169,3 +356,248 @@ def chebyshev_nodes(low: float, high: float, count: int) -> NDArray[np.float64]:
     """``count`` Chebyshev nodes within [low, high]; the middle for one."""
     angle = (2 * np.arange(count) + 1) * np.pi / (2 * count)
     return (low + high) / 2 - (high - low) / 2 * np.cos(angle)
+
+
+def get_instrument(
+    observation: Observation,
+    progress: Callable[[str], None] | None = None,
+    build: Callable[[], Instrument] | None = None,
+) -> tuple[Instrument, Path | None]:
+    """The instrument of an observation, from the cache or built and put there.
+
+    Returns
+    -------
+    instrument : Instrument
+    path : Path or None
+        The cache file; None where the cache folder cannot be written.
+    """
+    path = observation.file
+    if path.is_file():
+        # a damaged or older file is simply made again
+        with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return Instrument.load(path), path
+    if progress:
+        progress("computing the instrument (once; later runs read it from the cache)")
+    instrument = build_instrument(observation) if build is None else build()
+    try:
+        instrument.save(path)
+    except (OSError, DiskError):
+        return instrument, None
+    return instrument, path
+
+
+def padded_shape(grid: ImageGrid) -> tuple[int, int]:
+    """Even sizes, twice the image's at least, that transform fast."""
+    from scipy.fft import next_fast_len
+
+    n_y, n_x = (2 * next_fast_len(n, real=True) for n in grid.shape)
+    return n_y, n_x
+
+
+def build_instrument(
+    observation: Observation, sampling: Sampling | None = None, flat: bool = True
+) -> Instrument:
+    """Compute an instrument; seconds for a compact array, see `get_instrument` for the cached one.
+
+    Parameters
+    ----------
+    observation : Observation
+    sampling : Sampling, optional
+        Its baselines and weights, where they are known.
+    flat : bool, optional
+        False leaves out what images made of visibilities do not need: psf of w = 0 and power of the noise.
+
+    Returns
+    -------
+    Instrument
+        Of an image, ``sigma`` is the noise of the dirty image for visibilities with a noise of 1 Jy, and the
+        beam the one that WSClean fits to the psf with the w term.
+
+    Raises
+    ------
+    InputError
+        Where the source does not rise high enough, the frequency or the dish is none of the telescope's, the
+        cell is too coarse, …
+    """
+    grid, freq, middle = observation.grid, observation.spectral.frequencies(), observation.freq
+    if freq.min() <= 0:
+        raise InputError("the band reaches below 0 Hz", "choose fewer or narrower channels")
+    sampling = sampling or Sampling(observation)
+    track, padded, record = sampling.track, padded_shape(grid), observation.record
+    image, diameter = observation.cells == "wsclean", observation.array.diameter
+    nodes, psfs, error = _nodes(sampling, padded) if flat else (freq, [], 0.0)
+    transfer = np.stack([_transfer(p) for p in psfs]) if flat else np.zeros((1, 0, 0))
+    cells, power, noise_nodes = np.zeros(0, np.int64), np.zeros((1, 0), np.float32), freq[:1]
+    if flat:
+        cells, power, noise_nodes = _noise_spectrum(sampling, padded, thermal=not image)
+    if image:
+        sigma = np.array([noise_factor(sampling.weight)])
+        fit = fit_beam_wsclean(sampling.psf(grid.padded(_FITTED, _FITTED)))
+        beams = np.array([[fit[0] * grid.cell, fit[1] * grid.cell, fit[2]]])
+    else:
+        sigma, beams = _image_sigma(sampling), _beams(np.stack(psfs), nodes, freq, grid.cell)
+    if observation.primary_beam in record.maps:
+        begin = observation.begin()
+        times = (begin or 0.0) + (np.arange(10) + 0.5) / 10 * observation.total_time / DAY
+        pb = record.maps[observation.primary_beam].beam(grid, middle, times)[None]
+    else:
+        pb = np.stack([record.beam(grid.radius(), f, diameter) for f in nodes])
+    cutoff = 1e30 if image else cutoff_radius(record.beam, middle, diameter) * middle
+    return Instrument(
+        grid=grid, spectral=observation.spectral, nodes=nodes, transfer=transfer.astype(np.float32),
+        pb=pb.astype(np.float32), noise_cells=cells, noise_nodes=noise_nodes, noise_power=power, sigma=sigma,
+        beams=beams, pb_cutoff=cutoff, padded=padded,
+        record={
+            **observation.parameters(),
+            "rows": int(track.uvw.shape[0]),
+            "shadowed_rows": track.n_shadowed,
+            "psf_interpolation_error": error,
+            "elevation_deg": [float(np.rad2deg(track.elevation[i])) for i in (0, -1)],
+            "hour_angle_h": [float(np.rad2deg(track.hour_angle[i]) / 15) for i in (0, -1)],
+            "first_integration_mjd": float(track.ut1_mjd[0]),
+        },
+    )  # fmt: skip
+
+
+def _transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Real transform ``[p_y, p_x // 2 + 1]`` of a psf ``[p_y, p_x]``; lags of -p/2 (unused) are cleared."""
+    clean = psf.copy()
+    clean[0, :] = 0.0
+    clean[:, 0] = 0.0
+    return np.fft.rfft2(np.fft.ifftshift(clean)).real
+
+
+def _nodes(
+    sampling: Sampling, padded: tuple[int, int]
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]], float]:
+    """Frequencies and psfs that give every channel's psf by interpolation, and the error of that.
+
+    Nodes are added until the error is within tolerance. Robust weights jump from channel to channel, as
+    baselines move from one uv cell to the next: such psfs are kept for every channel, as long as they fit
+    into `MAX_PSF_BYTES`.
+    """
+    observation = sampling.observation
+    freq, natural = observation.spectral.frequencies(), observation.robust is None
+    if freq.size == 1:
+        return freq, [sampling.exact_psf(float(freq[0]), padded)], 0.0
+    low, high = float(freq.min()), float(freq.max())
+    # at the end, in the middle and between: odd and even numbers of nodes err most at different places
+    checks = sorted({low, float(freq[freq.size // 2]), float(freq[freq.size * 3 // 10])})
+    truth = [sampling.exact_psf(f, padded) for f in checks]
+    sides = zip(padded, observation.grid.shape, strict=True)
+    core = tuple(slice(p // 2 - n + 1, p // 2 + n) for p, n in sides)
+    error, psfs = np.inf, []
+    most = min(MAX_NODES, freq.size - 1) if natural else MAX_ROBUST_NODES * (freq.size > MAX_NODES)
+    for count in range(1, most + 1):
+        nodes = chebyshev_nodes(low, high, count)
+        psfs = [sampling.exact_psf(float(f), padded) for f in nodes]
+        error = max(
+            float(np.abs(np.tensordot(row, [p[core] for p in psfs], axes=1) - t[core]).max())
+            for row, t in zip(lagrange(nodes, np.array(checks)), truth, strict=True)
+        )
+        if error <= (PSF_TOLERANCE if natural else ROBUST_TOLERANCE):
+            return nodes, psfs, error
+    if 2 * freq.size * padded[0] * padded[1] > MAX_PSF_BYTES:
+        if error < 0.02:
+            return nodes, psfs, error
+        raise InputError(
+            f"the psf changes too much over {low / 1e9:g}-{high / 1e9:g} GHz for one cube",
+            "simulate the band in parts, or a smaller image",
+        )
+    return freq, [sampling.exact_psf(float(f), padded) for f in freq], 0.0
+
+
+def _noise_spectrum(
+    sampling: Sampling, padded: tuple[int, int], thermal: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Cells, power and frequencies of noise that is correlated like the dirty image's.
+
+    The transform of the noise's correlation is the density of squared weights times variance, counted here in
+    the nearest cells of the padded uv plane: nowhere negative, and zero where no baseline comes. Neighbouring
+    nodes are so close in frequency that the longest baseline moves by less than a cell from one to the next.
+    """
+    track, freq = sampling.track, sampling.observation.spectral.frequencies()
+    wide = sampling.observation.grid.padded(*padded)
+    reach = sampling.observation.longest(track) * wide.cell_rad * max(padded)
+    count = int(np.clip(np.ceil(reach * np.ptp(freq) / freq.max()) + 1, 1, freq.size))
+    nodes = np.linspace(freq.min(), freq.max(), count)
+    sigma = sampling.sigmas(nodes) if thermal else np.ones((len(track.ut1_mjd), count))
+    halves = []
+    for i, f in enumerate(nodes):
+        variance = (sampling.weights(float(f)) * sigma[track.time_index, i]) ** 2
+        plane = gridded(track.uvw, float(f), wide, variance)
+        halves.append(np.fft.ifftshift(plane)[:, : padded[1] // 2 + 1].ravel() / plane.sum())
+    power = np.stack(halves)
+    cells = np.nonzero(power.max(axis=0) > 0)[0]
+    return cells, power[:, cells].astype(np.float32), nodes
+
+
+def _image_sigma(sampling: Sampling) -> NDArray[np.float64]:
+    """Thermal noise of the dirty image, two hands added, ``[chan]`` [Jy/beam]."""
+    freq, track = sampling.observation.spectral.frequencies(), sampling.track
+    per_time = sampling.sigmas(freq)
+    shares = []
+    for f in (freq.min(), freq.max()):
+        weight = sampling.weights(float(f))
+        squares = np.bincount(track.time_index, weights=weight**2, minlength=len(per_time))
+        shares.append(squares / weight.sum() ** 2)
+    part = (freq - freq.min()) / (np.ptp(freq) or 1.0)
+    share = shares[0] + part[:, None] * (shares[1] - shares[0])
+    return np.sqrt((share * per_time.T**2).sum(axis=1) / 2)
+
+
+def _beams(
+    psfs: NDArray[np.float64], nodes: NDArray[np.float64], freq: NDArray[np.float64], cell: float
+) -> NDArray[np.float64]:
+    """Fitted beam of every channel, ``[chan, 3]`` [arcsec, arcsec, deg]."""
+    n = min(*psfs.shape[1:], 128)
+    y0, x0 = (s // 2 - n // 2 for s in psfs.shape[1:])
+    core = psfs[:, y0 : y0 + n, x0 : x0 + n]
+    weights = lagrange(nodes, freq)
+    fits = [fit_beam(np.tensordot(w, core, axes=1)) for w in weights]
+    return np.array([[maj * cell, minor * cell, pa] for maj, minor, pa in fits])
+
+
+def data_header(
+    grid: ImageGrid, spectral: SpectralGrid | None, unit: str, telescope: str, cards: Mapping[str, Any]
+) -> Any:
+    """Header of an image ``[y, x]`` or a cube ``[chan, y, x]``: SIN projection, LSRK frequencies, provenance.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    spectral : SpectralGrid or None
+        None for images, which have no such axis.
+    unit : str
+        BUNIT; empty for none.
+    telescope : str
+    cards : mapping
+        Further cards, a value or a ``(value, comment)`` each; ``HISTORY`` takes a list.
+    """
+    from astropy.io.fits import Header
+
+    step = grid.cell / 3600
+    axes = [
+        ("RA---SIN", grid.ra, -step, grid.x0 + 1, "deg"),
+        ("DEC--SIN", grid.dec, step, grid.y0 + 1, "deg"),
+    ]
+    known: dict[str, Any] = {"BTYPE": "Intensity", **({"BUNIT": unit} if unit else {})}
+    if spectral is not None:
+        axes.append(("FREQ", spectral.first, spectral.width, 1.0, "Hz"))
+    for i, values in enumerate(axes, start=1):
+        known |= {f"{k}{i}": v for k, v in zip(("CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT"), values)}
+    known |= {"RADESYS": "ICRS", "LONPOLE": 180.0}  # at the pole itself it would be 0
+    if spectral is not None:
+        rest = spectral.middle
+        velocity = (1 - spectral.first / rest) * SPEED_OF_LIGHT
+        known |= {"SPECSYS": "LSRK", "RESTFRQ": (rest, "rest frequency [Hz]")}
+        known |= {"VELREF": (257, "radio velocity, LSR"), "ALTRPIX": 1.0}
+        known["ALTRVAL"] = (velocity, "velocity of channel 1 [m/s]")
+    header = Header()
+    for name, card in {**known, "TELESCOP": telescope, **cards}.items():
+        if name == "HISTORY":
+            for line in card:
+                header.add_history(line)
+        else:
+            header[name] = card
+    return header

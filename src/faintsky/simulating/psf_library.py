@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
-from faintsky.simulating.beam_fit import fit_beam
-from faintsky.simulating.weighting import gridded, imaging_weights
+from faintsky.simulating.imaging import fit_beam, gridded, imaging_weights
 from faintsky.system import replacing
-from faintsky.telescopes.arrays import AntennaArray, load_array
-from faintsky.telescopes.tracks import make_track
+from faintsky.telescopes import AntennaArray, load_array, make_track
 
 SIZE = 256
 """Side of the uv planes and of the images made with them [pixel]."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, ImageGrid
+from faintsky.simulating.imaging import dirty_image, predict
 from faintsky.simulating.programs import LONGEST, run_program, start_watching
-from faintsky.simulating.visibilities import dirty_image, predict
 
 Array32 = NDArray[np.float32]
 

@@ -1,230 +1,441 @@
-"""What `simulate_alma` is asked for: parsed, checked and completed with defaults."""
+"""What a simulation is asked for: every option of every telescope, checked and completed with defaults."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid, SpectralGrid
-from faintsky.simulating.build import Observation, natural_cell
-from faintsky.simulating.parsing import count, direction, positive, quantity, start_mjd
-from faintsky.simulating.weighting import parse_weighting
-from faintsky.sky import PRESETS, ModelFile, read_model
-from faintsky.telescopes.arrays import load_array
+from faintsky.simulating.imaging import parse_weighting
+from faintsky.simulating.instrument import Observation
+from faintsky.sky import ModelFile, read_model
+from faintsky.sky.web import check_web
+from faintsky.system.settings import Settings as Base
+from faintsky.telescopes import Preset, Telescope, load_array, telescope
+from faintsky.units import quantity
 
-PRODUCTS = ("sky", "dirty", "psf", "pb", "compact")
-USUAL_PRODUCTS = ("sky", "dirty", "psf", "pb")
-DEFAULT_ARRAY, DEFAULT_FREQ, DEFAULT_CELL = "alma.cycle9.3", 230e9, 0.1
-DEFAULT_RA, DEFAULT_DEC = 59.999833333333335, -34.99986111111111
-"""03h59m59.96s -34d59m59.5s, the field of Delli Veneri et al. (2022), Table 2."""
-EXTRA_NOISE = ("correlated", "white")
-BACKENDS = ("fast", "casa")
+PRODUCTS = {
+    "cube": ("sky", "dirty", "psf", "pb", "compact"),
+    "image": ("sky", "noise", "dirty", "clean", "psf", "pb", "compact"),
+}
+USUAL = ("sky", "noise", "dirty", "psf", "pb")
+"""Products where nothing else is said, as far as the data have them."""
+EXTRA_NOISE, FIELDS = ("correlated", "white"), ("sky1", "sky2")
+COMMON = (
+    *("preset", "backend", "sky", "ra", "dec", "hour_angle", "start", "total_time", "integration", "freq"),
+    *("cell", "size", "products", "noise", "pbcor"),
+)
+"""Options that every telescope has."""
 
 
-@dataclass(frozen=True)
-class AlmaSettings:
-    """Everything that decides what a data set holds, checked; see `make_settings` for the arguments.
+def _number(kind: str, low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Any:
+    """A reader of numbers with units; ``above`` excludes the lower end."""
+
+    def read(value: Any, info: ValidationInfo) -> float | None:
+        if value is None:
+            return None
+        option = "--" + str(info.field_name).replace("_", "-")
+        number = quantity(value, kind, option) if kind else float(value)
+        if above and not number > low:
+            raise InputError(f"{option} {value!r} is not above {low:g}", "give a larger number")
+        if not (math.isfinite(number) and low <= number <= high):
+            ends = f" from {low:g} to {high:g}" if math.isfinite(low) and math.isfinite(high) else ""
+            raise InputError(f"{option} {value!r} is out of range", f"give a number{ends}")
+        return number
+
+    return BeforeValidator(read)
+
+
+def _angle(value: Any, info: ValidationInfo) -> float | None:
+    """A right ascension or declination [deg]."""
+    from astropy.coordinates import Angle
+
+    if isinstance(value, str):
+        hours = info.field_name == "ra" and re.search(r"[hH:]", value)
+        try:
+            value = float(Angle(value, unit="hourangle" if hours else "deg").deg)
+        except ValueError as error:
+            hint = "give degrees or 1h2m3s"
+            raise InputError(f"--{info.field_name} {value!r} is not understood", hint) from error
+    low, high = (-180, 360) if info.field_name == "ra" else (-90, 90)
+    if value is not None and not low <= value <= high:
+        raise InputError(f"--{info.field_name} {value:g} is out of range", f"give {low} to {high} deg")
+    return value if value is None or info.field_name == "dec" else value % 360
+
+
+def _time(value: Any) -> float | None:
+    """A UTC date as MJD [day]; numbers are MJD."""
+    if not isinstance(value, str):
+        return None if value is None else float(value)
+    from astropy.time import Time
+
+    try:
+        return float(Time(value, scale="utc").mjd)
+    except ValueError as error:
+        raise InputError(f"start {value!r} is not a time", "give UTC as 2014-01-01T01:20:00") from error
+
+
+def _words(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+Value = float | str | None
+"""A number, or text with its unit."""
+
+
+def _option(help: str, example: str = "", default: Any = None) -> Any:
+    return Field(default, description=help, examples=[example] if example else None)
+
+
+class Checked(Base):
+    """Settings whose faults are said where they are made, by the options' names."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str((first["loc"] or ("?",))[0]).replace("_", "-")
+            if first["type"] == "extra_forbidden":
+                raise InputError(f"there is no option {option}", "leave it out") from error
+            raise InputError(f"{option} {first['input']!r} is not possible", first["msg"].lower()) from error
+
+
+class Settings(Checked):
+    """Everything that decides what a data set holds, checked and complete.
 
     Parameters
     ----------
-    observation : Observation
-    preset : str
-        ``"sky"`` where the user's own model is observed.
-    sky_file : ModelFile or None
-    snr : float or None
-    noise, pbcor : bool
-    extra_noise : str
-        ``"correlated"`` or ``"white"``.
-    products : tuple of str
-    sky_path : str
-        For the record.
-    drawn : tuple of str
-        Options of which each cube has its own value (``varied``); those in ``observation`` are not used.
-    backend : str
-        One of `BACKENDS`.
-    """
-
-    observation: Observation
-    preset: str
-    sky_file: ModelFile | None
-    snr: float | None
-    noise: bool
-    pbcor: bool
-    extra_noise: str
-    products: tuple[str, ...]
-    sky_path: str = ""
-    drawn: tuple[str, ...] = ()
-    backend: str = "fast"
-
-    @property
-    def rest_frequency(self) -> float:
-        """Of the velocities: the middle channel's frequency [Hz]."""
-        return self.observation.spectral.middle
-
-    @property
-    def box_rule(self) -> str:
-        """Which rule of `faintsky.simulating.truth.BOX_RULES` the truth's boxes follow."""
-        return "paper" if self.preset == "paper" else "tenth"
-
-    def parameters(self) -> dict[str, Any]:
-        """Plain values for ``dataset.json``: equal for equal data sets."""
-        plain = {
-            k: getattr(self, k) for k in ("preset", "rest_frequency", "snr", "noise", "pbcor", "extra_noise")
-        }
-        record = {**self.observation.parameters(), **plain, "products": list(self.products)}
-        if self.drawn:
-            record["drawn"] = list(self.drawn)
-        if self.backend != "fast":
-            record["backend"] = self.backend
-        if self.sky_file is not None:
-            import hashlib
-
-            record["sky"] = self.sky_path
-            record["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
-        return record
-
-
-def _spectral(
-    freq: float | str | None, channels: int | None, width: float | str | None, file: ModelFile | None
-) -> SpectralGrid:
-    given = file.spectral if file is not None else None
-    if given is not None:
-        if channels is not None and channels != given.n_chan:
-            raise InputError(f"channels {channels} is not the sky's {given.n_chan}", "leave --channels out")
-        step = given.width if width is None else positive(width, "width", "--channel-width")
-        middle = given.first + given.n_chan // 2 * given.width
-        centre = middle if freq is None else positive(freq, "frequency", "--freq")
-        return SpectralGrid.centred(given.n_chan, centre, step)
-    number = 128 if channels is None else count(channels, "channels", 1, 100_000)
-    centre = DEFAULT_FREQ if freq is None else positive(freq, "frequency", "--freq")
-    return SpectralGrid.centred(
-        number, centre, positive(10e6 if width is None else width, "width", "--channel-width")
-    )
-
-
-def make_settings(
-    *,
-    preset: str = "paper",
-    sky: str | os.PathLike[str] | None = None,
-    array: str | os.PathLike[str] | None = None,
-    ra: float | str | None = None,
-    dec: float | str | None = None,
-    hour_angle: float | str | None = None,
-    start: str | float | None = None,
-    total_time: float | str | None = None,
-    integration: float | str | None = None,
-    freq: float | str | None = None,
-    channels: int | None = None,
-    channel_width: float | str | None = None,
-    cell: float | str | None = None,
-    size: int | None = None,
-    pwv: float | str | None = None,
-    weighting: str | None = None,
-    snr: float | None = None,
-    products: str | tuple[str, ...] | list[str] = USUAL_PRODUCTS,
-    noise: bool = True,
-    pbcor: bool = False,
-    extra_noise: str = "correlated",
-    backend: str = "fast",
-) -> AlmaSettings:
-    """Check and complete the arguments of `faintsky.simulate_alma`, which explains them.
+    telescope : str
+        One of `faintsky.telescopes.TELESCOPES`.
+    drawn : tuple of str, optional
+        Options of which each sample has its own value; by default what the preset draws and is not given.
+    **options
+        The fields; `options_of` says which a telescope has. What is not given, or None, is the telescope's or
+        the preset's own.
 
     Raises
     ------
     InputError
         For any value that makes no sense.
     """
-    varied = {
-        "array": array, "ra": ra, "dec": dec, "hour_angle": hour_angle if start is None else start,
-        "total_time": total_time, "integration": integration, "freq": freq, "channels": channels,
-        "channel_width": channel_width, "cell": cell, "size": size, "pwv": pwv, "weighting": weighting,
-    }  # fmt: skip
-    drawn = tuple(k for k, v in varied.items() if v is None) if preset == "varied" and sky is None else ()
-    hour_angle = 0.0 if hour_angle is None else hour_angle
-    weighting = "natural" if weighting is None else weighting
-    file = read_model(sky) if sky is not None else None
-    if file is None and preset not in PRESETS:
-        raise InputError(f"preset {preset!r} is not known", f"choose one of {', '.join(PRESETS)}")
-    spectral = _spectral(freq, channels, channel_width, file)
-    antennas = load_array(DEFAULT_ARRAY if array is None else array)
-    names = tuple(products.split(",")) if isinstance(products, str) else tuple(products)
-    wrong = [p for p in names if p not in PRODUCTS]
-    if wrong or not names:
-        raise InputError(f"product {wrong[0] if wrong else ''!r} is not known", f"choose from {PRODUCTS}")
-    if extra_noise not in EXTRA_NOISE:
-        raise InputError(f"extra noise {extra_noise!r} is not known", f"choose from {EXTRA_NOISE}")
-    if backend not in BACKENDS:
-        raise InputError(f"backend {backend!r} is not known", f"choose one of {', '.join(BACKENDS)}")
-    if snr is not None and not (math.isfinite(snr) and snr > 0):
-        raise InputError(f"snr {snr!r} is not above 0", "give a positive number")
-    if snr is not None and (file is not None or preset == "empty"):
-        raise InputError("an S/N cannot be set for this sky", "leave --snr out")
-    parse_weighting(weighting)
-    if start is not None and quantity(hour_angle, "hours", "--hour-angle") != 0:
-        raise InputError("both an hour angle and a start are given", "give one of them")
-    times = {
-        "total_time": positive(2400.0 if total_time is None else total_time, "time", "--total-time"),
-        "integration": positive(10.0 if integration is None else integration, "time", "--integration"),
+
+    telescope: str
+    drawn: tuple[str, ...] = ()
+    preset: str = _option("What the sky is like.", default="")
+    backend: str = _option("What observes it.", default="")
+    sky: str | Path | None = _option("Observe this model [Jy/pixel or Jy/arcsec2].", "SKY.fits")
+    array: str | Path | None = _option("Configuration, or a CASA file.", "NAME|FILE.cfg")
+    ra: Annotated[Value, BeforeValidator(_angle)] = _option("Right ascension of the field [deg].", "DEG")
+    dec: Annotated[Value, BeforeValidator(_angle)] = _option("Declination of the field [deg].", "DEG")
+    hour_angle: Annotated[Value, _number("hours")] = _option(
+        "Hour angle of the track's middle, apparent place [h]; 0 by default.", "H"
+    )
+    start: Annotated[Value, BeforeValidator(_time)] = _option(
+        "Start of the first integration, instead of the hour angle.", "UTC"
+    )
+    total_time: Annotated[Value, _number("time", 0, above=True)] = _option("Time on source.")
+    integration: Annotated[Value, _number("time", 0, above=True)] = _option("Integration time.")
+    freq: Annotated[Value, _number("frequency", 0, above=True)] = _option("Frequency, of the middle channel.")
+    channels: Annotated[int | None, _number("", 1, 100_000)] = _option("Number of channels.", "N")
+    channel_width: Annotated[Value, _number("width", 0, above=True)] = _option("Width of a channel.")
+    cell: Annotated[Value, _number("angle", 0, above=True)] = _option(
+        "Side of a pixel; an eighth of the beam where an array or a band has no usual one.", "0.1arcsec"
+    )
+    size: Annotated[int | None, _number("", 16, 20_000)] = _option("Side of the image [pixel].", "N")
+    pwv: Annotated[Value, _number("length", 0, 20)] = _option("Precipitable water vapour [mm].")
+    weighting: str | None = _option("Weights of baselines.", "natural|briggs:R")
+    robust: Annotated[float | None, _number("", -2, 2)] = _option("Briggs' robustness, -2 to 2.", "R")
+    rms: Annotated[Value, _number("brightness", 0, above=True)] = _option(
+        "Noise of the dirty image. Noise images have it in a beam of 6 arcsec, white."
+    )
+    snr: Annotated[float | None, _number("", 0, above=True)] = _option(
+        "S/N of the central source's dirty peak, by extra noise (10-50 at random by default); of lines of "
+        "emitters and varied the matched S/N.", "X",
+    )  # fmt: skip
+    extra_noise: str = _option(
+        "Where that noise is: in the visibilities, or in the pixels.", "correlated|white", EXTRA_NOISE[0]
+    )
+    quick: bool = _option("One psf by FFT, a few per cent off, instead of visibilities.", default=False)
+    primary_beam: str = _option("Whose primary beam.", default="auto")
+    gain_rms: Annotated[float | None, _number("", 0, 0.5)] = _option(
+        "Amplitude errors of stations, rms; none by default, varied: at random up to 0.05.", "X"
+    )
+    phase_rms: Annotated[float | None, _number("", 0, 90)] = _option(
+        "Phase errors of stations, rms [deg]; none by default, varied: at random up to 10.", "DEG"
+    )
+    gain_time: Annotated[Value, _number("time", 0, above=True)] = _option(
+        "Lag at which their correlation has fallen to 1/e; varied: 5 to 60 min at random.", "20min"
+    )
+    web: str | Path | None = _option(
+        "Diffuse emission of a cosmic web: of a split (train:8: of eight realisations of each kind), or a "
+        "file or folder.", "train|validation|test|FILE",
+    )  # fmt: skip
+    field: str | None = _option("Of the web: a massive cluster, or groups; both by default.", "sky1|sky2")
+    products: Annotated[tuple[str, ...], BeforeValidator(_words)] = _option(
+        "What to write, besides the truth.", default=()
+    )
+    noise: bool = _option("Noise.", default=True)
+    pbcor: bool = _option("Divide by the primary beam, blank where that is below 0.2.", default=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Fill in what the sky's file, the preset and the telescope say."""
+        given = {name: value for name, value in data.items() if value is not None}
+        record = telescope(given["telescope"])
+        known = (*COMMON, *record.options, "telescope", "drawn")
+        for name in given:
+            if name in cls.model_fields and name not in known:
+                raise InputError(f"{record.title} has no option --{name.replace('_', '-')}", "leave it out")
+        preset = given.setdefault("preset", next(iter(record.presets)))
+        _choose("preset", preset, record.presets)
+        made = record.presets[preset]
+        if "drawn" not in given and made.varied and not ("sky" in given and made.data == "cube"):
+            fixed = {*given, "hour_angle"} if "start" in given else {*given}
+            fixed |= {"dec"} if "sky" in given else set()
+            given["drawn"] = tuple(name for name in made.varied.options if name not in fixed)
+        if "sky" in given:
+            given = _of_file(read_model(given["sky"]), given)
+        given.setdefault("backend", record.backends[made.data][0])
+        possible, wanted = PRODUCTS[made.data], _words(given.get("products", USUAL))
+        wrong = [p for p in wanted if p not in possible] if "products" in given else []
+        given["products"] = [*(p for p in possible if p in wanted), *wrong]
+        return {**record.defaults, **made.defaults, **given}
+
+    def model_post_init(self, context: Any) -> None:
+        """Checks that need several options."""
+        record, image = self.record, self.data == "image"
+        _choose("backend", self.backend, record.backends[self.data])
+        _choose("extra noise", self.extra_noise, EXTRA_NOISE)
+        for product in self.products or ("",):
+            _choose("product", product, PRODUCTS[self.data])
+        if self.start is not None and self.hour_angle:
+            raise InputError("both an hour angle and a start are given", "give one of them")
+        if self.sky is not None and self.web is not None:
+            raise InputError("both a sky and a cosmic web are given", "give one of them")
+        if self.field is not None and (self.web is None or self.field not in FIELDS):
+            raise InputError(
+                f"field {self.field!r} is not possible", f"give {' or '.join(FIELDS)}, and a web"
+            )
+        if self.snr is not None and (self.sky is not None or self.preset_record.sky == "empty"):
+            raise InputError("an S/N cannot be set for this sky", "leave --snr out")
+        values = self.values
+        low, high = record.band
+        if not low <= values["freq"] <= high:
+            freq, ends = _shown(values["freq"]), f"{_shown(low)} to {_shown(high)}"
+            raise InputError(f"{freq} is outside the band of {record.about}", f"give {ends}")
+        short = values["total_time"] < values["integration"]
+        if short and not {"total_time", "integration"} & set(self.drawn):
+            raise InputError("the total time is shorter than one integration", "make it longer")
+        if image and self.sky_file is not None and len(self.sky_file.data) > 1:
+            raise InputError("holds more than one plane", "give an image", self.sky)
+        _check_backend(self.backend, self.quick, "clean" in self.products)
+        if self.web is not None:
+            check_web(self.web)
+        _ = self.observation
+
+    @property
+    def record(self) -> Telescope:
+        """The telescope's."""
+        return telescope(self.telescope)
+
+    @property
+    def preset_record(self) -> Preset:
+        """The preset's."""
+        return self.record.presets[self.preset]
+
+    @property
+    def data(self) -> str:
+        """``"cube"`` or ``"image"``."""
+        return self.preset_record.data
+
+    @property
+    def shown(self) -> str:
+        """The preset, ``"sky"`` where the user's own model is observed."""
+        return self.preset if self.sky is None else "sky"
+
+    @property
+    def box_rule(self) -> str:
+        """Which of `faintsky.simulating.BOX_RULES` the truth's boxes of cubes follow."""
+        return self.preset_record.box_rule if self.sky is None else "tenth"
+
+    @cached_property
+    def sky_file(self) -> ModelFile | None:
+        """The user's own model."""
+        return None if self.sky is None else read_model(self.sky)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """All options that an observation is made of."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    @cached_property
+    def observation(self) -> Observation:
+        """That of all samples; where something is drawn, with defaults for that."""
+        made = self.observe(self.values)
+        if self.cell is None and not self.drawn and not self._is_usual(made):
+            return self.observe({**self.values, "cell": made.natural_cell()})
+        return made
+
+    def _is_usual(self, made: Observation) -> bool:
+        usual = self.record.defaults
+        near = np.isclose(made.freq, quantity(usual["freq"], "frequency", ""), rtol=0.05)
+        return bool(near) and made.array.name == usual["array"]
+
+    def observe(self, values: Mapping[str, Any]) -> Observation:
+        """The observation with some of the options, in base units."""
+        cell = float(values["cell"] or self.record.usual_cell or 0.0)
+        n, file = values["size"], self.sky_file
+        grid, width = ImageGrid(n, n, cell, values["ra"], values["dec"]), values["channel_width"]
+        if file is not None:
+            grid = replace(file.grid, cell=cell, ra=grid.ra, dec=grid.dec)
+            width = math.copysign(width, file.spectral.width) if file.spectral else width
+        weighting = values["weighting"] or "natural"
+        return Observation(
+            telescope=self.telescope,
+            array=load_array(values["array"]),
+            grid=grid,
+            spectral=SpectralGrid.centred(values["channels"], values["freq"], width),
+            total_time=values["total_time"],
+            integration=values["integration"],
+            hour_angle=values["hour_angle"] or 0.0,
+            start=values["start"],
+            robust=parse_weighting(weighting) if values["robust"] is None else values["robust"],
+            pwv=values["pwv"] or 0.0,
+            primary_beam=self.record.choose_beam(self.primary_beam),
+            cells="wsclean" if self.data == "image" else "casa",
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Plain values for ``dataset.json``: equal for equal data sets, and `Settings` again from them."""
+        made, names = self.observation, (*COMMON, *self.record.options, "drawn")
+        plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        plain |= {
+            "preset": self.shown,
+            "cell": made.grid.cell,
+            "size": made.grid.n_x,
+            "telescope": self.telescope,
+        }
+        plain["array_sha256"] = made.parameters()["array"]["positions"]
+        for name, own in (("primary_beam", made.primary_beam), ("array", made.array.name)):
+            plain |= {name: own} if name in plain else {}
+        if self.sky_file is not None:
+            plain["sky"] = Path(self.sky or "").name
+            plain["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
+        if self.web is not None:
+            plain["web"] = check_web(self.web)
+        return json.loads(json.dumps(plain))
+
+
+def _of_file(file: ModelFile, given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, completed by the user's own model."""
+    grid = file.grid
+    known = {"ra": grid.ra, "dec": grid.dec, "cell": grid.cell}
+    if "size" in given and (given["size"], given["size"]) != grid.shape:
+        raise InputError(f"size {given['size']} is not the sky's {grid.n_x} x {grid.n_y}", "leave --size out")
+    if file.spectral is not None:
+        channels, width = file.spectral.n_chan, abs(file.spectral.width)
+        if given.get("channels", channels) != channels:
+            raise InputError(
+                f"channels {given['channels']} is not the sky's {channels}", "leave --channels out"
+            )
+        known |= {"freq": file.spectral.middle, "channels": channels}
+        if channels > 1:
+            known["channel_width"] = width
+    return {**known, **given}
+
+
+def _choose(what: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise InputError(f"{what} {value!r} is not known", f"choose from {', '.join(known)}")
+
+
+def _shown(freq: float) -> str:
+    return f"{freq / 1e9:g} GHz" if freq >= 1e9 else f"{freq / 1e6:g} MHz"
+
+
+def _check_backend(backend: str, quick: bool, clean: bool) -> None:
+    if quick and (clean or backend == "wsclean"):
+        what = "clean images need" if clean else "WSClean needs"
+        raise InputError(f"{what} visibilities, which --quick leaves out", "leave --quick out")
+    if backend == "wsclean":
+        from faintsky.simulating.wsclean import check_wsclean
+
+        check_wsclean()
+    elif clean:
+        from faintsky.simulating.radler_clean import check_radler
+
+        check_radler()
+
+
+def options_of(name: str) -> type[Checked]:
+    """The options of a telescope, as a class of its own: for signatures, help and the command line."""
+    record = telescope(name)
+    choices = {
+        "preset": (*record.presets,),
+        "backend": tuple(dict.fromkeys(b for some in record.backends.values() for b in some)),
+        "primary_beam": record.beam_choices,
+        "products": tuple(dict.fromkeys(p for data in record.backends for p in PRODUCTS[data])),
     }
-    if times["total_time"] < times["integration"] and not {"total_time", "integration"} & set(drawn):
-        raise InputError("the total time is shorter than one integration", "make it longer")
-    water = quantity(0.8 if pwv is None else pwv, "length", "--pwv")
-    if not 0 <= water <= 20:
-        raise InputError(f"pwv {pwv!r} is out of range", "give 0 to 20 mm")
-    observation = Observation(
-        array=antennas,
-        grid=_grid(file, ra, dec, cell, size),
-        spectral=spectral,
-        hour_angle=quantity(hour_angle, "hours", "--hour-angle"),
-        start=start_mjd(start),
-        pwv=water,
-        weighting=weighting.strip().lower(),
-        **times,
-    )
-    if cell is None and file is None and not drawn:
-        observation = _with_cell(observation, antennas.name)
-    return AlmaSettings(
-        observation=observation,
-        preset=preset if file is None else "sky",
-        sky_file=file,
-        snr=None if snr is None else float(snr),
-        noise=bool(noise),
-        pbcor=bool(pbcor),
-        extra_noise=extra_noise,
-        products=tuple(p for p in PRODUCTS if p in names),
-        sky_path=Path(sky).name if sky is not None else "",
-        drawn=drawn,
-        backend=backend,
-    )
+    fields: dict[str, Any] = {}
+    for key in (*COMMON, *record.options):
+        known = Settings.model_fields[key]
+        default = {"preset": choices["preset"][0], "backend": choices["backend"][0]}.get(key, known.default)
+        text, example = known.description or "", (known.examples or [None])[0]
+        if key in choices:
+            example = ("," if key == "products" else "|").join(choices[key])
+        elif key in record.defaults:
+            example = str(record.defaults[key])
+        if key == "preset":
+            text += " " + "; ".join(f"{k}: {v.about}" for k, v in record.presets.items()) + "."
+        default = None if key == "products" else default
+        examples = [example] if example else None
+        kind = tuple[str, ...] | str | None if key == "products" else known.annotation
+        fields[key] = kind, Field(default, description=text, examples=examples)
+    return create_model(f"{record.title}Options", __base__=Checked, **fields)
 
 
-def _grid(
-    file: ModelFile | None,
-    ra: float | str | None,
-    dec: float | str | None,
-    cell: float | str | None,
-    size: int | None,
-) -> ImageGrid:
-    if file is not None:
-        grid = file.grid
-        if size is not None and (size, size) != grid.shape:
-            raise InputError(f"size {size} is not the sky's {grid.n_x} x {grid.n_y}", "leave --size out")
-        place = direction(grid.ra % 360 if ra is None else ra, grid.dec if dec is None else dec)
-        side = grid.cell if cell is None else positive(cell, "angle", "--cell")
-        return ImageGrid(grid.n_y, grid.n_x, side, *place, grid.x0, grid.y0)
-    n = 360 if size is None else count(size, "size", 16, 20_000)
-    place = direction(DEFAULT_RA if ra is None else ra, DEFAULT_DEC if dec is None else dec)
-    return ImageGrid(n, n, DEFAULT_CELL if cell is None else positive(cell, "angle", "--cell"), *place)
+def recorded_settings(folder: str | os.PathLike[str]) -> tuple[Settings, int]:
+    """Settings and seed of a folder that ``faintsky simulate`` wrote.
 
-
-def _with_cell(observation: Observation, array: str) -> Observation:
-    """The presets' 0.1 arcsec with their array and frequency, otherwise an eighth of the beam."""
-    if array == DEFAULT_ARRAY and np.isclose(observation.spectral.middle, DEFAULT_FREQ, rtol=0.05):
-        return observation
-    return replace(observation, grid=replace(observation.grid, cell=natural_cell(observation)))
+    Raises
+    ------
+    InputError
+        Where there is no such record, or the same settings would give other data now.
+    """
+    path = Path(folder) / "dataset.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known, seed = record["parameters"], int(record["seed"])
+        settings = Settings(**{k: v for k, v in known.items() if not k.endswith("_sha256")})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "give a folder of `faintsky simulate`"
+        raise InputError("has no record of a simulated data set", hint, path) from error
+    now = settings.parameters()
+    changed = [k for k in known if k != "products" and known[k] != now.get(k)]
+    if changed:
+        raise InputError(f"cannot be made again: another {changed[0]}", "simulate it again", path)
+    return settings, seed

@@ -1,4 +1,10 @@
-"""The truth table of a simulated cube: the source table's columns, from what was injected."""
+"""Truth tables: what was injected into a cube, and the regions of an image's true sky that could be seen.
+
+Regions: the true sky times the primary beam, at the resolution of the fitted beam, is cut at `LEVEL` times
+the noise; pixels that touch, by a side or a corner, make a region. Position, widths and flux are of the true
+sky itself within the region (not attenuated, not convolved): its centroid, its second moments as the Gaussian
+that has them, its sum. The peak is that of the true sky at the beam's resolution.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faintsky.beams import observed_sizes
-from faintsky.catalog import join_flags
+from faintsky.beams import beam_pixels, observed_sizes
+from faintsky.catalog import join_flags, mask_extents
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid, LocalFrame, local_frame, wrapped
 from faintsky.simulating.instrument import Instrument
 from faintsky.sky import SkyModel
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
 
 if TYPE_CHECKING:
-    from astropy.table import Table
+    pass
 
 BOX_RULES = {
     "paper": "pixels of the source's own noise-free image, scaled to 0-1, at or above 3 standard deviations "
@@ -90,18 +96,6 @@ def box(image: NDArray[np.float32], rule: str) -> tuple[int, int, int, int]:
     return int(xs.min()), int(xs.max()), int(ys.min()), int(ys.max())
 
 
-def primary_beam_at(
-    instrument: Instrument, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Primary beam at sources' positions and line frequencies, ``[source]``."""
-    from faintsky.telescopes.primary_beam import primary_beam
-
-    grid = instrument.grid
-    radius = np.hypot(x - grid.x0, y - grid.y0) * grid.cell_rad
-    freq = instrument.spectral.first + instrument.spectral.width * z
-    return primary_beam(radius, freq, instrument.record["array"]["diameter"])
-
-
 def truth_columns(
     sky: SkyModel,
     instrument: Instrument,
@@ -142,7 +136,7 @@ def truth_columns(
     n = sky.n_sources
     if n == 0:
         return {"id": np.zeros(0, dtype=int)}
-    pb = primary_beam_at(instrument, s["x"], s["y"], s["z"])
+    pb = instrument.primary_beam_at(s["x"], s["y"], s["z"])
     noise = np.where(np.isfinite(sigma), sigma, np.inf)
     shapes = list(zip(s["fwhm_maj"], s["fwhm_min"], s["pa"], strict=True))
     peak = s["line_flux_peak"] * [response.peak(*shape) for shape in shapes]
@@ -224,8 +218,130 @@ def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: NDArray
     return flags
 
 
-def truth_table(columns: Mapping[str, Any], meta: Mapping[str, Any]) -> Table:
-    """The table itself; see `faintsky.catalog.make_table`."""
-    from faintsky.catalog import make_table
+LEVEL = 1.0
+"""Least signal-to-noise ratio of a region's pixels."""
+REGION_RULE = (
+    f"pixels of the true sky times the primary beam, convolved with the fitted beam, at or above {LEVEL:g} "
+    "times the noise, connected by a side or a corner"
+)
 
-    return make_table(columns, meta=meta)
+
+def at_resolution(
+    image: NDArray[np.floating], beam: NDArray[np.floating], cell: float
+) -> NDArray[np.float64]:
+    """An image seen with a Gaussian beam of unit peak; nothing is outside the image.
+
+    Parameters
+    ----------
+    image : array
+        ``[y, x]`` [Jy/pixel]
+    beam : array
+        ``[3]``: major, minor [arcsec], position angle [deg].
+    cell : float
+        [arcsec]
+
+    Returns
+    -------
+    array
+        ``[y, x]`` [Jy/beam]
+    """
+    from scipy.fft import irfft2, next_fast_len, rfft2
+
+    maj, minor = beam[0] / cell, beam[1] / cell
+    n_y, n_x = (next_fast_len(n + int(2.5 * maj), real=True) for n in image.shape)
+    kernel = gaussian_transform(*frequencies_2d(n_y, n_x), 0.0, 0.0, maj, minor, float(beam[2])).real
+    wide = irfft2(rfft2(image, s=(n_y, n_x)) * kernel, s=(n_y, n_x))
+    return wide[: image.shape[0], : image.shape[1]] * float(beam_pixels(beam, cell)[0])
+
+
+def region_columns(
+    sky: NDArray[np.floating],
+    pb: NDArray[np.floating],
+    beam: NDArray[np.floating],
+    rms: float,
+    grid: ImageGrid,
+) -> dict[str, Any]:
+    """Columns of the truth table.
+
+    Parameters
+    ----------
+    sky : array
+        ``[y, x]`` [Jy/arcsec2]
+    pb : array
+        Primary beam, ``[y, x]``.
+    beam : array
+        ``[3]``: major, minor [arcsec], position angle [deg].
+    rms : float
+        [Jy/beam]
+    grid : ImageGrid
+
+    Returns
+    -------
+    dict
+        As the catalogue has them, and ``area`` [arcsec2], that of the region.
+    """
+    from scipy.ndimage import find_objects, label, maximum, maximum_position
+
+    flux = np.asarray(sky, dtype=float) * grid.cell**2
+    seen = at_resolution(flux * pb, beam, grid.cell)
+    labels, n = label(seen >= LEVEL * rms, structure=np.ones((3, 3)))
+    if n == 0:
+        return {"id": np.zeros(0, dtype=int)}
+    ids = np.arange(1, n + 1)
+    inside = np.nonzero(labels.ravel())[0]
+    which = labels.ravel()[inside] - 1
+    y, x = (v.astype(float) for v in np.divmod(inside, grid.n_x))
+    # a region of nothing but another's wings has no flux of its own: its pixels then count alike
+    weight = np.maximum(flux.ravel()[inside], 0.0) + 1e-12 * seen.ravel()[inside]
+
+    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(which, weights=values, minlength=n).astype(float)
+
+    norm = total(weight)
+    x0, y0 = total(weight * x) / norm, total(weight * y) / norm
+    xx, yy = total(weight * (x - x0[which]) ** 2) / norm, total(weight * (y - y0[which]) ** 2) / norm
+    xy = total(weight * (x - x0[which]) * (y - y0[which])) / norm
+    half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    widths = np.sqrt(np.maximum([half + spread, half - spread], 0)) * FWHM_PER_SIGMA
+    # direction of the largest moment from +x toward +y; angles are counted from +y toward -x
+    angle = np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0
+    frame = grid_frame(grid, x0, y0)
+    intrinsic = dict(zip(("dc_maj", "dc_min", "dc_pa"), frame.to_sky(widths[0], widths[1], angle)))
+    peak = np.array(maximum_position(seen, labels, ids))
+    ra, dec = to_sky(grid, x0, y0)
+    boxes = find_objects(labels)
+    return {
+        "id": ids,
+        "ra": ra,
+        "dec": dec,
+        "x": x0,
+        "y": y0,
+        "kind": np.full(n, "diffuse"),
+        "n_components": np.ones(n, dtype=int),
+        **intrinsic,
+        **observed_sizes(intrinsic, beam),
+        "las": mask_extents(labels, ids, frame)["las"],
+        "flux": total(flux.ravel()[inside]),
+        "flux_peak": maximum(at_resolution(flux, beam, grid.cell), labels, ids),
+        "pb": np.asarray(pb, dtype=float)[peak[:, 0], peak[:, 1]],
+        "rms": np.full(n, rms),
+        "snr": maximum(seen, labels, ids) / rms,
+        "reliability": np.ones(n),
+        "x_min": np.array([b[1].start for b in boxes]),
+        "x_max": np.array([b[1].stop - 1 for b in boxes]),
+        "y_min": np.array([b[0].start for b in boxes]),
+        "y_max": np.array([b[0].stop - 1 for b in boxes]),
+        "flags": _region_flags(boxes, intrinsic["dc_maj"], beam, grid),
+        "area": np.bincount(which, minlength=n) * grid.cell**2,
+    }
+
+
+def _region_flags(
+    boxes: list[Any], major: NDArray[np.float64], beam: NDArray[np.floating], grid: ImageGrid
+) -> list[str]:
+    flags = []
+    for (ys, xs), width in zip(boxes, major, strict=True):
+        ends = ys.start == 0 or xs.start == 0 or ys.stop == grid.n_y or xs.stop == grid.n_x
+        size = "unresolved" if width < beam[1] / 2 else "extended" if width > 2 * beam[0] else ""
+        flags.append(",".join(f for f in ("edge" if ends else "", size) if f))
+    return flags

@@ -1,4 +1,4 @@
-"""WSClean as a back end for LOFAR: measurement set, prediction, dirty image, multiscale CLEAN by the program.
+"""WSClean as a back end for images: measurement set, prediction, dirty image, multiscale CLEAN.
 
 It needs the program ``wsclean`` (3.1; Debian's package of that name, or the one that the environment variable
 ``FAINTSKY_WSCLEAN`` names) and python-casacore, of the extra ``lofar``. Baselines, primary beam, gain errors
@@ -24,15 +24,12 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
-from faintsky.simulating.fits_out import image_header
-from faintsky.simulating.gain_errors import baseline_factors
-from faintsky.simulating.lofar_build import CHANNEL_WIDTH
-from faintsky.simulating.lofar_telescope import Array32, LofarSeen, LofarTelescope
+from faintsky.simulating.images import Array32, ImageTelescope, Seen
+from faintsky.simulating.instrument import data_header
 from faintsky.simulating.programs import LONGEST, run_program
 from faintsky.simulating.radler_clean import ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA
 from faintsky.simulating.truth import to_sky
 from faintsky.simulating.wsclean_run import DONE
-from faintsky.telescopes.arrays import LOFAR_HBA, load_array
 from faintsky.telescopes.tracks import DAY
 
 PROGRAM = "FAINTSKY_WSCLEAN"
@@ -73,8 +70,8 @@ def wsclean_version(program: str) -> str:
     return next((line.split()[2] for line in said.splitlines() if line.startswith("WSClean version")), "?")
 
 
-class WscleanTelescope(LofarTelescope):
-    """A telescope whose images WSClean makes, and the psf `LofarTelescope`; see there for the arguments."""
+class WscleanTelescope(ImageTelescope):
+    """A telescope whose images WSClean makes, and the psf `ImageTelescope`; see there for the arguments."""
 
     def observe(
         self,
@@ -83,11 +80,11 @@ class WscleanTelescope(LofarTelescope):
         seed: np.random.SeedSequence,
         gains: NDArray[np.complex64] | None = None,
         clean: bool = False,
-    ) -> LofarSeen:
-        """As `LofarTelescope.observe`, by WSClean; the beam is the one that it wrote."""
+    ) -> Seen:
+        """As `ImageTelescope.observe`, by WSClean; the beam is the one that it wrote."""
         rows = {}
         if gains is not None:
-            rows["factor"] = baseline_factors(gains)
+            rows["factor"] = self.factors(gains)
         if rms > 0:
             rows["noise"] = self.noise(rms, seed)
         predict = ["-predict", "-name", "in", *_geometry(self.instrument.grid)]
@@ -101,7 +98,7 @@ class WscleanTelescope(LofarTelescope):
         beam = self.beam
         if "BMAJ" in header:
             beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"] % 180.0])
-        return LofarSeen(dirty, restored if clean else None, beam)
+        return Seen(dirty, restored if clean else None, beam)
 
     def _imaging(self) -> list[Any]:
         weight = ["-weight", "briggs", self.observation.robust]
@@ -114,26 +111,26 @@ class WscleanTelescope(LofarTelescope):
         even = _even(grid)
         model = np.zeros((1, 1, *even.shape), dtype=np.float32)
         model[0, 0, : grid.n_y, : grid.n_x] = sky * np.float32(grid.cell**2) * self.pb
-        header = image_header(even, "JY/PIXEL", "LOFAR", self.observation.freq, {})
+        header = data_header(even, None, "JY/PIXEL", self.observation.record.title, {})
         for i, (kind, value, step) in enumerate(
-            (("FREQ", self.observation.freq, CHANNEL_WIDTH), ("STOKES", 1.0, 1.0)), start=3
+            (("FREQ", self.observation.freq, self.observation.spectral.width), ("STOKES", 1.0, 1.0)), start=3
         ):
             header.update({f"CTYPE{i}": kind, f"CRVAL{i}": value, f"CDELT{i}": step, f"CRPIX{i}": 1.0})
         fits.writeto(path, model, header)
 
     def _run(self, folder: Path, steps: list[list[Any]], **rows: NDArray[Any]) -> None:
         observation, track = self.observation, self.sampling.track
-        array, n_times = load_array(LOFAR_HBA), len(track.ut1_mjd)
-        begin, step = observation.begin() * DAY, observation.integration
+        array, n_times = observation.array, len(track.ut1_mjd)
+        begin, step = (observation.begin() or 0.0) * DAY, observation.integration
         one, two = np.triu_indices(len(array.pads), k=1)
         np.savez(
             folder / "rows.npz",
             allow_pickle=False,
             itrf=array.itrf,
             uvw=track.uvw,
-            antenna1=np.tile(one, n_times),
-            antenna2=np.tile(two, n_times),
-            time=np.repeat(begin + (np.arange(n_times) + 0.5) * step, len(one)),
+            antenna1=one[track.pair],
+            antenna2=two[track.pair],
+            time=begin + (track.time_index + 0.5) * step,
             **rows,
         )
         program = check_wsclean()
@@ -143,10 +140,11 @@ class WscleanTelescope(LofarTelescope):
             "ra": float(np.deg2rad(self.instrument.grid.ra)),
             "dec": float(np.deg2rad(self.instrument.grid.dec)),
             "freq": observation.freq,
-            "width": CHANNEL_WIDTH,
+            "width": observation.spectral.width,
             "integration": step,
             "begin": begin,
             "end": begin + n_times * step,
+            "telescope": observation.record.title,
             "stations": list(array.pads),
             "diameter": array.diameter,
         }

@@ -34,7 +34,8 @@ def write_measurement_set(path: str, job: Mapping[str, Any], rows: Mapping[str, 
     ----------
     path : str
     job : mapping
-        ``ra``, ``dec`` [rad], ``freq``, ``width`` [Hz], ``integration`` [s], ``stations``, ``diameter`` [m].
+        ``ra``, ``dec`` [rad], ``freq``, ``width`` [Hz], ``integration`` [s], ``telescope``,
+        ``stations``, ``diameter`` [m].
     rows : mapping
         ``itrf`` ``[station, 3]`` [m], ``uvw`` ``[row, 3]`` [m], ``antenna1``, ``antenna2`` and ``time``
         [s of MJD, UTC] ``[row]``.
@@ -83,13 +84,13 @@ def _write_subtables(path: str, job: Mapping[str, Any], itrf: NDArray[np.float64
           POL_RESPONSE=np.tile(np.eye(2, dtype=np.complex64), (n, 1, 1)))  # fmt: skip
     _fill(path, "FIELD", 1, NAME="field", CODE="", TIME=job["begin"], NUM_POLY=0, SOURCE_ID=-1,
           PHASE_DIR=place, DELAY_DIR=place, REFERENCE_DIR=place, FLAG_ROW=False)  # fmt: skip
-    _fill(path, "OBSERVATION", 1, TELESCOPE_NAME="LOFAR", OBSERVER="faintsky", PROJECT="simulated",
+    _fill(path, "OBSERVATION", 1, TELESCOPE_NAME=job["telescope"], OBSERVER="faintsky", PROJECT="simulated",
           SCHEDULE_TYPE="", RELEASE_DATE=job["begin"], TIME_RANGE=np.array([[job["begin"], job["end"]]]),
           FLAG_ROW=False)  # fmt: skip
     _fill(path, "POLARIZATION", 1, NUM_CORR=2, CORR_TYPE=np.array([_XX_YY], dtype=np.int32),
           CORR_PRODUCT=np.array([[[0, 0], [1, 1]]], dtype=np.int32), FLAG_ROW=False)  # fmt: skip
     one = {name: np.array([[job["width"]]]) for name in ("CHAN_WIDTH", "EFFECTIVE_BW", "RESOLUTION")}
-    _fill(path, "SPECTRAL_WINDOW", 1, NAME="sub-band", NUM_CHAN=1, REF_FREQUENCY=job["freq"],
+    _fill(path, "SPECTRAL_WINDOW", 1, NAME="channel", NUM_CHAN=1, REF_FREQUENCY=job["freq"],
           CHAN_FREQ=np.array([[job["freq"]]]), TOTAL_BANDWIDTH=job["width"], MEAS_FREQ_REF=5,
           NET_SIDEBAND=1, FREQ_GROUP=0, FREQ_GROUP_NAME="", IF_CONV_CHAIN=0, FLAG_ROW=False,
           **one)  # fmt: skip

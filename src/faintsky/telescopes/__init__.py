@@ -1,1 +1,35 @@
-"""Telescopes: antenna positions, uv tracks, primary beams and noise."""
+"""Telescopes as records: sites, stations, receivers, primary beams, defaults; and tracks across the sky.
+
+A new telescope is a file here with its record, a table of its stations, and its name in `TELESCOPES`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.telescopes.alma import primary_beam
+    from faintsky.telescopes.arrays import AntennaArray
+    from faintsky.telescopes.record import CUTOFF, Preset, Telescope, cutoff_radius, load_array, telescope
+    from faintsky.telescopes.tracks import Track, make_track, transit
+
+TELESCOPES = ("alma", "lofar")
+"""Each is a file here, whose ``TELESCOPE`` is its record."""
+
+__all__ = [
+    "CUTOFF",
+    "TELESCOPES",
+    "AntennaArray",
+    "Preset",
+    "Telescope",
+    "Track",
+    "cutoff_radius",
+    "load_array",
+    "make_track",
+    "primary_beam",
+    "telescope",
+    "transit",
+]
+lazy(__name__)

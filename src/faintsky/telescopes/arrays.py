@@ -1,18 +1,13 @@
-"""Antenna positions: the shipped ALMA configurations and LOFAR stations, and CASA's configuration files.
+"""Antenna positions: shipped tables of stations, and CASA's configuration files.
 
-The shipped table holds the pads of ALMA's Cycle 9 configurations C-1 to C-10 as CASA's data package lists
-them (`alma.cycle9.N.cfg`). Local coordinates become Earth-fixed ones by the rule of CASA's simutil: east,
-north and up on the WGS84 ellipsoid at the observatory's reference position.
-
-The Dutch HBA stations of LOFAR, 24 in the core as two fields each and 14 remote ones, have the phase centres
-that the package lofarantpos 0.8 gives (ITRF; from LOFAR's own tables).
+Local coordinates become Earth-fixed ones by the rule of CASA's simutil: east, north and up on the WGS84
+ellipsoid at the observatory's reference position.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,18 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from faintsky.errors import InputError
 
-WGS84_EQUATOR = 6_378_137.0
-WGS84_POLE = 6_356_752.3142
+WGS84 = 6_378_137.0, 1 - 6_356_752.3142 / 6_378_137.0
+"""Equatorial radius [m] and flattening, with CASA's digits."""
 OBSERVATORIES = {
     # longitude, latitude [rad] and height [m] above WGS84, from CASA's table of observatories
     "ALMA": (-1.1825465955049892, -0.4018251640113072, 5056.8),
     "ACA": (-1.1825456819705693, -0.40191120447707007, 5056.8),
 }
-
-
-LOFAR_HBA = "lofar.hba.dutch"
-LOFAR_FIELD = 30.75
-"""Size of a core station's field, to which remote stations are cut down (HBA_DUAL_INNER) [m]."""
 
 
 @dataclass(frozen=True)
@@ -94,90 +84,59 @@ def enu_to_itrf(enu: ArrayLike, longitude: float, latitude: float, height: float
     array
         ``[antenna, 3]`` [m]; CASA's simutil gives the same to a micrometre.
     """
-    east, north, up = np.asarray(enu, dtype=float).T
-    squared = (WGS84_POLE / WGS84_EQUATOR) ** 2
-    s, c = np.sin(latitude), np.cos(latitude)
-    curvature = WGS84_EQUATOR / np.sqrt(1 - (1 - squared) * s**2)
-    outwards = (curvature + height + up) * c - north * s
-    x = outwards * np.cos(longitude) - east * np.sin(longitude)
-    y = outwards * np.sin(longitude) + east * np.cos(longitude)
-    z = (curvature * squared + height + up) * s + north * c
-    return np.stack([x, y, z], axis=-1)
+    import erfa
+
+    s, c, sl, cl = np.sin(latitude), np.cos(latitude), np.sin(longitude), np.cos(longitude)
+    axes = np.array([[-sl, cl, 0.0], [-s * cl, -s * sl, c], [c * cl, c * sl, s]])
+    return erfa.gd2gce(*WGS84, longitude, latitude, height) + np.asarray(enu, dtype=float) @ axes
 
 
 def itrf_to_geodetic(position: ArrayLike) -> tuple[float, float]:
-    """Geodetic longitude and latitude [rad] on WGS84 of an Earth-centred position [m] (Bowring's method)."""
-    x, y, z = np.asarray(position, dtype=float)
-    p = float(np.hypot(x, y))
-    e2 = 1 - (WGS84_POLE / WGS84_EQUATOR) ** 2
-    beta = np.arctan2(z * WGS84_EQUATOR, p * WGS84_POLE)
-    top = z + e2 / (1 - e2) * WGS84_POLE * np.sin(beta) ** 3
-    return float(np.arctan2(y, x)), float(np.arctan2(top, p - e2 * WGS84_EQUATOR * np.cos(beta) ** 3))
+    """Geodetic longitude and latitude [rad] on WGS84 of an Earth-centred position [m]."""
+    import erfa
+
+    longitude, latitude, _ = erfa.gc2gde(*WGS84, np.asarray(position, dtype=float))
+    return float(longitude), float(latitude)
 
 
-def shipped_arrays() -> list[str]:
-    """Names that `load_array` knows without a file."""
-    return [*(f"alma.cycle9.{n}" for n in range(1, 11)), LOFAR_HBA]
-
-
-def load_array(name: str | os.PathLike[str]) -> AntennaArray:
-    """A shipped configuration or a CASA configuration file.
+@dataclass(frozen=True)
+class Stations:
+    """An array in a shipped table.
 
     Parameters
     ----------
-    name : str or path-like
-        ``alma.cycle9.1`` … ``alma.cycle9.10`` (also ``C-3``, ``c3``), ``lofar.hba.dutch``, or the path of a
-        ``.cfg`` file.
-
-    Returns
-    -------
-    AntennaArray
-
-    Raises
-    ------
-    InputError
-        Where there is no such name or file, or the file cannot be understood.
+    table : str
+        File of ``data``: a name, then ``x_m, y_m, z_m`` (Earth-centred) or ``east_m, north_m, up_m``.
+    diameter : float
+        Of every dish, or of a station's field [m].
+    site : tuple of float or str
+        Longitude, latitude [rad] and height [m] of the reference position; or the station that stands there.
+    configuration : str, optional
+        Rows to take, where the table has a column of that name.
+    dishes : bool, optional
+        As for `AntennaArray`.
     """
-    path = Path(name)
-    if path.is_file():
-        return read_cfg(path)
-    text = str(name)
-    match = re.fullmatch(r"(?:alma\.cycle9\.|c-?)(\d+)(?:\.cfg)?", text.strip(), flags=re.IGNORECASE)
-    if match and 1 <= int(match[1]) <= 10:
-        return _shipped(int(match[1]))
-    if text == LOFAR_HBA:
-        return _dutch_stations()
-    hint = "give a CASA .cfg file or one of alma.cycle9.1 to alma.cycle9.10"
-    if path.suffix == ".cfg":
-        raise InputError("there is no such array file", hint, text)
-    raise InputError(f"there is no array {text!r}", hint)
 
+    table: str
+    diameter: float
+    site: tuple[float, float, float] | str
+    configuration: str = ""
+    dishes: bool = True
 
-def _table(name: str) -> Iterable[dict[str, str]]:
-    text = files("faintsky.telescopes").joinpath("data", name).read_text(encoding="utf-8")
-    return csv.DictReader(text.splitlines())
-
-
-def _dutch_stations() -> AntennaArray:
-    rows = list(_table("lofar_hba.csv"))
-    itrf = np.array([[float(r[k]) for k in ("x_m", "y_m", "z_m")] for r in rows])
-    names = tuple(r["station"] for r in rows)
-    longitude, latitude = itrf_to_geodetic(itrf[names.index("CS002HBA0")])
-    return AntennaArray(LOFAR_HBA, names, itrf, LOFAR_FIELD, longitude, latitude, dishes=False)
-
-
-def _shipped(number: int) -> AntennaArray:
-    rows = [r for r in _table("alma_cycle9.csv") if r["configuration"] == f"C-{number}"]
-    enu = [[float(r[k]) for k in ("east_m", "north_m", "up_m")] for r in rows]
-    longitude, latitude, height = OBSERVATORIES["ALMA"]
-    return AntennaArray(
-        name=f"alma.cycle9.{number}",
-        pads=tuple(r["pad"] for r in rows),
-        itrf=enu_to_itrf(enu, longitude, latitude, height),
-        diameter=float(rows[0]["diameter_m"]),
-        longitude=longitude,
-        latitude=latitude,
-    )
+    def load(self, name: str) -> AntennaArray:
+        """The array, under this name."""
+        text = files("faintsky.telescopes").joinpath("data", self.table).read_text(encoding="utf-8")
+        rows = [
+            r for r in csv.DictReader(text.splitlines()) if r.pop("configuration", "") == self.configuration
+        ]
+        pads = tuple(next(iter(r.values())) for r in rows)
+        places = np.array([[float(v) for v in list(r.values())[1:4]] for r in rows])
+        if isinstance(self.site, str):
+            longitude, latitude = itrf_to_geodetic(places[pads.index(self.site)])
+        else:
+            longitude, latitude, _ = self.site
+            places = enu_to_itrf(places, *self.site)
+        return AntennaArray(name, pads, places, self.diameter, longitude, latitude, self.dishes)
 
 
 def read_cfg(path: str | os.PathLike[str]) -> AntennaArray:

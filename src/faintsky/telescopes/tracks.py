@@ -17,7 +17,6 @@ a field at RA 180 deg, Dec 55 deg (0.35 m with the rest) and by 3.4 arcsec at RA
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +41,8 @@ class Track:
     uvw : array
         Baselines ``[row, 3]`` [m] toward east, north and the source, antenna1 minus antenna2 (as the
         measurement sets of simobserve and of pyuvdata hold them), shadowed ones left out.
-    time_index : array
-        Integration of each row, ``[row]``.
+    time_index, pair : array
+        Integration of each row, and its pair of antennas as ``numpy.triu_indices`` counts them, ``[row]``.
     ut1_mjd : array
         Middle of each integration, ``[time]`` [day, UT1].
     elevation, hour_angle : array
@@ -56,6 +55,7 @@ class Track:
 
     uvw: NDArray[np.float64]
     time_index: NDArray[np.int64]
+    pair: NDArray[np.int64]
     ut1_mjd: NDArray[np.float64]
     elevation: NDArray[np.float64]
     hour_angle: NDArray[np.float64]
@@ -75,23 +75,12 @@ class _Sky:
     apparent: NDArray[np.float64]  # [time, 3], with aberration, J2000
 
 
-@lru_cache(maxsize=1)
-def _earth_rotation_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    from astropy.utils import iers
-
-    table = iers.IERS_B.open()
-    return np.asarray(table["MJD"].value, dtype=float), np.asarray(table["UT1_UTC"].value, dtype=float)
-
-
 def ut1_minus_utc(mjd: float) -> float:
     """UT1 - UTC [s] at a UTC date, from the table astropy ships; 0 outside it (at most 0.9 s off)."""
-    days, values = _earth_rotation_table()
-    if not days[0] <= mjd <= days[-1]:
-        return 0.0
-    i = min(int(np.searchsorted(days, mjd, side="right")), days.size - 1)
-    a, b = values[i - 1], values[i]
-    b -= np.round(b - a)  # a leap second between the two days
-    return float(a + (b - a) * (mjd - days[i - 1]) / (days[i] - days[i - 1]))
+    from astropy.utils import iers
+
+    value, status = iers.IERS_B.open().ut1_utc(MJD_ZERO, mjd, return_status=True)
+    return float(value.value) if status == iers.FROM_IERS_B else 0.0
 
 
 def _attitude(ut1_mjd: NDArray[np.float64], ra: float, dec: float) -> _Sky:
@@ -236,6 +225,7 @@ def make_track(
     return Track(
         uvw=baselines[seen],
         time_index=np.nonzero(seen)[0],
+        pair=np.nonzero(seen)[1],
         ut1_mjd=times,
         elevation=elevation,
         hour_angle=angle,

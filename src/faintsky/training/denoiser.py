@@ -181,7 +181,7 @@ class UNetRecipe(Recipe):
 
     def task(self, request: Request) -> DenoiserTask:
         """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
-        from faintsky.simulating.psf_library import PsfLibrary, make_library
+        from faintsky.simulating import PsfLibrary, make_library
         from faintsky.training.diffuse_images import DiffuseImages
         from faintsky.training.stored_images import StoredImages, holds_images
         from faintsky.training.web_skies import WebSkies, make_skies

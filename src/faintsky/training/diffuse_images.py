@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import grey_opening, map_coordinates
 from torch import nn
 
-from faintsky.simulating.psf_library import SIZE, PsfLibrary
+from faintsky.simulating import PsfLibrary
+from faintsky.simulating.psf_library import SIZE
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.denoiser import DenoiserTask

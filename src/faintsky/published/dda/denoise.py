@@ -28,7 +28,7 @@ from faintsky.beams import beam_pixels
 from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, prepare_image
-from faintsky.simulating.sky_regions import at_resolution
+from faintsky.simulating import at_resolution
 from faintsky.system import Settings
 
 if TYPE_CHECKING:

@@ -189,20 +189,19 @@ def _cut(image: Array32, sky: Array32, tile: int, scale: LogScale) -> Tiles:
 
 
 def _simulated(request: Request) -> Iterator[tuple[Array32, Array32, float]]:
-    from faintsky.simulating.lofar import simulate_fields
+    from faintsky.simulating import simulated
 
     s = request.settings
     if s.product == "clean":
         raise InputError("Clean images are not simulated as training goes", "give --data with clean images")
     products = ("sky", "dirty" if s.product == "dirty" else "noise")
-    seen = simulate_fields(
-        s.fields, seed=SEED + request.seed, preset=request.preset, size=s.size, quick=True, products=products
-    )
+    how = {"seed": SEED + request.seed, "preset": request.preset, "size": s.size, "products": products}
+    seen = simulated("lofar", s.fields, quick=True, **how)
     for done, field in enumerate(seen, start=1):
-        cell, image, sky = field.telescope.instrument.grid.cell, field.noisy, field.sky
+        cell, image, sky = field.instrument.grid.cell, field.noisy, field.sky
         if s.product == "dirty":
-            area = float(beam_pixels(field.beam, 1.0)[0])
-            image, sky = field.dirty / np.float32(area), sky * field.telescope.pb
+            area = float(beam_pixels(field.beams[0], 1.0)[0])
+            image, sky = field.dirty / np.float32(area), sky * field.instrument.pb[0]
         yield (sky if s.product == "sky" else image), sky, cell
         if request.progress is not None:
             request.progress(done, s.fields, "skies")
@@ -227,7 +226,7 @@ def _of_pair(sky: Path, image: Path, product: str) -> tuple[Array32, Array32, fl
 
 
 def _of_compact(file: Path, product: str) -> tuple[Array32, Array32, float]:
-    from faintsky.simulating.lofar_compact import read_compact
+    from faintsky.simulating import read_compact
 
     kept = read_compact(file)
     if product not in kept:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faintsky.beams import beam_pixels
+from faintsky.catalog import make_table
 from faintsky.errors import InputError
 from faintsky.matching import CRITERIA, match
 from faintsky.models import Model, load_model, save_model
@@ -31,9 +32,7 @@ from faintsky.published.deepfocus.pipeline import DeepFocus, Result, image_size
 from faintsky.published.deepfocus.thresholds import fit_thresholds, survey
 from faintsky.published.deepfocus.training import open_compact
 from faintsky.registry import RECIPES
-from faintsky.simulating.observatory import AlmaObservatory, Observed
-from faintsky.simulating.recorded import recorded_settings
-from faintsky.simulating.truth import truth_table
+from faintsky.simulating import Observatory, Observed, open_observatory, recorded_settings
 from faintsky.system import Needs, choose_device, replacing
 from faintsky.system import Settings as SettingsBase
 from faintsky.training import Plan, read_value, source
@@ -390,13 +389,13 @@ def count_predicted(folder: Path, indices: Sequence[int]) -> int:
     return total
 
 
-def observatory_of(data: Path) -> tuple[AlmaObservatory, int]:
+def observatory_of(data: Path) -> tuple[Observatory, int]:
     """The telescope that made a data set, and its seed."""
     settings, seed = recorded_settings(data)
-    return AlmaObservatory(settings), seed
+    return open_observatory(settings), seed
 
 
-def beam_area(observatory: AlmaObservatory) -> float:
+def beam_area(observatory: Observatory) -> float:
     """Of the synthesised beam, median over the channels [pixel]."""
     return float(np.median(beam_pixels(observatory.instrument.beams, observatory.instrument.grid.cell)))
 
@@ -441,4 +440,4 @@ def _write(folder: Path, index: int, seen: Observed, arrays: dict[str, NDArray],
         np.savez(file, **arrays)  # type: ignore[arg-type]
     columns = {k: np.asarray(v)[rows] for k, v in seen.truth.items()}
     with replacing(truth) as name:
-        truth_table(columns, {"sample": index}).write(name, format="ascii.ecsv", delimiter=",")
+        make_table(columns, meta={"sample": index}).write(name, format="ascii.ecsv", delimiter=",")

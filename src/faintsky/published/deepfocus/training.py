@@ -97,7 +97,7 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
     if a < 1 or b <= a:
         raise InputError(f"{len(files)} cubes are too few to train and to validate", "simulate more", folder)
     try:
-        cell = float(json.loads(card.read_text(encoding="utf-8"))["parameters"]["grid"]["cell"])
+        cell = float(json.loads(card.read_text(encoding="utf-8"))["parameters"]["cell"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError("is no card of a data set", "simulate again", card) from error
     return CompactSet(tuple(files[:a]), tuple(files[a:b]), cell)

@@ -1,20 +1,32 @@
-"""Thermal noise of a visibility, as CASA's simobserve has it with ``thermalnoise="tsys-atm"``.
+"""ALMA: configurations, receivers, atmosphere, primary beam, and what its simulations are like.
 
-Receivers, efficiencies and the formula of the system temperature are those of CASA 6.7 (simutil.noisetemp,
-the simulator's atmospheric corruptor). The atmosphere comes from a shipped table made with CASA's own ATM
-library by ``tools/make_atmosphere_table.py``.
+Thermal noise is what CASA's simobserve has with ``thermalnoise="tsys-atm"``: receivers, efficiencies and the
+formula of the system temperature are those of CASA 6.7 (simutil.noisetemp, the simulator's atmospheric
+corruptor). The atmosphere comes from a shipped table made with CASA's own ATM library by
+``tools/make_atmosphere_table.py``, the pads of Cycle 9's configurations from CASA's data package
+(`alma.cycle9.N.cfg`, by ``tools/make_array_table.py``).
+
+CASA's voltage pattern of an antenna is the transform of a uniformly lit dish with a central hole. For ALMA's
+12 m antennas it takes 10.7 m for the dish and 0.75 m for the hole, for the 7 m ones 6.25 m and 0.75 m. In the
+hole's term CASA has ``b x`` where an annular aperture would have ``x / b``; that form is kept here, because
+simulations must agree with CASA (it differs from the textbook's by 0.011 at most).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.errors import InputError
+from faintsky.grid import SPEED_OF_LIGHT
+from faintsky.telescopes.arrays import OBSERVATORIES, Stations
+from faintsky.telescopes.record import Preset, Telescope, Varied
 
 KELVIN_PER_HZ = 0.04799274551e-9
 """h / k."""
@@ -203,3 +215,130 @@ def visibility_sigma(
     area = np.pi * (diameter / 2) ** 2
     tsys = system_temperature(nu, pwv=pwv, elevation=elevation)
     return np.sqrt(2) * BOLTZMANN_JY * tsys / (efficiency * area * np.sqrt(abs(channel_width) * integration))
+
+
+_DISHES = {12.0: (10.7, 0.75), 7.0: (6.25, 0.75)}
+# CASA tabulates its beam; that table's argument is this much smaller
+_TABLE_SCALE = 0.99973
+
+
+def primary_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 12.0) -> NDArray[np.float64]:
+    """Power pattern, 1 on axis.
+
+    Parameters
+    ----------
+    radius : array
+        Distance from the pointing centre [rad].
+    freq : array
+        Frequency [Hz]; broadcast with ``radius``.
+    diameter : float, optional
+        Of the dish [m]: 12 or 7.
+
+    Returns
+    -------
+    array
+        ``[(a 2 J1(x)/x - 2 J1(b x)/(b x)) / (a - 1)]**2`` with b = dish / hole, a = b**2,
+        x = pi dish radius freq / c.
+
+    Raises
+    ------
+    InputError
+        For a dish that CASA's model does not know.
+    """
+    from scipy.special import j1
+
+    if diameter not in _DISHES:
+        raise InputError(
+            f"no primary beam is known for dishes of {diameter:g} m", "give an array of 12 m or of 7 m dishes"
+        )
+    dish, hole = _DISHES[diameter]
+    x = _TABLE_SCALE * np.pi * dish / SPEED_OF_LIGHT * np.asarray(freq, dtype=float) * np.asarray(radius)
+    x = np.maximum(x, 1e-9)
+    b = dish / hole
+    outer, inner = 2 * j1(x) / x, 2 * j1(b * x) / (b * x)
+    return ((b * b * outer - inner) / (b * b - 1)) ** 2
+
+
+BANDS = (
+    (90e9, 115e9, 5.0),
+    (126e9, 162e9, 4.0),
+    (163e9, 210e9, 1.5),
+    (212e9, 274e9, 2.5),
+    (277e9, 370e9, 1.3),
+)
+"""Bands 3 to 7: range of frequencies [Hz], and the most water that they are used with [mm]."""
+DRIEST, MOST_OPAQUE = 0.4, 1.0
+"""Least water [mm] and greatest opacity toward the zenith [neper] of ``varied`` observations."""
+SIZES = (192, 224, 256, 288, 320, 360)
+CHANNELS = (48, 64, 96, 128)
+WEIGHTINGS = (*("natural",) * 7, "briggs:2", "briggs:0.5", "briggs:0")
+MOST_ROBUST = 256, 64
+"""Largest image [pixel] and most channels with Briggs weights: each channel may need its own psf."""
+PIXELS = (3.5, 8.0)
+"""Pixels across the beam."""
+
+
+def vary(rng: np.random.Generator, pick: Callable[[str, Any], Any]) -> dict[str, Any] | None:
+    """Options of an observation that ALMA could make, see `Varied`; None where the sky is too opaque."""
+    array = f"alma.cycle9.{rng.integers(1, 9)}"
+    low, high, wettest = BANDS[rng.integers(len(BANDS))]
+    n_chan = int(rng.choice(CHANNELS))
+    width = round(float(np.exp(rng.uniform(np.log(2e6), np.log(60e6)))), -4)
+    freq = pick("freq", round(float(rng.uniform(low, high)), -6))
+    water = pick("pwv", round(float(rng.uniform(DRIEST, wettest)), 2))
+    dec, ra = round(float(rng.uniform(-70, 30)), 3), round(float(rng.uniform(0, 360)), 3)
+    hour_angle = round(float(rng.uniform(-3, 3)), 2)
+    total = pick("total_time", round(float(np.exp(rng.uniform(np.log(300), np.log(7200)))), -1))
+    step = pick("integration", max(round(total / int(rng.integers(20, 61))), 2.0))
+    size = int(rng.choice(SIZES))
+    weighting = pick("weighting", WEIGHTINGS[rng.integers(len(WEIGHTINGS))])
+    if weighting != "natural":
+        size, n_chan = min(size, MOST_ROBUST[0]), min(n_chan, MOST_ROBUST[1])
+    pixels = float(rng.uniform(*PIXELS))
+    if pick("freq", None) is None and float(atmosphere(freq, water, 1.0)[0]) > MOST_OPAQUE:
+        return None
+    return {
+        "array": array, "dec": dec, "ra": ra, "freq": freq, "channel_width": width, "channels": n_chan,
+        "total_time": max(total, step), "integration": step, "hour_angle": hour_angle, "pwv": water,
+        "weighting": weighting, "size": size, "pixels": pixels,
+    }  # fmt: skip
+
+
+_DEFAULTS = {
+    "array": "alma.cycle9.3", "ra": 59.999833333333335, "dec": -34.99986111111111,
+    "total_time": "2400s", "integration": "10s", "freq": "230GHz", "channels": 128,
+    "channel_width": "10MHz", "size": 360, "pwv": 0.8, "weighting": "natural",
+}  # fmt: skip
+_DRAWN = (
+    *("array", "ra", "dec", "hour_angle", "total_time", "integration", "freq", "channels", "channel_width"),
+    *("cell", "size", "pwv", "weighting"),
+)
+_PAPER = Preset("cube", "paper", "as in Delli Veneri et al. (2022)", box_rule="paper")
+TELESCOPE = Telescope(
+    name="alma",
+    title="ALMA",
+    about="ALMA",
+    arrays={
+        f"alma.cycle9.{n}": Stations("alma_cycle9.csv", 12.0, OBSERVATORIES["ALMA"], f"C-{n}")
+        for n in range(1, 11)
+    },
+    usual_cell=0.1,
+    band=(35e9, 950e9),
+    beam=primary_beam,
+    sigma=visibility_sigma,
+    presets={
+        "paper": _PAPER,
+        "text": Preset("cube", "text", "sizes and places by its text"),
+        "emitters": Preset("cube", "emitters", "lines without continuum"),
+        "empty": Preset("cube", "empty", "nothing"),
+        "varied": Preset(
+            "cube",
+            "varied",
+            "an observation of its own for every cube, and sources of many kinds",
+            varied=Varied(vary, _DRAWN, steps=8),
+        ),
+    },
+    backends={"cube": ("fast", "casa")},
+    options=("array", "channels", "channel_width", "pwv", "weighting", "snr", "extra_noise"),
+    defaults=_DEFAULTS,
+)

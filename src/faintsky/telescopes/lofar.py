@@ -1,10 +1,20 @@
-"""LOFAR's primary beam by EveryBeam, computed in a process of its own; run as a program, that process.
+"""LOFAR's Dutch high-band stations, their primary beam, and what its simulations are like.
 
-EveryBeam's traps: casacore must be imported first (that import points it at the wheel's measures data);
-``EVERYBEAM_DATADIR`` must name the wheel's share folder; without ``use_channel_frequency`` the delays are
-formed at 0 Hz, which leaves a beam at the zenith; the pointing is on the grid only where its width is even;
-station names must end in HBA, HBA0 or HBA1; and a tile's 16 dipoles have no place in a station that is built
-by hand, so that their factor is multiplied in here.
+The stations, 24 in the core as two fields each and 14 remote ones, have the phase centres that the package
+lofarantpos 0.8 gives (ITRF; from LOFAR's own tables, by ``tools/make_lofar_table.py``).
+
+The primary beam is EveryBeam's where that is installed, otherwise a Gaussian with a full width at half
+maximum of 4.29 degrees at 150 MHz, which is the width of EveryBeam's beam for fields of 24 tiles
+(HBA_DUAL_INNER) at a declination of 55 degrees; it scales with the wavelength.
+
+EveryBeam (Hamaker's element model, times the factor of a tile's 16 dipoles) gives the Stokes-I power beam
+averaged over baselines and time. It runs in a process of its own, which is this file run as a program, since
+casacore, which it needs, brings libraries of its own into a process. EveryBeam's traps: casacore must be
+imported first (that import points it at the wheel's measures data); ``EVERYBEAM_DATADIR`` must name the
+wheel's share folder; without ``use_channel_frequency`` the delays are formed at 0 Hz, which leaves a beam at
+the zenith; the pointing is on the grid only where its width is even; station names must end in HBA, HBA0 or
+HBA1; and a tile's 16 dipoles have no place in a station that is built by hand, so that their factor is
+multiplied in here.
 """
 
 from __future__ import annotations
@@ -13,15 +23,22 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from faintsky.errors import FaintskyError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
+from faintsky.telescopes.arrays import Stations
+from faintsky.telescopes.record import BeamMap, Preset, Telescope, Varied
 
+HBA = "lofar.hba.dutch"
+FWHM = np.deg2rad(4.29)
+"""Of the Gaussian at `REFERENCE` [rad]."""
+REFERENCE = 150e6
 COARSE = 34
 """Points a side at which the beam is computed; a polynomial goes through them."""
 _DEGREE = 6
@@ -58,7 +75,7 @@ def everybeam_beam(grid: ImageGrid, freq: float, times: NDArray[np.float64]) -> 
         path = Path(folder) / "beam.npz"
         np.savez(path, place=np.deg2rad([grid.ra, grid.dec]), freq=freq, times=times, reach=reach)
         run = subprocess.run(
-            [sys.executable, "-m", "faintsky.telescopes.everybeam", str(path)], capture_output=True, text=True
+            [sys.executable, "-m", "faintsky.telescopes.lofar", str(path)], capture_output=True, text=True
         )
         if run.returncode:
             last = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
@@ -84,9 +101,7 @@ def _main(path: str) -> None:
     with np.load(path) as file:
         (ra, dec), freq = file["place"], float(file["freq"])
         times, reach = file["times"], float(file["reach"])
-    from faintsky.telescopes.arrays import LOFAR_HBA, load_array
-
-    names, positions = load_array(LOFAR_HBA).pads, LofarAntennaDatabase()
+    names, positions = TELESCOPE.arrays[HBA].load(HBA).pads, LofarAntennaDatabase()
     step = reach / (COARSE // 2 - 1)
     telescope, grid = _telescope(positions, names, ra, dec, freq, step)
     offset = (np.arange(COARSE) - COARSE // 2) * step
@@ -161,6 +176,54 @@ def _sidereal(mjd: float) -> float:
     zero = 2400000.5
     return float(erfa.gmst06(zero, mjd, *erfa.taitt(*erfa.utctai(zero, mjd))))
 
+
+def gaussian_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 0.0) -> NDArray[np.float64]:
+    """The Gaussian at distances from the pointing centre [rad] and frequencies [Hz]."""
+    width = FWHM * REFERENCE / np.asarray(freq, dtype=float)
+    return np.exp(-4 * np.log(2) * (np.asarray(radius) / width) ** 2)
+
+
+def vary(rng: np.random.Generator, pick: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Options of an observation, see `Varied`."""
+    draws = {
+        "dec": float(np.rad2deg(np.arcsin(rng.uniform(0, 1)))),
+        "hour_angle": float(rng.uniform(-2, 2)),
+        "total_time": float(rng.uniform(2, 8)) * 3600,
+        "robust": float(rng.uniform(-1, 0.5)),
+    }
+    return {name: round(value, 3) for name, value in draws.items()}
+
+
+_DEFAULTS = {
+    "array": HBA, "ra": 180.0, "dec": 55.0, "total_time": "8h", "integration": "60s", "freq": "150MHz",
+    "channels": 1, "channel_width": 195312.5, "cell": "2arcsec", "size": 2000, "robust": 0.0,
+    "rms": "0.1mJy/beam",
+}  # fmt: skip
+TELESCOPE = Telescope(
+    name="lofar",
+    title="LOFAR",
+    about="LOFAR HBA, 62 Dutch stations",
+    # the size is that of a core station's field, to which remote stations are cut down (HBA_DUAL_INNER)
+    arrays={HBA: Stations("lofar_hba.csv", 30.75, "CS002HBA0", dishes=False)},
+    band=(100e6, 250e6),
+    beam=gaussian_beam,
+    maps={"everybeam": BeamMap(everybeam_beam, ("casacore", "lofarantpos", "everybeam"), "faintsky[lofar]")},
+    beam_name="gaussian",
+    date=59293.0,
+    presets={
+        "paper": Preset("image", "diffuse", "diffuse emission, Briggs 0"),
+        "lotss": Preset("image", "galaxies", "radio galaxies too, Briggs -0.5", {"robust": -0.5}),
+        "varied": Preset(
+            "image",
+            "galaxies",
+            "an observation and gain errors of its own for every image",
+            varied=Varied(vary, ("dec", "hour_angle", "total_time", "robust")),
+        ),
+    },
+    backends={"image": ("fast", "wsclean")},
+    options=("robust", "rms", "quick", "primary_beam", "gain_rms", "phase_rms", "gain_time", "web", "field"),
+    defaults=_DEFAULTS,
+)
 
 if __name__ == "__main__":
     _main(sys.argv[1])

@@ -1,0 +1,146 @@
+"""Data sets of simulated observations: one function for each telescope, made from its record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from faintsky.options import Running, with_options
+from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
+from faintsky.simulating.instrument import padded_shape
+from faintsky.simulating.observatory import Observed, open_observatory
+from faintsky.simulating.settings import Settings, options_of
+from faintsky.system import Needs, worker_count
+from faintsky.telescopes import telescope
+
+BYTES_FIXED = 0.37e9
+"""Memory of the libraries."""
+SECONDS_FIXED, SECONDS_OF_INSTRUMENT = 3.0, 3.0
+"""Time of a run: start, and the instrument where it is not in the cache."""
+
+
+def simulated(
+    telescope: str, n: int = 1, *, seed: int = 0, device: str = "auto", **options: Any
+) -> Iterator[Observed]:
+    """Simulated cubes or images in memory, one after the other; only the instrument's cache is written.
+
+    Parameters
+    ----------
+    telescope : str
+        One of `faintsky.telescopes.TELESCOPES`.
+    n : int
+        How many.
+    seed : int, optional
+    device : str, optional
+        A torch device or ``"auto"``; of images for ``quick`` only.
+    **options
+        As for `faintsky.simulate_alma`, `faintsky.simulate_lofar`, ….
+
+    Yields
+    ------
+    Observed
+        Number i is the one that a data set of that seed has as number i.
+    """
+    observatory = open_observatory(Settings(telescope=telescope, **options), device)
+    for index in range(n):
+        yield observatory.sample(seed, index)
+
+
+def simulate(
+    settings: Settings, out: str | os.PathLike[str], n: int = 1, seed: int = 0, running: Running | None = None
+) -> dict[str, Any]:
+    """Simulate a data set and write it with its truth; see `simulator` for the arguments."""
+    how = running or Running(device="cpu", jobs=1)
+    workers = min(n, worker_count(how.jobs))
+    files = DataFiles(settings)
+    needs, about = _plan(n, settings)
+    if how.dry_run:
+        check_folder(out, files, seed, how.overwrite)
+        return about | replace(needs, processes=workers).summary(out)
+    result = write_dataset(
+        out, n, files, seed, workers, how.device, how.overwrite, how.progress, how.command, needs.disk
+    )
+    return {"out": result.pop("out"), f"{settings.data}s": n, **result}
+
+
+@cache
+def simulator(name: str) -> Callable[..., dict[str, Any]]:
+    """The public function of a telescope: ``faintsky.simulate_alma`` is ``simulator("alma")``."""
+    record = telescope(name)
+
+    def function(
+        out: str | os.PathLike[str],
+        n: int = 1,
+        *,
+        seed: int = 0,
+        jobs: int | None = 1,
+        options: Any,
+        running: Running,
+    ) -> dict[str, Any]:
+        """Simulate {title} {data} and write them with their truth.
+
+        Parameters
+        ----------
+        out : path-like
+            Folder: ``NNNN_PRODUCT.fits`` of each, ``NNNN_truth.ecsv``, ``psf.fits`` and ``pb.fits`` where
+            all share them, and ``dataset.json``.
+        n : int, optional
+            How many.
+        seed : int, optional
+            Of the whole data set; number i depends on (seed, i) alone. The noise of a GPU is another one than
+            the CPU's.
+        jobs : int, optional
+            Processes, 0 or None one for each core; the files do not depend on it.
+
+        Returns
+        -------
+        dict
+            ``out``, number, ``shape``, ``cell_arcsec``, ``beam_arcsec_arcsec_deg`` and ``noise_jy_per_beam``
+            (of the middle channel), and the truth's rule. For a dry run what would be done.
+
+        Raises
+        ------
+        InputError
+            For bad values, a source that does not rise, or an ``out`` that holds something else.
+        """
+        return simulate(Settings(telescope=name, **dict(options)), out, n, seed, running)
+
+    data = " and ".join({"cube": "line cubes", "image": "continuum images"}[d] for d in record.backends)
+    function.__doc__ = str(function.__doc__).format(title=record.title, data=data)
+    function.__annotations__["options"] = options_of(name)
+    function.__name__ = function.__qualname__ = f"simulate_{name}"
+    return with_options(function)
+
+
+def _plan(n: int, settings: Settings) -> tuple[Needs, dict[str, Any]]:
+    """What a run takes, and what is said of it before."""
+    files, made = DataFiles(settings), settings.observation
+    n_chan, products = made.spectral.n_chan, settings.products
+    plane = 4 * made.grid.n_y * made.grid.n_x
+    own = [p for p in products if p not in files.shared]
+    whole = plane * n_chan
+    if settings.data == "cube":
+        # two images, and for each of five sources a spectrum and a cut-out, twice
+        sizes = {"compact": 2 * plane + 4 * 5 * 2 * (64**2 + n_chan)}
+        padded = padded_shape(made.grid)
+        memory, seconds = 4.6 * whole + 32 * padded[0] * padded[1], whole * 1e-8
+    else:
+        # two float16 images and the middle of the psf, and a third where there is a clean one
+        sizes = {"compact": plane * (3 if "clean" in own else 2) // 2 + 4 * min(256, made.grid.n_x) ** 2}
+        rows = len(made.array.pads) ** 2 / 2 * round(made.total_time / made.integration)
+        memory, seconds = 42 * plane + 150 * rows, 0.3 + plane * 3e-7
+    disk = n * sum(sizes.get(p, whole) for p in own) + whole * len(files.shared)
+    cached = made.file.is_file()
+    seconds = SECONDS_FIXED + n * seconds + (0 if cached else SECONDS_OF_INSTRUMENT)
+    shape = [n_chan, *made.grid.shape] if settings.data == "cube" else list(made.grid.shape)
+    return Needs(BYTES_FIXED + memory, disk, seconds, blocks=n), {
+        "files": n * (len(own) + 1) + len(files.shared) + 1,
+        "shape": shape,
+        "cell_arcsec": made.grid.cell,
+        "instrument_cached": cached,
+        "primary_beam": made.primary_beam,
+        **files.rule,
+    }
