@@ -57,7 +57,7 @@ def test_the_files_of_the_contract(run):
     _, out, result = run
     assert {p.name for p in out.iterdir()} == DETECTED
     assert result.summary()["sources"] == len(result.catalog) == 2
-    for name in ("catalog.ecsv", "catalog.vot", "catalog.csv"):
+    for name in ("catalog.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"):
         table = read_catalog(out / name)
         assert list(table["id"]) == [1, 2]
         np.testing.assert_allclose(table["flux"], result.catalog["flux"], rtol=1e-6)

@@ -23,7 +23,7 @@ from faintsky.detection import find_catalog
 from faintsky.grid import ImageGrid, LocalFrame
 from faintsky.injecting.cube import draw_sources, field_of, inject_into
 from faintsky.io import open_cube, open_image, write_regions
-from faintsky.io.quiet import quiet_reading
+from faintsky.io.sources import quiet_reading
 from faintsky.models import load_model
 from faintsky.preparing import PrimaryBeam, gaussian_psf, prepare_cube, prepare_image
 from faintsky.report.parts import world_labels

@@ -1,16 +1,18 @@
-"""What a FITS header says: axes, celestial grid, unit and beam, each checked before any data are read."""
+"""What a FITS header says: axes, grid, frequencies, unit and beam, each checked before any data are read."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.grid import ImageGrid, Layout, beam_frame, is_regridded
-from faintsky.io.quiet import quiet_reading
+from faintsky.grid import SPEED_OF_LIGHT, ImageGrid, Layout, Spectral, beam_frame, is_regridded
+from faintsky.io.cards import HI, LEAST_FREQUENCY
+from faintsky.io.sources import quiet_reading
 from faintsky.units import read_unit
 
 
@@ -191,3 +193,84 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+
+
+MOST_FREQUENCY = 1e14
+"""Above this a frequency was given in another unit [Hz]."""
+_CONVENTIONS = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
+_TO_HERTZ: dict[str, Callable[[Any, float], Any]] = {
+    "FREQ": lambda value, rest: value,
+    "WAVE": lambda value, rest: SPEED_OF_LIGHT / value,
+    "ZOPT": lambda value, rest: rest / (1 + value),
+    "VRAD": lambda value, rest: rest * (1 - value / SPEED_OF_LIGHT),
+    "VOPT": lambda value, rest: rest / (1 + value / SPEED_OF_LIGHT),
+    "VELO": lambda value, rest: rest * np.sqrt((SPEED_OF_LIGHT - value) / (SPEED_OF_LIGHT + value)),
+}
+"""Frequencies by the quantity of a spectral axis (Greisen et al. 2006, paper III)."""
+
+
+def read_spectral(wcs: Any, n_chan: int, name: str) -> tuple[Spectral | None, list[str]]:
+    """The spectral axis of a header, None where it has none, and notes.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Of the whole header, as `faintsky.io.header.read_wcs` gives it; its units are SI.
+    n_chan : int
+        Number of channels. A single one whose frequency is not known is no fault: there is a note, and None.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    InputError
+        For a velocity axis without a rest frequency, an unknown quantity, or channels without extent.
+    """
+    if wcs.wcs.spec < 0:
+        return None, []
+    try:
+        return _read(wcs, n_chan, name), []
+    except InputError as error:
+        if n_chan > 1:
+            raise
+        return None, [f"its frequency is not known: {error.fault}"]
+
+
+def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
+    axis = wcs.wcs.spec + 1
+    kind = wcs.wcs.ctype[wcs.wcs.spec][:4].strip()
+    rest = _rest_frequency(wcs)
+    cards = ", ".join(f"{card}{axis}" for card in ("CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT"))
+    if kind not in _TO_HERTZ:
+        raise InputError(f"its spectral axis is {kind}", "regrid it to frequency or velocity", name)
+    if rest is None and kind in _CONVENTIONS:
+        raise InputError(
+            "a velocity axis without a rest frequency",
+            f"give --rest-frequency (of HI: {HI}), or add RESTFRQ [Hz] to the header",
+            name,
+        )
+    try:
+        # by number, because a header may describe a second spectral axis that the data do not have
+        pixels = np.array([*range(n_chan), -0.5, 0.5], dtype=float)
+        world = np.asarray(wcs.sub([axis]).wcs_pix2world(pixels, 0)[0], dtype=float)
+    except ValueError as error:  # wcslib's
+        raise InputError("its spectral axis cannot be computed", f"correct {cards}", name) from error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        *_, low, high = hertz = _TO_HERTZ[kind](world, np.nan if rest is None else rest)
+    centres = hertz[:-2]
+    steps = np.diff(centres)
+    good = (centres >= LEAST_FREQUENCY) & (centres < MOST_FREQUENCY)
+    if not good.all() or np.any(steps == 0) or len(set(np.sign(steps))) > 1:
+        span = f"{centres[0]:.4g} to {centres[-1]:.4g} Hz"
+        raise InputError(f"its channels have no valid frequencies ({span})", f"correct {cards}", name)
+    # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); absent means nothing is said
+    said = "optical" if 0 < wcs.wcs.velref < 256 else "radio"
+    convention = _CONVENTIONS.get(kind, said)
+    return Spectral(centres, float(high - low), rest, str(wcs.wcs.specsys).strip(), convention)
+
+
+def _rest_frequency(wcs: Any) -> float | None:
+    for value, wavelength in ((wcs.wcs.restfrq, False), (wcs.wcs.restwav, True)):
+        if np.isfinite(value) and value > 0:
+            return SPEED_OF_LIGHT / float(value) if wavelength else float(value)
+    return None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,18 @@ from faintsky.companions import array_companion, as_float32, companion, require_
 from faintsky.errors import InputError
 from faintsky.grid import Layout, projection_notes
 from faintsky.image import RadioCube, RadioData, RadioImage
-from faintsky.io.cards import read_rest_frequency, standard_header
-from faintsky.io.header import celestial_part, header_unit, read_beam, read_grid, read_layout, read_wcs
-from faintsky.io.objects import object_source
+from faintsky.io.cards import choose_stokes, read_rest_frequency, standard_header, stokes_planes
+from faintsky.io.header import (
+    celestial_part,
+    header_unit,
+    read_beam,
+    read_grid,
+    read_layout,
+    read_spectral,
+    read_wcs,
+)
 from faintsky.io.same_grid import require_same_grid
-from faintsky.io.source import Source
-from faintsky.io.spectral import read_spectral
-from faintsky.io.stokes import choose_stokes, stokes_planes
+from faintsky.io.sources import Source, as_source
 from faintsky.options import CubeOpening, with_options
 from faintsky.units import is_brightness, quantity
 
@@ -133,29 +136,6 @@ def _with_rest(header: Any, rest: float) -> Any:
         header.remove(key, ignore_missing=True)
     header["RESTFRQ"] = rest
     return header
-
-
-def as_source(thing: Any) -> Source:
-    """Header, shape and loader of a path or an object.
-
-    Raises
-    ------
-    InputError
-        Where nothing that is an image can be found in it.
-    """
-    from faintsky.io.fits import fits_source
-    from faintsky.io.zarr_store import zarr_source
-
-    if not isinstance(thing, str | os.PathLike):
-        return object_source(thing)
-    path = Path(thing)
-    if path.is_dir():
-        if (path / "table.dat").exists():
-            raise InputError(
-                "is a CASA image, which is not read", "write it as FITS with CASA's exportfits", path
-            )
-        return zarr_source(path)
-    return fits_source(path)
 
 
 def _parts(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.image import RadioData
-from faintsky.io.quiet import quiet_reading
+from faintsky.io.sources import quiet_reading
 from faintsky.system import replacing
 from faintsky.units import unit_text
 
