@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from faintsky.published.deepfocus.compact_sets import open_compact, read_sources
-from faintsky.published.deepfocus.focused_images import FocusedImages, image_name
-from faintsky.published.deepfocus.targets import flux_of, shape_of
 
 from faintsky.grid import sky_to_paper_frame
 from faintsky.io import write_json
 from faintsky.models import load_model
+from faintsky.published.deepfocus.networks import flux_of, shape_of
+from faintsky.published.deepfocus.training import FocusedImages, image_name, open_compact, read_sources
 
 RESULTS = Path(__file__).parent / "results" / "deepfocus"
 ROUND = 1.2
@@ -41,9 +40,10 @@ def answers(run: Path, data: Path) -> tuple[str, dict, dict]:
     task = FocusedImages(model.network(key), truth, truth, cell=files.cell, parameter=parameter, angle=angle)
     start = time.perf_counter()
     with torch.no_grad():
-        parts = [task.network(task._scaled(part)) for part in task.held[0].split(128)]
+        held = zip(*(part.split(128) for part in task.held))
+        parts = [task.network(task.seen(*part)["input"]) for part in held]
     seconds = time.perf_counter() - start
-    made = dict(zip(task.names, torch.cat(parts).numpy().T.astype(float), strict=True))
+    made = dict(zip(task.names[1:], torch.cat(parts).numpy().T.astype(float), strict=True))
     maj, minor = truth["dc_maj"] / files.cell, truth["dc_min"] / files.cell
     wide_x, wide_y, turned = sky_to_paper_frame(maj, minor, truth["dc_pa"])
     out = {"ratio": maj / np.maximum(minor, 1e-3)}
@@ -52,7 +52,7 @@ def answers(run: Path, data: Path) -> tuple[str, dict, dict]:
     if "fwhm_y" in made:
         out["fwhm_y"] = (made["fwhm_y"] - wide_y) / 2.3548
     if "flux" in made:
-        flux = flux_of(task.held[1][:, task.names.index("flux")].numpy(), truth["rms"])
+        flux = flux_of(task.held[1][:, task.names[1:].index("flux")].numpy(), truth["rms"])
         out["flux"] = flux_of(made["flux"], truth["rms"]) / flux - 1
     if "pa" in made:
         # the angle's frame is that of the widths; their truth is given, so that the angle alone is scored

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from faintsky.detection import islands
+from faintsky import detection
 from faintsky.evaluation.boxes import with_boxes
 from faintsky.evaluation.cubes import SimulatedSet
 from faintsky.matching import CRITERIA
@@ -110,7 +110,7 @@ def flat_boxes(blobs: Sequence[Any], kind: str, factor: float, shape: tuple[int,
     columns: dict[str, Any] = {}
     for name, k, n in (("x", 0, shape[1]), ("y", 1, shape[0])):
         centre = np.array([getattr(b, name) for b in blobs], dtype=float)
-        low, high = islands.whole_pixels(
+        low, high = detection.whole_pixels(
             ends[:, 2 * k], ends[:, 2 * k + 1], centre, spread[:, k], kind, factor, n
         )
         columns |= {name: centre, f"{name}_min": low, f"{name}_max": high}
@@ -140,9 +140,9 @@ class Picture:
 def picture(index: int) -> Picture:
     """Simulate a validation cube and integrate it."""
     cube, truth = load(index)
-    image = islands.integrated_image(cube)
-    inner = islands.integrated_image(cube, {"least_pb": LEAST_PB})
-    return Picture(image, inner, truth, islands.beam_of(cube), float(np.median(cube.frequencies)))
+    image = detection.integrated_image(cube)
+    inner = detection.integrated_image(cube, {"least_pb": LEAST_PB})
+    return Picture(image, inner, truth, detection.beam_of(cube), float(np.median(cube.frequencies)))
 
 
 def parallel(function: Callable[[int], Any], n: int, jobs: int) -> list[Any]:
@@ -155,7 +155,7 @@ def parallel(function: Callable[[int], Any], n: int, jobs: int) -> list[Any]:
 def tune_flood_fill(n: int, jobs: int) -> dict[str, Any]:
     """T_d and T_f over the paper's grid, for two noise maps and every box rule."""
     from faintsky.preparing import noise_map, robust_sigma
-    from faintsky.published.blobcat.flood_fill import flood_fill
+    from faintsky.published.blobcat.find import flood_fill
 
     pictures = parallel(picture, n, jobs)
     truths = [p.truth for p in pictures]
@@ -281,7 +281,7 @@ def dog_boxes(found: np.ndarray, radius: float, offset: int, shape: tuple[int, i
     columns: dict[str, Any] = {}
     for name, axis, n in (("x", 1, shape[1]), ("y", 0, shape[0])):
         at = found[:, axis] + offset
-        low, high = islands.whole_pixels(at, at, at, found[:, 2], "moments", radius, n)
+        low, high = detection.whole_pixels(at, at, at, found[:, 2], "moments", radius, n)
         columns |= {name: at, f"{name}_min": low, f"{name}_max": high}
     return box_table(columns)
 

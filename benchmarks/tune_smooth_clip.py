@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from tune_baselines import LEAST_PB, Candidates, best, box_table, counts, load, parallel, ship
 
-from faintsky.detection import islands
+from faintsky import detection
 from faintsky.matching.negatives import reliability_of
 from faintsky.models import load_model
+from faintsky.published.smooth_clip.clipping import Objects, link, measure
 from faintsky.published.smooth_clip.find import Scaled, scaled_cube, search
-from faintsky.published.smooth_clip.linking import Objects, link, measure
 
 SCALES = {
     "fine": {"spatial_kernels": [0, 3, 6], "spectral_kernels": [0, 3, 7, 15]},
@@ -101,12 +101,12 @@ def candidates(lists: Lists, key: tuple[Any, ...], s: dict[str, Any]) -> Candida
     kind, factor_xy, factor_z = s["box_rule"]
     columns: dict[str, Any] = {}
     for name, axis in (("x", 2), ("y", 1)):
-        low, high = islands.whole_pixels(
+        low, high = detection.whole_pixels(
             good.low[:, axis], good.high[:, axis], good.centre[:, axis], good.spread[:, axis], kind,
             factor_xy, lists["shape"][axis],
         )  # fmt: skip
         columns |= {name: good.centre[:, axis], f"{name}_min": low, f"{name}_max": high}
-    middle, half = islands.box_span(
+    middle, half = detection.box_span(
         good.low[:, 0], good.high[:, 0], good.centre[:, 0], good.spread[:, 0], kind, factor_z
     )
     columns |= {"z": good.centre[:, 0], "z_min": middle - half, "z_max": middle + half}

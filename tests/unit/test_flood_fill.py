@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faintsky.published.blobcat.flood_fill import flood_fill, parabola_peak
+from faintsky.published.blobcat.find import flood_fill, parabola_peak
 
 N = 80
 SIGMA = 4.0

@@ -8,8 +8,7 @@ import torch
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.models import load_model
-from faintsky.models.card import card_lines
+from faintsky.models import card_lines, load_model
 
 MODELS = faintsky.list_models()
 

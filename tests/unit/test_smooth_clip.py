@@ -7,13 +7,14 @@ from scipy.ndimage import label as connected
 
 from faintsky.matching import reliability_of
 from faintsky.published.smooth_clip.clipping import (
+    link,
+    measure,
     negative_rms,
     running_sums,
     smooth_clip,
     smooth_line,
     smooth_sky,
 )
-from faintsky.published.smooth_clip.linking import link, measure
 
 SHAPE = (24, 48, 48)
 EVERYWHERE = np.ones(SHAPE, dtype=bool)
@@ -140,7 +141,7 @@ def test_linking_when_there_is_little_or_much(monkeypatch):
     mask = np.random.default_rng(6).random((8, 20, 20)) < 0.4
     whole = link(mask, 2, 1)
     # surfaces are enough
-    monkeypatch.setattr("faintsky.published.smooth_clip.linking._MANY", 0)
+    monkeypatch.setattr("faintsky.published.smooth_clip.clipping._MANY", 0)
     surfaces = link(mask, 2, 1)
     assert whole[1] == surfaces[1]
     np.testing.assert_array_equal(whole[0], surfaces[0])

@@ -185,7 +185,7 @@ def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library)
 
     monkeypatch.setattr("faintsky.sky.web.open_web", lambda where, progress: Web((RANDOM, CLUSTER)))
     monkeypatch.setattr("faintsky.sky.web.draw_web", draw)
-    monkeypatch.setattr("faintsky.training.web_skies.FACTOR", (1.0, 1.0))
+    monkeypatch.setattr("faintsky.training.diffuse_images.FACTOR", (1.0, 1.0))
     make_skies(tmp_path / "skies.npy", "train", 6, 1, size=300)
     assert drawn == ["sky1", "sky2"] * 3
     bank = WebSkies.load(tmp_path / "skies.npy")

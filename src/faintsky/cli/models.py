@@ -26,8 +26,7 @@ def models(name: Annotated[str | None, "NAME"] = None) -> Listing:
     name : str, optional
         Show this model's card.
     """
-    from faintsky.models import list_models, load_model
-    from faintsky.models.card import card_lines
+    from faintsky.models import card_lines, list_models, load_model
 
     if name is not None:
         model = load_model(name)

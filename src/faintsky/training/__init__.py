@@ -12,7 +12,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.training.denoiser import DenoiserTask
-    from faintsky.training.diffuse_images import DiffuseImages
+    from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies
     from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit
     from faintsky.training.recipes import Plan, Recipe, Request, read_value, source
     from faintsky.training.search import PRUNERS, SAMPLERS, Range, Study, combinations, make_space
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         primary_beam_of,
         stored_pairs,
     )
-    from faintsky.training.web_skies import WebSkies, make_skies
 
 lazy(__name__)
 

@@ -151,21 +151,13 @@ class UNetSettings(Settings):
     skies: int = Field(24, ge=2)
 
 
-class UNetArguments(Settings):
-    """Of the network: see `faintsky.networks.local_unet.LocalUNet`."""
-
-    widths: list[int] = Field([64, 96, 128, 160])
-    encoder: list[int] = Field([1, 1, 1, 1])
-    decoder: list[int] = Field([1, 1, 2])
-
-
 class UNetRecipe(Recipe):
     """Of ``local_unet``."""
 
     network, job, key = "local_unet", "denoise", "denoiser"
     presets = ("diffuse",)
     schedule: ClassVar = {"steps": 8000, "learning_rate": 1e-3}
-    settings, arguments = UNetSettings, UNetArguments
+    settings = UNetSettings
     cost = (2.3e-6, 1200)
 
     def check_data(self, data: Path, settings: UNetSettings) -> None:
@@ -182,9 +174,8 @@ class UNetRecipe(Recipe):
     def task(self, request: Request) -> DenoiserTask:
         """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
         from faintsky.simulating import PsfLibrary, make_library
-        from faintsky.training.diffuse_images import DiffuseImages
+        from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies
         from faintsky.training.stored_images import StoredImages, holds_images
-        from faintsky.training.web_skies import WebSkies, make_skies
 
         s, data = request.settings, request.data
         if data is not None and holds_images(data):

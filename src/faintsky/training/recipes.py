@@ -11,12 +11,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+from pydantic import create_model
 
 from faintsky.errors import InputError
 from faintsky.models import Model, load_model, save_model
-from faintsky.networks import make_network
+from faintsky.networks import NETWORKS, make_network
 from faintsky.system import BYTES_OF_TABLES, Needs, Settings
 from faintsky.training.loop import Schedule, Task, fit
 
@@ -75,8 +78,8 @@ class Recipe(ABC):
         Simulations it can be trained on; the first is the default. Where empty it needs data.
     schedule : mapping
         Where it differs from `Schedule`'s defaults.
-    settings, arguments : type of Settings
-        Of the task and of the network.
+    settings : type of Settings
+        Of the task; the network's arguments are those of its class.
     spaces : mapping
         Named grids of a search (`faintsky.training.search`): values by key.
     cost : tuple of float
@@ -90,7 +93,6 @@ class Recipe(ABC):
     presets: ClassVar[tuple[str, ...]] = ()
     schedule: ClassVar[Mapping[str, Any]] = {}
     settings: ClassVar[type[Settings]] = Settings
-    arguments: ClassVar[type[Settings]] = Settings
     spaces: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
     cost: ClassVar[tuple[float, float]] = (1e-5, 2e3)
 
@@ -135,7 +137,7 @@ class Recipe(ABC):
         InputError
             For an unknown key, or a value of another type or out of bounds.
         """
-        kinds: tuple[type[Settings], ...] = (Schedule, self.settings, self.arguments)
+        kinds: tuple[type[Settings], ...] = (Schedule, self.settings, arguments_of(self.network))
         groups: list[dict[str, Any]] = [dict(self.schedule), {}, {}]
         for key, value in changes.items():
             group = next((g for k, g in zip(kinds, groups) if key in k.model_fields), None)
@@ -145,7 +147,7 @@ class Recipe(ABC):
             group[key] = read_value(value)
         schedule, settings, arguments = (kind.read(group) for kind, group in zip(kinds, groups))
         assert isinstance(schedule, Schedule)
-        return schedule, settings, self.fitting(settings, arguments.model_dump())
+        return schedule, settings, self.fitting(settings, arguments.model_dump(mode="json"))
 
     def plan(
         self,
@@ -180,6 +182,14 @@ class Recipe(ABC):
             self.check_data(folder, settings)
         first = None if init is None else load_model(init, job=self.job)
         return Plan(self, folder, preset, first, schedule, settings, arguments)
+
+
+def arguments_of(network: str) -> type[Settings]:
+    """A network's arguments and their defaults, as its class has them."""
+    made = NETWORKS[network]
+    hints = get_type_hints(made.__init__)
+    fields: dict[str, Any] = {k: (hints[k], p.default) for k, p in signature(made).parameters.items()}
+    return create_model(network, __base__=Settings, **fields)
 
 
 def read_value(value: Any) -> Any:

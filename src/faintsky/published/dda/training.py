@@ -34,7 +34,6 @@ from faintsky.published.dda.denoise import (
     Product,
     decode,
 )
-from faintsky.system import Settings
 from faintsky.training import (
     Batch,
     EpochTask,
@@ -83,15 +82,6 @@ class TileSettings(LogScale):
     size: int = Field(2000, ge=1)
     tiles: int = Field(0, ge=0)
     augment: bool = False
-
-
-class DdaArguments(Settings):
-    """Of the network: see `faintsky.published.dda.network.Dda`."""
-
-    tile: int = Field(128, ge=1)
-    levels: int = 2
-    dense: int = 200
-    kernel: int = 3
 
 
 @dataclass(frozen=True)
@@ -337,7 +327,7 @@ class DdaRecipe(Recipe):
         "adam": "adam", "weight_decay": 0.0, "clip": 0.0, "decay": 0.0, "patience": 100_000, "workers": 0,
         "keep_every": 5,
     }  # fmt: skip
-    settings, arguments = TileSettings, DdaArguments
+    settings = TileSettings
     spaces: ClassVar = {
         # Appendix B, with the rate of 0.005 that Table B1 lists and the text's grid lacks
         "paper": {

@@ -2,6 +2,6 @@
 
 from faintsky.registry import DETECTORS, NETWORKS, RECIPES
 
-NETWORKS.add("decoras", "faintsky.published.decoras.network:Decoras")
+NETWORKS.add("decoras", "faintsky.published.decoras.find:Decoras")
 RECIPES.add("decoras", "faintsky.published.decoras.find:DecorasRecipe")
 DETECTORS.add("decoras", "faintsky.published.decoras.find:find")

@@ -1,4 +1,7 @@
-"""The six steps in a row on plain arrays (Section 4.4, Fig. 9), and on a cube of any kind to a catalogue."""
+"""Steps iv to vi, the six steps in a row on plain arrays, and on a cube of any kind to a catalogue.
+
+Delli Veneri et al. (2022), Sections 4.3 and 4.4, Fig. 9 and eq. 19: sizes and angles, the three-dimensional
+model and its segmentation mask, continuum and line images, and the line's flux."""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from faintsky.beams import beam_pixels
+from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.catalog import join_flags, make_table
-from faintsky.cutouts import box_spectrum, integrated
+from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_image, source_mask
 from faintsky.detection import Found, beam_of, channel_velocity, world_columns
 from faintsky.errors import InputError
 from faintsky.image import SHAPE, RadioCube
@@ -30,22 +34,15 @@ from faintsky.published.deepfocus.finding import (
     Source,
     Tally,
     clean_spectra,
+    continuum_of,
     find_blobs,
     find_lines,
     last_cuts,
+    line_free,
     sky_map,
 )
-from faintsky.published.deepfocus.measuring import (
-    KEYS,
-    add_label,
-    add_model,
-    continuum_at,
-    fluxes,
-    focused_images,
-    line_images,
-    shapes,
-)
-from faintsky.published.deepfocus.networks import IMAGE
+from faintsky.published.deepfocus.networks import IMAGE, flux_of, shape_of, unit_range
+from faintsky.source_model import line_profile
 
 Array = NDArray[np.float32]
 Float = NDArray[np.float64]
@@ -55,57 +52,207 @@ TOLERANCE = 0.05
 """Relative difference of cell or beam from the training's above which the user is told."""
 PEAK = float(np.sqrt(4 * np.log(2) / np.pi))
 """Peak of a Gaussian of unit integral and unit FWHM."""
+_REACH = 3.5
 
 
-@dataclass
+# ------------------------------------------------------- step iv: sizes and angles (Sections 4.3, 4.4 iv)
+
+
+def focused_images(cube: Array, sources: Sequence[Source]) -> Array:
+    """Spectrally focused images about the sources, ``[n, 64, 64]`` [unit of the cube times channels]."""
+    images = [focus(cube, s.y, s.x, s.z_min, s.z_max) for s in sources]
+    return np.stack(images) if images else np.zeros((0, SIZE, SIZE), dtype=np.float32)
+
+
+def answers(images: NDArray[np.floating], network: nn.Module, device: str = "cpu") -> Array:
+    """What a ResNet says of images already scaled, ``[n, y, x]`` to ``[n, outputs]``."""
+    with torch.no_grad():
+        seen = torch.as_tensor(np.asarray(images, dtype=np.float32), device=device)[:, None]
+        out: Array = network(seen).float().cpu().numpy()
+    return out.reshape(len(images), -1)
+
+
+def shapes(images: Array, networks: Mapping[str, nn.Module], device: str = "cpu") -> Float:
+    """Intrinsic axes [pixel] and position angle [deg east of north] of focused images, ``[n, 3]``."""
+    if not len(images):
+        return np.zeros((0, 3))
+    scaled = unit_range(torch.as_tensor(images)).numpy()
+    wide, high, angle = (answers(scaled, networks[key], device) for key in ("fwhm_x", "fwhm_y", "pa"))
+    return np.stack(shape_of(wide[:, 0], high[:, 0], angle), axis=1)
+
+
+# ------------------------------------------------------------------ step v: model and mask (Section 4.4 v)
+
+
+def paint(
+    labels: NDArray[np.int32],
+    model: Array,
+    number: int,
+    source: Source,
+    shape: Float,
+    flux: float,
+    beam: tuple[float, float, float],
+    dilation: float,
+) -> float:
+    """Give a source's voxels its number, those that have none yet, and add it to the model, both in place.
+
+    Parameters
+    ----------
+    labels : array of int
+        ``[chan, y, x]``
+    model : array
+        ``[chan, y, x]`` [Jy/beam]; the source as the telescope shows it is added, a Gaussian widened by the
+        beam times its line.
+    number : int
+    source : Source
+        Its place and the width of its line.
+    shape : array
+        Major and minor FWHM [pixel] and position angle [deg].
+    flux : float
+        At the line's peak [Jy], as received.
+    beam : tuple of float
+        Major, minor FWHM [pixel], position angle [deg].
+    dilation : float
+        See `faintsky.cutouts.source_mask`.
+
+    Returns
+    -------
+    float
+        Its peak [Jy/beam].
+    """
+    x, y, z, width = source.x, source.y, source.z, source.fwhm_z
+    major, minor, pa = shape.tolist()
+    half = int(np.ceil(max(major * dilation, 1.0))) + 1
+    part, origin = _part(labels, (z, y, x), (int(np.ceil(max(width * dilation, 1.0))) + 1, half, half))
+    at = x - origin[2], y - origin[1], z - origin[0]
+    part[source_mask(part.shape, *at, major, minor, pa, width, dilation) & (part == 0)] = number
+    own = beam_covariance(beam)
+    cov = beam_covariance((major, minor, pa)) + own
+    reach = _REACH * np.sqrt(np.diag(cov)) + 1
+    part, origin = _part(
+        model, (z, y, x), (int(np.ceil(2.5 * width)) + 1, int(reach[1]) + 1, int(reach[0]) + 1)
+    )
+    dz, dy, dx = (np.arange(n) + first - c for n, first, c in zip(part.shape, origin, (0, y, x)))
+    inverse = np.linalg.inv(cov)
+    r2 = inverse[0, 0] * dx**2 + 2 * inverse[0, 1] * dx * dy[:, None] + (inverse[1, 1] * dy**2)[:, None]
+    peak = flux * float(np.sqrt(np.linalg.det(own) / np.linalg.det(cov)))
+    part += (peak * line_profile(dz, z, width)[:, None, None] * np.exp(-0.5 * r2)).astype(np.float32)
+    return peak
+
+
+def _part(
+    cube: NDArray, place: tuple[float, float, float], half: tuple[int, int, int]
+) -> tuple[NDArray, list[int]]:
+    """The part of a cube about a place, as a view, and the index of its first voxel."""
+    slices = [
+        slice(min(max(round(c) - h, 0), n), max(min(round(c) + h + 1, n), 0))
+        for c, h, n in zip(place, half, cube.shape, strict=True)
+    ]
+    return cube[tuple(slices)], [s.start for s in slices]
+
+
+# ------------------------------------------------- step vi: line images and fluxes (Section 4.4 vi, eq. 19)
+
+
+def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation: float) -> Array:
+    """Line emission images about the sources, ``[n, 64, 64]`` [unit of the cube times channels].
+
+    Parameters
+    ----------
+    cube : array
+        ``[chan, y, x]``
+    sources : sequence of Source
+    widths : array
+        Their `shapes`, ``[n, 3]``.
+    dilation : float
+        Of the mask.
+    """
+    out = np.zeros((len(sources), SIZE, SIZE), dtype=np.float32)
+    for i, (s, (major, minor, pa)) in enumerate(zip(sources, widths.tolist())):
+        near = crop(cube, s.y, s.x)
+        middle = SIZE // 2
+        x, y = s.x - round(s.x) + middle, s.y - round(s.y) + middle
+        mask = source_mask(near.shape, x, y, s.z, major, minor, pa, s.fwhm_z, dilation)
+        course = continuum_of(box_spectrum(cube, s.box), s.lines)
+        out[i] = line_image(near, mask, course.astype(np.float32))
+    return out
+
+
+def fluxes(images: Array, network: nn.Module, rms: float, device: str = "cpu") -> Float:
+    """Line fluxes as received, ``[n]`` [Jy channel], of line images [Jy/beam channel] and the cube's rms."""
+    if not len(images):
+        return np.zeros(0)
+    return flux_of(answers(images / np.float32(rms), network, device)[:, 0], rms)
+
+
+def continuum_at(cube: Array, source: Source) -> float:
+    """Mean of the channels without lines at a source's pixel [unit of the cube]; NaN where there are none."""
+    n_chan, n_y, n_x = cube.shape
+    y, x = int(np.clip(round(source.y), 0, n_y - 1)), int(np.clip(round(source.x), 0, n_x - 1))
+    values = cube[line_free(n_chan, source.lines), y, x]
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def noise_level(cube: Array) -> float:
+    """Median over the channels of their noise [unit of the cube].
+
+    From the differences of neighbouring channels, so that continuum does not count, on every third pixel.
+    """
+    thin = cube[:, ::3, ::3]
+    step = np.diff(thin, axis=0) if len(thin) > 1 else thin
+    levels = [np.median(np.abs(d[np.isfinite(d)])) for d in step if np.isfinite(d).any()]
+    used = [v for v in levels if v > 0]
+    return float(MAD_TO_SIGMA * np.median(used) / np.sqrt(2)) if used else 1.0
+
+
+# ------------------------------------------------------------------------------------------ all of them
+
+
+@dataclass(frozen=True)
 class Result:
-    """What came of a cube; what needs a network that is not there yet stays empty.
+    """What came of a cube.
 
     Attributes
     ----------
     picture : array
         Blobs Finder's map, ``[y, x]``.
     blobs : list of Blob
-    spectra, clean : array
-        Of the blobs, dirty and denoised, ``[blob, chan]``.
+    spectra : array
+        Of the blobs, ``[blob, chan]``.
     sources : list of Source
         Strongest first.
     focused, lines : array
         Their focused and line images, ``[n, 64, 64]``.
-    shapes : tuple of array
-        Major and minor FWHM [pixel] and position angle [deg], each ``[n]``.
+    shapes : array
+        Major and minor FWHM [pixel] and position angle [deg], ``[n, 3]``.
     flux : array
         As received, ``[n]`` [Jy channel].
-    rms : float
-        Of the cube [Jy/beam].
     tally : Tally
     stages : dict of str to float
         Seconds of each step.
     """
 
     picture: Array
-    blobs: list[Blob] = field(default_factory=list)
-    spectra: Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
-    clean: Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
-    sources: list[Source] = field(default_factory=list)
-    focused: Array = field(default_factory=lambda: np.zeros((0, 64, 64), dtype=np.float32))
-    lines: Array = field(default_factory=lambda: np.zeros((0, 64, 64), dtype=np.float32))
-    shapes: tuple[Float, Float, Float] = field(default_factory=lambda: (np.zeros(0),) * 3)
-    flux: Float = field(default_factory=lambda: np.zeros(0))
-    rms: float = float("nan")
-    tally: Tally = field(default_factory=Tally)
-    stages: dict[str, float] = field(default_factory=dict)
+    blobs: list[Blob]
+    spectra: Array
+    sources: list[Source]
+    focused: Array
+    lines: Array
+    shapes: Float
+    flux: Float
+    tally: Tally
+    stages: dict[str, float]
 
 
 @dataclass(frozen=True)
 class DeepFocus:
-    """The pipeline with as many of its networks as there are.
+    """The pipeline.
 
     Parameters
     ----------
     networks : mapping of str to torch.nn.Module
-        ``blobs_finder``, ``deep_gru``, ``fwhm_x``, ``fwhm_y``, ``pa``, ``flux``; it stops before the first
-        step whose network is missing.
+        `NETWORKS`.
     settings : Settings
     size : int
         Pixels a side of Blobs Finder's images.
@@ -113,7 +260,7 @@ class DeepFocus:
     """
 
     networks: Mapping[str, nn.Module]
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = field(default_factory=lambda: Settings())
     size: int = IMAGE
     device: str = "cpu"
 
@@ -127,59 +274,35 @@ class DeepFocus:
         beam_area : float, optional
             Of the beam [pixel]: how many of them are one measurement of the noise.
         """
-        settings = self.settings
+        s, networks, device = self.settings, self.networks, self.device
         stages: dict[str, float] = {}
+        tally = Tally()
         with _timed(stages, "integrated image"):
             image = integrated(cube)
         with _timed(stages, "blobs_finder"):
-            picture = sky_map(image, self.networks["blobs_finder"], self.size, self.device)
-            result = Result(picture, stages=stages)
-            result.blobs = find_blobs(picture, settings.threshold, paper_code=settings.paper_code)
-        result.tally.steps["blobs"] = len(result.blobs)
-        if "deep_gru" in self.networks:
-            with _timed(stages, "deep_gru"):
-                self.denoise(cube, result)
-            with _timed(stages, "focusing"):
-                focus = Focus(cube, image, settings, beam_area)
-                found = []
-                for blob, clean in zip(result.blobs, result.clean):
-                    lines = find_lines(clean, settings.height, settings.prominence)
-                    found += focus.sources_of(blob, lines, result.tally)
-                result.sources = last_cuts(found, settings, result.tally)
-            self.describe(cube, result)
-        return result
-
-    def denoise(self, cube: Array, result: Result) -> None:
-        """Step ii's spectra."""
-        spectra = [box_spectrum(cube, b.box) for b in result.blobs]
-        result.spectra = np.stack(spectra) if spectra else np.zeros((0, len(cube)), dtype=np.float32)
-        result.clean = clean_spectra(result.spectra, self.networks["deep_gru"], self.device)
-
-    def describe(self, cube: Array, result: Result) -> None:
-        """Steps iv to vi on the sources that are left."""
-        stages = result.stages
+            picture = sky_map(image, networks["blobs_finder"], self.size, device)
+            blobs = find_blobs(picture, s.threshold, paper_code=s.paper_code)
+            tally.steps["blobs"] = len(blobs)
+        with _timed(stages, "deep_gru"):
+            spectra, clean = self.spectra_of(cube, blobs)
+        with _timed(stages, "focusing"):
+            on, found = Focus(cube, image, s, beam_area), []
+            for blob, spectrum in zip(blobs, clean):
+                found += on.sources_of(blob, find_lines(spectrum, s.height, s.prominence), tally)
+            sources = last_cuts(found, s, tally)
         with _timed(stages, "shapes"):
-            result.focused = focused_images(cube, result.sources)
-            if not all(key in self.networks for key in KEYS):
-                return
-            result.shapes = shapes(result.focused, self.networks, self.device)
+            focused = focused_images(cube, sources)
+            widths = shapes(focused, networks, device)
         with _timed(stages, "flux"):
-            result.lines = line_images(cube, result.sources, result.shapes, self.settings.dilation)
-            result.rms = noise_level(cube)
-            if "flux" in self.networks:
-                result.flux = fluxes(result.lines, self.networks["flux"], result.rms, self.device)
+            lines = line_images(cube, sources, widths, s.dilation)
+            flux = fluxes(lines, networks["flux"], noise_level(cube), device)
+        return Result(picture, blobs, spectra, sources, focused, lines, widths, flux, tally, stages)
 
-
-def noise_level(cube: Array) -> float:
-    """Median over the channels of their noise [unit of the cube].
-
-    From the differences of neighbouring channels, so that continuum does not count, on every third pixel.
-    """
-    thin = cube[:, ::3, ::3]
-    step = np.diff(thin, axis=0) if len(thin) > 1 else thin
-    levels = [np.median(np.abs(d[np.isfinite(d)])) for d in step if np.isfinite(d).any()]
-    used = [v for v in levels if v > 0]
-    return float(MAD_TO_SIGMA * np.median(used) / np.sqrt(2)) if used else 1.0
+    def spectra_of(self, cube: Array, blobs: Sequence[Blob]) -> tuple[Array, Array]:
+        """Spectra of blobs, dirty and denoised, ``[blob, chan]``."""
+        spectra = [box_spectrum(cube, b.box) for b in blobs]
+        dirty = np.stack(spectra) if spectra else np.zeros((0, len(cube)), dtype=np.float32)
+        return dirty, clean_spectra(dirty, self.networks["deep_gru"], self.device)
 
 
 @contextmanager
@@ -267,24 +390,22 @@ def _found(
     for s, value in zip(result.sources, judged):
         if value < least:
             result.tally.remove(UNRELIABLE, s.x, s.y, s.z)
-    keep = [i for i, value in enumerate(judged) if value >= least]
+    keep = np.flatnonzero(judged >= least)
     sources = [result.sources[i] for i in keep]
-    shapes = np.stack(result.shapes, axis=1)[keep] if len(judged) else np.zeros((0, 3))
-    flux = result.flux[keep] if len(judged) else np.zeros(0)
+    widths, flux = result.shapes[keep], result.flux[keep]
     labels = np.zeros(data.shape, dtype=np.int32)
     picture = np.zeros(data.shape, dtype=np.float32)
     peaks = np.full(len(keep), np.nan)
     for i, s in enumerate(sources):
-        place, shape = (s.x, s.y, s.z), (float(shapes[i, 0]), float(shapes[i, 1]), float(shapes[i, 2]))
-        add_label(labels, i + 1, place, shape, s.fwhm_z, settings.dilation)
-        peaks[i] = add_model(picture, place, shape, s.fwhm_z, flux[i] * PEAK / s.fwhm_z, beam)
+        bright = flux[i] * PEAK / s.fwhm_z
+        peaks[i] = paint(labels, picture, i + 1, s, widths[i], bright, beam, settings.dilation)
     labels[np.isnan(data)] = 0
     columns: dict[str, Any] = world_columns(cube, *_values(sources, ("x", "y", "z", "fwhm_z")))
     primary = PrimaryBeam(cube, *_noise(data))
     pb = np.array([primary.at(s.x, s.y, s.z) for s in sources])
     scale = np.where(np.isfinite(pb) & (not primary.in_data), 1 / np.where(pb > 0, pb, 1.0), 1.0)
     scale = scale * cube.peak_factor(columns["x"], columns["y"])
-    columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, shapes.T))})
+    columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, widths.T))})
     columns |= {
         "pb": pb, "flux_peak": peaks * scale,
         "flux": flux * scale * channel_velocity(cube, columns["z"]),

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from faintsky.cutouts import integrated
 from faintsky.matching import CRITERIA, Criterion, assign, column
@@ -27,7 +29,7 @@ from faintsky.published.deepfocus.finding import (
     find_lines,
     sky_map,
 )
-from faintsky.published.deepfocus.pipeline import DeepFocus, Result
+from faintsky.published.deepfocus.pipeline import DeepFocus
 from faintsky.system import replacing
 
 Float = NDArray[np.float64]
@@ -114,10 +116,9 @@ def candidates_of(cube: NDArray[np.float32], pipeline: DeepFocus, area: float) -
     rows: list[list[float]] = []
     known: dict[Any, list[Source]] = {}
     for threshold in THRESHOLDS:
-        result = Result(picture)
-        result.blobs = find_blobs(picture, threshold)
-        pipeline.denoise(cube, result)
-        for prominence, (blob, clean) in product(PROMINENCES, zip(result.blobs, result.clean)):
+        blobs = find_blobs(picture, threshold)
+        _, spectra = pipeline.spectra_of(cube, blobs)
+        for prominence, (blob, clean) in product(PROMINENCES, zip(blobs, spectra)):
             lines = find_lines(clean, pipeline.settings.height, prominence)
             key = (blob, tuple(lines))
             if key not in known:
@@ -230,33 +231,20 @@ def fit_reliability(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[f
 
 
 def logistic(features: Float, good: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Constant and slopes of a logistic curve in ``[n, k]`` features, by Newton's method with a weak prior.
-
-    No slope is negative: a feature whose slope would be is left out.
-    """
-    x, target = np.asarray(features, dtype=float), np.asarray(good, dtype=float)
-    used = list(range(x.shape[1]))
-    slopes = np.zeros(x.shape[1])
+    """Constant and slopes, none of them negative, of a logistic curve in ``[n, k]`` features; a weak
+    prior."""
+    x, sign = np.asarray(features, dtype=float), np.where(good, 1.0, -1.0)
+    number = x.shape[1]
     if not len(x):
-        return (0.0, *slopes)
-    while True:
-        middle = x[:, used].mean(axis=0)
-        beta = _newton(np.column_stack([np.ones(len(x)), x[:, used] - middle]), target)
-        worst = int(np.argmin(beta[1:])) if used else -1
-        if not used or beta[1 + worst] >= 0:
-            break
-        used.pop(worst)
-    slopes[used] = beta[1:]
-    return (float(beta[0] - beta[1:] @ middle), *(float(v) for v in slopes))
+        return (0.0,) * (number + 1)
+    middle = x.mean(axis=0)
 
+    def misfit(beta: Float) -> tuple[float, Float]:
+        logit = sign * (beta[0] + (x - middle) @ beta[1:])
+        slope = -sign * expit(-logit)
+        gradient = np.concatenate([[slope.sum()], (x - middle).T @ slope])
+        return np.logaddexp(0, -logit).sum() + 5e-3 * beta @ beta, gradient + 1e-2 * beta
 
-def _newton(design: Float, target: Float) -> Float:
-    prior, beta = 1e-2 * np.eye(design.shape[1]), np.zeros(design.shape[1])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + prior
-        step = np.linalg.solve(hessian, design.T @ (target - p) - prior @ beta)
-        beta += np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-8:
-            break
-    return beta
+    bounds = [(None, None), *[(0, None)] * number]
+    beta = minimize(misfit, np.zeros(number + 1), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return (float(beta[0] - beta[1:] @ middle), *beta[1:].tolist())

@@ -46,7 +46,7 @@ WINDOW, SPREAD = 11, 1.5
 """Of the structural similarity's Gaussian window: pixels a side and standard deviation (Wang et al. 2004)."""
 C1, C2 = 0.01**2, 0.03**2
 """Of Delli Veneri et al. (2022), eqs. 9 and 10, with the range L = 1 of images in [0, 1]."""
-IMAGES_AT_ONCE, SPECTRA_AT_ONCE = 64, 512
+AT_ONCE = 64
 """Examples that are validated at a time."""
 
 
@@ -275,7 +275,45 @@ FIXED = {
 # ------------------------------------------------------------------------------------- the three tasks
 
 
-class IntegratedImages(EpochTask):
+class StoredTask(EpochTask):
+    """Inputs and targets that are stored; a subclass says what the network sees of them, and how it is
+    judged."""
+
+    names: tuple[str, ...] = ("loss",)
+    """What `scores` gives."""
+
+    def __init__(self, network: nn.Module, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> None:
+        self.network, self.train, self.held = network, train, held
+        self.examples = len(train[0])
+
+    def seen(self, given: Tensor, target: Tensor) -> Batch:
+        """``input`` and ``target``, as they are."""
+        return {"input": given, "target": target}
+
+    def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
+        """Means over some examples, the loss first: here the absolute difference."""
+        return [l1(made, target)]
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """`seen` of some training examples."""
+        return self.seen(*(part[torch.as_tensor(pick)] for part in self.train))
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Of a batch."""
+        return self.scores(network(batch["input"]), batch["target"])[0]
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """`scores` over all validation examples."""
+        device = next(network.parameters()).device
+        totals = torch.zeros(len(self.names))
+        for parts in zip(*(a.split(AT_ONCE) for a in self.held), strict=True):
+            batch = {k: v.to(device) for k, v in self.seen(*parts).items()}
+            scores = self.scores(network(batch["input"]).float(), batch["target"])
+            totals += torch.stack(scores).cpu() * len(parts[0]) / len(self.held[0])
+        return dict(zip(self.names, totals.tolist(), strict=True))
+
+
+class IntegratedImages(StoredTask):
     """What Blobs Finder and DECORAS's autoencoder learn: the integrated sky from the integrated dirty image.
 
     Both images are rotated, mirrored and cropped alike and then brought to [0, 1], blanks being 0; an empty
@@ -292,6 +330,8 @@ class IntegratedImages(EpochTask):
         Rotate and mirror training images; those of validation never are.
     """
 
+    names = ("loss", "l1", "dssim")
+
     def __init__(
         self,
         network: nn.Module,
@@ -301,43 +341,35 @@ class IntegratedImages(EpochTask):
         loss: str = "ramp",
         augment: bool = True,
     ) -> None:
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.train, self.held = torch.stack(train, dim=1), torch.stack(held, dim=1)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network, train, held)
         self.size: int = network.size  # type: ignore[assignment]
         self.kind, self.augment = loss, augment
-        self.examples = len(self.train)
+
+    def seen(self, given: Tensor, target: Tensor) -> Batch:
+        """Both cropped and in [0, 1], ``[b, 1, size, size]``."""
+        made, true = (unit_range(crop_centre(x.float(), self.size))[:, None] for x in (given, target))
+        return {"input": made.contiguous(memory_format=torch.channels_last), "target": true}
+
+    def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
+        """Of the loss that means the same in every epoch, and of both parts of the ramp."""
+        return [FIXED[self.kind](made, target), l1(made, target), dssim(made, target)]
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """``image`` and ``target``, ``[b, 1, size, size]`` in [0, 1]."""
-        both = self.train[torch.as_tensor(pick)].float()
+        """Turned and mirrored at random."""
         if not self.augment:
-            return _scaled(crop_centre(both, self.size))
+            return super().take(rng, pick)
+        both = torch.stack([part[torch.as_tensor(pick)] for part in self.train], dim=1).float()
         angles = torch.as_tensor(rng.uniform(0, 2 * np.pi, len(pick)), dtype=torch.float32)
         mirrors = torch.as_tensor(rng.integers(2, size=(len(pick), 2)) * 2 - 1, dtype=torch.float32)
-        return _scaled(turned(both, angles, mirrors, self.size))
+        return self.seen(*turned(both, angles, mirrors, self.size).unbind(dim=1))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Of a batch; ``done`` is where the ramp is."""
-        made, target = network(batch["image"]), batch["target"]
+        made, target = network(batch["input"]), batch["target"]
         if self.kind == "ramp":
             return ramp(made, target, float(batch.get("done", 0.0)))
         return FIXED[self.kind](made, target)
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """``loss``, ``l1`` and ``dssim`` over all validation images."""
-        device = next(network.parameters()).device
-        totals = np.zeros(3)
-        for part in self.held.split(IMAGES_AT_ONCE):
-            batch = {k: v.to(device) for k, v in _scaled(crop_centre(part.float(), self.size)).items()}
-            made, target = network(batch["image"]).float(), batch["target"]
-            scores = [f(made, target) for f in (FIXED[self.kind], l1, dssim)]
-            totals += np.array([float(s) for s in scores]) * len(part) / len(self.held)
-        return dict(zip(("loss", "l1", "dssim"), totals.tolist(), strict=True))
-
-
-def _scaled(both: Tensor) -> Batch:
-    image, target = (unit_range(p)[:, None] for p in both.unbind(dim=1))
-    return {"image": image.contiguous(memory_format=torch.channels_last), "target": target}
 
 
 def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
@@ -372,7 +404,7 @@ def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-class Spectra(EpochTask):
+class Spectra(StoredTask):
     """What Deep GRU learns: clean spectra from dirty ones.
 
     Parameters
@@ -389,35 +421,11 @@ class Spectra(EpochTask):
     """
 
     def __init__(self, network: nn.Module, train: Arrays, held: Arrays) -> None:
-        self.network = network
-        self.train, self.held = _prepared(train), _prepared(held)
-        self.examples = len(self.train[0])
-        channels = self.train[0].shape[1]
+        channels = train["spectra"].shape[1]
         if getattr(network, "channels", None) not in (None, channels):
             raise InputError(f"the spectra have {channels} channels", f"give --set channels={channels}")
-
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """``spectrum``, standardised, and ``target`` in [0, 1], ``[b, chan]``."""
-        spectrum, target = (a[torch.as_tensor(pick)] for a in self.train)
-        return {"spectrum": spectrum, "target": target}
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Mean absolute difference."""
-        return l1(network(batch["spectrum"]), batch["target"])
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """``loss`` over all validation spectra."""
-        device = next(network.parameters()).device
-        total = 0.0
-        for spectrum, target in zip(*(a.split(SPECTRA_AT_ONCE) for a in self.held), strict=True):
-            made = network(spectrum.to(device))
-            total += float(l1(made, target.to(device))) * len(spectrum) / len(self.held[0])
-        return {"loss": total}
-
-
-def _prepared(arrays: Arrays) -> tuple[Tensor, Tensor]:
-    dirty, clean = (torch.as_tensor(arrays[k]) for k in ("spectra", "clean_spectra"))
-    return standardise(dirty), unit_range_1d(clean)
+        parts = [[torch.as_tensor(a[k]) for k in ("spectra", "clean_spectra")] for a in (train, held)]
+        super().__init__(network, *((standardise(dirty), unit_range_1d(clean)) for dirty, clean in parts))
 
 
 def target_names(parameter: str, angle: str) -> list[str]:
@@ -432,7 +440,7 @@ def image_name(parameter: str) -> str:
     return "line_images" if parameter in ("flux", "all") else "focused"
 
 
-class FocusedImages(EpochTask):
+class FocusedImages(StoredTask):
     """What the residual networks learn: a source's widths, angle or flux from a small image of it.
 
     Shapes are read off the spectrally focused image, in [0, 1]; the flux off the line image over the cube's
@@ -462,40 +470,26 @@ class FocusedImages(EpochTask):
         parameter: str,
         angle: str = "double",
     ) -> None:
-        self.names = target_names(parameter, angle)
-        self.parameter = parameter
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.train = _images(train, parameter), _targets(train, cell, self.names, angle)
-        self.held = _images(held, parameter), _targets(held, cell, self.names, angle)
-        self.examples = len(self.train[0])
+        targets = target_names(parameter, angle)
+        self.names = "loss", *targets
+        self.scale = image_name(parameter) == "focused"
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(
+            network,
+            *((_images(a, parameter), _targets(a, cell, targets, angle)) for a in (train, held)),
+        )
         # outputs of different units count alike
         self.spread = self.train[1].std(dim=0, correction=0).clamp_min(1e-6)
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """``image`` ``[b, 1, y, x]`` and ``target`` ``[b, value]``."""
-        image, target = (a[torch.as_tensor(pick)] for a in self.train)
-        return {"image": self._scaled(image), "target": target}
+    def seen(self, given: Tensor, target: Tensor) -> Batch:
+        """``input`` ``[b, 1, y, x]`` and ``target`` ``[b, value]``."""
+        made = unit_range(given) if self.scale else given.float()
+        return {"input": made[:, None].contiguous(memory_format=torch.channels_last), "target": target}
 
-    def _scaled(self, images: Tensor) -> Tensor:
-        made = images.float() if image_name(self.parameter) == "line_images" else unit_range(images)
-        return made[:, None].contiguous(memory_format=torch.channels_last)
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Mean absolute difference, in units of the targets' standard deviations."""
-        made = network(batch["image"])
-        return ((made - batch["target"]).abs() / self.spread.to(made.device)).mean()
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """``loss`` and the mean absolute error of every value, in its own unit."""
-        device = next(network.parameters()).device
-        errors = torch.zeros(len(self.names))
-        for image, target in zip(*(a.split(2 * IMAGES_AT_ONCE) for a in self.held), strict=True):
-            made = network(self._scaled(image).to(device)).cpu()
-            errors += (made - target).abs().sum(dim=0) / len(self.held[0])
-        return {
-            "loss": float((errors / self.spread).mean()),
-            **dict(zip(self.names, errors.tolist(), strict=True)),
-        }
+    def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
+        """Mean absolute differences: in units of the targets' standard deviations, and of every value."""
+        errors = (made - target).abs().mean(dim=0)
+        return [(errors / self.spread.to(made.device)).mean(), *errors]
 
 
 def _images(arrays: Arrays, parameter: str) -> Tensor:
@@ -542,30 +536,6 @@ class ShapeSettings(Shares):
     angle: Literal["double", "degrees"] = "double"
 
 
-class BlobsFinderArguments(Settings):
-    """See `faintsky.published.deepfocus.networks.BlobsFinder`."""
-
-    size: int = 256
-    latent: int = Field(1024, ge=1)
-    bare: bool = False
-
-
-class GruArguments(Settings):
-    """See `faintsky.published.deepfocus.networks.DeepGru`."""
-
-    head: str = "dense"
-    channels: int = Field(128, ge=1)
-
-
-class ShapeArguments(Settings):
-    """See `faintsky.published.deepfocus.networks.ShapeResNet`."""
-
-    join: str = "add"
-    pool: str = "max"
-    stem: int = Field(1, ge=1)
-    width: int = Field(64, ge=1)
-
-
 class CompactRecipe(Recipe):
     """On a folder of compact data, with the schedule of Section 4.5; they do not give the size of the
     batches."""
@@ -606,7 +576,6 @@ class BlobsFinderRecipe(CompactRecipe):
     network = key = "blobs_finder"
     schedule: ClassVar = {**CompactRecipe.schedule, "keep_every": 5}
     settings: ClassVar[type[Settings]] = ImageSettings
-    arguments: ClassVar[type[Settings]] = BlobsFinderArguments
     sources = 1
     cost = (2.2e-6, 640)
 
@@ -622,7 +591,6 @@ class DeepGruRecipe(CompactRecipe):
 
     network = key = "deep_gru"
     schedule: ClassVar = {**CompactRecipe.schedule, "weight_decay": 1e-5}
-    arguments = GruArguments
     cost = (9.9e-6, 16_000)
 
     def task(self, request: Request) -> Spectra:
@@ -639,7 +607,7 @@ class ShapeRecipe(CompactRecipe):
     """Of ``shape_resnet``."""
 
     network, key = "shape_resnet", "{parameter}"
-    settings, arguments = ShapeSettings, ShapeArguments
+    settings = ShapeSettings
     cost = (1.1e-5, 2800)
 
     def task(self, request: Request) -> FocusedImages:

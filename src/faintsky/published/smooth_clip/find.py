@@ -24,8 +24,7 @@ from faintsky.image import RadioCube
 from faintsky.matching import reliability_of
 from faintsky.models import Model
 from faintsky.preparing import prepare_cube
-from faintsky.published.smooth_clip.clipping import Cube, negative_rms, smooth_clip
-from faintsky.published.smooth_clip.linking import Objects, link, measure
+from faintsky.published.smooth_clip.clipping import Cube, Objects, link, measure, negative_rms, smooth_clip
 
 
 @dataclass
