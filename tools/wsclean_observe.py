@@ -1,38 +1,34 @@
-"""Observe a made-up sky with LOFAR through WSClean: the small reference of the tests.
+"""Observe a made-up sky with a telescope through WSClean: the small references of the tests.
 
-Another observation than the simulator's default, with an image whose padded size is no multiple of four
-before rounding. Needs the program wsclean (3.1), and pyuvdata, python-casacore and lofarantpos::
+A file says what to observe: ``telescope``, ``ra``, ``dec`` [deg], ``start`` [UTC], ``hours``,
+``integration`` [s], ``freq_hz``, ``size`` [pixel], ``cell`` [arcsec], ``robust``. The products go beside it.
+Needs the program wsclean (3.1) and python-casacore, by whose measures the baselines are::
 
-    python tools/wsclean_observe.py tests/data/lofar_wsclean/small.npz
+    python tools/wsclean_observe.py tests/data/lofar_wsclean/small.json
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from astropy.coordinates import EarthLocation
 from astropy.io import fits
 from astropy.time import Time
-from astropy.utils import iers
 
 from faintsky.grid import ImageGrid
+from faintsky.simulating import Settings
 from faintsky.simulating.instrument import data_header
+from faintsky.simulating.wsclean_run import write_measurement_set
 from faintsky.sky import gaussian_image
-from faintsky.telescopes import load_array
-
-iers.conf.auto_download = False
-FIELD = {"ra": 100.0, "dec": 35.0, "start": "2021-06-11T10:00:00", "hours": 4.0, "integration": 120.0}
-FREQ, SIZE, CELL, ROBUST = 140e6, 354, 1.7, -0.5
 
 
-def draw(rng, grid):
+def draw(rng, size, n=12):
     """Gaussians: x, y, major, minor [pixel], position angle [deg], flux [Jy]."""
-    n = 12
-    places = rng.uniform(20, SIZE - 20, (n, 2))
+    places = rng.uniform(20, size - 20, (n, 2))
     major = rng.uniform(2.5, 25, n)
     table = np.column_stack(
         [places, major, major * rng.uniform(0.5, 1, n), rng.uniform(0, 180, n), rng.uniform(0.05, 1, n)]
@@ -41,8 +37,8 @@ def draw(rng, grid):
     return table
 
 
-def casacore_uvw(array, times):
-    """Baselines by casacore's measures, ``[row, 3]``: pyuvdata's are turned by some arcsec."""
+def casacore_uvw(array, field, times):
+    """Baselines by casacore's measures, ``[row, 3]``, of UTC times [MJD]."""
     from casacore.measures import measures
     from casacore.quanta import quantity
 
@@ -50,7 +46,7 @@ def casacore_uvw(array, times):
     relative = array.itrf - array.itrf[0]
     one, two = np.triu_indices(len(array.pads), k=1)
     dm.do_frame(dm.position("ITRF", *(quantity(v, "m") for v in array.itrf[0])))
-    dm.do_frame(dm.direction("J2000", quantity(FIELD["ra"], "deg"), quantity(FIELD["dec"], "deg")))
+    dm.do_frame(dm.direction("J2000", quantity(field["ra"], "deg"), quantity(field["dec"], "deg")))
     for mjd in times:
         dm.do_frame(dm.epoch("UTC", quantity(mjd, "d")))
         line = dm.baseline("ITRF", *(quantity(list(relative[:, i]), "m") for i in range(3)))
@@ -59,109 +55,74 @@ def casacore_uvw(array, times):
     return np.concatenate(baselines)
 
 
-def write_measurement_set(path, array):
-    """Baselines without data; returns their uvw, ``[row, 3]``."""
-    from casacore.tables import table
-    from pyuvdata import Telescope, UVData
-
-    centre = array.itrf[array.pads.index("CS002HBA0")]
-    n = len(array.pads)
-    telescope = Telescope.new(
-        "LOFAR",
-        EarthLocation.from_geocentric(*centre, unit="m"),
-        instrument="LOFAR",
-        antenna_positions=dict(enumerate(array.itrf - centre)),
-        antenna_names=list(array.pads),
-        antenna_diameters=[30.75] * n,
-        x_orientation="east",
-        feeds=["x", "y"],
-        mount_type="fixed",
-        update_from_known=False,
-    )
-    step = FIELD["integration"]
-    count = round(FIELD["hours"] * 3600 / step)
-    times = Time(FIELD["start"], scale="utc").jd + (np.arange(count) + 0.5) * step / 86400
-    place = {"cat_lon": np.deg2rad(FIELD["ra"]), "cat_lat": np.deg2rad(FIELD["dec"])}
-    data = UVData.new(
-        freq_array=np.array([FREQ]),
-        channel_width=195312.5,
-        polarization_array=np.array([-5, -6]),
-        times=times,
-        antpairs=[(i, j) for i in range(n) for j in range(i + 1, n)],
-        telescope=telescope,
-        integration_time=step,
-        empty=True,
-        vis_units="Jy",
-        do_blt_outer=True,
-        time_axis_faster_than_bls=False,
-        phase_center_catalog={0: {"cat_name": "field", "cat_type": "sidereal", "cat_frame": "icrs", **place}},
-    )
-    data.nsample_array[:] = 1
-    data.flag_array[:] = False
-    data.write_ms(str(path), clobber=True)
-    uvw = casacore_uvw(array, times - 2400000.5)
-    with table(str(path), readonly=False, ack=False) as rows:
-        if np.abs(rows.getcol("UVW") - uvw).max() > 10:
-            raise SystemExit("the rows of the measurement set are in another order")
-        rows.putcol("UVW", uvw)
-    return uvw
-
-
 def main():
     """Run the script."""
     from casacore.tables import table
 
-    target = Path(sys.argv[1])
-    grid = ImageGrid(SIZE, SIZE, CELL, FIELD["ra"], FIELD["dec"])
-    sources = draw(np.random.default_rng(7), grid)
+    field = json.loads(Path(sys.argv[1]).read_text())
+    name = field.pop("telescope")
+    size, freq, title = field["size"], field["freq_hz"], name.upper()
+    known = {k: field[k] for k in ("ra", "dec", "start", "size", "cell")}
+    array = Settings(telescope=name, freq=freq, **known).observation.array
+    grid = ImageGrid(size, size, field["cell"], field["ra"], field["dec"])
+    sources = draw(np.random.default_rng(7), size)
     model = sum(row[5] * gaussian_image(grid, *row[:5]) for row in sources).astype(np.float32)
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        uvw = write_measurement_set(work / "obs.ms", load_array("lofar.hba.dutch"))
-        fits.writeto(work / "in-model.fits", model[None, None], _four_axes(grid))
+    begin, step = Time(field["start"], scale="utc").mjd, field["integration"] / 86400
+    count = round(field["hours"] * 3600 / field["integration"])
+    times = begin + (np.arange(count) + 0.5) * step
+    one, two = np.triu_indices(len(array.pads), k=1)
+    rows = {
+        "itrf": array.itrf, "uvw": casacore_uvw(array, field, times), "antenna1": np.tile(one, count),
+        "antenna2": np.tile(two, count), "time": np.repeat(times * 86400, len(one)),
+    }  # fmt: skip
+    job = {
+        "ra": np.deg2rad(field["ra"]), "dec": np.deg2rad(field["dec"]), "freq": freq, "width": 195312.5,
+        "integration": field["integration"], "begin": begin * 86400, "end": (begin + count * step) * 86400,
+        "telescope": title, "stations": list(array.pads), "diameter": array.diameter,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_measurement_set(str(work / "obs.ms"), job, rows)
+        header = data_header(grid, None, "JY/PIXEL", title, {})
+        for i, (kind, value, width) in enumerate((("FREQ", freq, 195312.5), ("STOKES", 1.0, 1.0)), start=3):
+            header.update({f"CTYPE{i}": kind, f"CRVAL{i}": value, f"CDELT{i}": width, f"CRPIX{i}": 1.0})
+        fits.writeto(work / "in-model.fits", model[None, None], header)
 
         def wsclean(*words):
             # small inversion makes a coarser image and resamples it, which rings at the edges
-            geometry = ["-size", SIZE, SIZE, "-scale", f"{CELL}asec", "-pol", "I", "-no-small-inversion"]
-            words = ["wsclean", "-j", "1", "-use-wgridder", *words, *geometry, "obs.ms"]
+            geometry = ["-size", size, size, "-scale", f"{field['cell']}asec", "-pol", "I"]
+            words = [
+                "wsclean",
+                "-j",
+                "1",
+                "-use-wgridder",
+                *words,
+                *geometry,
+                "-no-small-inversion",
+                "obs.ms",
+            ]
             subprocess.run([str(w) for w in words], cwd=work, check=True, stdout=subprocess.DEVNULL)
 
         wsclean("-predict", "-name", "in")
-        with table(str(work / "obs.ms"), readonly=False, ack=False) as rows:
-            rows.putcol("DATA", rows.getcol("MODEL_DATA"))
-        wsclean(
-            "-niter", 0, "-make-psf", "-name", "out", "-store-imaging-weights", "-weight", "briggs", ROBUST
-        )
-        with table(str(work / "obs.ms"), ack=False) as rows:
-            weight = rows.getcol("IMAGING_WEIGHT_SPECTRUM")[:, 0, 0]
+        with table(str(work / "obs.ms"), readonly=False, ack=False) as data:
+            data.putcol("DATA", data.getcol("MODEL_DATA"))
+        weights = ["-store-imaging-weights", "-weight", "briggs", field["robust"]]
+        wsclean("-niter", 0, "-make-psf", "-name", "out", *weights)
+        with table(str(work / "obs.ms"), ack=False) as data:
+            weight = data.getcol("IMAGING_WEIGHT_SPECTRUM")[:, 0, 0]
         header = fits.getheader(work / "out-image.fits")
         dirty, psf = (fits.getdata(work / f"out-{k}.fits").squeeze() for k in ("dirty", "psf"))
     np.savez_compressed(
-        target,
+        Path(sys.argv[1]).with_suffix(".npz"),
         sources=sources,
         dirty=np.round(dirty / dirty.max() * 30000).astype(np.int16),
         dirty_peak=dirty.max(),
         psf=np.round(psf * 30000).astype(np.int16),
         beam=np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"]]),
-        uvw_m=uvw[::97],
+        uvw_m=rows["uvw"][::97],
         imaging_weight=weight[::97],
-        start=FIELD["start"],
-        **{k: FIELD[k] for k in ("ra", "dec", "hours", "integration")},
-        freq_hz=FREQ,
-        size=SIZE,
-        cell=CELL,
-        robust=ROBUST,
+        **field,
     )
-
-
-def _four_axes(grid):
-    header = data_header(grid, "JY/PIXEL", "LOFAR", FREQ, {})
-    for i, (kind, value, step) in enumerate((("FREQ", FREQ, 195312.5), ("STOKES", 1.0, 1.0)), start=3):
-        header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, value, step
-        header[f"CRPIX{i}"] = 1.0
-    for key in ("NAXIS", "NAXIS1", "NAXIS2"):
-        header.remove(key)
-    return header
 
 
 if __name__ == "__main__":

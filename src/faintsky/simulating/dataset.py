@@ -61,7 +61,7 @@ class DataFiles:
     def facts(self, observatory: Observatory) -> dict[str, Any]:
         """Further entries of ``dataset.json``: versions of what decides, and what all samples share."""
         settings, instrument = self.settings, observatory.instrument
-        rms = settings.rms
+        rms = settings.rms if settings.data == "image" else None
         known: dict[str, Any] = {**self.rule}
         if settings.observation.primary_beam in settings.record.maps:
             known |= installed(settings.observation.primary_beam)
