@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faintsky.telescopes.record import CUTOFF, Preset, Telescope, cutoff_radius, load_array, telescope
     from faintsky.telescopes.tracks import Track, make_track, transit
 
-TELESCOPES = ("alma", "lofar")
+TELESCOPES = ("alma", "lofar", "meerkat")
 """Each is a file here, whose ``TELESCOPE`` is its record."""
 
 __all__ = [
