@@ -65,7 +65,7 @@ def clean(
     FaintskyError
         Radler failed; with its last words.
     """
-    from faintsky.simulating.sky_regions import at_resolution
+    from faintsky.simulating.truth import at_resolution
 
     place = [grid.n_y, grid.n_x, grid.cell, grid.ra, grid.dec, grid.x0, grid.y0]
     with tempfile.TemporaryDirectory(prefix="faintsky_radler_") as name:
