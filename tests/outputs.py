@@ -2,7 +2,7 @@
 
 EXTENSIONS = ("fits", "ecsv", "vot", "csv")
 BOTH = {
-    *(f"catalog.{end}" for end in EXTENSIONS),
+    *(f"{table}.{end}" for table in ("catalog", "components") for end in EXTENSIONS),
     *("mask.fits", "model.fits", "residual.fits", "regions.reg", "report.html", "run.json"),
 }
 DETECTED = BOTH | {f"moment{order}.fits" for order in range(3)}

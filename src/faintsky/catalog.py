@@ -320,6 +320,12 @@ def make_components(
     return _table(specs, given if columns else {}, _length(columns), meta)
 
 
+def components_of(table: Table) -> Table:
+    """The components of a catalogue whose objects have one each."""
+    columns = {name: table[name] for name in table.colnames}
+    return make_components(columns, meta=table.meta, two_d="z" not in columns)
+
+
 def _length(columns: Mapping[str, ArrayLike]) -> int:
     lengths = {len(np.atleast_1d(np.asarray(v))) for v in columns.values() if np.ndim(v) > 0}
     if len(lengths) > 1:

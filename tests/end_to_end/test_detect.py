@@ -297,3 +297,16 @@ def test_the_mask_covers_ngc3256(galaxy):
     outside = np.hypot(yy - y, xx - x) > 27
     assert (mask[:, outside] > 0).mean() < 0.05
     assert mask[z, y, x] > 0
+
+
+def test_components_belong_to_their_sources(run):
+    _, out, result = run
+    catalog, components = result.catalog, result.components
+    assert len(components) == catalog["n_components"].sum()
+    assert list(np.unique(components["id"])) == sorted(catalog["id"])
+    for row in catalog:
+        own = components[components["id"] == row["id"]]
+        assert len(own) == row["n_components"]
+        assert own["flux"].sum() == pytest.approx(row["flux"], rel=1e-3)
+    back = read_catalog(out / "components.fits")
+    np.testing.assert_array_equal(back["flux"], components["flux"])

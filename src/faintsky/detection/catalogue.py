@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from faintsky.beams import sampling_errors
 from faintsky.blocks import step
-from faintsky.catalog import join_flags, make_table
+from faintsky.catalog import join_flags, make_components, make_table
 from faintsky.detection.fits import axes_of
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
@@ -41,20 +41,19 @@ def build_catalog(
     noise: NoisePeaks,
     *,
     caution: float,
-) -> tuple[Table, list[int]]:
-    """Catalogue of the sources, strongest first, and the order in which it lists the groups."""
+) -> tuple[Table, Table, list[int]]:
+    """The sources, strongest first, their components, and the order of the groups in the catalogue."""
     beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
-    rows = [_row(cube, prepared, [components[i] for i in g], components, g, beam) for g in groups]
     strength = [max(components[i].snr for i in g) for g in groups]
-    order = sorted(range(len(rows)), key=lambda i: -strength[i])
-    columns: dict[str, list[object]] = {
-        name: [rows[i][name] for i in order] for name in (rows[0] if rows else {})
-    }
-    columns.setdefault("snr_effective", [])
-    if rows:
-        columns["id"] = list(range(1, len(rows) + 1))
-        columns["false_alarm"] = [float(noise.fitted_above(snr)) for snr in columns["snr"]]  # type: ignore[arg-type]
-        columns |= {name: list(values) for name, values in _on_the_sky(cube, columns).items()}
+    order = sorted(range(len(groups)), key=lambda i: -strength[i])
+    rows, parts = [], []
+    for number, k in enumerate(order, start=1):
+        g = groups[k]
+        whole = _row(cube, prepared, [components[i] for i in g], components, g, beam)
+        alone = len(g) == 1
+        of_it = [whole] if alone else [_row(cube, prepared, [components[i]], components, g, beam) for i in g]
+        rows.append({"id": number, "false_alarm": float(noise.fitted_above(strength[k])), **whole})
+        parts += [{"id": number, **part} for part in of_it]
     meta = {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam),
         "psf": prepared.psf_origin,
@@ -66,15 +65,22 @@ def build_catalog(
         "caution": float(caution),
         "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
     }
-    return make_table(columns, meta=meta), order  # type: ignore[arg-type]
+    return (
+        make_table(_columns(cube, rows), meta=meta),
+        make_components(_columns(cube, parts), meta=meta),
+        order,
+    )
 
 
-def _on_the_sky(cube: RadioCube, columns: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-    """The columns that depend on the projection, from those in pixels."""
+def _columns(cube: RadioCube, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    """Columns of rows in pixels, on the sky where they depend on the projection."""
+    if not rows:
+        return {"snr_effective": []}
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     factor = cube.peak_factor(columns["x"], columns["y"])
     brightness = ("flux", "flux_hz", "flux_peak", "continuum")
     scaled = {k: np.array(columns[k]) * factor for name in brightness for k in (name, f"{name}_err")}
-    return cube.sky_columns(columns) | scaled
+    return columns | cube.sky_columns(columns) | scaled
 
 
 def _moments(group: Sequence[Component]) -> dict[str, float]:

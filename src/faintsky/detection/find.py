@@ -54,6 +54,8 @@ class Detections:
         What the reader should know.
     steps : dict of str to int
         Candidates after each step of the method, or removed by each of its rules.
+    components : astropy.table.Table or None
+        One row a line that was fitted, with the source that it belongs to; None where each source is one.
     """
 
     catalog: Table
@@ -64,6 +66,7 @@ class Detections:
     candidates: int
     notes: list[str] = field(default_factory=list)
     steps: dict[str, int] = field(default_factory=dict)
+    components: Table | None = None
 
 
 def find_sources(
@@ -108,7 +111,7 @@ def find_sources(
 def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> Detections:
     """From the candidates of a search to the sources: judged, measured and listed. The search is used up."""
     cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
-    catalog, groups = settle(search, model, reliability)
+    catalog, parts, groups = settle(search, model, reliability)
     mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
     kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
     notes = [*cube.notes, *PrimaryBeam(cube).notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
@@ -116,13 +119,15 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
         notes.append(
             "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
         )
-    return Detections(
-        catalog, mask, prepared.restored(pursuit.model()), prepared, search.noise, search.tried, notes
-    )
+    model_cube = prepared.restored(pursuit.model())
+    noise, tried = search.noise, search.tried
+    return Detections(catalog, mask, model_cube, prepared, noise, tried, notes, components=parts)
 
 
-def settle(search: Search, model: Model, reliability: float = RELIABILITY) -> tuple[Table, list[list[int]]]:
-    """The catalogue, and the components of each of its sources, for `finish`."""
+def settle(
+    search: Search, model: Model, reliability: float = RELIABILITY
+) -> tuple[Table, Table, list[list[int]]]:
+    """The catalogue, the table of components, and which are those of each source, for `finish`."""
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
     values = list_reliability(
         [c.effective_snr for c in search.candidates], search.noise, caution=settings["caution"]
@@ -145,10 +150,10 @@ def settle(search: Search, model: Model, reliability: float = RELIABILITY) -> tu
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     hosts = [measurement.host(c) for c in pursuit.components]
     groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
-    catalog, order = build_catalog(
+    catalog, parts, order = build_catalog(
         search.cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
     )
-    return catalog, [groups[i] for i in order]
+    return catalog, parts, [groups[i] for i in order]
 
 
 def _steps(progress: Progress | None) -> Callable[[int, str], None]:

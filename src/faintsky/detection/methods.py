@@ -285,7 +285,7 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     InputError
         See `faintsky.preparing.cube.prepare_cube`.
     """
-    from faintsky.catalog import coordinates_meta, without_fluxes
+    from faintsky.catalog import components_of, coordinates_meta, without_fluxes
     from faintsky.detection.find import Detections
     from faintsky.preparing import PrimaryBeam, prepare_cube
     from faintsky.system import choose_device
@@ -295,10 +295,17 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     else:
         prepared = prepare_cube(cube, device=choose_device(device))
     _complete(found.catalog, cube, prepared, found.mask)
-    if not cube.has_flux:
-        without_fluxes(found.catalog)
-    found.catalog.meta = coordinates_meta(cube) | dict(found.catalog.meta)
+    components = found.components if isinstance(found, Detections) else None
+    if components is None:
+        components = components_of(found.catalog)
+    else:
+        _complete(components, cube, prepared)
+    for table in (found.catalog, components):
+        table.meta = coordinates_meta(cube) | dict(table.meta)
+        if not cube.has_flux:
+            without_fluxes(table)
     if isinstance(found, Detections):
+        found.components = components
         return found
     beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
     known = {
@@ -319,10 +326,13 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
         candidates,
         [*cube.notes, *beam.notes, *found.notes],
         found.steps,
+        components,
     )
 
 
-def _complete(table: Table, cube: RadioCube, prepared: PreparedCube, mask: NDArray[np.int32] | None) -> None:
+def _complete(
+    table: Table, cube: RadioCube, prepared: PreparedCube, mask: NDArray[np.int32] | None = None
+) -> None:
     """Fill in what follows from beam, noise and mask: observed sizes, ``rms``, ``las`` and ``area``."""
     if not len(table):
         return

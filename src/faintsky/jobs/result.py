@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.catalog import components_of
+
 if TYPE_CHECKING:
     from astropy.table import Table
 
@@ -149,7 +151,7 @@ def result_of_cube(cube: RadioCube, found: Detections) -> Result:
     if model is not None:
         factors = np.broadcast_to(cube.working_factors(), len(model)).astype(np.float32)
         model = model / factors[:, None, None]
-    return Result(facts, found.catalog, None, found.mask, model, data=cube, found=found)
+    return Result(facts, found.catalog, found.components, found.mask, model, data=cube, found=found)
 
 
 def result_of_image(image: RadioImage, found: Denoised) -> Result:
@@ -164,4 +166,7 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
     model = np.where(found.mask > 0, estimate, np.float32(0))
     if found.response is not None:
         model = found.response(model)
-    return Result(facts, found.catalog, None, found.mask, model, found.image, found.uncertainty, image, found)
+    parts = components_of(found.catalog)
+    return Result(
+        facts, found.catalog, parts, found.mask, model, found.image, found.uncertainty, image, found
+    )
