@@ -5,7 +5,7 @@ EXTRAS ?= dev,train
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint learning wheel fuzz kill benchmarks clean
+.PHONY: demo test install lint learning wheel fuzz kill benchmarks reproduction clean
 
 demo: install
 	$(BIN)/faintsky demo --out demo --overwrite
@@ -40,23 +40,21 @@ fuzz: install
 kill: install
 	FAINTSKY_KILL_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_kill.py
 
-# The numbers of the README and the docs, from scratch (about an hour and a half on two cores). The agreement
-# with CASA needs the `casa` extra: see benchmarks/casa_agreement.py; that with WSClean a reference made by
-# tools/wsclean_observe.py: see benchmarks/lofar_agreement.py. How the shipped networks were trained and fitted
-# stands in their cards (`faintsky models NAME`).
+# Speed of the simulators, detection and denoising. The agreement with CASA needs the `casa` extra, that with WSClean a
+# reference: see the scripts.
 benchmarks: install
 	$(BIN)/python benchmarks/simulate_speed.py
 	$(BIN)/python benchmarks/simulate_lofar_speed.py
-	$(BIN)/python benchmarks/fit_classical.py
 	$(BIN)/python benchmarks/detect_speed.py
 	$(BIN)/python benchmarks/without_psf.py
-	$(BIN)/python benchmarks/deepfocus_tables.py
-	$(BIN)/python benchmarks/tune_filters.py
-	$(BIN)/python benchmarks/tune_filters.py --web validation -n 4
-	$(BIN)/python benchmarks/dda_tables.py
-	$(BIN)/python benchmarks/denoise_methods.py
-	$(BIN)/python benchmarks/readme_picture.py
-	$(BIN)/python benchmarks/readme_numbers.py
+
+# The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
+# shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).
+reproduction: install
+	$(BIN)/python -m reproduction.deepfocus
+	$(BIN)/python -m reproduction.dda
+	$(BIN)/python -m reproduction.denoise_methods
+	$(BIN)/python -m reproduction.pages
 
 clean:
 	rm -rf .venv .venv-full demo build dist *.egg-info src/*.egg-info

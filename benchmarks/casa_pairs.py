@@ -20,9 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
-from faintsky.evaluation.cubes import CubeSet, FolderSet, SimulatedSet, open_folder
-from faintsky.evaluation.runs import method_of, run_methods
-from faintsky.evaluation.scoring import load_scored
+from faintsky.evaluation import (
+    CatalogScorer,
+    FolderCubes,
+    Scored,
+    SimulatedCubes,
+    detectors,
+    open_cubes,
+    run_methods,
+)
 from faintsky.matching import column, tally
 
 RESULT = Path(__file__).parent / "results" / "casa_pairs.json"
@@ -42,22 +48,22 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def pairs_of(options: argparse.Namespace) -> tuple[CubeSet, CubeSet]:
+def pairs_of(options: argparse.Namespace) -> tuple[Any, Any]:
     """The sets of CASA's cubes and of the fast ones, of the same numbers."""
     from faintsky import simulate_alma
 
     casa = options.casa or options.work / "casa"
     if options.casa is None:
         simulate_alma(casa, options.n, seed=options.seed, preset="paper", backend="casa")
-    indices = open_folder(casa).indices
+    indices = open_cubes(casa).indices
     if options.fast is not None:
-        indices = tuple(sorted(set(indices) & set(open_folder(options.fast).indices)))[: options.n]
-        fast: CubeSet = FolderSet(str(options.fast), indices, "fast")
+        indices = tuple(sorted(set(indices) & set(open_cubes(options.fast).indices)))[: options.n]
+        fast: Any = FolderCubes(str(options.fast), indices, "fast")
     else:
         indices = indices[: options.n]
         known = settings_of(casa)
-        fast = Renamed(SimulatedSet(str(known["preset"]), indices, int(known["seed"])))
-    return FolderSet(str(casa), indices, "casa"), fast
+        fast = Renamed(SimulatedCubes(str(known["preset"]), indices, int(known["seed"])))
+    return FolderCubes(str(casa), indices, "casa"), fast
 
 
 class Renamed:
@@ -65,7 +71,7 @@ class Renamed:
 
     name = "fast"
 
-    def __init__(self, cubes: SimulatedSet) -> None:
+    def __init__(self, cubes: SimulatedCubes) -> None:
         self.cubes, self.indices = cubes, cubes.indices
 
     def load(self, index: int) -> Any:
@@ -118,12 +124,12 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     sets = pairs_of(options)
-    method = method_of(options.method)
+    (method,), scorer = detectors([options.method]), CatalogScorer()
     run_methods(
-        sets, [method], options.work, jobs=options.jobs,
+        sets, [method], options.work, scorer, jobs=options.jobs,
         progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
     )  # fmt: skip
-    casa, fast = (load_scored(options.work, s, method) for s in sets)
+    casa, fast = (Scored.read(scorer, options.work, s, method) for s in sets)
     for index, a, b in zip(sets[0].indices, casa.truths, fast.truths, strict=True):
         same = len(a) == len(b) and all(np.allclose(column(a, k), column(b, k), atol=1e-3) for k in "xyz")
         if not same:

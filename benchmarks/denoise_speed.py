@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from faintsky.denoising import DenoiserSettings, denoise_image
-from faintsky.evaluation.fields import SimulatedFields
+from faintsky.evaluation import SimulatedFields
 from faintsky.io import write_json
 from faintsky.models import load_model
 from faintsky.networks import make_network

@@ -20,7 +20,7 @@ import torch
 from scipy.fft import rfft2
 
 from faintsky.detection import find_sources
-from faintsky.evaluation.cubes import SimulatedSet
+from faintsky.evaluation import SimulatedCubes
 from faintsky.models import load_model
 
 RESULTS = Path(__file__).parent / "results" / "detect_speed.json"
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
     model = load_model("classical")
-    cubes = SimulatedSet("paper", tuple(range(options.n)), SEED)
+    cubes = SimulatedCubes("paper", tuple(range(options.n)), SEED)
     runs: dict[int, list[dict[str, tuple[float, float]]]] = {t: [] for t in options.threads}
     transforms, sources = [], []
     find_sources(cubes.load(0)[0], model, device="cpu")

@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 
 import faintsky
-from faintsky.evaluation.image_methods import make_methods
+from faintsky.evaluation import denoisers, markdown, open_fields, write_csv
 from faintsky.evaluation.image_metrics import PIXEL_EDGES, pixel_sums
-from faintsky.evaluation.stored_fields import open_fields
-from faintsky.evaluation.tables import markdown, write_csv
 
 RESULTS = Path(__file__).parent / "results" / "other_tracks.csv"
 SEED = 9000
@@ -40,10 +38,10 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=6)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()
-    methods = make_methods((options.model, "starlet"))
+    methods = denoisers((options.model, "starlet"))
     rows: list[dict[str, Any]] = []
     for track, settings in TRACKS.items():
-        sums = {name: [] for name in methods}  # type: ignore[var-annotated]
+        sums = {m.name: [] for m in methods}  # type: ignore[var-annotated]
         with tempfile.TemporaryDirectory() as folder:
             faintsky.simulate_lofar(
                 folder, options.n, seed=SEED, size=options.size,
@@ -53,10 +51,10 @@ def main() -> None:
             for index in dirty.indices:
                 one = dirty.load(index)
                 assert one is not None
-                for name, denoise in methods.items():
-                    made = denoise(one, dirty.name)
+                for method in methods:
+                    made = method.run(one)
                     assert made is not None
-                    sums[name].append(pixel_sums(made.image / one.rms, one.truth / one.rms))
+                    sums[method.name].append(pixel_sums(made.image / one.rms, one.truth / one.rms))
         for name, parts in sums.items():
             total = np.sum(parts, axis=0)
             error = np.sqrt(total[:, 2] / np.maximum(total[:, 0], 1))

@@ -22,8 +22,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 import faintsky
-from faintsky.evaluation.residuals import robust_scatter
-from faintsky.matching import match
+from faintsky.matching import match, robust_scatter
 
 RESULTS = Path(__file__).parent / "results"
 SETS: dict[str, tuple[int, dict[str, Any]]] = {

@@ -14,8 +14,7 @@ from faintsky.system.processes import prepare_threads
 from faintsky.telescopes import TELESCOPES
 
 if TYPE_CHECKING:
-    from faintsky.evaluation.alma import evaluate_alma
-    from faintsky.evaluation.lofar import evaluate_lofar
+    from faintsky.evaluation import evaluate_alma, evaluate_lofar
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import open_cube, open_image
     from faintsky.jobs.demo import demo

@@ -78,13 +78,13 @@ def test_denoise_with_it_leaves_the_files_of_the_contract(trained, tmp_path):
 
 
 def test_it_is_a_method_of_the_evaluation(trained):
-    from faintsky.evaluation.fields import Field
-    from faintsky.evaluation.image_methods import make_methods
+    from faintsky.evaluation import Field, denoisers
     from faintsky.io import open_image
 
     folder, _ = trained
     image = open_image(folder / "data" / "0009_noise.fits")
-    made = make_methods([str(folder / "run")])["run"](Field(image, image.data, SIGMA, None, 3.0), "noise")
+    (method,) = denoisers([str(folder / "run")])
+    made = method.run(Field(image, image.data, SIGMA, None, 3.0))
     assert made.image.shape == (64, 64)
     assert made.sigma is not None
     assert made.segments.reported > 0

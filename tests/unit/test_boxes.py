@@ -7,8 +7,10 @@ import pytest
 from astropy.table import Table
 
 from faintsky.errors import InputError
-from faintsky.evaluation.boxes import gaussian_box, rule_name, with_boxes
+from faintsky.evaluation import Setting, gaussian_box, with_boxes
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
+from faintsky.image import RadioCube
+from faintsky.matching import match
 from faintsky.simulating import BOX_RULES
 from faintsky.simulating.truth import box
 from faintsky.sky import gaussian_image
@@ -21,6 +23,10 @@ def drawn(x, y, maj, minor, pa, shape):
     along = -(u - x) * np.sin(theta) + (v - y) * np.cos(theta)
     across = (u - x) * np.cos(theta) + (v - y) * np.sin(theta)
     return np.exp(-4 * np.log(2) * ((along / maj) ** 2 + (across / minor) ** 2))
+
+
+def setting(rule, n):
+    return Setting((1, n, n), 0.1, 3.0, [1.0], rule)
 
 
 def box_of(mask):
@@ -95,13 +101,15 @@ def test_a_source_outside_the_image_has_a_box_inside():
     assert 0 <= y_min <= y_max < 100
 
 
-def test_unknown_rule():
-    with pytest.raises(ValueError, match="unknown box rule"):
-        gaussian_box(5, 5, 2, 2, 0, (10, 10), "median")
-    assert {rule_name(name) for name in ("paper", BOX_RULES["paper"], None)} == {"paper"}
-    assert rule_name("tenth") == rule_name(BOX_RULES["tenth"]) == "tenth"
+def test_rules_are_known_by_name_and_description():
+    cube = RadioCube.from_array(
+        np.zeros((2, 8, 8), np.float32), cell=0.1, frequencies=[1e9, 2e9], beam=(0.3, 0.3, 0.0)
+    )
+    table = Table(meta={"noise_jy_per_beam": 1.0})
+    for rule, name in (("paper", "paper"), (None, "paper"), *((about, k) for k, about in BOX_RULES.items())):
+        assert Setting.for_cube(cube, table, rule).box_rule == name
     with pytest.raises(InputError, match="unknown box rule"):
-        rule_name("median")
+        Setting.for_cube(cube, table, "median")
 
 
 def test_tables_of_boxes():
@@ -116,7 +124,7 @@ def test_tables_of_boxes():
             "fwhm_z": [5.5, 3.0],
         }
     )
-    boxed = with_boxes(table, (100, 100), 0.1, "tenth")
+    boxed = with_boxes(table, setting("tenth", 100))
     row = tuple(int(boxed[c][0]) for c in ("x_min", "x_max", "y_min", "y_max"))
     assert row == gaussian_box(50, 60, 12, 8, 20, (100, 100), "tenth")
     assert boxed["z_min"][0] == pytest.approx(24.75)
@@ -125,7 +133,7 @@ def test_tables_of_boxes():
     assert "x_min" not in table.colnames
     kept = boxed.copy()
     kept["x_min"][0], kept["x_min"][1] = 41.0, -1.0
-    again = with_boxes(kept, (100, 100), 0.1, "paper", keep_image_box=True)
+    again = with_boxes(kept, setting("paper", 100), keep_image_box=True)
     assert again["x_min"][0] == 41.0
     assert again["x_max"][0] == boxed["x_max"][0]
 
@@ -144,10 +152,8 @@ def test_the_same_source_has_the_same_box_whether_true_or_found():
             "fwhm_z": rng.uniform(3, 12, n),
         }
     )
-    truth = with_boxes(table, (360, 360), 0.1, "paper")
-    found = with_boxes(table[::-1], (360, 360), 0.1, "paper")
-    from faintsky.matching import match
-
+    truth = with_boxes(table, setting("paper", 360))
+    found = with_boxes(table[::-1], setting("paper", 360))
     result = match(truth, found, "iou")
     assert len(result.i_true) == n
     assert result.iou_2d == pytest.approx(np.ones(n))

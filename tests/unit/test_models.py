@@ -47,7 +47,7 @@ def test_a_card_is_a_page_that_can_be_read(model):
 def test_what_a_card_says_was_measured_is_what_the_tables_say():
     rows = {}
     for line in (
-        (Path(__file__).parents[2] / "benchmarks/results/deepfocus/table.md").read_text().splitlines()
+        (Path(__file__).parents[2] / "reproduction/results/deepfocus/table.md").read_text().splitlines()
     ):
         cells = [c.strip() for c in line.strip("| ").split("|")]
         if cells[1:2] == ["paper"] and cells[3] == "all":

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import skip_without
 
-from faintsky.evaluation.fields import Field, SimulatedFields
-from faintsky.evaluation.image_methods import islands_of, scored
-from faintsky.evaluation.segments import region_fluxes
+from faintsky.evaluation import Field, SimulatedFields
+from faintsky.evaluation.methods import islands_of, scored_islands
+from faintsky.evaluation.regions import region_fluxes
 from faintsky.image import RadioImage
 from faintsky.published.peers import PEERS
 from faintsky.published.peers.run import interpreter, searched_image
@@ -48,11 +48,11 @@ def test_islands_have_the_noise_of_their_sum():
     data = np.where(labels == 1, 6.0, np.where(labels == 2, 2.0, 0.0)).astype(np.float32)
     image = RadioImage.from_array(data, unit="Jy/arcsec2", cell=2.0)
     field = Field(image, data, 2.0, None, 3.0)
-    made = scored(labels, field, data / 1.0)
+    made = scored_islands(labels, field, data / 1.0)
     assert made.score == pytest.approx([6, 2])
     assert made.flux == pytest.approx([48, 18])
     assert made.snr == pytest.approx([48 / 4, 18 / np.sqrt(18)])
-    assert scored(np.zeros((20, 20), np.int32), field, data).reported == 0
+    assert scored_islands(np.zeros((20, 20), np.int32), field, data).reported == 0
 
 
 def test_the_smoothed_image_s_noise_is_known():

@@ -5,7 +5,7 @@ import pytest
 from astropy.table import Table
 
 from faintsky.evaluation.image_metrics import over_fields
-from faintsky.evaluation.segments import (
+from faintsky.evaluation.regions import (
     COLUMNS,
     SEGMENT_QUANTITIES,
     Segments,

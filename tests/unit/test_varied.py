@@ -13,7 +13,7 @@ from astropy.table import Table
 import faintsky
 from faintsky.catalog import has_flag
 from faintsky.errors import InputError
-from faintsky.evaluation.cubes import SimulatedSet, open_folder
+from faintsky.evaluation import SimulatedCubes, open_cubes
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_direction
 from faintsky.simulating import Settings, compact, open_observatory
 from faintsky.simulating.cubes import draw_visible
@@ -242,10 +242,10 @@ def test_jobs_and_resuming_do_not_matter(dataset, tmp_path):
 
 
 def test_evaluation_reads_them(dataset):
-    simulated = SimulatedSet("varied", (0, 1), seed=5, settings=tuple(SMALL.items()))
+    simulated = SimulatedCubes("varied", (0, 1), seed=5, settings=tuple(SMALL.items()))
     for index in (0, 1):
         cube, truth = simulated.load(index)
-        other, table = open_folder(dataset, 2).load(index)
+        other, table = open_cubes(dataset, 2).load(index)
         np.testing.assert_allclose(cube.data, other.data, atol=1e-8)
         np.testing.assert_allclose(cube.psf, other.psf, atol=1e-6)
         assert list(truth["flags"]) == [str(f or "") for f in table["flags"]]

@@ -29,7 +29,7 @@ PEAKS_A_BEAM_CHANNEL = 0.11
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
 FITTED_GAIN = 1.015
 """A source's S/N once its place, size and width are fitted, over that of the same peak in the filter bank,
-whose grids of pixels and templates are coarse: `benchmarks/fit_classical.py`, from empty cubes."""
+whose grids of pixels and templates are coarse: `tools/fit_classical.py`, from empty cubes."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
 
@@ -18,23 +19,8 @@ if TYPE_CHECKING:
     from faintsky.simulating import Instrument
 
 
-class CubeSet(Protocol):
-    """Numbered cubes with truth; small, so that it can be sent to another process."""
-
-    @property
-    def name(self) -> str:
-        """Short name, used in tables and for folders."""
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Numbers of its cubes."""
-
-    def load(self, index: int) -> tuple[RadioCube, Table]:
-        """One cube, with psf and primary beam, and its true sources."""
-
-
 @dataclass(frozen=True)
-class FolderSet:
+class FolderCubes:
     """Cubes of a folder that ``faintsky simulate alma`` wrote.
 
     Parameters
@@ -84,7 +70,7 @@ def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int
     return sorted(int(m[1]) for m in names if m and (path / f"{m[1]}_{other}").is_file())
 
 
-def open_folder(folder: str | Path, n: int | None = None) -> FolderSet:
+def open_cubes(folder: str | os.PathLike[str], n: int | None = None) -> FolderCubes:
     """The first ``n`` cubes, or all, of a folder that ``faintsky simulate alma`` wrote.
 
     Raises
@@ -102,29 +88,21 @@ def open_folder(folder: str | Path, n: int | None = None) -> FolderSet:
         )
     if n is not None and n > len(indices):
         raise InputError(f"holds {len(indices)} cubes, not {n}", f"ask for -n {len(indices)} or fewer", path)
-    return FolderSet(str(path), tuple(indices[:n]), _preset_of(path) or path.resolve().name)
+    preset = re.sub(r"[^\w.+-]+", "_", str(parameters_of(path).get("preset") or ""))
+    return FolderCubes(str(path), tuple(indices[:n]), preset or path.resolve().name)
 
 
-def _preset_of(folder: Path) -> str | None:
-    """The preset that ``dataset.json`` names, wherever in it."""
+def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a data set's record says of its making; nothing where it has none."""
     try:
-        found = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-    def search(value: Any) -> str | None:
-        if not isinstance(value, dict):
-            return None
-        if isinstance(value.get("preset"), str):
-            return str(value["preset"])
-        return next((s for v in value.values() if (s := search(v))), None)
-
-    name = search(found)
-    return re.sub(r"[^\w.+-]+", "_", name) if name else None
+        found = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))["parameters"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
-class SimulatedSet:
+class SimulatedCubes:
     """Cubes simulated when asked for: number i is what ``simulate alma`` writes as number i of that seed.
 
     Parameters
@@ -203,17 +181,11 @@ def _beams(instrument: Instrument) -> tuple[Any, Any]:
     return instrument.psf_cube(), pb
 
 
-def shape_of(cubes: CubeSet) -> tuple[int, int, int]:
+def shape_of(cubes: Any) -> tuple[int, ...]:
     """``[chan, y, x]`` of a set's first cube, from header or settings; of other sets by loading it."""
-    if isinstance(cubes, SimulatedSet):
+    if isinstance(cubes, SimulatedCubes):
         from faintsky.simulating import Settings
 
         observation = Settings(telescope="alma", preset=cubes.preset, **dict(cubes.settings)).observation
         return observation.spectral.n_chan, *observation.grid.shape
-    if isinstance(cubes, FolderSet):
-        from faintsky.io import open_cube
-
-        cube = open_cube(Path(cubes.folder) / f"{cubes.indices[0]:04d}_dirty.fits")
-    else:
-        cube, _ = cubes.load(cubes.indices[0])
-    return cube.shape[0], cube.shape[1], cube.shape[2]
+    return tuple(cubes.load(cubes.indices[0])[0].shape)

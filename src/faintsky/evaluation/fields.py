@@ -1,18 +1,24 @@
-"""Fields whose true sky is known, as images of several kinds, simulated one at a time."""
+"""Fields: images whose true sky is known, of several kinds; simulated one at a time, or read from folders."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.errors import InputError
+from faintsky.evaluation.cubes import beside, numbered, parameters_of
 from faintsky.image import RadioImage
-from faintsky.preparing import autocorrelation, surface_brightness
+from faintsky.io import open_image
+from faintsky.preparing import autocorrelation, robust_sigma, surface_brightness
+from faintsky.simulating import UNIT_BEAM, Settings, at_resolution, open_observatory, read_compact
 
 Array32 = NDArray[np.float32]
 
@@ -21,6 +27,7 @@ KINDS = ("noise", "dirty", "clean_ideal")
 would give (the true sky at the clean beam's resolution, and the dirty image's noise)."""
 ALL_KINDS = ("sky", "noise", "dirty", "clean", "clean_ideal")
 """And: the true sky without any noise; the image that a real deconvolution made, which has to be stored."""
+STORED = ("noise", "dirty", "clean")
 PRESETS = ("paper", "lotss")
 FIELDS = ("sky1", "sky2")
 """Of a cosmic web: with a massive cluster, with groups."""
@@ -30,6 +37,9 @@ REACH = 128
 """Separations [pixel] up to which the correlation of the noise is known."""
 CALIBRATION = 77
 """Word in the seed of the noise that the correlation is measured on."""
+COMMAND = "faintsky simulate lofar"
+NOMINAL = 1e-4
+"""Noise [Jy/beam] that S/N is told in where images have none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +65,8 @@ class Field:
         True sky, times the primary beam, without the image's beam, ``[y, x]`` [Jy/arcsec2].
     clean : array, optional
         What a real deconvolution made of a dirty image, in its unit, ``[y, x]``.
+    cases : str, optional
+        Name of the set that it is of.
     """
 
     image: RadioImage
@@ -65,6 +77,7 @@ class Field:
     kind: str = ""
     sharp: Array32 | None = None
     clean: Array32 | None = None
+    cases: str = ""
 
     @cached_property
     def brightness(self) -> float:
@@ -76,24 +89,22 @@ class Field:
         """[deg2]"""
         return float(self.truth.size * (self.image.grid.cell / 3600) ** 2)
 
-
-class FieldSet(Protocol):
-    """Numbered fields of one kind."""
-
     @property
-    def name(self) -> str:
-        """Short name, for tables."""
+    def beam(self) -> tuple[float, float, float] | None:
+        """FWHMs [pixel] and angle [deg] of the image's beam; None where its noise is white."""
+        if self.correlation is None:
+            return None
+        self.image.require_beam()
+        assert self.image.pixel_beams is not None
+        major, minor, pa = map(float, self.image.pixel_beams[0])
+        return major, minor, pa
 
-    @property
-    def kind(self) -> str:
-        """One of `ALL_KINDS`."""
 
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Numbers of its fields."""
-
-    def load(self, index: int, empty: bool = False) -> Field | None:
-        """One field, or noise alone; None where there is no such thing."""
+def _resolved(sky: Array32, pb: Array32 | None, beam: Any, cell: float) -> tuple[Array32, Array32, float]:
+    """A sky with a beam [Jy/beam], with the primary beam alone [Jy/arcsec2], and the beam's FWHM [pixel]."""
+    sharp = sky if pb is None else sky * np.nan_to_num(pb)
+    truth = np.maximum(at_resolution(sharp * cell**2, beam, cell), 0).astype(np.float32)
+    return truth, sharp, float(np.sqrt(beam[0] * beam[1])) / cell
 
 
 @dataclass(frozen=True)
@@ -146,17 +157,12 @@ class SimulatedFields:
         if not empty:
             sky = observatory.draw(np.random.default_rng(seeds[1]), telescope.observation)
         if self.kind in ("sky", "noise"):
-            from faintsky.simulating import UNIT_BEAM
-
             rms = rms / UNIT_BEAM
             white = np.random.default_rng(seeds[3]).standard_normal(grid.shape, dtype=np.float32)
             seen = sky if self.kind == "sky" else sky + np.float32(rms) * white
             image = RadioImage.from_array(seen, unit="Jy/arcsec2", **details)
-            return Field(image, sky, rms, None, 6.0 / grid.cell, self.kind, sky)
-        from faintsky.simulating import at_resolution
-
-        sharp = sky * telescope.pb
-        truth = np.maximum(at_resolution(sharp * grid.cell**2, beam, grid.cell), 0).astype(np.float32)
+            return Field(image, sky, rms, None, 6.0 / grid.cell, self.kind, sky, cases=self.name)
+        truth, sharp, width = _resolved(sky, telescope.pb, beam, grid.cell)
         freq = [telescope.observation.freq]
         details |= {"unit": "Jy/beam", "beam": beam, "pb": telescope.pb, "frequencies": freq}
         if self.kind == "dirty":
@@ -164,15 +170,12 @@ class SimulatedFields:
         else:
             noise = telescope.dirty(np.zeros_like(sky), rms, seeds[2])
             image = RadioImage.from_array(truth + noise, **details)
-        width = float(np.sqrt(beam[0] * beam[1])) / grid.cell
         correlation = _correlation(self.preset, self.size)
-        return Field(image, truth, rms, correlation, width, self.kind, sharp)
+        return Field(image, truth, rms, correlation, width, self.kind, sharp, cases=self.name)
 
 
 @lru_cache(maxsize=2)
 def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
-    from faintsky.simulating import Settings, open_observatory
-
     drawn: Any = {"web": web, "field": field} if web else {}
     return open_observatory(Settings(telescope="lofar", preset=preset, size=size, quick=True, **drawn))
 
@@ -182,8 +185,7 @@ def _correlation(preset: str, size: int) -> NDArray[np.float64]:
     """Of a preset's noise."""
     telescope = _observatory(preset, size).telescope
     blank = np.zeros((size, size), np.float32)
-    seeds = np.random.SeedSequence(CALIBRATION).spawn(12)
-    noise = [telescope.dirty(blank, 1.0, seed) for seed in seeds]
+    noise = [telescope.dirty(blank, 1.0, s) for s in np.random.SeedSequence(CALIBRATION).spawn(12)]
     everywhere, reach = np.ones(blank.shape, bool), min(REACH, size // 2)
     return np.mean([autocorrelation(n, everywhere, reach) for n in noise], axis=0)
 
@@ -204,7 +206,134 @@ def simulated_sets(
 
         check_web(web)
         fields = FIELDS if split_of(web) else [f for f in FIELDS if open_web(web).of_kind(f)]
-    indices = tuple(range(n))
+    numbers = tuple(range(n))
     return [
-        SimulatedFields(p, k, indices, seed, size, web or "", f) for p, f, k in product(preset, fields, kinds)
+        SimulatedFields(p, k, numbers, seed, size, web or "", f) for p, f, k in product(preset, fields, kinds)
     ]
+
+
+@dataclass(frozen=True)
+class FolderFields:
+    """Fields of a folder of FITS files, or of compact ones, that ``faintsky simulate lofar`` wrote.
+
+    The noise of dirty and clean images is taken to be correlated like the psf, which holds for natural
+    weighting only.
+
+    Parameters
+    ----------
+    folder : str
+        With ``NNNN_sky.fits``, the images, psf and primary beam, or with ``NNNN_compact.npz``.
+    kind : str
+        One of `STORED`, or ``sky``.
+    indices : tuple of int
+        Numbers of the fields.
+    label : str, optional
+        Of the data, for the set's name; the field of the web that its record names, or the folder's name.
+    """
+
+    folder: str
+    kind: str
+    indices: tuple[int, ...]
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Label and kind."""
+        return f"{self.label or Path(self.folder).resolve().name} {self.kind}"
+
+    def load(self, index: int, empty: bool = False) -> Field | None:
+        """One field; there are none without emission."""
+        if empty:
+            return None
+        stored = Path(f"{self.folder}/{index:04d}_sky.fits").is_file()
+        image, sky, rms, psf, clean = self._files(index) if stored else self._compact(index)
+        cell = image.grid.cell
+        if self.kind in ("sky", "noise"):
+            rms = rms or robust_sigma(image.data - sky) or NOMINAL / UNIT_BEAM
+            return Field(image, sky, rms, None, 6.0 / cell, self.kind, sky, cases=self.name)
+        pb = None if image.pb is None else image.pb[0]
+        truth, sharp, width = _resolved(sky, pb, image.require_beam()[0], cell)
+        rms = rms or robust_sigma(image.data - truth) or NOMINAL
+        correlation = None
+        if psf is not None:
+            y, x = (n // 2 for n in psf.shape)
+            half = min(y, x, REACH + 1) - 1
+            correlation = psf[y - half : y + half + 1, x - half : x + half + 1].astype(np.float64)
+        return Field(image, truth, rms, correlation, width, self.kind, sharp, clean, self.name)
+
+    def _files(self, index: int) -> tuple[RadioImage, Array32, float, Any, Any]:
+        """Image, sky, rms (0 where unknown), psf and clean image, None without one."""
+        stem, recorded = Path(self.folder) / f"{index:04d}", parameters_of(self.folder)
+        known = float(recorded.get("rms", 0.0)) if recorded.get("noise") else 0.0
+        true = open_image(f"{stem}_sky.fits")
+        sky = true.data * np.float32(surface_brightness(true))
+        if self.kind == "sky":
+            image = RadioImage.from_array(sky, cell=true.grid.cell, unit="Jy/arcsec2")
+            return image, sky, known / UNIT_BEAM, None, None
+        if self.kind == "noise":
+            image = open_image(f"{stem}_noise.fits")
+            return image, sky, float(image.header.get("NOISE", 0.0)), None, None
+        psf, pb = (beside(self.folder, index, kind) for kind in ("psf", "pb"))
+        dirty, cleaned = self.kind == "dirty", Path(f"{stem}_clean.fits")
+        image = open_image(f"{stem}_{self.kind}.fits", pb=pb, psf=psf if dirty else None)
+        clean = open_image(cleaned).data if dirty and cleaned.is_file() else None
+        rms = float(image.header.get("NOISE", known))
+        return image, sky, rms, None if psf is None else open_image(psf).data, clean
+
+    def _compact(self, index: int) -> tuple[RadioImage, Array32, float, Any, Any]:
+        """The same of a compact file."""
+        kept = read_compact(Path(self.folder) / f"{index:04d}_compact.npz")
+        if self.kind in ("sky", "noise"):
+            image = RadioImage.from_array(kept[self.kind], cell=kept["cell"], unit="Jy/arcsec2")
+            return image, kept["sky"], kept["sigma"], None, None
+        # of the psf the file holds the middle
+        whole = beside(self.folder, index, "psf")
+        psf = kept["psf"] if whole is None else open_image(whole).data
+        dirty = self.kind == "dirty"
+        image = RadioImage.from_array(
+            kept[self.kind], cell=kept["cell"], unit="Jy/beam", beam=kept["beam"], pb=kept["pb"],
+            psf=psf if dirty else None,
+        )  # fmt: skip
+        return image, kept["sky"], kept["rms"], psf, kept.get("clean") if dirty else None
+
+
+def open_fields(
+    folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    n: int | None = None,
+    kinds: Sequence[str] = STORED,
+) -> list[FolderFields]:
+    """The first ``n`` fields, or all, of folders of ``faintsky simulate lofar``, by kind.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, it holds no field with its sky, fewer than ``n``, or images that are
+        corrected for the primary beam, so that their noise varies.
+    """
+    if isinstance(folders, str | os.PathLike):
+        folders = [folders]
+    known = [parameters_of(f) for f in folders]
+    labels = [str(p.get("field") or "") for p in known]
+    sets = []
+    for folder, record, label in zip(map(Path, folders), known, labels, strict=True):
+        if record.get("pbcor"):
+            raise InputError("its images are corrected for the primary beam", "give others", folder)
+        compact = numbered(folder, "compact.npz", "truth.ecsv", COMMAND)
+        held = ("sky", "noise", *np.load(folder / f"{compact[0]:04d}_compact.npz").files) if compact else ()
+        found = []
+        for kind in kinds:
+            indices = numbered(folder, f"{kind}.fits", "sky.fits", COMMAND) or compact * (kind in held)
+            if indices:
+                # two folders of one field keep their own names
+                own = label if labels.count(label) == 1 else ""
+                found.append(FolderFields(str(folder), kind, tuple(indices[:n]), own))
+        if not found:
+            raise InputError(
+                f"has no NNNN_{'.fits, NNNN_'.join(kinds)}.fits with its NNNN_sky.fits, and no compact files",
+                f"give the --out of {COMMAND}", folder,
+            )  # fmt: skip
+        fewest = min(len(s.indices) for s in found)
+        if n is not None and fewest < n:
+            raise InputError(f"holds {fewest} fields, not {n}", f"ask for -n {fewest} or fewer", folder)
+        sets += found
+    return sets

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,33 +29,35 @@ CONTOUR = 0.2
 """An aperture reaches down to this fraction of its source's peak."""
 
 
-def pixel_sums(estimate: Image, truth: Image, edges: Float = PIXEL_EDGES) -> Float:
+def binned_sums(by: Image, use: NDArray[np.bool_], *what: NDArray[Any]) -> Float:
+    """Sums of some values over the pixels used, in each bin of ``by``, ``[bin, 1 + value]``: number first."""
+    place = np.clip(np.digitize(by[use], PIXEL_EDGES) - 1, 0, len(PIXEL_EDGES) - 2)
+    values = [np.ones(place.shape), *(v[use].astype(np.float64) for v in what)]
+    return np.stack([np.bincount(place, v, minlength=len(PIXEL_EDGES) - 1) for v in values], axis=1)
+
+
+def pixel_sums(estimate: Image, truth: Image) -> Float:
     """Sums over the pixels of each bin of true S/N, ``[bin, 4]``: number, error, error², (error / truth)².
 
     Parameters
     ----------
     estimate, truth : array
         ``[y, x]``, over the rms; pixels where either is NaN are left out.
-    edges : array, optional
-        Bins of ``truth``.
     """
-    use = np.isfinite(estimate) & np.isfinite(truth) & (truth >= edges[0])
-    t, e = truth[use].astype(np.float64), (estimate - truth)[use].astype(np.float64)
-    place = np.clip(np.digitize(t, edges) - 1, 0, len(edges) - 2)
-    what = (np.ones_like(e), e, e * e, (e / np.where(t > 0, t, np.inf)) ** 2)
-    return np.stack([np.bincount(place, w, minlength=len(edges) - 1) for w in what], axis=1)
+    use = np.isfinite(estimate) & np.isfinite(truth) & (truth >= 0)
+    e = (estimate - truth).astype(np.float64)
+    relative = e / np.where(truth > 0, truth, np.inf)
+    return binned_sums(truth, use, e, e * e, relative**2)
 
 
-def pull_sums(estimate: Image, sigma: Image, truth: Image, by: Image, edges: Float = PIXEL_EDGES) -> Float:
+def pull_sums(estimate: Image, sigma: Image, truth: Image, by: Image) -> Float:
     """Sums over the pixels of each bin of ``by``, ``[bin, 4]``: number, pull, pull², pixels within one sigma.
 
     The pull is ``(estimate - truth) / sigma``.
     """
-    use = np.isfinite(estimate) & np.isfinite(truth) & (sigma > 0) & (by >= edges[0])
-    pull = ((estimate - truth)[use] / sigma[use]).astype(np.float64)
-    place = np.clip(np.digitize(by[use], edges) - 1, 0, len(edges) - 2)
-    what = (np.ones_like(pull), pull, pull * pull, np.abs(pull) < 1)
-    return np.stack([np.bincount(place, w, minlength=len(edges) - 1) for w in what], axis=1)
+    use = np.isfinite(estimate) & np.isfinite(truth) & (sigma > 0) & (by >= 0)
+    pull = ((estimate - truth) / np.where(use, sigma, 1)).astype(np.float64)
+    return binned_sums(by, use, pull, pull * pull, np.abs(pull) < 1)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,9 @@
-"""What the evaluation knows of every true source of a cube: its boxes, matched S/N, neighbours and bounds."""
+"""What the evaluation knows of every true source of a cube: its boxes, matched S/N, neighbours and bounds.
+
+Boxes are drawn by one rule for truth and predictions, so that nobody is judged on a box convention: one of
+`faintsky.simulating.truth.BOX_RULES` (fidelity page, S7), on the source's own noiseless image. Along
+frequency a box is always the line's centre plus and minus its FWHM, in real-valued channels.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faintsky.evaluation.boxes import rule_name, with_boxes
-from faintsky.evaluation.cramer_rao import PARAMETERS, Line, cramer_rao, spectral_derivatives
-from faintsky.evaluation.metrics import blendedness, isolated, neighbour_groups
-from faintsky.grid import SPEED_OF_LIGHT
+from faintsky.errors import InputError
+from faintsky.evaluation.bounds import PARAMETERS, Line, cramer_rao, spectral_derivatives
+from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.image import SHAPE
 from faintsky.matching import box_extents, column
+from faintsky.simulating import BOX_RULES
+from faintsky.simulating.truth import box
+from faintsky.sky.model import NARROW, gaussian_image
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube
 
 Float = NDArray[np.float64]
+BOX = ("x_min", "x_max", "y_min", "y_max")
 
 
 @dataclass(frozen=True)
@@ -37,39 +45,52 @@ class Setting:
         Side of a pixel [arcsec].
     beam : float
         FWHM of the synthesised beam, major axis [pixel].
-    sigma : array
+    sigma : list of float
         Noise of the dirty image in each channel, ``[chan]`` [Jy/beam].
     box_rule : str
-        One of `faintsky.evaluation.boxes.RULES`.
+        ``paper`` or ``tenth``.
     """
 
     shape: tuple[int, int, int]
     cell: float
     beam: float
-    sigma: Float
+    sigma: list[float]
     box_rule: str = "paper"
 
-    def as_meta(self) -> dict[str, Any]:
-        """For a table's metadata; `setting_of` reads it back."""
-        return {
-            "shape": list(self.shape),
-            "cell": self.cell,
-            "beam": self.beam,
-            "sigma": [float(s) for s in self.sigma],
-            "box_rule": self.box_rule,
-        }
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> Setting:
+        """The setting in the metadata of a table that `prepared_truth` made."""
+        n_chan, n_y, n_x = (int(n) for n in meta["shape"])
+        sigma = [float(s) for s in meta["sigma"]]
+        return cls((n_chan, n_y, n_x), float(meta["cell"]), float(meta["beam"]), sigma, meta["box_rule"])
 
+    @classmethod
+    def for_cube(cls, cube: RadioCube, truth: Table, box_rule: str | None = None) -> Setting:
+        """Noise and box rule as the truth's metadata say them, else measured and ``paper``.
 
-def setting_of(meta: Mapping[str, Any]) -> Setting:
-    """The setting in the metadata of a table that `prepared_truth` made."""
-    n_chan, n_y, n_x = (int(n) for n in meta["shape"])
-    return Setting(
-        (n_chan, n_y, n_x),
-        float(meta["cell"]),
-        float(meta["beam"]),
-        np.array(meta["sigma"]),
-        meta["box_rule"],
-    )
+        Parameters
+        ----------
+        cube : RadioCube
+            With a beam.
+        truth : Table
+            Of its ``meta``, ``noise_jy_per_beam`` (a number, or one a channel) and ``box_rule`` are used.
+        box_rule : str, optional
+            Takes precedence.
+
+        Raises
+        ------
+        InputError
+            The cube has no beam, or the rule is unknown.
+        """
+        given = truth.meta.get("noise_jy_per_beam")
+        sigma = noise_of(cube.data) if given is None else np.broadcast_to(given, cube.shape[:1])
+        beam = float(np.nanmedian(np.asarray(cube.require_beam())[:, 0])) / cube.grid.cell
+        wanted = box_rule or truth.meta.get("box_rule") or "paper"
+        rule = next((k for k, about in BOX_RULES.items() if wanted in (k, about)), None)
+        if rule is None:
+            raise InputError(f"unknown box rule {wanted!r}", f"use one of {', '.join(BOX_RULES)}")
+        n_chan, n_y, n_x = cube.shape
+        return cls((n_chan, n_y, n_x), cube.grid.cell, beam, [float(s) for s in sigma], rule)
 
 
 def noise_of(data: ArrayLike) -> Float:
@@ -81,48 +102,126 @@ def noise_of(data: ArrayLike) -> Float:
     cube = np.asarray(data, dtype=np.float32)
     sigma = np.full(len(cube), np.nan)
     for k in range(len(cube)):
-        other = k - 1 if k else min(1, len(cube) - 1)
-        step = cube[k] - cube[other]
+        step = cube[k] - cube[k - 1 if k else min(1, len(cube) - 1)]
         step = step[np.isfinite(step)]
         if len(step) and np.any(step != 0):
             sigma[k] = 1.4826 * np.median(np.abs(step)) / np.sqrt(2)
     return sigma
 
 
-def setting_for(cube: RadioCube, truth: Table, box_rule: str | None = None) -> Setting:
-    """Setting of a cube: noise and box rule as the truth's metadata say them, else measured and ``paper``.
+def gaussian_box(
+    x: float, y: float, maj: float, minor: float, pa: float, shape: tuple[int, int], rule: str = "paper"
+) -> tuple[int, int, int, int]:
+    """Box of an elliptical Gaussian in an image ``(n_y, n_x)``, by one of the rules.
 
     Parameters
     ----------
-    cube : RadioCube
-        With a beam.
-    truth : Table
-        Of its ``meta``, ``noise_jy_per_beam`` (a number, or one a channel) and ``box_rule`` are used.
-    box_rule : str, optional
-        Takes precedence.
+    x, y : float
+        Centre [pixel]; one outside the image has the box of the nearest pixel.
+    maj, minor, pa : float
+        FWHM [pixel, pixel], angle [deg east of north]; a width of 0 or NaN is a point.
+    shape : tuple of int
+        The ``paper`` rule depends on it.
+    rule : str, optional
+        One of `BOX_RULES`.
 
-    Raises
-    ------
-    InputError
-        The cube has no beam.
+    Returns
+    -------
+    x_min, x_max, y_min, y_max : int
+        Both ends inside the box.
     """
-    n_chan, n_y, n_x = cube.shape
-    given = truth.meta.get("noise_jy_per_beam")
-    sigma = (
-        noise_of(cube.data) if given is None else np.broadcast_to(np.asarray(given, dtype=float), (n_chan,))
+    # the paper's sources are all wider; the lobes of a narrow one would pass for a box of many pixels
+    least = NARROW if rule == "paper" else -np.inf
+    maj, minor = (max(float(np.nan_to_num(w)), least) for w in (maj, minor))
+    far = max(-x, x - shape[1], -y, y - shape[0]) > 3 * maj + 24
+    turned = float(np.nan_to_num(pa))
+    image = (
+        np.zeros(1, np.float32) if far else gaussian_image(ImageGrid(*shape, 1.0), x, y, maj, minor, turned)
     )
-    beam = float(np.nanmedian(np.asarray(cube.require_beam())[:, 0]))
-    rule = rule_name(box_rule or truth.meta.get("box_rule"))
-    return Setting((n_chan, n_y, n_x), cube.grid.cell, beam / cube.grid.cell, np.array(sigma), rule)
+    if image.max() > 0:
+        return box(image, rule)
+    nearest = [round(np.clip(v, 0, n - 1)) for v, n in ((x, shape[1]), (y, shape[0]))]
+    return nearest[0], nearest[0], nearest[1], nearest[1]
+
+
+def with_boxes(table: Table, setting: Setting, *, keep_image_box: bool = False) -> Table:
+    """A copy of a catalogue with the boxes of its own positions and shapes.
+
+    Parameters
+    ----------
+    table : Table
+        With ``x``, ``y``, ``z`` [pixel, pixel, channel], ``dc_maj``, ``dc_min`` [arcsec], ``dc_pa`` [deg]
+        and ``fwhm_z`` [channel].
+    setting : Setting
+        Of the cube.
+    keep_image_box : bool, optional
+        Keep ``x_min ... y_max`` where the table has them: for truths, whose boxes the simulator made from
+        the sky image.
+
+    Returns
+    -------
+    Table
+        Rows without a finite position have boxes of NaN.
+    """
+    out = table.copy()
+    x, y, z, width = (column(table, name) for name in ("x", "y", "z", "fwhm_z"))
+    boxes, kept = np.full((len(table), 4), np.nan), np.zeros(len(table), dtype=bool)
+    if keep_image_box and all(name in table.colnames for name in BOX):
+        boxes = np.stack([column(table, name) for name in BOX], axis=1)
+        kept = np.asarray((boxes >= 0).all(axis=1))  # a missing pixel is -1
+    maj, minor, pa = (column(table, name) for name in SHAPE)
+    for i in np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~kept):
+        shape = (maj[i] / setting.cell, minor[i] / setting.cell, pa[i])
+        boxes[i] = gaussian_box(x[i], y[i], *shape, setting.shape[1:], setting.box_rule)
+    for k, name in enumerate(BOX):
+        out[name] = boxes[:, k]
+    out["z_min"], out["z_max"] = z - width, z + width
+    return out
+
+
+def judged_boxes(table: Table, setting: Setting) -> Table:
+    """The detections with the boxes they are judged by.
+
+    Those that the method gave, where its boxes are what it detects (islands of pixels; the table's
+    ``meta["own_boxes"]``); otherwise boxes by the data set's rule from the positions and widths, where there
+    are any.
+    """
+    if not len(table) or table.meta.get("own_boxes") or "dc_maj" not in table.colnames:
+        return table
+    return with_boxes(table, setting)
+
+
+def neighbour_groups(truth: Table, beam: float) -> NDArray[np.intp]:
+    """Number of the group that each true source is in: sources that could disturb each other, ``[n]``.
+
+    Two sources are neighbours where their boxes in the image come nearer than one beam *and* their boxes
+    along frequency (line centre ± FWHM) overlap. Sources on one line of sight at separate frequencies are
+    not: their continuum is smooth and subtracted. Neighbours of neighbours share a group.
+
+    Parameters
+    ----------
+    truth : Table
+        With boxes; see `faintsky.matching`.
+    beam : float
+        FWHM of the synthesised beam, major axis [pixel].
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(truth):
+        return np.zeros(0, dtype=np.intp)
+    edges, near = box_extents(truth), np.ones((len(truth),) * 2, dtype=bool)
+    for lo, hi, apart in zip(edges[::2], edges[1::2], (beam, beam, 0.0), strict=True):
+        near &= (lo[:, None] < hi[None, :] + apart) & (lo[None, :] < hi[:, None] + apart)
+    return connected_components(near, directed=False)[1].astype(np.intp)
 
 
 def velocity_per_channel(truth: Table, cube: RadioCube) -> Float:
     """Width of a channel at each true source [km/s], by the table's own widths or else by the frequency."""
-    ratio = np.full(len(truth), np.nan)
-    if "fwhm_velocity" in truth.colnames:
-        ratio = column(truth, "fwhm_velocity") / column(truth, "fwhm_z")
     width = float(np.median(cube.channel_widths()))
     by_frequency = SPEED_OF_LIGHT / 1e3 * width / cube.frequency(column(truth, "z"))
+    if "fwhm_velocity" not in truth.colnames:
+        return by_frequency
+    ratio = column(truth, "fwhm_velocity") / column(truth, "fwhm_z")
     return np.where(np.isfinite(ratio) & (ratio > 0), ratio, by_frequency)
 
 
@@ -138,65 +237,22 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
     transfer : array
         `faintsky.source_model.psf_transform` of its psf: turns the continuum's peak in Jy/beam into Jy.
     """
-    per_channel = velocity_per_channel(truth, cube)
     pb = column(truth, "pb") if "pb" in truth.colnames else np.ones(len(truth))
     pb = np.where(np.isfinite(pb), pb, 1.0)
     sky_shape = (column(truth, name) for name in SHAPE)
     shape = cube.frame(column(truth, "x"), column(truth, "y")).to_pixels(*sky_shape)
-    flux = column(truth, "flux") / per_channel * pb
-    own = _continuum_flux(truth, transfer, shape, cube.shape[2]) * pb
-    return [
-        Line(
-            x=float(row["x"]),
-            y=float(row["y"]),
-            dc_maj=float(maj),
-            dc_min=float(minor),
-            dc_pa=float(pa),
-            z=float(row["z"]),
-            fwhm_z=float(row["fwhm_z"]),
-            flux=float(line_flux),
-            continuum=float(continuum),
-        )
-        for row, line_flux, continuum, maj, minor, pa in zip(truth, flux, own, *shape)
-    ]
-
-
-def _continuum_flux(truth: Table, transfer: Float, shape: Sequence[Float], n_x: int) -> Float:
-    """Continuum flux density of each source, before the primary beam, ``[n]`` [Jy]."""
+    flux = column(truth, "flux") / velocity_per_channel(truth, cube) * pb
+    own = np.zeros(len(truth))
     if "continuum_flux" in truth.colnames:
-        return np.nan_to_num(column(truth, "continuum_flux"))
-    if "continuum" not in truth.colnames:
-        return np.zeros(len(truth))
-    # A Gaussian's norm under the psf is its peak when both widths are taken down by sqrt(2).
-    peak = [matched_norm(transfer, n_x, a / np.sqrt(2), b / np.sqrt(2), p) for a, b, p in zip(*shape)]
-    return np.nan_to_num(column(truth, "continuum")) / np.array(peak)
-
-
-def box_sums(table: Table, cube: RadioCube, *, continuum: bool = False) -> Float:
-    """The paper's total brightness: the sum of all dirty voxels in each source's box, ``[n]`` [Jy/beam].
-
-    Line, continuum, noise and neighbours together, as in Fig. 2b of Delli Veneri et al. (2022). With
-    ``continuum`` the mean of the voxels in the box's pixels outside its channels (Fig. 2c). NaN without a
-    box; a box without channels reaches over all of them.
-    """
-    out = np.full(len(table), np.nan)
-    if "x_min" not in table.colnames or not len(table):
-        return out
-    n_chan, n_y, n_x = cube.shape
-    edges = np.stack(box_extents(table), axis=1)
-    channel = np.arange(n_chan)
-    for k, (x0, x1, y0, y1, z0, z1) in enumerate(edges):
-        if not np.isfinite([x0, x1, y0, y1]).all():
-            continue
-        rows = slice(max(int(y0 + 0.5), 0), min(int(y1 + 0.5), n_y))
-        columns = slice(max(int(x0 + 0.5), 0), min(int(x1 + 0.5), n_x))
-        inside = ~((channel < z0) | (channel > z1))  # all of them where the edges are NaN
-        patch = cube.data[:, rows, columns]
-        if not continuum:
-            out[k] = float(np.nansum(patch[inside], dtype=float))
-        elif not inside.all() and np.isfinite(patch[~inside]).any():
-            out[k] = float(np.nanmean(patch[~inside], dtype=float))
-    return out
+        own = column(truth, "continuum_flux")
+    elif "continuum" in truth.colnames:
+        # a Gaussian's norm under the psf is its peak when both widths are taken down by sqrt(2)
+        widths = zip(shape[0] / np.sqrt(2), shape[1] / np.sqrt(2), shape[2])
+        own = column(truth, "continuum") / [matched_norm(transfer, cube.shape[2], *w) for w in widths]
+    names = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux", "continuum")
+    place = [column(truth, name) for name in ("x", "y", "z", "fwhm_z")]
+    rows = zip(*place[:2], *shape, *place[2:], flux, np.nan_to_num(own) * pb, strict=True)
+    return [Line(**dict(zip(names, map(float, row)))) for row in rows]
 
 
 def _add_bounds(
@@ -204,18 +260,18 @@ def _add_bounds(
 ) -> None:
     """Columns ``NAME_bound`` and ``NAME_bound_shared`` in the units of the residuals, in place."""
     n_chan, _, n_x = setting.shape
-    to_unit = {"dc_maj": setting.cell, "dc_min": setting.cell}
     for continuum, suffix in (("free", "_bound"), ("shared", "_bound_shared")):
-        columns = {name: np.full(len(table), np.nan) for name in PARAMETERS}
+        bounds = np.full((len(table), len(PARAMETERS)), np.nan)
         for group in np.unique(groups):
-            members = np.flatnonzero(groups == group).tolist()
-            found = cramer_rao([lines[i] for i in members], transfer, n_x, setting.sigma, n_chan, continuum)
-            for i, bound in zip(members, found):
-                for name, value in bound.items():
-                    unit = 1 / abs(lines[i].flux) if name == "flux" else to_unit.get(name, 1.0)
-                    columns[name][i] = value * unit
-        for name, values in columns.items():
-            table[name + suffix] = values
+            members = np.flatnonzero(groups == group)
+            found = cramer_rao(
+                [lines[int(i)] for i in members], transfer, n_x, setting.sigma, n_chan, continuum
+            )
+            bounds[members] = [list(bound.values()) for bound in found]
+        for name, values in zip(PARAMETERS, bounds.T, strict=True):
+            unit = setting.cell if name in ("dc_maj", "dc_min") else 1.0
+            flux = np.array([abs(line.flux) for line in lines])
+            table[name + suffix] = values / flux if name == "flux" else values * unit
 
 
 def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
@@ -234,37 +290,30 @@ def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
     -------
     Table
         A copy with boxes (those along x and y kept where the simulator gave them), ``snr`` (matched, from
-        psf and noise, where the simulator does not say it), ``isolated``, ``blendedness``, and the
-        Cramér-Rao bound ``NAME_bound`` of every parameter, in the units of
-        `faintsky.evaluation.residuals.UNITS`: for an unknown continuum in every pixel, and
-        ``NAME_bound_shared`` for one of the source's shape. Neighbours are bounded together.
-        ``paper_sum`` and ``paper_continuum`` are `box_sums`. ``meta`` holds the setting.
+        psf and noise, where the simulator does not say it), ``isolated``, and the Cramér-Rao bound
+        ``NAME_bound`` of every parameter, in the units of `faintsky.evaluation.catalogs.UNITS`: for an
+        unknown continuum in every pixel, and ``NAME_bound_shared`` for one of the source's shape. Neighbours
+        are bounded together. ``meta`` holds the setting.
     """
-    n_chan, n_y, n_x = setting.shape
-    out = with_boxes(truth, (n_y, n_x), setting.cell, setting.box_rule, keep_image_box=True)
-    out.meta = dict(truth.meta) | setting.as_meta()
+    out = with_boxes(truth, setting, keep_image_box=True)
+    out.meta = dict(truth.meta) | setting.__dict__ | {"shape": list(setting.shape)}
     groups = neighbour_groups(out, setting.beam)
-    out["isolated"] = isolated(out, setting.beam)
-    out["blendedness"] = blendedness(out)
-    if len(out):
-        out["fwhm_velocity"] = velocity_per_channel(out, cube) * column(out, "fwhm_z")
-    out["paper_sum"], out["paper_continuum"] = box_sums(out, cube), box_sums(out, cube, continuum=True)
+    out["isolated"] = np.bincount(groups, minlength=1)[groups] == 1
     if not len(out):
         out["snr"] = np.zeros(0)
         for name in PARAMETERS:
             out[f"{name}_bound"] = out[f"{name}_bound_shared"] = np.zeros(0)
         return out
+    out["fwhm_velocity"] = velocity_per_channel(out, cube) * column(out, "fwhm_z")
     if cube.psf is None:
         return out
-    plane = cube.psf[len(cube.psf) // 2]
-    transfer = psf_transform(plane)
-    lines = received_lines(out, cube, transfer)
-    sigma = np.where(np.isfinite(setting.sigma) & (setting.sigma > 0), setting.sigma, np.inf)
+    transfer, n_x = psf_transform(cube.psf[len(cube.psf) // 2]), setting.shape[2]
+    lines, sigma = received_lines(out, cube, transfer), np.array(setting.sigma)
+    sigma = np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.inf)
+    spectra = [s.flux * spectral_derivatives(s, setting.shape[0])[0] for s in lines]
     own = [
-        matched_snr(
-            s.flux * spectral_derivatives(s, n_chan)[0], sigma, transfer, n_x, s.dc_maj, s.dc_min, s.dc_pa
-        )
-        for s in lines
+        matched_snr(spectrum, sigma, transfer, n_x, s.dc_maj, s.dc_min, s.dc_pa)
+        for s, spectrum in zip(lines, spectra, strict=True)
     ]
     given = column(out, "snr") if "snr" in out.colnames else np.full(len(out), np.nan)
     out["snr"] = np.where(np.isfinite(given), given, own)

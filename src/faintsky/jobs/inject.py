@@ -227,15 +227,14 @@ def _into_image(
 
 
 def _write(job: Job, sources: Table, recovery: Recovery, facts: dict[str, Any]) -> None:
-    from faintsky.evaluation.figures import save
-    from faintsky.evaluation.runs import write_table
-    from faintsky.evaluation.tables import write_csv
+    from faintsky.evaluation import write_csv, write_table
     from faintsky.report.injection import injection_report, recovery_figure
+    from faintsky.system.figures import save_figure
 
     rows = recovery.rows()
     write_csv(rows, job.folder / "completeness.csv")
     figure = recovery_figure(sources, recovery)
-    save(figure, job.folder / "completeness.png")
+    save_figure(figure, job.folder / "completeness.png")
     sources.meta = job.made_by
     write_table(sources, job.folder / "injected.ecsv")
     page = injection_report(

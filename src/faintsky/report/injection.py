@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faintsky.evaluation.figures import COLOURS, fraction, new_figure, style
-from faintsky.evaluation.tables import number
+from faintsky.evaluation import fraction, number
 from faintsky.injecting.recovery import Recovery
 from faintsky.matching import column
 from faintsky.report.page import embedded, render
+from faintsky.system.figures import COLOURS, panels, style
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -29,7 +29,7 @@ def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
     known = np.isfinite(ratio)
     b = recovery.completeness
     with style():
-        figure, (left, right) = new_figure(1, 2, 4.8, 3.6)
+        figure, (left, right) = panels(1, 2, 4.8, 3.6)
         fraction(left, b, 0, "injected sources, 68 % interval")
         if recovery.curve is not None:
             fine = np.geomspace(b.edges[0], b.edges[-1], 200)
@@ -81,9 +81,10 @@ def injection_report(
     image = any("share" in r for r in rows)
     cells = [
         [
-            f"{r['snr_from']:.2g}–{r['snr_to']:.2g}", f"{r['n']:.0f}", number(r["completeness"], 2),
-            f"{r['low']:.2f}–{r['high']:.2f}", number(r["flux_ratio"], 2), number(r["flux_scatter"], 2),
-            *([number(r["share"], 2)] if image else []),
+            f"{r['snr_from']:.2g}–{r['snr_to']:.2g}", f"{r['n']:.0f}", number(r["completeness"], ".2f"),
+            f"{r['low']:.2f}–{r['high']:.2f}",
+            number(r["flux_ratio"], ".2f"), number(r["flux_scatter"], ".2f"),
+            *([number(r["share"], ".2f")] if image else []),
         ]
         for r in rows
     ]  # fmt: skip

@@ -40,7 +40,7 @@ PYTHON = "FAINTSKY_PEERS_PYTHON"
 TENTH = float(np.sqrt(2 * np.log(10)))
 """Standard deviations at which a Gaussian has a tenth of its peak."""
 TUNED = Path(__file__).parent / "tuned_islands.json"
-"""Settings for islands by program and kind of noise, found by ``benchmarks/tune_islands.py``."""
+"""Settings for islands by program and kind of noise, found by ``reproduction/tune_islands.py``."""
 
 
 def interpreter(program: str) -> str:

@@ -1,0 +1,274 @@
+"""`evaluate_alma` and `evaluate_lofar`: the sets, methods and scorers behind ``faintsky evaluate``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from faintsky.errors import InputError
+from faintsky.evaluation.catalogs import CatalogScorer
+from faintsky.evaluation.cubes import SimulatedCubes, open_cubes, shape_of
+from faintsky.evaluation.fields import (
+    ALL_KINDS,
+    KINDS,
+    SIZE,
+    STORED,
+    FolderFields,
+    open_fields,
+    simulated_sets,
+)
+from faintsky.evaluation.fields import PRESETS as LOFAR_PRESETS
+from faintsky.evaluation.images import ImageScorer
+from faintsky.evaluation.methods import denoisers, detectors, model_hashes
+from faintsky.evaluation.running import Evaluation, Method, Progress, Scorer, evaluate
+from faintsky.io import OutputFolder, provenance
+from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, limited_threads, worker_count
+
+PRESETS = ("paper", "emitters", "empty")
+"""Simulated where no data are given: the paper's cubes, the same without continuum, and empty ones."""
+METHODS = ("denoiser", "starlet", "gaussian", "fft", "threshold", "gaussian_paper", "input", "constant")
+CURVE_RELIABILITY = 0.05
+"""Catalogues down to this reliability make the curve of precision against recall."""
+CURVE_CUBES = 40
+"""Cubes of each set that are searched that deep by default, besides the search that the tables score."""
+CUBES, FIELDS = 200, 12
+"""Simulated ones of each set where no number is given; of fields as many without emission."""
+BEAM_PIXELS, SECONDS_OF_FIGURES, BYTES_OF_A_CATALOG, BYTES_OF_FIGURES = 8.0, 60.0, 2e4, 1e7
+BYTES_FIXED, BYTES_A_PIXEL, BYTES_OF_A_SCORE, SECONDS_A_PIXEL = 0.6e9, 600, 1e6, 1e-5
+"""What the estimates of an evaluation's needs take for granted, of cubes and of fields."""
+
+
+def _number(n: int | None, data: Any, usual: int, what: str) -> int | None:
+    number = usual if n is None and data is None else n
+    if number is not None and number < 1:
+        raise InputError(f"needs at least one {what}", "give -n 1 or more")
+    return number
+
+
+def _run(
+    out: str | os.PathLike[str],
+    sets: Sequence[Any],
+    methods: Sequence[Method],
+    scorer: Scorer,
+    config: Mapping[str, Any],
+    needs: Needs,
+    what: str,
+    *,
+    seed: int,
+    jobs: int,
+    overwrite: bool,
+    dry_run: bool,
+    progress: Progress | None,
+    command: str | None,
+) -> Evaluation | dict[str, Any]:
+    """The folder of an evaluation, filled, or what would be done."""
+    shown = {"methods": [m.name for m in methods if not m.deep]}
+    known = {**shown, "sets": {s.name: list(s.indices) for s in sets}, **config}
+    run = provenance(command=command, config=known, seed=seed)
+    output = OutputFolder(out, run, overwrite=overwrite, resumable=True)
+    output.check()
+    if dry_run:
+        about = {what: sum(len(s.indices) for s in sets), "sets": [s.name for s in sets]}
+        return about | shown | needs.summary(out)
+    needs.check(out)
+    with output:
+        how: dict[str, Any] = {"seed": seed, "jobs": jobs, "run": run, "progress": progress}
+        return evaluate(Path(out), sets, methods, scorer, **how)
+
+
+def evaluate_alma(
+    out: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    methods: Sequence[str] | Mapping[str, Callable[[Any], Any]] = ("classical",),
+    n: int | None = None,
+    seed: int = 0,
+    preset: Sequence[str] = PRESETS,
+    *,
+    device: str = "auto",
+    jobs: int | None = 1,
+    curves: int = CURVE_CUBES,
+    box_rule: str | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> Evaluation | dict[str, Any]:
+    """Score methods on ALMA line cubes, one-to-one, with errors on every number.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder for ``table.csv``, ``table.md``, ``residuals.csv``, ``results.json``, ``figures/*.png``
+        and the catalogues of every cube, by which an interrupted run goes on.
+    data : path-like, optional
+        Folder that ``faintsky simulate alma`` wrote; without it cubes are simulated.
+    methods : sequence of str, or mapping of str to callable, optional
+        Names or folders of models, or functions from `RadioCube` to a catalogue by name (picklable where
+        ``jobs`` is above 1).
+    n : int, optional
+        Cubes of each set: by default all of ``data``, or 200 simulated ones.
+    seed : int, optional
+        Of simulated cubes and of the bootstraps.
+    preset : sequence of str, optional
+        Sets to simulate.
+    device : str, optional
+        Where models compute: ``cpu``, ``cuda`` or ``auto``.
+    jobs : int, optional
+        Processes, one thread each; None is one for each core.
+    curves : int, optional
+        So many cubes of each set are also searched down to low reliability, for precision against recall;
+        0 for none.
+    box_rule : str, optional
+        Rule of the bounding boxes where it is not to be the data set's.
+    overwrite : bool, optional
+        Replace another run's results in ``out``.
+    dry_run : bool, optional
+        Only say what would be done.
+    progress : callable, optional
+        Called with cubes done, cubes in all, and a word.
+    command : str, optional
+        Recorded.
+
+    Returns
+    -------
+    Evaluation, or for a dry run a dict
+
+    Raises
+    ------
+    InputError
+        Data without truth, unknown models or presets, or ``out`` holds another run.
+    """
+    from faintsky.detection import needs_of_search
+
+    number = _number(n, data, CUBES, "cube")
+    sets: Sequence[Any]
+    if data is not None:
+        sets = [open_cubes(data, number)]
+    else:
+        sets = [SimulatedCubes(p, tuple(range(number or 1)), seed) for p in preset]
+    if isinstance(methods, Mapping):
+        chosen = [Method(name, find) for name, find in methods.items()]
+    else:
+        where = choose_device(device)
+        chosen = detectors(methods, where)
+        if curves:
+            deep = detectors(methods, where, CURVE_RELIABILITY)
+            chosen += [Method(m.name, m.run, curves, deep=True) for m in deep]
+    traced = curves if any(m.deep for m in chosen) else 0
+    config = {
+        "data": None if data is None else str(Path(data).resolve()), "seed": seed, "curves": traced,
+        "box_rule": box_rule,
+    }  # fmt: skip
+    # as if every method took what our own takes, which few exceed
+    searches = [needs_of_search(shape_of(s), BEAM_PIXELS) for s in sets]
+    runs = [sum(len(m.seen_of(s)) for m in chosen) for s in sets]
+    files, jobs = sum(runs) + sum(len(s.indices) for s in sets), worker_count(jobs)
+    seconds = SECONDS_OF_FIGURES + sum(k * one.seconds for k, one in zip(runs, searches, strict=True))
+    needs = Needs(
+        max(one.memory for one in searches), files * BYTES_OF_A_CATALOG + BYTES_OF_FIGURES, seconds, files,
+        min(jobs, sum(len(s.indices) for s in sets)),
+    )  # fmt: skip
+    return _run(
+        out, sets, chosen, CatalogScorer(box_rule), config, needs, "cubes", seed=seed, jobs=jobs,
+        overwrite=overwrite, dry_run=dry_run, progress=progress, command=command,
+    )  # fmt: skip
+
+
+def evaluate_lofar(
+    out: str | os.PathLike[str],
+    data: str | os.PathLike[str] | list[str | os.PathLike[str]] | None = None,
+    methods: Sequence[str] = METHODS,
+    n: int | None = None,
+    seed: int = 0,
+    *,
+    preset: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
+    web: str | os.PathLike[str] | None = None,
+    size: int = SIZE,
+    device: str = "auto",
+    jobs: int | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> Evaluation | dict[str, Any]:
+    """Score denoisers on LOFAR images against the true sky: pixels, fluxes, peaks, false regions, pulls.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder for ``table.csv``, ``table.md``, ``results.json``, ``figures/*.png``, and what each method made
+        of each field (``fields``), by which an interrupted run goes on.
+    data : path-like or sequence of path-like, optional
+        Folders that ``faintsky simulate lofar`` wrote; without them fields are simulated.
+    methods : sequence of str, optional
+        Models by name or folder; ``starlet``, ``gaussian``, ``fft`` and ``threshold`` as tuned on validation
+        fields; ``gaussian_paper`` (3 pixels), ``input``, ``constant``; ``clean``, where the data have it.
+    n : int, optional
+        Fields of each set: by default all of ``data``, or 12 simulated ones (and as many without emission).
+    seed : int, optional
+        Of simulated fields and of the bootstraps.
+    preset : sequence of str, optional
+        Presets of `faintsky.simulate_lofar` to simulate: ``paper`` and ``lotss``, ``paper`` alone of a web.
+    kinds : sequence of str, optional
+        Of `faintsky.evaluation.fields.ALL_KINDS`; by default all that there is but ``sky``.
+    web : str or path-like, optional
+        Simulate skies of a cosmic web: ``train``, ``validation`` or ``test``, or a file or folder of webs.
+    size : int, optional
+        Pixels a side of a simulated field.
+    device : str, optional
+        Where models compute: ``cpu``, ``cuda`` or ``auto``.
+    jobs : int, optional
+        CPU cores to use; all by default.
+    overwrite : bool, optional
+        Replace another run's results in ``out``.
+    dry_run : bool, optional
+        Only say what would be done.
+    progress : callable, optional
+        Called with fields done, fields in all, and a word.
+    command : str, optional
+        Recorded.
+
+    Returns
+    -------
+    Evaluation, or for a dry run a dict
+
+    Raises
+    ------
+    InputError
+        Data without truth, unknown methods, presets or kinds, or ``out`` holds another run.
+    """
+    possible = ALL_KINDS if data is not None else tuple(k for k in ALL_KINDS if k != "clean")
+    wrong = [k for k in kinds or () if k not in possible]
+    if wrong:
+        raise InputError(f"no kind of image is called {wrong[0]!r}", f"choose from {', '.join(possible)}")
+    if data is not None and web is not None:
+        raise InputError("both data and a cosmic web are given", "give one of them")
+    number = _number(n, data, FIELDS, "field")
+    sets: Sequence[Any]
+    if data is not None:
+        sets = open_fields(data, number, kinds or STORED)
+    else:
+        web = None if web is None else str(web)
+        presets = preset or (LOFAR_PRESETS if web is None else LOFAR_PRESETS[:1])
+        sets = simulated_sets(presets, kinds or KINDS, number or 1, seed, size, web)
+    chosen = denoisers(methods, choose_device(device))
+    config: dict[str, Any] = {"models": model_hashes(methods), "size": size, "web": None, "data": None}
+    if data is not None:
+        config["data"] = sorted({s.folder for s in sets if isinstance(s, FolderFields)})
+    if web is not None:
+        from faintsky.sky.web import check_web
+
+        config["web"] = check_web(web)
+    # every field is denoised twice, with its emission and without
+    runs = sum(len(m.seen_of(s)) for m in chosen for s in sets)
+    seconds = SECONDS_OF_FIGURES + 2 * runs * size**2 * SECONDS_A_PIXEL
+    disk = runs * BYTES_OF_A_SCORE + BYTES_OF_TABLES
+    needs = Needs(BYTES_FIXED + size**2 * BYTES_A_PIXEL, disk, seconds, sum(len(s.indices) for s in sets))
+    with limited_threads(jobs):
+        return _run(
+            out, sets, chosen, ImageScorer(), config, needs, "fields", seed=seed, jobs=1, overwrite=overwrite,
+            dry_run=dry_run, progress=progress, command=command,
+        )  # fmt: skip

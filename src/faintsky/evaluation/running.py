@@ -1,0 +1,310 @@
+"""Methods over labelled samples: in parallel processes, a file for each, resumed where it stopped.
+
+A *set* is numbered samples with their truth, a *method* a function of a sample, a *scorer* says what is kept
+of a method's answer to a sample and makes numbers, tables and figures of what was kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from faintsky.errors import InputError
+from faintsky.evaluation.tables import write_csv
+from faintsky.io import write_json
+from faintsky.system import replacing, run_tasks, versions
+from faintsky.system.figures import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Progress = Callable[[int, int, str], None]
+Rows = list[dict[str, Any]]
+
+
+class SampleSet(Protocol):
+    """Numbered samples with their truth; small, so that it can be sent to another process."""
+
+    @property
+    def name(self) -> str:
+        """Short name, used in tables and for folders."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Numbers of its samples."""
+
+    def load(self, index: int) -> Any:
+        """One sample with its truth."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that answers a sample.
+
+    Parameters
+    ----------
+    name : str
+        Used in tables and for folders.
+    run : callable
+        Of a cube, or a field; must be picklable where there are several processes.
+    most : int, optional
+        Only the first so many samples of a set.
+    sets : tuple of str, optional
+        Names of the sets that it can see, where not of all.
+    deep : bool, optional
+        Its answers are for curves over its threshold only.
+    """
+
+    name: str
+    run: Callable[[Any], Any]
+    most: int | None = None
+    sets: tuple[str, ...] | None = None
+    deep: bool = False
+
+    def seen_of(self, cases: SampleSet) -> tuple[int, ...]:
+        """Numbers of the samples that it is run on."""
+        return cases.indices[: self.most] if self.sets is None or cases.name in self.sets else ()
+
+
+def plain(name: str) -> str:
+    """A name as a file system can hold it."""
+    return re.sub(r"[^\w.+@-]+", "_", name).strip("_") or "_"
+
+
+@dataclass
+class Scores:
+    """What a scorer makes of everything that was kept.
+
+    Attributes
+    ----------
+    rows : list of dict
+        The main table.
+    tables : dict
+        Further ones, each written as ``NAME.csv``.
+    results : dict
+        What else ``results.json`` holds.
+    summary : dict
+        The numbers that are asked for most, flat.
+    report : list of str
+        The parts of ``table.md``.
+    """
+
+    rows: Rows
+    tables: dict[str, Rows] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    report: list[str] = field(default_factory=list)
+
+
+class Scorer(Protocol):
+    """What is kept of each answer, and the numbers of all."""
+
+    def path(self, out: Path, method: str, cases: str, index: int) -> Path:
+        """Where what is kept lies."""
+
+    def load(self, out: Path, cases: SampleSet, index: int) -> Any:
+        """A sample, and what all methods share of it."""
+
+    def keep(self, sample: Any, method: Method, file: Path) -> None:
+        """Run a method on a sample and write what is kept of its answer."""
+
+    def finish(self, out: Path, sample: Any, cases: SampleSet, index: int) -> None:
+        """Write what is kept of the sample itself, after all methods; see `path` of the method ``truth``."""
+
+    def score(self, out: Path, sets: Sequence[Any], methods: Sequence[Method], seed: int) -> Scores:
+        """Numbers of everything that was kept."""
+
+    def figures(
+        self, out: Path, sets: Sequence[Any], methods: Sequence[Method], scores: Scores
+    ) -> Iterator[tuple[str, Figure]]:
+        """Names and figures."""
+
+
+@contextmanager
+def measured() -> Iterator[list[float]]:
+    """Seconds, processor seconds (other programs' included) and peak memory [MB] of a block, once it ended.
+
+    The peak is that of the process since its start where the system cannot begin it anew.
+    """
+    cost: list[float] = []
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    start = time.perf_counter(), sum(os.times()[:4])
+    yield cost
+    cost += [time.perf_counter() - start[0], sum(os.times()[:4]) - start[1]]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    cost.append(peak * 1024 / 1e6)
+
+
+Task = tuple[Any, int, tuple[Method, ...]]
+TRUTH = "truth"
+"""Where the samples themselves are kept, beside the methods."""
+
+
+def pending(sets: Sequence[Any], methods: Sequence[Method], out: Path, scorer: Scorer) -> list[Task]:
+    """The samples that lack a file, each with the methods it lacks.
+
+    Raises
+    ------
+    InputError
+        Two methods, or two sets, share a name.
+    """
+    for what, names in (
+        ("methods", [TRUTH, *(plain(m.name) for m in methods)]),
+        ("sets", [plain(s.name) for s in sets]),
+    ):
+        if len(set(names)) < len(names):
+            raise InputError(f"two {what} share a name: {', '.join(names)}", "rename one")
+    tasks: list[Task] = []
+    for cases in sets:
+        for index in cases.indices:
+            lacking = [
+                m
+                for m in methods
+                if index in m.seen_of(cases) and not scorer.path(out, m.name, cases.name, index).is_file()
+            ]
+            if lacking or not scorer.path(out, TRUTH, cases.name, index).is_file():
+                tasks.append((cases, index, tuple(lacking)))
+    return tasks
+
+
+def _work(task: Task, out: Path, scorer: Scorer) -> None:
+    cases, index, methods = task
+    sample = scorer.load(out, cases, index)
+    for method in methods:
+        path = scorer.path(out, method.name, cases.name, index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            scorer.keep(sample, method, file)
+    # last: where no method gets through, nothing is left that another evaluation would have to respect
+    scorer.finish(out, sample, cases, index)
+
+
+def run_methods(
+    sets: Sequence[Any],
+    methods: Sequence[Method],
+    out: Path,
+    scorer: Scorer,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Run every method on every sample that it has not seen, and leave what is kept under ``out``.
+
+    Parameters
+    ----------
+    sets : sequence of SampleSet
+        What to look at.
+    methods : sequence of Method
+        What to look with.
+    out : pathlib.Path
+        Folder of the evaluation.
+    scorer : Scorer
+        What is kept.
+    jobs : int, optional
+        Processes, each with one thread.
+    progress : callable, optional
+        Called with samples done, samples in all and a word.
+
+    Raises
+    ------
+    FaintskyError
+        What a method or a reader raises; the files written until then are kept and the next run goes on
+        from there.
+    """
+    tasks = pending(sets, methods, out, scorer)
+    say = progress or (lambda done, total, word: None)
+    say(0, len(tasks), "samples")
+    for done, _ in enumerate(run_tasks(partial(_work, out=out, scorer=scorer), tasks, jobs), start=1):
+        say(done, len(tasks), "samples")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found out.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Folder with the tables, figures and numbers.
+    scores : Scores
+        All numbers.
+    """
+
+    out: Path
+    scores: Scores
+
+    @property
+    def rows(self) -> Rows:
+        """The main table."""
+        return self.scores.rows
+
+    def find(self, **wanted: Any) -> dict[str, Any]:
+        """The first row of the main table with these values; raises KeyError where there is none."""
+        for row in self.rows:
+            if all(row[name] == value for name, value in wanted.items()):
+                return row
+        raise KeyError(wanted)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers that are asked for most, flat."""
+        return {"out": str(self.out), "table": str(self.out / "table.md"), **self.scores.summary}
+
+
+def evaluate(
+    out: Path,
+    sets: Sequence[Any],
+    methods: Sequence[Method] | Mapping[str, Callable[[Any], Any]],
+    scorer: Scorer,
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    run: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score any methods on any labelled sets, and write tables and figures into an existing folder.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Answers that are in it already are used as they are.
+    sets : sequence of SampleSet
+        With truth.
+    methods : sequence of Method, or mapping
+        Or functions by name.
+    scorer : Scorer
+        `faintsky.evaluation.CatalogScorer` or `faintsky.evaluation.ImageScorer`.
+    seed : int, optional
+        Of the bootstraps.
+    jobs : int, optional
+        Processes.
+    run : mapping, optional
+        Provenance, recorded with the results.
+    progress : callable, optional
+        As in `run_methods`.
+    """
+    if isinstance(methods, Mapping):
+        methods = [Method(name, run_) for name, run_ in methods.items()]
+    run_methods(sets, methods, out, scorer, jobs=jobs, progress=progress)
+    scores = scorer.score(out, sets, methods, seed)
+    made_with = versions("faintsky", "numpy", "scipy", "astropy", "torch")
+    known = {"run": run or {"seed": seed}, "versions": made_with, "rows": scores.rows}
+    write_json(out / "results.json", known | scores.tables | scores.results)
+    for name, rows in {"table": scores.rows, **scores.tables}.items():
+        write_csv(rows, out / f"{name}.csv")
+    last = f"Seed {seed}; {', '.join(f'{k} {v}' for k, v in made_with.items())}."
+    (out / "table.md").write_text("\n".join([*scores.report, last, ""]), encoding="utf-8")
+    for name, figure in scorer.figures(out, sets, methods, scores):
+        save_figure(figure, out / "figures" / f"{name}.png")
+    return Evaluation(out, scores)

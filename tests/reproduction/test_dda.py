@@ -1,0 +1,62 @@
+"""The command behind Gheller & Vazza's tables, on a small field, with models that have learnt nothing."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from faintsky.models import save_model
+from faintsky.networks import make_network
+from faintsky.published.dda.denoise import AutoencoderSettings
+from faintsky.sky.web import BLOCKS, Points, WebBox, save_box
+from reproduction import common, dda
+
+SIDE = 25.0
+
+
+@pytest.fixture
+def web(tmp_path):
+    rng = np.random.default_rng(1)
+    position = (rng.uniform(0, SIDE, (300, 1, 3)) + rng.normal(0, 0.15, (300, 60, 3))).reshape(-1, 3)
+    position = (position % SIDE / SIDE * 65536).astype(np.uint16)
+    part = position.astype(np.int64) * BLOCKS >> 16
+    order = np.argsort((part[:, 0] * BLOCKS + part[:, 1]) * BLOCKS + part[:, 2], kind="stable")
+    points = Points(position[order], np.full(len(order), 2.0, np.float16), np.full(len(order), 40, np.uint8))
+    save_box(
+        WebBox(16, SIDE, 1, 0.0, (0.1,), (points,), (np.zeros((0, 5), np.float32),)), tmp_path / "web.npz"
+    )
+    return tmp_path / "web.npz"
+
+
+def autoencoder(folder, product):
+    """One that has learnt nothing."""
+    torch.manual_seed(0)
+    arguments = {"tile": 32, "levels": 2, "dense": 8, "kernel": 3}
+    card = {"recipe": {"arguments": arguments, "schedule": {"epochs": 1}, "command": "nothing to see"}}
+    save_model(
+        folder / product, name=product, job="denoise", card=card,
+        settings=AutoencoderSettings(product=product).as_dict(),
+        networks={"denoiser": ("dda", arguments, make_network("dda", **arguments))},
+    )  # fmt: skip
+    return str(folder / product)
+
+
+def test_one_command_makes_tables_and_figures(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    models = ",".join(autoencoder(tmp_path, product) for product in ("sky", "noise", "dirty"))
+    ask = ["--models", models, "--methods", "input,constant,gaussian_paper", "--web", str(web), "-n", "1"]
+    ask += ["--size", "128", "--kinds", "sky,noise,dirty", "--work", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", ["dda", *ask])
+    dda.main()
+    folder = tmp_path / "results" / "dda"
+    text = (folder / "table.md").read_text()
+    assert "Measures of Gheller & Vazza (2021)" in text
+    assert "The same, of answers without the image's beam" in text
+    record = json.loads((folder / "results.json").read_text())
+    assert record["run"]["config"]["models"]["sky"]["recipe"]["epochs"] == 1
+    assert "nothing to see" not in json.dumps(record)
+    names = {p.stem for p in (folder / "figures").iterdir()}
+    assert {"correlation", "histograms", "discrepancy", "maps_sky2_noise", "cut_sky2_noise"} <= names
+    assert all(p.stat().st_size < 150_001 for p in (folder / "figures").iterdir())

@@ -1,0 +1,148 @@
+"""Fit the thresholds and the calibration of a denoising model, on fields drawn for this and never trained on.
+
+    python tools/fit_denoiser.py MODEL [--fields 60] [--empty 100] [--web validation]
+
+MODEL is a model's folder; its ``model.json`` gets the settings, and the scores on the same fields are written
+beside it as ``fit.json``. With ``--web`` every third field with emission is one of the cosmic web. Half of
+the time goes into fields without emission, whose regions are all false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from region_fit import Sample, fit_settings, make_sample
+
+from faintsky.denoising import DenoiserSettings
+from faintsky.image import RadioImage
+from faintsky.io import write_json
+from faintsky.models import load_model
+from faintsky.preparing import gaussian_psf
+from faintsky.simulating import PsfLibrary, make_library
+from faintsky.simulating.psf_library import SIZE
+from faintsky.sky import draw_diffuse, draw_radio_galaxies
+from faintsky.sky.web import Web, draw_web, open_web
+from faintsky.system import choose_device
+
+SEED = 20_260_101
+"""Of the fields; training has other words in its seeds."""
+PIXELS = 512
+NOISE = 1e-4
+"""Nominal noise [Jy/beam]; a field's is 0.3 to 10 times as much."""
+WHITE_BEAM = 40.8
+"""Area of the beam of 6 arcsec that the Noise images' noise is quoted in [arcsec2]."""
+RATES = {"correlated": 1 / 1.0e5, "white": 1 / 3.24e6}
+"""False regions a beam (LOFAR's square degree holds 1e5 of 14 x 8 arcsec), or a pixel of 2 arcsec."""
+
+
+def sky(rng: np.random.Generator, cell: float, web: Web | None) -> NDArray[np.float32]:
+    """Diffuse emission with radio galaxies in two fields of three [Jy/arcsec2]."""
+    shape = (PIXELS, PIXELS)
+    if web is not None and rng.random() < 1 / 3:
+        out = draw_web(web, rng, PIXELS, cell)
+    else:
+        out = draw_diffuse(rng, shape, cell)
+    if rng.random() < 2 / 3:
+        faintest = float(np.exp(rng.uniform(np.log(5e-5), np.log(1e-3))))
+        out = out + draw_radio_galaxies(rng, shape, cell, faintest=faintest) / np.float32(cell**2)
+    return out
+
+
+def enlarged(transfer: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The transform of a psf or of a noise correlation on the grid of a field, twice as fine."""
+    image = np.fft.irfft2(transfer, s=(SIZE, SIZE))
+    full = np.zeros((PIXELS, PIXELS))
+    at = np.fft.fftfreq(SIZE, 1 / SIZE).astype(int)
+    full[np.ix_(at, at)] = image
+    return np.fft.rfft2(full).real
+
+
+def correlated(
+    rng: np.random.Generator, library: PsfLibrary, web: Web | None, empty: bool
+) -> tuple[RadioImage, NDArray[np.float32]]:
+    """A restored image with up to a tenth of its sidelobes left, and its true sky."""
+    k = int(rng.integers(len(library.beams)))
+    beam = library.beams[k]
+    cell = float(np.exp(rng.uniform(0, np.log(4))))
+    noise = NOISE * float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
+    power = np.maximum(enlarged(library.noise[k]), 0)
+    white = np.fft.rfft2(rng.standard_normal((PIXELS, PIXELS)))
+    grain = np.fft.irfft2(white * np.sqrt(power), s=(PIXELS, PIXELS))
+    image = noise * grain / grain.std()
+    truth = np.zeros((PIXELS, PIXELS))
+    if not empty:
+        spectrum = np.fft.rfft2(sky(rng, cell, web).astype(float) * cell**2)
+        clean = np.fft.rfft2(np.fft.ifftshift(gaussian_psf((PIXELS, PIXELS), *beam)))
+        truth = np.fft.irfft2(spectrum * clean, s=truth.shape)
+        psf = enlarged(library.transfer[k]) * SIZE**2
+        lobes = np.fft.irfft2(spectrum * (psf - clean), s=truth.shape)
+        # what a careful cleaning leaves is not above the noise
+        left = min(rng.uniform(0, 0.1), noise / max(float(lobes.std()), 1e-12))
+        image = image + truth + left * lobes
+    shape = [beam[0] * cell, beam[1] * cell, beam[2]]
+    made = RadioImage.from_array(image.astype(np.float32), cell=cell, beam=shape)
+    return made, truth.astype(np.float32)
+
+
+def white(rng: np.random.Generator, web: Web | None, empty: bool) -> tuple[RadioImage, NDArray[np.float32]]:
+    """A Noise image, and its true sky [Jy/arcsec2]."""
+    cell = float(np.exp(rng.uniform(0, np.log(4))))
+    noise = NOISE / WHITE_BEAM * float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
+    truth = np.zeros((PIXELS, PIXELS), np.float32) if empty else sky(rng, cell, web)
+    image = truth + noise * rng.standard_normal(truth.shape)
+    return RadioImage.from_array(image.astype(np.float32), cell=cell, unit="Jy/arcsec2"), truth
+
+
+DRAW: dict[str, Callable[..., tuple[RadioImage, NDArray[np.float32]]]] = {
+    "correlated": correlated,
+    "white": white,
+}
+
+
+def samples(
+    kind: str, network: object, library: PsfLibrary, web: Web | None, fields: int, empty: int, device: str
+) -> Iterator[Sample]:
+    """Fields with emission, then fields without."""
+    begin = time.monotonic()
+    for i in range(fields + empty):
+        rng = np.random.default_rng([SEED, len(kind), i])
+        drawn = (rng, library, web) if kind == "correlated" else (rng, web)
+        image, truth = DRAW[kind](*drawn, i >= fields)
+        yield make_sample(image, truth, network, device)  # type: ignore[arg-type]
+        if i % 20 == 19:
+            print(f"{kind} {i + 1}/{fields + empty}, {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--fields", type=int, default=60)
+    parser.add_argument("--empty", type=int, default=100)
+    parser.add_argument("--library", type=Path, help="of psfs; one of 60 is made where not given")
+    parser.add_argument("--web", help="the cosmic web of every third field, such as validation")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    model, device = load_model(options.model, job="denoise"), choose_device(options.device)
+    network = model.network("denoiser", device)
+    library = PsfLibrary.load(options.library) if options.library else make_library(60, SEED)
+    web = open_web(options.web) if options.web else None
+    settings, scores = {}, {}
+    for kind, start in DenoiserSettings():
+        drawn = list(samples(kind, network, library, web, options.fields, options.empty, device))
+        fitted, scores[kind] = fit_settings(drawn, start, rate=RATES[kind])
+        settings[kind] = fitted.model_dump()
+        print(kind, json.dumps({"settings": settings[kind], "scores": scores[kind]}, indent=1), flush=True)
+    DenoiserSettings.read(settings)
+    write_json(model.path / "model.json", {**model.card, "settings": settings})
+    write_json(model.path / "fit.json", {"fields": options.fields, "empty": options.empty, "scores": scores})
+
+
+if __name__ == "__main__":
+    main()
