@@ -283,9 +283,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_says_so_and_the_same_command_goes_on(
-    tmp_path, capsys, monkeypatch, number, status
+    trained, tmp_path, capsys, monkeypatch, number, status
 ):
-    command = ["train", "local_unet", "--out", str(tmp_path / "run"), "--json"]
+    command = ["train", "local_unet", "--out", str(tmp_path / "run"), "--json", "--data", str(trained[0])]
     for key, value in {**TINY, "steps": 20, "validate_every": 10}.items():
         command += ["--set", f"{key}={json.dumps(value)}"]
     validate = DiffuseImages.validate

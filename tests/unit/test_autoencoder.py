@@ -16,7 +16,7 @@ from faintsky.published.dda import AutoencoderSettings, LogScale, autoencode_ima
 from faintsky.published.dda import training as tile_data
 from faintsky.published.dda.denoise import decode, encode, stack_encodings
 from faintsky.published.dda.training import DdaRecipe, TilePairs, TileSettings, make_tiles
-from faintsky.training import Request
+from faintsky.training import Plan, Schedule
 
 pytestmark = pytest.mark.learning
 FLOOR = 1e-8
@@ -206,7 +206,7 @@ def source(**changes):
     """What tiles are asked for; some values of the settings, or ``data`` or ``tile``."""
     data, tile = changes.pop("data", None), changes.pop("tile", 16)
     settings = TileSettings(**{"fields": 4, "size": 64, **changes})
-    return Request(SimpleNamespace(tile=tile), None, data, "paper", settings, seed=3)
+    return Plan(DdaRecipe(), data, "paper", None, Schedule(seed=3), settings, {"tile": tile})
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def blobs(pairs, seed=0, **arguments):
     return IntegratedImages(make_network("blobs_finder", size=32, latent=32), pairs, pairs, **arguments)
 
 
-@pytest.mark.parametrize(("loss", "seed"), [("ramp", 0), ("ramp", 1), ("bce", 2), ("msle", 3)])
+@pytest.mark.parametrize(("loss", "seed"), [("ramp", 0), ("bce", 2), ("msle", 3)])
 def test_autoencoders_learn(tmp_path, loss, seed):
     """At a rate where each batch lowers the loss: at three times this rate chance decides what is left."""
     schedule = Schedule(

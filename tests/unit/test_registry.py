@@ -73,8 +73,8 @@ class GainRecipe(Recipe):
     def check_data(self, data, settings):
         pass
 
-    def task(self, request):
-        return Twice(request.network)
+    def task(self, plan, network, folder, progress=None):
+        return Twice(network)
 
     def pixels(self, plan):
         return 16

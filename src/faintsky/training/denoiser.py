@@ -19,7 +19,7 @@ from faintsky.denoising import DenoiserSettings
 from faintsky.errors import InputError
 from faintsky.system import Settings
 from faintsky.training.loop import VALIDATION, Batch
-from faintsky.training.recipes import Plan, Recipe, Request
+from faintsky.training.recipes import Plan, Progress, Recipe
 
 OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
 WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0
@@ -171,23 +171,25 @@ class UNetRecipe(Recipe):
             raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
         stored_pairs(data, ("noise", "dirty"))
 
-    def task(self, request: Request) -> DenoiserTask:
+    def task(
+        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
+    ) -> DenoiserTask:
         """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
         from faintsky.simulating import PsfLibrary, make_library
         from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies
         from faintsky.training.stored_images import StoredImages, holds_images
 
-        s, data = request.settings, request.data
+        s, data, seed = plan.settings, plan.data, plan.schedule.seed
         if data is not None and holds_images(data):
-            return StoredImages(request.network, data, tile=s.tile, blur=s.blur)
-        library = (request.folder if data is None else data) / "psfs.npz"
+            return StoredImages(network, data, tile=s.tile, blur=s.blur)
+        library = (folder if data is None else data) / "psfs.npz"
         if not library.is_file():
-            make_library(s.psfs, request.seed, request.progress).save(library)
+            make_library(s.psfs, seed, progress).save(library)
         bank = library.with_name("skies.npy")
         if s.web and not bank.is_file():
-            make_skies(bank, s.web, s.skies, request.seed, request.progress)
+            make_skies(bank, s.web, s.skies, seed, progress)
         return DiffuseImages(
-            request.network, PsfLibrary.load(library), errors=s.errors,
+            network, PsfLibrary.load(library), errors=s.errors,
             skies=WebSkies.load(bank) if s.web else None, tile=s.tile, blur=s.blur,
         )  # fmt: skip
 

@@ -34,35 +34,6 @@ BYTES_FIXED, BYTES_A_WEIGHT, BYTES_A_WEIGHT_KEPT = 0.6e9, 28, 24
 model and in its checkpoint."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a task is made of.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        To be trained.
-    folder : pathlib.Path
-        Of the run: what the task computes once is kept there.
-    data : pathlib.Path or None
-        The user's folder of data.
-    preset : str
-        Of the simulation, where there is no such folder.
-    settings : Settings
-        Of the recipe.
-    seed : int
-    progress : callable, optional
-    """
-
-    network: nn.Module
-    folder: Path
-    data: Path | None
-    preset: str
-    settings: Any
-    seed: int
-    progress: Progress | None = None
-
-
 class Recipe(ABC):
     """How one network is trained; a recipe is a class that changes what is different.
 
@@ -101,8 +72,19 @@ class Recipe(ABC):
         """Refuse a folder of data that is not what would be trained on, all of it."""
 
     @abstractmethod
-    def task(self, request: Request) -> Task:
-        """What is learned."""
+    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None) -> Task:
+        """What is learned.
+
+        Parameters
+        ----------
+        plan : Plan
+        network : torch.nn.Module
+            To be trained.
+        folder : pathlib.Path
+            Of the run: what the task computes once is kept there.
+        progress : callable, optional
+            Called with parts done, parts in all, and a word.
+        """
 
     def pixels(self, plan: Plan) -> int:
         """Pixels or channels of an example."""
@@ -299,8 +281,7 @@ class Plan:
         """
         recipe, seed = self.recipe, self.schedule.seed
         key = recipe.key.format(**self.settings.model_dump())
-        network = self._start(key)
-        task = recipe.task(Request(network, folder, self.data, self.preset, self.settings, seed, progress))
+        task = recipe.task(self, self._start(key), folder, progress)
         trained, history = fit(task, folder, self.schedule, device=device, progress=progress, watch=watch)
         best = min(history, key=lambda h: h["loss"])
         reached = {k: history[-1][k] for k in ("step", "epoch") if k in history[-1]}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +38,8 @@ from faintsky.training import (
     Batch,
     EpochTask,
     Plan,
+    Progress,
     Recipe,
-    Request,
     compact_files,
     pb_corrected,
     primary_beam_of,
@@ -109,20 +109,19 @@ class Tiles:
         return Tiles(self.image[pick], self.target[pick], self.image_limits[pick], self.target_limits[pick])
 
 
-@dataclass(frozen=True)
-class TileData:
-    """Tiles for training and validation, and the cell of their images [arcsec], 0 where these differ."""
+class TileSets(NamedTuple):
+    """Tiles for training and for validation, and the cell of their images [arcsec], 0 where these differ."""
 
     train: Tiles
     held: Tiles
     cell: float
 
 
-_kept: dict[Any, TileData] = {}
+_kept: dict[Any, TileSets] = {}
 """The last ones made: a study of hyperparameters trains on the same many times."""
 
 
-def make_tiles(request: Request) -> TileData:
+def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
     """Read or simulate images and cut them.
 
     Raises
@@ -131,14 +130,17 @@ def make_tiles(request: Request) -> TileData:
         For fewer than two skies, images in another unit or smaller than a tile, or a product that the
         preset has not.
     """
-    s, data, tile = request.settings, request.data, int(request.network.tile)  # type: ignore[arg-type]
-    key = (s.model_copy(update={"augment": False}), data, request.preset, request.seed, tile)
+    s, data, tile = plan.settings, plan.data, int(plan.arguments["tile"])
+    seed = plan.schedule.seed
+    key = (s.model_copy(update={"augment": False}), data, plan.preset, seed, tile)
     if key in _kept:
         return _kept[key]
     _kept.clear()
     parts: list[Tiles] = []
     cells: set[float] = set()
-    for image, sky, cell in _simulated(request) if data is None else _stored(data, request):
+    for image, sky, cell in (
+        _simulated(plan, progress) if data is None else _stored(data, s.product, progress)
+    ):
         if min(image.shape) < tile:
             raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", data)
         parts.append(_cut(image, sky, tile, s))
@@ -152,9 +154,9 @@ def make_tiles(request: Request) -> TileData:
     if not len(train) or not len(held):
         raise InputError("all of its images are blank", "give images with data", data)
     if 0 < s.tiles < len(train):
-        rng = np.random.default_rng([request.seed, s.tiles])
+        rng = np.random.default_rng([seed, s.tiles])
         train = train.take(np.sort(rng.permutation(len(train))[: s.tiles]))
-    _kept[key] = TileData(train, held, cells.pop() if len(cells) == 1 else 0.0)
+    _kept[key] = TileSets(train, held, cells.pop() if len(cells) == 1 else 0.0)
     return _kept[key]
 
 
@@ -178,14 +180,14 @@ def _cut(image: Array32, sky: Array32, tile: int, scale: LogScale) -> Tiles:
     return Tiles(coded[0][keep], coded[1][keep], *ends)
 
 
-def _simulated(request: Request) -> Iterator[tuple[Array32, Array32, float]]:
+def _simulated(plan: Plan, progress: Progress | None) -> Iterator[tuple[Array32, Array32, float]]:
     from faintsky.simulating import simulated
 
-    s = request.settings
+    s = plan.settings
     if s.product == "clean":
         raise InputError("Clean images are not simulated as training goes", "give --data with clean images")
     products = ("sky", "dirty" if s.product == "dirty" else "noise")
-    how = {"seed": SEED + request.seed, "preset": request.preset, "size": s.size, "products": products}
+    how = {"seed": SEED + plan.schedule.seed, "preset": plan.preset, "size": s.size, "products": products}
     seen = simulated("lofar", s.fields, quick=True, **how)
     for done, field in enumerate(seen, start=1):
         cell, image, sky = field.instrument.grid.cell, field.noisy, field.sky
@@ -193,18 +195,20 @@ def _simulated(request: Request) -> Iterator[tuple[Array32, Array32, float]]:
             area = float(beam_pixels(field.beams[0], 1.0)[0])
             image, sky = field.dirty / np.float32(area), sky * field.instrument.pb[0]
         yield (sky if s.product == "sky" else image), sky, cell
-        if request.progress is not None:
-            request.progress(done, s.fields, "skies")
+        if progress is not None:
+            progress(done, s.fields, "skies")
 
 
-def _stored(folder: Path, request: Request) -> Iterator[tuple[Array32, Array32, float]]:
+def _stored(
+    folder: Path, product: str, progress: Progress | None
+) -> Iterator[tuple[Array32, Array32, float]]:
     """FITS files where there are any, else compact data; none of either is left out."""
-    product, compact = request.settings.product, compact_files(folder)
+    compact = compact_files(folder)
     files: list[Any] = [*compact] or [*stored_pairs(folder, (product,))]
     for done, one in enumerate(files, start=1):
         yield _of_compact(one, product) if compact else _of_pair(one[0], one[1], product)
-        if request.progress is not None:
-            request.progress(done, len(files), "skies")
+        if progress is not None:
+            progress(done, len(files), "skies")
 
 
 def _of_pair(sky: Path, image: Path, product: str) -> tuple[Array32, Array32, float]:
@@ -235,12 +239,11 @@ class TilePairs(EpochTask):
     ----------
     network : torch.nn.Module
         ``dda``.
-    data : TileData
-        Of `make_tiles`.
+    data : TileSets
     settings : TileSettings
     """
 
-    def __init__(self, network: nn.Module, data: TileData, settings: TileSettings) -> None:
+    def __init__(self, network: nn.Module, data: TileSets, settings: TileSettings) -> None:
         self.network, self.data, self.settings = network, data, settings
         self.examples = len(data.train)
         # An untrained sigmoid says 0.5 where most of the sky is at the floor; on the way down from there it
@@ -345,9 +348,11 @@ class DdaRecipe(Recipe):
         if not compact_files(data) and not stored_pairs(data, (settings.product,)):
             raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
 
-    def task(self, request: Request) -> TilePairs:
+    def task(
+        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
+    ) -> TilePairs:
         """On tiles that are read or simulated now."""
-        return TilePairs(request.network, make_tiles(request), request.settings)
+        return TilePairs(network, make_tiles(plan, progress), plan.settings)
 
     def pixels(self, plan: Plan) -> int:
         """Of a tile."""

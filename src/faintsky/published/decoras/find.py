@@ -29,7 +29,7 @@ from faintsky.published.deepfocus.networks import (
     activated,
     bottleneck,
     crop_centre,
-    crop_origin,
+    crop_slices,
     example_image,
     unit_range,
 )
@@ -133,7 +133,8 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         steps["not in both networks"] = len(found) - len(kept)
         found = kept
     n_y, n_x = image.shape
-    y0, x0 = (crop_origin(n, maps[0].shape[0]) for n in (n_y, n_x))
+    inside, seen = crop_slices(image.shape, len(maps[0]))
+    y0, x0 = (into.start - of.start for into, of in zip(inside, seen))
     values = maps[0][tuple(found[:, :2].astype(int).T)]
     order = np.argsort(-values, kind="stable")
     y, x, sigma = (found[order] + np.array([y0, x0, 0.0])).T
@@ -144,19 +145,9 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         ends = whole_pixels(at, at, at, sigma, "moments", float(s["radius"]), n)
         columns[f"{name}_min"], columns[f"{name}_max"] = ends
     notes = ["blobs of the integrated image: no positions in frequency, no reliabilities"]
-    whole = _put_back(maps[0], image.shape, (y0, x0))
+    whole = np.full(image.shape, np.nan, dtype=np.float32)
+    whole[inside] = maps[0][seen]
     return Found(source_table(cube, columns, {"steps": steps}), None, None, steps, notes, whole)
-
-
-def _put_back(
-    sky: NDArray[np.float32], shape: tuple[int, ...], corner: tuple[int, int]
-) -> NDArray[np.float32]:
-    """The map in its place in an image of some shape, NaN around it."""
-    whole = np.full(shape, np.nan, dtype=np.float32)
-    ys, xs = (slice(max(c, 0), min(c + len(sky), n)) for c, n in zip(corner, shape))
-    y0, x0 = corner
-    whole[ys, xs] = sky[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
-    return whole
 
 
 class Decoras(nn.Module):

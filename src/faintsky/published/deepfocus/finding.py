@@ -24,7 +24,7 @@ from faintsky import system
 from faintsky.cutouts import SIZE, Box, channel_range
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import MAD_TO_SIGMA
-from faintsky.published.deepfocus.networks import IMAGE, crop_centre, crop_origin, standardise, unit_range
+from faintsky.published.deepfocus.networks import IMAGE, crop_centre, crop_slices, standardise, unit_range
 
 Array = NDArray[np.float32]
 Float = NDArray[np.float64]
@@ -136,12 +136,8 @@ def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "
     with torch.no_grad():
         answer = network(seen[None, None])[0, 0].float().cpu().numpy()
     out: Array = np.zeros(image.shape, dtype=np.float32)
-    into, of = [], []
-    for n in image.shape:
-        first = crop_origin(n, size)
-        into.append(slice(max(first, 0), min(first + size, n)))
-        of.append(slice(into[-1].start - first, into[-1].stop - first))
-    out[into[0], into[1]] = answer[of[0], of[1]]
+    inside, seen_part = crop_slices(image.shape, size)
+    out[inside] = answer[seen_part]
     return np.where(np.isnan(image), np.float32(0), out)
 
 

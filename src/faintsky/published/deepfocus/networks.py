@@ -6,6 +6,8 @@ fidelity page, R4 and R5."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -315,20 +317,18 @@ def standardise(spectra: Tensor) -> Tensor:
     return torch.where(spread > 0, centred / torch.where(spread > 0, spread, 1.0), 0.0)
 
 
-def crop_origin(n: int, size: int = IMAGE) -> int:
-    """First pixel, negative where it is padded, of the crop from the middle of ``n`` pixels."""
-    return n // 2 - size // 2
+def crop_slices(shape: Sequence[int], size: int = IMAGE) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the middle of an image ``(n_y, n_x)`` lies in it, and in its crop, which may be larger."""
+    first = [n // 2 - size // 2 for n in shape]
+    inside = tuple(slice(max(a, 0), min(a + size, n)) for a, n in zip(first, shape))
+    return inside, tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, first))
 
 
 def crop_centre(images: Tensor, size: int = IMAGE) -> Tensor:
     """The middle of images ``[..., y, x]``, ``[..., size, size]``; 0 where they are smaller or blank."""
     out = images.new_zeros((*images.shape[:-2], size, size))
-    source, target = [], []
-    for n in images.shape[-2:]:
-        first = crop_origin(n, size)
-        source.append(slice(max(first, 0), min(first + size, n)))
-        target.append(slice(source[-1].start - first, source[-1].stop - first))
-    out[..., target[0], target[1]] = torch.nan_to_num(images[..., source[0], source[1]])
+    inside, target = crop_slices(images.shape[-2:], size)
+    out[(..., *target)] = torch.nan_to_num(images[(..., *inside)])  # type: ignore[index]
     return out
 
 

@@ -34,7 +34,7 @@ from faintsky.published.deepfocus.networks import (
     unit_range_1d,
 )
 from faintsky.system import Settings
-from faintsky.training import Batch, EpochTask, Plan, Recipe, Request
+from faintsky.training import Batch, EpochTask, Plan, Progress, Recipe
 
 Array = NDArray[np.float32]
 Arrays = dict[str, Array]
@@ -555,10 +555,10 @@ class CompactRecipe(Recipe):
         """See `open_compact`."""
         open_compact(data, settings.train, settings.validation)
 
-    def compact(self, request: Request) -> CompactSet:
+    def compact(self, plan: Plan) -> CompactSet:
         """The folder's cubes."""
-        assert request.data is not None
-        return open_compact(request.data, request.settings.train, request.settings.validation)
+        assert plan.data is not None
+        return open_compact(plan.data, plan.settings.train, plan.settings.validation)
 
     def examples(self, plan: Plan) -> int:
         """By the number of files."""
@@ -579,11 +579,13 @@ class BlobsFinderRecipe(CompactRecipe):
     sources = 1
     cost = (2.2e-6, 640)
 
-    def task(self, request: Request) -> IntegratedImages:
+    def task(
+        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
+    ) -> IntegratedImages:
         """On images of the training and the validation cubes."""
-        data, s = self.compact(request), request.settings
+        data, s = self.compact(plan), plan.settings
         parts = read_images(data.train), read_images(data.held)
-        return IntegratedImages(request.network, *parts, loss=s.loss, augment=s.augment)
+        return IntegratedImages(network, *parts, loss=s.loss, augment=s.augment)
 
 
 class DeepGruRecipe(CompactRecipe):
@@ -593,10 +595,10 @@ class DeepGruRecipe(CompactRecipe):
     schedule: ClassVar = {**CompactRecipe.schedule, "weight_decay": 1e-5}
     cost = (9.9e-6, 16_000)
 
-    def task(self, request: Request) -> Spectra:
+    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None) -> Spectra:
         """On spectra of their sources."""
-        data, names = self.compact(request), ("spectra", "clean_spectra")
-        return Spectra(request.network, *(read_sources(files, names) for files in (data.train, data.held)))
+        data, names = self.compact(plan), ("spectra", "clean_spectra")
+        return Spectra(network, *(read_sources(files, names) for files in (data.train, data.held)))
 
     def pixels(self, plan: Plan) -> int:
         """Channels."""
@@ -610,12 +612,14 @@ class ShapeRecipe(CompactRecipe):
     settings = ShapeSettings
     cost = (1.1e-5, 2800)
 
-    def task(self, request: Request) -> FocusedImages:
+    def task(
+        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
+    ) -> FocusedImages:
         """On images about their sources."""
-        data, s = self.compact(request), request.settings
+        data, s = self.compact(plan), plan.settings
         names = (image_name(s.parameter),)
         parts = (read_sources(files, names, truth=True) for files in (data.train, data.held))
-        return FocusedImages(request.network, *parts, cell=data.cell, parameter=s.parameter, angle=s.angle)
+        return FocusedImages(network, *parts, cell=data.cell, parameter=s.parameter, angle=s.angle)
 
     def pixels(self, plan: Plan) -> int:
         """Of an image."""
