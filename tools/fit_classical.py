@@ -14,13 +14,27 @@ from __future__ import annotations
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from faintsky.detection.search import Search
+
 SEED = 9000
 CAUTIONS = (5.0, 10.0, 15.0, 20.0)
 GAIN_FROM = 5.2
+
+
+def copied(search: Search) -> Search:
+    """One that can be finished without changing this one; the filter bank is shared."""
+    twins = {id(c): replace(c) for c in search.pursuit.components}
+    pursuit = copy(search.pursuit)
+    pursuit.data = search.pursuit.data.copy()
+    pursuit.components = [twins[id(c)] for c in search.pursuit.components]
+    candidates = [twins[id(c)] for c in search.candidates]
+    return replace(search, prepared=replace(search.prepared), pursuit=pursuit, candidates=candidates)
 
 
 def lists(preset: str, index: int) -> dict:
@@ -43,7 +57,7 @@ def lists(preset: str, index: int) -> dict:
         out["candidates"] = [float(c.effective_snr) for c in search.candidates]
         for caution in CAUTIONS:
             model.settings["caution"] = caution
-            table = settle(search.copy(), model)[0]
+            table = settle(copied(search), model)[0]
             out["partner"][caution] = match(truth, table).partner_of_found.tolist()
             out["reliability"][caution] = [float(v) for v in table["reliability"]] if len(table) else []
     return out

@@ -299,6 +299,12 @@ class RadioData:
         return None if self.beams is None else np.stack(self.beam_frame.to_pixels(*self.beams.T), axis=1)
 
     @property
+    def middle_beam(self) -> tuple[float, float, float] | None:
+        """Major, minor FWHM [pixel] and angle [deg] of the middle channel."""
+        beams = self.pixel_beams
+        return None if beams is None else tuple(beams[len(beams) // 2].tolist())
+
+    @property
     def pixel_sides(self) -> str:
         """Sides of a pixel in words [arcsec], of `beam_frame`: one number where they are alike to 1 %."""
         along_x, along_y = np.hypot(*self.beam_frame.matrix[0])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
 from faintsky.detection.matched_filter import decimation
 from faintsky.detection.measuring import Measurement
+from faintsky.detection.methods import Found
 from faintsky.detection.objects import group_components, label_mask, one_source, touching
 from faintsky.detection.pursuit import Component
 from faintsky.detection.search import NoisePeaks, Search, cut_off, inside, list_reliability, search_cube
@@ -32,40 +32,25 @@ PART_SNR = 4.0
 """Effective S/N of a component that belongs to a source already accepted."""
 
 
-@dataclass
-class Detections:
-    """What was found in a cube.
+@dataclass(kw_only=True)
+class Detections(Found):
+    """What was found in a cube, with what it was found in.
 
     Attributes
     ----------
-    catalog : astropy.table.Table
-        One row a source, strongest first.
-    mask : array or None
-        Labels, ``[chan, y, x]``; the source's id, 0 where none. None where the method makes no mask.
-    model : array or None
-        Sum of the sources' lines as the telescope shows them, ``[chan, y, x]`` [Jy/beam].
     prepared : PreparedCube
         Line cube, noise, continuum and psf that were used.
     noise : NoisePeaks or None
         The noise peaks expected in the cube, where the method knows them.
     candidates : int
         Candidates before the cut in reliability.
-    notes : list of str
-        What the reader should know.
-    steps : dict of str to int
-        Candidates after each step of the method, or removed by each of its rules.
     components : astropy.table.Table or None
         One row a line that was fitted, with the source that it belongs to; None where each source is one.
     """
 
-    catalog: Table
-    mask: NDArray[np.int32] | None
-    model: NDArray[np.float32] | None
     prepared: PreparedCube
-    noise: NoisePeaks | None
-    candidates: int
-    notes: list[str] = field(default_factory=list)
-    steps: dict[str, int] = field(default_factory=dict)
+    noise: NoisePeaks | None = None
+    candidates: int = 0
     components: Table | None = None
 
 
@@ -98,7 +83,11 @@ def find_sources(
         See `prepare_cube`.
     """
     chosen = load_model(model) if isinstance(model, str) else model
-    say = _steps(progress)
+    tell = progress or (lambda done, total, word: None)
+
+    def say(done: int, word: str) -> None:
+        tell(done, 4, word)
+
     with one_blas_thread():
         search = search_cube(cube, chosen.settings, device=choose_device(device), say=say)
         say(3, "measuring")
@@ -119,9 +108,10 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
         notes.append(
             "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
         )
-    model_cube = prepared.restored(pursuit.model())
-    noise, tried = search.noise, search.tried
-    return Detections(catalog, mask, model_cube, prepared, noise, tried, notes, components=parts)
+    return Detections(
+        catalog, mask, prepared.restored(pursuit.model()), notes=notes, prepared=prepared,
+        noise=search.noise, candidates=search.tried, components=parts,
+    )  # fmt: skip
 
 
 def settle(
@@ -135,7 +125,9 @@ def settle(
     for c, value in zip(search.candidates, values):
         doubtful = prepared.sidelobes_stay and in_the_shadow(prepared, [c], search.candidates)
         c.reliability = float(value) * (DOUBTFUL if doubtful else 1)
-    search.keep(_accepted(search.candidates, reliability, prepared.beam_pixels))
+    kept = [c for c in search.candidates if c.reliability >= reliability]
+    rest = [c for c in search.candidates if c.reliability < reliability]
+    search.keep(_with_their_parts(kept, rest, prepared.beam_pixels))
     measurement = Measurement(
         pursuit,
         prepared,
@@ -156,14 +148,6 @@ def settle(
     return catalog, parts, [groups[i] for i in order]
 
 
-def _steps(progress: Progress | None) -> Callable[[int, str], None]:
-    def say(done: int, word: str) -> None:
-        if progress is not None:
-            progress(done, 4, word)
-
-    return say
-
-
 _PSF_WORDS = {
     "given": "as given",
     "noise": "measured from the correlation of the noise",
@@ -171,12 +155,6 @@ _PSF_WORDS = {
     "are less certain than with --psf",
     "beam": "a Gaussian, the beam",
 }
-
-
-def _accepted(candidates: list[Component], reliability: float, beam_pixels: float) -> list[Component]:
-    """Components whose reliability passes, and the parts of these sources."""
-    kept = [c for c in candidates if c.reliability >= reliability]
-    return _with_their_parts(kept, [c for c in candidates if c.reliability < reliability], beam_pixels)
 
 
 def _with_their_parts(kept: list[Component], rest: list[Component], beam_pixels: float) -> list[Component]:

@@ -106,11 +106,10 @@ def looked_at(cube: RadioCube, settings: Mapping[str, Any]) -> NDArray[np.bool_]
 
 
 def beam_of(cube: RadioCube) -> tuple[float, float, float]:
-    """Major, minor FWHM [pixel] and position angle [deg] in the middle of the band."""
+    """Major, minor FWHM [pixel] and position angle [deg] in the middle of the band; `InputError` without."""
     cube.require_beam()
-    assert cube.pixel_beams is not None
-    major, minor, pa = (float(v) for v in cube.pixel_beams[cube.shape[0] // 2])
-    return major, minor, pa
+    assert cube.middle_beam is not None
+    return cube.middle_beam
 
 
 def whole_pixels(
@@ -237,7 +236,7 @@ def find_catalog(
     reliability: float | None = None,
     device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
-) -> Found | Detections:
+) -> Found:
     """Find the sources of a cube with any model.
 
     Parameters
@@ -275,7 +274,7 @@ def find_catalog(
     return found
 
 
-def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu") -> Detections:
+def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detections:
     """What any method found, with the line cube, noise and continuum that the report and the files show.
 
     Data whose unit gives no flux have none in the catalogue.
@@ -290,44 +289,32 @@ def for_report(cube: RadioCube, found: Found | Detections, *, device: str = "cpu
     from faintsky.preparing import PrimaryBeam, prepare_cube
     from faintsky.system import choose_device
 
-    if isinstance(found, Detections):
-        prepared = found.prepared
-    else:
+    known: dict[str, Any] = {}
+    if not isinstance(found, Detections):
         prepared = prepare_cube(cube, device=choose_device(device))
-    _complete(found.catalog, cube, prepared, found.mask)
-    components = found.components if isinstance(found, Detections) else None
-    if components is None:
-        components = components_of(found.catalog)
+        beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
+        known = {
+            "beam_arcsec_deg": cube.sky_beam(prepared.beam),
+            "psf": prepared.psf_origin,
+            **beam.meta,
+            "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
+            "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
+        }
+        notes = [*cube.notes, *beam.notes, *found.notes]
+        candidates = next(iter(found.steps.values()), len(found.catalog))
+        made = vars(found) | {"notes": notes, "prepared": prepared, "candidates": candidates}
+        found = Detections(**made)
+    _complete(found.catalog, cube, found.prepared, found.mask)
+    if found.components is None:
+        found.components = components_of(found.catalog)
     else:
-        _complete(components, cube, prepared)
-    for table in (found.catalog, components):
+        _complete(found.components, cube, found.prepared)
+    for table in (found.catalog, found.components):
         table.meta = coordinates_meta(cube) | dict(table.meta)
         if not cube.has_flux:
             without_fluxes(table)
-    if isinstance(found, Detections):
-        found.components = components
-        return found
-    beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
-    known = {
-        "beam_arcsec_deg": cube.sky_beam(prepared.beam),
-        "psf": prepared.psf_origin,
-        **beam.meta,
-        "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
-        "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
-    }
     found.catalog.meta = known | dict(found.catalog.meta)
-    candidates = next(iter(found.steps.values()), len(found.catalog))
-    return Detections(
-        found.catalog,
-        found.mask,
-        found.model,
-        prepared,
-        None,
-        candidates,
-        [*cube.notes, *beam.notes, *found.notes],
-        found.steps,
-        components,
-    )
+    return found
 
 
 def _complete(

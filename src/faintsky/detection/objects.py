@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -46,11 +47,6 @@ def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0)
     return bool(distance < reach * (ra + rb) and abs(a.source.z - b.source.z) < reach * (za + zb))
 
 
-def _lines_meet(a: Component, b: Component) -> bool:
-    """Whether the lines of two components meet at half their height."""
-    return bool(abs(a.source.z - b.source.z) < 0.5 * (a.source.fwhm_z + b.source.fwhm_z))
-
-
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:
     """Whether the way from one component to the other has no significant dip.
 
@@ -93,25 +89,16 @@ def group_components(
     n = len(components)
     homes = [None] * n if homes is None else homes
     hosts = [None] * n if hosts is None else hosts
-    label = list(range(n))
-
-    def root(i: int) -> int:
-        while label[i] != i:
-            i = label[i]
-        return i
-
-    for i in range(n):
-        for j in range(i):
-            a, b = components[i], components[j]
-            if root(i) == root(j) or (None not in (homes[i], homes[j]) and homes[i] != homes[j]):
-                continue
-            one_host = hosts[i] is not None and hosts[i] == hosts[j] and _lines_meet(a, b)
-            if one_host or (touching(a, b, beam_pixels) and one_source(a, b, components)):
-                label[root(i)] = root(j)
-    groups: dict[int, list[int]] = {}
-    for i in range(n):
-        groups.setdefault(root(i), []).append(i)
-    return list(groups.values())
+    joined = np.zeros((n, n), dtype=bool)
+    for i, j in itertools.combinations(range(n), 2):
+        a, b = components[i], components[j]
+        if None not in (homes[i], homes[j]) and homes[i] != homes[j]:
+            continue
+        lines_meet = abs(a.source.z - b.source.z) < 0.5 * (a.source.fwhm_z + b.source.fwhm_z)
+        one_host = hosts[i] is not None and hosts[i] == hosts[j] and lines_meet
+        joined[i, j] = one_host or (touching(a, b, beam_pixels) and one_source(a, b, components))
+    count, group = connected_components(joined, directed=False)
+    return [np.flatnonzero(group == k).tolist() for k in range(count)]
 
 
 def restored_patch(

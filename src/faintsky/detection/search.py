@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -185,19 +184,6 @@ class Search:
     candidates: list[Component]
     tried: int
 
-    def copy(self) -> Search:
-        """One that can be finished without changing this one; the filter bank is shared."""
-        twins = {id(c): replace(c) for c in self.pursuit.components}
-        pursuit = copy(self.pursuit)
-        pursuit.data = self.pursuit.data.copy()
-        pursuit.components = [twins[id(c)] for c in self.pursuit.components]
-        return replace(
-            self,
-            prepared=replace(self.prepared),
-            pursuit=pursuit,
-            candidates=[twins[id(c)] for c in self.candidates],
-        )
-
     def keep(self, components: list[Component]) -> None:
         """Put all others back into the data. The filter bank keeps them out: it is done with."""
         kept = {id(c) for c in components}
@@ -244,7 +230,11 @@ def search_cube(
         prepared.psf_error,
     )
     quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
-    blocked = _outside(cube, pursuit, prepared)
+    # nothing is looked for where data are blank, or outside of the user's mask
+    outside = np.broadcast_to(~prepared.valid, cube.shape)
+    if cube.mask is not None:
+        outside = outside | ~cube.mask
+    blocked = torch.as_tensor(outside[:, ::step, ::step].copy(), device=pursuit.guard.device)
     say(2, "search")
     pursuit.tell = lambda n: say(2, f"search ({n} candidates)")
     start = _threshold(quiet, settings)
@@ -255,7 +245,9 @@ def search_cube(
         # sidelobes of what is out now counted as peaks of the noise
         start = min(start, _threshold(_noise_peaks(pursuit, prepared, settings["beam_guard"]), settings))
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
-        _drop_faded(pursuit, start)
+        # what fell below the threshold when its neighbours were modelled better is put back
+        for c in [c for c in pursuit.components if c.snr < 0.95 * start]:
+            pursuit.remove(c)
     noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
     within = [c for c in pursuit.components if inside(c.source, cube, pursuit.imager)]
     real = [c for c in within if c.source.amplitude > 0 or _is_absorption(c, prepared)]
@@ -328,22 +320,6 @@ def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> Nois
     channels = int((prepared.sigma > 0).sum())
     found = fit_noise_peaks(peaks, beam_channels=share * beams * channels)
     return NoisePeaks(found.amplitude / max(share, 0.05), found.stretch)
-
-
-def _outside(cube: RadioCube, pursuit: Pursuit, prepared: PreparedCube) -> torch.Tensor:
-    """Voxels of the decimated cube where nothing is looked for: blank, or outside the user's mask."""
-    step = pursuit.bank.step
-    out = torch.zeros_like(pursuit.guard, dtype=torch.bool)
-    out |= torch.as_tensor(~prepared.valid[::step, ::step], device=out.device)
-    if cube.mask is not None:
-        out |= torch.as_tensor(~cube.mask[:, ::step, ::step], device=out.device)
-    return out
-
-
-def _drop_faded(pursuit: Pursuit, threshold: float) -> None:
-    """Put back what fell below the search threshold when its neighbours were modelled better."""
-    for c in [c for c in pursuit.components if c.snr < 0.95 * threshold]:
-        pursuit.remove(c)
 
 
 def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:

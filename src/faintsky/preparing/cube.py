@@ -155,7 +155,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     finite = np.isfinite(data)
     count = np.add.reduce(finite[~blank].view(np.uint8), axis=0, dtype=np.int32)
     valid = count > 0.5 * usable
-    header_beam = _header_beam(cube)
+    header_beam = cube.middle_beam
     if header_beam is not None:
         _require_size(cube, np.sqrt(header_beam[0] * header_beam[1]))
     filled = data if finite.all() else _blanks_marked(data, finite, valid, blank)
@@ -205,14 +205,6 @@ def _flattened(data: NDArray[np.float32], relative: NDArray[np.float64]) -> NDAr
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = np.where(np.isfinite(relative) & (relative > 0), 1 / relative, 0)
     return data * inverse.astype(np.float32)
-
-
-def _header_beam(cube: RadioCube) -> tuple[float, float, float] | None:
-    beams = cube.pixel_beams
-    if beams is None:
-        return None
-    major, minor, pa = (float(v) for v in beams[len(beams) // 2])
-    return major, minor, pa
 
 
 def _require_size(cube: RadioCube, beam_pixels: float) -> None:
@@ -348,15 +340,13 @@ def _choose_psf(
             raise InputError("has no beam", "give --beam or --psf", cube.name)
         header_beam = fitted_beam(found[0])
         cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
-    elif found is not None and (cube.beam_varies or not _agrees(fitted_beam(found[0]), header_beam)):
-        found = None  # no one psf is that of a cube whose beam changes over it
+    elif found is not None:
+        measured = fitted_beam(found[0])
+        same = 0.67 < (measured[0] * measured[1]) / (header_beam[0] * header_beam[1]) < 1.5
+        if cube.beam_varies or not same:
+            found = None  # no one psf is that of a cube whose beam changes over it
     noise_psf = None if found is None else found[0]
     kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, noise_psf)
     if kind.name == "restored" or found is None:
         return gaussian_psf((cube.shape[1], cube.shape[2]), *header_beam)[None], "beam", header_beam, kind
     return found[0][None], "noise" if found[1] else "robust", header_beam, kind
-
-
-def _agrees(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
-    """Whether two beams have the same area within a third."""
-    return 0.67 < (a[0] * a[1]) / (b[0] * b[1]) < 1.5

@@ -151,7 +151,7 @@ def surface_brightness(image: RadioImage) -> float:
     InputError
         Where that is not possible.
     """
-    return _brightness(image, _jansky(image, _pixel_beam(image))[0])
+    return _brightness(image, _jansky(image, image.middle_beam)[0])
 
 
 def _brightness(image: RadioImage, per_pixel: float) -> float:
@@ -171,19 +171,11 @@ def pixels_with_data(data: NDArray[np.float32]) -> NDArray[np.bool_]:
     return finite & ~area
 
 
-def _pixel_beam(image: RadioImage) -> tuple[float, float, float] | None:
-    """The header's beam in pixels."""
-    if image.pixel_beams is None:
-        return None
-    major, minor, pa = (float(v) for v in image.pixel_beams[0])
-    return major, minor, pa
-
-
 def _beam(
     image: RadioImage, data: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> tuple[tuple[float, float, float] | None, str]:
     if image.beams is not None:
-        return _pixel_beam(image), "given"
+        return image.middle_beam, "given"
     if image.psf is not None:
         image.notes.append("no beam in the header: it was fitted to the psf")
         return fitted_beam(image.psf[0]), "psf"

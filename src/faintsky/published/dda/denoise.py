@@ -230,8 +230,7 @@ def _regions(
 
 def _with_beam(mean: Array32, image: RadioImage) -> Array32:
     """An estimate of the brightness in each pixel at the resolution of the image's beam, in the same unit."""
-    assert image.pixel_beams is not None
-    beam = image.pixel_beams[0]
+    beam = np.array(image.middle_beam)
     return (at_resolution(mean, beam, 1.0) / float(beam_pixels(beam, 1.0)[0])).astype(np.float32)
 
 
