@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import faintsky
-from faintsky.report.detection_figures import maps_figure
+from faintsky.report import cube_figure
 
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "demo.png"
 
@@ -19,7 +19,7 @@ def main() -> None:
         )
         found = faintsky.detect(cube).found
         IMAGE.parent.mkdir(parents=True, exist_ok=True)
-        maps_figure(cube, found).savefig(IMAGE, dpi=100, metadata={"Software": None})
+        cube_figure(cube, found).savefig(IMAGE, dpi=100, metadata={"Software": None})
     print(IMAGE)
 
 

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from faintsky.evaluation import evaluate_alma, evaluate_lofar
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import open_cube, open_image
-    from faintsky.jobs.demo import demo
-    from faintsky.jobs.finding import denoise, detect
-    from faintsky.jobs.inject import inject
-    from faintsky.jobs.result import Result
-    from faintsky.jobs.train import train
-    from faintsky.jobs.tune import tune
+    from faintsky.jobs import Result, demo, denoise, detect, inject, train, tune
     from faintsky.models import list_models, load_model
     from faintsky.system.machine import __version__
 

@@ -125,7 +125,7 @@ def test_a_failure_leaves_nothing(tmp_path, passing, monkeypatch):
     def fails(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("faintsky.report.denoising.denoising_report", fails)
+    monkeypatch.setattr("faintsky.report.denoising_report", fails)
     with pytest.raises(OSError, match="no space"):
         denoise(image, tmp_path / "new" / "out", model=passing, device="cpu")
     assert [p.name for p in tmp_path.iterdir()] == ["image.fits"]

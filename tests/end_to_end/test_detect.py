@@ -143,7 +143,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def fails(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("faintsky.report.detection.detection_report", fails)
+    monkeypatch.setattr("faintsky.report.detection_report", fails)
     with pytest.raises(OSError, match="no space"):
         detect(cube, tmp_path / "new" / "out", device="cpu")
     assert [p.name for p in tmp_path.iterdir()] == ["cube.fits"]
@@ -158,7 +158,7 @@ def test_a_failure_keeps_the_former_output(tmp_path, monkeypatch):
     def fails(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("faintsky.report.detection.detection_report", fails)
+    monkeypatch.setattr("faintsky.report.detection_report", fails)
     with pytest.raises(OSError, match="no space"):
         detect(cube, out, device="cpu", overwrite=True)
     assert stamps(out) == before

@@ -10,8 +10,7 @@ from synthetic import Emitter, telescope
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.injecting.cube import Field, draw_sources, field_of, inject_into
-from faintsky.injecting.recovery import recovery_of
+from faintsky.injecting import CubePlace, place_in_cube, recovery_of
 from faintsky.matching import fit_completeness
 from faintsky.preparing import prepare_cube
 
@@ -38,15 +37,15 @@ def user_cube(seed=3):
 def place():
     """An empty cube's field: nothing of its own."""
     cube = T.radio_cube(T.cube([], N_CHAN, sigma=SIGMA, seed=3))
-    return field_of(cube, Table({"x": np.zeros(0)}), None, prepare_cube(cube))
+    return place_in_cube(cube, Table({"x": np.zeros(0)}), None, prepare_cube(cube))
 
 
 def test_an_injected_source_is_what_the_telescope_would_show(place):
     rng = np.random.default_rng(1)
-    sources = draw_sources(place, 1, rng, (20.0, 20.1))
+    sources = place.draw(1, rng, (20.0, 20.1))
     s = sources[0]
-    added = inject_into(place, sources).data - place.cube.data
-    cell = place.cube.grid.cell
+    added = place.with_sources(sources).data - place.data.data
+    cell = place.data.grid.cell
     twin = Emitter(
         s["x"], s["y"], s["z"], s["line_flux_peak"], s["dc_maj"] / cell, s["dc_min"] / cell, s["dc_pa"],
         s["fwhm_z"],
@@ -71,16 +70,16 @@ def test_sources_keep_away_from_each_other_from_blanks_and_from_what_is_there():
     own = Table(
         {"x_min": [14], "x_max": [26], "y_min": [34], "y_max": [46], "z_min": [np.nan], "z_max": [np.nan]}
     )
-    place = field_of(cube, own, None, prepare_cube(cube))
+    place = place_in_cube(cube, own, None, prepare_cube(cube))
     for k in range(5):
-        s = draw_sources(place, 6, np.random.default_rng(k), (5, 10))
+        s = place.draw(6, np.random.default_rng(k), (5, 10))
         x, y = np.asarray(s["x"]), np.asarray(s["y"])
         assert (x > 13).all()
         assert not ((x < 26) & (y > 34) & (y < 46)).any()
         gaps = np.hypot(x[:, None] - x, y[:, None] - y)[np.triu_indices(len(x), 1)]
         assert (gaps > 3 * place.prepared.beam_pixels).all()
-    nowhere = Field(cube, place.prepared, np.ones(cube.shape, bool), own)
-    assert len(draw_sources(nowhere, 3, np.random.default_rng(0), (5, 10))) == 0
+    nowhere = CubePlace(cube, place.prepared, np.ones(cube.shape, bool), own)
+    assert len(nowhere.draw(3, np.random.default_rng(0), (5, 10))) == 0
 
 
 @pytest.fixture(scope="module")

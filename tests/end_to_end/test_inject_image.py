@@ -8,7 +8,7 @@ import faintsky
 from faintsky.denoising import Denoised
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
-from faintsky.injecting.image import draw_injected, draw_shape, inject_into, place_of, recover
+from faintsky.injecting import draw_shape, place_in_image, recover
 from faintsky.preparing import gaussian_psf, prepare_image
 
 N, BEAM, RMS = 160, 4.0, 2e-4
@@ -37,7 +37,7 @@ def by_threshold(one):
 
 @pytest.fixture(scope="module")
 def place(image):
-    return place_of(image, by_threshold(image))
+    return place_in_image(image, by_threshold(image))
 
 
 def test_shapes_are_long_or_round_and_of_peak_one():
@@ -60,7 +60,7 @@ def test_shapes_are_long_or_round_and_of_peak_one():
 def test_brightness_and_place_are_as_asked(image, place):
     for k in range(4):
         rng = np.random.default_rng(k)
-        sources = draw_injected(place, 3, rng, (1.9, 2.1))
+        sources = place.draw(3, rng, (1.9, 2.1))
         seen = np.zeros((N, N), int)
         for s in sources:
             level = s.brightness[s.outline].mean() / np.median(place.found.prepared.rms[s.box][s.outline])
@@ -70,7 +70,7 @@ def test_brightness_and_place_are_as_asked(image, place):
         assert seen.max() == 1  # they do not overlap
         assert not seen[:, :10].any()
         assert not seen[place.found.mask > 0].any()
-        added = inject_into(place, sources).data - image.data
+        added = place.with_sources(sources).data - image.data
         assert np.nansum(added) == pytest.approx(sum(s.brightness.sum() for s in sources), rel=1e-3)
 
 

@@ -10,8 +10,8 @@ from outputs import DENOISED
 
 from faintsky.catalog import read_catalog
 from faintsky.cli import main
-from faintsky.report.denoising_figures import _histogram
-from faintsky.report.parts import new_figure
+from faintsky.report.maps import _histogram
+from faintsky.system.figures import panels
 
 NO_AXIS = {"CTYPE3": None, "CRVAL3": None, "CDELT3": None, "CRPIX3": None, "CUNIT3": None}
 NO_BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
@@ -20,7 +20,7 @@ NO_BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Figures are made, but not drawn, which is what takes long; the end-to-end tests look at them."""
-    monkeypatch.setattr("faintsky.report.denoising.embedded", lambda figure: "data:image/png;base64,")
+    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure: "data:image/png;base64,")
 
 
 @pytest.fixture
@@ -356,6 +356,6 @@ def test_a_dry_run_writes_nothing(make_image, run):
 def test_a_residual_in_no_bin_of_the_histogram_makes_no_warning():
     """What holds no noise may lie hundreds of what is taken for its noise away from the denoised image."""
     far, everywhere = np.full((10, 10), 50.0), np.ones((10, 10), dtype=bool)
-    ax = new_figure(4, 3).subplots()
+    _, (ax,) = panels()
     _histogram(ax, far, everywhere, ~everywhere)
     assert not ax.lines[1].get_ydata().any()

@@ -21,12 +21,12 @@ from scipy.signal import fftconvolve
 from faintsky.denoising import RegionSettings, build_catalog
 from faintsky.detection import find_catalog
 from faintsky.grid import ImageGrid, LocalFrame
-from faintsky.injecting.cube import draw_sources, field_of, inject_into
+from faintsky.injecting import place_in_cube
 from faintsky.io import open_cube, open_image, write_regions
 from faintsky.io.sources import quiet_reading
 from faintsky.models import load_model
 from faintsky.preparing import PrimaryBeam, gaussian_psf, prepare_cube, prepare_image
-from faintsky.report.parts import world_labels
+from faintsky.report import world_labels
 from faintsky.simulating.truth import grid_frame, region_columns, to_sky
 from faintsky.telescopes import primary_beam
 
@@ -380,11 +380,13 @@ def test_injected_sources_have_their_shape_on_the_sky(name):
     empty = replace(draw(HEADERS[name]), images=np.zeros((9, N, N)))
     cube, _ = restored_cube(HEADERS[name], empty)
     prepared = prepare_cube(cube)
-    field = field_of(cube, find_catalog(cube, load_model("classical", job="detect")).catalog, None, prepared)
-    truth = draw_sources(field, 3, np.random.default_rng(5), (300.0, 400.0))
+    field = place_in_cube(
+        cube, find_catalog(cube, load_model("classical", job="detect")).catalog, None, prepared
+    )
+    truth = field.draw(3, np.random.default_rng(5), (300.0, 400.0))
     wcs, scale = coordinates(HEADERS[name]), HEADERS[name]["CDELT2"] * 3600 / 3
     for row in truth:
-        added = inject_into(field, truth[[int(row["id"]) - 1]]).data - cube.data
+        added = field.with_sources(truth[[int(row["id"]) - 1]]).data - cube.data
         plane = added[round(row["z"])].astype(float)
         yy, xx = np.indices(plane.shape)
         x, y = (float((v * plane).sum() / plane.sum()) for v in (xx, yy))

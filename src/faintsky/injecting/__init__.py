@@ -1,1 +1,17 @@
-"""injecting."""
+"""Sources injected into the user's own data, and found again.
+
+It knows how data are searched and denoised, and nothing of files and commands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.injecting.cube import CubePlace, place_in_cube
+    from faintsky.injecting.image import ImagePlace, draw_shape, place_in_image
+    from faintsky.injecting.recovery import Recovery, recover, recovery_of
+
+lazy(__name__)

@@ -7,7 +7,6 @@ to the data; real noise, sidelobes, continuum residuals and emission stay as the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from faintsky.detection import channel_velocity, world_columns
-from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import column, match
@@ -37,7 +35,9 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 SNR_RANGE = (3.0, 20.0)
-"""Matched S/N of the injected sources: uniform, around where detectors begin to miss them."""
+"""Matched S/N of the sources: uniform, around where detectors begin to miss them."""
+PER_RUN, LEVEL = 10, 7.0
+"""Sources at a time, and the S/N at which the completeness is asked for."""
 SIZES = (0.0, 1.5)
 """Their major axis in beams; the minor one is 0.4 to 1 of it."""
 LINE_WIDTHS = (3.0, 12.0)
@@ -48,12 +48,12 @@ _TRIES = 2000
 
 
 @dataclass
-class Field:
+class CubePlace:
     """A cube into which sources are injected, and what is in it already.
 
     Parameters
     ----------
-    cube : RadioCube
+    data : RadioCube
         The user's.
     prepared : PreparedCube
         Its noise, psf and beam.
@@ -63,7 +63,7 @@ class Field:
         Those sources.
     """
 
-    cube: RadioCube
+    data: RadioCube
     prepared: PreparedCube
     taken: Bool
     own: Table
@@ -71,7 +71,7 @@ class Field:
     @cached_property
     def beam(self) -> PrimaryBeam:
         """The primary beam."""
-        return PrimaryBeam(self.cube, self.prepared.relative, self.prepared.valid)
+        return PrimaryBeam(self.data, self.prepared.relative, self.prepared.valid)
 
     @cached_property
     def _padded(self) -> tuple[int, int]:
@@ -82,11 +82,11 @@ class Field:
         """Pixels at least a beam away from blank ones and, where a mask is given, in it, ``[y, x]``."""
         valid = np.pad(self.prepared.valid, 1)
         inner = binary_erosion(valid, iterations=max(1, round(self.prepared.beam_pixels)))[1:-1, 1:-1]
-        return inner if self.cube.mask is None else inner & self.cube.mask.any(axis=0)
+        return inner if self.data.mask is None else inner & self.data.mask.any(axis=0)
 
     def seen(self, x: float, y: float, maj: float, minor: float, pa: float, z: float) -> Float:
         """Image of a source of 1 Jy through the psf of its channel, ``[y, x]`` [Jy/beam]."""
-        planes, beam_at = self.prepared.psf, self.prepared.beam_at(self.cube)
+        planes, beam_at = self.prepared.psf, self.prepared.beam_at(self.data)
         psf = planes[min(max(round(z), 0), len(planes) - 1)] if len(planes) > 1 else planes[0]
         if beam_at is not None:
             psf = gaussian_psf((psf.shape[0], psf.shape[1]), *beam_at(x, y))
@@ -103,10 +103,106 @@ class Field:
         x, y = row["x"], row["y"]
         return self.prepared.sigma * self.prepared.gain(x, y), self.beam.share(x, y, row["z"])
 
+    def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
+        """Up to ``n`` sources away from each other and from the cube's own, with flux by their S/N.
 
-def field_of(
+        Returns
+        -------
+        Table
+            Columns of a truth table, and ``share``, the part of the flux that the data receive. Fewer rows
+            than asked where there is no room.
+        """
+        from faintsky.catalog import make_table
+
+        prepared = self.prepared
+        n_chan = len(prepared.sigma)
+        ys, xs = np.nonzero(self.room)
+        good = np.flatnonzero(prepared.sigma > 0)
+        widest = max(min(LINE_WIDTHS[1], n_chan / 8), LINE_WIDTHS[0])
+        drawn: list[dict[str, float]] = []
+        for _ in range(_TRIES if len(ys) else 0):
+            if len(drawn) == n:
+                break
+            k = int(rng.integers(len(ys)))
+            maj = rng.uniform(*SIZES) * prepared.beam_pixels
+            fwhm_z = rng.uniform(LINE_WIDTHS[0], widest)
+            new = {
+                "x": xs[k] + rng.uniform(-0.5, 0.5), "y": ys[k] + rng.uniform(-0.5, 0.5),
+                "z": rng.uniform(good[0] + fwhm_z, max(good[-1] - fwhm_z, good[0] + fwhm_z)),
+                "maj": maj, "min": maj * rng.uniform(0.4, 1.0), "pa": rng.uniform(0, 180), "fwhm_z": fwhm_z,
+                "wanted": rng.uniform(*snr),
+            }  # fmt: skip
+            if self._free(new) and all(_apart(new, s, prepared.beam_pixels) for s in drawn):
+                drawn.append(new)
+        col = {k: np.array([s[k] for s in drawn]) for k in drawn[0]} if drawn else {}
+        if not drawn:
+            return make_table({"x": np.zeros(0)})
+        columns: dict[str, Any] = world_columns(self.data, col["x"], col["y"], col["z"], col["fwhm_z"])
+        shape = {"dc_maj": col["maj"], "dc_min": col["min"], "dc_pa": col["pa"]}
+        columns |= self.data.sky_columns({"x": col["x"], "y": col["y"], **shape})
+        transfer = psf_transform(prepared.psf[len(prepared.psf) // 2])
+        n_x = prepared.valid.shape[1]
+        peak, share = np.zeros(len(drawn)), np.ones(len(drawn))
+        for i, s in enumerate(drawn):
+            sigma, share[i] = self.received(s)
+            noise = np.where(sigma > 0, sigma, np.inf)
+            line = line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
+            one = matched_snr(line * share[i], noise, transfer, n_x, s["maj"], s["min"], s["pa"])
+            peak[i] = s["wanted"] / one
+        per_channel = channel_velocity(self.data, col["z"])
+        columns["flux"] = peak * col["fwhm_z"] * per_channel * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
+        columns |= {"snr": col["wanted"], "line_flux_peak": peak, "share": share}
+        return make_table(columns)
+
+    def _free(self, s: dict[str, float]) -> bool:
+        """Whether the voxels within a source's half widths belong to no source of the cube's own."""
+        half = max(s["maj"] / 2, 1.0)
+        z = slice(max(int(s["z"] - s["fwhm_z"]), 0), int(s["z"] + s["fwhm_z"]) + 2)
+        y = slice(max(int(s["y"] - half), 0), int(s["y"] + half) + 2)
+        x = slice(max(int(s["x"] - half), 0), int(s["x"] + half) + 2)
+        return not self.taken[z, y, x].any()
+
+    def with_sources(self, sources: Table) -> RadioCube:
+        """The cube with the sources of `draw` in it; blanks stay blank."""
+        cube = self.data
+        n_chan = cube.shape[0]
+        data = np.array(cube.data, dtype=np.float32)
+        unit = np.broadcast_to(cube.working_factors(), (n_chan,))
+        live = ~cube.blank_channels
+        x, y = np.array(sources["x"]), np.array(sources["y"])
+        shapes = cube.frame(x, y).to_pixels(*(np.array(sources[name]) for name in SHAPE))
+        unit = unit * cube.peak_factor(x, y)[:, None]
+        for s, one, shape in zip(sources, unit, zip(*shapes)):
+            image = self.seen(s["x"], s["y"], *shape, s["z"])
+            line = s["line_flux_peak"] * s["share"] * line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
+            for k in np.flatnonzero((np.abs(line) > 1e-6 * np.abs(line).max()) & live):
+                data[k] += (image * (line[k] / one[k])).astype(np.float32)
+        return replace(cube, load=lambda: data)
+
+    def compare(self, sources: Table, found: Table) -> tuple[Table, int]:
+        """The sources with ``found`` and what was found of them, and how many detections are others.
+
+        Returns
+        -------
+        sources : Table
+            With ``found`` and ``found_flux``, ``found_snr``, ``found_x``, ``found_y``, ``found_z``,
+            ``found_reliability``.
+        others : int
+            Detections that are neither injected nor in the cube's own catalogue.
+        """
+        rule = "position" if np.isfinite(column(found, "z")).any() else "position2d"
+        pairs = match(sources, found, rule)
+        sources["found"] = pairs.partner_of_true >= 0
+        for name in ("flux", "snr", "x", "y", "z", "reliability"):
+            values = np.full(len(sources), np.nan)
+            values[pairs.i_true] = column(found, name)[pairs.i_found]
+            sources[f"found_{name}"] = values
+        return sources, len(match(self.own, found[pairs.unmatched_found], rule).unmatched_found)
+
+
+def place_in_cube(
     cube: RadioCube, catalog: Table, mask: NDArray[np.int32] | None, prepared: PreparedCube
-) -> Field:
+) -> CubePlace:
     """The field, its own sources with a beam about them marked as taken.
 
     Parameters
@@ -132,159 +228,9 @@ def field_of(
             ]
             taken[box] = True
     near = [distance_transform_edt(~t) <= prepared.beam_pixels if t.any() else t for t in taken]
-    return Field(cube, prepared, np.array(near), catalog)
-
-
-def draw_sources(field: Field, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
-    """Up to ``n`` sources away from each other and from the field's own, with flux by their S/N.
-
-    Returns
-    -------
-    Table
-        Columns of a truth table, and ``share``, the part of the flux that the data receive. Fewer rows than
-        asked where there is no room.
-    """
-    from faintsky.catalog import make_table
-
-    prepared = field.prepared
-    n_chan = len(prepared.sigma)
-    ys, xs = np.nonzero(field.room)
-    good = np.flatnonzero(prepared.sigma > 0)
-    widest = max(min(LINE_WIDTHS[1], n_chan / 8), LINE_WIDTHS[0])
-    drawn: list[dict[str, float]] = []
-    for _ in range(_TRIES if len(ys) else 0):
-        if len(drawn) == n:
-            break
-        k = int(rng.integers(len(ys)))
-        maj = rng.uniform(*SIZES) * prepared.beam_pixels
-        fwhm_z = rng.uniform(LINE_WIDTHS[0], widest)
-        new = {
-            "x": xs[k] + rng.uniform(-0.5, 0.5), "y": ys[k] + rng.uniform(-0.5, 0.5),
-            "z": rng.uniform(good[0] + fwhm_z, max(good[-1] - fwhm_z, good[0] + fwhm_z)),
-            "maj": maj, "min": maj * rng.uniform(0.4, 1.0), "pa": rng.uniform(0, 180), "fwhm_z": fwhm_z,
-            "wanted": rng.uniform(*snr),
-        }  # fmt: skip
-        if _free(field, new) and all(_apart(new, s, prepared.beam_pixels) for s in drawn):
-            drawn.append(new)
-    col = {k: np.array([s[k] for s in drawn]) for k in drawn[0]} if drawn else {}
-    if not drawn:
-        return make_table({"x": np.zeros(0)})
-    columns: dict[str, Any] = world_columns(field.cube, col["x"], col["y"], col["z"], col["fwhm_z"])
-    shape = {"dc_maj": col["maj"], "dc_min": col["min"], "dc_pa": col["pa"]}
-    columns |= field.cube.sky_columns({"x": col["x"], "y": col["y"], **shape})
-    transfer = psf_transform(prepared.psf[len(prepared.psf) // 2])
-    n_x = prepared.valid.shape[1]
-    peak, share = np.zeros(len(drawn)), np.ones(len(drawn))
-    for i, s in enumerate(drawn):
-        sigma, share[i] = field.received(s)
-        noise = np.where(sigma > 0, sigma, np.inf)
-        line = line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
-        one = matched_snr(line * share[i], noise, transfer, n_x, s["maj"], s["min"], s["pa"])
-        peak[i] = s["wanted"] / one
-    per_channel = channel_velocity(field.cube, col["z"])
-    columns["flux"] = peak * col["fwhm_z"] * per_channel * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
-    columns |= {"snr": col["wanted"], "line_flux_peak": peak, "share": share}
-    return make_table(columns)
-
-
-def _free(field: Field, s: dict[str, float]) -> bool:
-    """Whether the voxels within a source's half widths belong to no source of the field."""
-    half = max(s["maj"] / 2, 1.0)
-    z = slice(max(int(s["z"] - s["fwhm_z"]), 0), int(s["z"] + s["fwhm_z"]) + 2)
-    y = slice(max(int(s["y"] - half), 0), int(s["y"] + half) + 2)
-    x = slice(max(int(s["x"] - half), 0), int(s["x"] + half) + 2)
-    return not field.taken[z, y, x].any()
+    return CubePlace(cube, prepared, np.array(near), catalog)
 
 
 def _apart(a: dict[str, float], b: dict[str, float], beam: float) -> bool:
     wide = np.hypot(beam, max(a["maj"], b["maj"]))
     return bool(np.hypot(a["x"] - b["x"], a["y"] - b["y"]) >= APART * wide)
-
-
-def inject_into(field: Field, sources: Table) -> RadioCube:
-    """The cube with the sources of `draw_sources` in it; blanks stay blank."""
-    cube = field.cube
-    n_chan = cube.shape[0]
-    data = np.array(cube.data, dtype=np.float32)
-    unit = np.broadcast_to(cube.working_factors(), (n_chan,))
-    live = ~cube.blank_channels
-    x, y = np.array(sources["x"]), np.array(sources["y"])
-    shapes = cube.frame(x, y).to_pixels(*(np.array(sources[name]) for name in SHAPE))
-    unit = unit * cube.peak_factor(x, y)[:, None]
-    for s, one, shape in zip(sources, unit, zip(*shapes)):
-        image = field.seen(s["x"], s["y"], *shape, s["z"])
-        line = s["line_flux_peak"] * s["share"] * line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
-        for k in np.flatnonzero((np.abs(line) > 1e-6 * np.abs(line).max()) & live):
-            data[k] += (image * (line[k] / one[k])).astype(np.float32)
-    return replace(cube, load=lambda: data)
-
-
-def recover(
-    field: Field,
-    find: Callable[[RadioCube], Table],
-    n: int,
-    per_run: int,
-    *,
-    seed: int = 0,
-    snr: tuple[float, float] = SNR_RANGE,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[Table, int, int]:
-    """Inject ``n`` sources, a few a run, and look for them.
-
-    Parameters
-    ----------
-    field : Field
-    find : callable
-        Cube to catalogue.
-    n, per_run : int
-        Sources in all and in each run.
-    seed : int, optional
-        Run number i depends on it and i only.
-    snr : tuple of float, optional
-        Range of the matched S/N.
-    progress : callable, optional
-        Called with sources done, sources in all, and a word.
-
-    Returns
-    -------
-    sources : Table
-        Those injected, with ``found`` and ``found_flux``, ``found_snr``, ``found_x``, ``found_y``,
-        ``found_z``, ``found_reliability``.
-    runs, others : int
-        Runs, and detections that are neither injected nor in the field's own catalogue.
-
-    Raises
-    ------
-    InputError
-        There is no room for a source.
-    """
-    from astropy.table import vstack
-
-    parts: list[Table] = []
-    others = done = runs = 0
-    while done < n:
-        if progress is not None:
-            progress(done, n, "sources injected")
-        sources = draw_sources(field, min(per_run, n - done), np.random.default_rng([seed, runs]), snr)
-        if not len(sources):
-            raise InputError(
-                "has no room for another source: what is found in it, or blank, is everywhere",
-                "give a larger cube or a mask with room",
-                field.cube.name,
-            )
-        found = find(inject_into(field, sources))
-        rule = "position" if np.isfinite(column(found, "z")).any() else "position2d"
-        pairs = match(sources, found, rule)
-        rest = found[pairs.unmatched_found]
-        others += len(match(field.own, rest, rule).unmatched_found)
-        sources["found"] = pairs.partner_of_true >= 0
-        for name in ("flux", "snr", "x", "y", "z", "reliability"):
-            values = np.full(len(sources), np.nan)
-            values[pairs.i_true] = column(found, name)[pairs.i_found]
-            sources[f"found_{name}"] = values
-        sources["run"] = runs
-        parts.append(sources)
-        done, runs = done + len(sources), runs + 1
-    if progress is not None:
-        progress(n, n, "done")
-    return vstack(parts, metadata_conflicts="silent"), runs, others

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.errors import InputError
 from faintsky.matching import (
     Binned,
     CompletenessCurve,
@@ -25,6 +26,84 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 
 N_BINS = 8
+
+
+class Place(Protocol):
+    """Data into which sources are injected: a `CubePlace` or an `ImagePlace`."""
+
+    data: Any
+
+    def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Any:
+        """Up to ``n`` sources, fewer where there is no room."""
+        ...
+
+    def with_sources(self, sources: Any) -> Any:
+        """The data with them."""
+        ...
+
+    def compare(self, sources: Any, found: Any) -> tuple[Table, int]:
+        """What was found of them, and how much else."""
+        ...
+
+
+def recover(
+    place: Place,
+    find: Callable[[Any], Any],
+    n: int,
+    per_run: int,
+    *,
+    snr: tuple[float, float],
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[Table, int, int]:
+    """Inject sources, a few a run, and look for them.
+
+    Parameters
+    ----------
+    place : Place
+    find : callable
+        Cube to catalogue, or image to `faintsky.denoising.Denoised`.
+    n, per_run : int
+        Sources in all and in each run.
+    snr : tuple of float
+        Range of their S/N.
+    seed : int, optional
+        Run number i depends on it and i only.
+    progress : callable, optional
+        Called with sources done, sources in all, and a word.
+
+    Returns
+    -------
+    sources : Table
+        Those injected, and what was found of them, see ``compare`` of the place; ``run``.
+    runs, others : int
+        Runs, and what was found that is neither injected nor the data's own.
+
+    Raises
+    ------
+    InputError
+        There is no room for a source.
+    """
+    from astropy.table import vstack
+
+    tell = progress or (lambda done, total, word: None)
+    parts: list[Table] = []
+    others = done = 0
+    while done < n:
+        tell(done, n, "sources injected")
+        drawn = place.draw(min(per_run, n - done), np.random.default_rng([seed, len(parts)]), snr)
+        if not len(drawn):
+            raise InputError(
+                "has no room for another source: what is found in it, or blank, is everywhere",
+                "give larger data or a mask with room",
+                place.data.name,
+            )
+        sources, more = place.compare(drawn, find(place.with_sources(drawn)))
+        sources["run"] = len(parts)
+        parts.append(sources)
+        others, done = others + more, done + len(sources)
+    tell(n, n, "done")
+    return vstack(parts, metadata_conflicts="silent"), len(parts), others
 
 
 @dataclass(frozen=True)
@@ -74,7 +153,7 @@ def recovery_of(
     Parameters
     ----------
     sources : Table
-        Of `faintsky.injecting.cube.recover` or `faintsky.injecting.image.recover`.
+        Of `recover`.
     edges : sequence of float, optional
         Bins of the S/N: eight of equal width, or for images of equal ratio, where not given.
     level : float, optional

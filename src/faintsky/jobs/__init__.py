@@ -1,1 +1,21 @@
-"""The public functions that do a whole job: open, compute, write."""
+"""The public functions that do a whole job: open, plan, work, write, report.
+
+Each is light to import, for the command line is made from its signature: what it needs it imports where it
+is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.jobs.demonstration import DemoResult, demo
+    from faintsky.jobs.finding import denoise, detect
+    from faintsky.jobs.injection import InjectResult, inject
+    from faintsky.jobs.result import Result
+    from faintsky.jobs.training import TrainResult, train
+    from faintsky.jobs.tuning import TuneResult, tune
+
+lazy(__name__)

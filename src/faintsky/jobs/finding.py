@@ -51,7 +51,7 @@ def detect(
     from faintsky.detection import find_catalog, for_report, needs_of_cube
     from faintsky.io import Job, open_cube
     from faintsky.models import load_model
-    from faintsky.report.detection import detection_report
+    from faintsky.report import detection_report
 
     chosen = load_model(model, job="detect")
     opened = open_cube(cube, **vars(opening))
@@ -127,7 +127,7 @@ def denoise(
     from faintsky.denoising import compare_with_negative, make_denoiser, needs_of_image
     from faintsky.io import Job, open_image
     from faintsky.models import load_model
-    from faintsky.report.denoising import denoising_report
+    from faintsky.report import denoising_report
     from faintsky.system import choose_device
 
     chosen = load_model(model, job="denoise")

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.catalog import components_of
-
 if TYPE_CHECKING:
     from astropy.table import Table
 
@@ -122,10 +120,11 @@ class Result:
         axis = cube.frequencies if velocity is None else velocity
         width = np.abs(np.gradient(axis) if len(axis) > 1 else cube.channel_widths())
         flux = np.tensordot(width, line, axes=1)
-        step = u.Hz if velocity is None else u.km / u.s
-        whole = u.Unit(f"{cube.unit} {step}", parse_strict="silent")
-        whole = u.Jy / u.beam * step if cube.has_flux else whole
-        maps = [(np.where(seen, flux, np.nan), whole)]
+        step: Any = u.Hz if velocity is None else u.km / u.s
+        whole = (
+            u.Jy / u.beam * step if cube.has_flux else u.Unit(f"{cube.unit} {step}", parse_strict="silent")
+        )
+        maps: list[tuple[NDArray[np.float64], Any]] = [(np.where(seen, flux, np.nan), whole)]
         if velocity is None:
             return maps
         place = velocity[:, None, None]
@@ -166,6 +165,8 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
     model = np.where(found.mask > 0, estimate, np.float32(0))
     if found.response is not None:
         model = found.response(model)
+    from faintsky.catalog import components_of
+
     parts = components_of(found.catalog)
     return Result(
         facts, found.catalog, parts, found.mask, model, found.image, found.uncertainty, image, found

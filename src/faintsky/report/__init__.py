@@ -1,1 +1,18 @@
-"""One self-contained HTML file on a run, and its figures."""
+"""Reports: pages and figures on what was detected, denoised, injected, trained.
+
+It knows results and data in memory, and writes nothing by itself but figures of a training.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.report.curves import recovery_figure, training_figure
+    from faintsky.report.maps import cube_figure, image_figure, noise_figure, source_figure, world_labels
+    from faintsky.report.page import embedded
+    from faintsky.report.pages import denoising_report, detection_report, injection_report
+
+lazy(__name__)

@@ -84,7 +84,7 @@ def train(
     from faintsky.io import Job
     from faintsky.io.output import plain
     from faintsky.models import load_model
-    from faintsky.report.training import training_figure
+    from faintsky.report import training_figure
     from faintsky.training import RECIPES
 
     plan = RECIPES[network]().plan(data=data, simulate=simulate, init=init, changes=settings, seed=seed)

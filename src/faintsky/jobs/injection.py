@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from faintsky.system import Needs
 
 PathLike = str | os.PathLike[str]
-PER_RUN = {"cube": 10, "image": 4}
-"""Sources at a time: those of images are many beams long."""
-SNR_CUBE, SNR_IMAGE = (3.0, 20.0), (0.2, 10.0)
-"""Matched S/N in cubes and S/N per pixel in images, where none are given."""
 
 
 @dataclass
@@ -107,40 +103,51 @@ def inject(
     """
     from faintsky.catalog import without_fluxes
     from faintsky.image import RadioImage
+    from faintsky.injecting import cube as into_cube
+    from faintsky.injecting import image as into_image
+    from faintsky.injecting import recover, recovery_of
     from faintsky.io import Job
     from faintsky.models import load_model
 
     opened = _open(data, **vars(opening))
     image = isinstance(opened, RadioImage)
-    at_once = PER_RUN["image" if image else "cube"] if per_run is None else per_run
-    low, high = SNR_IMAGE if image else SNR_CUBE
-    low, high = low if snr_low is None else snr_low, high if snr_high is None else snr_high
+    usual = into_image if image else into_cube
+    at_once = usual.PER_RUN if per_run is None else per_run
+    low, high = (u if asked is None else asked for u, asked in zip(usual.SNR_RANGE, (snr_low, snr_high)))
     if not 0 < low < high:
         raise InputError(f"S/N from {low:g} to {high:g} is no range", "give a low above 0 and a higher one")
     name = model or ("denoiser" if image else "classical")
     chosen = load_model(name, job="denoise" if image else "detect")
     searches = 1 + -(-n // at_once)
-    needs = _needs(opened, chosen, searches)
     about = {
         "data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches,
         "notes": opened.notes,
     }  # fmt: skip
     config = {"per_run": at_once, "snr_low": low, "snr_high": high}
+    needs = _needs(opened, chosen, searches)
     job = Job("inject", out, running, needs, about, data=opened, model=chosen, config=config)
     if job.done is not None:
         return InjectResult(facts=job.done)
     opened.check_companions()
     running.tell(0, n, "searching the data themselves")
-    way: Any = _into_image if image else _into_cube
     with job:
-        sources, recovery, facts = way(
-            opened, chosen, n, at_once, reliability=reliability, device=running.device, seed=seed,
-            snr=(low, high), progress=running.progress,
-        )  # fmt: skip
+        prepare: Any = _image_place if image else _cube_place
+        place, find, own = prepare(opened, chosen, reliability, running.device)
+        sources, runs, others = recover(
+            place, find, n, at_once, snr=(low, high), seed=seed, progress=running.progress
+        )
+        recovery = recovery_of(sources, level=usual.LEVEL, image=image)
+        facts = {
+            "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
+            f"completeness_at_snr_{usual.LEVEL:g}": recovery.at_level.value,
+            f"completeness_at_snr_{usual.LEVEL:g}_error": recovery.at_level.error,
+            "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
+            f"other_{'regions' if image else 'detections'}_per_run": others / runs, **own,
+        }  # fmt: skip
         if not opened.has_flux:
             without_fluxes(sources, keep_values=True)
         if out is not None:
-            _write(job, sources, recovery, facts)
+            _write(job, opened, sources, recovery, facts)
             facts["out"] = str(out)
     return InjectResult(sources, recovery, facts)
 
@@ -172,63 +179,42 @@ def _open(data: Any, **companions: Any) -> RadioCube | RadioImage:
     return open_cube(data, **companions)
 
 
-def _into_cube(
-    cube: RadioCube, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
-) -> tuple[Table, Recovery, dict[str, Any]]:
+def _cube_place(cube: RadioCube, model: Model, reliability: float, device: str) -> Any:
+    """Where sources are put, how they are looked for, and facts of the data themselves."""
     from faintsky.detection import find_catalog, for_report
-    from faintsky.injecting.cube import field_of, recover
-    from faintsky.injecting.recovery import recovery_of
+    from faintsky.injecting import place_in_cube
 
-    def find(one: Any) -> Table:
-        return find_catalog(one, model, reliability=reliability, device=device).catalog
+    def find(one: RadioCube) -> Any:
+        return find_catalog(one, model, reliability=reliability, device=device)
 
-    own = for_report(cube, find_catalog(cube, model, reliability=reliability, device=device), device=device)
-    cube = replace(cube, kind=own.prepared.kind.name)
-    where = field_of(cube, own.catalog, own.mask, own.prepared)
-    sources, runs, others = recover(where, find, n, per_run, **how)
-    recovery = recovery_of(sources)
-    return sources, recovery, {
-        "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
-        "completeness_at_snr_7": recovery.at_level.value,
-        "completeness_at_snr_7_error": recovery.at_level.error,
-        "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
-        "sources_of_the_cube": len(own.catalog), "other_detections_per_run": others / runs,
-        "psf": own.prepared.psf_origin, "primary_beam": where.beam.origin,
-    }  # fmt: skip
+    own = for_report(cube, find(cube), device=device)
+    place = place_in_cube(replace(cube, kind=own.prepared.kind.name), own.catalog, own.mask, own.prepared)
+    facts = {"psf": own.prepared.psf_origin, "primary_beam": place.beam.origin}
+    return place, lambda one: find(one).catalog, {"sources_of_the_cube": len(own.catalog), **facts}
 
 
-def _into_image(
-    image: RadioImage, model: Model, n: int, per_run: int, *, reliability: float, device: str, **how: Any
-) -> tuple[Table, Recovery, dict[str, Any]]:
+def _image_place(image: RadioImage, model: Model, reliability: float, device: str) -> Any:
+    """The same for an image."""
     from faintsky.denoising import make_denoiser
-    from faintsky.injecting.image import place_of, recover
-    from faintsky.injecting.recovery import recovery_of
+    from faintsky.injecting import place_in_image
     from faintsky.system import choose_device
     from faintsky.units import unit_text
 
     denoiser = make_denoiser(model, choose_device(device))
     # what may be a source is no place for another, whatever its reliability
     own = denoiser(image, reliability=0.0)
-
-    def find(one: RadioImage) -> Any:
-        return denoiser(one, reliability=reliability)
-
-    image = replace(image, kind=own.kind)
-    sources, runs, others = recover(place_of(image, own), find, n, per_run, **how)
-    recovery = recovery_of(sources, level=1.0, image=True)
-    return sources, recovery, {
-        "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
-        "completeness_at_snr_1": recovery.at_level.value,
-        "completeness_at_snr_1_error": recovery.at_level.error,
-        "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
-        "regions_of_the_image": len(own.catalog), "other_regions_per_run": others / runs,
-        "taken_for": own.kind, "rms": own.prepared.typical_rms, "unit": unit_text(image.unit),
+    place = place_in_image(replace(image, kind=own.kind), own)
+    return place, lambda one: denoiser(one, reliability=reliability), {
+        "regions_of_the_image": len(own.catalog), "taken_for": own.kind, "rms": own.prepared.typical_rms,
+        "unit": unit_text(image.unit),
     }  # fmt: skip
 
 
-def _write(job: Job, sources: Table, recovery: Recovery, facts: dict[str, Any]) -> None:
+def _write(
+    job: Job, data: RadioCube | RadioImage, sources: Table, recovery: Recovery, facts: dict[str, Any]
+) -> None:
     from faintsky.evaluation import write_csv, write_table
-    from faintsky.report.injection import injection_report, recovery_figure
+    from faintsky.report import injection_report, recovery_figure
     from faintsky.system.figures import save_figure
 
     rows = recovery.rows()
@@ -237,8 +223,6 @@ def _write(job: Job, sources: Table, recovery: Recovery, facts: dict[str, Any]) 
     save_figure(figure, job.folder / "completeness.png")
     sources.meta = job.made_by
     write_table(sources, job.folder / "injected.ecsv")
-    page = injection_report(
-        figure, rows, facts, name=str(job.record["config"]["data"]), provenance=job.record
-    )
+    page = injection_report(figure, rows, facts, data=data, provenance=job.record)
     with job.file("report.html") as file:
         file.write_text(page, encoding="utf-8")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from faintsky.errors import InputError
-from faintsky.jobs.train import train
+from faintsky.jobs.training import train
 from faintsky.options import Running, with_options
 
 if TYPE_CHECKING:
@@ -251,8 +251,9 @@ def _tidy(study: Study) -> None:
 
 def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> dict[str, Any] | None:
     """Tables, and the best recipe."""
+    from faintsky.evaluation import markdown, write_csv
     from faintsky.io.output import write_json
-    from faintsky.report.tuning import study_table
+    from faintsky.system import replacing
 
     ranked = [t for t in _ranked(study) if t.state.name != "WAITING"]
     rows = []
@@ -268,7 +269,14 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
             **({"validations": len(scores)} if scores else {}), **extra,
         })  # fmt: skip
     title = f"{record['network']}: {len(rows)} trials by {record['metric']}, the least first"
-    study_table(rows, study.folder, title)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    write_csv([{name: row.get(name, "") for name in names} for row in rows], study.folder / "table.csv")
+    table = markdown(
+        [name.replace("_", " ") for name in names],
+        [[_cell(row.get(name, "")) for name in names] for row in rows],
+    )
+    with replacing(study.folder / "table.md") as path:
+        path.write_text(f"{title}\n\n{table}", encoding="utf-8")
     if not ranked or ranked[0].state.name != "COMPLETE":
         return None
     settings = {**record["fixed"], **_plain_values(record, study.settings(ranked[0]))}
@@ -284,6 +292,10 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
     }  # fmt: skip
     write_json(study.folder / "best.json", best)
     return best
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain_values(record: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,360 @@
+"""Maps, spectra and noise: the figures of reports on images and cubes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.beams import beam_covariance
+from faintsky.catalog import has_flag
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.image import SHAPE, RadioCube, RadioImage
+from faintsky.preparing import autocorrelation, gaussian_psf, radial_mean
+from faintsky.source_model import line_profile
+from faintsky.system.figures import COLOURS, MAPS
+from faintsky.units import unit_text
+
+if TYPE_CHECKING:
+    from astropy.table import Row
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Ellipse
+
+    from faintsky.denoising import Denoised
+    from faintsky.detection import Detections
+
+EMISSION, ABSORPTION, REGION = COLOURS[1], COLOURS[0], "#19d3c5"
+"""Emitters, absorbers, and outlines of regions on dark maps."""
+MOST_PIXELS = 900
+"""Pixels along an axis of a map that is drawn; larger images are averaged."""
+
+
+def _panels(width: float, height: float, rows: int, columns: int, **how: Any) -> tuple[Figure, Any]:
+    """An empty figure of that size [inch] and its panels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, **how)
+
+
+def world_labels(ax: Axes) -> None:
+    """Right ascension and declination, or Galactic coordinates, along the axes of a map."""
+    galactic = ax.wcs.wcs.lngtyp.strip() == "GLON"  # type: ignore[attr-defined]
+    names = ("Galactic longitude", "Galactic latitude") if galactic else ("right ascension", "declination")
+    for coordinate, name in zip(ax.coords, names):  # type: ignore[attr-defined]
+        coordinate.set_axislabel(name)
+        coordinate.set_ticklabel(exclude_overlapping=True, size=8)
+
+
+def _ellipse(centre: tuple[float, float], cov: NDArray[np.float64], **style: str) -> Ellipse:
+    """The half-maximum ellipse of a Gaussian with covariance ``cov`` in (x, y)."""
+    from matplotlib.patches import Ellipse
+
+    val, vec = np.linalg.eigh(cov)
+    angle = float(np.degrees(np.arctan2(vec[1, 1], vec[0, 1])))
+    fwhm = FWHM_PER_SIGMA * np.sqrt(val)
+    face, edge = style.get("facecolor", "none"), style["edgecolor"]
+    return Ellipse(centre, fwhm[1], fwhm[0], angle=angle, facecolor=face, edgecolor=edge, linewidth=1.2)
+
+
+def _draw_map(ax: Axes, values: NDArray[Any], title: str, unit: str, **look: Any) -> Any:
+    """A map with its colour bar and coordinates; gives the bar."""
+    drawn = ax.imshow(values, origin="lower", interpolation="nearest", **look)
+    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85, label=unit, pad=0.01)
+    ax.set_title(title)
+    ax.set_facecolor("0.75")
+    world_labels(ax)
+    return bar
+
+
+def _label(ax: Axes, row: Row, place: tuple[float, float], away: float, colour: str) -> None:
+    ax.annotate(
+        str(row["id"]), place, xytext=(away, away), textcoords="offset points", color=colour, fontsize=9
+    )
+
+
+def brightness_unit(cube: RadioCube) -> tuple[float, str]:
+    """Factor and name of the unit that brightness is shown in: mJy/beam, or the data's own without fluxes."""
+    return (1e3, "mJy/beam") if cube.has_flux else (1.0, str(cube.unit))
+
+
+def cube_figure(cube: RadioCube, found: Detections) -> Figure:
+    """Peak S/N, moment 0 and continuum side by side, sources marked."""
+    figure, axes = _panels(15, 4.4, 1, 3, subplot_kw={"projection": cube.wcs})
+    p = found.prepared
+    scale, name = brightness_unit(cube)
+    line = p.restored(p.line)
+    moment = (line if found.mask is None else np.where(found.mask > 0, line, 0)).sum(axis=0) * scale
+    where = "of all channels" if found.mask is None else "within the mask"
+    continuum = p.restored(p.continuum.at(p.continuum.middle)) * scale
+    maps = [
+        (_peak_snr(found), "line: peak S/N of 3 channels", "S/N", "snr", (0, 100)),
+        (moment, f"line: moment 0 {where}", f"{name} channel", "amount", (0, 100)),
+        (continuum, "continuum", name, "paper", (0.5, 99.7)),
+    ]
+    for ax, (image, title, unit, shown, ends) in zip(axes, maps):
+        values = np.where(p.valid, image, np.nan)
+        finite = values[np.isfinite(values)]
+        low, high = np.percentile(finite, ends) if finite.size else (0, 1)
+        low = low if shown == "paper" else min(low, 0)
+        look: Any = {"cmap": MAPS[shown], "vmin": low, "vmax": max(high, low + 1e-12)}
+        _draw_map(ax, values, title, unit, **look)
+        _mark_sources(ax, found, cube)
+    return figure
+
+
+def _peak_snr(found: Detections) -> NDArray[np.float32]:
+    """Largest S/N along frequency of the line cube averaged over three channels, ``[y, x]``."""
+    p = found.prepared
+    scale = np.where(p.sigma > 0, 1 / np.maximum(p.sigma, 1e-300), 0).astype(np.float32)
+    snr = p.line * scale[:, None, None]
+    best = np.zeros(snr.shape[1:], dtype=np.float32)
+    for k in range(1, snr.shape[0] - 1):
+        np.maximum(best, (snr[k - 1] + snr[k] + snr[k + 1]) / np.float32(np.sqrt(3)), out=best)
+    return best
+
+
+def _mark_sources(ax: Axes, found: Detections, cube: RadioCube) -> None:
+    """An ellipse of the observed size and the number of every source, and the beam in a corner."""
+    table, beam = found.catalog, found.prepared.beam
+    absorbing = has_flag(table["flags"], "absorption")
+    shapes = cube.frame(table["x"], table["y"]).to_pixels(*(table[name] for name in SHAPE))
+    beams = cube.local_beams(beam, table["x"], table["y"])
+    for row, absorber, there, shape in zip(table, absorbing, beams, np.transpose(shapes)):
+        # a method that measures no shape leaves the beam
+        cov = beam_covariance(tuple(np.nan_to_num(shape))) + beam_covariance(tuple(there))
+        colour = ABSORPTION if absorber else EMISSION
+        ax.add_patch(_ellipse((row["x"], row["y"]), cov, edgecolor=colour))
+        _label(ax, row, (row["x"], row["y"]), 7, colour)
+    n_y, n_x = found.prepared.valid.shape
+    corner = (0.07 * n_x, 0.07 * n_y)
+    ax.add_patch(_ellipse(corner, beam_covariance(beam), edgecolor="0.5", facecolor="0.5"))
+
+
+def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:
+    """Spectrum at a source's position with its fit, and its line image."""
+    figure, (spectrum_ax, image_ax) = _panels(10, 2.7, 1, 2, width_ratios=[3, 1])
+    _draw_spectrum(spectrum_ax, cube, found, row)
+    _draw_cutout(image_ax, cube, found, row)
+    return figure
+
+
+def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
+    p = found.prepared
+    n_chan, n_y, n_x = p.line.shape
+    x, y = int(np.clip(round(row["x"]), 0, n_x - 1)), int(np.clip(round(row["y"]), 0, n_y - 1))
+    scale, unit = brightness_unit(cube)
+    gain = p.gain(x, y) * scale
+    z = np.arange(n_chan)
+    used = p.sigma > 0
+    spectrum = np.where(used, p.data[:, y, x] * gain, np.nan)
+    base = (p.continuum.level[y, x] + p.continuum.slope[y, x] * (z - p.continuum.middle)) * gain
+    base = base if p.present[y, x] else np.zeros(n_chan)
+    ghz = cube.frequencies / 1e9
+    ax.fill_between(ghz, base - p.sigma * gain, base + p.sigma * gain, color="0.88", step="mid", lw=0)
+    ax.step(ghz, spectrum, where="mid", color="0.3", lw=0.9)
+    if found.model is not None:
+        ax.plot(ghz, base + found.model[:, y, x] * scale, color=EMISSION, lw=1.4)
+    if np.isfinite(row["z"]):
+        _draw_line(ax, found, row, ghz, base)
+    ax.set_xlabel("frequency [GHz]")
+    ax.set_ylabel(unit)
+    ax.set_title(f"source {row['id']}: S/N {row['snr']:.1f}", fontsize=10)
+    ax.margins(x=0)
+
+
+def _draw_line(ax: Axes, found: Detections, row: Row, ghz: NDArray, base: NDArray) -> None:
+    """The source's own line on its continuum, and its extent in frequency."""
+    n_chan = len(ghz)
+    z = np.arange(n_chan)
+    fine = np.linspace(0, n_chan - 1, 8 * n_chan)
+    divided = np.isfinite(row["pb"]) and not found.catalog.meta["primary_beam_in_data"]
+    own = row["flux_peak"] * (row["pb"] if divided else 1.0) * 1e3
+    ax.plot(
+        np.interp(fine, z, ghz), np.interp(fine, z, base) + own * line_profile(fine, row["z"], row["fwhm_z"]),
+        color=ABSORPTION, lw=1, ls="--",
+    )  # fmt: skip
+    low, high = (float(np.interp(v, z, ghz)) for v in (row["z"] - row["fwhm_z"], row["z"] + row["fwhm_z"]))
+    ax.axvspan(min(low, high), max(low, high), color=EMISSION, alpha=0.12, lw=0)
+
+
+def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
+    p = found.prepared
+    n_chan = p.line.shape[0]
+    frame = cube.frame(row["x"], row["y"])
+    wide = np.nan_to_num(frame.to_pixels(*(row[name] for name in SHAPE))[0][0])
+    half = int(max(2.5 * p.beam_pixels, 1.5 * np.hypot(wide, p.beam_pixels)))
+    x, y = round(row["x"]), round(row["y"])
+    ys, xs = slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1)
+    low, high = 0, n_chan - 1
+    if np.isfinite(row["z"]):
+        low = int(np.clip(np.floor(row["z"] - row["fwhm_z"] / 2), 0, n_chan - 1))
+        high = int(np.clip(np.ceil(row["z"] + row["fwhm_z"] / 2), low, n_chan - 1))
+    image = p.restored(p.line[low : high + 1].sum(axis=0))[ys, xs] * 1e3
+    side_x, side_y = np.hypot(*frame.matrix[0])
+    extent = (
+        (xs.start - 0.5 - row["x"]) * side_x, (xs.start + image.shape[1] - 0.5 - row["x"]) * side_x,
+        (ys.start - 0.5 - row["y"]) * side_y, (ys.start + image.shape[0] - 0.5 - row["y"]) * side_y,
+    )  # fmt: skip
+    ax.imshow(image, origin="lower", cmap=MAPS["amount"], extent=extent, interpolation="nearest")
+    ax.plot(0, 0, "+", color=EMISSION, ms=10)
+    ax.set_xlabel("along x [arcsec]")
+    ax.set_ylabel("along y [arcsec]")
+    over = "the line" if np.isfinite(row["z"]) else "all channels"
+    ax.set_title(f"integrated over {over}", fontsize=9)
+
+
+def display_unit(found: Denoised, image: RadioImage) -> tuple[float, str]:
+    """Factor and name of the unit that the noise has a handy size in."""
+    name = unit_text(image.unit) if str(image.unit) else ""
+    rms = found.prepared.typical_rms
+    if not name.startswith("Jy"):
+        return 1.0, name
+    prefixes = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"))
+    factor, prefix = next((p for p in prefixes if rms * p[0] > 0.01), prefixes[-1])
+    return factor, prefix + name
+
+
+def image_figure(image: RadioImage, found: Denoised) -> Figure:
+    """Input, denoised image with its regions, uncertainty and residual."""
+    from matplotlib.colors import AsinhNorm, Normalize
+
+    factor, unit = display_unit(found, image)
+    n_y, n_x = found.image.shape
+    height = 0.9 + 9.8 * min(max(n_y / n_x, 0.4), 1.6)
+    figure, axes = _panels(13.5, height, 2, 2, subplot_kw={"projection": image.wcs})
+    rms = found.prepared.typical_rms * factor
+    finite = found.image[np.isfinite(found.image)] * factor
+    top = max(8 * rms, 1.2 * float(np.quantile(finite, 0.999)))
+    bright = AsinhNorm(linear_width=2 * rms, vmin=-2.5 * rms, vmax=top)
+    data = np.where(found.prepared.valid, found.prepared.data, np.nan)
+    spread = found.uncertainty[np.isfinite(found.uncertainty)] * factor
+    maps = [
+        (data, "input", "brightness", bright),
+        (found.image, "denoised", "brightness", bright),
+        (found.uncertainty, "uncertainty", "amount", Normalize(0, float(np.quantile(spread, 0.995)))),
+        (found.residual, "residual", "signed", Normalize(-5 * rms, 5 * rms)),
+    ]
+    for ax, (values, title, shown, norm) in zip(axes.flat, maps):
+        extent = (-0.5, n_x - 0.5, -0.5, n_y - 0.5)
+        values = _averaged(values) * factor
+        bar = _draw_map(ax, values, title, unit, cmap=MAPS[shown], norm=norm, extent=extent)
+        if norm is bright:
+            bar.set_ticks(_ticks(rms, top), minor=False)
+            bar.ax.minorticks_off()
+            bar.ax.yaxis.set_major_formatter("{x:.3g}")
+    _mark_regions(axes[0, 1], found)
+    beam = found.prepared.beam
+    if beam is not None:
+        place = (0.03 * n_x + beam[0], 0.03 * n_y + beam[0])
+        axes[0, 0].add_patch(_ellipse(place, beam_covariance(beam), edgecolor="white", facecolor="0.5"))
+    return figure
+
+
+def _ticks(rms: float, top: float) -> list[float]:
+    """Round numbers for a scale that is linear up to the noise and logarithmic above."""
+    decades = range(int(np.floor(np.log10(rms))), int(np.ceil(np.log10(top))) + 1)
+    steps = (1, 2, 5) if top < 100 * rms else (1, 3) if top < 1000 * rms else (1,)
+    rising = [m * 10.0**k for k in decades for m in steps]
+    shown = [v for v in rising if 1.5 * rms < v <= top]
+    return [-shown[0], 0.0, *shown] if shown and shown[0] <= 2.5 * rms else [0.0, *shown]
+
+
+def _averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Means over squares of pixels, so that a map has no more than it can show."""
+    step = -(-max(values.shape) // MOST_PIXELS)
+    if step == 1:
+        return values
+    n_y, n_x = (n // step * step for n in values.shape)
+    parts = values[:n_y, :n_x].reshape(n_y // step, step, n_x // step, step)
+    seen = np.isfinite(parts)
+    count = seen.sum(axis=(1, 3))
+    total = np.where(seen, parts, 0).sum(axis=(1, 3))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _mark_regions(ax: Axes, found: Denoised) -> None:
+    """The regions' outlines, and the numbers of the most significant ones."""
+    if not found.mask.any():
+        return
+    n_y, n_x = found.mask.shape
+    step = -(-max(found.mask.shape) // MOST_PIXELS)
+    inside = (found.mask[::step, ::step] > 0).astype(float)
+    ax.contour(
+        np.arange(0, n_x, step), np.arange(0, n_y, step), inside, levels=[0.5], colors=REGION, linewidths=0.9
+    )
+    for row in found.catalog[:40]:
+        _label(ax, row, (row["x_max"], row["y_max"]), 2, REGION)
+
+
+def noise_figure(image: RadioImage, found: Denoised) -> Figure:
+    """Histogram of the residual against a Gaussian, and its autocorrelation beside the beam's."""
+    figure, (left, right) = _panels(11, 3.9, 1, 2)
+    prepared = found.prepared
+    scaled = np.where(prepared.valid, found.residual / np.where(prepared.valid, prepared.rms, 1), 0)
+    outside = prepared.valid & (found.mask == 0)
+    _histogram(left, scaled, outside, prepared.valid & ~outside)
+    _correlation(right, image, found, scaled, outside)
+    return figure
+
+
+def _histogram(
+    ax: Axes, scaled: NDArray[np.floating], outside: NDArray[np.bool_], inside: NDArray[np.bool_]
+) -> None:
+    edges = np.linspace(-7, 7, 71)
+    middle = (edges[1:] + edges[:-1]) / 2
+    ax.plot(middle, np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi), color="0.6", lw=4, label="Gaussian")
+    for chosen, colour, name in ((outside, "k", "outside the regions"), (inside, EMISSION, "inside")):
+        if chosen.sum() > 30:
+            density = np.histogram(scaled[chosen], bins=edges)[0] / (chosen.sum() * np.diff(edges))
+            width = float(np.std(scaled[chosen]))
+            ax.step(middle, density, where="mid", color=colour, lw=1.2, label=f"{name}: σ = {width:.2f} rms")
+    ax.set_yscale("log")
+    ax.set_ylim(1e-5, 60)
+    ax.set_xlabel("residual / rms")
+    ax.set_ylabel("density")
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.set_title("Residual's values", fontsize=10)
+
+
+def _correlation(
+    ax: Axes,
+    image: RadioImage,
+    found: Denoised,
+    scaled: NDArray[np.floating],
+    outside: NDArray[np.bool_],
+) -> None:
+    size = max(found.prepared.beam_pixels, 2.0)
+    reach = int(np.clip(6 * size, 8, min(scaled.shape) // 2))
+    # from means over the pixels used, or what is left of a slope would correlate at all distances
+    centred = scaled - (scaled[outside].mean() if outside.any() else 0)
+    seen = radial_mean(autocorrelation(centred, outside if outside.any() else found.prepared.valid, reach))
+    radius = np.arange(reach + 1)
+    ax.axhline(0, color="0.8", lw=0.8)
+    for curve, name, colour in _expected(image, found, reach):
+        ax.plot(radius, curve, color=colour, lw=4, alpha=0.6, label=name)
+    ax.plot(radius, seen, "k.-", lw=1.2, label="residual outside the regions")
+    ax.set_xlabel("separation [pixel]")
+    ax.set_ylabel("correlation")
+    ax.set_ylim(min(-0.35, float(seen.min()) - 0.05), 1.05)
+    ax.legend(frameon=False, fontsize=8)
+    ax.set_title("Residual's autocorrelation, mean over circles", fontsize=10)
+
+
+def _expected(image: RadioImage, found: Denoised, reach: int) -> list[tuple[NDArray[np.float64], str, str]]:
+    """Radial profiles that the noise's correlation is to be held against."""
+    curves = []
+    box = (2 * reach + 1, 2 * reach + 1)
+    if found.response is not None and image.psf is not None:
+        psf = image.psf[0]
+        half = min(reach, *((n - 1) // 2 for n in psf.shape))
+        y, x = (n // 2 for n in psf.shape)
+        inner = radial_mean(psf[y - half : y + half + 1, x - half : x + half + 1])
+        curves.append((np.pad(inner, (0, reach - half), constant_values=np.nan), "psf", "#7fa7d8"))
+    beam = found.prepared.beam
+    shape = gaussian_psf(box, *beam) if beam is not None else gaussian_psf(box, 0.2, 0.2, 0.0)
+    name = "clean beam" if beam is not None else "white noise"
+    curves.append((radial_mean(shape), name, "#e3b071"))
+    return curves

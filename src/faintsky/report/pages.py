@@ -1,0 +1,232 @@
+"""The pages: on sources detected, an image denoised, sources injected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from faintsky.image import RadioCube, RadioData, RadioImage
+from faintsky.report.maps import (
+    brightness_unit,
+    cube_figure,
+    display_unit,
+    image_figure,
+    noise_figure,
+    source_figure,
+)
+from faintsky.report.page import TABLE_ROWS, Section, embedded, render, sources
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from faintsky.denoising import Denoised
+    from faintsky.detection import Detections
+
+SPECTRA = 30
+"""Sources whose spectra are shown."""
+SOURCES = (
+    "id", "ra", "dec", "freq", "velocity", "fwhm_maj", "fwhm_min", "pa", "fwhm_velocity", "flux", "flux_peak",
+    "continuum", "snr", "reliability", "flags",
+)  # fmt: skip
+REGIONS = (
+    "id", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "area", "pb", "snr", "reliability",
+    "flags",
+)  # fmt: skip
+
+
+def detection_report(
+    cube: RadioCube, found: Detections, *, reliability: float, provenance: Mapping[str, Any]
+) -> str:
+    """The page on the sources of a cube as HTML.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        The input.
+    found : Detections
+        What was found in it.
+    reliability : float
+        The cut that was asked for.
+    provenance : mapping
+        Version, command, configuration.
+    """
+    table, prepared = found.catalog, found.prepared
+    n_chan, n_y, n_x = cube.shape
+    ghz = cube.frequencies / 1e9
+    scale, unit = brightness_unit(cube)
+    facts = {
+        "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.pixel_sides} arcsec",
+        "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
+        "channels": f"{cube.channel_widths().mean() / 1e6:.4g} MHz",
+        "beam": _beam(table.meta["beam_arcsec_deg"]),
+        "noise": f"{scale * np.median(prepared.sigma[prepared.sigma > 0]):.4g} {unit} a channel (median)",
+        "taken for": prepared.kind.name,
+        "primary beam": table.meta["primary_beam"],
+        "candidates": str(found.candidates),
+    }
+    expected = found.noise.fitted_above(table["snr"].min()) if found.noise and len(table) else np.nan
+    if np.isfinite(expected):
+        facts["noise peaks expected above the faintest source"] = f"{float(expected):.2g}"
+    facts |= {f"step: {name}": str(count) for name, count in found.steps.items()}
+    units = {"freq": "GHz", "flux_peak": "mJy/beam", "continuum": "mJy/beam"}
+    if not cube.has_flux:
+        units |= dict.fromkeys(("flux", "flux_peak", "continuum"), "")
+    sections = [
+        Section(
+            "Maps", [embedded(cube_figure(cube, found))],
+            "peak S/N, moment 0 and continuum with the sources marked",
+            "Ellipses: observed size at half maximum (orange emission, blue absorption). Grey: the beam.",
+        ),
+        sources(table, SOURCES, units, title="Sources", note=_note(table, "source", "fainter")),
+    ]  # fmt: skip
+    if len(table):
+        spectra = [embedded(source_figure(cube, found, row), 90) for row in table[:SPECTRA]]
+        text = (
+            "Grey: data at the source's pixel and one sigma about its continuum. Orange: all sources' models "
+            "there. Dashed blue: this source alone. Shaded: the line's centre plus and minus its FWHM."
+        )
+        sections.append(Section("Spectra and images", spectra, "spectrum and image of a source", text))
+    return render(
+        f"Line emitters in {cube.name}", f"{len(table)} sources of reliability {reliability:g} and above",
+        facts, sections, provenance=provenance, notes=found.notes,
+    )  # fmt: skip
+
+
+def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[str, Any]) -> str:
+    """The page on a denoised image as HTML.
+
+    Parameters
+    ----------
+    image : RadioImage
+        The input.
+    found : Denoised
+        What became of it.
+    provenance : mapping
+        Version, command, configuration.
+    """
+    table, p = found.catalog, found.prepared
+    factor, unit = display_unit(found, image)
+    n_y, n_x = p.data.shape
+    low, high = (factor * float(v) for v in np.nanquantile(p.rms, [0.01, 0.99]))
+    noise = f"{factor * p.typical_rms:.4g} {unit} (median)"
+    noise += f", {low:.3g} to {high:.3g} over the image" if high > 1.02 * low else ""
+    beam = "none: white noise"
+    if p.beam is not None:
+        beam = _beam(table.meta["beam_arcsec_deg"])
+        beam += "" if p.beam_origin == "given" else f" (from the {p.beam_origin})"
+    facts = {
+        "image": f"{n_x} x {n_y} pixels of {image.pixel_sides} arcsec",
+        "taken for": found.kind,
+        "beam": beam,
+        "noise": noise + (" as given" if p.rms_origin == "given" else ""),
+        "primary beam": table.meta["primary_beam"],
+        "regions before the cut in reliability": str(found.regions),
+        "area in regions": f"{100 * (found.mask > 0).sum() / p.valid.sum():.2g} %",
+    }
+    if image.frequencies is not None:
+        facts["frequency"] = f"{image.frequencies[0] / 1e9:.6g} GHz"
+    dirty = found.response is not None
+    sections = [
+        Section(
+            "Before and after", [embedded(image_figure(image, found))],
+            "input, denoised image with regions, uncertainty, residual",
+            "Input and denoised image have one colour scale, linear near zero and logarithmic above. "
+            "Outlines: the regions of the catalogue. The residual is the input less the denoised image"
+            f"{' as the psf shows it' if dirty else ''}. Grey: blank.",
+        ),
+        Section(
+            "Does the residual look like noise?", [embedded(noise_figure(image, found))],
+            "histogram and autocorrelation of the residual",
+            "Outside the regions the residual should follow the Gaussian, and correlate about as the "
+            f"{'psf' if dirty else 'beam'} does (over less, where the weighting was not natural): wings, or "
+            "correlation that reaches farther, mean emission, sidelobes or calibration errors that are in "
+            "the residual still. In bright regions the residual is smaller than the noise, since there the "
+            "denoised image follows the data.",
+        ),
+        sources(
+            table, REGIONS, {"flux": "mJy", "flux_peak": "mJy/beam", "area": "arcsec²"}, title="Regions",
+            note=_note(table, "region", "less significant"),
+        ),
+    ]  # fmt: skip
+    return render(
+        f"Emission in {image.name}", f"regions {found.rule}: {len(table)}", facts, sections,
+        provenance=provenance, notes=found.notes,
+    )  # fmt: skip
+
+
+def _beam(beam: Sequence[float]) -> str:
+    return f"{beam[0]:.3g} x {beam[1]:.3g} arcsec, position angle {beam[2]:.0f} deg"
+
+
+def _note(table: Sequence[Any], thing: str, rest: str) -> str:
+    if not len(table):
+        return f"No {thing} reaches the reliability asked for."
+    more = len(table) - TABLE_ROWS
+    return f"{more} {rest} {thing}s are in the catalogue only." if more > 0 else ""
+
+
+_INTO_CUBE = (
+    "Matched S/N: what a filter would reach that knows a source's shape, place and line, given the psf and "
+    "the noise at its place. Sources were injected a few at a time, away from each other and from what was "
+    "found in the cube itself. Other detections are neither injected nor in the cube's own catalogue: false "
+    "ones, or the cube's own sources below or beside their first detection."
+)
+_INTO_IMAGE = (
+    "S/N per pixel: mean brightness of a filament or blob within the outline, where it exceeds half of its "
+    "peak, over the noise there. Found: a quarter or more of the outline lies in regions of the catalogue; "
+    "the share is that of the outline, averaged over all injected. Flux: the denoised image summed over the "
+    "outline, found or not. They were put where nothing was found in the image itself."
+)
+
+
+def injection_report(
+    figure: Figure,
+    rows: Sequence[Mapping[str, float]],
+    facts: Mapping[str, Any],
+    *,
+    data: RadioData,
+    provenance: Mapping[str, Any],
+) -> str:
+    """The page on injected sources as HTML.
+
+    Parameters
+    ----------
+    figure : Figure
+        Of `faintsky.report.recovery_figure`.
+    rows : sequence of mapping
+        ``completeness.csv``.
+    facts : mapping
+        The summary.
+    data : RadioData
+        The input.
+    provenance : mapping
+        Version, command, configuration.
+    """
+    image = isinstance(data, RadioImage)
+    names = ["S/N per pixel" if image else "matched S/N", "injected", "completeness", "68 %"]
+    names += ["found / true flux", "its scatter", *(["share of their area"] if image else [])]
+    cells = [
+        [
+            f"{r['snr_from']:.2g}–{r['snr_to']:.2g}", f"{r['n']:.0f}", _two(r["completeness"]),
+            f"{r['low']:.2f}–{r['high']:.2f}", _two(r["flux_ratio"]), _two(r["flux_scatter"]),
+            *([_two(r["share"])] if image else []),
+        ]
+        for r in rows
+    ]  # fmt: skip
+    shown = {
+        k.replace("_", " "): f"{v:.3g}" if isinstance(v, float) else str(v)
+        for k, v in facts.items()
+        if v is not None and v == v  # NaN is not shown
+    }
+    section = Section(
+        "Completeness and flux", [embedded(figure)], "completeness and flux ratio against S/N",
+        _INTO_IMAGE if image else _INTO_CUBE, [(name, "") for name in names], cells,
+    )  # fmt: skip
+    said = f"{facts['found']} of {facts['sources']} found"
+    return render(f"Sources injected into {data.name}", said, shown, [section], provenance=provenance)
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "–"
