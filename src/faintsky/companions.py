@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.units import in_unit
 
@@ -21,31 +21,6 @@ LEAST_PEAK, OWN_PEAK = 0.1, 0.9
 """A primary beam reaches the first at least, and the second unless it lies off the pointing centre."""
 MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
 """Noise over the scatter of the data: no noise is above the first, and below the second there is a note."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """What companions are compared with: the data that they belong to.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        ``(chan, y, x)``.
-    beam_area : float
-        Of the beam above half its peak [pixel]; NaN where there is no beam.
-    scatter : callable
-        Returns the robust scatter of the data, in their unit.
-    noise_factors : callable
-        Factor of each channel from a unit to that of the data, ``[chan]``.
-    notes : list of str
-        What was assumed is added here.
-    """
-
-    shape: tuple[int, ...]
-    beam_area: float
-    scatter: Callable[[], float]
-    noise_factors: Callable[[Any], NDArray[np.float64]]
-    notes: list[str] = field(default_factory=list)
 
 
 def as_float32(array: Any) -> NDArray[np.float32]:
@@ -66,7 +41,7 @@ def as_float32(array: Any) -> NDArray[np.float32]:
     return data
 
 
-def array_companion(kind: str, value: Any, host: Host) -> Load:
+def array_companion(kind: str, value: Any, data: Any) -> Load:
     """A function that reads and checks a companion given as an array, ``[y, x]`` or ``[1 or chan, y, x]``.
 
     Raises
@@ -76,82 +51,74 @@ def array_companion(kind: str, value: Any, host: Host) -> Load:
     """
     factors = np.ones(1)
     if hasattr(value, "to_value") and kind == "rms":
-        factors, value = host.noise_factors(value.unit), value.value
+        factors, value = data.noise_factors(value.unit), value.value
     array = as_float32(in_unit(value, "", f"{kind}", kind))
     cube = array[None] if array.ndim == 2 else array
-    return companion(kind, lambda: cube, cube.shape, host, kind, factors)
+    return companion(kind, lambda: cube, cube.shape, data, kind, factors)
 
 
 def companion(
     kind: str,
     load: Load,
     own: tuple[int, ...],
-    host: Host,
+    data: Any,
     name: str,
     factors: NDArray[np.float64],
     *,
     in_data_unit: bool = False,
 ) -> Load:
-    """A function that reads and checks a companion of shape ``own``, times ``factors``, ``[1 or chan]``."""
-    require_shape(kind, own, host.shape, name)
-    factor = factors[:1] if np.allclose(factors, factors[0], rtol=1e-6) else factors
-
-    def read() -> Array32:
-        cube = load()
-        if np.any(factor != 1):
-            cube = cube * factor.astype(np.float32)[:, None, None]
-        return check_companion(kind, cube, host, name, in_data_unit=in_data_unit)
-
-    return read
-
-
-def check_companion(
-    kind: str,
-    cube: Array32,
-    host: Host,
-    name: str,
-    *,
-    in_data_unit: bool = False,
-) -> Array32:
-    """A companion ``[1 or chan, y, x]`` that fits the data; a psf is centred, see `centred_psf`.
+    """A function that reads and checks a companion, ``[1 or chan, y, x]``; a psf by `centred_psf`.
 
     Parameters
     ----------
     kind : {"psf", "pb", "rms", "mask"}
         What it is given as.
-    cube : array
-        ``[1 or chan, y, x]``, noise in the data's unit.
-    host : Host
-        The data.
+    load : callable
+        Returns its values.
+    own : tuple of int
+        Their shape.
+    data : RadioData
+        What it is to go with; what has to be assumed is added to its notes.
     name : str
         For messages.
+    factors : array, ``[1 or chan]``
+        What brings the values into the unit of the data.
     in_data_unit : bool, optional
         Whether its header has the unit of the data.
 
     Raises
     ------
     InputError
-        Where its shape or its values cannot belong to the data, or are those of another kind of companion.
+        Here, where its shape is not that of the data; on reading, where its values cannot belong to the data,
+        or are those of another kind of companion.
     """
-    require_shape(kind, cube.shape, host.shape, name)
-    low, high = float(np.fmin.reduce(cube, axis=None)), float(np.fmax.reduce(cube, axis=None))
-    if np.isnan(low) or low == high == 0:
-        raise InputError(f"the {kind} is blank", f"give another {kind}", name)
-    if kind == "psf":
-        psf = centred_psf(cube, name, host.notes)
-        _check_lobe(psf, host.beam_area, name)
-        return psf
-    if kind == "pb":
-        _check_pattern(cube, low, high, host, name, in_data_unit)
-    if kind == "rms":
-        _check_noise(cube, low, host, name)
-    if kind == "mask" and np.any(np.nan_to_num(cube) % 1):
-        raise InputError(
-            f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
-            "give labels, or 0 and 1",
-            name,
-        )
-    return cube
+    require_shape(kind, own, data.shape, name)
+    factor = factors[:1] if np.allclose(factors, factors[0], rtol=1e-6) else factors
+
+    def read() -> Array32:
+        cube = load()
+        if np.any(factor != 1):
+            cube = cube * factor.astype(np.float32)[:, None, None]
+        require_shape(kind, cube.shape, data.shape, name)
+        low, high = float(np.fmin.reduce(cube, axis=None)), float(np.fmax.reduce(cube, axis=None))
+        if np.isnan(low) or low == high == 0:
+            raise InputError(f"the {kind} is blank", f"give another {kind}", name)
+        if kind == "psf":
+            cube = centred_psf(cube, name, data.notes)
+            _check_lobe(cube, _lobe_of_beam(data), name)
+        elif kind == "pb":
+            _check_pattern(cube, low, high, data, name, in_data_unit)
+        elif kind == "rms":
+            _check_noise(cube, low, data, name)
+        elif np.any(np.nan_to_num(cube) % 1):
+            raise InputError(
+                f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
+                "give labels, or 0 and 1",
+                name,
+            )
+        return cube
+
+    return read
 
 
 def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str) -> None:
@@ -163,6 +130,14 @@ def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str
             f"give a {kind} of the data's shape, with one plane or one a channel",
             name,
         )
+
+
+def _lobe_of_beam(data: Any) -> float:
+    """Area of the data's beam above half its peak [pixel]; NaN where there is no beam."""
+    if data.beams is None:
+        return np.nan
+    # of a Gaussian: pi / 4 fwhm_maj fwhm_min above half its peak, 1 / ln 2 of it in all
+    return float(np.log(2) * np.median(beam_pixels(data.beams, data.grid.cell)))
 
 
 def _main_lobe(plane: Array32) -> tuple[int, bool]:
@@ -192,8 +167,8 @@ def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
         )
 
 
-def _check_pattern(cube: Array32, low: float, high: float, host: Host, name: str, in_data_unit: bool) -> None:
-    noise = in_data_unit and high < OWN_PEAK and float(np.nanmedian(cube)) < MOST_NOISE * host.scatter()
+def _check_pattern(cube: Array32, low: float, high: float, data: Any, name: str, in_data_unit: bool) -> None:
+    noise = in_data_unit and high < OWN_PEAK and float(np.nanmedian(cube)) < MOST_NOISE * data.scatter()
     if low < -0.01 or high > 1.1 or high < LEAST_PEAK or noise:
         raise InputError(
             f"a primary beam lies between 0 and 1, this one between {low:.3g} and {high:.3g}",
@@ -203,13 +178,13 @@ def _check_pattern(cube: Array32, low: float, high: float, host: Host, name: str
     plane = np.nan_to_num(cube[len(cube) // 2])
     lobe, cut = _main_lobe(plane) if plane.any() else (0, True)
     # the longest baseline of an array is many dishes long
-    if not cut and lobe < LOBE * host.beam_area + 5:
+    if not cut and lobe < LOBE * _lobe_of_beam(data) + 5:
         raise InputError(
             "as narrow as the synthesised beam: no primary beam", "give a dirty beam as --psf", name
         )
 
 
-def _check_noise(cube: Array32, low: float, host: Host, name: str) -> None:
+def _check_noise(cube: Array32, low: float, data: Any, name: str) -> None:
     if low < 0:
         raise InputError("the noise map has negative values", "give standard deviations", name)
     values = cube[np.isfinite(cube)]
@@ -217,7 +192,7 @@ def _check_noise(cube: Array32, low: float, host: Host, name: str) -> None:
     flat = 1 != values.max() == values[values > 0].min()
     if low == 0 and not np.any(values % 1) and not flat:
         raise InputError("whole numbers, and 0 in places: a mask?", "give the noise, or --mask", name)
-    scatter = host.scatter()
+    scatter = data.scatter()
     ratio = float(np.median(values[values > 0])) / scatter if scatter > 0 else 1.0
     if ratio > MOST_NOISE:
         raise InputError(
@@ -226,7 +201,7 @@ def _check_noise(cube: Array32, low: float, host: Host, name: str) -> None:
             name,
         )
     if ratio < LEAST_NOISE:
-        host.notes.append(f"the noise map is {ratio:.2g} of the scatter of the data: is it in their unit?")
+        data.notes.append(f"the noise map is {ratio:.2g} of the scatter of the data: is it in their unit?")
 
 
 def centred_psf(psf: Array32, name: str, notes: list[str] | None = None) -> Array32:

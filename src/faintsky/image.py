@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
-from faintsky.companions import Array32, Host, array_companion, as_float32
+from faintsky.companions import Array32, array_companion, as_float32
 from faintsky.errors import InputError
 from faintsky.grid import (
     ARCSEC,
@@ -158,15 +158,7 @@ class RadioData:
         for kind in self.companions:
             getattr(self, kind)
 
-    def host(self) -> Host:
-        """What companions are compared with."""
-        area = np.nan
-        if self.beams is not None:
-            # of a Gaussian: pi / 4 fwhm_maj fwhm_min above half its peak, 1 / ln 2 of it in all
-            area = float(np.log(2) * np.median(beam_pixels(self.beams, self.grid.cell)))
-        return Host(self.shape, area, self._scatter, self.noise_factors, self.notes)
-
-    def _scatter(self) -> float:
+    def scatter(self) -> float:
         """Robust standard deviation of the data, in their unit; 0 where they are blank or constant."""
         sample = self.cube.ravel()[:: max(1, self.cube.size // 1_000_003)]
         sample = sample[np.isfinite(sample) & (sample != 0)]
@@ -516,5 +508,5 @@ def _from_array(
     made = of(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
     made.kind = kind
     given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
-    made.companions = {k: array_companion(k, v, made.host()) for k, v in given.items() if v is not None}
+    made.companions = {k: array_companion(k, v, made) for k, v in given.items() if v is not None}
     return made

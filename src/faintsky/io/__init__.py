@@ -5,8 +5,7 @@ from __future__ import annotations
 from faintsky.io.job import Job
 from faintsky.io.opening import open_cube, open_image
 from faintsky.io.output import OutputFolder, provenance, write_json
-from faintsky.io.regions import write_regions
-from faintsky.io.writing import add_provenance, save_like, write_fits
+from faintsky.io.writing import add_provenance, save_like, write_fits, write_regions
 
 __all__ = [
     "Job",

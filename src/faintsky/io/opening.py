@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
 from faintsky.companions import array_companion, as_float32, companion, require_shape
 from faintsky.errors import InputError
-from faintsky.grid import Layout, projection_notes
+from faintsky.grid import ARCSEC, Layout, projection_notes
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.io.cards import choose_stokes, read_rest_frequency, standard_header, stokes_planes
 from faintsky.io.header import (
@@ -24,13 +24,17 @@ from faintsky.io.header import (
     read_spectral,
     read_wcs,
 )
-from faintsky.io.same_grid import require_same_grid
 from faintsky.io.sources import Source, as_source
 from faintsky.options import CubeOpening, with_options
 from faintsky.units import is_brightness, quantity
 
 LARGEST, SMALLEST = 20.0, 0.1
 """Bounds of a beam: times the longer side of the image, and times its pixel. Beyond, its unit is wrong."""
+
+SHIFT, CELL = 0.5, 2e-3
+"""Most that pixels or channels may be displaced, and a psf's cell may differ."""
+BAND = 0.1
+"""Most that the frequency of a single plane may lie outside of the data's."""
 
 
 @with_options
@@ -190,24 +194,22 @@ def _beams(
     source: Source, shape: tuple[int, ...], cell: float, plane: int
 ) -> tuple[NDArray[np.float64] | None, list[str]]:
     """Beams ``[chan, 3]`` from the beams table, or else from the header."""
-    raw, notes = (None, []) if source.beams is None else channel_beams(source.beams, shape[0], plane)
-    beams = None
-    if raw is not None:
-        beams, more = normalise_beams(raw, **_bounds(shape, cell))
-        notes = [*notes, *more] if beams is not None else []
-    if beams is None:
-        raw, notes = read_beam(source.header)
-        if raw is None:
-            return None, notes
-        beams, more = normalise_beams(raw, **_bounds(shape, cell))
-        notes = [*notes, *more]
-    return None if beams is None else np.broadcast_to(beams, (shape[0], 3)).copy(), notes
+    table = [] if source.beams is None else [channel_beams(source.beams, shape[0], plane)]
+    said: list[str] = []
+    for raw, notes in (*table, read_beam(source.header)):
+        said = notes
+        if raw is not None:
+            beams, more = normalise_beams(raw, **_bounds(shape, cell))
+            said = [*notes, *more]
+            if beams is not None:
+                return np.broadcast_to(beams, (shape[0], 3)).copy(), said
+    return None, said
 
 
 def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[np.float32]]:
     """A function that reads and checks a companion; what its header alone can tell is checked at once."""
     if isinstance(value, np.ndarray):
-        return array_companion(kind, value, data.host())
+        return array_companion(kind, value, data)
     if isinstance(value, RadioData):
         other = value
     else:
@@ -215,7 +217,7 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
         if not (source.header.get("CTYPE1") and source.header.get("CTYPE2")):
             layout = _plain_layout(source)
             return companion(
-                kind, lambda: as_float32(layout.to_standard(source.load())), _planes(layout), data.host(),
+                kind, lambda: as_float32(layout.to_standard(source.load())), _planes(layout), data,
                 source.name, _noise_factors(kind, source.header, source.name, data),
             )  # fmt: skip
         letters = stokes_planes(source.header, source.shape)
@@ -223,11 +225,11 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
         chosen = wanted[0] if wanted and wanted[0] in letters else None
         other = RadioData(**_parts(source, chosen, data.rest_frequency))
     require_shape(kind, other.shape, data.shape, other.name)
-    require_same_grid(kind, other, data)
+    _require_same_grid(kind, other, data)
     factors = _noise_factors(kind, other.header, other.name, data)
     own_unit = header_unit(other.header)
     return companion(
-        kind, other.load, other.shape, data.host(), other.name, factors, in_data_unit=own_unit == data.unit
+        kind, other.load, other.shape, data, other.name, factors, in_data_unit=own_unit == data.unit
     )
 
 
@@ -262,3 +264,70 @@ def _plain_layout(source: Source) -> Layout:
     if long_axes:
         axes[long_axes[0]] = "chan"
     return Layout(source.shape, tuple(axes))
+
+
+def _require_same_grid(kind: str, other: RadioData, data: RadioData) -> None:
+    """Refuse a companion of another field, pixel grid or frequency.
+
+    A psf may have any number of pixels of the data's size, and be of any position within the field.
+
+    Raises
+    ------
+    InputError
+    """
+    hint = f"give the {kind} of these data, regridded to them where need be"
+    fault = _cell(other, data) if kind == "psf" else _shift(other, data)
+    fault = fault or _channels(kind, other, data)
+    if fault:
+        raise InputError(fault, hint, other.name)
+
+
+def _cell(other: RadioData, data: RadioData) -> str:
+    own, wanted = other.wcs.pixel_scale_matrix, data.wcs.pixel_scale_matrix
+    if np.abs(own - wanted).max() > CELL * np.abs(wanted).max():
+        (x1, y1), (x2, y2) = (np.hypot(*m) * 3600 for m in (own, wanted))
+        alike = abs(x1 - x2) <= CELL * x2 and abs(y1 - y2) <= CELL * y2
+        return (
+            f"its pixels are of {x1:.5g} x {y1:.5g} arcsec, those of the data of {x2:.5g} x {y2:.5g}"
+            f"{', turned or mirrored' if alike else ''}"
+        )
+    ends = [d.sky((d.shape[2] - 1) / 2, (d.shape[1] - 1) / 2) for d in (other, data)]
+    (ra1, dec1), (ra2, dec2) = np.deg2rad(ends)
+    half = np.sin((dec1 - dec2) / 2) ** 2 + np.cos(dec1) * np.cos(dec2) * np.sin((ra1 - ra2) / 2) ** 2
+    away = 2 * np.arcsin(np.sqrt(half)) / ARCSEC
+    side = max(*data.shape[1:], *other.shape[1:]) * data.grid.cell
+    return f"it is of another field, {away / 3600:.4g} deg away" if away > side else ""
+
+
+def _shift(other: RadioData, data: RadioData) -> str:
+    """Of a grid of points, where they lie in the data's pixels."""
+    y, x = (
+        v.ravel() for v in np.meshgrid(*(np.linspace(0, n - 1, 5) for n in data.shape[1:]), indexing="ij")
+    )
+    ra, dec = other.sky(x, y)
+    on_sky = np.isfinite(ra) & np.isfinite(dec)
+    if not on_sky.any():
+        return ""
+    x2, y2 = data.pixel(ra[on_sky], dec[on_sky])
+    away = np.hypot(x2 - x[on_sky], y2 - y[on_sky])
+    if not np.isfinite(away).any():
+        return "it is of another field"
+    most = float(np.nanmax(away))
+    return f"its pixels lie up to {most:.4g} pixels from those of the data" if most > SHIFT else ""
+
+
+def _channels(kind: str, other: RadioData, data: RadioData) -> str:
+    if other.frequencies is None or data.frequencies is None:
+        return ""
+    own, wanted = other.frequencies, data.frequencies
+    if len(own) == len(wanted) > 1:
+        if np.all(np.abs(own - wanted) <= SHIFT * np.abs(np.gradient(wanted))):
+            return ""
+        return (
+            f"its channels run from {own[0] / 1e9:.6g} to {own[-1] / 1e9:.6g} GHz, "
+            f"those of the data from {wanted[0] / 1e9:.6g} to {wanted[-1] / 1e9:.6g}"
+        )
+    apart = max(float(wanted.min() / own[0]), float(own[0] / wanted.max()))
+    if kind in ("psf", "pb") and len(own) == 1 and apart > 1 + BAND:
+        return f"it is of {own[0] / 1e9:.5g} GHz, the data of {wanted[0] / 1e9:.5g}"
+    return ""
