@@ -18,7 +18,7 @@ from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_di
 from faintsky.simulating import Settings, compact, open_observatory
 from faintsky.simulating.cubes import draw_visible
 from faintsky.simulating.observatory import LOWEST, SIZES, draw_observation
-from faintsky.sky import Disc, Field, disc_terms, draw_varied
+from faintsky.sky import Disc, Field, disc_terms, draw_lines
 from faintsky.sky.emitters import EMPTY, SNR
 from faintsky.telescopes.alma import CHANNELS
 
@@ -107,7 +107,7 @@ def field(**changes):
 
 
 def test_skies_hold_what_they_should():
-    skies = [draw_varied(np.random.default_rng(i), field()) for i in range(150)]
+    skies = [draw_lines("varied", np.random.default_rng(i), field()) for i in range(150)]
     empty = np.mean([s.n_sources == 0 for s in skies])
     assert 0.3 * EMPTY < empty < 2.5 * EMPTY
     rows = {k: np.concatenate([s.sources[k] for s in skies if s.n_sources]) for k in skies[0].sources}
@@ -137,7 +137,7 @@ def test_skies_hold_what_they_should():
 
 def test_lines_of_one_source_share_its_continuum():
     for seed in range(40):
-        sky = draw_varied(np.random.default_rng(seed), field())
+        sky = draw_lines("varied", np.random.default_rng(seed), field())
         source = sky.sources.get("source", np.zeros(0))
         twice = [
             i

@@ -20,27 +20,4 @@ if TYPE_CHECKING:
     from faintsky.simulating.simulate import simulated, simulator
     from faintsky.simulating.truth import BOX_RULES, at_resolution
 
-__all__ = [
-    "BOX_RULES",
-    "UNIT_BEAM",
-    "GainErrors",
-    "ImageTelescope",
-    "Instrument",
-    "Observation",
-    "Observatory",
-    "Observed",
-    "PsfLibrary",
-    "Sampling",
-    "Settings",
-    "at_resolution",
-    "build_instrument",
-    "compact",
-    "fit_beam",
-    "make_library",
-    "open_observatory",
-    "read_compact",
-    "recorded_settings",
-    "simulated",
-    "simulator",
-]
 lazy(__name__)

@@ -12,7 +12,7 @@ from faintsky.simulating.fast import FastTelescope, TermImages
 from faintsky.simulating.instrument import Instrument, Observation, build_instrument, get_instrument
 from faintsky.simulating.observatory import Observatory, Observed, seeds_of
 from faintsky.simulating.truth import BeamResponse, truth_columns
-from faintsky.sky import Field, SkyModel, draw_lines, draw_varied, empty_sky
+from faintsky.sky import Field, SkyModel, draw_lines, empty_sky
 from faintsky.system.machine import choose_device
 
 if TYPE_CHECKING:
@@ -64,18 +64,16 @@ class CubeObservatory(Observatory):
         """A sky of the preset, or the user's own."""
         settings, instrument = self.settings, self.instrument
         grid, spectral = instrument.grid, instrument.spectral
-        file, preset = settings.sky_file, settings.preset_record.sky
+        file = settings.sky_file
         if file is not None:
             sky = empty_sky(grid, spectral)
             if len(file.data) == 1:
                 spectra = np.ones((1, spectral.n_chan))
                 return replace(sky, images=file.data, spectra=spectra, lines=np.zeros_like(spectra))
             return replace(sky, cube=file.data)
-        reach, beam, snr = instrument.reach(LOWEST_PB), instrument.beam_pixels, settings.snr
-        if preset == "varied":
-            noise = float(np.median(instrument.sigma))
-            return draw_varied(rng, Field(grid, spectral, reach, beam, noise, self.visible), snr)
-        return draw_lines(preset, rng, grid, spectral, reach=reach, beam=beam, snr=snr)
+        noise, reach = float(np.median(instrument.sigma)), instrument.reach(LOWEST_PB)
+        field = Field(grid, spectral, reach, instrument.beam_pixels, noise, self.visible)
+        return draw_lines(settings.preset_record.sky, rng, field, settings.snr)
 
     def observe(self, sky: SkyModel, rng: np.random.Generator, noise_seed: int) -> Observed:
         """The dirty cube of a sky on the instrument's grid and channels; ``rng`` draws the target S/N."""

@@ -182,11 +182,7 @@ class ImageTelescope:
         return sigma * pairs.view(np.complex64)[:, 0]
 
     def _quick(
-        self,
-        model: Array32,
-        rms: float,
-        seed: np.random.SeedSequence,
-        gains: NDArray[np.complex64] | None,
+        self, model: Array32, rms: float, seed: np.random.SeedSequence, gains: NDArray[np.complex64] | None
     ) -> Array32:
         if gains is None:
             seen = self._fast.observe_terms(model[None]).images[0]

@@ -302,7 +302,8 @@ def dirty_image(
     grid: ImageGrid,
     *,
     w_term: bool = True,
-) -> NDArray[np.float32]:
+    exact: bool = False,
+) -> NDArray[Any]:
     """Dirty image ``sum w Re(V exp(-2 pi i (u l + v m + w (n - 1)))) / sum w`` of visibilities.
 
     Parameters
@@ -313,6 +314,8 @@ def dirty_image(
         As for `predict`.
     w_term : bool, optional
         False takes every w for 0.
+    exact : bool, optional
+        In double precision, to 1e-6.
 
     Returns
     -------
@@ -321,43 +324,23 @@ def dirty_image(
     """
     from ducc0.wgridder import vis2dirty
 
-    n_y, n_x = _even(grid)
+    (n_y, n_x), kind = _even(grid), np.float64 if exact else np.float32
     image = vis2dirty(
-        vis=np.asarray(vis, dtype=np.complex64)[:, None],
-        wgt=weight.astype(np.float32)[:, None],
+        vis=np.asarray(vis, dtype=np.complex128 if exact else np.complex64)[:, None],
+        wgt=weight.astype(kind)[:, None],
         npix_x=n_x,
         npix_y=n_y,
-        **_arguments(uvw, freq, grid, w_term),
+        **_arguments(uvw, freq, grid, w_term) | ({"epsilon": 1e-6} if exact else {}),
     )
-    return np.ascontiguousarray(image.T[: grid.n_y, : grid.n_x] / np.float32(weight.sum()))
+    return np.ascontiguousarray(image.T[: grid.n_y, : grid.n_x] / kind(weight.sum()))
 
 
 def exact_psf(
-    uvw: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    freq: float,
-    cell_rad: float,
-    shape: tuple[int, int],
+    uvw: NDArray[np.float64], weight: NDArray[np.float64], freq: float, grid: ImageGrid
 ) -> NDArray[np.float64]:
-    """``sum w cos(2 pi (u l + v m)) / sum w`` by ducc0's gridder, ``[y, x]``, its middle at ``n // 2``."""
-    from ducc0.wgridder import vis2dirty
-
-    # ducc0's axes are [l, m] with its own signs; a psf is the same under a half turn, so u's alone matters
-    flipped = uvw * np.array([-1.0, 1.0, 1.0])
-    image = vis2dirty(
-        uvw=flipped,
-        freq=np.array([freq]),
-        vis=np.ones((uvw.shape[0], 1), dtype=np.complex128),
-        wgt=weight[:, None],
-        npix_x=shape[1],
-        npix_y=shape[0],
-        pixsize_x=cell_rad,
-        pixsize_y=cell_rad,
-        epsilon=1e-6,
-        do_wgridding=False,
-        nthreads=1,
-    )
-    return np.asarray(image).T / weight.sum()
+    """``sum w cos(2 pi (u l + v m)) / sum w`` in double precision, ``[y, x]``, its middle at ``n // 2``."""
+    ones = np.ones(len(uvw), dtype=np.complex128)
+    return dirty_image(ones, weight, uvw, freq, grid, w_term=False, exact=True)
 
 
 def noise_factor(weight: NDArray[np.float64]) -> float:

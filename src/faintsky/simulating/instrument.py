@@ -135,7 +135,7 @@ class Observation:
         # fine enough for any psf; its beam then sets the cell
         trial = ImageGrid(256, 256, 0.125 / self.longest(track) / ARCSEC)
         weight = imaging_weights(track.uvw, freq, trial, self.robust)
-        maj, minor, _ = fit_beam(exact_psf(track.uvw, weight, freq, trial.cell_rad, trial.shape))
+        maj, minor, _ = fit_beam(exact_psf(track.uvw, weight, freq, trial))
         return float(f"{np.sqrt(maj * minor) * trial.cell / 8:.2g}")
 
 
@@ -182,8 +182,8 @@ class Sampling:
 
     def exact_psf(self, freq: float, padded: tuple[int, int]) -> NDArray[np.float64]:
         """That of w = 0, its middle at ``n // 2``."""
-        weight, cell = self.weights(freq), self.observation.grid.cell_rad
-        return exact_psf(self.track.uvw, weight, freq, cell, padded)
+        wide = self.observation.grid.padded(*padded)
+        return exact_psf(self.track.uvw, self.weights(freq), freq, wide)
 
     def sigmas(self, freq: NDArray[np.float64]) -> NDArray[np.float64]:
         """Thermal noise of a visibility of one hand in each integration, ``[time, chan]`` [Jy]."""

@@ -103,8 +103,8 @@ def truth_columns(
     continuum: NDArray[np.float64],
     rest_frequency: float,
     rule: str,
-    response: BeamResponse | None = None,
-    rotating: Mapping[int, tuple[float, float]] | None = None,
+    response: BeamResponse,
+    rotating: Mapping[int, tuple[float, float]],
 ) -> dict[str, Any]:
     """Columns of the truth table.
 
@@ -120,9 +120,9 @@ def truth_columns(
         [Hz]
     rule : str
         One of `BOX_RULES`.
-    response : BeamResponse, optional
-        Kept from an earlier cube of the same instrument.
-    rotating : mapping, optional
+    response : BeamResponse
+        Of the instrument.
+    rotating : mapping
         Matched S/N and peak [Jy/beam] of the sources that are no Gaussians, by their number.
 
     Returns
@@ -131,7 +131,6 @@ def truth_columns(
         As the catalogue has them, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index``
         and ``central``; of the ``varied`` preset also ``source``: lines of one source share it.
     """
-    response = response or BeamResponse(instrument)
     s, grid, spectral = sky.sources, sky.grid, sky.spectral
     n = sky.n_sources
     if n == 0:
@@ -141,7 +140,7 @@ def truth_columns(
     shapes = list(zip(s["fwhm_maj"], s["fwhm_min"], s["pa"], strict=True))
     peak = s["line_flux_peak"] * [response.peak(*shape) for shape in shapes]
     snr = np.array([response.snr(sky.line_of(i) * pb[i], noise, *shapes[i]) for i in range(n)])
-    for i, (own_snr, own_peak) in (rotating or {}).items():
+    for i, (own_snr, own_peak) in rotating.items():
         snr[i], peak[i] = own_snr, own_peak / pb[i]
     ra, dec = to_sky(grid, s["x"], s["y"])
     shape = grid_frame(grid, s["x"], s["y"]).to_sky(s["fwhm_maj"], s["fwhm_min"], s["pa"])
@@ -155,41 +154,26 @@ def truth_columns(
     boxes = np.array([box(sky.line_image(i), rule) for i in range(n)])
     beam = float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()) / grid.cell
     return {
-        "id": np.arange(1, n + 1),
-        "ra": ra,
-        "dec": dec,
-        "freq": freq,
+        **{name: s[name] for name in ("x", "y", "z", "fwhm_z", "continuum_flux", "line_flux_peak")},
+        **{name: s[name] for name in ("spectral_index", "source") if name in s},
+        **{"id": np.arange(1, n + 1), "ra": ra, "dec": dec, "freq": freq},
         "velocity": kms * (1 - freq / rest_frequency),
-        "x": s["x"],
-        "y": s["y"],
-        "z": s["z"],
-        "kind": np.full(n, "line"),
-        "n_components": np.ones(n, dtype=int),
-        **intrinsic,
-        **observed_sizes(intrinsic, instrument.beams[len(instrument.beams) // 2]),
-        "fwhm_z": s["fwhm_z"],
-        "fwhm_velocity": fwhm_velocity,
-        "flux": line * fwhm_velocity,
+        **_common(n, "line", intrinsic, instrument.beams[len(instrument.beams) // 2]),
+        **{"fwhm_velocity": fwhm_velocity, "flux": line * fwhm_velocity},
         "flux_hz": line * s["fwhm_z"] * abs(spectral.width),
-        "flux_peak": peak,
-        "pb": pb,
-        "continuum": continuum / pb,
+        **{"flux_peak": peak, "pb": pb, "continuum": continuum / pb, "snr": snr},
         "rms": np.where(np.isfinite(noise), noise, np.nan)[channel],
-        "snr": snr,
-        "reliability": np.ones(n),
-        "x_min": boxes[:, 0],
-        "x_max": boxes[:, 1],
-        "y_min": boxes[:, 2],
-        "y_max": boxes[:, 3],
-        "z_min": s["z"] - s["fwhm_z"],
-        "z_max": s["z"] + s["fwhm_z"],
+        **dict(zip(("x_min", "x_max", "y_min", "y_max"), boxes.T)),
+        **{"z_min": s["z"] - s["fwhm_z"], "z_max": s["z"] + s["fwhm_z"]},
         "flags": _flags(s, beam, grid, np.isfinite(sigma)),
-        "continuum_flux": s["continuum_flux"],
-        "line_flux_peak": s["line_flux_peak"],
-        "spectral_index": s["spectral_index"],
         "central": s["central"].astype(bool),
-        **({"source": s["source"]} if "source" in s else {}),
     }
+
+
+def _common(n: int, kind: str, intrinsic: Mapping[str, Any], beam: NDArray[np.floating]) -> dict[str, Any]:
+    """Columns that all sources have: what they are, and their sizes without and with the beam."""
+    known = {"kind": np.full(n, kind), "n_components": np.ones(n, dtype=int), "reliability": np.ones(n)}
+    return {**known, **intrinsic, **observed_sizes(intrinsic, beam)}
 
 
 def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: NDArray[np.bool_]) -> list[str]:
@@ -310,38 +294,26 @@ def region_columns(
     peak = np.array(maximum_position(seen, labels, ids))
     ra, dec = to_sky(grid, x0, y0)
     boxes = find_objects(labels)
+    ends = np.array([[v for side in b for v in (side.start, side.stop - 1)] for b in boxes])
     return {
-        "id": ids,
-        "ra": ra,
-        "dec": dec,
-        "x": x0,
-        "y": y0,
-        "kind": np.full(n, "diffuse"),
-        "n_components": np.ones(n, dtype=int),
-        **intrinsic,
-        **observed_sizes(intrinsic, beam),
+        **{"id": ids, "ra": ra, "dec": dec, "x": x0, "y": y0},
+        **_common(n, "diffuse", intrinsic, beam),
         "las": mask_extents(labels, ids, frame)["las"],
         "flux": total(flux.ravel()[inside]),
         "flux_peak": maximum(at_resolution(flux, beam, grid.cell), labels, ids),
         "pb": np.asarray(pb, dtype=float)[peak[:, 0], peak[:, 1]],
         "rms": np.full(n, rms),
         "snr": maximum(seen, labels, ids) / rms,
-        "reliability": np.ones(n),
-        "x_min": np.array([b[1].start for b in boxes]),
-        "x_max": np.array([b[1].stop - 1 for b in boxes]),
-        "y_min": np.array([b[0].start for b in boxes]),
-        "y_max": np.array([b[0].stop - 1 for b in boxes]),
-        "flags": _region_flags(boxes, intrinsic["dc_maj"], beam, grid),
+        **dict(zip(("y_min", "y_max", "x_min", "x_max"), ends.T)),
+        "flags": _region_flags(ends, intrinsic["dc_maj"], beam, grid),
         "area": np.bincount(which, minlength=n) * grid.cell**2,
     }
 
 
 def _region_flags(
-    boxes: list[Any], major: NDArray[np.float64], beam: NDArray[np.floating], grid: ImageGrid
+    ends: NDArray[np.int64], major: NDArray[np.float64], beam: NDArray[np.floating], grid: ImageGrid
 ) -> list[str]:
-    flags = []
-    for (ys, xs), width in zip(boxes, major, strict=True):
-        ends = ys.start == 0 or xs.start == 0 or ys.stop == grid.n_y or xs.stop == grid.n_x
-        size = "unresolved" if width < beam[1] / 2 else "extended" if width > 2 * beam[0] else ""
-        flags.append(",".join(f for f in ("edge" if ends else "", size) if f))
-    return flags
+    at_edge = (ends == [0, grid.n_y - 1, 0, grid.n_x - 1]).any(axis=1)
+    sizes = np.select([major < beam[1] / 2, major > 2 * beam[0]], ["unresolved", "extended"], "")
+    pairs = zip(np.where(at_edge, "edge", ""), sizes, strict=True)
+    return [join_flags(str(flag) for flag in pair if flag) for pair in pairs]

@@ -11,27 +11,10 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.sky.diffuse import draw_diffuse, random_field
-    from faintsky.sky.emitters import PRESETS, Field, draw_lines, draw_varied
+    from faintsky.sky.emitters import PRESETS, Field, draw_lines
     from faintsky.sky.model import NARROW, SkyModel, empty_sky, gaussian_image
     from faintsky.sky.model_file import ModelFile, read_model
     from faintsky.sky.radio_galaxies import draw_radio_galaxies
     from faintsky.sky.rotating_discs import Disc, disc_terms
 
-__all__ = [
-    "NARROW",
-    "PRESETS",
-    "Disc",
-    "Field",
-    "ModelFile",
-    "SkyModel",
-    "disc_terms",
-    "draw_diffuse",
-    "draw_lines",
-    "draw_radio_galaxies",
-    "draw_varied",
-    "empty_sky",
-    "gaussian_image",
-    "random_field",
-    "read_model",
-]
 lazy(__name__)

@@ -9,7 +9,7 @@ Presets
 
     ``emitters`` is an addition: 3 to 6 lines without continuum, each with the S/N it is to have.
 
-    ``varied`` is what a user's cubes may hold and the published presets leave out (`draw_varied`): lines
+    ``varied`` is what a user's cubes may hold and the published presets leave out: lines
     with and without continuum, in emission and in absorption, several of one source, of points, Gaussians up
     to some beams wide and rotating discs; continuum sources without a line; neighbours at any distance on
     the sky and in frequency, down to none; fields without any line.
@@ -36,49 +36,65 @@ _PAPER_SIZE, _PAPER_CHANNELS = 360, 128
 _TRIES = 2000
 
 
-def draw_lines(
-    preset: str,
-    rng: np.random.Generator,
-    grid: ImageGrid,
-    spectral: SpectralGrid,
-    *,
-    reach: float = np.inf,
-    beam: float = 8.0,
-    snr: float | None = None,
-) -> SkyModel:
+@dataclass(frozen=True)
+class Field:
+    """Where sources can be.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    spectral : SpectralGrid
+    reach : float
+        Largest distance from the phase centre [pixel]; the paper's sources are anywhere.
+    beam : float
+        Width of the beam [pixel].
+    noise : float
+        Of a channel [Jy/beam].
+    visible : array of bool
+        Channels that are not blank, ``[chan]``.
+    """
+
+    grid: ImageGrid
+    spectral: SpectralGrid
+    reach: float
+    beam: float
+    noise: float
+    visible: NDArray[np.bool_]
+
+
+def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float | None = None) -> SkyModel:
     """A random sky.
 
     Parameters
     ----------
     preset : str
-        One of `PRESETS`, but ``varied``.
+        One of `PRESETS`.
     rng : numpy.random.Generator
-    grid : ImageGrid
-    spectral : SpectralGrid
-    reach : float, optional
-        ``emitters``: largest distance from the middle [pixel].
-    beam : float, optional
-        ``emitters``: width of the beam [pixel], to which sizes and separations are set.
+    field : Field
     snr : float, optional
-        ``emitters``: the wanted S/N of all instead of 4-14.
+        ``emitters`` and ``varied``: the wanted S/N of all, instead of 4-14 and `SNR`.
 
     Returns
     -------
     SkyModel
-        For ``emitters`` with lines of 1 Jy at the peak and ``wanted_snr`` in the sources.
+        For ``emitters`` and ``varied`` with ``wanted_snr`` in the sources; second lines have that of their
+        source's first.
     """
+    grid, spectral = field.grid, field.spectral
     if preset == "empty":
         return empty_sky(grid, spectral)
+    if preset == "varied":
+        return _draw_varied(rng, field, snr)
+    drawn = _draw_emitters(rng, field, snr) if preset == "emitters" else _draw_paper(rng, field, preset)
+    sky = joined([gaussian_part(s, grid, spectral) for s in drawn], grid, spectral)
     if preset == "emitters":
-        return model_of(_draw_emitters(rng, grid, spectral, reach, beam, snr), grid, spectral)
-    sky = model_of(draw_paper_sources(rng, grid, spectral, preset), grid, spectral)
+        return sky
     return sky.scaled(np.full(sky.n_sources, BRIGHTEST / sky.brightest()))
 
 
-def draw_paper_sources(
-    rng: np.random.Generator, grid: ImageGrid, spectral: SpectralGrid, preset: str
-) -> list[dict[str, Any]]:
+def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dict[str, Any]]:
     """Table 1, its positions and channels scaled where the cube is not theirs."""
+    grid, spectral = field.grid, field.spectral
     width = FWHM_PER_SIGMA if preset == "paper" else 1.0
     apart = 20.0 if preset == "paper" else 0.0
     scale_x, scale_y = grid.n_x / _PAPER_SIZE, grid.n_y / _PAPER_SIZE
@@ -122,14 +138,8 @@ def draw_paper_sources(
     return sources
 
 
-def _draw_emitters(
-    rng: np.random.Generator,
-    grid: ImageGrid,
-    spectral: SpectralGrid,
-    reach: float,
-    beam: float,
-    snr: float | None,
-) -> list[dict[str, Any]]:
+def _draw_emitters(rng: np.random.Generator, field: Field, snr: float | None) -> list[dict[str, Any]]:
+    grid, spectral, beam = field.grid, field.spectral, field.beam
     margin_z = min(8.0, spectral.n_chan / 4)
     edge = min(2 * beam, min(grid.shape) / 4)
     sources: list[dict[str, Any]] = []
@@ -138,7 +148,7 @@ def _draw_emitters(
             x = rng.uniform(edge, grid.n_x - 1 - edge)
             y = rng.uniform(edge, grid.n_y - 1 - edge)
             near = any(np.hypot(x - s["x"], y - s["y"]) < 3 * beam for s in sources)
-            if np.hypot(x - grid.x0, y - grid.y0) > reach or near:
+            if np.hypot(x - grid.x0, y - grid.y0) > field.reach or near:
                 continue
             maj = rng.uniform(0, 1.5) * beam
             sources.append(
@@ -159,11 +169,6 @@ def _draw_emitters(
             )
             break
     return sources
-
-
-def model_of(drawn: list[dict[str, Any]], grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
-    """Images, spectra and catalogue of the drawn sources."""
-    return joined([gaussian_part(s, grid, spectral) for s in drawn], grid, spectral)
 
 
 def gaussian_part(s: dict[str, Any], grid: ImageGrid, spectral: SpectralGrid) -> Part:
@@ -206,42 +211,7 @@ _PLACES = 200
 _GAUSSIAN_AREA = float(np.sqrt(2 * np.pi) / FWHM_PER_SIGMA)
 
 
-@dataclass(frozen=True)
-class Field:
-    """Where sources can be.
-
-    Parameters
-    ----------
-    grid : ImageGrid
-    spectral : SpectralGrid
-    reach : float
-        Largest distance from the phase centre [pixel].
-    beam : float
-        Width of the beam [pixel].
-    noise : float
-        Of a channel [Jy/beam].
-    visible : array of bool
-        Channels that are not blank, ``[chan]``.
-    """
-
-    grid: ImageGrid
-    spectral: SpectralGrid
-    reach: float
-    beam: float
-    noise: float
-    visible: NDArray[np.bool_]
-
-
-def draw_varied(rng: np.random.Generator, field: Field, snr: float | None = None) -> SkyModel:
-    """A random sky; its sources have their ``wanted_snr``, second lines that of their source's first.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    field : Field
-    snr : float, optional
-        The wanted S/N of all instead of `SNR`.
-    """
+def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> SkyModel:
     number = 0 if rng.random() < EMPTY else int(rng.integers(1, MOST + 1))
     sources: list[dict[str, Any]] = []
     parts: list[Part] = []

@@ -18,18 +18,4 @@ if TYPE_CHECKING:
 TELESCOPES = ("alma", "lofar", "meerkat")
 """Each is a file here, whose ``TELESCOPE`` is its record."""
 
-__all__ = [
-    "CUTOFF",
-    "TELESCOPES",
-    "AntennaArray",
-    "Preset",
-    "Telescope",
-    "Track",
-    "cutoff_radius",
-    "load_array",
-    "make_track",
-    "primary_beam",
-    "telescope",
-    "transit",
-]
 lazy(__name__)

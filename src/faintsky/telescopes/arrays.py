@@ -56,11 +56,6 @@ class AntennaArray:
     dishes: bool = True
 
     @property
-    def n_baselines(self) -> int:
-        """Number of antenna pairs."""
-        return len(self.pads) * (len(self.pads) - 1) // 2
-
-    @property
     def longest_baseline(self) -> float:
         """Largest distance between two antennas [m]."""
         d = self.itrf[:, None] - self.itrf[None]

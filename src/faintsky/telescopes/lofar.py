@@ -43,7 +43,6 @@ COARSE = 34
 """Points a side at which the beam is computed; a polynomial goes through them."""
 _DEGREE = 6
 _TILES = 24
-_MJD_UNIX = 40587.0
 
 
 def everybeam_beam(grid: ImageGrid, freq: float, times: NDArray[np.float64]) -> NDArray[np.float32]:

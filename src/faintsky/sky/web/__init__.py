@@ -20,17 +20,4 @@ if TYPE_CHECKING:
     )
     from faintsky.sky.web.points import BLOCKS, Points
 
-__all__ = [
-    "BLOCKS",
-    "Points",
-    "Web",
-    "WebBox",
-    "check_web",
-    "draw_web",
-    "load_box",
-    "make_box",
-    "open_web",
-    "save_box",
-    "split_of",
-]
 lazy(__name__)
