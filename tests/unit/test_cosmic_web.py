@@ -299,7 +299,9 @@ def test_webs_are_checked():
         Settings(telescope="lofar", field="sky1")
     with pytest.raises(InputError, match="cosmic web"):
         Settings(telescope="lofar", web="nowhere.npz")
-    assert Settings(telescope="lofar", web="test").parameters()["web"] == "test 400-400"
+    twice = Settings(telescope="lofar", web="train:3").parameters()
+    assert (twice["web"], Settings(telescope="lofar", web=twice["web"]).parameters()) == ("train:3", twice)
+    assert Settings(telescope="lofar", web="test").parameters()["web"] == "test:1"
     assert (
         "web"
         not in Settings(

@@ -29,7 +29,7 @@ from faintsky.grid import ImageGrid, SpectralGrid
 from faintsky.simulating.imaging import parse_weighting
 from faintsky.simulating.instrument import Observation
 from faintsky.sky import ModelFile, read_model
-from faintsky.sky.web import check_web
+from faintsky.sky.web import check_web, split_of, wanted_boxes
 from faintsky.system.settings import Settings as Base
 from faintsky.telescopes import Preset, Telescope, load_array, telescope
 from faintsky.units import quantity
@@ -333,12 +333,8 @@ class Settings(Checked):
         """Plain values for ``dataset.json``: equal for equal data sets, and `Settings` again from them."""
         made, names = self.observation, (*COMMON, *self.record.options, "drawn")
         plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        plain |= {
-            "preset": self.shown,
-            "cell": made.grid.cell,
-            "size": made.grid.n_x,
-            "telescope": self.telescope,
-        }
+        plain |= {"preset": self.shown, "cell": made.grid.cell, "size": made.grid.n_x}
+        plain["telescope"] = self.telescope
         plain["array_sha256"] = made.parameters()["array"]["positions"]
         for name, own in (("primary_beam", made.primary_beam), ("array", made.array.name)):
             plain |= {name: own} if name in plain else {}
@@ -347,6 +343,8 @@ class Settings(Checked):
             plain["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
         if self.web is not None:
             plain["web"] = check_web(self.web)
+            boxes = [b.parameters() for b in wanted_boxes(self.web)] if split_of(self.web) else []
+            plain["web_sha256"] = hashlib.sha256(json.dumps(boxes).encode()).hexdigest()
         return json.loads(json.dumps(plain))
 
 

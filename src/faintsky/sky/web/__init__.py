@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         open_web,
         save_box,
         split_of,
+        wanted_boxes,
     )
     from faintsky.sky.web.points import BLOCKS, Points
 

@@ -187,7 +187,7 @@ def split_of(where: str | os.PathLike[str]) -> tuple[str, int] | None:
     return name, int(number or SPLITS[name][0])
 
 
-def wanted_boxes(split: str, kind: str | None = None) -> list[WebBox]:
+def wanted_boxes(split: str | os.PathLike[str], kind: str | None = None) -> list[WebBox]:
     """Realisations of a split, not yet made.
 
     Parameters
@@ -206,7 +206,7 @@ def wanted_boxes(split: str, kind: str | None = None) -> list[WebBox]:
 
 
 def check_web(where: str | os.PathLike[str]) -> str:
-    """What a record says of a web: the split with its seeds, or a hash of the given files.
+    """What a record says of a web: the split and its number of realisations, or a hash of the given files.
 
     Raises
     ------
@@ -215,8 +215,7 @@ def check_web(where: str | os.PathLike[str]) -> str:
     """
     known = split_of(where)
     if known:
-        first = SPLITS[known[0]][1]
-        return f"{known[0]} {first}-{first + known[1] - 1}"
+        return f"{known[0]}:{known[1]}"
     digest = hashlib.sha256()
     for path in _files(where):
         digest.update(path.read_bytes())
@@ -250,7 +249,7 @@ def open_web(
     """
     if split_of(where) is None:
         return Web(tuple(load_box(path) for path in _files(where)))
-    wanted = wanted_boxes(str(where), kind)
+    wanted = wanted_boxes(where, kind)
     report = progress or (lambda text: None)
     boxes = []
     for number, box in enumerate(wanted, start=1):
