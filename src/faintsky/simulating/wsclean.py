@@ -26,10 +26,10 @@ from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
 from faintsky.simulating.images import Array32, ImageTelescope, Seen
 from faintsky.simulating.instrument import data_header
-from faintsky.simulating.programs import LONGEST, run_program
 from faintsky.simulating.radler_clean import ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA
 from faintsky.simulating.truth import to_sky
 from faintsky.simulating.wsclean_run import DONE
+from faintsky.system.processes import LONGEST, run_program
 from faintsky.telescopes.tracks import DAY
 
 PROGRAM = "FAINTSKY_WSCLEAN"

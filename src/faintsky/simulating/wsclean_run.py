@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.simulating.programs import start_watching
+from faintsky.system.processes import start_watching
 
 MS = "obs.ms"
 DONE = "done"

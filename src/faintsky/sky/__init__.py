@@ -12,8 +12,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.sky.diffuse import draw_diffuse, random_field
     from faintsky.sky.emitters import PRESETS, Field, draw_lines
-    from faintsky.sky.model import NARROW, SkyModel, empty_sky, gaussian_image
-    from faintsky.sky.model_file import ModelFile, read_model
+    from faintsky.sky.model import NARROW, ModelFile, SkyModel, empty_sky, gaussian_image, read_model
     from faintsky.sky.radio_galaxies import draw_radio_galaxies
     from faintsky.sky.rotating_discs import Disc, disc_terms
 
