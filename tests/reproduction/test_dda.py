@@ -37,7 +37,7 @@ def autoencoder(folder, product):
     card = {"recipe": {"arguments": arguments, "schedule": {"epochs": 1}, "command": "nothing to see"}}
     save_model(
         folder / product, name=product, job="denoise", card=card,
-        settings=AutoencoderSettings(product=product).as_dict(),
+        settings=AutoencoderSettings(product=product).model_dump(),
         networks={"denoiser": ("dda", arguments, make_network("dda", **arguments))},
     )  # fmt: skip
     return str(folder / product)
