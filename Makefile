@@ -43,10 +43,8 @@ kill: install
 # Speed of the simulators, detection and denoising. The agreement with CASA needs the `casa` extra, that with WSClean a
 # reference: see the scripts.
 benchmarks: install
-	$(BIN)/python benchmarks/simulate_speed.py
-	$(BIN)/python benchmarks/simulate_lofar_speed.py
-	$(BIN)/python benchmarks/detect_speed.py
-	$(BIN)/python benchmarks/without_psf.py
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.without_psf
 
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
 # shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).

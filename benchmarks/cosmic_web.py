@@ -4,24 +4,23 @@ Draws fields of both kinds from one split's realisations (made where they are no
 cores) and sets them beside what Gheller & Vazza (2021) say of theirs. Writes
 ``benchmarks/results/cosmic_web.json`` and ``benchmarks/results/cosmic_web/*.png``::
 
-    python benchmarks/cosmic_web.py --split validation -n 8
+    python -m benchmarks.cosmic_web --split validation -n 8
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
 from faintsky.sky.web import draw_web, open_web
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = common.BENCHMARKS
 N, CELL, SEED = 2000, 2.0, 9000
 LEVELS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 LEAST_MASS = 1e13
@@ -95,7 +94,7 @@ def picture(skies, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--split", default="validation")
     parser.add_argument("-n", type=int, default=8, help="fields of each kind")
     given = parser.parse_args()

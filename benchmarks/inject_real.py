@@ -1,7 +1,7 @@
 """How complete the search of a real image or cube is: sources injected into it, and found again or not.
 
-    python benchmarks/inject_real.py lofar IMAGE.fits [-n N] [--model NAME] [--work DIR]
-    python benchmarks/inject_real.py ngc3256 CUBE.fits [...]
+    python -m benchmarks.inject_real lofar IMAGE.fits [-n N] [--model NAME] [--work DIR]
+    python -m benchmarks.inject_real ngc3256 CUBE.fits [...]
 
 ``lofar`` is a snapshot of two minutes (GRB 201006A, beam 33 x 18 arcsec, strong stripes), and gets filaments
 and blobs; ``ngc3256`` ALMA's CO(1-0) cube of science verification in 2011 (channels of 15.6 MHz, beam 6.9 x
@@ -11,20 +11,20 @@ and blobs; ``ngc3256`` ALMA's CO(1-0) cube of science verification in 2011 (chan
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from pathlib import Path
 
 import faintsky
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = common.BENCHMARKS
 DEFAULTS = {"lofar": ("denoiser", 80), "ngc3256": ("classical", 100)}
 """Model, and sources."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("target", choices=DEFAULTS)
     parser.add_argument("file", type=Path)
     parser.add_argument("-n", type=int)
@@ -36,7 +36,7 @@ def main() -> None:
     work, out = options.work / options.target, RESULTS / f"inject_{options.target}"
     result = faintsky.inject(
         options.file, work, model=model, n=n, seed=0, device="cpu", overwrite=True,
-        progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
+        progress=common.say,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     for name in ("completeness.csv", "completeness.png"):

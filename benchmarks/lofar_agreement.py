@@ -4,13 +4,11 @@ Compares with a reference made by WSClean 3.1: a folder with ``sky.fits.gz``, ``
 ``dirty.fits.fz``, ``dirty_noisy.fits.fz``, ``psf.fits.fz`` and ``uvw_weights.npz``. Writes
 ``benchmarks/results/lofar_agreement.json``::
 
-    python benchmarks/lofar_agreement.py --reference DIR
+    python -m benchmarks.lofar_agreement --reference DIR
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,8 @@ from faintsky.simulating import ImageTelescope, Sampling, Settings, build_instru
 from faintsky.simulating.imaging import dirty_image, gridded, imaging_weights, noise_factor, predict
 from faintsky.system import one_thread
 from faintsky.telescopes.lofar import TELESCOPE, gaussian_beam
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results" / "lofar_agreement.json"
 FREQ, ROBUST, RMS = 150e6, 0.0, 1e-4
 GRID = ImageGrid(2000, 2000, 2.0, 180.0, 55.0)
 START = "2021-03-20T19:40:00"
@@ -128,9 +126,9 @@ def spectrum_error(noise, density):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--reference", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=common.BENCHMARKS)
     options = parser.parse_args()
     folder = options.reference
     sky, pb = image(folder, "sky").astype(np.float32), image(folder, "primary_beam")
@@ -141,9 +139,7 @@ def main():
         given, uvw = given_their_baselines(folder, sky * pb * GRID.cell**2, dirty, psf, facts)
         own, quick = from_stations(folder, sky, pb, dirty, psf, uvw, header)
     result = {"given_their_baselines": given, "from_station_positions": own, "quick": quick}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    common.write("lofar_agreement.json", result, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whether a denoiser does as well on other declinations, hour angles and weights as on those it was tried on.
 
-    python benchmarks/other_tracks.py [--model NAME|DIR] [-n 6] [--size 512]
+    python -m benchmarks.other_tracks [--model NAME|DIR] [-n 6] [--size 512]
 
 The same skies (diffuse emission of the preset, seed 9000) are observed by full visibilities as the preset
 ``paper`` does, and otherwise; the dirty images are denoised with their psf. Rms errors over the noise by the
@@ -9,9 +9,7 @@ true S/N of the pixels go to ``benchmarks/results/other_tracks.csv``, with their
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,9 @@ import numpy as np
 import faintsky
 from faintsky.evaluation import denoisers, markdown, open_fields, write_csv
 from faintsky.evaluation.image_metrics import PIXEL_EDGES, pixel_sums
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results" / "other_tracks.csv"
+RESULTS = common.BENCHMARKS / "other_tracks.csv"
 SEED = 9000
 TRACKS: dict[str, dict[str, Any]] = {
     "as the preset": {},
@@ -33,7 +32,7 @@ BINS = (0.3, 1.0, 3.0, 10.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--model", default="denoiser")
     parser.add_argument("-n", type=int, default=6)
     parser.add_argument("--size", type=int, default=512)

@@ -1,6 +1,6 @@
 """Line fluxes, sizes and recall without a psf beside those with it, on simulated cubes without our cards.
 
-    python benchmarks/without_psf.py [--work DIR] [--only SET …]
+    python -m benchmarks.without_psf [--work DIR] [--only SET …]
 
 20 cubes of the ``paper`` and of the ``varied`` preset, 10 each at Briggs 0.5 and 0. How the psf is worked
 out, and the errors that are added for it, were settled on other seeds (7101 to 7103); these were read once,
@@ -11,7 +11,6 @@ header that any imager writes, and with its psf. The table goes to ``benchmarks/
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -23,8 +22,9 @@ from astropy.table import Table
 
 import faintsky
 from faintsky.matching import match, robust_scatter
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = common.BENCHMARKS
 SETS: dict[str, tuple[int, dict[str, Any]]] = {
     "paper": (20, {"preset": "paper", "seed": 7201}),
     "varied": (20, {"preset": "varied", "seed": 7203}),
@@ -88,7 +88,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--work", type=Path, default=Path("/tmp/faintsky_without_psf"))
     parser.add_argument("--only", nargs="*", choices=list(SETS), default=list(SETS))
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the scripts share: where results lie, progress, small pictures, tracked tables."""
+"""What the scripts here and in ``benchmarks`` share: where results lie, progress, pictures, tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+BENCHMARKS = ROOT / "benchmarks" / "results"
+"""Where scripts of ``benchmarks`` keep theirs."""
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -25,12 +27,12 @@ def say(done: int, total: int, word: str) -> None:
     print(f"{word} {done}/{total}", flush=True)
 
 
-def write(name: str, value: Any) -> None:
+def write(name: str, value: Any, folder: Path | None = None) -> None:
     """A result as JSON, and on the screen."""
-    path = RESULTS / name
+    path = (folder or RESULTS) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    print(path)
+    print(json.dumps(value, indent=1))
 
 
 def read(name: str) -> Any:

@@ -17,9 +17,7 @@ from faintsky.evaluation import markdown
 from faintsky.evaluation.images import OTHERS, shown
 from faintsky.evaluation.tables import number, with_error
 from reproduction import common
-from reproduction.common import ROOT, read
-
-BENCHMARKS = ROOT / "benchmarks" / "results"
+from reproduction.common import BENCHMARKS, ROOT, read
 
 
 def pm(row: dict[str, str], key: str, form: str = ".3f") -> str:

@@ -2,7 +2,7 @@
 
 Observes a FITS cube in Jy/pixel through the back end ``casa`` (`faintsky.simulating.casa`), without and with
 noise, and leaves FITS files, ``uvw.npz`` and ``observation.json`` in a folder that
-``benchmarks/casa_agreement.py`` reads. Needs CASA; works offline::
+``benchmarks/alma_agreement.py`` reads. Needs CASA; works offline::
 
     python tools/casa_observe.py --sky sky.fits --array alma.cycle9.8 --hour-angle 2 --out casa_c8
 """

@@ -1,20 +1,9 @@
 """The comparison of two back ends on the same skies: differences and their paired errors."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "casa_pairs.py"
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    spec = importlib.util.spec_from_file_location("casa_pairs", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from benchmarks import alma_pairs as pairs
 
 
 def tallies(rng, n, recall, false):
@@ -22,7 +11,7 @@ def tallies(rng, n, recall, false):
     return np.stack([hits, rng.poisson(false, n), 5 - hits, np.zeros(n), np.zeros(n)], axis=1).astype(float)
 
 
-def test_differences_are_within_their_errors_where_there_is_none(pairs):
+def test_differences_are_within_their_errors_where_there_is_none():
     rng = np.random.default_rng(2)
     pulls = []
     for _ in range(60):
@@ -32,7 +21,7 @@ def test_differences_are_within_their_errors_where_there_is_none(pairs):
     assert np.all((np.std(pulls, axis=0) > 0.6) & (np.std(pulls, axis=0) < 1.4))
 
 
-def test_a_difference_is_seen_and_the_same_twice_is_none(pairs):
+def test_a_difference_is_seen_and_the_same_twice_is_none():
     rng = np.random.default_rng(3)
     one = tallies(rng, 200, 0.9, 0.1)
     found = pairs.compared(one, tallies(rng, 200, 0.6, 0.1))
@@ -43,6 +32,6 @@ def test_a_difference_is_seen_and_the_same_twice_is_none(pairs):
     assert same["recall"]["error"] == pytest.approx(1 / 1000)  # one source more or less
 
 
-def test_settings_are_found_wherever_they_stand(pairs, tmp_path):
+def test_settings_are_found_wherever_they_stand(tmp_path):
     (tmp_path / "dataset.json").write_text('{"seed": 7, "config": {"preset": "paper", "more": {"size": 64}}}')
     assert pairs.settings_of(tmp_path) == {"seed": 7, "preset": "paper", "size": 64}

@@ -6,12 +6,11 @@ faintsky (the folders' through the public function with ``sky`` and ``array``), 
 
     faintsky simulate alma --out sky --no-noise --products sky --seed 1
     python tools/casa_observe.py --sky sky/0000_sky.fits --array alma.cycle9.3 --out casa_c3
-    python benchmarks/casa_agreement.py casa_c3 ...
+    python -m benchmarks.alma_agreement casa_c3 ...
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import tempfile
@@ -25,8 +24,8 @@ from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
 from faintsky.simulating import Settings, open_observatory
 from faintsky.sky import SkyModel, gaussian_image
 from faintsky.source_model import line_profile
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results" / "casa_agreement.json"
 SMALL = Path(__file__).parents[1] / "tests" / "data" / "alma_casa_c3"
 FIELD = np.rad2deg(1.047194642314511), np.rad2deg(-0.6108628141296099)
 
@@ -167,15 +166,13 @@ def _visibility_ratio(observatory, track, record):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=common.BENCHMARKS)
     options = parser.parse_args()
     results = {"default, C-3 (tests/data)": compare_small(SMALL)}
     results |= {folder.name: compare(folder) for folder in options.runs}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps(results, indent=1))
+    common.write("casa_agreement.json", results, options.out)
 
 
 if __name__ == "__main__":

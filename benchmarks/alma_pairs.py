@@ -1,6 +1,6 @@
 """The same skies through CASA and through the fast simulator: is detection as good on one as on the other?
 
-    python benchmarks/casa_pairs.py [--casa DIR --fast DIR] [-n 30] [--seed S] [--method NAME] [--work DIR]
+    python -m benchmarks.alma_pairs [--casa DIR --fast DIR] [-n 30] [--seed S] [--method NAME] [--work DIR]
 
 Without folders both are simulated (``faintsky simulate alma --backend casa`` takes minutes a cube and needs
 the extra ``casa``). With ``--casa`` alone the twins are simulated with the seed and preset that its
@@ -30,8 +30,7 @@ from faintsky.evaluation import (
     run_methods,
 )
 from faintsky.matching import column, tally
-
-RESULT = Path(__file__).parent / "results" / "casa_pairs.json"
+from reproduction import common
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def compared(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--casa", type=Path, help="folder of CASA's cubes")
     parser.add_argument("--fast", type=Path, help="folder of the fast cubes of the same skies")
     parser.add_argument("-n", type=int, default=30)
@@ -127,7 +126,7 @@ def main() -> None:
     (method,), scorer = detectors([options.method]), CatalogScorer()
     run_methods(
         sets, [method], options.work, scorer, jobs=options.jobs,
-        progress=lambda done, total, word: print(f"{word} {done}/{total}", flush=True),
+        progress=common.say,
     )  # fmt: skip
     casa, fast = (Scored.read(scorer, options.work, s, method) for s in sets)
     for index, a, b in zip(sets[0].indices, casa.truths, fast.truths, strict=True):
@@ -141,8 +140,7 @@ def main() -> None:
     for criterion in ("position", "iou"):
         tallies = [np.array([tally(m) for m in s.matchings[criterion]]) for s in (casa, fast)]
         result[criterion] = compared(*tallies)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    common.write("casa_pairs.json", result, common.BENCHMARKS)
 
 
 if __name__ == "__main__":

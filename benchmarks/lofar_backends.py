@@ -5,12 +5,11 @@ rms asked for (clean image). ``clean_error_rms`` is the rms of clean image minus
 which is seen with the same beam. Needs the program ``wsclean`` and the extra ``lofar``. Writes
 ``benchmarks/results/wsclean_backend.json``::
 
-    python benchmarks/wsclean_backend.py
+    python -m benchmarks.lofar_backends
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -18,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from simulate_lofar_speed import cpu_seconds
-from simulate_speed import processor
 
 import faintsky
+from benchmarks.speed import cpu_seconds, processor
 from faintsky.simulating import Settings, at_resolution
 from faintsky.simulating.wsclean import check_wsclean, wsclean_version
+from reproduction import common
 
-RESULTS = Path(__file__).parent / "results" / "wsclean_backend.json"
 FIELDS = {
     "paper": {"preset": "paper"},
     "lotss": {"preset": "lotss"},
@@ -79,9 +77,9 @@ def compare(size, **settings):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=common.BENCHMARKS)
     options = parser.parse_args()
     result = {
         "processor": processor(),
@@ -92,8 +90,7 @@ def main():
     for name, settings in FIELDS.items():
         result["fields"][name] = compare(options.size, **settings)
         print(name, json.dumps(result["fields"][name]), flush=True)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        common.write("wsclean_backend.json", result, options.out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ IMAGE = Path(__file__).parents[1] / "docs" / "images" / "demo.png"
 
 
 def main() -> None:
+    """Simulate, search, draw."""
     with tempfile.TemporaryDirectory() as folder:
         faintsky.simulate_alma(folder, 1, seed=1, preset="paper")
         cube = faintsky.open_cube(

@@ -1,0 +1,1 @@
+"""Speed, scale and agreement: ``python -m benchmarks.NAME`` from the root, tracked in its ``results``."""
