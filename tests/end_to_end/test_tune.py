@@ -10,8 +10,7 @@ import pytest
 import faintsky
 from faintsky.cli.commands import build_command
 from faintsky.errors import InputError
-from faintsky.jobs import TrainResult
-from faintsky.jobs import tune as tuning
+from faintsky.jobs import TrainResult, tuning
 from faintsky.training import RECIPES, Range, combinations, make_space
 from faintsky.training import search as studies
 
