@@ -14,7 +14,7 @@ from faintsky.image import RadioImage
 from faintsky.networks import make_network
 from faintsky.published.dda import AutoencoderSettings, LogScale, autoencode_image
 from faintsky.published.dda import training as tile_data
-from faintsky.published.dda.denoise import decode, encode, stack_encodings
+from faintsky.published.dda.denoise import encode, stack_encodings
 from faintsky.published.dda.training import DdaRecipe, TilePairs, TileSettings, make_tiles
 from faintsky.training import Plan, Schedule
 
@@ -65,7 +65,7 @@ def test_the_scale_there_and_back():
     scale = LogScale()
     values = scale.encode(image, scale.limits(image))
     np.testing.assert_allclose(values, [[0, 0, 0], [0.5, 1, 0]], atol=1e-6)
-    back = decode(values, scale.limits(image))
+    back = LogScale.decode(values, scale.limits(image))
     np.testing.assert_allclose(back, [[1e-8, 1e-8, 1e-8], [1e-5, 1e-2, 1e-8]], rtol=1e-5)
 
 
@@ -77,8 +77,8 @@ def test_the_scale_of_an_image_is_its_own_extremes():
     assert values.max() == pytest.approx(1)
     both = np.stack([values, values])
     limits = np.array([scale.limits(image), (-8.0, -2.0)])
-    np.testing.assert_allclose(decode(both, limits)[0], image, rtol=1e-4)
-    assert decode(both, limits)[1].max() == pytest.approx(1e-2)
+    np.testing.assert_allclose(LogScale.decode(both, limits)[0], image, rtol=1e-4)
+    assert LogScale.decode(both, limits)[1].max() == pytest.approx(1e-2)
     assert scale.limits(np.zeros((4, 4), np.float32)) == LogScale().limits(image)
 
 
@@ -118,8 +118,8 @@ def test_a_stack_of_encodings_fades_what_only_one_sees():
     image = np.zeros((48, 40), np.float32)
     scale = LogScale()
     limits = scale.limits(image)
-    one, none = stack_encodings(Spotted(), image, lambda v: decode(v, limits))
-    eight, spread = stack_encodings(Spotted(), image, lambda v: decode(v, limits), members=8)
+    one, none = stack_encodings(Spotted(), image, lambda v: LogScale.decode(v, limits))
+    eight, spread = stack_encodings(Spotted(), image, lambda v: LogScale.decode(v, limits), members=8)
     assert not none.any()
     spots = one > 1e-3
     assert spots.sum() == 6 * 5
@@ -243,9 +243,13 @@ def test_simulated_fields_become_tiles_once(simulated):
     assert len(data.held) == 16
     assert data.cell == 2.0
     values = data.held.target / tile_data.STEPS
-    np.testing.assert_allclose(decode(values, data.held.target_limits), tiles_of(4 * sky()), rtol=3e-4)
+    np.testing.assert_allclose(
+        LogScale.decode(values, data.held.target_limits), tiles_of(4 * sky()), rtol=3e-4
+    )
     values = data.held.image / tile_data.STEPS
-    np.testing.assert_allclose(decode(values, data.held.image_limits), tiles_of(4 * sky() + 1e-6), rtol=3e-4)
+    np.testing.assert_allclose(
+        LogScale.decode(values, data.held.image_limits), tiles_of(4 * sky() + 1e-6), rtol=3e-4
+    )
     fewer = make_tiles(source(tiles=5))
     assert len(fewer.train) == 5
     assert {t.tobytes() for t in fewer.train.target} <= {t.tobytes() for t in data.train.target}
@@ -257,7 +261,8 @@ def test_each_product_is_the_input_of_its_model(simulated):
     # dirty images in Jy/beam are brought to Jy/arcsec2, and the truth is what the primary beam leaves
     ratio = 10 / (np.pi / (4 * np.log(2)) * 108) / 0.5
     image, target = (
-        decode(v / tile_data.STEPS, dirty.train.image_limits) for v in (dirty.train.image, dirty.train.target)
+        LogScale.decode(v / tile_data.STEPS, dirty.train.image_limits)
+        for v in (dirty.train.image, dirty.train.target)
     )
     bright = target > 1e-6
     np.testing.assert_allclose(image[bright] / target[bright], ratio, rtol=2e-3)
@@ -345,8 +350,8 @@ def test_scores_are_those_of_the_paper(simulated):
 
     with torch.no_grad():
         scores = task.validate(Passes())
-    truth = decode(held.target / tile_data.STEPS, held.target_limits)
-    made = decode(held.image / tile_data.STEPS, held.image_limits)
+    truth = LogScale.decode(held.target / tile_data.STEPS, held.target_limits)
+    made = LogScale.decode(held.image / tile_data.STEPS, held.image_limits)
     bright = truth > 1e-7
     assert scores["sigma_mre"] == pytest.approx((np.abs(made - truth) / truth)[bright].mean(), rel=1e-4)
     assert scores["loss"] == pytest.approx(

@@ -171,9 +171,7 @@ class UNetRecipe(Recipe):
             raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
         stored_pairs(data, ("noise", "dirty"))
 
-    def task(
-        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
-    ) -> DenoiserTask:
+    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> DenoiserTask:
         """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
         from faintsky.simulating import PsfLibrary, make_library
         from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies

@@ -72,7 +72,7 @@ class Recipe(ABC):
         """Refuse a folder of data that is not what would be trained on, all of it."""
 
     @abstractmethod
-    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None) -> Task:
+    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> Task:
         """What is learned.
 
         Parameters
@@ -82,7 +82,7 @@ class Recipe(ABC):
             To be trained.
         folder : pathlib.Path
             Of the run: what the task computes once is kept there.
-        progress : callable, optional
+        progress : callable or None
             Called with parts done, parts in all, and a word.
         """
 

@@ -89,19 +89,19 @@ class LogScale(Settings):
         logs = np.log10(np.maximum(np.nan_to_num(image, nan=0.0), self.floor))
         return np.clip((logs - limits[0]) / (limits[1] - limits[0]), 0, 1).astype(np.float32)
 
+    @staticmethod
+    def decode(values: NDArray[np.floating], limits: NDArray[np.floating] | Limits) -> NDArray[np.float32]:
+        """[0, 1] back to brightness [Jy/arcsec2].
 
-def decode(values: NDArray[np.floating], limits: NDArray[np.floating] | Limits) -> NDArray[np.float32]:
-    """[0, 1] back to brightness [Jy/arcsec2].
-
-    Parameters
-    ----------
-    values : array
-        ``[…, y, x]``
-    limits : tuple of float, or array
-        Of `LogScale.limits`; an array ``[…, 2]`` has a pair for each image.
-    """
-    low, high = (np.asarray(part)[..., None, None] for part in np.moveaxis(np.asarray(limits), -1, 0))
-    return np.asarray(10.0 ** (low + values * (high - low)), dtype=np.float32)
+        Parameters
+        ----------
+        values : array
+            ``[…, y, x]``
+        limits : tuple of float, or array
+            Of `limits`; an array ``[…, 2]`` has a pair for each image.
+        """
+        low, high = (np.asarray(part)[..., None, None] for part in np.moveaxis(np.asarray(limits), -1, 0))
+        return np.asarray(10.0 ** (low + values * (high - low)), dtype=np.float32)
 
 
 class AutoencoderSettings(LogScale):
@@ -194,7 +194,7 @@ def autoencode_image(
     bright = np.where(prepared.valid, prepared.data * np.float32(unit), np.float32(np.nan))
     limits = settings.limits(bright)
     mean, spread = stack_encodings(
-        network, settings.encode(bright, limits), lambda values: decode(values, limits), members=members,
+        network, settings.encode(bright, limits), partial(settings.decode, limits=limits), members=members,
         device=device, progress=progress and (lambda done, rows: progress(done, rows, "network")),
     )  # fmt: skip
     sigma = settings.sigma(mean, spread)
@@ -335,7 +335,7 @@ def stack_encodings(
         members' brightness, 0 for a single one.
     """
     keep = max(int(network.tile) // 2, 1)  # type: ignore[arg-type]
-    total, squares, sums = (np.zeros(image.shape) for _ in range(3))
+    made = np.empty((members, *image.shape), dtype=np.float32)
     for i, (turns, mirror) in enumerate(TURNS[:members]):
 
         def tell(done: int, rows: int, first: int = i) -> None:
@@ -345,16 +345,9 @@ def stack_encodings(
         seen = np.rot90(image, turns)
         seen = np.ascontiguousarray(seen[:, ::-1] if mirror else seen)
         y, x = (int(i * step % 1 * keep) for step in STEPS)
-        made = encode(network, seen, shift=(y, x), device=device, progress=tell)
-        made = np.rot90(made[:, ::-1] if mirror else made, -turns)
-        total += made
-        bright = brightness(made).astype(np.float64)
-        sums += bright
-        squares += bright**2
-    mean = brightness((total / members).astype(np.float32))
-    variance = np.maximum(squares / members - (sums / members) ** 2, 0)
-    if members > 1:
-        variance *= members / (members - 1)
-    else:
-        variance[:] = 0
-    return mean, np.sqrt(variance).astype(np.float32)
+        one = encode(network, seen, shift=(y, x), device=device, progress=tell)
+        made[i] = np.rot90(one[:, ::-1] if mirror else one, -turns)
+    mean = brightness(made.mean(axis=0))
+    if members == 1:
+        return mean, np.zeros_like(mean)
+    return mean, brightness(made).std(axis=0, ddof=1)

@@ -25,15 +25,7 @@ from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.preparing import surface_brightness
-from faintsky.published.dda.denoise import (
-    EDGES,
-    LEAST_MRE,
-    WITH_BEAM,
-    AutoencoderSettings,
-    LogScale,
-    Product,
-    decode,
-)
+from faintsky.published.dda.denoise import EDGES, LEAST_MRE, WITH_BEAM, AutoencoderSettings, LogScale, Product
 from faintsky.training import (
     Batch,
     EpochTask,
@@ -312,8 +304,8 @@ class TilePairs(EpochTask):
             made = network(image).float()
             square = float((made - target).double().square().sum())
             # of an image in use nothing but its own limits is known
-            bright = decode(made[:, 0].cpu().numpy(), part.image_limits)
-            yield square, bright, decode(target[:, 0].cpu().numpy(), part.target_limits)
+            bright = LogScale.decode(made[:, 0].cpu().numpy(), part.image_limits)
+            yield square, bright, LogScale.decode(target[:, 0].cpu().numpy(), part.target_limits)
 
 
 def _values(coded: NDArray[np.uint16]) -> Tensor:
@@ -348,9 +340,7 @@ class DdaRecipe(Recipe):
         if not compact_files(data) and not stored_pairs(data, (settings.product,)):
             raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
 
-    def task(
-        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
-    ) -> TilePairs:
+    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> TilePairs:
         """On tiles that are read or simulated now."""
         return TilePairs(network, make_tiles(plan, progress), plan.settings)
 

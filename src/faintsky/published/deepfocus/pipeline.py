@@ -26,21 +26,8 @@ from faintsky.errors import InputError
 from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model, load_model
 from faintsky.preparing import MAD_TO_SIGMA, PrimaryBeam
-from faintsky.published.deepfocus.finding import (
-    UNRELIABLE,
-    Blob,
-    Focus,
-    Settings,
-    Source,
-    Tally,
-    clean_spectra,
-    continuum_of,
-    find_blobs,
-    find_lines,
-    last_cuts,
-    line_free,
-    sky_map,
-)
+from faintsky.published.deepfocus import finding
+from faintsky.published.deepfocus.finding import UNRELIABLE, Blob, Focus, Settings, Source, Tally
 from faintsky.published.deepfocus.networks import IMAGE, flux_of, shape_of, unit_range
 from faintsky.source_model import line_profile
 
@@ -173,7 +160,7 @@ def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation:
         middle = SIZE // 2
         x, y = s.x - round(s.x) + middle, s.y - round(s.y) + middle
         mask = source_mask(near.shape, x, y, s.z, major, minor, pa, s.fwhm_z, dilation)
-        course = continuum_of(box_spectrum(cube, s.box), s.lines)
+        course = finding.continuum_of(box_spectrum(cube, s.box), s.lines)
         out[i] = line_image(near, mask, course.astype(np.float32))
     return out
 
@@ -189,7 +176,7 @@ def continuum_at(cube: Array, source: Source) -> float:
     """Mean of the channels without lines at a source's pixel [unit of the cube]; NaN where there are none."""
     n_chan, n_y, n_x = cube.shape
     y, x = int(np.clip(round(source.y), 0, n_y - 1)), int(np.clip(round(source.x), 0, n_x - 1))
-    values = cube[line_free(n_chan, source.lines), y, x]
+    values = cube[finding.line_free(n_chan, source.lines), y, x]
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else float("nan")
 
@@ -280,16 +267,16 @@ class DeepFocus:
         with _timed(stages, "integrated image"):
             image = integrated(cube)
         with _timed(stages, "blobs_finder"):
-            picture = sky_map(image, networks["blobs_finder"], self.size, device)
-            blobs = find_blobs(picture, s.threshold, paper_code=s.paper_code)
+            picture = finding.sky_map(image, networks["blobs_finder"], self.size, device)
+            blobs = finding.find_blobs(picture, s.threshold, paper_code=s.paper_code)
             tally.steps["blobs"] = len(blobs)
         with _timed(stages, "deep_gru"):
             spectra, clean = self.spectra_of(cube, blobs)
         with _timed(stages, "focusing"):
             on, found = Focus(cube, image, s, beam_area), []
             for blob, spectrum in zip(blobs, clean):
-                found += on.sources_of(blob, find_lines(spectrum, s.height, s.prominence), tally)
-            sources = last_cuts(found, s, tally)
+                found += on.sources_of(blob, finding.find_lines(spectrum, s.height, s.prominence), tally)
+            sources = finding.last_cuts(found, s, tally)
         with _timed(stages, "shapes"):
             focused = focused_images(cube, sources)
             widths = shapes(focused, networks, device)
@@ -302,7 +289,7 @@ class DeepFocus:
         """Spectra of blobs, dirty and denoised, ``[blob, chan]``."""
         spectra = [box_spectrum(cube, b.box) for b in blobs]
         dirty = np.stack(spectra) if spectra else np.zeros((0, len(cube)), dtype=np.float32)
-        return dirty, clean_spectra(dirty, self.networks["deep_gru"], self.device)
+        return dirty, finding.clean_spectra(dirty, self.networks["deep_gru"], self.device)
 
 
 @contextmanager

@@ -580,7 +580,7 @@ class BlobsFinderRecipe(CompactRecipe):
     cost = (2.2e-6, 640)
 
     def task(
-        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
+        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None
     ) -> IntegratedImages:
         """On images of the training and the validation cubes."""
         data, s = self.compact(plan), plan.settings
@@ -612,9 +612,7 @@ class ShapeRecipe(CompactRecipe):
     settings = ShapeSettings
     cost = (1.1e-5, 2800)
 
-    def task(
-        self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None
-    ) -> FocusedImages:
+    def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> FocusedImages:
         """On images about their sources."""
         data, s = self.compact(plan), plan.settings
         names = (image_name(s.parameter),)
