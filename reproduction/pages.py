@@ -116,7 +116,7 @@ def denoiser() -> str:
         "set of images: rms error inside sources (true S/N above 1) over the noise, so that the input has 1.",
         "Then of the denoiser: flux in apertures and peaks, recovered over true (median); false regions a",
         "square degree in empty fields, and the starlet's. `python -m reproduction.denoise_methods`,",
-        "definitions in [how results are scored](docs/evaluation.md):",
+        "definitions in [how images are scored](docs/evaluating-images.md):",
         "",
         "| images | denoiser | starlet | Gaussian | FFT | denoiser / best filter | flux, S/N > 5 |"
         " peaks, S/N > 10 | false regions | starlet's |",

@@ -25,37 +25,4 @@ if TYPE_CHECKING:
     from faintsky.evaluation.tables import markdown, number, table_of, write_csv
     from faintsky.evaluation.truth import Setting, gaussian_box, prepared_truth, with_boxes
 
-__all__ = [
-    "Answer",
-    "CatalogScorer",
-    "Evaluation",
-    "Field",
-    "FolderCubes",
-    "ImageScorer",
-    "Method",
-    "Scored",
-    "Setting",
-    "SimulatedCubes",
-    "SimulatedFields",
-    "cramer_rao",
-    "denoisers",
-    "detectors",
-    "evaluate",
-    "evaluate_alma",
-    "evaluate_lofar",
-    "fraction",
-    "gaussian_box",
-    "markdown",
-    "number",
-    "open_cubes",
-    "open_fields",
-    "prepared_truth",
-    "read_table",
-    "run_methods",
-    "simulated_sets",
-    "table_of",
-    "with_boxes",
-    "write_csv",
-    "write_table",
-]
 lazy(__name__)

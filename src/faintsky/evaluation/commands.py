@@ -55,27 +55,21 @@ def _run(
     config: Mapping[str, Any],
     needs: Needs,
     what: str,
-    *,
-    seed: int,
-    jobs: int,
-    overwrite: bool,
-    dry_run: bool,
-    progress: Progress | None,
-    command: str | None,
+    how: Mapping[str, Any],
 ) -> Evaluation | dict[str, Any]:
     """The folder of an evaluation, filled, or what would be done."""
     shown = {"methods": [m.name for m in methods if not m.deep]}
     known = {**shown, "sets": {s.name: list(s.indices) for s in sets}, **config}
-    run = provenance(command=command, config=known, seed=seed)
-    output = OutputFolder(out, run, overwrite=overwrite, resumable=True)
+    run = provenance(command=how["command"], config=known, seed=how["seed"])
+    output = OutputFolder(out, run, overwrite=how["overwrite"], resumable=True)
     output.check()
-    if dry_run:
+    if how["dry_run"]:
         about = {what: sum(len(s.indices) for s in sets), "sets": [s.name for s in sets]}
         return about | shown | needs.summary(out)
     needs.check(out)
     with output:
-        how: dict[str, Any] = {"seed": seed, "jobs": jobs, "run": run, "progress": progress}
-        return evaluate(Path(out), sets, methods, scorer, **how)
+        rest = {name: how[name] for name in ("seed", "jobs", "progress")}
+        return evaluate(Path(out), sets, methods, scorer, run=run, **rest)
 
 
 def evaluate_alma(
@@ -170,10 +164,9 @@ def evaluate_alma(
         max(one.memory for one in searches), files * BYTES_OF_A_CATALOG + BYTES_OF_FIGURES, seconds, files,
         min(jobs, sum(len(s.indices) for s in sets)),
     )  # fmt: skip
-    return _run(
-        out, sets, chosen, CatalogScorer(box_rule), config, needs, "cubes", seed=seed, jobs=jobs,
-        overwrite=overwrite, dry_run=dry_run, progress=progress, command=command,
-    )  # fmt: skip
+    how: dict[str, Any] = {"seed": seed, "jobs": jobs, "overwrite": overwrite, "dry_run": dry_run}
+    how |= {"progress": progress, "command": command}
+    return _run(out, sets, chosen, CatalogScorer(box_rule), config, needs, "cubes", how)
 
 
 def evaluate_lofar(
@@ -267,8 +260,7 @@ def evaluate_lofar(
     seconds = SECONDS_OF_FIGURES + 2 * runs * size**2 * SECONDS_A_PIXEL
     disk = runs * BYTES_OF_A_SCORE + BYTES_OF_TABLES
     needs = Needs(BYTES_FIXED + size**2 * BYTES_A_PIXEL, disk, seconds, sum(len(s.indices) for s in sets))
+    how: dict[str, Any] = {"seed": seed, "jobs": 1, "overwrite": overwrite, "dry_run": dry_run}
+    how |= {"progress": progress, "command": command}
     with limited_threads(jobs):
-        return _run(
-            out, sets, chosen, ImageScorer(), config, needs, "fields", seed=seed, jobs=1, overwrite=overwrite,
-            dry_run=dry_run, progress=progress, command=command,
-        )  # fmt: skip
+        return _run(out, sets, chosen, ImageScorer(), config, needs, "fields", how)

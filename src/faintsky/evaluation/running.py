@@ -1,7 +1,8 @@
 """Methods over labelled samples: in parallel processes, a file for each, resumed where it stopped.
 
-A *set* is numbered samples with their truth, a *method* a function of a sample, a *scorer* says what is kept
-of a method's answer to a sample and makes numbers, tables and figures of what was kept.
+A *set* has a ``name``, ``indices`` and ``load(index)``, which gives a sample with its truth; it is small, so
+that it can be sent to another process. A *method* is a function of a sample. A *scorer* says what is kept of
+a method's answer to a sample and makes numbers, tables and figures of what was kept.
 """
 
 from __future__ import annotations
@@ -30,21 +31,6 @@ Progress = Callable[[int, int, str], None]
 Rows = list[dict[str, Any]]
 
 
-class SampleSet(Protocol):
-    """Numbered samples with their truth; small, so that it can be sent to another process."""
-
-    @property
-    def name(self) -> str:
-        """Short name, used in tables and for folders."""
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Numbers of its samples."""
-
-    def load(self, index: int) -> Any:
-        """One sample with its truth."""
-
-
 @dataclass(frozen=True)
 class Method:
     """Something that answers a sample.
@@ -69,7 +55,7 @@ class Method:
     sets: tuple[str, ...] | None = None
     deep: bool = False
 
-    def seen_of(self, cases: SampleSet) -> tuple[int, ...]:
+    def seen_of(self, cases: Any) -> tuple[int, ...]:
         """Numbers of the samples that it is run on."""
         return cases.indices[: self.most] if self.sets is None or cases.name in self.sets else ()
 
@@ -110,13 +96,13 @@ class Scorer(Protocol):
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
         """Where what is kept lies."""
 
-    def load(self, out: Path, cases: SampleSet, index: int) -> Any:
+    def load(self, out: Path, cases: Any, index: int) -> Any:
         """A sample, and what all methods share of it."""
 
     def keep(self, sample: Any, method: Method, file: Path) -> None:
         """Run a method on a sample and write what is kept of its answer."""
 
-    def finish(self, out: Path, sample: Any, cases: SampleSet, index: int) -> None:
+    def finish(self, out: Path, sample: Any, cases: Any, index: int) -> None:
         """Write what is kept of the sample itself, after all methods; see `path` of the method ``truth``."""
 
     def score(self, out: Path, sets: Sequence[Any], methods: Sequence[Method], seed: int) -> Scores:

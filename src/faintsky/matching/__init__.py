@@ -43,31 +43,4 @@ if TYPE_CHECKING:
     )
     from faintsky.matching.scores import Estimate, Metrics, above, metrics, summarise, tally
 
-__all__ = [
-    "CRITERIA",
-    "RADIUS",
-    "REGION_DETECTED",
-    "Binned",
-    "CompletenessCurve",
-    "Criterion",
-    "Estimate",
-    "Matching",
-    "Metrics",
-    "above",
-    "assign",
-    "binned_fraction",
-    "box_extents",
-    "column",
-    "completeness_at",
-    "fit_completeness",
-    "iou_2d",
-    "iou_z",
-    "match",
-    "metrics",
-    "reliability_of",
-    "robust_scatter",
-    "snr_edges",
-    "summarise",
-    "tally",
-]
 lazy(__name__)

@@ -4,7 +4,7 @@ Thermal noise is what CASA's simobserve has with ``thermalnoise="tsys-atm"``: re
 formula of the system temperature are those of CASA 6.7 (simutil.noisetemp, the simulator's atmospheric
 corruptor). The atmosphere comes from a shipped table made with CASA's own ATM library by
 ``tools/make_atmosphere_table.py``, the pads of Cycle 9's configurations from CASA's data package
-(`alma.cycle9.N.cfg`, by ``tools/make_array_table.py``).
+(`alma.cycle9.N.cfg`, by ``tools/make_station_tables.py``).
 
 CASA's voltage pattern of an antenna is the transform of a uniformly lit dish with a central hole. For ALMA's
 12 m antennas it takes 10.7 m for the dish and 0.75 m for the hole, for the 7 m ones 6.25 m and 0.75 m. In the

@@ -1,7 +1,7 @@
 """LOFAR's Dutch high-band stations, their primary beam, and what its simulations are like.
 
 The stations, 24 in the core as two fields each and 14 remote ones, have the phase centres that the package
-lofarantpos 0.8 gives (ITRF; from LOFAR's own tables, by ``tools/make_lofar_table.py``).
+lofarantpos 0.8 gives (ITRF; from LOFAR's own tables, by ``tools/make_station_tables.py``).
 
 The primary beam is EveryBeam's where that is installed, otherwise a Gaussian with a full width at half
 maximum of 4.29 degrees at 150 MHz, which is the width of EveryBeam's beam for fields of 24 tiles
