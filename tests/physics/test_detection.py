@@ -557,8 +557,10 @@ def test_parts_about_a_hole_are_placed_on_data():
     search = search_cube(cube, load_model("classical").settings, say=lambda done, word: None)
     parts = search.pursuit.components
     assert len(parts) == 2
-    table, _ = build_catalog(cube, search.prepared, parts, [[0, 1]], search.noise, caution=1.0)
+    table, of_parts, _ = build_catalog(cube, search.prepared, parts, [[0, 1]], search.noise, caution=1.0)
     assert cube.holds_data(table["x"][0], table["y"][0], table["z"][0])
+    assert list(of_parts["id"]) == [1, 1]
+    assert of_parts["flux"].sum() == pytest.approx(table["flux"][0], rel=0.01)
 
 
 @pytest.mark.parametrize("level", [-100, 100])

@@ -139,6 +139,7 @@ class CubePlace:
             return make_table({"x": np.zeros(0)})
         columns: dict[str, Any] = world_columns(self.data, col["x"], col["y"], col["z"], col["fwhm_z"])
         shape = {"dc_maj": col["maj"], "dc_min": col["min"], "dc_pa": col["pa"]}
+        columns["kind"] = np.full(len(col["x"]), "line")
         columns |= self.data.sky_columns({"x": col["x"], "y": col["y"], **shape})
         transfer = psf_transform(prepared.psf[len(prepared.psf) // 2])
         n_x = prepared.valid.shape[1]

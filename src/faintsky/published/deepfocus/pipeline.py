@@ -395,7 +395,10 @@ def _found(
     columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, widths.T))})
     columns |= {
         "pb": pb, "flux_peak": peaks * scale,
+        "kind": np.full(len(keep), "line"), "n_components": np.ones(len(keep), dtype=int),
+        "flux_method": np.full(len(keep), "fit"),
         "flux": flux * scale * channel_velocity(cube, columns["z"]),
+        "flux_hz": flux * scale * np.interp(columns["z"], np.arange(cube.shape[0]), cube.channel_widths()),
         "continuum": np.array([continuum_at(data, s) for s in sources]) * scale,
         "snr": _values(sources, ("snr",))[0], "reliability": judged[keep],
         "flags": [_flags(cube, data, s, v, primary.known) for s, v in zip(sources, pb)],

@@ -263,7 +263,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     shapes = [intrinsic(maj, minor, pa, tuple(there)) for maj, minor, pa, there in fits]
     *shape, half_x, half_y = np.array(shapes).reshape(-1, 5).T
     on_sky = cube.sky_columns({"x": x, "y": y, **dict(zip(SHAPE, shape))})
-    columns: dict[str, Any] = {"x": x, "y": y, **on_sky, "snr": snr[order]}
+    columns: dict[str, Any] = {"x": x, "y": y, **on_sky, "kind": "gaussian", "snr": snr[order]}
     for name, half, n in (("x", half_x, cube.shape[2]), ("y", half_y, cube.shape[1])):
         columns[f"{name}_min"] = np.clip(np.round(found[name] - half), 0, n - 1)
         columns[f"{name}_max"] = np.clip(np.round(found[name] + half), 0, n - 1)
