@@ -29,7 +29,6 @@ from faintsky.grid import ImageGrid, SpectralGrid
 from faintsky.simulating.imaging import parse_weighting
 from faintsky.simulating.instrument import Observation
 from faintsky.sky import ModelFile, read_model
-from faintsky.sky.web import check_web, split_of, wanted_boxes
 from faintsky.system.settings import Settings as Base
 from faintsky.telescopes import Preset, Telescope, load_array, telescope
 from faintsky.units import quantity
@@ -254,6 +253,8 @@ class Settings(Checked):
             raise InputError("holds more than one plane", "give an image", self.sky)
         _check_backend(self.backend, self.quick, "clean" in self.products)
         if self.web is not None:
+            from faintsky.sky.web import check_web
+
             check_web(self.web)
         _ = self.observation
 
@@ -342,6 +343,8 @@ class Settings(Checked):
             plain["sky"] = Path(self.sky or "").name
             plain["sky_sha256"] = hashlib.sha256(self.sky_file.data.tobytes()).hexdigest()
         if self.web is not None:
+            from faintsky.sky.web import check_web, split_of, wanted_boxes
+
             plain["web"] = check_web(self.web)
             boxes = [b.parameters() for b in wanted_boxes(self.web)] if split_of(self.web) else []
             plain["web_sha256"] = hashlib.sha256(json.dumps(boxes).encode()).hexdigest()

@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faintsky.options import Running, with_options
-from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
-from faintsky.simulating.instrument import padded_shape
-from faintsky.simulating.observatory import Observed, open_observatory
 from faintsky.simulating.settings import Settings, options_of
 from faintsky.system import Needs, worker_count
 from faintsky.telescopes import telescope
+
+if TYPE_CHECKING:
+    from faintsky.simulating.observatory import Observed
 
 BYTES_FIXED = 0.37e9
 """Memory of the libraries."""
@@ -44,6 +44,8 @@ def simulated(
     Observed
         Number i is the one that a data set of that seed has as number i.
     """
+    from faintsky.simulating.observatory import open_observatory
+
     observatory = open_observatory(Settings(telescope=telescope, **options), device)
     for index in range(n):
         yield observatory.sample(seed, index)
@@ -53,6 +55,8 @@ def simulate(
     settings: Settings, out: str | os.PathLike[str], n: int = 1, seed: int = 0, running: Running | None = None
 ) -> dict[str, Any]:
     """Simulate a data set and write it with its truth; see `simulator` for the arguments."""
+    from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
+
     how = running or Running(device="cpu", jobs=1)
     workers = min(n, worker_count(how.jobs))
     files = DataFiles(settings)
@@ -93,7 +97,7 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
             Of the whole data set; number i depends on (seed, i) alone. The noise of a GPU is another one than
             the CPU's.
         jobs : int, optional
-            Processes, 0 or None one for each core; the files do not depend on it.
+            Processes, one for each core where None; the files do not depend on it.
 
         Returns
         -------
@@ -117,6 +121,9 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
 
 def _plan(n: int, settings: Settings) -> tuple[Needs, dict[str, Any]]:
     """What a run takes, and what is said of it before."""
+    from faintsky.simulating.dataset import DataFiles
+    from faintsky.simulating.instrument import padded_shape
+
     files, made = DataFiles(settings), settings.observation
     n_chan, products = made.spectral.n_chan, settings.products
     plane = 4 * made.grid.n_y * made.grid.n_x
