@@ -1,6 +1,6 @@
 """Multiscale CLEAN of simulated visibilities by Radler, the deconvolution library that came out of WSClean.
 
-The minor cycles are Radler's, the major ones ours (`faintsky.simulating.visibilities`). It runs in a process
+The minor cycles are Radler's, the major ones ours (`faintsky.simulating.imaging`). It runs in a process
 of its own, ``python -m faintsky.simulating.radler_clean job.npz``: it talks on standard output.
 """
 
@@ -51,7 +51,7 @@ def clean(
     Parameters
     ----------
     vis, weight, uvw, freq, grid
-        As for `faintsky.simulating.visibilities.dirty_image`.
+        As for `faintsky.simulating.imaging.dirty_image`.
     beam : array
         ``[3]``: major, minor [arcsec], position angle [deg].
 
