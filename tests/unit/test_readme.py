@@ -36,3 +36,11 @@ def test_links_lead_somewhere():
 def test_no_page_has_a_blank_to_fill():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         assert "@@" not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_files_that_the_architecture_names_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", text)
+    assert len(names) > 30
+    missing = [n for n in names if not any((ROOT / b / n).exists() for b in ("", "src/faintsky"))]
+    assert not missing
