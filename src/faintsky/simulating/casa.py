@@ -202,7 +202,7 @@ def run_casa(
         write_fits(folder / "sky.fits", sky, header)
         if observation.array.name not in observation.record.arrays:
             job["array"] = "array.cfg"
-            _write_cfg(folder / "array.cfg", observation.array)
+            _write_cfg(folder / "array.cfg", observation.array, observation.record.title)
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         _run(program, folder)
         seen = _read(folder)
@@ -224,8 +224,8 @@ def _check(observation: Observation) -> None:
         )
 
 
-def _write_cfg(path: Path, array: AntennaArray) -> None:
-    lines = ["# observatory=ALMA", "# coordsys=XYZ"]
+def _write_cfg(path: Path, array: AntennaArray, title: str) -> None:
+    lines = [f"# observatory={title}", "# coordsys=XYZ"]
     for position, pad in zip(array.itrf, array.pads, strict=True):
         lines.append(" ".join([*(f"{p:.6f}" for p in position), f"{array.diameter:g}", pad]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -19,15 +19,13 @@ from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.simulating.imaging import fit_beam, gridded, imaging_weights
 from faintsky.system import replacing
-from faintsky.telescopes import AntennaArray, load_array, make_track
+from faintsky.telescopes import TELESCOPES, AntennaArray, load_array, make_track, telescope
+from faintsky.units import quantity
 
 SIZE = 256
 """Side of the uv planes and of the images made with them [pixel]."""
 BEAM_PIXELS = (2.5, 8.0)
 """Range of the beam's geometric mean FWHM [pixel]."""
-LOFAR = "lofar.hba.dutch"
-ARRAYS = (*(LOFAR,) * 12, *(f"alma.cycle9.{n}" for n in range(1, 9)))
-"""Arrays to choose from; three in five are LOFAR."""
 _TRIES = 20
 
 
@@ -104,12 +102,14 @@ def make_library(
 def _entry(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], dict[str, float | str]]:
+    # the order decides what a seed draws
+    records = [telescope(name) for name in reversed(TELESCOPES)]
+    choices = [(name, r, r.library) for r in records if r.library for name in r.library.arrays]
     for _ in range(_TRIES):
-        name = str(rng.choice(ARRAYS))
-        array = load_array(name)
-        freq = 150e6 if name == LOFAR else 230e9
-        dec = float(rng.uniform(15, 75) if name == LOFAR else rng.uniform(-65, 15))
-        hours = float(np.exp(rng.uniform(np.log(1 / 30), np.log(8 if name == LOFAR else 3))))
+        name, record, library = choices[int(rng.choice(len(choices)))]
+        array, freq = load_array(name), quantity(record.defaults["freq"], "frequency", "")
+        dec = float(rng.uniform(*library.dec))
+        hours = float(np.exp(rng.uniform(np.log(1 / 30), np.log(library.hours))))
         robust = None if rng.random() < 0.3 else float(rng.uniform(-1, 1.5))
         wanted = float(np.exp(rng.uniform(*np.log(BEAM_PIXELS))))
         try:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT
 from faintsky.telescopes.arrays import OBSERVATORIES, Stations
-from faintsky.telescopes.record import Preset, Telescope, Varied
+from faintsky.telescopes.record import Library, Preset, Telescope, Varied
 
 KELVIN_PER_HZ = 0.04799274551e-9
 """h / k."""
@@ -341,4 +341,5 @@ TELESCOPE = Telescope(
     backends={"cube": ("fast", "casa")},
     options=("array", "channels", "channel_width", "pwv", "weighting", "snr", "extra_noise"),
     defaults=_DEFAULTS,
+    library=Library(tuple(f"alma.cycle9.{n}" for n in range(1, 9)), (-65, 15), 3.0),
 )

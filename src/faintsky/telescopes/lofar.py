@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from faintsky.errors import FaintskyError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.telescopes.arrays import Stations
-from faintsky.telescopes.record import BeamMap, Preset, Telescope, Varied
+from faintsky.telescopes.record import BeamMap, Library, Preset, Telescope, Varied
 
 HBA = "lofar.hba.dutch"
 FWHM = np.deg2rad(4.29)
@@ -222,6 +222,7 @@ TELESCOPE = Telescope(
     backends={"image": ("fast", "wsclean")},
     options=("robust", "rms", "quick", "primary_beam", "gain_rms", "phase_rms", "gain_time", "web", "field"),
     defaults=_DEFAULTS,
+    library=Library((HBA,) * 12, (15, 75), 8.0),
 )
 
 if __name__ == "__main__":

@@ -66,6 +66,24 @@ class Varied:
 
 
 @dataclass(frozen=True)
+class Library:
+    """What psfs for training are made of: arrays (the more often, the likelier), and tracks.
+
+    Parameters
+    ----------
+    arrays : tuple of str
+    dec : tuple of float
+        Range of declinations [deg].
+    hours : float
+        The longest track.
+    """
+
+    arrays: tuple[str, ...]
+    dec: tuple[float, float]
+    hours: float
+
+
+@dataclass(frozen=True)
 class Preset:
     """A kind of simulation.
 
@@ -127,6 +145,8 @@ class Telescope:
     date : float, optional
         MJD of the day of tracks that are centred on transit, or at an hour angle; where there is none they
         are laid by CASA's clock.
+    library : Library, optional
+        What it gives to `faintsky.simulating.PsfLibrary`.
     """
 
     name: str
@@ -144,6 +164,7 @@ class Telescope:
     beam_name: str = "dish"
     usual_cell: float | None = None
     date: float | None = None
+    library: Library | None = None
 
     def choose_beam(self, choice: str) -> str:
         """Name of a primary beam that can be made, for one of `beam_choices`.
