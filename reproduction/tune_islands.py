@@ -36,8 +36,7 @@ from faintsky.evaluation.regions import (
     segment_sums,
     true_regions,
 )
-from faintsky.published.peers import PEERS
-from faintsky.published.peers.run import TUNED, searched_image
+from faintsky.published.peers import PEERS, TUNED, searched_image
 from reproduction import common
 
 SEED, SIZE = 9000, 256

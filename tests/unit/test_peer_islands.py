@@ -8,8 +8,7 @@ from faintsky.evaluation import Field, SimulatedFields
 from faintsky.evaluation.methods import islands_of, scored_islands
 from faintsky.evaluation.regions import region_fluxes
 from faintsky.image import RadioImage
-from faintsky.published.peers import PEERS
-from faintsky.published.peers.run import interpreter, searched_image
+from faintsky.published.peers import PEERS, interpreter, searched_image
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,7 @@ from faintsky.evaluation.running import Method
 from faintsky.models import load_model
 from faintsky.preparing import robust_sigma
 from faintsky.published.filters import tuned_settings
-from faintsky.published.peers import PEERS
-from faintsky.published.peers.run import find_islands, interpreter
+from faintsky.published.peers import PEERS, find_islands, interpreter
 from faintsky.registry import FILTERS
 
 if TYPE_CHECKING:

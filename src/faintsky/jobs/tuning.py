@@ -20,7 +20,7 @@ from faintsky.jobs.training import train
 from faintsky.options import Running, with_options
 
 if TYPE_CHECKING:
-    from faintsky.training.search import Study
+    from faintsky.training import Study
 
 PathLike = str | os.PathLike[str]
 TRIALS = 50
@@ -119,8 +119,7 @@ def tune(
     from faintsky.models import load_model
     from faintsky.registry import RECIPES
     from faintsky.system import check_space
-    from faintsky.training import Range, Recipe, combinations, make_space
-    from faintsky.training.search import PRUNERS, SAMPLERS, Study
+    from faintsky.training import PRUNERS, SAMPLERS, Range, Recipe, Study, combinations, make_space
 
     recipe = RECIPES[network]()
     if not isinstance(recipe, Recipe):
@@ -311,7 +310,7 @@ def _counts(study: Study) -> dict[str, int]:
 
 def _remove(folder: Path) -> None:
     """A study's own files; a folder that holds none is left to be refused."""
-    from faintsky.training.search import JOURNAL, LOCK, TRIALS
+    from faintsky.training import JOURNAL, LOCK, TRIALS
 
     if (folder / JOURNAL).is_file():
         shutil.rmtree(folder / TRIALS, ignore_errors=True)

@@ -20,6 +20,8 @@ from faintsky.system import replacing
 if TYPE_CHECKING:
     from torch import nn
 
+__all__ = ["MODELS", "SHIPPED", "Model", "card_lines", "list_models", "load_model", "save_model"]
+
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of our own models that come with the package."""
 for _folder in SHIPPED.iterdir():

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies
     from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit
     from faintsky.training.recipes import Plan, Progress, Recipe, read_value, source
-    from faintsky.training.search import PRUNERS, SAMPLERS, Range, Study, combinations, make_space
+    from faintsky.training.search import (
+        JOURNAL,
+        LOCK,
+        PRUNERS,
+        SAMPLERS,
+        TRIALS,
+        Range,
+        Study,
+        combinations,
+        make_space,
+    )
     from faintsky.training.stored_images import (
         StoredImages,
         compact_files,

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faintsky.registry import DETECTORS, MODELS
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.published.peers.run import TUNED, find_islands, interpreter, searched_image
+
+__all__ = ["PEERS", "TUNED", "Peer", "add_peer", "find_islands", "interpreter", "searched_image"]
+lazy(__name__)
 
 PEERS: dict[str, Peer] = {}
 """The programs by name."""
