@@ -462,7 +462,7 @@ def _read_fits(path: Path) -> Table:
 
 
 def read_catalog(path: str | os.PathLike[str]) -> Table:
-    """Read a catalogue from ``.fits``, ``.ecsv``, ``.vot`` or ``.csv``, with all its columns in order.
+    """Read a catalogue, or components, from ``.fits``, ``.ecsv``, ``.vot`` or ``.csv``, all columns in order.
 
     Raises
     ------
@@ -489,4 +489,5 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
         ) from error
     two_d = "x" in raw.colnames and "z" not in raw.colnames
     meta = {k: v for k, v in raw.meta.items() if k not in ("ID", "name", "description")}
-    return make_table({name: raw[name] for name in raw.colnames}, meta=meta, two_d=two_d)
+    make = make_components if "island" in raw.colnames and "parent" not in raw.colnames else make_table
+    return make({name: raw[name] for name in raw.colnames}, meta=meta, two_d=two_d)

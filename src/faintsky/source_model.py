@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 
-SHAPE_PARAMETERS = ("x", "y", "fwhm_maj", "fwhm_min", "pa")
-
 
 def frequencies_2d(n_y: int, n_x: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """``fx`` of shape ``[1, n_x // 2 + 1]`` and ``fy`` ``[n_y, 1]`` of a real 2-D FFT [cycles/pixel]."""

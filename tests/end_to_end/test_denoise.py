@@ -65,7 +65,7 @@ def test_the_files_of_the_contract(run):
     assert result.summary()["regions"] == len(result.catalog) == 2
     for name in ("catalog.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"):
         table = read_catalog(out / name)
-        assert list(table["id"]) == [1, 2]
+        assert list(table["id"]) == list(table["island"]) == [1, 2]
         np.testing.assert_allclose(table["flux"], result.catalog["flux"], rtol=1e-6)
         assert "fwhm_z" not in table.colnames
     record = json.loads((out / "run.json").read_text())

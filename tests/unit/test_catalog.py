@@ -153,13 +153,15 @@ def test_two_d_table_has_no_spectral_columns_and_fluxes_in_jansky():
     assert example()["flux"].unit == u.Jy * u.km / u.s
 
 
-def test_components_have_their_part_of_the_columns():
+def test_components_have_their_part_of_the_columns(tmp_path):
     table = make_components(
         {"id": [1, 1], "ra": [1.0, 2.0], "dec": [3.0, 4.0], "kind": "gaussian", "extra": [1, 2]}
     )
     assert table.colnames[:4] == ["id", "island", "kind", "ra"]
     assert not {"name", "parent", "reliability", "las", "flux_fit"} & set(table.colnames)
     assert table.colnames[-1] == "extra"
+    write_catalog(table, tmp_path, "components")
+    assert all(read_catalog(path).colnames == table.colnames for path in tmp_path.iterdir())
     assert len(make_components({}, two_d=True)) == 0
 
 

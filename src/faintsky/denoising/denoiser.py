@@ -272,7 +272,7 @@ def _regions(
     chosen = table[np.asarray(table["reliability"]) >= reliability]
     chosen = chosen[np.argsort(-np.asarray(chosen["snr"]), kind="stable")]
     labels = relabelled(labels, np.asarray(chosen["id"]))
-    chosen["id"] = np.arange(1, len(chosen) + 1)
+    chosen["id"] = chosen["island"] = np.arange(1, len(chosen) + 1)
     return labels, chosen, len(table)
 
 

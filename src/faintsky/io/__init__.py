@@ -1,4 +1,8 @@
-"""Files and foreign objects in, files out. What third-party readers warn about is filtered here, narrowly."""
+"""Files and foreign objects in, files out.
+
+It knows images, cubes, their companions, catalogues and run folders, and nothing of what is done with them.
+What third-party readers warn about is filtered here, narrowly.
+"""
 
 from __future__ import annotations
 

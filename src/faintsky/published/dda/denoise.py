@@ -205,7 +205,7 @@ def autoencode_image(
     table["reliability"] = np.nan
     table.sort("flux", reverse=True)
     labels = relabelled(labels, np.asarray(table["id"]))
-    table["id"] = np.arange(1, len(table) + 1)
+    table["id"] = table["island"] = np.arange(1, len(table) + 1)
     sharp = settings.product in WITH_BEAM and image.beams is not None
     seen = _with_beam(mean, image) if sharp else mean
     return Denoised(
