@@ -161,7 +161,7 @@ def _parameter(parameter: Any, entries: Entries, *, first: bool) -> click.Parame
         spelling = [f"{spelling[0]}/--no-{spelling[0][2:]}"]
     if not required:
         how["default"] = ",".join(default) if isinstance(default, tuple | list) else default
-        how["show_default"] = how["default"] not in (None, False, "")
+        how["show_default"] = how["default"] is not None and how["default"] is not False
     return click.Option([name, *spelling], required=required, help=_plain(text), **how)
 
 

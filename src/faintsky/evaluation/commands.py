@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from faintsky.errors import InputError
 from faintsky.evaluation.catalogs import CatalogScorer
@@ -22,9 +24,10 @@ from faintsky.evaluation.fields import (
 from faintsky.evaluation.fields import PRESETS as LOFAR_PRESETS
 from faintsky.evaluation.images import ImageScorer
 from faintsky.evaluation.methods import denoisers, detectors, model_hashes
-from faintsky.evaluation.running import Evaluation, Method, Progress, Scorer, evaluate
-from faintsky.io import OutputFolder, provenance
-from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, limited_threads, worker_count
+from faintsky.evaluation.running import Evaluation, Method, Scorer, evaluate
+from faintsky.io import Job
+from faintsky.options import Running, with_options
+from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, worker_count
 
 PRESETS = ("paper", "emitters", "empty")
 """Simulated where no data are given: the paper's cubes, the same without continuum, and empty ones."""
@@ -40,13 +43,6 @@ BYTES_FIXED, BYTES_A_PIXEL, BYTES_OF_A_SCORE, SECONDS_A_PIXEL = 0.6e9, 600, 1e6,
 """What the estimates of an evaluation's needs take for granted, of cubes and of fields."""
 
 
-def _number(n: int | None, data: Any, usual: int, what: str) -> int | None:
-    number = usual if n is None and data is None else n
-    if number is not None and number < 1:
-        raise InputError(f"needs at least one {what}", "give -n 1 or more")
-    return number
-
-
 def _run(
     out: str | os.PathLike[str],
     sets: Sequence[Any],
@@ -55,39 +51,36 @@ def _run(
     config: Mapping[str, Any],
     needs: Needs,
     what: str,
-    how: Mapping[str, Any],
+    running: Running,
+    jobs: int = 1,
 ) -> Evaluation | dict[str, Any]:
     """The folder of an evaluation, filled, or what would be done."""
+    seed = running.asked["seed"]
     shown = {"methods": [m.name for m in methods if not m.deep]}
+    about = {what: sum(len(s.indices) for s in sets), "sets": [s.name for s in sets], **shown}
+    running.asked = {"seed": seed}  # the sets and methods say all the rest
     known = {**shown, "sets": {s.name: list(s.indices) for s in sets}, **config}
-    run = provenance(command=how["command"], config=known, seed=how["seed"])
-    output = OutputFolder(out, run, overwrite=how["overwrite"], resumable=True)
-    output.check()
-    if how["dry_run"]:
-        about = {what: sum(len(s.indices) for s in sets), "sets": [s.name for s in sets]}
-        return about | shown | needs.summary(out)
-    needs.check(out)
-    with output:
-        rest = {name: how[name] for name in ("seed", "jobs", "progress")}
-        return evaluate(Path(out), sets, methods, scorer, run=run, **rest)
+    job = Job("evaluate", out, running, needs, about, config=known, resumable=True)
+    if running.dry_run:
+        return dict(job.done or {})
+    with job:
+        how: dict[str, Any] = {"seed": seed, "jobs": jobs, "run": job.record, "progress": running.progress}
+        return evaluate(Path(out), sets, methods, scorer, **how)
 
 
+@with_options
 def evaluate_alma(
     out: str | os.PathLike[str],
-    data: str | os.PathLike[str] | None = None,
+    data: Annotated[str | os.PathLike[str] | None, "DIR"] = None,
     methods: Sequence[str] | Mapping[str, Callable[[Any], Any]] = ("classical",),
-    n: int | None = None,
-    seed: int = 0,
+    n: Annotated[int | None, Ge(1)] = None,
+    seed: Annotated[int, Ge(0)] = 0,
     preset: Sequence[str] = PRESETS,
     *,
-    device: str = "auto",
-    jobs: int | None = 1,
-    curves: int = CURVE_CUBES,
+    jobs: Annotated[int | None, Ge(1)] = 1,
+    curves: Annotated[int, Ge(0)] = CURVE_CUBES,
     box_rule: str | None = None,
-    overwrite: bool = False,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-    command: str | None = None,
+    running: Running,
 ) -> Evaluation | dict[str, Any]:
     """Score methods on ALMA line cubes, one-to-one, with errors on every number.
 
@@ -107,8 +100,6 @@ def evaluate_alma(
         Of simulated cubes and of the bootstraps.
     preset : sequence of str, optional
         Sets to simulate.
-    device : str, optional
-        Where models compute: ``cpu``, ``cuda`` or ``auto``.
     jobs : int, optional
         Processes, one thread each; None is one for each core.
     curves : int, optional
@@ -116,14 +107,6 @@ def evaluate_alma(
         0 for none.
     box_rule : str, optional
         Rule of the bounding boxes where it is not to be the data set's.
-    overwrite : bool, optional
-        Replace another run's results in ``out``.
-    dry_run : bool, optional
-        Only say what would be done.
-    progress : callable, optional
-        Called with cubes done, cubes in all, and a word.
-    command : str, optional
-        Recorded.
 
     Returns
     -------
@@ -136,7 +119,7 @@ def evaluate_alma(
     """
     from faintsky.detection import needs_of_search
 
-    number = _number(n, data, CUBES, "cube")
+    number = CUBES if n is None and data is None else n
     sets: Sequence[Any]
     if data is not None:
         sets = [open_cubes(data, number)]
@@ -145,7 +128,7 @@ def evaluate_alma(
     if isinstance(methods, Mapping):
         chosen = [Method(name, find) for name, find in methods.items()]
     else:
-        where = choose_device(device)
+        where = choose_device(running.device)
         chosen = detectors(methods, where)
         if curves:
             deep = detectors(methods, where, CURVE_RELIABILITY)
@@ -158,34 +141,29 @@ def evaluate_alma(
     # as if every method took what our own takes, which few exceed
     searches = [needs_of_search(shape_of(s), BEAM_PIXELS) for s in sets]
     runs = [sum(len(m.seen_of(s)) for m in chosen) for s in sets]
-    files, jobs = sum(runs) + sum(len(s.indices) for s in sets), worker_count(jobs)
+    files, workers = sum(runs) + sum(len(s.indices) for s in sets), worker_count(jobs)
     seconds = SECONDS_OF_FIGURES + sum(k * one.seconds for k, one in zip(runs, searches, strict=True))
     needs = Needs(
         max(one.memory for one in searches), files * BYTES_OF_A_CATALOG + BYTES_OF_FIGURES, seconds, files,
-        min(jobs, sum(len(s.indices) for s in sets)),
+        min(workers, sum(len(s.indices) for s in sets)),
     )  # fmt: skip
-    how: dict[str, Any] = {"seed": seed, "jobs": jobs, "overwrite": overwrite, "dry_run": dry_run}
-    how |= {"progress": progress, "command": command}
-    return _run(out, sets, chosen, CatalogScorer(box_rule), config, needs, "cubes", how)
+    running.jobs = None  # each of the processes works on one thread
+    return _run(out, sets, chosen, CatalogScorer(box_rule), config, needs, "cubes", running, workers)
 
 
+@with_options
 def evaluate_lofar(
     out: str | os.PathLike[str],
-    data: str | os.PathLike[str] | list[str | os.PathLike[str]] | None = None,
+    data: Annotated[str | os.PathLike[str] | list[str | os.PathLike[str]] | None, "DIR"] = None,
     methods: Sequence[str] = METHODS,
-    n: int | None = None,
-    seed: int = 0,
+    n: Annotated[int | None, Ge(1)] = None,
+    seed: Annotated[int, Ge(0)] = 0,
     *,
     preset: Sequence[str] | None = None,
     kinds: Sequence[str] | None = None,
-    web: str | os.PathLike[str] | None = None,
-    size: int = SIZE,
-    device: str = "auto",
-    jobs: int | None = None,
-    overwrite: bool = False,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-    command: str | None = None,
+    web: Annotated[str | os.PathLike[str] | None, "train|validation|test|FILE"] = None,
+    size: Annotated[int, Ge(64)] = SIZE,
+    running: Running,
 ) -> Evaluation | dict[str, Any]:
     """Score denoisers on LOFAR images against the true sky: pixels, fluxes, peaks, false regions, pulls.
 
@@ -211,18 +189,6 @@ def evaluate_lofar(
         Simulate skies of a cosmic web: ``train``, ``validation`` or ``test``, or a file or folder of webs.
     size : int, optional
         Pixels a side of a simulated field.
-    device : str, optional
-        Where models compute: ``cpu``, ``cuda`` or ``auto``.
-    jobs : int, optional
-        CPU cores to use; all by default.
-    overwrite : bool, optional
-        Replace another run's results in ``out``.
-    dry_run : bool, optional
-        Only say what would be done.
-    progress : callable, optional
-        Called with fields done, fields in all, and a word.
-    command : str, optional
-        Recorded.
 
     Returns
     -------
@@ -239,7 +205,7 @@ def evaluate_lofar(
         raise InputError(f"no kind of image is called {wrong[0]!r}", f"choose from {', '.join(possible)}")
     if data is not None and web is not None:
         raise InputError("both data and a cosmic web are given", "give one of them")
-    number = _number(n, data, FIELDS, "field")
+    number = FIELDS if n is None and data is None else n
     sets: Sequence[Any]
     if data is not None:
         sets = open_fields(data, number, kinds or STORED)
@@ -247,7 +213,7 @@ def evaluate_lofar(
         web = None if web is None else str(web)
         presets = preset or (LOFAR_PRESETS if web is None else LOFAR_PRESETS[:1])
         sets = simulated_sets(presets, kinds or KINDS, number or 1, seed, size, web)
-    chosen = denoisers(methods, choose_device(device))
+    chosen = denoisers(methods, choose_device(running.device))
     config: dict[str, Any] = {"models": model_hashes(methods), "size": size, "web": None, "data": None}
     if data is not None:
         config["data"] = sorted({s.folder for s in sets if isinstance(s, FolderFields)})
@@ -260,7 +226,4 @@ def evaluate_lofar(
     seconds = SECONDS_OF_FIGURES + 2 * runs * size**2 * SECONDS_A_PIXEL
     disk = runs * BYTES_OF_A_SCORE + BYTES_OF_TABLES
     needs = Needs(BYTES_FIXED + size**2 * BYTES_A_PIXEL, disk, seconds, sum(len(s.indices) for s in sets))
-    how: dict[str, Any] = {"seed": seed, "jobs": 1, "overwrite": overwrite, "dry_run": dry_run}
-    how |= {"progress": progress, "command": command}
-    with limited_threads(jobs):
-        return _run(out, sets, chosen, ImageScorer(), config, needs, "fields", how)
+    return _run(out, sets, chosen, ImageScorer(), config, needs, "fields", running)
