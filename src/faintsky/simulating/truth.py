@@ -18,7 +18,7 @@ from faintsky.beams import beam_pixels, observed_sizes
 from faintsky.catalog import join_flags, mask_extents
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid, LocalFrame, local_frame, wrapped
 from faintsky.simulating.instrument import Instrument
-from faintsky.sky import SkyModel
+from faintsky.sky import SkyModel, shape_of_moments
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
 
 if TYPE_CHECKING:
@@ -285,12 +285,8 @@ def region_columns(
     x0, y0 = total(weight * x) / norm, total(weight * y) / norm
     xx, yy = total(weight * (x - x0[which]) ** 2) / norm, total(weight * (y - y0[which]) ** 2) / norm
     xy = total(weight * (x - x0[which]) * (y - y0[which])) / norm
-    half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    widths = np.sqrt(np.maximum([half + spread, half - spread], 0)) * FWHM_PER_SIGMA
-    # direction of the largest moment from +x toward +y; angles are counted from +y toward -x
-    angle = np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0
     frame = grid_frame(grid, x0, y0)
-    intrinsic = dict(zip(("dc_maj", "dc_min", "dc_pa"), frame.to_sky(widths[0], widths[1], angle)))
+    intrinsic = dict(zip(("dc_maj", "dc_min", "dc_pa"), frame.to_sky(*shape_of_moments(xx, yy, xy))))
     peak = np.array(maximum_position(seen, labels, ids))
     ra, dec = to_sky(grid, x0, y0)
     boxes = find_objects(labels)

@@ -12,7 +12,15 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.sky.diffuse import draw_diffuse, random_field
     from faintsky.sky.emitters import PRESETS, Field, draw_lines
-    from faintsky.sky.model import NARROW, ModelFile, SkyModel, empty_sky, gaussian_image, read_model
+    from faintsky.sky.model import (
+        NARROW,
+        ModelFile,
+        SkyModel,
+        empty_sky,
+        gaussian_image,
+        read_model,
+        shape_of_moments,
+    )
     from faintsky.sky.radio_galaxies import draw_radio_galaxies
     from faintsky.sky.rotating_discs import Disc, disc_terms
 

@@ -187,6 +187,14 @@ def gaussian_image(
     return image
 
 
+def shape_of_moments(xx: Any, yy: Any, xy: Any) -> tuple[Any, Any, Any]:
+    """FWHM along the major and the minor axis, and angle [deg, 0-180], of the Gaussian with these moments."""
+    half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    major, minor = (FWHM_PER_SIGMA * np.sqrt(np.maximum(v, 0)) for v in (half + spread, half - spread))
+    # direction of the largest moment from +x toward +y; angles are counted from +y toward -x
+    return major, minor, np.mod(np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0, 180.0)
+
+
 def _roll_off(f: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.cos(np.pi / 2 * np.clip((np.abs(f) - 0.3) / 0.2, 0, 1)) ** 2
 

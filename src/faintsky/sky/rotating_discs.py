@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, major_axis_direction
+from faintsky.grid import ImageGrid, major_axis_direction
+from faintsky.sky.model import shape_of_moments
 
 PROFILES = ("exponential", "gaussian")
 CURVES = ("arctan", "tanh")
@@ -177,10 +178,8 @@ def _gaussian_equivalent(image: NDArray[np.float64], x0: float, y0: float) -> tu
     y, x = np.arange(image.shape[0])[:, None] + y0, np.arange(image.shape[1])[None, :] + x0
     flux = image.sum()
     xx, yy, xy = ((image * p).sum() / flux for p in (x * x, y * y, x * y))
-    half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    along_x = 0.5 * np.arctan2(2 * xy, xx - yy)
-    widths = FWHM_PER_SIGMA * np.sqrt([half + spread, max(half - spread, 0.0)])
-    return float(widths[0]), float(widths[1]), float(np.mod(np.rad2deg(along_x) - 90.0, 180.0))
+    major, minor, pa = (float(v) for v in shape_of_moments(xx, yy, xy))
+    return major, minor, pa
 
 
 def _with_profile(terms: DiscTerms, z: float) -> DiscTerms:
