@@ -28,6 +28,14 @@ _REST = ("RESTFRQ", "RESTFREQ", "FREQ0", "LINEFREQ")
 """Cards of the rest frequency [Hz], the first that holds one; FREQ0 is GIPSY's."""
 
 
+def number(value: Any) -> float | None:
+    """A card's value as a number, None where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def standard_header(
     header: Any, shape: tuple[int, ...], name: str, rest_frequency: float | None = None
 ) -> tuple[Any, list[str]]:
@@ -120,10 +128,7 @@ def _standard_type(written: str, header: Any) -> tuple[str, str, list[str]]:
         return "VOPT-F2W", frame, []
     if kind.startswith("VR") or kind.startswith("VO") or (kind == "VELO" and not tail):
         return kind, frame, []
-    try:
-        velref = int(header.get("VELREF", 0))
-    except (TypeError, ValueError):
-        velref = 0
+    velref = number(header.get("VELREF")) or 0
     radio = velref >= 256 or (velref == 0 and kind != "VELO")
     said = f"CTYPE {written} without VELREF: taken as {'radio' if radio else 'optical'} velocities"
     return "VRAD" if radio else "VOPT", frame, [] if velref else [said]
@@ -133,10 +138,7 @@ def _standard_rest(header: Any, fixed: Any, given: float | None) -> list[str]:
     """RESTFRQ from the user or from any of the cards that hold it."""
     notes = []
     for card in _REST if given is None else ():
-        try:
-            value = float(header.get(card, 0))
-        except (TypeError, ValueError):
-            continue
+        value = number(header.get(card)) or 0.0
         if value >= LEAST_FREQUENCY:
             given = value
             break
@@ -228,12 +230,6 @@ def _stokes_axis(header: Any, shape: tuple[int, ...]) -> int:
 
 def _codes(header: Any, axis: int, count: int) -> list[float]:
     """The axis's values, by CRVAL, CDELT and CRPIX, each 1 where it is missing or no number."""
-    cards = []
-    for key in ("CRVAL", "CDELT", "CRPIX"):
-        try:
-            value = float(header.get(f"{key}{axis}", 1))
-        except (TypeError, ValueError):
-            value = 1.0
-        cards.append(value if np.isfinite(value) else 1.0)
-    first, step, pixel = cards
+    cards = (number(header.get(f"{key}{axis}", 1)) for key in ("CRVAL", "CDELT", "CRPIX"))
+    first, step, pixel = (1.0 if value is None or not np.isfinite(value) else value for value in cards)
     return [first + (k + 1 - pixel) * step for k in range(count)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid, Layout, Spectral, beam_frame, is_regridded
-from faintsky.io.cards import HI, LEAST_FREQUENCY
+from faintsky.io.cards import HI, LEAST_FREQUENCY, number
 from faintsky.io.sources import quiet_reading
 from faintsky.units import read_unit
 
@@ -27,7 +27,7 @@ def read_wcs(header: Any, name: str) -> Any:
     """
     for key in header["WCSAXES*"]:
         # wcslib crashes on some huge numbers, taking the process with it
-        if not 0 <= (_number(header[key]) or 0) <= 32:
+        if not 0 <= (number(header[key]) or 0) <= 32:
             raise InputError(f"{key} is {header[key]}", "set it to the number of axes", name)
     try:
         with quiet_reading():
@@ -169,7 +169,7 @@ def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
 
     It is looked for in BMAJ, BMIN, BPA [deg], in AIPS's history, and in GIPSY's BMMAJ, BMMIN [arcsec], BMPA.
     """
-    values = [_number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
+    values = [number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
     if values[0] is not None and values[1] is not None:
         pa = 0.0 if values[2] is None else values[2]
         silent = values[2] is not None or values[0] == values[1]
@@ -178,21 +178,14 @@ def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
     for line in reversed(list(header.get("HISTORY", []))):
         found = _HISTORY_BEAM.search(str(line))
         if found:
-            major, minor, pa_text = (_number(found[i]) for i in (1, 2, 3))
+            major, minor, pa_text = (number(found[i]) for i in (1, 2, 3))
             if major is not None and minor is not None and pa_text is not None:
                 beam = np.array([[major * 3600, minor * 3600, pa_text]])
                 return beam, ["the beam comes from the header's history"]
-    major, minor = _number(header.get("BMMAJ")), _number(header.get("BMMIN"))
+    major, minor = number(header.get("BMMAJ")), number(header.get("BMMIN"))
     if major is not None and minor is not None:
-        return np.array([[major, minor, _number(header.get("BMPA")) or 0.0]]), ["the beam is GIPSY's BMMAJ"]
+        return np.array([[major, minor, number(header.get("BMPA")) or 0.0]]), ["the beam is GIPSY's BMMAJ"]
     return None, []
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 MOST_FREQUENCY = 1e14
