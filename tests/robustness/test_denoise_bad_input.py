@@ -20,7 +20,7 @@ NO_BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Figures are made, but not drawn, which is what takes long; the end-to-end tests look at them."""
-    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure: "data:image/png;base64,")
+    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure, dpi=0: "data:image/png;base64,")
 
 
 @pytest.fixture

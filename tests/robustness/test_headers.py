@@ -204,7 +204,7 @@ def test_a_beam_above_the_image_is_accepted(make_fits, passing, factor):
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure: "data:image/png;base64,")
+    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure, dpi=0: "data:image/png;base64,")
 
 
 @pytest.mark.parametrize("unit", ["counts", "W.U.", "K (Ta*)", "km/s"])
