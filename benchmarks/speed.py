@@ -5,12 +5,13 @@
     python -m benchmarks.speed detect [-n 3]
     python -m benchmarks.speed denoise [--size 2000]
 
-``alma``: cubes of 360 x 360 x 128 of the ``paper`` preset, and others. ``detect``: every stage, from a cube
-in memory to the catalogue. ``denoise``: the default denoiser beside `dda`, whose weights are as they begin. The
-instrument is computed (or read) before, but that of ``varied`` samples, of which each has its own. Start-up,
-reading and reports are left out. On a shared machine seconds say little by themselves: beside those of
-``detect`` stands how long one Fourier transform of all the cube's channels takes in the same run. Results are
-``simulate_speed.json``, ``simulate_lofar_speed.json``, ``detect_speed.json`` and ``denoise_speed.json``.
+``alma``: cubes of 360 x 360 x 128 of the ``paper`` preset, and others. ``detect``: every stage, from a
+cube in memory to the catalogue. ``denoise``: the default denoiser beside `dda`, whose weights are as they
+begin. The instrument is computed (or read) before, but that of ``varied`` samples, of which each has its
+own. Start-up, reading and reports are left out. On a shared machine seconds say little by themselves:
+beside those of ``detect`` stands how long one Fourier transform of all the cube's channels takes in the
+same run. Results: ``simulate_speed.json``, ``simulate_lofar_speed.json``, ``detect_speed.json`` and
+``denoise_speed.json``.
 """
 
 from __future__ import annotations

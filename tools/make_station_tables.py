@@ -3,8 +3,9 @@
     python tools/make_station_tables.py alma src/faintsky/telescopes/data/alma_cycle9.csv
     python tools/make_station_tables.py lofar src/faintsky/telescopes/data/lofar_hba.csv
 
-ALMA's are the configuration files of CASA's data package (extra ``casa``: casadata). LOFAR's are the Dutch
-HBA stations: phase centres (ITRF) of LOFAR's own calibration tables, which lofarantpos carries (extra ``lofar``).
+ALMA's are the configuration files of CASA's data package (extra ``casa``: casadata). LOFAR's are the
+Dutch HBA stations: phase centres (ITRF) of LOFAR's own calibration tables, which lofarantpos carries (extra
+``lofar``).
 """
 
 from __future__ import annotations

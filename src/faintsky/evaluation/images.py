@@ -384,7 +384,8 @@ class ImageScorer:
     def report(self, rows: Rows) -> list[str]:
         """All tables as Markdown."""
         lines = ["# Evaluation of denoising on images", "",
-                 "Errors in units of the noise; ±: bootstrap over fields. Definitions: docs/evaluation.md.",
+                 "Errors in units of the noise; ±: bootstrap over fields. Definitions:"
+                 " docs/evaluating-images.md.",
                  ""]  # fmt: skip
         for cases in dict.fromkeys(r["set"] for r in rows):
             lines += [f"## {cases}", ""]
