@@ -5,32 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
 from faintsky.errors import InputError
-from faintsky.evaluation.catalogs import CatalogScorer
-from faintsky.evaluation.cubes import SimulatedCubes, open_cubes, shape_of
-from faintsky.evaluation.fields import (
-    ALL_KINDS,
-    KINDS,
-    SIZE,
-    STORED,
-    FolderFields,
-    open_fields,
-    simulated_sets,
-)
-from faintsky.evaluation.fields import PRESETS as LOFAR_PRESETS
-from faintsky.evaluation.images import ImageScorer
-from faintsky.evaluation.methods import denoisers, detectors, model_hashes
-from faintsky.evaluation.running import Evaluation, Method, Scorer, evaluate
-from faintsky.io import Job
 from faintsky.options import Running, with_options
-from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, worker_count
+
+if TYPE_CHECKING:
+    from faintsky.evaluation.running import Evaluation, Method, Scorer
+    from faintsky.system import Needs
 
 PRESETS = ("paper", "emitters", "empty")
 """Simulated where no data are given: the paper's cubes, the same without continuum, and empty ones."""
+SIZE = 512
+"""Pixels a side of a simulated field."""
 METHODS = ("denoiser", "starlet", "gaussian", "fft", "threshold", "gaussian_paper", "input", "constant")
 CURVE_RELIABILITY = 0.05
 """Catalogues down to this reliability make the curve of precision against recall."""
@@ -55,6 +44,9 @@ def _run(
     jobs: int = 1,
 ) -> Evaluation | dict[str, Any]:
     """The folder of an evaluation, filled, or what would be done."""
+    from faintsky.evaluation.running import evaluate
+    from faintsky.io import Job
+
     seed = running.asked["seed"]
     shown = {"methods": [m.name for m in methods if not m.deep]}
     about = {what: sum(len(s.indices) for s in sets), "sets": [s.name for s in sets], **shown}
@@ -81,7 +73,7 @@ def evaluate_alma(
     curves: Annotated[int, Ge(0)] = CURVE_CUBES,
     box_rule: str | None = None,
     running: Running,
-) -> Evaluation | dict[str, Any]:
+) -> Any:
     """Score methods on ALMA line cubes, one-to-one, with errors on every number.
 
     Parameters
@@ -117,7 +109,13 @@ def evaluate_alma(
     InputError
         Data without truth, unknown models or presets, or ``out`` holds another run.
     """
+    # here and below: the command line makes its help of this file, and loads no more for it
     from faintsky.detection import needs_of_search
+    from faintsky.evaluation.catalogs import CatalogScorer
+    from faintsky.evaluation.cubes import SimulatedCubes, open_cubes, shape_of
+    from faintsky.evaluation.methods import detectors
+    from faintsky.evaluation.running import Method
+    from faintsky.system import Needs, choose_device, worker_count
 
     number = CUBES if n is None and data is None else n
     sets: Sequence[Any]
@@ -164,7 +162,7 @@ def evaluate_lofar(
     web: Annotated[str | os.PathLike[str] | None, "train|validation|test|FILE"] = None,
     size: Annotated[int, Ge(64)] = SIZE,
     running: Running,
-) -> Evaluation | dict[str, Any]:
+) -> Any:
     """Score denoisers on LOFAR images against the true sky: pixels, fluxes, peaks, false regions, pulls.
 
     Parameters
@@ -199,7 +197,12 @@ def evaluate_lofar(
     InputError
         Data without truth, unknown methods, presets or kinds, or ``out`` holds another run.
     """
-    possible = ALL_KINDS if data is not None else tuple(k for k in ALL_KINDS if k != "clean")
+    from faintsky.evaluation import fields
+    from faintsky.evaluation.images import ImageScorer
+    from faintsky.evaluation.methods import denoisers, model_hashes
+    from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
+
+    possible = fields.ALL_KINDS if data is not None else tuple(k for k in fields.ALL_KINDS if k != "clean")
     wrong = [k for k in kinds or () if k not in possible]
     if wrong:
         raise InputError(f"no kind of image is called {wrong[0]!r}", f"choose from {', '.join(possible)}")
@@ -208,15 +211,15 @@ def evaluate_lofar(
     number = FIELDS if n is None and data is None else n
     sets: Sequence[Any]
     if data is not None:
-        sets = open_fields(data, number, kinds or STORED)
+        sets = fields.open_fields(data, number, kinds or fields.STORED)
     else:
         web = None if web is None else str(web)
-        presets = preset or (LOFAR_PRESETS if web is None else LOFAR_PRESETS[:1])
-        sets = simulated_sets(presets, kinds or KINDS, number or 1, seed, size, web)
+        presets = preset or (fields.PRESETS if web is None else fields.PRESETS[:1])
+        sets = fields.simulated_sets(presets, kinds or fields.KINDS, number or 1, seed, size, web)
     chosen = denoisers(methods, choose_device(running.device))
     config: dict[str, Any] = {"models": model_hashes(methods), "size": size, "web": None, "data": None}
     if data is not None:
-        config["data"] = sorted({s.folder for s in sets if isinstance(s, FolderFields)})
+        config["data"] = sorted({s.folder for s in sets if isinstance(s, fields.FolderFields)})
     if web is not None:
         from faintsky.sky.web import check_web
 

@@ -138,25 +138,14 @@ class SimulatedCubes:
         instrument = seen.instrument
         if psf is None:
             psf, pb = _beams(instrument)
+        grid, spectral = instrument.grid, instrument.spectral
         cube = RadioCube.from_array(
-            seen.dirty,
-            cell=instrument.grid.cell,
-            frequencies=instrument.spectral.frequencies(),
-            beam=instrument.beams,
-            ra=instrument.grid.ra,
-            dec=instrument.grid.dec,
-            rest_frequency=instrument.spectral.middle,
-            psf=psf,
-            pb=pb,
+            seen.dirty, cell=grid.cell, frequencies=spectral.frequencies(), beam=instrument.beams,
+            ra=grid.ra, dec=grid.dec, rest_frequency=spectral.middle, psf=psf, pb=pb,
             name=f"{self.preset} {index:04d}",
-        )
-        meta = {
-            "preset": self.preset,
-            "seed": self.seed,
-            "sample": index,
-            "noise_jy_per_beam": seen.sigma.tolist(),
-            "box_rule": observatory.settings.box_rule,
-        }
+        )  # fmt: skip
+        meta = {"preset": self.preset, "seed": self.seed, "sample": index}
+        meta |= {"noise_jy_per_beam": seen.sigma.tolist(), "box_rule": observatory.settings.box_rule}
         return cube, seen.truth_table(**meta)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import InputError
+from faintsky.evaluation.commands import SIZE
 from faintsky.evaluation.cubes import beside, numbered, parameters_of
 from faintsky.image import RadioImage
 from faintsky.io import open_image
@@ -31,8 +32,6 @@ STORED = ("noise", "dirty", "clean")
 PRESETS = ("paper", "lotss")
 FIELDS = ("sky1", "sky2")
 """Of a cosmic web: with a massive cluster, with groups."""
-SIZE = 512
-"""Pixels a side of a simulated field."""
 REACH = 128
 """Separations [pixel] up to which the correlation of the noise is known."""
 CALIBRATION = 77
