@@ -201,7 +201,7 @@ def test_bad_requests(tmp_path):
         ({"kinds": ("clean",)}, "no kind of image"),
         ({"web": tmp_path / "none.npz"}, "no cosmic web"),
         ({"data": tmp_path / "none"}, "no such folder"),
-        ({"n": 0}, "at least one field"),
+        ({"n": 0}, "out of range"),
     ):
         with pytest.raises(InputError, match=message):
             evaluate_lofar(tmp_path / "out", **{"methods": ("input",), **ask})
