@@ -1,27 +1,26 @@
-"""Maximum-likelihood fit of one line emitter in a dirty (or restored) cube.
+"""Maximum-likelihood fits of emitters in dirty (or restored) data: one, or several that overlap.
 
-The model is an elliptical Gaussian on the sky times a Gaussian line. The likelihood is the one of
-`source_model`: it needs inner products of the data with the *intrinsic* model only, so that a fit sees a
-small window, treats the correlated noise exactly where the weighting is natural, and its Fisher information
-gives the errors.
+Each is an elliptical Gaussian on the sky with Gaussian lines and a continuum, which share place and shape.
+The likelihood is that of `source_model`, of the channels of the lines with their continuum taken out and of
+the continuum's own image: it needs inner products of the data with the *intrinsic* model only, so that a fit
+sees a small window, treats the correlated noise exactly where the weighting is natural, and its Fisher
+information gives the errors. Sources that overlap are fitted together, so that each one's errors allow for
+the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len, rfft2
+from scipy.fft import rfft2
 
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 
 PARAMETERS = ("amplitude", "x", "y", "l11", "l21", "l22", "z", "log_width")
-_IMAGE_BASIS = np.array([0, 1, 2, 3, 4, 5, 0, 0])
-_LINE_BASIS = np.array([0, 1, 1, 1, 1, 1, 2, 3])
 SINGULAR = 1e-10
 """Least eigenvalue of an information matrix of unit diagonal: what is below is rounding."""
 
@@ -113,65 +112,6 @@ def axes_of(l11: float, l21: float, l22: float) -> tuple[float, float, float]:
     return float(val[1]), float(val[0]), float(pa)
 
 
-@dataclass(frozen=True)
-class Window:
-    """A cut-out of the data ready to be fitted.
-
-    Attributes
-    ----------
-    transform : array
-        Real FFT of the data, ``[chan, n, n // 2 + 1]``, tapered to zero at the edge.
-    transfer : array
-        Real FFT of the psf's centre, ``[n, n // 2 + 1]``.
-    sigma : array
-        Noise of every channel, inf where blank, ``[chan]``.
-    x0, y0 : int
-        Pixel of the image at the window's ``[0, 0]``.
-    z : array
-        Channel numbers, ``[chan]``.
-    n : int
-        Side of the window [pixel].
-    """
-
-    transform: NDArray[np.complex128]
-    transfer: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    x0: int
-    y0: int
-    z: NDArray[np.int_]
-    n: int
-
-
-def cut_window(
-    cube: NDArray[np.floating],
-    psf: NDArray[np.floating],
-    sigma: NDArray[np.float64],
-    x: float,
-    y: float,
-    channels: slice,
-    n: int,
-) -> Window:
-    """Cut ``n`` x ``n`` pixels about ``(x, y)``; what lies outside the image counts as zero."""
-    cx, cy = round(x) - n // 2, round(y) - n // 2
-    z = np.arange(cube.shape[0])[channels]
-    data = np.zeros((z.size, n, n))
-    ys, xs = slice(max(cy, 0), min(cy + n, cube.shape[1])), slice(max(cx, 0), min(cx + n, cube.shape[2]))
-    data[:, ys.start - cy : ys.stop - cy, xs.start - cx : xs.stop - cx] = cube[channels, ys, xs]
-    # the transform would ring at the window's edges; only the source's own extent has weight in the fit
-    ramp = np.clip((np.minimum(np.arange(n), n - 1 - np.arange(n)) + 0.5) / (0.1 * n), 0, 1)
-    taper = np.sin(0.5 * np.pi * ramp) ** 2
-    data *= taper[:, None] * taper
-    return Window(
-        np.fft.rfft2(data),
-        centre_transform(psf, n),
-        np.where(sigma > 0, sigma, np.inf)[channels],
-        cx,
-        cy,
-        z,
-        n,
-    )
-
-
 def centre_transform(psf: NDArray[np.floating], n: int) -> NDArray[np.float64]:
     """Real FFT ``[n, n // 2 + 1]`` of the central ``n`` x ``n`` pixels of a psf, zero where it is smaller."""
     py, px = psf.shape[0] // 2, psf.shape[1] // 2
@@ -183,87 +123,8 @@ def centre_transform(psf: NDArray[np.floating], n: int) -> NDArray[np.float64]:
     return np.fft.rfft2(np.roll(patch, (-h, -h), axis=(0, 1))).real
 
 
-class LineFit:
-    """Likelihood, score and Fisher information of one source in one window."""
-
-    def __init__(self, window: Window) -> None:
-        self.w = window
-        self.fx, self.fy = frequencies_2d(window.n, window.n)
-        self.weights = rfft_weights(window.n) / window.n**2
-        self.data = window.transform.reshape(len(window.transform), -1)
-        self.inverse_variance = 1 / window.sigma**2
-
-    def bases(self, p: NDArray[np.float64]) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-        """Image bases ``[6, n, n // 2 + 1]`` (transforms) and line bases ``[4, chan]`` of parameters `p`."""
-        _, x, y, l11, l21, l22, z0, lw = p
-        fx, fy = self.fx, self.fy
-        quad = (l11 * fx + l21 * fy) ** 2 + (l22 * fy) ** 2
-        m = np.exp(-2 * np.pi**2 * quad) * (
-            np.exp(-2j * np.pi * fx * (x - self.w.x0)) * np.exp(-2j * np.pi * fy * (y - self.w.y0))
-        )
-        k = -4 * np.pi**2
-        image = np.stack(
-            [
-                m,
-                -2j * np.pi * fx * m,
-                -2j * np.pi * fy * m,
-                k * fx * (l11 * fx + l21 * fy) * m,
-                k * fy * (l11 * fx + l21 * fy) * m,
-                k * l22 * fy**2 * m,
-            ]
-        )
-        width = np.exp(lw)
-        phi = line_profile(self.w.z, z0, width)
-        u = (self.w.z - z0) * FWHM_PER_SIGMA / width
-        amplitude = p[0]
-        line = np.stack(
-            [phi, amplitude * phi, amplitude * phi * u * FWHM_PER_SIGMA / width, amplitude * phi * u * u]
-        )
-        return image, line
-
-    def evaluate(
-        self, p: NDArray[np.float64]
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], float, float]:
-        """Log likelihood ratio, score, Fisher information, ``m.(psf*m)`` and S/N at fixed shape."""
-        image, line = self.bases(p)
-        flat = (image * self.weights).reshape(6, -1)
-        dots = (flat.conj() @ self.data.T).real
-        weighted = (image.conj() * (self.weights * self.w.transfer)).reshape(6, -1)
-        gram = (weighted @ image.reshape(6, -1).T).real
-        iv = self.inverse_variance
-        model = p[0] * line[0]
-        residual = dots - model * gram[:, :1]
-        score = (line[_LINE_BASIS] * residual[_IMAGE_BASIS] * iv).sum(1)
-        spectral = (line * iv) @ line.T
-        fisher = gram[np.ix_(_IMAGE_BASIS, _IMAGE_BASIS)] * spectral[np.ix_(_LINE_BASIS, _LINE_BASIS)]
-        loglike = float((iv * (model * dots[0] - 0.5 * model**2 * gram[0, 0])).sum())
-        norm = float(gram[0, 0])
-        snr = float((iv * line[0] * dots[0]).sum() / np.sqrt(max(norm * spectral[0, 0], 1e-300)))
-        return loglike, score, fisher, norm, snr
-
-    def best_amplitude(self, p: NDArray[np.float64]) -> float:
-        """Amplitude that maximises the likelihood at fixed shape."""
-        image, line = self.bases(p)
-        dots = ((image[0] * self.weights).ravel().conj() @ self.data.T).real
-        norm = float((np.abs(image[0]) ** 2 * self.weights * self.w.transfer).sum())
-        iv = self.inverse_variance
-        return float((iv * line[0] * dots).sum() / max(norm * float((iv * line[0] ** 2).sum()), 1e-300))
-
-
-def _bounded(
-    p: NDArray[np.float64], fit: LineFit, start: NDArray[np.float64], max_sigma: float
-) -> NDArray[np.float64]:
-    """Keep a trial inside what the window can tell."""
-    q = p.copy()
-    q[1:3] = np.clip(q[1:3], start[1:3] - 0.2 * fit.w.n, start[1:3] + 0.2 * fit.w.n)
-    q[3:6] = np.clip(q[3:6], -max_sigma, max_sigma)
-    q[6] = np.clip(q[6], fit.w.z[0] - 0.5, fit.w.z[-1] + 0.5)
-    q[7] = np.clip(q[7], np.log(0.7), np.log(max(2.0, fit.w.z.size)))
-    return q
-
-
-Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64], Any, float]
-"""Log likelihood ratio, score, Fisher information, ``m.(psf*m)`` and S/N."""
+Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64]]
+"""Log likelihood ratio, score and Fisher information."""
 
 
 def climb(
@@ -273,13 +134,13 @@ def climb(
     centre: NDArray[np.float64],
     bounded: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     iterations: int = 25,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Any, float]:
+) -> NDArray[np.float64]:
     """Maximise a likelihood times a Gaussian prior by Levenberg-damped Fisher scoring.
 
     Parameters
     ----------
     evaluate : callable
-        Parameters to what `LineFit.evaluate` gives.
+        Parameters to what `GroupFit.evaluate` gives.
     first : array
         Where to begin, ``[n]``.
     prior, centre : array
@@ -291,15 +152,15 @@ def climb(
 
     Returns
     -------
-    parameters, covariance, norm, S/N
-        At the maximum.
+    array
+        The parameters at the maximum.
     """
 
     def penalty(q: NDArray[np.float64]) -> float:
         return float(0.5 * (prior * (q - centre) ** 2).sum())
 
     p = first
-    loglike, score, fisher, norm, snr = evaluate(p)
+    loglike, score, fisher = evaluate(p)
     value = loglike - penalty(p)
     damping = 1e-3
     for _ in range(iterations):
@@ -313,7 +174,7 @@ def climb(
         if new_value >= value - 1e-12:
             gain = new_value - value
             p, value = trial, new_value
-            _, score, fisher, norm, snr = new
+            _, score, fisher = new
             damping = max(damping / 5, 1e-6)
             if gain < 1e-4:
                 break
@@ -321,7 +182,7 @@ def climb(
             damping *= 8
             if damping > 1e6:
                 break
-    return p, covariance_of(fisher + np.diag(prior)), norm, snr
+    return p
 
 
 def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -336,58 +197,6 @@ def covariance_of(information: NDArray[np.float64]) -> NDArray[np.float64]:
     scaled, unit = _unit_free(information)
     values, vectors = np.linalg.eigh(scaled)
     return np.asarray((vectors / np.maximum(values, SINGULAR)) @ vectors.T / np.outer(unit, unit))
-
-
-def fit_source(
-    window: Window,
-    start: LineSource,
-    *,
-    size_scale: float,
-    iterations: int = 25,
-) -> LineSource:
-    """Fit a source by Levenberg-damped Fisher scoring.
-
-    Parameters
-    ----------
-    window : Window
-        Data about the source.
-    start : LineSource
-        Where to begin; its amplitude is replaced by the best one.
-    size_scale : float
-        Standard deviation [pixel] of a weak Gaussian prior on the intrinsic size (about two beams), and
-        the unit of a prior of one e-fold on the line's width about where the search found it: they keep a
-        source at the detection limit from growing over its neighbourhood and cost a bright one nothing.
-
-    Returns
-    -------
-    LineSource
-        With covariance, norm and S/N.
-    """
-    fit = LineFit(window)
-    first = start.vector()
-    max_sigma = window.n / 4 / FWHM_PER_SIGMA
-    first = _bounded(first, fit, first, max_sigma)
-    first[0] = fit.best_amplitude(first)
-    prior = np.array([0, 0, 0, *[size_scale**-2] * 3, 0, 1.0])
-    centre = np.array([0, 0, 0, 0, 0, 0, 0, first[7]])
-
-    p, covariance, norm, snr = climb(
-        fit.evaluate, first, prior, centre, lambda q: _bounded(q, fit, first, max_sigma), iterations
-    )
-    return replace(
-        start,
-        amplitude=float(p[0]),
-        x=float(p[1]),
-        y=float(p[2]),
-        l11=float(p[3]),
-        l21=float(p[4]),
-        l22=float(p[5]),
-        z=float(p[6]),
-        fwhm_z=float(np.exp(p[7])),
-        covariance=covariance,
-        norm=norm,
-        fitted_snr=snr,
-    )
 
 
 Float = NDArray[np.float64]
@@ -496,14 +305,17 @@ def cut_group(
     lines: NDArray[np.floating],
     z: NDArray[np.int_],
     sigma: Float,
-    continuum: NDArray[np.floating],
+    continuum: NDArray[np.floating] | None,
     continuum_error: float,
     psf: NDArray[np.floating],
     centre: tuple[float, float],
-    side: int,
+    n: int,
     origin: tuple[int, int] = (0, 0),
+    precise: bool = False,
 ) -> GroupWindow:
-    """Cut a square of about `side` pixels about ``centre`` ``(x, y)`` out of planes and continuum.
+    """Cut ``n`` x ``n`` pixels about ``centre`` ``(x, y)`` out of planes and continuum.
+
+    What lies outside of the image counts as zero.
 
     Parameters
     ----------
@@ -512,23 +324,25 @@ def cut_group(
     sigma : array
         Noise of these channels, ``[chan]``; 0 is blank.
     continuum, continuum_error : array, float
-        Image ``[y, x]``, likewise, and its noise.
+        Image ``[y, x]``, likewise, and its noise; None and infinite where it takes no part.
     psf : array
         ``[y, x]``
+    precise : bool, optional
+        Use all Fourier cells, in double precision.
     """
-    n = next_fast_len(side, real=True)
     x0, y0 = round(centre[0]) - n // 2 - origin[0], round(centre[1]) - n // 2 - origin[1]
-    ys, xs = (slice(max(a, 0), min(a + n, size)) for a, size in zip((y0, x0), continuum.shape))
-    data = np.zeros((len(z) + 1, n, n), dtype=np.float32)
+    ys, xs = (slice(max(a, 0), min(a + n, size)) for a, size in zip((y0, x0), lines.shape[1:]))
+    data = np.zeros((len(z) + 1, n, n), dtype=float if precise else np.float32)
     inner = (slice(None), slice(ys.start - y0, ys.stop - y0), slice(xs.start - x0, xs.stop - x0))
     data[:-1][inner] = lines[:, ys, xs]
-    data[-1][inner[1:]] = continuum[ys, xs]
+    if continuum is not None:
+        data[-1][inner[1:]] = continuum[ys, xs]
     # the transform would ring at the window's edges; only the sources' own extent has weight in the fit
     ramp = np.clip((np.minimum(np.arange(n), n - 1 - np.arange(n)) + 0.5) / (0.1 * n), 0, 1)
-    taper = (np.sin(0.5 * np.pi * ramp) ** 2).astype(np.float32)
+    taper = (np.sin(0.5 * np.pi * ramp) ** 2).astype(data.dtype)
     data *= taper[:, None] * taper
     transfer = centre_transform(psf, n)
-    used = np.abs(transfer) > MEASURED * np.abs(transfer).max()
+    used = np.abs(transfer) > (-1 if precise else MEASURED * np.abs(transfer).max())
     cells = rfft2(data, workers=1)[:, used]
     fx, fy = (np.broadcast_to(f, used.shape)[used] for f in frequencies_2d(n, n))
     weight = np.broadcast_to(rfft_weights(n), used.shape)[used] / n**2
@@ -549,11 +363,20 @@ class GroupFit:
     members : sequence of Member
         Where to begin; their kinds stay.
     size_scale : float
-        See `faintsky.detection.fits.fit_source`.
+        See `fit_source`.
+    reach : float, optional
+        How far a member may move along x and y [pixel]; as far as `size_scale` by default.
     """
 
-    def __init__(self, window: GroupWindow, members: Sequence[Member], size_scale: float) -> None:
+    def __init__(
+        self,
+        window: GroupWindow,
+        members: Sequence[Member],
+        size_scale: float,
+        reach: float | None = None,
+    ) -> None:
         self.w, self.members, self.size_scale = window, list(members), size_scale
+        self.reach = size_scale if reach is None else reach
         self.starts = np.cumsum([0, *(m.size for m in members)])
         self.double = np.concatenate([window.weight, window.weight])
         self.weighed = np.concatenate([window.weight * window.transfer] * 2)
@@ -604,7 +427,7 @@ class GroupFit:
         return total, rows
 
     def evaluate(self, p: Float) -> Evaluated:
-        """Log likelihood ratio, score, Fisher information, and ``m.(psf*m)`` of the members."""
+        """Log likelihood ratio, score and Fisher information."""
         parts = [p[a:b] for a, b in zip(self.starts, self.starts[1:])]
         images = np.concatenate([self._images(q[:SHAPE]) for q in parts])
         totals, rows = zip(*(self._spectra(q, m) for q, m in zip(parts, self.members)))
@@ -616,7 +439,8 @@ class GroupFit:
         score = (spectra * (dots - model)[self.basis] * iv).sum(1)
         fisher = gram[np.ix_(self.basis, self.basis)] * ((spectra * iv) @ spectra.T)
         loglike = float((iv * total * (dots[::6] - 0.5 * model[::6])).sum())
-        return loglike, score, fisher, gram.diagonal()[::6].copy(), 0.0
+        self.norms = gram.diagonal()[::6]
+        return loglike, score, fisher
 
     def run(self, free: Sequence[bool] | None = None, iterations: int = 12) -> tuple[list[Member], float]:
         """Fit; the members, with their covariances, and the log likelihood ratio.
@@ -638,7 +462,7 @@ class GroupFit:
             prior[at + 2 : at + 5] = self.size_scale**-2
             if free is not None and not free[k]:
                 active[at : at + SHAPE] = False
-            low[at : at + 2], high[at : at + 2] = m.shape[:2] - self.size_scale, m.shape[:2] + self.size_scale
+            low[at : at + 2], high[at : at + 2] = m.shape[:2] - self.reach, m.shape[:2] + self.reach
             low[at + 2 : at + 5], high[at + 2 : at + 5] = -widest, widest
             for i in range(at + SHAPE + (m.continuum is not None), at + m.size, LINE):
                 low[i + 1], high[i + 1] = z[0] - 0.5, z[-1] + 0.5
@@ -648,20 +472,57 @@ class GroupFit:
         def evaluate(q: Float) -> Evaluated:
             full = first.copy()
             full[active] = q
-            loglike, score, fisher, norms, snr = self.evaluate(full)
-            return loglike, score[active], fisher[np.ix_(active, active)], norms, snr
+            loglike, score, fisher = self.evaluate(full)
+            return loglike, score[active], fisher[np.ix_(active, active)]
 
         def bounded(q: Float) -> Float:
             return np.clip(q, low[active], high[active])
 
-        p, _, norms, _ = climb(evaluate, first[active], prior[active], centre[active], bounded, iterations)
         full = first.copy()
-        full[active] = p
-        loglike, _, fisher, _, _ = self.evaluate(full)
+        full[active] = climb(evaluate, first[active], prior[active], centre[active], bounded, iterations)
+        loglike, _, fisher = self.evaluate(full)
         # errors with everything free: a shape that was kept is not known exactly
         covariance = covariance_of(fisher + np.diag(prior))
         out = []
         for k, m in enumerate(self.members):
             s = slice(self.starts[k], self.starts[k + 1])
-            out.append(replace(m.with_vector(full[s]), covariance=covariance[s, s], norm=float(norms[k])))
+            out.append(
+                replace(m.with_vector(full[s]), covariance=covariance[s, s], norm=float(self.norms[k]))
+            )
         return out, loglike
+
+
+def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
+    """Fit one source with one line by Levenberg-damped Fisher scoring.
+
+    Parameters
+    ----------
+    window : GroupWindow
+        Data about the source.
+    start : LineSource
+        Where to begin; its amplitude is replaced by the best one.
+    size_scale : float
+        Standard deviation [pixel] of a weak Gaussian prior on the intrinsic size (about two beams), and
+        the unit of a prior of one e-fold on the line's width about where the search found it: they keep a
+        source at the detection limit from growing over its neighbourhood and cost a bright one nothing.
+
+    Returns
+    -------
+    LineSource
+        With covariance, norm and S/N.
+    """
+    widest = window.n / 4 / FWHM_PER_SIGMA
+    p = member_of(replace(start, amplitude=0.0)).vector()
+    p[2:SHAPE] = np.clip(p[2:SHAPE], -widest, widest)
+    p[SHAPE + 1] = np.clip(p[SHAPE + 1], window.z[0] - 0.5, window.z[-1] + 0.5)
+    p[SHAPE + 2] = np.clip(p[SHAPE + 2], np.log(0.7), np.log(max(2.0, window.z.size)))
+    fit = GroupFit(window, [member_of(start)], size_scale, reach=0.2 * window.n)
+    _, score, fisher = fit.evaluate(p)
+    p[SHAPE] = score[SHAPE] / max(fisher[SHAPE, SHAPE], 1e-300)
+    fit.members = [fit.members[0].with_vector(p)]
+    (fitted,), _ = fit.run(iterations=25)
+    _, score, fisher = fit.evaluate(fitted.vector())
+    information = max(float(fisher[SHAPE, SHAPE]), 1e-300)
+    source = fitted.source()
+    # of the amplitude at fixed shape
+    return replace(source, fitted_snr=float(score[SHAPE] / information + source.amplitude) * information**0.5)

@@ -254,7 +254,8 @@ class ContinuumImage:
         half = np.array([0.5 * self.pursuit.window_side(axes(m)[0]) for m in members])
         place = np.array([m.shape[:2] for m in members])
         low, high = (place - half[:, None]).min(0), (place + half[:, None]).max(0)
-        return (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2), int(np.ceil((high - low).max()))
+        side = next_fast_len(int(np.ceil((high - low).max())), real=True)
+        return (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2), side
 
     def refit(self, which: Sequence[int] | None = None) -> None:
         """Fit overlapping sources together; only the groups of some where those are named."""

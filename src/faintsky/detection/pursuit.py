@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.blocks import step
-from faintsky.detection.fits import LineSource, cut_window, fit_source
+from faintsky.detection.fits import LineSource, cut_group, fit_source
 from faintsky.detection.matched_filter import FilterBank, Peaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import (
@@ -290,9 +290,8 @@ class Pursuit:
         if own is not None:
             box += self.spectrum(own.source)[zs, None, None].astype(np.float32) * own.image[ys, xs]
         psf = self.imager.psf_at(start.x, start.y, start.z)
-        sigma = self.sigma[zs]
-        cut = cut_window(box, psf, sigma, start.x - xs.start, start.y - ys.start, slice(None), n)
-        window = replace(cut, x0=cut.x0 + xs.start, y0=cut.y0 + ys.start, z=np.arange(zs.start, zs.stop))
+        z, at, origin = np.arange(zs.start, zs.stop), (start.x, start.y), (xs.start, ys.start)
+        window = cut_group(box, z, self.sigma[zs], None, np.inf, psf, at, n, origin, precise=True)
         return fit_source(window, start, size_scale=1.5 * self.beam_pixels)
 
     def voxel(self, s: LineSource) -> tuple[int, int, int]:
