@@ -81,6 +81,16 @@ def test_the_files_of_the_contract(run):
     assert "faintsky version" in str(fits.getheader(out / "denoised.fits")["HISTORY"])
 
 
+def test_the_model_is_the_denoised_image_within_the_mask(run):
+    _, out, result = run
+    model, residual = fits.getdata(out / "model.fits"), fits.getdata(out / "residual.fits")
+    inside = result.mask > 0
+    np.testing.assert_array_equal(model[inside], result.image[inside])
+    assert not model[~inside].any()
+    np.testing.assert_allclose(model + residual, result.data.data, atol=1e-5)
+    assert list(read_catalog(out / "components.ecsv")["id"]) == list(result.catalog["id"])
+
+
 def test_regions_are_measured(run):
     table = run[2].catalog
     for row, (x, y, fwhm, peak) in zip(table, ((30, 40, 9, 40), (70, 25, 6, 25))):

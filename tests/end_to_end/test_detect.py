@@ -53,6 +53,33 @@ def run(tmp_path_factory):
 # ---------------------------------------------------------------------- files
 
 
+def test_model_and_residual_are_the_data_and_components_the_sources(run):
+    cube, out, result = run
+    files = (cube, out / "model.fits", out / "residual.fits")
+    data, model, residual = (fits.getdata(f).squeeze() for f in files)
+    np.testing.assert_allclose(model + residual, data, atol=1e-6 * np.nanmax(data))
+    np.testing.assert_array_equal(residual, result.residual)
+    assert np.nanstd(residual[result.mask > 0]) < 0.5 * np.nanstd(data[result.mask > 0])
+    parts = read_catalog(out / "components.ecsv")
+    assert sorted(set(parts["id"])) == sorted(result.catalog["id"])
+    assert len(parts) == len(result.components) == sum(result.catalog["n_components"])
+
+
+def test_moments_are_those_of_the_lines(run):
+    _, out, result = run
+    files = [out / f"moment{order}.fits" for order in range(3)]
+    assert [fits.getheader(f)["BUNIT"] for f in files] == ["Jy km beam-1 s-1", "km s-1", "km s-1"]
+    flux, velocity, spread = (fits.getdata(f).squeeze() for f in files)
+    inside = (result.mask > 0).any(axis=0)
+    np.testing.assert_array_equal(np.isfinite(flux), inside)
+    for row in result.catalog:
+        y, x = round(row["y"]), round(row["x"])
+        assert velocity[y, x] == pytest.approx(row["velocity"], abs=0.2 * row["fwhm_velocity"])
+        # a Gaussian within a mask that cuts its wings off
+        assert 0.5 < 2.355 * spread[y, x] / row["fwhm_velocity"] < 1.3
+        assert flux[y, x] > 0
+
+
 def test_the_files_of_the_contract(run):
     _, out, result = run
     assert {p.name for p in out.iterdir()} == DETECTED
