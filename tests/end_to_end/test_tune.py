@@ -202,12 +202,13 @@ def test_a_chain_of_networks_is_not_tuned_as_a_whole(tmp_path):
         faintsky.tune("deepfocus", tmp_path / "s", data=tmp_path)
 
 
-@pytest.mark.parametrize("network", sorted(set(RECIPES) - {"deepfocus"}))
-def test_every_network_can_be_tuned(network, trainings, tmp_path):
-    result = faintsky.tune(network, tmp_path / "s", data=tmp_path, trials=2)
-    assert result.facts["trials"] == {"complete": 2}
-    assert {"learning_rate", "batch_size"} <= set(result.best["settings"])
-    assert len(trainings) == 2
+def test_every_network_can_be_tuned(trainings, tmp_path):
+    for network in set(RECIPES) - {"deepfocus"}:
+        trainings.clear()
+        result = faintsky.tune(network, tmp_path / network, data=tmp_path, trials=2)
+        assert result.facts["trials"] == {"complete": 2}
+        assert {"learning_rate", "batch_size"} <= set(result.best["settings"])
+        assert len(trainings) == 2
 
 
 @pytest.mark.parametrize(

@@ -128,12 +128,6 @@ def test_a_recipe_from_outside_trains(toy, tmp_path):
         faintsky.train("gain", tmp_path / "x", settings={"size": 3})
 
 
-def test_what_is_not_there_is_said():
-    with pytest.raises(InputError, match=r"no network 'no_such'; known: .*local_unet"):
-        make_network("no_such")
-    assert "no_such" not in registry.NETWORKS
-
-
 def test_slices_register_without_being_loaded():
     code = (
         "import faintsky, sys; from faintsky.registry import DETECTORS, FILTERS, MODELS; "
