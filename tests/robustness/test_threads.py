@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from faintsky.system import processes
+from faintsky.system import limited_threads, processes
 
 SHOW = "import faintsky, json, os; print(json.dumps(dict(os.environ)))"
 NAMES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
@@ -126,3 +126,19 @@ def test_forked_workers_of_a_process_that_has_used_us_do_not_hang(make_fits, noi
     sources = int(out[1 : out.index(",")])
     assert sources > 0
     assert out.split(") ", 1)[1].strip() == f"{{({sources}, 1.0)}}"
+
+
+def test_a_limit_of_threads_holds_within_its_block(monkeypatch):
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    with limited_threads(3):
+        assert torch.get_num_threads() == 3
+        assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "3"
+    assert torch.get_num_threads() == before
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert "MKL_NUM_THREADS" not in os.environ
+    with limited_threads(None):
+        assert torch.get_num_threads() == before
