@@ -156,13 +156,14 @@ def test_an_image_goes_to_all_channels(tmp_path):
     [
         ({"BUNIT": "K"}, "unit"),
         ({"BUNIT": None}, "missing"),
-        ({"CTYPE1": "GLON-CAR"}, "RA and Dec"),
-        ({"CDELT1": None}, "CDELT1"),
+        ({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR"}, "RA and Dec"),
+        ({"CDELT1": None}, "square"),
         ({"CDELT2": 0.2 / 3600}, "square"),
         ({"CROTA2": 20.0}, "rotated"),
         ({"CRPIX1": 500.0}, "outside"),
-        ({"CTYPE3": "VRAD"}, "FREQ"),
-        ({"CUNIT3": "furlong"}, "frequency"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "m/s"}, "rest frequency"),
+        ({"CTYPE3": "VOPT", "CUNIT3": "m/s", "CRVAL3": 1e6, "CDELT3": 1e6, "RESTFRQ": 230e9}, "alike"),
+        ({"CUNIT3": "furlong"}, "CUNIT3"),
     ],
 )
 def test_unclear_models_are_refused(tmp_path, cards, word):

@@ -7,7 +7,7 @@ What third-party readers warn about is filtered here, narrowly.
 from __future__ import annotations
 
 from faintsky.io.job import Job
-from faintsky.io.opening import open_cube, open_image
+from faintsky.io.opening import open_cube, open_data, open_image
 from faintsky.io.output import OutputFolder, provenance, write_json
 from faintsky.io.writing import add_provenance, save_like, write_fits, write_regions
 
@@ -16,6 +16,7 @@ __all__ = [
     "OutputFolder",
     "add_provenance",
     "open_cube",
+    "open_data",
     "open_image",
     "provenance",
     "save_like",

@@ -84,6 +84,11 @@ def open_image(source: Any, *, opening: CubeOpening) -> RadioImage:
     return image
 
 
+def open_data(source: Any) -> RadioData:
+    """Open an image or a cube, whichever it is, as `open_cube` does."""
+    return _open(RadioData, source, CubeOpening())
+
+
 def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
     """An image or a cube with what the user gives beside it."""
     given = {k: v for k in ("psf", "pb", "rms", "mask") if (v := getattr(opening, k)) is not None}

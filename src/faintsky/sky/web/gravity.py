@@ -98,7 +98,6 @@ def initial_density(
     *,
     peak_mass: float = 0.0,
     collapse: float = 0.6,
-    fixed: bool = False,
     device: str = "cpu",
 ) -> Tensor:
     """The transform of a Gaussian random density field, linearly extrapolated to today.
@@ -116,8 +115,6 @@ def initial_density(
         and its zero gradient, are constraints on the random field (Hoffman & Ribak 1991, ApJ 380, L5).
     collapse : float, optional
         Redshift by which the peak has collapsed, as a top hat does.
-    fixed : bool, optional
-        Amplitudes equal to their expectation, phases random (Angulo & Pontzen 2016): for comparisons.
     device : str, optional
 
     Returns
@@ -132,8 +129,6 @@ def initial_density(
     """
     white = np.random.default_rng([seed, 1]).standard_normal((n, n, n), dtype=np.float32)
     modes = torch.fft.rfftn(torch.from_numpy(white).to(device))
-    if fixed:
-        modes = modes / modes.abs().clamp_min(1e-20) * n**1.5
     kx, ky, kz = wave_numbers(n, box, device)
     k = torch.sqrt(kx**2 + ky**2 + kz**2)
     at = np.geomspace(2 * np.pi / box / 2, np.pi * n / box * 2, 400)
@@ -346,39 +341,6 @@ def interpolate(mesh: Tensor, x: Tensor) -> Tensor:
         for index, weight in corners(x[:, part], n):
             values[part] += weight * flat.index_select(0, index)
     return values
-
-
-def smooth(mesh: Tensor, radius: float) -> Tensor:
-    """A mesh convolved with a Gaussian of this standard deviation [cells]."""
-    n = mesh.shape[0]
-    modes = torch.fft.rfftn(mesh)
-    for k in wave_numbers(n, n, mesh.device):
-        modes *= torch.exp(-0.5 * (k * radius) ** 2)
-    return torch.fft.irfftn(modes, s=(n, n, n))
-
-
-def power_spectrum(x: Tensor, n: int, box: float, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Power spectrum of particles: mean k [1/Mpc] and P [Mpc3] of linear shells up to Nyquist.
-
-    Parameters
-    ----------
-    x : Tensor
-        ``[3, particles]`` [cells]
-    n : int
-        Cells a side.
-    box : float
-        Side [Mpc].
-    """
-    modes = torch.fft.rfftn(deposit(x, None, n) * (n**3 / x.shape[1]))
-    for k in wave_numbers(n, n, x.device):
-        modes /= torch.sinc(k / (2 * np.pi)) ** 2
-    kx, ky, kz = wave_numbers(n, box, x.device)
-    length = torch.sqrt(kx**2 + ky**2 + kz**2).cpu().numpy().ravel()
-    weight = np.broadcast_to(np.where((np.arange(n // 2 + 1) % (n // 2)) == 0, 1.0, 2.0), modes.shape).ravel()
-    power = modes.abs().square().cpu().numpy().ravel() * weight * box**3 / n**6
-    edges = np.linspace(np.pi / box, np.pi * n / box, bins + 1)
-    sums = [np.histogram(length, edges, weights=w)[0] for w in (weight, weight * length, power)]
-    return sums[1] / sums[0], sums[2] / sums[0]
 
 
 CONTRAST = 200.0
