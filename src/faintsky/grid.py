@@ -24,7 +24,7 @@ Widths
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -254,25 +254,21 @@ class Spectral:
         return beta * SPEED_OF_LIGHT / 1e3
 
 
-def array_header(shape: Sequence[int], grid: ImageGrid, spectral: Spectral | None) -> Any:
+def array_header(grid: ImageGrid, spectral: Spectral | None) -> Any:
     """A FITS header of a grid, SIN projection, ICRS: three axes, or two without a spectral one."""
     from astropy.io.fits import Header
 
-    header = Header()
-    header["NAXIS"] = 2 if spectral is None else 3
-    for i, n in enumerate((grid.n_x, grid.n_y) if spectral is None else (grid.n_x, grid.n_y, shape[0])):
-        header[f"NAXIS{i + 1}"] = n
     cell = grid.cell / 3600
-    axes: list[tuple[str, float, float, float, str]] = [
-        ("RA---SIN", grid.ra, -cell, grid.x0 + 1, "deg"),
-        ("DEC--SIN", grid.dec, cell, grid.y0 + 1, "deg"),
+    axes: list[tuple[int, str, float, float, float, str]] = [
+        (grid.n_x, "RA---SIN", grid.ra, -cell, grid.x0 + 1, "deg"),
+        (grid.n_y, "DEC--SIN", grid.dec, cell, grid.y0 + 1, "deg"),
     ]
     if spectral is not None:
-        step = 1.0 if np.isnan(spectral.width) else spectral.width
-        axes.append(("FREQ", spectral.frequencies[0], step, 1.0, "Hz"))
-    for i, (kind, value, step, pixel, unit) in enumerate(axes, start=1):
-        header[f"CTYPE{i}"], header[f"CRVAL{i}"], header[f"CDELT{i}"] = kind, float(value), float(step)
-        header[f"CRPIX{i}"], header[f"CUNIT{i}"] = float(pixel), unit
+        freq, step = spectral.frequencies, 1.0 if np.isnan(spectral.width) else spectral.width
+        axes.append((len(freq), "FREQ", float(freq[0]), float(step), 1.0, "Hz"))
+    header = Header({"NAXIS": len(axes), **{f"NAXIS{i}": axis[0] for i, axis in enumerate(axes, start=1)}})
+    for i, (_, *cards) in enumerate(axes, start=1):
+        header.update({f"{k}{i}": v for k, v in zip(("CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT"), cards)})
     header["RADESYS"] = "ICRS"
     header["LONPOLE"] = 180.0  # at the pole itself it would be 0
     if spectral is not None:

@@ -467,12 +467,12 @@ def _from_array(
     ra: Any = 0.0,
     dec: Any = 0.0,
     rest_frequency: Any = None,
+    kind: str = "auto",
+    name: str = "array",
     psf: Any = None,
     pb: Any = None,
     rms: Any = None,
     mask: Any = None,
-    kind: str = "auto",
-    name: str = "array",
 ) -> Any:
     from astropy.wcs import WCS
 
@@ -495,7 +495,7 @@ def _from_array(
         width = float(f[1] - f[0]) if n_chan > 1 else np.nan
         spectral = Spectral(f, width, rest_frequency, "")
     grid = ImageGrid(n_y, n_x, cell, ra, dec)
-    header = array_header(cube.shape, grid, spectral)
+    header = array_header(grid, spectral)
     wcs = WCS(header=header).celestial
     beams, notes = (None, []) if beam is None else normalise_beams(given_beam(beam))
     header["BUNIT"] = str(known)

@@ -88,27 +88,6 @@ class CasaInstrument(Instrument):
         return np.isfinite(self.primary)
 
 
-@dataclass(frozen=True)
-class CasaImages:
-    """What CASA made of a sky.
-
-    Parameters
-    ----------
-    dirty, psf, pb : array
-        ``[chan, y, x]``, float32; the dirty image and the primary beam are NaN where that is below 0.2.
-    beams : array
-        ``[chan, 3]`` [arcsec, arcsec, deg].
-    facts : dict
-        ``casa`` (version), ``rows``, ``flagged_rows``.
-    """
-
-    dirty: NDArray[np.float32]
-    psf: NDArray[np.float32]
-    pb: NDArray[np.float32]
-    beams: NDArray[np.float64]
-    facts: dict[str, Any]
-
-
 class CasaObservatory(CubeObservatory):
     """An observatory whose dirty cubes are made by CASA; see `Observatory` for the arguments."""
 
@@ -130,15 +109,15 @@ class CasaObservatory(CubeObservatory):
             seed=noise_seed,
             extra=0.0 if white or not settings.noise else extra,
         )
-        dirty = seen.dirty
+        dirty = seen["dirty"]
         if settings.noise and white and extra > 0:
             rng = np.random.default_rng(noise_seed)
             dirty += rng.normal(0, extra, dirty.shape).astype(np.float32)
         if settings.pbcor:
-            dirty /= seen.pb
+            dirty /= seen["pb"]
         own = {f.name: getattr(self.instrument, f.name) for f in fields(Instrument)}
-        own |= {"beams": seen.beams, "record": {**self.instrument.record, "casa": seen.facts["casa"]}}
-        return dirty, CasaInstrument(**own, psf=seen.psf, primary=seen.pb)
+        own |= {"beams": seen["beams"], "record": {**self.instrument.record, "casa": seen["casa"]}}
+        return dirty, CasaInstrument(**own, psf=seen["psf"], primary=seen["pb"])
 
 
 def run_casa(
@@ -149,7 +128,7 @@ def run_casa(
     seed: int = 0,
     extra: float = 0.0,
     keep: Path | None = None,
-) -> CasaImages:
+) -> dict[str, Any]:
     """Observe a sky with CASA.
 
     Parameters
@@ -166,6 +145,13 @@ def run_casa(
     keep : Path, optional
         Folder for CASA's FITS files, ``facts.json`` with the noise of the visibilities, and ``uvw.npz``
         (every 97th row).
+
+    Returns
+    -------
+    dict
+        ``dirty``, ``psf`` and ``pb`` ``[chan, y, x]``, float32; the first and the last are NaN where the
+        primary beam is below 0.2. ``beams`` ``[chan, 3]`` [arcsec, arcsec, deg]. ``casa`` (version), ``rows``
+        and ``flagged_rows``.
 
     Raises
     ------
@@ -234,14 +220,13 @@ def _write_cfg(path: Path, array: AntennaArray, title: str) -> None:
 def _run(program: str, folder: Path) -> None:
     # CASA must not see this interpreter's packages, nor write to the home folder
     keep = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
-    environment = {**keep, **threads, "HOME": str(folder), "MPLBACKEND": "Agg"}
+    environment = {**keep, "HOME": str(folder), "MPLBACKEND": "Agg"}
     # the program ends when its standard input does: it does not outlive this process
     command = [program, str(_PROGRAM), "job.json"]
     run_program(command, folder, "CASA", leaves="facts.json", environment=environment)
 
 
-def _read(folder: Path) -> CasaImages:
+def _read(folder: Path) -> dict[str, Any]:
     from astropy.io import fits
 
     cubes = {}
@@ -257,4 +242,4 @@ def _read(folder: Path) -> CasaImages:
             beams = np.tile(one, (len(cubes["dirty"]), 1))
     cubes["pb"][~np.isfinite(cubes["dirty"])] = np.nan
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return CasaImages(**cubes, beams=beams % np.array([np.inf, np.inf, 180.0]), facts=facts)
+    return {**cubes, **facts, "beams": beams % np.array([np.inf, np.inf, 180.0])}

@@ -41,10 +41,9 @@ class CubeObservatory(Observatory):
 
     def _open(self, observation: Observation, keep: bool, rng: np.random.Generator | None = None) -> None:
         self.observation = observation
-        if keep:
-            self.instrument = get_instrument(observation, self._progress)[0]
-        else:
-            self.instrument = build_instrument(observation)
+        self.instrument = (
+            get_instrument(observation, self._progress) if keep else build_instrument(observation)
+        )
         n_chan = observation.spectral.n_chan
         self.visible = np.ones(n_chan, dtype=bool) if rng is None else draw_visible(rng, n_chan)
         self.telescope = FastTelescope(self.instrument, choose_device(self.device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.io import write_fits
+from faintsky.options import Running
 from faintsky.simulating.images import UNIT_BEAM
 from faintsky.simulating.instrument import Instrument, data_header
 from faintsky.simulating.observatory import Observatory, Observed, open_observatory
@@ -31,8 +32,6 @@ from faintsky.system import (
     run_tasks,
 )
 from faintsky.system import versions as installed
-
-Progress = Callable[[int, int, str], None]
 
 UNITS = {
     "cube": {"sky": "Jy/pixel", "dirty": "Jy/beam"},
@@ -220,11 +219,8 @@ def write_dataset(
     files: DataFiles,
     seed: int,
     jobs: int,
-    device: str,
-    overwrite: bool,
-    progress: Progress | None,
-    command: str | None = None,
-    size: float = 0.0,
+    running: Running,
+    size: float,
 ) -> dict[str, Any]:
     """Write ``n`` samples into a folder; see `faintsky.simulate_alma` for the arguments.
 
@@ -235,39 +231,37 @@ def write_dataset(
         if int(value) != value or value < low:
             raise InputError(f"{name} {value!r} is not possible", f"give a whole number of at least {low}")
     folder = Path(out)
-    report = progress or (lambda done, total, what: None)
-    identity = check_folder(folder, files, seed, overwrite)
+    identity = check_folder(folder, files, seed, running.overwrite)
     # what is there already is kept, or replaced
     check_space(folder, size - sum(path.stat().st_size for path in _ours(folder)))
     with one_thread():
-        observatory = open_observatory(files.settings, device, lambda text: report(0, n, text))
+        observatory = open_observatory(files.settings, running.device, lambda text: running.tell(0, n, text))
         # nothing is written before the instrument is known to exist
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder):
             clear_leftovers(folder)
-            if overwrite and _recorded(folder) not in (None, identity):
+            if running.overwrite and _recorded(folder) not in (None, identity):
                 for path in (*_ours(folder), folder / "dataset.json"):
                     path.unlink(missing_ok=True)
             record = {
                 **identity,
                 "versions": versions(),
-                "command": command or "",
+                "command": running.command or "",
                 **files.facts(observatory),
             }
             with replacing(folder / "dataset.json") as file:
                 file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             if files.settings.backend != "casa":  # CASA's come with a cube
                 files.write_shared(folder, observatory, seed)
-            every = range(n)
-            missing = [i for i in every if not all(p.is_file() for p in files.paths(folder, i).values())]
+            missing = [i for i in range(n) if not all(p.is_file() for p in files.paths(folder, i).values())]
             done = n - len(missing)
-            report(done, n, "simulating")
+            running.tell(done, n, "simulating")
             global _worker
             _worker = files, observatory
-            start = partial(_start_worker, files, device)
+            start = partial(_start_worker, files, running.device)
             for _ in run_tasks(partial(_work, folder, seed), missing, jobs, start):
                 done += 1
-                report(done, n, "simulating")
+                running.tell(done, n, "simulating")
     return {"out": str(folder), **files.summary(observatory)}
 
 

@@ -68,7 +68,6 @@ class FastTelescope:
         # columns that are their own mirror images count once in a real transform, the others twice
         once = np.where((columns == 0) | (columns == half - 1), 1.0, 0.5).astype(np.float32)
         self._multiplicity = self._put(once)
-        self._blank: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def _put(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
@@ -221,21 +220,10 @@ class FastTelescope:
 
     def blank(self, cube: torch.Tensor) -> torch.Tensor:
         """NaN where the primary beam is below the cutoff, as tclean's exports have it, in place."""
-        pixels, blank = self._blanks()
-        if pixels.numel():
-            flat = cube.view(cube.shape[0], -1)
-            flat[:, pixels] = flat[:, pixels].masked_fill_(blank, float("nan"))
+        radius = self._put(self.instrument.grid.radius())
+        for plane, freq in zip(cube, self.instrument.spectral.frequencies().tolist(), strict=True):
+            plane[radius * freq >= self.instrument.pb_cutoff] = float("nan")
         return cube
-
-    def _blanks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels that are blank in any channel, and in which, ``[chan, pixel]``; kept from the first call."""
-        if self._blank is None:
-            radius = self.instrument.grid.radius().ravel()
-            freq, cutoff = self.instrument.spectral.frequencies(), self.instrument.pb_cutoff
-            pixels = np.nonzero(radius * freq.max() >= cutoff)[0]
-            blank = radius[pixels][None] * freq[:, None] >= cutoff
-            self._blank = self._put(pixels), self._put(blank)
-        return self._blank
 
     def correct_pb(self, cube: torch.Tensor) -> torch.Tensor:
         """Divide by the primary beam, in place."""

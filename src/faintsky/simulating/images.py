@@ -69,7 +69,7 @@ class ImageTelescope:
     ) -> None:
         self.observation, self.quick, self._device = observation, quick, device
         if keep:
-            self.instrument, _ = get_instrument(
+            self.instrument = get_instrument(
                 observation, progress, lambda: build_instrument(observation, self.sampling)
             )
         else:

@@ -158,25 +158,6 @@ def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bo
     return regions == regions[psf.shape[0] // 2, psf.shape[1] // 2]
 
 
-def _lobe_points(
-    psf: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Offsets [pixel] and values of the finely sampled main lobe."""
-    from scipy.ndimage import map_coordinates
-
-    y0, x0 = psf.shape[0] // 2, psf.shape[1] // 2
-    coarse = main_lobe(psf)
-    iy, ix = np.nonzero(coarse)
-    fine = max(1, int(np.ceil(np.sqrt(_WANTED_POINTS / iy.size))))
-    reach_y = min(int(np.abs(iy - y0).max()) + 2, y0, psf.shape[0] - 1 - y0)
-    reach_x = min(int(np.abs(ix - x0).max()) + 2, x0, psf.shape[1] - 1 - x0)
-    dy = np.arange(-reach_y * fine, reach_y * fine + 1) / fine
-    dx = np.arange(-reach_x * fine, reach_x * fine + 1) / fine
-    sampled = map_coordinates(psf, np.meshgrid(y0 + dy, x0 + dx, indexing="ij"), order=3, mode="nearest")
-    lobe = np.nonzero(main_lobe(sampled))
-    return dx[lobe[1]], dy[lobe[0]], sampled[lobe]
-
-
 def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     """Gaussian of unit peak that fits a psf's main lobe best (least squares).
 
@@ -193,8 +174,19 @@ def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     fwhm_maj, fwhm_min, pa : float
         [pixel, pixel, deg east of north, 0-180]
     """
-    dx, dy, value = _lobe_points(np.asarray(psf, dtype=float))
-    return _least_squares(dx, dy, value)
+    from scipy.ndimage import map_coordinates
+
+    psf = np.asarray(psf, dtype=float)
+    y0, x0 = psf.shape[0] // 2, psf.shape[1] // 2
+    iy, ix = np.nonzero(main_lobe(psf))
+    fine = max(1, int(np.ceil(np.sqrt(_WANTED_POINTS / iy.size))))
+    reach_y = min(int(np.abs(iy - y0).max()) + 2, y0, psf.shape[0] - 1 - y0)
+    reach_x = min(int(np.abs(ix - x0).max()) + 2, x0, psf.shape[1] - 1 - x0)
+    dy = np.arange(-reach_y * fine, reach_y * fine + 1) / fine
+    dx = np.arange(-reach_x * fine, reach_x * fine + 1) / fine
+    sampled = map_coordinates(psf, np.meshgrid(y0 + dy, x0 + dx, indexing="ij"), order=3, mode="nearest")
+    y, x = np.nonzero(main_lobe(sampled))
+    return _least_squares(dx[x], dy[y], sampled[y, x])
 
 
 def fit_beam_wsclean(psf: NDArray[np.floating]) -> tuple[float, float, float]:

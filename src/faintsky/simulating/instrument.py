@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.errors import DiskError, InputError
-from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, SpectralGrid
+from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, Spectral, SpectralGrid, array_header
 from faintsky.simulating.imaging import (
     dirty_image,
     exact_psf,
@@ -306,15 +306,9 @@ class Instrument:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one ``.npz`` file, in one step."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name in _ARRAYS}
-        plain = {
-            "format": FORMAT_VERSION,
-            "grid": asdict(self.grid),
-            "spectral": asdict(self.spectral),
-            "pb_cutoff": self.pb_cutoff,
-            "padded": list(self.padded),
-            "record": self.record,
-        }
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        plain = {name: getattr(self, name) for name in ("pb_cutoff", "padded", "record")}
+        plain |= {"format": FORMAT_VERSION, "grid": asdict(self.grid), "spectral": asdict(self.spectral)}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as name, name.open("wb") as file:
             np.savez(file, allow_pickle=False, plain=np.array(json.dumps(plain)), **arrays)
@@ -327,14 +321,8 @@ class Instrument:
             if plain.pop("format", None) != FORMAT_VERSION:
                 raise ValueError("an instrument file of another version")
             arrays = {name: file[name] for name in _ARRAYS}
-        return cls(
-            grid=ImageGrid(**plain["grid"]),
-            spectral=SpectralGrid(**plain["spectral"]),
-            pb_cutoff=plain["pb_cutoff"],
-            padded=(plain["padded"][0], plain["padded"][1]),
-            record=plain["record"],
-            **arrays,
-        )
+        grid, spectral = ImageGrid(**plain.pop("grid")), SpectralGrid(**plain.pop("spectral"))
+        return cls(grid=grid, spectral=spectral, padded=tuple(plain.pop("padded")), **plain, **arrays)
 
 
 _ARRAYS = ("nodes", "transfer", "pb", "noise_cells", "noise_nodes", "noise_power", "sigma", "beams")
@@ -362,28 +350,19 @@ def get_instrument(
     observation: Observation,
     progress: Callable[[str], None] | None = None,
     build: Callable[[], Instrument] | None = None,
-) -> tuple[Instrument, Path | None]:
-    """The instrument of an observation, from the cache or built and put there.
-
-    Returns
-    -------
-    instrument : Instrument
-    path : Path or None
-        The cache file; None where the cache folder cannot be written.
-    """
+) -> Instrument:
+    """The instrument of an observation, from the cache or built and put there, if that can be written."""
     path = observation.file
     if path.is_file():
         # a damaged or older file is simply made again
         with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
-            return Instrument.load(path), path
+            return Instrument.load(path)
     if progress:
         progress("computing the instrument (once; later runs read it from the cache)")
     instrument = build_instrument(observation) if build is None else build()
-    try:
+    with suppress(OSError, DiskError):
         instrument.save(path)
-    except (OSError, DiskError):
-        return instrument, None
-    return instrument, path
+    return instrument
 
 
 def padded_shape(grid: ImageGrid) -> tuple[int, int]:
@@ -574,26 +553,15 @@ def data_header(
     cards : mapping
         Further cards, a value or a ``(value, comment)`` each; ``HISTORY`` takes a list.
     """
-    from astropy.io.fits import Header
-
-    step = grid.cell / 3600
-    axes = [
-        ("RA---SIN", grid.ra, -step, grid.x0 + 1, "deg"),
-        ("DEC--SIN", grid.dec, step, grid.y0 + 1, "deg"),
-    ]
     known: dict[str, Any] = {"BTYPE": "Intensity", **({"BUNIT": unit} if unit else {})}
-    if spectral is not None:
-        axes.append(("FREQ", spectral.first, spectral.width, 1.0, "Hz"))
-    for i, values in enumerate(axes, start=1):
-        known |= {f"{k}{i}": v for k, v in zip(("CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT"), values)}
-    known |= {"RADESYS": "ICRS", "LONPOLE": 180.0}  # at the pole itself it would be 0
+    axis = None
     if spectral is not None:
         rest = spectral.middle
+        axis = Spectral(spectral.frequencies(), spectral.width, rest, "LSRK")
         velocity = (1 - spectral.first / rest) * SPEED_OF_LIGHT
-        known |= {"SPECSYS": "LSRK", "RESTFRQ": (rest, "rest frequency [Hz]")}
         known |= {"VELREF": (257, "radio velocity, LSR"), "ALTRPIX": 1.0}
         known["ALTRVAL"] = (velocity, "velocity of channel 1 [m/s]")
-    header = Header()
+    header = array_header(grid, axis)
     for name, card in {**known, "TELESCOP": telescope, **cards}.items():
         if name == "HISTORY":
             for line in card:

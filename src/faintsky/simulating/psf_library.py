@@ -19,7 +19,7 @@ from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.simulating.imaging import fit_beam, gridded, imaging_weights
 from faintsky.system import replacing
-from faintsky.telescopes import TELESCOPES, AntennaArray, load_array, make_track, telescope
+from faintsky.telescopes import TELESCOPES, load_array, make_track, telescope
 from faintsky.units import quantity
 
 SIZE = 256
@@ -112,8 +112,9 @@ def _entry(
         hours = float(np.exp(rng.uniform(np.log(1 / 30), np.log(library.hours))))
         robust = None if rng.random() < 0.3 else float(rng.uniform(-1, 1.5))
         wanted = float(np.exp(rng.uniform(*np.log(BEAM_PIXELS))))
+        time, steps = hours * 3600, int(np.clip(round(hours * 20), 1, 60))
         try:
-            uvw = _baselines(array, dec, hours)
+            uvw = make_track(array, 0.0, dec, total_time=time, integration=time / steps).uvw
         except InputError:  # too low in the sky
             continue
         cell = (
@@ -137,9 +138,3 @@ def _entry(
         }  # fmt: skip
         return transfer.astype(np.float32), noise.astype(np.float32), (major, minor, pa), fact
     raise RuntimeError("no psf of the wanted size in many tries")
-
-
-def _baselines(array: AntennaArray, dec: float, hours: float) -> NDArray[np.float64]:
-    steps = int(np.clip(round(hours * 20), 1, 60))
-    track = make_track(array, 0.0, dec, total_time=hours * 3600, integration=hours * 3600 / steps)
-    return track.uvw

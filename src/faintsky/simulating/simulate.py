@@ -64,9 +64,7 @@ def simulate(
     if how.dry_run:
         check_folder(out, files, seed, how.overwrite)
         return about | replace(needs, processes=workers).summary(out)
-    result = write_dataset(
-        out, n, files, seed, workers, how.device, how.overwrite, how.progress, how.command, needs.disk
-    )
+    result = write_dataset(out, n, files, seed, workers, how, needs.disk)
     return {"out": result.pop("out"), f"{settings.data}s": n, **result}
 
 

@@ -9,7 +9,7 @@ that has them, its sum. The peak is that of the true sky at the beam's resolutio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,9 +20,6 @@ from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid, LocalFrame,
 from faintsky.simulating.instrument import Instrument
 from faintsky.sky import SkyModel, shape_of_moments
 from faintsky.source_model import frequencies_2d, gaussian_transform, matched_snr, rfft_weights
-
-if TYPE_CHECKING:
-    pass
 
 BOX_RULES = {
     "paper": "pixels of the source's own noise-free image, scaled to 0-1, at or above 3 standard deviations "

@@ -88,7 +88,14 @@ class WscleanTelescope(ImageTelescope):
         if rms > 0:
             rows["noise"] = self.noise(rms, seed)
         predict = ["-predict", "-name", "in", *_geometry(self.instrument.grid)]
-        image = ["-make-psf", *(CLEAN if clean else ("-niter", 0)), *self._imaging()]
+        image = [
+            "-make-psf",
+            *(CLEAN if clean else ("-niter", 0)),
+            "-name",
+            "out",
+            "-no-update-model-required",
+        ]
+        image += ["-weight", "briggs", self.observation.robust, *_geometry(self.instrument.grid)]
         with tempfile.TemporaryDirectory(prefix="faintsky_wsclean_") as name:
             folder = Path(name)
             self._write_model(folder / "in-model.fits", sky)
@@ -99,10 +106,6 @@ class WscleanTelescope(ImageTelescope):
         if "BMAJ" in header:
             beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"] % 180.0])
         return Seen(dirty, restored if clean else None, beam)
-
-    def _imaging(self) -> list[Any]:
-        weight = ["-weight", "briggs", self.observation.robust]
-        return ["-name", "out", "-no-update-model-required", *weight, *_geometry(self.instrument.grid)]
 
     def _write_model(self, path: Path, sky: Array32) -> None:
         from astropy.io import fits
@@ -150,10 +153,7 @@ class WscleanTelescope(ImageTelescope):
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         command = [sys.executable, "-m", "faintsky.simulating.wsclean_run", "job.json"]
-        threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
-        run_program(
-            command, folder, "WSClean", leaves=DONE, environment={**os.environ, **threads}, limit=LONGEST
-        )
+        run_program(command, folder, "WSClean", leaves=DONE, limit=LONGEST)
 
     def _read(self, folder: Path, name: str) -> tuple[Array32, Any]:
         from astropy.io import fits
@@ -169,18 +169,13 @@ def _even(grid: ImageGrid) -> ImageGrid:
     return replace(grid, n_y=grid.n_y + grid.n_y % 2, n_x=grid.n_x + grid.n_x % 2)
 
 
-def _off_centre(grid: ImageGrid) -> bool:
-    even = _even(grid)
-    return (even.x0, even.y0) != (even.n_x // 2, even.n_y // 2)
-
-
 def _geometry(grid: ImageGrid) -> list[Any]:
     """Size, cell, and where the middle of the image is, if not on the phase centre."""
     even = _even(grid)
     # WSClean's small inversion makes a coarser image and resamples it, which rings at the edges
     words = ["-size", even.n_x, even.n_y, "-scale", f"{grid.cell:.12g}asec", "-pol", "I"]
     words.append("-no-small-inversion")
-    if not _off_centre(grid):
+    if (even.x0, even.y0) == (even.n_x // 2, even.n_y // 2):
         return words
     from astropy.coordinates import Angle
 

@@ -101,9 +101,8 @@ def limited_threads(count: int | None) -> Iterator[None]:
     import torch
     from threadpoolctl import threadpool_limits
 
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before, environment = torch.get_num_threads(), {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(count)))
+    before, environment = torch.get_num_threads(), {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(count)))
     torch.set_num_threads(count)
     try:
         with threadpool_limits(count):
@@ -191,8 +190,7 @@ def _start(prepare: Callable[[], None] | None) -> None:
     # Ctrl-C in a terminal reaches the workers, too: their parent says what there is to say
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # more threads than one a process would only fight, and change sums with their number
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     import torch
 
     torch.set_num_threads(1)
@@ -210,6 +208,7 @@ def _end_with_parent() -> None:
 
 
 LOG = "words.log"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LONGEST = 12 * 3600.0
 """Seconds that the cleaning of one image may take."""
 _GRACE = 10.0
@@ -236,7 +235,7 @@ def run_program(
     leaves : str
         A file that it has written in ``folder`` when all went well.
     environment : mapping, optional
-        Its whole environment.
+        Its whole environment, but for the number of threads, which is 1.
     limit : float, optional
         Seconds after which it is ended.
 
@@ -251,7 +250,7 @@ def run_program(
         subprocess.Popen(
             list(command),
             cwd=folder,
-            env=None if environment is None else dict(environment),
+            env={**(os.environ if environment is None else environment), **dict.fromkeys(THREADS, "1")},
             stdin=subprocess.PIPE,
             stdout=words,
             stderr=subprocess.STDOUT,

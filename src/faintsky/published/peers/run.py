@@ -201,7 +201,7 @@ def _header(image: NDArray[np.floating], cell: float, beam: Beam) -> Header:
     from faintsky.grid import ImageGrid, array_header
 
     grid = ImageGrid(image.shape[0], image.shape[1], cell, 150.0, 0.0)
-    header = array_header((1, *image.shape), grid, None)
+    header = array_header(grid, None)
     header["BUNIT"] = "JY/BEAM"
     header["BMAJ"], header["BMIN"], header["BPA"] = beam[0] * cell / 3600, beam[1] * cell / 3600, beam[2]
     return header
