@@ -40,18 +40,18 @@ def copied(search: Search) -> Search:
 def lists(preset: str, index: int) -> dict:
     """For each `caution`, the true sources that the rows of one cube's list are, and their reliabilities."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     from faintsky.detection import search_cube, settle
     from faintsky.evaluation import SimulatedCubes
     from faintsky.matching import match
     from faintsky.models import load_model
-    from faintsky.system import one_blas_thread
 
     torch.set_num_threads(1)
     cube, truth = SimulatedCubes(preset, (index,), SEED).load(index)
     model = load_model("classical")
     out: dict = {"preset": preset, "snr": [float(v) for v in truth["snr"]], "partner": {}, "reliability": {}}
-    with one_blas_thread():
+    with threadpool_limits(limits=1, user_api="blas"):
         search = search_cube(cube, model.settings, say=lambda done, word: None)
         out["law"] = search.noise.amplitude, search.noise.stretch
         out["candidates"] = [float(c.effective_snr) for c in search.candidates]

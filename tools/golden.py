@@ -97,7 +97,9 @@ def compare(before: Path, after: Path, renamed: dict[str, str]) -> int:
 def _fits(path: Path) -> dict[str, Any]:
     from astropy.io import fits
 
-    return {"data": fits.getdata(path)}
+    data = fits.getdata(path)
+    names = getattr(data, "names", None)
+    return {name: data[name] for name in names} if names else {"data": data}
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from synthetic import Emitter, telescope
+from threadpoolctl import threadpool_limits
 
 from faintsky.detection import LineSource, axes_of, fit_source
 from faintsky.detection.fits import GroupFit, Member, cut_group, member_of
 from faintsky.detection.measuring import overlapping
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, major_axis_direction
-from faintsky.system import one_blas_thread
 
 # ---------------------------------------------------------------------- the fit of one emitter
 
@@ -19,7 +19,7 @@ N_CHAN = 20
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    with one_blas_thread():
+    with threadpool_limits(limits=1, user_api="blas"):
         yield
 
 

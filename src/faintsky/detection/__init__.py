@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         find_catalog,
         for_report,
         integrated_image,
-        label_cube,
         looked_at,
         source_table,
         whole_pixels,

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from faintsky.beams import sampling_errors
 from faintsky.blocks import step
 from faintsky.catalog import join_flags, make_components, make_table
-from faintsky.detection.fits import axes_of
+from faintsky.detection.fits import axes_of_covariance
+from faintsky.detection.methods import channel_velocity
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
 from faintsky.detection.search import NoisePeaks
-from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT
+from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, PrimaryBeam
 
@@ -97,10 +97,7 @@ def _moments(group: Sequence[Component]) -> dict[str, float]:
         d = np.array([s.x - cx, s.y - cy])
         cov += w * (chol @ chol.T + np.outer(d, d))
         var_z += w * ((s.fwhm_z / FWHM_PER_SIGMA) ** 2 + (s.z - cz) ** 2)
-    l11 = np.sqrt(max(cov[0, 0], 1e-12))
-    l21 = cov[0, 1] / l11
-    l22 = np.sqrt(max(cov[1, 1] - l21**2, 0.0))
-    maj, minor, pa = axes_of(float(l11), float(l21), float(l22))
+    maj, minor, pa = axes_of_covariance(cov)
     return {
         "x": cx, "y": cy, "z": cz, "maj": maj, "min": minor, "pa": pa,
         "fwhm_z": float(np.sqrt(var_z)) * FWHM_PER_SIGMA, "cxx": float(cov[0, 0]), "cyy": float(cov[1, 1]),
@@ -160,7 +157,13 @@ def _row(
         move_x = move_y = 0.0
     pb = beam.at(m["x"], m["y"], m["z"])
     scale = prepared.gain(m["x"], m["y"]) / beam.share(m["x"], m["y"], m["z"])
-    velocity, km_s = _velocity(cube, m["z"])
+    km_s, channels, values = (
+        float(channel_velocity(cube, m["z"])[0]),
+        np.arange(cube.shape[0]),
+        cube.velocities(),
+    )
+    velocity = np.nan if values is None else float(np.interp(m["z"], channels, values))
+    hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
     line = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
@@ -168,7 +171,6 @@ def _row(
     peak_err = float(np.linalg.norm([peak_err, *(v * peak for v in _sampling(prepared))]))
     known = group[0].continuum if len(group) == 1 else None
     level, level_err = known or _continuum(prepared, m)
-    hertz = _per_channel(cube.channel_widths(), m["z"])
     row: dict[str, object] = {
         "kind": "line", "n_components": len(group), "flux_method": "fit",
         "freq": float(cube.frequency(m["z"])),
@@ -204,23 +206,6 @@ def continuum_inflation(prepared: PreparedCube, x: float, y: float, fwhm_z: floa
     width = GAUSSIAN_AREA * np.sqrt(2) * fwhm_z
     free = max(float((prepared.sigma > 0).sum()) - width, 4.0)
     return float(np.sqrt(1 + width / free))
-
-
-def _velocity(cube: RadioCube, z: float) -> tuple[float, float]:
-    """Velocity at a channel [km/s] (NaN without a rest frequency) and the width of a channel there [km/s].
-
-    The width is in the header's convention; without a rest frequency it is ``c dnu / nu`` of the line.
-    """
-    values, widths = cube.velocities(), cube.channel_widths_velocity()
-    if values is None or widths is None:
-        hertz = _per_channel(cube.channel_widths(), z)
-        return np.nan, SPEED_OF_LIGHT / 1e3 * hertz / float(cube.frequency(z))
-    channels = np.arange(values.size)
-    return float(np.interp(z, channels, values)), _per_channel(widths, z)
-
-
-def _per_channel(values: NDArray[np.float64], z: float) -> float:
-    return float(np.interp(z, np.arange(values.size), values))
 
 
 def _peak(group: Sequence[Component]) -> tuple[float, float]:
@@ -274,27 +259,20 @@ def _flags(
     beam: PrimaryBeam,
     pb: float,
 ) -> str:
-    flags = []
     others = [c for k, c in enumerate(everyone) if k not in members]
-    if any(touching(a, b, prepared.beam_pixels, 1.2) for a in group for b in others):
-        flags.append("blended")
-    if _at_edge(cube, prepared, m):
-        flags.append("edge")
-    if m["maj"] < 2 * e["fwhm_maj"] or m["maj"] < 0.15 * prepared.beam_pixels:
-        flags.append("unresolved")
-    if len(group) > 1 or m["maj"] > 3 * prepared.beam_pixels:
-        flags.append("extended")
-    if group[0].source.amplitude < 0:
-        flags.append("absorption")
-    if not np.isfinite(pb):
-        flags.append("no_primary_beam")
-    elif pb < 0.2:
-        flags.append("low_primary_beam")
-    if prepared.psf_origin == "beam" and in_the_shadow(prepared, group, others):
-        flags.append("sidelobe")
-    if cube.rest_frequency is None:
-        flags.append("no_rest_frequency")
-    return join_flags(flags)
+    size = prepared.beam_pixels
+    holds = {
+        "blended": any(touching(a, b, size, 1.2) for a in group for b in others),
+        "edge": _at_edge(cube, prepared, m),
+        "unresolved": m["maj"] < 2 * e["fwhm_maj"] or m["maj"] < 0.15 * size,
+        "extended": len(group) > 1 or m["maj"] > 3 * size,
+        "absorption": group[0].source.amplitude < 0,
+        "no_primary_beam": not np.isfinite(pb),
+        "low_primary_beam": pb < 0.2,
+        "sidelobe": prepared.psf_origin == "beam" and in_the_shadow(prepared, group, others),
+        "no_rest_frequency": cube.rest_frequency is None,
+    }
+    return join_flags(name for name, value in holds.items() if value)
 
 
 def in_the_shadow(prepared: PreparedCube, group: Sequence[Component], others: Sequence[Component]) -> bool:

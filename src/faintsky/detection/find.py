@@ -20,7 +20,7 @@ from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.options import RELIABILITY
 from faintsky.preparing import PreparedCube, PrimaryBeam
-from faintsky.system import BYTES_OF_TABLES, Needs, choose_device, one_blas_thread
+from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -88,7 +88,11 @@ def find_sources(
     def say(done: int, word: str) -> None:
         tell(done, 4, word)
 
-    with one_blas_thread():
+    from threadpoolctl import threadpool_limits
+
+    # The fits multiply many small matrices: on a busy machine a threaded BLAS spends a hundred times longer
+    # waiting for its own threads than multiplying. PyTorch keeps its own.
+    with threadpool_limits(limits=1, user_api="blas"):
         search = search_cube(cube, chosen.settings, device=choose_device(device), say=say)
         say(3, "measuring")
         search.pursuit.tell = lambda n: say(3, f"measuring ({n} lines)")

@@ -10,7 +10,7 @@ the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +20,6 @@ from scipy.fft import rfft2
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 
-PARAMETERS = ("amplitude", "x", "y", "l11", "l21", "l22", "z", "log_width")
 SINGULAR = 1e-10
 """Least eigenvalue of an information matrix of unit diagonal: what is below is rounding."""
 
@@ -40,7 +39,7 @@ class LineSource:
     fwhm_z : float
         Line width [channel].
     covariance : array
-        Of `PARAMETERS`, ``[8, 8]``.
+        Of amplitude, x, y, l11, l21, l22, z and the logarithm of the line width, ``[8, 8]``.
     norm : float
         ``m . (psf * m)`` of the unit source: its response to the psf.
     fitted_snr : float
@@ -62,12 +61,6 @@ class LineSource:
     def axes(self) -> tuple[float, float, float]:
         """Intrinsic FWHMs [pixel] and position angle [deg east of north]."""
         return axes_of(self.l11, self.l21, self.l22)
-
-    def vector(self) -> NDArray[np.float64]:
-        """Values of `PARAMETERS`."""
-        return np.array(
-            [self.amplitude, self.x, self.y, self.l11, self.l21, self.l22, self.z, np.log(self.fwhm_z)]
-        )
 
     def errors(self) -> dict[str, float]:
         """Standard errors of ``amplitude, x, y, z, fwhm_z, fwhm_maj, fwhm_min, pa`` and relative ``flux``."""
@@ -91,22 +84,19 @@ class LineSource:
         # relative error of amplitude * width
         rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude
         return {
-            "amplitude": sd[0],
-            "x": sd[1],
-            "y": sd[2],
-            "z": sd[6],
-            "fwhm_z": sd[7] * self.fwhm_z,
-            "fwhm_maj": maj,
-            "fwhm_min": minor,
-            "pa": min(pa, 90.0),
-            "flux": float(np.sqrt(max(rel, 0.0))),
-        }
+            "amplitude": sd[0], "x": sd[1], "y": sd[2], "z": sd[6], "fwhm_z": sd[7] * self.fwhm_z,
+            "fwhm_maj": maj, "fwhm_min": minor, "pa": min(pa, 90.0), "flux": float(np.sqrt(max(rel, 0.0))),
+        }  # fmt: skip
 
 
 def axes_of(l11: float, l21: float, l22: float) -> tuple[float, float, float]:
     """FWHM along the major and minor axis and position angle of a covariance given by its Cholesky factor."""
-    cov = np.array([[l11 * l11, l11 * l21], [l11 * l21, l21 * l21 + l22 * l22]])
-    val, vec = np.linalg.eigh(cov)
+    return axes_of_covariance(np.array([[l11 * l11, l11 * l21], [l11 * l21, l21 * l21 + l22 * l22]]))
+
+
+def axes_of_covariance(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
+    """FWHM along the major and minor axis and position angle of a covariance in (x, y)."""
+    val, vec = np.linalg.eigh(covariance)
     val = np.sqrt(np.maximum(val, 0.0)) * FWHM_PER_SIGMA
     pa = np.rad2deg(np.arctan2(-vec[0, 1], vec[1, 1])) % 180.0
     return float(val[1]), float(val[0]), float(pa)
@@ -127,76 +117,11 @@ Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 """Log likelihood ratio, score and Fisher information."""
 
 
-def climb(
-    evaluate: Callable[[NDArray[np.float64]], Evaluated],
-    first: NDArray[np.float64],
-    prior: NDArray[np.float64],
-    centre: NDArray[np.float64],
-    bounded: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    iterations: int = 25,
-) -> NDArray[np.float64]:
-    """Maximise a likelihood times a Gaussian prior by Levenberg-damped Fisher scoring.
-
-    Parameters
-    ----------
-    evaluate : callable
-        Parameters to what `GroupFit.evaluate` gives.
-    first : array
-        Where to begin, ``[n]``.
-    prior, centre : array
-        Inverse variance and mean of the prior, ``[n]``.
-    bounded : callable
-        Brings parameters back into their range.
-    iterations : int, optional
-        At most so many.
-
-    Returns
-    -------
-    array
-        The parameters at the maximum.
-    """
-
-    def penalty(q: NDArray[np.float64]) -> float:
-        return float(0.5 * (prior * (q - centre) ** 2).sum())
-
-    p = first
-    loglike, score, fisher = evaluate(p)
-    value = loglike - penalty(p)
-    damping = 1e-3
-    for _ in range(iterations):
-        gradient = score - prior * (p - centre)
-        hessian = fisher + np.diag(prior)
-        scaled, unit = _unit_free(hessian)
-        scaled[np.diag_indices_from(scaled)] += damping + 1e-9
-        trial = bounded(p + np.linalg.solve(scaled, gradient / unit) / unit)
-        new = evaluate(trial)
-        new_value = new[0] - penalty(trial)
-        if new_value >= value - 1e-12:
-            gain = new_value - value
-            p, value = trial, new_value
-            _, score, fisher = new
-            damping = max(damping / 5, 1e-6)
-            if gain < 1e-4:
-                break
-        else:
-            damping *= 8
-            if damping > 1e6:
-                break
-    return p
-
-
 def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """An information matrix in units of each parameter's error, and one over these: no unit is left in it."""
     diagonal = np.diag(matrix)
     unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     return matrix / np.outer(unit, unit), unit
-
-
-def covariance_of(information: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse of an information matrix ``[n, n]``; what the data do not fix gets large errors, not none."""
-    scaled, unit = _unit_free(information)
-    values, vectors = np.linalg.eigh(scaled)
-    return np.asarray((vectors / np.maximum(values, SINGULAR)) @ vectors.T / np.outer(unit, unit))
 
 
 Float = NDArray[np.float64]
@@ -233,7 +158,12 @@ class Member:
     @property
     def size(self) -> int:
         """Number of its parameters."""
-        return SHAPE + (self.continuum is not None) + LINE * len(self.lines)
+        return self.first_line + LINE * len(self.lines)
+
+    @property
+    def first_line(self) -> int:
+        """Number of those before its lines'."""
+        return SHAPE + (self.continuum is not None)
 
     def vector(self) -> Float:
         """Its parameters."""
@@ -242,9 +172,8 @@ class Member:
 
     def with_vector(self, p: Float) -> Member:
         """The same kind of member with other parameters."""
-        first = SHAPE + (self.continuum is not None)
-        lines = tuple(p[i : i + LINE] for i in range(first, p.size, LINE))
-        level = None if first == SHAPE else float(p[SHAPE])
+        lines = tuple(p[i : i + LINE] for i in range(self.first_line, p.size, LINE))
+        level = None if self.continuum is None else float(p[SHAPE])
         return replace(self, shape=p[:SHAPE], continuum=level, lines=lines)
 
     def continuum_error(self) -> float:
@@ -254,7 +183,7 @@ class Member:
     def source(self, k: int = 0) -> LineSource:
         """Its k-th line as a source, with the covariance of that line's parameters."""
         amplitude, z, width = self.lines[k]
-        at = SHAPE + (self.continuum is not None) + LINE * k
+        at = self.first_line + LINE * k
         order = [at, 0, 1, 2, 3, 4, at + 1, at + 2]
         covariance = self.covariance[np.ix_(order, order)] if self.covariance.size else np.zeros((8, 8))
         error = np.sqrt(max(covariance[0, 0], 1e-300))
@@ -376,14 +305,20 @@ class GroupFit:
         reach: float | None = None,
     ) -> None:
         self.w, self.members, self.size_scale = window, list(members), size_scale
-        self.reach = size_scale if reach is None else reach
+        reach = size_scale if reach is None else reach
         self.starts = np.cumsum([0, *(m.size for m in members)])
         self.double = np.concatenate([window.weight, window.weight])
         self.weighed = np.concatenate([window.weight * window.transfer] * 2)
         basis: list[int] = []
-        for k, m in enumerate(members):
-            own = [6 * k + i for i in (1, 2, 3, 4, 5)]
-            basis += [*own, *[6 * k] * (m.size - SHAPE)]
+        z, widest = window.z, window.n / 4 / FWHM_PER_SIGMA
+        self.low, self.high = np.full((2, self.starts[-1]), [[-np.inf], [np.inf]])
+        for k, (m, at) in enumerate(zip(members, self.starts)):
+            basis += [*range(6 * k + 1, 6 * k + 6), *[6 * k] * (m.size - SHAPE)]
+            self.low[at : at + SHAPE] = [*(m.shape[:2] - reach), -widest, -widest, -widest]
+            self.high[at : at + SHAPE] = [*(m.shape[:2] + reach), widest, widest, widest]
+            for i in range(at + m.first_line, at + m.size, LINE):
+                self.low[i + 1 : i + LINE] = z[0] - 0.5, np.log(0.7)
+                self.high[i + 1 : i + LINE] = z[-1] + 0.5, np.log(max(2.0, z.size))
         self.basis = np.array(basis)
 
     def _images(self, shape: Float) -> Float:
@@ -409,12 +344,10 @@ class GroupFit:
         z = self.w.z
         rows = np.zeros((m.size, z.size + 1))
         total = np.zeros(z.size + 1)
-        first = SHAPE
         if m.continuum is not None:
             rows[SHAPE, -1] = 1.0
             total[-1] = p[SHAPE]
-            first += 1
-        for i in range(first, m.size, LINE):
+        for i in range(m.first_line, m.size, LINE):
             amplitude, centre, log_width = p[i : i + LINE]
             width = np.exp(log_width)
             phi = line_profile(z, centre, width)
@@ -445,6 +378,8 @@ class GroupFit:
     def run(self, free: Sequence[bool] | None = None, iterations: int = 12) -> tuple[list[Member], float]:
         """Fit; the members, with their covariances, and the log likelihood ratio.
 
+        Levenberg-damped Fisher scoring maximises the likelihood times a Gaussian prior on sizes and widths.
+
         Parameters
         ----------
         free : sequence of bool, optional
@@ -452,37 +387,48 @@ class GroupFit:
         iterations : int, optional
             At most so many.
         """
-        first = np.concatenate([m.vector() for m in self.members])
-        prior, centre = np.zeros(first.size), np.zeros(first.size)
-        active = np.ones(first.size, dtype=bool)
-        z = self.w.z
-        low, high = np.full(first.size, -np.inf), np.full(first.size, np.inf)
-        widest = self.w.n / 4 / FWHM_PER_SIGMA
+        full = np.concatenate([m.vector() for m in self.members])
+        prior, centre = np.zeros((2, full.size))
+        active = np.ones(full.size, dtype=bool)
         for k, (m, at) in enumerate(zip(self.members, self.starts)):
             prior[at + 2 : at + 5] = self.size_scale**-2
             if free is not None and not free[k]:
                 active[at : at + SHAPE] = False
-            low[at : at + 2], high[at : at + 2] = m.shape[:2] - self.reach, m.shape[:2] + self.reach
-            low[at + 2 : at + 5], high[at + 2 : at + 5] = -widest, widest
-            for i in range(at + SHAPE + (m.continuum is not None), at + m.size, LINE):
-                low[i + 1], high[i + 1] = z[0] - 0.5, z[-1] + 0.5
-                low[i + 2], high[i + 2] = np.log(0.7), np.log(max(2.0, z.size))
-                prior[i + 2], centre[i + 2] = 1.0, first[i + 2]
+            for i in range(at + m.first_line + 2, at + m.size, LINE):
+                prior[i], centre[i] = 1.0, full[i]
+        low, high, weight, middle = (v[active] for v in (self.low, self.high, prior, centre))
 
-        def evaluate(q: Float) -> Evaluated:
-            full = first.copy()
+        def posterior(q: Float) -> Evaluated:
             full[active] = q
             loglike, score, fisher = self.evaluate(full)
-            return loglike, score[active], fisher[np.ix_(active, active)]
+            penalty, slope = float(0.5 * (weight * (q - middle) ** 2).sum()), weight * (q - middle)
+            return loglike - penalty, score[active] - slope, fisher[np.ix_(active, active)] + np.diag(weight)
 
-        def bounded(q: Float) -> Float:
-            return np.clip(q, low[active], high[active])
-
-        full = first.copy()
-        full[active] = climb(evaluate, first[active], prior[active], centre[active], bounded, iterations)
+        p = full[active]
+        value, gradient, hessian = posterior(p)
+        damping = 1e-3
+        for _ in range(iterations):
+            scaled, unit = _unit_free(hessian)
+            scaled[np.diag_indices_from(scaled)] += damping + 1e-9
+            trial = np.clip(p + np.linalg.solve(scaled, gradient / unit) / unit, low, high)
+            new = posterior(trial)
+            if new[0] >= value - 1e-12:
+                gain = new[0] - value
+                p, (value, gradient, hessian) = trial, new
+                damping = max(damping / 5, 1e-6)
+                if gain < 1e-4:
+                    break
+            else:
+                damping *= 8
+                if damping > 1e6:
+                    break
+        full[active] = p
         loglike, _, fisher = self.evaluate(full)
-        # errors with everything free: a shape that was kept is not known exactly
-        covariance = covariance_of(fisher + np.diag(prior))
+        # errors with everything free: a shape that was kept is not known exactly; what the data do not fix
+        # gets large errors, not none
+        scaled, unit = _unit_free(fisher + np.diag(prior))
+        values, vectors = np.linalg.eigh(scaled)
+        covariance = (vectors / np.maximum(values, SINGULAR)) @ vectors.T / np.outer(unit, unit)
         out = []
         for k, m in enumerate(self.members):
             s = slice(self.starts[k], self.starts[k + 1])
@@ -511,12 +457,8 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
     LineSource
         With covariance, norm and S/N.
     """
-    widest = window.n / 4 / FWHM_PER_SIGMA
-    p = member_of(replace(start, amplitude=0.0)).vector()
-    p[2:SHAPE] = np.clip(p[2:SHAPE], -widest, widest)
-    p[SHAPE + 1] = np.clip(p[SHAPE + 1], window.z[0] - 0.5, window.z[-1] + 0.5)
-    p[SHAPE + 2] = np.clip(p[SHAPE + 2], np.log(0.7), np.log(max(2.0, window.z.size)))
     fit = GroupFit(window, [member_of(start)], size_scale, reach=0.2 * window.n)
+    p = np.clip(member_of(replace(start, amplitude=0.0)).vector(), fit.low, fit.high)
     _, score, fisher = fit.evaluate(p)
     p[SHAPE] = score[SHAPE] / max(fisher[SHAPE, SHAPE], 1e-300)
     fit.members = [fit.members[0].with_vector(p)]

@@ -78,9 +78,8 @@ class FilterBank:
         Geometric-mean FWHM of the beam [pixel].
     continuum_fitted : bool, optional
         Whether a straight line was taken out of the spectra (of most pixels).
-    sky_sizes, line_widths : sequence of float, optional
-        Templates: intrinsic FWHM [beam] and line FWHM [channel].
-
+    sky_sizes : sequence of float, optional
+        Intrinsic FWHM of the templates [beam].
     decimated : bool, optional
         Whether `cube` holds every `step`-th pixel only.
 
@@ -101,7 +100,6 @@ class FilterBank:
         *,
         continuum_fitted: bool = True,
         sky_sizes: Sequence[float] = SKY_SIZES,
-        line_widths: Sequence[float] = LINE_WIDTHS,
         decimated: bool = False,
     ) -> None:
         self.n_chan = cube.shape[0]
@@ -110,7 +108,7 @@ class FilterBank:
         self.beam_pixels = beam_pixels
         self.step = decimation(beam_pixels)
         self.sky_fwhm = [s * beam_pixels for s in sky_sizes]
-        self.line_fwhm = [w for w in line_widths if w <= max(2.0, self.n_chan / 3)]
+        self.line_fwhm = [w for w in LINE_WIDTHS if w <= max(2.0, self.n_chan / 3)]
         transfer = psf_transform(psf)
         self.norms = [matched_norm(transfer, psf.shape[1], f, f, 0.0) for f in self.sky_fwhm]
         coarse = cube if decimated else cube[:, :: self.step, :: self.step]

@@ -13,7 +13,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from faintsky.blocks import step
 from faintsky.detection.fits import GroupFit, GroupWindow, LineSource, Member, axes_of, cut_group, member_of
 from faintsky.detection.matched_filter import LINE_WIDTHS
-from faintsky.detection.objects import touching
+from faintsky.detection.objects import gaussian_patch, touching
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing import PreparedCube
@@ -358,7 +358,6 @@ class Measurement:
     ) -> None:
         self.pursuit, self.prepared, self.allowed = pursuit, prepared, allowed
         self.scale = 1.5 * pursuit.beam_pixels
-        self.sky: ContinuumImage | None = None
         self.home: dict[int, int] = {}
         """Continuum source of a component, by the component's ``id``."""
 
@@ -381,11 +380,11 @@ class Measurement:
         elif p.components and prepared.present.any():
             p.new_line_cube(prepared)
         p.refit(rounds)
-        if not prepared.present.any():
-            return
         level = np.nan_to_num(prepared.continuum.level)
         error = float(np.median(prepared.continuum.level_err[prepared.valid]))
         self.sky = ContinuumImage(level, error, prepared.valid & prepared.present, p)
+        if not prepared.present.any():
+            return
         self.sky.find([c.source for c in sorted(p.components, key=lambda c: -c.snr)])
         self.link(p.components)
         self.split()
@@ -400,7 +399,6 @@ class Measurement:
         self, members: Sequence[Member], own: Sequence[Component], continua: Sequence[int]
     ) -> GroupWindow:
         """Data about members: lines `own` and continua of the sources `continua` left in, all others out."""
-        assert self.sky is not None
         p, sky = self.pursuit, self.sky
         p.tell(len(p.components))
         centre, side = sky.frame(members)
@@ -433,7 +431,6 @@ class Measurement:
 
     def link(self, components: Sequence[Component]) -> None:
         """Give every line the continuum source whose place and shape it has, if there is one."""
-        assert self.sky is not None
         beam = self.sky.beam
         for c in components:
             line = member_of(c.source)
@@ -449,7 +446,6 @@ class Measurement:
 
     def disagreement(self, c: Component, k: int) -> float:
         """Twice the log likelihood lost where a line is to share the shape of continuum source `k`."""
-        assert self.sky is not None
         alone, m = member_of(c.source), self.sky.members[k]
         both = replace(m, lines=alone.lines)
         w = self.window([alone, m], [c], [k])
@@ -460,7 +456,7 @@ class Measurement:
 
     def host(self, c: Component) -> int | None:
         """The one continuum source that a line without a continuum of its own shape lies on, if any."""
-        if self.sky is None or id(c) in self.home:
+        if id(c) in self.home:
             return None
         line, beam = member_of(c.source), self.sky.beam
         under = [k for k, m in enumerate(self.sky.members) if distance(line, m) < radius(m, beam)]
@@ -473,7 +469,6 @@ class Measurement:
 
         That has fewer parameters, and is taken where it costs no more likelihood than these are worth.
         """
-        assert self.sky is not None
         sky, p = self.sky, self.pursuit
         for c in list(p.components):
             if id(c) in self.home or not any(c is o for o in p.components):
@@ -512,7 +507,6 @@ class Measurement:
 
     def seed(self) -> None:
         """Look for lines at the places of continuum sources, where far fewer noise peaks can pass for one."""
-        assert self.sky is not None
         sky, p = self.sky, self.pursuit
         rows = line_rows(p.sigma)
         n_chan = int((p.sigma > 0).sum())
@@ -538,10 +532,14 @@ class Measurement:
 
     def spectrum(self, k: int) -> tuple[Float, Float]:
         """S/N of what is left at continuum source `k` in every channel, and of the lines taken out there."""
-        assert self.sky is not None
         sky, p = self.sky, self.pursuit
         m, image = sky.members[k], sky.images[k]
-        patch, ys, xs = gaussian_patch(m, image.shape)
+        chol = np.array([[m.shape[2], 0.0], [m.shape[3], m.shape[4]]])
+        # what is narrower than two pixels is drawn that wide: images hold no finer detail
+        values, vectors = np.linalg.eigh(chol @ chol.T)
+        cov = (vectors * np.maximum(values, (2 / FWHM_PER_SIGMA) ** 2)) @ vectors.T
+        ys, xs, patch = gaussian_patch(cov, m.shape[0], m.shape[1], image.shape, 4.0)
+        patch /= 2 * np.pi * np.sqrt(np.linalg.det(cov))
         scale = 1 / np.sqrt(max(float((patch * image[ys, xs]).sum()), 1e-12))
         over = np.where(p.sigma > 0, scale / np.where(p.sigma > 0, p.sigma, 1.0), 0.0)
         left = np.tensordot(p.data.box(slice(None), ys, xs), patch, 2) * over
@@ -554,7 +552,6 @@ class Measurement:
 
     def near_lines(self, k: int) -> NDArray[np.bool_]:
         """Channels about the lines that continuum source `k`, or one that covers it, has already."""
-        assert self.sky is not None
         z = np.arange(self.pursuit.sigma.size)
         near = np.zeros(z.size, dtype=bool)
         m, beam = self.sky.members[k], self.sky.beam
@@ -567,7 +564,6 @@ class Measurement:
 
     def grow(self, k: int, z: float, width: float, sign: float) -> Component | None:
         """Fit a line to continuum source `k` from channel `z` on, and take it out; None where it fails."""
-        assert self.sky is not None
         m, p = self.sky.members[k], self.pursuit
         start = replace(m, lines=(np.array([0.1 * sign * (m.continuum or 0.0), z, np.log(width)]),))
         (fitted,), _ = GroupFit(self.window([start], [], [k]), [start], self.scale).run([False])
@@ -583,7 +579,6 @@ class Measurement:
 
     def join(self) -> None:
         """Fit overlapping sources together, each line with its continuum; errors with the neighbours free."""
-        assert self.sky is not None
         p, sky = self.pursuit, self.sky
         lines: dict[int, list[Component]] = {k: [] for k in range(len(sky.members))}
         alone = []
@@ -614,7 +609,6 @@ class Measurement:
 
     def renew(self, c: Component, m: Member, i: int) -> None:
         """Give a component the i-th line of a fitted member."""
-        assert self.sky is not None
         p = self.pursuit
         new = m.source(i)
         if np.sign(new.amplitude) != np.sign(c.source.amplitude):
@@ -644,22 +638,3 @@ def line_rows(sigma: Float) -> Float:
         rows[sigma <= 0] = 0
         out.append(rows)
     return np.stack(out)
-
-
-def gaussian_patch(m: Member, shape: tuple[int, ...]) -> tuple[Float, slice, slice]:
-    """A member's own Gaussian of unit flux on the pixels it covers, and where they are.
-
-    What is narrower than two pixels is drawn that wide: images hold no finer detail.
-    """
-    chol = np.array([[m.shape[2], 0.0], [m.shape[3], m.shape[4]]])
-    values, vectors = np.linalg.eigh(chol @ chol.T)
-    cov = (vectors * np.maximum(values, (2 / FWHM_PER_SIGMA) ** 2)) @ vectors.T
-    half = 4 * np.sqrt(np.diag(cov)) + 1
-    xs, ys = (
-        slice(max(0, int(c - h)), min(n, int(c + h) + 2)) for c, h, n in zip(m.shape[:2], half, shape[::-1])
-    )
-    dy = np.arange(ys.start, ys.stop)[:, None] - m.shape[1]
-    dx = np.arange(xs.start, xs.stop)[None, :] - m.shape[0]
-    inverse = np.linalg.inv(cov)
-    quad = inverse[0, 0] * dx * dx + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy
-    return np.exp(-0.5 * quad) / (2 * np.pi * np.sqrt(np.linalg.det(cov))), ys, xs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,16 @@ from faintsky.grid import SPEED_OF_LIGHT
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.registry import DETECTORS
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from faintsky.detection.find import Detections
+    from faintsky.preparing import PreparedCube
+
+MATCHED_FILTER = "matched_filter"
+BOXES = ("mask", "moments")
+"""Where a box comes from: the ends of the mask, or centroid and spread of the brightness in it."""
 
 
 def world_columns(
@@ -53,13 +63,6 @@ def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
         return np.interp(z, channels, widths)
     hertz = np.interp(z, channels, cube.channel_widths())
     return SPEED_OF_LIGHT / 1e3 * hertz / np.where(np.isfinite(z), cube.frequency(np.nan_to_num(z)), np.nan)
-
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
-BOXES = ("mask", "moments")
-"""Where a box comes from: the ends of the mask, or centroid and spread of the brightness in it."""
 
 
 def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
@@ -168,20 +171,6 @@ def source_table(cube: RadioCube, columns: Mapping[str, Any], meta: Mapping[str,
     world = world_columns(cube, given.pop("x"), given.pop("y"), z, fwhm_z)
     given.setdefault("kind", np.where(np.isfinite(z), "line", ""))
     return make_table(world | given, meta={"own_boxes": True, **meta})
-
-
-def label_cube(shape: Sequence[int], labels: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Labels of an image in every channel of a cube, ``[chan, y, x]``; a view, not to be written to."""
-    return np.broadcast_to(labels.astype(np.int32), tuple(shape))
-
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
-    from faintsky.detection.find import Detections
-    from faintsky.preparing import PreparedCube
-
-MATCHED_FILTER = "matched_filter"
 
 
 @dataclass

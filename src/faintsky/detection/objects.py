@@ -23,12 +23,6 @@ DIP = 0.15
 """Least relative depth of the dip between two sources."""
 
 
-def observed_extent(c: Component, beam_pixels: float) -> tuple[float, float]:
-    """Half the observed FWHM on the sky [pixel] (along the major axis) and along frequency [channel]."""
-    maj, _, _ = c.source.axes()
-    return 0.5 * float(np.hypot(maj, beam_pixels)), 0.5 * c.source.fwhm_z
-
-
 def observed_value(components: Sequence[Component], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum of the models at ``points`` ``[n, 3]`` (x, y, z) [Jy/beam]."""
     total = np.zeros(len(points))
@@ -41,10 +35,10 @@ def observed_value(components: Sequence[Component], points: NDArray[np.float64])
 
 def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0) -> bool:
     """Whether two components come within `reach` times the sum of their observed half widths."""
-    ra, za = observed_extent(a, beam_pixels)
-    rb, zb = observed_extent(b, beam_pixels)
-    distance = np.hypot(a.source.x - b.source.x, a.source.y - b.source.y)
-    return bool(distance < reach * (ra + rb) and abs(a.source.z - b.source.z) < reach * (za + zb))
+    s, t = a.source, b.source
+    wide = 0.5 * np.hypot(s.axes()[0], beam_pixels) + 0.5 * np.hypot(t.axes()[0], beam_pixels)
+    near = abs(s.z - t.z) < reach * (0.5 * s.fwhm_z + 0.5 * t.fwhm_z)
+    return bool(near and np.hypot(s.x - t.x, s.y - t.y) < reach * wide)
 
 
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:
@@ -101,24 +95,17 @@ def group_components(
     return [np.flatnonzero(group == k).tolist() for k in range(count)]
 
 
-def restored_patch(
-    c: Component, beam: tuple[float, float, float], shape: tuple[int, int]
-) -> tuple[slice, slice, NDArray[np.float32]]:
-    """The source at unit peak seen with a Gaussian beam, on the patch of the image it covers.
-
-    Without the sidelobes of the psf, which belong to no source's mask.
-    """
-    s = c.source
-    chol = np.array([[s.l11, 0.0], [s.l21, s.l22]])
-    cov = chol @ chol.T + beam_covariance(beam)
-    half = 3.5 * np.sqrt(np.diag(cov)) + 1
-    x0, x1 = max(0, int(s.x - half[0])), min(shape[1], int(s.x + half[0]) + 2)
-    y0, y1 = max(0, int(s.y - half[1])), min(shape[0], int(s.y + half[1]) + 2)
-    dy = np.arange(y0, y1)[:, None] - s.y
-    dx = np.arange(x0, x1)[None, :] - s.x
-    inv = np.linalg.inv(cov)
-    r2 = inv[0, 0] * dx * dx + 2 * inv[0, 1] * dx * dy + inv[1, 1] * dy * dy
-    return slice(y0, y1), slice(x0, x1), np.exp(-0.5 * r2).astype(np.float32)
+def gaussian_patch(
+    covariance: NDArray[np.float64], x: float, y: float, shape: Sequence[int], reach: float
+) -> tuple[slice, slice, NDArray[np.float64]]:
+    """A Gaussian of unit peak on the pixels within `reach` standard deviations, and where they are."""
+    half = reach * np.sqrt(np.diag(covariance)) + 1
+    xs, ys = (slice(max(0, int(c - h)), min(n, int(c + h) + 2)) for c, h, n in zip((x, y), half, shape[::-1]))
+    dy = np.arange(ys.start, ys.stop)[:, None] - y
+    dx = np.arange(xs.start, xs.stop)[None, :] - x
+    inverse = np.linalg.inv(covariance)
+    quad = inverse[0, 0] * dx * dx + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy
+    return ys, xs, np.exp(-0.5 * quad)
 
 
 @step(whole="emission that is joined to a source is its own, however far it reaches")
@@ -155,7 +142,12 @@ def label_mask(
         top = max(abs(components[i].source.amplitude) * components[i].source.norm for i in group)
         for i in group:
             c = components[i]
-            ys, xs, patch = restored_patch(c, prepared.beam, (n_y, n_x))
+            s = c.source
+            chol = np.array([[s.l11, 0.0], [s.l21, s.l22]])
+            # without the sidelobes of the psf, which belong to no source's mask
+            seen_as = chol @ chol.T + beam_covariance(prepared.beam)
+            ys, xs, gaussian = gaussian_patch(seen_as, s.x, s.y, (n_y, n_x), 3.5)
+            patch = gaussian.astype(np.float32)
             if patch.size == 0:
                 continue
             peak = abs(c.source.amplitude) * c.source.norm

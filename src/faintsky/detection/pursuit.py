@@ -27,6 +27,8 @@ from faintsky.preparing import (
 )
 from faintsky.source_model import frequencies_2d, line_profile
 
+MOST_PLANES = 9
+"""At most so many planes of a psf cube are used; it changes slowly with frequency."""
 PENDING = 12
 """Sources that `Residual` carries along before it takes them out of the whole cube."""
 
@@ -42,8 +44,6 @@ class SourceImager:
         Of the image, ``(n_y, n_x)``.
     valid : array of bool, optional
         Pixels that hold data, ``[y, x]``: elsewhere the images are 0, as the data are.
-    n_planes : int
-        At most so many planes of a psf cube are used; it changes slowly with frequency.
     beam_at : callable, optional
         Beam (major, minor [pixel], angle [deg]) at a pixel ``(x, y)``, where the psf is a Gaussian that
         differs from place to place.
@@ -54,7 +54,6 @@ class SourceImager:
         psf: NDArray[np.floating],
         shape: tuple[int, int],
         valid: NDArray[np.bool_] | None = None,
-        n_planes: int = 9,
         beam_at: Callable[[float, float], tuple[float, float, float]] | None = None,
     ) -> None:
         self.beam_at = beam_at
@@ -63,7 +62,7 @@ class SourceImager:
         self.valid = None if valid is None or valid.all() else valid.astype(np.float32)
         self.padded = tuple(next_fast_len(a + b - 1, real=True) for a, b in zip(shape, psf.shape[1:]))
         self.fx, self.fy = frequencies_2d(*self.padded)
-        count = min(n_planes, psf.shape[0])
+        count = min(MOST_PLANES, psf.shape[0])
         self.planes = np.unique(np.linspace(0, psf.shape[0] - 1, count).round().astype(int))
         self._transfers: dict[int, NDArray[np.complex64]] = {}
 
@@ -207,7 +206,7 @@ class Component:
     reach : torch.Tensor
         Largest response over the sky templates, ``[y', x']``; where the psf is not known, so far from the
         source, the level its sidelobes may have there over the search's `fidelity`.
-    snr, template, reliability
+    snr, reliability
         As detected.
     continuum : tuple of float, optional
         Level and its error, where it was fitted with the line [Jy/beam].
@@ -219,7 +218,6 @@ class Component:
     line: torch.Tensor
     reach: torch.Tensor
     snr: float = 0.0
-    template: tuple[float, float] = (0.0, 1.0)
     reliability: float = 0.0
     effective_snr: float = 0.0
     continuum: tuple[float, float] | None = None
@@ -266,11 +264,6 @@ class Pursuit:
         self.peaks = Peaks(self.bank)
         self.guard = torch.zeros_like(self.peaks.low)
 
-    @property
-    def residual(self) -> NDArray[np.float32]:
-        """The data less all sources, ``[chan, y, x]``; to be read only."""
-        return self.data.whole()
-
     def window_side(self, fwhm: float) -> int:
         """Side of the fit's window for a source of intrinsic `fwhm` [pixel]."""
         n = int(4.5 * np.hypot(self.beam_pixels, fwhm)) + 12
@@ -300,8 +293,8 @@ class Pursuit:
         z, y, x = (int(np.clip(round(v), 0, n - 1)) for v, n in zip(where, self.bank.shape))
         return z, y, x
 
-    def detection_snr(self, c: Component) -> tuple[float, tuple[float, float]]:
-        """S/N of a subtracted source, as if only it were in the data, and the template that gives it.
+    def detection_snr(self, c: Component) -> float:
+        """S/N of a subtracted source, as if only it were in the data.
 
         The maximum over neighbouring voxels is taken to sub-pixel accuracy by parabolas along x and y.
         """
@@ -312,8 +305,7 @@ class Pursuit:
         near = (self.bank.values(zs, ys, xs) + own).cpu().numpy() * np.sign(c.source.amplitude)
         k, kz, ky, kx = (int(v) for v in np.unravel_index(int(near.argmax()), near.shape))
         peak = float(near[k, kz, ky, kx])
-        gain = _parabola(near[k, kz, :, kx], ky) + _parabola(near[k, kz, ky, :], kx)
-        return peak + gain, self.bank.template(int(k))
+        return peak + (_parabola(near[k, kz, :, kx], ky) + _parabola(near[k, kz, ky, :], kx))
 
     def spectrum(self, s: LineSource) -> NDArray[np.float64]:
         """Received line flux density of every channel, ``[chan]``; zero outside `line_channels`."""
@@ -442,7 +434,7 @@ class Pursuit:
                 ] = True
                 continue
             component = self.add(fitted)
-            component.snr, component.template = self.detection_snr(component)
+            component.snr = self.detection_snr(component)
         return blocked
 
     def refine(self, rounds: int = 1) -> None:
@@ -450,12 +442,9 @@ class Pursuit:
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
                 fitted = self.fit(c.source, c)
-                new = (
-                    self.exchange(c, fitted)
-                    if np.sign(fitted.amplitude) == np.sign(c.source.amplitude)
-                    else c
-                )
-                new.snr, new.template = self.detection_snr(new)
+                if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
+                    c = self.exchange(c, fitted)
+                c.snr = self.detection_snr(c)
 
     def lowered_snr(self, c: Component) -> float:
         """S/N of a source, lowered by what other subtracted sources may have left at its place."""
@@ -484,7 +473,7 @@ class Pursuit:
             c.line = self.bank.line_response(self.over_noise(c.source))
             self._watch(c, 1.0)
         for c in self.components:
-            c.snr, c.template = self.detection_snr(c)
+            c.snr = self.detection_snr(c)
 
     def shift(self, image: NDArray[np.float32], spectrum: NDArray[np.floating]) -> None:
         """Tell the filter bank of what left the data but is no source: an image times a spectrum."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         cpu_count,
         limited_threads,
         may_start_workers,
-        one_blas_thread,
         one_thread,
         prepare_threads,
         run_tasks,

@@ -113,19 +113,6 @@ def limited_threads(count: int | None) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """NumPy's linear algebra on one thread within the block; PyTorch keeps its own.
-
-    The fits multiply many small matrices. On a busy machine a threaded BLAS spends a hundred times longer
-    waiting for its own threads than multiplying.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
-
-
 def may_start_workers() -> bool:
     """Whether this process may have workers of its own; those of a `multiprocessing.Pool` may not."""
     from multiprocessing import current_process

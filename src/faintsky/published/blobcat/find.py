@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, maximum
 
-from faintsky.detection import Found, beam_of, integrated_image, label_cube, source_table, whole_pixels
+from faintsky.detection import Found, beam_of, integrated_image, source_table, whole_pixels
 from faintsky.image import RadioCube
 from faintsky.models import Model
 from faintsky.preparing import noise_map, robust_sigma
@@ -188,4 +188,5 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     }  # fmt: skip
     notes = ["islands of the integrated image: no positions in frequency, no reliabilities"]
     meta = {"image_flux_unit": "Jy channel", "image_peak_unit": "Jy/beam channel", "steps": {}}
-    return Found(source_table(cube, columns, meta), label_cube(cube.shape, labels), None, {}, notes)
+    mask = np.broadcast_to(labels.astype(np.int32), cube.shape)
+    return Found(source_table(cube, columns, meta), mask, None, {}, notes)
