@@ -12,8 +12,7 @@ mkdir -p "$dir/webs"
 # the first realisation of each kind of the split
 python - "$dir/webs" <<'PYTHON'
 import sys
-from faintsky.simulating.webs import cached_box, wanted_boxes
-from faintsky.sky.cosmic_web import save_box
+from faintsky.sky.web import cached_box, save_box, wanted_boxes
 
 for kind in ("sky1", "sky2"):
     save_box(cached_box(wanted_boxes("train", kind)[0], "cpu"), f"{sys.argv[1]}/{kind}.npz")

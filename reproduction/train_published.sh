@@ -32,7 +32,7 @@ for loss in msle bce; do
     train decoras_$loss decoras --set loss=$loss --set batch_size=16 --set learning_rate=2e-3 --set warmup=50 \
         --set rate=cosine --set epochs=5
 done
-python -c "import sys; from faintsky.detection.decoras import join_networks; join_networks(sys.argv[1:3], sys.argv[3])" \
+python -c "import sys; from faintsky.published.decoras.find import join_networks; join_networks(sys.argv[1:3], sys.argv[3])" \
     "$dir/decoras_msle" "$dir/decoras_bce" "$dir/DECORAS"
 python "$(dirname "$0")/tune_baselines.py" decoras --model "$dir/DECORAS"
 small="--set stem=2 --set width=32 --set epochs=3 --set batch_size=32 --set learning_rate=1e-3 --set warmup=100"

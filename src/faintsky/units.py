@@ -46,6 +46,8 @@ UNITS = {
     "brightness": {"mJy/beam": 1e-3, "Jy/beam": 1.0, "uJy/beam": 1e-6},
 }
 """Factors to s, Hz, arcsec, hours, mm, m and Jy/beam; the usual unit first."""
+PLAIN = ("hours", "length")
+"""Of these a number alone is in the usual unit."""
 BASE = {
     "time": "s", "frequency": "Hz", "width": "Hz", "angle": "arcsec", "length": "mm", "diameter": "m",
     "brightness": "Jy/beam",
@@ -151,7 +153,7 @@ def quantity(value: Any, kind: str, option: str) -> float:
     """A number with its unit, e.g. ``"40min"``, in s, Hz, arcsec, hours, mm or Jy/beam by ``kind``.
 
     Numbers, as Python gives them, are in that unit already; text, as the command line gives it, and a
-    `~astropy.units.Quantity` say their own.
+    `~astropy.units.Quantity` say their own, but for hours and mm, which text may leave out.
 
     Raises
     ------
@@ -170,9 +172,9 @@ def quantity(value: Any, kind: str, option: str) -> float:
     units = f"{', '.join(others)} or {last}" if others else last
     if match is None or match[2].lower() not in {"", *known}:
         raise InputError(f"{option} {value!r} is not a number with a unit", f"its unit is {units}")
-    if not match[2]:
+    if not match[2] and kind not in PLAIN:
         raise InputError(f"{option} {value!r} has no unit", f"add {units}")
-    return float(match[1]) * known[match[2].lower()]
+    return float(match[1]) * known.get(match[2].lower(), 1.0)
 
 
 def in_unit(value: Any, unit: Any, what: str, name: str) -> Any:

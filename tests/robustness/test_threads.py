@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from faintsky.system import limited_threads, processes
+from faintsky.errors import InputError
+from faintsky.io import Job
+from faintsky.options import Running
+from faintsky.system import FolderLock, Needs, limited_threads, processes
 
 SHOW = "import faintsky, json, os; print(json.dumps(dict(os.environ)))"
 NAMES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
@@ -126,6 +129,16 @@ def test_forked_workers_of_a_process_that_has_used_us_do_not_hang(make_fits, noi
     sources = int(out[1 : out.index(",")])
     assert sources > 0
     assert out.split(") ", 1)[1].strip() == f"{{({sources}, 1.0)}}"
+
+
+def test_a_refused_folder_leaves_no_limit_of_threads(tmp_path):
+    import torch
+
+    torch.set_num_threads(2)
+    job = Job("test", tmp_path, Running(jobs=1), Needs(0, 0, 0), {})
+    with FolderLock(tmp_path), pytest.raises(InputError, match="another run"), job:
+        pass
+    assert torch.get_num_threads() == 2
 
 
 def test_a_limit_of_threads_holds_within_its_block(monkeypatch):

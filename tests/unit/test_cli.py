@@ -17,6 +17,7 @@ from faintsky.cli.models import models
 from faintsky.cli.report import Report
 from faintsky.errors import FaintskyError, InputError
 from faintsky.options import split_doc
+from faintsky.simulating import Settings
 
 FUNCTIONS = [
     *(getattr(faintsky, name) for name in ("detect", "denoise", "inject", "train", "tune", "demo")),
@@ -237,6 +238,20 @@ def test_lists_in_a_configuration_file(tmp_path, monkeypatch):
     assert {k: call.kwargs[k] for k in expected} == expected
 
 
+def test_one_value_of_a_repeated_option_in_a_configuration_file(tmp_path, monkeypatch):
+    config = tmp_path / "c.toml"
+    for name, text, option, expected in (
+        ("evaluate_lofar", 'data = "fields"', "data", ["fields"]),
+        ("train", 'set = "steps=3"', "settings", {"steps": "3"}),
+    ):
+        call = Call(getattr(faintsky, name))
+        monkeypatch.setitem(vars(faintsky), name, call)
+        config.write_text(text)
+        words = [*name.split("_"), *(["dda"] if name == "train" else [])]
+        assert main([*words, "--out", "o", "--config", str(config)]) == 0
+        assert call.kwargs[option] == expected
+
+
 def test_a_dry_run_of_a_simulation_writes_nothing(tmp_path, capsys):
     words = ["simulate", "alma", "--out", str(tmp_path / "o"), "-n", "3", "--dry-run", "--json"]
     assert main([*words, "--size", "64", "--channels", "8"]) == 0
@@ -265,6 +280,32 @@ def test_a_number_without_its_unit_is_refused(tmp_path, capsys, telescope, optio
     words = ["simulate", telescope, "--out", str(tmp_path / "o"), "--dry-run", f"--{option}", "230"]
     assert main(words) == 2
     assert capsys.readouterr().err == f"faintsky: error: --{option} '230' has no unit; add {units}\n"
+
+
+def test_hours_and_millimetres_need_no_unit(tmp_path):
+    how = {"size": 32, "channels": 2}
+    for given in ({"hour_angle": "1", "pwv": "1.2"}, {"hour_angle": "15deg", "pwv": "1.2mm"}):
+        settings = Settings(telescope="alma", **how, **given)
+        assert (settings.hour_angle, settings.pwv) == (1.0, 1.2)
+    words = ["simulate", "alma", "--out", str(tmp_path / "o"), "--size", "32", "--channels", "2", "--dry-run"]
+    assert main([*words, "--hour-angle", "-1", "--pwv", "1.2"]) == 0
+
+
+@pytest.mark.parametrize("option", [("-n", "-3"), ("-n", "0"), ("--seed", "-1"), ("--jobs", "0")])
+def test_a_dry_run_refuses_what_the_run_would(tmp_path, capsys, option):
+    assert main(["simulate", "lofar", "--out", str(tmp_path / "o"), "--dry-run", *option]) == 2
+    assert option[0] in capsys.readouterr().err
+
+
+def test_help_of_a_simulation_says_forms_and_defaults(capsys):
+    assert main(["simulate", "alma", "--help"]) == 0
+    alma = " ".join(capsys.readouterr().out.split())
+    assert "--weighting natural|briggs:R Weights of baselines. By default natural." in alma
+    assert "--array NAME|FILE.cfg" in alma
+    assert "By default sky,dirty,psf,pb." in alma
+    assert "None" not in alma
+    assert main(["simulate", "meerkat", "--help"]) == 0
+    assert "By default 1.28GHz, for lines 1.35GHz." in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(("ra", "status"), [(500, 2), (-181, 2), (-95, 0), (360, 0), ("nan", 2)])

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,23 @@ def test_imports_are_light(statement):
     code = f"{statement}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_pages_and_scripts_import_exists():
+    root = SOURCE.parents[1]
+    pages = [
+        root / "README.md",
+        *(p for k in ("*.md", "*.sh", "*.py", "*.ipynb") for p in root.glob(f"*/{k}")),
+    ]
+    seen = 0
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for module, names in re.findall(r"from (faintsky[\w.]*) import (\([\w\s,]*\)|[\w ,]+)", text):
+            for name in re.findall(r"(?:^|,)\s*(\w+)", names.strip("()")):
+                whole = importlib.import_module(module)
+                assert hasattr(whole, name), f"{page.relative_to(root)}: {module} has no {name}"
+                seen += 1
+    assert seen > 10
 
 
 def test_public_names_resolve():

@@ -122,6 +122,14 @@ def test_regions_are_read_by_others_as_the_ellipses_they_are(header, tmp_path):
     assert (third.center.x, third.center.y, third.width, third.height) == (7.0, 8.0, 5.0, 3.0)
 
 
+def test_a_region_is_as_small_as_its_source(tmp_path):
+    table = sources()[:1]
+    table["fwhm_maj"], table["fwhm_min"], table["pa"] = 0.3, 0.2, 30.0
+    (region,) = Regions.read(write_regions(tmp_path / "r.reg", table), format="ds9")
+    sides = [v.to_value(u.arcsec) for v in (region.width, region.height)]
+    assert sides == pytest.approx([0.2, 0.3], abs=1e-3)
+
+
 def regions_contains(region, offset):
     return bool(region.contains(PixCoord(region.center.x + offset[0], region.center.y + offset[1])))
 

@@ -151,6 +151,7 @@ def _parameter(parameter: Any, entries: Entries, *, first: bool) -> click.Parame
     how = _type(parameter.annotation, kind)
     required = default is parameter.empty or (name == "out" and default is None)
     if first and name != "out":
+        how["metavar"] = f"{'' if required else '['}{how['metavar'] or name.upper()}{'' if required else ']'}"
         return click.Argument([name], required=required, **how)
     if name == "out":
         how["metavar"] = "DIR"
@@ -252,6 +253,8 @@ def read_config(path: Path, parameters: Sequence[click.Parameter]) -> dict[str, 
             raise InputError(f"unknown key {key!r}", f"this command's options are {names}", path)
         if isinstance(value, dict) and option.multiple:
             value = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in value.items()]
+        elif option.multiple and not isinstance(value, list):
+            value = [str(value)]
         elif isinstance(value, list) and not option.multiple:
             value = ",".join(str(v) for v in value)
         values[str(option.name)] = value

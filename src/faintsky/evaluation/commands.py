@@ -84,8 +84,8 @@ def evaluate_alma(
     data : path-like, optional
         Folder that ``faintsky simulate alma`` wrote; without it cubes are simulated.
     methods : sequence of str, or mapping of str to callable, optional
-        Names or folders of models, or functions from `RadioCube` to a catalogue by name (picklable where
-        ``jobs`` is above 1).
+        Names or folders of models; in Python also functions from `RadioCube` to a catalogue by name
+        (picklable where ``jobs`` is above 1).
     n : int, optional
         Cubes of each set: by default all of ``data``, or 200 simulated ones.
     seed : int, optional
@@ -93,7 +93,7 @@ def evaluate_alma(
     preset : sequence of str, optional
         Sets to simulate.
     jobs : int, optional
-        Processes, one thread each; None is one for each core.
+        Processes, one thread each: by default 1 in Python, one a CPU core on the command line.
     curves : int, optional
         So many cubes of each set are also searched down to low reliability, for precision against recall;
         0 for none.
@@ -171,7 +171,8 @@ def evaluate_lofar(
         Folder for ``table.csv``, ``table.md``, ``results.json``, ``figures/*.png``, and what each method made
         of each field (``fields``), by which an interrupted run goes on.
     data : path-like or sequence of path-like, optional
-        Folders that ``faintsky simulate lofar`` wrote; without them fields are simulated.
+        A folder that ``faintsky simulate lofar`` wrote, or several, each with an option of its own; without
+        any fields are simulated.
     methods : sequence of str, optional
         Models by name or folder; ``starlet``, ``gaussian``, ``fft`` and ``threshold`` as tuned on validation
         fields; ``gaussian_paper`` (3 pixels), ``input``, ``constant``; ``clean``, where the data have it.
@@ -182,7 +183,8 @@ def evaluate_lofar(
     preset : sequence of str, optional
         Presets of `faintsky.simulate_lofar` to simulate: ``paper`` and ``lotss``, ``paper`` alone of a web.
     kinds : sequence of str, optional
-        Of `faintsky.evaluation.fields.ALL_KINDS`; by default all that there is but ``sky``.
+        Of ``sky``, ``noise``, ``dirty``, ``clean`` and ``clean_ideal``; by default all that there is but
+        ``sky``.
     web : str or path-like, optional
         Simulate skies of a cosmic web: ``train``, ``validation`` or ``test``, or a file or folder of webs.
     size : int, optional

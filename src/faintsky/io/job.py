@@ -117,9 +117,11 @@ class Job:
         return {k: v for k, v in self.record.items() if k != "config"}
 
     def __enter__(self) -> Job:
-        self._limits.enter_context(limited_threads(self.running.jobs))
-        if self.output is not None:
-            self._limits.enter_context(self.output)
+        with ExitStack() as entered:  # where the folder is refused, the threads are free again
+            entered.enter_context(limited_threads(self.running.jobs))
+            if self.output is not None:
+                entered.enter_context(self.output)
+            self._limits = entered.pop_all()
         self._start = time.monotonic()
         return self
 

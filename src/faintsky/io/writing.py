@@ -209,7 +209,7 @@ def add_provenance(header: Any, provenance: Mapping[str, Any]) -> None:
 
 
 LEAST = 1.0
-"""Size of a source of no size [arcsec]."""
+"""Drawn of a source of no known size [arcsec]."""
 
 
 def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
@@ -221,8 +221,9 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
         A ``.reg`` file, written in one step.
     table : astropy.table.Table
         As `faintsky.catalog.make_table` gives it. The ellipses are ``fwhm_maj``, ``fwhm_min`` and ``pa``, or
-        where these are not known ``dc_maj``, ``dc_min`` and ``dc_pa``, 1 arcsec at least. Rows without a
-        place on the sky are ellipses in pixels, about their boxes; those without any place are left out.
+        where these are not known ``dc_maj``, ``dc_min`` and ``dc_pa``; 1 arcsec, or the major one, where
+        these are 0. Rows without a place on the sky are ellipses in pixels, about their boxes; those without
+        any place are left out.
 
     Returns
     -------
@@ -245,7 +246,8 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
         meta = {"text": str(table["id"][i])}
         if np.isfinite([ra, dec]).all():
             # an ellipse's angle is that of its width, from the west: of its height then from the north
-            width, height = (max(float(v[i]), LEAST) * u.arcsec for v in (minor, major))
+            least = min(float(major[i]) or LEAST, LEAST)
+            width, height = ((float(v[i]) or least) * u.arcsec for v in (minor, major))
             made.append(EllipseSkyRegion(places[i], width, height, pa[i] * u.deg, meta, look))
         elif np.isfinite([x, y]).all():
             sides = (max(float(table[f"{k}_max"][i] - table[f"{k}_min"][i] + 1), 1.0) for k in "xy")

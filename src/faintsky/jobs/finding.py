@@ -31,8 +31,8 @@ def detect(
         `faintsky.open_cube` takes.
     out : path-like, optional
         Folder for ``catalog`` and ``components``, ``mask.fits``, ``model.fits``, ``residual.fits``,
-        ``moment0.fits`` …, ``regions.reg``, ``report.html`` and ``run.json``; nothing is written without it,
-        nor a mask or a model where the method makes none.
+        ``moment0.fits`` …, ``regions.reg``, ``report.html`` and ``run.json``; no mask and no model where the
+        method makes none.
     model : str
         Method or trained model: a shipped one's name (see ``faintsky models``) or a folder.
     reliability : float
@@ -41,7 +41,8 @@ def detect(
     Returns
     -------
     Result
-        With ``facts`` alone where the same run was complete in `out` already.
+        With ``facts`` alone where the same run was complete in `out` already. Without `out` nothing is
+        written.
 
     Raises
     ------
@@ -101,8 +102,7 @@ def denoise(
         that `faintsky.open_image` takes; NaN is blank.
     out : path-like, optional
         Folder for ``denoised.fits``, ``uncertainty.fits``, ``catalog`` and ``components``, ``mask.fits``,
-        ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and ``run.json``; nothing is
-        written without it.
+        ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and ``run.json``.
     model : str
         Trained model: a shipped one's name (see ``faintsky models``) or a folder.
     members : int
@@ -117,7 +117,8 @@ def denoise(
     Returns
     -------
     Result
-        With ``facts`` alone where the same run was complete in `out` already.
+        With ``facts`` alone where the same run was complete in `out` already. Without `out` nothing is
+        written.
 
     Raises
     ------

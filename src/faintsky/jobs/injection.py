@@ -73,7 +73,7 @@ def inject(
         A spectral cube or an image; anything `faintsky.open_cube` or `faintsky.open_image` takes.
     out : path-like, optional
         Folder for ``completeness.csv``, ``completeness.png``, ``report.html``, ``injected.ecsv`` and
-        ``run.json``; nothing is written without it.
+        ``run.json``.
     model : str, optional
         As for `faintsky.detect` or `faintsky.denoise`, whose defaults hold.
     n : int
@@ -95,6 +95,7 @@ def inject(
     Returns
     -------
     InjectResult
+        Without `out` nothing is written.
 
     Raises
     ------

@@ -59,7 +59,7 @@ def train(
     Parameters
     ----------
     network : str
-        One of `faintsky.registry.RECIPES`, such as ``local_unet``.
+        Such as ``local_unet``, ``dda`` or ``deepfocus``; a wrong name is answered with all that there are.
     out : path-like
         The run's folder: it becomes a model's folder with ``model.json``, weights, ``history.json``,
         ``training.png``, ``run.json`` and the last checkpoint.
@@ -70,7 +70,7 @@ def train(
     init : str, optional
         A model to begin with: its name or folder.
     settings : mapping, optional
-        Numbers of the recipe to change; see `faintsky.training.Recipe`.
+        Numbers of the recipe to change, such as ``steps=2000``; a dry run shows them all.
     seed : int, optional
         Of weights and data.
     watch : callable, optional

@@ -39,6 +39,11 @@ PRODUCTS = {
 }
 USUAL = ("sky", "noise", "dirty", "psf", "pb")
 """Products where nothing else is said, as far as the data have them."""
+BACKENDS = {
+    "fast": "this package itself",
+    "casa": "CASA, of faintsky[casa]",
+    "wsclean": "the program of that name",
+}
 EXTRA_NOISE, FIELDS = ("correlated", "white"), ("sky1", "sky2")
 COMMON = (
     *("preset", "backend", "sky", "ra", "dec", "hour_angle", "start", "total_time", "integration", "freq"),
@@ -164,11 +169,11 @@ class Settings(Checked):
         "Side of a pixel; an eighth of the beam where an array or a band has no usual one.", "0.1arcsec"
     )
     size: Annotated[int | None, _number("", 16, 20_000)] = _option("Side of the image [pixel].", "N")
-    pwv: Annotated[Value, _number("length", 0, 20)] = _option("Precipitable water vapour [mm].")
+    pwv: Annotated[Value, _number("length", 0, 20)] = _option("Precipitable water vapour [mm].", "MM")
     weighting: str | None = _option("Weights of baselines.", "natural|briggs:R")
     robust: Annotated[float | None, _number("", -2, 2)] = _option("Briggs' robustness, -2 to 2.", "R")
     rms: Annotated[Value, _number("brightness", 0, above=True)] = _option(
-        "Noise of the dirty image. Noise images have it in a beam of 6 arcsec, white."
+        "Noise of the dirty image. Noise images have it in a beam of 6 arcsec, white.", "0.1mJy/beam"
     )
     snr: Annotated[float | None, _number("", 0, above=True)] = _option(
         "S/N of the central source's dirty peak, by extra noise (10-50 at random by default); of lines of "
@@ -178,7 +183,7 @@ class Settings(Checked):
         "Where that noise is: in the visibilities, or in the pixels.", "correlated|white", EXTRA_NOISE[0]
     )
     quick: bool = _option("One psf by FFT, a few per cent off, instead of visibilities.", default=False)
-    primary_beam: str = _option("Whose primary beam.", default="auto")
+    primary_beam: str = _option("Whose primary beam; auto: the best that is installed.", default="auto")
     gain_rms: Annotated[float | None, _number("", 0, 0.5)] = _option(
         "Amplitude errors of stations, rms; none by default, varied: at random up to 0.05.", "X"
     )
@@ -392,6 +397,10 @@ def _check_backend(backend: str, quick: bool, clean: bool) -> None:
         check_radler()
 
 
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def options_of(name: str) -> type[Checked]:
     """The options of a telescope, as a class of its own: for signatures, help and the command line."""
     record = telescope(name)
@@ -408,10 +417,17 @@ def options_of(name: str) -> type[Checked]:
         text, example = known.description or "", (known.examples or [None])[0]
         if key in choices:
             example = ("," if key == "products" else "|").join(choices[key])
-        elif key in record.defaults:
-            example = str(record.defaults[key])
+        usual = {"": record.defaults, **{f"for {k} ": v.defaults for k, v in record.presets.items()}}
+        known_ones = [f"{who}{_short(values[key])}" for who, values in usual.items() if key in values]
+        example = example or (known_ones or [None])[0]
+        if known_ones and known_ones != [example]:
+            text += f" By default {', '.join(known_ones)}."
         if key == "preset":
             text += " " + "; ".join(f"{k}: {v.about}" for k, v in record.presets.items()) + "."
+        elif key == "backend":
+            text += " " + "; ".join(f"{k}: {BACKENDS[k]}" for k in choices[key]) + "."
+        elif key == "products":
+            text += f" By default {','.join(p for p in choices[key] if p in USUAL)}."
         default = None if key == "products" else default
         examples = [example] if example else None
         kind = tuple[str, ...] | str | None if key == "products" else known.annotation

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
 
 from faintsky.options import Running, with_options
 from faintsky.simulating.settings import Settings, options_of
@@ -75,10 +77,10 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
 
     def function(
         out: str | os.PathLike[str],
-        n: int = 1,
+        n: Annotated[int, Ge(1)] = 1,
         *,
-        seed: int = 0,
-        jobs: int | None = 1,
+        seed: Annotated[int, Ge(0)] = 0,
+        jobs: Annotated[int | None, Ge(1)] = 1,
         options: Any,
         running: Running,
     ) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
             Of the whole data set; number i depends on (seed, i) alone. The noise of a GPU is another one than
             the CPU's.
         jobs : int, optional
-            Processes, one for each core where None; the files do not depend on it.
+            Processes: by default 1 in Python, one a CPU core on the command line. The files do not depend on
+            it.
 
         Returns
         -------

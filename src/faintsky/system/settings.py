@@ -53,5 +53,7 @@ class Settings(BaseModel):
                 raise InputError(f"unknown {what} {name!r}", hint or known, path) from error
             said = first["msg"].removeprefix("Value error, ")
             said = said[:1].lower() + said[1:]
+            if first["type"] == "sequence_str":
+                said, hint = "input should be a list", hint or "give such as [4, 8]"
             where = f"{name}={first['input']!r}: " if name else ""
             raise InputError(f"{what} {where}{said}", hint or "give another value", path) from error

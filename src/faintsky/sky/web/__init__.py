@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from faintsky.sky.web.boxes import (
         Web,
         WebBox,
+        cached_box,
         check_web,
         draw_web,
         load_box,
