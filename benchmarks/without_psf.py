@@ -55,7 +55,7 @@ def pairs(folder: Path, with_psf: bool) -> dict[str, Any]:
         psf = (own if own.exists() else folder / "psf.fits") if with_psf else None
         truth, found = Table.read(stem + "_truth.ecsv"), faintsky.detect(bare(path), psf=psf).catalog
         matched = match(truth, found, "position")
-        counts += (len(matched.i_true), len(matched.unmatched_true), len(matched.unmatched_found))
+        counts += (len(matched.i_true), len(truth) - len(matched.i_true), len(matched.unmatched_found))
         psfs.append(found.meta["psf"])
         for i, j in zip(matched.i_true, matched.i_found):
             t, f = truth[int(i)], found[int(j)]

@@ -7,9 +7,10 @@ import csv
 import json
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from faintsky.system import run_tasks
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -46,10 +47,8 @@ def read(name: str) -> Any:
 
 def parallel(function: Any, n: int, jobs: int) -> list[Any]:
     """A function of 0 … n - 1, in processes."""
-    if jobs == 1:
-        return [function(i) for i in range(n)]
-    with ProcessPoolExecutor(jobs) as pool:
-        return list(pool.map(function, range(n)))
+    found = dict(run_tasks(function, range(n), jobs))
+    return [found[i] for i in range(n)]
 
 
 def keep(work: Path, name: str, files: Iterable[str], figures: Iterable[Path]) -> None:

@@ -16,7 +16,6 @@ from faintsky.grid import FWHM_PER_SIGMA, axial_difference, sky_to_paper_frame
 from faintsky.matching import (
     Binned,
     Criterion,
-    Estimate,
     Matching,
     binned_fraction,
     box_extents,
@@ -46,31 +45,6 @@ PURE = 0.99
 PURE_COLUMNS = ("pure_recall", "pure_recall_error", "pure_threshold", "pure_precision")
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """The cut of the highest recall among those that are pure enough.
-
-    Parameters
-    ----------
-    asked : float
-        Precision asked for.
-    threshold : float
-        Least reliability that is kept; NaN where no cut is pure enough.
-    precision : float
-        What the cut has.
-    recall : Estimate
-        Its error is of a bootstrap over cubes in which the cut is chosen anew; NaN where there is none.
-    n_cubes : int
-        Cubes it was measured on.
-    """
-
-    asked: float
-    threshold: float
-    precision: float
-    recall: Estimate
-    n_cubes: int
-
-
 def recall_at_precision(
     truths: Sequence[Table],
     founds: Sequence[Table],
@@ -79,7 +53,7 @@ def recall_at_precision(
     *,
     n_bootstrap: int = 300,
     seed: int = 0,
-) -> OperatingPoint:
+) -> dict[str, float]:
     """Highest recall of a catalogue cut in reliability such that its precision is at least ``precision``.
 
     Parameters
@@ -93,6 +67,13 @@ def recall_at_precision(
         Least share of true ones.
     n_bootstrap, seed : int, optional
         Draws of cubes and their seed.
+
+    Returns
+    -------
+    dict
+        ``pure_recall`` with its ``_error``, of a bootstrap over cubes in which the cut is chosen anew;
+        ``pure_threshold``, the least reliability that is kept, and ``pure_precision`` there; NaN where no cut
+        is pure enough. ``pure_cubes`` is the number of cubes.
     """
     n_cubes = len(truths)
     rng = np.random.default_rng(seed)
@@ -106,14 +87,12 @@ def recall_at_precision(
     best = np.where(pure >= precision, recall, 0.0).max(axis=0)
     passed = np.flatnonzero(pure[:, 0] >= precision)
     if not len(passed):
-        nan = float("nan")
-        return OperatingPoint(precision, nan, nan, Estimate(nan, nan), n_cubes)
+        return {**dict.fromkeys(PURE_COLUMNS, float("nan")), "pure_cubes": n_cubes}
     at = passed[np.argmax(recall[passed, 0])]
     # a share that comes out as 1 is not certain: half of Wilson's 68 % interval at least
     error = max(float(np.nanstd(best[1:])), 0.5 / (true[0] + 1) if recall[at, 0] in (0.0, 1.0) else 0.0)
-    return OperatingPoint(
-        precision, float(thresholds[at]), float(pure[at, 0]), Estimate(float(recall[at, 0]), error), n_cubes
-    )
+    values = map(float, (recall[at, 0], error, thresholds[at], pure[at, 0]))
+    return {**dict(zip(PURE_COLUMNS, values, strict=True)), "pure_cubes": n_cubes}
 
 
 def _sweep(
@@ -156,12 +135,8 @@ def _sweep(
 
 def pure_recall(scored: Scored, seed: int = 0) -> dict[str, dict[str, Any]]:
     """`recall_at_precision` of a method and set by every criterion, from catalogues searched deep."""
-    out = {}
-    for criterion in scored.criteria:
-        p = recall_at_precision(scored.truths, scored.founds, criterion, PURE, seed=seed)
-        values = (p.recall.value, p.recall.error, p.threshold, p.precision)
-        out[criterion] = {**dict(zip(PURE_COLUMNS, values, strict=True)), "pure_cubes": p.n_cubes}
-    return out
+    parts = scored.truths, scored.founds
+    return {c: recall_at_precision(*parts, c, PURE, seed=seed) for c in scored.criteria}
 
 
 def table4(rows: Rows, pure: Mapping[tuple[str, str], Mapping[str, Any]]) -> Rows:

@@ -115,25 +115,29 @@ def test_recall_at_precision_raises_the_threshold_until_it_is_pure():
     founds = [rated([0.99, 0.9, 0.6], [0.7]), rated([0.95, 0.8], [0.3, 0.2])]
     point = recall_at_precision([TRUE, TRUE], founds, "iou", 0.99)
     # above 0.7 four of eight are left, none false
-    assert (point.recall.value, point.precision, point.threshold) == (pytest.approx(4 / 8), 1.0, 0.8)
-    assert point.n_cubes == 2
+    assert tuple(point[k] for k in ("pure_recall", "pure_precision", "pure_threshold")) == (
+        pytest.approx(4 / 8),
+        1.0,
+        0.8,
+    )
+    assert point["pure_cubes"] == 2
     loose = recall_at_precision([TRUE, TRUE], founds, "iou", 5 / 6)
-    assert (loose.recall.value, loose.threshold) == (pytest.approx(5 / 8), 0.6)
+    assert (loose["pure_recall"], loose["pure_threshold"]) == (pytest.approx(5 / 8), 0.6)
 
 
 def test_recall_at_precision_matches_again_when_a_detection_falls_out():
     # the nearer of two on one source has the lower reliability: the other takes its place
     found = sources([20, 21.5], [20, 20], [10, 10], reliability=[0.2, 0.9])
     point = recall_at_precision([TRUE[:1]], [found], "position")
-    assert (point.recall.value, point.threshold) == (1.0, 0.9)
+    assert (point["pure_recall"], point["pure_threshold"]) == (1.0, 0.9)
 
 
 def test_recall_that_cannot_be_pure_is_none():
     found = [rated([0.5], [0.9])]
-    assert np.isnan(recall_at_precision([TRUE], found, "position").recall.value)
+    assert np.isnan(recall_at_precision([TRUE], found, "position")["pure_recall"])
     del found[0]["reliability"]
     point = recall_at_precision([TRUE], found, "position", 0.5)
-    assert point.recall.value == pytest.approx(1 / 4)  # nothing to cut by: as it is
+    assert point["pure_recall"] == pytest.approx(1 / 4)  # nothing to cut by: as it is
 
 
 def test_recall_at_precision_agrees_with_scoring_at_every_threshold():
@@ -141,14 +145,14 @@ def test_recall_at_precision_agrees_with_scoring_at_every_threshold():
     truths = [TRUE] * 8
     founds = [rated(rng.uniform(0.3, 1, 3), rng.uniform(0, 0.8, 2)) for _ in range(8)]
     point = recall_at_precision(truths, founds, "position", 0.9)
-    assert 0 < point.recall.error < 0.2
+    assert 0 < point["pure_recall_error"] < 0.2
     best = 0.0
     for cut in np.unique(np.concatenate([np.asarray(f["reliability"]) for f in founds])):
         kept = [f[f["reliability"] >= cut] for f in founds]
         hits = sum(len(match(t, f).i_true) for t, f in zip(truths, kept))
         if hits >= 0.9 * sum(len(f) for f in kept):
             best = max(best, hits / 32)
-    assert point.recall.value == pytest.approx(best)
+    assert point["pure_recall"] == pytest.approx(best)
 
 
 # ---------------------------------------------------------------------- funnel and stages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
+from faintsky.simulating import beside, parameters_of
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -44,15 +44,9 @@ class FolderCubes:
         from faintsky.io import open_cube
 
         stem = Path(self.folder) / f"{index:04d}"
-        psf, pb = (beside(self.folder, index, kind) for kind in ("psf", "pb"))
+        psf, pb = (beside(self.folder, stem.name, kind) for kind in ("psf", "pb"))
         cube = open_cube(f"{stem}_dirty.fits", psf=psf, pb=pb)
         return cube, read_catalog(f"{stem}_truth.ecsv")
-
-
-def beside(folder: str | Path, index: int, kind: str) -> Path | None:
-    """The psf or primary beam of one sample, or of all."""
-    paths = (Path(folder) / name for name in (f"{index:04d}_{kind}.fits", f"{kind}.fits"))
-    return next((p for p in paths if p.is_file()), None)
 
 
 def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int]:
@@ -90,15 +84,6 @@ def open_cubes(folder: str | os.PathLike[str], n: int | None = None) -> FolderCu
         raise InputError(f"holds {len(indices)} cubes, not {n}", f"ask for -n {len(indices)} or fewer", path)
     preset = re.sub(r"[^\w.+-]+", "_", str(parameters_of(path).get("preset") or ""))
     return FolderCubes(str(path), tuple(indices[:n]), preset or path.resolve().name)
-
-
-def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a data set's record says of its making; nothing where it has none."""
-    try:
-        found = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))["parameters"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,19 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.evaluation.commands import SIZE
-from faintsky.evaluation.cubes import beside, numbered, parameters_of
+from faintsky.evaluation.cubes import numbered
 from faintsky.image import RadioImage
 from faintsky.io import open_image
 from faintsky.preparing import autocorrelation, robust_sigma, surface_brightness
-from faintsky.simulating import UNIT_BEAM, Settings, at_resolution, open_observatory, read_compact
+from faintsky.simulating import (
+    UNIT_BEAM,
+    Settings,
+    at_resolution,
+    beside,
+    open_observatory,
+    parameters_of,
+    read_compact,
+)
 
 Array32 = NDArray[np.float32]
 
@@ -272,7 +280,7 @@ class FolderFields:
         if self.kind == "noise":
             image = open_image(f"{stem}_noise.fits")
             return image, sky, float(image.header.get("NOISE", 0.0)), None, None
-        psf, pb = (beside(self.folder, index, kind) for kind in ("psf", "pb"))
+        psf, pb = (beside(self.folder, stem.name, kind) for kind in ("psf", "pb"))
         dirty, cleaned = self.kind == "dirty", Path(f"{stem}_clean.fits")
         image = open_image(f"{stem}_{self.kind}.fits", pb=pb, psf=psf if dirty else None)
         clean = open_image(cleaned).data if dirty and cleaned.is_file() else None
@@ -286,7 +294,7 @@ class FolderFields:
             image = RadioImage.from_array(kept[self.kind], cell=kept["cell"], unit="Jy/arcsec2")
             return image, kept["sky"], kept["sigma"], None, None
         # of the psf the file holds the middle
-        whole = beside(self.folder, index, "psf")
+        whole = beside(self.folder, f"{index:04d}", "psf")
         psf = kept["psf"] if whole is None else open_image(whole).data
         dirty = self.kind == "dirty"
         image = RadioImage.from_array(

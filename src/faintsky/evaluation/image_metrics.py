@@ -6,6 +6,7 @@ a bootstrap over fields: pixels and sources of one field share its noise.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,10 +159,9 @@ def over_fields(
     ]
     error = np.full(len(value), np.nan)
     if drawn:
-        many = np.array(drawn)
-        count = np.isfinite(many).sum(axis=0)
-        mean = np.nansum(many, axis=0) / np.maximum(count, 1)
-        error = np.sqrt(np.nansum((many - mean) ** 2, axis=0) / np.maximum(count - 1, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # NaN where a statistic never is a number
+            error = np.nanstd(drawn, axis=0, ddof=1)
     return [Estimate(float(v), float(e)) for v, e in zip(value, np.where(np.isfinite(value), error, np.nan))]
 
 

@@ -173,11 +173,6 @@ class Matching:
         object.__setattr__(self, "partner_of_found", to_true)
 
     @property
-    def unmatched_true(self) -> Index:
-        """Rows of the missed true sources."""
-        return np.flatnonzero(self.partner_of_true < 0)
-
-    @property
     def unmatched_found(self) -> Index:
         """Rows of the false positives."""
         return np.flatnonzero(self.partner_of_found < 0)

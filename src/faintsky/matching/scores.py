@@ -157,7 +157,6 @@ def metrics(
     criterion: Criterion | str = "position",
     thresholds: Sequence[float] = (0.0,),
     *,
-    subsets: Sequence[NDArray[np.bool_]] | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[Metrics]:
@@ -172,8 +171,6 @@ def metrics(
     thresholds : sequence of float, optional
         Reliability thresholds; the matching is done again at each, since a detection that is left out
         may leave its true source to another.
-    subsets : sequence of array of bool, optional
-        Members of the truth that count, for each cube; see `tally`.
     n_bootstrap, seed : int, optional
         As in `summarise`.
 
@@ -182,18 +179,11 @@ def metrics(
     list of Metrics
         One for each threshold.
     """
-    members = subsets if subsets is not None else [np.ones(len(t), dtype=bool) for t in truths]
-    return [
-        summarise(
-            np.array(
-                [
-                    tally(match(truth, above(found, limit), criterion), member)
-                    for truth, found, member in zip(truths, founds, members, strict=True)
-                ]
-            ).reshape(-1, 5),
-            limit,
-            n_bootstrap=n_bootstrap,
-            seed=seed,
-        )
-        for limit in thresholds
-    ]
+    out = []
+    for limit in thresholds:
+        cut = [
+            match(truth, above(found, limit), criterion) for truth, found in zip(truths, founds, strict=True)
+        ]
+        tallies = np.array([tally(m) for m in cut]).reshape(-1, 5)
+        out.append(summarise(tallies, limit, n_bootstrap=n_bootstrap, seed=seed))
+    return out

@@ -5,15 +5,18 @@ No file formats and no units: what goes in and comes out is said in each network
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from faintsky.errors import InputError
+from pydantic import create_model
+
 from faintsky.registry import NETWORKS
+from faintsky.system import Settings
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["example_inputs", "make_network"]
+__all__ = ["arguments_of", "example_inputs", "make_network"]
 
 NETWORKS.add("local_unet", "faintsky.networks.local_unet:LocalUNet")
 
@@ -33,12 +36,17 @@ def make_network(name: str, **arguments: Any) -> torch.nn.Module:
     InputError
         For an unknown name, or arguments that the network does not take.
     """
-    build = NETWORKS[name]
-    try:
-        network: torch.nn.Module = build(**arguments)
-    except TypeError as error:
-        raise InputError(f"network {name!r}: {error}", "see its docstring for the arguments") from error
+    arguments_of(name).read(arguments, what=f"argument of {name}")
+    network: torch.nn.Module = NETWORKS[name](**arguments)
     return network
+
+
+def arguments_of(name: str) -> type[Settings]:
+    """A network's arguments with their defaults and bounds, as the signature of its class has them."""
+    made = NETWORKS[name]
+    hints = get_type_hints(made.__init__, include_extras=True)
+    fields: dict[str, Any] = {k: (hints[k], p.default) for k, p in signature(made).parameters.items()}
+    return create_model(name, __base__=Settings, **fields)
 
 
 def example_inputs(name: str, size: int = 32) -> tuple[torch.Tensor, ...]:

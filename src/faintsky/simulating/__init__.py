@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.simulating.dataset import beside, parameters_of
     from faintsky.simulating.images import UNIT_BEAM, ImageTelescope
     from faintsky.simulating.imaging import GainErrors, fit_beam
     from faintsky.simulating.instrument import Instrument, Observation, Sampling, build_instrument

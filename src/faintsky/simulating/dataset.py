@@ -314,3 +314,18 @@ def _work(folder: Path, seed: int, index: int) -> None:
     assert _worker is not None
     files, observatory = _worker
     files.write_sample(folder, index, observatory, seed)
+
+
+def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a data set's record says of its making; nothing where it has none."""
+    try:
+        found = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))["parameters"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def beside(folder: str | os.PathLike[str], name: str, kind: str) -> Path | None:
+    """The psf or primary beam of one sample, such as ``0000``, or of all."""
+    paths = (Path(folder) / file for file in (f"{name}_{kind}.fits", f"{kind}.fits"))
+    return next((p for p in paths if p.is_file()), None)

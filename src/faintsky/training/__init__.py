@@ -12,7 +12,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.training.denoiser import DenoiserTask
-    from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies
+    from faintsky.training.diffuse_images import DiffuseImages, make_skies, open_skies
     from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit
     from faintsky.training.recipes import Plan, Progress, Recipe, read_value, source
     from faintsky.training.search import (
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from faintsky.training.stored_images import (
         StoredImages,
         compact_files,
-        pb_corrected,
         primary_beam_of,
         stored_pairs,
     )

@@ -174,7 +174,7 @@ class UNetRecipe(Recipe):
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> DenoiserTask:
         """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
         from faintsky.simulating import PsfLibrary, make_library
-        from faintsky.training.diffuse_images import DiffuseImages, WebSkies, make_skies
+        from faintsky.training.diffuse_images import DiffuseImages, make_skies, open_skies
         from faintsky.training.stored_images import StoredImages, holds_images
 
         s, data, seed = plan.settings, plan.data, plan.schedule.seed
@@ -188,7 +188,7 @@ class UNetRecipe(Recipe):
             make_skies(bank, s.web, s.skies, seed, progress)
         return DiffuseImages(
             network, PsfLibrary.load(library), errors=s.errors,
-            skies=WebSkies.load(bank) if s.web else None, tile=s.tile, blur=s.blur,
+            skies=open_skies(bank) if s.web else None, tile=s.tile, blur=s.blur,
         )  # fmt: skip
 
     def pixels(self, plan: Plan) -> int:

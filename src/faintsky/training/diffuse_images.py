@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,49 +68,37 @@ FACTOR = (0.03, 10.0)
 TRIES, STEP = 6, 16
 
 
-@dataclass(frozen=True)
-class WebSkies:
-    """Skies, some of them held out.
+def open_skies(path: Path) -> NDArray[np.float16]:
+    """What `make_skies` wrote, ``[sky, y, x]`` in units of 1e-7 Jy/arcsec2, without reading it.
 
-    Parameters
-    ----------
-    skies : array
-        ``[sky, y, x]``, float16, in units of 1e-7 Jy/arcsec2.
+    Raises
+    ------
+    InputError
+        Where the file is another one.
     """
+    try:
+        skies: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if skies.ndim == 3 and skies.dtype == np.float16 and len(skies) > 1:
+            return skies
+    except (OSError, ValueError):
+        pass
+    raise InputError("not a bank of skies", "delete it, so that it is made anew", path)
 
-    skies: NDArray[np.float16]
 
-    @classmethod
-    def load(cls, path: Path) -> WebSkies:
-        """Open what `make_skies` wrote, without reading it.
+def cut_sky(skies: NDArray[np.float16], rng: np.random.Generator, size: int, held: bool = False) -> Array32:
+    """A part ``[size, size]`` of one of some skies [Jy/arcsec2], times a random factor.
 
-        Raises
-        ------
-        InputError
-            Where the file is another one.
-        """
-        try:
-            skies = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError("not a bank of skies", "delete it, so that it is made anew", path) from error
-        if skies.ndim != 3 or skies.dtype != np.float16 or len(skies) < 2:
-            raise InputError("not a bank of skies", "delete it, so that it is made anew", path)
-        return cls(skies)
-
-    def cut(self, rng: np.random.Generator, size: int, held: bool = False) -> Array32:
-        """A part ``[size, size]`` of a sky [Jy/arcsec2], times a random factor.
-
-        Most of a web is empty: two cuttings in three are the one of `TRIES` with most emission.
-        """
-        last = max(1, round(len(self.skies) * HELD_SHARE))
-        first = len(self.skies) - last
-        sky = self.skies[rng.integers(first, len(self.skies)) if held else rng.integers(first)]
-        corners = rng.integers(np.array(sky.shape) - size + 1, size=(TRIES, 2))
-        cuttings = [sky[y : y + size, x : x + size] for y, x in corners]
-        light = [np.sqrt(c[::STEP, ::STEP].astype(np.float32)).mean() for c in cuttings]
-        best = int(np.argmax(light)) if rng.random() < 2 / 3 else 0
-        factor = np.float32(np.exp(rng.uniform(*np.log(FACTOR))))
-        return cuttings[best].astype(np.float32) * (factor / SCALE)
+    With ``held`` of one that is kept for validation. Most of a web is empty: two cuttings in three are the
+    one of `TRIES` with most emission.
+    """
+    first = len(skies) - max(1, round(len(skies) * HELD_SHARE))
+    sky = skies[rng.integers(first, len(skies)) if held else rng.integers(first)]
+    corners = rng.integers(np.array(sky.shape) - size + 1, size=(TRIES, 2))
+    cuttings = [sky[y : y + size, x : x + size] for y, x in corners]
+    light = [np.sqrt(c[::STEP, ::STEP].astype(np.float32)).mean() for c in cuttings]
+    best = int(np.argmax(light)) if rng.random() < 2 / 3 else 0
+    factor = np.float32(np.exp(rng.uniform(*np.log(FACTOR))))
+    return cuttings[best].astype(np.float32) * (factor / SCALE)
 
 
 def make_skies(
@@ -153,16 +140,6 @@ def make_skies(
             tell(i + 1, count, "skies of the cosmic web")
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """The uv plane of one example: transform of psf and beam, root of the noise's power, beam."""
-
-    psf: NDArray[np.float32]
-    beam: NDArray[np.float32]
-    noise: NDArray[np.float32]
-    shape: NDArray[np.float32]
-
-
 class DiffuseImages(DenoiserTask):
     """The task on images that are simulated as training goes.
 
@@ -173,8 +150,8 @@ class DiffuseImages(DenoiserTask):
     library : PsfLibrary
     errors : float, optional
         Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
-    skies : WebSkies, optional
-        Of cosmic webs, for a share of the examples.
+    skies : array, optional
+        `open_skies` of cosmic webs, for a share of the examples.
     """
 
     def __init__(
@@ -183,7 +160,7 @@ class DiffuseImages(DenoiserTask):
         library: PsfLibrary,
         *,
         errors: float = 0.0,
-        skies: WebSkies | None = None,
+        skies: NDArray[np.float16] | None = None,
         tile: int = 192,
         blur: float = 0.3,
     ) -> None:
@@ -218,23 +195,22 @@ class DiffuseImages(DenoiserTask):
             target = sky / np.float32(noise / 40.8)
             image, beam = target, np.zeros(4, dtype=np.float32)
         else:
-            plane = _plane(self.library, rng)
+            psf, restored, power, beam = _plane(self.library, rng)
             scaled = sky * np.float32(cell**2 / noise)
             spectrum = np.fft.rfft2(scaled)
-            target = np.fft.irfft2(spectrum * plane.beam, s=sky.shape).astype(np.float32)
+            target = np.fft.irfft2(spectrum * restored, s=sky.shape).astype(np.float32)
             # most images are cleaned, half of them but for a remainder; the rest is anything up to dirty
             is_cleaned = rng.random() < CLEANED_SHARE
             left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
-            lobes = np.fft.irfft2(spectrum * (plane.psf - plane.beam), s=sky.shape).astype(np.float32)
+            lobes = np.fft.irfft2(spectrum * (psf - restored), s=sky.shape).astype(np.float32)
             image = target + _limited(lobes * np.float32(left), WORST_LOBES)
             worst = _log_uniform(rng, WORST_ERRORS)
             if rng.random() < self.errors:
-                errors = deconvolution_errors(rng, scaled, plane.psf, plane.beam)
+                errors = deconvolution_errors(rng, scaled, psf, restored)
                 image = image + _limited(errors, worst)
             if rng.random() < self.errors:
-                image = image + _limited(gain_errors(rng, spectrum, plane.psf, sky.shape), worst)
-            white = np.fft.irfft2(np.fft.rfft2(white) * plane.noise, s=sky.shape).astype(np.float32)
-            beam = plane.shape
+                image = image + _limited(gain_errors(rng, spectrum, psf, sky.shape), worst)
+            white = np.fft.irfft2(np.fft.rfft2(white) * power, s=sky.shape).astype(np.float32)
         local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
         # an rms map is itself measured: a few per cent off
         scale = local * np.float32(np.exp(rng.normal(0, 0.05)))
@@ -254,13 +230,13 @@ def _limited(errors: Array32, worst: float) -> Array32:
 
 
 def _draw(
-    rng: np.random.Generator, cell: float, skies: WebSkies | None = None, held: bool = False
+    rng: np.random.Generator, cell: float, skies: NDArray[np.float16] | None = None, held: bool = False
 ) -> Array32:
     """A sky [Jy/arcsec2]: diffuse emission, radio galaxies, both, or (one in twenty) nothing."""
     sky = np.zeros((SIZE, SIZE), dtype=np.float32)
     kind = rng.random()
     if kind < 0.8 and skies is not None and rng.random() < WEB_SHARE:
-        sky += skies.cut(rng, SIZE, held)
+        sky += cut_sky(skies, rng, SIZE, held)
     elif kind < 0.8:
         # small fields: crowded, or most of them would be empty
         sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
@@ -270,8 +246,8 @@ def _draw(
     return sky
 
 
-def _plane(library: PsfLibrary, rng: np.random.Generator) -> _Plane:
-    """A random psf in one of its two mirror images, and its beam's transform.
+def _plane(library: PsfLibrary, rng: np.random.Generator) -> tuple[Array32, Array32, Array32, Array32]:
+    """A random psf's transform, its beam's, the root of the noise's power, and the beam as networks take it.
 
     The restored sky is in Jy/beam: the beam has unit peak and so its area at zero frequency.
     """
@@ -288,7 +264,7 @@ def _plane(library: PsfLibrary, rng: np.random.Generator) -> _Plane:
     shape = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
     # white noise of unit variance has SIZE**2 in every cell, the image is to have unit variance
     root = np.sqrt(noise * np.float32(SIZE**2))
-    return _Plane(psf * np.float32(SIZE**2), beam.astype(np.float32), root, shape)
+    return psf * np.float32(SIZE**2), beam.astype(np.float32), root, shape
 
 
 def _uneven(rng: np.random.Generator) -> Array32:

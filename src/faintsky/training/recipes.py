@@ -11,15 +11,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
-
-from pydantic import create_model
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from faintsky.errors import InputError
 from faintsky.models import Model, load_model, save_model
-from faintsky.networks import NETWORKS, make_network
+from faintsky.networks import arguments_of, make_network
 from faintsky.system import BYTES_OF_TABLES, Needs, Settings
 from faintsky.training.loop import Schedule, Task, fit
 
@@ -164,14 +161,6 @@ class Recipe(ABC):
             self.check_data(folder, settings)
         first = None if init is None else load_model(init, job=self.job)
         return Plan(self, folder, preset, first, schedule, settings, arguments)
-
-
-def arguments_of(network: str) -> type[Settings]:
-    """A network's arguments and their defaults, as its class has them."""
-    made = NETWORKS[network]
-    hints = get_type_hints(made.__init__)
-    fields: dict[str, Any] = {k: (hints[k], p.default) for k, p in signature(made).parameters.items()}
-    return create_model(network, __base__=Settings, **fields)
 
 
 def read_value(value: Any) -> Any:

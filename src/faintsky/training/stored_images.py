@@ -5,7 +5,6 @@ A folder is one of ``faintsky simulate lofar``, or one of the same files. All in
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,6 +19,7 @@ from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma, surface_brightness
+from faintsky.simulating import beside, parameters_of
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.denoiser import DenoiserTask
 from faintsky.training.loop import Batch
@@ -133,21 +133,8 @@ def product_of(path: Path) -> str:
 
 def primary_beam_of(sky: Path) -> Path | None:
     """The primary beam's file of a sky, its own or that of all, which the images have and the sky has not."""
-    if pb_corrected(sky.parent):
-        return None
-    own = sky.with_name(sky.name.removesuffix("sky.fits") + "pb.fits")
-    return next((p for p in (own, sky.with_name("pb.fits")) if p.is_file()), None)
-
-
-def pb_corrected(folder: Path) -> bool:
-    """Whether a data set's images are corrected for the primary beam."""
-    file = folder / "dataset.json"
-    if not file.is_file():
-        return False
-    try:
-        return bool(json.loads(file.read_text(encoding="utf-8"))["parameters"]["pbcor"])
-    except (ValueError, KeyError, TypeError):
-        return False
+    corrected = parameters_of(sky.parent).get("pbcor")
+    return None if corrected else beside(sky.parent, sky.name.removesuffix("_sky.fits"), "pb")
 
 
 class StoredImages(DenoiserTask):

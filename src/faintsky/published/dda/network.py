@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,14 +43,18 @@ class Dda(nn.Module):
         Side of the convolutions: 3, or 5 (Table A1).
     """
 
-    def __init__(self, tile: int = 128, levels: int = 2, dense: int = 200, kernel: int = 3) -> None:
+    def __init__(
+        self,
+        tile: int = 128,
+        levels: Annotated[int, Ge(1), Le(4)] = 2,
+        dense: Annotated[int, Ge(1)] = 200,
+        kernel: Annotated[int, Ge(1)] = 3,
+    ) -> None:
         super().__init__()
-        if not 1 <= levels <= len(FEATURES):
-            raise InputError(f"levels={levels} is out of range", f"give 1 to {len(FEATURES)}")
-        if tile < 2**levels or dense < 1 or kernel < 1 or kernel % 2 == 0:
+        if tile < 2**levels or kernel % 2 == 0:
             raise InputError(
-                f"tile={tile}, dense={dense} or kernel={kernel} makes no autoencoder",
-                f"give a tile of {2**levels} pixels or more, a dense layer, and an odd kernel",
+                f"tile={tile} or kernel={kernel} makes no autoencoder",
+                f"give a tile of {2**levels} pixels or more, and an odd kernel",
             )
         self.tile = tile
         widths = FEATURES[:levels]

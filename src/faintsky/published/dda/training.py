@@ -33,7 +33,6 @@ from faintsky.training import (
     Progress,
     Recipe,
     compact_files,
-    pb_corrected,
     primary_beam_of,
     stored_pairs,
 )
@@ -212,7 +211,7 @@ def _of_pair(sky: Path, image: Path, product: str) -> tuple[Array32, Array32, fl
 
 
 def _of_compact(file: Path, product: str) -> tuple[Array32, Array32, float]:
-    from faintsky.simulating import read_compact
+    from faintsky.simulating import parameters_of, read_compact
 
     kept = read_compact(file)
     if product not in kept:
@@ -220,7 +219,7 @@ def _of_compact(file: Path, product: str) -> tuple[Array32, Array32, float]:
     image, truth = kept[product], kept["sky"]
     if product in WITH_BEAM:
         image = image / np.float32(beam_pixels(kept["beam"], 1.0)[0])
-        truth = truth if pb_corrected(file.parent) else truth * np.nan_to_num(kept["pb"])
+        truth = truth if parameters_of(file.parent).get("pbcor") else truth * np.nan_to_num(kept["pb"])
     return image, truth, kept["cell"]
 
 

@@ -7,6 +7,7 @@ fidelity page, R4 and R5."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ NARROWEST = 0.5
 """Least width that is believed [pixel]."""
 STATES, HIDDEN = 32, 256
 """Hidden states of each recurrent layer, and values before the residual network's answer."""
-HEADS, JOINS, POOLS = ("dense", "per_channel"), ("add", "concatenate"), ("max", "mean")
 WIDTHS = (8, 16, 32, 64)
 """Channels of the autoencoder after each halving (Table 3)."""
 STRIDE = 2 ** len(WIDTHS)
@@ -152,10 +152,8 @@ class DeepGru(nn.Module):
         Of the spectra; ``per_channel`` does not need it.
     """
 
-    def __init__(self, head: str = "dense", channels: int = 128) -> None:
+    def __init__(self, head: Literal["dense", "per_channel"] = "dense", channels: int = 128) -> None:
         super().__init__()
-        if head not in HEADS:
-            raise InputError(f"no head {head!r}", f"choose one of {', '.join(HEADS)}")
         self.channels = channels if head == "dense" else None
         self.dense = head == "dense"
         if self.dense:
@@ -246,14 +244,14 @@ class ShapeResNet(nn.Module):
     """
 
     def __init__(
-        self, outputs: int = 1, join: str = "add", pool: str = "max", stem: int = 1, width: int = 64
+        self,
+        outputs: int = 1,
+        join: Literal["add", "concatenate"] = "add",
+        pool: Literal["max", "mean"] = "max",
+        stem: int = 1,
+        width: int = 64,
     ) -> None:
         super().__init__()
-        if join not in JOINS or pool not in POOLS:
-            raise InputError(
-                f"no join {join!r} or pool {pool!r}",
-                f"choose of {', '.join(JOINS)} and of {', '.join(POOLS)}",
-            )
         add = join == "add"
         widths = [width, 2 * width, 4 * width, 8 * width]
         self.stem = nn.Sequential(

@@ -8,7 +8,6 @@ before find, which are the same arrays in another folder."""
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from faintsky.published.deepfocus.networks import (
     unit_range,
     unit_range_1d,
 )
+from faintsky.simulating import parameters_of
 from faintsky.system import Settings
 from faintsky.training import Batch, EpochTask, Plan, Progress, Recipe
 
@@ -84,11 +84,13 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
     InputError
         Where it is no such folder, or holds too few cubes for such shares.
     """
-    card = folder / "dataset.json"
     files = sorted(folder.glob("*_compact.npz"), key=lambda f: int(f.name.partition("_")[0]))
-    if not files or not card.is_file():
+    cell = parameters_of(folder).get("cell")
+    if not files or cell is None:
         raise InputError(
-            "holds no *_compact.npz and dataset.json", "faintsky simulate alma --products compact", folder
+            "holds no *_compact.npz and the dataset.json of a simulation",
+            "faintsky simulate alma --products compact",
+            folder,
         )
     if min(train, validation) <= 0 or train + validation > 1 + 1e-9:
         raise InputError(f"train={train} and validation={validation} are no shares", "give e.g. 0.6 and 0.2")
@@ -96,11 +98,7 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
     b = round((train + validation) * len(files))
     if a < 1 or b <= a:
         raise InputError(f"{len(files)} cubes are too few to train and to validate", "simulate more", folder)
-    try:
-        cell = float(json.loads(card.read_text(encoding="utf-8"))["parameters"]["cell"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError("is no card of a data set", "simulate again", card) from error
-    return CompactSet(tuple(files[:a]), tuple(files[a:b]), cell)
+    return CompactSet(tuple(files[:a]), tuple(files[a:b]), float(cell))
 
 
 def read_images(files: Sequence[Path]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, find_objects, gaussian_filter, generate_binary_structure, label
+from scipy.ndimage import (
+    binary_erosion,
+    find_objects,
+    gaussian_filter,
+    generate_binary_structure,
+    label,
+    uniform_filter1d,
+)
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -48,40 +55,6 @@ def negative_rms(cube: Cube, valid: NDArray[np.bool_]) -> float:
     return MAD_TO_SIGMA * float(np.median(-below)) if below.size else 0.0
 
 
-def smooth_sky(cube: Cube, fwhm: float) -> Cube:
-    """Every channel smoothed with a Gaussian of some FWHM [pixel] and of unit sum; outside counts as 0."""
-    if fwhm <= 0:
-        return cube
-    sigma = fwhm / FWHM_PER_SIGMA
-    return np.asarray(gaussian_filter(cube, (0, sigma, sigma), mode="constant"), dtype=np.float32)
-
-
-def running_sums(cube: Cube) -> Cube:
-    """Sums of the first k channels, ``[chan + 1, y, x]``, for `smooth_line`."""
-    sums = np.zeros((len(cube) + 1, *cube.shape[1:]), dtype=np.float32)
-    np.cumsum(cube, axis=0, out=sums[1:])
-    return sums
-
-
-def smooth_line(sums: Cube, width: int) -> Cube:
-    """Every spectrum averaged over an odd number of channels; outside counts as 0.
-
-    Parameters
-    ----------
-    sums : array
-        `running_sums` of the cube.
-    width : int
-        [channel]; 0 as 1.
-    """
-    half, n = int(width) // 2, len(sums) - 1
-    k = np.arange(n)
-    out = np.empty((n, *sums.shape[1:]), dtype=np.float32)
-    for i, (low, high) in enumerate(zip(np.maximum(k - half, 0), np.minimum(k + half + 1, n))):
-        np.subtract(sums[high], sums[low], out=out[i])
-    out /= np.float32(2 * half + 1)
-    return out
-
-
 def smooth_clip(
     cube: Cube,
     valid: NDArray[np.bool_],
@@ -89,7 +62,6 @@ def smooth_clip(
     spatial: Sequence[float] = (0, 3, 6),
     spectral: Sequence[int] = (0, 3, 7, 15),
     threshold: float = 4.0,
-    replacement: float = REPLACEMENT,
 ) -> NDArray[np.int8]:
     """Voxels that stand out, up or down, at any scale.
 
@@ -100,13 +72,11 @@ def smooth_clip(
     valid : array of bool
         Where it holds data, ``[chan, y, x]``; nothing is found elsewhere.
     spatial : sequence of float
-        FWHM of the Gaussians [pixel]; 0 for none.
+        FWHM of the Gaussians [pixel], of unit sum; 0 for none. Outside counts as 0.
     spectral : sequence of int
         Widths of the boxcars [channel], odd; 0 for none.
     threshold : float
         In standard deviations of each smoothed cube.
-    replacement : float
-        See `REPLACEMENT`; negative leaves the data as they are.
 
     Returns
     -------
@@ -115,11 +85,13 @@ def smooth_clip(
     """
     sign = np.zeros(cube.shape, dtype=np.int8)
     flat, good = sign.reshape(-1), valid.reshape(-1)
-    level = np.float32(replacement * negative_rms(cube, valid))
+    level = np.float32(REPLACEMENT * negative_rms(cube, valid))
     for fwhm in spatial:
-        sums = running_sums(smooth_sky(_capped(cube, sign, level, replacement), fwhm))
+        sigma = fwhm / FWHM_PER_SIGMA
+        capped = np.where(sign != 0, np.copysign(level, cube), cube)
+        smooth = gaussian_filter(capped, (0, sigma, sigma), mode="constant")
         for width in spectral:
-            scale = smooth_line(sums, width)
+            scale = uniform_filter1d(smooth, width // 2 * 2 + 1, axis=0, mode="constant")
             rms = negative_rms(scale, valid)
             if not rms > 0:
                 continue
@@ -129,12 +101,6 @@ def smooth_clip(
                 out = np.flatnonzero(high)
                 flat[out[good[out] & (flat[out] == 0)]] = direction
     return sign
-
-
-def _capped(cube: Cube, sign: NDArray[np.int8], level: np.float32, replacement: float) -> Cube:
-    if replacement < 0 or not sign.any():
-        return cube
-    return np.where(sign != 0, np.copysign(level, cube), cube)
 
 
 def link(mask: NDArray[np.bool_], radius_xy: float, radius_z: int) -> tuple[NDArray[np.int32], int]:
