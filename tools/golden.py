@@ -76,7 +76,7 @@ def make(folder: Path, only: list[str]) -> None:
 
 def compare(before: Path, after: Path, renamed: dict[str, str]) -> int:
     """Print differences, and count them."""
-    readers = {".fits": _fits, ".ecsv": _ecsv, ".json": _json, ".npz": _npz}
+    readers = {".fits": _fits, ".ecsv": _table, ".json": _json, ".npz": _npz}
     found = 0
     for path in sorted(p for p in before.rglob("*") if p.suffix in readers):
         name = path.relative_to(before)
@@ -98,8 +98,7 @@ def _fits(path: Path) -> dict[str, Any]:
     from astropy.io import fits
 
     data = fits.getdata(path)
-    names = getattr(data, "names", None)
-    return {name: data[name] for name in names} if names else {"data": data}
+    return _table(path, hdu=1) if data.dtype.names else {"data": data}
 
 
 def _npz(path: Path) -> dict[str, Any]:
@@ -110,11 +109,11 @@ def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text() or "{}")
 
 
-def _ecsv(path: Path) -> dict[str, Any]:
+def _table(path: Path, **how: Any) -> dict[str, Any]:
     """Columns, each with how far its values may move."""
     from astropy.table import Table
 
-    table = Table.read(path)
+    table = Table.read(path, **how)
     out: dict[str, Any] = {}
     for name in table.colnames:
         values = np.asarray(table[name])
