@@ -352,37 +352,18 @@ def _table(
     return table
 
 
-def add_flag(flags: str, name: str) -> str:
-    """``flags`` with ``name`` in it once; raises KeyError for a name not in `FLAGS`."""
-    if name not in FLAGS:
-        raise KeyError(f"unknown flag {name!r}")
-    present = [f for f in str(flags).split(",") if f]
-    return ",".join(present if name in present else [*present, name])
-
-
 def join_flags(names: Iterable[str]) -> str:
-    """The flags string of several names, each once, in the order given."""
-    flags = ""
-    for name in names:
-        flags = add_flag(flags, name)
-    return flags
+    """The flags string of several names, each once, in the order given; KeyError for one not in `FLAGS`."""
+    flags = list(dict.fromkeys(names))
+    if unknown := [name for name in flags if name not in FLAGS]:
+        raise KeyError(f"unknown flag {unknown[0]!r}")
+    return ",".join(flags)
 
 
 def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:
     """Whether each of the flags strings, of any shape, has ``name`` in it."""
     array = np.asarray(flags, dtype=str)
     return np.array([name in str(f).split(",") for f in array.ravel()], dtype=bool).reshape(array.shape)
-
-
-def flag_rows(table: Table, rows: ArrayLike, name: str) -> None:
-    """Add a flag to some rows of a table, in place; ``rows`` is a boolean array ``[source]``."""
-    old = table["flags"]
-    new = [add_flag(f, name) if r else str(f) for f, r in zip(old, np.asarray(rows, dtype=bool), strict=True)]
-    # a column of fixed-width strings would cut the longer ones: replace it
-    fresh = type(old)(
-        np.array(new, dtype=str), name="flags", description=old.description, meta=dict(old.meta)
-    )
-    table.replace_column("flags", fresh)
 
 
 def _votable(table: Table) -> Any:

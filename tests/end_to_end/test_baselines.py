@@ -183,7 +183,7 @@ def test_detect_runs_a_baseline_by_its_name(cube, tmp_path):
     save_like(tmp_path / "cube.fits", cube.data, cube, unit="Jy/beam")
     out = tmp_path / "out"
     result = faintsky.detect(tmp_path / "cube.fits", out, model="flood_fill")
-    assert result.summary()["sources"] == len(result.catalog) >= 3
+    assert result.facts["sources"] == len(result.catalog) >= 3
     assert json.loads((out / "run.json").read_text())["model"] == "flood_fill"
     assert "report.html" in {p.name for p in out.iterdir()}
 

@@ -62,7 +62,7 @@ def run(tmp_path_factory, passing):
 def test_the_files_of_the_contract(run):
     _, out, result = run
     assert {p.name for p in out.iterdir()} == DENOISED
-    assert result.summary()["regions"] == len(result.catalog) == 2
+    assert result.facts["regions"] == len(result.catalog) == 2
     for name in ("catalog.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"):
         table = read_catalog(out / name)
         assert list(table["id"]) == list(table["island"]) == [1, 2]
@@ -122,7 +122,7 @@ def test_the_same_run_again_is_complete_already(run, passing):
     image, out, _ = run
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     again = denoise(image, out, model=passing, device="cpu", command="another command line")
-    assert again.summary()["already_complete"]
+    assert again.facts["already_complete"]
     assert again.image is again.catalog is None
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     with pytest.raises(InputError, match="another run"):
@@ -143,7 +143,7 @@ def test_a_failure_leaves_nothing(tmp_path, passing, monkeypatch):
 
 def test_a_dry_run_says_what_it_needs(tmp_path, passing):
     image = write_image(tmp_path / "image.fits", spots())
-    plan = denoise(image, tmp_path / "out", model=passing, dry_run=True).summary()
+    plan = denoise(image, tmp_path / "out", model=passing, dry_run=True).facts
     assert plan["shape"] == [96, 96]
     assert plan["blocks"] == 1
     assert plan["memory_gb"] > 0.3
@@ -157,7 +157,7 @@ def test_an_image_in_memory_needs_no_files(passing):
         image, model=passing, members=8, device="cpu", progress=lambda *step: steps.append(step)
     )
     assert len(result.catalog) == 2
-    assert "out" not in result.summary()
+    assert "out" not in result.facts
     assert [d for d, _, _ in steps] == sorted(d for d, _, _ in steps)
     assert steps[-1][0] == steps[-1][1]
     np.testing.assert_allclose(result.image, spots(), rtol=2e-3, atol=1e-3)
@@ -192,9 +192,9 @@ def test_dirty_and_restored_are_told_apart(dirty, passing):
     image, psf, restored, beam = dirty
     for data, kind in ((image, "dirty"), (restored, "restored")):
         result = denoise(as_image(data, beam, psf=psf), model=passing, device="cpu")
-        assert result.summary()["kind"] == kind
+        assert result.facts["kind"] == kind
         assert f"taken for {kind}: " in result.found.notes[0]
-        assert denoise(as_image(data, beam), model=passing, device="cpu").summary()["kind"] == kind
+        assert denoise(as_image(data, beam), model=passing, device="cpu").facts["kind"] == kind
 
 
 def test_rings_of_a_dirty_image_are_not_believed_without_its_psf():
@@ -227,7 +227,7 @@ def test_wscleans_header_is_believed(dirty, passing, components, kind):
     opened = as_image(dirty[0], dirty[3])
     opened.header["WSCMINOR"] = components
     result = denoise(opened, model=passing, device="cpu")
-    assert result.summary()["kind"] == kind
+    assert result.facts["kind"] == kind
     assert ("give --psf" in " ".join(result.found.notes)) == (kind == "dirty")
 
 
@@ -382,11 +382,11 @@ def test_four_real_axes_come_back(real, tmp_path, passing):
 def test_a_real_dirty_image_is_known_by_its_psf(real):
     from faintsky.denoising import Response
     from faintsky.io import open_image
-    from faintsky.preparing import kind_by_psf, prepare_image
+    from faintsky.preparing import kind_of_image, prepare_image
 
     image = open_image(real / PISCO[0], psf=real / PISCO[1])
     prepared = prepare_image(image)
-    assert kind_by_psf(prepared, Response((257, 257), image.psf[0], prepared.beam)).name == "dirty"
+    assert kind_of_image(image, prepared, Response((257, 257), image.psf[0], prepared.beam)).name == "dirty"
     far = np.ones((257, 257), dtype=bool)
     far[80:180, 80:180] = False
     assert prepared.typical_rms == pytest.approx(image.data[far].std(), rel=0.1)

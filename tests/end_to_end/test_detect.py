@@ -83,7 +83,7 @@ def test_moments_are_those_of_the_lines(run):
 def test_the_files_of_the_contract(run):
     _, out, result = run
     assert {p.name for p in out.iterdir()} == DETECTED
-    assert result.summary()["sources"] == len(result.catalog) == 2
+    assert result.facts["sources"] == len(result.catalog) == 2
     for name in ("catalog.fits", "catalog.ecsv", "catalog.vot", "catalog.csv"):
         table = read_catalog(out / name)
         assert list(table["id"]) == [1, 2]
@@ -138,7 +138,7 @@ def test_the_same_run_again_is_complete_already(run):
     cube, out, _ = run
     before = stamps(out)
     again = detect(cube, out, reliability=SURE, device="cpu", command="another command line")
-    assert again.summary()["already_complete"]
+    assert again.facts["already_complete"]
     assert again.catalog is None
     assert stamps(out) == before
 
@@ -158,7 +158,7 @@ def test_another_run_is_refused_and_overwrites_when_asked(tmp_path):
 
 def test_a_dry_run_writes_nothing(tmp_path):
     cube = write_cube(tmp_path / "cube.fits")
-    plan = detect(cube, tmp_path / "out", dry_run=True).summary()
+    plan = detect(cube, tmp_path / "out", dry_run=True).facts
     assert plan["shape"] == [32, 64, 64]
     assert plan["memory_gb"] > 0
     assert not (tmp_path / "out").exists()
@@ -216,7 +216,7 @@ def test_a_cube_in_memory_needs_no_files(tmp_path):
         progress=lambda done, total, word: steps.append((done, total)),
     )
     assert len(result.catalog) == 1
-    assert "out" not in result.summary()
+    assert "out" not in result.facts
     assert [d for d, _ in steps] == sorted(d for d, _ in steps)
     assert steps[-1][0] == steps[-1][1]
 

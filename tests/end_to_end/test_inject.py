@@ -121,7 +121,7 @@ def test_files_of_the_contract_and_the_same_run_again(bright):
     assert again.facts["already_complete"]
     with pytest.raises(InputError, match="another run"):
         faintsky.inject(user_cube(), out, **BRIGHT | {"seed": 3})
-    assert result.summary()["found"] == 9
+    assert result.facts["found"] == 9
 
 
 def test_recovery_is_what_was_put_in():

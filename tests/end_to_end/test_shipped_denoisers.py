@@ -97,7 +97,7 @@ def test_a_dirty_image_is_deconvolved(model):
     image = RadioImage.from_array(data, cell=1.0, beam=list(t.beam), psf=t.psf)
     result = denoise(image, model=model, device="cpu")
     truth = 90 * np.roll(gaussian_psf((128, 128), *t.beam), (-8, -14), axis=(0, 1))
-    assert result.summary()["kind"] == "dirty"
+    assert result.facts["kind"] == "dirty"
     assert result.image[56, 50] == pytest.approx(90, rel=0.1)
     inner = slice(16, -16), slice(16, -16)
     away = (truth < 0.05)[inner]

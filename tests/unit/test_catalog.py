@@ -14,8 +14,6 @@ from faintsky.catalog import (
     COLUMNS,
     FLAGS,
     IMAGE_COLUMNS,
-    add_flag,
-    flag_rows,
     has_flag,
     iau_names,
     join_flags,
@@ -252,18 +250,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-def test_flags_are_added_once_and_known():
-    assert add_flag("", "edge") == "edge"
-    assert add_flag("edge", "blended") == "edge,blended"
-    assert add_flag("edge,blended", "edge") == "edge,blended"
+def test_flags_are_joined_once_and_known():
+    assert join_flags([]) == ""
     assert join_flags(["edge", "edge", "absorption"]) == "edge,absorption"
-    with pytest.raises(KeyError):
-        add_flag("", "no such flag")
+    with pytest.raises(KeyError, match="no such flag"):
+        join_flags(["edge", "no such flag"])
 
 
-def test_flagging_rows_is_not_cut_by_the_columns_width():
+def test_which_rows_have_a_flag():
     table = example()
-    flag_rows(table, [True, True], "absorption")
-    assert list(table["flags"]) == ["absorption", "edge,blended,absorption"]
     assert list(has_flag(table["flags"], "edge")) == [False, True]
-    assert table["flags"].meta["ucd"] == COLUMNS["flags"].ucd

@@ -59,7 +59,7 @@ def test_files_and_report_of_a_method_without_frequencies(flat_model, tmp_path):
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"catalog.ecsv", "regions.reg", "report.html", "run.json"} <= written
     assert not {"mask.fits", "model.fits"} & written
-    assert result.summary()["candidates"] == 3
+    assert result.facts["candidates"] == 3
     assert json.loads((tmp_path / "out" / "run.json").read_text())["complete"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "step: blobs" in page

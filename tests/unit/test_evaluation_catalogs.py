@@ -205,7 +205,7 @@ def test_files_are_written_and_agree(evaluation):
     assert f"{row['recall']:.3f} ±" in (out / "table.md").read_text()
     assert (out / "table.csv").read_text().count("\n") == len(evaluation.rows) + 1
     assert (out / "residuals.csv").read_text().count("\n") == len(results["residuals"]) + 1
-    assert any("precision" in key for key in evaluation.summary())
+    assert any("precision" in key for key in evaluation.facts)
 
 
 def test_precision_rises_with_the_threshold_and_recall_falls(evaluation):
@@ -308,7 +308,7 @@ def test_methods_that_find_nothing_fail_or_see_one_image(tmp_path):
     assert (row.tp, row.fp, row.fn) == (8, 0, 2)
     with pytest.raises(KeyError):
         score(result, "lattice", "flat", "position")
-    assert "flat on lattice: recall" in result.summary()
+    assert "flat on lattice: recall" in result.facts
     assert {r["method"] for r in result.scores.tables["residuals"]} == {"flat"}
 
 

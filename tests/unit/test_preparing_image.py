@@ -262,7 +262,7 @@ def test_the_level_of_the_sidelobes_is_measured(sky):
     true = [np.sqrt((psf[(r >= a) & (r < b)] ** 2).mean()) for a, b in pairwise(edges)]
     np.testing.assert_allclose(around.level(edges), true, rtol=0.25)
     # what is left away from the sources is sidelobes and noise, and is known to be
-    noise = sidelobe_noise(plane, around, size)
+    noise = sidelobe_noise(plane, size)
     at = np.argwhere(sky_of(sky, n, size, np.random.default_rng(1)))
     away = np.min([np.hypot(*(np.indices((n, n)) - p[:, None, None])) for p in at], axis=0) > 2 * size
     assert data[away].std() > 7

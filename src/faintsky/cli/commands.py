@@ -116,7 +116,7 @@ def make_command(name: str, function: Callable[..., Any]) -> click.Command:
     name : str
         Of the command.
     function : callable
-        With numpydoc's ``Parameters``. What it returns has ``summary()``, or is a mapping.
+        With numpydoc's ``Parameters``. What it returns has ``facts``, or is a mapping.
     """
     known, entries = options_of(function)
     shown = [p for p in known.values() if p.name not in HIDDEN]

@@ -10,12 +10,8 @@ from typing import Annotated, Any
 class Listing:
     """What the command prints: for machines a mapping, for people lines."""
 
-    values: dict[str, Any]
+    facts: dict[str, Any]
     lines: list[str]
-
-    def summary(self) -> dict[str, Any]:
-        """For machines."""
-        return self.values
 
 
 def models(name: Annotated[str | None, "NAME"] = None) -> Listing:

@@ -88,11 +88,11 @@ class Report:
             self._bar = None
 
     def finish(self, result: Any) -> None:
-        """Print a mapping, or what the ``summary()`` of an object gives; its ``lines`` are for people."""
+        """Print a mapping, or the ``facts`` of an object; its ``lines`` are for people."""
         self._stop()
         from faintsky.io.output import plain
 
-        values = plain(result.summary() if hasattr(result, "summary") else result)
+        values = plain(getattr(result, "facts", result))
         if self.as_json:
             print(json.dumps(values), flush=True)
         else:

@@ -12,7 +12,7 @@ from scipy.signal import fftconvolve
 
 from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
 from faintsky.blocks import step
-from faintsky.catalog import add_flag, coordinates_meta, join_flags, make_table, mask_extents
+from faintsky.catalog import coordinates_meta, join_flags, make_table, mask_extents
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
@@ -204,14 +204,12 @@ def build_catalog(
     kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
     regions = measure(mean * gain, sigma * gain, labels, kernel)
     noise = np.nan_to_num(prepared.rms * gain)
-    rows = [
-        _row(image, prepared, r, settings, beam.plane, labels, float(noise[r.box].max())) for r in regions
-    ]
-    names = rows[0] if rows else []
-    for row, r in zip(rows, regions):
+    rows = []
+    for r in regions:
         seen = mean[r.box][labels[r.box] == r.number].max()
-        if sidelobes is not None and seen < SIDELOBE * sidelobes[r.box].max():
-            row["flags"] = add_flag(str(row["flags"]), "sidelobe")
+        faint = sidelobes is not None and bool(seen < SIDELOBE * sidelobes[r.box].max())
+        rows.append(_row(image, prepared, r, settings, beam.plane, labels, float(noise[r.box].max()), faint))
+    names = rows[0] if rows else []
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
     if rows:
         snr, area = np.array(columns["snr"]), np.array([r.area for r in regions]) / prepared.beam_area
@@ -245,8 +243,7 @@ def _on_the_sky(
     out |= mask_extents(labels, one["id"], image.frame(x, y))
     flux, peak = image.flux_factor(x, y), image.peak_factor(x, y)
     names = {"flux": flux, "flux_err": flux, "flux_peak": peak, "flux_peak_err": peak, "rms": peak}
-    out |= {name: one[name] * factor for name, factor in names.items()}
-    return {name: list(values) for name, values in out.items()}
+    return out | {name: one[name] * factor for name, factor in names.items()}
 
 
 def _row(
@@ -257,6 +254,7 @@ def _row(
     plane: NDArray[np.float64] | None,
     labels: NDArray[np.int32],
     noise: float,
+    sidelobe: bool,
 ) -> dict[str, object]:
     per_pixel, per_beam = prepared.jy_per_pixel, prepared.jy_per_beam
     flux_err = float(settings.flux_error(r.flux, r.flux_err, noise * prepared.beam_area))
@@ -285,22 +283,18 @@ def _row(
         "x_min": r.box[1].start, "x_max": r.box[1].stop - 1,
         "y_min": r.box[0].start, "y_max": r.box[0].stop - 1,
     }  # fmt: skip
-    flags = []
-    if _at_edge(r, prepared.valid, labels):
-        flags.append("edge")
-    if prepared.beam is not None:
-        size = prepared.beam_pixels
-        if shape["dc_maj"] < max(2 * shape["dc_maj_err"], 0.15 * size):
-            flags.append("unresolved")
-        elif shape["dc_maj"] > 3 * size:
-            flags.append("extended")
-    else:
-        flags.append("undeconvolved")
-    if plane is None:
-        flags.append("no_primary_beam")
-    elif pb < 0.2:
-        flags.append("low_primary_beam")
-    row["flags"] = join_flags(flags)
+    size, wide = prepared.beam_pixels, shape["dc_maj"]
+    unresolved = wide < max(2 * shape["dc_maj_err"], 0.15 * size)
+    holds = {
+        "edge": _at_edge(r, prepared.valid, labels),
+        "unresolved": beam is not None and unresolved,
+        "extended": beam is not None and not unresolved and wide > 3 * size,
+        "undeconvolved": beam is None,
+        "no_primary_beam": plane is None,
+        "low_primary_beam": pb < 0.2,
+        "sidelobe": sidelobe,
+    }
+    row["flags"] = join_flags(name for name, value in holds.items() if value)
     return row
 
 

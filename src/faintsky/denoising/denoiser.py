@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.blocks import cover
 from faintsky.denoising.catalogue import build_catalog
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
@@ -19,16 +20,11 @@ from faintsky.image import RadioImage
 from faintsky.matching import column, reliability_of
 from faintsky.options import RELIABILITY
 from faintsky.preparing import (
-    Kind,
-    Plane,
     PreparedImage,
     PrimaryBeam,
-    Surroundings,
-    kind_by_psf,
-    kind_by_sources,
+    kind_of_image,
     prepare_image,
     robust_sigma,
-    said_kind,
     sidelobe_noise,
 )
 from faintsky.registry import DENOISERS
@@ -37,6 +33,8 @@ from faintsky.system import BYTES_OF_TABLES, Needs
 if TYPE_CHECKING:
     from astropy.table import Table
     from torch import nn
+
+    from faintsky.models import Model
 
 Array32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
@@ -132,8 +130,10 @@ def denoise_image(
     tell = progress or (lambda done, total, word: None)
     tell(0, PARTS, "noise")
     prepared = prepare_image(image)
-    response = _response(image, prepared)
-    kind = _kind(image, prepared, response)
+    psf, response = image.psf, None
+    if psf is not None and prepared.beam is not None:
+        response = Response((prepared.data.shape[0], prepared.data.shape[1]), psf[0], prepared.beam)
+    kind = kind_of_image(image, prepared, response)
     notes = [kind.note]
     ask: dict[str, Any] = {
         "members": members,
@@ -141,8 +141,8 @@ def denoise_image(
         "progress": lambda done, total: tell(40 + 50 * done // total, PARTS, "network"),
     }
     sidelobes = np.zeros_like(prepared.data)
-    if kind.name == "dirty" and response is not None and image.psf is not None:
-        working, rough = _deconvolved(prepared, response, image.psf[0], network, device, tell, notes)
+    if kind.name == "dirty" and response is not None and psf is not None:
+        working, rough = _deconvolved(prepared, response, psf[0], network, device, tell, notes)
         if rough is None:
             mean, sigma = predict(network, working.scaled, working.weight, working.beam, **ask)
         else:
@@ -152,9 +152,9 @@ def denoise_image(
             notes.append("the psf was not used")
         response = None
         if kind.name == "dirty":
-            plane = _plane(prepared)
-            sidelobes = sidelobe_noise(plane, _around(plane, prepared), prepared.beam_pixels)
-            prepared = prepared.with_more(sidelobes)
+            sidelobes = sidelobe_noise(prepared.plane, prepared.beam_pixels)
+            rms = np.hypot(prepared.rms, sidelobes).astype(np.float32)
+            prepared = replace(prepared, rms=rms, rms_origin="sidelobes")
             notes.append(
                 "no psf: the sidelobes of bright sources stay in the image, count as noise, and hide what is "
                 "fainter; give --psf to take them out"
@@ -174,29 +174,6 @@ def denoise_image(
         response, kind.name, regions, [*image.notes, *PrimaryBeam(image).notes, *notes],
         rule=f"of reliability {reliability:g} and above",
     )  # fmt: skip
-
-
-def _response(image: RadioImage, prepared: PreparedImage) -> Response | None:
-    if image.psf is None or prepared.beam is None:
-        return None
-    return Response((prepared.data.shape[0], prepared.data.shape[1]), image.psf[0], prepared.beam)
-
-
-def _plane(prepared: PreparedImage) -> Plane:
-    return Plane(prepared.data, np.nan_to_num(prepared.rms), prepared.valid)
-
-
-def _around(plane: Plane, prepared: PreparedImage) -> Surroundings:
-    return Surroundings([plane], prepared.beam_pixels)
-
-
-def _kind(image: RadioImage, prepared: PreparedImage, response: Response | None) -> Kind:
-    """What the image is taken for."""
-    if (said := said_kind(image)) is not None:
-        return said
-    if response is not None:
-        return kind_by_psf(prepared, response)
-    return kind_by_sources(_around(_plane(prepared), prepared))
 
 
 def _deconvolved(
@@ -276,25 +253,8 @@ def _regions(
     return labels, chosen, len(table)
 
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from faintsky.models import Model
-
-
-class DenoiseCall(Protocol):
-    """As `faintsky.denoising.denoiser.denoise_image`, network and settings filled in."""
-
-    def __call__(
-        self,
-        image: RadioImage,
-        *,
-        members: int = 1,
-        reliability: float = RELIABILITY,
-        progress: Progress | None = None,
-    ) -> Denoised:
-        """Denoise an image."""
-        ...
+DenoiseCall = Callable[..., Denoised]
+"""As `denoise_image`, network and settings filled in: image, ``members``, ``reliability``, ``progress``."""
 
 
 def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
@@ -314,8 +274,7 @@ def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
     """
     method = model.settings.get("method")
     if method is not None:
-        made: DenoiseCall = DENOISERS[method](model, device)
-        return made
+        return DENOISERS[method](model, device)
     settings = DenoiserSettings.read(model.settings, what="model setting", hint="correct model.json")
     network = model.network("denoiser", device)
     return partial(denoise_image, network=network, settings=settings, device=device)
@@ -326,15 +285,10 @@ def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[
     if hasattr(network, "blocks"):
         said: tuple[int, tuple[int, int], int] = network.blocks(shape)  # type: ignore[operator]
         return said
-    from faintsky.blocks import cover
-
     blocks = cover(shape, reach=int(network.reach), stride=int(network.stride))  # type: ignore[arg-type]
     most = max(blocks, key=lambda b: b.shape[0] * b.shape[1]).shape
     return len(blocks), most, most[0] * most[1]
 
-
-if TYPE_CHECKING:
-    from torch import nn
 
 BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.45e9, 90, 156, 140
 """Most memory at a time: the libraries; a pixel of the image, with maps and figures; what a dirty image takes
@@ -372,9 +326,6 @@ def needs_of_image(
     return Needs(memory, pixels * 12 + BYTES_OF_TABLES, seconds, blocks), block
 
 
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 COLUMN = "reliability_negative"
 """What the catalogue gets."""
 
@@ -408,14 +359,12 @@ def compare_with_negative(
     """
     negative = replace(image, load=lambda: -image.cube, kind=found.kind)
     other = denoiser(negative, members=members, reliability=reliability)
-    ours, theirs = _measures(found.catalog), _measures(other.catalog)
+    # logarithms of S/N and area, [region, 2]
+    ours, theirs = (
+        np.log10([np.maximum(column(t, name), 1e-9) for name in ("snr", "area")]).T.reshape(-1, 2)
+        for t in (found.catalog, other.catalog)
+    )
     found.catalog[COLUMN] = reliability_of(ours, theirs)
     found.catalog[COLUMN].description = "reliability by the regions of the image's negative"
     found.notes.append(f"the negative of the image has {len(theirs)} regions, the image {len(ours)}")
     return len(theirs)
-
-
-def _measures(table: Table) -> NDArray[np.float64]:
-    """Logarithms of S/N and area, ``[region, 2]``."""
-    values = [np.maximum(column(table, name), 1e-9) for name in ("snr", "area")]
-    return np.log10(np.stack(values, axis=1)).reshape(-1, 2)

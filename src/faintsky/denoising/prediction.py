@@ -40,16 +40,12 @@ def describe_beam(beam: Sequence[float] | None) -> Array32:
 
 
 def _turned(image: Tensor, turns: int, mirror: bool) -> Tensor:
-    import torch
-
-    out = torch.rot90(image, turns, (-2, -1))
+    out = image.rot90(turns, (-2, -1))
     return out.flip(-1) if mirror else out
 
 
 def _turned_back(image: Tensor, turns: int, mirror: bool) -> Tensor:
-    import torch
-
-    return torch.rot90(image.flip(-1) if mirror else image, -turns, (-2, -1))
+    return (image.flip(-1) if mirror else image).rot90(-turns, (-2, -1))
 
 
 def _turned_beam(beam: Tensor, turns: int, mirror: bool) -> Tensor:

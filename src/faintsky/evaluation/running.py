@@ -243,7 +243,8 @@ class Evaluation:
                 return row
         raise KeyError(wanted)
 
-    def summary(self) -> dict[str, Any]:
+    @property
+    def facts(self) -> dict[str, Any]:
         """The numbers that are asked for most, flat."""
         return {"out": str(self.out), "table": str(self.out / "table.md"), **self.scores.summary}
 

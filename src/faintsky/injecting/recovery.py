@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +28,8 @@ Float = NDArray[np.float64]
 N_BINS = 8
 
 
-class Place(Protocol):
-    """Data into which sources are injected: a `CubePlace` or an `ImagePlace`."""
-
-    data: Any
-
-    def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Any:
-        """Up to ``n`` sources, fewer where there is no room."""
-        ...
-
-    def with_sources(self, sources: Any) -> Any:
-        """The data with them."""
-        ...
-
-    def compare(self, sources: Any, found: Any) -> tuple[Table, int]:
-        """What was found of them, and how much else."""
-        ...
-
-
 def recover(
-    place: Place,
+    place: Any,
     find: Callable[[Any], Any],
     n: int,
     per_run: int,
@@ -60,7 +42,8 @@ def recover(
 
     Parameters
     ----------
-    place : Place
+    place : CubePlace or ImagePlace
+        Data into which sources are injected.
     find : callable
         Cube to catalogue, or image to `faintsky.denoising.Denoised`.
     n, per_run : int

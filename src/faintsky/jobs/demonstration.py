@@ -47,7 +47,8 @@ class DemoResult:
     image_errors: dict[str, float]
     reports: dict[str, Path]
 
-    def summary(self) -> dict[str, Any]:
+    @property
+    def facts(self) -> dict[str, Any]:
         """What the command prints."""
         found = {int(i): int(j) for i, j in zip(self.matching.i_true, self.matching.i_found)}
         lines = {}

@@ -69,16 +69,9 @@ def detect(
         how: dict[str, Any] = {"device": running.device}
         found = find_catalog(opened, chosen, reliability=reliability, progress=running.progress, **how)
         found = for_report(opened, found, **how)
-        seconds = job.seconds
-        found.catalog.meta.update(job.made_by)
-        result = result_of_cube(opened, found)
-        if out is not None:
-            page = detection_report(opened, found, reliability=reliability, provenance=job.record)
-            result.write(job, page)
-    result.facts["seconds"] = seconds
-    if out is not None:
-        result.facts["out"] = str(out)
-    return result
+        return result_of_cube(opened, found).deliver(
+            job, lambda: detection_report(opened, found, reliability=reliability, provenance=job.record)
+        )
 
 
 @with_options
@@ -149,15 +142,9 @@ def denoise(
         denoiser = make_denoiser(chosen, choose_device(running.device))
         how: dict[str, Any] = {"members": members, "reliability": reliability}
         found = denoiser(opened, progress=running.progress, **how)
-        others = compare_with_negative(opened, found, denoiser, **how) if negative else None
-        seconds = job.seconds
-        found.catalog.meta.update(job.made_by)
+        if negative:
+            others = compare_with_negative(opened, found, denoiser, **how)
         result = result_of_image(opened, found)
         if negative:
             result.facts["regions_in_negative"] = others
-        if out is not None:
-            result.write(job, denoising_report(opened, found, provenance=job.record))
-    result.facts["seconds"] = seconds
-    if out is not None:
-        result.facts["out"] = str(out)
-    return result
+        return result.deliver(job, lambda: denoising_report(opened, found, provenance=job.record))

@@ -42,10 +42,6 @@ class InjectResult:
     recovery: Recovery | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def summary(self) -> dict[str, Any]:
-        """What the command prints."""
-        return self.facts
-
 
 @with_options
 def inject(

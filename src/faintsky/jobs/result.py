@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -69,14 +70,16 @@ class Result:
         """What was assumed or corrected."""
         return list(self.facts.get("notes", []))
 
-    def summary(self) -> dict[str, Any]:
-        """What the command prints."""
-        return self.facts
-
-    def write(self, job: Job, page: str) -> None:
-        """Write all there is, and a report, into a job's folder."""
+    def deliver(self, job: Job, report: Callable[[], str]) -> Result:
+        """Say how long it took, and write all there is, and a report, into a job's folder, if it has one."""
         assert self.data is not None
         assert self.catalog is not None
+        self.facts["seconds"] = job.seconds
+        self.catalog.meta.update(job.made_by)
+        if job.out is None:
+            return self
+        self.facts["out"] = str(job.out)
+        page = report()
         from faintsky.catalog import write_catalog
         from faintsky.io import save_like, write_regions
 
@@ -96,6 +99,7 @@ class Result:
             save_like(path, image, self.data, unit=unit, kind=kind, provenance=job.made_by)
         with job.file("report.html") as path:
             path.write_text(page, encoding="utf-8")
+        return self
 
     def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
         """Maps of a cube's lines within the mask, each with its unit; NaN where the mask has no voxel.
@@ -167,7 +171,14 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
         model = found.response(model)
     from faintsky.catalog import components_of
 
-    parts = components_of(found.catalog)
     return Result(
-        facts, found.catalog, parts, found.mask, model, found.image, found.uncertainty, image, found
+        facts,
+        found.catalog,
+        components_of(found.catalog),
+        found.mask,
+        model,
+        found.image,
+        found.uncertainty,
+        image,
+        found,
     )

@@ -34,10 +34,6 @@ class TrainResult:
     model: Model | None
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def summary(self) -> dict[str, Any]:
-        """What the command prints."""
-        return self.facts
-
 
 @with_options
 def train(

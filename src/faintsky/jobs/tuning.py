@@ -48,10 +48,6 @@ class TuneResult:
     best: dict[str, Any] | None
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def summary(self) -> dict[str, Any]:
-        """What the command prints."""
-        return self.facts
-
 
 @with_options
 def tune(

@@ -12,13 +12,12 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.preparing.continuum import Continuum, continuum_present, find_strong_lines, fit_continuum
     from faintsky.preparing.cube import PreparedCube, prepare_cube, subtract_continuum
-    from faintsky.preparing.image import PreparedImage, prepare_image, surface_brightness
+    from faintsky.preparing.image import Plane, PreparedImage, prepare_image, surface_brightness
     from faintsky.preparing.kind import (
         Kind,
-        Plane,
         Surroundings,
-        kind_by_psf,
         kind_by_sources,
+        kind_of_image,
         said_kind,
         sidelobe_noise,
     )

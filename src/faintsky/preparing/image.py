@@ -20,6 +20,15 @@ LEAST_SIDE = 8
 
 
 @dataclass(frozen=True)
+class Plane:
+    """An image: data and noise ``[y, x]`` in one unit, both 0 where it is not valid."""
+
+    data: NDArray[np.floating]
+    rms: NDArray[np.floating]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class PreparedImage:
     """What a denoiser works on, in the unit of the file.
 
@@ -78,9 +87,10 @@ class PreparedImage:
     def _over_rms(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.where(self.valid, values / np.where(self.valid, self.rms, 1), 0).astype(np.float32)
 
-    def with_more(self, noise: NDArray[np.floating]) -> PreparedImage:
-        """The same with more noise, ``[y, x]``, independent of what it has."""
-        return replace(self, rms=np.hypot(self.rms, noise).astype(np.float32), rms_origin="sidelobes")
+    @property
+    def plane(self) -> Plane:
+        """What sources are looked for in."""
+        return Plane(self.data, np.nan_to_num(self.rms), self.valid)
 
     def with_noise(
         self, residual: NDArray[np.floating], emission: NDArray[np.bool_] | None = None

@@ -19,8 +19,8 @@ from scipy.ndimage import distance_transform_edt, maximum_filter
 from scipy.signal import fftconvolve
 
 from faintsky.blocks import step
-from faintsky.image import RadioCube, RadioData
-from faintsky.preparing.image import PreparedImage
+from faintsky.image import RadioCube, RadioData, RadioImage
+from faintsky.preparing.image import Plane, PreparedImage
 from faintsky.preparing.noise import robust_sigma
 
 Float = NDArray[np.floating]
@@ -42,15 +42,6 @@ LEAST_PEAK = 3.0
 """A source is brighter than this many times the rms of the sidelobes of others."""
 COARSE = 700
 """Pixels a side of the image that the sidelobes of all sources are added up in, at most twice as many."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """An image: data and noise ``[y, x]`` in one unit, both 0 where it is not valid."""
-
-    data: Float
-    rms: Float
-    valid: NDArray[np.bool_]
 
 
 @step(whole="the brightest sources of the whole image, and what lies far around them")
@@ -203,12 +194,12 @@ def bright_peaks(plane: Plane, size: float) -> tuple[Int, Int, Float]:
 
 
 @step(whole="sidelobes of every source reach over the whole image")
-def sidelobe_noise(plane: Plane, around: Surroundings, beam_pixels: float) -> NDArray[np.float32]:
+def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
     """Rms of the sidelobes of all sources of an image at each pixel, in its unit, ``[y, x]``.
 
     The squares of the peaks, times that of the sidelobes' level at their distance, are added up.
     """
-    size = max(beam_pixels, 1.0)
+    size, around = max(beam_pixels, 1.0), Surroundings([plane], beam_pixels)
     step = max(1, int(size / 2), max(plane.data.shape) // COARSE)
     edges = np.concatenate([[0.99 * NEAR], np.geomspace(2, max(around.distance.max(), 4), 16)])
     level, middle = around.level(edges), np.sqrt(edges[1:] * edges[:-1])
@@ -297,11 +288,19 @@ def said_kind(data: RadioData) -> Kind | None:
     return None
 
 
-def kind_by_psf(prepared: PreparedImage, response: Callable[[NDArray[np.float32]], Any]) -> Kind:
-    """An image with a psf is dirty unless its sources are free of sidelobes.
+def kind_of_image(
+    image: RadioImage, prepared: PreparedImage, response: Callable[[NDArray[np.float32]], Any] | None
+) -> Kind:
+    """What an image is taken for: as said, or by what surrounds its sources.
 
-    A psf is of use to a dirty image only, and broad sidelobes look like faint emission.
+    One with a psf is dirty unless its sources are free of sidelobes: a psf is of use to a dirty image only,
+    and broad sidelobes look like faint emission. `response` gives the dirty image of a sky at the beam's
+    resolution.
     """
+    if (said := said_kind(image)) is not None:
+        return said
+    if response is None:
+        return kind_by_sources(Surroundings([prepared.plane], prepared.beam_pixels))
     share, error = sidelobe_share(prepared, response)
     if not np.isfinite(error):
         return Kind("dirty", "there is a psf, and nothing bright enough to tell")
@@ -391,9 +390,8 @@ def kind_of_cube(
     if said is not None:
         return said
     around = Surroundings(cube_planes(continuum, line, sigma, valid), float(np.sqrt(beam[0] * beam[1])))
-    return kind_by_sources(
-        around, noise_psf=noise_psf, otherwise="restored" if noise_psf is None else "dirty"
-    )
+    otherwise = "restored" if noise_psf is None else "dirty"
+    return kind_by_sources(around, noise_psf=noise_psf, otherwise=otherwise)
 
 
 def cube_planes(

@@ -305,7 +305,7 @@ def beam_from_noise(
     of the rest is left out.
     """
     calm = _calm(data, valid)
-    if _is_white(data, calm):
+    if _steps(data, calm, 2) ** 2 < WHITE * _steps(data, calm, 1) ** 2:
         return None
     image = np.where(calm, data, 0.0).astype(np.float64)
     area = np.maximum(gaussian_filter(calm.astype(float), _SMOOTH), 1e-6)
@@ -328,10 +328,6 @@ def _calm(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.bo
     for y, x in sorted(boxes, key=boxes.__getitem__)[: max(len(boxes) // 2, _LEAST_BOXES)]:
         calm[y : y + _BOX, x : x + _BOX] = True
     return valid & calm if calm.any() else valid
-
-
-def _is_white(data: NDArray[np.floating], used: NDArray[np.bool_]) -> bool:
-    return _steps(data, used, 2) ** 2 < WHITE * _steps(data, used, 1) ** 2
 
 
 def _steps(data: NDArray[np.floating], used: NDArray[np.bool_], shift: int) -> float:
