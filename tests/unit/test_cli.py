@@ -3,11 +3,15 @@
 import functools
 import inspect
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import click
 import pytest
 
 import faintsky
@@ -19,6 +23,7 @@ from faintsky.errors import FaintskyError, InputError
 from faintsky.options import split_doc
 from faintsky.simulating import Settings
 
+ROOT = Path(__file__).parents[2]
 FUNCTIONS = [
     *(getattr(faintsky, name) for name in ("detect", "denoise", "inject", "train", "tune", "demo")),
     *(getattr(faintsky, f) for f in faintsky.__all__ if f.startswith(("simulate_", "evaluate_"))),
@@ -296,6 +301,27 @@ def test_hours_and_millimetres_need_no_unit(tmp_path):
 def test_a_dry_run_refuses_what_the_run_would(tmp_path, capsys, option):
     assert main(["simulate", "lofar", "--out", str(tmp_path / "o"), "--dry-run", *option]) == 2
     assert option[0] in capsys.readouterr().err
+
+
+def test_numbers_of_samples_are_whole(tmp_path):
+    for n, seed in ((2.5, 0), (1, 0.5)):
+        with pytest.raises(InputError, match="whole number"):
+            faintsky.simulate_alma(tmp_path / "o", n, seed=seed, dry_run=True)
+
+
+def test_commands_of_the_pages_are_understood():
+    """Those in blocks of code, but for forms with brackets or variables: all options are known."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    blocks = re.findall(r"(?s)```\w*\n(.*?)```", "\n".join(p.read_text(encoding="utf-8") for p in pages))
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [w for w in (shlex.split(line, comments=True) for line in lines if not set("[$|") & set(line))]
+    commands = [words[1:] for words in commands if words[:1] == ["faintsky"]]
+    for words in commands:
+        node, rest = build_command(), words
+        while isinstance(node, click.Group):
+            node, rest = node.get_command(click.Context(node), rest[0]), rest[1:]
+        node.make_context(" ".join(words), list(rest))
+    assert len(commands) > 20
 
 
 def test_help_of_a_simulation_says_forms_and_defaults(capsys):

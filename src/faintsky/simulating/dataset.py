@@ -227,9 +227,6 @@ def write_dataset(
     Samples that are there already, from an earlier run with the same parameters, are kept. ``size`` is what
     all of them take on disk [bytes]: what does not fit is refused before the work.
     """
-    for name, value, low in (("n", n, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
-        if int(value) != value or value < low:
-            raise InputError(f"{name} {value!r} is not possible", f"give a whole number of at least {low}")
     folder = Path(out)
     identity = check_folder(folder, files, seed, running.overwrite)
     # what is there already is kept, or replaced

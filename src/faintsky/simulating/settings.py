@@ -418,10 +418,10 @@ def options_of(name: str) -> type[Checked]:
         if key in choices:
             example = ("," if key == "products" else "|").join(choices[key])
         usual = {"": record.defaults, **{f"for {k} ": v.defaults for k, v in record.presets.items()}}
-        known_ones = [f"{who}{_short(values[key])}" for who, values in usual.items() if key in values]
-        example = example or (known_ones or [None])[0]
-        if known_ones and known_ones != [example]:
-            text += f" By default {', '.join(known_ones)}."
+        own = [f"{who}{_short(values[key])}" for who, values in usual.items() if key in values]
+        example = example or next(iter(own), None)
+        if own and own != [example]:
+            text += f" By default {', '.join(own)}."
         if key == "preset":
             text += " " + "; ".join(f"{k}: {v.about}" for k, v in record.presets.items()) + "."
         elif key == "backend":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
+from faintsky.errors import InputError
 from faintsky.options import Running, with_options
 from faintsky.simulating.settings import Settings, options_of
 from faintsky.system import Needs, worker_count
@@ -60,7 +61,11 @@ def simulate(
     from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
 
     how = running or Running(device="cpu", jobs=1)
-    workers = min(n, worker_count(how.jobs))
+    workers = worker_count(how.jobs)
+    for name, value, low in (("n", n, 1), ("seed", seed, 0), ("jobs", workers, 1)):
+        if int(value) != value or value < low:
+            raise InputError(f"{name} {value!r} is not possible", f"give a whole number of at least {low}")
+    workers = min(n, workers)
     files = DataFiles(settings)
     needs, about = _plan(n, settings)
     if how.dry_run:
