@@ -152,7 +152,7 @@ def reference_sky(path, instrument, scale):
 
 
 def _visibility_ratio(observatory, track, record):
-    from faintsky.telescopes.alma import visibility_sigma
+    from faintsky.telescopes import visibility_sigma
 
     o = observatory.settings.observation
     variance = [

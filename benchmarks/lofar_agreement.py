@@ -18,10 +18,19 @@ from astropy.io import fits
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.simulating import ImageTelescope, Sampling, Settings, build_instrument
-from faintsky.simulating.imaging import dirty_image, gridded, imaging_weights, noise_factor, predict
+from faintsky.simulating import (
+    ImageTelescope,
+    Sampling,
+    Settings,
+    build_instrument,
+    dirty_image,
+    gridded,
+    imaging_weights,
+    noise_factor,
+    predict,
+)
 from faintsky.system import one_thread
-from faintsky.telescopes.lofar import TELESCOPE, gaussian_beam
+from faintsky.telescopes import gaussian_beam, telescope
 from reproduction import common
 
 FREQ, ROBUST, RMS = 150e6, 0.0, 1e-4
@@ -58,7 +67,7 @@ def given_their_baselines(reference, model, dirty, psf, facts):
 
 def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     """The same from station positions, as the simulator does it; and the quick way beside it."""
-    everybeam = TELESCOPE.choose_beam("auto") == "everybeam"
+    everybeam = telescope("lofar").choose_beam("auto") == "everybeam"
     start = float(Time(START, scale="utc").mjd)
     observation = Settings(telescope="lofar", start=start, robust=ROBUST, primary_beam="gaussian").observation
     began = time.process_time()

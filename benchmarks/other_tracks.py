@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 import faintsky
-from faintsky.evaluation import denoisers, markdown, open_fields, write_csv
-from faintsky.evaluation.image_metrics import PIXEL_EDGES, pixel_sums
+from faintsky.evaluation import PIXEL_EDGES, denoisers, markdown, open_fields, pixel_sums, write_csv
 from reproduction import common
 
 RESULTS = common.BENCHMARKS / "other_tracks.csv"

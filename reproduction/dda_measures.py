@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation import Answer, ImageScorer, Method
-from faintsky.evaluation.image_metrics import PIXEL_EDGES, binned_sums
+from faintsky.evaluation import PIXEL_EDGES, Answer, ImageScorer, Method, Scores
+from faintsky.evaluation.image_metrics import binned_sums
 from faintsky.evaluation.images import SECTIONS, Quantity, RowWriter, Sample, pixel_bins
-from faintsky.evaluation.running import Scores
 from faintsky.matching import Estimate
 from faintsky.published.dda import EDGES, LEAST_MRE, LogScale
 

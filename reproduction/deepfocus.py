@@ -23,10 +23,18 @@ from typing import Any
 import numpy as np
 
 from faintsky.detection import find_catalog
-from faintsky.evaluation import CatalogScorer, Method, Scored, Setting, SimulatedCubes, evaluate, table_of
+from faintsky.evaluation import (
+    CatalogScorer,
+    Method,
+    Scored,
+    Scores,
+    Setting,
+    SimulatedCubes,
+    evaluate,
+    judged_boxes,
+    table_of,
+)
 from faintsky.evaluation.commands import CURVE_RELIABILITY
-from faintsky.evaluation.running import Scores
-from faintsky.evaluation.truth import judged_boxes
 from faintsky.io import provenance
 from faintsky.models import list_models
 from reproduction import common, deepfocus_figures, deepfocus_tables

@@ -16,7 +16,7 @@ from faintsky.evaluation.catalogs import LEAST_AXIS_RATIO
 from faintsky.evaluation.figures import snr_axis
 from faintsky.grid import ImageGrid, sky_to_paper_frame
 from faintsky.matching import box_extents, column, robust_scatter
-from faintsky.sky.model import gaussian_image
+from faintsky.sky import gaussian_image
 from faintsky.system.figures import COLOURS, MAPS, panels, style
 from reproduction.deepfocus_tables import Dependence, dependence_of, stacked_parameters
 

@@ -13,9 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from faintsky.evaluation import markdown
+from faintsky.evaluation import markdown, number, with_error
 from faintsky.evaluation.images import OTHERS, shown
-from faintsky.evaluation.tables import number, with_error
 from reproduction import common
 from reproduction.common import BENCHMARKS, ROOT, read
 

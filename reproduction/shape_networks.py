@@ -21,8 +21,8 @@ from faintsky.grid import sky_to_paper_frame
 from faintsky.io import write_json
 from faintsky.matching import robust_scatter
 from faintsky.models import load_model
-from faintsky.published.deepfocus.networks import flux_of, shape_of
-from faintsky.published.deepfocus.training import FocusedImages, image_name, open_compact, read_sources
+from faintsky.published.deepfocus import FocusedImages, flux_of, open_compact, read_sources, shape_of
+from faintsky.published.deepfocus.training import image_name
 from reproduction import common
 
 RESULTS = common.RESULTS / "deepfocus"

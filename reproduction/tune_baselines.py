@@ -144,7 +144,7 @@ def picture(index: int) -> Picture:
 def tune_flood_fill(n: int, jobs: int) -> dict[str, Any]:
     """T_d and T_f over the paper's grid, for two noise maps and every box rule."""
     from faintsky.preparing import noise_map, robust_sigma
-    from faintsky.published.blobcat.find import flood_fill
+    from faintsky.published.blobcat import flood_fill
 
     pictures = common.parallel(picture, n, jobs)
     truths = [p.truth for p in pictures]

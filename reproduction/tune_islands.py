@@ -26,16 +26,18 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import label
 
-from faintsky.evaluation import Field, SimulatedFields
-from faintsky.evaluation.methods import islands_of, scored_islands
-from faintsky.evaluation.regions import (
-    RELIABLE,
+from faintsky.evaluation import (
     SEGMENT_QUANTITIES,
+    Field,
     Segments,
+    SimulatedFields,
+    islands_of,
+    scored_islands,
     segment_statistic,
     segment_sums,
     true_regions,
 )
+from faintsky.evaluation.regions import RELIABLE
 from faintsky.published.peers import PEERS, TUNED, searched_image
 from reproduction import common
 

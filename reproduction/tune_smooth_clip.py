@@ -14,8 +14,7 @@ import numpy as np
 from faintsky import detection
 from faintsky.matching import reliability_of
 from faintsky.models import load_model
-from faintsky.published.smooth_clip.clipping import Objects, link, measure
-from faintsky.published.smooth_clip.find import Scaled, scaled_cube, search
+from faintsky.published.smooth_clip import Objects, Scaled, link, measure, scaled_cube, search
 from reproduction import common
 from reproduction.tune_baselines import LEAST_PB, Candidates, best, box_table, counts, load, ship
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation import Field, SimulatedFields, denoisers
-from faintsky.evaluation.image_metrics import PIXEL_EDGES, draw_apertures, pixel_sums
+from faintsky.evaluation import PIXEL_EDGES, Field, SimulatedFields, denoisers, draw_apertures, pixel_sums
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma
 from faintsky.simulating import at_resolution

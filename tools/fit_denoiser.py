@@ -24,8 +24,7 @@ from faintsky.image import RadioImage
 from faintsky.io import write_json
 from faintsky.models import load_model
 from faintsky.preparing import gaussian_psf
-from faintsky.simulating import PsfLibrary, make_library
-from faintsky.simulating.psf_library import SIZE
+from faintsky.simulating import PSF_SIDE, PsfLibrary, make_library
 from faintsky.sky import draw_diffuse, draw_radio_galaxies
 from faintsky.sky.web import Web, draw_web, open_web
 from faintsky.system import choose_device
@@ -56,9 +55,9 @@ def sky(rng: np.random.Generator, cell: float, web: Web | None) -> NDArray[np.fl
 
 def enlarged(transfer: NDArray[np.float32]) -> NDArray[np.float64]:
     """The transform of a psf or of a noise correlation on the grid of a field, twice as fine."""
-    image = np.fft.irfft2(transfer, s=(SIZE, SIZE))
+    image = np.fft.irfft2(transfer, s=(PSF_SIDE, PSF_SIDE))
     full = np.zeros((PIXELS, PIXELS))
-    at = np.fft.fftfreq(SIZE, 1 / SIZE).astype(int)
+    at = np.fft.fftfreq(PSF_SIDE, 1 / PSF_SIDE).astype(int)
     full[np.ix_(at, at)] = image
     return np.fft.rfft2(full).real
 
@@ -80,7 +79,7 @@ def correlated(
         spectrum = np.fft.rfft2(sky(rng, cell, web).astype(float) * cell**2)
         clean = np.fft.rfft2(np.fft.ifftshift(gaussian_psf((PIXELS, PIXELS), *beam)))
         truth = np.fft.irfft2(spectrum * clean, s=truth.shape)
-        psf = enlarged(library.transfer[k]) * SIZE**2
+        psf = enlarged(library.transfer[k]) * PSF_SIDE**2
         lobes = np.fft.irfft2(spectrum * (psf - clean), s=truth.shape)
         # what a careful cleaning leaves is not above the noise
         left = min(rng.uniform(0, 0.1), noise / max(float(lobes.std()), 1e-12))

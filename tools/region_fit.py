@@ -13,9 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from faintsky.denoising.catalogue import error_kernel, measure
-from faintsky.denoising.prediction import estimate
-from faintsky.denoising.regions import RegionSettings, segment, smoothed
+from faintsky.denoising import RegionSettings, error_kernel, estimate, measure, segment, smoothed
 from faintsky.image import RadioImage
 from faintsky.preparing import prepare_image
 

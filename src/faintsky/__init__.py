@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faintsky import published as _published  # noqa: F401  (makes the methods known)
+from faintsky.system import prepare_threads
 from faintsky.system.lazy import lazy
-from faintsky.system.processes import prepare_threads
 from faintsky.telescopes import TELESCOPES
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from faintsky.io import open_cube, open_image
     from faintsky.jobs import Result, demo, denoise, detect, inject, train, tune
     from faintsky.models import list_models, load_model
-    from faintsky.system.machine import __version__
+    from faintsky.system import __version__
 
 __all__ = [
     "RadioCube",

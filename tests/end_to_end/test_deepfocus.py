@@ -13,10 +13,8 @@ from faintsky.detection import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import Criterion
-from faintsky.published.deepfocus import chain
+from faintsky.published.deepfocus import RULES, DeepFocus, chain
 from faintsky.published.deepfocus import pipeline as find
-from faintsky.published.deepfocus.finding import RULES
-from faintsky.published.deepfocus.pipeline import DeepFocus
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 import faintsky
-from faintsky.cli.commands import build_command
+from faintsky.cli import main
 from faintsky.errors import InputError
-from faintsky.jobs import TrainResult, tuning
-from faintsky.training import RECIPES, Range, combinations, make_space
-from faintsky.training import search as studies
+from faintsky.jobs import TrainResult
+from faintsky.training import RECIPES, Range, Study, combinations, make_space
 
 pytest.importorskip("optuna", reason="the extra 'train' is not installed")
 
@@ -95,7 +94,7 @@ def trainings(monkeypatch):
                 watch(history[-1])
         (out / "denoiser.safetensors").write_text("weights")
 
-    monkeypatch.setattr(tuning, "train", train)
+    monkeypatch.setattr("faintsky.jobs.tuning.train", train)
     return seen
 
 
@@ -171,7 +170,7 @@ def test_what_a_killed_worker_left_is_taken_up(trainings, tmp_path, monkeypatch)
     faintsky.tune("dda", tmp_path / "s", settings=settings, prune="none")
     assert [s["learning_rate"] for s in trainings] == [19.0, 1.0]
     assert {r["state"] for r in rows_of(tmp_path / "s")} == {"complete", "running"}
-    monkeypatch.setattr(studies, "_runs", lambda process: False)
+    monkeypatch.setattr("faintsky.training.search._runs", lambda process: False)
     result = faintsky.tune("dda", tmp_path / "s", settings=settings, prune="none")
     assert [s["learning_rate"] for s in trainings] == [19.0, 1.0, 19.0]
     assert result.facts["trials"] == {"complete": 2}
@@ -181,7 +180,7 @@ def test_what_a_killed_worker_left_is_taken_up(trainings, tmp_path, monkeypatch)
 def test_workers_share_the_trials_of_one_study(tmp_path):
     space = {"batch_size": (1, 2, 3, 4)}
     options = {"sampler": "grid", "prune": "none", "seed": 0}
-    first, second = (studies.Study(tmp_path / "s", {"a": 1}, space, **options) for _ in range(2))
+    first, second = (Study(tmp_path / "s", {"a": 1}, space, **options) for _ in range(2))
     asked = [worker.next(None) for worker in (first, second, second, first)]
     assert sorted(t.params["batch_size"] for t in asked) == [1, 2, 3, 4]
     assert sorted(t.number for t in asked) == [0, 1, 2, 3]
@@ -189,11 +188,11 @@ def test_workers_share_the_trials_of_one_study(tmp_path):
     second.study.tell(asked[0].number, 5.0)
     assert [t.value for t in first.trials() if t.state.name == "COMPLETE"] == [5.0]
     with pytest.raises(InputError, match="different a"):
-        studies.Study(tmp_path / "s", {"a": 2}, space, **options)
+        Study(tmp_path / "s", {"a": 2}, space, **options)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(InputError, match="not empty"):
-        studies.Study(tmp_path / "other", {}, space, **options)
+        Study(tmp_path / "other", {}, space, **options)
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["file"]
 
 
@@ -240,7 +239,7 @@ def test_on_the_command_line_and_from_a_file(tmp_path, capsys):
     config = tmp_path / "space.toml"
     config.write_text('prune = "none"\ngrid = "architectures"\n[set]\ndense = "50/100"\nepochs = 3\n')
     words = ["tune", "dda", "--out", str(tmp_path / "s"), "--config", str(config), "--dry-run", "--json"]
-    build_command().main(words, standalone_mode=False)
+    assert main(words) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["trials"] == 3 * 2 * 2
     assert plan["fixed"] == {"epochs": 3}

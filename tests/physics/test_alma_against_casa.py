@@ -9,12 +9,10 @@ import pytest
 import torch
 
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
-from faintsky.simulating import Observation, build_instrument
-from faintsky.simulating.fast import FastTelescope
+from faintsky.simulating import FastTelescope, Observation, build_instrument
 from faintsky.sky import SkyModel, empty_sky, gaussian_image
 from faintsky.source_model import line_profile
-from faintsky.telescopes import load_array, primary_beam
-from faintsky.telescopes.alma import visibility_sigma
+from faintsky.telescopes import load_array, primary_beam, visibility_sigma
 
 DATA = Path(__file__).parents[1] / "data"
 C3, C8 = DATA / "alma_casa_c3", DATA / "alma_casa_c8"

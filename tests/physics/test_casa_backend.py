@@ -10,7 +10,7 @@ from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
-from faintsky.simulating import Settings, casa, open_observatory
+from faintsky.simulating import Settings, casa_python, open_observatory
 from faintsky.telescopes import load_array
 
 SMALL = {"size": 128, "channels": 8, "cell": 0.15, "total_time": "120s", "integration": "30s", "seed": 3}
@@ -34,7 +34,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     """Makes a data set through both back ends; gives their folders."""
-    skip_without(casa.casa_python)
+    skip_without(casa_python)
 
     def make(**settings):
         out = tmp_path_factory.mktemp("pair")
@@ -110,13 +110,13 @@ def test_the_user_s_sky_array_and_weights(pairs, clean, tmp_path):
 
 
 def test_a_missing_casa_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(casa, "find_spec", lambda name: None)
-    monkeypatch.delenv(casa.PYTHON, raising=False)
+    monkeypatch.setattr("faintsky.simulating.casa.find_spec", lambda name: None)
+    monkeypatch.delenv("FAINTSKY_CASA_PYTHON", raising=False)
     with pytest.raises(InputError, match=r"CASA is not installed; install faintsky\[casa\]"):
         faintsky.simulate_alma(tmp_path / "out", backend="casa", **SMALL)
     with pytest.raises(InputError, match="CASA is not installed"):
         faintsky.simulate_alma(tmp_path / "out", backend="casa", preset="varied", seed=3)
-    monkeypatch.setenv(casa.PYTHON, str(tmp_path / "nowhere"))
+    monkeypatch.setenv("FAINTSKY_CASA_PYTHON", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="names no program"):
         faintsky.simulate_alma(tmp_path / "out", backend="casa", **SMALL)
     assert not (tmp_path / "out").exists()
@@ -125,7 +125,7 @@ def test_a_missing_casa_is_one_line(tmp_path, monkeypatch):
 def fake(path, body, monkeypatch):
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv(casa.PYTHON, str(path))
+    monkeypatch.setenv("FAINTSKY_CASA_PYTHON", str(path))
 
 
 def test_a_failing_casa_says_why(tmp_path, monkeypatch):

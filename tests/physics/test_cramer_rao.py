@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from faintsky.evaluation.bounds import (
+from faintsky.evaluation import (
     PARAMETERS,
     Line,
     bounds_from_fisher,

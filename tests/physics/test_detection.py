@@ -9,10 +9,7 @@ from scipy.stats import poisson
 from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
 from faintsky.catalog import has_flag
-from faintsky.detection import find_catalog, find_sources, search_cube
-from faintsky.detection.catalogue import build_catalog
-from faintsky.detection.matched_filter import FilterBank
-from faintsky.detection.search import local_peaks
+from faintsky.detection import FilterBank, build_catalog, find_catalog, find_sources, local_peaks, search_cube
 from faintsky.models import load_model
 
 N_CHAN, SIGMA = 48, 1e-3

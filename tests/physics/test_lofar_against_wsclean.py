@@ -8,8 +8,11 @@ import pytest
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.simulating import ImageTelescope, Sampling, Settings, build_instrument
-from faintsky.simulating.imaging import (
+from faintsky.simulating import (
+    ImageTelescope,
+    Sampling,
+    Settings,
+    build_instrument,
     dirty_image,
     fit_beam_wsclean,
     gridded,
@@ -18,8 +21,8 @@ from faintsky.simulating.imaging import (
     predict,
 )
 from faintsky.sky import gaussian_image
-from faintsky.telescopes import load_array, make_track, transit
-from faintsky.telescopes.lofar import TELESCOPE, everybeam_beam, gaussian_beam
+from faintsky.telescopes import everybeam_beam, gaussian_beam, load_array, make_track, transit
+from faintsky.telescopes import telescope as record_of
 
 DATA = Path(__file__).parents[1] / "data" / "lofar_wsclean"
 GRID = ImageGrid(2000, 2000, 2.0, 180.0, 55.0)
@@ -130,7 +133,7 @@ def test_the_gaussian_stands_in_for_the_primary_beam(default):
 
 
 def test_primary_beam_by_everybeam(default):
-    if TELESCOPE.choose_beam("auto") != "everybeam":
+    if record_of("lofar").choose_beam("auto") != "everybeam":
         pytest.skip("the extra 'lofar' is not installed")
     times = START + (np.arange(10) + 0.5) / 30
     ours = everybeam_beam(GRID, 150e6, times)[::50, ::50]

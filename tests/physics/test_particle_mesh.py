@@ -6,8 +6,8 @@ import torch
 
 pytest.importorskip("colossus", reason="the extra 'lofar' is not installed")
 
+from faintsky.sky.web import MEAN_DENSITY, OMEGA_M, growth, initial_density, linear_power
 from faintsky.sky.web import gravity as pm
-from faintsky.sky.web.gravity import MEAN_DENSITY, OMEGA_M, growth, initial_density, linear_power
 
 
 @pytest.fixture(scope="module", autouse=True)

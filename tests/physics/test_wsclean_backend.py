@@ -16,7 +16,7 @@ from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
-from faintsky.simulating import at_resolution, radler_clean, read_compact, wsclean
+from faintsky.simulating import at_resolution, check_radler, check_wsclean, read_compact
 from faintsky.sky import gaussian_image
 
 SMALL = {"size": 128, "total_time": "40min", "integration": "300s", "primary_beam": "gaussian", "seed": 3}
@@ -39,7 +39,7 @@ def one_thread():
 
 def both(out, **settings):
     """A data set through both back ends; their folders are in ``out``."""
-    skip_without(wsclean.check_wsclean)
+    skip_without(check_wsclean)
     for backend in ("fast", "wsclean"):
         faintsky.simulate_lofar(out / backend, backend=backend, **SMALL | settings)
     return out
@@ -48,7 +48,7 @@ def both(out, **settings):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """Another field and track than the default ones, with gain errors and noise, cleaned."""
-    skip_without(radler_clean.check_radler)
+    skip_without(check_radler)
     return both(
         tmp_path_factory.mktemp("pair"), preset="lotss", ra=83.0, dec=31.0, hour_angle=-1.5, gain_rms=0.05,
         phase_rms=10.0, products="sky,noise,dirty,clean,psf,pb,compact",
@@ -141,17 +141,17 @@ def test_varied_fields_and_resuming(tmp_path):
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.delenv(wsclean.PROGRAM, raising=False)
+    monkeypatch.delenv("FAINTSKY_WSCLEAN", raising=False)
     with pytest.raises(InputError, match="WSClean is not installed; install it"):
         faintsky.simulate_lofar(tmp_path / "out", backend="wsclean", **SMALL)
-    monkeypatch.setenv(wsclean.PROGRAM, str(tmp_path / "nowhere"))
+    monkeypatch.setenv("FAINTSKY_WSCLEAN", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="names no program"):
         faintsky.simulate_lofar(tmp_path / "out", backend="wsclean", **SMALL)
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/true")
-    monkeypatch.setattr(wsclean, "find_spec", lambda name: None)
+    monkeypatch.setattr("faintsky.simulating.wsclean.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"python-casacore is not installed; install faintsky\[lofar\]"):
         faintsky.simulate_lofar(tmp_path / "out", backend="wsclean", **SMALL)
-    monkeypatch.setattr(radler_clean, "find_spec", lambda name: None)
+    monkeypatch.setattr("faintsky.simulating.radler_clean.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"clean images need radler; install faintsky\[lofar\]"):
         faintsky.simulate_lofar(tmp_path / "out", products="clean", **SMALL)
     assert not (tmp_path / "out").exists()
@@ -168,8 +168,8 @@ def fake(tmp_path, monkeypatch):
         path = tmp_path / "wsclean"
         path.write_text(f'#!/bin/sh\ntest "$1" = -version && echo WSClean version 3.1.0 && exit\n{body}\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv(wsclean.PROGRAM, str(path))
-        skip_without(wsclean.check_wsclean)  # python-casacore
+        monkeypatch.setenv("FAINTSKY_WSCLEAN", str(path))
+        skip_without(check_wsclean)  # python-casacore
 
     return write
 
@@ -189,7 +189,7 @@ def test_a_failing_wsclean_says_why(tmp_path, fake):
 
 def test_a_wsclean_that_hangs_is_ended(tmp_path, fake, monkeypatch):
     fake(f"touch {tmp_path}/started; exec sleep 1234")
-    monkeypatch.setattr(wsclean, "LONGEST", 5.0)
+    monkeypatch.setattr("faintsky.simulating.wsclean.LONGEST", 5.0)
     with pytest.raises(FaintskyError, match="WSClean took longer than 5 s"):
         faintsky.simulate_lofar(tmp_path / "out", backend="wsclean", products="dirty", **SMALL)
     assert not left_over(tmp_path)

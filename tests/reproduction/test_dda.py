@@ -9,7 +9,7 @@ import torch
 
 from faintsky.models import save_model
 from faintsky.networks import make_network
-from faintsky.published.dda.denoise import AutoencoderSettings
+from faintsky.published.dda import AutoencoderSettings
 from faintsky.sky.web import BLOCKS, Points, WebBox, save_box
 from reproduction import common, dda
 

@@ -162,7 +162,6 @@ def test_detect_killed_while_moving_into_place(cube, tmp_path, name):
 def test_detect_killed_between_two_moves(cube, tmp_path):
     """What a kill between two moves leaves: some files in place, the others not."""
     from faintsky import detect
-    from faintsky.io import output
 
     out = tmp_path / "out"
     moved = []
@@ -179,7 +178,7 @@ def test_detect_killed_between_two_moves(cube, tmp_path):
         original(source, target)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(output.os, "replace", replace)
+        patch.setattr(os, "replace", replace)
         with pytest.raises(Killed):
             detect(cube, out, device="cpu")
     assert len(moved) == 3

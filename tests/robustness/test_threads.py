@@ -12,7 +12,7 @@ import pytest
 from faintsky.errors import InputError
 from faintsky.io import Job
 from faintsky.options import Running
-from faintsky.system import FolderLock, Needs, limited_threads, processes
+from faintsky.system import FolderLock, Needs, cpu_count, limited_threads, prepare_threads, worker_count
 
 SHOW = "import faintsky, json, os; print(json.dumps(dict(os.environ)))"
 NAMES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
@@ -69,14 +69,14 @@ def test_the_quota_of_a_container_counts(files, expected, tmp_path, monkeypatch)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(processes, "CGROUPS", tmp_path)
-    monkeypatch.setattr(processes, "_affinity", lambda: 8)
+    monkeypatch.setattr("faintsky.system.processes.CGROUPS", tmp_path)
+    monkeypatch.setattr("faintsky.system.processes._affinity", lambda: 8)
     monkeypatch.setattr(os, "register_at_fork", lambda **hooks: None)
     for name in NAMES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    assert processes.cpu_count() == processes.worker_count(None) == expected
-    processes.prepare_threads()
+    assert cpu_count() == worker_count(None) == expected
+    prepare_threads()
     assert os.environ.get("OMP_NUM_THREADS") == (str(expected) if expected < 8 else None)
 
 

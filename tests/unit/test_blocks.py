@@ -10,11 +10,17 @@ import torch
 from scipy.ndimage import convolve, label
 
 from faintsky.blocks import STEPS, cover, in_blocks, run_step
-from faintsky.denoising import TURNS, RegionSettings, describe_beam, predict, starlet_transform
-from faintsky.denoising.filters import threshold_starlets
-from faintsky.denoising.regions import thresholded, touching
-from faintsky.detection.matched_filter import FilterBank
-from faintsky.detection.pursuit import Pursuit
+from faintsky.denoising import (
+    TURNS,
+    RegionSettings,
+    describe_beam,
+    predict,
+    starlet_transform,
+    threshold_starlets,
+    thresholded,
+    touching,
+)
+from faintsky.detection import FilterBank, Pursuit
 from faintsky.networks import make_network
 from faintsky.preparing import (
     Continuum,
@@ -22,10 +28,10 @@ from faintsky.preparing import (
     find_strong_lines,
     fit_continuum,
     gaussian_psf,
+    medians_of_spectra,
+    pixels_with_data,
     subtract_continuum,
 )
-from faintsky.preparing.cube import medians_of_spectra
-from faintsky.preparing.image import pixels_with_data
 
 SHAPES = [(1, 1), (5, 9), (16, 16), (31, 64), (64, 33), (100, 47), (17, 200)]
 

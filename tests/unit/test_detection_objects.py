@@ -9,11 +9,21 @@ from scipy.ndimage import gaussian_filter, label
 from skimage.segmentation import watershed
 from synthetic import telescope
 
-from faintsky.detection import LineSource, NoisePeaks, fit_noise_peaks, list_reliability
-from faintsky.detection.matched_filter import FilterBank
-from faintsky.detection.objects import Restored, group_components, grown, label_mask
+from faintsky.detection import (
+    COUNT_FROM,
+    FilterBank,
+    LineSource,
+    NoisePeaks,
+    fit_noise_peaks,
+    group_components,
+    grown,
+    label_mask,
+    list_reliability,
+    local_peaks,
+)
+from faintsky.detection.objects import Restored
 from faintsky.detection.pursuit import Component, Residual, SourceImager
-from faintsky.detection.search import COUNT_FROM, FITTED_GAIN, local_peaks
+from faintsky.detection.search import FITTED_GAIN
 from faintsky.preparing import prepare_cube
 
 SCOPE = telescope(96)

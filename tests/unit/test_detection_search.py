@@ -7,7 +7,8 @@ import pytest
 import torch
 from synthetic import Emitter, telescope
 
-from faintsky.detection.matched_filter import CLOSE, LINE_WIDTHS, SKY_SIZES, FilterBank, Peaks
+from faintsky.detection import LINE_WIDTHS, SKY_SIZES, FilterBank
+from faintsky.detection.matched_filter import CLOSE, Peaks
 from faintsky.detection.pursuit import Residual
 from faintsky.source_model import matched_snr, psf_transform
 

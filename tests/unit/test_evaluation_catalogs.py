@@ -17,20 +17,24 @@ from astropy.table import Table, vstack
 from faintsky import simulate_alma
 from faintsky.errors import FaintskyError, InputError
 from faintsky.evaluation import (
+    PARAMETERS,
     CatalogScorer,
     Method,
     Scored,
     Setting,
     SimulatedCubes,
     evaluate,
+    judged_boxes,
+    measured,
+    neighbour_groups,
+    noise_of,
     open_cubes,
+    pair_residuals,
+    pending,
     prepared_truth,
     run_methods,
+    summarise_residuals,
 )
-from faintsky.evaluation.bounds import PARAMETERS
-from faintsky.evaluation.catalogs import pair_residuals, summarise_residuals
-from faintsky.evaluation.running import measured, pending
-from faintsky.evaluation.truth import judged_boxes, neighbour_groups, noise_of
 from faintsky.image import RadioCube
 from faintsky.matching import (
     CompletenessCurve,

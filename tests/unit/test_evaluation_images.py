@@ -13,31 +13,28 @@ from conftest import skip_without
 from faintsky import simulate_lofar
 from faintsky.errors import InputError
 from faintsky.evaluation import (
+    PIXEL_EDGES,
+    SEGMENT_COLUMNS,
+    SEGMENT_QUANTITIES,
     Answer,
     Field,
     ImageScorer,
+    Segments,
     SimulatedFields,
     denoisers,
+    draw_apertures,
     evaluate,
     evaluate_lofar,
+    gain,
+    islands_of,
     open_fields,
-)
-from faintsky.evaluation.image_metrics import (
-    PIXEL_EDGES,
-    draw_apertures,
+    operating_curve,
     over_fields,
     pixel_sums,
     pull_sums,
     ratio_statistic,
-)
-from faintsky.evaluation.images import gain
-from faintsky.evaluation.methods import islands_of, scored_islands
-from faintsky.evaluation.regions import (
-    COLUMNS,
-    SEGMENT_QUANTITIES,
-    Segments,
-    operating_curve,
     region_fluxes,
+    scored_islands,
     segment_statistic,
     segment_sums,
     segments_of,
@@ -267,8 +264,8 @@ def test_counts_by_hand(sky):
     boxes = (np.s_[5:10, 5:15], np.s_[30:40, 30:40], np.s_[45:50, 0:10])
     found = Segments(labels_of(*boxes), np.array([0.95, 0.99, 0.92]), 0.9)
     sums = segment_sums(found, sky, BEAM)
-    assert sums.shape == (1 + len(found.cuts), len(COLUMNS))
-    row = dict(zip(COLUMNS, sums[0]))
+    assert sums.shape == (1 + len(found.cuts), len(SEGMENT_COLUMNS))
+    row = dict(zip(SEGMENT_COLUMNS, sums[0]))
     assert row["true 0.3"] == 100
     assert row["found 0.3"] == 50
     assert row["true 0.1"] == 96  # the rim
@@ -312,10 +309,10 @@ def test_nothing_found_and_fields_added_up(sky):
 def test_a_method_that_reports_all_it_finds(sky):
     found = Segments(labels_of(np.s_[30:40, 30:40]), np.array([7.0]), -np.inf, (3.0, 8.0))
     sums = segment_sums(found, sky, BEAM)
-    row = dict(zip(COLUMNS, sums[0]))
+    row = dict(zip(SEGMENT_COLUMNS, sums[0]))
     assert row["labelled"] == row["found 1"] == 100
     assert row["found 0.3"] == row["detected 0.3"] == 0
-    assert sums[2][COLUMNS.index("labelled")] == 0
+    assert sums[2][SEGMENT_COLUMNS.index("labelled")] == 0
 
 
 def test_fluxes_of_real_regions(sky):

@@ -22,12 +22,11 @@ from faintsky.denoising import RegionSettings, build_catalog
 from faintsky.detection import find_catalog
 from faintsky.grid import ImageGrid, LocalFrame
 from faintsky.injecting import place_in_cube
-from faintsky.io import open_cube, open_image, write_regions
-from faintsky.io.sources import quiet_reading
+from faintsky.io import open_cube, open_image, quiet_reading, write_regions
 from faintsky.models import load_model
 from faintsky.preparing import PrimaryBeam, gaussian_psf, prepare_cube, prepare_image
 from faintsky.report import world_labels
-from faintsky.simulating.truth import grid_frame, region_columns, to_sky
+from faintsky.simulating import grid_frame, region_columns, to_sky
 from faintsky.telescopes import primary_beam
 
 N, CELL = 160, 3.0

@@ -26,8 +26,8 @@ from faintsky.preparing import (
     relative_noise_map,
     robust_sigma,
     subtract_continuum,
+    upsampled,
 )
-from faintsky.preparing.continuum import upsampled
 
 # ---------------------------------------------------------------------- rms
 

@@ -12,10 +12,18 @@ from conftest import cube_header
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.networks import make_network
-from faintsky.published.dda import AutoencoderSettings, LogScale, autoencode_image
+from faintsky.published.dda import (
+    AutoencoderSettings,
+    DdaRecipe,
+    LogScale,
+    TilePairs,
+    TileSettings,
+    autoencode_image,
+    encode,
+    make_tiles,
+    stack_encodings,
+)
 from faintsky.published.dda import training as tile_data
-from faintsky.published.dda.denoise import encode, stack_encodings
-from faintsky.published.dda.training import DdaRecipe, TilePairs, TileSettings, make_tiles
 from faintsky.training import Plan, Schedule
 
 pytestmark = pytest.mark.learning

@@ -9,6 +9,17 @@ import torch
 
 from faintsky.cutouts import integrated
 from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.published.deepfocus import (
+    crop_centre,
+    crop_slices,
+    flux_of,
+    flux_target,
+    shape_of,
+    shape_targets,
+    standardise,
+    unit_range,
+    unit_range_1d,
+)
 from faintsky.published.deepfocus.finding import (
     CONDITION_1,
     CONDITION_2,
@@ -29,17 +40,6 @@ from faintsky.published.deepfocus.finding import (
     global_snr,
     grow,
     last_cuts,
-)
-from faintsky.published.deepfocus.networks import (
-    crop_centre,
-    crop_slices,
-    flux_of,
-    flux_target,
-    shape_of,
-    shape_targets,
-    standardise,
-    unit_range,
-    unit_range_1d,
 )
 
 CHANNELS, SIDE, NOISE = 64, 90, 1.0

@@ -10,20 +10,23 @@ from stand_ins import NETWORKS
 import faintsky
 from faintsky.errors import InputError
 from faintsky.matching import Criterion
-from faintsky.published.deepfocus import chain
-from faintsky.published.deepfocus import thresholds as fitting
-from faintsky.published.deepfocus.chain import beam_area, observatory_of, write_predicted
-from faintsky.published.deepfocus.finding import Settings
-from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level
-from faintsky.published.deepfocus.thresholds import (
+from faintsky.published.deepfocus import (
     FOUND,
     TRUE,
+    DeepFocus,
     Surveyed,
+    beam_area,
+    chain,
     fit_thresholds,
     logistic,
+    noise_level,
+    observatory_of,
     survey,
     table_of,
+    write_predicted,
 )
+from faintsky.published.deepfocus import thresholds as fitting
+from faintsky.published.deepfocus.finding import Settings
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 

@@ -6,8 +6,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.ndimage import label as connected
 
 from faintsky.matching import reliability_of
-from faintsky.published.blobcat.find import flood_fill, parabola_peak
-from faintsky.published.smooth_clip.clipping import (
+from faintsky.published.blobcat import flood_fill, parabola_peak
+from faintsky.published.smooth_clip import (
     link,
     measure,
     negative_rms,

@@ -11,20 +11,23 @@ from skimage.metrics import structural_similarity
 import faintsky
 from faintsky.errors import InputError
 from faintsky.networks import make_network
-from faintsky.published.deepfocus import training as losses
-from faintsky.published.deepfocus.networks import crop_centre, flux_of, shape_of, unit_range
-from faintsky.published.deepfocus.training import (
+from faintsky.published.deepfocus import (
     CompactRecipe,
     FocusedImages,
     IntegratedImages,
     Spectra,
+    crop_centre,
+    flux_of,
     open_compact,
     read_images,
     read_sources,
+    shape_of,
     turned,
+    unit_range,
 )
-from faintsky.training import RECIPES, Schedule, fit
-from faintsky.training.loop import _rate, stalled
+from faintsky.published.deepfocus import training as losses
+from faintsky.training import RECIPES, Schedule, fit, stalled
+from faintsky.training.loop import _rate
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
 pytestmark = pytest.mark.learning

@@ -15,9 +15,7 @@ from astropy.wcs import WCS
 
 import faintsky
 from faintsky.errors import DiskError, InputError
-from faintsky.simulating import Instrument, Settings, open_observatory, simulated
-from faintsky.simulating.fast import FastTelescope
-from faintsky.simulating.truth import to_sky
+from faintsky.simulating import FastTelescope, Instrument, Settings, open_observatory, simulated, to_sky
 from faintsky.sky import SkyModel, empty_sky, gaussian_image
 from faintsky.system import FolderLock
 

@@ -7,9 +7,16 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.simulating import Settings, open_observatory, read_compact, simulated
-from faintsky.simulating.images import errors_of
-from faintsky.simulating.imaging import GainErrors, baseline_factors, predict
+from faintsky.simulating import (
+    GainErrors,
+    Settings,
+    baseline_factors,
+    errors_of,
+    open_observatory,
+    predict,
+    read_compact,
+    simulated,
+)
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}
 

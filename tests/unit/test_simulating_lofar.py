@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,17 @@ from astropy.wcs import WCS
 import faintsky
 from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import ImageGrid
-from faintsky.simulating import Settings, at_resolution, open_observatory, simulated
-from faintsky.simulating.imaging import padded_size
-from faintsky.simulating.observatory import draw_observation
-from faintsky.simulating.truth import region_columns
+from faintsky.simulating import (
+    Settings,
+    at_resolution,
+    draw_observation,
+    open_observatory,
+    padded_size,
+    region_columns,
+    simulated,
+)
 from faintsky.sky import gaussian_image
-from faintsky.telescopes import lofar, record, telescope
+from faintsky.telescopes import everybeam_beam, telescope
 
 SMALL = {"size": 96, "total_time": "30min", "integration": "300s", "primary_beam": "gaussian"}
 SIGMA = 1e-4 / 40.787
@@ -182,19 +188,19 @@ def test_bad_values_are_refused(tmp_path, wrong, word):
 
 def test_everybeam_is_asked_for_only_where_it_is(monkeypatch):
     choose = telescope("lofar").choose_beam
-    monkeypatch.setattr(record, "find_spec", lambda name: None)
+    monkeypatch.setattr("faintsky.telescopes.record.find_spec", lambda name: None)
     assert choose("auto") == "gaussian"
     with pytest.raises(InputError, match=r"faintsky\[lofar\]"):
         choose("everybeam")
-    monkeypatch.setattr(record, "find_spec", lambda name: object())
+    monkeypatch.setattr("faintsky.telescopes.record.find_spec", lambda name: object())
     assert choose("auto") == "everybeam"
     assert choose("gaussian") == "gaussian"
 
 
 def test_a_failing_everybeam_is_one_line(monkeypatch):
-    monkeypatch.setattr(lofar.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(FaintskyError, match=r"EveryBeam failed \(exit status 1\); choose"):
-        lofar.everybeam_beam(ImageGrid(64, 64, 2.0), 150e6, np.array([59293.0]))
+        everybeam_beam(ImageGrid(64, 64, 2.0), 150e6, np.array([59293.0]))
 
 
 def test_varied_fields_have_their_own_telescope(tmp_path):

@@ -11,8 +11,7 @@ from faintsky.evaluation import Setting, gaussian_box, with_boxes
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid
 from faintsky.image import RadioCube
 from faintsky.matching import match
-from faintsky.simulating import BOX_RULES
-from faintsky.simulating.truth import box
+from faintsky.simulating import BOX_RULES, box
 from faintsky.sky import gaussian_image
 
 

@@ -14,21 +14,22 @@ from faintsky.errors import InputError
 from faintsky.simulating import Settings
 from faintsky.sky.web import (
     BLOCKS,
+    MEAN_DENSITY,
     Points,
     Web,
     WebBox,
     boxes,
+    comoving_distance,
     draw_web,
     gravity,
     load_box,
+    luminous_points,
     make_box,
     save_box,
     shocks,
     split_of,
 )
 from faintsky.sky.web import points as web_points
-from faintsky.sky.web.gravity import MEAN_DENSITY, comoving_distance
-from faintsky.sky.web.points import luminous_points
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,13 +6,17 @@ import torch
 
 from faintsky.errors import InputError
 from faintsky.networks import make_network
-from faintsky.simulating import PsfLibrary, make_library
-from faintsky.simulating.imaging import fit_beam
-from faintsky.simulating.psf_library import SIZE
+from faintsky.simulating import PSF_SIDE, PsfLibrary, fit_beam, make_library
 from faintsky.sky.web import Web, WebBox
-from faintsky.training import DiffuseImages, diffuse_images, make_skies, open_skies
-from faintsky.training.denoiser import BEAM_EMISSION, WHITE_EMISSION, importance
-from faintsky.training.diffuse_images import deconvolution_errors, gain_errors
+from faintsky.training import (
+    DiffuseImages,
+    cut_sky,
+    deconvolution_errors,
+    gain_errors,
+    importance,
+    make_skies,
+    open_skies,
+)
 
 RANDOM, CLUSTER = WebBox(16, 25.0, 1), WebBox(16, 50.0, 2, 1e15)
 
@@ -28,17 +32,17 @@ def small_network():
 
 @pytest.fixture
 def task(library):
-    return DiffuseImages(small_network(), library, tile=SIZE)
+    return DiffuseImages(small_network(), library, tile=PSF_SIDE)
 
 
 def only(monkeypatch, **settings):
     """Examples of one kind, on an empty sky unless said otherwise."""
     plain = {
         "WHITE_SHARE": 0.0, "BLANK_SHARE": 0.0, "UNEVEN_SHARE": 0.0, "CLEANED_SHARE": 0.0,
-        "_draw": lambda rng, cell, skies, held: np.zeros((SIZE, SIZE), dtype=np.float32),
+        "_draw": lambda rng, cell, skies, held: np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32),
     }  # fmt: skip
     for name, value in {**plain, **settings}.items():
-        monkeypatch.setattr(diffuse_images, name, value)
+        monkeypatch.setattr(f"faintsky.training.diffuse_images.{name}", value)
 
 
 def test_library_there_and_back(library, tmp_path):
@@ -51,9 +55,9 @@ def test_library_there_and_back(library, tmp_path):
 
 def test_library_psfs_have_unit_peak_and_the_beam_they_say(library):
     for transfer, noise, beam in zip(library.transfer, library.noise, library.beams, strict=True):
-        psf = np.fft.fftshift(np.fft.irfft2(transfer.astype(float), s=(SIZE, SIZE))) * SIZE**2
+        psf = np.fft.fftshift(np.fft.irfft2(transfer.astype(float), s=(PSF_SIDE, PSF_SIDE))) * PSF_SIDE**2
         # a cell at the very edge of the plane has its mirror image outside it
-        assert psf[SIZE // 2, SIZE // 2] == pytest.approx(1, abs=2e-3)
+        assert psf[PSF_SIDE // 2, PSF_SIDE // 2] == pytest.approx(1, abs=2e-3)
         np.testing.assert_allclose(fit_beam(psf)[:2], beam[:2], rtol=1e-3)
         assert (noise >= 0).all()
 
@@ -62,7 +66,7 @@ def test_batches_depend_on_the_generator_only(task):
     one, same, other = (task.batch(np.random.default_rng(s), 4) for s in (1, 1, 2))
     assert all(torch.equal(one[k], same[k]) for k in one)
     assert not torch.equal(one["image"], other["image"])
-    assert one["image"].shape == (4, 1, SIZE, SIZE)
+    assert one["image"].shape == (4, 1, PSF_SIDE, PSF_SIDE)
 
 
 def test_noise_has_unit_rms_and_the_psf_for_its_correlation(task, library, monkeypatch):
@@ -73,9 +77,9 @@ def test_noise_has_unit_rms_and_the_psf_for_its_correlation(task, library, monke
     # an rms map is taken to be wrong by 5 per cent
     assert noise.std() == pytest.approx(1.0, abs=0.03)
     power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0)
-    mirrored = single.noise[0][-np.arange(SIZE)]
+    mirrored = single.noise[0][-np.arange(PSF_SIDE)]
     expected = (single.noise[0] + mirrored) / 2
-    k = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
+    k = np.hypot(np.fft.fftfreq(PSF_SIDE)[:, None], np.fft.rfftfreq(PSF_SIDE)[None, :])
     for low, high in ((0.02, 0.05), (0.05, 0.1), (0.1, 0.15)):
         ring = (k > low) & (k < high)
         share, truth = power[ring].sum() / power.sum(), expected[ring].sum() / expected.sum()
@@ -92,13 +96,13 @@ def test_white_examples_have_no_beam(task, monkeypatch):
 
 
 def test_the_target_of_a_point_is_the_beam(task, library, monkeypatch):
-    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky = np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32)
     sky[120, 130] = 1.0
     only(monkeypatch, _draw=lambda rng, cell, skies, held: sky)
     batch = task.batch(np.random.default_rng(5), 8)
     for target, beam in zip(batch["target"][:, 0].numpy(), batch["beam"].numpy(), strict=True):
         y, x = np.unravel_index(target.argmax(), target.shape)
-        shifted = np.roll(target / target.max(), (SIZE // 2 - y, SIZE // 2 - x), axis=(0, 1))
+        shifted = np.roll(target / target.max(), (PSF_SIDE // 2 - y, PSF_SIDE // 2 - x), axis=(0, 1))
         major, minor, pa = fit_beam(shifted)
         np.testing.assert_allclose([major, minor], beam[:2], rtol=0.02)
         twice = np.deg2rad(2 * pa)
@@ -141,20 +145,20 @@ def test_faint_emission_counts_by_the_area_around_it():
     white = torch.zeros(1, 4)
     weight = importance(target, white)[0, 0]
     assert weight[5, 5] == 1
-    assert weight[20, 20] == pytest.approx(1 + WHITE_EMISSION * 0.2)
+    assert weight[20, 20] == pytest.approx(1 + 15 * 0.2)
     # 8 x 8 pixels of 0.2 have an S/N of 1.6, and pixels without emission stay empty
-    assert weight[50, 50] > 1 + WHITE_EMISSION * 1.5
+    assert weight[50, 50] > 1 + 15 * 1.5
     assert weight[22, 22] == weight[39, 39] == 1
     # with a beam, fewer of them are independent, and each counts more
     with_beam = importance(target, torch.tensor([[6.0, 6.0, 0.0, 1.0]]))[0, 0]
-    assert (with_beam[50, 50] - 1) / BEAM_EMISSION < (weight[50, 50] - 1) / WHITE_EMISSION / 2
-    assert with_beam[20, 20] == pytest.approx(1 + BEAM_EMISSION * 0.2)
+    assert (with_beam[50, 50] - 1) / 45 < (weight[50, 50] - 1) / 15 / 2
+    assert with_beam[20, 20] == pytest.approx(1 + 45 * 0.2)
 
 
 def test_deconvolution_errors_are_largest_where_the_psf_sees_least(library):
-    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky = np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32)
     sky[100:140, 90:150] = 50
-    beam = library.transfer[0] * SIZE**2
+    beam = library.transfer[0] * PSF_SIDE**2
     psf = beam.copy()
     missing = np.zeros(beam.shape, bool)
     missing[20:40, 15:40] = True
@@ -167,9 +171,9 @@ def test_deconvolution_errors_are_largest_where_the_psf_sees_least(library):
 
 
 def test_gain_errors_lie_about_sources_and_grow_with_them(library):
-    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky = np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32)
     sky[128, 128] = 1000
-    psf = library.transfer[0] * SIZE**2
+    psf = library.transfer[0] * PSF_SIDE**2
     one, ten = (gain_errors(np.random.default_rng(2), np.fft.rfft2(f * sky), psf, sky.shape) for f in (1, 10))
     np.testing.assert_allclose(ten, 10 * one, atol=1e-3)
     assert 1e-4 < one.std() / 1000 < 0.1
@@ -190,11 +194,11 @@ def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library)
     assert drawn == ["sky1", "sky2"] * 3
     bank = open_skies(tmp_path / "skies.npy")
     rng = np.random.default_rng(0)
-    seen = {round(float(diffuse_images.cut_sky(bank, rng, SIZE)[0, 0]) * 1e7, 2) for _ in range(60)}
+    seen = {round(float(cut_sky(bank, rng, PSF_SIDE)[0, 0]) * 1e7, 2) for _ in range(60)}
     assert seen == {1, 2, 3, 4, 5}
-    assert diffuse_images.cut_sky(bank, rng, SIZE, held=True) == pytest.approx(6e-7, rel=1e-3)
+    assert cut_sky(bank, rng, PSF_SIDE, held=True) == pytest.approx(6e-7, rel=1e-3)
     task = DiffuseImages(small_network(), library, tile=64, errors=1.0, skies=bank)
-    monkeypatch.setattr(diffuse_images, "WEB_SHARE", 1.0)
+    monkeypatch.setattr("faintsky.training.diffuse_images.WEB_SHARE", 1.0)
     assert task.batch(rng, 4)["image"].shape == (4, 1, 64, 64)
     (tmp_path / "skies.npy").write_bytes(b"other")
     with pytest.raises(InputError, match="bank of skies"):

@@ -90,7 +90,7 @@ class Report:
     def finish(self, result: Any) -> None:
         """Print a mapping, or the ``facts`` of an object; its ``lines`` are for people."""
         self._stop()
-        from faintsky.io.output import plain
+        from faintsky.io import plain
 
         values = plain(getattr(result, "facts", result))
         if self.as_json:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         WhiteSettings,
         relabelled,
         segment,
+        smoothed,
+        thresholded,
+        touching,
     )
 
 lazy(__name__)

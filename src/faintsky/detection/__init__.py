@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.detection.catalogue import build_catalog
     from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
-    from faintsky.detection.fits import LineSource, axes_of, fit_source
+    from faintsky.detection.fits import (
+        GroupFit,
+        LineSource,
+        Member,
+        axes_of,
+        cut_group,
+        fit_source,
+        member_of,
+    )
+    from faintsky.detection.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
+    from faintsky.detection.measuring import ContinuumImage, overlapping
     from faintsky.detection.methods import (
         Found,
         beam_of,
@@ -25,6 +36,15 @@ if TYPE_CHECKING:
         whole_pixels,
         world_columns,
     )
-    from faintsky.detection.search import NoisePeaks, fit_noise_peaks, list_reliability, search_cube
+    from faintsky.detection.objects import group_components, grown, label_mask
+    from faintsky.detection.pursuit import Pursuit
+    from faintsky.detection.search import (
+        COUNT_FROM,
+        NoisePeaks,
+        fit_noise_peaks,
+        list_reliability,
+        local_peaks,
+        search_cube,
+    )
 
 lazy(__name__)

@@ -13,16 +13,66 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.evaluation.bounds import cramer_rao
-    from faintsky.evaluation.catalogs import CatalogScorer, Scored, read_table, write_table
+    from faintsky.evaluation.bounds import (
+        PARAMETERS,
+        Line,
+        bounds_from_fisher,
+        cramer_rao,
+        fisher_information,
+        spatial_derivatives,
+        spectral_derivatives,
+    )
+    from faintsky.evaluation.catalogs import (
+        CatalogScorer,
+        Scored,
+        pair_residuals,
+        read_table,
+        summarise_residuals,
+        write_table,
+    )
     from faintsky.evaluation.commands import evaluate_alma, evaluate_lofar
     from faintsky.evaluation.cubes import FolderCubes, SimulatedCubes, open_cubes
     from faintsky.evaluation.fields import Field, SimulatedFields, open_fields, simulated_sets
     from faintsky.evaluation.figures import fraction
-    from faintsky.evaluation.images import ImageScorer
-    from faintsky.evaluation.methods import Answer, denoisers, detectors
-    from faintsky.evaluation.running import Evaluation, Method, evaluate, run_methods
-    from faintsky.evaluation.tables import markdown, number, table_of, write_csv
-    from faintsky.evaluation.truth import Setting, gaussian_box, prepared_truth, with_boxes
+    from faintsky.evaluation.image_metrics import (
+        PIXEL_EDGES,
+        draw_apertures,
+        over_fields,
+        pixel_sums,
+        pull_sums,
+        ratio_statistic,
+    )
+    from faintsky.evaluation.images import ImageScorer, gain
+    from faintsky.evaluation.methods import Answer, denoisers, detectors, islands_of, scored_islands
+    from faintsky.evaluation.regions import (
+        SEGMENT_COLUMNS,
+        SEGMENT_QUANTITIES,
+        Segments,
+        operating_curve,
+        region_fluxes,
+        segment_statistic,
+        segment_sums,
+        segments_of,
+        true_regions,
+    )
+    from faintsky.evaluation.running import (
+        Evaluation,
+        Method,
+        Scores,
+        evaluate,
+        measured,
+        pending,
+        run_methods,
+    )
+    from faintsky.evaluation.tables import markdown, number, table_of, with_error, write_csv
+    from faintsky.evaluation.truth import (
+        Setting,
+        gaussian_box,
+        judged_boxes,
+        neighbour_groups,
+        noise_of,
+        prepared_truth,
+        with_boxes,
+    )
 
 lazy(__name__)

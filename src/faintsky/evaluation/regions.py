@@ -36,7 +36,7 @@ RELIABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 
 
 _BINS = len(SEGMENT_EDGES) - 1
 _COUNTS = ("true", "found", "regions", "detected")
-COLUMNS = (
+SEGMENT_COLUMNS = (
     *(f"{name} {edge:g}" for name in _COUNTS for edge in SEGMENT_EDGES[:-1]),
     *("labelled", "on emission", "segments", "real"),
 )
@@ -129,7 +129,7 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
     cuts = np.maximum([segments.cut, *segments.cuts], np.finfo(float).min)
     # the score of each pixel's region says at which cuts it is labelled
     score = np.append(-np.inf, np.asarray(segments.score, dtype=float))[segments.labels]
-    out = np.zeros((len(cuts), len(COLUMNS)))
+    out = np.zeros((len(cuts), len(SEGMENT_COLUMNS)))
     place = np.digitize(np.nan_to_num(truth), SEGMENT_EDGES) - 1
     for b, level in enumerate(SEGMENT_EDGES[:-1]):
         regions, n = true_regions(truth, level, beam_area)

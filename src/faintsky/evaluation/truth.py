@@ -19,9 +19,8 @@ from faintsky.evaluation.bounds import PARAMETERS, Line, cramer_rao, spectral_de
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.image import SHAPE
 from faintsky.matching import box_extents, column
-from faintsky.simulating import BOX_RULES
-from faintsky.simulating.truth import box
-from faintsky.sky.model import NARROW, gaussian_image
+from faintsky.simulating import BOX_RULES, box
+from faintsky.sky import NARROW, gaussian_image
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-SNR_RANGE = (3.0, 20.0)
-"""Matched S/N of the sources: uniform, around where detectors begin to miss them."""
-PER_RUN, LEVEL = 10, 7.0
-"""Sources at a time, and the S/N at which the completeness is asked for."""
 SIZES = (0.0, 1.5)
 """Their major axis in beams; the minor one is 0.4 to 1 of it."""
 LINE_WIDTHS = (3.0, 12.0)
@@ -61,7 +57,18 @@ class CubePlace:
         Voxels with sources of the cube's own, ``[chan, y, x]``.
     own : Table
         Those sources.
+
+    Attributes
+    ----------
+    SNR_RANGE : tuple of float
+        Matched S/N of the sources: uniform, around where detectors begin to miss them.
+    PER_RUN, LEVEL : int, float
+        Sources at a time, and the S/N at which the completeness is asked for.
     """
+
+    SNR_RANGE: ClassVar = (3.0, 20.0)
+    PER_RUN: ClassVar = 10
+    LEVEL: ClassVar = 7.0
 
     data: RadioCube
     prepared: PreparedCube

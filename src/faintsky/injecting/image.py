@@ -9,7 +9,7 @@ the noise there. Noise, artefacts and sidelobes are the image's own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,6 @@ OUTLINE, REACH = 0.5, 0.05
 """Of the peak: where the outline is, and how far a source takes room."""
 WHITE_BEAM = 6.0
 """Beam [arcsec] that sizes are in where noise is white: the one its rms is quoted in."""
-SNR_RANGE = (0.2, 10.0)
-"""S/N per pixel of the sources, whose logarithm is uniform."""
-PER_RUN, LEVEL = 4, 1.0
-"""Sources at a time, which are many beams long, and the S/N at which the completeness is asked for."""
 _TRIES = 400
 
 
@@ -69,7 +65,18 @@ class ImagePlace:
         Valid pixels two beams away from what was found and, where a mask is given, in it, ``[y, x]``.
     beam : float
         FWHM [pixel].
+
+    Attributes
+    ----------
+    SNR_RANGE : tuple of float
+        S/N per pixel of the sources, whose logarithm is uniform.
+    PER_RUN, LEVEL : int, float
+        Sources at a time, which are many beams long, and the S/N at which the completeness is asked for.
     """
+
+    SNR_RANGE: ClassVar = (0.2, 10.0)
+    PER_RUN: ClassVar = 4
+    LEVEL: ClassVar = 1.0
 
     data: RadioImage
     found: Denoised

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from faintsky.io.job import Job
 from faintsky.io.opening import open_cube, open_data, open_image
-from faintsky.io.output import OutputFolder, provenance, write_json
+from faintsky.io.output import OutputFolder, plain, provenance, write_json
+from faintsky.io.sources import quiet_reading
 from faintsky.io.writing import add_provenance, save_like, write_fits, write_regions
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "open_cube",
     "open_data",
     "open_image",
+    "plain",
     "provenance",
+    "quiet_reading",
     "save_like",
     "write_fits",
     "write_json",

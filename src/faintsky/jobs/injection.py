@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube, RadioImage
-    from faintsky.injecting.recovery import Recovery
+    from faintsky.injecting import Recovery
     from faintsky.io import Job
     from faintsky.models import Model
     from faintsky.system import Needs
@@ -60,8 +60,8 @@ def inject(
 ) -> InjectResult:
     """Inject sources into your own cube or image and see which are found: completeness and flux bias.
 
-    A few at a time: into a cube emitters (`faintsky.injecting.cube`), which are searched for; into an image
-    filaments and blobs (`faintsky.injecting.image`), and it is denoised and segmented.
+    A few at a time: into a cube emitters (`faintsky.injecting.CubePlace`), which are searched for; into an
+    image filaments and blobs (`faintsky.injecting.ImagePlace`), and it is denoised and segmented.
 
     Parameters
     ----------
@@ -100,15 +100,13 @@ def inject(
     """
     from faintsky.catalog import without_fluxes
     from faintsky.image import RadioImage
-    from faintsky.injecting import cube as into_cube
-    from faintsky.injecting import image as into_image
-    from faintsky.injecting import recover, recovery_of
+    from faintsky.injecting import CubePlace, ImagePlace, recover, recovery_of
     from faintsky.io import Job
     from faintsky.models import load_model
 
     opened = _open(data, **vars(opening))
     image = isinstance(opened, RadioImage)
-    usual = into_image if image else into_cube
+    usual = ImagePlace if image else CubePlace
     at_once = usual.PER_RUN if per_run is None else per_run
     low, high = (u if asked is None else asked for u, asked in zip(usual.SNR_RANGE, (snr_low, snr_high)))
     if not 0 < low < high:

@@ -77,8 +77,7 @@ def train(
     InputError
         Where an option is wrong, or training is not installed.
     """
-    from faintsky.io import Job
-    from faintsky.io.output import plain
+    from faintsky.io import Job, plain
     from faintsky.models import load_model
     from faintsky.report import training_figure
     from faintsky.training import RECIPES

@@ -111,7 +111,7 @@ def tune(
     InputError
         Where an option is wrong, the folder holds another study, or Optuna is not installed.
     """
-    from faintsky.io.output import plain, provenance, write_json
+    from faintsky.io import plain, provenance, write_json
     from faintsky.models import load_model
     from faintsky.registry import RECIPES
     from faintsky.system import check_space
@@ -247,7 +247,7 @@ def _tidy(study: Study) -> None:
 def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> dict[str, Any] | None:
     """Tables, and the best recipe."""
     from faintsky.evaluation import markdown, write_csv
-    from faintsky.io.output import write_json
+    from faintsky.io import write_json
     from faintsky.system import replacing
 
     ranked = [t for t in _ranked(study) if t.state.name != "WAITING"]

@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.preparing.continuum import Continuum, continuum_present, find_strong_lines, fit_continuum
-    from faintsky.preparing.cube import PreparedCube, prepare_cube, subtract_continuum
-    from faintsky.preparing.image import Plane, PreparedImage, prepare_image, surface_brightness
+    from faintsky.preparing.continuum import (
+        Continuum,
+        continuum_present,
+        find_strong_lines,
+        fit_continuum,
+        upsampled,
+    )
+    from faintsky.preparing.cube import PreparedCube, medians_of_spectra, prepare_cube, subtract_continuum
+    from faintsky.preparing.image import (
+        Plane,
+        PreparedImage,
+        pixels_with_data,
+        prepare_image,
+        surface_brightness,
+    )
     from faintsky.preparing.kind import (
         Kind,
         Surroundings,

@@ -26,7 +26,7 @@ from faintsky.io import write_fits
 from faintsky.simulating.cubes import CubeObservatory
 from faintsky.simulating.imaging import noise_factor
 from faintsky.simulating.instrument import Instrument, Observation, Sampling, data_header
-from faintsky.system.processes import run_program
+from faintsky.system import run_program
 from faintsky.telescopes import AntennaArray
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from faintsky.simulating.instrument import Instrument, Observation, build_instru
 from faintsky.simulating.observatory import Observatory, Observed, seeds_of
 from faintsky.simulating.truth import BeamResponse, truth_columns
 from faintsky.sky import Field, SkyModel, draw_lines, empty_sky
-from faintsky.system.machine import choose_device
+from faintsky.system import choose_device
 
 if TYPE_CHECKING:
     import torch

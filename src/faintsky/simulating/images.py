@@ -22,10 +22,8 @@ from faintsky.simulating.observatory import Array32, Observatory, Observed, seed
 from faintsky.simulating.settings import Settings
 from faintsky.simulating.truth import region_columns
 from faintsky.sky import draw_diffuse, draw_radio_galaxies
-from faintsky.sky.web import draw_web, open_web
-from faintsky.sky.web.boxes import INDEX
-from faintsky.sky.web.shocks import FREQUENCY
-from faintsky.system.machine import choose_device
+from faintsky.sky.web import SPECTRAL_INDEX, WEB_FREQUENCY, draw_web, open_web
+from faintsky.system import choose_device
 from faintsky.telescopes import CUTOFF
 
 UNIT_BEAM = np.pi / (4 * np.log(2)) * 6.0**2
@@ -275,7 +273,7 @@ class ImageObservatory(Observatory):
             return settings.sky_file.data[0] / area
         if self._web is not None:
             sky = draw_web(self._web, rng, grid.n_x, grid.cell, settings.field)
-            sky *= np.float32((observation.freq / FREQUENCY) ** -INDEX)
+            sky *= np.float32((observation.freq / WEB_FREQUENCY) ** -SPECTRAL_INDEX)
         else:
             sky = draw_diffuse(rng, grid.shape, grid.cell)
         if settings.preset_record.sky == "galaxies":

@@ -35,8 +35,17 @@ from faintsky.simulating.imaging import (
     noise_factor,
 )
 from faintsky.system import cache_folder, replacing
-from faintsky.telescopes import AntennaArray, Telescope, Track, cutoff_radius, make_track, telescope, transit
-from faintsky.telescopes.tracks import DAY, SIDEREAL
+from faintsky.telescopes import (
+    DAY,
+    SIDEREAL,
+    AntennaArray,
+    Telescope,
+    Track,
+    cutoff_radius,
+    make_track,
+    telescope,
+    transit,
+)
 
 FORMAT_VERSION = 4
 PSF_TOLERANCE, ROBUST_TOLERANCE = 2e-4, 1e-3

@@ -1,8 +1,9 @@
 """Many small psfs of many arrays: the one file that training on images needs.
 
-Each entry is a uv plane of ``SIZE x SIZE`` cells: the gridded weights of a random array, declination, track,
-weighting and cell. Its transform is a psf that repeats every `SIZE` pixels, and the noise that goes with it
-is drawn from the squared weights. The periods do not harm: a training image repeats in the same way.
+Each entry is a uv plane of ``PSF_SIDE x PSF_SIDE`` cells: the gridded weights of a random array,
+declination, track, weighting and cell. Its transform is a psf that repeats every `PSF_SIDE` pixels, and the
+noise that goes with it is drawn from the squared weights. The periods do not harm: a training image repeats
+in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from faintsky.system import replacing
 from faintsky.telescopes import TELESCOPES, load_array, make_track, telescope
 from faintsky.units import quantity
 
-SIZE = 256
+PSF_SIDE = 256
 """Side of the uv planes and of the images made with them [pixel]."""
 BEAM_PIXELS = (2.5, 8.0)
 """Range of the beam's geometric mean FWHM [pixel]."""
@@ -36,8 +37,8 @@ class PsfLibrary:
     Parameters
     ----------
     transfer : array
-        ``[entry, SIZE, SIZE // 2 + 1]``, float32: share of the weights in every uv cell; its sum over the
-        whole plane is 1, so that it is the transform of a psf of peak 1.
+        ``[entry, PSF_SIDE, PSF_SIDE // 2 + 1]``, float32: share of the weights in every uv cell; its
+        sum over the whole plane is 1, so that it is the transform of a psf of peak 1.
     noise : array
         The same for the squared weights: power of the noise, summing to 1.
     beams : array
@@ -89,7 +90,7 @@ def make_library(
     Tracks last from two minutes to eight hours, weights run from natural to robust -1, and the cell is such
     that the beam is `BEAM_PIXELS` wide.
     """
-    rng = np.random.default_rng([seed, SIZE])
+    rng = np.random.default_rng([seed, PSF_SIDE])
     entries = []
     for i in range(count):
         entries.append(_entry(rng))
@@ -121,17 +122,17 @@ def _entry(
             np.rad2deg(SPEED_OF_LIGHT / freq / np.sqrt((uvw[:, :2] ** 2).sum(axis=1).mean())) * 3600 / wanted
         )
         for _ in range(4):
-            grid = ImageGrid(SIZE, SIZE, cell)
+            grid = ImageGrid(PSF_SIDE, PSF_SIDE, cell)
             weight = imaging_weights(uvw, freq, grid, robust)
             density = gridded(uvw, freq, grid, weight)
-            transfer = np.fft.ifftshift(density)[:, : SIZE // 2 + 1] / density.sum()
-            psf = np.fft.fftshift(np.fft.irfft2(transfer, s=(SIZE, SIZE))) * SIZE**2
+            transfer = np.fft.ifftshift(density)[:, : PSF_SIDE // 2 + 1] / density.sum()
+            psf = np.fft.fftshift(np.fft.irfft2(transfer, s=(PSF_SIDE, PSF_SIDE))) * PSF_SIDE**2
             major, minor, pa = fit_beam(psf / psf.max())
             cell *= np.sqrt(major * minor) / wanted
         if minor < 1.8 or major > 3 * minor or abs(np.sqrt(major * minor) / wanted - 1) > 0.1:
             continue
         power = gridded(uvw, freq, grid, weight**2)
-        noise = np.fft.ifftshift(power)[:, : SIZE // 2 + 1] / power.sum()
+        noise = np.fft.ifftshift(power)[:, : PSF_SIDE // 2 + 1] / power.sum()
         fact: dict[str, float | str] = {
             "array": name, "dec": round(dec, 2), "hours": round(hours, 3),
             "robust": "natural" if robust is None else round(robust, 2), "cell": float(f"{grid.cell:.4g}"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, ImageGrid
 from faintsky.simulating.imaging import dirty_image, predict
-from faintsky.system.processes import LONGEST, run_program, start_watching
+from faintsky.system import LONGEST, run_program, start_watching
 
 Array32 = NDArray[np.float32]
 

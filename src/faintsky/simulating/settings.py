@@ -29,7 +29,7 @@ from faintsky.grid import ImageGrid, SpectralGrid
 from faintsky.simulating.imaging import parse_weighting
 from faintsky.simulating.instrument import Observation
 from faintsky.sky import ModelFile, read_model
-from faintsky.system.settings import Settings as Base
+from faintsky.system import Settings as Base
 from faintsky.telescopes import Preset, Telescope, load_array, telescope
 from faintsky.units import quantity
 

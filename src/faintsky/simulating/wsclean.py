@@ -29,8 +29,8 @@ from faintsky.simulating.instrument import data_header
 from faintsky.simulating.radler_clean import ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA
 from faintsky.simulating.truth import to_sky
 from faintsky.simulating.wsclean_run import DONE
-from faintsky.system.processes import LONGEST, run_program
-from faintsky.telescopes.tracks import DAY
+from faintsky.system import LONGEST, run_program
+from faintsky.telescopes import DAY
 
 PROGRAM = "FAINTSKY_WSCLEAN"
 CLEAN = (

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.system.processes import start_watching
+from faintsky.system import start_watching
 
 MS = "obs.ms"
 DONE = "done"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         read_model,
         shape_of_moments,
     )
-    from faintsky.sky.radio_galaxies import draw_radio_galaxies
+    from faintsky.sky.radio_galaxies import draw_fluxes, draw_radio_galaxies
     from faintsky.sky.rotating_discs import Disc, disc_terms
 
 lazy(__name__)

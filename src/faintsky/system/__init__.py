@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     )
     from faintsky.system.machine import BYTES_OF_TABLES, Needs, __version__, choose_device, versions
     from faintsky.system.processes import (
+        LONGEST,
         cpu_count,
         limited_threads,
         may_start_workers,
         one_thread,
         prepare_threads,
+        run_program,
         run_tasks,
+        start_watching,
         worker_count,
     )
     from faintsky.system.settings import Settings

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.telescopes.alma import primary_beam
-    from faintsky.telescopes.arrays import AntennaArray
+    from faintsky.telescopes.alma import primary_beam, visibility_sigma
+    from faintsky.telescopes.arrays import AntennaArray, enu_to_itrf, itrf_to_geodetic, read_cfg
+    from faintsky.telescopes.lofar import everybeam_beam, gaussian_beam
     from faintsky.telescopes.record import CUTOFF, Preset, Telescope, cutoff_radius, load_array, telescope
-    from faintsky.telescopes.tracks import Track, make_track, transit
+    from faintsky.telescopes.tracks import DAY, SIDEREAL, Track, make_track, transit, ut1_minus_utc
 
 TELESCOPES = ("alma", "lofar", "meerkat")
 """Each is a file here, whose ``TELESCOPE`` is its record."""

@@ -11,9 +11,16 @@ from faintsky.registry import RECIPES
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.training.denoiser import DenoiserTask
-    from faintsky.training.diffuse_images import DiffuseImages, make_skies, open_skies
-    from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit
+    from faintsky.training.denoiser import DenoiserTask, importance
+    from faintsky.training.diffuse_images import (
+        DiffuseImages,
+        cut_sky,
+        deconvolution_errors,
+        gain_errors,
+        make_skies,
+        open_skies,
+    )
+    from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit, stalled
     from faintsky.training.recipes import Plan, Progress, Recipe, read_value, source
     from faintsky.training.search import (
         JOURNAL,

@@ -30,8 +30,7 @@ from scipy.ndimage import grey_opening, map_coordinates
 from torch import nn
 
 from faintsky.errors import InputError
-from faintsky.simulating import PsfLibrary
-from faintsky.simulating.psf_library import SIZE
+from faintsky.simulating import PSF_SIDE, PsfLibrary
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.system import replacing
@@ -189,7 +188,7 @@ class DiffuseImages(DenoiserTask):
             sky = sky[:, ::-1]
         is_white = rng.random() < WHITE_SHARE
         noise = NOISE * _log_uniform(rng, WHITE_RANGE if is_white else NOISE_RANGE)
-        white = rng.standard_normal((SIZE, SIZE), dtype=np.float32)
+        white = rng.standard_normal((PSF_SIDE, PSF_SIDE), dtype=np.float32)
         if is_white:
             # the papers' noise a pixel: that of a beam of 6 arcsec, spread over its area
             target = sky / np.float32(noise / 40.8)
@@ -217,8 +216,8 @@ class DiffuseImages(DenoiserTask):
         weight = np.float32(np.median(scale)) / scale
         if rng.random() < BLANK_SHARE:
             weight = weight * _seen(rng)
-        cut = (slice(a := int(rng.integers(SIZE - self.tile + 1)), a + self.tile),
-               slice(b := int(rng.integers(SIZE - self.tile + 1)), b + self.tile))  # fmt: skip
+        cut = (slice(a := int(rng.integers(PSF_SIDE - self.tile + 1)), a + self.tile),
+               slice(b := int(rng.integers(PSF_SIDE - self.tile + 1)), b + self.tile))  # fmt: skip
         seen = weight[cut] > 0
         image = (image[cut] + white[cut] * local[cut]) / scale[cut] * seen
         return image, weight[cut], target[cut] / scale[cut] * seen, beam
@@ -233,10 +232,10 @@ def _draw(
     rng: np.random.Generator, cell: float, skies: NDArray[np.float16] | None = None, held: bool = False
 ) -> Array32:
     """A sky [Jy/arcsec2]: diffuse emission, radio galaxies, both, or (one in twenty) nothing."""
-    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky = np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32)
     kind = rng.random()
     if kind < 0.8 and skies is not None and rng.random() < WEB_SHARE:
-        sky += cut_sky(skies, rng, SIZE, held)
+        sky += cut_sky(skies, rng, PSF_SIDE, held)
     elif kind < 0.8:
         # small fields: crowded, or most of them would be empty
         sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
@@ -255,40 +254,40 @@ def _plane(library: PsfLibrary, rng: np.random.Generator) -> tuple[Array32, Arra
     major, minor, pa = library.beams[i]
     psf, noise = library.transfer[i], library.noise[i]
     if rng.random() < 0.5:  # y to -y
-        rows = -np.arange(SIZE)
+        rows = -np.arange(PSF_SIDE)
         psf, noise, pa = psf[rows], noise[rows], 180 - pa
     area = np.pi / (4 * np.log(2)) * major * minor
-    fx, fy = frequencies_2d(SIZE, SIZE)
+    fx, fy = frequencies_2d(PSF_SIDE, PSF_SIDE)
     beam = area * gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
     twice = np.deg2rad(2 * pa)
     shape = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
-    # white noise of unit variance has SIZE**2 in every cell, the image is to have unit variance
-    root = np.sqrt(noise * np.float32(SIZE**2))
-    return psf * np.float32(SIZE**2), beam.astype(np.float32), root, shape
+    # white noise of unit variance has PSF_SIDE**2 in every cell, the image is to have unit variance
+    root = np.sqrt(noise * np.float32(PSF_SIDE**2))
+    return psf * np.float32(PSF_SIDE**2), beam.astype(np.float32), root, shape
 
 
 def _uneven(rng: np.random.Generator) -> Array32:
     """A smooth local rms of median about 1: patches, or a rise outwards as behind a primary beam."""
     if rng.random() < 0.5:
-        field = random_field(rng, (SIZE, SIZE), 5.0, SIZE / 2)
+        field = random_field(rng, (PSF_SIDE, PSF_SIDE), 5.0, PSF_SIDE / 2)
         return np.exp(np.float32(rng.uniform(0.1, 0.5)) * field)
-    width = SIZE * rng.uniform(0.5, 1.5)
-    cy, cx = rng.uniform(-0.5, 1.5, 2) * SIZE
-    at = np.arange(SIZE, dtype=np.float32)
+    width = PSF_SIDE * rng.uniform(0.5, 1.5)
+    cy, cx = rng.uniform(-0.5, 1.5, 2) * PSF_SIDE
+    at = np.arange(PSF_SIDE, dtype=np.float32)
     rise = np.exp(np.minimum(((at[:, None] - cy) ** 2 + (at[None, :] - cx) ** 2) / (2 * width**2), 2.5))
     return (rise / np.median(rise)).astype(np.float32)
 
 
 def _seen(rng: np.random.Generator) -> Array32:
     """1 within a disc or beyond a straight border, 0 where blank."""
-    at = np.arange(SIZE, dtype=np.float32)
+    at = np.arange(PSF_SIDE, dtype=np.float32)
     if rng.random() < 0.5:
-        cy, cx = rng.uniform(0.2, 0.8, 2) * SIZE
-        return (np.hypot(at[:, None] - cy, at[None, :] - cx) < SIZE * rng.uniform(0.4, 0.7)).astype(
+        cy, cx = rng.uniform(0.2, 0.8, 2) * PSF_SIDE
+        return (np.hypot(at[:, None] - cy, at[None, :] - cx) < PSF_SIDE * rng.uniform(0.4, 0.7)).astype(
             np.float32
         )
-    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.45) * SIZE
-    across = (at[:, None] - SIZE / 2) * np.sin(angle) + (at[None, :] - SIZE / 2) * np.cos(angle)
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.45) * PSF_SIDE
+    across = (at[:, None] - PSF_SIDE / 2) * np.sin(angle) + (at[None, :] - PSF_SIDE / 2) * np.cos(angle)
     return (across < offset).astype(np.float32)
 
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
         AutoencoderSettings,
         LogScale,
         autoencode_image,
+        encode,
+        stack_encodings,
     )
+    from faintsky.published.dda.training import DdaRecipe, TilePairs, TileSettings, make_tiles
 
 lazy(__name__)
 

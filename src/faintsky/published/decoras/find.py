@@ -24,8 +24,10 @@ from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import Criterion, match
 from faintsky.models import Model, load_model, save_model
-from faintsky.published.deepfocus.networks import (
+from faintsky.published.deepfocus import (
     WIDTHS,
+    BlobsFinderRecipe,
+    ImageSettings,
     activated,
     bottleneck,
     crop_centre,
@@ -33,7 +35,6 @@ from faintsky.published.deepfocus.networks import (
     example_image,
     unit_range,
 )
-from faintsky.published.deepfocus.training import BlobsFinderRecipe, ImageSettings
 
 EMPTY = -4.0
 """What the output's bias begins with: most of the sky is empty, and a bias is slow to learn that."""

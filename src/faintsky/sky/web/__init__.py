@@ -8,6 +8,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.sky.web.boxes import (
+        SPECTRAL_INDEX,
         Web,
         WebBox,
         cached_box,
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
         split_of,
         wanted_boxes,
     )
-    from faintsky.sky.web.points import BLOCKS, Points
+    from faintsky.sky.web.gravity import (
+        MEAN_DENSITY,
+        OMEGA_M,
+        comoving_distance,
+        growth,
+        initial_density,
+        linear_power,
+    )
+    from faintsky.sky.web.points import BLOCKS, Points, luminous_points
+    from faintsky.sky.web.shocks import WEB_FREQUENCY
 
 lazy(__name__)

@@ -294,8 +294,8 @@ CLUSTER_REDSHIFTS = (0.06, 0.14)
 """Where the massive cluster of a ``sky1`` field is."""
 CLUSTER_SHARE = 0.25
 """Of fields with a massive cluster where both kinds are drawn."""
-INDEX = 1.2
-"""Flux densities go as ``freq**-INDEX``; redshifted emission is fainter by that."""
+SPECTRAL_INDEX = 1.2
+"""Flux densities go as ``freq**-SPECTRAL_INDEX``; redshifted emission is fainter by that."""
 LEVELS = 8
 _WATTS_TO_JY = 1e26 / (4 * np.pi) / 3.0857e22**2
 
@@ -413,7 +413,7 @@ def _add_slab(
     x, which = x[within], which[within]
     distance = x[:, 2] + front
     seen = 10.0 ** points.power[which].astype(np.float32) * 1e20
-    flux = seen * _WATTS_TO_JY * (1 + _redshift(distance)) ** (-1 - INDEX) / distance**2
+    flux = seen * _WATTS_TO_JY * (1 + _redshift(distance)) ** (-1 - SPECTRAL_INDEX) / distance**2
     pixel = x[:, :2] / (distance[:, None] * radian) + (n - 1) / 2
     pyramid.add(pixel, flux, points.size[which] * 1e-3 / (distance * radian))
 

@@ -190,7 +190,7 @@ def _shift(ridge: Tensor, x: Tensor, normal: Tensor) -> Tensor:
 
 Array = NDArray[np.floating]
 
-FREQUENCY = 150e6
+WEB_FREQUENCY = 150e6
 """[Hz]"""
 SCALE = 200.0
 """Power over that of the electrons' energy. 39 would be equation 32 of Hoeft & Brueggen; this is what it
@@ -261,7 +261,7 @@ def shock_power(
     field: Array,
     z: float,
     *,
-    freq: float = FREQUENCY,
+    freq: float = WEB_FREQUENCY,
     share: Array | float | None = None,
 ) -> Array:
     """Power of a shock, for each area of it.
@@ -321,7 +321,9 @@ def _downstream_speed(mach: Array, ratio: Array, hotter: Array, kt: Array) -> Ar
     return mach / ratio * np.sqrt(5 / 3 * kt / hotter / (0.59 * 1.6726e-24))
 
 
-def cooling_length(mach: Array, temperature: Array, field: Array, z: float, freq: float = FREQUENCY) -> Array:
+def cooling_length(
+    mach: Array, temperature: Array, field: Array, z: float, freq: float = WEB_FREQUENCY
+) -> Array:
     """How far behind the shock electrons still shine at ``freq`` [Mpc, physical] (van Weeren et al. 2019)."""
     m = np.maximum(np.asarray(mach, dtype=float), WEAKEST)
     speed = _downstream_speed(m, *jump_ratios(m), np.asarray(temperature, dtype=float) * _KEV)
