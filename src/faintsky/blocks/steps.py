@@ -49,16 +49,10 @@ STEPS: dict[str, Step] = {}
 """Every step that has been imported, by its name in its room: ``preparing.noise_map``."""
 
 
-def step(
-    *,
-    reach: int | Callable[..., int] | None = None,
-    merge: Merge | None = None,
-    objects: bool = False,
-    whole: str = "",
-) -> Callable[[Declared], Declared]:
-    """Declare a function or class to be a step; see `Step`. It is not changed."""
-    declared = Step(reach, merge, objects, whole)
-    if (reach is not None) + (merge is not None) + objects + bool(whole) != 1:
+def step(**how: Any) -> Callable[[Declared], Declared]:
+    """Declare a function or class to be a step; see `Step` for what can be said. It is not changed."""
+    declared = Step(**how)
+    if len(how) != 1:
         raise ValueError("a step has a reach, or merges, or works on objects, or needs the whole")
 
     def declare(function: Declared) -> Declared:

@@ -83,7 +83,7 @@ def _columns(cube: RadioCube, rows: Sequence[Mapping[str, object]]) -> dict[str,
     return columns | cube.sky_columns(columns) | scaled
 
 
-def _moments(group: Sequence[Component]) -> dict[str, float]:
+def _moments(group: Sequence[Component]) -> dict[str, Any]:
     """Centre, axes and width of the summed intrinsic models."""
     f = np.array([abs(c.source.amplitude) * c.source.fwhm_z for c in group])
     f = f / f.sum()
@@ -100,8 +100,7 @@ def _moments(group: Sequence[Component]) -> dict[str, float]:
     maj, minor, pa = axes_of_covariance(cov)
     return {
         "x": cx, "y": cy, "z": cz, "maj": maj, "min": minor, "pa": pa,
-        "fwhm_z": float(np.sqrt(var_z)) * FWHM_PER_SIGMA, "cxx": float(cov[0, 0]), "cyy": float(cov[1, 1]),
-        "cxy": float(cov[0, 1]),
+        "fwhm_z": float(np.sqrt(var_z)) * FWHM_PER_SIGMA, "cov": cov,
     }  # fmt: skip
 
 
@@ -113,7 +112,7 @@ def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
     return {k: float(np.sqrt(np.nansum([(w * e[k]) ** 2 for w, e in zip(f, errors)]))) for k in errors[0]}
 
 
-def _with_beam_errors(e: dict[str, float], m: dict[str, float], prepared: PreparedCube) -> dict[str, float]:
+def _with_beam_errors(e: dict[str, float], m: dict[str, Any], prepared: PreparedCube) -> dict[str, float]:
     """Errors with those of a psf that was worked out from the noise, or of a beam narrower than a pixel.
 
     The psf's main lobe is as uncertain as fluxes are, and the variances of a source and the beam add.
@@ -151,8 +150,7 @@ def _row(
         near = min((c.source for c in group), key=lambda s: np.hypot(s.x - m["x"], s.y - m["y"]))
         m |= {"x": near.x, "y": near.y, "z": near.z}
     e = _with_beam_errors(_combined_errors(group), m, prepared)
-    seen = np.array([[m["cxx"], m["cxy"]], [m["cxy"], m["cyy"]]])
-    move_x, move_y = beam.displacement(seen, m["x"], m["y"], m["z"])
+    move_x, move_y = beam.displacement(m["cov"], m["x"], m["y"], m["z"])
     if not cube.holds_data(m["x"] - move_x, m["y"] - move_y, m["z"]):
         move_x = move_y = 0.0
     pb = beam.at(m["x"], m["y"], m["z"])
@@ -219,7 +217,7 @@ def _peak(group: Sequence[Component]) -> tuple[float, float]:
     return value, abs(value) / max(abs(s.fitted_snr), 1e-3)
 
 
-def _continuum(prepared: PreparedCube, m: dict[str, float]) -> tuple[float, float]:
+def _continuum(prepared: PreparedCube, m: dict[str, Any]) -> tuple[float, float]:
     """Continuum at the source [Jy/beam] and its error; what is there, significant or not."""
     level = prepared.continuum.at(m["z"])
     y, x = np.clip(m["y"], 0, level.shape[0] - 1), np.clip(m["x"], 0, level.shape[1] - 1)
@@ -227,31 +225,26 @@ def _continuum(prepared: PreparedCube, m: dict[str, float]) -> tuple[float, floa
     return value, float(prepared.continuum.level_err[round(y), round(x)])
 
 
-def _box(m: dict[str, float], group: Sequence[Component], shape: tuple[int, ...]) -> dict[str, float]:
+def _box(m: dict[str, Any], group: Sequence[Component], shape: tuple[int, ...]) -> dict[str, float]:
     """Pixels where the source's sky image exceeds `BOX_LEVEL` of its peak; centre +- FWHM in frequency."""
     reach = np.sqrt(2 * np.log(1 / BOX_LEVEL))
-    lows, highs = [], []
-    top = max(abs(c.source.amplitude) * c.source.norm for c in group)
-    for c in group:
-        s = c.source
-        if abs(s.amplitude) * s.norm < BOX_LEVEL * top:
-            continue
-        h = reach * np.array([abs(s.l11), np.hypot(s.l21, s.l22)])
-        centre = np.array([s.x, s.y])
-        lows.append(np.minimum(np.ceil(centre - h), np.round(centre)))
-        highs.append(np.maximum(np.floor(centre + h), np.round(centre)))
-    out: dict[str, float] = {}
-    for axis, low, high, n in zip("xy", np.min(lows, axis=0), np.max(highs, axis=0), (shape[2], shape[1])):
-        out[f"{axis}_min"] = int(np.clip(low, 0, n - 1))
-        out[f"{axis}_max"] = int(np.clip(high, 0, n - 1))
-    out["z_min"], out["z_max"] = m["z"] - m["fwhm_z"], m["z"] + m["fwhm_z"]
+    top = max(c.source.peak for c in group)
+    strong = [c.source for c in group if c.source.peak >= BOX_LEVEL * top]
+    centre = np.array([[s.x, s.y] for s in strong])
+    half = reach * np.array([[abs(s.l11), np.hypot(s.l21, s.l22)] for s in strong])
+    low = np.minimum(np.ceil(centre - half), np.round(centre)).min(axis=0)
+    high = np.maximum(np.floor(centre + half), np.round(centre)).max(axis=0)
+    out: dict[str, float] = {"z_min": m["z"] - m["fwhm_z"], "z_max": m["z"] + m["fwhm_z"]}
+    for end, values in (("min", low), ("max", high)):
+        for axis, value, n in zip("xy", values, shape[:0:-1]):
+            out[f"{axis}_{end}"] = int(np.clip(value, 0, n - 1))
     return out
 
 
 def _flags(
     cube: RadioCube,
     prepared: PreparedCube,
-    m: dict[str, float],
+    m: dict[str, Any],
     e: dict[str, float],
     group: Sequence[Component],
     everyone: Sequence[Component],
@@ -282,17 +275,13 @@ def in_the_shadow(prepared: PreparedCube, group: Sequence[Component], others: Se
     dirty one shows may be a sidelobe.
     """
     level = SIDELOBES if prepared.sidelobes_stay else DYNAMIC_RANGE
-    peak = max(abs(c.source.amplitude) * c.source.norm for c in group)
+    peak = max(c.source.peak for c in group)
     z, width = group[0].source.z, group[0].source.fwhm_z
-    brighter = [
-        abs(c.source.amplitude) * c.source.norm
-        for c in others
-        if abs(c.source.z - z) < 0.5 * (c.source.fwhm_z + width)
-    ]
+    brighter = [c.source.peak for c in others if abs(c.source.z - z) < 0.5 * (c.source.fwhm_z + width)]
     return bool(brighter) and peak < level * max(brighter)
 
 
-def _at_edge(cube: RadioCube, prepared: PreparedCube, m: dict[str, float]) -> bool:
+def _at_edge(cube: RadioCube, prepared: PreparedCube, m: dict[str, Any]) -> bool:
     n_chan, n_y, n_x = cube.shape
     if m["z"] - 0.5 * m["fwhm_z"] < 0 or m["z"] + 0.5 * m["fwhm_z"] > n_chan - 1:
         return True

@@ -58,6 +58,11 @@ class LineSource:
     norm: float = 1.0
     fitted_snr: float = 0.0
 
+    @property
+    def peak(self) -> float:
+        """Absolute brightness of its peak as the psf shows it [Jy/beam]."""
+        return abs(self.amplitude) * self.norm
+
     def axes(self) -> tuple[float, float, float]:
         """Intrinsic FWHMs [pixel] and position angle [deg east of north]."""
         return axes_of(self.l11, self.l21, self.l22)

@@ -53,7 +53,7 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
     ends = np.array([[c.source.x, c.source.y, c.source.z] for c in (a, b)])
     values = np.abs(observed_value(components, ends[0] * (1 - t) + ends[1] * t))
     fainter = min(values[0], values[-1])
-    error = max(abs(c.source.amplitude) * c.source.norm / max(c.snr, 1.0) for c in (a, b))
+    error = max(c.source.peak / max(c.snr, 1.0) for c in (a, b))
     return bool(fainter - values.min() < max(3 * error, DIP * fainter))
 
 
@@ -139,10 +139,9 @@ def label_mask(
     best = np.zeros((n_chan, n_y, n_x), dtype=np.float32)
     restored = Restored(data)
     for number, group in enumerate(groups, start=1):
-        top = max(abs(components[i].source.amplitude) * components[i].source.norm for i in group)
+        top = max(components[i].source.peak for i in group)
         for i in group:
-            c = components[i]
-            s = c.source
+            s = components[i].source
             chol = np.array([[s.l11, 0.0], [s.l21, s.l22]])
             # without the sidelobes of the psf, which belong to no source's mask
             seen_as = chol @ chol.T + beam_covariance(prepared.beam)
@@ -150,14 +149,13 @@ def label_mask(
             patch = gaussian.astype(np.float32)
             if patch.size == 0:
                 continue
-            peak = abs(c.source.amplitude) * c.source.norm
-            zs = line_channels(c.source, n_chan)
-            profile = peak * line_profile(np.arange(n_chan)[zs], c.source.z, c.source.fwhm_z)
+            zs = line_channels(s, n_chan)
+            profile = s.peak * line_profile(np.arange(n_chan)[zs], s.z, s.fwhm_z)
             for k, value in zip(range(n_chan)[zs], profile):
                 if prepared.sigma[k] <= 0:
                     continue
                 seen = patch * np.float32(value)
-                restored.parts[k].append((ys, xs, np.float32(np.sign(c.source.amplitude)) * seen))
+                restored.parts[k].append((ys, xs, np.float32(np.sign(s.amplitude)) * seen))
                 own = seen > min(0.5 * top, depth * prepared.sigma[k])
                 own &= prepared.valid[ys, xs]
                 wins = own & (seen > best[k, ys, xs])

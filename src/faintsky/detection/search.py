@@ -352,5 +352,4 @@ def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
         return False
     level = float(prepared.continuum.at(s.z)[y, x])
     error = float(prepared.continuum.level_err[y, x])
-    depth = abs(s.amplitude) * s.norm
-    return level > 5 * error and depth < level + 3 * depth / max(c.snr, 1.0)
+    return level > 5 * error and s.peak < level + 3 * s.peak / max(c.snr, 1.0)

@@ -78,13 +78,14 @@ class Surroundings:
         typical = np.array([np.median(p.rms[p.valid]) for p in planes])
         bright = np.concatenate([p.data[f[0], f[1]] for p, f in zip(planes, found)]) / typical[which]
         views = [np.zeros((0, len(dy)))]
+        shown = [np.where(p.valid, p.data, np.nan) for p in planes]
         noise: list[float] = []
         free = (snr > BRIGHT) & (bright > SHARE * bright.max(initial=0.0))
         while free.any() and len(noise) < 2 * MOST:
             k = int(np.argmax(np.where(free, bright, 0)))
-            plane = planes[which[k]]
+            image = shown[which[k]]
             for sign in (1, -1):
-                views.append(_seen(plane, y[k] + sign * dy, x[k] + sign * dx)[None] / plane.data[y[k], x[k]])
+                views.append(_values(image, y[k] + sign * dy, x[k] + sign * dx)[None] / image[y[k], x[k]])
                 noise.append(1 / snr[k])
             # the same source in another image would see the same neighbours; what is faint may be a sidelobe
             away = np.hypot(y - y[k], x - x[k]) / size
@@ -169,10 +170,6 @@ def _values(image: NDArray[Any], y: Int, x: Int) -> Float:
     out = np.full(y.shape, np.nan)
     out[inside] = image[y[inside], x[inside]]
     return out
-
-
-def _seen(plane: Plane, y: Int, x: Int) -> Float:
-    return np.where(_values(plane.valid, y, x) == 1, _values(plane.data, y, x), np.nan)
 
 
 def _mean_product(values: Float, weight: Float, group: Int) -> tuple[float, float]:
@@ -301,43 +298,21 @@ def kind_of_image(
         return said
     if response is None:
         return kind_by_sources(Surroundings([prepared.plane], prepared.beam_pixels))
-    share, error = sidelobe_share(prepared, response)
-    if not np.isfinite(error):
-        return Kind("dirty", "there is a psf, and nothing bright enough to tell")
-    name = "restored" if share + 2 * error < RESTORED_SHARE else "dirty"
-    return Kind(name, f"{share:.2f} ± {error:.2f} of the psf's sidelobes surround the brightest sources")
-
-
-def sidelobe_share(
-    prepared: PreparedImage, response: Callable[[NDArray[np.float32]], Any]
-) -> tuple[float, float]:
-    """How much of the psf's sidelobes there is about the brightest parts of an image.
-
-    What the parts above half of the peak would add to their surroundings in a dirty image is fitted to these,
-    out to six beams: 1 is what points in a dirty image have, 0 what they have in a restored one.
-
-    Parameters
-    ----------
-    prepared : PreparedImage
-    response : callable
-        The dirty image of a sky at the beam's resolution.
-
-    Returns
-    -------
-    share, error : float
-        The error is infinite where nothing is brighter than six times the noise.
-    """
     snr = prepared.scaled
     bright = snr > max(6.0, 0.5 * float(snr.max()))
     if not bright.any():
-        return 0.0, np.inf
+        return Kind("dirty", "there is a psf, and nothing bright enough to tell")
+    # What the parts above half of the peak would add to their surroundings in a dirty image is fitted to
+    # these, out to six beams: 1 is what points in a dirty image have, 0 what they have in a restored one.
     distance = distance_transform_edt(~bright) / max(prepared.beam_pixels, 1.0)
     ring = prepared.valid & (distance > 0.7) & (distance < 6)
     scale = np.where(ring, 1 / np.where(ring, prepared.rms, 1), 0.0)
     expected = response(np.where(bright, prepared.data, np.float32(0))) * scale
     power = max(float((expected**2).sum()), 1e-30)
     share = float((expected * prepared.data * scale).sum()) / power
-    return share, float(np.sqrt(prepared.beam_area / power))
+    error = float(np.sqrt(prepared.beam_area / power))
+    name = "restored" if share + 2 * error < RESTORED_SHARE else "dirty"
+    return Kind(name, f"{share:.2f} ± {error:.2f} of the psf's sidelobes surround the brightest sources")
 
 
 def kind_by_sources(
@@ -381,29 +356,14 @@ def kind_of_cube(
     beam: tuple[float, float, float],
     noise_psf: NDArray[np.floating] | None,
 ) -> Kind:
-    """What a cube without a psf is taken for; arguments as for `cube_planes` and `kind_by_sources`.
+    """What a cube without a psf is taken for.
 
-    Where nothing tells it is taken for dirty, if a psf was read off its noise: what is too faint for CLEAN
-    looks like that in both kinds.
-    """
-    said = said_kind(cube)
-    if said is not None:
-        return said
-    around = Surroundings(cube_planes(continuum, line, sigma, valid), float(np.sqrt(beam[0] * beam[1])))
-    otherwise = "restored" if noise_psf is None else "dirty"
-    return kind_by_sources(around, noise_psf=noise_psf, otherwise=otherwise)
-
-
-def cube_planes(
-    continuum: NDArray[np.floating],
-    line: NDArray[np.float32],
-    sigma: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-) -> list[Plane]:
-    """Images of a cube with its brightest sources: the continuum, and the channels of the strongest lines.
+    Looked at are the continuum, and the channels of the strongest lines. Where nothing tells it is taken for
+    dirty, if a psf was read off its noise: what is too faint for CLEAN looks like that in both kinds.
 
     Parameters
     ----------
+    cube : RadioCube
     continuum : array
         ``[y, x]``
     line : array
@@ -412,7 +372,14 @@ def cube_planes(
         Noise of every channel, 0 for a blank one.
     valid : array of bool
         ``[y, x]``
+    beam : tuple of float
+        FWHMs [pixel] and position angle.
+    noise_psf : array or None
+        Read off the noise, ``[y, x]``.
     """
+    said = said_kind(cube)
+    if said is not None:
+        return said
     images = [continuum]
     top = line.reshape(len(line), -1).max(axis=1) / np.where(sigma > 0, sigma, np.inf)
     for _ in range(LINES):
@@ -431,4 +398,6 @@ def cube_planes(
         # a level of its own, which all pixels share, is no sidelobe
         data = np.where(valid, image - level * (abs(level) > rms), 0)
         planes.append(Plane(data, np.where(valid, rms, 0), valid))
-    return planes
+    around = Surroundings(planes, float(np.sqrt(beam[0] * beam[1])))
+    otherwise = "restored" if noise_psf is None else "dirty"
+    return kind_by_sources(around, noise_psf=noise_psf, otherwise=otherwise)
