@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pkgutil
 import shlex
 
 import numpy as np
@@ -101,6 +102,19 @@ def trainings(monkeypatch):
 def rows_of(out):
     with open(out / "table.csv", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_every_trial_uses_the_cores_that_were_asked_for(trainings, tmp_path, monkeypatch):
+    where = "faintsky.jobs.tuning.train"
+    train, cores = pkgutil.resolve_name(where), []
+
+    def counted(*args, jobs=None, **call):
+        cores.append(jobs)
+        return train(*args, **call)
+
+    monkeypatch.setattr(where, counted)
+    faintsky.tune("dda", tmp_path / "study", settings={"learning_rate": "3.0/1.0"}, jobs=1)
+    assert cores == [1, 1, 1]  # the plan, and two trials
 
 
 def test_a_grid_is_worked_through_and_ranked(trainings, tmp_path):

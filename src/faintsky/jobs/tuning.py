@@ -130,7 +130,7 @@ def tune(
     for point in points or [{}]:
         recipe.numbers({**fixed, **point})
     call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed}
-    call["device"] = running.device
+    call |= {"device": running.device, "jobs": running.jobs}
     one = train(network, Path(out) / "trials" / PLANNED, settings=fixed, dry_run=True, **call)
     config = {
         "network": network, "data": None if data is None else str(Path(data).resolve()), "simulate": simulate,
