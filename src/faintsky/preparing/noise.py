@@ -12,8 +12,6 @@ from faintsky.grid import FWHM_PER_SIGMA
 
 MAD_TO_SIGMA = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
-MANY = 4096
-"""Values from which on speed counts for more than the last digit."""
 
 
 def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0) -> float:
@@ -22,33 +20,21 @@ def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0) -> float:
     Starts from the median absolute deviation, then takes the standard deviation of what lies within
     `clip` deviations and corrects for the clipped tails, which is three times more precise than the
     median absolute deviation itself. NaNs are left out; 0 where nothing is left.
-
-    Of many values only every eighth is asked for the median absolute deviation, which takes a tenth of the
-    time: where the clipping ends hardly depends on where it starts.
     """
-    v = np.asarray(values).ravel()
-    if not np.isfinite(v.sum()):
-        v = v[np.isfinite(v)]
+    v = np.asarray(values, dtype=np.float64).ravel()
+    v = v[np.isfinite(v)]
     if v.size < 2:
         return 0.0
-    many = v.size >= MANY
-    deviations = v - _middle(v) if many else v.astype(np.float64) - np.median(v.astype(np.float64))
-    unit = float(_middle(np.abs(deviations[::8]))) if many else 0.0
-    unit = MAD_TO_SIGMA * (unit or float(np.median(np.abs(deviations))))
-    if unit == 0:
-        return 0.0
-    deviations /= unit
-    squares = np.square(deviations, out=deviations)
-    sigma = 1.0
+    centre = np.median(v)
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(v - centre)))
     for _ in range(4):
-        inside = squares < (clip * sigma) ** 2
-        count = np.count_nonzero(inside)
-        if count < 2:
+        if sigma == 0:
             break
-        before, sigma = sigma, float(np.sqrt((squares * inside).sum() / count / _kept(clip)))
-        if many and abs(sigma - before) < 1e-5 * before:
+        core = v[np.abs(v - centre) < clip * sigma]
+        if core.size < 2:
             break
-    return unit * sigma
+        sigma = float(np.sqrt(np.mean((core - centre) ** 2) / _kept(clip)))
+    return sigma
 
 
 def _kept(clip: float) -> float:
@@ -71,7 +57,35 @@ def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = No
     flat = cube.reshape(cube.shape[0], -1)
     used = np.arange(flat.shape[1]) if valid is None else np.flatnonzero(valid)
     used = used[:: max(1, used.size // 40_000)]
-    return np.array([robust_sigma(row.take(used)) for row in flat])
+    return np.array([core_sigma(row.take(used)) for row in flat])
+
+
+def core_sigma(values: NDArray[np.floating], clip: float = 4.0) -> float:
+    """`robust_sigma` of many values of any float type, in a tenth of the time.
+
+    The first clip is at the median absolute deviation of every eighth value: where it ends hardly depends on
+    where it starts.
+    """
+    if not np.isfinite(values.sum()):
+        values = values[np.isfinite(values)]
+    if values.size < 4096:
+        return robust_sigma(values, clip=clip)
+    deviations = values - _middle(values)
+    unit = MAD_TO_SIGMA * float(_middle(np.abs(deviations[::8])))
+    if unit == 0:
+        return robust_sigma(values, clip=clip)
+    deviations /= unit
+    squares = np.square(deviations, out=deviations)
+    sigma = 1.0
+    for _ in range(4):
+        inside = squares < (clip * sigma) ** 2
+        count = np.count_nonzero(inside)
+        if count < 2:
+            break
+        before, sigma = sigma, float(np.sqrt((squares * inside).sum() / count / _kept(clip)))
+        if abs(sigma - before) < 1e-5 * before:
+            break
+    return unit * sigma
 
 
 def _middle(values: NDArray[np.floating]) -> np.floating:
@@ -226,7 +240,7 @@ def _mesh(
                 continue
             # where emission fills a box, its clipped scatter is better than nothing
             chosen = chosen if chosen.sum() > 0.3 * inside.sum() else inside
-            mesh[j, i] = robust_sigma(image[place][chosen], clip=CLIP)
+            mesh[j, i] = core_sigma(image[place][chosen], clip=CLIP)
     centres = [f + (min(box, n) - 1) / 2 for f, n in zip(firsts, image.shape)]
     return mesh, centres
 
