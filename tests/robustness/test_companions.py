@@ -33,6 +33,11 @@ VALUES = {
     "mask": (gaussian(10) > 0.3) * 2.0,
 }
 
+FAULTS = {
+    "psf": "give the dirty beam", "pb": "a primary beam lies between 0 and 1", "rms": "the noise map",
+    "mask": "a mask holds whole numbers",
+}  # fmt: skip
+
 
 @pytest.fixture
 def write(make_fits):
@@ -70,13 +75,13 @@ def test_the_right_ones_are_taken_without_a_word(make_fits, write, tmp_path, kin
 
 @pytest.mark.parametrize(("own", "given"), [(a, b) for a in VALUES for b in VALUES if a != b])
 def test_swapped_companions_are_refused(make_fits, write, own, given):
-    refused(make_fits(), given, write(own), "")
+    refused(make_fits(), given, write(own), FAULTS[given])
 
 
 @pytest.mark.parametrize("kind", list(VALUES))
 def test_the_cube_itself_is_no_companion(make_fits, kind):
     path = make_fits()
-    refused(path, kind, path, "")
+    refused(path, kind, path, FAULTS[kind])
 
 
 def test_a_restoring_beam_as_primary_beam(make_fits, write):
@@ -120,7 +125,7 @@ def test_of_another_field_or_grid(make_fits, write, kind, cards, fault):
 
 def test_a_fraction_of_a_pixel_and_another_frame_do_not_matter(make_fits, write):
     path = write("pb", CRPIX1=17.2)
-    assert open_cube(make_fits(), pb=path).pb is not None
+    np.testing.assert_allclose(open_cube(make_fits(), pb=path).pb[0], VALUES["pb"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from astropy.io import fits
 from faintsky.catalog import read_catalog
 from faintsky.cli import main
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def run(path, tmp_path, capsys, *options):
     """Exit status, what was said on standard error, and the output folder."""
@@ -58,30 +60,6 @@ def test_the_plain_cube(make_fits, tmp_path, capsys):
         assert hdus[0].data[12, 16, 16] == row["id"]
 
 
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [(b"", "FITS"), (b"not a FITS file\n" * 500, "FITS"), (None, "no such file")],
-    ids=["empty", "text", "missing"],
-)
-def test_not_fits(tmp_path, capsys, content, fault):
-    path = tmp_path / "x.fits"
-    if content is not None:
-        path.write_bytes(content)
-    refused(path, tmp_path, capsys, fault)
-
-
-def test_truncated(make_fits, tmp_path, capsys):
-    path = make_fits()
-    path.write_bytes(path.read_bytes()[:50000])
-    refused(path, tmp_path, capsys, "truncated")
-
-
-def test_one_dimension(tmp_path, capsys):
-    path = tmp_path / "x.fits"
-    fits.PrimaryHDU(np.ones(50)).writeto(path)
-    refused(path, tmp_path, capsys, "1-dimensional")
-
-
 def test_a_two_dimensional_image(tmp_path, capsys, header):
     path = tmp_path / "x.fits"
     fits.PrimaryHDU(np.ones((32, 32)), header()).writeto(path)
@@ -99,12 +77,6 @@ def test_a_two_dimensional_image(tmp_path, capsys, header):
     refused(path, tmp_path, capsys, "use faintsky denoise")
 
 
-def test_no_coordinates(tmp_path, capsys, planted):
-    path = tmp_path / "x.fits"
-    fits.PrimaryHDU(planted).writeto(path)
-    refused(path, tmp_path, capsys, "no celestial coordinates")
-
-
 def test_several_stokes_planes(tmp_path, capsys, header, planted):
     path = tmp_path / "x.fits"
     head = header(CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
@@ -113,12 +85,6 @@ def test_several_stokes_planes(tmp_path, capsys, header, planted):
     _, out = found(path, tmp_path, capsys)
     assert fits.getheader(out / "mask.fits")["NAXIS4"] == 1
     assert "Stokes I of I, Q" in (out / "report.html").read_text()
-
-
-@pytest.mark.parametrize("value", [np.nan, 0.0, 7.0])
-def test_blank_or_constant(make_fits, tmp_path, capsys, value):
-    path = make_fits(data=np.full((24, 32, 32), value, dtype=np.float32))
-    refused(path, tmp_path, capsys, "blank")
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 8), (24, 6, 6), (3, 32, 32), (1, 32, 32)])
@@ -138,15 +104,6 @@ def test_no_beam_where_the_unit_needs_one(make_fits, tmp_path, capsys, cards):
 def test_a_unit_that_is_no_brightness(make_fits, tmp_path, capsys):
     row, _ = found(make_fits(BUNIT="km/s"), tmp_path, capsys)
     assert np.isnan(row["flux"])
-
-
-@pytest.mark.parametrize("option", ["--psf", "--pb", "--rms", "--mask"])
-def test_a_companion_of_another_shape(make_fits, tmp_path, capsys, option):
-    other = make_fits("other.fits", data=np.ones((7, 31, 32), dtype=np.float32))
-    status, said, out = run(make_fits(), tmp_path, capsys, option, str(other))
-    assert status == 2
-    assert str(other) in said
-    assert not out.exists()
 
 
 def test_integers_with_scale_and_blank(tmp_path, capsys, header, planted):
@@ -239,16 +196,3 @@ def test_another_run_is_not_replaced_without_being_asked(make_fits, tmp_path, ca
     assert "--overwrite" in said
     assert (out / "catalog.ecsv").read_bytes() == before
     assert run(path, tmp_path, capsys)[0] == 0
-
-
-def test_a_dry_run_writes_nothing(make_fits, tmp_path, capsys):
-    status, said, out = run(make_fits(), tmp_path, capsys, "--dry-run")
-    assert status == 0, said
-    assert not out.exists()
-
-
-def test_an_unknown_model(make_fits, tmp_path, capsys):
-    status, said, out = run(make_fits(), tmp_path, capsys, "--model", "no-such-model")
-    assert status == 2
-    assert "no-such-model" in said
-    assert not out.exists()

@@ -17,6 +17,7 @@ from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT as C
 from faintsky.io import save_like
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 REST, HI = 1.001e11, 1420.405752e6
 V = 3e5 + 2e3 * np.arange(24)
 RADIO, OPTICAL = REST * (1 - V / C), REST / (1 + V / C)
@@ -200,11 +201,6 @@ def test_a_beam_above_the_image_is_accepted(make_fits, passing, factor):
     found = denoise(path, model=passing, device="cpu")
     assert np.isfinite(found.image).all()
     assert "the beam is larger than the image" in found.facts["notes"]
-
-
-@pytest.fixture(autouse=True)
-def _no_drawing(monkeypatch):
-    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure, dpi=0: "data:image/png;base64,")
 
 
 @pytest.mark.parametrize("unit", ["counts", "W.U.", "K (Ta*)", "km/s"])
