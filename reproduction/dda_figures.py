@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faintsky.evaluation import Field
 from faintsky.evaluation.images import OTHERS
 from faintsky.published.dda import EDGES, LEAST_MRE
-from faintsky.system.figures import COLOURS, MAPS, panels, style
+from faintsky.system.figures import COLOURS, MAPS, panels_of, style
 from reproduction.dda_measures import radii
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def maps(images: Mapping[str, NDArray], low: float, high: float) -> Figure:
 
     colours = colormaps[MAPS["brightness"]].with_extremes(under="black", bad="0.5")
     with style():
-        columns = min(3, len(images))
-        rows = -(-len(images) // columns)
-        figure, axes = panels(rows, columns, 3.7, 3.6)
+        figure, axes = panels_of(len(images), 3.7, 3.6)
         for ax, (name, image) in zip(axes, images.items()):
             # noise below nothing is as dark as nothing; a logarithm would leave it out as if it were blank
             shown = ax.imshow(
@@ -81,8 +79,6 @@ def maps(images: Mapping[str, NDArray], low: float, high: float) -> Figure:
             ax.set_title(name)
             ax.grid(visible=False)
             ax.set(xticks=[], yticks=[])
-        for ax in axes[len(images) :]:
-            ax.set_visible(False)
         bar = figure.colorbar(shown, ax=axes, shrink=0.7, extend="both")
         bar.set_label("brightness [Jy/arcsec²]")
     return figure
@@ -117,14 +113,12 @@ def _of_sets(curves: Curves, draw: Any) -> Figure:
             looks[name] = {"color": colour, "ls": dashes if k < 6 else ":", "lw": width, "label": name}
     columns = 2 if len(curves) in (2, 4) else min(3, len(curves))
     with style():
-        figure, axes = panels(-(-len(curves) // columns), columns, 4.6, 3.5)
+        figure, axes = panels_of(len(curves), 4.6, 3.5, columns)
         for k, (ax, (name, of)) in enumerate(zip(axes, curves.items())):
             draw(ax, of, looks)
             ax.set_title(name)
             if k % columns:
                 ax.set_ylabel("")
-        for ax in axes[len(curves) :]:
-            ax.set_visible(False)
         known = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels())}
         figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=5)
     return figure

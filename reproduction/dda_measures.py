@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faintsky.evaluation import PIXEL_EDGES, Answer, ImageScorer, Method, Scores
 from faintsky.evaluation.image_metrics import binned_sums
-from faintsky.evaluation.images import SECTIONS, Quantity, RowWriter, Sample, pixel_bins
+from faintsky.evaluation.images import SECTIONS, Quantity, RowWriter, Sample, bins_of
 from faintsky.matching import Estimate
 from faintsky.published.dda import EDGES, LEAST_MRE, LogScale
 
@@ -219,8 +219,8 @@ MEASURES = (
     ("Measures of Gheller & Vazza (2021)", PAPER),
     ("The same, of answers without the image's beam, beside the sky without it",
      [(f"{q}, beam taken out", low, heading) for q, low, heading in PAPER if "falls" not in q]),
-    ("σ_MRE by the true S/N of the pixel", pixel_bins("sigma_MRE")),
-    ("MSE by the true S/N of the pixel", pixel_bins("MSE")),
+    ("σ_MRE by the true S/N of the pixel", bins_of("sigma_MRE")),
+    ("MSE by the true S/N of the pixel", bins_of("MSE")),
 )  # fmt: skip
 
 

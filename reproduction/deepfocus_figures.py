@@ -17,8 +17,8 @@ from faintsky.evaluation.figures import snr_axis
 from faintsky.grid import ImageGrid, sky_to_paper_frame
 from faintsky.matching import box_extents, column, robust_scatter
 from faintsky.sky import gaussian_image
-from faintsky.system.figures import COLOURS, MAPS, panels, style
-from reproduction.deepfocus_tables import Dependence, dependence_of, stacked_parameters
+from faintsky.system.figures import COLOURS, MAPS, panels, panels_of, style
+from reproduction.deepfocus_tables import dependence_of, stacked_parameters
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -169,15 +169,6 @@ def true_against_found(pairs: Mapping[str, Float]) -> Figure:
     return figure
 
 
-def _panels_of(methods: Mapping[str, Any]) -> tuple[Figure, dict[str, Axes]]:
-    columns = min(len(methods), 3)
-    rows = -(-len(methods) // columns)
-    figure, axes = panels(rows, columns, 4.2, 3.3)
-    for ax in axes[len(methods) :]:
-        ax.set_visible(False)
-    return figure, dict(zip(methods, axes))
-
-
 def snr_against_flux_error(methods: Mapping[str, Mapping[str, Float]]) -> Figure:
     """Fig. 21: relative error of the flux against the S/N, with its standard deviation in sections of S/N.
 
@@ -187,9 +178,8 @@ def snr_against_flux_error(methods: Mapping[str, Mapping[str, Float]]) -> Figure
         For each method, `reproduction.deepfocus_tables.stacked_parameters`.
     """
     with style():
-        figure, axes_of = _panels_of(methods)
-        for label, ax in axes_of.items():
-            p = methods[label]
+        figure, axes = panels_of(len(methods), 4.2, 3.3)
+        for ax, (label, p) in zip(axes, methods.items()):
             snr, error = p["snr"], 1 - p["flux_found"] / p["flux_true"]
             known = np.isfinite(snr) & np.isfinite(error)
             snr, error = snr[known], error[known]
@@ -217,9 +207,8 @@ def angle_against_axis_ratio(methods: Mapping[str, Mapping[str, Float]]) -> Figu
         As in `snr_against_flux_error`.
     """
     with style():
-        figure, axes_of = _panels_of(methods)
-        for label, ax in axes_of.items():
-            p = methods[label]
+        figure, axes = panels_of(len(methods), 4.2, 3.3)
+        for ax, (label, p) in zip(axes, methods.items()):
             error = np.abs(p["pa_axial_found"] - p["pa_axial_true"])
             known = np.isfinite(error) & np.isfinite(p["ratio"])
             error, ratio, snr = error[known], p["ratio"][known], p["snr"][known]
@@ -238,17 +227,17 @@ def angle_against_axis_ratio(methods: Mapping[str, Mapping[str, Float]]) -> Figu
     return figure
 
 
-def against_flux_and_blendedness(methods: Mapping[str, Dependence]) -> Figure:
+def against_flux_and_blendedness(methods: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Completeness and reliability against flux and blendedness, and the share of blends that were split."""
     with style():
         figure, axes = panels(2, 3, 3.9, 3.1)
         for k, (label, d) in enumerate(methods.items()):
-            for row, group, word in ((0, d.completeness, "completeness"), (3, d.reliability, "reliability")):
-                fraction(axes[row], group["flux"], k, label)
-                _against_overlap(axes[row + 1], group["blendedness"], k, label)
+            for row, word in ((0, "completeness"), (3, "reliability")):
+                fraction(axes[row], d[word]["flux"], k, label)
+                _against_overlap(axes[row + 1], d[word]["blendedness"], k, label)
                 for ax in axes[row : row + 2]:
                     ax.set_ylabel(word)
-            _against_overlap(axes[2], d.split, k, label)
+            _against_overlap(axes[2], d["split"], k, label)
         for ax, name in ((axes[0], "true line flux [Jy km/s]"), (axes[3], "reported line flux [Jy km/s]")):
             snr_axis(ax, name, [])
         axes[1].set_xlabel("blendedness of the true source")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from faintsky.evaluation import Scored, Setting
 from faintsky.evaluation.catalogs import ALL, LEAST_AXIS_RATIO, of
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, sky_to_paper_frame
 from faintsky.matching import (
-    Binned,
     Criterion,
     Matching,
     binned_fraction,
@@ -446,24 +444,6 @@ BLEND_EDGES = np.array([0.0, 0.02, 0.1, 0.2, 0.4, 0.55, 0.77, 1.001])
 blends is asked for. What does not overlap has 0, and is in the first."""
 
 
-@dataclass(frozen=True)
-class Dependence:
-    """How a method does against flux and blendedness, by its main criterion.
-
-    Parameters
-    ----------
-    completeness, reliability : dict of Binned
-        By ``flux`` [Jy km/s; of the truth, or as the method reports it] and ``blendedness`` (eq. 22, of the
-        true boxes, or of the found ones).
-    split : Binned
-        Share of the pairs of overlapping true sources of which both were found, against their overlap.
-    """
-
-    completeness: dict[str, Binned]
-    reliability: dict[str, Binned]
-    split: Binned
-
-
 def blends(truth: Table) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
     """Pairs of true sources whose boxes overlap in the image: rows and their 2-D IoU, ``[pair]``."""
     table = overlaps(truth)
@@ -471,8 +451,17 @@ def blends(truth: Table) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
     return i, j, table[i, j]
 
 
-def dependence_of(scored: Scored) -> Dependence:
-    """Completeness, reliability and split blends of one method and set."""
+def dependence_of(scored: Scored) -> dict[str, Any]:
+    """How a method does against flux and blendedness, by its main criterion.
+
+    Returns
+    -------
+    dict
+        ``completeness`` and ``reliability``, each a `faintsky.matching.Binned` by ``flux`` [Jy km/s; of the
+        truth, or as the method reports it] and by ``blendedness`` (eq. 22, of the true boxes, or of the found
+        ones); ``split``, the share of the pairs of overlapping true sources of which both were found, against
+        their overlap.
+    """
     own, overlap, both = [], [], []
     for truth, found, matching in zip(scored.truths, scored.founds, scored.matchings[scored.main]):
         with_boxes = len(found) and "x_min" in found.colnames
@@ -482,17 +471,19 @@ def dependence_of(scored: Scored) -> Dependence:
         both.append((matching.partner_of_true[i] >= 0) & (matching.partner_of_true[j] >= 0))
     none, flux, reported = np.empty(0), scored.joined("flux"), scored.joined("flux", found=True)
     detected, real = scored.detected(), scored.real()
-    return Dependence(
-        {
+    return {
+        "completeness": {
             "flux": binned_fraction(flux, detected, _flux_edges(flux)),
             "blendedness": binned_fraction(scored.joined("blendedness"), detected, BLEND_EDGES),
         },
-        {
+        "reliability": {
             "flux": binned_fraction(reported, real, _flux_edges(reported)),
             "blendedness": binned_fraction(np.concatenate([none, *own]), real, BLEND_EDGES),
         },
-        binned_fraction(np.concatenate([none, *overlap]), np.concatenate([none, *both]) > 0.5, BLEND_EDGES),
-    )
+        "split": binned_fraction(
+            np.concatenate([none, *overlap]), np.concatenate([none, *both]) > 0.5, BLEND_EDGES
+        ),
+    }
 
 
 def _flux_edges(flux: Float) -> Float:
@@ -504,7 +495,7 @@ def _flux_edges(flux: Float) -> Float:
 
 def split_rows(scored: Scored) -> Rows:
     """The share of split blends in every bin that has some, as flat rows."""
-    b = dependence_of(scored).split
+    b = dependence_of(scored)["split"]
     return [
         {"method": scored.method, "cubes": scored.cubes, "overlap_from": float(lo), "overlap_to": float(hi),
          "n": int(n), "split": float(f), "low": float(a), "high": float(z)}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.matching import Binned, CompletenessCurve, robust_scatter, snr_edges
-from faintsky.system.figures import COLOURS, MAPS, MARKERS, panels, style
+from faintsky.system.figures import COLOURS, MAPS, MARKERS, panels, panels_of, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -210,7 +210,6 @@ def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, 
     """
     mine = [r for r in rows if r["quantity"] == quantity and r["snr_low"] is not None]
     sets, methods = (list(dict.fromkeys(r[k] for r in mine)) for k in ("set", "method"))
-    columns = min(3, len(sets))
 
     def ends(some: Rows) -> tuple[Float, Float]:
         # the first and the last bin may be open
@@ -219,7 +218,7 @@ def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, 
 
     lows, highs = ends(mine)
     with style():
-        figure, axes = panels(-(-len(sets) // columns), columns, 4.0, 3.2)
+        figure, axes = panels_of(len(sets), 4.0, 3.2)
         for ax, cases in zip(axes, sets):
             for k, method in enumerate(methods):
                 some = [r for r in mine if (r["set"], r["method"]) == (cases, method)]
@@ -232,9 +231,7 @@ def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, 
             ax.axhline(1, color="0.5", lw=1, ls=":", zorder=0)
             ax.set(yscale="log" if limits[0] > 0 else "linear", title=cases, ylim=limits)
             snr_axis(ax, x, [np.array([lows.min(), highs.max()])])
-        for ax in axes[len(sets) :]:
-            ax.set_visible(False)
-        for ax in axes[::columns]:
+        for ax in axes[::3]:
             ax.set_ylabel(y)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
@@ -248,15 +245,13 @@ def picture(truth: NDArray, data: NDArray, seen: Mapping[str, NDArray]) -> Figur
     images = {"true sky": truth, "input": data, **{m: seen[m] for m in chosen}}
     cut = _richest(truth)
     with style():
-        figure, axes = panels(-(-len(images) // 3), 3, 3.6, 3.6)
+        figure, axes = panels_of(len(images), 3.6, 3.6)
         for ax, (name, image) in zip(axes, images.items()):
             # asinh: linear in the noise, logarithmic in what is bright
             shown = ax.imshow(np.arcsinh(image[cut]), vmin=np.arcsinh(-2), vmax=np.arcsinh(30),
                               origin="lower", cmap=MAPS["snr"], interpolation="nearest")  # fmt: skip
             ax.set(title=name, xticks=[], yticks=[])
             ax.grid(visible=False)
-        for ax in axes[len(images) :]:
-            ax.set_visible(False)
         ticks = np.array([-2, 0, 1, 3, 10, 30])
         bar = figure.colorbar(shown, ax=axes, shrink=0.7, ticks=np.arcsinh(ticks).tolist())
         bar.ax.set_yticklabels([f"{t:g}" for t in ticks])

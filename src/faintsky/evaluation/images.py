@@ -163,40 +163,36 @@ class RowWriter:
         return np.asarray(np.sum(self.parts[part], axis=(0, 1))[:, 0])
 
 
-def _bins(quantity: str, edges: Float, words: str = "") -> list[Quantity]:
+def bins_of(quantity: str, edges: Float = PIXEL_EDGES, words: str = "") -> list[Quantity]:
+    """Columns of a quantity in bins of S/N, by default of the pixels' true one."""
     return [
         (quantity, float(a), words + (f"{a:g}–{b:g}" if np.isfinite(b) else f"> {a:g}"))
         for a, b in pairwise(edges)
     ]
 
 
-def pixel_bins(quantity: str) -> list[Quantity]:
-    """Columns of a quantity by the true S/N of the pixels."""
-    return _bins(quantity, PIXEL_EDGES)
-
-
 SECTIONS: tuple[tuple[str, list[Quantity]], ...] = (
     ("Rms error of the pixels, by their true S/N",
      [("error inside", INSIDE, f"inside (> {INSIDE:g})"),
-      ("error inside, faint", INSIDE, f"inside, < {FAINT:g}"), *pixel_bins("error")]),
+      ("error inside, faint", INSIDE, f"inside, < {FAINT:g}"), *bins_of("error")]),
     ("Flux in apertures: median of recovered over true, by the S/N of the aperture; and the mean",
      [("flux ratio, all", BRIGHT, "> 5"), ("flux ratio, mean", BRIGHT, "> 5, mean"),
-      *_bins("flux ratio", SOURCE_EDGES)]),
+      *bins_of("flux ratio", SOURCE_EDGES)]),
     ("Peaks: median of recovered over true, by their true S/N",
-     [("peak ratio, all", 10.0, "> 10"), *_bins("peak ratio", SOURCE_EDGES)]),
+     [("peak ratio, all", 10.0, "> 10"), *bins_of("peak ratio", SOURCE_EDGES)]),
     (f"Segmentation at reliabilities of {RELIABLE:g}: share of the pixels of large true regions that is"
      " outlined, and of the regions that are detected, by true S/N a pixel",
-     [*_bins("completeness at reliability", SEGMENT_EDGES),
-      *_bins("regions detected at reliability", SEGMENT_EDGES, "regions, ")]),
+     [*bins_of("completeness at reliability", SEGMENT_EDGES),
+      *bins_of("regions detected at reliability", SEGMENT_EDGES, "regions, ")]),
     ("Segmentation as the method gives it: completeness of pixels; reliabilities; found over true flux of"
      " regions above S/N 5",
-     [*_bins("completeness", SEGMENT_EDGES), ("pixel reliability", None, "pixels are true"),
+     [*bins_of("completeness", SEGMENT_EDGES), ("pixel reliability", None, "pixels are true"),
       ("region reliability", None, "regions are true"), ("region flux ratio, all", BRIGHT, "flux, median"),
       ("region flux ratio, mean", BRIGHT, "flux, mean")]),
     ("Scatter of the flux ratio; false regions a square degree of empty fields; time and memory",
-     [*_bins("flux scatter", SOURCE_EDGES), ("false regions per deg2", None, "false regions"),
+     [*bins_of("flux scatter", SOURCE_EDGES), ("false regions per deg2", None, "false regions"),
       *((cost, None, words) for cost, words in zip(COSTS, ("s a field", "CPU s", "MB")))]),
-    ("Standard deviation of the pulls, by the denoised S/N", pixel_bins("pull std")),
+    ("Standard deviation of the pulls, by the denoised S/N", bins_of("pull std")),
 )  # fmt: skip
 """Titles, and what is in the columns; tables and rows without anything are left out."""
 PLOTS = (

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, maximum
 
 from faintsky.denoising import apply_filter, sum_error
+from faintsky.detection import find_catalog
 from faintsky.errors import InputError
 from faintsky.evaluation.fields import KINDS, Field
 from faintsky.evaluation.regions import RELIABILITIES, RELIABLE, SNR_CUTS, Segments, segments_of
@@ -23,9 +24,6 @@ from faintsky.preparing import robust_sigma
 from faintsky.published.filters import tuned_settings
 from faintsky.published.peers import PEERS, find_islands, interpreter
 from faintsky.registry import FILTERS
-
-if TYPE_CHECKING:
-    from faintsky.image import RadioCube
 
 Array32 = NDArray[np.float32]
 
@@ -69,13 +67,6 @@ class Answer:
     sharp: Array32 | None = None
 
 
-def find_with_model(cube: RadioCube, model: str, device: str, reliability: float | None = None) -> Any:
-    """What ``faintsky detect --model MODEL`` finds, at its own reliability threshold by default."""
-    from faintsky.detection import find_catalog
-
-    return find_catalog(cube, model, device=device, reliability=reliability)
-
-
 def _named(names: Sequence[str], make: Callable[[str], Callable[[Any], Any]]) -> list[Method]:
     """Methods by name or folder.
 
@@ -108,7 +99,7 @@ def detectors(names: Sequence[str], device: str = "cpu", reliability: float | No
 
     def make(name: str) -> Callable[[Any], Any]:
         load_model(name, job="detect")
-        return partial(find_with_model, model=name, device=device, reliability=reliability)
+        return partial(find_catalog, model=name, device=device, reliability=reliability)
 
     made = _named(names, make)
     if reliability is None:

@@ -199,7 +199,7 @@ def _work(
     with study.alive(trial):
         try:
             train(
-                network, folder, settings={**fixed, **study.settings(trial)}, watch=watch, progress=tell,
+                network, folder, settings={**fixed, **trial.params}, watch=watch, progress=tell,
                 **call,
             )  # fmt: skip
             history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
@@ -259,7 +259,7 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
         extra = {k: trial.user_attrs[k] for k in ("minutes", "reason") if k in trial.user_attrs}
         rows.append({
             "rank": rank, "trial": trial.number, "state": trial.state.name.lower(),
-            **({} if trial.value is None else {record["metric"]: trial.value}), **study.settings(trial),
+            **({} if trial.value is None else {record["metric"]: trial.value}), **trial.params,
             **{k: v for k, v in kept.items() if k != record["metric"]},
             **({"validations": len(scores)} if scores else {}), **extra,
         })  # fmt: skip
@@ -274,7 +274,7 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
         path.write_text(f"{title}\n\n{table}", encoding="utf-8")
     if not ranked or ranked[0].state.name != "COMPLETE":
         return None
-    settings = {**record["fixed"], **_plain_values(record, study.settings(ranked[0]))}
+    settings = {**record["fixed"], **_plain_values(record, ranked[0].params)}
     words = ["faintsky", "train", record["network"], "--out", "RUN", "--seed", str(record["seed"])]
     for option, value in (("--data", data), ("--simulate", record["simulate"])):
         words += [] if value is None else [option, str(value)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from faintsky.matching.scores import Estimate
 
@@ -93,14 +94,13 @@ class CompletenessCurve:
     def __call__(self, snr: ArrayLike) -> Float:
         """Completeness at some matched S/N, of the shape given."""
         with np.errstate(divide="ignore"):
-            t = self.steepness * (np.log(self.middle) - np.log(np.asarray(snr, dtype=float)))
-        return self.top / (1 + np.exp(np.clip(t, -500, 500)))
+            return self.top * expit(self.steepness * np.log(np.asarray(snr, dtype=float) / self.middle))
 
 
 def _likelihood(p: Float, log_s: Float, detected: NDArray[np.bool_], weights: Float) -> tuple[float, Float]:
     """Negative log likelihood and its gradient, by the logit of the top, log middle and log steepness."""
-    top, k = 1 / (1 + np.exp(-p[0])), np.exp(p[2])
-    q = 1 / (1 + np.exp(np.clip(k * (p[1] - log_s), -500, 500)))
+    top, k = expit(p[0]), np.exp(p[2])
+    q = expit(k * (log_s - p[1]))
     c = np.clip(top * q, 1e-9, 1 - 1e-9)
     slope = top * q * (1 - q) * k
     by = np.stack([top * (1 - top) * q, -slope, slope * (log_s - p[1])])
@@ -155,9 +155,7 @@ def fit_completeness(
         for p in first
     ]
     best = min(fits, key=lambda fit: float(fit.fun)).x
-    return CompletenessCurve(
-        float(1 / (1 + np.exp(-best[0]))), float(np.exp(best[1])), float(np.exp(best[2]))
-    )
+    return CompletenessCurve(float(expit(best[0])), *np.exp(best[1:]).tolist())
 
 
 def completeness_at(

@@ -58,6 +58,15 @@ def panels(
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
+def panels_of(n: int, width: float, height: float, most: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of ``n`` panels, at most so many beside each other; what is left of the last row is empty."""
+    columns = min(most, n)
+    figure, axes = panels(-(-n // columns), columns, width, height)
+    for ax in axes[n:]:
+        ax.set_visible(False)
+    return figure, axes[:n]
+
+
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> Path:
     """Write a PNG in one step and give its path."""
     final = Path(path)

@@ -240,10 +240,6 @@ class Study:
         """Where a trial trains; that of the one which it goes on with."""
         return self.folder / TRIALS / str(trial.user_attrs.get("folder", f"{trial.number:04d}"))
 
-    def settings(self, trial: Any) -> dict[str, Any]:
-        """A trial's settings, as a recipe takes them."""
-        return dict(trial.params)
-
     @contextmanager
     def alive(self, trial: Any) -> Iterator[None]:
         """Sign for a trial as long as the block runs."""

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from faintsky.errors import InputError
-from faintsky.image import RadioImage
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma, surface_brightness
 from faintsky.simulating import beside, parameters_of
@@ -113,17 +112,14 @@ def stored_pairs(folder: Path, products: Sequence[str]) -> list[tuple[Path, Path
         sky = open_image(files["sky"])
         surface_brightness(sky)
         for path in seen:
-            _check(open_image(path), sky, path)
+            image = open_image(path)
+            if image.shape != sky.shape or not np.isclose(image.grid.cell, sky.grid.cell, rtol=1e-3):
+                raise InputError("differs from its sky in shape or pixel size", "give both on one grid", path)
+            if product_of(path) in WITH_BEAM:
+                image.require_beam()
+            surface_brightness(image)
             pairs.append((files["sky"], path))
     return pairs
-
-
-def _check(image: RadioImage, sky: RadioImage, path: Path) -> None:
-    if image.shape != sky.shape or not np.isclose(image.grid.cell, sky.grid.cell, rtol=1e-3):
-        raise InputError("differs from its sky in shape or pixel size", "give both on one grid", path)
-    if product_of(path) in WITH_BEAM:
-        image.require_beam()
-    surface_brightness(image)
 
 
 def product_of(path: Path) -> str:

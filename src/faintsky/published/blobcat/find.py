@@ -91,37 +91,23 @@ def flood_fill(
     for k, place in enumerate(find_objects(islands), start=1):
         if tops[k - 1] >= detect and min(s.stop - s.start for s in place) >= least_side:
             found.append((float(tops[k - 1]), k, place))
-    blobs = []
+    blobs, known = [], np.nan_to_num(image)
     for number, (_, k, place) in enumerate(sorted(found, key=lambda f: -f[0]), start=1):
         inside = islands[place] == k
         labels[place][inside] = number
-        blobs.append(_measure(np.nan_to_num(image), ratio, inside, place, level, number))
+        ys, xs = (v + s.start for v, s in zip(np.nonzero(inside), place))
+        values, snr = known[ys, xs].astype(float), ratio[ys, xs]
+        weight = values / values.sum()
+        x, y = float(weight @ xs), float(weight @ ys)
+        spread_x, spread_y = (float(np.sqrt(weight @ (v - c) ** 2)) for v, c in ((xs, x), (ys, y)))
+        top = int(np.argmax(snr))
+        peak = parabola_peak(known, int(ys[top]), int(xs[top]))
+        # An ellipse at a fraction f of a Gaussian's peak holds 1 - f of its integral.
+        held = 1 - min(level / float(snr[top]), 0.9)
+        box = (place[1].start, place[1].stop - 1, place[0].start, place[0].stop - 1)
+        highest = float(snr[top]) * peak / float(values[top])
+        blobs.append(Blob(number, x, y, box, (spread_x, spread_y), highest, peak, float(values.sum()) / held))
     return labels, blobs
-
-
-def _measure(
-    image: NDArray[np.floating],
-    ratio: NDArray[np.floating],
-    inside: NDArray[np.bool_],
-    place: tuple[slice, slice],
-    flood: float,
-    number: int,
-) -> Blob:
-    ys, xs = np.nonzero(inside)
-    values = image[place][inside].astype(float)
-    snr = ratio[place][inside]
-    weight = values / values.sum()
-    x, y = float(weight @ xs), float(weight @ ys)
-    spread = tuple(float(np.sqrt(weight @ (v - c) ** 2)) for v, c in ((xs, x), (ys, y)))
-    top = int(np.argmax(snr))
-    y0, x0 = place[0].start, place[1].start
-    peak = parabola_peak(image, y0 + int(ys[top]), x0 + int(xs[top]))
-    # An ellipse at a fraction f of a Gaussian's peak holds 1 - f of its integral.
-    held = 1 - min(flood / float(snr[top]), 0.9)
-    return Blob(
-        number, x0 + x, y0 + y, (x0, place[1].stop - 1, y0, place[0].stop - 1), (spread[0], spread[1]),
-        float(snr[top]) * peak / float(image[y0 + ys[top], x0 + xs[top]]), peak, float(values.sum()) / held,
-    )  # fmt: skip
 
 
 def parabola_peak(image: NDArray[np.floating], y: int, x: int) -> float:

@@ -438,12 +438,8 @@ def grow(
 
 def _box_of(linked: NDArray[np.bool_], patch: Patch) -> Box:
     ys, xs = np.nonzero(linked)
-    return (
-        int(xs.min()) + patch.x0,
-        int(xs.max()) + patch.x0,
-        int(ys.min()) + patch.y0,
-        int(ys.max()) + patch.y0,
-    )
+    (x0, x1), (y0, y1) = ((int(v.min()), int(v.max())) for v in (xs + patch.x0, ys + patch.y0))
+    return x0, x1, y0, y1
 
 
 # ------------------------------------- step iii: focusing, deblending, false detections (Section 4.4 iii)
@@ -636,15 +632,11 @@ def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> li
     """
     kept: list[Source] = []
     for s in sorted(sources, key=lambda s: -s.snr):
-        if any(_same(s, other, settings.apart) for other in kept):
+        near = [o for o in kept if np.hypot(o.x - s.x, o.y - s.y) <= settings.apart]
+        if any(s.z_min < o.z_max and o.z_min < s.z_max for o in near):
             tally.remove(TWICE, s.x, s.y, s.z)
         elif s.snr < settings.faint:
             tally.remove(FAINT, s.x, s.y, s.z)
         else:
             kept.append(s)
     return kept
-
-
-def _same(a: Source, b: Source, apart: float) -> bool:
-    near = np.hypot(a.x - b.x, a.y - b.y) <= apart
-    return bool(near and a.z_min < b.z_max and b.z_min < a.z_max)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import nn
 
 from faintsky.beams import beam_covariance, beam_pixels
@@ -362,7 +363,7 @@ def reliabilities(sources: Sequence[Source], settings: Settings) -> Float:
     """Probability that sources are real: the logistic curve fitted on validation cubes."""
     fit = np.array(settings.reliability_fit)
     features = np.array([(1.0, *s.features) for s in sources]).reshape(-1, len(fit))
-    return 1 / (1 + np.exp(-np.clip(features @ fit, -30, 30)))
+    return expit(features @ fit)
 
 
 def _found(

@@ -214,18 +214,13 @@ def _table(
     )
     columns["z"], columns["fwhm_z"] = centre[:, 0], half
     columns["z_min"], columns["z_max"] = middle - half, middle + half
-    in_jansky = _sums(scaled, judged.labels, len(judged.objects))[order]
-    in_jansky = in_jansky / scaled.beam_area * cube.flux_factor(columns["x"], columns["y"])
+    where = np.nonzero(judged.labels)
+    values = scaled.data[where] * np.broadcast_to(scaled.jansky, scaled.data.shape)[where]
+    sums = np.bincount(judged.labels[where], values, len(judged.objects) + 1)[1:]
+    in_jansky = sums[order] / scaled.beam_area * cube.flux_factor(columns["x"], columns["y"])
     columns["flux"] = in_jansky * channel_velocity(cube, centre[:, 0])
     columns["snr"], columns["reliability"] = judged.snr[order], judged.reliability[order]
     ends = np.array(cube.shape) - 1
     at_edge = ((low <= 0) | (high >= ends)).any(axis=1)
     columns["flags"] = [join_flags(["edge"] if edge else []) for edge in at_edge]
     return source_table(cube, columns, meta)
-
-
-def _sums(scaled: Scaled, labels: NDArray[np.int32], n: int) -> NDArray[np.float64]:
-    """Sum of every object, ``[n]`` [Jy/beam times pixels and channels]."""
-    where = np.unravel_index(np.flatnonzero(labels), labels.shape)
-    values = scaled.data[where] * np.broadcast_to(scaled.jansky, scaled.data.shape)[where]
-    return np.asarray(np.bincount(labels[where], values, n + 1)[1:], dtype=float)
