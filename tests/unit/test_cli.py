@@ -16,8 +16,7 @@ import pytest
 
 import faintsky
 from faintsky.cli import main
-from faintsky.cli.commands import HIDDEN, SPELT, build_command, make_command
-from faintsky.cli.models import models
+from faintsky.cli.commands import HIDDEN, SPELT, build_command, make_command, models
 from faintsky.cli.report import Report
 from faintsky.errors import FaintskyError, InputError
 from faintsky.options import split_doc

@@ -24,7 +24,7 @@ HEAVY = ("torch", "astropy", "matplotlib", "scipy", "skimage", "ducc0", "dask", 
 NO_ROOM_S = ("system.lazy", "system.figures")
 """What makes a room's names and what figures look like: met as they are."""
 TESTED_BY_THEMSELVES = {
-    "options as made from signatures; lines on a terminal": "cli.commands cli.models cli.report",
+    "options as made from signatures; lines on a terminal": "cli.commands cli.report",
     "steps of the search are compared with plain calculations of the whole cube": (
         "detection.matched_filter detection.measuring detection.objects detection.pursuit detection.search"
     ),

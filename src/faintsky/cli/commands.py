@@ -9,6 +9,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -56,12 +57,36 @@ class Commands(click.Group):
         if cmd_name in GROUPS:
             return _group(cmd_name)
         if cmd_name == "models":
-            from faintsky.cli.models import models
-
             return make_command("models", models)
         import faintsky
 
         return make_command(cmd_name, getattr(faintsky, self.prefix + cmd_name))
+
+
+@dataclass
+class Listing:
+    """What the command prints: for machines a mapping, for people lines."""
+
+    facts: dict[str, Any]
+    lines: list[str]
+
+
+def models(name: Annotated[str | None, "NAME"] = None) -> Listing:
+    """List the shipped models, or show one model's card (--json: all of it).
+
+    Parameters
+    ----------
+    name : str, optional
+        Show this model's card.
+    """
+    from faintsky.models import card_lines, list_models, load_model
+
+    if name is not None:
+        model = load_model(name)
+        return Listing(model.card, card_lines(model))
+    titles = {m.name: f"{m.job}: {m.card.get('title', '')}" for m in list_models()}
+    lines = [f"{m.name:18} {m.job:8} {m.card.get('title', '')}" for m in list_models()]
+    return Listing(titles, lines)
 
 
 def build_command() -> click.Group:
