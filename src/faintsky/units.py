@@ -48,10 +48,6 @@ UNITS = {
 """Factors to s, Hz, arcsec, hours, mm, m and Jy/beam; the usual unit first."""
 PLAIN = ("hours", "length")
 """Of these a number alone is in the usual unit."""
-BASE = {
-    "time": "s", "frequency": "Hz", "width": "Hz", "angle": "arcsec", "length": "mm", "diameter": "m",
-    "brightness": "Jy/beam",
-}  # fmt: skip
 
 
 def read_unit(text: str) -> Any:
@@ -161,7 +157,7 @@ def quantity(value: Any, kind: str, option: str) -> float:
         Naming the option, where there is no number, or no unit that is known.
     """
     if not isinstance(value, str):
-        own = BASE.get(kind, "")
+        own = next(unit for unit, factor in UNITS[kind].items() if factor == 1)
         try:
             return float(value.to_value(own) if hasattr(value, "to_value") else value)
         except (TypeError, ValueError) as error:  # astropy's for units of another kind, too

@@ -84,10 +84,13 @@ def write_compact(path: Path, seen: Observed, settings: Settings, seed: int, ind
     if settings.data == "cube":
         arrays |= compact(seen)
     else:
+        from scipy.ndimage import map_coordinates
+
         assert seen.psf_middle is not None
-        rms = float(seen.sigma[0])
+        rms, pb = float(seen.sigma[0]), seen.instrument.pb[0]
+        coarse = map_coordinates(pb, np.meshgrid(*_coarse_places(pb.shape), indexing="ij"), order=1)
         arrays |= {
-            "psf": seen.psf_middle(), "pb": _coarse(seen.instrument.pb[0]), "beam": seen.beams[0], "rms": rms,
+            "psf": seen.psf_middle(), "pb": coarse.astype(np.float32), "beam": seen.beams[0], "rms": rms,
             "sigma": rms / UNIT_BEAM, "cell": seen.instrument.grid.cell, "seed": [seed, index],
         }  # fmt: skip
         for name, image in (("sky", seen.sky), ("dirty", seen.dirty), ("clean", seen.clean)):
@@ -118,6 +121,8 @@ def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:
     InputError
         Where it is no such file.
     """
+    from scipy.interpolate import RectBivariateSpline
+
     try:
         with np.load(path) as file:
             stored = {name: file[name] for name in file.files}
@@ -126,7 +131,9 @@ def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:
         for name in ("sky", "dirty", "clean"):
             if name in stored:
                 out[name] = stored[name].astype(np.float32) * np.float32(stored[f"{name}_scale"])
-        out["pb"] = _fine(stored["pb"], out["sky"].shape)
+        shape = out["sky"].shape
+        spline = RectBivariateSpline(*_coarse_places(shape), stored["pb"])
+        out["pb"] = spline(*(np.arange(n) for n in shape)).astype(np.float32)
         out["noise"] = add_white_noise(out["sky"], out["sigma"], *(int(v) for v in stored["seed"]))
     except (OSError, ValueError, KeyError) as error:
         raise InputError("is no compact image", "give a file of --products compact", path) from error
@@ -140,16 +147,6 @@ def _half(image: NDArray[np.float32]) -> tuple[NDArray[np.float16], float]:
     return (image / np.float32(scale)).astype(np.float16), scale
 
 
-def _coarse(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    from scipy.ndimage import map_coordinates
-
-    y, x = (np.linspace(0, n - 1, _PB_POINTS) for n in image.shape)
-    points = np.meshgrid(y, x, indexing="ij")
-    return map_coordinates(image, points, order=1).astype(np.float32)
-
-
-def _fine(points: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    from scipy.interpolate import RectBivariateSpline
-
-    y, x = (np.linspace(0, n - 1, _PB_POINTS) for n in shape)
-    return RectBivariateSpline(y, x, points)(np.arange(shape[0]), np.arange(shape[1])).astype(np.float32)
+def _coarse_places(shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    """Rows and columns at which the primary beam is stored."""
+    return [np.linspace(0, n - 1, _PB_POINTS) for n in shape]

@@ -302,14 +302,11 @@ class Settings(Checked):
     def observation(self) -> Observation:
         """That of all samples; where something is drawn, with defaults for that."""
         made = self.observe(self.values)
-        if self.cell is None and not self.drawn and not self._is_usual(made):
-            return self.observe({**self.values, "cell": made.natural_cell()})
-        return made
-
-    def _is_usual(self, made: Observation) -> bool:
         usual = self.record.defaults
         near = np.isclose(made.freq, quantity(usual["freq"], "frequency", ""), rtol=0.05)
-        return bool(near) and made.array.name == usual["array"]
+        if self.cell is None and not self.drawn and not (near and made.array.name == usual["array"]):
+            return self.observe({**self.values, "cell": made.natural_cell()})
+        return made
 
     def observe(self, values: Mapping[str, Any]) -> Observation:
         """The observation with some of the options, in base units."""

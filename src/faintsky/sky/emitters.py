@@ -173,28 +173,26 @@ def _draw_emitters(rng: np.random.Generator, field: Field, snr: float | None) ->
 
 def gaussian_part(s: dict[str, Any], grid: ImageGrid, spectral: SpectralGrid) -> Part:
     """A Gaussian with a Gaussian line as a part of a sky."""
-    freq, z = spectral.frequencies(), np.arange(spectral.n_chan)
     image = gaussian_image(grid, s["x"], s["y"], s["fwhm_maj"], s["fwhm_min"], s["pa"])
-    profile = line_profile(z, s["z"], s["fwhm_z"])
-    at_line = spectral.first + spectral.width * s["z"]
-    # eq. 2: the line's amplitude is in units of the continuum, which has the spectral index
-    slope = (freq[0] / freq) ** s["spectral_index"]
-    here = float((freq[0] / at_line) ** s["spectral_index"])
-    line = s["line"] * (s["continuum"] or 1.0)
+    profile = line_profile(np.arange(spectral.n_chan), s["z"], s["fwhm_z"])
+    slope, here, line = _amplitudes(s, spectral)
     row = {
         **{k: s[k] for k in ("x", "y", "fwhm_maj", "fwhm_min", "pa", "z", "fwhm_z")},
         "line_flux_peak": line * here,
         "continuum_flux": s["continuum"] * here,
-        "spectral_index": s["spectral_index"],
-        "central": s["central"],
-        "wanted_snr": s["wanted_snr"],
+        **{k: s[k] for k in ("spectral_index", "central", "wanted_snr")},
     }
-    return Part(
-        images=image[None],
-        continua=(s["continuum"] * slope)[None],
-        lines=(line * slope * profile if s["continuum"] else line * profile)[None],
-        row=row,
-    )
+    lines = line * slope * profile if s["continuum"] else line * profile
+    return Part(image[None], (s["continuum"] * slope)[None], lines[None], row)
+
+
+def _amplitudes(s: dict[str, Any], spectral: SpectralGrid) -> tuple[NDArray[np.float64], float, float]:
+    """The continuum's course over the channels, 1 in the first, and at the line; the line's peak at 1."""
+    freq, at_line = spectral.frequencies(), spectral.first + spectral.width * s["z"]
+    slope = (freq[0] / freq) ** s["spectral_index"]
+    here = float((freq[0] / at_line) ** s["spectral_index"])
+    # eq. 2: the line's amplitude is in units of the continuum, which has the spectral index
+    return slope, here, s["line"] * (s["continuum"] or 1.0)
 
 
 EMPTY = 0.1
@@ -341,10 +339,8 @@ def _part(s: dict[str, Any], field: Field) -> Part:
         return replace(part, row=row)
     disc = replace(s["disc"], z=s["z"])
     terms = disc_terms(field.grid, disc)
-    freq = field.spectral.frequencies()
-    slope = (freq[0] / freq) ** s["spectral_index"]
-    here = float((freq[0] / (field.spectral.first + field.spectral.width * s["z"])) ** s["spectral_index"])
-    line = s["line"] * (s["continuum"] or 1.0) * here
+    slope, here, line = _amplitudes(s, field.spectral)
+    line *= here
     row = {
         **{k: s[k] for k in ("x", "y", "z", "spectral_index", "wanted_snr", "source")},
         **dict(zip(("fwhm_maj", "fwhm_min", "pa"), terms.shape, strict=True)),

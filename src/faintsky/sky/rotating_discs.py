@@ -7,7 +7,7 @@ velocity each, neighbouring velocities sharing what lies between them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +92,8 @@ class DiscTerms:
     shares: NDArray[np.float64]
     sigma: float
     shape: tuple[float, float, float]
-    fwhm_z: float
-    peak: float
+    fwhm_z: float = 0.0
+    peak: float = 0.0
 
     def lines(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Spectra of the terms at some channels, ``[term, chan]`` [1/channel]."""
@@ -128,8 +128,16 @@ def disc_terms(grid: ImageGrid, disc: Disc) -> DiscTerms:
     ys, xs = (slice(max(o, 0), max(min(o + n, m), 0)) for o, m in ((y0, grid.n_y), (x0, grid.n_x)))
     part = planes[:, ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
     images[:, ys, xs] = part / shares[:, None, None]
-    whole = DiscTerms(images, disc.z + offsets, shares, sigma, shape, 0.0, 0.0)
-    return _with_profile(whole, disc.z)
+    terms = DiscTerms(images, disc.z + offsets, shares, sigma, shape)
+    # width and peak of the whole line, on a fine grid
+    reach = np.abs(offsets).max() + 5 * sigma
+    z = disc.z + np.linspace(-reach, reach, 4001)
+    line = terms.lines(z).sum(axis=0)
+    half = line.max() / 2
+    first, last = np.nonzero(line >= half)[0][[0, -1]]
+    low = np.interp(half, line[[first - 1, first]], z[[first - 1, first]])
+    high = np.interp(half, line[[last + 1, last]], z[[last + 1, last]])
+    return replace(terms, fwhm_z=float(high - low), peak=float(line.max()))
 
 
 def _light_and_velocity(
@@ -180,24 +188,3 @@ def _gaussian_equivalent(image: NDArray[np.float64], x0: float, y0: float) -> tu
     xx, yy, xy = ((image * p).sum() / flux for p in (x * x, y * y, x * y))
     major, minor, pa = (float(v) for v in shape_of_moments(xx, yy, xy))
     return major, minor, pa
-
-
-def _with_profile(terms: DiscTerms, z: float) -> DiscTerms:
-    """With peak and width of the whole line, measured on a fine grid."""
-    reach = np.abs(terms.centres - z).max() + 5 * terms.sigma
-    fine = z + np.linspace(-reach, reach, 4001)
-    profile = terms.lines(fine).sum(axis=0)
-    above = np.nonzero(profile >= profile.max() / 2)[0]
-    ends = []
-    for inside, outside in ((above[0], above[0] - 1), (above[-1], above[-1] + 1)):
-        share = (profile[inside] - profile.max() / 2) / (profile[inside] - profile[outside])
-        ends.append(fine[inside] + share * (fine[outside] - fine[inside]))
-    return DiscTerms(
-        terms.images,
-        terms.centres,
-        terms.shares,
-        terms.sigma,
-        terms.shape,
-        float(ends[1] - ends[0]),
-        float(profile.max()),
-    )

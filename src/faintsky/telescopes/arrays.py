@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -54,12 +53,6 @@ class AntennaArray:
     longitude: float
     latitude: float
     dishes: bool = True
-
-    @property
-    def longest_baseline(self) -> float:
-        """Largest distance between two antennas [m]."""
-        d = self.itrf[:, None] - self.itrf[None]
-        return float(np.sqrt((d**2).sum(-1)).max())
 
 
 def enu_to_itrf(enu: ArrayLike, longitude: float, latitude: float, height: float) -> NDArray[np.float64]:
@@ -150,43 +143,14 @@ def read_cfg(path: str | os.PathLike[str]) -> AntennaArray:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("not a readable text file", "give a CASA .cfg file", path) from error
-    header = dict(_header(text.splitlines()))
-    positions, diameters, pads = _antennas(text.splitlines(), path)
-    if len(pads) < 2:
-        raise InputError("holds fewer than two antennas", "give lines of x y z diameter pad", path)
-    if np.ptp(diameters) > 0:
-        raise InputError("has dishes of different sizes", "give an array of one kind of antenna", path)
-    system = header.get("coordsys", "").upper()
-    if system.startswith("XYZ"):
-        itrf = np.array(positions)
-        longitude, latitude = itrf_to_geodetic(itrf.mean(axis=0))
-    elif system.startswith("LOC"):
-        longitude, latitude, height = _reference(header, path)
-        itrf = enu_to_itrf(positions, longitude, latitude, height)
-    else:
-        raise InputError(
-            f"coordinate system {system or 'missing'!r} is not known",
-            "start the file with '# coordsys=LOC' (east, north, up) or '# coordsys=XYZ' (Earth-centred)",
-            path,
-        )
-    return AntennaArray(Path(path).stem, tuple(pads), itrf, float(diameters[0]), longitude, latitude)
-
-
-def _header(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for line in lines:
+    header: dict[str, str] = {}
+    antennas: list[list[float]] = []
+    pads: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith("#") and line.count("=") == 1:
             key, value = line.replace("#", "").split("=")
             # CASA's files add remarks in brackets: "LOC (local tangent plane)"
-            yield key.strip(), value.partition("(")[0].strip()
-
-
-def _antennas(
-    lines: Iterable[str], path: str | os.PathLike[str]
-) -> tuple[list[list[float]], list[float], list[str]]:
-    positions: list[list[float]] = []
-    diameters: list[float] = []
-    pads: list[str] = []
-    for number, line in enumerate(lines, start=1):
+            header[key.strip()] = value.partition("(")[0].strip()
         words = line.partition("#")[0].split()
         if not words:
             continue
@@ -196,10 +160,26 @@ def _antennas(
             raise InputError(f"line {number} is not 'x y z diameter pad'", "correct it", path) from error
         if not np.isfinite([x, y, z, diameter]).all() or diameter <= 0:
             raise InputError(f"line {number} has no finite position or size", "correct that line", path)
-        positions.append([x, y, z])
-        diameters.append(diameter)
+        antennas.append([x, y, z, diameter])
         pads.append(words[4] if len(words) > 4 else f"A{len(pads):02d}")
-    return positions, diameters, pads
+    if len(pads) < 2:
+        raise InputError("holds fewer than two antennas", "give lines of x y z diameter pad", path)
+    *places, diameters = np.array(antennas).T
+    if np.ptp(diameters) > 0:
+        raise InputError("has dishes of different sizes", "give an array of one kind of antenna", path)
+    system, itrf = header.get("coordsys", "").upper(), np.stack(places, axis=1)
+    if system.startswith("XYZ"):
+        longitude, latitude = itrf_to_geodetic(itrf.mean(axis=0))
+    elif system.startswith("LOC"):
+        longitude, latitude, height = _reference(header, path)
+        itrf = enu_to_itrf(itrf, longitude, latitude, height)
+    else:
+        raise InputError(
+            f"coordinate system {system or 'missing'!r} is not known",
+            "start the file with '# coordsys=LOC' (east, north, up) or '# coordsys=XYZ' (Earth-centred)",
+            path,
+        )
+    return AntennaArray(Path(path).stem, tuple(pads), itrf, float(diameters[0]), longitude, latitude)
 
 
 def _reference(header: dict[str, str], path: str | os.PathLike[str]) -> tuple[float, float, float]:

@@ -29,6 +29,8 @@ MJD_ZERO = 2400000.5
 LIGHT_AU_PER_DAY = 173.1446326846693
 SIDEREAL = 1.00273790935
 """Turns of the Earth in a day of 86400 s."""
+CASA_DATE = 56658.0
+"""Simobserve's reference date [MJD], 2014-01-01."""
 MIN_ELEVATION = np.deg2rad(10.0)
 
 
@@ -49,8 +51,6 @@ class Track:
         Of the source, apparent place, ``[time]`` [rad].
     n_shadowed : int
         Rows left out.
-    integration : float
-        Length of an integration [s].
     """
 
     uvw: NDArray[np.float64]
@@ -60,7 +60,6 @@ class Track:
     elevation: NDArray[np.float64]
     hour_angle: NDArray[np.float64]
     n_shadowed: int
-    integration: float
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _wrap(angle: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.mod(angle + np.pi, 2 * np.pi) - np.pi
 
 
-def casa_track_middle(array: AntennaArray, ra: float, dec: float, hour_angle: float, date: float) -> float:
+def casa_track_middle(array: AntennaArray, ra: float, dec: float, hour_angle: float) -> float:
     """Middle of the track that simobserve lays for an hour angle, as it labels it (MJD, used as UT1).
 
     Parameters
@@ -123,11 +122,10 @@ def casa_track_middle(array: AntennaArray, ra: float, dec: float, hour_angle: fl
         J2000 [rad].
     hour_angle : float
         [hours]
-    date : float
-        MJD of the reference date's beginning.
     """
     import erfa
 
+    date = CASA_DATE
     midnight = np.array([date + ut1_minus_utc(date) / DAY])
     sky = _attitude(midnight, ra, dec)
     longitude = np.arctan2(array.itrf[0, 1], array.itrf[0, 0])
@@ -172,7 +170,6 @@ def make_track(
     integration: float,
     hour_angle: float = 0.0,
     start: float | None = None,
-    date: float = 56658.0,
 ) -> Track:
     """Baselines of every integration of an observation.
 
@@ -187,8 +184,6 @@ def make_track(
         Of the track's middle, apparent place [hours], by CASA's clock (see above).
     start : float, optional
         Beginning of the first integration [MJD, UTC], instead of the hour angle.
-    date : float, optional
-        Reference date of the hour angle [MJD]; CASA's default is 2014-01-01.
 
     Returns
     -------
@@ -203,7 +198,7 @@ def make_track(
     a, d = np.deg2rad(ra), np.deg2rad(dec)
     n_times = max(1, int(0.5 + total_time / integration))
     if start is None:
-        first = casa_track_middle(array, a, d, hour_angle, date) - total_time / 2 / DAY
+        first = casa_track_middle(array, a, d, hour_angle) - total_time / 2 / DAY
     else:
         first = start + ut1_minus_utc(start) / DAY
     times = np.asarray(first + (np.arange(n_times) + 0.5) * integration / DAY, dtype=np.float64)
@@ -230,7 +225,6 @@ def make_track(
         elevation=elevation,
         hour_angle=angle,
         n_shadowed=int((~seen).sum()),
-        integration=integration,
     )
 
 

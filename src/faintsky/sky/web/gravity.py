@@ -212,11 +212,11 @@ def evolve(
     wanted = {round(a, 9) for a in scale_factors}
     for i, (a, b) in enumerate(pairwise(times)):
         middle = (a + b) / 2
-        _add(p, pull, (_momentum(middle) - _momentum(a)) / growth(a)[0])
-        _add(x, p, (growth(b)[0] - growth(a)[0]) / _momentum(middle))
+        p.add_(pull, alpha=(_momentum(middle) - _momentum(a)) / growth(a)[0])
+        x.add_(p, alpha=(growth(b)[0] - growth(a)[0]) / _momentum(middle))
         x.remainder_(n)
         pull = acceleration(x, n, fine)
-        _add(p, pull, (_momentum(b) - _momentum(middle)) / growth(b)[0])
+        p.add_(pull, alpha=(_momentum(b) - _momentum(middle)) / growth(b)[0])
         if progress is not None:
             progress(i + 1, len(times) - 1)
         if round(b, 9) in wanted:
@@ -236,10 +236,6 @@ def _times(scale_factors: Sequence[float], steps: int) -> list[float]:
 def _momentum(a: float) -> float:
     """Momentum over displacement of a growing mode, both per growth factor: ``a**3 E dD/da``."""
     return a**3 * float(expansion(a)) * growth(a)[1]
-
-
-def _add(x: Tensor, y: Tensor, factor: float) -> None:
-    x.add_(y, alpha=factor)
 
 
 def lagrangian(density: Tensor, a: float, start: float = 0.5) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,8 @@ CORRUGATION = ((8, 0.045), (23, 0.015))
 """Turbulence: periods to a box of 25 Mpc, and rms displacement [Mpc]."""
 CONTRAST = 0.6
 """Of the brightness, rms of its logarithm."""
+NOTHING = np.zeros((0, 3)), np.zeros(0), np.zeros(0)
+"""No points: places, powers and sizes."""
 BLOCKS = 12
 """Points are sorted by so many blocks along each side of the box."""
 PASSES = 3
@@ -125,7 +127,7 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
         cells = lookup.cell[:, per_side == m]
         for start in range(0, cells.shape[1], 20_000):
             parts.append(_fill(cells[:, start : start + 20_000], int(m), lookup, turbulence, rng, cell))
-    x, power, size = (np.concatenate(p) for p in zip(*parts)) if parts else _nothing()
+    x, power, size = (np.concatenate(p) for p in zip(*parts or [NOTHING]))
     power *= columns[0].sum() / max(power.sum(), 1e-30)
     position = (np.rint(x * (65536 / n)).astype(np.int64) % 65536).astype(np.uint16)
     order = np.argsort(_block(position), kind="stable")
@@ -154,10 +156,6 @@ def saturated(points: Points, n: int, box: float, z: float) -> Points:
 
 def _per_side(glow: NDArray) -> NDArray[np.int64]:
     return np.select([glow >= level for level, _ in LATTICES], [m for _, m in LATTICES])
-
-
-def _nothing() -> tuple[NDArray, NDArray, NDArray]:
-    return np.zeros((0, 3)), np.zeros(0), np.zeros(0)
 
 
 class _Lookup:
