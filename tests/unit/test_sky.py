@@ -155,6 +155,7 @@ def test_an_image_goes_to_all_channels(tmp_path):
         ({"BUNIT": None}, "missing"),
         ({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR"}, "RA and Dec"),
         ({"CDELT1": None}, "square"),
+        ({"CRVAL1": None}, "CRVAL1"),
         ({"CDELT2": 0.2 / 3600}, "square"),
         ({"CROTA2": 20.0}, "rotated"),
         ({"CRPIX1": 500.0}, "outside"),

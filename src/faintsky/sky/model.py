@@ -252,6 +252,8 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     model = open_data(path)
     grid, spectral, cube = model.grid, model.spectral, model.cube
     (dx, along_y), (along_x, dy) = model.wcs.pixel_scale_matrix
+    if not {"CRVAL1", "CRVAL2"} <= set(model.header):
+        raise InputError("its header lacks CRVAL1 or CRVAL2", "add the field centre", path)
     if model.wcs.wcs.lngtyp.strip() != "RA":
         raise InputError("its axes are not RA and Dec", "regrid it to RA and Dec", path)
     if max(abs(along_x), abs(along_y)) > 1e-6 * abs(dx):
