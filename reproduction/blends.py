@@ -4,9 +4,10 @@
 
 DATA is a folder of ``faintsky simulate alma --products compact``; only its truth is read, to pick for every
 bin of blendedness (overlap of two sources' boxes, eq. 22 of Delli Veneri et al. 2022) the first cubes with
-``-n`` such pairs between them. These are simulated again, with the same seed, and searched. A pair is parted
-where both of its sources are found, one-to-one, within 3 pixels and a line width. Of data that networks were
-trained on, take cubes that they have not seen: ``--first``. Results: ``reproduction/results/blends.json``.
+``-n`` such pairs between them. These are simulated again, with the same seed, and searched. A pair is
+separated where both of its sources are found, one-to-one, within 3 pixels and a line width. Of data that
+networks were trained on, take cubes that they have not seen: ``--first``. Results:
+``reproduction/results/blends.json``.
 """
 
 from __future__ import annotations

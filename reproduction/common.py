@@ -63,7 +63,7 @@ def keep(work: Path, name: str, files: Iterable[str], figures: Iterable[Path]) -
 
 
 def small(source: Path, target: Path, most: int = 150_000) -> None:
-    """A PNG of at most so many bytes, by fewer colours and, if need be, fewer pixels."""
+    """A PNG of ``most`` bytes at the largest, by fewer colours and, if need be, fewer pixels."""
     from PIL import Image
 
     image = Image.open(source).convert("RGB")

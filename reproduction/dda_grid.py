@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _row(plan: dict[str, Any], history: list[Any], epochs: int, grid: str, paper: Any) -> dict[str, Any]:
-    """One line: the best validation within so many epochs, and the paper's where it has it."""
+    """One line: the best validation within a number of epochs, and the paper's where it has it."""
     best, shape, schedule = min(history, key=lambda h: h["loss"]), plan["arguments"], plan["schedule"]
     at = {"epochs": epochs, "batch_size": schedule["batch_size"], "learning_rate": schedule["learning_rate"]}
     if grid == "architectures":

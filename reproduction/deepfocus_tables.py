@@ -69,7 +69,7 @@ def recall_at_precision(
     Returns
     -------
     dict
-        ``pure_recall`` with its ``_error``, of a bootstrap over cubes in which the cut is chosen anew;
+        ``pure_recall`` with its ``_error``, of a bootstrap over cubes in which the cut is chosen again;
         ``pure_threshold``, the least reliability that is kept, and ``pure_precision`` there; NaN where no cut
         is pure enough. ``pure_cubes`` is the number of cubes.
     """

@@ -213,7 +213,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def filled(text: str, blocks: dict[str, Callable[[], str]]) -> str:
-    """A page with every block made anew."""
+    """A page with every block made again."""
     for name, block in blocks.items():
         start, end = f"<!-- {name}: python -m reproduction.pages -->", f"<!-- end of {name} -->"
         head, rest = text.split(start)

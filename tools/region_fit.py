@@ -26,7 +26,7 @@ LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 SPREADS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 """The network's standard deviation over rms at which they do."""
 HUBER, ENOUGH = 3.0, 1000
-"""Errors count with their squares up to so many sigma; least number of pixels for a factor."""
+"""Errors count with their squares up to this many sigma; least number of pixels for a factor."""
 _HUBER_SQUARE = 2 * float(norm.expect(lambda z: min(z, HUBER) ** 2, lb=0))
 """What a Gaussian's squares are in the mean then."""
 SEEDS, GROWN = (1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.2, 1.4, 1.7, 2.2)

@@ -64,7 +64,7 @@ class Registry(Mapping[str, Any]):
 
 NETWORKS = Registry("network")
 """Classes of `torch.nn.Module` with a static method ``example(size) -> tuple of Tensor``: inputs of about
-so many pixels a side, on which every network is tested. One that is not cut into blocks by its ``reach``
+this size in pixels, on which every network is tested. One that is not cut into blocks by its ``reach``
 has a method ``blocks(shape)``: how many there are, the shape of one, and pixels in work at a time."""
 RECIPES = Registry("network to train")
 """How a network is trained: `faintsky.training.Recipe`."""

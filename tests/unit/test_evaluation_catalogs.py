@@ -15,6 +15,7 @@ import pytest
 from astropy.table import Table, vstack
 
 from faintsky import simulate_alma
+from faintsky.catalog import read_catalog
 from faintsky.errors import FaintskyError, InputError
 from faintsky.evaluation import (
     PARAMETERS,
@@ -502,6 +503,12 @@ def test_a_folder_of_the_simulator_is_read_as_it_was_made(tmp_path):
     for name in ("snr", "x_bound", "flux_bound", "x_min", "z_max"):
         assert np.asarray(one[name]) == pytest.approx(np.asarray(two[name]), rel=1e-3), name
     assert one.meta["box_rule"] == "tenth"
+    path = tmp_path / "data" / "0001_truth.ecsv"
+    observed_only = read_catalog(path)
+    observed_only["dc_maj"] = np.nan
+    observed_only.write(path, format="ascii.ecsv", overwrite=True)
+    with pytest.raises(InputError, match=r"0001_truth\.ecsv: gives sizes as observed only"):
+        folder.load(1)
 
 
 def test_a_methods_own_boxes_are_kept_and_others_made():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 
 EVEN = 1.1
-"""A noise map whose largest value is less than so many times its least is left as it is."""
+"""A noise map whose largest value is less than this many times its least is left as it is."""
 EMPTY = 1.0
 """Denoised pixels below that, over the rms, are empty sky, where two maps of the noise agree."""
 TURNS = ((0, False), (2, False), (1, True), (3, True), (1, False), (3, False), (0, True), (2, True))

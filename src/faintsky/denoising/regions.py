@@ -39,9 +39,9 @@ class RegionSettings(Settings):
     error_length : float
         FWHM of the correlation of the denoised image's errors [beam; pixel for white noise].
     error_factor, error_fraction, error_floor : float
-        Factor on a flux's error, and what is added to it in quadrature: a fraction of the flux, and so many
-        times the rms over a beam (a pixel for white noise), for small regions' sake, whose truth is more
-        often twice as much, or nothing, than a Gaussian has it.
+        Factor on a flux's error, and what is added to it in quadrature: a fraction of the flux, and a
+        factor times the rms over a beam (a pixel for white noise), for small regions' sake, whose truth is
+        more often twice as much, or nothing, than a Gaussian has it.
     reliability : tuple of float
         Constant, and weights of the logarithms of S/N, peak significance and area (in beams): logit of the
         probability that a region is real.

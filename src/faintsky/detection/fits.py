@@ -390,7 +390,7 @@ class GroupFit:
         free : sequence of bool, optional
             Whether each member's shape is fitted, too; otherwise it stays.
         iterations : int, optional
-            At most so many.
+            At most.
         """
         full = np.concatenate([m.vector() for m in self.members])
         prior, centre = np.zeros((2, full.size))

@@ -58,7 +58,7 @@ def _reach(
 
 
 def decimation(beam_pixels: float) -> int:
-    """Every how many pixels a beam of so many pixels is filtered: its images hold no finer detail."""
+    """Step of the filter [pixel] for a beam of this width [pixel]: its images hold no finer detail."""
     return max(1, int(beam_pixels / 3.5))
 
 
@@ -261,7 +261,7 @@ class FilterBank:
         bands = [b for b in self._bands if b[0].start < stop and b[0].stop > start]
         first, last = (bands[0][0].start, max(b[0].stop for b in bands)) if bands else (start, stop)
         high, low = torch.empty((2, last - first, n), device=self.device)
-        # so many at a time that what is compared stays in the processor's cache
+        # in chunks, so that what is compared stays in the processor's cache
         for at in range(0, n, COLUMNS):
             part = slice(at, min(at + COLUMNS, n))
             top = torch.full((last - first, part.stop - at), -torch.inf, device=self.device)
@@ -378,7 +378,7 @@ class Peaks:
         return torch.cat([torch.nonzero(condition(z).flatten()).flatten() + z.start * n for z in spans])
 
     def _settle(self, places: torch.Tensor) -> None:
-        """Calculate the values anew at flat indices, and in all channels between them."""
+        """Calculate the values again at flat indices, and in all channels between them."""
         n = self.high[0].numel()
         z = torch.div(places, n, rounding_mode="floor")
         span = slice(int(z.min()), int(z.max()) + 1)

@@ -58,7 +58,7 @@ def distance(a: Member, b: Member) -> float:
 def overlapping(members: Sequence[Member], beam: float, reach: float = 1.0, most: int = 6) -> list[list[int]]:
     """Groups of members whose observed half widths, times `reach`, meet; none larger than `most`.
 
-    Too large a group falls apart by a smaller reach: those that touch least are parted first.
+    Too large a group falls apart by a smaller reach: those that touch least are separated first.
     """
     n = len(members)
     label = list(range(n))
@@ -152,9 +152,9 @@ class ContinuumImage:
             shape = np.array([s.x, s.y, s.l11, s.l21, s.l22])
             self._try(Member(shape, 0.0), BENEATH, scale)
         self.refit()
-        # a blend is best parted before its remains are taken for sources
-        parted = [self._part(k) for k in range(len(self.members))]
-        if any(parted):
+        # a blend is best separated before its remains are taken for sources
+        split = [self._part(k) for k in range(len(self.members))]
+        if any(split):
             self.refit()
         self._prune()
         for _ in range(MOST):
@@ -332,7 +332,7 @@ SEED_PEAKS = 0.16
 in 80,000 spectra of noise."""
 
 PART = 4.0
-"""Least S/N, all else free, of each part of a line that is parted."""
+"""Least S/N, all else free, of each part of a line that is split."""
 TRIED = 0.5
 """Noise peaks that may be expected at all places, however low the reliability that is asked for."""
 SECOND = 30.0
@@ -341,7 +341,7 @@ SECOND = 30.0
 
 @step(objects=True)
 class Measurement:
-    """Sources of a search, fitted anew.
+    """Sources of a search, fitted again.
 
     Parameters
     ----------

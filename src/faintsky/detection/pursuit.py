@@ -28,7 +28,7 @@ from faintsky.preparing import (
 from faintsky.source_model import frequencies_2d, line_profile
 
 MOST_PLANES = 9
-"""At most so many planes of a psf cube are used; it changes slowly with frequency."""
+"""Most planes of a psf cube that are used; it changes slowly with frequency."""
 PENDING = 12
 """Sources that `Residual` carries along before it takes them out of the whole cube."""
 
@@ -456,7 +456,7 @@ class Pursuit:
     def rescale(self, sigma: NDArray[np.float64], continuum_fitted: bool) -> None:
         """Take the rms of every channel, ``[chan]``, for what it is with the sources taken out.
 
-        Sources keep their fits and get their S/N anew; so they do for what `FilterBank.set_continuum` says.
+        Sources keep their fits and get a new S/N; so they do for what `FilterBank.set_continuum` says.
         """
         used = (sigma > 0) & (self.sigma > 0)
         ratio = np.where(used, self.sigma / np.where(used, sigma, 1.0), 1.0)

@@ -97,7 +97,7 @@ def fit_noise_peaks(
     The amplitude matches the count above `start`. The stretch is the maximum-likelihood one, and is taken
     only where it exceeds 1 by more than twice its error: real images have heavier tails than noise, never
     lighter ones. Where fewer than `FEW_PEAKS` were counted, as in a small cube, the amplitude is at least the
-    one that pure noise has in so many beams and channels.
+    one that pure noise has in as many beams and channels.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> F
 
 
 def _continuum_fitted(prepared: PreparedCube) -> bool:
-    """Whether so many spectra have lost a straight line that the templates should be without it, too."""
+    """Whether enough spectra have lost a straight line that the templates should be without it, too."""
     return float(prepared.present[prepared.valid].mean()) > 0.2
 
 

@@ -95,8 +95,8 @@ def evaluate_alma(
     jobs : int, optional
         Processes, one thread each: by default 1 in Python, one a CPU core on the command line.
     curves : int, optional
-        So many cubes of each set are also searched down to low reliability, for precision against recall;
-        0 for none.
+        Cubes of each set that are also searched down to low reliability, for precision against recall; 0 for
+        none.
     box_rule : str, optional
         Rule of the bounding boxes where it is not to be the data set's.
 

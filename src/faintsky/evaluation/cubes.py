@@ -9,7 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from faintsky.errors import InputError
+from faintsky.matching import column
 from faintsky.simulating import beside, parameters_of
 
 if TYPE_CHECKING:
@@ -46,7 +49,12 @@ class FolderCubes:
         stem = Path(self.folder) / f"{index:04d}"
         psf, pb = (beside(self.folder, stem.name, kind) for kind in ("psf", "pb"))
         cube = open_cube(f"{stem}_dirty.fits", psf=psf, pb=pb)
-        return cube, read_catalog(f"{stem}_truth.ecsv")
+        truth = read_catalog(f"{stem}_truth.ecsv")
+        seen, own = (column(truth, name) for name in ("fwhm_maj", "dc_maj"))
+        if (np.isfinite(seen) & ~np.isfinite(own)).any():
+            hint = "give dc_maj, dc_min and dc_pa, the sizes without the beam"
+            raise InputError("gives sizes as observed only", hint, f"{stem}_truth.ecsv")
+        return cube, truth
 
 
 def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int]:
@@ -149,8 +157,6 @@ def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[An
 
 def _beams(instrument: Instrument) -> tuple[Any, Any]:
     """Psf and primary beam of an instrument, ``[chan, y, x]`` each."""
-    import numpy as np
-
     pb = np.where(instrument.valid(), instrument.pb_cube(), np.float32(np.nan))
     return instrument.psf_cube(), pb
 

@@ -42,7 +42,7 @@ class Method:
     run : callable
         Of a cube, or a field; must be picklable where there are several processes.
     most : int, optional
-        Only the first so many samples of a set.
+        Number of samples of a set, from the first, that it is run on.
     sets : tuple of str, optional
         Names of the sets that it can see, where not of all.
     deep : bool, optional
@@ -118,7 +118,7 @@ class Scorer(Protocol):
 def measured() -> Iterator[list[float]]:
     """Seconds, processor seconds (other programs' included) and peak memory [MB] of a block, once it ended.
 
-    The peak is that of the process since its start where the system cannot begin it anew.
+    The peak is that of the process since its start where the system cannot reset it.
     """
     cost: list[float] = []
     with suppress(OSError):

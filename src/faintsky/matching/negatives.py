@@ -13,7 +13,7 @@ Float = NDArray[np.float64]
 LEAST_WIDTH = 0.05
 """Standard deviation of the kernel along any direction is at least so much [dex]."""
 FEW = 4
-"""Below so many negative detections the kernel takes the scatter of all detections."""
+"""Below this number of negative detections the kernel takes the scatter of all detections."""
 
 
 def reliability_of(positive: Float, negative: Float, scale: float = 0.4) -> Float:

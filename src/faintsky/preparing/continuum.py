@@ -174,7 +174,7 @@ def find_strong_lines(cube: torch.Tensor, *, kappa: float = 5.0, grow: float = 2
         True where there is a strong line.
     """
     flat = cube.flatten(1)
-    # so many pixels at a time that all the passes over them stay in the processor's cache
+    # in chunks of pixels, so that all the passes over them stay in the processor's cache
     parts = [_strong_lines(part, kappa, grow) for part in flat.split(_AT_A_TIME, dim=1)]
     return torch.cat(parts, dim=1).view(cube.shape)
 

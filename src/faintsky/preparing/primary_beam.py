@@ -28,7 +28,7 @@ class PrimaryBeam:
     data : RadioData
         With the primary beam given, or a header that tells the dishes.
     noise : array, optional
-        Of the data, in any unit, ``[y, x]``, or every so many pixels of it; None where it is flat or unknown.
+        Of the data, in any unit, ``[y, x]``, or every n-th pixel of it; None where it is flat or unknown.
     valid : array of bool, optional
         Where that holds, in its shape.
 

@@ -197,7 +197,7 @@ def draw_observation(rng: np.random.Generator, settings: Settings) -> Observatio
 
 
 def _imaged(observation: Observation, pixels: float, drawn: tuple[str, ...]) -> Observation:
-    """With a cell that gives so many pixels across the beam, and no larger than the primary beam allows."""
+    """With a cell that gives ``pixels`` across the beam, and no larger than the primary beam allows."""
     grid = observation.grid
     if "cell" in drawn:
         # the longest baseline must be sampled

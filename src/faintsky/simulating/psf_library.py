@@ -79,7 +79,7 @@ class PsfLibrary:
                 )
                 return cls(transfer, noise, file["beams"], json.loads(str(file["record"])))
         except (OSError, KeyError, ValueError) as error:
-            raise InputError("not a library of psfs", "delete it, so that it is made anew", path) from error
+            raise InputError("not a library of psfs", "delete it, so that it is made again", path) from error
 
 
 def make_library(

@@ -59,7 +59,7 @@ def panels(
 
 
 def panels_of(n: int, width: float, height: float, most: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of ``n`` panels, at most so many beside each other; what is left of the last row is empty."""
+    """A figure of ``n`` panels, ``most`` beside each other, the last row filled up with empty ones."""
     columns = min(most, n)
     figure, axes = panels(-(-n // columns), columns, width, height)
     for ax in axes[n:]:

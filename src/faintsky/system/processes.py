@@ -94,7 +94,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def limited_threads(count: int | None) -> Iterator[None]:
-    """Within the block, numerical libraries and programs that are started use so many threads, or all."""
+    """Within the block, numerical libraries and programs that are started use ``count`` threads, or all."""
     if count is None:
         yield
         return

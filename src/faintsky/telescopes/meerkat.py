@@ -1,8 +1,9 @@
 """MeerKAT at L band: its 64 dishes, their primary beam and noise, and what its simulations are like.
 
-The places of the dishes are those that the observatory gives: east, north and up of each about its reference
-position. (CASA's data package has a plan of 80 dishes, of which 64 were built, elsewhere.) The default field
-is DEEP2 (Mauch et al. 2020, ApJ 888, 61).
+The places of the dishes are those of the antenna descriptions that the observatory's library katpoint reads
+("m048, -30:42:39.8, 21:26:38.0, 1086.6, 13.5, -2805.653 2686.863 -9.755", in its tests and in observing
+scripts): east, north and up of each about the array's reference position. (CASA's data package has a plan of
+80 dishes, of which 64 were built, elsewhere.) The default field is DEEP2 (Mauch et al. 2020, ApJ 888, 61).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def open_skies(path: Path) -> NDArray[np.float16]:
             return skies
     except (OSError, ValueError):
         pass
-    raise InputError("not a bank of skies", "delete it, so that it is made anew", path)
+    raise InputError("not a bank of skies", "delete it, so that it is made again", path)
 
 
 def cut_sky(skies: NDArray[np.float16], rng: np.random.Generator, size: int, held: bool = False) -> Array32:

@@ -89,8 +89,8 @@ class Schedule(Settings):
     workers : int
         Processes that draw batches; 0 draws them in the training process.
     epochs : int
-        Where not 0, ``steps`` is what so many passes over an `EpochTask`'s examples need (an incomplete last
-        batch is left out), and each is followed by a validation.
+        Where not 0, ``steps`` is what this many passes over an `EpochTask`'s examples need (an incomplete
+        last batch is left out), and each is followed by a validation.
     rate : str
         After the warm-up: ``cosine`` falls to a hundredth, ``constant`` stays.
     adam : str
@@ -99,7 +99,7 @@ class Schedule(Settings):
     clip : float
         Largest norm of the gradient; 0 leaves it as it is.
     window : int
-        Where not 0, a validation without gain is one not below the mean of so many before it, and `patience`
+        Where not 0, a validation without gain is one not below the mean of these before it, and `patience`
         such in a row end the training; else one that is not the best of all.
     keep_every : int
         Validations between checkpoints.

@@ -61,7 +61,7 @@ class TileSettings(LogScale):
     product : {"sky", "noise", "clean", "dirty"}
         What is denoised.
     fields, size : int
-        So many images of so many pixels a side are simulated.
+        Images to simulate, and their side [pixel].
     tiles : int
         Training tiles, chosen at random; 0 for all.
     augment : bool

@@ -66,8 +66,8 @@ class Numbers(SettingsBase):
     phase2_cubes : int
         Training cubes whose predictions are taken, 0 for all; a third as many validate.
     passes : int
-        1 makes all predictions at once with the networks of the first phase; 3 makes those for each step anew
-        with the networks of the second, which takes three times as long.
+        1 makes all predictions at once with the networks of the first phase; 3 makes those for each step
+        again with the networks of the second, which takes three times as long.
     fit_cubes, fit_seed : int
         Number of cubes that the thresholds are fitted on, and the seed they are simulated with.
     train, validation : float

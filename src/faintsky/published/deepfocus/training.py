@@ -102,7 +102,7 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
 
 
 def read_images(files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """Integrated images, each over its largest value, in half precision: they are scaled anew where used.
+    """Integrated images, each over its largest value, in half precision: they are scaled again where used.
 
     Returns
     -------

@@ -158,7 +158,7 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
         raise InputError("is no cosmic web", hint, path) from error
 
 
-SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 400)}
+SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 300)}
 """How many realisations of each kind a split has where nothing else is said, and the seed of its first."""
 MOST_BOXES = 50
 """Of each kind in a split: no two splits, and no two kinds, share a seed."""

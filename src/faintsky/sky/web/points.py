@@ -45,7 +45,7 @@ CONTRAST = 0.6
 NOTHING = np.zeros((0, 3)), np.zeros(0), np.zeros(0)
 """No points: places, powers and sizes."""
 BLOCKS = 12
-"""Points are sorted by so many blocks along each side of the box."""
+"""Number of blocks that points are sorted by, along each side of the box."""
 PASSES = 3
 """Times that points are moved towards the ridge: each takes most of the way."""
 _JY_ARCSEC2 = 1e26 / 4.2545e10 / (4 * np.pi) / 3.0857e22**2

@@ -31,7 +31,7 @@ FILL, FILL_WIDTH = 0.02, 4.0
 FLOOR = 140.0
 """Dispersion of gas at 10,000 K [(km/s)**2], as the ultraviolet background keeps it; denser gas is hotter."""
 REACH = 4
-"""Gas before and behind a shock is sought within so many cells: streams need that to run into each other."""
+"""Gas before and behind a shock is sought within these cells: streams need that to run into each other."""
 LEAST_JUMP, LEAST_DENSITY = 15.0, 0.5
 """Of what is looked at: convergence over a cell [km/s] and overdensity."""
 
