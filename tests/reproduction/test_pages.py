@@ -38,9 +38,14 @@ def test_no_page_has_a_blank_to_fill():
         assert "@@" not in page.read_text(encoding="utf-8"), page.name
 
 
-def test_files_that_the_architecture_names_are_there():
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    names = re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", text)
-    assert len(names) > 30
-    missing = [n for n in names if not any((ROOT / b / n).exists() for b in ("", "src/faintsky"))]
-    assert not missing
+def test_files_that_the_pages_name_are_there():
+    named = []
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        ends = r"\.(?:py|csv|json|sh)" if page.stem != "architecture" else r"(?:\.py)?"
+        pattern = rf"`(?:python |sh )?((?:[a-z_0-9]+/)+(?:[a-z_0-9]+{ends})?)\b[^`]*`"
+        text = page.read_text(encoding="utf-8")
+        named += [
+            (page.name, n) for n in re.findall(pattern, text) if "." in n or page.stem == "architecture"
+        ]
+    assert len(named) > 50
+    assert not [n for n in named if not any((ROOT / b / n[1]).exists() for b in ("", "src/faintsky"))]
