@@ -74,6 +74,9 @@ method's own threshold where ``reliability`` is None. See `faintsky.detection.Fo
 DENOISERS = Registry("method")
 """``make(model, device)``, by the model's setting ``method``: what denoises an image, a
 `faintsky.denoising.DenoiseCall`."""
+CHECKS = Registry("check")
+"""``check(data, model) -> list of str``, by the model's setting ``method``: what of an image or a cube is
+unlike the training's, said before the run; `InputError` where the method cannot take it at all."""
 FILTERS = Registry("filter")
 """``filter(signal, known, correlation, **settings)``: image over rms ``[y, x]``, 0 where blank; pixels that
 are not; correlation of the noise or None; to the image denoised. `faintsky.denoising.apply_filter` calls

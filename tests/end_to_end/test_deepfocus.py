@@ -24,7 +24,7 @@ SETTINGS = {
     "phase2_cubes": 6, "fit_cubes": 2,
 }  # fmt: skip
 SETTINGS |= {f"{key}.batch_size": 2 for key in chain.STAGES} | {f"{key}.epochs": 1 for key in chain.STAGES}
-SETTINGS |= {f"{key}.width": 4 for key, (network, _) in chain.STAGES.items() if network == "shape_resnet"}
+SETTINGS |= {f"{key}.width": 8 for key, (network, _) in chain.STAGES.items() if network == "shape_resnet"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -76,6 +76,26 @@ def test_examples_of_a_batch_do_not_meet(name):
         torch.testing.assert_close(a[:1], b, rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_halves_the_file_and_leaves_the_answer(tmp_path):
+    network = awakened("shape_resnet", width=8)
+    network(torch.rand(64, 1, 64, 64))
+    with torch.no_grad():
+        seen = torch.rand(4, 1, 64, 64)
+        before = network(seen)
+    sizes = []
+    for half in (False, True):
+        entry = {"flux": ("shape_resnet", {"width": 8}, network)}
+        model = save_model(
+            tmp_path / str(half), name="m", job="detect", settings={}, networks=entry, half=half
+        )
+        sizes.append((model.path / "flux.safetensors").stat().st_size)
+    after = model.network("flux")
+    assert sizes[1] < 0.6 * sizes[0]
+    assert {v.dtype for v in after.state_dict().values()} == {torch.float32, torch.int64}
+    with torch.no_grad():
+        assert 0 < float((after(seen) - before).abs().max()) < 0.01 * float(before.abs().max())
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_there_and_back(name, tmp_path):
     inputs = example_inputs(name)

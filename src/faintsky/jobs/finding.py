@@ -51,20 +51,23 @@ def detect(
     """
     from faintsky.detection import find_catalog, for_report, needs_of_cube
     from faintsky.io import Job, open_cube
-    from faintsky.models import load_model
+    from faintsky.models import check_model, load_model
     from faintsky.report import detection_report
 
     chosen = load_model(model, job="detect")
     opened = open_cube(cube, **vars(opening))
     if opened.shape[0] == 1:
         raise InputError("is an image of one channel, not a cube", "use faintsky denoise", opened.name)
-    about = {"cube": opened.name, "shape": list(opened.shape), "notes": opened.notes}
+    unlike = check_model(opened, chosen)
+    about = {"cube": opened.name, "shape": list(opened.shape), "notes": [*opened.notes, *unlike]}
     job = Job(
         "detect", out, running, needs_of_cube(opened), about, data=opened, model=chosen,
     )  # fmt: skip
     if job.done is not None:
         return Result(job.done)
     opened.check_companions()
+    for note in unlike:
+        running.tell(0, 1, f"note: {note}")
     with job:
         how: dict[str, Any] = {"device": running.device}
         found = find_catalog(opened, chosen, reliability=reliability, progress=running.progress, **how)
@@ -120,24 +123,27 @@ def denoise(
     """
     from faintsky.denoising import compare_with_negative, make_denoiser, needs_of_image
     from faintsky.io import Job, open_image
-    from faintsky.models import load_model
+    from faintsky.models import check_model, load_model
     from faintsky.report import denoising_report
     from faintsky.system import choose_device
 
     chosen = load_model(model, job="denoise")
     opened = open_image(image, **vars(opening))
+    unlike = check_model(opened, chosen)
     needs, block = needs_of_image(
         chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
         passes=members * (2 if negative else 1),
     )  # fmt: skip
     about = {
         "image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block), "members": members,
-        "notes": opened.notes,
+        "notes": [*opened.notes, *unlike],
     }  # fmt: skip
     job = Job("denoise", out, running, needs, about, data=opened, model=chosen)
     if job.done is not None:
         return Result(job.done)
     opened.check_companions()
+    for note in unlike:
+        running.tell(0, 1, f"note: {note}")
     with job:
         denoiser = make_denoiser(chosen, choose_device(running.device))
         how: dict[str, Any] = {"members": members, "reliability": reliability}

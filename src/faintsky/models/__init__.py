@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
-from faintsky.registry import MODELS
+from faintsky.registry import CHECKS, MODELS
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "SHIPPED", "Model", "card_lines", "list_models", "load_model", "save_model"]
+__all__ = [
+    "MODELS",
+    "SHIPPED",
+    "Model",
+    "card_lines",
+    "check_model",
+    "list_models",
+    "load_model",
+    "save_model",
+]
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of our own models that come with the package."""
@@ -136,6 +145,18 @@ def load_model(name: str | Path, *, job: str | None = None) -> Model:
     return model
 
 
+def check_model(data: Any, model: Model) -> list[str]:
+    """What of an image or a cube is unlike what a model was trained on, in words.
+
+    Raises
+    ------
+    InputError
+        Where the model cannot take it at all.
+    """
+    method = str(model.settings.get("method"))
+    return list(CHECKS[method](data, model)) if method in CHECKS else []
+
+
 def save_model(
     folder: str | Path,
     *,
@@ -144,6 +165,7 @@ def save_model(
     settings: Mapping[str, Any],
     networks: Mapping[str, tuple[str, Mapping[str, Any], nn.Module]],
     card: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> Model:
     """Write a model's folder: the weights first, then the card that makes it a model.
 
@@ -158,7 +180,10 @@ def save_model(
         Key to (registered name, its arguments, the network).
     card : mapping, optional
         More for the card: title, summary, recipe, scores, licence.
+    half : bool, optional
+        Matrices and kernels in half precision. Whatever the file holds, networks compute in single precision.
     """
+    import torch
     from safetensors.torch import save_file
 
     path = Path(folder)
@@ -166,6 +191,8 @@ def save_model(
     entries = {}
     for key, (architecture, arguments, network) in networks.items():
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        if half:  # biases and variances take no room, and may be too small or too large for it
+            state = {k: v.to(torch.float16) if v.ndim > 1 else v for k, v in state.items()}
         with replacing(path / f"{key}.safetensors") as file:
             save_file(state, file)
             file.chmod(0o644)  # others may read a model; safetensors lets its owner only

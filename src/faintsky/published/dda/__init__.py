@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faintsky.registry import DENOISERS, NETWORKS, RECIPES
+from faintsky.registry import CHECKS, DENOISERS, NETWORKS, RECIPES
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
@@ -24,3 +24,4 @@ lazy(__name__)
 NETWORKS.add("dda", "faintsky.published.dda.network:Dda")
 RECIPES.add("dda", "faintsky.published.dda.training:DdaRecipe")
 DENOISERS.add("dda", "faintsky.published.dda.denoise:make_denoiser")
+CHECKS.add("dda", "faintsky.published.dda.denoise:check")

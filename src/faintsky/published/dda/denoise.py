@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from faintsky.beams import beam_pixels
 from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
-from faintsky.preparing import PreparedImage, prepare_image
+from faintsky.preparing import prepare_image
 from faintsky.simulating import at_resolution
 from faintsky.system import Settings
 
@@ -210,7 +210,7 @@ def autoencode_image(
     seen = _with_beam(mean, image) if sharp else mean
     return Denoised(
         mean + blank, sigma + blank, prepared.data - seen + blank, labels, table, prepared, None,
-        settings.product, len(table), [*image.notes, *_notes(image, prepared, settings, members)],
+        settings.product, len(table), [*image.notes, *_notes(image, settings, members)],
         rule=f"above {settings.threshold:g} Jy/arcsec²", seen=seen + blank if sharp else None,
     )  # fmt: skip
 
@@ -234,23 +234,31 @@ def _with_beam(mean: Array32, image: RadioImage) -> Array32:
     return (at_resolution(mean, beam, 1.0) / float(beam_pixels(beam, 1.0)[0])).astype(np.float32)
 
 
-def _notes(
-    image: RadioImage, prepared: PreparedImage, settings: AutoencoderSettings, members: int
-) -> list[str]:
+def _notes(image: RadioImage, settings: AutoencoderSettings, members: int) -> list[str]:
     notes = [f"model of {PRODUCTS[settings.product]} images"]
     if settings.product in WITH_BEAM:
         notes[0] += ": its answer is the sky's brightness in each pixel, the beam taken out"
-    cell = image.grid.cell
-    if settings.cell and abs(cell / settings.cell - 1) > SAME_CELL:
-        notes.append(f"trained on pixels of {settings.cell:g} arcsec, here they have {cell:.3g}")
-    if (prepared.beam_origin == "given") != (settings.product in WITH_BEAM):
-        notes.append("the image and those of the training are not of one kind: one has a beam")
+    notes += _unlike(image, settings)
     if "psf" in image.companions:
         notes.append("the psf was not used")
     if settings.scaling == "image":
         notes.append("scaled by its own extremes, as the true sky is not: brightness is not calibrated")
     if members == 1:
         notes.append("one encoding: spots that noise makes go away in a stack (members)")
+    return notes
+
+
+def check(image: RadioImage, model: Model) -> list[str]:
+    """What of an image is unlike the training's: pixels of another size, a beam or none."""
+    return _unlike(image, AutoencoderSettings.read(model.settings, what="model setting"))
+
+
+def _unlike(image: RadioImage, settings: AutoencoderSettings) -> list[str]:
+    notes, cell = [], image.grid.cell
+    if settings.cell and abs(cell / settings.cell - 1) > SAME_CELL:
+        notes.append(f"trained on pixels of {settings.cell:g} arcsec, here they have {cell:.3g}")
+    if (image.beams is not None) != (settings.product in WITH_BEAM):
+        notes.append("the image and those of the training are not of one kind: one has a beam")
     return notes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faintsky.registry import DETECTORS, NETWORKS, RECIPES
+from faintsky.registry import CHECKS, DETECTORS, NETWORKS, RECIPES
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
@@ -58,3 +58,4 @@ RECIPES.add("deep_gru", "faintsky.published.deepfocus.training:DeepGruRecipe")
 RECIPES.add("shape_resnet", "faintsky.published.deepfocus.training:ShapeRecipe")
 RECIPES.add("deepfocus", "faintsky.published.deepfocus.chain:ChainRecipe")
 DETECTORS.add("deepfocus", "faintsky.published.deepfocus.pipeline:find")
+CHECKS.add("deepfocus", "faintsky.published.deepfocus.pipeline:check")

@@ -322,25 +322,51 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     beam = beam_of(cube)
     if cube.blank_channels.all():
         raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
-    refuse_channels(cube, model)
+    unlike = check(cube, model)
     factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
     pipeline = DeepFocus(load_networks(model, device), settings, image_size(model), device)
     result = pipeline.run(data, float(np.median(beam_pixels(cube.require_beam(), cube.grid.cell))))
     least = settings.reliability if reliability is None else reliability
-    return _found(cube, data, result, settings, beam, least)
+    return _found(cube, data, result, settings, beam, least, unlike)
 
 
-def refuse_channels(cube: RadioCube, model: Model) -> None:
-    """Raise `InputError` where Deep GRU was made for another number of channels."""
+def check(cube: RadioCube, model: Model) -> list[str]:
+    """What of a cube is unlike the training's: sizes, fluxes and what is found are then not to be trusted.
+
+    Raises
+    ------
+    InputError
+        Where the cube has no beam, or Deep GRU was made for another number of channels.
+    """
     arguments = model.card["networks"].get("deep_gru", {}).get("arguments", {})
-    wanted = int(model.settings.get("trained", {}).get("channels", arguments.get("channels", 128)))
+    trained = model.settings.get("trained", {})
+    wanted = int(trained.get("channels", arguments.get("channels", 128)))
     if arguments.get("head") != "per_channel" and cube.shape[0] != wanted:
         raise InputError(
             f"has {cube.shape[0]} channels, and Deep GRU of model {model.name!r} takes {wanted}",
             "give such a cube, or a model trained with --set head=per_channel",
             cube.name,
         )
+    beam = beam_of(cube)
+    now = {
+        "cell": (cube.grid.cell, "arcsec", 1.0),
+        "beam": (float(np.sqrt(beam[0] * beam[1])) * cube.grid.cell, "arcsec", 1.0),
+        "width": (float(np.median(cube.channel_widths())), "MHz", 1e6),
+    }
+    notes = []
+    for name, (value, unit, size) in now.items():
+        known = trained.get(name)
+        if known and abs(value / known - 1) > TOLERANCE:
+            what = "channels" if name == "width" else name
+            notes.append(
+                f"{what} of {value / size:.3g} {unit}, the networks were trained on {known / size:.3g}: "
+                "sizes, fluxes and what is found are not to be trusted"
+            )
+    size = image_size(model)
+    if max(cube.shape[1:]) > size:
+        notes.append(f"only the middle {size} x {size} pixels are searched: the size that Blobs Finder takes")
+    return notes
 
 
 def image_size(model: Model) -> int:
@@ -373,6 +399,7 @@ def _found(
     settings: Settings,
     beam: tuple[float, float, float],
     least: float,
+    unlike: list[str],
 ) -> Found:
     judged = reliabilities(result.sources, settings)
     for s, value in zip(result.sources, judged):
@@ -412,7 +439,7 @@ def _found(
         "own_boxes": True, "stages": result.stages, "steps": dict(result.tally.steps),
         "removed": result.tally.removed, **primary.meta,
     }  # fmt: skip
-    notes = [*cube.notes, *_training_notes(cube, settings, beam)]
+    notes = [*cube.notes, *unlike]
     table = make_table(columns, meta=meta)
     return Found(table, labels, picture, dict(result.tally.steps), notes, result.picture)
 
@@ -445,18 +472,3 @@ def _flags(cube: RadioCube, data: NDArray[np.float32], source: Any, pb: float, k
     if cube.rest_frequency is None:
         flags.append("no_rest_frequency")
     return join_flags(flags)
-
-
-def _training_notes(cube: RadioCube, settings: Settings, beam: tuple[float, float, float]) -> list[str]:
-    """What of the cube is unlike the training's: sizes and fluxes are then unlike the truth."""
-    trained = settings.trained
-    now = {"cell": cube.grid.cell, "beam": float(np.sqrt(beam[0] * beam[1])) * cube.grid.cell}
-    notes = []
-    for name, value in now.items():
-        wanted = trained.get(name)
-        if wanted and abs(value / wanted - 1) > TOLERANCE:
-            notes.append(
-                f"{name} of {value:.3g} arcsec, where the networks were trained on {wanted:.3g}: "
-                "sizes, fluxes and what is found are not to be trusted"
-            )
-    return notes

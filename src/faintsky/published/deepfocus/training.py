@@ -471,7 +471,9 @@ class FocusedImages(StoredTask):
         targets = target_names(parameter, angle)
         self.names = "loss", *targets
         self.scale = image_name(parameter) == "focused"
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # of fewer channels a backward pass that strides writes outside of its memory on some processors
+        self.order = torch.channels_last if network.stem[0].out_channels >= 8 else torch.contiguous_format  # type: ignore[index,union-attr]
+        network.to(memory_format=self.order)  # type: ignore[call-overload]
         super().__init__(
             network,
             *((_images(a, parameter), _targets(a, cell, targets, angle)) for a in (train, held)),
@@ -482,7 +484,7 @@ class FocusedImages(StoredTask):
     def seen(self, given: Tensor, target: Tensor) -> Batch:
         """``input`` ``[b, 1, y, x]`` and ``target`` ``[b, value]``."""
         made = unit_range(given) if self.scale else given.float()
-        return {"input": made[:, None].contiguous(memory_format=torch.channels_last), "target": target}
+        return {"input": made[:, None].contiguous(memory_format=self.order), "target": target}
 
     def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
         """Mean absolute differences: in units of the targets' standard deviations, and of every value."""
