@@ -99,6 +99,29 @@ def test_power_spectrum_against_halofit():
     assert np.abs(ratio[k < 0.61] - 1).max() < 0.1
 
 
+def test_forces_are_those_of_their_formula():
+    """Against 64-bit NumPy that writes the formula out, with the slopes in Fourier space."""
+    n, count = 12, 500
+    x = np.random.default_rng(3).uniform(-1, n + 1, (3, count))
+    x = torch.from_numpy(x).float()
+    at, part = np.floor(x.double().numpy()).astype(int), x.double().numpy() % 1
+    mesh, cells = np.zeros((n, n, n)), []
+    for corner in np.ndindex(2, 2, 2):
+        which = np.array(corner)[:, None]
+        cells.append((tuple((at + which) % n), np.where(which, part, 1 - part).prod(0)))
+        np.add.at(mesh, *cells[-1])
+    ks = np.meshgrid(*[2 * np.pi * np.fft.fftfreq(n)] * 3, indexing="ij")
+    k2 = sum(k**2 for k in ks)
+    modes = np.fft.fftn(mesh) * n**3 / count / -np.where(k2, k2, np.inf)
+    for k in ks:
+        modes /= np.sinc(k / 2 / np.pi) ** 2
+    found = pm.acceleration(x, n).double().numpy()
+    for k, pull in zip(ks, found):
+        slope = np.fft.ifftn(-1j * (8 * np.sin(k) - np.sin(2 * k)) / 6 * modes).real
+        expected = sum(slope[cell] * weight for cell, weight in cells)
+        assert np.abs(pull - expected).max() < 1e-5 * np.abs(expected).max()
+
+
 def test_the_peak_collapses_to_its_mass():
     n, box, mass = 32, 50.0, 8e14
     modes = initial_density(n, box, 5, peak_mass=mass)

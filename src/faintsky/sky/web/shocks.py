@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faintsky.sky.web.gravity import HUBBLE, OMEGA_B, deposit, interpolate, wave_numbers
+from faintsky.sky.web.gravity import HUBBLE, OMEGA_B, deposit, interpolate, to_real, wave_numbers
 
 WIDTH = 1.0
 """Standard deviation of the Gaussian that all moments are smoothed with [cells]."""
@@ -92,7 +92,7 @@ def gas(x: Tensor, p: Tensor, a: float, n: int, box: float) -> Gas:
     both = near + FILL * torch.exp(-0.5 * FILL_WIDTH**2 * k2)
 
     def smoothed(mesh: Tensor, kernel: Tensor) -> Tensor:
-        return torch.fft.irfftn(torch.fft.rfftn(mesh) * kernel, s=(n, n, n))
+        return to_real(torch.fft.rfftn(mesh) * kernel)
 
     mass = deposit(x, None, n) * (n**3 / x.shape[1])
     density = smoothed(mass, near).clamp_min(0)
