@@ -31,8 +31,9 @@ TESTED_BY_THEMSELVES = {
     ),
     "noise of its planes by formula; weights of the tests' model": "networks.local_unet",
     "every rule, loss and cut of the papers has its own case": (
-        "published.dda.training published.decoras.find published.deepfocus.chain published.deepfocus.finding "
-        "published.deepfocus.pipeline published.deepfocus.thresholds published.deepfocus.training"
+        "published.dda.training published.decoras.find published.deepfocus.blobs published.deepfocus.chain "
+        "published.deepfocus.finding published.deepfocus.pipeline published.deepfocus.thresholds "
+        "published.deepfocus.training"
     ),
     "sizes of a program's sources are turned into ours": "published.peers.run",
     "shocks, points and haloes by formula": "sky.web.boxes sky.web.gravity sky.web.points sky.web.shocks",

@@ -20,21 +20,22 @@ from faintsky.published.deepfocus import (
     unit_range,
     unit_range_1d,
 )
+from faintsky.published.deepfocus.blobs import Blob, find_blobs, peak_blobs
 from faintsky.published.deepfocus.finding import (
     CONDITION_1,
     CONDITION_2,
     FAINT,
+    NEIGHBOUR,
     NO_LINE,
     SAME_PLACE,
     TWICE,
-    Blob,
     Focus,
     Line,
     Patch,
     Settings,
     Tally,
+    around,
     continuum_of,
-    find_blobs,
     find_lines,
     focused_patch,
     global_snr,
@@ -86,6 +87,40 @@ def test_blobs_have_boxes_and_centres_weighted_by_the_map():
     assert first.x == pytest.approx((10 * 0.6 + 11 * 1.2) / 1.8)
     assert first.peak == pytest.approx(0.8)
     assert second.box == (3, 3, 15, 15)
+
+
+def test_a_blobs_least_peak_is_not_where_its_box_ends():
+    picture = np.outer(gauss(40, 20, 8), gauss(40, 20, 8)).astype(np.float32)
+    low, both = find_blobs(picture, 0.1), find_blobs(picture, 0.1, 0.5)
+    assert low == both
+    assert find_blobs(0.4 * picture, 0.1, 0.5) == []
+
+
+@pytest.mark.parametrize("height", [1.0, 0.1])
+def test_a_peaks_box_goes_by_its_own_height(height):
+    bright = np.outer(gauss(120, 30, 10), gauss(120, 30, 10))
+    faint = np.outer(gauss(120, 80, 10), gauss(120, 90, 6))
+    first, second = peak_blobs(bright + 0.3 * height * faint, 0.02, share=1 / 16)
+    # a Gaussian is at a sixteenth of its peak one FWHM away
+    assert first.box == pytest.approx((20, 40, 20, 40), abs=1)
+    assert second.box == pytest.approx((84, 96, 70, 90), abs=1)
+    assert (second.x, second.y, second.peak) == pytest.approx((90, 80, 0.3 * height), abs=0.2)
+    assert peak_blobs(0.01 * bright, 0.02) == []
+    assert peak_blobs(0 * bright, 0.02) == []
+
+
+def test_two_peaks_are_two_blobs_where_the_map_dips_enough_between_them():
+    rows = gauss(60, 30, 8)
+    both = np.outer(rows, gauss(90, 37, 10) + 0.8 * gauss(90, 51, 10))
+    dip = 1 - both[30, 37:52].min() / 0.8
+    first, second = peak_blobs(both, 0.02, dip=0.8 * dip)
+    assert (first.rise, second.rise) == pytest.approx((1, dip), abs=0.05)
+    assert first.box[1] + 1 == second.box[0]
+    (one,) = peak_blobs(both, 0.02, dip=1.2 * dip)
+    assert one.box[0] == first.box[0]
+    assert one.box[1] == pytest.approx(second.box[1], abs=2)
+    # what is lower than the least peak belongs to its neighbour
+    assert len(peak_blobs(both, 0.9, dip=0.8 * dip)) == 1
 
 
 def test_an_empty_map_has_no_blob_but_by_the_papers_code():
@@ -167,6 +202,14 @@ def test_growth_links_the_source_and_stops():
     assert grow(Patch(image * 2.0**-50, 0, 0), 40, 50)[1:] == pytest.approx((x, y), abs=1e-9)
 
 
+def test_a_box_at_a_share_of_the_peak():
+    image = np.outer(gauss(90, 40, 10), gauss(90, 50, 6)).astype(np.float32)
+    box, x, y = around(Patch(image, 100, 200), 140, 250, 0.5)
+    assert box == pytest.approx((247, 253, 135, 145), abs=1)
+    assert (x, y) == pytest.approx((250, 140), abs=1e-3)
+    assert around(Patch(-image, 100, 200), 140, 250, 0.5) == ((250, 250, 140, 140), 250, 140)
+
+
 # ---------------------------------------------------------------------- Fig. 14
 
 
@@ -206,6 +249,30 @@ def test_a_second_peak_elsewhere_becomes_a_source_by_growth():
     assert (new.x, new.y, new.z) == pytest.approx((51, 52, 45), abs=1)
     assert new.box[0] <= 51 <= new.box[1]
     assert new.box[1] - new.box[0] + 1 <= 20
+
+
+def test_what_was_split_has_boxes_and_centres_of_its_own():
+    cube = cube_of(emitter(40, 38, 20, 8.0), emitter(52, 54, 45, 5.0))
+    wide = (26, 66, 28, 64)
+    for extract in ("label", "peaks"):
+        settings = Settings(bright=20, faint=5, extract=extract)
+        sources, _ = judged(cube, [Line(20, 6, 1), Line(45, 6, 0.6)], wide, settings)
+        assert [s.secondary for s in sources] == [False, True]
+        for s, (x, y) in zip(sources, ((38, 40), (54, 52))):
+            assert (s.x, s.y) == pytest.approx((x, y), abs=1)
+            assert s.box[1] - s.box[0] < 25
+    (alone,), _ = judged(cube, [Line(20, 6, 1)], wide)
+    assert alone.box == wide
+
+
+def test_with_peaks_lines_of_neighbours_are_theirs():
+    cube = cube_of(emitter(45, 38, 20, 4.0), emitter(45, 58, 45, 20.0, size=14), continuum=2.0)
+    own, other = Blob((30, 50, 37, 53), 38, 45, 0.4), Blob((44, 72, 31, 59), 58, 45, 0.9)
+    lines, settings, tally = [Line(45, 6, 1), Line(20, 6, 0.4)], Settings(extract="peaks"), Tally()
+    (source,) = Focus(cube, integrated(cube), settings).sources_of(own, lines, tally, [own, other])
+    # the neighbour's line is higher, but does not come from the blob's middle
+    assert (source.z, source.box) == (20, own.box)
+    assert rules_of(tally) == [NEIGHBOUR]
 
 
 def test_a_second_peak_within_three_pixels_at_another_frequency_is_no_source():

@@ -16,20 +16,19 @@ from pydantic import Field
 from scipy.ndimage import binary_dilation
 from scipy.optimize import least_squares
 from scipy.signal import find_peaks, peak_widths
-from skimage.measure import label, regionprops
-from skimage.morphology import dilation
+from skimage.measure import label
 from torch import nn
 
 from faintsky import system
 from faintsky.cutouts import SIZE, Box, channel_range
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import MAD_TO_SIGMA
-from faintsky.published.deepfocus.networks import IMAGE, crop_centre, crop_slices, standardise, unit_range
+from faintsky.published.deepfocus.blobs import PAPER_THRESHOLD, Blob, find_blobs, peak_blobs
+from faintsky.published.deepfocus.networks import standardise
 
 Array = NDArray[np.float32]
 Float = NDArray[np.float64]
 
-PAPER_THRESHOLD = 0.15
 MOST_PEAKS = 8
 """Peaks of a spectrum that are looked at, the highest: more are noise, or a network that is not trained."""
 _LEAST_RING = 8
@@ -38,13 +37,14 @@ RULES = (
     "1: faint and no gain by focusing",
     "2: secondary peak of the same source",
     "secondary peak at the same place",
+    "line of a neighbour",
     "detected twice",
     "focused S/N too low",
     "reliability too low",
 )
 """What may remove a candidate, in order; the numbers are those of Fig. 14."""
 EVENTS = ("blobs", "flagged for deblending", "split off", "peaks joined")
-NO_LINE, CONDITION_1, CONDITION_2, SAME_PLACE, TWICE, FAINT, UNRELIABLE = RULES
+NO_LINE, CONDITION_1, CONDITION_2, SAME_PLACE, NEIGHBOUR, TWICE, FAINT, UNRELIABLE = RULES
 
 
 class Settings(system.Settings):
@@ -54,8 +54,16 @@ class Settings(system.Settings):
 
     Parameters
     ----------
+    extract : str
+        How blobs are made of Blobs Finder's map: ``label`` as in the paper, `find_blobs`; ``peaks``,
+        `peak_blobs`.
     threshold : float
-        Of Blobs Finder's map (paper: 0.15).
+        With ``label``, of the map (paper: 0.15): where blobs and their boxes end.
+    least : float
+        Least peak of a blob in the map.
+    share, dip : float
+        With ``peaks``: a blob's box ends at this share of its own peak, and two peaks are two blobs where the
+        map falls between them by at least this share of the lower one.
     paper_code : bool
         As their program did it: each map brought to [0, 1], 0.15, and one dilation.
     height, prominence : float
@@ -66,9 +74,12 @@ class Settings(system.Settings):
         Least global S/N of the focused image (paper: 1).
     apart : float
         Two peaks farther from each other than this are two sources [pixel].
+    split : float
+        With ``peaks``: the box of a source that was split off, and of what it was split from, ends at this
+        share of its peak in the focused image without continuum.
     friend, plateau : float
-        A pixel joins a growing source above this pixel S/N; growth ends where the global S/N falls below
-        this share of its best.
+        With ``label``: a pixel joins a growing source above this pixel S/N; growth ends where the global S/N
+        falls below this share of its best.
     dilation : float
         Of the segmentation mask.
     reliability_fit : tuple of float
@@ -81,90 +92,31 @@ class Settings(system.Settings):
     """
 
     method: Literal["deepfocus"] = "deepfocus"
-    threshold: float = 0.15
+    extract: Literal["label", "peaks"] = "label"
+    threshold: float = PAPER_THRESHOLD
+    least: float = Field(0.0, ge=0)
+    share: float = Field(0.1, gt=0, lt=1)
+    dip: float = Field(0.05, gt=0, lt=1)
     paper_code: bool = False
     height: float = Field(0.1, ge=0)
     prominence: float = Field(0.05, ge=0)
     bright: float = 6.0
     faint: float = 1.0
     apart: float = Field(3.0, ge=0)
-    friend: float = 1.0
-    plateau: float = 0.8
+    split: float = Field(0.3, gt=0, lt=1)
+    friend: float = 2.0
+    plateau: float = 0.5
     dilation: float = Field(1.5, gt=0)
     reliability_fit: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)
     reliability: float = 0.0
     trained: dict[str, Any] = Field({})
 
 
-# ---------------------------------------------------------------------- step i: blobs (Sections 4.1, 4.4 i)
-
-
-@dataclass(frozen=True)
-class Blob:
-    """Connected pixels of Blobs Finder's map.
-
-    Parameters
-    ----------
-    box : tuple of int
-        ``x_min, x_max, y_min, y_max``, both ends in it.
-    x, y : float
-        Centre, weighted by the map.
-    peak : float
-        Of the map.
-    """
-
-    box: Box
-    x: float
-    y: float
-    peak: float
-
-
-def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "cpu") -> Array:
-    """Blobs Finder's picture of the integrated sky in [0, 1], ``[y, x]``; 0 outside of its crop.
-
-    Parameters
-    ----------
-    image : array
-        `faintsky.cutouts.integrated`, ``[y, x]``.
-    network : torch.nn.Module
-        ``[b, 1, size, size]`` to the same.
-    size : int, optional
-        Of the images it was trained on.
-    device : str, optional
-    """
-    seen = unit_range(crop_centre(torch.as_tensor(image, device=device), size))
-    with torch.no_grad():
-        answer = network(seen[None, None])[0, 0].float().cpu().numpy()
-    out: Array = np.zeros(image.shape, dtype=np.float32)
-    inside, seen_part = crop_slices(image.shape, size)
-    out[inside] = answer[seen_part]
-    return np.where(np.isnan(image), np.float32(0), out)
-
-
-def find_blobs(picture: Array, threshold: float = PAPER_THRESHOLD, *, paper_code: bool = False) -> list[Blob]:
-    """Boxes around the connected pixels above a threshold, brightest first.
-
-    Parameters
-    ----------
-    picture : array
-        From `sky_map`.
-    threshold : float, optional
-        Of the map as it is, so that an empty field gives nothing.
-    paper_code : bool, optional
-        Bring the map to [0, 1] first, take 0.15 and dilate once, as their program did (fidelity page, B9):
-        the brightest pixel of any map is then a detection.
-    """
-    if paper_code:
-        picture = unit_range(torch.as_tensor(picture)).numpy()
-        binary = dilation(picture > PAPER_THRESHOLD)
-    else:
-        binary = picture > threshold
-    blobs = []
-    for region in regionprops(label(binary), intensity_image=picture):
-        y0, x0, y1, x1 = region.bbox
-        y, x = region.centroid_weighted if region.intensity_max > 0 else region.centroid
-        blobs.append(Blob((x0, x1 - 1, y0, y1 - 1), float(x), float(y), float(region.intensity_max)))
-    return sorted(blobs, key=lambda b: -b.peak)
+def blobs_of(picture: Array, settings: Settings) -> list[Blob]:
+    """Step i in the settings' way, brightest first."""
+    if settings.extract == "peaks" and not settings.paper_code:
+        return peak_blobs(picture, settings.least, settings.share, settings.dip)
+    return find_blobs(picture, settings.threshold, settings.least, paper_code=settings.paper_code)
 
 
 # -------------------------------------------------------------- step ii: spectra (Sections 4.2, 4.4 ii)
@@ -430,6 +382,18 @@ def grow(
         if snr < plateau * best:
             break
         linked, best = further, max(best, snr)
+    return _outlined(linked, patch)
+
+
+def around(patch: Patch, y: int, x: int, share: float) -> tuple[Box, float, float]:
+    """Box and centre, as of `grow`, of the pixels about one that are above a share of its value."""
+    values = np.nan_to_num(patch.values)
+    j, i = y - patch.y0, x - patch.x0
+    parts = label(values >= share * values[j, i])
+    return _outlined(parts == parts[j, i], patch) if values[j, i] > 0 else ((x, x, y, y), x, y)
+
+
+def _outlined(linked: NDArray[np.bool_], patch: Patch) -> tuple[Box, float, float]:
     ys, xs = np.nonzero(linked)
     weight = np.clip(np.nan_to_num(patch.values[ys, xs]), 0, None) + np.finfo(float).tiny
     centre_x, centre_y = np.average(xs, weights=weight), np.average(ys, weights=weight)
@@ -557,8 +521,24 @@ class Focus:
         """Global S/N of the image integrated over all channels."""
         return global_snr(Patch(self.image, 0, 0), box, self.beam_area)
 
-    def sources_of(self, blob: Blob, lines: Sequence[Line], tally: Tally) -> list[Source]:
+    def line_patch(self, box: Box, line: Line, lines: Sequence[Line]) -> Patch:
+        """Focused on a line; with ``peaks``, less the continuum, which does not disappear off a line."""
+        patch = self.patch(box, line.low, line.high)
+        free = line_free(len(self.cube), lines)
+        if self.settings.extract == "label" or not free.any():
+            return patch
+        n_y, n_x = patch.values.shape
+        near = np.nan_to_num(self.cube[:, patch.y0 : patch.y0 + n_y, patch.x0 : patch.x0 + n_x])
+        used = channel_range(line.low, line.high, len(self.cube))
+        return replace(patch, values=patch.values - (used.stop - used.start) * near[free].mean(axis=0))
+
+    def sources_of(
+        self, blob: Blob, lines: Sequence[Line], tally: Tally, others: Sequence[Blob] = ()
+    ) -> list[Source]:
         """Fig. 14 for one blob and the lines of its spectrum, highest first; the last cut is not made yet.
+
+        With ``peaks`` a line that comes from the blob's own middle goes before a higher one that a neighbour
+        spills into its box, and what lies in a neighbour's box is the neighbour's.
 
         Parameters
         ----------
@@ -566,14 +546,22 @@ class Focus:
         lines : sequence of Line
         tally : Tally
             Counts what each rule removes.
+        others : sequence of Blob, optional
+            All of the cube.
         """
         if not lines:
             tally.remove(NO_LINE, blob.x, blob.y)
             return []
-        flagged = len(lines) > 1
+        flagged, apart = len(lines) > 1, self.settings.apart
+        seen = [self.line_patch(blob.box, line, lines) for line in lines]
+        places = [brightest_pixel(patch, blob.box) for patch in seen]
+        chosen = 0
         if flagged:
             tally.count("flagged for deblending")
-        first = lines[0]
+            if self.settings.extract == "peaks":
+                own = [k for k, (y, x) in enumerate(places) if np.hypot(y - blob.y, x - blob.x) <= apart]
+                chosen = own[0] if own else 0
+        first = lines[chosen]
         whole = self.snr_integrated(blob.box)
         primary = Source(
             blob.box, blob.x, blob.y, first.z, first.fwhm_z, self.snr(blob.box, first.low, first.high),
@@ -582,13 +570,17 @@ class Focus:
         if whole <= self.settings.bright and primary.snr <= whole:
             tally.remove(CONDITION_1, blob.x, blob.y, first.z)
             return []
-        reference = brightest_pixel(self.patch(blob.box, first.low, first.high), blob.box)
         split: list[Source] = []
-        for line in lines[1:]:
-            new = self._secondary(primary, line, reference)
-            if new is not None:
+        for line, patch, (y, x) in zip(lines, seen, places):
+            if line is first:
+                continue
+            if np.hypot(y - places[chosen][0], x - places[chosen][1]) > apart:
+                if any(b is not blob and _in_box(b.box, y, x) for b in others):
+                    tally.remove(NEIGHBOUR, x, y, line.z)
+                    continue
                 tally.count("split off")
-                split.append(new)
+                new = replace(primary, z=line.z, fwhm_z=line.fwhm_z, height=line.height, secondary=True)
+                split.append(self._grown(new, patch, y, x))
                 continue
             if not line.overlaps(Line(primary.z, primary.fwhm_z, first.height)):
                 tally.remove(SAME_PLACE, blob.x, blob.y, line.z)
@@ -599,20 +591,20 @@ class Focus:
             else:
                 tally.count("peaks joined")
                 primary = joined
+        if split:  # its box was that of the blended ones together
+            primary = self._grown(primary, seen[chosen], *places[chosen])
         return [primary, *split]
 
-    def _secondary(self, primary: Source, line: Line, reference: tuple[int, int]) -> Source | None:
-        """A source of its own, where the brightest pixel in its channels is elsewhere than the primary's."""
-        patch = self.patch(primary.box, line.low, line.high)
-        y, x = brightest_pixel(patch, primary.box)
-        if np.hypot(y - reference[0], x - reference[1]) <= self.settings.apart:
-            return None
-        box, at_x, at_y = grow(
-            patch, y, x, self.beam_area, friend=self.settings.friend, plateau=self.settings.plateau
-        )
+    def _grown(self, source: Source, patch: Patch, y: int, x: int) -> Source:
+        """A source with a box and centre of its own (Fig. 14), grown about a pixel of its focused image."""
+        s = self.settings
+        if s.extract == "peaks":
+            box, at_x, at_y = around(patch, y, x, s.split)
+        else:
+            box, at_x, at_y = grow(patch, y, x, self.beam_area, friend=s.friend, plateau=s.plateau)
         return replace(
-            primary, box=box, x=at_x, y=at_y, z=line.z, fwhm_z=line.fwhm_z, height=line.height,
-            secondary=True, snr=self.snr(box, line.low, line.high), snr_integrated=self.snr_integrated(box),
+            source, box=box, x=at_x, y=at_y, snr=self.snr(box, source.z_min, source.z_max),
+            snr_integrated=self.snr_integrated(box),
         )  # fmt: skip
 
     def _joined(self, primary: Source, line: Line) -> Source | None:
@@ -627,16 +619,27 @@ class Focus:
 def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> list[Source]:
     """Drop what was found twice and what is too faint when focused; strongest first.
 
-    Two blobs may hold the same source: of two sources no farther apart than the 3-pixel rule's distance, at
-    frequencies in common, the stronger stays.
+    Two blobs may hold the same source: of two at frequencies in common the stronger stays, where their
+    centres are no farther apart than the 3-pixel rule's distance. What was split off also gives way to a
+    source in whose box it lies.
     """
     kept: list[Source] = []
-    for s in sorted(sources, key=lambda s: -s.snr):
-        near = [o for o in kept if np.hypot(o.x - s.x, o.y - s.y) <= settings.apart]
-        if any(s.z_min < o.z_max and o.z_min < s.z_max for o in near):
+    for s in sorted(sources, key=lambda s: (s.secondary, -s.snr)):
+        if any(s.z_min < o.z_max and o.z_min < s.z_max and _same_place(s, o, settings.apart) for o in kept):
             tally.remove(TWICE, s.x, s.y, s.z)
         elif s.snr < settings.faint:
             tally.remove(FAINT, s.x, s.y, s.z)
         else:
             kept.append(s)
-    return kept
+    return sorted(kept, key=lambda s: -s.snr)
+
+
+def _same_place(one: Source, other: Source, apart: float) -> bool:
+    if np.hypot(other.x - one.x, other.y - one.y) <= apart:
+        return True
+    return one.secondary and _in_box(other.box, one.y, one.x)
+
+
+def _in_box(box: Box, y: float, x: float) -> bool:
+    x0, x1, y0, y1 = box
+    return x0 <= x <= x1 and y0 <= y <= y1

@@ -28,7 +28,8 @@ from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model, load_model
 from faintsky.preparing import MAD_TO_SIGMA, PrimaryBeam
 from faintsky.published.deepfocus import finding
-from faintsky.published.deepfocus.finding import UNRELIABLE, Blob, Focus, Settings, Source, Tally
+from faintsky.published.deepfocus.blobs import Blob, sky_map
+from faintsky.published.deepfocus.finding import UNRELIABLE, Focus, Settings, Source, Tally
 from faintsky.published.deepfocus.networks import IMAGE, flux_of, shape_of, unit_range
 from faintsky.source_model import line_profile
 
@@ -268,16 +269,13 @@ class DeepFocus:
         with _timed(stages, "integrated image"):
             image = integrated(cube)
         with _timed(stages, "blobs_finder"):
-            picture = finding.sky_map(image, networks["blobs_finder"], self.size, device)
-            blobs = finding.find_blobs(picture, s.threshold, paper_code=s.paper_code)
+            picture = self.sky_map(image)
+            blobs = finding.blobs_of(picture, s)
             tally.steps["blobs"] = len(blobs)
         with _timed(stages, "deep_gru"):
             spectra, clean = self.spectra_of(cube, blobs)
         with _timed(stages, "focusing"):
-            on, found = Focus(cube, image, s, beam_area), []
-            for blob, spectrum in zip(blobs, clean):
-                found += on.sources_of(blob, finding.find_lines(spectrum, s.height, s.prominence), tally)
-            sources = finding.last_cuts(found, s, tally)
+            sources = self.focus(cube, image, blobs, clean, beam_area, tally)
         with _timed(stages, "shapes"):
             focused = focused_images(cube, sources)
             widths = shapes(focused, networks, device)
@@ -285,6 +283,22 @@ class DeepFocus:
             lines = line_images(cube, sources, widths, s.dilation)
             flux = fluxes(lines, networks["flux"], noise_level(cube), device)
         return Result(picture, blobs, spectra, sources, focused, lines, widths, flux, tally, stages)
+
+    def sky_map(self, image: Array) -> Array:
+        """Blobs Finder's picture of an integrated image, ``[y, x]``."""
+        return sky_map(image, self.networks["blobs_finder"], self.size, self.device)
+
+    def focus(
+        self, cube: Array, image: Array, blobs: Sequence[Blob], clean: Array, beam_area: float, tally: Tally
+    ) -> list[Source]:
+        """Step iii: the sources in blobs with denoised spectra ``[blob, chan]``, strongest first."""
+        s, on = self.settings, Focus(cube, image, self.settings, beam_area)
+        others = blobs if s.extract == "peaks" else ()
+        found: list[Source] = []
+        for blob, spectrum in zip(blobs, clean):
+            lines = finding.find_lines(spectrum, s.height, s.prominence)
+            found += on.sources_of(blob, lines, tally, others)
+        return finding.last_cuts(found, s, tally)
 
     def spectra_of(self, cube: Array, blobs: Sequence[Blob]) -> tuple[Array, Array]:
         """Spectra of blobs, dirty and denoised, ``[blob, chan]``."""

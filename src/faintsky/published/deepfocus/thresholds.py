@@ -21,6 +21,7 @@ from scipy.special import expit
 from faintsky.cutouts import integrated
 from faintsky.matching import CRITERIA, Criterion, assign, column
 from faintsky.published.deepfocus import finding
+from faintsky.published.deepfocus.blobs import find_blobs
 from faintsky.published.deepfocus.finding import Focus, Settings, Source, Tally
 from faintsky.published.deepfocus.pipeline import DeepFocus
 from faintsky.system import replacing
@@ -105,11 +106,11 @@ def candidates_of(cube: NDArray[np.float32], pipeline: DeepFocus, area: float) -
     # nothing is dropped here for being faint
     kept = pipeline.settings.model_copy(update={"bright": -np.inf, "faint": -np.inf})
     focus = Focus(cube, image, kept, area)
-    picture = finding.sky_map(image, pipeline.networks["blobs_finder"], pipeline.size, pipeline.device)
+    picture = pipeline.sky_map(image)
     rows: list[list[float]] = []
     known: dict[Any, list[Source]] = {}
     for threshold in THRESHOLDS:
-        blobs = finding.find_blobs(picture, threshold)
+        blobs = find_blobs(picture, threshold)
         _, spectra = pipeline.spectra_of(cube, blobs)
         for prominence, (blob, clean) in product(PROMINENCES, zip(blobs, spectra)):
             lines = finding.find_lines(clean, pipeline.settings.height, prominence)
