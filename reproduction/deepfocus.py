@@ -3,10 +3,12 @@
     python -m reproduction.deepfocus [--deepfocus DIR] [--methods A,B] [-n N] [--seed S] [--jobs J]
 
 Searches ``-n`` cubes of `paper` and fewer of `emitters`, `varied` and `empty` with every method, twice: as it
-is, and deep, for the recall at a precision of 0.99. The catalogues go to ``--work DIR``, by which an
-interrupted run goes on; tables and figures to ``reproduction/results/deepfocus``.
+is, and deep, for the recall at a precision of 0.99. Of ``--deepfocus`` the blobs of its first network, and
+these with the lines of its second, have rows of their own, as in the paper's Table 4. The catalogues go to
+``--work DIR``, by which an interrupted run goes on; tables and figures to ``reproduction/results/deepfocus``,
+or to another folder of the results with ``--results``.
 
-Nothing is fitted on seed 0: thresholds and settings come from seeds 1 and 9000.
+Nothing is fitted on seed 0: thresholds and settings come from seeds 1 and 9000; seed 9200 is for trying.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from faintsky.detection import find_catalog
+from faintsky.beams import beam_pixels
+from faintsky.detection import find_catalog, source_table
 from faintsky.evaluation import (
     CatalogScorer,
     Method,
@@ -36,7 +39,8 @@ from faintsky.evaluation import (
 )
 from faintsky.evaluation.commands import CURVE_RELIABILITY
 from faintsky.io import provenance
-from faintsky.models import list_models
+from faintsky.models import list_models, load_model
+from faintsky.published.deepfocus import DeepFocus, finding, pipeline
 from reproduction import common, deepfocus_figures, deepfocus_tables
 
 METHODS = ("classical", "flood_fill", "flood_fill_paper", "smooth_clip", "decoras")
@@ -49,6 +53,8 @@ SHARES = {"paper": 1.0, "emitters": 0.5, "varied": 0.5, "empty": 0.5}
 """Cubes of each set, in units of ``-n``; at most 100 empty ones."""
 EXAMPLES = 3
 """Cubes of each set that are drawn."""
+STAGES = ("Blobs Finder", "Blobs Finder + Deep GRU")
+"""What comes before spectral focusing; ends the names of these rows."""
 
 
 @dataclass
@@ -83,6 +89,26 @@ def find(cube: Any, model: str, images: str, reliability: float | None = None) -
     return found
 
 
+def find_stage(cube: Any, model: str, lines: bool) -> Any:
+    """DeepFocus' catalogue before focusing: its blobs, or with ``lines`` a row for each line of each blob."""
+    loaded = load_model(model, job="detect")
+    settings = finding.Settings.read(loaded.settings)
+    networks, size = pipeline.load_networks(loaded), pipeline.image_size(loaded)
+    whole = DeepFocus(networks, settings, size)
+    area = float(np.median(beam_pixels(cube.require_beam(), cube.grid.cell)))
+    blobs = whole.run(cube.data, area).blobs
+    rows = [(*b.box, b.x, b.y, b.peak, np.nan, np.nan) for b in blobs]
+    if lines:
+        clean = whole.spectra_of(cube.data, blobs)[1]
+        found = (finding.find_lines(c, settings.height, settings.prominence) for c in clean)
+        rows = [(*row[:-2], n.z, n.fwhm_z) for row, each in zip(rows, found, strict=True) for n in each]
+    names = ("x_min", "x_max", "y_min", "y_max", "x", "y", "score", "z", "fwhm_z")
+    columns = dict(zip(names, np.array(rows, dtype=float).reshape(-1, len(names)).T, strict=True))
+    for name, step in (("z_min", -1), ("z_max", 1)):
+        columns[name] = columns["z"] + step * columns["fwhm_z"]
+    return source_table(cube, columns, {})
+
+
 class PaperScorer(CatalogScorer):
     """The usual scores, and what the paper has besides."""
 
@@ -104,6 +130,7 @@ class PaperScorer(CatalogScorer):
         shown = self.read(out, sets, methods, deep=False)
         deep = self.read(out, sets, methods, deep=True) or shown
         with_sources = [s for s in shown if len(s.joined("snr"))]
+        timed = [s for s in shown if not s.method.endswith(STAGES)]
         pure = {
             (s.method.split("@")[0], s.cubes): deepfocus_tables.pure_recall(s, seed)
             for s in deep
@@ -113,8 +140,9 @@ class PaperScorer(CatalogScorer):
             "table4": deepfocus_tables.table4(scores.rows, pure),
             "table5": [row for s in with_sources for row in deepfocus_tables.table5(s)],
             "funnel": [row for s in shown for row in deepfocus_tables.funnel(s)],
-            "blends": [row for s in with_sources for row in deepfocus_tables.split_rows(s)],
-            "stages": [row for s in shown for row in deepfocus_tables.stage_rows(s)],
+            "blends": [row for s in with_sources for row in deepfocus_tables.blend_rows(s)],
+            "highest": [row for s in with_sources for row in deepfocus_tables.highest_rows(s)],
+            "stages": [row for s in timed for row in deepfocus_tables.stage_rows(s)],
         }
         for name, title in deepfocus_tables.TITLES.items():
             rows = scores.tables[name]
@@ -125,6 +153,7 @@ class PaperScorer(CatalogScorer):
         self, out: Path, sets: Sequence[Any], methods: Sequence[Method], scores: Scores
     ) -> Iterator[tuple[str, Any]]:
         """The usual, and the paper's, one for each set."""
+        methods = [m for m in methods if not m.name.endswith(STAGES)]
         yield from super().figures(out, sets, methods, scores)
         shown = [s for s in self.read(out, sets, methods, deep=False) if len(s.joined("snr"))]
         for cases in sets:
@@ -159,6 +188,9 @@ def run(options: argparse.Namespace) -> None:
         methods.append(Method(short, partial(find, model=name, images=images), few, seen))
         deep = partial(find, model=name, images=images, reliability=CURVE_RELIABILITY)
         methods.append(Method(f"{short}@{CURVE_RELIABILITY:g}", deep, least, seen, deep=True))
+        if name == options.deepfocus:
+            stages = [partial(find_stage, model=name, lines=lines) for lines in (False, True)]
+            methods += [Method(f"{short}: {w}", f, few, seen) for w, f in zip(STAGES, stages, strict=True)]
     options.work.mkdir(parents=True, exist_ok=True)
     scorer = PaperScorer()
     done = evaluate(
@@ -166,11 +198,11 @@ def run(options: argparse.Namespace) -> None:
         progress=common.say,
     )  # fmt: skip
     tables = ["table.md", "table.csv", *(f"{name}.csv" for name in done.scores.tables)]
-    common.keep(options.work, "deepfocus", tables, (options.work / "figures").glob("*.png"))
+    common.keep(options.work, options.results, tables, (options.work / "figures").glob("*.png"))
     best = methods[0]
     near = {s.name: near_seven(Scored.read(scorer, options.work, s, best)) for s in sets}
-    common.write("deepfocus/found_near_7.json", {best.name: near})
-    common.write("deepfocus/run.json", record)
+    common.write(f"{options.results}/found_near_7.json", {best.name: near})
+    common.write(f"{options.results}/run.json", record)
 
 
 def near_seven(scored: Scored) -> dict[str, int]:
@@ -189,7 +221,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sets", default=",".join(SHARES))
     parser.add_argument("--methods", help="all that are shipped; NAME=K sees the first K cubes only")
-    parser.add_argument("--deepfocus", metavar="DIR", help="a model of faintsky train deepfocus")
+    parser.add_argument("--results", default="deepfocus", help="folder under reproduction/results")
+    parser.add_argument("--deepfocus", metavar="NAME|DIR", help="searched with in its stages, too")
     run(parser.parse_args())
 
 

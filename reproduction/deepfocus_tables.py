@@ -35,6 +35,7 @@ TITLES = {
     "table5": "Table 5: true minus found (eq. 23) of the sources matched by overlap, in the paper's frame",
     "funnel": "Funnel",
     "blends": "Blends of which both sources were found",
+    "highest": "Highest blendedness (eq. 22) of a source that was found, overlap of a pair that was split",
     "stages": "Time and memory",
 }
 
@@ -462,13 +463,10 @@ def dependence_of(scored: Scored) -> dict[str, Any]:
         ones); ``split``, the share of the pairs of overlapping true sources of which both were found, against
         their overlap.
     """
-    own, overlap, both = [], [], []
-    for truth, found, matching in zip(scored.truths, scored.founds, scored.matchings[scored.main]):
+    own = []
+    for found in scored.founds:
         with_boxes = len(found) and "x_min" in found.colnames
         own.append(overlaps(found).max(axis=1, initial=0.0) if with_boxes else np.zeros(len(found)))
-        i, j, values = blends(truth)
-        overlap.append(values)
-        both.append((matching.partner_of_true[i] >= 0) & (matching.partner_of_true[j] >= 0))
     none, flux, reported = np.empty(0), scored.joined("flux"), scored.joined("flux", found=True)
     detected, real = scored.detected(), scored.real()
     return {
@@ -480,10 +478,18 @@ def dependence_of(scored: Scored) -> dict[str, Any]:
             "flux": binned_fraction(reported, real, _flux_edges(reported)),
             "blendedness": binned_fraction(np.concatenate([none, *own]), real, BLEND_EDGES),
         },
-        "split": binned_fraction(
-            np.concatenate([none, *overlap]), np.concatenate([none, *both]) > 0.5, BLEND_EDGES
-        ),
+        "split": binned_fraction(*pairs_split(scored, scored.main), BLEND_EDGES),
     }
+
+
+def pairs_split(scored: Scored, criterion: str) -> tuple[Float, NDArray[np.bool_]]:
+    """Overlap of every pair of true sources, and whether both of it were found, ``[pair]``."""
+    overlap, both = [np.empty(0)], [np.zeros(0, dtype=bool)]
+    for truth, matching in zip(scored.truths, scored.matchings[criterion]):
+        i, j, values = blends(truth)
+        overlap.append(values)
+        both.append((matching.partner_of_true[i] >= 0) & (matching.partner_of_true[j] >= 0))
+    return np.concatenate(overlap), np.concatenate(both)
 
 
 def _flux_edges(flux: Float) -> Float:
@@ -493,12 +499,31 @@ def _flux_edges(flux: Float) -> Float:
     return snr_edges(v, 10, low=float(low), high=float(max(high, 2 * low)))
 
 
-def split_rows(scored: Scored) -> Rows:
-    """The share of split blends in every bin that has some, as flat rows."""
-    b = dependence_of(scored)["split"]
+def split_rows(scored: Scored, criterion: str | None = None) -> Rows:
+    """The share of split blends in every bin that has some, by the main criterion or another."""
+    rule = criterion or scored.main
+    b = binned_fraction(*pairs_split(scored, rule), BLEND_EDGES)
     return [
-        {"method": scored.method, "cubes": scored.cubes, "overlap_from": float(lo), "overlap_to": float(hi),
-         "n": int(n), "split": float(f), "low": float(a), "high": float(z)}
+        {"method": scored.method, "cubes": scored.cubes, "criterion": rule, "overlap_from": float(lo),
+         "overlap_to": float(hi), "n": int(n), "split": float(f), "low": float(a), "high": float(z)}
         for lo, hi, n, f, a, z in zip(b.edges[:-1], b.edges[1:], b.n, b.fraction, b.low, b.high)
         if n
     ]  # fmt: skip
+
+
+def blend_rows(scored: Scored) -> Rows:
+    """`split_rows` by place and by the paper's boxes."""
+    return [row for criterion in scored.criteria[:2] for row in split_rows(scored, criterion)]
+
+
+def highest_rows(scored: Scored) -> Rows:
+    """The paper's "maximum detected blendness", of a source and of a pair, beside the highest in the data."""
+    own, rows = scored.joined("blendedness"), []
+    for rule in scored.criteria[:2]:
+        overlap, both = pairs_split(scored, rule)
+        highest = [float(np.max(v, initial=0.0)) for v in (own[scored.detected(rule)], overlap[both], own)]
+        rows.append(
+            {"method": scored.method, "cubes": scored.cubes, "criterion": rule, "pairs": len(overlap),
+             "found": highest[0], "split": highest[1], "in_the_data": highest[2]}
+        )  # fmt: skip
+    return rows

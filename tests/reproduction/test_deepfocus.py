@@ -6,17 +6,21 @@ from functools import partial
 import numpy as np
 import pytest
 from astropy.table import Table
+from stand_ins import NETWORKS
 
 from faintsky.evaluation import Method, Scored, SimulatedCubes, evaluate
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
 from faintsky.image import RadioCube
 from faintsky.matching import match
-from reproduction.deepfocus import PaperScorer, Stopwatch, find
+from faintsky.models import Model
+from reproduction import deepfocus
+from reproduction.deepfocus import STAGES, PaperScorer, Stopwatch, find, find_stage
 from reproduction.deepfocus_tables import (
     PAPER_UNITS,
     blends,
     box_sums,
     funnel,
+    highest_rows,
     overlaps,
     paper_widths,
     pure_recall,
@@ -273,11 +277,42 @@ def test_blends_are_split_where_both_are_found():
     assert rows[0]["overlap_from"] == pytest.approx(0.4)
 
 
+def test_the_highest_blend_is_told_by_either_criterion():
+    truth = sources([20, 24, 100, 101], [20, 20, 100, 100], [10, 30, 10, 30])
+    truth["blendedness"] = overlaps(truth).max(axis=1)
+    found = truth[:3].copy()
+    found["x_max"][1] += 14  # too long a box, in its place
+    rows = {r["criterion"]: r for r in highest_rows(scored([truth], [found]))}
+    assert rows["position"]["split"] == pytest.approx(9 / 17)
+    assert rows["iou"]["split"] == 0
+    for row in rows.values():
+        assert row["pairs"] == 2
+        assert row["found"] == row["in_the_data"] == pytest.approx(12 / 14)
+
+
 def test_lines_of_one_object_are_no_blend():
     truth = sources([20, 20, 24], [20, 20, 20], [10, 30, 50], source=[1, 1, 2])
     i, j, _ = blends(truth)
     assert list(zip(i, j)) == [(0, 2), (1, 2)]
     assert overlaps(truth).max(axis=1) == pytest.approx([9 / 17] * 3)
+
+
+def test_deepfocus_before_focusing_has_rows_of_its_own(tmp_path, monkeypatch):
+    """Its blobs are judged in the image, with a line each in both; every line of a blob is a detection."""
+    model = Model("DF", "detect", {}, {"networks": {"blobs_finder": {"arguments": {}}}}, tmp_path)
+    monkeypatch.setattr(deepfocus, "load_model", lambda *_, **__: model)
+    monkeypatch.setattr(deepfocus.pipeline, "load_networks", lambda _: NETWORKS)
+    cubes = SimulatedCubes("paper", (0,), 5, (("channels", 64), ("size", 200)))
+    names = [f"DF: {stage}" for stage in STAGES]
+    ways = [partial(find_stage, model="DF", lines=lines) for lines in (False, True)]
+    done = evaluate(tmp_path, [cubes], list(map(Method, names, ways)), PaperScorer())
+    rows = {(r["method"], r["criterion"]): r for r in done.scores.tables["table4"]}
+    blobs, lines = rows[names[0], "iou2d"], rows[names[1], "iou2d"]
+    assert (names[0], "iou") not in rows
+    assert (names[1], "iou") in rows
+    assert blobs["tp"] > 0
+    assert lines["tp"] + lines["fp"] > blobs["tp"] + blobs["fp"]
+    assert done.scores.tables["stages"] == []
 
 
 def test_box_sums_add_the_boxs_voxels():
