@@ -11,7 +11,7 @@ from faintsky.models import save_model
 from faintsky.networks import make_network
 from faintsky.published.dda import AutoencoderSettings
 from faintsky.sky.web import BLOCKS, Points, WebBox, save_box
-from reproduction import common, dda
+from reproduction import common, dda, dda_stacks
 
 SIDE = 25.0
 
@@ -60,3 +60,22 @@ def test_one_command_makes_tables_and_figures(web, tmp_path, monkeypatch):
     names = {p.stem for p in (folder / "figures").iterdir()}
     assert {"correlation", "histograms", "discrepancy", "maps_sky2_noise", "cut_sky2_noise"} <= names
     assert all(p.stat().st_size < 150_001 for p in (folder / "figures").iterdir())
+
+
+def test_stacks_are_compared_with_one_encoding(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    model = autoencoder(tmp_path, "noise")
+    ask = [model, "--members", "1,4", "--web", str(web), "-n", "2", "--size", "128"]
+    monkeypatch.setattr(sys, "argv", ["dda_stacks", *ask, "--work", str(tmp_path / "work")])
+    dda_stacks.main()
+    rows = common.read("dda_stacks/noise.csv")
+    error, ratio = (
+        {(r["method"], r["snr_low"]): float(r["value"]) for r in rows if r["quantity"] == quantity}
+        for quantity in ("error", "error / that of one")
+    )
+    assert {value for (members, _), value in ratio.items() if members == "1"} == {1.0}
+    for (members, low), value in ratio.items():
+        assert value == pytest.approx(error[members, low] / error["1", low])
+    assert any(value != 1 for value in ratio.values())
+    assert any(r["quantity"] == "false regions per deg2" for r in rows)
+    assert "| sky2 noise | 4 |" in (tmp_path / "results" / "dda_stacks" / "noise.md").read_text()

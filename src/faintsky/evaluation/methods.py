@@ -107,8 +107,10 @@ def detectors(names: Sequence[str], device: str = "cpu", reliability: float | No
     return [replace(m, name=f"{m.name}@{reliability:g}", deep=True) for m in made]
 
 
-def denoisers(names: Sequence[str], device: str = "cpu") -> list[Method]:
+def denoisers(names: Sequence[str], device: str = "cpu", members: int = 1) -> list[Method]:
     """What denoises fields: tuned filters, `FIXED` ones, `CLEAN`, programs, and models by name or folder.
+
+    Models predict with ``members``.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def denoisers(names: Sequence[str], device: str = "cpu") -> list[Method]:
         if name in FILTERS:
             raise InputError(f"filter {name!r} has not been tuned", f"tuned are {', '.join(tuned)}")
         load_model(name, job="denoise")
-        return partial(_denoised, model=name, device=device)
+        return partial(_denoised, model=name, device=device, members=members)
 
     return _named(names, make)
 
@@ -227,13 +229,13 @@ def _denoiser(model: str, device: str) -> tuple[Any, tuple[str, ...]]:
     return make_denoiser(loaded, device), (*KINDS, "clean", "") if product is None else (*SEES[product], "")
 
 
-def _denoised(field: Field, model: str, device: str) -> Answer | None:
+def _denoised(field: Field, model: str, device: str, members: int = 1) -> Answer | None:
     denoise, sees = _denoiser(model, device)
     if field.kind not in sees:
         return None
     kind = "dirty" if field.image.psf is not None else "restored"
     # what is below the cut that a user gets shows what other cuts would give
-    found = denoise(replace(field.image, kind=kind), reliability=RELIABILITIES[0])
+    found = denoise(replace(field.image, kind=kind), members=members, reliability=RELIABILITIES[0])
     image = found.image if found.seen is None else found.seen  # the truth has the beam
     segments = segments_of(found.mask, found.catalog, image, field.rms, RELIABLE)
     if found.seen is not None:
