@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from faintsky.beams import beam_pixels
+from faintsky.cutouts import integrated
 from faintsky.detection import find_catalog, source_table
 from faintsky.evaluation import (
     CatalogScorer,
@@ -93,13 +93,11 @@ def find_stage(cube: Any, model: str, lines: bool) -> Any:
     """DeepFocus' catalogue before focusing: its blobs, or with ``lines`` a row for each line of each blob."""
     loaded = load_model(model, job="detect")
     settings = finding.Settings.read(loaded.settings)
-    networks, size = pipeline.load_networks(loaded), pipeline.image_size(loaded)
-    whole = DeepFocus(networks, settings, size)
-    area = float(np.median(beam_pixels(cube.require_beam(), cube.grid.cell)))
-    blobs = whole.run(cube.data, area).blobs
+    first = DeepFocus(pipeline.load_networks(loaded), settings, pipeline.image_size(loaded))
+    blobs = finding.blobs_of(first.sky_map(integrated(cube.data)), settings)
     rows = [(*b.box, b.x, b.y, b.peak, np.nan, np.nan) for b in blobs]
     if lines:
-        clean = whole.spectra_of(cube.data, blobs)[1]
+        clean = first.spectra_of(cube.data, blobs)[1]
         found = (finding.find_lines(c, settings.height, settings.prominence) for c in clean)
         rows = [(*row[:-2], n.z, n.fwhm_z) for row, each in zip(rows, found, strict=True) for n in each]
     names = ("x_min", "x_max", "y_min", "y_max", "x", "y", "score", "z", "fwhm_z")
@@ -130,7 +128,6 @@ class PaperScorer(CatalogScorer):
         shown = self.read(out, sets, methods, deep=False)
         deep = self.read(out, sets, methods, deep=True) or shown
         with_sources = [s for s in shown if len(s.joined("snr"))]
-        timed = [s for s in shown if not s.method.endswith(STAGES)]
         pure = {
             (s.method.split("@")[0], s.cubes): deepfocus_tables.pure_recall(s, seed)
             for s in deep
@@ -142,7 +139,7 @@ class PaperScorer(CatalogScorer):
             "funnel": [row for s in shown for row in deepfocus_tables.funnel(s)],
             "blends": [row for s in with_sources for row in deepfocus_tables.blend_rows(s)],
             "highest": [row for s in with_sources for row in deepfocus_tables.highest_rows(s)],
-            "stages": [row for s in timed for row in deepfocus_tables.stage_rows(s)],
+            "stages": [row for s in shown for row in deepfocus_tables.stage_rows(s)],
         }
         for name, title in deepfocus_tables.TITLES.items():
             rows = scores.tables[name]
