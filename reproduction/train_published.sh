@@ -32,9 +32,20 @@ for loss in msle bce; do
     train decoras_$loss decoras --set loss=$loss --set batch_size=16 --set learning_rate=2e-3 --set warmup=50 \
         --set rate=cosine --set epochs=5
 done
-python -c "import sys; from faintsky.published.decoras.find import join_networks; join_networks(sys.argv[1:3], sys.argv[3])" \
-    "$dir/decoras_msle" "$dir/decoras_bce" "$dir/DECORAS"
-python "$(dirname "$0")/tune_baselines.py" decoras --model "$dir/DECORAS"
+join() { # name of the whole, then its networks
+    name=$1
+    python - "$dir" "$@" <<'PYTHON'
+import sys
+
+from faintsky.published.decoras.find import join_networks
+
+folder, name, *runs = sys.argv[1:]
+join_networks([f"{folder}/{run}" for run in runs], f"{folder}/{name}")
+PYTHON
+    python -m reproduction.tune_baselines decoras --model "$dir/$name"
+}
+join DECORAS decoras_msle decoras_bce
+join DECORAS_MSLE decoras_msle # alone, as in the paper
 small="--set stem=2 --set width=32 --set epochs=3 --set batch_size=32 --set learning_rate=1e-3 --set warmup=100"
 for parameter in pa all fwhm_x; do
     train small_$parameter shape_resnet --set parameter=$parameter $small --set rate=cosine

@@ -293,8 +293,9 @@ def main() -> None:
             result = tune_smooth_clip(n, options.jobs)
         else:
             result = tune_program(method, n, options.jobs)
+        name = options.model.name if method == "decoras" else method
         known = common.read("tuned_baselines.json")
-        common.write("tuned_baselines.json", {**known, method: {"cubes": n, **result}})
+        common.write("tuned_baselines.json", {**known, name: {"cubes": n, **result}})
         print(method, {k: v for k, v in result.items() if "grid" not in k or "best" in k})
 
 
