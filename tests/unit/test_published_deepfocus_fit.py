@@ -1,32 +1,36 @@
 """Data of the second phase, thresholds and reliabilities of DeepFocus, with networks made for the purpose."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from stand_ins import NETWORKS
 
 import faintsky
 from faintsky.errors import InputError
 from faintsky.matching import Criterion
 from faintsky.published.deepfocus import (
-    FOUND,
-    TRUE,
     DeepFocus,
-    Surveyed,
+    Judged,
     beam_area,
+    candidates_of,
     chain,
     fit_thresholds,
     logistic,
     noise_level,
     observatory_of,
     survey,
-    table_of,
     write_predicted,
 )
 from faintsky.published.deepfocus import thresholds as fitting
-from faintsky.published.deepfocus.finding import Settings
+from faintsky.published.deepfocus.blobs import Blob
+from faintsky.published.deepfocus.finding import Settings, Source
+from faintsky.published.deepfocus.pipeline import reliabilities
+from faintsky.published.deepfocus.thresholds import scores_of, sources_table
+from faintsky.sky import empty_sky
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -102,55 +106,76 @@ def fitting_table(path):
 # ---------------------------------------------------------------------- thresholds
 
 
-def made(n_cubes=40, seed=0):
-    """True sources found with an S/N of about 20 and as many false ones of 5; a high threshold loses some."""
-    rng = np.random.default_rng(seed)
-    out = []
-    for _ in range(n_cubes):
-        x, y = rng.uniform(60, 300, (2, 4))
-        z = rng.uniform(20, 100, 4)
-        true = np.stack([x - 10, x + 10, y - 10, y + 10, x, y, z, np.full(4, 8.0), z - 8, z + 8], axis=1)
-        true[:, :4] = np.round(true[:, :4])
-        rows = []
-        for k in range(8):
-            real = k < 4
-            box = true[k, :4] if real else np.round(rng.uniform(0, 50, 4)) + np.array([0, 15, 0, 15])
-            where = (x[k], y[k], z[k]) if real else (box[:2].mean(), box[2:].mean(), 50.0)
-            snr = rng.lognormal(np.log(20 if real else 5), 0.3)
-            for t, p in ((0.1, 0.12), (0.25, 0.12)):
-                if t == 0.1 or k != 0:
-                    ends = where[2] - 8, where[2] + 8
-                    rows.append([*box, *where, 8.0, *ends, t, p, snr, snr, 0.5 * snr, 0.5, 0.5])
-        out.append(Surveyed(table_of(np.array(rows, dtype=float), FOUND), table_of(true, TRUE)))
-    return out
+def source(x, y, z, snr, *, half=10, peak=0.5):
+    box = (round(x) - half, round(x) + half, round(y) - half, round(y) + half)
+    return Source(box, x, y, z, 8.0, snr, snr, Blob(box, x, y, peak), 0.5)
 
 
-def test_thresholds_are_where_f1_is_best():
-    fitted, scores = fit_thresholds(made(), Settings())
-    assert (fitted.threshold, fitted.prominence) == (0.1, 0.12)
-    assert 6 < fitted.faint < 15
-    assert scores["f1"] > 0.97
-    assert scores["sources"] == 160
-    # the same on other cubes: it is no property of these
-    constant, slope, *others = fitted.reliability_fit
-    odds = constant + slope * np.log([5.0, 20.0]) + 0.5 * sum(others)
-    assert odds[0] < -1
-    assert odds[1] > 1
+def made(n_cubes=40, n_empty=10, seed=0, poor=0):
+    """True sources found with an S/N of about 20, the first with poor boxes, and as many false ones of 5."""
+    rng, true, found = np.random.default_rng(seed), [], []
+    for i in range(n_cubes + n_empty):
+        sources = []
+        for k in range(4 if i < n_cubes else 0):
+            x, y, z = rng.uniform(60, 300), 40 + 80 * k, rng.uniform(20, 100)
+            sources.append(source(x, y, z, rng.lognormal(np.log(20), 0.3)))
+        true.append(sources_table(sources))
+        found.append([
+            *(replace(s, box=(*s.box[:3], s.box[2] + 3)) for s in sources[:poor]), *sources[poor:],
+            *(source(*rng.uniform(400, 900, 2), 50.0, rng.lognormal(np.log(5), 0.3)) for _ in range(4)),
+        ])  # fmt: skip
+    return true, found
 
 
-def test_condition_1_counts_in_the_fit():
-    (cube,) = made(1)
-    found = cube.at(0.1, 0.12)
-    found["first_integrated"] = 2 * found["first_snr"]  # focusing gains nowhere
-    assert len(fitting.passing(found, 0.0, 3.0)) == len(found)
-    assert len(fitting.passing(found, 1e9, 3.0)) == 0
+def test_the_last_cut_parts_true_from_false_and_holds_on_other_cubes():
+    score, fitted = Judged.of(*made()).best(Settings())
+    assert score > 0.97
+    true, found = made(seed=1)
+    kept = [[s for s, r in zip(f, reliabilities(f, fitted)) if r >= fitted.reliability] for f in found]
+    scores = scores_of(Judged.of(true, kept))
+    assert min(scores["recall"], scores["precision"]) > 0.95
+    assert scores["false_in_empty"] < 0.5
+
+
+def test_a_true_source_with_a_poor_box_is_missed_but_not_false():
+    whole, poor = (Judged.of(*made(poor=k)) for k in (0, 2))
+    assert poor.hit.sum() == whole.hit.sum() / 2
+    assert (poor.place == whole.place).all()
+    score, fitted = poor.best(Settings())
+    # 2 h / (n + h + false)
+    assert score == pytest.approx(2 / 3, abs=0.02)
+    cut = whole.best(Settings())[1]
+    assert fitted.reliability_fit == pytest.approx(cut.reliability_fit)
+
+
+def test_false_sources_in_empty_cubes_count_more():
+    def last_cut(n_empty):
+        judged = Judged.of(*made(n_empty=n_empty, seed=2))
+        wide = replace(judged, features=judged.features + 0.0)
+        wide.features[:, 0] += 1.5 * np.random.default_rng(0).normal(size=len(wide.features))
+        fitted = wide.best(Settings())[1]
+        kept = (
+            expit(fitted.reliability_fit[0] + wide.features @ fitted.reliability_fit[1:])
+            >= fitted.reliability
+        )
+        return kept, wide
+
+    kept, judged = last_cut(40)
+    assert (kept & judged.empty).sum() <= 0.05 * 40 + 1
+    kept, judged = last_cut(0)
+    assert (kept & ~judged.place).sum() > 2
 
 
 def test_nothing_found_is_no_error():
-    empty = Surveyed(table_of(np.zeros(0), FOUND), table_of(np.zeros((2, len(TRUE))), TRUE))
-    fitted, scores = fit_thresholds([empty, empty], Settings())
-    assert scores["recall"] == 0
+    score, fitted = Judged.of([sources_table([])], [[]]).best(Settings())
+    assert score == 0
     assert np.isfinite(fitted.reliability_fit).all()
+    assert scores_of(Judged.of([sources_table([source(9, 9, 9, 9)])], [[]]))["recall"] == 0
+
+
+def test_curves_of_earlier_models_have_fewer_features():
+    (one,) = reliabilities([source(9, 9, 9, 9.0)], Settings(reliability_fit=(0.5, 1.0, 0.0, 0.0)))
+    assert one == pytest.approx(expit(0.5 + np.log(9)))
 
 
 def test_the_logistic_curve_is_calibrated_and_rises():
@@ -168,23 +193,43 @@ def test_the_logistic_curve_is_calibrated_and_rises():
     assert constant == pytest.approx(np.log((~good).mean() / good.mean()), abs=0.02)
 
 
-def test_a_survey_agrees_with_the_pipeline_and_goes_on(data, pipeline, tmp_path, monkeypatch):
+@pytest.mark.parametrize("extract", ["label", "peaks"])
+def test_a_survey_agrees_with_the_pipeline_and_goes_on(data, pipeline, tmp_path, monkeypatch, extract):
     observatory, _ = observatory_of(data)
-    monkeypatch.setattr(fitting, "THRESHOLDS", (0.2,))
-    monkeypatch.setattr(fitting, "PROMINENCES", (pipeline.settings.prominence,))
-    survey_one = partial(
-        survey, partial(observatory.sample, 9), "9", [0], pipeline, beam_area(observatory), tmp_path
-    )
-    (surveyed,) = survey_one()
+    settings = Settings(extract=extract, threshold=0.2, least=0.2)
+    pipeline, area = replace(pipeline, settings=settings), beam_area(observatory)
+    survey_one = partial(survey, partial(observatory.sample, 9), "9", [0], pipeline, tmp_path)
+    surveyed = survey_one()
     seen = observatory.sample(9, 0)
-    result = pipeline.run(seen.dirty, beam_area(observatory))
-    found = surveyed.at(0.2, pipeline.settings.prominence)
-    found = found[fitting.passing(found, pipeline.settings.bright, 3.0)]
-    found = found[found["snr"] >= pipeline.settings.faint]
+    result = pipeline.run(seen.dirty, area)
+    ((found,),) = candidates_of(surveyed, pipeline, area, [settings])
     assert len(found) == len(result.sources) > 0
-    np.testing.assert_allclose(found["snr"], [s.snr for s in result.sources])
-    assert len(surveyed.true) == len(seen.truth["x"])
+    np.testing.assert_allclose([s.snr for s in found], [s.snr for s in result.sources], rtol=0.02)
+    assert len(surveyed[0].true) == len(seen.truth["x"])
     assert noise_level(seen.dirty) == pytest.approx(np.median(seen.sigma), rel=0.1)
-    monkeypatch.setattr(fitting, "candidates_of", None)
+    monkeypatch.setattr("faintsky.published.deepfocus.thresholds.noise_level", None)
     (again,) = survey_one()
-    np.testing.assert_array_equal(again.found.as_array(), surveyed.found.as_array())
+    np.testing.assert_array_equal(again.open()[0], surveyed[0].open()[0])
+
+
+def test_every_threshold_takes_the_value_that_is_best(data, pipeline, tmp_path, monkeypatch):
+    observatory, _ = observatory_of(data)
+    pipeline, area = replace(pipeline, settings=Settings(extract="peaks")), beam_area(observatory)
+    none = empty_sky(observatory.instrument.grid, observatory.instrument.spectral)
+
+    def sample(index):
+        return observatory.observe(none, None, 7) if index == 2 else observatory.sample(9, index)
+
+    surveyed = survey(sample, "9", range(3), pipeline, tmp_path)
+    assert len(surveyed[2].true) == 0
+    monkeypatch.setattr(fitting, "GRID", {"peaks": {"least": (0.2, 0.99), "share": (0.1, 0.3, 0.9)}})
+    monkeypatch.setattr(fitting, "BOTH", {})
+    fitted, scores = fit_thresholds(surveyed, pipeline, area)
+    assert (fitted.least, scores["cubes"], scores["sources"]) == (0.2, 3, sum(len(s.true) for s in surveyed))
+    true = [s.true for s in surveyed]
+    for share in (0.1, 0.3, 0.9):
+        tried = fitted.model_copy(update={"share": share, "reliability": 0.0})
+        found = [f for (f,) in candidates_of(surveyed, pipeline, area, [tried])]
+        best = fitted.model_copy(update={"reliability": 0.0})
+        own = [f for (f,) in candidates_of(surveyed, pipeline, area, [best])]
+        assert Judged.of(true, own).best(best)[0] >= Judged.of(true, found).best(tried)[0]

@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     )
     from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level
     from faintsky.published.deepfocus.thresholds import (
-        FOUND,
-        TRUE,
-        Surveyed,
+        Judged,
+        candidates_of,
         fit_thresholds,
         logistic,
         survey,
-        table_of,
     )
     from faintsky.published.deepfocus.training import (
         BlobsFinderRecipe,

@@ -157,7 +157,7 @@ def _regions(picture: NDArray, floor: float, least: float, dip: float) -> tuple[
 
     def highest(basin: int) -> int:
         while reached[basin] != basin:
-            basin = reached[basin]
+            reached[basin] = basin = reached[reached[basin]]
         return basin
 
     for level, a, b in sorted(passes, reverse=True):
@@ -168,6 +168,8 @@ def _regions(picture: NDArray, floor: float, least: float, dip: float) -> tuple[
             first, second, b = second, first, a
         reached[first], rises[first] = second, 1 - level / tops[first]
         if rises[first] < dip or tops[first] < least:
-            owner[owner == first] = owner[b]
+            owner[first] = b
+    while (owner != owner[owner]).any():
+        owner = owner[owner]
     owner[tops[owner] < least] = 0
     return owner[basins], rises

@@ -10,6 +10,7 @@ goes on after a stop."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from faintsky.published.deepfocus.thresholds import fit_thresholds, survey
 from faintsky.published.deepfocus.training import open_compact
 from faintsky.registry import RECIPES
 from faintsky.simulating import Observatory, Observed, open_observatory, recorded_settings
+from faintsky.sky import empty_sky
 from faintsky.system import Needs, choose_device, replacing
 from faintsky.system import Settings as SettingsBase
 from faintsky.training import Plan, read_value, source
@@ -52,6 +54,8 @@ STAGES: dict[str, tuple[str, dict[str, str]]] = {
     "flux": ("shape_resnet", {"parameter": "flux"}),
 }
 """Each network's role, its architecture and what its recipe is told."""
+EMPTY_EVERY = 6
+"""Of the cubes that thresholds are fitted on, the last of so many holds no source."""
 SECOND = (("deep_gru",), ("fwhm_x", "fwhm_y", "pa"), ("flux",))
 """Networks of the second phase, by the step whose predictions they learn from."""
 
@@ -70,6 +74,8 @@ class Numbers(SettingsBase):
         again with the networks of the second, which takes three times as long.
     fit_cubes, fit_seed : int
         Number of cubes that the thresholds are fitted on, and the seed they are simulated with.
+    extract : str
+        How blobs are taken from Blobs Finder's map, by their own ``peaks`` or by one threshold, ``label``.
     train, validation : float
         Shares of the data's cubes.
     """
@@ -77,8 +83,9 @@ class Numbers(SettingsBase):
     phase2_epochs: int = Field(50, ge=0)
     phase2_cubes: int = Field(0, ge=0)
     passes: Literal[1, 3] = 1
-    fit_cubes: int = Field(200, ge=1)
+    fit_cubes: int = Field(120, ge=1)
     fit_seed: int = 9000
+    extract: Literal["label", "peaks"] = "peaks"
     train: float = 0.6
     validation: float = 0.2
 
@@ -224,7 +231,8 @@ class Chain:
         Parameters
         ----------
         folder : pathlib.Path
-            ``phase1``, ``phase2``, ``predicted`` and ``survey`` in it hold what was done.
+            ``phase1``, ``phase2``, ``predicted`` and files of thresholds in it hold what was done;
+            ``survey``, with 33 MB a cube of `paper`, goes when all is.
         record : mapping
             The run's provenance, with this plan's `record` as ``config``.
         device, progress
@@ -240,7 +248,7 @@ class Chain:
         first = {key: str(path) for key, path in folders.items()}
         kept: dict[str, list[int]] = {}
         if self.numbers.phase2_epochs:
-            fitted, _ = work.thresholds(folders, "survey/phase1")
+            fitted, _ = work.thresholds(folders, "phase1")
             for step, keys in enumerate(SECOND):
                 predicted = work.predict(folders, fitted, 0 if self.numbers.passes == 1 else step)
                 kind = predicted / (SPECTRA if keys == ("deep_gru",) else IMAGES)
@@ -248,7 +256,8 @@ class Chain:
                 kept |= {key: counts for key in keys}
                 for key in keys if min(counts) else ():
                     folders[key] = work.train(key, "phase2", kind, folders[key])
-        fitted, scores = work.thresholds(folders, "survey/final")
+        fitted, scores = work.thresholds(folders, "final")
+        shutil.rmtree(folder / "survey", ignore_errors=True)
         models = {key: load_model(path) for key, path in folders.items()}
         made = {}
         for key, model in models.items():
@@ -313,20 +322,33 @@ class _Work:
 
     def thresholds(self, folders: Mapping[str, Path], where: str) -> tuple[Settings, dict[str, float]]:
         """Thresholds and reliabilities on cubes of their own, and the scores there."""
+        file = self.out / f"thresholds_{where}.json"
+        if file.is_file():
+            known = json.loads(file.read_text(encoding="utf-8"))
+            return Settings.read(known["settings"]), known["scores"]
         numbers = self.chain.numbers
-        observatory, _ = observatory_of(self.chain.data)
+        observatory: Any = observatory_of(self.chain.data)[0]
         instrument = observatory.instrument
-        start = Settings(trained={
+        start = Settings(extract=numbers.extract, trained={
             "cell": instrument.grid.cell, "channels": instrument.spectral.n_chan,
             "beam": float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()),
             "width": abs(instrument.spectral.width),
         })  # fmt: skip
-        surveyed = survey(
-            lambda index: observatory.sample(numbers.fit_seed, index), str(numbers.fit_seed),
-            range(numbers.fit_cubes), self.pipeline(folders, start), beam_area(observatory), self.out / where,
-            self.say("thresholds"),
-        )  # fmt: skip
-        return fit_thresholds(surveyed, start)
+
+        def sample(index: int) -> Observed:
+            if index % EMPTY_EVERY != EMPTY_EVERY - 1:
+                return observatory.sample(numbers.fit_seed, index)
+            sky = empty_sky(instrument.grid, instrument.spectral)
+            return observatory.observe(sky, np.random.default_rng([numbers.fit_seed, index]), index)
+
+        pipeline, told = self.pipeline(folders, start), self.say("thresholds")
+        seed, kept = str(numbers.fit_seed), self.out / "survey"
+        surveyed = survey(sample, seed, range(numbers.fit_cubes), pipeline, kept, told)
+        fitted, scores = fit_thresholds(surveyed, pipeline, beam_area(observatory), told)
+        with replacing(file) as name:
+            known = {"settings": fitted.model_dump(), "scores": scores}
+            Path(name).write_text(json.dumps(known), encoding="utf-8")
+        return fitted, scores
 
     def say(self, what: str) -> Progress | None:
         """Progress with the stage's name before each word."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -446,10 +446,12 @@ class Source:
     secondary: bool = False
     flagged: bool = False
 
+    FEATURES: ClassVar = ("logarithm of the S/N", "blob's peak", "line's height", "blob's rise")
+
     @property
-    def features(self) -> tuple[float, float, float]:
-        """What its reliability is judged by: logarithm of the S/N, and what both networks made of it."""
-        return float(np.log(max(self.snr, 1e-3))), self.blob.peak, self.height
+    def features(self) -> tuple[float, ...]:
+        """What its reliability is judged by: the S/N, and what both networks made of it."""
+        return float(np.log(max(self.snr, 1e-3))), self.blob.peak, self.height, self.blob.rise
 
     @property
     def z_min(self) -> float:

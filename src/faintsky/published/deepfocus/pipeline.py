@@ -402,7 +402,8 @@ def _loaded(path: str, changed: int, device: str) -> dict[str, nn.Module]:
 def reliabilities(sources: Sequence[Source], settings: Settings) -> Float:
     """Probability that sources are real: the logistic curve fitted on validation cubes."""
     fit = np.array(settings.reliability_fit)
-    features = np.array([(1.0, *s.features) for s in sources]).reshape(-1, len(fit))
+    # a curve of an earlier version has fewer features
+    features = np.array([(1.0, *s.features)[: len(fit)] for s in sources]).reshape(-1, len(fit))
     return expit(features @ fit)
 
 

@@ -1,14 +1,15 @@
 """DeepFocus' thresholds and reliabilities, fitted on cubes that no network was trained on.
 
-One pass over the cubes keeps, for a grid of thresholds of steps i and ii, every candidate with the numbers
-that step iii judges by; the rest is matching and counting.
-"""
+One number after the other takes the value that is best with the others as they are, by steps i to iii run
+again on cubes whose maps by Blobs Finder are kept; the last cut is one in reliability. A hit is a source by
+the paper's criteria, one-to-one. What has a true source's place but a poor box is no hit, but is not counted
+as false either: it is missed already, and without it no catalogue would be better. In empty cubes all is
+false."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +20,62 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from faintsky.cutouts import integrated
-from faintsky.matching import CRITERIA, Criterion, assign, column
-from faintsky.published.deepfocus import finding
-from faintsky.published.deepfocus.blobs import find_blobs
-from faintsky.published.deepfocus.finding import Focus, Settings, Source, Tally
-from faintsky.published.deepfocus.pipeline import DeepFocus
+from faintsky.matching import CRITERIA, match
+from faintsky.published.deepfocus.finding import Settings, Source, Tally, blobs_of
+from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level, reliabilities
 from faintsky.system import replacing
 
 Float = NDArray[np.float64]
+Array = NDArray[np.float32]
+Progress = Callable[[int, int, str], None]
 
-THRESHOLDS = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)
-PROMINENCES = (0.03, 0.06, 0.12, 0.25)
-BRIGHT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Quantiles of the integrated S/N of true sources that are tried for the bright threshold."""
-TRUE = ("x_min", "x_max", "y_min", "y_max", "x", "y", "z", "fwhm_z", "z_min", "z_max")
-FOUND = (*TRUE, "threshold", "prominence", "snr", "first_snr", "first_integrated", "peak", "height")
+GRID: dict[str, dict[str, tuple[float, ...]]] = {
+    "label": {
+        "threshold": (0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2),
+        "least": (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2),
+        "friend": (1.0, 1.5, 2.0, 2.5, 3.0),
+        "plateau": (0.3, 0.5, 0.65, 0.8),
+    },
+    "peaks": {
+        "share": (0.05, 0.07, 0.1, 0.13, 0.17, 0.22, 0.28),
+        "least": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1),
+        "dip": (0.02, 0.05, 0.1, 0.2),
+        "split": (0.2, 0.3, 0.4),
+    },
+}
+"""Values that are tried, in this order."""
+BOTH: dict[str, tuple[float, ...]] = {
+    "prominence": (0.03, 0.06, 0.12, 0.25),
+    "apart": (2.0, 3.0, 4.0, 5.0),
+    "bright": (0.0, 3.0, 6.0, 10.0, 20.0, 40.0),
+}
+ROUNDS = 2
+FALSE_IN_EMPTY = 0.05
+"""False sources in an empty cube that are let pass; each above weighs as much as the whole score."""
+BOX = ("x_min", "x_max", "y_min", "y_max")
+TRUE = (*BOX, "x", "y", "z", "fwhm_z", "z_min", "z_max")
 """Columns of what is kept of true sources and of candidates."""
 
 
 @dataclass(frozen=True)
 class Surveyed:
-    """Candidates and true sources of one cube: tables with the columns `FOUND` and `TRUE`."""
+    """A cube that thresholds are fitted on.
 
-    found: Table
+    Parameters
+    ----------
+    file : pathlib.Path
+        Holds ``cube`` ``[chan, y, x]`` in half precision, its ``scale``, and Blobs Finder's ``picture``.
+    true : Table
+        True sources, with the columns `TRUE`.
+    """
+
+    file: Path
     true: Table
 
-    def at(self, threshold: float, prominence: float) -> Table:
-        """The candidates of one pair of thresholds, strongest first."""
-        same = (self.found["threshold"] == threshold) & (self.found["prominence"] == prominence)
-        own = self.found[np.flatnonzero(same)]
-        return own[np.argsort(-column(own, "snr"), kind="stable")]
+    def open(self) -> tuple[Array, Array]:
+        """Cube and picture."""
+        with np.load(self.file) as kept:
+            return kept["cube"].astype(np.float32) * kept["scale"], kept["picture"]
 
 
 def survey(
@@ -56,11 +83,10 @@ def survey(
     label: str,
     indices: Sequence[int],
     pipeline: DeepFocus,
-    area: float,
     out: Path,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Surveyed]:
-    """Candidates of simulated cubes at every pair of thresholds; goes on where it stopped.
+    """Simulate cubes and keep them with their maps; goes on where it stopped.
 
     Parameters
     ----------
@@ -71,11 +97,9 @@ def survey(
     indices : sequence of int
         Numbers of the cubes.
     pipeline : DeepFocus
-        With ``blobs_finder`` and ``deep_gru``.
-    area : float
-        Of the beam [pixel].
+        With ``blobs_finder``.
     out : pathlib.Path
-        Folder for one small file a cube.
+        Folder for one file a cube.
     progress : callable, optional
         Called with cubes done, cubes in all, and a word.
     """
@@ -85,143 +109,146 @@ def survey(
         file = out / f"{label}_{index:05d}.npz"
         if not file.is_file():
             seen = sample(index)
-            true = np.stack([np.asarray(seen.truth[k], dtype=float) for k in TRUE], axis=1)
+            scale = np.float32(noise_level(seen.dirty))
+            # where there is no source, there are no boxes
+            true = np.stack([np.asarray(seen.truth.get(k, ()), dtype=float) for k in TRUE], axis=1)
+            picture = pipeline.sky_map(integrated(seen.dirty))
+            cube = (seen.dirty / scale).astype(np.float16)
             with replacing(file) as name, open(name, "wb") as opened:
-                np.savez(opened, found=candidates_of(seen.dirty, pipeline, area), true=true)
+                np.savez(opened, cube=cube, scale=scale, picture=picture, true=true)
             if progress is not None:
-                progress(done, len(indices), "candidates of validation cubes")
+                progress(done, len(indices), "validation cubes")
         with np.load(file) as kept:
-            surveyed.append(Surveyed(table_of(kept["found"], FOUND), table_of(kept["true"], TRUE)))
+            surveyed.append(Surveyed(file, Table(kept["true"].reshape(-1, len(TRUE)), names=TRUE)))
     return surveyed
 
 
-def table_of(values: Float, names: tuple[str, ...]) -> Table:
-    """A table of columns ``[n, len(names)]``."""
-    return Table(values.reshape(-1, len(names)), names=names)
+def candidates_of(
+    surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, tried: Sequence[Settings]
+) -> Iterator[list[list[Source]]]:
+    """Of every cube, what steps i to iii find with each of some settings."""
+    for case in surveyed:
+        cube, picture = case.open()
+        image, found = integrated(cube), []
+        for settings in tried:
+            chain, blobs = replace(pipeline, settings=settings), blobs_of(picture, settings)
+            found.append(chain.focus(cube, image, blobs, chain.spectra_of(cube, blobs)[1], area, Tally()))
+        yield found
 
 
-def candidates_of(cube: NDArray[np.float32], pipeline: DeepFocus, area: float) -> Float:
-    """What steps i to iii make of a cube before any cut in S/N, for all pairs of thresholds; see `FOUND`."""
-    image = integrated(cube)
-    # nothing is dropped here for being faint
-    kept = pipeline.settings.model_copy(update={"bright": -np.inf, "faint": -np.inf})
-    focus = Focus(cube, image, kept, area)
-    picture = pipeline.sky_map(image)
-    rows: list[list[float]] = []
-    known: dict[Any, list[Source]] = {}
-    for threshold in THRESHOLDS:
-        blobs = find_blobs(picture, threshold)
-        _, spectra = pipeline.spectra_of(cube, blobs)
-        for prominence, (blob, clean) in product(PROMINENCES, zip(blobs, spectra)):
-            lines = finding.find_lines(clean, pipeline.settings.height, prominence)
-            key = (blob, tuple(lines))
-            if key not in known:
-                known[key] = focus.sources_of(blob, lines, Tally())
-            for s in known[key]:
-                first = known[key][0]
-                rows.append([
-                    *s.box, s.x, s.y, s.z, s.fwhm_z, s.z_min, s.z_max, threshold, prominence, s.snr,
-                    first.snr, first.snr_integrated, blob.peak, s.height,
-                ])  # fmt: skip
-    return np.array(rows, dtype=float).reshape(-1, len(FOUND))
+@dataclass(frozen=True)
+class Judged:
+    """Candidates of all cubes, each true, or with a true source's place, or false.
 
+    Attributes
+    ----------
+    features : array
+        As of `faintsky.published.deepfocus.finding.Source`, ``[n, feature]``.
+    hit, place, empty : array of bool
+        By the paper's criteria; by place and frequency; in an empty cube.
+    n_true, n_empty : int
+        True sources and empty cubes.
+    """
 
-def passing(found: Table, bright: float, apart: float) -> NDArray[np.intp]:
-    """Rows of the candidates, in the order given, that pass condition 1 and are not detected twice."""
-    first, whole = column(found, "first_snr"), column(found, "first_integrated")
-    x, y, z, width = (column(found, k) for k in ("x", "y", "z", "fwhm_z"))
-    chosen: list[int] = []
-    for i in np.flatnonzero((whole > bright) | (first > whole)):
-        j = np.array(chosen, dtype=int)
-        near = np.hypot(x[j] - x[i], y[j] - y[i]) <= apart
-        if not (near & (np.abs(z[j] - z[i]) < width[j] + width[i])).any():
-            chosen.append(int(i))
-    return np.array(chosen, dtype=np.intp)
+    features: Float
+    hit: NDArray[np.bool_]
+    place: NDArray[np.bool_]
+    empty: NDArray[np.bool_]
+    n_true: int
+    n_empty: int
 
+    @classmethod
+    def of(cls, true: Sequence[Table], found: Sequence[Sequence[Source]]) -> Judged:
+        """Matched one-to-one."""
+        tables = [sources_table(f) for f in found]
+        rows = {
+            name: np.concatenate([
+                np.zeros(0, bool),
+                *(match(t, f, CRITERIA[name]).partner_of_found >= 0 for t, f in zip(true, tables)),
+            ])
+            for name in ("iou", "position")
+        }  # fmt: skip
+        empty = np.repeat([len(t) == 0 for t in true], [len(f) for f in found])
+        features = np.array([s.features for f in found for s in f], dtype=float)
+        width = len(Source.FEATURES)
+        return cls(
+            features.reshape(-1, width), rows["iou"], rows["iou"] | rows["position"], empty,
+            sum(len(t) for t in true), sum(len(t) == 0 for t in true),
+        )  # fmt: skip
 
-class Pairs:
-    """Candidates that may be true sources of a cube, for one matching after the other of some of them."""
-
-    def __init__(self, true: Table, found: Table, criterion: Criterion) -> None:
-        self.sizes = len(true), len(found)
-        none = np.empty(0, np.intp)
-        self.i, self.j, self.cost = (
-            criterion.pairs(true, found) if min(self.sizes) else (none, none, np.empty(0))
+    def best(self, settings: Settings) -> tuple[float, Settings]:
+        """Score and settings with the reliabilities, and the least of them, that are best."""
+        fit = logistic(self.features, self.place)
+        order = np.argsort(-(self.features @ fit[1:]), kind="stable")
+        odds = fit[0] + self.features[order] @ fit[1:]
+        hits, false = np.cumsum(self.hit[order]), np.cumsum(~self.place[order])
+        score = 2 * hits / (self.n_true + hits + false).clip(1)
+        score -= (np.cumsum(self.empty[order]) / max(self.n_empty, 1) - FALSE_IN_EMPTY).clip(0)
+        if not len(odds) or score.max() <= 0:
+            return 0.0, settings.model_copy(update={"reliability_fit": fit})
+        k = int(np.argmax(score))
+        # half way to the next one, which is left out
+        cut = expit(0.5 * (odds[k] + odds[k + 1])) if k + 1 < len(odds) else 0.0
+        return float(score[k]), settings.model_copy(
+            update={"reliability_fit": fit, "reliability": float(cut)}
         )
 
-    def hits(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which of the candidates in some rows are true sources, one-to-one."""
-        left = np.flatnonzero(np.isin(self.j, rows))
-        matched = self.j[left][assign(self.i[left], self.j[left], self.cost[left], *self.sizes)]
-        return np.isin(rows, matched)
+
+def sources_table(found: Sequence[Source]) -> Table:
+    """Sources with the columns `TRUE`."""
+    columns = {k: [s.box[i] for s in found] for i, k in enumerate(BOX)}
+    columns |= {k: [getattr(s, k) for s in found] for k in TRUE[4:]}
+    return Table({k: np.asarray(v, dtype=float) for k, v in columns.items()})
 
 
-def fit_thresholds(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[Settings, dict[str, float]]:
-    """Thresholds of the highest F1 by the paper's criteria, one-to-one, and the scores there.
+def fit_thresholds(
+    surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, progress: Progress | None = None
+) -> tuple[Settings, dict[str, float]]:
+    """Thresholds of the best score, and what is found with them.
 
     Parameters
     ----------
     surveyed : sequence of Surveyed
-    settings : Settings
-        Gives everything that is not fitted.
+    pipeline : DeepFocus
+        With ``deep_gru``; its settings say what is extracted how, and begin the search.
+    area : float
+        Of the beam [pixel].
+    progress : callable, optional
 
     Returns
     -------
     settings : Settings
-        With ``threshold``, ``prominence``, ``bright``, ``faint`` and ``reliability_fit``.
+        With everything in `GRID` and `BOTH`, and the reliabilities.
     scores : dict
-        ``precision``, ``recall``, ``f1``, cubes and sources.
+        ``precision``, ``recall``, ``f1`` by the paper's criteria, ``recall_place`` and ``precision_place`` by
+        place and frequency, false sources of an empty cube, cubes and sources.
     """
-    n_true = sum(len(s.true) for s in surveyed)
-    best, choice = (-1.0, 0.0, 0.0), settings
-    for threshold, prominence in product(THRESHOLDS, PROMINENCES):
-        lists = [s.at(threshold, prominence) for s in surveyed]
-        pairs = [Pairs(s.true, found, CRITERIA["iou"]) for s, found in zip(surveyed, lists)]
-        true = [column(f, "first_integrated")[p.hits(np.arange(len(f)))] for f, p in zip(lists, pairs)]
-        levels = np.concatenate([np.zeros(0), *true])
-        # quantiles over the true sources among the candidates
-        for bright in np.quantile(levels, BRIGHT_SHARES).tolist() if len(levels) else [0.0]:
-            rows = [passing(found, bright, settings.apart) for found in lists]
-            snr = np.concatenate([np.zeros(0), *(column(f, "snr")[r] for f, r in zip(lists, rows))])
-            good = np.concatenate([np.zeros(0, bool), *(p.hits(r) for p, r in zip(pairs, rows))])
-            score, faint = _best_cut(snr, good, n_true)
-            if score[0] > best[0]:
-                best = score
-                values = {"threshold": threshold, "prominence": prominence, "bright": bright, "faint": faint}
-                choice = settings.model_copy(update=values)
-    scores = {"f1": best[0], "precision": best[1], "recall": best[2]}
-    scores |= {"cubes": len(surveyed), "sources": n_true}
-    return choice.model_copy(update={"reliability_fit": fit_reliability(surveyed, choice)}), scores
+    # nothing is dropped for being faint before the last cut
+    best = pipeline.settings.model_copy(update={"faint": 0.0, "bright": 0.0, "reliability": 0.0})
+    grid, true, top = GRID[best.extract] | BOTH, [s.true for s in surveyed], -np.inf
+    steps = [*grid] * ROUNDS
+    for step, name in enumerate(steps, start=1):
+        tried = [best.model_copy(update={name: v}) for v in dict.fromkeys((getattr(best, name), *grid[name]))]
+        found = zip(*candidates_of(surveyed, pipeline, area, tried))
+        for settings, sources in zip(tried, found):
+            score, fitted = Judged.of(true, sources).best(settings)
+            if score > top:
+                top, best = score, fitted
+        if progress is not None:
+            progress(step, len(steps), "thresholds")
+    (final,) = zip(*candidates_of(surveyed, pipeline, area, [best]))
+    kept = [[s for s, r in zip(f, reliabilities(f, best)) if r >= best.reliability] for f in final]
+    return best, scores_of(Judged.of(true, kept)) | {"cubes": len(surveyed)}
 
 
-def _best_cut(snr: Float, good: NDArray[np.bool_], n_true: int) -> tuple[tuple[float, float, float], float]:
-    """F1, precision and recall at the best least S/N, and that S/N."""
-    if not len(snr) or not n_true:
-        return (0.0, 0.0, 0.0), 0.0
-    order = np.argsort(-snr, kind="stable")
-    tp, number = np.cumsum(good[order]), np.arange(1, len(snr) + 1)
-    f1 = 2 * tp / (number + n_true)
-    k = int(np.argmax(f1))
-    ordered = snr[order]
-    # half way to the next one, which is left out
-    cut = 0.5 * (ordered[k] + ordered[k + 1]) if k + 1 < len(ordered) else min(0.0, ordered[k])
-    return (float(f1[k]), float(tp[k] / number[k]), float(tp[k] / n_true)), float(cut)
-
-
-def fit_reliability(surveyed: Sequence[Surveyed], settings: Settings) -> tuple[float, ...]:
-    """Logistic curve of being real against a candidate's features: a constant and their slopes.
-
-    Real means that the position and the frequency are those of a true source, one-to-one.
-    """
-    features, truth = [np.zeros((0, 3))], [np.zeros(0, dtype=bool)]
-    for s in surveyed:
-        found = s.at(settings.threshold, settings.prominence)
-        found = found[passing(found, settings.bright, settings.apart)]
-        # in the order of `Source.features`; what the last cut drops tells of the slopes, too
-        snr = np.log(np.maximum(column(found, "snr"), 1e-3))
-        features.append(np.stack([snr, column(found, "peak"), column(found, "height")], axis=1))
-        truth.append(Pairs(s.true, found, CRITERIA["position"]).hits(np.arange(len(found))))
-    return logistic(np.concatenate(features), np.concatenate(truth))
+def scores_of(judged: Judged) -> dict[str, float]:
+    """See `fit_thresholds`."""
+    n_found, n_true, hits, places = len(judged.hit), judged.n_true, judged.hit.sum(), judged.place.sum()
+    out = {"f1": 2 * hits / max(n_found + n_true, 1)}
+    for end, good in (("", hits), ("_place", places)):
+        out |= {f"precision{end}": good / max(n_found, 1), f"recall{end}": good / max(n_true, 1)}
+    out |= {"false_in_empty": judged.empty.sum() / max(judged.n_empty, 1), "sources": n_true}
+    return {k: float(v) for k, v in out.items()}
 
 
 def logistic(features: Float, good: NDArray[np.bool_]) -> tuple[float, ...]:
