@@ -210,7 +210,7 @@ def fit_thresholds(
     ----------
     surveyed : sequence of Surveyed
     pipeline : DeepFocus
-        With ``deep_gru``; its settings say what is extracted how, and begin the search.
+        With ``deep_gru``; its settings say how blobs are extracted.
     area : float
         Of the beam [pixel].
     progress : callable, optional
@@ -223,12 +223,14 @@ def fit_thresholds(
         ``precision``, ``recall``, ``f1`` by the paper's criteria, ``recall_place`` and ``precision_place`` by
         place and frequency, false sources of an empty cube, cubes and sources.
     """
+    grid, true, top = GRID[pipeline.settings.extract] | BOTH, [s.true for s in surveyed], -np.inf
     # nothing is dropped for being faint before the last cut
-    best = pipeline.settings.model_copy(update={"faint": 0.0, "bright": 0.0, "reliability": 0.0})
-    grid, true, top = GRID[best.extract] | BOTH, [s.true for s in surveyed], -np.inf
+    middle = {name: values[len(values) // 2] for name, values in grid.items()}
+    start = middle | {"faint": 0.0, "bright": 0.0, "reliability": 0.0}
+    best = pipeline.settings.model_copy(update=start)
     steps = [*grid] * ROUNDS
     for step, name in enumerate(steps, start=1):
-        tried = [best.model_copy(update={name: v}) for v in dict.fromkeys((getattr(best, name), *grid[name]))]
+        tried = [best.model_copy(update={name: v}) for v in grid[name]]
         found = zip(*candidates_of(surveyed, pipeline, area, tried))
         for settings, sources in zip(tried, found):
             score, fitted = Judged.of(true, sources).best(settings)
