@@ -11,8 +11,8 @@ All settings are trained up to the first budget of epochs, then on to the next: 
 a long training holds the short ones. Each is trained ``--seeds`` times, from other weights and with the tiles
 in another order; all learn from and are judged on the same tiles. The order is settled when from one budget
 to the next no two of the ``--top`` best have changed places by more than the error of their difference, over
-the seeds; the training ends there. A stopped study goes on. Mean squared errors are in units of their own in the
-paper: ranks compare. Tables go to ``reproduction/results/dda_grid``.
+the seeds; the training ends there. A stopped study goes on. Mean squared errors are in units of their own in
+the paper: ranks compare. Tables go to ``reproduction/results/dda_grid``.
 """
 
 from __future__ import annotations
