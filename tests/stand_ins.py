@@ -1,7 +1,11 @@
-"""Networks that need no training in the place of DeepFocus' own."""
+"""Networks that need no training in the place of DeepFocus' own, and of the autoencoder."""
 
 import torch
 from torch import nn
+
+from faintsky.models import save_model
+from faintsky.networks import make_network
+from faintsky.published.dda import AutoencoderSettings
 
 
 class Smooth(nn.Module):
@@ -39,3 +43,16 @@ NETWORKS = {
     "blobs_finder": Smooth(), "deep_gru": Running(), "fwhm_x": Constant(6.0), "fwhm_y": Constant(4.0),
     "pa": Constant(0.0, 1.0), "flux": Constant(1.0),
 }  # fmt: skip
+
+
+def autoencoder(folder, product):
+    """The folder of an autoencoder for a product that has learnt nothing."""
+    torch.manual_seed(0)
+    arguments = {"tile": 32, "levels": 2, "dense": 8, "kernel": 3}
+    card = {"recipe": {"arguments": arguments, "schedule": {"epochs": 1}, "command": "nothing to see"}}
+    save_model(
+        folder / product, name=product, job="denoise", card=card,
+        settings=AutoencoderSettings(product=product).model_dump(),
+        networks={"denoiser": ("dda", arguments, make_network("dda", **arguments))},
+    )  # fmt: skip
+    return str(folder / product)

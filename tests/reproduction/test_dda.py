@@ -5,11 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+from stand_ins import autoencoder
 
-from faintsky.models import save_model
-from faintsky.networks import make_network
-from faintsky.published.dda import AutoencoderSettings
 from faintsky.sky.web import BLOCKS, Points, WebBox, save_box
 from reproduction import common, dda, dda_stacks
 
@@ -28,19 +25,6 @@ def web(tmp_path):
         WebBox(16, SIDE, 1, 0.0, (0.1,), (points,), (np.zeros((0, 5), np.float32),)), tmp_path / "web.npz"
     )
     return tmp_path / "web.npz"
-
-
-def autoencoder(folder, product):
-    """One that has learnt nothing."""
-    torch.manual_seed(0)
-    arguments = {"tile": 32, "levels": 2, "dense": 8, "kernel": 3}
-    card = {"recipe": {"arguments": arguments, "schedule": {"epochs": 1}, "command": "nothing to see"}}
-    save_model(
-        folder / product, name=product, job="denoise", card=card,
-        settings=AutoencoderSettings(product=product).model_dump(),
-        networks={"denoiser": ("dda", arguments, make_network("dda", **arguments))},
-    )  # fmt: skip
-    return str(folder / product)
 
 
 def test_one_command_makes_tables_and_figures(web, tmp_path, monkeypatch):
