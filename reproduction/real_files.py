@@ -54,28 +54,28 @@ TRAINING_BEAM = (14.2, 8.5)
 
 @dataclass(frozen=True)
 class File:
-    """An image: names of its file (and of a cut or packed one), of its psf, of CLEAN's model of it."""
+    """An image: names of its file (or a packed one), of its psf, of CLEAN's model and image of the same."""
 
     names: tuple[str, ...]
-    dirty: bool = False
+    about: str
     psf: tuple[str, ...] = ()
     model: str = ""
-    about: str = ""
+    clean: str = ""
 
 
 FILES = (
     File(
-        ("alma_pisco_cii_dirty.fits", "alma_pisco_cii_dirty.fits.gz"), True,
+        ("alma_pisco_cii_dirty.fits", "alma_pisco_cii_dirty.fits.gz"), "ALMA, [CII] of a quasar, dirty",
         ("alma_pisco_cii_psf.fits", "alma_pisco_cii_psf.fits.gz"), "alma_pisco_cii_model.fits",
-        "ALMA, [CII] of a quasar, dirty; known: CLEAN's components",
+        "alma_pisco_cii_image.fits",
     ),
     File(
-        ("alma_pisco_cii_image.fits",), model="alma_pisco_cii_model.fits",
-        about="the same, CLEANed; known: CLEAN's components",
+        ("alma_pisco_cii_image.fits",), "the same, CLEANed", (), "alma_pisco_cii_model.fits",
+        "alma_pisco_cii_image.fits",
     ),
     File(
-        ("lofar_hba_grb201006a.fits", "lofar_hba_grb201006a.fits.gz"),
-        about="LOFAR HBA, two minutes, stripes; known: the image's own sum",
+        ("lofar_hba_grb201006a.fits", "lofar_hba_grb201006a.fits.gz"), "LOFAR HBA, two minutes, stripes",
+        clean="lofar_hba_grb201006a.fits",
     ),
 )  # fmt: skip
 CUBE = ("alma_ngc3256_co10_cube.fits", "ngc3256_co10_64.fits.gz")
@@ -120,19 +120,22 @@ def with_noise_of(image: RadioImage, product: str) -> tuple[RadioImage, float]:
 def of_image(folder: Path, file: File, models: list[Model]) -> tuple[Rows, dict[str, Array]]:
     """What models make of an image, and pictures over the noise, by name."""
     path, psf = there(folder, file.names), there(folder, file.psf)
-    if path is None or (file.dirty and psf is None):
+    if path is None or (file.psf and psf is None):
         return [], {}
     image = open_image(path, psf=psf)
     rms, centre = robust_sigma(image.data), np.unravel_index(np.nanargmax(image.data), image.data.shape)
     pictures = {"image": image.data / rms}
-    known = float("nan") if file.dirty else aperture(image, image.data, centre)
-    if (folder / file.model).is_file() and file.model:
-        clean = np.nan_to_num(open_image(folder / file.model).data)
-        known = aperture(image, clean * np.float32(beam_pixels(np.array(beam_of(image)), 1.0)[0]), centre)
+    known = []
+    for words, name in (("components", file.model), ("image", file.clean)):
+        kept = there(folder, (name, f"{name}.gz")) if name else None
+        if kept is not None:
+            other = np.nan_to_num(open_image(kept).data)
+            to_beam = beam_pixels(np.array(beam_of(image)), 1.0)[0] if name == file.model else 1.0
+            known.append(f"{1e3 * aperture(image, other * np.float32(to_beam), centre):.3g} mJy ({words})")
     rows = []
     for model in models:
         product = model.settings.get("product")
-        if model.job != "denoise" or product == "sky" or (product and (product == "dirty") != file.dirty):
+        if model.job != "denoise" or product == "sky" or (product and (product == "dirty") != bool(file.psf)):
             continue
         ways = {model.name: (image, 1.0)}
         if product:
@@ -144,7 +147,7 @@ def of_image(folder: Path, file: File, models: list[Model]) -> tuple[Rows, dict[
             unlike = check_model(shown, model)
             rows.append({
                 "file": path.name, "method": name, "found": len(found.catalog),
-                "flux": f"{1e3 * aperture(image, made, centre):.3g} mJy", "known": f"{1e3 * known:.3g} mJy",
+                "flux": f"{1e3 * aperture(image, made, centre):.3g} mJy", "known": ", ".join(known) or "-",
                 "unlike the training": said(unlike),
             })  # fmt: skip
     return rows, pictures
@@ -203,8 +206,9 @@ def of_cube(folder: Path, models: list[Model], seed: int) -> tuple[Rows, dict[st
                 shown = make()
                 unlike = check_model(shown, model)
                 found = find_catalog(shown, model)
-                total = float(np.nansum(found.catalog["flux"]))
-                row |= {"found": len(found.catalog), "flux": f"{total:.4g} Jy km/s, all together"}
+                flux = np.nan_to_num(np.asarray(found.catalog["flux"], dtype=float))
+                told = f"{flux.max(initial=0.0):.4g} Jy km/s, all {flux.sum():.4g}"
+                row |= {"found": len(flux), "flux": told}
                 if found.image is not None:
                     pictures[f"{name}: map"] = found.image
                 if found.model is not None:
@@ -250,8 +254,11 @@ def run(options: argparse.Namespace) -> None:
             stem = made[0]["file"].partition(".")[0]
             draw(pictures, folder / f"{stem}.png", None if file is None else (-3.0, 30.0))
             common.say(number + 1, len(FILES) + 1, "files")
-    text = [f"Models: {', '.join(f'{m.name} ({m.hash})' for m in models)}. Fluxes of images: sums within"
-            f" {APERTURE:g} beams of the brightest pixel.", ""]  # fmt: skip
+    text = [
+        f"Models: {', '.join(f'{m.name} ({m.hash})' for m in models)}. Fluxes of images are sums within"
+        f" {APERTURE:g} beams of the brightest pixel, known ones those of CLEAN's components and image. Of the"
+        " cube: the brightest object's, and of all.", "",
+    ]  # fmt: skip
     text += [f"- {f.names[0]}: {f.about}." for f in FILES if there(options.files, f.names)]
     text += ["", table_of(rows, {k: k for k in rows[0]}) if rows else "No file is there."]
     (folder / "table.md").write_text("\n".join(text), encoding="utf-8")

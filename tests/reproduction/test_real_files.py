@@ -71,6 +71,7 @@ def test_files_of_the_tests_make_a_table_and_panels(request, tmp_path, monkeypat
     assert of["ngc3", "DF"][3] == "-"
     assert "Jy km/s" in of["ngc3", "DF, as trained"][3]
     assert "trained on pixels of 2 arcsec" in of["lofa", "noise"][5]
+    assert of["lofa", "noise"][4] == "173 mJy (image)"
     assert ("lofa", "dirty") not in of
     assert ("alma", "noise") not in of
     assert {"dirty", "dirty, noise as trained"} <= {method for name, method in of if name == "alma"}
