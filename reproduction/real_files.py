@@ -256,8 +256,8 @@ def run(options: argparse.Namespace) -> None:
             common.say(number + 1, len(FILES) + 1, "files")
     text = [
         f"Models: {', '.join(f'{m.name} ({m.hash})' for m in models)}. Fluxes of images are sums within"
-        f" {APERTURE:g} beams of the brightest pixel, known ones those of CLEAN's components and image. Of the"
-        " cube: the brightest object's, and of all.", "",
+        f" {APERTURE:g} beams of the brightest pixel, known ones those of CLEAN's components and image. Of"
+        " the cube: the brightest object's, and of all.", "",
     ]  # fmt: skip
     text += [f"- {f.names[0]}: {f.about}." for f in FILES if there(options.files, f.names)]
     text += ["", table_of(rows, {k: k for k in rows[0]}) if rows else "No file is there."]
