@@ -49,6 +49,7 @@ benchmarks: install
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
 # shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).
 reproduction: install
+	$(BIN)/python -m reproduction.oracle
 	$(BIN)/python -m reproduction.deepfocus
 	$(BIN)/python -m reproduction.dda
 	$(BIN)/python -m reproduction.denoise_methods
