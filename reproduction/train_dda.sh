@@ -1,13 +1,22 @@
 #!/bin/sh
-# The autoencoders of docs/autoencoder.md and the data they are scored on: some five hours of one core.
+# The autoencoders of docs/autoencoder.md and the data they are scored on. First compact ones, on more boxes and with
+# narrower layers (settings of a first choice, not measured yet), then those of the paper's size: some five hours of one core.
 #
 #     sh reproduction/train_dda.sh DIR
+#     python -m reproduction.dda_compact --models DIR/compact_noise,DIR/compact_clean,DIR/compact_dirty,DIR/compact_sky
 #     python -m reproduction.dda \
 #         --models DIR/dda_identity,DIR/dda_identity_small,DIR/dda_noise,DIR/dda_dirty,DIR/dda_clean \
 #         --data DIR/clean_sky1 --data DIR/clean_sky2 -n 4 --size 1000 --dirty 3 \
 #         --methods denoiser,pybdsf,aegean,starlet,gaussian,gaussian_paper,fft,threshold,clean,input,constant
 set -eu
 dir=$1
+compact() { # product, epochs
+    faintsky train dda --data "$dir/compact/pairs" --out "$dir/compact_$1" --seed 0 --set product="$1" --set epochs="$2" \
+        --set batch_size=100 --set learning_rate=0.001 --set rate=cosine --set warmup=50 --set tile=32 --set features=16 \
+        --set dense=400 --set floor=5e-8 --set empty=0.1 --set calibrate=1e-6
+}
+python -m reproduction.dda_data "$dir/compact" --web train:8
+for product in noise clean dirty sky; do compact "$product" 8; done
 mkdir -p "$dir/webs"
 # the first realisation of each kind of the split
 python - "$dir/webs" <<'PYTHON'
@@ -27,7 +36,7 @@ train() { # name, data, product, tiles, epochs, and further settings
     name=$1 data=$2 product=$3 tiles=$4 epochs=$5
     shift 5
     faintsky train dda --data "$data" --out "$dir/$name" --seed 0 --set product="$product" --set tiles="$tiles" \
-        --set epochs="$epochs" --set batch_size=25 "$@"
+        --set epochs="$epochs" --set batch_size=25 --set augment=false "$@"
 }
 # first at the paper's constant rate, then at one that falls to a hundredth; 0 tiles are all of them
 train identity_1 "$dir/pairs" sky 2000 8

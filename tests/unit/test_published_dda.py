@@ -374,12 +374,46 @@ def test_scores_are_those_of_the_paper(simulated):
     np.testing.assert_allclose(card["error"], 1e-6, rtol=0.02)
 
 
+def test_the_answer_is_corrected_to_the_mean_true_brightness(simulated):
+    data = make_tiles(source(product="noise"))
+
+    class Dims(Same):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x):
+            return x - 0.05 + 0 * self.weight  # half as bright, of six decades
+
+    cards = {}
+    for least in (0.0, 3e-6):
+        given = TileSettings(product="noise", calibrate=least)
+        task = TilePairs(make_network("dda", tile=16, dense=4), data, given)
+        cards[least] = AutoencoderSettings(**DdaRecipe().model_settings(task, Dims()))
+    assert cards[0.0].true == ()
+    bright = np.float32([1e-7, 1e-4])
+    assert np.all(cards[0.0].correction(bright) == 1)
+    assert cards[3e-6].correction(bright) == pytest.approx([1, 10**0.3], rel=0.05)
+    at = np.array(cards[3e-6].error_at)
+    low, high = (np.array(cards[least].error)[at > 2e-5] for least in (3e-6, 0.0))
+    assert np.all(low < 0.5 * high)
+
+
+def test_tiles_without_emission_can_be_left_out(simulated):
+    kept = {share: make_tiles(source(product="noise", empty=share)) for share in (1.0, 0.0)}
+    lit = kept[1.0].train.target.any(axis=(1, 2))
+    assert len(kept[0.0].train) == lit.sum()
+    assert len(kept[0.0].held) == len(kept[1.0].held)
+
+
 def test_batches_are_turned_alike(simulated):
     data = make_tiles(source(product="sky"))
     task = TilePairs(make_network("dda", tile=16, dense=4), data, TileSettings(augment=True))
     batch = task.take(np.random.default_rng(0), np.arange(20))
     assert batch["image"].shape == (20, 1, 16, 16)
     assert torch.equal(batch["image"], batch["target"])
-    plain = TilePairs(task.network, data, TileSettings()).take(np.random.default_rng(0), np.arange(20))
+    plain = TilePairs(task.network, data, TileSettings(augment=False)).take(
+        np.random.default_rng(0), np.arange(20)
+    )
     assert not torch.equal(batch["image"], plain["image"])
     assert torch.equal(batch["image"].flatten(1).sort().values, plain["image"].flatten(1).sort().values)

@@ -122,6 +122,9 @@ class AutoencoderSettings(LogScale):
     error_at, error : tuple of float
         Brightness that the network says, and the root mean square error there, on validation tiles
         [Jy/arcsec2].
+    true : tuple of float
+        The mean true brightness there, which the answer is corrected to; where empty it is left as the
+        network says it, as in the paper. Regions are outlined on the network's own.
     """
 
     method: Literal["dda"] = "dda"
@@ -131,12 +134,21 @@ class AutoencoderSettings(LogScale):
     least_area: int = 1
     error_at: tuple[float, ...] = ()
     error: tuple[float, ...] = ()
+    true: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _errors(self) -> Self:
-        if len(self.error_at) != len(self.error):
-            raise ValueError("as many error_at as error are needed")
+        if len(self.error_at) != len(self.error) or len(self.true) not in (0, len(self.error_at)):
+            raise ValueError("as many error_at as error, and as true if any, are needed")
         return self
+
+    def correction(self, brightness: Array32) -> Array32 | np.float32:
+        """What to multiply the network's brightness by."""
+        if not self.true:
+            return np.float32(1)
+        ratio = np.log(self.true) - np.log(self.error_at)
+        found = np.interp(np.log(brightness), np.log(self.error_at), ratio)
+        return np.asarray(np.exp(found), dtype=np.float32)
 
     def sigma(self, brightness: Array32, spread: Array32) -> Array32:
         """Standard deviation [Jy/arcsec2]: the error on validation tiles, and the members' spread."""
@@ -197,8 +209,9 @@ def autoencode_image(
         network, settings.encode(bright, limits), partial(settings.decode, limits=limits), members=members,
         device=device, progress=progress and (lambda done, rows: progress(done, rows, "network")),
     )  # fmt: skip
-    sigma = settings.sigma(mean, spread)
     labels = _regions(mean, prepared.valid, image, settings)
+    correction = settings.correction(mean)
+    mean, sigma = mean * correction, settings.sigma(mean, spread * correction)
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     mean, sigma = (np.where(prepared.valid, v / np.float32(unit), np.float32(0)) for v in (mean, sigma))
     table = build_catalog(image, prepared, mean, sigma, labels, RegionSettings())

@@ -41,6 +41,8 @@ class Dda(nn.Module):
         Values between encoder and decoder: 50 to 400 in Table A1.
     kernel : int
         Side of the convolutions: 3, or 5 (Table A1).
+    features : int
+        Feature maps of the highest resolution; the other levels have as many times `FEATURES`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Dda(nn.Module):
         levels: Annotated[int, Ge(1), Le(4)] = 2,
         dense: Annotated[int, Ge(1)] = 200,
         kernel: Annotated[int, Ge(1)] = 3,
+        features: Annotated[int, Ge(1)] = FEATURES[0],
     ) -> None:
         super().__init__()
         if tile < 2**levels or kernel % 2 == 0:
@@ -57,15 +60,15 @@ class Dda(nn.Module):
                 f"give a tile of {2**levels} pixels or more, and an odd kernel",
             )
         self.tile = tile
-        widths = FEATURES[:levels]
+        widths = [width * features // FEATURES[0] for width in FEATURES[:levels]]
         self.sides = [tile]
         for _ in widths:
             self.sides.append(-(-self.sides[-1] // 2))
         half = kernel // 2
         self.encoder = nn.ModuleList(nn.Conv2d(a, b, kernel, padding=half) for a, b in pairwise((1, *widths)))
-        features = widths[-1] * self.sides[-1] ** 2
-        self.into = nn.Linear(features, dense)
-        self.back = nn.Linear(dense, features)
+        lowest = widths[-1] * self.sides[-1] ** 2
+        self.into = nn.Linear(lowest, dense)
+        self.back = nn.Linear(dense, lowest)
         # as many features at a resolution on the way up as on the way down
         up = (widths[-1], *widths[::-1])
         self.decoder = nn.ModuleList(nn.Conv2d(a, b, kernel, padding=half) for a, b in pairwise(up))

@@ -64,15 +64,24 @@ class TileSettings(LogScale):
         Images to simulate, and their side [pixel].
     tiles : int
         Training tiles, chosen at random; 0 for all.
+    empty : float
+        Share of the tiles without a pixel above the floor that is trained on: nine in ten are in fields of
+        groups. Validation has them all.
     augment : bool
-        Turn and mirror training tiles; the paper does not say that it did.
+        Turn and mirror training tiles: the paper's skies are turned views of one simulation.
+    calibrate : float
+        Brightness [Jy/arcsec2] from which on the answer is corrected to the mean true brightness where the
+        network says so, measured on all tiles (`AutoencoderSettings.true`); 0 for an answer as it is,
+        the paper's.
     """
 
     product: Product = "noise"
     fields: int = Field(112, ge=1)
     size: int = Field(2000, ge=1)
     tiles: int = Field(0, ge=0)
-    augment: bool = False
+    empty: float = Field(1.0, ge=0, le=1)
+    augment: bool = True
+    calibrate: float = Field(0.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
     """
     s, data, tile = plan.settings, plan.data, int(plan.arguments["tile"])
     seed = plan.schedule.seed
-    key = (s.model_copy(update={"augment": False}), data, plan.preset, seed, tile)
+    key = (s.model_copy(update={"augment": False, "calibrate": 0.0}), data, plan.preset, seed, tile)
     if key in _kept:
         return _kept[key]
     _kept.clear()
@@ -144,6 +153,9 @@ def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
     train, held = _joined(parts[:-last]), _joined(parts[-last:])
     if not len(train) or not len(held):
         raise InputError("all of its images are blank", "give images with data", data)
+    if s.empty < 1:
+        lucky = np.random.default_rng([seed, 1]).random(len(train)) < s.empty
+        train = train.take(np.flatnonzero(train.target.any(axis=(1, 2)) | lucky))
     if 0 < s.tiles < len(train):
         rng = np.random.default_rng([seed, s.tiles])
         train = train.take(np.sort(rng.permutation(len(train))[: s.tiles]))
@@ -268,7 +280,7 @@ class TilePairs(EpochTask):
         """
         squares, relative, bright = 0.0, 0.0, 0
         counts = np.zeros((2, len(EDGES) - 1))
-        for square, made, truth in self._held(network):
+        for square, made, truth in self._answers(network, self.data.held):
             squares += square
             high = truth > LEAST_MRE
             bright += int(high.sum())
@@ -281,24 +293,43 @@ class TilePairs(EpochTask):
             "delta_c": float(np.abs(counts[0] - counts[1]).sum() / pixels),
         }
 
-    def errors(self, network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Brightness that the network says, and its root mean square error there [Jy/arcsec2]."""
-        sums = np.zeros((2, len(ERROR_EDGES) - 1))
-        with torch.no_grad():
-            for _, made, truth in self._held(network):
-                place = np.clip(np.digitize(made, ERROR_EDGES) - 1, 0, sums.shape[1] - 1).ravel()
-                error = (made - truth).astype(np.float64).ravel() ** 2
-                sums += [np.bincount(place, w, sums.shape[1]) for w in (None, error)]
-        at = np.sqrt(ERROR_EDGES[1:] * ERROR_EDGES[:-1])
-        known = sums[0] > 0
-        error = np.sqrt(sums[1, known] / sums[0, known])
-        return tuple(float(f"{v:.4g}") for v in at[known]), tuple(float(f"{v:.4g}") for v in error)
+    def errors(self, network: nn.Module) -> dict[str, tuple[float, ...]]:
+        """Of `AutoencoderSettings`: what the network says, how wrong it is there, and what is true there.
 
-    def _held(self, network: nn.Module) -> Iterator[tuple[float, Array32, Array32]]:
+        Errors are of validation tiles; bright pixels are so few that all tiles say what is true.
+        """
+        held, s = self._sums(network, self.data.held), self.settings
+        known = held[0] > 0
+        at = np.sqrt(ERROR_EDGES[1:] * ERROR_EDGES[:-1])[known]
+        n, m, t, mm, mt, tt = held[:, known]
+        ratio = np.ones_like(at)
+        if s.calibrate:
+            m, t = (m, t) + self._sums(network, self.data.train)[1:3, known]
+            ratio = np.where(at >= s.calibrate, np.maximum(t / m, 0.01), 1.0)
+        error = np.sqrt(np.maximum(ratio**2 * mm - 2 * ratio * mt + tt, 0) / n)
+        found = {"error_at": at, "error": error} | ({"true": ratio * at} if s.calibrate else {})
+        return {k: tuple(float(f"{v:.4g}") for v in values) for k, values in found.items()}
+
+    def _sums(self, network: nn.Module, tiles: Tiles) -> NDArray[np.float64]:
+        """In each of the bins, number of pixels and sums of answer, truth, and their products, ``[6, bin]``.
+
+        The middle of a tile counts, which is what is kept of it.
+        """
+        sums = np.zeros((6, len(ERROR_EDGES) - 1))
+        side = tiles.image.shape[1]
+        inner = slice(side // 4, side // 4 + max(side // 2, 1))
+        with torch.no_grad():
+            for _, made, truth in self._answers(network, tiles):
+                m, t = (v[:, inner, inner].ravel().astype(np.float64) for v in (made, truth))
+                place = np.clip(np.digitize(m, ERROR_EDGES) - 1, 0, sums.shape[1] - 1)
+                sums += [np.bincount(place, w, sums.shape[1]) for w in (None, m, t, m * m, m * t, t * t)]
+        return sums
+
+    def _answers(self, network: nn.Module, tiles: Tiles) -> Iterator[tuple[float, Array32, Array32]]:
         """Sum of squares on the network's scale, and brightness as it is used and as it is, by chunks."""
-        device, held = next(network.parameters()).device, self.data.held
-        for i in range(0, len(held), CHUNK):
-            part = held.take(slice(i, i + CHUNK))
+        device = next(network.parameters()).device
+        for i in range(0, len(tiles), CHUNK):
+            part = tiles.take(slice(i, i + CHUNK))
             image, target = _values(part.image).to(device), _values(part.target).to(device)
             made = network(image).float()
             square = float((made - target).double().square().sum())
@@ -355,9 +386,8 @@ class DdaRecipe(Recipe):
 
     def model_settings(self, task: TilePairs, network: nn.Module) -> dict[str, Any]:
         """The scale, and the errors on validation tiles."""
-        at, error = task.errors(network)
         s = task.settings
         return AutoencoderSettings(
             product=s.product, floor=s.floor, ceiling=s.ceiling, scaling=s.scaling, cell=task.data.cell,
-            error_at=at, error=error,
+            **task.errors(network),
         ).model_dump()  # fmt: skip
