@@ -57,6 +57,7 @@ class FastTelescope:
         self._transfer = self._put(instrument.transfer)
         self._pb = self._put(instrument.pb)
         self._weights = self._put(instrument.node_weights().astype(np.float32))
+        self._psfs: torch.Tensor | None = None
         # more nodes than this and a channel costs less than a term
         self._many_nodes = len(instrument.nodes) > _MANY
         half = instrument.padded[1] // 2 + 1
@@ -125,6 +126,31 @@ class FastTelescope:
             self._add_cube(cube, sky.cube)
         return cube
 
+    def summed(self, sky: SkyModel, weights: NDArray[np.floating]) -> torch.Tensor:
+        """The noise-free dirty cube's channels times ``weights`` ``[chan]``, summed, ``[y, x]``, without it.
+
+        The sky is summed for every node before it is observed: as many transforms as nodes, not as channels.
+        """
+        grid, padded = self.instrument.grid, self.instrument.padded
+        if sky.cube is not None:
+            return torch.tensordot(self._put(weights.astype(np.float32)), self.dirty(sky), dims=1)
+        amounts = self._put((sky.spectra * weights @ self.instrument.node_weights()).astype(np.float32))
+        skies = torch.tensordot(amounts.T, self._put(sky.images), dims=1) * self._pb
+        wide = (torch.fft.rfft2(skies, s=padded) * self._transfer).sum(dim=0)
+        return torch.fft.irfft2(wide, s=padded)[: grid.n_y, : grid.n_x]
+
+    def voxel(self, sky: SkyModel, z: int, y: int, x: int) -> float:
+        """One voxel of the noise-free dirty cube [Jy/beam], without any transform."""
+        if sky.cube is not None:
+            return float(self.dirty(sky)[z, y, x])
+        if self._psfs is None:
+            self._psfs = self._put(self.instrument.node_psfs())
+        (n_y, n_x), (p_y, p_x) = self.instrument.grid.shape, self.instrument.padded
+        # psfs are symmetric, their middle is at p // 2
+        about = self._psfs[:, p_y // 2 - y :, p_x // 2 - x :][:, :n_y, :n_x]
+        plane = np.tensordot(sky.spectra[:, z].astype(np.float32), sky.images, 1)
+        return float((about * self._pb * self._put(plane)).sum(dim=(1, 2)) @ self._weights[z])
+
     def _add_cube(self, cube: torch.Tensor, sky: NDArray[np.float32]) -> None:
         for c in range(cube.shape[0]):
             if not sky[c].any():
@@ -184,29 +210,41 @@ class FastTelescope:
         generator : torch.Generator
             Of this device.
         """
-        grid, padded = self.instrument.grid, self.instrument.padded
         n_chan = cube.shape[0]
         # a fixed batch, whatever the machine: the random numbers must fall on the same cells
         for first in range(0, n_chan, _BATCH):
             channels = slice(first, min(first + _BATCH, n_chan))
-            count = channels.stop - first
-            power = self._put(self.instrument.noise_at(channels))
-            scale = self._put(np.asarray(sigma[channels], dtype=np.float32))[:, None]
-            # variance of the real and of the imaginary part: half the power in the columns that a real
-            # transform counts twice, all of it in those that it counts once
-            amplitude = scale * torch.sqrt(power * self._multiplicity)
-            white = torch.randn(
-                (count, amplitude.shape[1], 2), generator=generator, device=self.device, dtype=torch.float32
-            )
-            plane = torch.zeros(
-                (count, padded[0] * self._n_columns), dtype=torch.complex64, device=self.device
-            )
-            plane[:, self._cells] = torch.view_as_complex(white * amplitude[..., None])
-            plane = plane.reshape(count, padded[0], self._n_columns)
-            rows = torch.fft.ifft(plane, dim=1, norm="forward")[:, : grid.n_y]
-            noise = torch.fft.irfft(rows, n=padded[1], dim=2, norm="forward")
-            cube[channels] += noise[:, :, : grid.n_x]
+            scale = np.asarray(sigma[channels], dtype=np.float32)[:, None]
+            cube[channels] += self._noise(self.instrument.noise_at(channels), scale, generator)
         return cube
+
+    def add_summed_noise(
+        self, image: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Add what `add_noise` adds to all channels together to an image ``[y, x]``, in place.
+
+        The sum of independent noises has the sum of their powers, and is drawn as one.
+        """
+        power = self.instrument.summed_noise(sigma)
+        return image.add_(self._noise(power[None], np.ones((1, 1), np.float32), generator)[0])
+
+    def _noise(
+        self, power: NDArray[np.float32], scale: NDArray[np.float32], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Noise ``[n, y, x]`` of a power ``[n, cell]``, times a scale ``[n, 1]``."""
+        grid, padded = self.instrument.grid, self.instrument.padded
+        count = len(power)
+        # variance of the real and of the imaginary part: half the power in the columns that a real
+        # transform counts twice, all of it in those that it counts once
+        amplitude = self._put(scale) * torch.sqrt(self._put(power) * self._multiplicity)
+        white = torch.randn(
+            (count, amplitude.shape[1], 2), generator=generator, device=self.device, dtype=torch.float32
+        )
+        plane = torch.zeros((count, padded[0] * self._n_columns), dtype=torch.complex64, device=self.device)
+        plane[:, self._cells] = torch.view_as_complex(white * amplitude[..., None])
+        plane = plane.reshape(count, padded[0], self._n_columns)
+        rows = torch.fft.ifft(plane, dim=1, norm="forward")[:, : grid.n_y]
+        return torch.fft.irfft(rows, n=padded[1], dim=2, norm="forward")[:, :, : grid.n_x]
 
     def add_white_noise(
         self, cube: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator

@@ -264,6 +264,13 @@ class Instrument:
         part = (where - low).astype(np.float32)[:, None]
         return self.noise_power[low] * (1 - part) + self.noise_power[high] * part
 
+    def summed_noise(self, sigma: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Power ``[cell]`` of the sum over channels of noises with deviations ``[chan]``, as `noise_at`."""
+        freq = self.spectral.frequencies()
+        hats = [np.interp(freq, self.noise_nodes, hat) for hat in np.eye(self.noise_nodes.size)]
+        amounts = np.array(hats) @ np.square(sigma)
+        return np.tensordot(amounts.astype(np.float32), self.noise_power, axes=1)
+
     def pb_cube(self) -> NDArray[np.float32]:
         """Primary beam, ``[chan, y, x]``."""
         return np.tensordot(self.node_weights().astype(np.float32), self.pb, axes=1)

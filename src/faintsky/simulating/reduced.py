@@ -39,13 +39,10 @@ def compact(cube: Observed) -> Arrays:
         (eq. 19).
     """
     sky, truth = cube.sky, cube.truth
-    image = np.tensordot(sky.spectra.sum(axis=1).astype(np.float32), sky.images, 1)
-    if sky.cube is not None:
-        image = image + sky.cube.sum(axis=0)
     n, n_chan = len(truth["id"]), len(cube.dirty)
     out: Arrays = {
         "dirty": integrated(cube.dirty),
-        "sky": np.asarray(image, dtype=np.float32),
+        "sky": sky.integrated(),
         "sigma": cube.sigma.astype(np.float32),
         "spectra": np.zeros((n, n_chan), dtype=np.float32),
         "clean_spectra": np.zeros((n, n_chan), dtype=np.float32),

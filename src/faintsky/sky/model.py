@@ -61,6 +61,11 @@ class SkyModel:
         """Number of catalogued sources."""
         return len(self.sources["x"]) if self.sources else 0
 
+    def integrated(self) -> NDArray[np.float32]:
+        """The sky summed over the channels, ``[y, x]`` [Jy/pixel]."""
+        image = np.tensordot(self.spectra.sum(axis=1).astype(np.float32), self.images, 1)
+        return image if self.cube is None else image + self.cube.sum(axis=0)
+
     def as_cube(self) -> NDArray[np.float32]:
         """The whole sky, ``[chan, y, x]`` [Jy/pixel]."""
         shape = (self.spectral.n_chan, *self.grid.shape)

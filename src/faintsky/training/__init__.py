@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         make_skies,
         open_skies,
     )
-    from faintsky.training.loop import Batch, EpochTask, Schedule, Task, fit, stalled
+    from faintsky.training.loop import VALIDATION, Batch, EpochTask, Schedule, Task, fit, stalled
     from faintsky.training.recipes import Plan, Progress, Recipe, read_value, source
     from faintsky.training.search import (
         JOURNAL,

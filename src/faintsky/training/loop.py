@@ -105,6 +105,9 @@ class Schedule(Settings):
         Validations between checkpoints.
     half : bool
         Half precision where the device is good at it.
+    compiled : bool
+        Compile the network first, which takes a minute and a C++ compiler; on a CPU a step of narrow
+        convolutions then takes two thirds of the time.
     """
 
     steps: int = Field(20_000, ge=1)
@@ -124,6 +127,7 @@ class Schedule(Settings):
     window: int = Field(0, ge=0)
     keep_every: int = Field(1, ge=1)
     half: bool = True
+    compiled: bool = False
 
 
 class _Stream(IterableDataset):
@@ -139,7 +143,8 @@ class _Stream(IterableDataset):
         for i in range(self.first + start, s.steps, step):
             rng = np.random.default_rng([_TRAIN, s.seed, i])
             if not s.epochs:
-                yield self.task.batch(rng, s.batch_size)
+                done = torch.tensor(i / max(s.steps - 1, 1))
+                yield {**self.task.batch(rng, s.batch_size), "done": done}
                 continue
             task = cast(EpochTask, self.task)
             epoch, at = divmod(i, s.validate_every)
@@ -257,6 +262,8 @@ def _loop(
     watch: Callable[..., None] | None,
 ) -> Any:
     """The Lightning module; built here because Lightning is an extra."""
+    # no attribute of the module, which would hold all weights twice
+    trained = torch.compile(task.network) if schedule.compiled else task.network
 
     class Loop(pl.LightningModule):
         def __init__(self) -> None:
@@ -273,7 +280,7 @@ def _loop(
             self.finished = False
 
         def training_step(self, batch: Batch, _: int) -> Tensor:
-            return task.loss(self.network, batch)
+            return task.loss(trained, batch)
 
         def configure_optimizers(self) -> Any:
             kind = torch.optim.Adam if schedule.adam == "adam" else torch.optim.AdamW

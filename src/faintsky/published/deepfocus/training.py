@@ -32,9 +32,11 @@ from faintsky.published.deepfocus.networks import (
     unit_range,
     unit_range_1d,
 )
-from faintsky.simulating import parameters_of
+from faintsky.simulating import Settings as SimulationSettings
+from faintsky.simulating import open_observatory, parameters_of
+from faintsky.sky import empty_sky
 from faintsky.system import Settings
-from faintsky.training import Batch, EpochTask, Plan, Progress, Recipe
+from faintsky.training import VALIDATION, Batch, EpochTask, Plan, Progress, Recipe
 
 Array = NDArray[np.float32]
 Arrays = dict[str, Array]
@@ -46,8 +48,8 @@ WINDOW, SPREAD = 11, 1.5
 """Of the structural similarity's Gaussian window: pixels a side and standard deviation (Wang et al. 2004)."""
 C1, C2 = 0.01**2, 0.03**2
 """Of Delli Veneri et al. (2022), eqs. 9 and 10, with the range L = 1 of images in [0, 1]."""
-AT_ONCE = 64
-"""Examples that are validated at a time."""
+AT_ONCE = HELD = 64
+"""Examples that are validated at a time, and fresh images that are kept for it."""
 
 
 # ------------------------------------------------------------------------------------------- stored data
@@ -355,11 +357,15 @@ class IntegratedImages(StoredTask):
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
         """Turned and mirrored at random."""
+        return self.varied(rng, *(part[torch.as_tensor(pick)] for part in self.train))
+
+    def varied(self, rng: np.random.Generator, given: Tensor, target: Tensor) -> Batch:
+        """Training images ``[b, y, x]``, turned and mirrored alike where that is wanted."""
         if not self.augment:
-            return super().take(rng, pick)
-        both = torch.stack([part[torch.as_tensor(pick)] for part in self.train], dim=1).float()
-        angles = torch.as_tensor(rng.uniform(0, 2 * np.pi, len(pick)), dtype=torch.float32)
-        mirrors = torch.as_tensor(rng.integers(2, size=(len(pick), 2)) * 2 - 1, dtype=torch.float32)
+            return self.seen(given, target)
+        both = torch.stack([given, target], dim=1).float()
+        angles = torch.as_tensor(rng.uniform(0, 2 * np.pi, len(both)), dtype=torch.float32)
+        mirrors = torch.as_tensor(rng.integers(2, size=(len(both), 2)) * 2 - 1, dtype=torch.float32)
         return self.seen(*turned(both, angles, mirrors, self.size).unbind(dim=1))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -368,6 +374,41 @@ class IntegratedImages(StoredTask):
         if self.kind == "ramp":
             return ramp(made, target, float(batch.get("done", 0.0)))
         return FIXED[self.kind](made, target)
+
+
+class FreshImages(IntegratedImages):
+    """The same of cubes that are simulated as training goes; those of validation come from fixed seeds.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    observatory : CubeObservatory
+    empty : float
+        Share of the skies without any source.
+    loss, augment
+        See `IntegratedImages`.
+    """
+
+    def __init__(
+        self, network: nn.Module, observatory: Any, *, empty: float, loss: str, augment: bool
+    ) -> None:
+        self.observatory, self.empty = observatory, empty
+        held = self.draw(np.random.default_rng([VALIDATION]), HELD)
+        super().__init__(network, held, held, loss=loss, augment=augment)
+
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+        """``size`` integrated images, dirty and true, ``[b, y, x]``."""
+        made, instrument = [], self.observatory.instrument
+        for _ in range(size):
+            none = rng.random() < self.empty
+            sky = empty_sky(instrument.grid, instrument.spectral) if none else self.observatory.draw(rng)
+            made.append(self.observatory.observe_integrated(sky, rng, int(rng.integers(2**62))))
+        dirty, true = (torch.from_numpy(np.stack(images)) for images in zip(*made, strict=True))
+        return torch.nan_to_num(dirty), true
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """Fresh ones."""
+        return self.varied(rng, *self.draw(rng, size))
 
 
 def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
@@ -527,6 +568,7 @@ class ImageSettings(Shares):
 
     loss: Literal["ramp", "sum", "bce", "msle"] = "ramp"
     augment: bool = True
+    empty: float = Field(0.05, ge=0, le=1)
 
 
 class ShapeSettings(Shares):
@@ -574,16 +616,25 @@ class BlobsFinderRecipe(CompactRecipe):
     """Of ``blobs_finder``."""
 
     network = key = "blobs_finder"
+    presets = ("paper", "text", "emitters")
     schedule: ClassVar = {**CompactRecipe.schedule, "keep_every": 5}
     settings: ClassVar[type[Settings]] = ImageSettings
     sources = 1
     cost = (2.2e-6, 640)
 
+    def plan(self, *, data: Any = None, changes: Any = None, **more: Any) -> Plan:
+        """By steps, not by epochs, where images are fresh."""
+        return super().plan(data=data, changes={**({} if data else {"epochs": 0}), **(changes or {})}, **more)
+
     def task(
         self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None
     ) -> IntegratedImages:
-        """On images of the training and the validation cubes."""
-        data, s = self.compact(plan), plan.settings
+        """On images of the training and the validation cubes, or on fresh ones, by steps."""
+        s = plan.settings
+        if plan.data is None:
+            observatory = open_observatory(SimulationSettings(telescope="alma", preset=plan.preset))
+            return FreshImages(network, observatory, empty=s.empty, loss=s.loss, augment=s.augment)
+        data = self.compact(plan)
         parts = read_images(data.train), read_images(data.held)
         return IntegratedImages(network, *parts, loss=s.loss, augment=s.augment)
 
