@@ -14,6 +14,7 @@ from faintsky.networks import make_network
 from faintsky.published.deepfocus import (
     CompactRecipe,
     FocusedImages,
+    FreshImages,
     IntegratedImages,
     Spectra,
     crop_centre,
@@ -26,6 +27,7 @@ from faintsky.published.deepfocus import (
     unit_range,
 )
 from faintsky.published.deepfocus import training as losses
+from faintsky.simulating import Settings, open_observatory
 from faintsky.training import RECIPES, Schedule, fit, stalled
 from faintsky.training.loop import _rate
 
@@ -131,6 +133,23 @@ def test_integrated_examples_are_scaled_and_the_validation_is_left_as_it_is(pair
     assert (
         not IntegratedImages(task.network, empty, pairs).take(np.random.default_rng(1), [0])["target"].any()
     )
+
+
+def test_fresh_images_are_new_in_every_batch_and_some_are_empty():
+    small = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
+    observatory = open_observatory(Settings(telescope="alma", preset="paper", **small))
+    network = make_network("blobs_finder", size=48, squeeze=4, latent=8)
+    task = FreshImages(network, observatory, empty=0.3, loss="sum", augment=False)
+    batches = [task.batch(np.random.default_rng([1, i]), 20) for i in (0, 1, 1)]
+    torch.testing.assert_close(batches[1], batches[2])
+    assert not torch.equal(batches[0]["input"], batches[1]["input"])
+    peaks = torch.cat([b["target"].amax(dim=(1, 2, 3)) for b in batches[:2]])
+    assert set(peaks.tolist()) == {0.0, 1.0}
+    assert 3 <= int((peaks == 0).sum()) <= 22
+    full = peaks[:20] == 1
+    dirty, sky = (batches[0][k][full].flatten() for k in ("input", "target"))
+    assert torch.corrcoef(torch.stack([dirty, sky]))[0, 1] > 0.5
+    assert task.validate(network.eval()) == task.validate(network)
 
 
 QUICK = {

@@ -18,7 +18,7 @@ from faintsky.cutouts import (
     source_mask,
 )
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.simulating import simulated
+from faintsky.simulating import Settings, open_observatory, simulated
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -112,6 +112,39 @@ def test_compact_data_are_those_of_the_cubes(tmp_path):
             box = tuple(int(row[k]) for k in ("x_min", "x_max", "y_min", "y_max"))
             np.testing.assert_allclose(data["clean_spectra"][j], box_spectrum(sky, box), rtol=1e-4)
             np.testing.assert_allclose(data["spectra"][j], box_spectrum(seen.dirty, box), rtol=1e-5)
+
+
+@pytest.mark.parametrize("extra_noise", ["correlated", "white"])
+def test_integrated_cubes_are_those_of_full_ones(extra_noise):
+    settings = Settings(telescope="alma", preset="paper", extra_noise=extra_noise, **SMALL)
+    observatory = open_observatory(settings)
+    sky = observatory.draw(np.random.default_rng(3))
+    telescope, (z, y, x) = observatory.telescope, (20, 40, 55)
+    cube = telescope.dirty(sky)
+    clean = cube.sum(dim=0).numpy()
+    assert telescope.voxel(sky, z, y, x) == pytest.approx(float(cube[z, y, x]), rel=1e-4)
+    np.testing.assert_allclose(telescope.summed(sky, np.ones(32)).numpy(), clean, atol=1e-5 * clean.max())
+
+    def noises(observe):
+        """Of 60 observations; the target S/N is drawn alike in each."""
+        images = [observe(sky, np.random.default_rng(9), seed) for seed in range(60)]
+        return np.array(images) - clean
+
+    full = noises(lambda *given: integrated(observatory.observe(*given).dirty))
+    fast = noises(lambda *given: observatory.observe_integrated(*given)[0])
+    inside = np.isfinite(fast[0])
+    np.testing.assert_array_equal(inside, np.isfinite(full[0]))
+    middle = np.s_[:, 24:72, 24:72]
+    assert inside[middle[1:]].all()
+    # standard errors are 0.004 of the variance of all pixels, 0.02 to 0.05 of a ring's power
+    assert fast[middle].var() == pytest.approx(full[middle].var(), rel=0.05)
+    power = [np.square(np.abs(np.fft.fft2(v[middle]))).mean(axis=0) for v in (full, fast)]
+    f = np.fft.fftfreq(48)
+    ring = np.rint(np.hypot(f[:, None], f) * 24).astype(int).ravel()
+    rings = [np.bincount(ring, p.ravel())[1:9] / np.bincount(ring)[1:9] for p in power]
+    np.testing.assert_allclose(rings[0], rings[1], rtol=0.2)
+    true = observatory.observe_integrated(sky, np.random.default_rng(9), 0)[1]
+    np.testing.assert_allclose(true, sky.as_cube().sum(axis=0), rtol=1e-4, atol=1e-12)
 
 
 def test_compact_sets_resume_and_do_not_depend_on_jobs(tmp_path):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         BlobsFinderRecipe,
         CompactRecipe,
         FocusedImages,
+        FreshImages,
         ImageSettings,
         IntegratedImages,
         Spectra,
