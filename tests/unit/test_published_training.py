@@ -354,6 +354,27 @@ def test_wrong_data_are_refused(folder, tmp_path):
         read_images([tmp_path / "0000_compact.npz"])
 
 
+def test_images_of_sources_are_turned_by_half_a_circle_and_shifted_and_spectra_reversed():
+    image = np.zeros((1, 64, 64), dtype=np.float32)
+    image[0, 32, 32], image[0, 35, 37] = 2, 1
+    arrays = {"focused": image} | dict.fromkeys(losses.TRUTH, np.ones(1, np.float32))
+    arrays |= {"rms": np.ones(1, np.float32)}
+    network = make_network("shape_resnet", width=8)
+    task = FocusedImages(network, arrays, arrays, cell=1.0, parameter="fwhm_x", augment=True)
+    made = task.take(np.random.default_rng(0), np.zeros(60, dtype=int))["input"][:, 0]
+    bright = np.array([divmod(int(m.argmax()), 64) for m in made]) - 32
+    faint = np.array([divmod(int((m == 0.5).float().argmax()), 64) for m in made]) - 32
+    assert set(bright.ravel()) == {-1, 0, 1}
+    assert set(map(tuple, faint - bright)) == {(3, 5), (-3, -5)}
+    spectra = {k: np.arange(128, dtype=np.float32)[None] for k in ("spectra", "clean_spectra")}
+    batch = Spectra(make_network("deep_gru"), spectra, spectra, augment=True).take(
+        np.random.default_rng(0), np.zeros(20, dtype=int)
+    )
+    rising = {k: v[:, 0] < v[:, -1] for k, v in batch.items()}
+    assert torch.equal(rising["input"], rising["target"])
+    assert 0 < rising["input"].sum() < 20
+
+
 def test_residual_networks_learn_the_width_of_a_blob(tmp_path):
     rng = np.random.default_rng(2)
     wide = rng.uniform(4, 12, 32).astype(np.float32)

@@ -10,6 +10,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.published.deepfocus.chain import beam_area, observatory_of, write_predicted
     from faintsky.published.deepfocus.finding import RULES
+    from faintsky.published.deepfocus.fresh import FreshImages
     from faintsky.published.deepfocus.networks import (
         WIDTHS,
         activated,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         BlobsFinderRecipe,
         CompactRecipe,
         FocusedImages,
-        FreshImages,
         ImageSettings,
         IntegratedImages,
         Spectra,

@@ -104,9 +104,7 @@ class BlobsFinder(nn.Module):
         transposed convolution, and interpolation between the corners' centres.
     """
 
-    def __init__(
-        self, size: int = 256, latent: int = 1024, squeeze: int = 0, bare: bool = False
-    ) -> None:
+    def __init__(self, size: int = 256, latent: int = 1024, squeeze: int = 0, bare: bool = False) -> None:
         super().__init__()
         self.size = size
         layers: list[nn.Module] = []

@@ -34,9 +34,8 @@ from faintsky.published.deepfocus.networks import (
 )
 from faintsky.simulating import Settings as SimulationSettings
 from faintsky.simulating import open_observatory, parameters_of
-from faintsky.sky import empty_sky
 from faintsky.system import Settings
-from faintsky.training import VALIDATION, Batch, EpochTask, Plan, Progress, Recipe
+from faintsky.training import Batch, EpochTask, Plan, Progress, Recipe
 
 Array = NDArray[np.float32]
 Arrays = dict[str, Array]
@@ -48,8 +47,10 @@ WINDOW, SPREAD = 11, 1.5
 """Of the structural similarity's Gaussian window: pixels a side and standard deviation (Wang et al. 2004)."""
 C1, C2 = 0.01**2, 0.03**2
 """Of Delli Veneri et al. (2022), eqs. 9 and 10, with the range L = 1 of images in [0, 1]."""
-AT_ONCE = HELD = 64
-"""Examples that are validated at a time, and fresh images that are kept for it."""
+SHIFT = 1
+"""Pixels that a training image of a source is moved by, at most."""
+AT_ONCE = 64
+"""Examples that are validated at a time."""
 
 
 # ------------------------------------------------------------------------------------------- stored data
@@ -376,41 +377,6 @@ class IntegratedImages(StoredTask):
         return FIXED[self.kind](made, target)
 
 
-class FreshImages(IntegratedImages):
-    """The same of cubes that are simulated as training goes; those of validation come from fixed seeds.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    observatory : CubeObservatory
-    empty : float
-        Share of the skies without any source.
-    loss, augment
-        See `IntegratedImages`.
-    """
-
-    def __init__(
-        self, network: nn.Module, observatory: Any, *, empty: float, loss: str, augment: bool
-    ) -> None:
-        self.observatory, self.empty = observatory, empty
-        held = self.draw(np.random.default_rng([VALIDATION]), HELD)
-        super().__init__(network, held, held, loss=loss, augment=augment)
-
-    def draw(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
-        """``size`` integrated images, dirty and true, ``[b, y, x]``."""
-        made, instrument = [], self.observatory.instrument
-        for _ in range(size):
-            none = rng.random() < self.empty
-            sky = empty_sky(instrument.grid, instrument.spectral) if none else self.observatory.draw(rng)
-            made.append(self.observatory.observe_integrated(sky, rng, int(rng.integers(2**62))))
-        dirty, true = (torch.from_numpy(np.stack(images)) for images in zip(*made, strict=True))
-        return torch.nan_to_num(dirty), true
-
-    def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """Fresh ones."""
-        return self.varied(rng, *self.draw(rng, size))
-
-
 def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
     """Images turned and mirrored about their middle pixel, and cropped about it.
 
@@ -452,6 +418,8 @@ class Spectra(StoredTask):
         ``deep_gru``
     train, held : dict of arrays
         ``spectra`` and ``clean_spectra``, ``[source, chan]``: `read_sources`.
+    augment : bool
+        Half of the training spectra backwards: lines and continua know no direction.
 
     Raises
     ------
@@ -459,12 +427,19 @@ class Spectra(StoredTask):
         Where the network is for another number of channels.
     """
 
-    def __init__(self, network: nn.Module, train: Arrays, held: Arrays) -> None:
+    def __init__(self, network: nn.Module, train: Arrays, held: Arrays, *, augment: bool = False) -> None:
         channels = train["spectra"].shape[1]
         if getattr(network, "channels", None) not in (None, channels):
             raise InputError(f"the spectra have {channels} channels", f"give --set channels={channels}")
         parts = [[torch.as_tensor(a[k]) for k in ("spectra", "clean_spectra")] for a in (train, held)]
         super().__init__(network, *((standardise(dirty), unit_range_1d(clean)) for dirty, clean in parts))
+        self.share = 0.5 if augment else 0.0
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """Forwards or backwards."""
+        back = torch.as_tensor(rng.random(len(pick)) < self.share)[:, None]
+        whole = super().take(rng, pick)
+        return {k: torch.where(back, v.flip(1), v) for k, v in whole.items()}
 
 
 def target_names(parameter: str, angle: str) -> list[str]:
@@ -497,6 +472,9 @@ class FocusedImages(StoredTask):
         ``all`` is one network for everything, on line images.
     angle : {"double", "degrees"}
         Sine and cosine of twice the position angle, or the paper's projection angle in [0, 90) [deg].
+    augment : bool
+        Training images turned by half a circle by chance, which psf, widths and angle do not notice, and
+        shifted by `SHIFT` pixels at most, as the places are that are found.
     """
 
     def __init__(
@@ -508,7 +486,9 @@ class FocusedImages(StoredTask):
         cell: float,
         parameter: str,
         angle: str = "double",
+        augment: bool = False,
     ) -> None:
+        self.augment = augment
         targets = target_names(parameter, angle)
         self.names = "loss", *targets
         self.scale = image_name(parameter) == "focused"
@@ -526,6 +506,18 @@ class FocusedImages(StoredTask):
         """``input`` ``[b, 1, y, x]`` and ``target`` ``[b, value]``."""
         made = unit_range(given) if self.scale else given.float()
         return {"input": made[:, None].contiguous(memory_format=self.order), "target": target}
+
+    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+        """Turned and shifted where that is wanted."""
+        batch = super().take(rng, pick)
+        if not self.augment:
+            return batch
+        shifts, turns = rng.integers(-SHIFT, SHIFT + 1, (len(pick), 2)), rng.random(len(pick)) < 0.5
+        images = [
+            torch.roll(v.flip((1, 2)) if turn else v, tuple(n + int(turn) for n in shift), (1, 2))
+            for v, shift, turn in zip(batch["input"], shifts.tolist(), turns, strict=True)
+        ]
+        return {**batch, "input": torch.stack(images).contiguous(memory_format=torch.channels_last)}
 
     def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
         """Mean absolute differences: in units of the targets' standard deviations, and of every value."""
@@ -563,8 +555,14 @@ class Shares(Settings):
     validation: float = Field(0.2, gt=0, le=1)
 
 
+class SpectraSettings(Shares):
+    """See `Spectra`."""
+
+    augment: bool = False
+
+
 class ImageSettings(Shares):
-    """See `IntegratedImages`."""
+    """See `IntegratedImages`; ``empty`` is the share of fresh skies without any source."""
 
     loss: Literal["ramp", "sum", "bce", "msle"] = "ramp"
     augment: bool = True
@@ -576,6 +574,7 @@ class ShapeSettings(Shares):
 
     parameter: Literal["fwhm_x", "fwhm_y", "pa", "flux", "all"] = "fwhm_x"
     angle: Literal["double", "degrees"] = "double"
+    augment: bool = False
 
 
 class CompactRecipe(Recipe):
@@ -632,6 +631,8 @@ class BlobsFinderRecipe(CompactRecipe):
         """On images of the training and the validation cubes, or on fresh ones, by steps."""
         s = plan.settings
         if plan.data is None:
+            from faintsky.published.deepfocus.fresh import FreshImages
+
             observatory = open_observatory(SimulationSettings(telescope="alma", preset=plan.preset))
             return FreshImages(network, observatory, empty=s.empty, loss=s.loss, augment=s.augment)
         data = self.compact(plan)
@@ -643,13 +644,15 @@ class DeepGruRecipe(CompactRecipe):
     """Of ``deep_gru``."""
 
     network = key = "deep_gru"
+    settings: ClassVar[type[Settings]] = SpectraSettings
     schedule: ClassVar = {**CompactRecipe.schedule, "weight_decay": 1e-5}
     cost = (9.9e-6, 16_000)
 
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None) -> Spectra:
         """On spectra of their sources."""
         data, names = self.compact(plan), ("spectra", "clean_spectra")
-        return Spectra(network, *(read_sources(files, names) for files in (data.train, data.held)))
+        parts = (read_sources(files, names) for files in (data.train, data.held))
+        return Spectra(network, *parts, augment=plan.settings.augment)
 
     def pixels(self, plan: Plan) -> int:
         """Channels."""
@@ -668,7 +671,9 @@ class ShapeRecipe(CompactRecipe):
         data, s = self.compact(plan), plan.settings
         names = (image_name(s.parameter),)
         parts = (read_sources(files, names, truth=True) for files in (data.train, data.held))
-        return FocusedImages(network, *parts, cell=data.cell, parameter=s.parameter, angle=s.angle)
+        return FocusedImages(
+            network, *parts, cell=data.cell, **s.model_dump(include={"parameter", "angle", "augment"})
+        )
 
     def pixels(self, plan: Plan) -> int:
         """Of an image."""
