@@ -119,7 +119,8 @@ class CubeObservatory(Observatory):
         image = telescope.summed(sky, self.visible.astype(float))
         if settings.noise:
             generator, white = telescope.generator(noise_seed), settings.extra_noise == "white"
-            sigma = np.sqrt(instrument.sigma**2 + (0.0 if white else extra**2)) * self.visible
+            own = np.sqrt(instrument.sigma**2 + (0.0 if white else extra**2))
+            sigma = np.where(self.visible, own, 0.0)
             telescope.add_summed_noise(image, sigma, generator)
             if white and extra > 0:
                 several = np.full(1, extra * np.sqrt(self.visible.sum()))

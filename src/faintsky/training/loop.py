@@ -263,7 +263,7 @@ def _loop(
 ) -> Any:
     """The Lightning module; built here because Lightning is an extra."""
     # no attribute of the module, which would hold all weights twice
-    trained = torch.compile(task.network) if schedule.compiled else task.network
+    trained = cast(nn.Module, torch.compile(task.network)) if schedule.compiled else task.network
 
     class Loop(pl.LightningModule):
         def __init__(self) -> None:

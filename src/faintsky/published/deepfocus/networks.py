@@ -112,7 +112,9 @@ class BlobsFinder(nn.Module):
             layers += [nn.Conv2d(inner, outer, 3, stride=2, padding=1), activated(outer)]
             layers += [nn.Conv2d(outer, outer, 3, padding=1), activated(outer)]
         self.encoder = nn.Sequential(*layers)
-        maps, self.squeezed, self.widened = WIDTHS[-1], nn.Identity(), nn.Identity()
+        maps = WIDTHS[-1]
+        self.squeezed: nn.Module = nn.Identity()
+        self.widened: nn.Module = nn.Identity()
         if squeeze:
             self.squeezed = nn.Sequential(nn.Conv2d(maps, squeeze, 1), activated(squeeze))
             self.widened = nn.Sequential(nn.Conv2d(squeeze, maps, 1), activated(maps))

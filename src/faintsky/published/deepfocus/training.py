@@ -433,12 +433,14 @@ class Spectra(StoredTask):
             raise InputError(f"the spectra have {channels} channels", f"give --set channels={channels}")
         parts = [[torch.as_tensor(a[k]) for k in ("spectra", "clean_spectra")] for a in (train, held)]
         super().__init__(network, *((standardise(dirty), unit_range_1d(clean)) for dirty, clean in parts))
-        self.share = 0.5 if augment else 0.0
+        self.augment = augment
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """Forwards or backwards."""
-        back = torch.as_tensor(rng.random(len(pick)) < self.share)[:, None]
+        """Some of them backwards, where that is wanted."""
         whole = super().take(rng, pick)
+        if not self.augment:
+            return whole
+        back = torch.as_tensor(rng.random(len(pick)) < 0.5)[:, None]
         return {k: torch.where(back, v.flip(1), v) for k, v in whole.items()}
 
 
