@@ -31,6 +31,8 @@ STATES, HIDDEN = 32, 256
 WIDTHS = (8, 16, 32, 64)
 """Channels of the autoencoder after each halving (Table 3)."""
 STRIDE = 2 ** len(WIDTHS)
+OFFSET = 3.0
+"""Standard deviations of the features."""
 
 
 def activated(width: int) -> nn.Sequential:
@@ -38,8 +40,11 @@ def activated(width: int) -> nn.Sequential:
     return nn.Sequential(nn.LeakyReLU(), nn.BatchNorm2d(width))
 
 
-def bottleneck(size: int, latent: int, maps: int = WIDTHS[-1]) -> nn.Sequential:
+def bottleneck(size: int, latent: int, maps: int = WIDTHS[-1], identity: bool = False) -> nn.Sequential:
     """The two fully connected layers between encoder and decoder, on ``maps`` flat feature maps.
+
+    With ``identity`` they begin as one, or as near to it as ``latent`` values allow: each place of the image
+    then knows from the first step which place of the sky it is.
 
     Raises
     ------
@@ -49,9 +54,15 @@ def bottleneck(size: int, latent: int, maps: int = WIDTHS[-1]) -> nn.Sequential:
     if size < STRIDE or size % STRIDE:
         raise InputError(f"size={size} is no multiple of {STRIDE}", "give one that is")
     features = maps * (size // STRIDE) ** 2
-    return nn.Sequential(
-        nn.Linear(features, latent), nn.LeakyReLU(), nn.Linear(latent, features), nn.LeakyReLU()
-    )
+    into, back = nn.Linear(features, latent), nn.Linear(latent, features)
+    if identity:
+        with torch.no_grad():
+            (nn.init.eye_ if latent == features else nn.init.orthogonal_)(into.weight)
+            back.weight.copy_(into.weight.T)
+            # normalised features stay above 0, where a leaky ReLU leaves them as they are
+            into.bias.fill_(OFFSET)
+            back.bias.copy_(OFFSET - back.weight.sum(dim=1) * OFFSET)
+    return nn.Sequential(into, nn.LeakyReLU(), back, nn.LeakyReLU())
 
 
 def example_image(size: int) -> tuple[Tensor, ...]:
@@ -102,9 +113,13 @@ class BlobsFinder(nn.Module):
     bare : bool
         As in the authors' code: neither activation nor normalisation after the interpolation and the
         transposed convolution, and interpolation between the corners' centres.
+    identity : bool
+        How the fully connected layers begin; see `bottleneck`.
     """
 
-    def __init__(self, size: int = 256, latent: int = 1024, squeeze: int = 0, bare: bool = False) -> None:
+    def __init__(
+        self, size: int = 256, latent: int = 1024, squeeze: int = 0, bare: bool = False, identity: bool = False
+    ) -> None:
         super().__init__()
         self.size = size
         layers: list[nn.Module] = []
@@ -118,7 +133,7 @@ class BlobsFinder(nn.Module):
         if squeeze:
             self.squeezed = nn.Sequential(nn.Conv2d(maps, squeeze, 1), activated(squeeze))
             self.widened = nn.Sequential(nn.Conv2d(squeeze, maps, 1), activated(maps))
-        self.bottleneck = bottleneck(size, latent, squeeze or maps)
+        self.bottleneck = bottleneck(size, latent, squeeze or maps, identity)
         steps = zip(WIDTHS[::-1], (*WIDTHS[-2::-1], 1), strict=True)
         self.decoder = nn.Sequential(*(Up(inner, outer, bare) for inner, outer in steps))
         self.out = nn.Conv2d(1, 1, 1)
