@@ -5,8 +5,9 @@
 #     sh reproduction/train_published.sh DIR
 #
 # Compact: the same architectures, but Blobs Finder's images have 208 pixels, where all sources of `paper` cubes
-# are, and its dense layers see 8 feature maps and begin as an identity; the residual networks have a quarter of the channels. Blobs Finder
-# learns from 25,600 fresh cubes, the others from 597 of 702 (seed 1). Thresholds are fitted on cubes of seed 9000.
+# are, its dense layers see 8 feature maps and begin as an identity, and the residual networks have a quarter of
+# the channels. Blobs Finder learns from 25,600 fresh cubes, the others from 597 of 702 (seed 1). Thresholds are
+# fitted on cubes of seed 9000.
 #
 # Full width: 5,000 cubes of `paper` (seed 1), of which 3,000 train and 1,000 validate. The paper's schedule
 # (batches of 64 at a constant 1e-4, hundreds of epochs) is what `faintsky train` does by itself; here smaller

@@ -160,6 +160,16 @@ def test_autoencoders_keep_the_size_and_the_unit_range(name):
     assert made.max() <= 1
 
 
+@pytest.mark.parametrize(("latent", "squeeze", "share"), [(16, 4, 1.0), (8, 4, 0.5)])
+def test_dense_layers_may_begin_as_an_identity(latent, squeeze, share):
+    torch.manual_seed(0)
+    network = make_network("blobs_finder", size=32, latent=latent, squeeze=squeeze, identity=True)
+    x = torch.randn(200, 16).clamp(-2, 2)
+    made = network.bottleneck(x) - 3
+    kept = torch.corrcoef(torch.stack([x.flatten(), made.flatten()]))[0, 1]
+    assert kept**2 == pytest.approx(share, abs=0.1)
+
+
 def test_autoencoder_has_the_shapes_of_table_3():
     network = make_network("blobs_finder")
     seen = []

@@ -118,7 +118,12 @@ class BlobsFinder(nn.Module):
     """
 
     def __init__(
-        self, size: int = 256, latent: int = 1024, squeeze: int = 0, bare: bool = False, identity: bool = False
+        self,
+        size: int = 256,
+        latent: int = 1024,
+        squeeze: int = 0,
+        bare: bool = False,
+        identity: bool = False,
     ) -> None:
         super().__init__()
         self.size = size
