@@ -136,9 +136,9 @@ def test_integrated_examples_are_scaled_and_the_validation_is_left_as_it_is(pair
 
 
 def test_fresh_images_are_new_in_every_batch_and_some_are_empty():
-    small = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
+    small = {"size": 128, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
     observatory = open_observatory(Settings(telescope="alma", preset="paper", **small))
-    network = make_network("blobs_finder", size=48, squeeze=4, latent=8)
+    network = make_network("blobs_finder", size=96, squeeze=4, latent=8)
     task = FreshImages(network, observatory, empty=0.3, loss="sum", augment=False)
     batches = [task.batch(np.random.default_rng([1, i]), 20) for i in (0, 1, 1)]
     torch.testing.assert_close(batches[1], batches[2])
@@ -342,7 +342,7 @@ def test_phase_2_begins_with_phase_1(folder, tmp_path):
 
 def test_wrong_data_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match="--data"):
-        faintsky.train("blobs_finder", tmp_path / "run")
+        faintsky.train("deep_gru", tmp_path / "run")
     with pytest.raises(InputError, match="compact"):
         faintsky.train("blobs_finder", tmp_path / "run", data=tmp_path)
     with pytest.raises(InputError, match="shares"):
