@@ -14,7 +14,10 @@ def test_the_demonstration_finds_sources_and_cleans_an_image(tmp_path, capsys):
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["found"] >= summary["sources"] - 1
     assert summary["false"] == 0
-    for name in ("cube", "image"):
+    seen, false = re.match(r"found (\d+), false (\d+)", summary["DeepFocus"]).groups()
+    assert 0 < int(seen) <= summary["sources"]
+    assert int(false) <= 2
+    for name in ("cube", "cube by DeepFocus", "image"):
         page = summary[f"report on the {name}"]
         assert page.startswith(str(tmp_path))
         text = Path(page).read_text(encoding="utf-8")

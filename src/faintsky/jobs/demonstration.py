@@ -34,16 +34,19 @@ class DemoResult:
         True sources of the cube, and what was found.
     matching : Matching
         One to one.
+    published : Matching
+        The same of what DeepFocus finds in that cube.
     image_errors : dict
         Rms difference from the true sky where it is brighter than half the noise, in units of the noise: of
         the image (``before``) and of the denoised one (``after``); number of ``regions``.
     reports : dict of str to pathlib.Path
-        The pages on the detection and on the denoised image.
+        The pages on the detection, on DeepFocus's and on the denoised image.
     """
 
     truth: Table
     catalog: Table
     matching: Matching
+    published: Matching
     image_errors: dict[str, float]
     reports: dict[str, Path]
 
@@ -65,6 +68,8 @@ class DemoResult:
             "found": len(found),
             "false": len(self.matching.unmatched_found),
             **lines,
+            "DeepFocus": f"found {len(self.published.i_found)}, "
+            f"false {len(self.published.unmatched_found)} (Delli Veneri et al. 2022, as shipped)",
             "image_errors": {k: round(v, 3) for k, v in self.image_errors.items()},
             **{f"report on the {name}": str(path) for name, path in self.reports.items()},
         }
@@ -83,8 +88,8 @@ def demo(
     Parameters
     ----------
     out : path-like, optional
-        Folder for ``alma/`` and ``lofar/`` (as the simulators write them), ``detected/`` (as `detect` does)
-        and ``denoised/`` (as `denoise` does).
+        Folder for ``alma/`` and ``lofar/`` (as the simulators write them), ``detected/`` and ``deepfocus/``
+        (as `detect` does) and ``denoised/`` (as `denoise` does).
     seed : int, optional
         Another one is another sky.
     open_report : bool
@@ -111,23 +116,22 @@ def demo(
     with job:
         cubes, images = folder / "alma", folder / "lofar"
         simulator("alma")(cubes, 1, seed=seed, preset="paper", **shared)
-        found = detect(
-            cubes / "0000_dirty.fits", folder / "detected", psf=cubes / "psf.fits", pb=cubes / "pb.fits",
-            device=running.device, **shared,
-        )  # fmt: skip
+        shared_cube: dict[str, Any] = {"pb": cubes / "pb.fits", "device": running.device, **shared}
+        dirty = cubes / "0000_dirty.fits"
+        detect(dirty, folder / "detected", psf=cubes / "psf.fits", **shared_cube)
+        detect(dirty, folder / "deepfocus", model="deepfocus", **shared_cube)
         simulator("lofar")(images, 1, seed=seed, size=IMAGE_SIZE, products=("sky", "noise"), **shared)
         denoise(images / "0000_noise.fits", folder / "denoised", device=running.device, **shared)
     truth = read_catalog(cubes / "0000_truth.ecsv")
-    catalog = found.catalog
-    if catalog is None:
-        catalog = read_catalog(folder / "detected" / "catalog.ecsv")
+    catalogs = [read_catalog(folder / name / "catalog.ecsv") for name in ("detected", "deepfocus")]
+    ours, published = (match(truth, catalog) for catalog in catalogs)
     errors = _image_errors(images, folder / "denoised")
-    reports = {"cube": folder / "detected", "image": folder / "denoised"}
-    pages = {name: folder / "report.html" for name, folder in reports.items()}
+    reports = {"cube": "detected", "cube by DeepFocus": "deepfocus", "image": "denoised"}
+    pages = {what: folder / name / "report.html" for what, name in reports.items()}
     if open_report and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform != "linux"):
         for page in pages.values():
             webbrowser.open(page.resolve().as_uri())
-    return DemoResult(truth, catalog, match(truth, catalog), errors, pages)
+    return DemoResult(truth, catalogs[0], ours, published, errors, pages)
 
 
 def _needs(folder: Path) -> Needs:
