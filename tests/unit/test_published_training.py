@@ -174,7 +174,8 @@ def test_autoencoders_learn(tmp_path, loss, seed):
     assert [h["step"] for h in history] == [4 * e for e in range(1, 25)]
     first, best = history[0], min(history, key=lambda h: h["loss"])
     assert best["loss"] < 0.85 * first["loss"]
-    assert best["l1"] < 0.8 * first["l1"]
+    # the network begins with an empty sky, whose mean difference is small: structure is what it has to learn
+    assert best["dssim"] < 0.8 * first["dssim"]
 
 
 def test_every_epoch_sees_every_example_once_and_the_ramp(tmp_path):
