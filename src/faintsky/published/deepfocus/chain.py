@@ -55,7 +55,7 @@ STAGES: dict[str, tuple[str, dict[str, str]]] = {
 }
 """Each network's role, its architecture and what its recipe is told."""
 EMPTY_EVERY = 6
-"""Of the cubes that thresholds are fitted on, the last of so many holds no source."""
+"""One in this many of the cubes that thresholds are fitted on holds no source."""
 SECOND = (("deep_gru",), ("fwhm_x", "fwhm_y", "pa"), ("flux",))
 """Networks of the second phase, by the step whose predictions they learn from."""
 
