@@ -15,9 +15,9 @@ import faintsky
 SOURCE = Path(faintsky.__file__).parent
 ROOMS = [
     *("errors", "options", "registry", "units", "system", "grid", "source_model", "cutouts", "beams"),
-    *("companions", "image", "catalog", "io", "blocks", "matching", "sky", "telescopes", "simulating"),
-    *("preparing", "networks", "models", "denoising", "detection", "injecting", "training", "published"),
-    *("evaluation", "report", "jobs", "__init__", "cli"),
+    *("companions", "image", "catalog", "columns", "io", "blocks", "matching", "sky", "telescopes"),
+    *("simulating", "preparing", "networks", "models", "denoising", "detection", "injecting", "training"),
+    *("published", "evaluation", "report", "jobs", "__init__", "cli"),
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "astropy", "matplotlib", "scipy", "skimage", "ducc0", "dask", "zarr", "pydantic")

@@ -213,17 +213,17 @@ LEAST = 1.0
 
 
 def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
-    """Write a catalogue as DS9 regions in ICRS, emission in green and absorption in red, labelled by ``id``.
+    """Write a catalogue as regions in ICRS, emission in green and absorption in red, labelled by ``id``.
 
     Parameters
     ----------
     path : path-like
-        A ``.reg`` file, written in one step.
+        A ``.reg`` file for DS9 or a ``.crtf`` file for CARTA and CASA, written in one step.
     table : astropy.table.Table
         As `faintsky.catalog.make_table` gives it. The ellipses are ``fwhm_maj``, ``fwhm_min`` and ``pa``, or
         where these are not known ``dc_maj``, ``dc_min`` and ``dc_pa``; 1 arcsec, or the major one, where
-        these are 0. Rows without a place on the sky are ellipses in pixels, about their boxes; those without
-        any place are left out.
+        these are 0. Rows without a place on the sky are ellipses in pixels, about their boxes, in a
+        ``.reg`` file only; those without any place are left out.
 
     Returns
     -------
@@ -236,6 +236,8 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     def column(name: str) -> NDArray[np.float64]:
         return np.asarray(table[name], dtype=float)
 
+    final = Path(path)
+    casa = final.suffix == ".crtf"  # which has no ellipses in pixels
     seen = np.isfinite(column("fwhm_maj"))
     sizes = (("fwhm_maj", "dc_maj"), ("fwhm_min", "dc_min"), ("pa", "dc_pa"))
     major, minor, pa = (np.where(seen, column(one), np.nan_to_num(column(other))) for one, other in sizes)
@@ -243,16 +245,16 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     made = []
     for i, (ra, dec, x, y) in enumerate(zip(*(column(name) for name in ("ra", "dec", "x", "y")))):
         look = {"color": "red" if has_flag(table["flags"][i], "absorption") else "green"}
-        meta = {"text": str(table["id"][i])}
+        meta = {"label" if casa else "text": str(table["id"][i])}
         if np.isfinite([ra, dec]).all():
             # an ellipse's angle is that of its width, from the west: of its height then from the north
             least = min(float(major[i]) or LEAST, LEAST)
             width, height = ((float(v[i]) or least) * u.arcsec for v in (minor, major))
             made.append(EllipseSkyRegion(places[i], width, height, pa[i] * u.deg, meta, look))
-        elif np.isfinite([x, y]).all():
+        elif np.isfinite([x, y]).all() and not casa:
             sides = (max(float(table[f"{k}_max"][i] - table[f"{k}_min"][i] + 1), 1.0) for k in "xy")
             made.append(EllipsePixelRegion(PixCoord(x, y), *sides, 0 * u.deg, meta, look))
-    final = Path(path)
     with replacing(final) as name:
-        Regions(made).write(name, format="ds9", overwrite=True)
+        kind = {"format": "crtf", "coordsys": "icrs", "fmt": ".8f"} if casa else {"format": "ds9"}
+        Regions(made).write(name, overwrite=True, **kind)
     return final

@@ -87,7 +87,8 @@ class Result:
         write_catalog(self.catalog, job.folder)
         if self.components is not None:
             write_catalog(self.components, job.folder, "components")
-        write_regions(job.folder / "regions.reg", self.catalog)
+        for suffix in ("reg", "crtf"):
+            write_regions(job.folder / f"regions.{suffix}", self.catalog)
         images = {"mask": self.mask, "model": self.model, "residual": self.residual}
         images |= {"denoised": self.image, "uncertainty": self.uncertainty}
         for name, array in images.items():
