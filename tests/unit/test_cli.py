@@ -167,7 +167,7 @@ def test_debug_adds_the_traceback(capsys, detect):
 def test_options_reach_the_function(detect):
     words = "detect a.fits --out o --model m --psf p.fits --rms r.fits --reliability 0.5 --overwrite"
     assert main(words.split()) == 0
-    expected = {"cube": "a.fits", "out": "o", "model": "m", "psf": "p.fits", "rms": "r.fits", "pb": None}
+    expected = {"data": "a.fits", "out": "o", "model": "m", "psf": "p.fits", "rms": "r.fits", "pb": None}
     expected |= {"reliability": 0.5, "overwrite": True, "dry_run": False, "device": "auto"}
     assert {k: detect.kwargs[k] for k in expected} == expected
 

@@ -21,9 +21,9 @@ from faintsky.detection import (
     list_reliability,
     local_peaks,
 )
+from faintsky.detection.counts import FITTED_GAIN
 from faintsky.detection.objects import Restored
 from faintsky.detection.pursuit import Component, Residual, SourceImager
-from faintsky.detection.search import FITTED_GAIN
 from faintsky.preparing import prepare_cube
 
 SCOPE = telescope(96)

@@ -27,7 +27,7 @@ NO_ROOM_S = ("system.lazy", "system.figures")
 TESTED_BY_THEMSELVES = {
     "options as made from signatures; lines on a terminal": "cli.commands cli.report",
     "steps of the search are compared with plain calculations of the whole cube": (
-        "detection.matched_filter detection.measuring detection.objects detection.pursuit detection.search"
+        "detection.counts detection.matched_filter detection.measuring detection.objects detection.pursuit"
     ),
     "noise of its planes by formula; weights of the tests' model": "networks.local_unet",
     "every rule, loss and cut of the papers has its own case": (

@@ -1,4 +1,4 @@
-"""Sources of cubes: search, pursuit, fits, blends, objects, masks, reliability, catalogue.
+"""Sources of images and cubes: search, pursuit, fits, blends, objects, masks, reliability, catalogue.
 
 Other methods than ours are found by name in the registry.
 """
@@ -11,6 +11,8 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.detection.catalogue import build_catalog
+    from faintsky.detection.compact import CompactSearch, add_sources, find_compact
+    from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
     from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
     from faintsky.detection.fits import (
         GroupFit,
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
         fit_source,
         member_of,
     )
+    from faintsky.detection.gaussians import fit_gaussians, images_of
+    from faintsky.detection.image import DetectedImage, detect_image, needs_of_detection
     from faintsky.detection.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
     from faintsky.detection.measuring import ContinuumImage, overlapping
     from faintsky.detection.methods import (
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
     from faintsky.detection.pursuit import Pursuit
     from faintsky.detection.search import (
         COUNT_FROM,
-        NoisePeaks,
         fit_noise_peaks,
         list_reliability,
         local_peaks,

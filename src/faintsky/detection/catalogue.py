@@ -11,11 +11,11 @@ from scipy.ndimage import map_coordinates
 from faintsky.beams import sampling_errors
 from faintsky.blocks import step
 from faintsky.catalog import join_flags, make_components, make_table
+from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.fits import axes_of_covariance
 from faintsky.detection.methods import channel_velocity
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
-from faintsky.detection.search import NoisePeaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, PrimaryBeam

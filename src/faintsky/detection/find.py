@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
+from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.matched_filter import decimation
 from faintsky.detection.measuring import Measurement
 from faintsky.detection.methods import Found
 from faintsky.detection.objects import group_components, label_mask, one_source, touching
 from faintsky.detection.pursuit import Component
-from faintsky.detection.search import NoisePeaks, Search, cut_off, inside, list_reliability, search_cube
+from faintsky.detection.search import Search, cut_off, inside, list_reliability, search_cube
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.options import RELIABILITY

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels
 from faintsky.blocks import step
+from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
@@ -26,49 +27,6 @@ FEW_PEAKS = 50
 PEAKS_A_BEAM_CHANNEL = 0.11
 """Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
-FITTED_GAIN = 1.015
-"""A source's S/N once its place, size and width are fitted, over that of the same peak in the filter bank,
-whose grids of pixels and templates are coarse: `tools/fit_classical.py`, from empty cubes."""
-
-
-@dataclass(frozen=True)
-class NoisePeaks:
-    """Expected number of noise peaks above an S/N: ``amplitude * (u/s)**2 * exp(-(u/s)**2 / 2)``.
-
-    The form is that of the peaks of a smooth Gaussian random field in three dimensions (Adler 1981; Worsley
-    et al. 1992, eq. 1) at high thresholds.
-
-    Attributes
-    ----------
-    amplitude : float
-        Set by the counted peaks.
-    stretch : float
-        1 for Gaussian noise; more where the counts fall off more slowly.
-    """
-
-    amplitude: float
-    stretch: float = 1.0
-
-    def above(self, snr: ArrayLike) -> NDArray[np.float64]:
-        """Expected number of noise peaks above each S/N, in the whole cube."""
-        u = np.asarray(snr, dtype=float) / self.stretch
-        return self.amplitude * u**2 * np.exp(-0.5 * u**2)
-
-    def fitted_above(self, snr: ArrayLike) -> NDArray[np.float64]:
-        """Expected number of noise peaks that pass for sources above each S/N, in the whole cube."""
-        return self.above(np.asarray(snr, dtype=float) / FITTED_GAIN)
-
-    def density(self, snr: ArrayLike) -> NDArray[np.float64]:
-        """Noise peaks per unit S/N."""
-        s = np.asarray(snr, dtype=float)
-        u = s / self.stretch
-        return self.amplitude * (u**3 - 2 * u) * np.exp(-0.5 * u**2) / self.stretch
-
-    def threshold(self, count: float) -> float:
-        """S/N above which `count` noise peaks are expected."""
-        grid = np.linspace(3.5, 12, 851) * self.stretch
-        below = self.above(grid) <= count
-        return float(grid[np.argmax(below)]) if below.any() else float(grid[-1])
 
 
 @step(whole="its peaks have no places, by which blocks would own them")

@@ -84,6 +84,22 @@ def open_image(source: Any, *, opening: CubeOpening) -> RadioImage:
     return image
 
 
+@with_options
+def open_image_or_cube(source: Any, *, opening: CubeOpening) -> RadioImage | RadioCube:
+    """Open an image where there is one plane, a cube where there are more; as `open_cube`.
+
+    Parameters
+    ----------
+    source : path-like or object
+        As for `open_cube`.
+    """
+    if not isinstance(source, RadioCube):
+        image = _open(RadioImage, source, opening)
+        if image.shape[0] == 1:
+            return image
+    return open_cube(source, **vars(opening))
+
+
 def open_data(source: Any) -> RadioData:
     """Open an image or a cube, whichever it is, as `open_cube` does."""
     return _open(RadioData, source, CubeOpening())

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
 from faintsky.errors import InputError
-from faintsky.jobs.result import Result, result_of_cube, result_of_image
+from faintsky.jobs.result import Result, result_of_cube, result_of_detected, result_of_image
 from faintsky.options import RELIABILITY, CubeOpening, Opening, Reliability, Running, with_options
+
+if TYPE_CHECKING:
+    from faintsky.image import RadioImage
+    from faintsky.models import Model
 
 
 @with_options
 def detect(
-    cube: Annotated[Any, "CUBE.fits"],
+    data: Annotated[Any, "DATA.fits"],
     out: str | os.PathLike[str] | None = None,
     *,
     model: Annotated[str, "NAME|DIR"] = "classical",
     opening: CubeOpening,
     reliability: Reliability = RELIABILITY,
+    columns: Literal["pybdsf", "aegean"] | None = None,
     running: Running,
 ) -> Result:
-    """Catalogue the line emitters and absorbers of a spectral cube.
+    """Catalogue the sources of a continuum image, or the line emitters and absorbers of a spectral cube.
 
     Parameters
     ----------
-    cube : path-like or object
-        Spectral cube: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object that
-        `faintsky.open_cube` takes.
+    data : path-like or object
+        Image or cube: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object that
+        `faintsky.open_image` or `faintsky.open_cube` takes.
     out : path-like, optional
         Folder for ``catalog`` and ``components``, ``mask.fits``, ``model.fits``, ``residual.fits``,
-        ``moment0.fits`` …, ``regions.reg``, ``report.html`` and ``run.json``; no mask and no model where the
-        method makes none.
+        ``regions.reg``, ``report.html`` and ``run.json``, of a cube also ``moment0.fits`` …; no mask and no
+        model where the method makes none.
     model : str
-        Method or trained model: a shipped one's name (see ``faintsky models``) or a folder.
+        Method or trained model: a shipped one's name (see ``faintsky models``) or a folder. Images take the
+        classical one alone.
     reliability : float
         Least reliability of a source in the catalogue, 0 to 1.
+    columns : {"pybdsf", "aegean"}, optional
+        Write an image's tables in the columns of this program, too: ``catalog_pybdsf.fits`` …
 
     Returns
     -------
@@ -49,15 +57,21 @@ def detect(
     InputError
         Where an input cannot be used; nothing is left behind.
     """
-    from faintsky.detection import find_catalog, for_report, needs_of_cube
-    from faintsky.io import Job, open_cube
+    from faintsky.image import RadioImage
+    from faintsky.io import Job, open_image_or_cube
     from faintsky.models import check_model, load_model
-    from faintsky.report import detection_report
 
     chosen = load_model(model, job="detect")
-    opened = open_cube(cube, **vars(opening))
-    if opened.shape[0] == 1:
-        raise InputError("is an image of one channel, not a cube", "use faintsky denoise", opened.name)
+    opened = open_image_or_cube(data, **vars(opening))
+    if isinstance(opened, RadioImage):
+        return _detect_in_image(opened, out, chosen, reliability, columns, running)
+    if columns is not None:
+        raise InputError(
+            f"columns of {columns!r} are for images, and this is a cube", "leave out --columns", opened.name
+        )
+    from faintsky.detection import find_catalog, for_report, needs_of_cube
+    from faintsky.report import detection_report
+
     unlike = check_model(opened, chosen)
     about = {"cube": opened.name, "shape": list(opened.shape), "notes": [*opened.notes, *unlike]}
     job = Job(
@@ -74,6 +88,35 @@ def detect(
         found = for_report(opened, found, **how)
         return result_of_cube(opened, found).deliver(
             job, lambda: detection_report(opened, found, reliability=reliability, provenance=job.record)
+        )
+
+
+def _detect_in_image(
+    image: RadioImage,
+    out: str | os.PathLike[str] | None,
+    model: Model,
+    reliability: float,
+    columns: str | None,
+    running: Running,
+) -> Result:
+    """`detect` of an image."""
+    from faintsky.detection import detect_image, needs_of_detection
+    from faintsky.io import Job
+    from faintsky.report import image_report
+
+    if "method" in model.settings:
+        fault = f"model {model.name!r} looks for lines in cubes, and this is an image"
+        raise InputError(fault, "leave out --model", image.name)
+    shape = (image.shape[1], image.shape[2])
+    about = {"image": image.name, "shape": list(shape), "notes": image.notes}
+    job = Job("detect", out, running, needs_of_detection(shape), about, data=image, model=model)
+    if job.done is not None:
+        return Result(job.done)
+    image.check_companions()
+    with job:
+        found = detect_image(image, reliability=reliability, progress=running.progress)
+        return result_of_detected(image, found).deliver(
+            job, lambda: image_report(image, found, provenance=job.record), columns=columns
         )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.denoising import Denoised
-    from faintsky.detection import Detections
+    from faintsky.detection import DetectedImage, Detections
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import Job
 
@@ -70,8 +70,11 @@ class Result:
         """What was assumed or corrected."""
         return list(self.facts.get("notes", []))
 
-    def deliver(self, job: Job, report: Callable[[], str]) -> Result:
-        """Say how long it took, and write all there is, and a report, into a job's folder, if it has one."""
+    def deliver(self, job: Job, report: Callable[[], str], *, columns: str | None = None) -> Result:
+        """Say how long it took, and write all there is, and a report, into a job's folder, if it has one.
+
+        With ``columns`` the tables once more, in the columns of a peer: see `faintsky.columns`.
+        """
         assert self.data is not None
         assert self.catalog is not None
         self.facts["seconds"] = job.seconds
@@ -81,12 +84,17 @@ class Result:
         self.facts["out"] = str(job.out)
         page = report()
         from faintsky.catalog import write_catalog
+        from faintsky.columns import write_columns
         from faintsky.io import save_like, write_regions
 
         job.running.tell(0, 1, "writing")
         write_catalog(self.catalog, job.folder)
         if self.components is not None:
             write_catalog(self.components, job.folder, "components")
+        if columns is not None:
+            for stem, table in (("catalog", self.catalog), ("components", self.components)):
+                if table is not None:
+                    write_columns(table, columns, job.folder / f"{stem}_{columns}.fits", self.data)
         for suffix in ("reg", "crtf"):
             write_regions(job.folder / f"regions.{suffix}", self.catalog)
         images = {"mask": self.mask, "model": self.model, "residual": self.residual}
@@ -156,6 +164,25 @@ def result_of_cube(cube: RadioCube, found: Detections) -> Result:
         factors = np.broadcast_to(cube.working_factors(), len(model)).astype(np.float32)
         model = model / factors[:, None, None]
     return Result(facts, found.catalog, found.components, found.mask, model, data=cube, found=found)
+
+
+def result_of_detected(image: RadioImage, found: DetectedImage) -> Result:
+    """Of the sources found in an image."""
+    facts = {
+        "kind": found.kind, "sources": len(found.catalog), "components": len(found.components),
+        "candidates": found.candidates, "rms": found.prepared.typical_rms,
+        "unit": found.catalog.meta["rms_unit"], "primary_beam": found.catalog.meta["primary_beam"],
+        "notes": found.notes,
+    }  # fmt: skip
+    return Result(
+        facts,
+        found.catalog,
+        found.components,
+        found.mask,
+        np.nan_to_num(found.image),
+        data=image,
+        found=found,
+    )
 
 
 def result_of_image(image: RadioImage, found: Denoised) -> Result:

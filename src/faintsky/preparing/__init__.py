@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         fit_continuum,
         upsampled,
     )
+    from faintsky.preparing.correlation import NoiseCorrelation, noise_correlation_of
     from faintsky.preparing.cube import PreparedCube, medians_of_spectra, prepare_cube, subtract_continuum
     from faintsky.preparing.image import (
         Plane,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         noise_map,
         relative_noise_map,
         robust_sigma,
+        scatter_map,
     )
     from faintsky.preparing.primary_beam import PrimaryBeam
     from faintsky.preparing.psf import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, median_filter
 from scipy.special import erf
@@ -199,21 +200,40 @@ def noise_map(
     sharp = image - gaussian_filter(image, wide) / area
     used = valid if emission is None else valid & ~emission
     box = max(LEAST_BOX, round(BOX_BEAMS * beam_pixels))
-    plain, centres = _mesh(image, valid, used, box)
-    mesh, _ = _mesh(sharp, valid, used, box)
+    thin = max(1, int(beam_pixels / 2))
+    plain, centres = _mesh(image, valid, used, box, thin)
+    mesh, _ = _mesh(sharp, valid, used, box, thin)
     ratio = plain / np.where(mesh > 0, mesh, np.nan)
     known = np.isfinite(ratio) & (plain > 0)
     if not known.any():
         return np.where(valid, robust_sigma(image[valid], clip=CLIP), np.nan).astype(np.float32)
     largest = 1.2 * _over_sharp(beam_pixels, wide)
     mesh = mesh * float(np.clip(np.quantile(ratio[known], 0.25), 1.0, largest))
+    return _smooth_map(mesh, centres, valid, box, beam_pixels)
+
+
+@step(whole="boxes are laid over the whole image; those of blocks could be joined")
+def scatter_map(
+    image: NDArray[np.floating], valid: NDArray[np.bool_], beam_pixels: float
+) -> NDArray[np.float32]:
+    """Robust scatter of an image that holds no diffuse emission, at every pixel, as `noise_map` maps it."""
+    box = max(LEAST_BOX, round(BOX_BEAMS * beam_pixels))
+    mesh, centres = _mesh(image.astype(np.float64), valid, valid, box, max(1, int(beam_pixels / 2)))
+    return _smooth_map(mesh, centres, valid, box, beam_pixels)
+
+
+def _smooth_map(
+    mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], valid: NDArray[np.bool_], box: int,
+    beam_pixels: float,
+) -> NDArray[np.float32]:  # fmt: skip
+    """From boxes to pixels; one number where the boxes differ by no more than chance."""
     mesh[~(mesh > 0)] = np.nan
     independent = box**2 / max(1.133 * beam_pixels**2, 1.0)
     logs = np.log(mesh[np.isfinite(mesh)])
     if logs.size < 4 or robust_sigma(logs) < 1.6 / np.sqrt(2 * independent):
-        level: NDArray[np.float64] = np.full(image.shape, np.exp(np.median(logs)))
+        level: NDArray[np.float64] = np.full(valid.shape, np.exp(np.median(logs)) if logs.size else 0.0)
     else:
-        level = _interpolated(mesh, centres, image.shape)
+        level = _interpolated(mesh, centres, valid.shape)
     return np.where(valid, level, np.nan).astype(np.float32)
 
 
@@ -224,25 +244,47 @@ def _over_sharp(beam_pixels: float, wide: float) -> float:
 
 
 def _mesh(
-    image: NDArray[np.float64], valid: NDArray[np.bool_], used: NDArray[np.bool_], box: int
+    image: NDArray[np.float64], valid: NDArray[np.bool_], used: NDArray[np.bool_], box: int, thin: int
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Robust scatter in half-overlapping boxes, NaN where they hold too little; their centres [pixel]."""
+    """Robust scatter in half-overlapping boxes, NaN where they hold too little; their centres [pixel].
+
+    Every `thin`-th pixel along both axes is looked at: the noise of those between is much the same.
+    """
     firsts = []
     for n in image.shape:
         count = int(np.clip(np.ceil(2 * (n - box) / box) + 1, 1, MOST_BOXES))
         firsts.append(np.unique(np.round(np.linspace(0, max(n - box, 0), count)).astype(int)))
     mesh = np.full((len(firsts[0]), len(firsts[1])), np.nan)
+    inner = [min(box, n) for n in image.shape]
+    windows = [sliding_window_view(a, inner)[:, :, ::thin, ::thin] for a in (image, valid, used)]
     for j, y in enumerate(firsts[0]):
-        for i, x in enumerate(firsts[1]):
-            place = slice(y, y + box), slice(x, x + box)
-            inside, chosen = valid[place], used[place]
-            if inside.sum() < 0.2 * inside.size:
-                continue
-            # where emission fills a box, its clipped scatter is better than nothing
-            chosen = chosen if chosen.sum() > 0.3 * inside.sum() else inside
-            mesh[j, i] = core_sigma(image[place][chosen], clip=CLIP)
+        values, inside, chosen = (w[y, firsts[1]].reshape(len(firsts[1]), -1) for w in windows)
+        count = inside.sum(axis=1)
+        # where emission fills a box, its clipped scatter is better than nothing
+        chosen = np.where((chosen.sum(axis=1) > 0.3 * count)[:, None], chosen, inside)
+        mesh[j] = np.where(count >= 0.2 * inside.shape[1], _scatters(values, chosen), np.nan)
     centres = [f + (min(box, n) - 1) / 2 for f, n in zip(firsts, image.shape)]
     return mesh, centres
+
+
+def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """`robust_sigma` of each row, clipped at `CLIP`, from its used values; 0 where there are none."""
+    n = used.sum(axis=1)
+    ordered = np.sort(np.where(used, values, np.inf), axis=1)
+    rows = np.arange(len(values))
+    fine = n > 1
+    low, middle, high = (
+        np.where(fine, ordered[rows, np.clip((q * n).astype(int), 0, values.shape[1] - 1)], 0.0)
+        for q in (0.25, 0.5, 0.75)
+    )
+    squares = np.where(used, (values - middle[:, None]) ** 2, np.inf)
+    # half of the distance between the quartiles is the median absolute deviation
+    variance = (MAD_TO_SIGMA * (high - low) / 2) ** 2
+    for _ in range(4):
+        inside = squares < CLIP**2 * variance[:, None]
+        total = np.where(inside, squares, 0).sum(axis=1)
+        variance = total / np.maximum(inside.sum(axis=1), 1) / _kept(CLIP)
+    return np.sqrt(variance)
 
 
 def _interpolated(

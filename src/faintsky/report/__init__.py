@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from faintsky.report.curves import recovery_figure, training_figure
     from faintsky.report.maps import cube_figure, image_figure, noise_figure, source_figure, world_labels
     from faintsky.report.page import embedded
-    from faintsky.report.pages import denoising_report, detection_report, injection_report
+    from faintsky.report.pages import (
+        denoising_report,
+        detection_report,
+        image_report,
+        injection_report,
+        residual_verdict,
+    )
 
 lazy(__name__)

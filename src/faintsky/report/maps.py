@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.patches import Ellipse
 
     from faintsky.denoising import Denoised
-    from faintsky.detection import Detections
+    from faintsky.detection import DetectedImage, Detections
 
 EMISSION, ABSORPTION, REGION = COLOURS[1], COLOURS[0], "#19d3c5"
 """Emitters, absorbers, and outlines of regions on dark maps."""
@@ -206,7 +206,7 @@ def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None
     ax.set_title(f"integrated over {over}", fontsize=9)
 
 
-def display_unit(found: Denoised, image: RadioImage) -> tuple[float, str]:
+def display_unit(found: Denoised | DetectedImage, image: RadioImage) -> tuple[float, str]:
     """Factor and name of the unit that the noise has a handy size in."""
     name = unit_text(image.unit) if str(image.unit) else ""
     rms = found.prepared.typical_rms
@@ -217,8 +217,10 @@ def display_unit(found: Denoised, image: RadioImage) -> tuple[float, str]:
     return factor, prefix + name
 
 
-def image_figure(image: RadioImage, found: Denoised) -> Figure:
-    """Input, denoised image with its regions, uncertainty and residual."""
+def image_figure(
+    image: RadioImage, found: Denoised | DetectedImage, names: tuple[str, str] = ("denoised", "uncertainty")
+) -> Figure:
+    """Input, denoised image or model with its objects, uncertainty or noise, and residual."""
     from matplotlib.colors import AsinhNorm, Normalize
 
     factor, unit = display_unit(found, image)
@@ -233,8 +235,8 @@ def image_figure(image: RadioImage, found: Denoised) -> Figure:
     spread = found.uncertainty[np.isfinite(found.uncertainty)] * factor
     maps = [
         (data, "input", "brightness", bright),
-        (found.image, "denoised", "brightness", bright),
-        (found.uncertainty, "uncertainty", "amount", Normalize(0, float(np.quantile(spread, 0.995)))),
+        (found.image, names[0], "brightness", bright),
+        (found.uncertainty, names[1], "amount", Normalize(0, float(np.quantile(spread, 0.995)))),
         (found.residual, "residual", "signed", Normalize(-5 * rms, 5 * rms)),
     ]
     for ax, (values, title, shown, norm) in zip(axes.flat, maps):
@@ -275,7 +277,7 @@ def _averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _mark_regions(ax: Axes, found: Denoised) -> None:
+def _mark_regions(ax: Axes, found: Denoised | DetectedImage) -> None:
     """The regions' outlines, and the numbers of the most significant ones."""
     if not found.mask.any():
         return
@@ -289,7 +291,7 @@ def _mark_regions(ax: Axes, found: Denoised) -> None:
         _label(ax, row, (row["x_max"], row["y_max"]), 2, REGION)
 
 
-def noise_figure(image: RadioImage, found: Denoised) -> Figure:
+def noise_figure(image: RadioImage, found: Denoised | DetectedImage) -> Figure:
     """Histogram of the residual against a Gaussian, and its autocorrelation beside the beam's."""
     figure, (left, right) = _panels(11, 3.9, 1, 2)
     prepared = found.prepared
@@ -322,7 +324,7 @@ def _histogram(
 def _correlation(
     ax: Axes,
     image: RadioImage,
-    found: Denoised,
+    found: Denoised | DetectedImage,
     scaled: NDArray[np.floating],
     outside: NDArray[np.bool_],
 ) -> None:
@@ -343,11 +345,13 @@ def _correlation(
     ax.set_title("Residual's autocorrelation, mean over circles", fontsize=10)
 
 
-def _expected(image: RadioImage, found: Denoised, reach: int) -> list[tuple[NDArray[np.float64], str, str]]:
+def _expected(
+    image: RadioImage, found: Denoised | DetectedImage, reach: int
+) -> list[tuple[NDArray[np.float64], str, str]]:
     """Radial profiles that the noise's correlation is to be held against."""
     curves = []
     box = (2 * reach + 1, 2 * reach + 1)
-    if found.response is not None and image.psf is not None:
+    if getattr(found, "response", None) is not None and image.psf is not None:
         psf = image.psf[0]
         half = min(reach, *((n - 1) // 2 for n in psf.shape))
         y, x = (n // 2 for n in psf.shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faintsky.image import RadioCube, RadioData, RadioImage
+from faintsky.preparing import autocorrelation, radial_mean, robust_sigma
 from faintsky.report.maps import (
     brightness_unit,
     cube_figure,
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from faintsky.denoising import Denoised
-    from faintsky.detection import Detections
+    from faintsky.detection import DetectedImage, Detections
 
 SPECTRA = 30
 """Sources whose spectra are shown."""
+OBJECTS = (
+    "id", "kind", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "rms", "snr", "reliability",
+    "flags",
+)  # fmt: skip
 SOURCES = (
     "id", "ra", "dec", "freq", "velocity", "fwhm_maj", "fwhm_min", "pa", "fwhm_velocity", "flux", "flux_peak",
     "continuum", "snr", "reliability", "flags",
@@ -107,26 +112,10 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
         Version, command, configuration.
     """
     table, p = found.catalog, found.prepared
-    factor, unit = display_unit(found, image)
-    n_y, n_x = p.data.shape
-    low, high = (factor * float(v) for v in np.nanquantile(p.rms, [0.01, 0.99]))
-    noise = f"{factor * p.typical_rms:.4g} {unit} (median)"
-    noise += f", {low:.3g} to {high:.3g} over the image" if high > 1.02 * low else ""
-    beam = "none: white noise"
-    if p.beam is not None:
-        beam = _beam(table.meta["beam_arcsec_deg"])
-        beam += "" if p.beam_origin == "given" else f" (from the {p.beam_origin})"
-    facts = {
-        "image": f"{n_x} x {n_y} pixels of {image.pixel_sides} arcsec",
-        "taken for": found.kind,
-        "beam": beam,
-        "noise": noise + (" as given" if p.rms_origin == "given" else ""),
-        "primary beam": table.meta["primary_beam"],
+    facts = _image_facts(image, found) | {
         "regions before the cut in reliability": str(found.regions),
         "area in regions": f"{100 * (found.mask > 0).sum() / p.valid.sum():.2g} %",
     }
-    if image.frequencies is not None:
-        facts["frequency"] = f"{image.frequencies[0] / 1e9:.6g} GHz"
     dirty = found.response is not None
     sections = [
         Section(
@@ -154,6 +143,102 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
         f"Emission in {image.name}", f"regions {found.rule}: {len(table)}", facts, sections,
         provenance=provenance, notes=found.notes,
     )  # fmt: skip
+
+
+def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping[str, Any]) -> str:
+    """The page on the sources of an image as HTML.
+
+    Parameters
+    ----------
+    image : RadioImage
+        The input.
+    found : DetectedImage
+        What was found in it.
+    provenance : mapping
+        Version, command, configuration.
+    """
+    table = found.catalog
+    facts = _image_facts(image, found) | {
+        "components": str(len(found.components)),
+        "candidates before the cut in reliability": str(found.candidates),
+        "residual": residual_verdict(found),
+    }
+    if len(table):
+        facts["noise peaks expected above the faintest source"] = f"{np.max(table['false_alarm']):.2g}"
+    sections = [
+        Section(
+            "Image and model", [embedded(image_figure(image, found, ("model", "noise")))],
+            "input, model with the objects, noise, residual",
+            "Input and model have one colour scale, linear near zero and logarithmic above. Outlines: the "
+            "objects' masks. The residual is the input less the model. The noise is raised where bright "
+            "sources have artefacts about them. Grey: blank.",
+        ),
+        Section(
+            "Does the residual look like noise?", [embedded(noise_figure(image, found))],
+            "histogram and autocorrelation of the residual",
+            f"{residual_verdict(found)[:1].upper()}{residual_verdict(found)[1:]}. Noise alone follows the "
+            "Gaussian, and correlates about as the beam does.",
+        ),
+        sources(
+            table, OBJECTS, {"flux": "mJy", "flux_peak": "mJy/beam"}, title="Objects",
+            note=_note(table, "object", "less significant"),
+        ),
+    ]  # fmt: skip
+    return render(
+        f"Sources of {image.name}", f"objects {found.rule}: {len(table)}", facts, sections,
+        provenance=provenance, notes=found.notes,
+    )  # fmt: skip
+
+
+WINGS, FAR = 1.15, 0.1
+"""A residual has wings where its standard deviation is so many times its core's, and is correlated where its
+autocorrelation exceeds so much."""
+
+
+def residual_verdict(found: DetectedImage) -> str:
+    """What a residual is, in words: noise, or what it is instead."""
+    p = found.prepared
+    outside = p.valid & (found.mask == 0)
+    if outside.sum() < 1000:
+        return "too little is left outside the objects to tell"
+    scaled = np.where(outside, found.residual / np.where(outside, found.uncertainty, 1), 0)
+    scaled -= scaled[outside].mean()
+    reach = int(np.clip(12 * max(p.beam_pixels, 2.0), 8, min(scaled.shape) // 2))
+    seen = radial_mean(autocorrelation(scaled, outside, reach))
+    far = np.flatnonzero(np.abs(seen) > FAR)
+    faults = []
+    # the noise of an image reaches as far as its beam, and a little over
+    if far.max() > 1.6 * max(p.beam_pixels, 1.0) + 1:
+        faults.append(f"correlated over {far.max()} pixels")
+    core = robust_sigma(scaled[outside])
+    wings = float(np.std(scaled[outside])) / max(core, 1e-9)
+    if wings > WINGS:
+        faults.append("with wings beyond a Gaussian's")
+    return f"not noise: {', '.join(faults)}" if faults else "looks like noise"
+
+
+def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str, str]:
+    """What a page on an image begins with."""
+    table, p = found.catalog, found.prepared
+    factor, unit = display_unit(found, image)
+    n_y, n_x = p.data.shape
+    low, high = (factor * float(v) for v in np.nanquantile(p.rms, [0.01, 0.99]))
+    noise = f"{factor * p.typical_rms:.4g} {unit} (median)"
+    noise += f", {low:.3g} to {high:.3g} over the image" if high > 1.02 * low else ""
+    beam = "none: white noise"
+    if p.beam is not None:
+        beam = _beam(table.meta["beam_arcsec_deg"])
+        beam += "" if p.beam_origin == "given" else f" (from the {p.beam_origin})"
+    facts = {
+        "image": f"{n_x} x {n_y} pixels of {image.pixel_sides} arcsec",
+        "taken for": found.kind,
+        "beam": beam,
+        "noise": noise + (" as given" if p.rms_origin == "given" else ""),
+        "primary beam": table.meta["primary_beam"],
+    }
+    if image.frequencies is not None:
+        facts["frequency"] = f"{image.frequencies[0] / 1e9:.6g} GHz"
+    return facts
 
 
 def _beam(beam: Sequence[float]) -> str:

@@ -1,0 +1,204 @@
+"""The sources of a continuum image: searched for, judged, catalogued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.detection.compact import CompactSearch, Sources, add_sources, find_compact, pixels_of
+from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
+from faintsky.detection.image_catalogue import build_tables, join_objects, label_objects
+from faintsky.image import RadioImage
+from faintsky.options import RELIABILITY
+from faintsky.preparing import PreparedImage, PrimaryBeam, kind_of_image, prepare_image
+from faintsky.system import BYTES_OF_TABLES, Needs
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Float = NDArray[np.float64]
+Progress = Callable[[int, int, str], None]
+STEPS = 5
+"""Steps that progress is told in."""
+
+
+@dataclass
+class DetectedImage:
+    """What was found in an image, in the unit of the file; NaN where the image is blank.
+
+    Attributes
+    ----------
+    catalog, components : astropy.table.Table
+        Objects, the most significant first, and the Gaussians and regions that they are made of.
+    mask : array of int
+        Number of the object in the catalogue, 0 outside, ``[y, x]``.
+    image : array
+        The model: all components, ``[y, x]``.
+    uncertainty : array
+        The noise, with artefacts where there are any, ``[y, x]``.
+    residual : array
+        Input less the model.
+    prepared : PreparedImage
+        Input, noise and beam.
+    kind : str
+        ``restored`` or ``dirty``.
+    candidates : int
+        Components before the cut in reliability.
+    noise : NoisePeaks
+        Expected in the image.
+    notes : list of str
+        What was assumed or corrected.
+    rule : str
+        What the objects have in common, in words.
+    """
+
+    catalog: Table
+    components: Table
+    mask: NDArray[np.int32]
+    image: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    prepared: PreparedImage
+    kind: str
+    candidates: int
+    noise: NoisePeaks
+    notes: list[str] = field(default_factory=list)
+    rule: str = ""
+
+
+def detect_image(
+    image: RadioImage, *, reliability: float = RELIABILITY, progress: Progress | None = None
+) -> DetectedImage:
+    """Find and measure the compact sources of a continuum image.
+
+    Parameters
+    ----------
+    image : RadioImage
+        With whichever of psf, pb, rms and mask it has.
+    reliability : float
+        Least reliability of an object.
+    progress : callable, optional
+        Called with steps done, steps in all, and a word.
+
+    Raises
+    ------
+    InputError
+        Where the image cannot be used.
+    """
+    from threadpoolctl import threadpool_limits
+
+    def tell(done: int, word: str) -> None:
+        if progress is not None:
+            progress(done, STEPS, word)
+
+    tell(0, "noise")
+    prepared = prepare_image(image)
+    if prepared.beam is None:
+        prepared = replace(prepared, beam=WHITE_BEAM)
+    kind = kind_of_image(image, prepared, None)
+    done = iter(range(1, STEPS))
+    with threadpool_limits(limits=1, user_api="blas"):  # many small matrices
+        search = find_compact(prepared, lambda word: tell(next(done, STEPS - 1), word))
+        tell(STEPS - 1, "catalogue")
+        found = _judged(image, prepared, search, reliability)
+    found.kind = kind.name
+    notes = [*image.notes, *PrimaryBeam(image).notes, kind.note]
+    if kind.name == "dirty":
+        notes.append("the sidelobes of bright sources stay in the image, and raise its noise about these")
+    found.notes = notes
+    tell(STEPS, "done")
+    return found
+
+
+WHITE_BEAM = (2.0, 2.0, 0.0)
+"""What sources of an image of white noise without a beam are taken for [pixel]."""
+
+
+def _judged(
+    image: RadioImage, prepared: PreparedImage, search: CompactSearch, reliability: float
+) -> DetectedImage:
+    """Reliabilities, the cut, objects, tables and maps of a search's sources."""
+    sources = search.sources
+    snr = search.source_snr()
+    noise = noise_peaks(search)
+    values, counts = np.zeros(len(sources)), {}
+    for sign in (1.0, -1.0):
+        its = sign * snr > 0
+        counts[sign] = fit_counts(np.abs(snr[its]))
+        values[its] = counts[sign].reliability(np.abs(snr[its]), noise)
+    # artefacts are counted where they are: about bright sources, and elsewhere
+    level = search.level_at(sources.values)
+    about = level > 1.2 * np.median(search.level[search.valid])
+    for those in (about, ~about):
+        high, low = those & (snr > 0), those & (snr < 0)
+        values[high] *= _against_negatives(snr[high], -snr[low], noise)
+    kept = values >= reliability
+    if image.mask is not None:
+        kept &= image.mask[0][pixels_of(sources.values, prepared.data.shape)]
+    chosen = sources.take(kept)
+    local = np.where(prepared.valid, search.rms * search.level, 0.0)
+    members = join_objects(chosen, search)
+    labels = label_objects(chosen, members, local)
+    judged = {
+        "snr": np.abs(snr[kept]), "reliability": values[kept], "false_alarm": noise.above(np.abs(snr[kept])),
+        "boost": _boost(chosen, snr[kept], counts),
+    }  # fmt: skip
+    catalog, components, order = build_tables(image, prepared, chosen, members, judged, local, labels)
+    numbers = np.zeros(len(members) + 1, np.int32)
+    numbers[1 + np.asarray(order, int)] = np.arange(1, len(members) + 1)
+    model = np.zeros(prepared.data.shape)
+    add_sources(model, chosen.values)
+    catalog.meta |= {"noise_peaks_amplitude": noise.amplitude, "noise_peaks_stretch": noise.stretch}
+    blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
+    return DetectedImage(
+        catalog, components, numbers[labels], model.astype(np.float32) + blank,
+        local.astype(np.float32) + blank, (prepared.data - model).astype(np.float32) + blank, prepared, "",
+        len(sources), noise, rule=f"of reliability {reliability:g} and above",
+    )  # fmt: skip
+
+
+def _against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
+    """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
+
+    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
+    """
+    strong, low = np.sort(snr), np.sort(negative)
+    as_strong = len(strong) - np.searchsorted(strong, snr)
+    as_low = len(low) - np.searchsorted(low, snr)
+    expected = noise.above(snr)
+    excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)
+    return np.asarray(np.clip(1 - excess / np.maximum(as_strong, 1), 0, 1))
+
+
+def _boost(chosen: Sources, snr: Float, counts: dict[float, SourceCounts]) -> tuple[Float, Float]:
+    """What fluxes are to be multiplied by for the counts' sake, and the error of that flux, in S/N."""
+    strength = np.abs(snr)
+    middle, error = deboosted(strength, counts[1.0])
+    lower, lower_error = deboosted(strength, counts[-1.0])
+    negative = snr < 0
+    return np.where(negative, lower, middle) / strength, np.where(negative, lower_error, error) / strength
+
+
+def noise_peaks(search: CompactSearch) -> NoisePeaks:
+    """Noise peaks expected in the image: those of a Gaussian field with the filtered noise's correlation.
+
+    Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
+    the correlation.
+    """
+    h = search.seen.shape[0] // 2
+    near = search.seen[h - 1 : h + 2, h - 1 : h + 2] / search.seen[h, h]
+    bend = [2 - near[1, 0] - near[1, 2], 2 - near[0, 1] - near[2, 1]]
+    cross = (near[0, 2] + near[2, 0] - near[0, 0] - near[2, 2]) / 4
+    curved = np.sqrt(max(bend[0] * bend[1] - cross**2, 1e-12))
+    amplitude = float(search.valid.sum()) * curved / (2 * np.pi) ** 1.5
+    return NoisePeaks(amplitude, power=1)
+
+
+def needs_of_detection(shape: tuple[int, int]) -> Needs:
+    """Memory, disk and time of `detect_image`, as measured on a CPU; crowded images take longer."""
+    pixels = shape[0] * shape[1]
+    return Needs(0.35e9 + 150 * pixels, 16 * pixels + BYTES_OF_TABLES, 3.0 + 3.5e-6 * pixels)

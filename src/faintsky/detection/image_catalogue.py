@@ -1,0 +1,322 @@
+"""Gaussians of an image to objects, masks and tables in astronomers' units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, find_objects, label
+
+from faintsky.beams import observed_sizes, sampling_errors
+from faintsky.blocks import step
+from faintsky.catalog import coordinates_meta, join_flags, make_components, make_table, mask_extents
+from faintsky.detection.compact import CompactSearch, Sources, pixels_of
+from faintsky.detection.gaussians import images_of
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.image import RadioImage
+from faintsky.preparing import PreparedImage, PrimaryBeam
+from faintsky.units import unit_text
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Float = NDArray[np.float64]
+FLOOD, DIP = 3.0, 3.0
+"""Level of a mask over the noise, and how deep the dip between two objects is at least, over the noise."""
+EXTENDED, ARTEFACT = 3.0, 2.0
+"""Intrinsic size in beams, and noise over that without artefacts, beyond which objects are flagged."""
+
+
+def join_objects(sources: Sources, search: CompactSearch) -> list[NDArray[np.intp]]:
+    """Components of one object each: those that no dip parts which noise could not make."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs, n = [], len(sources)
+    noise = (
+        np.abs(sources.values[:, 0]) / np.maximum(np.abs(sources.snr), 1e-9) * search.level_at(sources.values)
+    )
+    for g in np.unique(sources.group):
+        rows = np.flatnonzero(sources.group == g)
+        v = sources.values[rows]
+        for i in range(len(rows)):
+            for j in range(i):
+                if v[i, 0] * v[j, 0] <= 0:
+                    continue
+                along = np.linspace(0, 1, 33)
+                x, y = (v[j, k] + along * (v[i, k] - v[j, k]) for k in (1, 2))
+                profile = images_of(v, x, y).sum(axis=0) * np.sign(v[i, 0])
+                lower = min(profile[:9].max(), profile[-9:].max())
+                if lower - profile.min() < DIP * max(noise[rows[i]], noise[rows[j]]):
+                    pairs.append((rows[i], rows[j]))
+    graph = coo_matrix((np.ones(len(pairs)), np.array(pairs, int).reshape(-1, 2).T), shape=(n, n))
+    number, labels = connected_components(graph, directed=False)
+    order = np.argsort(labels, kind="stable")
+    return list(np.split(order, np.cumsum(np.bincount(labels, minlength=number))[:-1])) if n else []
+
+
+@step(objects=True)
+def label_objects(sources: Sources, members: Sequence[NDArray[np.intp]], noise: Float) -> NDArray[np.int32]:
+    """Number of the object that is brightest at each pixel where its model exceeds the flood level.
+
+    An object's mask holds at least the pixels above half of its peak.
+    """
+    labels, best = np.zeros(noise.shape, np.int32), np.zeros(noise.shape)
+    n_y, n_x = noise.shape
+    for number, rows in enumerate(members, start=1):
+        v = sources.values[rows]
+        half = 3.5 * np.sqrt(np.maximum(v[:, 3], v[:, 5]).max()) + 1
+        low = [max(int(v[:, k].min() - half), 0) for k in (1, 2)]
+        high = [min(int(v[:, k].max() + half) + 2, n) for k, n in ((1, n_x), (2, n_y))]
+        box = slice(low[1], high[1]), slice(low[0], high[0])
+        x, y = (
+            a.ravel().astype(float)
+            for a in np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+        )
+        shown = np.abs(images_of(v, x, y).sum(axis=0)).reshape(noise[box].shape)
+        inside = (shown > np.minimum(FLOOD * noise[box], shown.max() / 2)) & (noise[box] > 0)
+        inside &= shown > best[box]
+        labels[box][inside], best[box][inside] = number, shown[inside]
+    return labels
+
+
+def _shapes(values: Float, errors: Float, beams: Float) -> dict[str, Float]:
+    """Intrinsic FWHMs [pixel] and angle [deg] of moments less the beam's, with errors to first order."""
+    sigma = beams[:, :2] / FWHM_PER_SIGMA
+    angle = np.deg2rad(beams[:, 2])
+    # the major axis points from +y towards -x
+    axis = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
+    across = np.stack([axis[:, 1], -axis[:, 0]], axis=1)
+    own = sum(
+        s[:, None, None] ** 2 * a[:, :, None] * a[:, None, :]
+        for s, a in ((sigma[:, 0], axis), (sigma[:, 1], across))
+    )
+    rest = np.stack([values[:, [3, 4]], values[:, [4, 5]]], axis=1) - own
+    size, vectors = np.linalg.eigh(rest)
+    moments = errors[:, 3:, 3:]
+
+    def spread(u: Float, v: Float) -> Float:
+        w = np.stack([u[:, 0] * v[:, 0], u[:, 0] * v[:, 1] + u[:, 1] * v[:, 0], u[:, 1] * v[:, 1]], axis=1)
+        return np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", w, moments, w), 0.0))
+
+    out: dict[str, Float] = {}
+    minor, major = vectors[:, :, 0], vectors[:, :, 1]
+    for name, k, v in (("min", 0, minor), ("maj", 1, major)):
+        width, error = (
+            FWHM_PER_SIGMA * np.sqrt(np.maximum(size[:, k], 0)),
+            FWHM_PER_SIGMA**2 * spread(v, v) / 2,
+        )
+        out[f"dc_{name}"], out[f"dc_{name}_err"] = (
+            width,
+            error / np.maximum(np.maximum(width, np.sqrt(error)), 1e-9),
+        )
+    out["dc_pa"] = np.rad2deg(np.arctan2(-major[:, 0], major[:, 1])) % 180
+    out["dc_pa_err"] = np.minimum(
+        np.rad2deg(spread(minor, major) / np.maximum(size[:, 1] - size[:, 0], 1e-9)), 90.0
+    )
+    return out
+
+
+def _together(sources: Sources, members: Sequence[NDArray[np.intp]], area: Float) -> tuple[Float, Float]:
+    """Each object as one Gaussian of its components' summed moments, ``[n, 6]``, and its errors."""
+    values, errors = np.zeros((len(members), 6)), np.zeros((len(members), 6, 6))
+    for k, rows in enumerate(members):
+        v, e = sources.values[rows], sources.errors[rows]
+        if len(rows) == 1:
+            values[k], errors[k] = v[0], e[0]
+            continue
+        w = np.abs(v[:, 0] * area[rows])
+        w = w / w.sum()
+        middle = w @ v[:, 1:3]
+        d = v[:, 1:3] - middle
+        moments = w @ (v[:, 3:] + np.stack([d[:, 0] ** 2, d[:, 0] * d[:, 1], d[:, 1] ** 2], axis=1))
+        values[k] = [v[np.abs(v[:, 0]).argmax(), 0], *middle, *moments]
+        errors[k] = np.einsum("c,cij->ij", w**2, e)
+        errors[k, 0, 0] = e[np.abs(v[:, 0]).argmax(), 0, 0]
+    return values, errors
+
+
+@step(objects=True)
+def build_tables(
+    image: RadioImage,
+    prepared: PreparedImage,
+    sources: Sources,
+    members: Sequence[NDArray[np.intp]],
+    judged: Mapping[str, Any],
+    noise: Float,
+    labels: NDArray[np.int32],
+) -> tuple[Table, Table, list[int]]:
+    """Catalogue, components, and the members' order in the catalogue, the most significant first.
+
+    Parameters
+    ----------
+    image, prepared : RadioImage, PreparedImage
+        Where they were found.
+    sources : Sources
+        The components.
+    members : sequence of array
+        Components of each object.
+    judged : mapping
+        ``snr``, ``reliability``, ``false_alarm`` and ``boost`` of each component.
+    noise : array
+        ``[y, x]``, in the image's unit.
+    labels : array of int
+        Of `label_objects`: 1 + the number in `members`.
+    """
+    strength = np.array([judged["snr"][rows].max() for rows in members])
+    order = list(np.argsort(-strength, kind="stable"))
+    flat = np.ptp(prepared.rms[prepared.valid]) == 0
+    beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
+    assert prepared.beam is not None
+    alone = [np.array([k]) for rows in (members[i] for i in order) for k in rows]
+    home = [n for n, i in enumerate(order, start=1) for _ in members[i]]
+    meta = coordinates_meta(image) | {
+        "beam_arcsec_deg": image.sky_beam(prepared.beam), "beam": prepared.beam_origin,
+        "rms_median": prepared.typical_rms, "rms_unit": unit_text(image.unit), **beam.meta,
+        "box_rule": "pixels of the mask",
+    }  # fmt: skip
+    tables = []
+    islands = label(labels > 0, np.ones((3, 3)))[0]
+    for parts, ids, make in (
+        ([members[i] for i in order], list(range(1, len(members) + 1)), make_table),
+        (alone, home, make_components),
+    ):
+        columns: dict[str, Any] = {}
+        if parts:
+            columns = _columns(image, prepared, sources, parts, judged, noise, beam)
+            columns["id"] = np.array(ids)
+            place = np.stack([columns[k] for k in ("x", "x", "y")], axis=1)
+            columns["island"] = islands[pixels_of(place, noise.shape)]
+            if make is make_table:
+                columns |= _boxes(image, prepared, columns, labels, order, islands)
+                columns["kind"] = np.array([_kind(p, sources) for p in parts])
+            else:
+                columns["kind"] = np.where(sources.resolved[np.concatenate(parts)], "gaussian", "point")
+        if make is make_components:
+            columns = {k: v for k, v in columns.items() if k not in ("reliability", "false_alarm")}
+        tables.append(make(columns, meta=meta, two_d=True))
+    return tables[0], tables[1], order
+
+
+def _kind(rows: NDArray[np.intp], sources: Sources) -> str:
+    return "complex" if len(rows) > 1 else "gaussian" if sources.resolved[rows[0]] else "point"
+
+
+def _boxes(
+    image: RadioImage, prepared: PreparedImage, columns: dict[str, Any], labels: NDArray[np.int32],
+    order: Sequence[int], islands: NDArray[np.int32],
+) -> dict[str, Any]:  # fmt: skip
+    """Extents of the masks, islands, and the flag of what touches an edge."""
+    numbers = 1 + np.asarray(order)
+    boxes = find_objects(labels, max_label=len(order))
+    places = [boxes[k - 1] for k in numbers]
+    out: dict[str, Any] = {}
+    for name, axis in (("x", 1), ("y", 0)):
+        out[f"{name}_min"] = np.array([-1 if b is None else b[axis].start for b in places])
+        out[f"{name}_max"] = np.array([-1 if b is None else b[axis].stop - 1 for b in places])
+    out |= mask_extents(labels, numbers, image.frame(columns["x"], columns["y"]))
+    island = [0 if b is None else int(islands[b][labels[b] == k][0]) for k, b in zip(numbers, places)]
+    out["island"] = np.array(island)
+    bad = binary_dilation(~prepared.valid, np.ones((3, 3)), border_value=1)
+    touched = set(np.unique(labels[bad])) if bad.any() else set()
+    flags = [f.split(",") if f else [] for f in columns["flags"]]
+    out["flags"] = np.array(
+        [join_flags([*f, *(["edge"] if k in touched else [])]) for f, k in zip(flags, numbers)]
+    )
+    return out
+
+
+def _columns(
+    image: RadioImage, prepared: PreparedImage, sources: Sources, members: Sequence[NDArray[np.intp]],
+    judged: Mapping[str, Any], noise: Float, beam: PrimaryBeam,
+) -> dict[str, Any]:  # fmt: skip
+    """All columns but those of the mask, one row for each of `members`."""
+    assert prepared.beam is not None
+    each = sources.values
+    beam_det = np.linalg.det(_moments(np.array([prepared.beam])))[0]
+    det = np.maximum(each[:, 3] * each[:, 5] - each[:, 4] ** 2, 1e-12)
+    area = np.sqrt(det / beam_det)
+    slope = np.zeros((len(sources), 6))
+    slope[:, 0] = area
+    for k, part in ((3, each[:, 5]), (4, -2 * each[:, 4]), (5, each[:, 3])):
+        slope[:, k] = each[:, 0] * area * part / (2 * det)
+    flux = each[:, 0] * area
+    flux_err = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", slope, sources.errors, slope), 0))
+    # a centre that is free finds the noise's help: half a unit of chi2 for each coordinate
+    snr = judged["snr"]
+    unbiased = 1 - 1 / np.maximum(snr, 2.0) ** 2
+    values, errors = _together(sources, members, area)
+    x, y = values[:, 1], values[:, 2]
+    j, i = pixels_of(values, noise.shape)
+    local = noise[j, i]
+    # errors of artefacts: as many times those of noise as the S/N map scatters more
+    raised = np.array([np.max(np.abs(sources.snr[r]) / np.maximum(snr[r], 1e-9)) for r in members])
+    beams = image.local_beams(prepared.beam, x, y)
+    shape = _shapes(values, errors * raised[:, None, None] ** 2, beams)
+    strength = np.array([snr[r].max() for r in members])
+    sampling, alias = sampling_errors(prepared.beam) if prepared.beam_origin != "none" else (0.0, 0.0)
+    point = np.array([len(r) == 1 and not sources.resolved[r[0]] for r in members])
+    # Condon (1997): widths of a point are as uncertain as its peak, times the root of two
+    limit = np.sqrt(beams[:, 0] * beams[:, 1]) * np.sqrt((1 + 1.645 * np.sqrt(2) / strength) ** 2 - 1)
+    for name in ("dc_maj", "dc_min"):
+        shape[name] = np.where(point, 0.0, shape[name])
+        shape[f"{name}_err"] = np.where(point, limit / 1.645, np.hypot(shape[f"{name}_err"], 2 * alias**0.5))
+    place = {
+        f"{k}_err": np.hypot(np.sqrt(errors[:, n, n]) * raised, alias / np.sqrt(12))
+        for n, k in ((1, "x"), (2, "y"))
+    }
+    one = {"x": x, "y": y, **place, **shape}
+    columns: dict[str, Any] = one | image.sky_columns(one)
+    columns |= observed_sizes(columns, image.sky_beams(prepared.beam, x, y))
+    gain, plane = beam.gain(), beam.plane
+    seen = gain[j, i]
+    janskys = image.peak_factor(x, y) * prepared.jy_per_beam * seen
+    total = np.array([(flux[r] * unbiased[r]).sum() for r in members])
+    error = np.array([np.linalg.norm(flux_err[r]) for r in members]) * raised
+    peak, peak_err = values[:, 0], np.sqrt(errors[:, 0, 0]) * raised
+    main = np.array([r[np.abs(each[r, 0]).argmax()] for r in members])
+    boost, boost_err = (b[main] for b in judged["boost"])
+    raw = np.array([flux[r].sum() for r in members])
+    columns |= {
+        "flux": total, "flux_err": np.hypot(error, sampling * np.abs(total)),
+        "flux_peak": peak * unbiased[main], "flux_peak_err": np.hypot(peak_err, sampling * np.abs(peak)),
+        "flux_deboosted": raw * boost, "flux_deboosted_err": np.abs(raw) * boost_err, "rms": local / seen,
+    }  # fmt: skip
+    for name in ("flux", "flux_peak", "flux_deboosted"):
+        columns |= {k: columns[k] * janskys for k in (name, f"{name}_err")}
+    columns["rms"] = columns["rms"] * janskys
+    pb = np.full(len(members), np.nan) if plane is None else plane[j, i]
+    groups, sizes = np.unique(sources.group, return_counts=True)
+    crowded = dict(zip(groups.tolist(), (sizes > 1).tolist()))
+    wide, wide_err = shape["dc_maj"], shape["dc_maj_err"]
+    small = point | (wide < 2 * wide_err) | (wide < 0.15 * prepared.beam_pixels)
+    holds = {
+        "blended": np.array([crowded[int(sources.group[r[0]])] for r in members]),
+        "unresolved": small,
+        "extended": ~small & (wide > EXTENDED * prepared.beam_pixels),
+        "negative": values[:, 0] < 0,
+        "artefact": raised > ARTEFACT,
+        "undeconvolved": np.full(len(members), prepared.beam_origin == "none"),
+        "no_primary_beam": np.full(len(members), plane is None),
+        "low_primary_beam": np.nan_to_num(pb, nan=1.0) < 0.2,
+    }
+    names = list(holds)
+    rows = np.stack([holds[k] for k in names], axis=1)
+    columns |= {
+        "flags": np.array([join_flags(k for k, v in zip(names, row) if v) for row in rows], dtype="U120"),
+        "pb": pb, "snr": strength, "flux_method": "fit", "n_components": np.array([len(r) for r in members]),
+        "reliability": np.array([judged["reliability"][r].max() for r in members]),
+        "false_alarm": np.array([judged["false_alarm"][r].min() for r in members]),
+    }  # fmt: skip
+    if image.frequencies is not None:
+        columns["freq"] = float(image.frequencies[0])
+    return columns
+
+
+def _moments(beams: Float) -> Float:
+    """Second moments of beams ``[n, 3]``, ``[n, 2, 2]`` [pixel**2]."""
+    from faintsky.beams import beam_covariance
+
+    return np.stack([beam_covariance((b[0], b[1], b[2])) for b in beams])

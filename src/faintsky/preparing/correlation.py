@@ -1,0 +1,135 @@
+"""How the noise of an image is correlated between pixels, and the filter that shows a source best in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
+
+from faintsky.blocks import step
+from faintsky.preparing.noise import core_sigma
+from faintsky.preparing.psf import autocorrelation, gaussian_psf
+
+Float = NDArray[np.float64]
+
+FLOOR = 2e-3
+"""Least share of the noise's variance that is white: rounding, pixels, and what no model gets right."""
+REACH_BEAMS = 6.0
+"""How far the correlation is followed [beam]."""
+
+
+@dataclass(frozen=True)
+class NoiseCorrelation:
+    """The noise of an image in units of its local rms, the same all over the image.
+
+    Attributes
+    ----------
+    lags : array
+        Covariance by separation, ``[n, n]``, the variance at ``[0, 0]``; it repeats itself beyond.
+    power : array
+        Its power spectrum, for a real FFT of ``[n, n]``; nowhere below `FLOOR` of the variance.
+    """
+
+    lags: Float
+    power: Float
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that the matched filter takes."""
+        return self.lags.shape[0] // 4
+
+    def covariance(self, x: NDArray[np.integer], y: NDArray[np.integer]) -> Float:
+        """Of pixels ``[m]``, ``[m, m]``."""
+        n = self.lags.shape[0]
+        x, y = np.asarray(x, int), np.asarray(y, int)
+        return self.lags[(y[:, None] - y[None, :]) % n, (x[:, None] - x[None, :]) % n]
+
+    def whitening(self, x: NDArray[np.integer], y: NDArray[np.integer]) -> Float:
+        """What turns pixels' noise into independent numbers of variance 1, ``[m, m]``."""
+        from scipy.linalg import cholesky, solve_triangular
+
+        # pixels farther apart than a period look like the same ones: the white share keeps them apart
+        lower = cholesky(self.covariance(x, y) + FLOOR * self.lags[0, 0] * np.eye(len(x)), lower=True)
+        return np.asarray(solve_triangular(lower, np.eye(len(x)), lower=True))
+
+    def matched_filter(self, beam: tuple[float, float, float]) -> tuple[Float, Float]:
+        """The kernel that an image is correlated with for the S/N of points, and that of the points' own S/N.
+
+        North (1943) for correlated noise: beam over power spectrum.
+
+        Parameters
+        ----------
+        beam : tuple of float
+            Major and minor FWHM [pixel] and position angle [deg].
+
+        Returns
+        -------
+        kernel : array
+            ``[2 h + 1, 2 h + 1]``: the image in units of the noise, correlated with it, has noise of
+            variance 1.
+        seen : array
+            The beam, of peak 1, correlated with the kernel.
+        """
+        n, h = (self.power.shape[0],) * 2, self.reach
+        source = gaussian_psf((n[0] + 1, n[1] + 1), *beam)[:-1, :-1]
+        transfer = rfft2(np.fft.ifftshift(source))
+        kernel = transfer / self.power
+        norm = np.sqrt(float(irfft2((transfer * np.conj(kernel)).real, s=n)[0, 0]))
+        pair = (irfft2(kernel / norm, s=n), irfft2((transfer * np.conj(kernel)).real / norm, s=n))
+        middle = [
+            np.fft.fftshift(a)[n[0] // 2 - h : n[0] // 2 + h + 1, n[1] // 2 - h : n[1] // 2 + h + 1]
+            for a in pair
+        ]
+        return middle[0], middle[1]
+
+    @cached_property
+    def curvature(self) -> float:
+        """Of the correlation at no separation, the geometric mean of both axes [1/pixel**2]."""
+        n = self.power.shape[0]
+        fx, fy = np.fft.rfftfreq(n)[None, :], np.fft.fftfreq(n)[:, None]
+        weight = np.where((fx == 0) | (fx == 0.5), 1.0, 2.0) * self.power
+        second = [(2 * np.pi) ** 2 * float((weight * f * f).sum() / weight.sum()) for f in (fx, fy)]
+        return float(np.sqrt(second[0] * second[1]))
+
+
+@step(whole="one power spectrum for the whole image; sums over blocks would merge")
+def noise_correlation_of(
+    scaled: NDArray[np.floating], quiet: NDArray[np.bool_], beam: tuple[float, float, float]
+) -> NoiseCorrelation:
+    """Measure the correlation of an image's noise.
+
+    Parameters
+    ----------
+    scaled : array
+        Image over local rms, ``[y, x]``, its sources masked or taken out.
+    quiet : array of bool
+        Pixels that hold noise alone.
+    beam : tuple of float
+        Major and minor FWHM [pixel] and position angle [deg]; the scale on which the noise is followed.
+    """
+    size = float(np.sqrt(beam[0] * beam[1]))
+    reach = int(min(np.ceil(REACH_BEAMS * max(size, 2.0)), min(scaled.shape) // 4, 60))
+    mean = float(scaled[quiet].mean())
+    lags = autocorrelation(scaled - mean, quiet, reach)
+    y, x = np.indices(lags.shape) - reach
+    # the autocorrelation of a disc: its power spectrum is nowhere negative, so stripes leave no holes.
+    # Its cusp makes up for fine waves that no model gets right: fits are told of a little more noise there
+    t = np.clip(np.hypot(x, y) / reach, 0, 1)
+    taper = (np.arccos(t) - t * np.sqrt(1 - t * t)) * 2 / np.pi
+    return correlation_from(lags * taper, core_sigma(scaled[quiet]) ** 2)
+
+
+def correlation_from(lags: Float, variance: float = 1.0) -> NoiseCorrelation:
+    """From correlations by separation that fall to 0 at the rim, made such as noise can have."""
+    reach = lags.shape[0] // 2
+    n = 4 * reach
+    plane = np.zeros((n, n))
+    shift = np.arange(-reach, reach + 1) % n
+    plane[np.ix_(shift, shift)] = lags / lags[reach, reach]
+    power = np.maximum(rfft2(plane).real, FLOOR)
+    plane = irfft2(power, s=(n, n))
+    scale = variance / plane[0, 0]
+    return NoiseCorrelation(scale * plane, scale * power)

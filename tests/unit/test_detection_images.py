@@ -1,0 +1,211 @@
+"""Compact sources of images: fits, the noise's correlation, the search, objects, reliabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.signal import fftconvolve
+
+from faintsky.detection import (
+    NoisePeaks,
+    SourceCounts,
+    deboosted,
+    detect_image,
+    fit_counts,
+    fit_gaussians,
+    images_of,
+)
+from faintsky.image import RadioImage
+from faintsky.preparing import noise_correlation_of
+from faintsky.report import residual_verdict
+
+SIGMA = 2 * np.sqrt(2 * np.log(2))
+BEAM, RMS, CELL = 4.0, 50e-6, 1.5  # pixel, Jy/beam, arcsec
+
+
+def noise_of(n: int, seed: int, beam: float = BEAM) -> np.ndarray:
+    """Noise of rms 1 that is correlated like a beam."""
+    plane = gaussian_filter(
+        np.random.default_rng(seed).normal(size=(n, n)), beam / SIGMA / np.sqrt(2), mode="wrap"
+    )
+    return plane / plane.std()
+
+
+def image_of(
+    sources: list[tuple[float, float, float, float]], n: int = 256, seed: int = 0, **more
+) -> RadioImage:
+    """An image with Gaussians of (x, y, S/N, FWHM [beam]) in `noise_of`."""
+    y, x = np.indices((n, n)).astype(float)
+    data = noise_of(n, seed)
+    for x0, y0, snr, size in sources:
+        data += snr * np.exp(-4 * np.log(2) * ((x - x0) ** 2 + (y - y0) ** 2) / (size * BEAM) ** 2)
+    data = (data * RMS).astype(np.float32)
+    if "blank" in more:
+        data[more.pop("blank")] = np.nan
+    return RadioImage.from_array(
+        data, cell=CELL, beam=(BEAM * CELL, BEAM * CELL, 0.0), unit="Jy/beam", **more
+    )
+
+
+def near(table, x: float, y: float, within: float = 2.0):
+    return table[np.hypot(table["x"] - x, table["y"] - y) < within]
+
+
+@pytest.mark.parametrize("beam", [0.1, BEAM])
+def test_the_filtered_noise_has_variance_1(beam):
+    noise = noise_of(600, 1, beam)
+    correlation = noise_correlation_of(noise, np.ones(noise.shape, bool), (BEAM, BEAM, 0.0))
+    kernel, seen = correlation.matched_filter((BEAM, BEAM, 0.0))
+    assert fftconvolve(noise, kernel, mode="valid").std() == pytest.approx(1, abs=0.04)
+    # what the filter can win over the peak: all of the beam's pixels in white noise, nothing in its own
+    best = {0.1: np.sqrt(np.pi * (BEAM / SIGMA) ** 2), BEAM: 1.0}
+    assert seen.max() == pytest.approx(best[beam], rel=0.06)
+
+
+def test_pixels_are_whitened():
+    noise = noise_of(400, 1, 0.1)
+    correlation = noise_correlation_of(noise, np.ones(noise.shape, bool), (BEAM, BEAM, 0.0))
+    oy, ox = (a.ravel() for a in np.mgrid[-4:5, -4:5])
+    places = np.random.default_rng(0).integers(10, 390, (3000, 2))
+    stamps = noise[places[:, :1] + oy, places[:, 1:] + ox] @ correlation.whitening(ox, oy).T
+    assert stamps.var() == pytest.approx(1, abs=0.03)
+
+
+def test_fits_are_unbiased_and_their_errors_true():
+    """300 resolved Gaussians in correlated noise, fitted at once."""
+    noise = noise_of(900, 2)
+    correlation = noise_correlation_of(noise, np.ones(noise.shape, bool), (BEAM, BEAM, 0.0))
+    oy, ox = (a.ravel() for a in np.mgrid[-8:9, -8:9])
+    rng, n = np.random.default_rng(3), 300
+    corner = np.stack(
+        [a.ravel() for a in np.meshgrid(np.arange(20, 880, 45), np.arange(20, 880, 45))], axis=1
+    )[:n]
+    true = np.empty((n, 1, 6))
+    true[:, 0, 0], true[:, 0, 1:3] = 25, rng.uniform(-0.5, 0.5, (n, 2))
+    true[:, 0, 3:] = [6.0, 1.0, 4.0]
+    x, y = np.broadcast_to(ox, (n, ox.size)).astype(float), np.broadcast_to(oy, (n, oy.size)).astype(float)
+    data = noise[corner[:, 1:] + oy, corner[:, :1] + ox] + images_of(true, x, y)[:, 0]
+    start = true.copy()
+    start[..., 0] *= 0.8
+    start[..., 1:3], start[..., 3:] = 0, [4.0, 0.0, 4.0]
+    fitted = fit_gaussians(
+        data, x, y, correlation.whitening(ox, oy), start, np.ones(start.shape, bool), 4.0, 40.0
+    )
+    errors = np.sqrt(np.diagonal(fitted.covariance, axis1=1, axis2=2))
+    pulls = (fitted.values[:, 0] - true[:, 0]) / errors
+    scatter = 1.4826 * np.median(np.abs(pulls - np.median(pulls, axis=0)), axis=0)
+    assert np.all((scatter > 0.85) & (scatter < 1.2)), scatter
+    assert np.all(np.abs(np.median(pulls, axis=0)) < 0.25)
+
+
+def test_points_extended_sources_and_pairs():
+    singles = [(40.3, 50.6, 200.0, 1.0), (120.8, 40.2, 12.0, 1.0), (200.1, 210.7, 60.0, 2.0)]
+    pair = [(60.0, 180.0, 40.0, 1.0), (60.0 + 1.25 * BEAM, 180.0, 40.0, 1.0)]
+    found = detect_image(image_of([*singles, *pair]))
+    parts = found.components
+    assert len(parts) == 5
+    for x, y, snr, size in [*singles, *pair]:
+        row = near(parts, x, y)
+        assert len(row) == 1
+        row = row[0]
+        assert abs(row["flux"] - snr * RMS * size**2) < 4 * row["flux_err"]
+        assert abs(row["x"] - x) < 4 * row["x_err"]
+        assert row["kind"] == ("gaussian" if size > 1 else "point")
+    wide = near(found.catalog, 200.1, 210.7)[0]
+    assert wide["dc_maj"] == pytest.approx(np.sqrt(3) * BEAM * CELL, rel=0.15)
+    assert wide["fwhm_maj"] == pytest.approx(2 * BEAM * CELL, rel=0.15)
+    assert found.mask[round(wide["y"]), round(wide["x"])] == wide["id"]
+    assert list(found.catalog["snr"]) == sorted(found.catalog["snr"], reverse=True)
+
+
+def test_points_that_no_dip_parts_are_one_object():
+    close = [(100.0, 100.0, 14.0, 1.0), (100.0 + 1.1 * BEAM, 100.0, 40.0, 1.0)]
+    found = detect_image(image_of(close))
+    assert len(found.components) == 2
+    (whole,) = found.catalog
+    assert (whole["kind"], whole["n_components"]) == ("complex", 2)
+    assert whole["flux"] == pytest.approx(np.sum(found.components["flux"]))
+    assert set(found.components["id"]) == {whole["id"]}
+
+
+def test_model_and_residual_are_the_image():
+    image = image_of([(40.0, 50.0, 100.0, 1.0), (150.0, 120.0, 20.0, 1.5)])
+    found = detect_image(image)
+    np.testing.assert_allclose(found.image + found.residual, image.data, atol=1e-3 * RMS)
+    assert residual_verdict(found) == "looks like noise"
+    assert np.std(found.residual) == pytest.approx(RMS, rel=0.05)
+
+
+def test_a_negative_source_is_negative():
+    found = detect_image(image_of([(100.0, 100.0, -40.0, 1.0), (180.0, 60.0, 50.0, 1.0)]))
+    row = near(found.catalog, 100, 100)[0]
+    assert row["flux"] == pytest.approx(-40 * RMS, rel=0.1)
+    assert "negative" in row["flags"]
+    assert len(near(found.catalog[found.catalog["flux"] > 0], 100, 100, 10)) == 0
+    assert len(found.catalog) == 2
+
+
+def test_beside_blanks_and_at_the_border():
+    blank = np.s_[:, 128:140]
+    found = detect_image(image_of([(126.0, 60.0, 80.0, 1.0), (1.0, 200.0, 80.0, 1.0)], blank=blank))
+    assert len(found.catalog) == 2
+    for x, y in ((126.0, 60.0), (1.0, 200.0)):
+        row = near(found.catalog, x, y)[0]
+        assert row["flux"] == pytest.approx(80 * RMS, rel=0.12)
+        assert "edge" in row["flags"]
+    assert np.isnan(found.image[blank]).all()
+
+
+def test_noise_alone_gives_nothing():
+    assert sum(len(detect_image(image_of([], seed=s)).catalog) for s in range(5)) <= 1
+
+
+def test_stripes_do_not_hide_sources():
+    """Plane waves of 1.5 rms: what a plain threshold takes for noise."""
+    places = [(30.0 + 45 * k, 40.0 + 40 * k, 12.0, 1.0) for k in range(5)]
+    image = image_of(places)
+    y, x = np.indices(image.data.shape)
+    stripes = 1.5 * RMS * np.sqrt(2) * np.cos(2 * np.pi * (x * np.cos(0.4) + y * np.sin(0.4)) / (15 * BEAM))
+    again = RadioImage.from_array(
+        image.data + stripes.astype(np.float32),
+        cell=CELL,
+        beam=(BEAM * CELL, BEAM * CELL, 0.0),
+        unit="Jy/beam",
+    )
+    found = detect_image(again)
+    assert all(len(near(found.catalog, x, y)) == 1 for x, y, _, _ in places)
+    assert len(found.catalog) <= 6
+    assert residual_verdict(found).startswith("not noise")
+
+
+def test_where_the_user_looks():
+    mask = np.zeros((256, 256), np.int16)
+    mask[:128] = 1
+    found = detect_image(image_of([(60.0, 60.0, 50.0, 1.0), (60.0, 200.0, 50.0, 1.0)], mask=mask))
+    assert [round(float(y)) for y in found.catalog["y"]] == [60]
+
+
+def test_counts_and_reliability():
+    rng = np.random.default_rng(0)
+    counts = fit_counts(5 / rng.random(3000))
+    assert counts.slope == pytest.approx(1, abs=0.06)
+    assert counts.number == pytest.approx(3000 * 5 / 7, rel=0.05)
+    noise = NoisePeaks(3e4, power=1)
+    values = counts.reliability(np.array([4.0, 5.0, 8.0]), noise)
+    assert np.all(np.diff(values) > 0)
+    assert values[-1] > 0.999
+    empty = fit_counts(np.array([4.2, 4.5]))
+    assert empty.reliability(np.array([5.0]), noise)[0] < 0.1
+
+
+def test_deboosted_fluxes_are_those_of_the_counts():
+    """Sources with known counts, measured with noise: the median truth at each measured S/N."""
+    rng = np.random.default_rng(1)
+    true = 1 / rng.random(2_000_000)
+    seen = true + rng.normal(size=true.size)
+    for low in (5.0, 7.0, 12.0):
+        its = (seen > low) & (seen < 1.05 * low)
+        middle, error = deboosted(np.array([1.025 * low]), SourceCounts(1.0, 1.0))
+        assert middle[0] == pytest.approx(np.median(true[its]), rel=0.02)
+        assert error[0] == pytest.approx(np.diff(np.quantile(true[its], [0.16, 0.84]))[0] / 2, rel=0.1)
