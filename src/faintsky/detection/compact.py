@@ -35,7 +35,8 @@ LARGEST = 4.0
 """FWHM of a compact source at most [beam]."""
 TOGETHER, ROUNDS = 8, 2
 BRIGHT, ARTEFACTS = 40.0, 20
-"""S/N of sources that may have artefacts about them, and how far these are looked for [beam]."""
+"""S/N of sources that may have artefacts about them, and how far these are looked for at most [beam]: a tenth
+of the S/N."""
 TENTH = 1.645
 """What a tenth of a Gaussian's values exceed, either way, in standard deviations."""
 STAGE = 10.0
@@ -176,9 +177,10 @@ class CompactSearch:
         level = np.nan_to_num(scatter_map(snr, self.valid, self.size), nan=1.0).astype(float)
         level = np.where(level > 0, level, 1.0)
         n_y, n_x = snr.shape
-        reach, width = ARTEFACTS * self.size, self.size
-        edges = np.arange(1.0, ARTEFACTS + 1)
-        for x0, y0 in self.sources.values[np.abs(self.sources.snr) > BRIGHT, 1:3]:
+        width, edges = self.size, np.arange(1.0, ARTEFACTS + 1)
+        bright = np.abs(self.sources.snr) > BRIGHT
+        for strength, (x0, y0) in zip(np.abs(self.sources.snr[bright]), self.sources.values[bright, 1:3]):
+            reach = min(strength / 10, ARTEFACTS) * width
             x = np.arange(max(int(x0 - reach), 0), min(int(x0 + reach) + 1, n_x))
             y = np.arange(max(int(y0 - reach), 0), min(int(y0 + reach) + 1, n_y))
             box = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
