@@ -143,6 +143,7 @@ class CompactSearch:
 
     def set_noise(self, rms: NDArray[np.floating], correlation: NoiseCorrelation) -> None:
         """Go on with another noise."""
+        self._snr: Float | None = None
         self.rms, self.correlation = np.where(self.valid, rms, np.inf).astype(float), correlation
         self.kernel, self.seen = correlation.matched_filter(self.beam)
         self.gain = float(self.seen.max())
@@ -160,9 +161,18 @@ class CompactSearch:
         product = self.kernel * own.reshape(self.kernel.shape)
         return product / product.sum()
 
-    def snr_map(self, image: Float | None = None) -> Float:
-        """S/N of a point at every pixel of the residual, or another image; 0 where not valid."""
-        scaled = (self.residual if image is None else image) / self.rms
+    def _move(self, values: Float, sign: float) -> None:
+        """Put sources into the residual, or take them out."""
+        add_sources(self.residual, values, sign)
+        self._snr = None
+
+    def snr_map(self) -> Float:
+        """S/N of a point at every pixel of the residual; 0 where not valid."""
+        if self._snr is None:
+            self._snr = self._filtered(self.residual / self.rms)
+        return self._snr
+
+    def _filtered(self, scaled: Float) -> Float:
         # beyond its border an image goes on as in a mirror: a step there would look like a source
         out = oaconvolve(
             np.pad(scaled, self.kernel.shape[0] // 2, mode="symmetric"), self.kernel, mode="valid"
@@ -231,7 +241,7 @@ class CompactSearch:
             np.concatenate([old.values, values]), np.concatenate([old.errors, new.errors]),
             np.concatenate([old.resolved, new.resolved]), np.concatenate([old.group, new.group]),
         )  # fmt: skip
-        add_sources(self.residual, values, -1.0)
+        self._move(values, -1.0)
 
     def level_at(self, values: Float) -> Float:
         """`level` where Gaussians ``[n, 6]`` are."""
@@ -243,7 +253,7 @@ class CompactSearch:
 
     def put_back(self, away: Bool) -> None:
         """Drop some sources."""
-        add_sources(self.residual, self.sources.values[away])
+        self._move(self.sources.values[away], 1.0)
         self.sources = self.sources.take(~away)
 
     def groups(self) -> list[NDArray[np.intp]]:
@@ -278,9 +288,9 @@ class CompactSearch:
 
     def _replace(self, rows: NDArray[np.intp], values: Float, errors: Float, resolved: Bool) -> None:
         s = self.sources
-        add_sources(self.residual, s.values[rows])
+        self._move(s.values[rows], 1.0)
         s.values[rows], s.errors[rows], s.resolved[rows] = values, errors, resolved
-        add_sources(self.residual, values, -1.0)
+        self._move(values, -1.0)
 
     def _fit_singles(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Fit lone sources, many at once; returns those by blanks or an edge, which have other pixels."""
@@ -467,7 +477,7 @@ class CompactSearch:
                 )
             )
             for part in new:
-                add_sources(self.residual, part.values, -1.0)
+                self._move(part.values, -1.0)
             self._regroup()
 
     def _regroup(self) -> None:
