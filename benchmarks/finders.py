@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.table import Table, vstack
-from astropy.wcs import WCS
+from astropy.table import Table
 
+from faintsky.catalog import read_catalog
 from faintsky.errors import FaintskyError
+from faintsky.injecting import compact_entries
 from faintsky.io import open_image
 from faintsky.matching import column
 from faintsky.published.peers import interpreter
@@ -37,7 +37,7 @@ _NAMES = {
 
 
 def run(method: str, image: Path, stem: Path, *, seed: float = SEED, again: bool = False) -> dict[str, float]:
-    """Run a method, unless its catalogue ``stem.fits`` is there; its wall-clock and CPU seconds.
+    """Run a method, unless its catalogue of this image is there; its wall-clock and CPU seconds.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def run(method: str, image: Path, stem: Path, *, seed: float = SEED, again: bool
         It failed.
     """
     times, catalogue = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.fits")
-    if times.exists() and not again:
+    if times.exists() and times.stat().st_mtime > image.stat().st_mtime and not again:
         return dict(json.loads(times.read_text()))
     stem.parent.mkdir(parents=True, exist_ok=True)
     catalogue.unlink(missing_ok=True)
@@ -64,7 +64,10 @@ def run(method: str, image: Path, stem: Path, *, seed: float = SEED, again: bool
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise FaintskyError(f"{method} failed on {image}: {last}")
     if method == "faintsky":
-        _joined(folder).write(catalogue, overwrite=True)
+        tables = (read_catalog(folder / f"{name}.fits") for name in ("catalog", "components"))
+        entries = compact_entries(*tables, diffuse=True)
+        entries.meta.clear()  # not all of it fits a header
+        entries.write(catalogue, overwrite=True)
         shutil.rmtree(folder)
     times.write_text(json.dumps(seconds))
     return seconds
@@ -75,46 +78,43 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _joined(folder: Path) -> Table:
-    """Objects of one component as they are, and the components of the others, as the peers list them."""
-    objects, components = (Table.read(folder / f"{name}.fits", hdu=1) for name in ("catalog", "components"))
-    several = objects["n_components"] > 1
-    parts = components[np.isin(components["id"], objects["id"][several])]
-    return vstack([objects[~several], parts], metadata_conflicts="silent")
+def read(stem: Path, image: Path, *, diffuse: bool = False) -> Table:
+    """A catalogue that `run` made, in one form, without negative sources.
 
-
-def read(stem: Path, image: Path) -> Table:
-    """A catalogue that `run` made, in one form.
+    Parameters
+    ----------
+    stem, image : pathlib.Path
+        As for `run`.
+    diffuse : bool
+        Whether with diffuse regions.
 
     Returns
     -------
     Table
         ``x``, ``y``, ``x_err``, ``y_err`` [pixel], ``flux``, ``flux_err`` [Jy], ``peak``, ``rms`` [Jy/beam],
-        ``fwhm_maj``, ``fwhm_maj_err`` [arcsec], ``snr``, ``flux_deboosted`` [Jy]; NaN where not known.
-        Diffuse regions and negative sources are left out.
+        ``fwhm_maj``, ``fwhm_maj_err`` [arcsec], ``snr``, ``flux_deboosted`` [Jy], ``reliability``, ``pb``;
+        NaN where not known.
     """
     path = stem.with_name(f"{stem.name}.fits")
     raw = Table.read(path, hdu=1) if path.exists() else Table()
     empty = np.full(len(raw), np.nan)
-    out = Table({
+    columns = {
         ours: next((column(raw, name) for name in names if name in raw.colnames), empty)
         for ours, names in _NAMES.items()
-    })  # fmt: skip
-    out["snr"] = column(raw, "snr") if "snr" in raw.colnames else out["peak"] / out["rms"]
-    for name in ("flux_deboosted", "x", "y"):
-        out[name] = column(raw, name) if name in raw.colnames else empty
+    }
+    columns["snr"] = columns["peak"] / columns["rms"]
+    for name in ("snr", "flux_deboosted", "reliability", "pb", "x", "y"):
+        columns[name] = column(raw, name) if name in raw.colnames else columns.get(name, empty)
     if "x" not in raw.colnames and len(raw):
-        header = fits.getheader(image)
-        cell = open_image(image).grid.cell
-        place = (column(raw, name) for name in (("RA", "DEC") if "RA" in raw.colnames else ("ra", "dec")))
-        out["x"], out["y"] = WCS(header).celestial.wcs_world2pix(*place, 0)
-        if "RA" in raw.colnames:
-            for name in ("fwhm_maj", "fwhm_maj_err"):
-                out[name] *= 3600
-        else:
-            for name in ("x_err", "y_err"):
-                out[name] *= 3600 / cell
-    keep = ~(out["flux"] < 0)
+        opened, theirs = open_image(image), "RA" in raw.colnames
+        place = (column(raw, name) for name in (("RA", "DEC") if theirs else ("ra", "dec")))
+        columns["x"], columns["y"] = opened.wcs.wcs_world2pix(*place, 0)
+        for name in ("fwhm_maj", "fwhm_maj_err") if theirs else ():
+            columns[name] = columns[name] * 3600
+        for name in () if theirs else ("x_err", "y_err"):
+            columns[name] = columns[name] * 3600 / opened.grid.cell
+    keep = ~(columns["flux"] < 0)
     if "kind" in raw.colnames:
-        keep &= np.array([str(k) != "diffuse" for k in raw["kind"]], dtype=bool)
-    return out[keep]
+        columns["kind"], columns["flags"] = (np.asarray(raw[k]).astype(str) for k in ("kind", "flags"))
+        keep &= (columns["kind"] != "diffuse") | diffuse
+    return Table(columns)[keep]

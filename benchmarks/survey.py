@@ -41,6 +41,7 @@ FIRST, EMPTY, N_EMPTY = 101, 901, 20
 RULE = Criterion("survey", along_z=False, radius=2.5)
 NEAR = BEAM / PIXEL
 PULLS = ("flux", "x", "y", "fwhm_maj")
+"""The last of extended sources only: points have the beam's."""
 OURS, LESS = METHODS[0], "ours less the better peer"
 Row = dict[str, Any]
 
@@ -108,6 +109,12 @@ def median(values: Any) -> Row:
     return {"value": float(np.median(v)), "error": 1.253 * robust_scatter(v) / np.sqrt(len(v)), "n": len(v)}
 
 
+def less(ours: Any, *peers: Any) -> Row:
+    """Completeness of the same sources less that of the better peer, and the paired error."""
+    d = np.asarray(ours, dtype=float) - max((np.asarray(p, dtype=float) for p in peers), key=np.mean)
+    return {"value": float(d.mean()), "error": float(d.std() / np.sqrt(len(d))), "n": len(d)}
+
+
 def rows_of(t: Table, images: list[dict[str, float]]) -> Iterator[tuple[str, str, Row]]:
     """Quantity, bin and value of everything that is measured of a method on a kind of image."""
     for name in images[0]:
@@ -125,7 +132,7 @@ def rows_of(t: Table, images: list[dict[str, float]]) -> Iterator[tuple[str, str
             yield f"{flux} over true flux by measured S/N", name, median(q[flux])
     for kind, what in ((POINT, "points"), (EXTENDED, "extended")):
         for name, q in binned(t[t["kind"] == kind], "snr", (5, 8, 501)):
-            for pull in PULLS:
+            for pull in PULLS if kind == EXTENDED else PULLS[:-1]:
                 v = np.asarray(q[f"pull_{pull}"])[np.isfinite(q[f"pull_{pull}"])]
                 if len(v):
                     scatter = robust_scatter(v)  # its error is that of a Gaussian's median deviation
@@ -150,10 +157,7 @@ def beside(tables: dict[str, Table]) -> Iterator[tuple[str, str, str, Row]]:
         yield "ideal", "Completeness of points", name, {"value": full, "error": np.nan, "n": len(q)}
         yield "ideal", "Flux over true flux, points", name, {"value": bias, "error": np.nan, "n": len(q)}
         if set(METHODS) <= set(tables):
-            ours, *peers = (np.asarray(bins[m][name]["hit"], dtype=float) for m in METHODS)
-            d = ours - max(peers, key=np.mean)
-            row = {"value": d.mean(), "error": d.std() / np.sqrt(len(d)), "n": len(d)}
-            yield LESS, "Completeness of points", name, row
+            yield LESS, "Completeness of points", name, less(*(bins[m][name]["hit"] for m in METHODS))
 
 
 class Bench:
@@ -250,7 +254,9 @@ def markdown(rows: list[Row]) -> str:
     for r in rows:
         digits = 0 if r["quantity"] == "Counts" else 1 if r["quantity"].startswith("Seconds") else 3
         text = f"{r['value']:.{digits}f}" + (f" ± {r['error']:.{digits}f}" if np.isfinite(r["error"]) else "")
-        tables[r["quantity"]][r["kind"], r["bin"]] |= {"n": str(r["n"]), r["method"]: text}
+        cells = tables[r["quantity"]][r["kind"], r["bin"]]
+        cells.setdefault("n", str(r["n"]))
+        cells[r["method"]] = text
     lines: list[str] = []
     for title, table in tables.items():
         head = list(dict.fromkeys(name for cells in table.values() for name in cells))

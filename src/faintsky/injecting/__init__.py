@@ -12,6 +12,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.injecting.cube import CubePlace, place_in_cube
     from faintsky.injecting.image import ImagePlace, draw_shape, place_in_image
+    from faintsky.injecting.points import PointPlace, by_measured_snr, compact_entries
     from faintsky.injecting.recovery import Recovery, recover, recovery_of
 
 lazy(__name__)

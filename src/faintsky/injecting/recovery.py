@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +104,9 @@ class Recovery:
     flux_ratio, flux_error, flux_scatter : array
         Median found over true flux in each bin, its error, and the robust scatter, ``[bin]``.
     share : array or None
-        Mean share of the sources' outlines that lies in regions, ``[bin]``; of images.
+        Mean share of the sources' outlines that lies in regions, ``[bin]``; of diffuse ones.
+    measured : mapping of str to array, optional
+        Of points: what holds for the same bins of the measured S/N, see `by_measured_snr`.
     """
 
     completeness: Binned
@@ -114,6 +116,7 @@ class Recovery:
     flux_error: Float
     flux_scatter: Float
     share: Float | None = None
+    measured: Mapping[str, Float] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, float]]:
         """A row a bin."""
@@ -125,6 +128,7 @@ class Recovery:
         }  # fmt: skip
         if self.share is not None:
             columns["share"] = self.share
+        columns |= self.measured
         return [dict(zip(columns, (float(v) for v in row))) for row in zip(*columns.values())]
 
 

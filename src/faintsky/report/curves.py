@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
     """Completeness against S/N, and found over true flux of what was found; of images also the share."""
-    image = recovery.share is not None
-    label = "S/N per pixel" if image else "matched S/N"
+    diffuse, points = recovery.share is not None, bool(recovery.measured)
+    image = diffuse or points
+    label = "S/N per pixel" if diffuse else "S/N" if points else "matched S/N"
     snr, ratio = column(sources, "snr"), column(sources, "found_flux") / column(sources, "flux")
     known = np.isfinite(ratio)
     b = recovery.completeness
@@ -37,6 +38,7 @@ def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
             left.plot(
                 centres, recovery.share, "s--", color=COLOURS[2], ms=4, lw=1, label="share of their area"
             )
+        if image:
             left.set_xscale("log")
             right.set_xscale("log")
         left.set(xlabel=label, ylabel="completeness", ylim=(-0.03, 1.18))

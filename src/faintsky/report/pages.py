@@ -252,18 +252,30 @@ def _note(table: Sequence[Any], thing: str, rest: str) -> str:
     return f"{more} {rest} {thing}s are in the catalogue only." if more > 0 else ""
 
 
-_INTO_CUBE = (
-    "Matched S/N: what a filter would reach that knows a source's shape, place and line, given the psf and "
-    "the noise at its place. Sources were injected a few at a time, away from each other and from what was "
-    "found in the cube itself. Other detections are neither injected nor in the cube's own catalogue: false "
-    "ones, or the cube's own sources below or beside their first detection."
-)
-_INTO_IMAGE = (
-    "S/N per pixel: mean brightness of a filament or blob within the outline, where it exceeds half of its "
-    "peak, over the noise there. Found: a quarter or more of the outline lies in regions of the catalogue; "
-    "the share is that of the outline, averaged over all injected. Flux: the denoised image summed over the "
-    "outline, found or not. They were put where nothing was found in the image itself."
-)
+_INJECTED = {
+    "lines": (
+        "Matched S/N: what a filter would reach that knows a source's shape, place and line, given the psf "
+        "and the noise at its place. Sources were injected a few at a time, away from each other and from "
+        "what was found in the cube itself. Other detections are neither injected nor in the cube's own "
+        "catalogue: false ones, or the cube's own sources below or beside their first detection."
+    ),
+    "diffuse": (
+        "S/N per pixel: mean brightness of a filament or blob within the outline, where it exceeds half of "
+        "its peak, over the noise there. Found: a quarter or more of the outline lies in regions of the "
+        "catalogue; the share is that of the outline, averaged over all injected. Flux: the denoised image "
+        "summed over the outline, found or not. They were put where nothing was found in the image itself."
+    ),
+    "points": (
+        "S/N: a point's peak over the noise at its place. Found: an entry of the catalogue within 0.6 beams. "
+        "The last four columns are for the same range of the S/N as measured: found over true flux, raw and "
+        "deboosted, where injected sources count as if there were as 1/S of them above S; the share of the "
+        "image's own entries that are real, if its negative has as many false ones, and how many there are."
+    ),
+}
+_MEASURED = {
+    "flux_bias": "flux bias, measured S/N", "deboosted_bias": "deboosted", "reliability": "reliability",
+    "entries": "entries",
+}  # fmt: skip
 
 
 def injection_report(
@@ -289,14 +301,17 @@ def injection_report(
     provenance : mapping
         Version, command, configuration.
     """
-    image = isinstance(data, RadioImage)
-    names = ["S/N per pixel" if image else "matched S/N", "injected", "completeness", "68 %"]
-    names += ["found / true flux", "its scatter", *(["share of their area"] if image else [])]
+    diffuse, points = "share" in rows[0], "reliability" in rows[0]
+    kind = "diffuse" if diffuse else "points" if points else "lines"
+    snr = {"diffuse": "S/N per pixel", "points": "S/N", "lines": "matched S/N"}[kind]
+    names = [snr, "injected", "completeness", "68 %", "found / true flux", "its scatter"]
+    more = {"share": "share of their area"} if diffuse else _MEASURED if points else {}
+    names += more.values()
     cells = [
         [
             f"{r['snr_from']:.2g}–{r['snr_to']:.2g}", f"{r['n']:.0f}", _two(r["completeness"]),
             f"{r['low']:.2f}–{r['high']:.2f}", _two(r["flux_ratio"]), _two(r["flux_scatter"]),
-            *([_two(r["share"])] if image else []),
+            *(_two(r[key]) for key in more),
         ]
         for r in rows
     ]  # fmt: skip
@@ -307,7 +322,7 @@ def injection_report(
     }
     section = Section(
         "Completeness and flux", [embedded(figure)], "completeness and flux ratio against S/N",
-        _INTO_IMAGE if image else _INTO_CUBE, [(name, "") for name in names], cells,
+        _INJECTED[kind], [(name, "") for name in names], cells,
     )  # fmt: skip
     said = f"{facts['found']} of {facts['sources']} found"
     return render(f"Sources injected into {data.name}", said, shown, [section], provenance=provenance)
