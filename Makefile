@@ -40,11 +40,12 @@ fuzz: install
 kill: install
 	FAINTSKY_KILL_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_kill.py
 
-# Speed of the simulators, detection and denoising. The agreement with CASA needs the `casa` extra, that with WSClean a
+# Speed of the simulators, detection and denoising; images beside PyBDSF and Aegean (the `peers` extra). The agreement with CASA needs the `casa` extra, that with WSClean a
 # reference: see the scripts.
 benchmarks: install
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.without_psf
+	$(BIN)/python -m benchmarks.survey
 
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
 # shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).

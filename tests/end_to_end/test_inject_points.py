@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from astropy.table import Table
+from outputs import EXTENSIONS
 from scipy.ndimage import maximum_filter
 
-from faintsky.catalog import make_components, make_table
+import faintsky
+from faintsky.catalog import make_components, make_table, read_catalog
+from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.injecting import PointPlace, by_measured_snr, compact_entries, recover
 from faintsky.preparing import gaussian_psf, prepare_image
@@ -110,3 +114,30 @@ def test_entries_are_objects_or_the_components_of_blends():
     parts = {"id": [1, 2, 2, 3], "kind": ["point", "point", "point", "diffuse"], "flux": [1.0, 2.0, 3.0, 9.0]}
     entries = compact_entries(catalog, make_components(parts | {"island": [1, 2, 2, 3]}, two_d=True))
     assert sorted(entries["flux"]) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", ["points", "pairs"])
+def test_points_through_the_command_s_function(image, tmp_path, kind):
+    out = tmp_path / "out"
+    result = faintsky.inject(image, out, sources=kind, n=24, per_run=12, snr_low=4.0, snr_high=60.0)
+    assert {p.name for p in out.iterdir()} == {
+        "completeness.csv", "completeness.png", "report.html", "injected.ecsv", "run.json",
+        *(f"catalog.{end}" for end in EXTENSIONS),
+    }  # fmt: skip
+    table, sources = Table.read(out / "completeness.csv"), result.sources
+    assert {"completeness", "flux_bias", "deboosted_bias", "reliability"} <= set(table.colnames)
+    # the bright members of pairs lie beyond the range
+    assert table["n"].sum() == (np.asarray(sources["snr"]) < 60).sum() > 10
+    bright = (sources["snr"] > 12) & ((sources["separation"] == 0) | (sources["separation"] > 2))
+    assert sources["found"][bright].all()
+    ratio = sources["found_flux"][bright] / sources["flux"][bright]
+    assert np.median(ratio) == pytest.approx(1, abs=0.1)
+    assert result.facts["sources_of_the_image"] == len(read_catalog(out / "catalog.fits")) >= 1
+    assert "reliability" in (out / "report.html").read_text()
+
+
+def test_what_is_injected_must_suit_the_data(image):
+    with pytest.raises(InputError, match="lines are not injected into an image"):
+        faintsky.inject(image, sources="lines")
+    with pytest.raises(InputError, match="looks for lines in cubes"):
+        faintsky.inject(image, sources="points", model="smooth_clip")

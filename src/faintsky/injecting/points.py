@@ -133,6 +133,7 @@ class PointPlace:
         """The image with the points of `draw` in it; blanks stay blank."""
         data = np.array(self.data.data, dtype=np.float64)
         x, y = (column(sources, k) for k in "xy")
+        assert self.prepared.beam is not None, "points have the image's beam"
         beams = self.data.local_beams(self.prepared.beam, x, y)
         for px, py, peak, beam in zip(x, y, column(sources, "peak"), beams):
             half = int(2.5 * beam[0]) + 2

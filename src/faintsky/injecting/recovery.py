@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from faintsky.errors import InputError
 from faintsky.matching import (
@@ -133,7 +133,7 @@ class Recovery:
 
 
 def recovery_of(
-    sources: Table, edges: Sequence[float] | None = None, *, level: float = 7.0, image: bool = False
+    sources: Table, edges: ArrayLike | None = None, *, level: float = 7.0, image: bool = False
 ) -> Recovery:
     """`Recovery` of injected sources, with ``snr``, ``found``, ``flux``, ``found_flux`` and ``run``.
 
@@ -141,7 +141,7 @@ def recovery_of(
     ----------
     sources : Table
         Of `recover`.
-    edges : sequence of float, optional
+    edges : array, optional
         Bins of the S/N: eight of equal width, or for images of equal ratio, where not given.
     level : float, optional
         S/N at which the completeness is asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
@@ -49,6 +49,7 @@ def inject(
     out: PathLike | None = None,
     *,
     model: Annotated[str | None, "NAME|DIR"] = None,
+    sources: Literal["auto", "points", "pairs", "diffuse", "lines"] = "auto",
     n: Annotated[int, Ge(1)] = 100,
     per_run: Annotated[int | None, Ge(1)] = None,
     seed: Annotated[int, Ge(0)] = 0,
@@ -61,7 +62,8 @@ def inject(
     """Inject sources into your own cube or image and see which are found: completeness and flux bias.
 
     A few at a time: into a cube emitters (`faintsky.injecting.CubePlace`), which are searched for; into an
-    image filaments and blobs (`faintsky.injecting.ImagePlace`), and it is denoised and segmented.
+    image filaments and blobs (`faintsky.injecting.ImagePlace`), and it is denoised and segmented; or points
+    (`faintsky.injecting.PointPlace`), and it is searched for compact sources.
 
     Parameters
     ----------
@@ -69,20 +71,25 @@ def inject(
         A spectral cube or an image; anything `faintsky.open_cube` or `faintsky.open_image` takes.
     out : path-like, optional
         Folder for ``completeness.csv``, ``completeness.png``, ``report.html``, ``injected.ecsv`` and
-        ``run.json``.
+        ``run.json``; of points also ``catalog``, the image's own with a column ``completeness``.
     model : str, optional
         As for `faintsky.detect` or `faintsky.denoise`, whose defaults hold.
+    sources : str
+        What is injected: ``lines`` into a cube, ``diffuse`` sources, ``points`` or ``pairs`` of points into
+        an image; ``auto`` is lines or diffuse ones.
     n : int
-        Sources in all. They lie apart from each other, and from what is found in the data themselves.
+        Sources in all, each of a pair counted. They lie apart from each other, and from what is found in
+        the data themselves.
     per_run : int, optional
-        Sources at a time: by default 10 in a cube, 4 in an image.
+        Sources at a time: by default 10 in a cube, 4 in an image, of points 50.
     seed : int
         Of the sources.
     snr_low : float, optional
         Lowest S/N, 3 in a cube, where it is the matched one (`faintsky.source_model.matched_snr`) and
-        uniform; 0.2 in an image, where it is that of a pixel and its logarithm is uniform.
+        uniform; 0.2 in an image, where it is that of a pixel and its logarithm is uniform; 3 of points, where
+        it is the peak over the noise, of pairs of the fainter one, and its logarithm is uniform.
     snr_high : float, optional
-        Highest S/N: 20 in a cube, 10 in an image.
+        Highest S/N: 20 in a cube, 10 in an image, 50 of points.
     mask : path-like or array, optional
         Where to inject and look: whole numbers, not 0.
     reliability : float
@@ -98,80 +105,84 @@ def inject(
     InputError
         Where an input cannot be used, or has no room for a source.
     """
-    from faintsky.catalog import without_fluxes
+    from faintsky.catalog import without_fluxes, write_catalog
     from faintsky.image import RadioImage
-    from faintsky.injecting import CubePlace, ImagePlace, recover, recovery_of
-    from faintsky.io import Job
+    from faintsky.injecting import CubePlace, ImagePlace, PointPlace, recover, recovery_of
+    from faintsky.io import Job, open_image_or_cube
     from faintsky.models import load_model
 
-    opened = _open(data, **vars(opening))
+    opened = open_image_or_cube(data, **vars(opening))
     image = isinstance(opened, RadioImage)
-    usual = ImagePlace if image else CubePlace
+    kind = sources if sources != "auto" else "diffuse" if image else "lines"
+    if image == (kind == "lines"):
+        raise InputError(
+            f"{kind} are not injected into {'an image' if image else 'a cube'}",
+            f"give --sources {'points, pairs or diffuse' if image else 'lines'}",
+            opened.name,
+        )
+    usual: Any = {"lines": CubePlace, "diffuse": ImagePlace}.get(kind, PointPlace)
     at_once = usual.PER_RUN if per_run is None else per_run
     low, high = (u if asked is None else asked for u, asked in zip(usual.SNR_RANGE, (snr_low, snr_high)))
     if not 0 < low < high:
         raise InputError(f"S/N from {low:g} to {high:g} is no range", "give a low above 0 and a higher one")
-    name = model or ("denoiser" if image else "classical")
-    chosen = load_model(name, job="denoise" if image else "detect")
+    chosen = load_model(
+        model or ("denoiser" if usual is ImagePlace else "classical"),
+        job="denoise" if usual is ImagePlace else "detect",
+    )
     searches = 1 + -(-n // at_once)
     about = {
         "data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches,
         "notes": opened.notes,
     }  # fmt: skip
     config = {"per_run": at_once, "snr_low": low, "snr_high": high}
-    needs = _needs(opened, chosen, searches)
+    needs = _needs(opened, chosen, searches, usual is PointPlace)
     job = Job("inject", out, running, needs, about, data=opened, model=chosen, config=config)
     if job.done is not None:
         return InjectResult(facts=job.done)
     opened.check_companions()
     running.tell(0, n, "searching the data themselves")
     with job:
-        prepare: Any = _image_place if image else _cube_place
-        place, find, own = prepare(opened, chosen, reliability, running.device)
-        sources, runs, others = recover(
+        prepare: Any = {"lines": _cube_place, "diffuse": _image_place}.get(kind, _point_place)
+        how = {"pairs": kind == "pairs"} if usual is PointPlace else {}
+        place, find, own = prepare(opened, chosen, reliability, running.device, **how)
+        table, runs, others = recover(
             place, find, n, at_once, snr=(low, high), seed=seed, progress=running.progress
         )
-        recovery = recovery_of(sources, level=usual.LEVEL, image=image)
+        if usual is PointPlace:
+            recovery = place.recovery(table, (low, high))
+        else:
+            recovery = recovery_of(table, level=usual.LEVEL, image=usual is ImagePlace)
         facts = {
-            "sources": len(sources), "found": int(sources["found"].sum()), "runs": runs,
+            "sources": len(table), "found": int(table["found"].sum()), "runs": runs,
             f"completeness_at_snr_{usual.LEVEL:g}": recovery.at_level.value,
             f"completeness_at_snr_{usual.LEVEL:g}_error": recovery.at_level.error,
             "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
-            f"other_{'regions' if image else 'detections'}_per_run": others / runs, **own,
+            f"other_{'regions' if usual is ImagePlace else 'detections'}_per_run": others / runs, **own,
         }  # fmt: skip
         if not opened.has_flux:
-            without_fluxes(sources, keep_values=True)
+            without_fluxes(table, keep_values=True)
         if out is not None:
-            _write(job, opened, sources, recovery, facts)
+            _write(job, opened, table, recovery, facts)
+            if usual is PointPlace:
+                write_catalog(place.with_completeness(recovery), job.folder)
             facts["out"] = str(out)
-    return InjectResult(sources, recovery, facts)
+    return InjectResult(table, recovery, facts)
 
 
-def _needs(data: RadioCube | RadioImage, model: Model, searches: int) -> Needs:
+def _needs(data: RadioCube | RadioImage, model: Model, searches: int, points: bool) -> Needs:
     """What a number of searches, one after the other, need: they write a table and a figure."""
     from faintsky.denoising import needs_of_image
-    from faintsky.detection import needs_of_cube
+    from faintsky.detection import needs_of_cube, needs_of_detection
     from faintsky.image import RadioImage
     from faintsky.system import BYTES_OF_TABLES
 
-    if isinstance(data, RadioImage):
+    if points:
+        one = needs_of_detection((data.shape[1], data.shape[2]))
+    elif isinstance(data, RadioImage):
         one, _ = needs_of_image(model.network("denoiser"), (data.shape[1], data.shape[2]))
     else:
         one = needs_of_cube(data)
     return replace(one, disk=BYTES_OF_TABLES, seconds=one.seconds * searches, blocks=searches * one.blocks)
-
-
-def _open(data: Any, **companions: Any) -> RadioCube | RadioImage:
-    """An image where there is one plane, a cube where there are more."""
-    from faintsky.image import RadioCube
-    from faintsky.io import open_cube, open_image
-
-    if not isinstance(data, RadioCube):
-        try:
-            return open_image(data, **companions)
-        except InputError:
-            pass  # a cube, or something that is neither, which is said next
-    return open_cube(data, **companions)
 
 
 def _cube_place(cube: RadioCube, model: Model, reliability: float, device: str) -> Any:
@@ -202,6 +213,31 @@ def _image_place(image: RadioImage, model: Model, reliability: float, device: st
     return place, lambda one: denoiser(one, reliability=reliability), {
         "regions_of_the_image": len(own.catalog), "taken_for": own.kind, "rms": own.prepared.typical_rms,
         "unit": unit_text(image.unit),
+    }  # fmt: skip
+
+
+def _point_place(
+    image: RadioImage, model: Model, reliability: float, _device: str, pairs: bool = False
+) -> Any:
+    """The same for points, with what is found in the negative of the image."""
+    from faintsky.detection import detect_image
+    from faintsky.injecting import PointPlace, compact_entries
+    from faintsky.units import unit_text
+
+    if "method" in model.settings:
+        fault = f"model {model.name!r} looks for lines in cubes, and this is an image"
+        raise InputError(fault, "leave out --model", image.name)
+
+    def find(one: RadioImage) -> Any:
+        found = detect_image(one, reliability=reliability)
+        return compact_entries(found.catalog, found.components)
+
+    own, negative = detect_image(image, reliability=reliability), replace(image, load=lambda: -image.cube)
+    entries = compact_entries(own.catalog, own.components)
+    place = PointPlace(image, own.prepared, entries, find(negative), pairs)
+    return place, find, {
+        "sources_of_the_image": len(place.own), "sources_of_its_negative": len(place.negative),
+        "rms": own.prepared.typical_rms, "unit": unit_text(image.unit),
     }  # fmt: skip
 
 
