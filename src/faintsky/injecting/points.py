@@ -72,9 +72,8 @@ class PointPlace:
         beam, empty = self.prepared.beam_pixels, np.ones(self.prepared.valid.shape, dtype=bool)
         valid = np.pad(self.prepared.valid, 1)
         inner = binary_erosion(valid, iterations=max(1, round(beam)))[1:-1, 1:-1]
-        y, x = (
-            np.clip(np.rint(column(self.own, k)).astype(int), 0, n - 1) for k, n in zip("yx", empty.shape)
-        )
+        place = [np.rint(column(self.own, name)).astype(int) for name in "yx"]
+        y, x = np.clip(place, 0, np.array(empty.shape)[:, None] - 1)
         empty[y, x] = False
         if len(x):
             inner = inner & (distance_transform_edt(empty) > OWN * beam)
