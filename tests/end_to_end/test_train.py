@@ -327,6 +327,20 @@ def test_training_stops_early_and_keeps_the_best(tmp_path):
     assert torch.equal(network.weight, task.kept)
 
 
+def test_weights_of_a_batch_normalisation_are_averaged(tmp_path):
+    class Normed(Line):
+        def __init__(self):
+            super().__init__()
+            self.network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+
+        def validate(self, network):
+            return {"loss": -float(network[0].num_batches_tracked)}
+
+    task = Normed()
+    _, history = fit(task, tmp_path / "run", LINE)
+    assert [h["loss"] for h in history] == [-10, -20, -30, -40]
+
+
 def test_workers_change_nothing(tmp_path):
     results = [
         fit(Line(), tmp_path / str(w), Schedule(**{**LINE.__dict__, "workers": w}))[0].weight for w in (0, 2)

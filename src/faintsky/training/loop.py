@@ -363,7 +363,10 @@ def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
     def update(average: Any, current: Any, taken: Tensor) -> None:
         share = 1 - min(decay, (1 + float(taken)) / (10 + float(taken)))
         for a, c in zip(average, current, strict=True):
-            a.lerp_(c.to(a.dtype), share)
+            if a.is_floating_point():
+                a.lerp_(c.to(a.dtype), share)
+            else:  # the number of batches that a batch normalisation has seen
+                a.copy_(c)
 
     return update
 
