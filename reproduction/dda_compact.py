@@ -3,9 +3,9 @@
     python -m reproduction.dda_compact --models DIR,DIR [--web validation:8] [-n N] [--size N] [--seed S]
 
 Field i of a kind is the same for all models. Each answer is measured twice, as the network says it and as its
-card corrects it; beside it, a Gaussian of 3 pixels on the same image. ``brightest`` is the estimate over the
-truth, both summed over the brightest hundredth of each field's pixels; ``rms`` is over the noise, and
-``sigma_MRE`` is eq. 7 of the paper, both by the true S/N of the pixel too. All at the image's resolution.
+card corrects it; beside it, the image itself, and a Gaussian of 3 pixels on it. ``brightest`` is the estimate
+over the truth, both summed over the brightest hundredth of each field's pixels; ``rms`` is over the noise,
+``sigma_MRE`` eq. 7 of the paper, both by the true S/N of the pixel too. All at the image's resolution.
 Tables go to ``reproduction/results/dda_compact``.
 """
 
@@ -44,7 +44,7 @@ def answers(field: Any, network: torch.nn.Module, settings: AutoencoderSettings,
         beam = np.array(field.image.middle_beam)
         area = float(beam_pixels(beam, 1.0)[0])
         made = {name: at_resolution(one, beam, 1.0) / area for name, one in made.items()}
-    return made | {"gaussian": gaussian_filter(seen, GAUSSIAN)}
+    return made | {"image": seen, "gaussian": gaussian_filter(seen, GAUSSIAN)}
 
 
 def sums_of(estimate: Any, truth: Any, rms: float) -> Any:

@@ -12,6 +12,7 @@ from conftest import cube_header
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.networks import make_network
+from faintsky.preparing import robust_sigma
 from faintsky.published.dda import (
     AutoencoderSettings,
     DdaRecipe,
@@ -177,6 +178,12 @@ def test_an_image_in_jy_per_beam_is_read_as_brightness_and_shown_with_the_beam()
     assert "trained on pixels of 1.5 arcsec" in notes
     assert passed(image, product="noise").seen is None
     assert "not of one kind" in " ".join(passed(image, product="noise").notes)
+    alike = passed(image, product="dirty", beam=10.0, rms=1.5 * robust_sigma(truth)).notes
+    assert "trained on a beam" not in " ".join(alike)
+    assert "scatter" not in " ".join(alike)
+    unlike = " ".join(passed(image, product="dirty", beam=14.0, rms=3 * robust_sigma(truth)).notes)
+    assert "trained on a beam of 14 arcsec, here it has 10.4" in unlike
+    assert "whose pixels scatter" in unlike
 
 
 def test_blanks_stay_blank_and_an_image_without_noise_is_data():
@@ -249,7 +256,8 @@ def test_simulated_fields_become_tiles_once(simulated):
     assert simulated[0][1]["seed"] == tile_data.SEED + 3
     assert len(data.train) == 3 * 16
     assert len(data.held) == 16
-    assert data.cell == 2.0
+    assert (data.cell, data.beam) == (2.0, 0.0)
+    assert data.rms == pytest.approx(2.5 * robust_sigma(sky()))
     values = data.held.target / tile_data.STEPS
     np.testing.assert_allclose(
         LogScale.decode(values, data.held.target_limits), tiles_of(4 * sky()), rtol=3e-4
@@ -303,6 +311,7 @@ def folder(tmp_path):
 def test_stored_images_become_tiles(folder):
     data = make_tiles(source(data=folder, product="clean"))
     assert len(data.train) == 2 * 15  # the tile that is all blank is left out
+    assert data.beam == pytest.approx(np.sqrt(108), abs=0.01)
     np.testing.assert_allclose(data.train.image.astype(int), data.train.target.astype(int), atol=3)
     (folder / "dataset.json").write_text(json.dumps({"parameters": {"pbcor": True}}))
     tile_data._kept.clear()

@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from faintsky.beams import beam_pixels
 from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
-from faintsky.preparing import prepare_image
+from faintsky.preparing import prepare_image, robust_sigma, surface_brightness
 from faintsky.simulating import at_resolution
 from faintsky.system import Settings
 
@@ -45,8 +45,8 @@ PRODUCTS = {"sky": "Identity", "noise": "Noise", "clean": "Clean", "dirty": "Dir
 """What a model denoises, and the paper's name for it."""
 WITH_BEAM = ("clean", "dirty")
 """Products that show the sky with a beam."""
-SAME_CELL = 0.05
-"""Relative difference of cells that is not worth a note."""
+SAME_CELL, SAME_BEAM, SAME_RMS = 0.05, 0.15, 1.0
+"""Relative differences of cells, beams and noise that are not worth a note."""
 STEPS = (0.7548776662466927, 0.5698402909980532)
 """Steps between the grids' origins, in strides along y and x: the R2 sequence fills the square evenly."""
 EDGES = np.geomspace(1e-8, 1e-2, 51)
@@ -113,8 +113,10 @@ class AutoencoderSettings(LogScale):
         See `LogScale`.
     product : str
         One of `PRODUCTS`: what it was trained to denoise.
-    cell : float
-        Pixels of the training images [arcsec]; 0 where they differ.
+    cell, beam : float
+        Pixels, and FWHM of the beam, of the training images [arcsec]; 0 where they differ or there is none.
+    rms : float
+        Median of their noise [Jy/arcsec2]; 0 where they have none.
     threshold : float
         Brightness of a region's pixels [Jy/arcsec2].
     least_area : int
@@ -130,6 +132,8 @@ class AutoencoderSettings(LogScale):
     method: Literal["dda"] = "dda"
     product: Product = "noise"
     cell: float = Field(2.0, ge=0)
+    beam: float = Field(0.0, ge=0)
+    rms: float = Field(0.0, ge=0)
     threshold: float = Field(1e-7, gt=0)
     least_area: int = 1
     error_at: tuple[float, ...] = ()
@@ -262,7 +266,7 @@ def _notes(image: RadioImage, settings: AutoencoderSettings, members: int) -> li
 
 
 def check(image: RadioImage, model: Model) -> list[str]:
-    """What of an image is unlike the training's: pixels of another size, a beam or none."""
+    """What of an image is unlike the training's: pixels of another size, a beam or none, the noise."""
     return _unlike(image, AutoencoderSettings.read(model.settings, what="model setting"))
 
 
@@ -272,7 +276,22 @@ def _unlike(image: RadioImage, settings: AutoencoderSettings) -> list[str]:
         notes.append(f"trained on pixels of {settings.cell:g} arcsec, here they have {cell:.3g}")
     if (image.beams is not None) != (settings.product in WITH_BEAM):
         notes.append("the image and those of the training are not of one kind: one has a beam")
+    elif settings.beam and abs((beam := beam_width(image)) / settings.beam - 1) > SAME_BEAM:
+        notes.append(f"trained on a beam of {settings.beam:.3g} arcsec, here it has {beam:.3g}")
+    if settings.rms:
+        rms = robust_sigma(image.data) * surface_brightness(image)
+        if abs(np.log(max(rms, 1e-30) / settings.rms)) > np.log1p(SAME_RMS):
+            notes.append(
+                f"trained on images whose pixels scatter by {settings.rms:.2g} Jy/arcsec², here by {rms:.2g}:"
+                " what is bright and what is noise was learned from brightness itself"
+            )
     return notes
+
+
+def beam_width(image: RadioImage) -> float:
+    """Geometric mean of the FWHMs of an image's beam [arcsec]; 0 where it has none."""
+    beam = image.middle_beam
+    return 0.0 if beam is None else float(np.sqrt(beam[0] * beam[1])) * image.grid.cell
 
 
 def encode(

@@ -24,8 +24,16 @@ from torch import Tensor, nn
 from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.io import open_image
-from faintsky.preparing import surface_brightness
-from faintsky.published.dda.denoise import EDGES, LEAST_MRE, WITH_BEAM, AutoencoderSettings, LogScale, Product
+from faintsky.preparing import robust_sigma, surface_brightness
+from faintsky.published.dda.denoise import (
+    EDGES,
+    LEAST_MRE,
+    WITH_BEAM,
+    AutoencoderSettings,
+    LogScale,
+    Product,
+    beam_width,
+)
 from faintsky.training import (
     Batch,
     EpochTask,
@@ -39,6 +47,8 @@ from faintsky.training import (
 
 Array32 = NDArray[np.float32]
 Coded = NDArray[np.uint16]
+Pair = tuple[Array32, Array32, float, float]
+"""Image and sky [Jy/arcsec2], cell and FWHM of the beam [arcsec], 0 where there is none."""
 
 STEPS = 65_535
 VALIDATION_SHARE = 0.1
@@ -110,11 +120,13 @@ class Tiles:
 
 
 class TileSets(NamedTuple):
-    """Tiles for training and for validation, and the cell of their images [arcsec], 0 where these differ."""
+    """Tiles for training and for validation, and of their images what `AutoencoderSettings` tells."""
 
     train: Tiles
     held: Tiles
     cell: float
+    beam: float
+    rms: float
 
 
 _kept: dict[Any, TileSets] = {}
@@ -137,14 +149,14 @@ def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
         return _kept[key]
     _kept.clear()
     parts: list[Tiles] = []
-    cells: set[float] = set()
-    for image, sky, cell in (
+    seen: list[tuple[float, float, float]] = []
+    for image, sky, cell, beam in (
         _simulated(plan, progress) if data is None else _stored(data, s.product, progress)
     ):
         if min(image.shape) < tile:
             raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", data)
         parts.append(_cut(image, sky, tile, s))
-        cells.add(round(cell, 6))
+        seen.append((round(cell, 6), round(beam, 2), 0.0 if s.product == "sky" else robust_sigma(image)))
     if len(parts) < 2:
         raise InputError(
             f"{len(parts)} skies with a {s.product} image are too few to train on", "give two at least", data
@@ -159,7 +171,9 @@ def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
     if 0 < s.tiles < len(train):
         rng = np.random.default_rng([seed, s.tiles])
         train = train.take(np.sort(rng.permutation(len(train))[: s.tiles]))
-    _kept[key] = TileSets(train, held, cells.pop() if len(cells) == 1 else 0.0)
+    cells, beams, noises = (set(v) for v in zip(*seen, strict=True))
+    same = (v.pop() if len(v) == 1 else 0.0 for v in (cells, beams))
+    _kept[key] = TileSets(train, held, *same, float(np.median([*noises])))
     return _kept[key]
 
 
@@ -183,7 +197,7 @@ def _cut(image: Array32, sky: Array32, tile: int, scale: LogScale) -> Tiles:
     return Tiles(coded[0][keep], coded[1][keep], *ends)
 
 
-def _simulated(plan: Plan, progress: Progress | None) -> Iterator[tuple[Array32, Array32, float]]:
+def _simulated(plan: Plan, progress: Progress | None) -> Iterator[Pair]:
     from faintsky.simulating import simulated
 
     s = plan.settings
@@ -193,18 +207,17 @@ def _simulated(plan: Plan, progress: Progress | None) -> Iterator[tuple[Array32,
     how = {"seed": SEED + plan.schedule.seed, "preset": plan.preset, "size": s.size, "products": products}
     seen = simulated("lofar", s.fields, quick=True, **how)
     for done, field in enumerate(seen, start=1):
-        cell, image, sky = field.instrument.grid.cell, field.noisy, field.sky
+        cell, image, sky, beam = field.instrument.grid.cell, field.noisy, field.sky, 0.0
         if s.product == "dirty":
+            beam = float(np.sqrt(np.prod(field.beams[0][:2])))
             area = float(beam_pixels(field.beams[0], 1.0)[0])
             image, sky = field.dirty / np.float32(area), sky * field.instrument.pb[0]
-        yield (sky if s.product == "sky" else image), sky, cell
+        yield (sky if s.product == "sky" else image), sky, cell, beam
         if progress is not None:
             progress(done, s.fields, "skies")
 
 
-def _stored(
-    folder: Path, product: str, progress: Progress | None
-) -> Iterator[tuple[Array32, Array32, float]]:
+def _stored(folder: Path, product: str, progress: Progress | None) -> Iterator[Pair]:
     """FITS files where there are any, else compact data; none of either is left out."""
     compact = compact_files(folder)
     files: list[Any] = [*compact] or [*stored_pairs(folder, (product,))]
@@ -214,25 +227,26 @@ def _stored(
             progress(done, len(files), "skies")
 
 
-def _of_pair(sky: Path, image: Path, product: str) -> tuple[Array32, Array32, float]:
+def _of_pair(sky: Path, image: Path, product: str) -> Pair:
     true, seen = (open_image(p) for p in (sky, image))
     planes = [one.data * np.float32(surface_brightness(one)) for one in (seen, true)]
     pb = primary_beam_of(sky) if product in WITH_BEAM else None
     gain = np.float32(1) if pb is None else np.nan_to_num(open_image(pb).data)
-    return planes[0], planes[1] * gain, seen.grid.cell
+    return planes[0], planes[1] * gain, seen.grid.cell, beam_width(seen)
 
 
-def _of_compact(file: Path, product: str) -> tuple[Array32, Array32, float]:
+def _of_compact(file: Path, product: str) -> Pair:
     from faintsky.simulating import parameters_of, read_compact
 
     kept = read_compact(file)
     if product not in kept:
         raise InputError(f"holds no {product} image", f"simulate with --products compact,{product}", file)
-    image, truth = kept[product], kept["sky"]
+    image, truth, beam = kept[product], kept["sky"], 0.0
     if product in WITH_BEAM:
+        beam = float(np.sqrt(np.prod(kept["beam"][:2])))
         image = image / np.float32(beam_pixels(kept["beam"], 1.0)[0])
         truth = truth if parameters_of(file.parent).get("pbcor") else truth * np.nan_to_num(kept["pb"])
-    return image, truth, kept["cell"]
+    return image, truth, kept["cell"], beam
 
 
 class TilePairs(EpochTask):
@@ -386,8 +400,8 @@ class DdaRecipe(Recipe):
 
     def model_settings(self, task: TilePairs, network: nn.Module) -> dict[str, Any]:
         """The scale, and the errors on validation tiles."""
-        s = task.settings
+        s, data = task.settings, task.data
         return AutoencoderSettings(
-            product=s.product, floor=s.floor, ceiling=s.ceiling, scaling=s.scaling, cell=task.data.cell,
-            **task.errors(network),
+            product=s.product, floor=s.floor, ceiling=s.ceiling, scaling=s.scaling, cell=data.cell,
+            beam=data.beam, rms=float(f"{data.rms:.3g}"), **task.errors(network),
         ).model_dump()  # fmt: skip
