@@ -1,4 +1,4 @@
-"""Every shipped denoising model, on simulated fields that it never saw and on real images."""
+"""Every shipped denoising model of our own, on simulated fields that it never saw and on real images."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from faintsky import denoise, list_models
 from faintsky.image import RadioImage
 from faintsky.preparing import gaussian_psf
 
-MODELS = [m.name for m in list_models() if m.job == "denoise"]
+MODELS = [m.name for m in list_models() if m.job == "denoise" and m.settings.get("method") != "dda"]
 N = 224
 BEAM = (6.0, 4.5, 35.0)
 

@@ -172,8 +172,8 @@ def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
         rng = np.random.default_rng([seed, s.tiles])
         train = train.take(np.sort(rng.permutation(len(train))[: s.tiles]))
     cells, beams, noises = (set(v) for v in zip(*seen, strict=True))
-    same = (v.pop() if len(v) == 1 else 0.0 for v in (cells, beams))
-    _kept[key] = TileSets(train, held, *same, float(np.median([*noises])))
+    cell, beam = (v.pop() if len(v) == 1 else 0.0 for v in (cells, beams))
+    _kept[key] = TileSets(train, held, cell, beam, float(np.median([*noises])))
     return _kept[key]
 
 
