@@ -209,3 +209,22 @@ def test_deboosted_fluxes_are_those_of_the_counts():
         middle, error = deboosted(np.array([1.025 * low]), SourceCounts(1.0, 1.0))
         assert middle[0] == pytest.approx(np.median(true[its]), rel=0.02)
         assert error[0] == pytest.approx(np.diff(np.quantile(true[its], [0.16, 0.84]))[0] / 2, rel=0.1)
+
+
+def test_artefacts_that_are_as_often_negative_raise_the_threshold():
+    """A tenth of the noise's patches are 1.8 times as strong: no map of boxes shows that, the peaks do."""
+    image = image_of([(128.0, 128.0, 60.0, 1.0)], n=400)
+    patches = gaussian_filter(np.random.default_rng(4).normal(size=(400, 400)), 6.0)
+    strong = patches > np.quantile(patches, 0.9)
+    noise = noise_of(400, 9) * np.where(gaussian_filter(strong.astype(float), 2.0) > 0.5, 1.8, 0.9) * RMS
+    rough = RadioImage.from_array(
+        (image.data - noise_of(400, 0) * RMS + noise).astype(np.float32),
+        cell=CELL,
+        beam=(BEAM * CELL, BEAM * CELL, 0.0),
+        unit="Jy/beam",
+    )
+    found = detect_image(rough)
+    assert found.noise.stretch > 1.1
+    assert len(near(found.catalog, 128, 128)) == 1
+    assert len(found.catalog) <= 4
+    assert detect_image(image).noise.stretch == 1

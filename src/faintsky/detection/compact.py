@@ -251,6 +251,12 @@ class CompactSearch:
         """S/N of the sources, of the noise and artefacts where they are; negative for negative ones."""
         return self.sources.snr / self.level_at(self.sources.values)
 
+    def off_the_image(self) -> Bool:
+        """Sources whose centre lies outside of the image."""
+        x, y = self.sources.values[:, 1], self.sources.values[:, 2]
+        n_y, n_x = self.data.shape
+        return np.asarray((x < -0.5) | (y < -0.5) | (x > n_x - 0.5) | (y > n_y - 0.5))
+
     def put_back(self, away: Bool) -> None:
         """Drop some sources."""
         self._move(self.sources.values[away], 1.0)
@@ -541,7 +547,7 @@ def find_compact(prepared: PreparedImage, tell: Callable[[str], None] = lambda w
         )
     search.measure_level()
     search.fit()
-    search.put_back(np.abs(search.source_snr()) < LOWEST)
+    search.put_back((np.abs(search.source_snr()) < LOWEST) | search.off_the_image())
     return search
 
 

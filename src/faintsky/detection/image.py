@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.detection.compact import CompactSearch, Sources, add_sources, find_compact, pixels_of
+from faintsky.detection.compact import LOWEST, CompactSearch, Sources, add_sources, find_compact, pixels_of
 from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
 from faintsky.detection.image_catalogue import build_tables, join_objects, label_objects
 from faintsky.image import RadioImage
@@ -114,6 +114,8 @@ def detect_image(
     return found
 
 
+PLAIN = 4.0
+"""Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
 WHITE_BEAM = (2.0, 2.0, 0.0)
 """What sources of an image of white noise without a beam are taken for [pixel]."""
 
@@ -124,7 +126,7 @@ def _judged(
     """Reliabilities, the cut, objects, tables and maps of a search's sources."""
     sources = search.sources
     snr = search.source_snr()
-    noise = noise_peaks(search)
+    noise = noise_peaks(search, snr)
     values, counts = np.zeros(len(sources)), {}
     for sign in (1.0, -1.0):
         its = sign * snr > 0
@@ -183,11 +185,12 @@ def _boost(chosen: Sources, snr: Float, counts: dict[float, SourceCounts]) -> tu
     return np.where(negative, lower, middle) / strength, np.where(negative, lower_error, error) / strength
 
 
-def noise_peaks(search: CompactSearch) -> NoisePeaks:
+def noise_peaks(search: CompactSearch, snr: Float) -> NoisePeaks:
     """Noise peaks expected in the image: those of a Gaussian field with the filtered noise's correlation.
 
     Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
-    the correlation.
+    the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more, as
+    stripes and other artefacts make them.
     """
     h = search.seen.shape[0] // 2
     near = search.seen[h - 1 : h + 2, h - 1 : h + 2] / search.seen[h, h]
@@ -195,7 +198,13 @@ def noise_peaks(search: CompactSearch) -> NoisePeaks:
     cross = (near[0, 2] + near[2, 0] - near[0, 0] - near[2, 2]) / 4
     curved = np.sqrt(max(bend[0] * bend[1] - cross**2, 1e-12))
     amplitude = float(search.valid.sum()) * curved / (2 * np.pi) ** 1.5
-    return NoisePeaks(amplitude, power=1)
+    expected = float(NoisePeaks(amplitude, power=1).above(LOWEST))
+    counted = int((snr < -LOWEST).sum())
+    if counted <= expected + PLAIN * np.sqrt(max(expected, 1.0)):
+        return NoisePeaks(amplitude, power=1)
+    stretches = np.linspace(1.0, 2.5, 301)
+    enough = [float(NoisePeaks(amplitude, s, power=1).above(LOWEST)) >= counted for s in stretches]
+    return NoisePeaks(amplitude, float(stretches[int(np.argmax(enough))]) if any(enough) else 2.5, power=1)
 
 
 def needs_of_detection(shape: tuple[int, int]) -> Needs:
