@@ -19,10 +19,16 @@ data=$dir/data
 few=$dir/compact/data
 falling="--set warmup=100 --set rate=cosine --set patience=1000 --set window=0"
 faintsky simulate alma -n 702 --seed 1 --products compact --jobs 2 --out "$few"
-faintsky train blobs_finder --simulate paper --out "$dir/compact/blobs_finder" $falling --set size=208 --set squeeze=8 \
-    --set latent=1352 --set identity=true --set loss=sum --set augment=false --set batch_size=8 \
-    --set learning_rate=2e-3 --set steps=3200 --set validate_every=100 --set keep_every=1 --set workers=1 \
-    --set compiled=true
+blobs() { # name, steps, rate, and further settings
+    name=$1 steps=$2 rate=$3
+    shift 3
+    faintsky train blobs_finder --simulate paper --out "$dir/compact/$name" $falling --set size=208 --set squeeze=8 \
+        --set latent=1352 --set identity=true --set loss=sum --set augment=false --set batch_size=8 \
+        --set learning_rate="$rate" --set steps="$steps" --set validate_every=200 --set keep_every=1 --set workers=1 \
+        --set compiled=true "$@"
+}
+blobs blobs_finder_first 3200 2e-3
+blobs blobs_finder 6000 1.5e-3 --init "$dir/compact/blobs_finder_first" --seed 1
 stored() {
     name=$1
     network=$2
