@@ -24,9 +24,9 @@ Bool = NDArray[np.bool_]
 LOWEST = 4.0
 """S/N down to which sources are tried."""
 NEIGHBOURS, STAMP, SIDE = 2.0, 1.25, 19
-"""Sources closer than so many beams are fitted together; a fit sees what is within so many FWHMs of a source,
-on at most so many pixels a side."""
-RESOLVED, NARROWER, ADDED, PARTED = 14.0, 30.0, 22.0, 9.0
+"""Sources closer than `NEIGHBOURS` beams are fitted together. A fit sees what lies within `STAMP` FWHMs of a
+source, on about `SIDE` pixels a side."""
+RESOLVED, NARROWER, ADDED, SPLIT = 14.0, 30.0, 22.0, 9.0
 """Least gain in chi2 of a source that is wider than the beam, or narrower, of one source more, and of two
 points in place of one Gaussian (which has as many numbers)."""
 HOPE = 0.5
@@ -661,7 +661,7 @@ class _Trial:
             )
             chi2 = np.where(fine, tried.chi2, np.inf)
             best = int(chi2.argmin())
-            if self.worth * (self.now.chi2[0] - chi2[best]) > PARTED:
+            if self.worth * (self.now.chi2[0] - chi2[best]) > SPLIT:
                 self.now = Fitted(
                     *(getattr(tried, name)[best : best + 1] for name in ("values", "covariance", "chi2"))
                 )

@@ -191,8 +191,7 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
 
 
 WINGS, FAR = 1.15, 0.1
-"""A residual has wings where its standard deviation is so many times its core's, and is correlated where its
-autocorrelation exceeds so much."""
+"""Above these a residual has wings (standard deviation over that of its core), and is correlated."""
 
 
 def residual_verdict(found: DetectedImage) -> str:
