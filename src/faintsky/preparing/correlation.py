@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,15 +83,6 @@ class NoiseCorrelation:
             for a in pair
         ]
         return middle[0], middle[1]
-
-    @cached_property
-    def curvature(self) -> float:
-        """Of the correlation at no separation, the geometric mean of both axes [1/pixel**2]."""
-        n = self.power.shape[0]
-        fx, fy = np.fft.rfftfreq(n)[None, :], np.fft.fftfreq(n)[:, None]
-        weight = np.where((fx == 0) | (fx == 0.5), 1.0, 2.0) * self.power
-        second = [(2 * np.pi) ** 2 * float((weight * f * f).sum() / weight.sum()) for f in (fx, fy)]
-        return float(np.sqrt(second[0] * second[1]))
 
 
 @step(whole="one power spectrum for the whole image; sums over blocks would merge")
