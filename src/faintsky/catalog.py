@@ -6,12 +6,14 @@ line, with the ``id`` of the object that it belongs to. Truth tables have the sa
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -366,11 +368,12 @@ def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:
     return np.array([name in str(f).split(",") for f in array.ravel()], dtype=bool).reshape(array.shape)
 
 
-def _votable(table: Table) -> Any:
+def _votable(table: Table) -> bytes:
+    """A VOTable; astropy writes it with one row, in whose place come all, which it writes cell by cell."""
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, Info
 
-    document = from_table(table, table_id="sources")
+    document = from_table(table[:1], table_id="sources")
     resource = document.resources[0]
     resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", config={"version": "1.3"}))
     element = resource.tables[0]
@@ -379,7 +382,21 @@ def _votable(table: Table) -> Any:
             element.get_field_by_id_or_name(name).ref = "icrs"
     for key, value in table.meta.items():
         element.infos.append(Info(name=str(key), value=str(value)))
-    return document
+    file = io.BytesIO()
+    document.to_xml(file)
+    columns = []
+    for column in table.itercols():
+        values = np.asarray(column).tolist()
+        texts = map(escape, values) if column.dtype.kind == "U" else map(str, values)
+        columns.append([_WORDS.get(text, text) for text in texts] if column.dtype.kind == "f" else texts)
+    rows = "\n".join(f"<TR><TD>{'</TD><TD>'.join(cells)}</TD></TR>" for cells in zip(*columns))
+    head, _, rest = file.getvalue().partition(b"<TABLEDATA>")
+    _, end, tail = rest.partition(b"</TABLEDATA>")
+    return head + (b"<TABLEDATA>\n" + rows.encode() + b"\n" if end else b"") + end + tail
+
+
+_WORDS = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
+"""How VOTables spell these."""
 
 
 def _fits(table: Table) -> Any:
@@ -418,16 +435,20 @@ def write_catalog(table: Table, folder: str | os.PathLike[str], stem: str = "cat
     list of pathlib.Path
         The four files.
     """
+    text = io.StringIO()
+    table.write(text, format="ascii.ecsv", delimiter=",")
+    ecsv = text.getvalue()
+    plain = ecsv[ecsv.index("\n", ecsv.rindex("\n# ") + 1) + 1 :]  # what is left of it without its comments
     writers = {
         ".fits": lambda name: _fits(table).writeto(name),
-        ".ecsv": lambda name: table.write(name, format="ascii.ecsv", delimiter=","),
-        ".vot": lambda name: _votable(table).to_xml(str(name)),
-        ".csv": lambda name: table.write(name, format="ascii.csv"),
+        ".ecsv": lambda name: name.write_text(ecsv, encoding="utf-8"),
+        ".vot": lambda name: name.write_bytes(_votable(table)),
+        ".csv": lambda name: name.write_text(plain, encoding="utf-8"),
     }
     paths = [Path(folder) / f"{stem}{extension}" for extension in writers]
     for path in paths:
         with replacing(path) as name:
-            writers[path.suffix](name)
+            writers[path.suffix](Path(name))
     return paths
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
-from scipy.signal import fftconvolve
 
 from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
 from faintsky.blocks import step
@@ -16,7 +15,7 @@ from faintsky.catalog import coordinates_meta, join_flags, make_table, mask_exte
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
-from faintsky.preparing import PreparedImage, PrimaryBeam, gaussian_psf
+from faintsky.preparing import PreparedImage, PrimaryBeam, convolve, gaussian_psf
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float
     # no pair of pixels is farther apart than the box is wide
     inner = tuple(slice(max(h - n, 0), h + min(h, n) + 1) for h, n in reach)
     s = np.asarray(sigma, dtype=float)
-    return float(np.sqrt(max((s * fftconvolve(s, kernel[inner], mode="same")).sum(), 0.0)))
+    return float(np.sqrt(max((s * convolve(s, kernel[inner])).sum(), 0.0)))
 
 
 @step(objects=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
-from scipy.signal import oaconvolve
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -16,7 +15,14 @@ from scipy.spatial import cKDTree
 from faintsky.beams import beam_covariance
 from faintsky.detection.gaussians import NUMBERS, Fitted, fit_gaussians, gain_if_freed, images_of
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.preparing import NoiseCorrelation, PreparedImage, noise_correlation_of, noise_map, scatter_map
+from faintsky.preparing import (
+    NoiseCorrelation,
+    PreparedImage,
+    convolve,
+    noise_correlation_of,
+    noise_map,
+    scatter_map,
+)
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -111,6 +117,19 @@ def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], 
     return y, x
 
 
+def highest_about(image: Float, y: NDArray[np.intp], x: NDArray[np.intp], half: int) -> Float:
+    """Largest value of an image in the squares about some pixels, which reach `half` pixels to each side."""
+    steps = range(-half, half + 1)
+    if len(y) * len(steps) ** 2 > 10 * image.size:
+        return np.asarray(maximum_filter(image, len(steps))[y, x])
+    rows, columns = ([np.clip(at + k, 0, n - 1) for k in steps] for at, n in zip((y, x), image.shape))
+    out = image[y, x]
+    for j in rows:
+        for i in columns:
+            np.maximum(out, image[j, i], out=out)
+    return out
+
+
 class CompactSearch:
     """Sources of an image, found and fitted in turn until nothing is left.
 
@@ -148,7 +167,7 @@ class CompactSearch:
         self.kernel, self.seen = correlation.matched_filter(self.beam)
         self.gain = float(self.seen.max())
         self._share = None if self.valid.all() else np.sqrt(
-            np.clip(oaconvolve(self.valid.astype(float), self._overlap, mode="same"), 0.1, 1.0)
+            np.clip(convolve(self.valid.astype(float), self._overlap), 0.1, 1.0)
         )  # fmt: skip
 
     @property
@@ -174,9 +193,8 @@ class CompactSearch:
 
     def _filtered(self, scaled: Float) -> Float:
         # beyond its border an image goes on as in a mirror: a step there would look like a source
-        out = oaconvolve(
-            np.pad(scaled, self.kernel.shape[0] // 2, mode="symmetric"), self.kernel, mode="valid"
-        )
+        h = self.kernel.shape[0] // 2
+        out = convolve(np.pad(scaled, h, mode="symmetric"), self.kernel)[h:-h, h:-h]
         if self._share is not None:
             out = out / self._share
         return np.where(self.valid, out, 0.0)
@@ -187,21 +205,24 @@ class CompactSearch:
         level = np.nan_to_num(scatter_map(snr, self.valid, self.size), nan=1.0).astype(float)
         level = np.where(level > 0, level, 1.0)
         n_y, n_x = snr.shape
-        width, edges = self.size, np.arange(1.0, ARTEFACTS + 1)
+        width = self.size
         bright = np.abs(self.sources.snr) > BRIGHT
         for strength, (x0, y0) in zip(np.abs(self.sources.snr[bright]), self.sources.values[bright, 1:3]):
             reach = min(strength / 10, ARTEFACTS) * width
             x = np.arange(max(int(x0 - reach), 0), min(int(x0 + reach) + 1, n_x))
             y = np.arange(max(int(y0 - reach), 0), min(int(y0 + reach) + 1, n_y))
             box = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
-            ring = np.digitize(np.hypot(x - x0, (y - y0)[:, None]) / width, edges)
+            ring = np.minimum((np.hypot(x - x0, (y - y0)[:, None]) / width).astype(int), ARTEFACTS)
             ratio, ring_of = np.abs(snr[box]) / level[box], np.where(self.valid[box], ring, 0)
-            order = np.lexsort((ratio.ravel(), ring_of.ravel()))
-            count = np.bincount(ring_of.ravel(), minlength=len(edges) + 1)
+            # one sort for all rings, each with its values between its number and the next
+            top = 1.001 * float(ratio.max()) + 1e-9
+            order = np.sort(ring_of + ratio / top, axis=None)
+            count = np.bincount(ring_of.ravel(), minlength=ARTEFACTS + 1)
             # spokes fill a part of a ring only: its highest tenth counts
             tenth = np.cumsum(count) - 1 - (0.1 * count).astype(int)
             known = count > 8
-            scatter = np.where(known, ratio.ravel()[order[np.maximum(tenth, 0)]] / TENTH, 1.0)
+            high = (order[np.maximum(tenth, 0)] - np.arange(ARTEFACTS + 1)) * top
+            scatter = np.where(known, high / TENTH, 1.0)
             chance = 1.2 + 1.5 * self.size / np.sqrt(np.maximum(count, 1))
             scatter[[0, -1]] = 1.0
             # a ring that noise alone could be is left alone
@@ -212,10 +233,10 @@ class CompactSearch:
 
     def peaks(self, snr: Float, lowest: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Pixels y, x of local maxima above, and minima below."""
-        size = 2 * max(1, round(0.35 * self.size)) + 1
         high = np.abs(snr)
-        y, x = np.nonzero((high == maximum_filter(high, size)) & (high > lowest))
-        return y, x
+        y, x = np.nonzero(high > lowest)
+        highest = high[y, x] == highest_about(high, y, x, max(1, round(0.35 * self.size)))
+        return y[highest], x[highest]
 
     def new_peaks(self, snr: Float, lowest: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
         """`peaks` that the filter's own sidelobes about brighter ones do not explain: y, x and S/N."""
@@ -440,7 +461,9 @@ class CompactSearch:
             s = self.sources
             if not len(s):
                 return
-            snr = self.snr_map() / np.maximum(self.level, self.fidelity_floor())
+            snr = self.snr_map() / self.level
+            high = np.nonzero(np.abs(snr) > lowest)
+            snr[high] *= self.level[high] / np.maximum(self.level[high], self.fidelity_floor(*high))
             y, x = self.peaks(snr, lowest)
             far, nearest = cKDTree(s.values[:, 1:3]).query(np.c_[x, y].reshape(-1, 2))
             close = far < 2.0 * np.maximum(s.fwhm[nearest], self.size)
@@ -490,18 +513,16 @@ class CompactSearch:
         for number, g in enumerate(self.groups()):
             self.sources.group[g] = number
 
-    def fidelity_floor(self) -> Float:
-        """How much more than noise the residual may scatter at every pixel, for models that are not exact."""
-        model = np.abs(self.data - self.residual) / self.rms
+    def fidelity_floor(self, y: NDArray[np.intp], x: NDArray[np.intp]) -> Float:
+        """How much more than noise the residual may scatter at some pixels, for models that are not exact."""
+        model, half = np.abs(self.data - self.residual) / self.rms, max(1, round(self.size / 2))
         bright = self.sources.values[np.abs(self.sources.snr) > 50]
         share = 0.002
         if len(bright) >= 5:
             at = pixels_of(bright, model.shape)
-            worst = maximum_filter(np.abs(self.snr_map()), 2 * max(1, round(self.size / 2)) + 1)[at]
+            worst = highest_about(np.abs(self.snr_map()), *at, half)
             share = max(share, float(np.median(np.maximum(worst - 2.5, 0) / model[at])) / 2)
-        return np.sqrt(
-            1 + (share * self.gain * maximum_filter(model, 2 * max(1, round(self.size / 2)) + 1)) ** 2
-        )
+        return np.sqrt(1 + (share * self.gain * highest_about(model, y, x, half)) ** 2)
 
 
 def _stages(highest: float) -> list[float]:

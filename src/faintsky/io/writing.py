@@ -229,9 +229,6 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     -------
     pathlib.Path
     """
-    from astropy import units as u
-    from astropy.coordinates import SkyCoord
-    from regions import EllipsePixelRegion, EllipseSkyRegion, PixCoord, Regions
 
     def column(name: str) -> NDArray[np.float64]:
         return np.asarray(table[name], dtype=float)
@@ -241,20 +238,29 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     seen = np.isfinite(column("fwhm_maj"))
     sizes = (("fwhm_maj", "dc_maj"), ("fwhm_min", "dc_min"), ("pa", "dc_pa"))
     major, minor, pa = (np.where(seen, column(one), np.nan_to_num(column(other))) for one, other in sizes)
-    places = SkyCoord(np.nan_to_num(column("ra")), np.nan_to_num(column("dec")), unit="deg")
-    made = []
-    for i, (ra, dec, x, y) in enumerate(zip(*(column(name) for name in ("ra", "dec", "x", "y")))):
-        look = {"color": "red" if has_flag(table["flags"][i], "absorption") else "green"}
-        meta = {"label" if casa else "text": str(table["id"][i])}
-        if np.isfinite([ra, dec]).all():
-            # an ellipse's angle is that of its width, from the west: of its height then from the north
-            least = min(float(major[i]) or LEAST, LEAST)
-            width, height = ((float(v[i]) or least) * u.arcsec for v in (minor, major))
-            made.append(EllipseSkyRegion(places[i], width, height, pa[i] * u.deg, meta, look))
-        elif np.isfinite([x, y]).all() and not casa:
-            sides = (max(float(table[f"{k}_max"][i] - table[f"{k}_min"][i] + 1), 1.0) for k in "xy")
-            made.append(EllipsePixelRegion(PixCoord(x, y), *sides, 0 * u.deg, meta, look))
+    least = np.where(major > 0, np.minimum(major, LEAST), LEAST)
+    minor, major = (np.where(v > 0, v, least) for v in (minor, major))
+    ra, dec, x, y = (column(name) for name in ("ra", "dec", "x", "y"))
+    wide, high = ((column(f"{k}_max") - column(f"{k}_min") + 1).clip(1) / 2 for k in "xy")
+    colours = np.where(has_flag(table["flags"], "absorption"), "red", "green")
+    # half axes; the angle of an ellipse's width from the west is that of its height from the north
+    numbers = list(zip(ra, dec, minor / 7200, major / 7200, pa, table["id"], colours))
+    on_sky = np.isfinite(ra) & np.isfinite(dec)
+    form = _CRTF if casa else _DS9
+    lines = [form.format(*numbers[i]) for i in np.flatnonzero(on_sky)]
+    boxes = np.flatnonzero(~on_sky & np.isfinite(x) & np.isfinite(y) & (not casa))
+    lines += ["image"] if boxes.size else []
+    lines += [
+        _DS9.format(x[i] + 1, y[i] + 1, wide[i], high[i], 0.0, table["id"][i], colours[i]) for i in boxes
+    ]
     with replacing(final) as name:
-        kind = {"format": "crtf", "coordsys": "icrs", "fmt": ".8f"} if casa else {"format": "ds9"}
-        Regions(made).write(name, overwrite=True, **kind)
+        Path(name).write_text(
+            "\n".join(["#CRTFv0" if casa else "# Region file format: DS9\nicrs", *lines, ""])
+        )
     return final
+
+
+_DS9 = "ellipse({:.8f},{:.8f},{:.8f},{:.8f},{:.8f}) # text={{{}}} color={}"
+_CRTF = "ellipse[[{0:.8f}deg, {1:.8f}deg], [{3:.8f}deg, {2:.8f}deg], {4:.8f}deg], coord=ICRS"
+_CRTF += ", label='{5}', color={6}"
+"""What a region is in DS9's and in CASA's words: place, half axes, angle, name, colour."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         LEAST_CHANNELS,
         autocorrelation,
         beam_from_noise,
+        convolve,
         fitted_beam,
         gaussian_psf,
         noise_correlation,

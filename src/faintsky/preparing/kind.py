@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter
-from scipy.signal import fftconvolve
 
 from faintsky.blocks import step
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.preparing.image import Plane, PreparedImage
 from faintsky.preparing.noise import robust_sigma
+from faintsky.preparing.psf import convolve
 
 Float = NDArray[np.floating]
 Int = NDArray[np.int64]
@@ -211,7 +211,7 @@ def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
         for _ in range(2):
             squares = np.zeros_like(power)
             np.add.at(squares, (y // step, x // step), peak**2)
-            power = np.maximum(fftconvolve(squares, kernel, mode="same"), 0)
+            power = np.maximum(convolve(squares, kernel), 0)
             # what is no brighter than others' sidelobes may be one, and has none of its own
             keep = peak > LEAST_PEAK * np.sqrt(power[y // step, x // step])
             y, x, peak = y[keep], x[keep], peak[keep]

@@ -26,15 +26,15 @@ def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0) -> float:
     v = v[np.isfinite(v)]
     if v.size < 2:
         return 0.0
-    centre = np.median(v)
-    sigma = MAD_TO_SIGMA * float(np.median(np.abs(v - centre)))
+    away = np.abs(v - np.median(v))
+    sigma = MAD_TO_SIGMA * float(np.median(away))
     for _ in range(4):
         if sigma == 0:
             break
-        core = v[np.abs(v - centre) < clip * sigma]
+        core = away[away < clip * sigma]
         if core.size < 2:
             break
-        sigma = float(np.sqrt(np.mean((core - centre) ** 2) / _kept(clip)))
+        sigma = float(np.sqrt(core @ core / core.size / _kept(clip)))
     return sigma
 
 

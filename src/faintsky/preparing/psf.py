@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.fft import ifft, irfft, irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, label
 from scipy.optimize import isotonic_regression
 
@@ -273,15 +273,29 @@ def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach
     """
     sigma = robust_sigma(image[valid])
     clipped = np.where(valid, np.clip(image, -4 * sigma, 4 * sigma), 0.0)
-    padded = [next_fast_len(n + reach, real=True) for n in image.shape]
-    total = irfft2(np.abs(rfft2(clipped, s=padded)) ** 2, s=padded)
-    pairs = irfft2(np.abs(rfft2(valid.astype(float), s=padded)) ** 2, s=padded)
     # shifts beyond the image's own size must not wrap round to small ones
-    known = pairs > 0.05 * pairs[0, 0]
+    padded = [next_fast_len(n + reach, real=True) for n in image.shape]
+    rows, columns = (np.arange(-reach, reach + 1) % n for n in padded)
+
+    def summed(values: NDArray[np.floating]) -> NDArray[np.float64]:
+        power = np.abs(rfft2(values, s=padded)) ** 2
+        return np.asarray(irfft(ifft(power, axis=0)[rows], padded[1], axis=1)[:, columns])
+
+    total, pairs = summed(clipped), summed(valid.astype(float))
+    known = pairs > 0.05 * pairs[reach, reach]
     mean = np.where(known, total / np.where(known, pairs, 1.0), 0.0)
-    shift = np.arange(-reach, reach + 1)
-    out = mean[np.ix_(shift % padded[0], shift % padded[1])]
-    return out / max(float(mean[0, 0]), 1e-300)
+    return np.asarray(mean / max(float(mean[reach, reach]), 1e-300))
+
+
+def convolve(image: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+    """An image seen through a kernel of odd sides, 0 beyond its border, ``[y, x]``.
+
+    As `scipy.signal.fftconvolve` with ``mode="same"``, whose import takes as long as to search a small image.
+    """
+    half = [n // 2 for n in kernel.shape]
+    padded = [next_fast_len(max(n, h + 1) + h, real=True) for n, h in zip(image.shape, half)]
+    out = irfft2(rfft2(image, s=padded) * rfft2(kernel, s=padded), s=padded)
+    return np.asarray(out[tuple(slice(h, h + n) for h, n in zip(half, image.shape))])
 
 
 def radial_mean(image: NDArray[np.floating]) -> NDArray[np.float64]:

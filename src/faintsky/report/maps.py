@@ -31,11 +31,24 @@ MOST_PIXELS = 900
 """Pixels along an axis of a map that is drawn; larger images are averaged."""
 
 
+_MARGINS = (0.85, 0.7, 0.5, 0.3, 1.5, 0.85)
+"""Left, right, below and above all panels, and between them along x and y [inch]."""
+
+
 def _panels(width: float, height: float, rows: int, columns: int, **how: Any) -> tuple[Figure, Any]:
-    """An empty figure of that size [inch] and its panels."""
+    """An empty figure of that size [inch] and its panels.
+
+    Its margins are fixed: a layout by what is drawn takes longer than to draw it.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    left, right, bottom, top, wide, high = _MARGINS
+    gaps = {
+        "wspace": wide / ((width - left - right + wide) / columns - wide),
+        "hspace": high / ((height - bottom - top + high) / rows - high),
+    }
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, **gaps)
     return figure, figure.subplots(rows, columns, **how)
 
 
@@ -62,7 +75,7 @@ def _ellipse(centre: tuple[float, float], cov: NDArray[np.float64], **style: str
 def _draw_map(ax: Axes, values: NDArray[Any], title: str, unit: str, **look: Any) -> Any:
     """A map with its colour bar and coordinates; gives the bar."""
     drawn = ax.imshow(values, origin="lower", interpolation="nearest", **look)
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.85, label=unit, pad=0.01)
+    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.9, label=unit, pad=0.02, fraction=0.06)
     ax.set_title(title)
     ax.set_facecolor("0.75")
     world_labels(ax)
@@ -225,7 +238,7 @@ def image_figure(
 
     factor, unit = display_unit(found, image)
     n_y, n_x = found.image.shape
-    height = 0.9 + 9.8 * min(max(n_y / n_x, 0.4), 1.6)
+    height = 1.65 + 9.6 * min(max(n_y / n_x, 0.4), 1.6)
     figure, axes = _panels(13.5, height, 2, 2, subplot_kw={"projection": image.wcs})
     rms = found.prepared.typical_rms * factor
     finite = found.image[np.isfinite(found.image)] * factor
@@ -270,11 +283,10 @@ def _averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:
     if step == 1:
         return values
     n_y, n_x = (n // step * step for n in values.shape)
-    parts = values[:n_y, :n_x].reshape(n_y // step, step, n_x // step, step)
-    seen = np.isfinite(parts)
-    count = seen.sum(axis=(1, 3))
-    total = np.where(seen, parts, 0).sum(axis=(1, 3))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    parts = [values[j:n_y:step, i:n_x:step] for j in range(step) for i in range(step)]
+    count = sum(np.isfinite(part).astype(np.float32) for part in parts)
+    total = sum(np.nan_to_num(part) for part in parts)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _mark_regions(ax: Axes, found: Denoised | DetectedImage) -> None:
@@ -315,6 +327,8 @@ def _histogram(
             ax.step(middle, density, where="mid", color=colour, lw=1.2, label=f"{name}: σ = {width:.2f} rms")
     ax.set_yscale("log")
     ax.set_ylim(1e-5, 60)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.minorticks_off()
     ax.set_xlabel("residual / rms")
     ax.set_ylabel("density")
     ax.legend(frameon=False, fontsize=8, loc="upper left")

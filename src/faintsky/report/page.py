@@ -19,10 +19,12 @@ TABLE_ROWS = 200
 """Of a catalogue, the most significant ones, that a page shows."""
 
 
-def embedded(figure: Figure, dpi: int = 110) -> str:
+def embedded(figure: Figure, dpi: int = 90) -> str:
     """A figure as a ``data:`` address for an ``<img>``."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(
+        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 2}
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

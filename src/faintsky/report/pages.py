@@ -157,11 +157,11 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     provenance : mapping
         Version, command, configuration.
     """
-    table = found.catalog
+    table, verdict = found.catalog, residual_verdict(found)
     facts = _image_facts(image, found) | {
         "components": str(len(found.components)),
         "candidates before the cut in reliability": str(found.candidates),
-        "residual": residual_verdict(found),
+        "residual": verdict,
     }
     if len(table):
         facts["noise peaks expected above the faintest source"] = f"{np.max(table['false_alarm']):.2g}"
@@ -176,7 +176,7 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         Section(
             "Does the residual look like noise?", [embedded(noise_figure(image, found))],
             "histogram and autocorrelation of the residual",
-            f"{residual_verdict(found)[:1].upper()}{residual_verdict(found)[1:]}. Noise alone follows the "
+            f"{verdict[:1].upper()}{verdict[1:]}. Noise alone follows the "
             "Gaussian, and correlates about as the beam does.",
         ),
         sources(
