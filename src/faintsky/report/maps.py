@@ -31,7 +31,7 @@ MOST_PIXELS = 900
 """Pixels along an axis of a map that is drawn; larger images are averaged."""
 
 
-_MARGINS = (0.85, 0.7, 0.5, 0.3, 1.5, 0.85)
+_MARGINS = (1.1, 0.8, 0.5, 0.3, 1.95, 0.85)
 """Left, right, below and above all panels, and between them along x and y [inch]."""
 
 
@@ -95,7 +95,7 @@ def brightness_unit(cube: RadioCube) -> tuple[float, str]:
 
 def cube_figure(cube: RadioCube, found: Detections) -> Figure:
     """Peak S/N, moment 0 and continuum side by side, sources marked."""
-    figure, axes = _panels(15, 4.4, 1, 3, subplot_kw={"projection": cube.wcs})
+    figure, axes = _panels(16.5, 4.2, 1, 3, subplot_kw={"projection": cube.wcs})
     p = found.prepared
     scale, name = brightness_unit(cube)
     line = p.restored(p.line)
@@ -238,7 +238,7 @@ def image_figure(
 
     factor, unit = display_unit(found, image)
     n_y, n_x = found.image.shape
-    height = 1.65 + 9.6 * min(max(n_y / n_x, 0.4), 1.6)
+    height = 1.65 + 8.9 * min(max(n_y / n_x, 0.4), 1.6)
     figure, axes = _panels(13.5, height, 2, 2, subplot_kw={"projection": image.wcs})
     rms = found.prepared.typical_rms * factor
     finite = found.image[np.isfinite(found.image)] * factor
