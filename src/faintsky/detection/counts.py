@@ -64,6 +64,10 @@ SLOPE, SLOPE_ERROR = 1.0, 0.4
 """What the slope of integral counts is taken for before they are seen: those of radio sources between 0.1 mJy
 and 1 Jy lie between 0.6 and 1.4 (de Zotti et al. 2010, fig. 1)."""
 
+WINDOW, CONTINUED = 0.4, 0.5
+"""Half of the range of S/N that candidates are counted in, and the relative error of counts that are continued
+to lower S/N: an image may be shallower or more confused there than it is above."""
+
 
 @dataclass(frozen=True)
 class SourceCounts:
@@ -76,10 +80,38 @@ class SourceCounts:
         """Sources per unit S/N."""
         return np.asarray(self.number * self.slope / SURE * (snr / SURE) ** (-self.slope - 1))
 
-    def reliability(self, snr: Float, noise: NoisePeaks) -> Float:
-        """Probability that a candidate of some S/N is a source and no noise peak."""
+    def between(self, low: Float, high: Float) -> Float:
+        """Sources between two S/N."""
+        return np.asarray(self.number * ((low / SURE) ** -self.slope - (high / SURE) ** -self.slope))
+
+    def reliability(self, snr: Float, noise: NoisePeaks, candidates: Float) -> Float:
+        """Probability that a candidate of some S/N is a source and no noise peak.
+
+        Below `SURE` the counts are what is continued from above and what is seen, each by its error: the
+        candidates within `WINDOW` of the S/N, less the noise peaks there.
+
+        Parameters
+        ----------
+        snr : array
+            Of those to judge.
+        noise : NoisePeaks
+            Expected in the same data.
+        candidates : array
+            S/N of all that was found, complete down to its least.
+        """
+        ranked = np.sort(candidates)
+        low = np.maximum(snr - WINDOW, ranked[0] if len(ranked) else 0.0)
+        high = np.maximum(snr, low) + WINDOW
+        seen = np.searchsorted(ranked, high) - np.searchsorted(ranked, low)
+        peaks = noise.above(low) - noise.above(high)
+        continued = self.between(low, high)
+        weight = continued**2 / np.maximum(continued + peaks, 1e-30)
+        share = ((seen - peaks) * continued / np.maximum(continued + peaks, 1e-30) + CONTINUED**-2) / (
+            weight + CONTINUED**-2
+        )
         real, false = self.density(snr), np.maximum(noise.density(snr), 0.0)
-        return np.asarray(real / (real + false))
+        real = real * np.where(snr < SURE, np.clip(share, 0.0, 1.0), 1.0)
+        return np.asarray(real / np.maximum(real + false, 1e-300))
 
 
 def fit_counts(snr: Float) -> SourceCounts:

@@ -130,8 +130,9 @@ def _judged(
     values, counts = np.zeros(len(sources)), {}
     for sign in (1.0, -1.0):
         its = sign * snr > 0
-        counts[sign] = fit_counts(np.abs(snr[its]))
-        values[its] = counts[sign].reliability(np.abs(snr[its]), noise)
+        strength = np.abs(snr[its])
+        counts[sign] = fit_counts(strength)
+        values[its] = counts[sign].reliability(strength, noise, strength)
     # artefacts are counted where they are: about bright sources, and elsewhere
     level = search.level_at(sources.values)
     about = level > 1.2 * np.median(search.level[search.valid])
