@@ -192,11 +192,17 @@ def test_counts_and_reliability():
     assert counts.slope == pytest.approx(1, abs=0.06)
     assert counts.number == pytest.approx(3000 * 5 / 7, rel=0.05)
     noise = NoisePeaks(3e4, power=1)
-    values = counts.reliability(np.array([4.0, 5.0, 8.0]), noise)
+    at = np.array([4.0, 5.0, 8.0])
+    candidates = 4 * rng.pareto(1.0, 4000) + 4
+    values = counts.reliability(at, noise, candidates)
     assert np.all(np.diff(values) > 0)
     assert values[-1] > 0.999
+    # a survey without sources below 5 sigma: what the counts would have there is not to be had
+    cut = counts.reliability(at, noise, np.append(candidates[candidates > 5], np.full(40, 4.2)))
+    assert cut[0] < values[0]
+    assert cut[2] == values[2]
     empty = fit_counts(np.array([4.2, 4.5]))
-    assert empty.reliability(np.array([5.0]), noise)[0] < 0.1
+    assert empty.reliability(np.array([5.0]), noise, np.array([4.2, 4.5]))[0] < 0.1
 
 
 def test_deboosted_fluxes_are_those_of_the_counts():

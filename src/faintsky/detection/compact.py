@@ -203,7 +203,7 @@ class CompactSearch:
         """How much more than noise the S/N map of the residual scatters: artefacts about bright sources."""
         snr = self.snr_map()
         level = np.nan_to_num(scatter_map(snr, self.valid, self.size), nan=1.0).astype(float)
-        level = np.where(level > 0, level, 1.0)
+        level = np.maximum(level, 1.0)  # a calm core is no proof that sources are as plain
         n_y, n_x = snr.shape
         width = self.size
         bright = np.abs(self.sources.snr) > BRIGHT

@@ -65,8 +65,8 @@ SLOPE, SLOPE_ERROR = 1.0, 0.4
 and 1 Jy lie between 0.6 and 1.4 (de Zotti et al. 2010, fig. 1)."""
 
 WINDOW, CONTINUED = 0.4, 0.5
-"""Half of the range of S/N that candidates are counted in, and the relative error of counts that are continued
-to lower S/N: an image may be shallower or more confused there than it is above."""
+"""Half of the range of S/N that candidates are counted in, and the relative error of counts that are
+continued to lower S/N: there may be fewer there, or some may hide behind others."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ Float = NDArray[np.float64]
 
 FLOOR = 2e-3
 """Least share of the noise's variance that is white: rounding, pixels, and what no model gets right."""
+HOLES = 0.2
+"""Least power of the noise at any scale, over that of noise that is correlated like the beam and has the same
+variance once smoothed with it. Where a telescope has measured nothing, an image holds only what deconvolution
+has put there: a filter that believed in a noise of 0 would list the clean components of noise peaks."""
 REACH_BEAMS = 6.0
 """How far the correlation is followed [beam]."""
 
@@ -109,17 +113,25 @@ def noise_correlation_of(
     # Its cusp makes up for fine waves that no model gets right: fits are told of a little more noise there
     t = np.clip(np.hypot(x, y) / reach, 0, 1)
     taper = (np.arccos(t) - t * np.sqrt(1 - t * t)) * 2 / np.pi
-    return correlation_from(lags * taper, core_sigma(scaled[quiet]) ** 2)
+    return correlation_from(lags * taper, core_sigma(scaled[quiet]) ** 2, beam)
 
 
-def correlation_from(lags: Float, variance: float = 1.0) -> NoiseCorrelation:
-    """From correlations by separation that fall to 0 at the rim, made such as noise can have."""
+def correlation_from(
+    lags: Float, variance: float = 1.0, beam: tuple[float, float, float] | None = None
+) -> NoiseCorrelation:
+    """From correlations by separation that fall to 0 at the rim, made such as noise can have.
+
+    With a beam no scale has less than `HOLES` of the noise of a beam; the variance grows by as much.
+    """
     reach = lags.shape[0] // 2
     n = 4 * reach
     plane = np.zeros((n, n))
     shift = np.arange(-reach, reach + 1) % n
     plane[np.ix_(shift, shift)] = lags / lags[reach, reach]
     power = np.maximum(rfft2(plane).real, FLOOR)
-    plane = irfft2(power, s=(n, n))
-    scale = variance / plane[0, 0]
-    return NoiseCorrelation(scale * plane, scale * power)
+    power *= variance / irfft2(power, s=(n, n))[0, 0]
+    if beam is not None:
+        own = rfft2(np.fft.ifftshift(gaussian_psf((n + 1, n + 1), *beam)[:-1, :-1])).real
+        within = float((power * own).sum() / (own * own).sum())
+        power = np.maximum(power, HOLES * within * own)
+    return NoiseCorrelation(irfft2(power, s=(n, n)), power)
