@@ -150,7 +150,7 @@ FLAGS: dict[str, str] = {
     "no_primary_beam": "the primary beam is not known; fluxes are not corrected for it",
     "low_primary_beam": "the primary beam is below 0.2 here; the corrected fluxes are uncertain",
     "no_rest_frequency": "the header has no rest frequency; there are no velocities",
-    "undeconvolved": "no beam was taken out of its widths, as none is known",
+    "undeconvolved": "CLEAN hardly reached it, or no beam is known: size and flux are as seen",
     "sidelobe": "may be a sidelobe of a brighter source",
     "artefact": "may be left over from calibration or deconvolution",
     "mask_incomplete": "part of its emission lies outside its mask",

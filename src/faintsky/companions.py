@@ -15,6 +15,8 @@ from faintsky.units import in_unit
 Array32 = NDArray[np.float32]
 Load = Callable[[], NDArray[Any]]
 
+COMPANIONS = ("psf", "pb", "rms", "mask", "residual", "model_image")
+"""What there may be."""
 LOBE = 4.0
 """By how much the area of a psf above half its peak may differ from the beam's."""
 LEAST_PEAK, OWN_PEAK = 0.1, 0.9
@@ -50,7 +52,7 @@ def array_companion(kind: str, value: Any, data: Any) -> Load:
         Where its shape or its unit does not fit the data.
     """
     factors = np.ones(1)
-    if hasattr(value, "to_value") and kind == "rms":
+    if hasattr(value, "to_value") and kind in ("rms", "residual"):
         factors, value = data.noise_factors(value.unit), value.value
     array = as_float32(in_unit(value, "", f"{kind}", kind))
     cube = array[None] if array.ndim == 2 else array
@@ -71,8 +73,8 @@ def companion(
 
     Parameters
     ----------
-    kind : {"psf", "pb", "rms", "mask"}
-        What it is given as.
+    kind : str
+        One of `COMPANIONS`.
     load : callable
         Returns its values.
     own : tuple of int
@@ -110,7 +112,7 @@ def companion(
             _check_pattern(cube, low, high, data, name, in_data_unit)
         elif kind == "rms":
             _check_noise(cube, low, data, name)
-        elif np.any(np.nan_to_num(cube) % 1):
+        elif kind == "mask" and np.any(np.nan_to_num(cube) % 1):
             raise InputError(
                 f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
                 "give labels, or 0 and 1",

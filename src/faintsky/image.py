@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
-from faintsky.companions import Array32, array_companion, as_float32
+from faintsky.companions import COMPANIONS, Array32, array_companion, as_float32
 from faintsky.errors import InputError
 from faintsky.grid import (
     ARCSEC,
@@ -73,7 +73,7 @@ class RadioData:
     notes : list of str
         What was corrected or assumed when reading.
     companions : mapping of str to callable
-        Loaders of ``psf``, ``pb``, ``rms`` and ``mask``.
+        Loaders, by their names in `faintsky.companions.COMPANIONS`.
     kind : {"auto", "restored", "dirty"}
         What the user says it is; see `faintsky.preparing.kind`.
     dish : float, optional
@@ -149,12 +149,22 @@ class RadioData:
         raw = self._companion("mask")
         return None if raw is None else np.nan_to_num(raw) != 0
 
+    @cached_property
+    def residual(self) -> Array32 | None:
+        """What CLEAN left, ``[1 or chan, y, x]``, in the unit of the data; None where not given."""
+        return self._companion("residual")
+
+    @cached_property
+    def model_image(self) -> Array32 | None:
+        """CLEAN components [Jy/pixel], ``[1 or chan, y, x]``; None where not given."""
+        return self._companion("model_image")
+
     def _companion(self, kind: str) -> Any:
         load = self.companions.get(kind)
         return None if load is None else load()
 
     def check_companions(self) -> None:
-        """Read psf, primary beam, noise and mask; `InputError` where one cannot be that of these data."""
+        """Read what was given beside the data; `InputError` where one cannot be that of these data."""
         for kind in self.companions:
             getattr(self, kind)
 
@@ -436,7 +446,7 @@ class RadioCube(RadioData):
             ICRS position of pixel ``(n_x // 2, n_y // 2)`` [deg]; 0 by default.
         rest_frequency : float, optional
             [Hz]
-        psf, pb, rms, mask : array, optional
+        psf, pb, rms, mask, residual, model_image : array, optional
             Companions, ``[1 or chan, y, x]`` or ``[y, x]``.
         kind : {"auto", "restored", "dirty"}
             What it is; by default its sources tell.
@@ -473,6 +483,8 @@ def _from_array(
     pb: Any = None,
     rms: Any = None,
     mask: Any = None,
+    residual: Any = None,
+    model_image: Any = None,
 ) -> Any:
     from astropy.wcs import WCS
 
@@ -507,6 +519,6 @@ def _from_array(
     layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
     made = of(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
     made.kind = kind
-    given = {"psf": psf, "pb": pb, "rms": rms, "mask": mask}
+    given = dict(zip(COMPANIONS, (psf, pb, rms, mask, residual, model_image), strict=True))
     made.companions = {k: array_companion(k, v, made) for k, v in given.items() if v is not None}
     return made

@@ -24,6 +24,9 @@ Progress = Callable[[int, int, str], None]
 Reliability = Annotated[float, Interval(ge=0, le=1)]
 RELIABILITY = 0.9
 """Least reliability of what is catalogued, where no other is asked for."""
+BackgroundScale = Annotated[float, Ge(10), "BEAMS"]
+BACKGROUND_SCALE = 30.0
+"""Least scale of what is taken for background [beam], where no other is asked for."""
 
 
 @dataclass
@@ -40,6 +43,11 @@ class Opening:
         Noise, in any unit of flux; without a BUNIT in that of the data.
     mask : path-like or array, optional
         Where to look: whole numbers, not 0.
+    residual : path-like or array, optional
+        What CLEAN left of a restored image, in its unit: with the psf, sources that CLEAN did not reach are
+        cleaned.
+    model_image : path-like or array, optional
+        In place of the residual: the CLEAN components [Jy/pixel].
     beam : str or sequence, optional
         The synthesised beam in place of the header's: ``6arcsec,5arcsec,30deg``, or major [arcsec], minor
         [arcsec] and position angle [deg].
@@ -56,6 +64,8 @@ class Opening:
     pb: Annotated[Any, "PB.fits"] = None
     rms: Annotated[Any, "RMS.fits"] = None
     mask: Annotated[Any, "MASK.fits"] = None
+    residual: Annotated[Any, "FILE"] = None
+    model_image: Annotated[Any, "FILE"] = None
     beam: Annotated[Any, "MAJ,MIN,PA"] = None
     stokes: Annotated[str | None, "I"] = None
     kind: Literal["auto", "restored", "dirty"] = "auto"

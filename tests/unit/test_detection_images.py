@@ -17,7 +17,7 @@ from faintsky.detection import (
     images_of,
 )
 from faintsky.image import RadioImage
-from faintsky.preparing import noise_correlation_of
+from faintsky.preparing import background_map, noise_correlation_of
 from faintsky.report import residual_verdict
 
 SIGMA = 2 * np.sqrt(2 * np.log(2))
@@ -234,3 +234,25 @@ def test_artefacts_that_are_as_often_negative_raise_the_threshold():
     assert len(near(found.catalog, 128, 128)) == 1
     assert len(found.catalog) <= 4
     assert detect_image(image).noise.stretch == 1
+
+
+def test_a_slow_background_is_taken_out_for_the_fits():
+    """A wave of 3 rms over 75 beams shifts no flux; the residual keeps it; a cloud of ten beams is none."""
+    places = [(x, y, 15.0, 1.0) for x in range(40, 600, 60) for y in range(40, 600, 60)]
+    image = image_of(places, n=600, seed=4)
+    wave = 3 * RMS * np.sin(2 * np.pi * np.arange(600) / 300).astype(np.float32)
+    waved = RadioImage.from_array(image.data + wave, cell=CELL, beam=(BEAM * CELL, BEAM * CELL, 0.0))
+    found = detect_image(waved)
+    assert len(found.catalog) == len(places)
+    low, high = (found.catalog["flux"][(found.catalog["x"] > 300) == k] / RMS for k in (True, False))
+    assert np.mean(low) == pytest.approx(15, abs=4 / np.sqrt(len(low)))
+    assert np.mean(high) == pytest.approx(15, abs=4 / np.sqrt(len(high)))
+    assert np.corrcoef(found.residual.mean(axis=0), wave)[0, 1] > 0.95
+    at = found.catalog["x"].astype(int)
+    assert np.corrcoef(found.catalog["background"], wave[at])[0, 1] > 0.9
+    y, x = np.indices((600, 600))
+    cloud = 20 * np.exp(-4 * np.log(2) * ((x - 300) ** 2 + (y - 300) ** 2) / (10 * BEAM) ** 2)
+    noise = noise_of(600, 5) + cloud
+    used = np.ones(noise.shape, bool)
+    assert background_map(noise, used, BEAM, 30.0).max() < 1
+    assert not background_map(noise - cloud, used, BEAM, 30.0).any()

@@ -11,7 +11,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.detection.catalogue import build_catalog
-    from faintsky.detection.compact import CompactSearch, add_sources, find_compact
+    from faintsky.detection.compact import CompactSearch, find_compact
     from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
     from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
     from faintsky.detection.fits import (
@@ -49,5 +49,6 @@ if TYPE_CHECKING:
         local_peaks,
         search_cube,
     )
+    from faintsky.detection.sources import add_sources
 
 lazy(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,12 @@ from scipy.spatial import cKDTree
 
 from faintsky.beams import beam_covariance
 from faintsky.detection.gaussians import NUMBERS, Fitted, fit_gaussians, gain_if_freed, images_of
+from faintsky.detection.sources import Sources, add_sources, highest_about, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import (
     NoiseCorrelation,
     PreparedImage,
+    background_map,
     convolve,
     noise_correlation_of,
     noise_map,
@@ -50,86 +51,6 @@ STAGE = 10.0
 lies about a bright source is not to pass for others before that is known."""
 
 
-@dataclass
-class Sources:
-    """Fitted Gaussians of an image.
-
-    Attributes
-    ----------
-    values : array
-        ``[n, 6]``: peak [unit of the image], x, y [pixel], second moments xx, xy, yy as observed [pixel**2].
-    errors : array
-        Their covariance, ``[n, 6, 6]``, 0 for what was held.
-    resolved : array of bool
-        Whether the moments were fitted; those of the others are the beam's.
-    group : array of int
-        Sources fitted together share it.
-    """
-
-    values: Float
-    errors: Float = field(default_factory=lambda: np.zeros((0, NUMBERS, NUMBERS)))
-    resolved: Bool = field(default_factory=lambda: np.zeros(0, bool))
-    group: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
-
-    def __post_init__(self) -> None:
-        n = len(self.values)
-        if len(self.errors) != n:
-            self.errors = np.zeros((n, NUMBERS, NUMBERS))
-            self.resolved, self.group = np.zeros(n, bool), np.arange(n)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, rows: NDArray[np.integer] | Bool) -> Sources:
-        """Some of them."""
-        return Sources(self.values[rows], self.errors[rows], self.resolved[rows], self.group[rows])
-
-    @property
-    def snr(self) -> Float:
-        """Peaks over their errors; negative for negative sources."""
-        return self.values[:, 0] / np.sqrt(np.maximum(self.errors[:, 0, 0], 1e-300))
-
-    @property
-    def fwhm(self) -> Float:
-        """Larger FWHM as observed [pixel]."""
-        xx, xy, yy = self.values[:, 3:].T
-        return FWHM_PER_SIGMA * np.sqrt((xx + yy) / 2 + np.hypot((xx - yy) / 2, xy))
-
-
-def add_sources(image: NDArray[np.floating], values: Float, sign: float = 1.0) -> None:
-    """Put Gaussians ``[n, 6]`` into an image, out to where they are 1e-4 of the noise's scale."""
-    n_y, n_x = image.shape
-    for v in values:
-        half = [int(np.ceil(4.5 * np.sqrt(v[k]))) for k in (3, 5)]
-        x = np.arange(max(int(v[1]) - half[0], 0), min(int(v[1]) + half[0] + 1, n_x))
-        y = np.arange(max(int(v[2]) - half[1], 0), min(int(v[2]) + half[1] + 1, n_y))
-        if not (x.size and y.size):
-            continue
-        det = v[3] * v[5] - v[4] ** 2
-        dx, dy = x - v[1], (y - v[2])[:, None]
-        power = (v[5] * dx * dx - 2 * v[4] * dx * dy + v[3] * dy * dy) / det
-        image[y[0] : y[-1] + 1, x[0] : x[-1] + 1] += sign * v[0] * np.exp(-0.5 * power)
-
-
-def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pixels y, x of an image where Gaussians ``[n, 6]`` are."""
-    y, x = (np.clip(np.rint(values[:, k]).astype(int), 0, n - 1) for k, n in zip((2, 1), shape))
-    return y, x
-
-
-def highest_about(image: Float, y: NDArray[np.intp], x: NDArray[np.intp], half: int) -> Float:
-    """Largest value of an image in the squares about some pixels, which reach `half` pixels to each side."""
-    steps = range(-half, half + 1)
-    if len(y) * len(steps) ** 2 > 10 * image.size:
-        return np.asarray(maximum_filter(image, len(steps))[y, x])
-    rows, columns = ([np.clip(at + k, 0, n - 1) for k in steps] for at, n in zip((y, x), image.shape))
-    out = image[y, x]
-    for j in rows:
-        for i in columns:
-            np.maximum(out, image[j, i], out=out)
-    return out
-
-
 class CompactSearch:
     """Sources of an image, found and fitted in turn until nothing is left.
 
@@ -155,7 +76,7 @@ class CompactSearch:
         self.moments = beam_covariance(beam)[[0, 0, 1], [0, 1, 1]]
         self.size = float(np.sqrt(beam[0] * beam[1]))
         self.bounds = self.size, LARGEST * self.size
-        self.residual = self.data.copy()
+        self.residual, self.background = self.data.copy(), np.zeros(self.data.shape)
         self.sources = Sources(np.zeros((0, NUMBERS)))
         self.level: Float = np.ones(self.data.shape)
         self.set_noise(rms, correlation)
@@ -169,6 +90,12 @@ class CompactSearch:
         self._share = None if self.valid.all() else np.sqrt(
             np.clip(convolve(self.valid.astype(float), self._overlap), 0.1, 1.0)
         )  # fmt: skip
+
+    def take_background(self, background: NDArray[np.floating]) -> None:
+        """Take a background out of data and residual."""
+        change = np.where(self.valid, background, 0)
+        self.background = self.background + change
+        self.data, self.residual, self._snr = self.data - change, self.residual - change, None
 
     @property
     def _overlap(self) -> Float:
@@ -533,13 +460,17 @@ def _stages(highest: float) -> list[float]:
     return [*stages, LOWEST]
 
 
-def find_compact(prepared: PreparedImage, tell: Callable[[str], None] = lambda word: None) -> CompactSearch:
+def find_compact(
+    prepared: PreparedImage, background_scale: float, tell: Callable[[str], None] = lambda word: None
+) -> CompactSearch:
     """Compact sources of an image, down to `LOWEST`.
 
     Parameters
     ----------
     prepared : PreparedImage
         With a beam.
+    background_scale : float
+        The background follows nothing smaller [beam].
     tell : callable, optional
         Called with a word as each part begins.
     """
@@ -549,9 +480,12 @@ def find_compact(prepared: PreparedImage, tell: Callable[[str], None] = lambda w
     scaled = np.where(valid, prepared.data / rms, 0)
     quiet = valid & (maximum_filter(np.abs(scaled), 2 * int(1.5 * size) + 1) < 4)
     quiet = quiet if quiet.sum() > 0.2 * valid.sum() else valid & (np.abs(scaled) < 3)
+    background = background_map(prepared.data, quiet, size, background_scale)
+    scaled = np.where(valid, scaled - background / rms, 0)
     search = CompactSearch(
         prepared.data, valid, rms, prepared.beam, noise_correlation_of(scaled, quiet, prepared.beam)
     )
+    search.take_background(background)
     for lowest in _stages(float(np.abs(search.snr_map()).max())):
         tell(f"sources above {lowest:g} sigma")
         search.measure_level()
@@ -563,6 +497,7 @@ def find_compact(prepared: PreparedImage, tell: Callable[[str], None] = lambda w
         if prepared.rms_origin != "given":
             rms = np.nan_to_num(noise_map(search.residual, valid, size), nan=1.0).astype(float)
         calm = valid & (search.level < 1.3 * np.median(search.level[valid]))
+        search.take_background(background_map(search.residual, calm, size, background_scale))
         search.set_noise(
             rms, noise_correlation_of(np.where(calm, search.residual / rms, 0), calm, prepared.beam)
         )

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.detection.compact import LOWEST, CompactSearch, Sources, add_sources, find_compact, pixels_of
+from faintsky.denoising import Response
+from faintsky.detection.compact import LOWEST, CompactSearch, find_compact
 from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
 from faintsky.detection.image_catalogue import build_tables, join_objects, label_objects
+from faintsky.detection.sources import Sources, add_sources, pixels_of
 from faintsky.image import RadioImage
-from faintsky.options import RELIABILITY
-from faintsky.preparing import PreparedImage, PrimaryBeam, kind_of_image, prepare_image
+from faintsky.options import BACKGROUND_SCALE, RELIABILITY
+from faintsky.preparing import (
+    PreparedImage,
+    PrimaryBeam,
+    clean_further,
+    clean_threshold,
+    convolve,
+    gaussian_psf,
+    kind_of_image,
+    prepare_image,
+)
 from faintsky.system import BYTES_OF_TABLES, Needs
 
 if TYPE_CHECKING:
@@ -24,6 +35,9 @@ Float = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
 STEPS = 5
 """Steps that progress is told in."""
+UNCLEAN, ABOUT = 0.5, 1.2
+"""Share of a source's peak in the residual, and its peak over the threshold of CLEAN, with which it counts as
+not cleaned."""
 
 
 @dataclass
@@ -71,8 +85,9 @@ class DetectedImage:
 
 
 def detect_image(
-    image: RadioImage, *, reliability: float = RELIABILITY, progress: Progress | None = None
-) -> DetectedImage:
+    image: RadioImage, *, reliability: float = RELIABILITY, background_scale: float = BACKGROUND_SCALE,
+    progress: Progress | None = None,
+) -> DetectedImage:  # fmt: skip
     """Find and measure the compact sources of a continuum image.
 
     Parameters
@@ -81,6 +96,8 @@ def detect_image(
         With whichever of psf, pb, rms and mask it has.
     reliability : float
         Least reliability of an object.
+    background_scale : float
+        Fits take out a background that follows nothing smaller [beam].
     progress : callable, optional
         Called with steps done, steps in all, and a word.
 
@@ -99,19 +116,64 @@ def detect_image(
     prepared = prepare_image(image)
     if prepared.beam is None:
         prepared = replace(prepared, beam=WHITE_BEAM)
-    kind = kind_of_image(image, prepared, None)
+    response = None
+    assert prepared.beam is not None
+    if image.psf is not None and image.residual is None is image.model_image:
+        response = Response((image.shape[1], image.shape[2]), image.psf[0], prepared.beam)
+    kind = kind_of_image(image, prepared, response)
+    notes = [*image.notes, *PrimaryBeam(image).notes, kind.note]
+    prepared, left, said = _cleaned(image, prepared, kind.name == "dirty")
     done = iter(range(1, STEPS))
     with threadpool_limits(limits=1, user_api="blas"):  # many small matrices
-        search = find_compact(prepared, lambda word: tell(next(done, STEPS - 1), word))
+        search = find_compact(prepared, background_scale, lambda word: tell(next(done, STEPS - 1), word))
         tell(STEPS - 1, "catalogue")
-        found = _judged(image, prepared, search, reliability)
-    found.kind = kind.name
-    notes = [*image.notes, *PrimaryBeam(image).notes, kind.note]
-    if kind.name == "dirty":
-        notes.append("the sidelobes of bright sources stay in the image, and raise its noise about these")
-    found.notes = notes
+        found = _judged(image, prepared, search, reliability, left)
+    found.kind, found.notes = kind.name, notes + said
+    if search.background.any():
+        most = np.abs(search.background).max() / prepared.typical_rms
+        found.notes.append(f"a slow background of up to {most:.2g} sigma was taken out for the fits")
     tell(STEPS, "done")
     return found
+
+
+def _cleaned(
+    image: RadioImage, prepared: PreparedImage, dirty: bool
+) -> tuple[PreparedImage, NDArray[np.floating] | None, list[str]]:
+    """The image, cleaned further where that can be done, what CLEAN has left where known, and notes."""
+    assert prepared.beam is not None
+    left: NDArray[np.floating] | None = None
+    if image.residual is not None:
+        left = np.where(prepared.valid, np.nan_to_num(image.residual[0]), 0)
+    elif image.model_image is not None:
+        side = 2 * int(np.ceil(3 * max(prepared.beam[0], 1.0))) + 1
+        model = convolve(np.nan_to_num(image.model_image[0]), gaussian_psf((side, side), *prepared.beam))
+        left = np.where(prepared.valid, prepared.data - model / prepared.jy_per_beam, 0)
+    elif dirty:
+        left = prepared.data
+    if left is None:
+        return prepared, None, []
+    if image.psf is None:
+        if not dirty:
+            return prepared, left, ["without --psf nothing is cleaned further; what is not clean is flagged"]
+        note = "the sidelobes of bright sources stay in a dirty image, and raise its noise about these: "
+        return prepared, left, [f"{note}give --psf, or clean it first"]
+    given = prepared.rms if prepared.rms_origin == "given" else None
+    rest, restored = clean_further(left, prepared.valid, image.psf[0], prepared.beam, given)
+    data = np.where(prepared.valid, prepared.data - left + rest + restored, 0).astype(np.float32)
+    prepared = replace(prepared, data=data).with_noise(data)
+    return prepared, rest, ["sources that were seen through the dirty beam were cleaned first, with the psf"]
+
+
+def _not_clean(
+    image: RadioImage, prepared: PreparedImage, values: Float, rms: Float, left: NDArray[np.floating] | None
+) -> NDArray[np.bool_]:
+    """Which Gaussians ``[n, 6]`` CLEAN has hardly reached."""
+    at = pixels_of(values, prepared.data.shape)
+    if left is not None:
+        return np.asarray(np.abs(left[at]) > UNCLEAN * np.abs(prepared.data[at]))
+    level, sigma = clean_threshold(image.header)
+    level = np.nan_to_num(level / prepared.jy_per_beam)
+    return np.asarray(np.abs(values[:, 0]) < ABOUT * np.maximum(level, sigma * rms[at]))
 
 
 PLAIN = 4.0
@@ -121,8 +183,9 @@ WHITE_BEAM = (2.0, 2.0, 0.0)
 
 
 def _judged(
-    image: RadioImage, prepared: PreparedImage, search: CompactSearch, reliability: float
-) -> DetectedImage:
+    image: RadioImage, prepared: PreparedImage, search: CompactSearch, reliability: float,
+    left: NDArray[np.floating] | None,
+) -> DetectedImage:  # fmt: skip
     """Reliabilities, the cut, objects, tables and maps of a search's sources."""
     sources = search.sources
     snr = search.source_snr()
@@ -149,6 +212,8 @@ def _judged(
     judged = {
         "snr": np.abs(snr[kept]), "reliability": values[kept], "false_alarm": noise.above(np.abs(snr[kept])),
         "boost": _boost(chosen, snr[kept], counts),
+        "background": search.background[pixels_of(chosen.values, search.background.shape)],
+        "undeconvolved": _not_clean(image, prepared, chosen.values, search.rms, left),
     }  # fmt: skip
     catalog, components, order = build_tables(image, prepared, chosen, members, judged, local, labels)
     numbers = np.zeros(len(members) + 1, np.int32)

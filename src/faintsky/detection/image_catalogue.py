@@ -12,8 +12,9 @@ from scipy.ndimage import binary_dilation, find_objects, label
 from faintsky.beams import observed_sizes, sampling_errors
 from faintsky.blocks import step
 from faintsky.catalog import coordinates_meta, join_flags, make_components, make_table, mask_extents
-from faintsky.detection.compact import CompactSearch, Sources, pixels_of
+from faintsky.detection.compact import CompactSearch
 from faintsky.detection.gaussians import images_of
+from faintsky.detection.sources import Sources, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, PrimaryBeam
@@ -159,7 +160,8 @@ def build_tables(
     members : sequence of array
         Components of each object.
     judged : mapping
-        ``snr``, ``reliability``, ``false_alarm`` and ``boost`` of each component.
+        ``snr``, ``reliability``, ``false_alarm``, ``boost``, ``background`` and ``undeconvolved`` of each
+        component.
     noise : array
         ``[y, x]``, in the image's unit.
     labels : array of int
@@ -287,6 +289,7 @@ def _columns(
     for name in ("flux", "flux_peak", "flux_deboosted"):
         columns |= {k: columns[k] * janskys for k in (name, f"{name}_err")}
     columns["rms"] = columns["rms"] * janskys
+    columns["background"] = judged["background"][main] * janskys / seen
     pb = np.full(len(members), np.nan) if plane is None else plane[j, i]
     groups, sizes = np.unique(sources.group, return_counts=True)
     crowded = dict(zip(groups.tolist(), (sizes > 1).tolist()))
@@ -298,7 +301,7 @@ def _columns(
         "extended": ~small & (wide > EXTENDED * prepared.beam_pixels),
         "negative": values[:, 0] < 0,
         "artefact": raised > ARTEFACT,
-        "undeconvolved": np.full(len(members), prepared.beam_origin == "none"),
+        "undeconvolved": judged["undeconvolved"][main] | (prepared.beam_origin == "none"),
         "no_primary_beam": np.full(len(members), plane is None),
         "low_primary_beam": np.nan_to_num(pb, nan=1.0) < 0.2,
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from faintsky.companions import COMPANIONS
 from faintsky.image import RadioData
 from faintsky.io.output import OutputFolder, provenance
 from faintsky.options import Running
@@ -138,7 +139,7 @@ def _as_opened(asked: Mapping[str, Any], data: RadioData) -> dict[str, Any]:
     known = {"beam": lambda: data.require_beam()[0], "rest_frequency": lambda: data.rest_frequency}
     found = {next(iter(asked)): data.name, "dish": data.dish}
     found |= {key: look() for key, look in known.items() if asked.get(key) is not None}
-    return found | {key: _in_words(asked[key]) for key in ("psf", "pb", "rms", "mask")}
+    return found | {key: _in_words(asked[key]) for key in COMPANIONS if key in asked}
 
 
 def _in_words(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
-from faintsky.companions import array_companion, as_float32, companion, require_shape
+from faintsky.companions import COMPANIONS, array_companion, as_float32, companion, require_shape
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, Layout, projection_notes
 from faintsky.image import RadioCube, RadioData, RadioImage
@@ -107,7 +107,7 @@ def open_data(source: Any) -> RadioData:
 
 def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
     """An image or a cube with what the user gives beside it."""
-    given = {k: v for k in ("psf", "pb", "rms", "mask") if (v := getattr(opening, k)) is not None}
+    given = {k: v for k in COMPANIONS if (v := getattr(opening, k)) is not None}
     beam, stokes, dish = opening.beam, opening.stokes, opening.dish
     rest = read_rest_frequency(opening.rest_frequency)
     if isinstance(source, RadioData):
@@ -239,7 +239,7 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
             layout = _plain_layout(source)
             return companion(
                 kind, lambda: as_float32(layout.to_standard(source.load())), _planes(layout), data,
-                source.name, _noise_factors(kind, source.header, source.name, data),
+                source.name, _unit_factors(kind, source.header, source.name, data),
             )  # fmt: skip
         letters = stokes_planes(source.header, source.shape)
         wanted = stokes_planes(data.header, data.layout.shape)[:1]
@@ -247,25 +247,26 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
         other = RadioData(**_parts(source, chosen, data.rest_frequency))
     require_shape(kind, other.shape, data.shape, other.name)
     _require_same_grid(kind, other, data)
-    factors = _noise_factors(kind, other.header, other.name, data)
+    factors = _unit_factors(kind, other.header, other.name, data)
     own_unit = header_unit(other.header)
     return companion(
         kind, other.load, other.shape, data, other.name, factors, in_data_unit=own_unit == data.unit
     )
 
 
-def _noise_factors(kind: str, header: Any, name: str, data: RadioData) -> NDArray[np.float64]:
-    """What brings a noise map into the data's unit, ``[chan]``; 1 for other companions."""
-    if kind != "rms":
+def _unit_factors(kind: str, header: Any, name: str, data: RadioData) -> NDArray[np.float64]:
+    """What brings noise or a residual into the data's unit, ``[chan]``; 1 for other companions."""
+    if kind not in ("rms", "residual"):
         return np.ones(1)
-    unit = header_unit(header)
+    word, unit = "noise map" if kind == "rms" else kind, header_unit(header)
     if unit is None:
-        data.notes.append(f"the noise map has no BUNIT: taken as {data.unit}, the unit of the data")
+        data.notes.append(f"the {word} has no BUNIT: taken as {data.unit}, the unit of the data")
         return np.ones(1)
     try:
         return data.noise_factors(unit)
     except InputError as error:
-        raise InputError(error.fault, error.hint or "give the noise in the unit of the data", name) from error
+        hint = error.hint or f"give the {word} in the unit of the data"
+        raise InputError(error.fault, hint, name) from error
 
 
 def _planes(layout: Layout) -> tuple[int, ...]:

@@ -9,7 +9,16 @@ from annotated_types import Interval
 
 from faintsky.errors import InputError
 from faintsky.jobs.result import Result, result_of_cube, result_of_detected, result_of_image
-from faintsky.options import RELIABILITY, CubeOpening, Opening, Reliability, Running, with_options
+from faintsky.options import (
+    BACKGROUND_SCALE,
+    RELIABILITY,
+    BackgroundScale,
+    CubeOpening,
+    Opening,
+    Reliability,
+    Running,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from faintsky.image import RadioImage
@@ -24,6 +33,7 @@ def detect(
     model: Annotated[str, "NAME|DIR"] = "classical",
     opening: CubeOpening,
     reliability: Reliability = RELIABILITY,
+    background_scale: BackgroundScale = BACKGROUND_SCALE,
     columns: Literal["pybdsf", "aegean"] | None = None,
     running: Running,
 ) -> Result:
@@ -43,6 +53,8 @@ def detect(
         classical one alone.
     reliability : float
         Least reliability of a source in the catalogue, 0 to 1.
+    background_scale : float
+        Fits to an image take out a background that follows nothing smaller [beam].
     columns : {"pybdsf", "aegean"}, optional
         Write an image's tables in the columns of this program, too: ``catalog_pybdsf.fits`` …
 
@@ -64,7 +76,8 @@ def detect(
     chosen = load_model(model, job="detect")
     opened = open_image_or_cube(data, **vars(opening))
     if isinstance(opened, RadioImage):
-        return _detect_in_image(opened, out, chosen, reliability, columns, running)
+        settings = {"reliability": reliability, "background_scale": background_scale}
+        return _detect_in_image(opened, out, chosen, settings, columns, running)
     if columns is not None:
         raise InputError(
             f"columns of {columns!r} are for images, and this is a cube", "leave out --columns", opened.name
@@ -95,7 +108,7 @@ def _detect_in_image(
     image: RadioImage,
     out: str | os.PathLike[str] | None,
     model: Model,
-    reliability: float,
+    settings: dict[str, float],
     columns: str | None,
     running: Running,
 ) -> Result:
@@ -114,7 +127,7 @@ def _detect_in_image(
         return Result(job.done)
     image.check_companions()
     with job:
-        found = detect_image(image, reliability=reliability, progress=running.progress)
+        found = detect_image(image, **settings, progress=running.progress)
         return result_of_detected(image, found).deliver(
             job, lambda: image_report(image, found, provenance=job.record), columns=columns
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.preparing.cleaning import clean_further, clean_threshold
     from faintsky.preparing.continuum import (
         Continuum,
         continuum_present,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from faintsky.preparing.noise import (
         MAD_TO_SIGMA,
+        background_map,
         channel_rms,
         noise_map,
         relative_noise_map,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -160,6 +163,8 @@ _WINSORISED_VARIANCE = _winsorised_variance(WINSOR)
 BOX_BEAMS, LEAST_BOX, MOST_BOXES = 12.0, 24, 128
 """Side of a mesh box in beams, and at least in pixels; boxes along an axis at most."""
 CLIP = 3.0
+CHANCE = 2.0
+"""Mean square of the boxes' medians over their errors, below which there is no background."""
 
 
 @step(whole="boxes are laid over the whole image, and one factor is taken from them all")
@@ -222,6 +227,40 @@ def scatter_map(
     return _smooth_map(mesh, centres, valid, box, beam_pixels)
 
 
+@step(whole="boxes are laid over the whole image; those of blocks could be joined")
+def background_map(
+    image: NDArray[np.floating], used: NDArray[np.bool_], beam_pixels: float, scale: float
+) -> NDArray[np.float32]:
+    """Slow background of an image at every pixel: medians of boxes; 0 where noise alone could make them.
+
+    Parameters
+    ----------
+    image : array
+        ``[y, x]``.
+    used : array of bool
+        Pixels that hold no sources.
+    beam_pixels : float
+        FWHM of the noise's correlation [pixel].
+    scale : float
+        Side of a box [beam]: nothing smaller is followed.
+    """
+    size = max(beam_pixels, 1.0)
+    box, thin = max(LEAST_BOX, round(scale * size)), max(1, int(size / 2))
+    plain = np.where(used, image, 0.0).astype(np.float64)
+    middle, centres = _mesh(plain, used, used, box, thin, _middles)
+    scatter, _ = _mesh(plain, used, used, box, thin)
+    inside = [min(box, n) for n in image.shape]
+    # the median of correlated noise
+    error = 1.25 * scatter / np.sqrt(max(inside[0] * inside[1] / max(1.133 * size**2, 1.0), 1.0))
+    known = np.isfinite(middle) & (error > 0)
+    if not known.any():
+        return np.zeros(image.shape, np.float32)
+    ratio = middle[known] / error[known]
+    if (ratio**2).mean() < CHANCE:
+        return np.zeros(image.shape, np.float32)
+    return _interpolated(np.where(known, middle, np.nan), centres, image.shape).astype(np.float32)
+
+
 def _smooth_map(
     mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], valid: NDArray[np.bool_], box: int,
     beam_pixels: float,
@@ -233,7 +272,7 @@ def _smooth_map(
     if logs.size < 4 or robust_sigma(logs) < 1.6 / np.sqrt(2 * independent):
         level: NDArray[np.float64] = np.full(valid.shape, np.exp(np.median(logs)) if logs.size else 0.0)
     else:
-        level = _interpolated(mesh, centres, valid.shape)
+        level = np.exp(_interpolated(np.log(mesh), centres, valid.shape))
     return np.where(valid, level, np.nan).astype(np.float32)
 
 
@@ -244,9 +283,12 @@ def _over_sharp(beam_pixels: float, wide: float) -> float:
 
 
 def _mesh(
-    image: NDArray[np.float64], valid: NDArray[np.bool_], used: NDArray[np.bool_], box: int, thin: int
-) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    image: NDArray[np.float64], valid: NDArray[np.bool_], used: NDArray[np.bool_], box: int, thin: int,
+    statistic: Callable[..., NDArray[np.float64]] | None = None,
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:  # fmt: skip
     """Robust scatter in half-overlapping boxes, NaN where they hold too little; their centres [pixel].
+
+    Or another statistic of rows of values and of which of them to use.
 
     Every `thin`-th pixel along both axes is looked at: the noise of those between is much the same.
     """
@@ -262,9 +304,16 @@ def _mesh(
         count = inside.sum(axis=1)
         # where emission fills a box, its clipped scatter is better than nothing
         chosen = np.where((chosen.sum(axis=1) > 0.3 * count)[:, None], chosen, inside)
-        mesh[j] = np.where(count >= 0.2 * inside.shape[1], _scatters(values, chosen), np.nan)
+        mesh[j] = np.where(count >= 0.2 * inside.shape[1], (statistic or _scatters)(values, chosen), np.nan)
     centres = [f + (min(box, n) - 1) / 2 for f, n in zip(firsts, image.shape)]
     return mesh, centres
+
+
+def _middles(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Median of each row's used values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # rows without any
+        return np.asarray(np.nanmedian(np.where(used, values, np.nan), axis=1))
 
 
 def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -290,10 +339,10 @@ def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[n
 def _interpolated(
     mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """The mesh at every pixel, linear in the logarithm; single odd boxes are smoothed away."""
+    """The mesh at every pixel, linear between boxes; single odd ones are smoothed away."""
     unknown = np.isnan(mesh)
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
-    logs = median_filter(np.log(mesh[tuple(nearest)]), size=3, mode="nearest")
+    smooth = median_filter(mesh[tuple(nearest)], size=3, mode="nearest")
     where = [np.interp(np.arange(n), c, np.arange(len(c))) for n, c in zip(shape, centres)]
     grid = np.meshgrid(*where, indexing="ij")
-    return np.exp(np.asarray(map_coordinates(logs, grid, order=1, mode="nearest")))
+    return np.asarray(map_coordinates(smooth, grid, order=1, mode="nearest"))
