@@ -38,9 +38,10 @@ RESOLVED, NARROWER, ADDED, SPLIT = 14.0, 30.0, 22.0, 9.0
 points in place of one Gaussian (which has as many numbers)."""
 HOPE = 0.5
 """Share of the gain that must be expected to first order before a fit is made."""
-LARGEST = 4.0
-"""FWHM of a compact source at most [beam]."""
-TOGETHER, ROUNDS = 8, 2
+LARGEST, COMPACT = 4.0, 3.3
+"""FWHM of a fitted Gaussian at most, and of a compact source [beam]: what is larger is a part of something that
+no Gaussian describes."""
+TOUCH, TOGETHER, ROUNDS = 1.5, 8, 2
 BRIGHT, ARTEFACTS = 40.0, 20
 """S/N of sources that may have artefacts about them, and how far these are looked for at most [beam]: a tenth
 of the S/N."""
@@ -204,6 +205,18 @@ class CompactSearch:
         x, y = self.sources.values[:, 1], self.sources.values[:, 2]
         n_y, n_x = self.data.shape
         return np.asarray((x < -0.5) | (y < -0.5) | (x > n_x - 0.5) | (y > n_y - 0.5))
+
+    def left_over(self) -> Bool:
+        """Sources that are the other way up than a brighter one that they touch: its model is not exact."""
+        s, out = self.sources, np.zeros(len(self.sources), bool)
+        pairs = cKDTree(s.values[:, 1:3]).query_pairs(LARGEST * self.size, output_type="ndarray").reshape(-1, 2)
+        a, b = pairs.T
+        apart = np.hypot(*(s.values[a, 1:3] - s.values[b, 1:3]).T)
+        near = apart < TOUCH * np.maximum(np.maximum(s.fwhm[a], s.fwhm[b]), self.size)
+        peak = s.values[:, 0]
+        odd = near & (peak[a] * peak[b] < 0)
+        out[np.where(np.abs(peak[a]) < np.abs(peak[b]), a, b)[odd]] = True
+        return out
 
     def put_back(self, away: Bool) -> None:
         """Drop some sources."""
@@ -494,6 +507,7 @@ def find_compact(
         search.fit()
         search.measure_level()
         search.part_blends(lowest)
+        search.put_back(search.left_over())
         if prepared.rms_origin != "given":
             rms = np.nan_to_num(noise_map(search.residual, valid, size), nan=1.0).astype(float)
         calm = valid & (search.level < 1.3 * np.median(search.level[valid]))
@@ -503,7 +517,9 @@ def find_compact(
         )
     search.measure_level()
     search.fit()
-    search.put_back((np.abs(search.source_snr()) < LOWEST) | search.off_the_image())
+    large = search.sources.fwhm > COMPACT * size
+    search.put_back((np.abs(search.source_snr()) < LOWEST) | search.off_the_image() | large)
+    search.put_back(search.left_over())
     return search
 
 
@@ -587,6 +603,7 @@ class _Trial:
             self.worth * (self.now.chi2[0] - other.chi2[0]) > ADDED
             and self.search._near(found, start).all()
             and apart > 0.35 * self.search.size
+            and found[-1, 0] * found[np.argmin(np.hypot(*(found[:-1, 1:3] - found[-1, 1:3]).T)), 0] > 0
         ):
             self.now, self.resolved, self.changed = other, resolved, True
             self.settle()
