@@ -39,9 +39,10 @@ points in place of one Gaussian (which has as many numbers)."""
 HOPE = 0.5
 """Share of the gain that must be expected to first order before a fit is made."""
 LARGEST, COMPACT = 4.0, 3.3
-"""FWHM of a fitted Gaussian at most, and of a compact source [beam]: what is larger is a part of something that
-no Gaussian describes."""
-TOUCH, TOGETHER, ROUNDS = 1.5, 8, 2
+"""FWHM of a fitted Gaussian at most, and of a compact source [beam]: what is larger is a part of something
+that no Gaussian describes."""
+TOGETHER, ROUNDS, TOUCH = 8, 2, 1.5
+"""Sources in one fit, rounds of taking blends apart; FWHMs within which two sources touch."""
 BRIGHT, ARTEFACTS = 40.0, 20
 """S/N of sources that may have artefacts about them, and how far these are looked for at most [beam]: a tenth
 of the S/N."""
@@ -209,8 +210,8 @@ class CompactSearch:
     def left_over(self) -> Bool:
         """Sources that are the other way up than a brighter one that they touch: its model is not exact."""
         s, out = self.sources, np.zeros(len(self.sources), bool)
-        pairs = cKDTree(s.values[:, 1:3]).query_pairs(LARGEST * self.size, output_type="ndarray").reshape(-1, 2)
-        a, b = pairs.T
+        tree = cKDTree(s.values[:, 1:3])
+        a, b = tree.query_pairs(LARGEST * self.size, output_type="ndarray").reshape(-1, 2).T
         apart = np.hypot(*(s.values[a, 1:3] - s.values[b, 1:3]).T)
         near = apart < TOUCH * np.maximum(np.maximum(s.fwhm[a], s.fwhm[b]), self.size)
         peak = s.values[:, 0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faintsky.denoising import Response
 from faintsky.detection.compact import LOWEST, CompactSearch, find_compact
-from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
+from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, deboosted, fit_counts
 from faintsky.detection.image_catalogue import build_tables, join_objects, label_objects
 from faintsky.detection.sources import Sources, add_sources, pixels_of
 from faintsky.image import RadioImage
@@ -176,7 +176,7 @@ def _not_clean(
     return np.asarray(np.abs(values[:, 0]) < ABOUT * np.maximum(level, sigma * rms[at]))
 
 
-PLAIN = 4.0
+PLAIN = 3.0
 """Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
 WHITE_BEAM = (2.0, 2.0, 0.0)
 """What sources of an image of white noise without a beam are taken for [pixel]."""
@@ -255,8 +255,8 @@ def noise_peaks(search: CompactSearch, snr: Float) -> NoisePeaks:
     """Noise peaks expected in the image: those of a Gaussian field with the filtered noise's correlation.
 
     Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
-    the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more, as
-    stripes and other artefacts make them.
+    the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more above
+    some level, as stripes and other artefacts make them.
     """
     h = search.seen.shape[0] // 2
     near = search.seen[h - 1 : h + 2, h - 1 : h + 2] / search.seen[h, h]
@@ -264,13 +264,14 @@ def noise_peaks(search: CompactSearch, snr: Float) -> NoisePeaks:
     cross = (near[0, 2] + near[2, 0] - near[0, 0] - near[2, 2]) / 4
     curved = np.sqrt(max(bend[0] * bend[1] - cross**2, 1e-12))
     amplitude = float(search.valid.sum()) * curved / (2 * np.pi) ** 1.5
-    expected = float(NoisePeaks(amplitude, power=1).above(LOWEST))
-    counted = int((snr < -LOWEST).sum())
-    if counted <= expected + PLAIN * np.sqrt(max(expected, 1.0)):
-        return NoisePeaks(amplitude, power=1)
-    stretches = np.linspace(1.0, 2.5, 301)
-    enough = [float(NoisePeaks(amplitude, s, power=1).above(LOWEST)) >= counted for s in stretches]
-    return NoisePeaks(amplitude, float(stretches[int(np.argmax(enough))]) if any(enough) else 2.5, power=1)
+    levels = np.arange(LOWEST, SURE)
+    counted = ((snr < -levels[:, None]) & (snr > -SURE)).sum(axis=1)
+    for stretch in np.linspace(1.0, 2.5, 301):
+        noise = NoisePeaks(amplitude, float(stretch), power=1)
+        expected = noise.above(levels) - noise.above(SURE)
+        if np.all(counted <= expected + PLAIN * np.sqrt(np.maximum(expected, 1.0))):
+            break
+    return noise
 
 
 def needs_of_detection(shape: tuple[int, int]) -> Needs:
