@@ -108,6 +108,8 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
     catalog, parts, groups = settle(search, model, reliability)
     mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
     kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
+    if prepared.channels is not None:
+        kind.append(prepared.channels.note)
     notes = [*cube.notes, *PrimaryBeam(cube).notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
     if prepared.sidelobes_stay:
         notes.append(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.fft import rfft2
 
 from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.preparing import ChannelCorrelation, precision
 from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 
 SINGULAR = 1e-10
@@ -213,8 +214,10 @@ class GroupWindow:
     ----------
     planes : array
         Real and imaginary parts, ``[chan + 1, 2 * cell]``; the last plane is the continuum.
-    inverse_variance : array
-        ``[chan + 1]``
+    precision : array
+        Inverse covariance of the planes' noise, ``[chan + 1, chan + 1]``.
+    response : float
+        Least FWHM of a line [channel].
     z : array
         Channels, ``[chan]``.
     fx, fy, weight, transfer : array
@@ -224,7 +227,7 @@ class GroupWindow:
     """
 
     planes: Float
-    inverse_variance: Float
+    precision: Float
     z: NDArray[np.int_]
     fx: Float
     fy: Float
@@ -233,6 +236,7 @@ class GroupWindow:
     x0: int
     y0: int
     n: int
+    response: float = 0.0
 
 
 def cut_group(
@@ -246,6 +250,7 @@ def cut_group(
     n: int,
     origin: tuple[int, int] = (0, 0),
     precise: bool = False,
+    channels: ChannelCorrelation | None = None,
 ) -> GroupWindow:
     """Cut ``n`` x ``n`` pixels about ``centre`` ``(x, y)`` out of planes and continuum.
 
@@ -263,6 +268,8 @@ def cut_group(
         ``[y, x]``
     precise : bool, optional
         Use all Fourier cells, in double precision.
+    channels : ChannelCorrelation, optional
+        Where the noise of the channels is correlated.
     """
     x0, y0 = round(centre[0]) - n // 2 - origin[0], round(centre[1]) - n // 2 - origin[1]
     ys, xs = (slice(max(a, 0), min(a + n, size)) for a, size in zip((y0, x0), lines.shape[1:]))
@@ -280,10 +287,13 @@ def cut_group(
     cells = rfft2(data, workers=1)[:, used]
     fx, fy = (np.broadcast_to(f, used.shape)[used] for f in frequencies_2d(n, n))
     weight = np.broadcast_to(rfft_weights(n), used.shape)[used] / n**2
-    noise = np.append(np.where(sigma > 0, sigma, np.inf), continuum_error)
+    inverse = np.zeros((len(z) + 1,) * 2)
+    inverse[:-1, :-1] = precision(np.asarray(sigma, dtype=float), channels, np.asarray(z))
+    inverse[-1, -1] = continuum_error**-2.0
     return GroupWindow(
-        np.concatenate([cells.real, cells.imag], axis=1).astype(float), noise**-2.0, np.asarray(z),
+        np.concatenate([cells.real, cells.imag], axis=1).astype(float), inverse, np.asarray(z),
         fx, fy, weight, transfer[used], x0 + origin[0], y0 + origin[1], n,
+        0.0 if channels is None else channels.response,
     )  # fmt: skip
 
 
@@ -322,7 +332,7 @@ class GroupFit:
             self.low[at : at + SHAPE] = [*(m.shape[:2] - reach), -widest, -widest, -widest]
             self.high[at : at + SHAPE] = [*(m.shape[:2] + reach), widest, widest, widest]
             for i in range(at + m.first_line, at + m.size, LINE):
-                self.low[i + 1 : i + LINE] = z[0] - 0.5, np.log(0.7)
+                self.low[i + 1 : i + LINE] = z[0] - 0.5, np.log(np.hypot(0.7, window.response))
                 self.high[i + 1 : i + LINE] = z[-1] + 0.5, np.log(max(2.0, z.size))
         self.basis = np.array(basis)
 
@@ -372,11 +382,11 @@ class GroupFit:
         total, spectra = np.stack(totals), np.concatenate(rows)
         dots = (images * self.double) @ self.w.planes.T
         gram = (images * self.weighed) @ images.T
-        iv = self.w.inverse_variance
+        weighed = spectra @ self.w.precision
         model = gram[:, ::6] @ total
-        score = (spectra * (dots - model)[self.basis] * iv).sum(1)
-        fisher = gram[np.ix_(self.basis, self.basis)] * ((spectra * iv) @ spectra.T)
-        loglike = float((iv * total * (dots[::6] - 0.5 * model[::6])).sum())
+        score = (weighed * (dots - model)[self.basis]).sum(1)
+        fisher = gram[np.ix_(self.basis, self.basis)] * (weighed @ spectra.T)
+        loglike = float(((total @ self.w.precision) * (dots[::6] - 0.5 * model[::6])).sum())
         self.norms = gram.diagonal()[::6]
         return loglike, score, fisher
 
@@ -443,6 +453,11 @@ class GroupFit:
         return out, loglike
 
 
+POINT = 4.0
+"""Twice the log likelihood that a shape must gain over a point: three parameters gain it from noise once in
+ten times, and a flux with them free is the larger by their noise."""
+
+
 def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
     """Fit one source with one line by Levenberg-damped Fisher scoring.
 
@@ -451,7 +466,7 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
     window : GroupWindow
         Data about the source.
     start : LineSource
-        Where to begin; its amplitude is replaced by the best one.
+        Where to begin; its amplitude is replaced by the best one. Where it has no size it stays a point.
     size_scale : float
         Standard deviation [pixel] of a weak Gaussian prior on the intrinsic size (about two beams), and
         the unit of a prior of one e-fold on the line's width about where the search found it: they keep a
@@ -462,14 +477,34 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
     LineSource
         With covariance, norm and S/N.
     """
+    return _fitted(window, start, size_scale)[0]
+
+
+def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
+    """`fit_source`, as a point where the data do not tell it from one."""
+    (free, extended), (point, alone) = (
+        _fitted(window, s, size_scale) for s in (start, replace(start, l11=0.0, l21=0.0, l22=0.0))
+    )
+    if 2 * (extended - alone) > POINT or point.amplitude * free.amplitude <= 0:
+        return free
+    # how large it may be after all is told by the free shape
+    size = np.array([free.l11, free.l21, free.l22])
+    covariance = point.covariance.copy()
+    covariance[3:6, 3:6] = free.covariance[3:6, 3:6] + np.outer(size, size)
+    return replace(point, covariance=covariance)
+
+
+def _fitted(window: GroupWindow, start: LineSource, size_scale: float) -> tuple[LineSource, float]:
+    """The source, and its log likelihood ratio."""
     fit = GroupFit(window, [member_of(start)], size_scale, reach=0.2 * window.n)
     p = np.clip(member_of(replace(start, amplitude=0.0)).vector(), fit.low, fit.high)
     _, score, fisher = fit.evaluate(p)
     p[SHAPE] = score[SHAPE] / max(fisher[SHAPE, SHAPE], 1e-300)
     fit.members = [fit.members[0].with_vector(p)]
-    (fitted,), _ = fit.run(iterations=25)
+    (fitted,), loglike = fit.run(iterations=25)
     _, score, fisher = fit.evaluate(fitted.vector())
     information = max(float(fisher[SHAPE, SHAPE]), 1e-300)
     source = fitted.source()
     # of the amplitude at fixed shape
-    return replace(source, fitted_snr=float(score[SHAPE] / information + source.amplitude) * information**0.5)
+    snr = float(score[SHAPE] / information + source.amplitude) * information**0.5
+    return replace(source, fitted_snr=snr), loglike

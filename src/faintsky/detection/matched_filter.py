@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from faintsky.blocks import step
+from faintsky.preparing import ChannelCorrelation, precision
 from faintsky.source_model import (
     frequencies_2d,
     gaussian_transform,
@@ -40,9 +41,9 @@ alone is left out: it would double the number of noise peaks, and a line that na
 BORDER, REACH = 1.5, 2.5
 """FWHMs of the widest template by which the image is padded, and from which on nothing is seen, to 1e-4 of
 the brightest pixel: narrow templates, as their transforms end at the finest wave, ring by so much."""
-BAND, BAND_REACH, COLUMNS = 32, 1.95, 4096
+BAND, BAND_REACH, RINGING, COLUMNS = 32, 1.95, 12, 4096
 """Channels that are filtered at once, FWHMs that a line template reaches to either side (4.6 standard
-deviations), and pixels that are filtered at once."""
+deviations), by how much farther where the channels are correlated, and pixels that are filtered at once."""
 Band = tuple[slice, slice, torch.Tensor]
 """Channels out, channels in, and the rows of some templates, ``[template, out, in]``."""
 
@@ -55,6 +56,11 @@ def _reach(
     **options: Any,
 ) -> int:
     return int(REACH * max(sky_sizes) * beam_pixels) + 1
+
+
+def seen_widths(channels: ChannelCorrelation | None) -> NDArray[np.float64]:
+    """`LINE_WIDTHS` as smoothed spectra show them."""
+    return np.hypot(LINE_WIDTHS, 0.0 if channels is None else channels.response)
 
 
 def decimation(beam_pixels: float) -> int:
@@ -82,6 +88,8 @@ class FilterBank:
         Intrinsic FWHM of the templates [beam].
     decimated : bool, optional
         Whether `cube` holds every `step`-th pixel only.
+    channels : ChannelCorrelation, optional
+        Where the noise of the channels is correlated: lines are then filtered by its inverse.
 
     Attributes
     ----------
@@ -101,6 +109,7 @@ class FilterBank:
         continuum_fitted: bool = True,
         sky_sizes: Sequence[float] = SKY_SIZES,
         decimated: bool = False,
+        channels: ChannelCorrelation | None = None,
     ) -> None:
         self.n_chan = cube.shape[0]
         self.device = cube.device
@@ -108,7 +117,8 @@ class FilterBank:
         self.beam_pixels = beam_pixels
         self.step = decimation(beam_pixels)
         self.sky_fwhm = [s * beam_pixels for s in sky_sizes]
-        self.line_fwhm = [w for w in LINE_WIDTHS if w <= max(2.0, self.n_chan / 3)]
+        self.channels = channels
+        self.line_fwhm = [float(w) for w in seen_widths(channels) if w <= max(2.7, self.n_chan / 3)]
         transfer = psf_transform(psf)
         self.norms = [matched_norm(transfer, psf.shape[1], f, f, 0.0) for f in self.sky_fwhm]
         coarse = cube if decimated else cube[:, :: self.step, :: self.step]
@@ -148,7 +158,7 @@ class FilterBank:
         Returns
         -------
         rows : torch.Tensor
-            ``[template, chan out, chan in]``, of unit norm over the usable channels.
+            ``[template, chan out, chan in]``, of unit noise over the usable channels.
         straight : torch.Tensor or None
             Orthonormal constant and slope ``[chan, 2]`` that all of them leave out.
         bands : list of Band
@@ -159,10 +169,14 @@ class FilterBank:
         base = np.stack([usable, usable * (z - z.mean())])[: 2 if usable.sum() > 2 else 1]
         q, _ = np.linalg.qr(base.T)
         rows, bare = [], []
+        unit = None if self.channels is None else precision(usable, self.channels, z)
         for width in self.line_fwhm:
             k = line_profile(z[None, :], z[:, None], width) * usable
+            if unit is not None:
+                k = k @ unit
             less = k - (k @ q) @ q.T if continuum_fitted else k
-            scale = usable[:, None] / np.sqrt(np.maximum((less**2).sum(1, keepdims=True), 1e-12))
+            power = less * less if self.channels is None else less * (less @ self.channels.matrix)
+            scale = usable[:, None] / np.sqrt(np.maximum(power.sum(1, keepdims=True), 1e-12))
             rows.append(less * scale)
             bare.append(k * scale)
 
@@ -172,6 +186,8 @@ class FilterBank:
         bands = []
         for i in range(0, len(bare), 2):
             reach = int(np.ceil(BAND_REACH * self.line_fwhm[min(i + 1, len(bare) - 1)]))
+            # the inverse of a correlation rings
+            reach += 0 if self.channels is None else RINGING
             for first in range(0, self.n_chan, BAND):
                 out = slice(first, min(first + BAND, self.n_chan))
                 seen = slice(max(0, first - reach), min(self.n_chan, out.stop + reach))
@@ -338,13 +354,13 @@ class Peaks:
     def strongest(
         self, threshold: float, guard: torch.Tensor, blocked: torch.Tensor
     ) -> tuple[int, int, int] | None:
-        """The voxel of largest absolute value over ``sqrt(1 + guard**2)`` outside `blocked`.
+        """The voxel of largest absolute value over ``sqrt(1 + guard)`` outside `blocked`.
 
         None where nothing reaches `threshold`.
         """
         place = self._where(lambda z: self.high[z] + self.slack[z] >= threshold)
         place = place[~blocked.flatten()[place]]
-        scale = torch.sqrt(1 + guard.flatten()[place] ** 2)
+        scale = torch.sqrt(1 + guard.flatten()[place])
         while place.numel():
             slack = self.slack.flatten()[place]
             value = (self.high.flatten()[place] + slack) / scale

@@ -12,11 +12,11 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.blocks import step
 from faintsky.detection.fits import GroupFit, GroupWindow, LineSource, Member, axes_of, cut_group, member_of
-from faintsky.detection.matched_filter import LINE_WIDTHS
+from faintsky.detection.matched_filter import seen_widths
 from faintsky.detection.objects import gaussian_patch, touching
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
-from faintsky.preparing import PreparedCube
+from faintsky.preparing import ChannelCorrelation, PreparedCube, precision
 from faintsky.source_model import (
     frequencies_2d,
     gaussian_transform,
@@ -417,7 +417,10 @@ class Measurement:
             rest = rest + np.float32(sky.members[k].continuum) * sky.images[k][ys, xs]
         middle = float(np.mean([line[1] for m in members for line in m.lines] or [0.5 * p.sigma.size]))
         psf = p.imager.psf_at(*centre, middle)
-        return cut_group(planes, z, p.sigma[z], rest, sky.error, psf, centre, side, (xs.start, ys.start))
+        origin = (xs.start, ys.start)
+        return cut_group(
+            planes, z, p.sigma[z], rest, sky.error, psf, centre, side, origin, channels=p.channels
+        )
 
     def channels(self, lines: Sequence[NDArray[np.float64]]) -> NDArray[np.int_]:
         """Channels that some lines' fits look at."""
@@ -508,7 +511,7 @@ class Measurement:
     def seed(self) -> None:
         """Look for lines at the places of continuum sources, where far fewer noise peaks can pass for one."""
         sky, p = self.sky, self.pursuit
-        rows = line_rows(p.sigma)
+        rows = line_rows(p.sigma, p.channels)
         n_chan = int((p.sigma > 0).sum())
         for k in np.argsort([-(m.continuum or 0.0) for m in sky.members]):
             spectrum, guard = self.spectrum(int(k))
@@ -524,7 +527,9 @@ class Measurement:
                 reliability = 1 - self.caution * expected / (len(p.components) + 1)
                 if reliability < self.least or expected > TRIED:
                     break
-                c = self.grow(int(k), float(z), LINE_WIDTHS[t], float(np.sign(rows[t, z] @ spectrum)))
+                c = self.grow(
+                    int(k), float(z), float(seen_widths(p.channels)[t]), float(np.sign(rows[t, z] @ spectrum))
+                )
                 if c is None:
                     break
                 c.snr, c.effective_snr, c.reliability = snr, snr, reliability
@@ -615,8 +620,8 @@ class Measurement:
             return
         p.subtract(c, -1.0)
         profile = line_profile(np.arange(p.sigma.size), new.z, new.fwhm_z)
-        information = (profile[p.sigma > 0] / p.sigma[p.sigma > 0]) ** 2
-        snr = new.amplitude * np.sqrt(max(new.norm, 0.0) * information.sum())
+        information = profile @ precision(p.sigma, p.channels, np.arange(p.sigma.size)) @ profile
+        snr = new.amplitude * np.sqrt(max(new.norm, 0.0) * information)
         c.source = replace(new, fitted_snr=float(snr))
         c.image = p.imager.image(c.source)
         p.subtract(c, 1.0)
@@ -625,16 +630,18 @@ class Measurement:
             c.continuum = (m.continuum * peak, m.continuum_error() * peak)
 
 
-def line_rows(sigma: Float) -> Float:
-    """Line templates as rows of unit norm ``[template, chan, chan]``, a straight line taken out of each."""
+def line_rows(sigma: Float, channels: ChannelCorrelation | None = None) -> Float:
+    """Line templates as rows of unit noise ``[template, chan, chan]``, a straight line taken out of each."""
     z = np.arange(sigma.size)
     usable = (sigma > 0).astype(float)
     q, _ = np.linalg.qr(np.stack([usable, usable * (z - z.mean())]).T)
     out = []
-    for width in LINE_WIDTHS:
+    for width in seen_widths(channels):
         rows = line_profile(z[None, :], z[:, None], width) * usable
+        rows = rows @ precision(usable, channels, z)
         rows -= (rows @ q) @ q.T
-        rows /= np.sqrt(np.maximum((rows**2).sum(1, keepdims=True), 1e-12))
+        power = rows * rows if channels is None else rows * (rows @ channels.matrix)
+        rows /= np.sqrt(np.maximum(power.sum(1, keepdims=True), 1e-12))
         rows[sigma <= 0] = 0
         out.append(rows)
     return np.stack(out)

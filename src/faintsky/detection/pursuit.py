@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.blocks import step
-from faintsky.detection.fits import LineSource, cut_group, fit_source
+from faintsky.detection.fits import LineSource, cut_group, fit_source, point_or_not
 from faintsky.detection.matched_filter import FilterBank, Peaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import (
     LEAST_CHANNELS,
+    ChannelCorrelation,
     Continuum,
+    LineFree,
     PreparedCube,
     continuum_present,
     fit_continuum,
@@ -244,6 +246,8 @@ class Pursuit:
         Fraction of a subtracted model by which the data may differ from it.
     psf_error : float
         Standard error of the psf far from its peak.
+    channels : ChannelCorrelation, optional
+        Where the noise of the channels is correlated.
     components : list of Component
         The sources so far.
     tell : callable
@@ -257,20 +261,22 @@ class Pursuit:
     beam_pixels: float
     fidelity: float
     psf_error: float = 0.0
+    channels: ChannelCorrelation | None = None
     components: list[Component] = field(default_factory=list)
     tell: Callable[[int], None] = lambda n: None
 
     def __post_init__(self) -> None:
         self.peaks = Peaks(self.bank)
         self.guard = torch.zeros_like(self.peaks.low)
+        self.far = torch.zeros_like(self.guard[:, 0, 0])
 
     def window_side(self, fwhm: float) -> int:
         """Side of the fit's window for a source of intrinsic `fwhm` [pixel]."""
         n = int(4.5 * np.hypot(self.beam_pixels, fwhm)) + 12
         return min(max(24, n + n % 2), 192)
 
-    def fit(self, start: LineSource, own: Component | None = None) -> LineSource:
-        """Fit one source to the residual, to which `own` is given back."""
+    def fit(self, start: LineSource, own: Component | None = None, final: bool = False) -> LineSource:
+        """Fit one source to the residual, to which `own` is given back; `final`: perhaps as a point."""
         self.tell(len(self.components))
         n = self.window_side(start.axes()[0])
         half = int(max(8, 2.5 * start.fwhm_z))
@@ -284,8 +290,13 @@ class Pursuit:
             box += self.spectrum(own.source)[zs, None, None].astype(np.float32) * own.image[ys, xs]
         psf = self.imager.psf_at(start.x, start.y, start.z)
         z, at, origin = np.arange(zs.start, zs.stop), (start.x, start.y), (xs.start, ys.start)
-        window = cut_group(box, z, self.sigma[zs], None, np.inf, psf, at, n, origin, precise=True)
-        return fit_source(window, start, size_scale=1.5 * self.beam_pixels)
+        window = cut_group(box, z, self.sigma[zs], None, np.inf, psf, at, n, origin, True, self.channels)
+        if not final:
+            return fit_source(window, start, size_scale=1.5 * self.beam_pixels)
+        least = 0.35 * self.beam_pixels / FWHM_PER_SIGMA
+        if start.axes()[0] < least * FWHM_PER_SIGMA:  # what was a point before may be none now
+            start = replace(start, l11=least, l21=0.0, l22=least)
+        return point_or_not(window, start, size_scale=1.5 * self.beam_pixels)
 
     def voxel(self, s: LineSource) -> tuple[int, int, int]:
         """The voxel of the filter bank that a source is in, or the nearest at the border."""
@@ -338,8 +349,8 @@ class Pursuit:
         reach = sky.abs().amax(0)
         if not self.imager.covers(s):
             reach = reach * (BEYOND / self.fidelity)
-        if self.psf_error > 0:
-            reach = reach.clamp_min(float(reach.max()) * self.psf_error / self.fidelity)
+        # what the noise of a psf makes of sidelobes is none: see `_watch`
+        reach = torch.where(reach < 5 * self.psf_error * float(reach.max()), 0.0, reach)
         step = self.bank.step
         half_y, half_x = (n // 2 / step for n in self.imager.psf.shape[1:])
         dy = (torch.arange(reach.shape[0], device=reach.device) - s.y / step).abs()[:, None] / half_y
@@ -384,6 +395,10 @@ class Pursuit:
         if span.numel():
             zs = slice(int(span[0]), int(span[-1]) + 1)
             self.guard[zs].addcmul_(strength[zs, None, None], c.reach, value=sign).clamp_min_(0)
+        if self.psf_error > 0:
+            # what a psf's own noise leaves of each source adds up as noise does
+            power = (strength * (float(c.sky.abs().max()) * self.psf_error)).square()
+            self.far.add_(power, alpha=sign).clamp_min_(0)
 
     def next_candidate(
         self, threshold: float, blocked: torch.Tensor
@@ -392,7 +407,8 @@ class Pursuit:
 
         The S/N of emission and of absorption is lowered where sources of many sigmas were subtracted.
         """
-        found = self.peaks.strongest(threshold, self.fidelity * self.guard, blocked)
+        doubt = (self.fidelity * self.guard).square_().add_(self.far[:, None, None])
+        found = self.peaks.strongest(threshold, doubt, blocked)
         if found is None:
             return None
         z, j, i = found
@@ -451,7 +467,7 @@ class Pursuit:
         z, j, i = self.voxel(c.source)
         own = float(c.line[:, z].abs().max() * c.reach[j, i])
         others = max(float(self.guard[z, j, i]) - own, 0.0)
-        return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2))
+        return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2 + float(self.far[z])))
 
     def rescale(self, sigma: NDArray[np.float64], continuum_fitted: bool) -> None:
         """Take the rms of every channel, ``[chan]``, for what it is with the sources taken out.
@@ -469,6 +485,7 @@ class Pursuit:
             self.bank.set_continuum(continuum_fitted)
             self.peaks = Peaks(self.bank)
         self.guard.zero_()
+        self.far.zero_()
         for c in self.components:
             c.line = self.bank.line_response(self.over_noise(c.source))
             self._watch(c, 1.0)
@@ -514,13 +531,21 @@ class Pursuit:
         parts = [(self.spectrum(c.source), c.image) for c in self.components]
         return fit_continuum(
             torch.as_tensor(prepared.data), self.sigma, line_mask=self._bright(), without=parts
-        )
+        ).less_certain(1.0 if self.channels is None else self.channels.mean_error(self.sigma.size))
 
     def new_line_cube(self, prepared: PreparedCube) -> None:
         """Fit the continuum again to the data less the sources, and start the residual from it."""
         fit = self._continuum(prepared)
         prepared.continuum = fit
-        prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels)
+        line_free = LineFree(
+            lambda y, x: (
+                prepared.data[:, y, x]
+                - sum(self.spectrum(c.source)[:, None] * c.image[y, x] for c in self.components)
+            ),
+            self.sigma,
+            *([self.channels.mean_error] if self.channels else []),
+        )
+        prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels, line_free)
         line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)
         self.data = Residual(line)
         for c in self.components:
@@ -548,7 +573,7 @@ class Pursuit:
         """Fit every source again, all others subtracted, without touching the filtered cubes."""
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
-                fitted = self.fit(c.source, c)
+                fitted = self.fit(c.source, c, final=True)
                 if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
                     self.subtract(c, -1.0)
                     c.source, c.image = fitted, self.imager.image(fitted)

@@ -186,6 +186,7 @@ def search_cube(
         prepared.beam_pixels,
         prepared.fidelity,
         prepared.psf_error,
+        prepared.channels,
     )
     quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
     # nothing is looked for where data are blank, or outside of the user's mask
@@ -229,6 +230,7 @@ def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> F
         prepared.beam_pixels,
         continuum_fitted=_continuum_fitted(prepared),
         decimated=True,
+        channels=prepared.channels,
     )
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.preparing.channels import ChannelCorrelation, channel_correlation, precision
     from faintsky.preparing.cleaning import clean_further, clean_threshold
     from faintsky.preparing.continuum import (
         Continuum,
+        LineFree,
         continuum_present,
         find_strong_lines,
         fit_continuum,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -43,6 +43,10 @@ class Continuum:
         """The same, zero but where it is `present`, ``[y, x]``."""
         level, slope = np.where(present, self.level, 0), np.where(present, self.slope, 0)
         return replace(self, level=level.astype(np.float32), slope=slope.astype(np.float32))
+
+    def less_certain(self, factor: float) -> Continuum:
+        """The same with larger errors, where neighbouring channels' noise is correlated."""
+        return replace(self, level_err=self.level_err * np.float32(factor))
 
     def at(self, z: float) -> NDArray[np.float32]:
         """Continuum image at channel `z`."""
@@ -153,7 +157,13 @@ def upsampled(mask: torch.Tensor, shape: torch.Size | tuple[int, int]) -> torch.
 
 
 @step(reach=0)
-def find_strong_lines(cube: torch.Tensor, *, kappa: float = 5.0, grow: float = 2.0) -> torch.Tensor:
+def find_strong_lines(
+    cube: torch.Tensor,
+    *,
+    kappa: float = 5.0,
+    grow: float = 2.0,
+    widening: Callable[[int], float] | None = None,
+) -> torch.Tensor:
     """Voxels of lines so strong that they would bend a continuum fitted through them.
 
     Every pixel's spectrum, less its median, is averaged over 1, 3 and 9 channels; what exceeds `kappa`
@@ -167,6 +177,8 @@ def find_strong_lines(cube: torch.Tensor, *, kappa: float = 5.0, grow: float = 2
         ``[chan, y, x]`` in units of each channel's rms; blank is NaN.
     kappa, grow : float
         Thresholds in standard deviations of the averaged spectrum.
+    widening : callable, optional
+        Noise of an average over so many channels over that of independent ones.
 
     Returns
     -------
@@ -175,11 +187,14 @@ def find_strong_lines(cube: torch.Tensor, *, kappa: float = 5.0, grow: float = 2
     """
     flat = cube.flatten(1)
     # in chunks of pixels, so that all the passes over them stay in the processor's cache
-    parts = [_strong_lines(part, kappa, grow) for part in flat.split(_AT_A_TIME, dim=1)]
+    wider = (1.0, 1.0) if widening is None else (widening(3), widening(9))
+    parts = [_strong_lines(part, kappa, grow, *wider) for part in flat.split(_AT_A_TIME, dim=1)]
     return torch.cat(parts, dim=1).view(cube.shape)
 
 
-def _strong_lines(columns: torch.Tensor, kappa: float, grow: float) -> torch.Tensor:
+def _strong_lines(
+    columns: torch.Tensor, kappa: float, grow: float, three: float, nine: float
+) -> torch.Tensor:
     """`find_strong_lines` of spectra ``[chan, n]``."""
     n = columns.shape[0]
     residual = columns - _medians(columns)
@@ -193,11 +208,11 @@ def _strong_lines(columns: torch.Tensor, kappa: float, grow: float) -> torch.Ten
     # sums over three channels, and of these over nine, of spectra that go on as 0
     threes = torch.nn.functional.pad(residual, (0, 0, 4, 4))
     threes = threes[:-2] + threes[1:-1] + threes[2:]
-    smooth = threes[3:-3] / count(1) if n >= 3 else residual
+    smooth = threes[3:-3] / (three * count(1)) if n >= 3 else residual
     seeds = (residual.abs() > kappa) | (smooth.abs() > kappa)
     if n >= 27:
         nines = threes[:-6] + threes[3:-3] + threes[6:]
-        seeds |= nines.abs() > kappa * count(4)
+        seeds |= nines.abs() > kappa * nine * count(4)
     pixels = seeds.any(0)
     if not bool(pixels.any()):
         return seeds
@@ -242,18 +257,110 @@ def _smoothing(n: int, sigma: float) -> NDArray[np.float64]:
 
 @step(reach=lambda beam_pixels: int(4 * WIDE * beam_pixels / FWHM_PER_SIGMA + 0.5))
 def continuum_present(
-    continuum: Continuum, valid: NDArray[np.bool_], beam_pixels: float
+    continuum: Continuum,
+    valid: NDArray[np.bool_],
+    beam_pixels: float,
+    without_lines: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.float64]] | None = None,
 ) -> NDArray[np.bool_]:
     """Where there is continuum at all, ``[y, x]``.
 
     Taking a continuum out that is not there costs a line of 12 channels in 128 some 7 % of its S/N. There is
     one within two beams of a level above four standard errors, and wherever the levels scatter by a quarter
     more than their errors over an area of some eighty beams, as in the sidelobes of bright sources.
+
+    Parameters
+    ----------
+    continuum : Continuum
+    valid : array of bool
+        ``[y, x]``
+    beam_pixels : float
+        FWHM of the beam [pixel].
+    without_lines : callable, optional
+        `LineFree` of the same cube, asked wherever a level stands out.
     """
     z = np.where(valid, continuum.level / np.maximum(continuum.level_err, 1e-30), 0.0)
+    if without_lines is not None:
+        # what is left of lines beside their masks adds up to no more
+        at = np.nonzero((np.abs(z) > ASKED) & (np.abs(z) < LEFT))
+        z[at] = np.sign(z[at]) * np.minimum(np.abs(z[at]), without_lines(*at))
     wide = WIDE * beam_pixels / FWHM_PER_SIGMA
     along_y, along_x = (_smoothing(n, wide) for n in valid.shape)
     weight, square = (along_y @ a @ along_x.T for a in (valid.astype(float), np.minimum(z**2, 16.0)))
     local = square / np.maximum(weight, 1e-3)
     near = maximum_filter(np.abs(z), size=2 * int(2 * beam_pixels) + 1)
-    return (local > 1.6) | (near > 4.5)
+    # one peak of the noise may stand that high somewhere: without a sure one there is none at all
+    return (local > 1.6) | ((near > 4.5) & (near.max() > CERTAIN))
+
+
+ASKED, LEFT, LINE, CERTAIN = 2.5, 25.0, 4.0, 5.3
+"""Standard errors of a level from which on, and up to which, it is looked at without lines, of a line there,
+and of a level that no noise makes in thousands of beams."""
+WIDTHS, BESIDE, MOST_LINES = (5.0, 10.0, 20.0, 40.0), 1.4, 4
+"""FWHM of the lines looked for [channel], how far to either side of one, in FWHMs, no channel counts as free
+of it, and how many are looked for in a spectrum."""
+
+
+@dataclass(frozen=True)
+class LineFree:
+    """The F-test of a straight line in the channels of a spectrum that are free of lines.
+
+    A wide line, and the wings of a strong one, have a mean as a continuum does, but nothing elsewhere.
+
+    Attributes
+    ----------
+    columns : callable
+        Spectra ``[chan, n]`` of pixels ``y, x``, in the cube's unit, lines and continuum in them.
+    sigma : array
+        Rms of every channel, ``[chan]``; 0 where blank.
+    widening : callable
+        Noise of the mean of so many channels over that of independent ones.
+    """
+
+    columns: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.floating]]
+    sigma: NDArray[np.float64]
+    widening: Callable[[int], float] = lambda channels: 1.0
+
+    def __call__(self, y: NDArray[np.int_], x: NDArray[np.int_]) -> NDArray[np.float64]:
+        """Standard errors by which the level in line-free channels differs from 0, ``[n]``."""
+        n = len(self.sigma)
+        used = self.sigma > 0
+        data = self.columns(y, x).astype(float) / np.where(used, self.sigma, 1.0)[:, None]
+        free = np.isfinite(data) & used[:, None]
+        data = np.where(free, data, 0.0)
+        z = np.arange(n)
+        q, _ = np.linalg.qr(np.stack([used * 1.0, used * (z - z.mean())]).T)
+        widths = [w for w in WIDTHS if w < n / 2] or [WIDTHS[0]]
+        rows = []
+        for w in widths:
+            row = np.exp(-4 * np.log(2) * ((z[None] - z[:, None]) / w) ** 2) * used
+            row -= (row @ q) @ q.T
+            norm = np.linalg.norm(row, axis=1, keepdims=True) * self.widening(int(w))
+            rows.append(row / np.maximum(norm, 1e-9))
+        bank, width = np.concatenate(rows), np.repeat(widths, n)
+        open_ = np.arange(data.shape[1])
+        for _ in range(MOST_LINES):
+            values = np.abs(bank @ (data[:, open_] - q @ (q.T @ data[:, open_])))
+            best = values.argmax(axis=0)
+            there = values[best, np.arange(open_.size)] > LINE
+            open_, best = open_[there], best[there]
+            if not open_.size:
+                break
+            near = np.abs(z[:, None] - best % n) < BESIDE * width[best]
+            free[:, open_] &= ~near
+            level, slope, middle, _ = _free_line(data[:, open_], free[:, open_], z)
+            data[:, open_] = np.where(near, level + slope * (z[:, None] - middle), data[:, open_])
+        level, _, _, count = _free_line(data, free, z)
+        error = self.widening(n) / np.sqrt(np.maximum(count, 1))
+        return np.where(count < max(8, n / 8), 0.0, np.abs(level) / error)
+
+
+def _free_line(
+    data: NDArray[np.float64], free: NDArray[np.bool_], z: NDArray[np.int_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
+    """Straight lines through free channels, ``[n]`` each: level, slope, where the level is, how many."""
+    count = free.sum(axis=0)
+    middle = (free * z[:, None]).sum(axis=0) / np.maximum(count, 1)
+    level = (free * data).sum(axis=0) / np.maximum(count, 1)
+    u = z[:, None] - middle
+    slope = (free * u * data).sum(axis=0) / np.maximum((free * u * u).sum(axis=0), 1e-9)
+    return level, slope, middle, count

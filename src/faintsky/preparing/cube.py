@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from faintsky.blocks import step
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
-from faintsky.preparing.continuum import Continuum, continuum_present, find_strong_lines, fit_continuum
+from faintsky.preparing.channels import ChannelCorrelation, channel_correlation
+from faintsky.preparing.continuum import (
+    Continuum,
+    LineFree,
+    continuum_present,
+    find_strong_lines,
+    fit_continuum,
+)
 from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_error, psf_from_noise
@@ -57,6 +64,8 @@ class PreparedCube:
         Major, minor FWHM [pixel] and position angle [deg].
     kind : Kind
         What the cube is taken for.
+    channels : ChannelCorrelation or None
+        How the noise of its channels is correlated; None where they are independent.
     """
 
     data: NDArray[np.float32]
@@ -70,6 +79,7 @@ class PreparedCube:
     psf_origin: str
     beam: tuple[float, float, float]
     kind: Kind
+    channels: ChannelCorrelation | None = None
 
     @property
     def beam_pixels(self) -> float:
@@ -177,8 +187,9 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     psf, origin, beam, kind = _choose_psf(cube, filled, parts.continuum, line, sigma, valid, header_beam)
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
     return PreparedCube(
-        filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind
-    )
+        filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind,
+        parts.channels,
+    )  # fmt: skip
 
 
 def _blanks_marked(
@@ -242,6 +253,7 @@ class _Parts:
     coarse: NDArray[np.float32]
     lines: NDArray[np.bool_]
     step: int
+    channels: ChannelCorrelation | None
 
 
 def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> NDArray[np.float64] | None:
@@ -278,15 +290,27 @@ def _separate(
     scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0).astype(np.float32)
     # a bright level over an rms that differs from channel to channel would look like lines
     level_free *= scale[:, None, None]
+    holds = np.isfinite(level_free) & coarse_valid & (sigma > 0)[:, None, None]
+    area = 1.133 * (beam_pixels / step) ** 2
+    first = channel_correlation(np.where(holds, level_free, 0), holds, area, 1)
     scaled = torch.as_tensor(level_free, device=device)
     scaled[torch.as_tensor(sigma == 0, device=device)] = torch.nan
-    mask = find_strong_lines(scaled)
+    mask = find_strong_lines(scaled, widening=None if first is None else first.mean_error)
     coarse_fit = fit_continuum(torch.as_tensor(coarse, device=device), sigma, line_mask=mask, order=order)
     coarse_line = coarse - coarse_fit.cube(n_chan)
     sigma = np.where(blank, 0.0, channel_rms(coarse_line, coarse_valid) / share)
     continuum = fit_continuum(torch.as_tensor(data, device=device), sigma, line_mask=mask, order=order)
-    present = continuum_present(continuum, valid, beam_pixels)
-    return _Parts(continuum, present, sigma, coarse_line, mask.cpu().numpy(), step)
+    lines = mask.cpu().numpy()
+    channels = first
+    if channels is not None:
+        scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0).astype(np.float32)
+        clean = np.where(holds, coarse_line, 0) * scale[:, None, None]
+        channels = channel_correlation(clean, holds & ~lines, area, order + 1)
+    if channels is not None:
+        continuum = continuum.less_certain(channels.mean_error(n_chan))
+    line_free = LineFree(lambda y, x: data[:, y, x], sigma, *([channels.mean_error] if channels else []))
+    present = continuum_present(continuum, valid, beam_pixels, line_free)
+    return _Parts(continuum, present, sigma, coarse_line, lines, step, channels)
 
 
 @step(reach=0)
