@@ -165,7 +165,7 @@ def _period(values: Float, error: float) -> float:
     if z.size < 16:
         return 0.0
     rest = values[z] - values[z].mean()
-    periods = 1 / np.linspace(2 / z.size, 0.5, 4 * z.size)
+    periods = 1 / np.linspace(4 / z.size, 0.5, 4 * z.size)
     wave = np.exp(-2j * np.pi * z / periods[:, None])
     power = np.abs(wave @ rest) ** 2 / (z.size * error**2)
     best = int(power.argmax())
