@@ -40,6 +40,8 @@ FIRST, EMPTY, N_EMPTY = 101, 901, 20
 """Seeds: of the first image of a kind, and of noise alone."""
 RULE = Criterion("survey", along_z=False, radius=2.5)
 NEAR = BEAM / PIXEL
+OWN = ("deep", "extended")
+"""Kinds for questions to ours alone."""
 PULLS = ("flux", "x", "y", "fwhm_maj")
 """The last of extended sources only: points have the beam's."""
 OURS, LESS = METHODS[0], "ours less the better peer"
@@ -212,24 +214,25 @@ def main() -> None:
     o = parser.parse_args()
     bench, peers = Bench(o.work, o.again), [m for m in o.methods if m in PEERS]
     at, noise = dict.fromkeys(METHODS, o.peers_at or SEED), {}
-    if OURS in o.methods and not o.peers_at:
+    if OURS in o.methods and not o.peers_at and peers:
         noise[OURS] = bench.false(OURS)
         at |= {peer: bench.tuned(peer, noise[OURS]) for peer in peers}
         noise |= {peer: bench.false(peer, at[peer]) for peer in peers}
     rows: list[Row] = []
     for kind in o.kinds:
+        methods = [m for m in o.methods if m == OURS or kind not in OWN]
         tables: dict[str, list[Table]] = defaultdict(list)
         counts: dict[str, list[Row]] = defaultdict(list)
         for seed in range(o.first_seed, o.first_seed + o.seeds):
             common.say(seed - o.first_seed, o.seeds, kind)
             truth = Table.read(bench.image(kind, seed) / "truth.ecsv")
-            for method in o.methods:
+            for method in methods:
                 found, spent = bench.catalogue(kind, seed, method, at[method])
                 table, n = score(truth, found)
                 tables[method].append(table)
                 counts[method].append(n | spent)
         pooled = {m: vstack(t, metadata_conflicts="silent") for m, t in tables.items()}
-        numbers = [(m, *row) for m in o.methods for row in rows_of(pooled[m], counts[m])]
+        numbers = [(m, *row) for m in methods for row in rows_of(pooled[m], counts[m])]
         rows += [
             {"quantity": what, "kind": kind, "bin": name, "method": m, **row}
             for m, what, name, row in [*numbers, *beside(pooled)]

@@ -33,7 +33,7 @@ LOWEST = 4.0
 NEIGHBOURS, STAMP, SIDE = 2.0, 1.25, 19
 """Sources closer than `NEIGHBOURS` beams are fitted together. A fit sees what lies within `STAMP` FWHMs of a
 source, on about `SIDE` pixels a side."""
-RESOLVED, NARROWER, ADDED, SPLIT = 14.0, 30.0, 22.0, 9.0
+RESOLVED, NARROWER, ADDED, SPLIT = 10.0, 30.0, 22.0, 9.0
 """Least gain in chi2 of a source that is wider than the beam, or narrower, of one source more, and of two
 points in place of one Gaussian (which has as many numbers)."""
 HOPE = 0.5
