@@ -177,6 +177,8 @@ def _parameter(parameter: Any, entries: Entries, *, first: bool) -> click.Parame
     required = default is parameter.empty or (name == "out" and default is None)
     if first and name != "out":
         how["metavar"] = f"{'' if required else '['}{how['metavar'] or name.upper()}{'' if required else ']'}"
+        if "…" in how["metavar"]:
+            how |= {"nargs": -1, "callback": lambda context, parameter, value: _one_or_list(value)}
         return click.Argument([name], required=required, **how)
     if name == "out":
         how["metavar"] = "DIR"
@@ -220,6 +222,10 @@ def _type(annotation: Any, kind: str) -> dict[str, Any]:
             )  # fmt: skip
         how["metavar"] = how["metavar"] or ("N" if whole else "X")
     return how
+
+
+def _one_or_list(values: Sequence[str]) -> Any:
+    return list(values) if len(values) > 1 else next(iter(values), None)
 
 
 def _words(context: click.Context, parameter: click.Parameter, text: Any) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Interval
 
 from faintsky.errors import InputError
+from faintsky.jobs.many import many
 from faintsky.jobs.result import Result, result_of_cube, result_of_detected, result_of_image
 from faintsky.options import (
     BACKGROUND_SCALE,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @with_options
 def detect(
-    data: Annotated[Any, "DATA.fits"],
+    data: Annotated[Any, "DATA.fits…"],
     out: str | os.PathLike[str] | None = None,
     *,
     model: Annotated[str, "NAME|DIR"] = "classical",
@@ -41,9 +42,10 @@ def detect(
 
     Parameters
     ----------
-    data : path-like or object
+    data : path-like or object, or a list of paths
         Image or cube: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object that
-        `faintsky.open_image` or `faintsky.open_cube` takes.
+        `faintsky.open_image` or `faintsky.open_cube` takes. Of several files each has a folder under `out`,
+        beside a joint catalogue; what fails is said at the end.
     out : path-like, optional
         Folder for ``catalog`` and ``components``, ``mask.fits``, ``model.fits``, ``residual.fits``,
         ``regions.reg``, ``report.html`` and ``run.json``, of a cube also ``moment0.fits`` …; no mask and no
@@ -73,6 +75,8 @@ def detect(
     from faintsky.io import Job, open_image_or_cube
     from faintsky.models import check_model, load_model
 
+    if isinstance(data, list):
+        return many(detect, data, out, running)
     chosen = load_model(model, job="detect")
     opened = open_image_or_cube(data, **vars(opening))
     if isinstance(opened, RadioImage):
@@ -135,7 +139,7 @@ def _detect_in_image(
 
 @with_options
 def denoise(
-    image: Annotated[Any, "IMAGE.fits"],
+    image: Annotated[Any, "IMAGE.fits…"],
     out: str | os.PathLike[str] | None = None,
     *,
     model: Annotated[str, "NAME|DIR"] = "denoiser",
@@ -149,9 +153,10 @@ def denoise(
 
     Parameters
     ----------
-    image : path-like or object
+    image : path-like or object, or a list of paths
         Continuum image of any size and unit: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object
-        that `faintsky.open_image` takes; NaN is blank.
+        that `faintsky.open_image` takes; NaN is blank. Of several files each has a folder under `out`, beside
+        a joint catalogue; what fails is said at the end.
     out : path-like, optional
         Folder for ``denoised.fits``, ``uncertainty.fits``, ``catalog`` and ``components``, ``mask.fits``,
         ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and ``run.json``.
@@ -183,6 +188,8 @@ def denoise(
     from faintsky.report import denoising_report
     from faintsky.system import choose_device
 
+    if isinstance(image, list):
+        return many(denoise, image, out, running)
     chosen = load_model(model, job="denoise")
     opened = open_image(image, **vars(opening))
     unlike = check_model(opened, chosen)

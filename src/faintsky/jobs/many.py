@@ -1,0 +1,140 @@
+"""One command on many files: a folder for each, one joint catalogue, and what failed said at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from faintsky.errors import FaintskyError, InputError
+from faintsky.jobs.result import Result
+from faintsky.options import Running
+from faintsky.system import Needs, run_tasks, worker_count
+
+JOINT = ("catalog", "components")
+SHOWN = 3
+"""Failures in the message at the end; all are in ``run.json``."""
+Path_ = str | os.PathLike[str]
+
+
+def many(
+    function: Callable[..., Result], files: Sequence[Path_], out: Path_ | None, running: Running
+) -> Result:
+    """Run a function on each of some files, into folders of their names under `out`.
+
+    A file that fails is noted, and the others are done. The tables of all that were done are joined, with the
+    file's name as their first column. Run again, it does only what is missing.
+
+    Parameters
+    ----------
+    function : callable
+        `faintsky.detect` or `faintsky.denoise`.
+    files : sequence of path-like
+        The data.
+    out : path-like
+        The folder.
+    running : Running
+        As the function got it, with all that it was asked for.
+
+    Raises
+    ------
+    InputError
+        Without a folder, or for data that are no files.
+    FaintskyError
+        At the end, where some of the files failed.
+    """
+    from faintsky.io import Job
+
+    if out is None:
+        raise InputError("several files need a folder for what is found", "give --out DIR")
+    if not all(isinstance(f, str | os.PathLike) for f in files):
+        raise InputError("several data are files", "give their paths, or one object at a time")
+    first = next(iter(running.asked))
+    options = {k: v for k, v in running.asked.items() if k not in (first, "out")}
+    options |= {"device": running.device, "overwrite": running.overwrite, "command": running.command}
+    tasks = [(str(f), str(Path(out) / stem)) for f, stem in zip(files, _stems(files), strict=True)]
+    jobs = min(worker_count(running.jobs), len(tasks)) if running.jobs else 1
+    if running.dry_run:
+        each = [_one(function, options | {"dry_run": True}, task) for task in tasks]
+        return Result({"files": len(tasks), "processes": jobs, "each": [facts for _, facts in each]})
+    about = {"files": len(tasks)}
+    config = {first: [str(f) for f in files]}
+    job = Job(function.__name__, out, running, Needs(0.0, 0.0, 0.0), about, config=config, resumable=True)
+    if job.done is not None:
+        return Result(job.done)
+    work = partial(_one, function, options | {"jobs": 1 if jobs > 1 else running.jobs})
+    ledger: dict[str, Any] = {}
+    with job:
+        for number, (task, (failed, facts)) in enumerate(run_tasks(work, tasks, jobs), start=1):
+            ledger[task[0]] = {"folder": Path(task[1]).name, "error": failed} if failed else facts
+            running.tell(number, len(tasks), f"files ({Path(task[0]).name}{': failed' if failed else ''})")
+        done = {f: ledger[f] for f, _ in tasks}
+        wrong = {f: facts["error"] for f, facts in done.items() if "error" in facts}
+        joint = _joined([t for t in tasks if t[0] not in wrong], Path(out))
+        _write_ledger(Path(out), done)
+        if wrong:
+            some = "; ".join(list(wrong.values())[:SHOWN]) + ("; …" if len(wrong) > SHOWN else "")
+            raise FaintskyError(f"{len(wrong)} of {len(tasks)} files failed: {some}")
+    facts = {
+        "files": len(tasks),
+        **{k: len(t) for k, t in joint.items()},
+        "seconds": job.seconds,
+        "out": str(out),
+    }
+    return Result(facts, joint.get("catalog"), joint.get("components"))
+
+
+def _stems(files: Sequence[Path_]) -> list[str]:
+    """Names of folders: those of the files without extensions, numbered where there are several alike."""
+    stems: list[str] = []
+    for file in files:
+        stem = Path(file).name
+        for ending in (".gz", ".fz", ".fits", ".fit", ".zarr", ".image"):
+            stem = stem.removesuffix(ending) or stem
+        number, own = 1, stem
+        while own in stems:
+            number += 1
+            own = f"{stem}_{number}"
+        stems.append(own)
+    return stems
+
+
+def _one(
+    function: Callable[..., Result], options: dict[str, Any], task: tuple[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """Why a file failed, and the summary of one that did not."""
+    try:
+        return "", function(task[0], task[1], **options).facts
+    except FaintskyError as error:
+        return str(error), {}
+    except Exception as error:  # whatever it is, the other files are done
+        return f"{task[0]}: {type(error).__name__}: {error}", {}
+
+
+def _joined(tasks: Sequence[tuple[str, str]], out: Path) -> dict[str, Any]:
+    """The tables of all folders in one, written."""
+    from astropy.table import Column, vstack
+
+    from faintsky.catalog import read_catalog, write_catalog
+
+    joint: dict[str, Any] = {}
+    for stem in JOINT:
+        parts = []
+        for file, folder in tasks:
+            path = Path(folder) / f"{stem}.ecsv"
+            if path.exists() and len(table := read_catalog(path)):
+                table.add_column(Column([Path(file).name] * len(table), name="file"), index=0)
+                table.meta = {}
+                parts.append(table)
+        if parts:
+            joint[stem] = vstack(parts, metadata_conflicts="silent")
+            write_catalog(joint[stem], out, stem)
+    return joint
+
+
+def _write_ledger(out: Path, done: dict[str, Any]) -> None:
+    from faintsky.io import write_json
+
+    write_json(out / "files.json", done)
