@@ -5,7 +5,7 @@ EXTRAS ?= dev,train
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint learning wheel fuzz kill benchmarks reproduction clean
+.PHONY: demo test install lint learning wheel fuzz kill slurm benchmarks reproduction clean
 
 demo: install
 	$(BIN)/faintsky demo --out demo --overwrite
@@ -39,6 +39,10 @@ fuzz: install
 
 kill: install
 	FAINTSKY_KILL_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_kill.py
+
+# A SLURM cluster of this one machine, from Debian (`apt-get install munge slurmctld slurmd slurm-client`, as root).
+slurm: install
+	FAINTSKY_SLURM_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_slurm.py
 
 # Speed of the simulators, detection and denoising; images beside PyBDSF and Aegean (the `peers` extra). The agreement with CASA needs the `casa` extra, that with WSClean a
 # reference: see the scripts.

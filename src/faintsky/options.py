@@ -124,6 +124,20 @@ class Running:
             self.progress(done, total, word)
 
 
+@dataclass
+class Spread(Running):
+    """How a job that has many parts is run.
+
+    Parameters
+    ----------
+    cluster : str, optional
+        Where its parts are worked on: ``local`` processes, ``slurm`` (jobs of the queue, as the Dask
+        configuration has them), or the address of a Dask scheduler, ``tcp://host:port``.
+    """
+
+    cluster: Annotated[str, "local|slurm|tcp://…"] = "local"
+
+
 Returned = TypeVar("Returned")
 Entries = dict[str, tuple[str, str]]
 """Type and text of documented parameters by name."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from faintsky.errors import InputError
-from faintsky.options import Running, with_options
+from faintsky.options import Spread, with_options
 
 if TYPE_CHECKING:
     from faintsky.evaluation.running import Evaluation, Method, Scorer
@@ -40,7 +40,7 @@ def _run(
     config: Mapping[str, Any],
     needs: Needs,
     what: str,
-    running: Running,
+    running: Spread,
     jobs: int = 1,
 ) -> Evaluation | dict[str, Any]:
     """The folder of an evaluation, filled, or what would be done."""
@@ -56,7 +56,13 @@ def _run(
     if running.dry_run:
         return dict(job.done or {})
     with job:
-        how: dict[str, Any] = {"seed": seed, "jobs": jobs, "run": job.record, "progress": running.progress}
+        how: dict[str, Any] = {
+            "seed": seed,
+            "jobs": jobs,
+            "cluster": running.cluster,
+            "run": job.record,
+            "progress": running.progress,
+        }
         return evaluate(Path(out), sets, methods, scorer, **how)
 
 
@@ -72,7 +78,7 @@ def evaluate_alma(
     jobs: Annotated[int | None, Ge(1)] = 1,
     curves: Annotated[int, Ge(0)] = CURVE_CUBES,
     box_rule: str | None = None,
-    running: Running,
+    running: Spread,
 ) -> Any:
     """Score methods on ALMA line cubes, one-to-one, with errors on every number.
 
@@ -161,7 +167,7 @@ def evaluate_lofar(
     kinds: Sequence[str] | None = None,
     web: Annotated[str | os.PathLike[str] | None, "train|validation|test|FILE"] = None,
     size: Annotated[int, Ge(64)] = SIZE,
-    running: Running,
+    running: Spread,
 ) -> Any:
     """Score denoisers on LOFAR images against the true sky: pixels, fluxes, peaks, false regions, pulls.
 

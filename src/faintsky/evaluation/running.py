@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from faintsky.errors import InputError
 from faintsky.evaluation.tables import write_csv
 from faintsky.io import write_json
-from faintsky.system import replacing, run_tasks, versions
+from faintsky.system import LOCAL, replacing, run_tasks, versions
 from faintsky.system.figures import save_figure
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ def run_methods(
     scorer: Scorer,
     *,
     jobs: int = 1,
+    cluster: str = LOCAL,
     progress: Progress | None = None,
 ) -> None:
     """Run every method on every sample that it has not seen, and leave what is kept under ``out``.
@@ -200,6 +201,8 @@ def run_methods(
         What is kept.
     jobs : int, optional
         Processes, each with one thread.
+    cluster : str, optional
+        Where they run; see `faintsky.system.run_tasks`.
     progress : callable, optional
         Called with samples done, samples in all and a word.
 
@@ -212,7 +215,9 @@ def run_methods(
     tasks = pending(sets, methods, out, scorer)
     say = progress or (lambda done, total, word: None)
     say(0, len(tasks), "samples")
-    for done, _ in enumerate(run_tasks(partial(_work, out=out, scorer=scorer), tasks, jobs), start=1):
+    for done, _ in enumerate(
+        run_tasks(partial(_work, out=out, scorer=scorer), tasks, jobs, cluster=cluster), start=1
+    ):
         say(done, len(tasks), "samples")
 
 
@@ -257,6 +262,7 @@ def evaluate(
     *,
     seed: int = 0,
     jobs: int = 1,
+    cluster: str = LOCAL,
     run: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -274,8 +280,8 @@ def evaluate(
         `faintsky.evaluation.CatalogScorer` or `faintsky.evaluation.ImageScorer`.
     seed : int, optional
         Of the bootstraps.
-    jobs : int, optional
-        Processes.
+    jobs, cluster : int and str, optional
+        As in `run_methods`.
     run : mapping, optional
         Provenance, recorded with the results.
     progress : callable, optional
@@ -283,7 +289,7 @@ def evaluate(
     """
     if isinstance(methods, Mapping):
         methods = [Method(name, run_) for name, run_ in methods.items()]
-    run_methods(sets, methods, out, scorer, jobs=jobs, progress=progress)
+    run_methods(sets, methods, out, scorer, jobs=jobs, cluster=cluster, progress=progress)
     scores = scorer.score(out, sets, methods, seed)
     made_with = versions("faintsky", "numpy", "scipy", "astropy", "torch")
     known = {"run": run or {"seed": seed}, "versions": made_with, "rows": scores.rows}

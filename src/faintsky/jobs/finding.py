@@ -17,7 +17,7 @@ from faintsky.options import (
     CubeOpening,
     Opening,
     Reliability,
-    Running,
+    Spread,
     with_options,
 )
 
@@ -36,7 +36,7 @@ def detect(
     reliability: Reliability = RELIABILITY,
     background_scale: BackgroundScale = BACKGROUND_SCALE,
     columns: Literal["pybdsf", "aegean"] | None = None,
-    running: Running,
+    running: Spread,
 ) -> Result:
     """Catalogue the sources of a continuum image, or the line emitters and absorbers of a spectral cube.
 
@@ -114,7 +114,7 @@ def _detect_in_image(
     model: Model,
     settings: dict[str, float],
     columns: str | None,
-    running: Running,
+    running: Spread,
 ) -> Result:
     """`detect` of an image."""
     from faintsky.detection import detect_image, needs_of_detection
@@ -147,7 +147,7 @@ def denoise(
     members: Annotated[int, Interval(ge=1, le=8)] = 1,
     reliability: Reliability = RELIABILITY,
     negative: bool = False,
-    running: Running,
+    running: Spread,
 ) -> Result:
     """Denoise a continuum image and catalogue its regions of emission.
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.result import Result
-from faintsky.options import Running
-from faintsky.system import Needs, run_tasks, worker_count
+from faintsky.options import Spread
+from faintsky.system import LOCAL, Needs, run_tasks, worker_count
 
 JOINT = ("catalog", "components")
 SHOWN = 3
@@ -20,7 +20,7 @@ Path_ = str | os.PathLike[str]
 
 
 def many(
-    function: Callable[..., Result], files: Sequence[Path_], out: Path_ | None, running: Running
+    function: Callable[..., Result], files: Sequence[Path_], out: Path_ | None, running: Spread
 ) -> Result:
     """Run a function on each of some files, into folders of their names under `out`.
 
@@ -35,7 +35,7 @@ def many(
         The data.
     out : path-like
         The folder.
-    running : Running
+    running : Spread
         As the function got it, with all that it was asked for.
 
     Raises
@@ -55,7 +55,8 @@ def many(
     options = {k: v for k, v in running.asked.items() if k not in (first, "out")}
     options |= {"device": running.device, "overwrite": running.overwrite, "command": running.command}
     tasks = [(str(f), str(Path(out) / stem)) for f, stem in zip(files, _stems(files), strict=True)]
-    jobs = min(worker_count(running.jobs), len(tasks)) if running.jobs else 1
+    alone = running.jobs is None and running.cluster == LOCAL
+    jobs = 1 if alone else min(worker_count(running.jobs), len(tasks))
     if running.dry_run:
         each = [_one(function, options | {"dry_run": True}, task) for task in tasks]
         return Result({"files": len(tasks), "processes": jobs, "each": [facts for _, facts in each]})
@@ -64,10 +65,12 @@ def many(
     job = Job(function.__name__, out, running, Needs(0.0, 0.0, 0.0), about, config=config, resumable=True)
     if job.done is not None:
         return Result(job.done)
-    work = partial(_one, function, options | {"jobs": 1 if jobs > 1 else running.jobs})
+    work = partial(_one, function, options | {"jobs": 1 if jobs > 1 else running.jobs, "cluster": LOCAL})
     ledger: dict[str, Any] = {}
     with job:
-        for number, (task, (failed, facts)) in enumerate(run_tasks(work, tasks, jobs), start=1):
+        for number, (task, (failed, facts)) in enumerate(
+            run_tasks(work, tasks, jobs, cluster=running.cluster), start=1
+        ):
             ledger[task[0]] = {"folder": Path(task[1]).name, "error": failed} if failed else facts
             running.tell(number, len(tasks), f"files ({Path(task[0]).name}{': failed' if failed else ''})")
         done = {f: ledger[f] for f, _ in tasks}

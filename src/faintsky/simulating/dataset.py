@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import InputError
 from faintsky.io import write_fits
-from faintsky.options import Running
+from faintsky.options import Spread
 from faintsky.simulating.images import UNIT_BEAM
 from faintsky.simulating.instrument import Instrument, data_header
 from faintsky.simulating.observatory import Observatory, Observed, open_observatory
@@ -219,7 +219,7 @@ def write_dataset(
     files: DataFiles,
     seed: int,
     jobs: int,
-    running: Running,
+    running: Spread,
     size: float,
 ) -> dict[str, Any]:
     """Write ``n`` samples into a folder; see `faintsky.simulate_alma` for the arguments.
@@ -256,7 +256,7 @@ def write_dataset(
             global _worker
             _worker = files, observatory
             start = partial(_start_worker, files, running.device)
-            for _ in run_tasks(partial(_work, folder, seed), missing, jobs, start):
+            for _ in run_tasks(partial(_work, folder, seed), missing, jobs, start, cluster=running.cluster):
                 done += 1
                 running.tell(done, n, "simulating")
     return {"out": str(folder), **files.summary(observatory)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from faintsky.errors import InputError
-from faintsky.options import Running, with_options
+from faintsky.options import Spread, with_options
 from faintsky.simulating.settings import Settings, options_of
-from faintsky.system import Needs, worker_count
+from faintsky.system import LOCAL, Needs, worker_count
 from faintsky.telescopes import telescope
 
 if TYPE_CHECKING:
@@ -55,19 +56,18 @@ def simulated(
 
 
 def simulate(
-    settings: Settings, out: str | os.PathLike[str], n: int = 1, seed: int = 0, running: Running | None = None
+    settings: Settings, out: str | os.PathLike[str], n: int = 1, seed: int = 0, running: Spread | None = None
 ) -> dict[str, Any]:
     """Simulate a data set and write it with its truth; see `simulator` for the arguments."""
     from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
 
-    how = running or Running(device="cpu", jobs=1)
-    workers = worker_count(how.jobs)
-    for name, value, low in (("n", n, 1), ("seed", seed, 0), ("jobs", workers, 1)):
+    how = running or Spread(device="cpu", jobs=1)
+    for name, value, low in (("n", n, 1), ("seed", seed, 0), ("jobs", how.jobs or 1, 1)):
         if int(value) != value or value < low:
             raise InputError(f"{name} {value!r} is not possible", f"give a whole number of at least {low}")
-    workers = min(n, workers)
     files = DataFiles(settings)
     needs, about = _plan(n, settings)
+    workers = min(n, worker_count(how.jobs, needs.seconds if how.cluster == LOCAL else math.inf))
     if how.dry_run:
         check_folder(out, files, seed, how.overwrite)
         return about | replace(needs, processes=workers).summary(out)
@@ -87,7 +87,7 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
         seed: Annotated[int, Ge(0)] = 0,
         jobs: Annotated[int | None, Ge(1)] = 1,
         options: Any,
-        running: Running,
+        running: Spread,
     ) -> dict[str, Any]:
         """Simulate {title} {data} and write them with their truth.
 

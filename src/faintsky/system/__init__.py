@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.system.cluster import LOCAL, run_tasks
     from faintsky.system.files import (
         FolderLock,
         cache_folder,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         one_thread,
         prepare_threads,
         run_program,
-        run_tasks,
         start_watching,
         worker_count,
     )

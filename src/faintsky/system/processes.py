@@ -13,15 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from faintsky.errors import FaintskyError
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -120,82 +116,20 @@ def may_start_workers() -> bool:
     return not current_process().daemon
 
 
-def worker_count(jobs: int | None) -> int:
-    """Processes to work with: ``jobs``, or one a CPU; 1 where this process may not start any."""
+def worker_count(jobs: int | None, seconds: float = math.inf) -> int:
+    """Processes to work with: ``jobs``, or one a CPU, as far as work of some seconds is worth starting them.
+
+    It is 1 where this process may not start any.
+    """
     if not may_start_workers():
         return 1
-    return cpu_count() if jobs is None else jobs
-
-
-def run_tasks(
-    work: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    jobs: int,
-    prepare: Callable[[], None] | None = None,
-) -> Iterator[tuple[Task, Result]]:
-    """Work on tasks in processes of one thread each, and give every task with its result as it is done.
-
-    Where the caller fails or is interrupted, the processes end at once, whatever they are doing.
-
-    Parameters
-    ----------
-    work : callable
-        Takes a task; like ``prepare``, tasks and results it must be picklable.
-    tasks : sequence
-        What to work on.
-    jobs : int
-        Processes at most; with one of them, or one task, the work is done here.
-    prepare : callable, optional
-        Called once in every process before its tasks, but not in this one.
-    """
-    if jobs <= 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, work(task)
-        return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
-
-    # Spawned, not forked: a fork of a process that has used torch or BLAS threads can hang.
-    with ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_start, initargs=(prepare,)
-    ) as pool:
-        futures = {pool.submit(work, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            workers = list((pool._processes or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.terminate()
-            raise
-
-
-def _start(prepare: Callable[[], None] | None) -> None:
-    # a parent that is killed cannot stop its workers, and they would wait for work for ever
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Ctrl-C in a terminal reaches the workers, too: their parent says what there is to say
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # more threads than one a process would only fight, and change sums with their number
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    import torch
-
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
-
-
-def _end_with_parent() -> None:
-    from multiprocessing import parent_process
-
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    return int(min(cpu_count(), max(seconds // WORTH, 1))) if jobs is None else jobs
 
 
 LOG = "words.log"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+WORTH = 6.0
+"""Seconds of work that make up for the start of a process."""
 LONGEST = 12 * 3600.0
 """Seconds that the cleaning of one image may take."""
 _GRACE = 10.0

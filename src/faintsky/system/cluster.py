@@ -1,0 +1,144 @@
+"""Work spread by Dask: over local processes, a SLURM cluster, or the workers of a scheduler that runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from faintsky.errors import FaintskyError, InputError
+from faintsky.system.processes import THREADS, may_start_workers
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+LOCAL, SLURM = "local", "slurm"
+DEATHS = 3
+"""Workers that a task may take with it before it counts as failed."""
+MEMORY = "4GB"
+"""Of a SLURM job, where the user's Dask configuration says nothing."""
+PATIENCE = "20s"
+"""How long a scheduler has to answer."""
+_ready: set[str] = set()
+
+
+def run_tasks(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    prepare: Callable[[], None] | None = None,
+    *,
+    cluster: str = LOCAL,
+) -> Iterator[tuple[Task, Result]]:
+    """Work on tasks in workers of one thread each, and give every task with its result as it is done.
+
+    A worker that dies is replaced, and its task is done again. Where the caller fails or is interrupted, the
+    tasks that remain are not begun.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a task; like ``prepare``, tasks and results it must be picklable.
+    tasks : sequence
+        What to work on.
+    jobs : int
+        Workers at most; with one of them, or one task, local work is done here.
+    prepare : callable, optional
+        Called once in every worker before its tasks, but not in this process.
+    cluster : str
+        ``local``; ``slurm``: jobs of the queue, as the user's Dask configuration (``jobqueue.slurm``) has
+        them; or a scheduler's address, ``tcp://host:port``, whose workers have faintsky and see the same
+        files.
+
+    Raises
+    ------
+    InputError
+        Where there is no such cluster.
+    FaintskyError
+        Where a task has taken several workers with it.
+    """
+    if cluster == LOCAL and (jobs <= 1 or len(tasks) < 2 or not may_start_workers()):
+        for task in tasks:
+            yield task, work(task)
+        return
+    from distributed import KilledWorker, as_completed
+
+    with _client(cluster, min(jobs, len(tasks))) as client:
+        one = partial(_do, uuid.uuid4().hex, prepare, work)
+        futures = {client.submit(one, task, pure=False): task for task in tasks}
+        try:
+            for future in as_completed(list(futures), loop=client.loop):
+                task = futures.pop(future)
+                yield task, future.result()
+        except KilledWorker as error:
+            fault = f"a task has ended its worker {DEATHS} times, for want of memory perhaps"
+            raise FaintskyError(fault) from error
+        finally:
+            client.cancel(list(futures))
+
+
+def _do(run: str, prepare: Callable[[], None] | None, work: Callable[[Task], Result], task: Task) -> Result:
+    """A task, in a worker; the first of a run prepares it."""
+    from threadpoolctl import threadpool_limits
+
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+    with threadpool_limits(1):
+        if run not in _ready:
+            _ready.clear()
+            if prepare is not None:
+                prepare()
+            _ready.add(run)
+        return work(task)
+
+
+@contextmanager
+def _client(cluster: str, workers: int) -> Iterator[Any]:
+    """A connection to a cluster; one that was started here ends with it."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    quiet = {
+        "distributed.scheduler.allowed-failures": DEATHS - 1,
+        "distributed.comm.timeouts.connect": PATIENCE,
+    }
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(quiet))
+        if cluster == LOCAL:
+            one_thread = dict.fromkeys(THREADS, "1")
+            made: Any = LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None,
+                dashboard_address=None, silence_logs=logging.CRITICAL, env=os.environ | one_thread,
+            )  # fmt: skip
+            stack.enter_context(made)
+        elif cluster == SLURM:
+            made = stack.enter_context(_slurm())
+            made.scale(workers)
+        elif "://" in cluster:
+            made = cluster
+        else:
+            raise InputError(f"no cluster {cluster!r}", "give local, slurm, or an address tcp://host:port")
+        try:
+            yield stack.enter_context(Client(made, timeout=PATIENCE, set_as_default=False))
+        except OSError as error:
+            if made is cluster:
+                raise InputError(f"no scheduler answers at {cluster}", "check --cluster") from error
+            raise
+
+
+def _slurm() -> Any:
+    """Jobs of a SLURM queue."""
+    import dask
+
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise InputError("dask-jobqueue is not installed", "install faintsky[slurm]") from error
+    said = dask.config.get("jobqueue.slurm", {}) or {}
+    given: dict[str, Any] = {"cores": 1, "processes": 1, "memory": MEMORY, "python": sys.executable}
+    return SLURMCluster(**{k: v for k, v in given.items() if not said.get(k)})
