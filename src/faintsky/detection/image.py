@@ -178,6 +178,11 @@ def _not_clean(
 
 PLAIN = 3.0
 """Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
+LOW = (1.013, 1.025)
+"""True noise over what is measured where fits have taken their share of it, as it acts on the number of peaks:
+for one level, and for a map, which scatters (`benchmarks.survey`, images 101 and 102, uniform and otherwise)."""
+ODD = 14.0
+"""S/N of negatives that are sources of their own, but about bright sources."""
 WHITE_BEAM = (2.0, 2.0, 0.0)
 """What sources of an image of white noise without a beam are taken for [pixel]."""
 
@@ -199,8 +204,8 @@ def _judged(
     # artefacts are counted where they are: about bright sources, and elsewhere
     level = search.level_at(sources.values)
     about = level > 1.2 * np.median(search.level[search.valid])
-    for those in (about, ~about):
-        high, low = those & (snr > 0), those & (snr < 0)
+    for those, deepest in ((about, np.inf), (~about, ODD)):
+        high, low = those & (snr > 0), those & (snr < 0) & (snr > -deepest)
         values[high] *= _against_negatives(snr[high], -snr[low], noise)
     kept = values >= reliability
     if image.mask is not None:
@@ -235,8 +240,7 @@ def _against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
     Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
     """
     strong, low = np.sort(snr), np.sort(negative)
-    as_strong = len(strong) - np.searchsorted(strong, snr)
-    as_low = len(low) - np.searchsorted(low, snr)
+    as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
     expected = noise.above(snr)
     excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)
     return np.asarray(np.clip(1 - excess / np.maximum(as_strong, 1), 0, 1))
@@ -256,7 +260,7 @@ def noise_peaks(search: CompactSearch, snr: Float) -> NoisePeaks:
 
     Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
     the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more above
-    some level, as stripes and other artefacts make them.
+    some level, as stripes and other artefacts make them, and always by `LOW`.
     """
     h = search.seen.shape[0] // 2
     near = search.seen[h - 1 : h + 2, h - 1 : h + 2] / search.seen[h, h]
@@ -266,7 +270,8 @@ def noise_peaks(search: CompactSearch, snr: Float) -> NoisePeaks:
     amplitude = float(search.valid.sum()) * curved / (2 * np.pi) ** 1.5
     levels = np.arange(LOWEST, SURE)
     counted = ((snr < -levels[:, None]) & (snr > -SURE)).sum(axis=1)
-    for stretch in np.linspace(1.0, 2.5, 301):
+    flat = np.ptp(search.rms[search.valid]) == 0
+    for stretch in np.linspace(LOW[not flat], 2.5, 301):
         noise = NoisePeaks(amplitude, float(stretch), power=1)
         expected = noise.above(levels) - noise.above(SURE)
         if np.all(counted <= expected + PLAIN * np.sqrt(np.maximum(expected, 1.0))):
