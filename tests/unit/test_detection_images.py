@@ -230,10 +230,10 @@ def test_artefacts_that_are_as_often_negative_raise_the_threshold():
         unit="Jy/beam",
     )
     found = detect_image(rough)
-    assert found.noise.stretch > 1.1
+    assert found.noise.stretch > 1.2
     assert len(near(found.catalog, 128, 128)) == 1
     assert len(found.catalog) <= 4
-    assert detect_image(image).noise.stretch == 1
+    assert detect_image(image).noise.stretch < 1.05
 
 
 def test_a_slow_background_is_taken_out_for_the_fits():

@@ -179,8 +179,8 @@ def _not_clean(
 PLAIN = 3.0
 """Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
 LOW = (1.013, 1.025)
-"""True noise over what is measured where fits have taken their share of it, as it acts on the number of peaks:
-for one level, and for a map, which scatters (`benchmarks.survey`, images 101 and 102, uniform and otherwise)."""
+"""What the noise is stretched by at least: fits have taken their share of what it is measured on. For one
+level, and for a map, which scatters (images 101 and 102 of `benchmarks.survey`, uniform and pbcor)."""
 ODD = 14.0
 """S/N of negatives that are sources of their own, but about bright sources."""
 WHITE_BEAM = (2.0, 2.0, 0.0)
