@@ -7,4 +7,4 @@ BOTH = {
     "run.json",
 }
 DETECTED = BOTH | {f"moment{order}.fits" for order in range(3)}
-DENOISED = BOTH | {"denoised.fits", "uncertainty.fits"}
+DENOISED = BOTH | {"denoised.fits", "uncertainty.fits", "mask_diffuse.fits"}

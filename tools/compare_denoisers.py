@@ -1,24 +1,39 @@
 """Set denoisers side by side on validation fields: cosmic webs, random skies, and a CLEAN image of WSClean's.
 
-    python tools/compare_denoisers.py MODEL [MODEL …] [-n 4] [--reference DIR] [--out DIR]
+    python tools/compare_denoisers.py MODEL [MODEL …] [-n 4] [--reference DIR] [--out DIR] [--compact]
 
 A new version is shipped where ``benchmarks/results/denoiser_versions/table.md`` says so. Fields have seed
 9000, webs are those of the validation split, and no network was trained on either. The reference is a
 folder with ``sky.fits.gz`` [Jy/arcsec2], ``primary_beam.fits.fz`` and ``clean_noisy.fits.fz`` [Jy/beam], as
-WSClean and EveryBeam made them. All errors are in units of the noise, by the true S/N of the pixels.
+WSClean and EveryBeam made them. With ``--compact`` ``compact.md`` compares, on restored images, a network
+with what ``faintsky denoise`` does: the compact sources apart, the network for the rest. All errors are in
+units of the noise, by the true S/N of the pixels.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.evaluation import PIXEL_EDGES, Field, SimulatedFields, denoisers, draw_apertures, pixel_sums
+from faintsky.denoising import make_eye
+from faintsky.detection import detect_image
+from faintsky.evaluation import (
+    PIXEL_EDGES,
+    Answer,
+    Field,
+    Method,
+    SimulatedFields,
+    denoisers,
+    draw_apertures,
+    pixel_sums,
+)
 from faintsky.io import open_image
+from faintsky.models import load_model
 from faintsky.preparing import robust_sigma
 from faintsky.simulating import at_resolution
 
@@ -32,9 +47,9 @@ MIDDLE = 1024
 """Side of the reference's part that is used [pixel]: its middle, where the primary beam is high."""
 
 
-def fields(n: int, reference: Path | None) -> Iterator[tuple[str, list[Field]]]:
+def fields(n: int, reference: Path | None, kinds: Sequence[str] = KINDS) -> Iterator[tuple[str, list[Field]]]:
     """Names of sets, and their fields."""
-    for preset, kind in ((s, k) for s in SETS for k in KINDS):
+    for preset, kind in ((s, k) for s in SETS for k in kinds):
         web = {"web": "validation", "field": preset[1]} if preset[1] else {}
         made = SimulatedFields(preset[0], kind, tuple(range(n)), SEED, **web)
         yield made.name, [made.load(i) for i in made.indices]
@@ -56,6 +71,18 @@ def read_reference(folder: Path) -> Field:
     rms = robust_sigma(image.data - truth)
     width = float(np.sqrt(beam[0] * beam[1])) / cell
     return Field(made, truth[part].astype(np.float32), rms, None, width, cases="WSClean clean")
+
+
+def apart(model: str) -> Method:
+    """A network that sees restored images without their compact sources."""
+    eye = make_eye(load_model(model, job="denoise"))
+
+    def run(field: Field) -> Answer:
+        found = detect_image(replace(field.image, kind="restored"), eye=eye, always=True)
+        assert found.denoised is not None
+        return Answer(np.nan_to_num(found.denoised), found.denoised_error)
+
+    return Method(f"{model}, compact apart", run)
 
 
 def scores(found: list[tuple[Field, NDArray]]) -> dict[str, float]:
@@ -93,11 +120,14 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=4, help="fields of each set")
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--compact", action="store_true", help="of restored images alone")
     options = parser.parse_args()
     about = __doc__.split("\n\n")[2].replace("\n", " ").partition(" says so. ")[2]
     lines = ["# Versions of the denoiser", "", about, ""]
     methods = denoisers((*options.models, "starlet", "input"))
-    for name, made in fields(options.n, options.reference):
+    methods += [apart(name) for name in options.models if options.compact]
+    kinds = ("clean_ideal",) if options.compact else KINDS
+    for name, made in fields(options.n, options.reference, kinds):
         rows = {m.name: scores([(f, m.run(f).image) for f in made]) for m in methods}
         head = list(rows["input"])
         lines += [f"## {name}", "", "| " + " | ".join(["", *head]) + " |", "|" + "---|" * (len(head) + 1)]
@@ -106,7 +136,7 @@ def main() -> None:
         lines.append("")
         print("\n".join(lines[-len(rows) - 3 :]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text("\n".join(lines))
+    (options.out / ("compact.md" if options.compact else "table.md")).write_text("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from faintsky.denoising.denoiser import (
         DenoiseCall,
         Denoised,
+        Eye,
         compare_with_negative,
+        deconvolves,
         denoise_image,
         make_denoiser,
+        make_eye,
         needs_of_image,
     )
     from faintsky.denoising.dirty import Cleaned, Response, major_cycles

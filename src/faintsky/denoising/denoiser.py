@@ -280,6 +280,45 @@ def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
     return partial(denoise_image, network=network, settings=settings, device=device)
 
 
+Eye = Callable[[PreparedImage], tuple[PreparedImage, Array32, Array32, RegionSettings]]
+"""A network: image to image with the noise that was used, its mean and standard deviation in units of that
+noise, calibrated, and what outlines regions."""
+
+
+def make_eye(
+    model: Model, device: str = "cpu", *, members: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Eye:
+    """A model of our network, loaded when it is first asked.
+
+    Parameters
+    ----------
+    model : Model
+        Of the job ``denoise``.
+    device, members, progress
+        As for `predict`.
+    """
+
+    def see(prepared: PreparedImage) -> tuple[PreparedImage, Array32, Array32, RegionSettings]:
+        settings = DenoiserSettings.read(model.settings, what="model setting", hint="correct model.json")
+        network = model.network("denoiser", device)
+        seen, mean, sigma = estimate(network, prepared, members=members, device=device, progress=progress)
+        own = settings.of(prepared.beam is None)
+        return seen, mean, own.calibrated(mean, sigma), own
+
+    return see
+
+
+def deconvolves(image: RadioImage) -> bool:
+    """Whether an image is dirty and its psf known, or its noise white: `denoise_image` alone can treat it."""
+    bare = replace(image, notes=[])  # what was assumed is said by those who do the work
+    prepared = prepare_image(bare)
+    if prepared.beam is None or image.psf is None:
+        return prepared.beam is None
+    shape = prepared.data.shape
+    response = Response((shape[0], shape[1]), image.psf[0], prepared.beam)
+    return kind_of_image(bare, prepared, response).name == "dirty"
+
+
 def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[int, int], int]:
     """Blocks that an image ``(n_y, n_x)`` is cut into, their shape, and pixels in work at a time."""
     if hasattr(network, "blocks"):
@@ -330,14 +369,7 @@ COLUMN = "reliability_negative"
 """What the catalogue gets."""
 
 
-def compare_with_negative(
-    image: RadioImage,
-    found: Denoised,
-    denoiser: DenoiseCall,
-    *,
-    members: int = 1,
-    reliability: float = RELIABILITY,
-) -> int:
+def compare_with_negative(image: RadioImage, found: Any, again: Callable[[RadioImage], Any]) -> int:
     """Denoise the negative of an image, and give its regions a reliability by those of the negative.
 
     The densities of both are compared in S/N and area, as in Serra, Jurek & Floer (2012): 1 where the
@@ -347,24 +379,26 @@ def compare_with_negative(
     Parameters
     ----------
     image : RadioImage
-    found : Denoised
-        Of the image; its catalogue gets the column `COLUMN`, its notes a line.
-    denoiser : callable
-        What made it, with `members` and `reliability`.
+    found : Denoised or DetectedImage
+        Of the image; its catalogue gets the column `COLUMN`, NaN for what is compact, its notes a line.
+    again : callable
+        What made it.
 
     Returns
     -------
     int
         Regions of the negative.
     """
-    negative = replace(image, load=lambda: -image.cube, kind=found.kind)
-    other = denoiser(negative, members=members, reliability=reliability)
+    other = again(replace(image, load=lambda: -image.cube, kind=found.kind))
+    diffuse, theirs = (np.asarray(t["kind"]).astype(str) == "diffuse" for t in (found.catalog, other.catalog))
     # logarithms of S/N and area, [region, 2]
-    ours, theirs = (
-        np.log10([np.maximum(column(t, name), 1e-9) for name in ("snr", "area")]).T.reshape(-1, 2)
-        for t in (found.catalog, other.catalog)
+    ours, others = (
+        np.log10([np.maximum(column(t, name)[rows], 1e-9) for name in ("snr", "area")]).T.reshape(-1, 2)
+        for t, rows in ((found.catalog, diffuse), (other.catalog, theirs))
     )
-    found.catalog[COLUMN] = reliability_of(ours, theirs)
+    values = np.full(len(found.catalog), np.nan)
+    values[diffuse] = reliability_of(ours, others)
+    found.catalog[COLUMN] = values
     found.catalog[COLUMN].description = "reliability by the regions of the image's negative"
-    found.notes.append(f"the negative of the image has {len(theirs)} regions, the image {len(ours)}")
-    return len(theirs)
+    found.notes.append(f"the negative of the image has {theirs.sum()} regions, the image {diffuse.sum()}")
+    return int(theirs.sum())

@@ -202,10 +202,11 @@ class CompactSearch:
         return self.sources.snr / self.level_at(self.sources.values)
 
     def off_the_image(self) -> Bool:
-        """Sources whose centre lies outside of the image."""
+        """Sources whose centre lies outside of the image, or on a blank pixel."""
         x, y = self.sources.values[:, 1], self.sources.values[:, 2]
         n_y, n_x = self.data.shape
-        return np.asarray((x < -0.5) | (y < -0.5) | (x > n_x - 0.5) | (y > n_y - 0.5))
+        blank = ~self.valid[pixels_of(self.sources.values, self.data.shape)]
+        return np.asarray(blank | (x < -0.5) | (y < -0.5) | (x > n_x - 0.5) | (y > n_y - 0.5))
 
     def left_over(self) -> Bool:
         """Sources that are the other way up than a brighter one that they touch: its model is not exact."""

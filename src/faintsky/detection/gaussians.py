@@ -49,7 +49,7 @@ def _parts(values: Float, x: Float, y: Float) -> tuple[Float, tuple[Float, Float
     return peak * np.exp(-0.5 * (gx * dx + gy * dy)), (gx, gy, dx, dy)
 
 
-def _slopes(values: Float, x: Float, y: Float) -> tuple[Float, Float]:
+def slopes_of(values: Float, x: Float, y: Float) -> tuple[Float, Float]:
     """Gaussians summed, ``[n, m]``, and their derivatives by all numbers, ``[n, m, 6 k]``."""
     parts, (gx, gy, _, _) = _parts(values, x, y)
     n, k, m = parts.shape
@@ -110,7 +110,7 @@ def fit_gaussians(
     for _ in range(_STEPS):
         if not active.size:
             break
-        model, slopes = _slopes(values[active], x[active], y[active])
+        model, slopes = slopes_of(values[active], x[active], y[active])
         jac = whitened(active, slopes) * out[active][:, None, :]
         rest = whitened(active, data[active] - model)
         square = np.matmul(jac.transpose(0, 2, 1), jac)
@@ -143,7 +143,7 @@ def fit_gaussians(
             damp[todo] = np.maximum(damp[todo] * 8, 1e-6)
         damping[active] = damp
         active = active[better & (gain > _TOLERANCE)]
-    _, slopes = _slopes(values, x, y)
+    _, slopes = slopes_of(values, x, y)
     jac = whitened(everyone, slopes) * out[:, None, :]
     normal = np.matmul(jac.transpose(0, 2, 1), jac) + unit * (~out)[:, None, :]
     size = np.sqrt(np.maximum(np.einsum("npp->np", normal), 1e-300))
@@ -179,7 +179,7 @@ def gain_if_freed(
     array
         ``[k]``; 0 where the moments were fitted.
     """
-    model, slopes = _slopes(values[None], x[None], y[None])
+    model, slopes = slopes_of(values[None], x[None], y[None])
     jac, rest = whitening @ slopes[0], whitening @ (data - model[0])
     square, pull = jac.T @ jac, jac.T @ rest
     fitted, out = np.flatnonzero(free.ravel()), np.zeros(len(values))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.denoising import Response
+from faintsky.denoising import Eye, Response
 from faintsky.detection.compact import LOWEST, CompactSearch, find_compact
 from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, deboosted, fit_counts
+from faintsky.detection.diffuse import AGAINST, Diffuse, find_diffuse, join_tables, measure_again, pieces
 from faintsky.detection.image_catalogue import build_tables, join_objects, label_objects
-from faintsky.detection.sources import Sources, add_sources, pixels_of
+from faintsky.detection.sources import Sources, add_sources, model_variance, pixels_of
 from faintsky.image import RadioImage
 from faintsky.options import BACKGROUND_SCALE, RELIABILITY
 from faintsky.preparing import (
@@ -25,6 +26,7 @@ from faintsky.preparing import (
     gaussian_psf,
     kind_of_image,
     prepare_image,
+    sidelobe_noise,
 )
 from faintsky.system import BYTES_OF_TABLES, Needs
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
-STEPS = 5
+STEPS = 6
 """Steps that progress is told in."""
 UNCLEAN, ABOUT = 0.5, 1.2
 """Share of a source's peak in the residual, and its peak over the threshold of CLEAN, with which it counts as
@@ -68,6 +70,12 @@ class DetectedImage:
         What was assumed or corrected.
     rule : str
         What the objects have in common, in words.
+    regions : array of int or None
+        Number of the diffuse region in the catalogue, 0 outside, ``[y, x]``; None where the network was not
+        asked.
+    denoised, denoised_error : array or None
+        The network's image of what is not compact, and all compact sources, at the beam's resolution, and its
+        standard deviation, ``[y, x]``.
     """
 
     catalog: Table
@@ -82,18 +90,30 @@ class DetectedImage:
     noise: NoisePeaks
     notes: list[str] = field(default_factory=list)
     rule: str = ""
+    regions: NDArray[np.int32] | None = None
+    denoised: NDArray[np.float32] | None = None
+    denoised_error: NDArray[np.float32] | None = None
 
 
 def detect_image(
-    image: RadioImage, *, reliability: float = RELIABILITY, background_scale: float = BACKGROUND_SCALE,
+    image: RadioImage, *, eye: Eye | None = None, always: bool = False, against: float = AGAINST,
+    reliability: float = RELIABILITY, background_scale: float = BACKGROUND_SCALE,
     progress: Progress | None = None,
 ) -> DetectedImage:  # fmt: skip
-    """Find and measure the compact sources of a continuum image.
+    """Find and measure the sources of a continuum image.
+
+    Where diffuse emission is found, the compact sources are searched for again without it.
 
     Parameters
     ----------
     image : RadioImage
         With whichever of psf, pb, rms and mask it has.
+    eye : callable, optional
+        A network that sees diffuse emission; without it there are compact sources alone.
+    always : bool, optional
+        Ask it even where nothing hints at diffuse emission.
+    against : float, optional
+        How many times the deepest negative the S/N of a region is at least.
     reliability : float
         Least reliability of an object.
     background_scale : float
@@ -125,9 +145,22 @@ def detect_image(
     prepared, left, said = _cleaned(image, prepared, kind.name == "dirty")
     done = iter(range(1, STEPS))
     with threadpool_limits(limits=1, user_api="blas"):  # many small matrices
-        search = find_compact(prepared, background_scale, lambda word: tell(next(done, STEPS - 1), word))
+        search = find_compact(prepared, background_scale, lambda word: tell(next(done, STEPS - 2), word))
+    diffuse = None
+    if eye is not None and (always or kind.name == "restored"):
+        tell(STEPS - 2, "diffuse emission")
+        dirty = kind.name == "dirty" and image.psf is None
+        sidelobes = sidelobe_noise(prepared.plane, prepared.beam_pixels) if dirty else None
+        diffuse = find_diffuse(
+            image, prepared, search, eye, always=always, against=against, reliability=reliability,
+            sidelobes=sidelobes,
+        )  # fmt: skip
+    with threadpool_limits(limits=1, user_api="blas"):
+        if diffuse is not None and len(diffuse.table):
+            rest = replace(prepared, data=prepared.data - diffuse.model)
+            search = find_compact(rest, background_scale, lambda word: tell(STEPS - 2, f"once more, {word}"))
         tell(STEPS - 1, "catalogue")
-        found = _judged(image, prepared, search, reliability, left)
+        found = _judged(image, prepared, search, diffuse, reliability, left)
     found.kind, found.notes = kind.name, notes + said
     if search.background.any():
         most = np.abs(search.background).max() / prepared.typical_rms
@@ -176,6 +209,8 @@ def _not_clean(
     return np.asarray(np.abs(values[:, 0]) < ABOUT * np.maximum(level, sigma * rms[at]))
 
 
+FIDELITY = 0.05
+"""Error of Gaussians that stand for a source, over its brightness: `tools/compare_denoisers.py`."""
 PLAIN = 3.0
 """Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
 LOW = (1.013, 1.025)
@@ -188,8 +223,8 @@ WHITE_BEAM = (2.0, 2.0, 0.0)
 
 
 def _judged(
-    image: RadioImage, prepared: PreparedImage, search: CompactSearch, reliability: float,
-    left: NDArray[np.floating] | None,
+    image: RadioImage, prepared: PreparedImage, search: CompactSearch, diffuse: Diffuse | None,
+    reliability: float, left: NDArray[np.floating] | None,
 ) -> DetectedImage:  # fmt: skip
     """Reliabilities, the cut, objects, tables and maps of a search's sources."""
     sources = search.sources
@@ -210,6 +245,11 @@ def _judged(
     kept = values >= reliability
     if image.mask is not None:
         kept &= image.mask[0][pixels_of(sources.values, prepared.data.shape)]
+    if diffuse is not None:
+        # what the network has smoothed away within a region is the region's
+        kept &= ~(
+            pieces(sources, search) & (diffuse.labels[pixels_of(sources.values, prepared.data.shape)] > 0)
+        )
     chosen = sources.take(kept)
     local = np.where(prepared.valid, search.rms * search.level, 0.0)
     members = join_objects(chosen, search)
@@ -227,11 +267,36 @@ def _judged(
     add_sources(model, chosen.values)
     catalog.meta |= {"noise_peaks_amplitude": noise.amplitude, "noise_peaks_stretch": noise.stretch}
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
-    return DetectedImage(
+    found = DetectedImage(
         catalog, components, numbers[labels], model.astype(np.float32) + blank,
         local.astype(np.float32) + blank, (prepared.data - model).astype(np.float32) + blank, prepared, "",
         len(sources), noise, rule=f"of reliability {reliability:g} and above",
     )  # fmt: skip
+    if diffuse is not None:
+        _add_diffuse(found, image, search, diffuse, chosen)
+    return found
+
+
+def _add_diffuse(
+    found: DetectedImage, image: RadioImage, search: CompactSearch, diffuse: Diffuse, chosen: Sources
+) -> None:
+    """Join what is diffuse to what is compact."""
+    prepared, compact = found.prepared, np.nan_to_num(found.image)
+    measure_again(diffuse, image, prepared, search, prepared.data - compact)
+    found.catalog, found.components, found.mask, found.regions = join_tables(
+        found.catalog, found.components, found.mask, diffuse
+    )
+    found.image, found.residual = found.image + diffuse.model, found.residual - diffuse.model
+    # the network has not seen the compact sources; the data count where Gaussians are less true than these
+    taken, noise = np.zeros(compact.shape), np.where(prepared.valid, prepared.rms, 1).astype(float) ** 2
+    add_sources(taken, diffuse.compact.values)
+    weight = (FIDELITY * taken) ** 2 / ((FIDELITY * taken) ** 2 + noise)
+    estimate = diffuse.image + diffuse.alone + taken
+    variance = diffuse.sigma**2 + model_variance(diffuse.compact, compact.shape)
+    blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
+    found.denoised = (estimate + weight * (prepared.data - estimate)).astype(np.float32) + blank
+    spread = np.sqrt((1 - weight) ** 2 * variance + weight * noise)
+    found.denoised_error = spread.astype(np.float32) + blank
 
 
 def _against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:

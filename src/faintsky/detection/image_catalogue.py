@@ -265,6 +265,7 @@ def _columns(
     for name in ("dc_maj", "dc_min"):
         shape[name] = np.where(point, 0.0, shape[name])
         shape[f"{name}_err"] = np.where(point, limit / 1.645, np.hypot(shape[f"{name}_err"], 2 * alias**0.5))
+    shape["dc_pa_err"] = np.where(point, 90.0, shape["dc_pa_err"])
     place = {
         f"{k}_err": np.hypot(np.sqrt(errors[:, n, n]) * raised, alias / np.sqrt(12))
         for n, k in ((1, "x"), (2, "y"))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from faintsky.detection.gaussians import NUMBERS
+from faintsky.detection.gaussians import NUMBERS, slopes_of
 from faintsky.grid import FWHM_PER_SIGMA
 
 Float = NDArray[np.float64]
@@ -74,6 +74,25 @@ def add_sources(image: NDArray[np.floating], values: Float, sign: float = 1.0) -
         dx, dy = x - v[1], (y - v[2])[:, None]
         power = (v[5] * dx * dx - 2 * v[4] * dx * dy + v[3] * dy * dy) / det
         image[y[0] : y[-1] + 1, x[0] : x[-1] + 1] += sign * v[0] * np.exp(-0.5 * power)
+
+
+def model_variance(sources: Sources, shape: tuple[int, ...]) -> Float:
+    """Variance of the sources' summed images ``[y, x]``, to first order in their errors."""
+    out = np.zeros(shape)
+    for v, covariance in zip(sources.values, sources.errors):
+        half = [int(np.ceil(4.5 * np.sqrt(v[k]))) for k in (3, 5)]
+        x, y = (
+            np.arange(max(int(c) - h, 0), min(int(c) + h + 1, n))
+            for c, h, n in zip(v[1:3], half, shape[::-1])
+        )
+        if not (x.size and y.size):
+            continue
+        at = np.meshgrid(x.astype(float), y.astype(float))
+        slopes = slopes_of(v[None, None], *(a.reshape(1, -1) for a in at))[1][0]
+        out[y[0] : y[-1] + 1, x[0] : x[-1] + 1] += (
+            ((slopes @ covariance) * slopes).sum(axis=1).reshape(y.size, x.size)
+        )
+    return out
 
 
 def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -48,8 +51,8 @@ def detect(
         beside a joint catalogue; what fails is said at the end.
     out : path-like, optional
         Folder for ``catalog`` and ``components``, ``mask.fits``, ``model.fits``, ``residual.fits``,
-        ``regions.reg``, ``report.html`` and ``run.json``, of a cube also ``moment0.fits`` …; no mask and no
-        model where the method makes none.
+        ``regions.reg``, ``report.html`` and ``run.json``, of a cube also ``moment0.fits`` …, of an image with
+        diffuse emission ``mask_diffuse.fits``; no mask and no model where the method makes none.
     model : str
         Method or trained model: a shipped one's name (see ``faintsky models``) or a folder. Images take the
         classical one alone.
@@ -112,7 +115,7 @@ def _detect_in_image(
     image: RadioImage,
     out: str | os.PathLike[str] | None,
     model: Model,
-    settings: dict[str, float],
+    settings: dict[str, Any],
     columns: str | None,
     running: Spread,
 ) -> Result:
@@ -131,10 +134,25 @@ def _detect_in_image(
         return Result(job.done)
     image.check_companions()
     with job:
-        found = detect_image(image, **settings, progress=running.progress)
+        eye = _eye("denoiser", running)
+        found = detect_image(image, eye=eye, **settings, progress=running.progress)
         return result_of_detected(image, found).deliver(
             job, lambda: image_report(image, found, provenance=job.record), columns=columns
         )
+
+
+def _eye(model: str, running: Spread, members: int = 1) -> Any:
+    """A network that is loaded when an image is shown to it."""
+
+    def see(prepared: Any) -> Any:
+        from faintsky.denoising import make_eye
+        from faintsky.models import load_model
+        from faintsky.system import choose_device
+
+        loaded = load_model(model, job="denoise")
+        return make_eye(loaded, choose_device(running.device), members=members)(prepared)
+
+    return see
 
 
 @with_options
@@ -149,7 +167,10 @@ def denoise(
     negative: bool = False,
     running: Spread,
 ) -> Result:
-    """Denoise a continuum image and catalogue its regions of emission.
+    """Denoise a continuum image and catalogue its sources and regions of diffuse emission.
+
+    The compact sources are those that `detect` finds; the network sees what is left. Dirty images with their
+    psf, images of white noise and autoencoders have regions alone.
 
     Parameters
     ----------
@@ -159,17 +180,19 @@ def denoise(
         a joint catalogue; what fails is said at the end.
     out : path-like, optional
         Folder for ``denoised.fits``, ``uncertainty.fits``, ``catalog`` and ``components``, ``mask.fits``,
-        ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and ``run.json``.
+        ``mask_diffuse.fits``, ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and
+        ``run.json``.
     model : str
         Trained model: a shipped one's name (see ``faintsky models``) or a folder.
     members : int
         Mirror images and quarter turns to average, 1 to 8: steadier, and slower in proportion. Those of an
         autoencoder also differ by where its tiles begin.
     reliability : float
-        Least reliability of a region in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
+        Least reliability of what is in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
     negative : bool
         Denoise the negative of the image as well: its regions give those of the image a second reliability,
-        ``reliability_negative``, of the image's own noise and artefacts. Twice the time.
+        ``reliability_negative``, of the image's own noise and artefacts. Twice the time. Without, regions
+        that the image's deepest negatives rival are left out.
 
     Returns
     -------
@@ -182,10 +205,11 @@ def denoise(
     InputError
         Where an input cannot be used; nothing is left behind.
     """
-    from faintsky.denoising import compare_with_negative, make_denoiser, needs_of_image
+    from faintsky.denoising import compare_with_negative, deconvolves, make_denoiser, needs_of_image
+    from faintsky.detection import detect_image, needs_of_detection
     from faintsky.io import Job, open_image
     from faintsky.models import check_model, load_model
-    from faintsky.report import denoising_report
+    from faintsky.report import denoising_report, image_report
     from faintsky.system import choose_device
 
     if isinstance(image, list):
@@ -197,6 +221,11 @@ def denoise(
         chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
         passes=members * (2 if negative else 1),
     )  # fmt: skip
+    if "method" not in chosen.settings:
+        search = needs_of_detection((opened.shape[1], opened.shape[2]))
+        needs = replace(
+            needs, memory=needs.memory + search.memory / 2, seconds=needs.seconds + search.seconds
+        )
     about = {
         "image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block), "members": members,
         "notes": [*opened.notes, *unlike],
@@ -208,12 +237,19 @@ def denoise(
     for note in unlike:
         running.tell(0, 1, f"note: {note}")
     with job:
-        denoiser = make_denoiser(chosen, choose_device(running.device))
-        how: dict[str, Any] = {"members": members, "reliability": reliability}
-        found = denoiser(opened, progress=running.progress, **how)
+        how: dict[str, Any] = {"reliability": reliability}
+        alone = "method" in chosen.settings or deconvolves(opened)
+        find: Any
+        if alone:
+            find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
+        else:
+            how |= {"against": 0.0} if negative else {}
+            find = partial(detect_image, eye=_eye(model, running, members), always=True, **how)
+        found: Any = find(opened, progress=running.progress)
         if negative:
-            others = compare_with_negative(opened, found, denoiser, **how)
-        result = result_of_image(opened, found)
+            others = compare_with_negative(opened, found, find)
+        result = result_of_image(opened, found) if alone else result_of_detected(opened, found)
         if negative:
             result.facts["regions_in_negative"] = others
-        return result.deliver(job, lambda: denoising_report(opened, found, provenance=job.record))
+        report: Callable[..., str] = denoising_report if alone else image_report
+        return result.deliver(job, lambda: report(opened, found, provenance=job.record))

@@ -38,10 +38,12 @@ class Result:
         One row a fitted Gaussian, line or region, with the object that it belongs to.
     mask : array of int or None
         The object's ``id``, 0 where none; None for a method that makes no mask.
+    mask_diffuse : array of int or None
+        The ``id`` of the diffuse region, whatever lies in it, 0 where none; None where none was looked for.
     model : array or None
         What was found as the telescope shows it; None for a method that makes none. Of a cube the lines,
-        without the continuum; of an image the denoised image within the mask, 0 outside, seen through the psf
-        where the image is dirty.
+        without the continuum; of an image the fitted sources, and the network's image of what is diffuse
+        within its regions; of a dirty image the denoised image within the mask, seen through the psf.
     image, uncertainty : array or None
         The denoised image and its standard deviation.
     data : RadioCube or RadioImage or None
@@ -54,6 +56,7 @@ class Result:
     catalog: Table | None = None
     components: Table | None = None
     mask: NDArray[np.int32] | None = None
+    mask_diffuse: NDArray[np.int32] | None = None
     model: Array32 | None = None
     image: Array32 | None = None
     uncertainty: Array32 | None = None
@@ -97,7 +100,12 @@ class Result:
                     write_columns(table, columns, job.folder / f"{stem}_{columns}.fits", self.data)
         for suffix in ("reg", "crtf"):
             write_regions(job.folder / f"regions.{suffix}", self.catalog)
-        images = {"mask": self.mask, "model": self.model, "residual": self.residual}
+        images: dict[str, Any] = {
+            "mask": self.mask,
+            "mask_diffuse": self.mask_diffuse,
+            "model": self.model,
+            "residual": self.residual,
+        }
         images |= {"denoised": self.image, "uncertainty": self.uncertainty}
         for name, array in images.items():
             if array is not None:
@@ -163,7 +171,7 @@ def result_of_cube(cube: RadioCube, found: Detections) -> Result:
     if model is not None:
         factors = np.broadcast_to(cube.working_factors(), len(model)).astype(np.float32)
         model = model / factors[:, None, None]
-    return Result(facts, found.catalog, found.components, found.mask, model, data=cube, found=found)
+    return Result(facts, found.catalog, found.components, found.mask, model=model, data=cube, found=found)
 
 
 def result_of_detected(image: RadioImage, found: DetectedImage) -> Result:
@@ -174,15 +182,12 @@ def result_of_detected(image: RadioImage, found: DetectedImage) -> Result:
         "unit": found.catalog.meta["rms_unit"], "primary_beam": found.catalog.meta["primary_beam"],
         "notes": found.notes,
     }  # fmt: skip
+    if found.regions is not None:
+        facts["regions"] = int((np.asarray(found.catalog["kind"]) == "diffuse").sum())
     return Result(
-        facts,
-        found.catalog,
-        found.components,
-        found.mask,
-        np.nan_to_num(found.image),
-        data=image,
-        found=found,
-    )
+        facts, found.catalog, found.components, found.mask, found.regions, np.nan_to_num(found.image),
+        found.denoised, found.denoised_error, image, found,
+    )  # fmt: skip
 
 
 def result_of_image(image: RadioImage, found: Denoised) -> Result:
@@ -204,6 +209,7 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
         found.catalog,
         components_of(found.catalog),
         found.mask,
+        None,
         model,
         found.image,
         found.uncertainty,

@@ -165,6 +165,8 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     }
     if len(table):
         facts["noise peaks expected above the faintest source"] = f"{np.max(table['false_alarm']):.2g}"
+    if found.regions is not None:
+        facts["diffuse regions"] = str((np.asarray(table["kind"]) == "diffuse").sum())
     sections = [
         Section(
             "Image and model", [embedded(image_figure(image, found, ("model", "noise")))],
