@@ -193,7 +193,7 @@ def coordinates_meta(data: RadioData) -> dict[str, Any]:
         "spectral_frame": data.spectral_frame,
         "velocity_convention": "" if spectral is None else spectral.convention,
         "rest_frequency": data.rest_frequency,
-        "flux_convention": "sum over channels, each times its width in velocity_convention",
+        "flux_convention": "sum over channels, each times c dnu / nu of the line",
     }
 
 

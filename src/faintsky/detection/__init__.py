@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         box_span,
         channel_velocity,
         find_catalog,
+        flux_width,
         for_report,
         integrated_image,
         looked_at,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
     from faintsky.detection.objects import group_components, grown, label_mask
     from faintsky.detection.pursuit import Pursuit
+    from faintsky.detection.resolved import Resolved, resolved_emission, width_at
     from faintsky.detection.search import (
         COUNT_FROM,
         fit_noise_peaks,

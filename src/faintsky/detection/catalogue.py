@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from faintsky.beams import sampling_errors
@@ -13,12 +14,14 @@ from faintsky.blocks import step
 from faintsky.catalog import join_flags, make_components, make_table
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.fits import axes_of_covariance
-from faintsky.detection.methods import channel_velocity
+from faintsky.detection.methods import channel_velocity, flux_width
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
+from faintsky.detection.resolved import Resolved, measured, width_at
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, PrimaryBeam
+from faintsky.source_model import line_profile
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -37,20 +40,24 @@ def build_catalog(
     cube: RadioCube,
     prepared: PreparedCube,
     components: Sequence[Component],
-    groups: Sequence[Sequence[int]],
+    things: Sequence[list[int] | Resolved],
     noise: NoisePeaks,
     *,
     caution: float,
-) -> tuple[Table, Table, list[int]]:
-    """The sources, strongest first, their components, and the order of the groups in the catalogue."""
+) -> tuple[Table, Table, list[list[int] | Resolved]]:
+    """The sources, strongest first, their components, and what each row is: its components, or a galaxy."""
     beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
-    strength = [max(components[i].snr for i in g) for g in groups]
-    order = sorted(range(len(groups)), key=lambda i: -strength[i])
+    strength = [t.snr if isinstance(t, Resolved) else max(components[i].snr for i in t) for t in things]
+    order = sorted(range(len(things)), key=lambda i: -strength[i])
+    gain = beam.gain() * (1.0 if prepared.relative is None else np.nan_to_num(prepared.relative, nan=1.0))
     rows, parts = [], []
     for number, k in enumerate(order, start=1):
-        g = groups[k]
-        whole = _row(cube, prepared, [components[i] for i in g], components, g, beam)
-        alone = len(g) == 1
+        g = things[k]
+        if isinstance(g, Resolved):
+            whole = galaxy_row(cube, prepared, g, beam, gain)
+        else:
+            whole = _row(cube, prepared, [components[i] for i in g], components, g, beam)
+        alone = isinstance(g, Resolved) or len(g) == 1
         of_it = [whole] if alone else [_row(cube, prepared, [components[i]], components, g, beam) for i in g]
         rows.append({"id": number, "false_alarm": float(noise.fitted_above(strength[k])), **whole})
         parts += [{"id": number, **part} for part in of_it]
@@ -68,7 +75,7 @@ def build_catalog(
     return (
         make_table(_columns(cube, rows), meta=meta),
         make_components(_columns(cube, parts), meta=meta),
-        order,
+        [things[k] for k in order],
     )
 
 
@@ -162,6 +169,7 @@ def _row(
     )
     velocity = np.nan if values is None else float(np.interp(m["z"], channels, values))
     hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
+    per_channel = float(flux_width(cube, m["z"])[0])
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
     line = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
@@ -182,7 +190,7 @@ def _row(
         "dc_pa": m["pa"], "dc_pa_err": e["pa"],
         "fwhm_z": m["fwhm_z"], "fwhm_z_err": e["fwhm_z"],
         "fwhm_velocity": m["fwhm_z"] * km_s, "fwhm_velocity_err": e["fwhm_z"] * km_s,
-        "flux": line * km_s, "flux_err": line_err * km_s,
+        "flux": line * per_channel, "flux_err": line_err * per_channel,
         "flux_hz": line * hertz, "flux_hz_err": line_err * hertz,
         "flux_peak": peak * scale, "flux_peak_err": peak_err * inflate * scale,
         "pb": pb,
@@ -191,9 +199,93 @@ def _row(
         "reliability": max(c.reliability for c in group),
         "snr_effective": max(c.effective_snr for c in group),
     }  # fmt: skip
+    # the fitted lines together make the spectrum
+    z = np.arange(4 * cube.shape[0]) / 4
+    sign = np.sign(group[0].source.amplitude)
+    total = sign * sum(c.source.amplitude * line_profile(z, c.source.z, c.source.fwhm_z) for c in group)
+    relative = e["fwhm_z"] / max(m["fwhm_z"], 1e-9)
+    seen = max(c.snr for c in group) / np.sqrt(max(m["fwhm_z"], 1.0))
+    for name, share in (("w50", 0.5), ("w20", 0.2)):
+        (low, high), _, _ = width_at(total, np.zeros(z.size), share)
+        width = (high - low) / 4 * km_s
+        known = name == "w50" or share * seen > 2
+        row |= {name: width if known else np.nan, f"{name}_err": width * relative if known else np.nan}
+    row |= {"kin_pa": np.nan, "kin_pa_err": np.nan}
     row.update(_box(m, group, cube.shape))
     row["flags"] = _flags(cube, prepared, m, e, group, everyone, members, beam, pb)
     return row
+
+
+def galaxy_row(
+    cube: RadioCube, prepared: PreparedCube, r: Resolved, beam: PrimaryBeam, gain: NDArray[np.float64]
+) -> dict[str, object]:
+    """The row of a resolved galaxy: as `_row`, from the data in its mask."""
+    m = measured(r, prepared, gain)
+    maj, minor, pa = axes_of_covariance(m.covariance)
+    x, y, channels = m.x, m.y, np.arange(cube.shape[0])
+    (ends, w50_err, _), (outer, w20_err, above) = (width_at(m.spectrum, m.noise, v) for v in (0.5, 0.2))
+    # the middle between the outermost crossings is where the galaxy as a whole is, whichever half is brighter
+    z = r.box[0].start + float(np.mean(outer if above else ends))
+    w50, w20 = ends[1] - ends[0], outer[1] - outer[0] if above else np.nan
+    z_err = max(0.5 * (w20_err if above else w50_err), m.z_err)
+    km_s, per_channel = float(channel_velocity(cube, z)[0]), float(flux_width(cube, z)[0])
+    hertz, values = float(np.interp(z, channels, cube.channel_widths())), cube.velocities()
+    velocity = np.nan if values is None else float(np.interp(z, channels, values))
+    size_err = m.position_err * maj / max(maj, minor, 1e-6)
+    k, j, i = (int(v) for v in np.unravel_index(int(r.inside.argmax()), r.inside.shape))
+    place = (r.box[1].start + j, r.box[2].start + i)
+    peak, peak_err = (
+        float(r.inside[k, j, i] * gain[place]),
+        float(prepared.sigma[r.box[0].start + k] * gain[place]),
+    )
+    pb = beam.at(x, y, z)
+    level, level_err = _continuum(prepared, {"x": x, "y": y, "z": z})
+    # towards where velocities rise: channels may fall with them
+    rising = (
+        np.sign(values[-1] - values[0]) if values is not None else -np.sign(np.diff(cube.frequencies[:2])[0])
+    )
+    gx, gy = m.gradient * rising
+    strength = max(gx**2 + gy**2, 1e-300)
+    angle = float(np.rad2deg(np.arctan2(-gx, gy)) % 360)
+    angle_err = float(np.rad2deg(np.hypot(gy * m.gradient_err[0], gx * m.gradient_err[1]) / strength))
+    occupied = r.mask.any(axis=0)
+    rows, columns = np.flatnonzero(occupied.any(axis=1)), np.flatnonzero(occupied.any(axis=0))
+    filled = np.flatnonzero(r.mask.any(axis=(1, 2)))
+    n_chan, n_y, n_x = cube.shape
+    box = {
+        "x_min": r.box[2].start + columns[0], "x_max": r.box[2].start + columns[-1],
+        "y_min": r.box[1].start + rows[0], "y_max": r.box[1].start + rows[-1],
+        "z_min": float(r.box[0].start + filled[0]), "z_max": float(r.box[0].start + filled[-1]),
+    }  # fmt: skip
+    holds = {
+        "edge": box["x_min"] <= 0 or box["y_min"] <= 0 or box["x_max"] >= n_x - 1 or box["y_max"] >= n_y - 1
+        or box["z_min"] <= 0 or box["z_max"] >= n_chan - 1,
+        "extended": True,
+        "no_primary_beam": not np.isfinite(pb),
+        "low_primary_beam": pb < 0.2,
+        "no_rest_frequency": cube.rest_frequency is None,
+        "width_in_noise": not above,
+        "barely_resolved": np.hypot(maj, prepared.beam_pixels) < 3 * prepared.beam_pixels,
+    }  # fmt: skip
+    return {
+        "kind": "line", "n_components": 1, "flux_method": "mask",
+        "freq": float(cube.frequency(z)), "freq_err": z_err * hertz,
+        "velocity": velocity, "velocity_err": z_err * km_s if np.isfinite(velocity) else np.nan,
+        "x": x, "x_err": m.position_err, "y": y, "y_err": m.position_err, "z": z, "z_err": z_err,
+        "dc_maj": maj, "dc_maj_err": size_err, "dc_min": minor, "dc_min_err": size_err,
+        "dc_pa": pa, "dc_pa_err": min(90.0, float(np.rad2deg(size_err / max(maj - minor, 1e-6)))),
+        "fwhm_z": w50, "fwhm_z_err": w50_err,
+        "fwhm_velocity": w50 * km_s, "fwhm_velocity_err": w50_err * km_s,
+        "flux": m.flux * per_channel, "flux_err": m.flux_err * per_channel,
+        "flux_hz": m.flux * hertz, "flux_hz_err": m.flux_err * hertz,
+        "flux_peak": peak, "flux_peak_err": peak_err,
+        "pb": pb, "continuum": level, "continuum_err": level_err,
+        "snr": r.snr, "reliability": 1.0, "snr_effective": r.snr,
+        "w50": w50 * km_s, "w50_err": w50_err * km_s,
+        "w20": w20 * km_s, "w20_err": w20_err * km_s if above else np.nan,
+        "kin_pa": angle, "kin_pa_err": min(angle_err, 180.0),
+        **box, "flags": join_flags(name for name, value in holds.items() if value),
+    }  # fmt: skip
 
 
 def continuum_inflation(prepared: PreparedCube, x: float, y: float, fwhm_z: float) -> float:

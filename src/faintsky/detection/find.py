@@ -16,6 +16,7 @@ from faintsky.detection.measuring import Measurement
 from faintsky.detection.methods import Found
 from faintsky.detection.objects import group_components, label_mask, one_source, touching
 from faintsky.detection.pursuit import Component
+from faintsky.detection.resolved import Resolved
 from faintsky.detection.search import Search, cut_off, inside, list_reliability, search_cube
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
@@ -105,8 +106,16 @@ def find_sources(
 def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> Detections:
     """From the candidates of a search to the sources: judged, measured and listed. The search is used up."""
     cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
-    catalog, parts, groups = settle(search, model, reliability)
-    mask = label_mask(pursuit.components, groups, prepared, pursuit.data)
+    catalog, parts, order = settle(search, model, reliability)
+    mask = label_mask(pursuit.components, [g for g in order if isinstance(g, list)], prepared, pursuit.data)
+    # the compact lines' labels among those of all
+    numbers = [0, *(k for k, g in enumerate(order, start=1) if isinstance(g, list))]
+    mask = np.array(numbers, dtype=np.int32)[mask]
+    made = pursuit.model()
+    for k, g in enumerate(order, start=1):
+        if isinstance(g, Resolved):
+            mask[g.box][g.mask] = k
+            made[g.box] += g.inside
     kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
     if prepared.channels is not None:
         kind.append(prepared.channels.note)
@@ -116,15 +125,15 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
             "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
         )
     return Detections(
-        catalog, mask, prepared.restored(pursuit.model()), notes=notes, prepared=prepared,
+        catalog, mask, prepared.restored(made), notes=notes, prepared=prepared,
         noise=search.noise, candidates=search.tried, components=parts,
     )  # fmt: skip
 
 
 def settle(
     search: Search, model: Model, reliability: float = RELIABILITY
-) -> tuple[Table, Table, list[list[int]]]:
-    """The catalogue, the table of components, and which are those of each source, for `finish`."""
+) -> tuple[Table, Table, list[list[int] | Resolved]]:
+    """The catalogue, the table of components, and each row's components or galaxy, for `finish`."""
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
     values = list_reliability(
         [c.effective_snr for c in search.candidates], search.noise, caution=settings["caution"]
@@ -149,10 +158,10 @@ def settle(
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     hosts = [measurement.host(c) for c in pursuit.components]
     groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
-    catalog, parts, order = build_catalog(
-        search.cube, prepared, pursuit.components, groups, search.noise, caution=settings["caution"]
-    )
-    return catalog, parts, [groups[i] for i in order]
+    return build_catalog(
+        search.cube, prepared, pursuit.components, [*groups, *search.resolved], search.noise,
+        caution=settings["caution"],
+    )  # fmt: skip
 
 
 _PSF_WORDS = {

@@ -61,8 +61,14 @@ def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
     channels = np.arange(cube.shape[0])
     if widths is not None:
         return np.interp(z, channels, widths)
-    hertz = np.interp(z, channels, cube.channel_widths())
-    return SPEED_OF_LIGHT / 1e3 * hertz / np.where(np.isfinite(z), cube.frequency(np.nan_to_num(z)), np.nan)
+    return np.where(np.isfinite(z), flux_width(cube, z), np.nan)
+
+
+def flux_width(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
+    """``c dnu / nu`` of a channel at a line [km/s]: what fluxes are sums over, whatever the axis."""
+    z = np.nan_to_num(np.atleast_1d(np.asarray(z, dtype=float)))
+    hertz = np.interp(z, np.arange(cube.shape[0]), cube.channel_widths())
+    return SPEED_OF_LIGHT / 1e3 * hertz / cube.frequency(z)
 
 
 def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None) -> NDArray[np.float32]:

@@ -248,6 +248,10 @@ class Pursuit:
         Standard error of the psf far from its peak.
     channels : ChannelCorrelation, optional
         Where the noise of the channels is correlated.
+    taken : array of bool, optional
+        Voxels of resolved galaxies, which are left out of the data, ``[chan, y, x]``.
+    denied : array of bool, optional
+        Where there is no continuum, ``[y, x]``.
     components : list of Component
         The sources so far.
     tell : callable
@@ -262,11 +266,15 @@ class Pursuit:
     fidelity: float
     psf_error: float = 0.0
     channels: ChannelCorrelation | None = None
+    taken: NDArray[np.bool_] | None = None
+    denied: NDArray[np.bool_] | None = None
     components: list[Component] = field(default_factory=list)
     tell: Callable[[int], None] = lambda n: None
 
     def __post_init__(self) -> None:
         self.peaks = Peaks(self.bank)
+        self.around = torch.zeros_like(self.peaks.low)
+        """What is in doubt about resolved galaxies, as `guard`."""
         self.guard = torch.zeros_like(self.peaks.low)
         self.far = torch.zeros_like(self.guard[:, 0, 0])
 
@@ -484,7 +492,7 @@ class Pursuit:
         else:
             self.bank.set_continuum(continuum_fitted)
             self.peaks = Peaks(self.bank)
-        self.guard.zero_()
+        self.guard.copy_(self.around)
         self.far.zero_()
         for c in self.components:
             c.line = self.bank.line_response(self.over_noise(c.source))
@@ -546,7 +554,11 @@ class Pursuit:
             *([self.channels.mean_error] if self.channels else []),
         )
         prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels, line_free)
+        if self.denied is not None:
+            prepared.present &= ~self.denied
         line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)
+        if self.taken is not None:
+            line[self.taken] = 0
         self.data = Residual(line)
         for c in self.components:
             self.subtract(c, 1.0)

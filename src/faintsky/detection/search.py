@@ -17,13 +17,19 @@ from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
+from faintsky.detection.resolved import Resolved, no_continuum, occupied, resolved_emission
 from faintsky.image import RadioCube
-from faintsky.preparing import PreparedCube, channel_rms, prepare_cube
+from faintsky.preparing import PreparedCube, channel_rms, prepare_cube, subtract_continuum
 
 COUNT_FROM = 3.8
 """S/N above which the noise's peaks are counted: lower ones crowd each other."""
 FEW_PEAKS = 50
 """Counted peaks below which their number alone is no safe guide."""
+LEFT_OVER = 0.01
+"""Part of a galaxy's peak that deconvolution and calibration may leave about it."""
+RIM, AROUND = 1.0, 3.0
+"""Beams about the mask of a galaxy within which a peak is part of it, and within which the noise's own are
+not counted."""
 PEAKS_A_BEAM_CHANNEL = 0.11
 """Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
@@ -133,6 +139,8 @@ class Search:
         Those that may be sources: on the image, and emission or absorption of a continuum.
     tried : int
         Candidates of any kind.
+    resolved : list of Resolved
+        Galaxies that were left out of the search.
     """
 
     cube: RadioCube
@@ -141,6 +149,7 @@ class Search:
     noise: NoisePeaks
     candidates: list[Component]
     tried: int
+    resolved: list[Resolved]
 
     def keep(self, components: list[Component]) -> None:
         """Put all others back into the data. The filter bank keeps them out: it is done with."""
@@ -178,19 +187,44 @@ def search_cube(
     shape = (cube.shape[1], cube.shape[2])
     imager = SourceImager(prepared.psf, shape, prepared.valid, beam_at=prepared.beam_at(cube))
     step = decimation(prepared.beam_pixels)
+    restored = prepared.kind.name == "restored"
+    resolved = resolved_emission(prepared, cube.mask) if restored else []
+    denied = no_continuum(prepared, resolved)
+    if (prepared.present & denied).any():
+        prepared.present = prepared.present & ~denied
+        there = prepared.continuum.where(prepared.present)
+        prepared.line = subtract_continuum(prepared.data, there, prepared.valid, prepared.sigma)
+        resolved = resolved_emission(prepared, cube.mask)
+    taken = occupied(resolved, cube.shape, prepared)
+    line = np.where(taken, np.float32(0), prepared.line) if resolved else prepared.line
     pursuit = Pursuit(
-        Residual(prepared.line),
+        Residual(line),
         prepared.sigma,
-        _bank(prepared.line[:, ::step, ::step], prepared, device),
+        _bank(line[:, ::step, ::step], prepared, device),
         imager,
         prepared.beam_pixels,
         prepared.fidelity,
         prepared.psf_error,
         prepared.channels,
+        taken if resolved else None,
+        denied,
     )
-    quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"])
+    # what surrounds a galaxy, bowl or outskirts, is not what noise looks like elsewhere
+    far = torch.as_tensor(
+        ~occupied(resolved, cube.shape, prepared, AROUND)[:, ::step, ::step].copy(),
+        device=pursuit.guard.device,
+    )
+    for r in resolved:
+        near = torch.as_tensor(
+            occupied([r], cube.shape, prepared, AROUND)[:, ::step, ::step].copy(), device=far.device
+        )
+        sigma = prepared.sigma[r.box[0]][:, None, None]
+        brightest = float((r.inside / np.where(sigma > 0, sigma, np.inf)).max())
+        pursuit.around[near] += LEFT_OVER * brightest / prepared.fidelity
+    pursuit.guard += pursuit.around
+    quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"], far)
     # nothing is looked for where data are blank, or outside of the user's mask
-    outside = np.broadcast_to(~prepared.valid, cube.shape)
+    outside = np.broadcast_to(~prepared.valid, cube.shape) | taken
     if cube.mask is not None:
         outside = outside | ~cube.mask
     blocked = torch.as_tensor(outside[:, ::step, ::step].copy(), device=pursuit.guard.device)
@@ -202,17 +236,26 @@ def search_cube(
         pursuit.refine(1)
         _with_residuals(pursuit, prepared)
         # sidelobes of what is out now counted as peaks of the noise
-        start = min(start, _threshold(_noise_peaks(pursuit, prepared, settings["beam_guard"]), settings))
+        start = min(start, _threshold(_noise_peaks(pursuit, prepared, settings["beam_guard"], far), settings))
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         # what fell below the threshold when its neighbours were modelled better is put back
         for c in [c for c in pursuit.components if c.snr < 0.95 * start]:
             pursuit.remove(c)
-    noise = _noise_peaks(pursuit, prepared, settings["beam_guard"])
-    within = [c for c in pursuit.components if inside(c.source, cube, pursuit.imager)]
+    noise = _noise_peaks(pursuit, prepared, settings["beam_guard"], far)
+    rims = occupied(resolved, cube.shape, prepared, RIM)
+    within = [
+        c
+        for c in pursuit.components
+        if inside(c.source, cube, pursuit.imager) and not rims[_nearest(c.source, rims)]
+    ]
     real = [c for c in within if c.source.amplitude > 0 or _is_absorption(c, prepared)]
     for c in real:
         c.effective_snr = pursuit.lowered_snr(c)
-    return Search(cube, prepared, pursuit, noise, real, len(pursuit.components))
+    return Search(cube, prepared, pursuit, noise, real, len(pursuit.components), resolved)
+
+
+def _nearest(s: LineSource, cube: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(np.clip(round(v), 0, n - 1)) for v, n in zip((s.z, s.y, s.x), cube.shape))
 
 
 def _threshold(noise: NoisePeaks, settings: Mapping[str, Any]) -> float:
@@ -252,6 +295,8 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube) -> None:
     step = 2 if min(prepared.valid.shape) >= 64 else 1
     every = slice(None, None, step)
     coarse, valid = pursuit.data.box(slice(None), every, every), prepared.valid[every, every]
+    if pursuit.taken is not None:
+        coarse[pursuit.taken[:, every, every]] = np.nan
     sigma = np.where(prepared.sigma > 0, channel_rms(coarse, valid), 0.0)
     used = prepared.sigma > 0
     # the residual has lost a share to the continuum; bright channels alone may come down
@@ -267,9 +312,9 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube) -> None:
     pursuit.rescale(sigma, _continuum_fitted(prepared))
 
 
-def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float) -> NoisePeaks:
+def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float, far: torch.Tensor) -> NoisePeaks:
     """Noise peaks from the residual's negative peaks, away from where much was subtracted."""
-    clear = pursuit.guard < guard / prepared.fidelity
+    clear = (pursuit.guard < guard / prepared.fidelity) & far
     low = pursuit.peaks.lows_below(-COUNT_FROM, clear)
     step = pursuit.bank.step
     width = 2 * max(1, round(0.5 * prepared.beam_pixels / step)) + 1

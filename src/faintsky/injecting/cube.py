@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from faintsky.detection import channel_velocity, world_columns
+from faintsky.detection import flux_width, world_columns
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import column, match
@@ -157,7 +157,7 @@ class CubePlace:
             line = line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
             one = matched_snr(line * share[i], noise, transfer, n_x, s["maj"], s["min"], s["pa"])
             peak[i] = s["wanted"] / one
-        per_channel = channel_velocity(self.data, col["z"])
+        per_channel = flux_width(self.data, col["z"])
         columns["flux"] = peak * col["fwhm_z"] * per_channel * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
         columns |= {"snr": col["wanted"], "line_flux_peak": peak, "share": share}
         return make_table(columns)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         MAD_TO_SIGMA,
         background_map,
         channel_rms,
+        core_sigma,
         noise_map,
         relative_noise_map,
         robust_sigma,

@@ -280,8 +280,7 @@ def continuum_present(
     """
     z = np.where(valid, continuum.level / np.maximum(continuum.level_err, 1e-30), 0.0)
     if without_lines is not None:
-        # what is left of lines beside their masks adds up to no more
-        at = np.nonzero((np.abs(z) > ASKED) & (np.abs(z) < LEFT))
+        at = np.nonzero(np.abs(z) > ASKED)
         z[at] = np.sign(z[at]) * np.minimum(np.abs(z[at]), without_lines(*at))
     wide = WIDE * beam_pixels / FWHM_PER_SIGMA
     along_y, along_x = (_smoothing(n, wide) for n in valid.shape)
@@ -292,9 +291,9 @@ def continuum_present(
     return (local > 1.6) | ((near > 4.5) & (near.max() > CERTAIN))
 
 
-ASKED, LEFT, LINE, CERTAIN = 2.5, 25.0, 4.0, 5.3
-"""Standard errors of a level from which on, and up to which, it is looked at without lines, of a line there,
-and of a level that no noise makes in thousands of beams."""
+ASKED, LINE, CERTAIN = 2.5, 4.0, 5.3
+"""Standard errors of a level from which on it is looked at without lines, of a line there, and of a level
+that no noise makes in thousands of beams."""
 WIDTHS, BESIDE, MOST_LINES = (5.0, 10.0, 20.0, 40.0), 1.4, 4
 """FWHM of the lines looked for [channel], how far to either side of one, in FWHMs, no channel counts as free
 of it, and how many are looked for in a spectrum."""
@@ -314,16 +313,21 @@ class LineFree:
         Rms of every channel, ``[chan]``; 0 where blank.
     widening : callable
         Noise of the mean of so many channels over that of independent ones.
+    quiet : array of bool, optional
+        Channels that are free of strong lines all over the image, if there are enough.
     """
 
     columns: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.floating]]
     sigma: NDArray[np.float64]
     widening: Callable[[int], float] = lambda channels: 1.0
+    quiet: NDArray[np.bool_] | None = None
 
     def __call__(self, y: NDArray[np.int_], x: NDArray[np.int_]) -> NDArray[np.float64]:
         """Standard errors by which the level in line-free channels differs from 0, ``[n]``."""
         n = len(self.sigma)
         used = self.sigma > 0
+        if self.quiet is not None and (used & self.quiet).sum() >= max(8, n / 8):
+            used = used & self.quiet
         data = self.columns(y, x).astype(float) / np.where(used, self.sigma, 1.0)[:, None]
         free = np.isfinite(data) & used[:, None]
         data = np.where(free, data, 0.0)

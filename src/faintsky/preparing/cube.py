@@ -308,7 +308,9 @@ def _separate(
         channels = channel_correlation(clean, holds & ~lines, area, order + 1)
     if channels is not None:
         continuum = continuum.less_certain(channels.mean_error(n_chan))
-    line_free = LineFree(lambda y, x: data[:, y, x], sigma, *([channels.mean_error] if channels else []))
+    widening = channels.mean_error if channels else lambda channels: 1.0
+    quiet = lines.sum(axis=(1, 2)) < 0.5 * area
+    line_free = LineFree(lambda y, x: data[:, y, x], sigma, widening, quiet)
     present = continuum_present(continuum, valid, beam_pixels, line_free)
     return _Parts(continuum, present, sigma, coarse_line, lines, step, channels)
 

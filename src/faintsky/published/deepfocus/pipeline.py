@@ -22,7 +22,7 @@ from torch import nn
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.catalog import join_flags, make_table
 from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_image, source_mask
-from faintsky.detection import Found, beam_of, channel_velocity, world_columns
+from faintsky.detection import Found, beam_of, flux_width, world_columns
 from faintsky.errors import InputError
 from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model, load_model
@@ -440,7 +440,7 @@ def _found(
         "pb": pb, "flux_peak": peaks * scale,
         "kind": np.full(len(keep), "line"), "n_components": np.ones(len(keep), dtype=int),
         "flux_method": np.full(len(keep), "fit"),
-        "flux": flux * scale * channel_velocity(cube, columns["z"]),
+        "flux": flux * scale * flux_width(cube, columns["z"]),
         "flux_hz": flux * scale * np.interp(columns["z"], np.arange(cube.shape[0]), cube.channel_widths()),
         "continuum": np.array([continuum_at(data, s) for s in sources]) * scale,
         "snr": _values(sources, ("snr",))[0], "reliability": judged[keep],

@@ -14,7 +14,7 @@ from faintsky.detection import (
     Found,
     beam_of,
     box_span,
-    channel_velocity,
+    flux_width,
     looked_at,
     source_table,
     whole_pixels,
@@ -218,7 +218,7 @@ def _table(
     values = scaled.data[where] * np.broadcast_to(scaled.jansky, scaled.data.shape)[where]
     sums = np.bincount(judged.labels[where], values, len(judged.objects) + 1)[1:]
     in_jansky = sums[order] / scaled.beam_area * cube.flux_factor(columns["x"], columns["y"])
-    columns["flux"] = in_jansky * channel_velocity(cube, centre[:, 0])
+    columns["flux"] = in_jansky * flux_width(cube, centre[:, 0])
     columns["snr"], columns["reliability"] = judged.snr[order], judged.reliability[order]
     ends = np.array(cube.shape) - 1
     at_edge = ((low <= 0) | (high >= ends)).any(axis=1)

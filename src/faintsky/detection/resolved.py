@@ -1,0 +1,331 @@
+"""Galaxies that no Gaussian describes: found by smoothing and clipping, measured from the data in a mask.
+
+For restored cubes, in which emission is where it shows. What is found is kept from the search for compact
+lines, so that what their models could not describe of it blinds that search nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import (
+    binary_dilation,
+    find_objects,
+    gaussian_filter,
+    label,
+    maximum_filter,
+    uniform_filter1d,
+)
+
+from faintsky.beams import beam_covariance, beam_pixels
+from faintsky.blocks import step
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.preparing import PreparedCube, core_sigma
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+CLIP = 4.0
+"""Noise of each smoothed cube above which voxels belong to emission."""
+SURE = 7.0
+"""Noise above which it must rise somewhere."""
+SMOOTHED = ((0.0, 3), (1.0, 5))
+"""FWHM on the sky [beam] and channels of the two smoothings."""
+RESOLVED = 2.2
+"""Area above half of the peak of the integrated image over that of the beam, from which on it is resolved:
+a Gaussian 1.1 beams wide has as much."""
+PARTED = 0.5
+"""Depth of a dip over the fainter of two peaks in the integrated image that parts two galaxies: the horns of
+a rotating one have none there."""
+
+FREE = 4
+"""Channels without a galaxy that tell of a continuum, at least."""
+
+
+@dataclass
+class Resolved:
+    """One galaxy.
+
+    Attributes
+    ----------
+    box : tuple of slice
+        Where its mask is, ``[chan, y, x]``.
+    mask : array of bool
+        Of that box: what was clipped, and a beam and a channel more.
+    line : array
+        The data in the box, without continuum, flat in noise [Jy/beam].
+    snr : float
+        Of its brightest smoothed voxel.
+    """
+
+    box: tuple[slice, slice, slice]
+    mask: Bool
+    line: NDArray[np.float32]
+    snr: float
+
+    @property
+    def inside(self) -> NDArray[np.float32]:
+        """The data in the mask, 0 elsewhere."""
+        return np.where(self.mask, self.line, np.float32(0))
+
+
+@step(whole="emission that is joined is one galaxy, however far it reaches")
+def resolved_emission(prepared: PreparedCube, where: Bool | None = None) -> list[Resolved]:
+    """The resolved galaxies of a cube, the one with the largest mask first; only `where` one may look."""
+    beam = prepared.beam_pixels
+    sigma = np.where(prepared.sigma > 0, prepared.sigma, np.inf).astype(np.float32)
+    scaled = prepared.line / sigma[:, None, None]
+    height = np.zeros(scaled.shape, dtype=np.float32)
+    for wide, channels in SMOOTHED:
+        smooth = uniform_filter1d(scaled, channels, axis=0, mode="constant")
+        if wide:
+            for plane in smooth:
+                plane[:] = gaussian_filter(plane, wide * beam / FWHM_PER_SIGMA, mode="constant")
+        noise = core_sigma(smooth[prepared.sigma > 0][:, prepared.valid].ravel()[::3])
+        if noise == 0:
+            return []
+        smooth /= np.float32(noise)
+        np.maximum(height, smooth, out=height)
+    clipped = (height > CLIP) & prepared.valid & (prepared.sigma > 0)[:, None, None]
+    if where is not None:
+        clipped &= where
+    labels, count = label(clipped, np.ones((3, 3, 3)))
+    least = 3 * beam_pixels(prepared.beam, 1.0)[0]
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    found = []
+    for number, box in enumerate(find_objects(labels), start=1):
+        own = labels[box] == number
+        if sizes[number] < least or height[box][own].max() < SURE:
+            continue
+        image = (scaled[box] * own).sum(axis=0)
+        basins = _basins(image, own.any(axis=0), float(np.sqrt(own.sum(axis=0).max())))
+        for k in range(1, basins.max() + 1):
+            its = basins == k
+            top = image[its].max()
+            if (image[its] > top / 2).sum() < RESOLVED * np.pi / 4 * prepared.beam[0] * prepared.beam[1]:
+                continue
+            part = own & its
+            found.append(_grown(prepared, box, part, float(height[box][part].max())))
+    found.sort(key=lambda r: -int(r.mask.sum()))
+    return _disjoint(found, scaled.shape)
+
+
+def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
+    """Number of the galaxy that each pixel is part of: peaks that a dip of `PARTED` and three sigma parts."""
+    padded = np.pad(image, 1)
+    values, n_x = padded.ravel(), padded.shape[1]
+    steps = [dy * n_x + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    home = np.zeros(values.size, dtype=int)
+    root, peak = [0], [0.0]
+
+    def top(k: int) -> int:
+        while root[k] != k:
+            k = root[k]
+        return k
+
+    at = np.flatnonzero(np.pad(inside, 1))
+    # from the highest on: a pixel belongs to the highest of the peaks that it touches
+    for p in at[np.argsort(-values[at])].tolist():
+        near = sorted({top(home[p + d]) for d in steps if home[p + d]}, key=lambda k: -peak[k])
+        if not near:
+            root.append(len(root))
+            peak.append(float(values[p]))
+            near = [len(root) - 1]
+        home[p] = near[0]
+        for k in near[1:]:
+            if values[p] > (1 - PARTED) * peak[k] or peak[k] - values[p] < 3 * noise:
+                root[k] = near[0]
+    out = np.array([top(k) for k in range(len(root))])[home]
+    numbers = np.unique(np.append(out, 0), return_inverse=True)[1][:-1]
+    return np.asarray(numbers.reshape(padded.shape)[1:-1, 1:-1])
+
+
+def _grown(prepared: PreparedCube, box: tuple[slice, ...], part: Bool, snr: float) -> Resolved:
+    """With a beam and a spectral resolution about what was clipped."""
+    reach = max(1, round(prepared.beam_pixels))
+    far = max(1, round(prepared.channels.response if prepared.channels else 1.0))
+    room = tuple(
+        slice(max(0, s.start - r), min(n, s.stop + r))
+        for s, r, n in zip(box, (far, reach, reach), prepared.line.shape)
+    )
+    mask = np.zeros([r.stop - r.start for r in room], dtype=bool)
+    mask[tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(box, room))] = part
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    mask = binary_dilation(mask, (np.hypot(y, x) <= reach)[None])
+    mask = binary_dilation(mask, np.ones((2 * far + 1, 1, 1))) & prepared.valid[room[1:]]
+    mask &= (prepared.sigma[room[0]] > 0)[:, None, None]
+    return Resolved(room, mask, prepared.line[room].copy(), snr)
+
+
+def _disjoint(found: list[Resolved], shape: tuple[int, ...]) -> list[Resolved]:
+    """A voxel of two masks is the larger one's."""
+    taken = np.zeros(shape, dtype=bool)
+    for r in found:
+        r.mask &= ~taken[r.box]
+        taken[r.box] |= r.mask
+    return found
+
+
+def occupied(
+    found: list[Resolved], shape: tuple[int, ...], prepared: PreparedCube, beams: float = 0.0
+) -> Bool:
+    """Voxels of all masks, and as many beams and a spectral resolution each about them, ``[chan, y, x]``."""
+    out = np.zeros(shape, dtype=bool)
+    for r in found:
+        out[r.box] |= r.mask
+    reach = round(beams * prepared.beam_pixels)
+    if not found or not reach:
+        return out
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = np.hypot(y, x) <= reach
+    out = np.stack([binary_dilation(p, disc) if p.any() else p for p in out])
+    return np.asarray(binary_dilation(out, np.ones((3, 1, 1))))
+
+
+def no_continuum(prepared: PreparedCube, found: list[Resolved]) -> Bool:
+    """Where galaxies, or the bowls about them, pass for a continuum, ``[y, x]``.
+
+    A galaxy that fills most of the band has a mean, as a continuum has. About each, as far as it is large,
+    the level is asked for in the channels that it leaves free; where these are too few to tell there is none.
+    """
+    out = np.zeros(prepared.valid.shape, dtype=bool)
+    for r in found:
+        reach = max(s.stop - s.start for s in r.box[1:])
+        place = tuple(
+            slice(max(0, s.start - reach), min(n, s.stop + reach)) for s, n in zip(r.box[1:], out.shape)
+        )
+        free = prepared.sigma > 0
+        free[r.box[0]] = False
+        seen: Bool = np.zeros(out[place].shape, dtype=bool)
+        if free.sum() >= FREE:
+            wide = 1.0 if prepared.channels is None else prepared.channels.mean_error(int(free.sum()))
+            error = wide * np.sqrt((prepared.sigma[free] ** 2).sum()) / free.sum()
+            level = np.nan_to_num(prepared.data[free][:, place[0], place[1]]).mean(axis=0)
+            seen = np.abs(level) > 4.5 * error
+            seen = maximum_filter(seen, 2 * round(2 * prepared.beam_pixels) + 1)
+        out[place] |= ~seen
+    return out
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the data in a galaxy's mask tell, in pixels and channels.
+
+    Attributes
+    ----------
+    flux, flux_err : float
+        Sum over voxels [Jy channel].
+    x, y, z, position_err, z_err : float
+        Centroid and its errors.
+    covariance : array
+        On the sky, the beam taken out [pixel].
+    spectrum, noise : array
+        Of the channels of the box [Jy].
+    gradient, gradient_err : array
+        Of the mean channel along x and y [channel/pixel].
+    """
+
+    flux: float
+    flux_err: float
+    x: float
+    y: float
+    z: float
+    position_err: float
+    z_err: float
+    covariance: Float
+    spectrum: Float
+    noise: Float
+    gradient: Float
+    gradient_err: Float
+
+
+def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
+    """Fluxes, moments and kinematics of a galaxy.
+
+    Parameters
+    ----------
+    r : Resolved
+    prepared : PreparedCube
+    gain : array
+        What turns the flattened data into true brightness, ``[y, x]`` of the whole image.
+    """
+    area = float(beam_pixels(prepared.beam, 1.0)[0])
+    factor = gain[r.box[1:]]
+    data, z = r.inside * factor, np.arange(r.box[0].start, r.box[0].stop)
+    y, x = np.mgrid[r.box[1], r.box[2]].astype(float)
+    # the noise of a sum: as many independent values as beams, and channels as correlated as they are
+    sigma = prepared.sigma[r.box[0]]
+    noise = sigma * np.sqrt((r.mask * factor**2).sum(axis=(1, 2)) / area)
+    spectrum = data.sum(axis=(1, 2)) / area
+    together = 1.0 if prepared.channels is None else prepared.channels.mean_error(len(z))
+    flux = float(spectrum.sum())
+    error = float(np.sqrt((noise**2).sum())) * together
+    image = data.sum(axis=0) / area
+    # where the primary beam is low the noise would move it
+    weight = np.maximum(r.inside.sum(axis=0), 0).astype(float)
+    weight /= max(float(weight.sum()), 1e-300)
+    cx, cy = float((weight * x).sum()), float((weight * y).sum())
+    cz = float((spectrum * z).sum() / flux)
+    d = np.stack([x - cx, y - cy])
+    covariance = np.einsum("yx,iyx,jyx->ij", weight, d, d) - beam_covariance(prepared.beam)
+    share = abs(error / flux)
+    radius = float(np.sqrt(max(np.trace(covariance), area / 5.7)))
+    spread = np.sqrt(max(float((np.maximum(spectrum, 0) * (z - cz) ** 2).sum() / max(flux, 1e-300)), 0.1))
+    slope, slope_err = _gradient(data, image, r.mask, z, x - cx, y - cy, sigma, area, together)
+    return Measured(
+        flux,
+        error,
+        cx,
+        cy,
+        cz,
+        share * radius,
+        share * float(spread),
+        covariance,
+        spectrum,
+        noise,
+        slope,
+        slope_err,
+    )
+
+
+def _gradient(
+    data: Float, image: Float, mask: Bool, z: NDArray[np.int_], x: Float, y: Float, sigma: Float, area: float,
+    together: float,
+) -> tuple[Float, Float]:  # fmt: skip
+    """Plane through the mean channel of each pixel, weighted by its flux; errors per independent beam."""
+    good = image > 0.2 * image.max()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.tensordot(z, data, 1) / area / image
+    good &= np.isfinite(mean) & (mean > z[0]) & (mean < z[-1])
+    if good.sum() < 6:
+        return np.full(2, np.nan), np.full(2, np.nan)
+    w = image[good]
+    design = np.stack([np.ones(w.size), x[good], y[good]], axis=1)
+    normal = np.linalg.pinv((design * w[:, None]).T @ design)
+    fit = normal @ (design * w[:, None]).T @ mean[good]
+    rest = mean[good] - design @ fit
+    scatter = np.sqrt((w * rest**2).sum() / w.sum())
+    independent = max(good.sum() / area, 1.0)
+    error = scatter * np.sqrt(np.diag(normal)[1:] * w.sum() / independent)
+    return fit[1:], error
+
+
+def width_at(spectrum: Float, noise: Float, share: float) -> tuple[tuple[float, float], float, bool]:
+    """The outermost crossings of a share of a spectrum's peak [channel], and the error of their distance.
+
+    Also whether that level is above twice the noise.
+    """
+    level = share * float(spectrum.max())
+    typical = float(np.median(noise[noise > 0])) if (noise > 0).any() else 0.0
+    above = np.flatnonzero(spectrum >= level)
+    if not above.size or level <= 0:
+        return (np.nan, np.nan), np.nan, False
+    padded = np.concatenate([[0.0], spectrum, [0.0]])
+    ends, errors = [], []
+    for k, out in ((int(above[0]) + 1, -1), (int(above[-1]) + 1, 1)):
+        slope = float(padded[k] - padded[k + out])
+        ends.append(k - 1 + out * (padded[k] - level) / slope)
+        errors.append(typical / max(slope, typical / 2, 1e-300))
+    return (ends[0], ends[1]), float(np.hypot(*errors)), level > 2 * typical
