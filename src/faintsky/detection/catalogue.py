@@ -55,10 +55,11 @@ def build_catalog(
         g = things[k]
         if isinstance(g, Resolved):
             whole = galaxy_row(cube, prepared, g, beam, gain)
+            of_it = [whole]
         else:
             whole = _row(cube, prepared, [components[i] for i in g], components, g, beam)
-        alone = isinstance(g, Resolved) or len(g) == 1
-        of_it = [whole] if alone else [_row(cube, prepared, [components[i]], components, g, beam) for i in g]
+            own = [[components[i]] for i in g]
+            of_it = [whole] if len(g) == 1 else [_row(cube, prepared, c, components, g, beam) for c in own]
         rows.append({"id": number, "false_alarm": float(noise.fitted_above(strength[k])), **whole})
         parts += [{"id": number, **part} for part in of_it]
     meta = {
@@ -208,8 +209,8 @@ def _row(
     for name, share in (("w50", 0.5), ("w20", 0.2)):
         (low, high), _, _ = width_at(total, np.zeros(z.size), share)
         width = (high - low) / 4 * km_s
-        known = name == "w50" or share * seen > 2
-        row |= {name: width if known else np.nan, f"{name}_err": width * relative if known else np.nan}
+        width = width if name == "w50" or share * seen > 2 else np.nan
+        row |= {name: width, f"{name}_err": width * relative}
     row |= {"kin_pa": np.nan, "kin_pa_err": np.nan}
     row.update(_box(m, group, cube.shape))
     row["flags"] = _flags(cube, prepared, m, e, group, everyone, members, beam, pb)
@@ -248,9 +249,7 @@ def galaxy_row(
     strength = max(gx**2 + gy**2, 1e-300)
     angle = float(np.rad2deg(np.arctan2(-gx, gy)) % 360)
     angle_err = float(np.rad2deg(np.hypot(gy * m.gradient_err[0], gx * m.gradient_err[1]) / strength))
-    occupied = r.mask.any(axis=0)
-    rows, columns = np.flatnonzero(occupied.any(axis=1)), np.flatnonzero(occupied.any(axis=0))
-    filled = np.flatnonzero(r.mask.any(axis=(1, 2)))
+    filled, rows, columns = (np.flatnonzero(r.mask.any(axis=axis)) for axis in ((1, 2), (0, 2), (0, 1)))
     n_chan, n_y, n_x = cube.shape
     box = {
         "x_min": r.box[2].start + columns[0], "x_max": r.box[2].start + columns[-1],

@@ -66,9 +66,9 @@ def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
 
 def flux_width(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
     """``c dnu / nu`` of a channel at a line [km/s]: what fluxes are sums over, whatever the axis."""
-    z = np.nan_to_num(np.atleast_1d(np.asarray(z, dtype=float)))
-    hertz = np.interp(z, np.arange(cube.shape[0]), cube.channel_widths())
-    return SPEED_OF_LIGHT / 1e3 * hertz / cube.frequency(z)
+    at = np.nan_to_num(np.atleast_1d(np.asarray(z, dtype=float)))
+    hertz = np.interp(at, np.arange(cube.shape[0]), cube.channel_widths())
+    return SPEED_OF_LIGHT / 1e3 * hertz / cube.frequency(at)
 
 
 def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None) -> NDArray[np.float32]:

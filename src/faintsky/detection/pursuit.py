@@ -24,6 +24,7 @@ from faintsky.preparing import (
     continuum_present,
     fit_continuum,
     gaussian_psf,
+    one,
     psf_from_noise,
     subtract_continuum,
 )
@@ -551,7 +552,7 @@ class Pursuit:
                 - sum(self.spectrum(c.source)[:, None] * c.image[y, x] for c in self.components)
             ),
             self.sigma,
-            *([self.channels.mean_error] if self.channels else []),
+            self.channels.mean_error if self.channels else one,
         )
         prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels, line_free)
         if self.denied is not None:

@@ -60,7 +60,7 @@ class Resolved:
         Of its brightest smoothed voxel.
     """
 
-    box: tuple[slice, slice, slice]
+    box: tuple[slice, ...]
     mask: Bool
     line: NDArray[np.float32]
     snr: float
@@ -190,7 +190,7 @@ def no_continuum(prepared: PreparedCube, found: list[Resolved]) -> Bool:
     A galaxy that fills most of the band has a mean, as a continuum has. About each, as far as it is large,
     the level is asked for in the channels that it leaves free; where these are too few to tell there is none.
     """
-    out = np.zeros(prepared.valid.shape, dtype=bool)
+    out: Bool = np.zeros(prepared.valid.shape, dtype=bool)
     for r in found:
         reach = max(s.stop - s.start for s in r.box[1:])
         place = tuple(
@@ -323,9 +323,10 @@ def width_at(spectrum: Float, noise: Float, share: float) -> tuple[tuple[float, 
     if not above.size or level <= 0:
         return (np.nan, np.nan), np.nan, False
     padded = np.concatenate([[0.0], spectrum, [0.0]])
-    ends, errors = [], []
+    ends: list[float] = []
+    errors: list[float] = []
     for k, out in ((int(above[0]) + 1, -1), (int(above[-1]) + 1, 1)):
         slope = float(padded[k] - padded[k + out])
         ends.append(k - 1 + out * (padded[k] - level) / slope)
         errors.append(typical / max(slope, typical / 2, 1e-300))
-    return (ends[0], ends[1]), float(np.hypot(*errors)), level > 2 * typical
+    return (ends[0], ends[1]), float(np.linalg.norm(errors)), level > 2 * typical

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         continuum_present,
         find_strong_lines,
         fit_continuum,
+        one,
         upsampled,
     )
     from faintsky.preparing.correlation import NoiseCorrelation, noise_correlation_of

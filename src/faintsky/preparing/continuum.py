@@ -299,6 +299,11 @@ WIDTHS, BESIDE, MOST_LINES = (5.0, 10.0, 20.0, 40.0), 1.4, 4
 of it, and how many are looked for in a spectrum."""
 
 
+def one(channels: int) -> float:
+    """`LineFree.widening` of independent channels."""
+    return 1.0
+
+
 @dataclass(frozen=True)
 class LineFree:
     """The F-test of a straight line in the channels of a spectrum that are free of lines.
@@ -319,7 +324,7 @@ class LineFree:
 
     columns: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.floating]]
     sigma: NDArray[np.float64]
-    widening: Callable[[int], float] = lambda channels: 1.0
+    widening: Callable[[int], float] = one
     quiet: NDArray[np.bool_] | None = None
 
     def __call__(self, y: NDArray[np.int_], x: NDArray[np.int_]) -> NDArray[np.float64]:

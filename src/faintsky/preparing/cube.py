@@ -19,6 +19,7 @@ from faintsky.preparing.continuum import (
     continuum_present,
     find_strong_lines,
     fit_continuum,
+    one,
 )
 from faintsky.preparing.kind import Kind, kind_of_cube
 from faintsky.preparing.noise import channel_rms, relative_noise_map
@@ -308,7 +309,7 @@ def _separate(
         channels = channel_correlation(clean, holds & ~lines, area, order + 1)
     if channels is not None:
         continuum = continuum.less_certain(channels.mean_error(n_chan))
-    widening = channels.mean_error if channels else lambda channels: 1.0
+    widening = channels.mean_error if channels else one
     quiet = lines.sum(axis=(1, 2)) < 0.5 * area
     line_free = LineFree(lambda y, x: data[:, y, x], sigma, widening, quiet)
     present = continuum_present(continuum, valid, beam_pixels, line_free)
