@@ -209,6 +209,8 @@ def _not_clean(
     return np.asarray(np.abs(values[:, 0]) < ABOUT * np.maximum(level, sigma * rms[at]))
 
 
+ABOVE = 2.0
+"""Peak over the region's brightness that makes a source of what may be a piece of the region."""
 FIDELITY = 0.05
 """Error of Gaussians that stand for a source, over its brightness: `tools/compare_denoisers.py`."""
 PLAIN = 3.0
@@ -242,14 +244,17 @@ def _judged(
     for those, deepest in ((about, np.inf), (~about, ODD)):
         high, low = those & (snr > 0), those & (snr < 0) & (snr > -deepest)
         values[high] *= _against_negatives(snr[high], -snr[low], noise)
-    kept = values >= reliability
+    # two Gaussians at one place share an S/N, and neither is to be left out
+    at = pixels_of(sources.values, prepared.data.shape)
+    alone = np.abs(sources.values[:, 0]) * search.gain / (search.rms * search.level)[at]
+    together = np.bincount(sources.group)[sources.group] > 1 if len(sources) else np.zeros(0, bool)
+    kept = (values >= reliability) | (together & (alone > SURE))
     if image.mask is not None:
-        kept &= image.mask[0][pixels_of(sources.values, prepared.data.shape)]
+        kept &= image.mask[0][at]
     if diffuse is not None:
-        # what the network has smoothed away within a region is the region's
-        kept &= ~(
-            pieces(sources, search) & (diffuse.labels[pixels_of(sources.values, prepared.data.shape)] > 0)
-        )
+        # what the network has smoothed away within a region is the region's, unless it is much brighter
+        brightness = diffuse.model[at]
+        kept &= ~(pieces(sources, search) & (np.abs(sources.values[:, 0]) < ABOVE * brightness))
     chosen = sources.take(kept)
     local = np.where(prepared.valid, search.rms * search.level, 0.0)
     members = join_objects(chosen, search)
