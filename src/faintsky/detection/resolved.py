@@ -36,6 +36,8 @@ SMOOTHED = ((0.0, 3), (1.0, 5))
 RESOLVED = 2.2
 """Area above half of the peak of the integrated image over that of the beam, from which on it is resolved:
 a Gaussian 1.1 beams wide has as much."""
+FEW = 9
+"""Pixels above half of the peak that tell nothing of a size."""
 PARTED = 0.5
 """Depth of a dip over the fainter of two peaks in the integrated image that parts two galaxies: the horns of
 a rotating one have none there."""
@@ -104,7 +106,8 @@ def resolved_emission(prepared: PreparedCube, where: Bool | None = None) -> list
         for k in range(1, basins.max() + 1):
             its = basins == k
             top = image[its].max()
-            if (image[its] > top / 2).sum() < RESOLVED * np.pi / 4 * prepared.beam[0] * prepared.beam[1]:
+            area = RESOLVED * np.pi / 4 * prepared.beam[0] * prepared.beam[1]
+            if (image[its] > top / 2).sum() < max(area, FEW):
                 continue
             part = own & its
             found.append(_grown(prepared, box, part, float(height[box][part].max())))
