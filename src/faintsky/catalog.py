@@ -149,7 +149,7 @@ FLAGS: dict[str, str] = {
     "negative": "a region of negative brightness",
     "no_primary_beam": "the primary beam is not known; fluxes are not corrected for it",
     "low_primary_beam": "the primary beam is below 0.2 here; the corrected fluxes are uncertain",
-    "no_rest_frequency": "the header has no rest frequency; there are no velocities",
+    "no_rest_frequency": "the rest frequency is not known; there are no velocities, or else no frequencies",
     "undeconvolved": "CLEAN hardly reached it, or no beam is known: size and flux are as seen",
     "sidelobe": "may be a sidelobe of a brighter source",
     "artefact": "may be left over from calibration or deconvolution",
@@ -186,7 +186,7 @@ def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
 def coordinates_meta(data: RadioData) -> dict[str, Any]:
     """Metadata of a catalogue that the header of its image or cube gives."""
     spectral = data.spectral
-    f = data.frequencies
+    f = None if spectral is None or spectral.relative else data.frequencies
     return {
         "coordinate_frame": "ICRS",
         "frequency": None if f is None else float(f[len(f) // 2]),

@@ -232,6 +232,9 @@ class Spectral:
         Spectral reference frame of the header, such as LSRK; empty where unknown.
     convention : str
         ``"radio"``, ``"optical"`` or ``"relativistic"``: how velocities follow from frequencies.
+    relative : bool
+        Velocities are known, the rest frequency is not: it is taken as 1 GHz, and only the ratios of
+        frequencies mean anything.
     """
 
     frequencies: NDArray[np.float64]
@@ -239,6 +242,7 @@ class Spectral:
     rest_frequency: float | None = None
     frame: str = ""
     convention: str = "radio"
+    relative: bool = False
 
     def velocity(self, frequency: ArrayLike) -> NDArray[np.float64] | None:
         """Velocity of a frequency [Hz], in km/s; None without a rest frequency."""

@@ -108,7 +108,7 @@ class RadioData:
     @property
     def rest_frequency(self) -> float | None:
         """Rest frequency [Hz]."""
-        return None if self.spectral is None else self.spectral.rest_frequency
+        return None if self.spectral is None or self.spectral.relative else self.spectral.rest_frequency
 
     @property
     def spectral_frame(self) -> str:
@@ -227,6 +227,10 @@ class RadioData:
         if self.unit.is_equivalent(u.Jy / u.arcsec**2):
             area = sampled_area(self.require_beam(), self.grid.cell) * self.grid.cell**2
             return self.unit.to(u.Jy / u.arcsec**2) * area
+        if self.unit.is_equivalent(u.K) and self.spectral is not None and self.spectral.relative:
+            raise InputError(
+                f"its unit {self.unit} is no flux without a frequency", "give --rest-frequency", self.name
+            )
         if self.unit.is_equivalent(u.K) and self.frequencies is not None:
             solid_angle = beam_pixels(self.require_beam(), 1.0) * ARCSEC**2
             per_kelvin = 2 * BOLTZMANN * (self.frequencies / SPEED_OF_LIGHT) ** 2 * solid_angle / 1e-26

@@ -136,6 +136,18 @@ def test_a_velocity_axis(make_fits, tmp_path, capsys):
     assert row["freq"] == pytest.approx(1.001e11 * (1 - row["velocity"] / 299792.458), rel=1e-9)
 
 
+def test_a_velocity_axis_without_a_rest_frequency(make_fits, tmp_path, capsys):
+    """All that does not need one is the same: the flux by dv = c dnu / nu, whatever the scale."""
+    axis = {"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 3e5, "CDELT3": 3e4}
+    known, _ = found(make_fits("a.fits", **axis), tmp_path / "a", capsys)
+    row, _ = found(make_fits("b.fits", **axis, RESTFRQ=None), tmp_path / "b", capsys)
+    for name in ("velocity", "flux", "flux_err", "w50", "snr", "x"):
+        assert row[name] == pytest.approx(known[name], rel=1e-6), name
+    assert np.isnan([row["freq"], row["flux_hz"]]).all()
+    assert np.isfinite([known["freq"], known["flux_hz"]]).all()
+    assert "no_rest_frequency" in row["flags"]
+
+
 def test_no_rest_frequency(make_fits, tmp_path, capsys):
     row, _ = found(make_fits(RESTFRQ=None), tmp_path, capsys)
     assert np.isnan(row["velocity"])

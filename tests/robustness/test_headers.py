@@ -111,9 +111,13 @@ def test_cards_of_the_rest_frequency(make_fits, card, value):
 @pytest.mark.parametrize("value", ["1420.405752MHz", "1.420405752 GHz", HI, HI * u.Hz])
 def test_a_rest_frequency_is_given(make_fits, tmp_path, value):
     path = make_fits(RESTFRQ=None, **VELOCITY)
-    with pytest.raises(InputError, match=r"--rest-frequency .*1420.405752MHz"):
-        open_cube(path)
+    unknown = open_cube(path)
+    assert any("--rest-frequency" in note and "1420.405752MHz" in note for note in unknown.notes)
     opened = open_cube(path, rest_frequency=value)
+    assert unknown.rest_frequency is None
+    np.testing.assert_allclose(unknown.velocities(), opened.velocities(), atol=1e-6)
+    later = open_cube(unknown, rest_frequency=value)
+    np.testing.assert_allclose(later.frequencies, opened.frequencies, rtol=1e-12)
     np.testing.assert_allclose(opened.frequencies, HI * (1 - V / C), rtol=1e-12)
     again = open_cube(save_like(tmp_path / "o.fits", opened.data, opened))
     np.testing.assert_allclose(again.frequencies, opened.frequencies, rtol=1e-12)

@@ -328,5 +328,8 @@ def _complete(
     if mask is not None:
         flat = mask[0] if mask.strides[0] == 0 else mask
         values |= mask_extents(flat, table["id"], cube.frame(x, y))
+    if cube.spectral.relative:
+        unknown = (n for n in ("freq", "freq_err", "flux_hz", "flux_hz_err") if n in table.colnames)
+        values |= dict.fromkeys(unknown, np.full(len(table), np.nan))
     for name, value in values.items():
         table[name][:] = value

@@ -217,16 +217,27 @@ def read_spectral(wcs: Any, n_chan: int, name: str) -> tuple[Spectral | None, li
     Raises
     ------
     InputError
-        For a velocity axis without a rest frequency, an unknown quantity, or channels without extent.
+        For an unknown quantity, or channels without extent.
     """
     if wcs.wcs.spec < 0:
         return None, []
     try:
-        return _read(wcs, n_chan, name), []
+        read = _read(wcs, n_chan, name)
     except InputError as error:
         if n_chan > 1:
             raise
         return None, [f"its frequency is not known: {error.fault}"]
+    if read.relative and n_chan == 1:
+        return None, ["its frequency is not known: a velocity axis without a rest frequency"]
+    return read, [NO_REST] if read.relative else []
+
+
+UNKNOWN_REST = 1e9
+"""What a velocity axis without a rest frequency is scaled by [Hz]."""
+NO_REST = (
+    f"its velocity axis has no rest frequency: there are velocities and fluxes, but no frequencies; "
+    f"--rest-frequency gives it (of HI: {HI})"
+)
 
 
 def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
@@ -236,12 +247,9 @@ def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
     cards = ", ".join(f"{card}{axis}" for card in ("CTYPE", "CRVAL", "CDELT", "CRPIX", "CUNIT"))
     if kind not in _TO_HERTZ:
         raise InputError(f"its spectral axis is {kind}", "regrid it to frequency or velocity", name)
-    if rest is None and kind in _CONVENTIONS:
-        raise InputError(
-            "a velocity axis without a rest frequency",
-            f"give --rest-frequency (of HI: {HI}), or add RESTFRQ [Hz] to the header",
-            name,
-        )
+    relative = rest is None and kind in _CONVENTIONS
+    if relative:
+        rest = UNKNOWN_REST
     try:
         # by number, because a header may describe a second spectral axis that the data do not have
         pixels = np.array([*range(n_chan), -0.5, 0.5], dtype=float)
@@ -259,7 +267,7 @@ def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
     # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); absent means nothing is said
     said = "optical" if 0 < wcs.wcs.velref < 256 else "radio"
     convention = _CONVENTIONS.get(kind, said)
-    return Spectral(centres, float(high - low), rest, str(wcs.wcs.specsys).strip(), convention)
+    return Spectral(centres, float(high - low), rest, str(wcs.wcs.specsys).strip(), convention, relative)
 
 
 def _rest_frequency(wcs: Any) -> float | None:

@@ -162,12 +162,14 @@ class PrimaryBeam:
 
 def _diameter(data: RadioData) -> float | None:
     """See `PrimaryBeam`; the headers of ALMA's arrays all say ``ALMA``."""
-    if data.frequencies is None or data.dish is not None:
-        return None if data.frequencies is None else data.dish
+    if data.spectral is None or data.spectral.relative:
+        return None
+    if data.dish is not None:
+        return data.dish
     if not re.match(r"(ALMA|ACA)\b", str(data.header.get("TELESCOP", "")).strip().upper()):
         return None
     if data.beams is None:
         return 12.0
     beam = np.sqrt(data.beams[:, 0] * data.beams[:, 1]) * ARCSEC
-    longest = float(np.nanmedian(SPEED_OF_LIGHT / data.frequencies / beam))
+    longest = float(np.nanmedian(SPEED_OF_LIGHT / data.spectral.frequencies / beam))
     return 0.0 if longest < SINGLE else 7.0 if longest < COMPACT else 12.0

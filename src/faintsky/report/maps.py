@@ -154,6 +154,14 @@ def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:
     return figure
 
 
+def spectral_axis(cube: RadioCube) -> tuple[NDArray, str]:
+    """Frequencies, or velocities where only these are known, ``[chan]``, and their name."""
+    velocities = cube.velocities()
+    if cube.spectral.relative and velocities is not None:
+        return velocities, "velocity [km/s]"
+    return cube.frequencies / 1e9, "frequency [GHz]"
+
+
 def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
     p = found.prepared
     n_chan, n_y, n_x = p.line.shape
@@ -165,14 +173,14 @@ def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> No
     spectrum = np.where(used, p.data[:, y, x] * gain, np.nan)
     base = (p.continuum.level[y, x] + p.continuum.slope[y, x] * (z - p.continuum.middle)) * gain
     base = base if p.present[y, x] else np.zeros(n_chan)
-    ghz = cube.frequencies / 1e9
+    ghz, label = spectral_axis(cube)
     ax.fill_between(ghz, base - p.sigma * gain, base + p.sigma * gain, color="0.88", step="mid", lw=0)
     ax.step(ghz, spectrum, where="mid", color="0.3", lw=0.9)
     if found.model is not None:
         ax.plot(ghz, base + found.model[:, y, x] * scale, color=EMISSION, lw=1.4)
     if np.isfinite(row["z"]):
         _draw_line(ax, found, row, ghz, base)
-    ax.set_xlabel("frequency [GHz]")
+    ax.set_xlabel(label)
     ax.set_ylabel(unit)
     ax.set_title(f"source {row['id']}: S/N {row['snr']:.1f}", fontsize=10)
     ax.margins(x=0)

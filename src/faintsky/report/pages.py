@@ -16,6 +16,7 @@ from faintsky.report.maps import (
     image_figure,
     noise_figure,
     source_figure,
+    spectral_axis,
 )
 from faintsky.report.page import TABLE_ROWS, Section, embedded, render, sources
 
@@ -59,12 +60,13 @@ def detection_report(
     """
     table, prepared = found.catalog, found.prepared
     n_chan, n_y, n_x = cube.shape
-    ghz = cube.frequencies / 1e9
+    axis, label = spectral_axis(cube)
     scale, unit = brightness_unit(cube)
+    name, axis_unit = label.rstrip("]").split(" [")
     facts = {
         "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.pixel_sides} arcsec",
-        "frequencies": f"{ghz.min():.6g} to {ghz.max():.6g} GHz",
-        "channels": f"{cube.channel_widths().mean() / 1e6:.4g} MHz",
+        name: f"{axis.min():.6g} to {axis.max():.6g} {axis_unit}",
+        "channels": f"{np.abs(np.gradient(axis)).mean():.4g} {axis_unit}",
         "beam": _beam(table.meta["beam_arcsec_deg"]),
         "noise": f"{scale * np.median(prepared.sigma[prepared.sigma > 0]):.4g} {unit} a channel (median)",
         "taken for": prepared.kind.name,
