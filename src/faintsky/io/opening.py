@@ -150,11 +150,11 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
     parts = {f.name: getattr(source, f.name) for f in fields(source)}
     parts["load"], parts["notes"] = lambda: source.cube, list(source.notes)
     if rest is not None and source.spectral is not None:
-        known, s = {"rest_frequency": rest, "relative": False}, source.spectral
-        if s.relative and s.rest_frequency:
-            scale = rest / s.rest_frequency
-            known |= {"frequencies": s.frequencies * scale, "width": s.width * scale}
-        parts["spectral"] = replace(s, **known)
+        s = source.spectral
+        scale = rest / s.rest_frequency if s.relative and s.rest_frequency else 1.0
+        parts["spectral"] = replace(
+            s, frequencies=s.frequencies * scale, width=s.width * scale, rest_frequency=rest, relative=False
+        )
         parts["header"] = _with_rest(source.header, rest)
     return parts
 

@@ -294,7 +294,7 @@ def continuum_present(
 ASKED, LINE, CERTAIN = 2.5, 4.0, 5.3
 """Standard errors of a level from which on it is looked at without lines, of a line there, and of a level
 that no noise makes in thousands of beams."""
-WIDTHS, BESIDE, MOST_LINES = (5.0, 10.0, 20.0, 40.0), 1.4, 4
+WIDTHS, BESIDE, MOST_LINES = (4.0, 6.0, 9.0, 13.0, 20.0, 30.0, 45.0), 1.4, 4
 """FWHM of the lines looked for [channel], how far to either side of one, in FWHMs, no channel counts as free
 of it, and how many are looked for in a spectrum."""
 
@@ -360,7 +360,7 @@ class LineFree:
             data[:, open_] = np.where(near, level + slope * (z[:, None] - middle), data[:, open_])
         level, _, _, count = _free_line(data, free, z)
         error = self.widening(n) / np.sqrt(np.maximum(count, 1))
-        return np.where(count < max(8, n / 8), 0.0, np.abs(level) / error)
+        return np.where(count < max(4, n / 16), 0.0, np.abs(level) / error)
 
 
 def _free_line(
