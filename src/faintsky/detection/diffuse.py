@@ -36,7 +36,7 @@ SURE = 5.0
 """S/N of compact sources that are taken out before the network looks."""
 SMOOTH = 3.0
 """FWHM of the Gaussian that the residual is smoothed with [beam]."""
-HINT, LEAST, GROW, AGAINST = 6.0, 4.0, 2.0, 1.5
+HINT, LEAST, GROW, AGAINST = 7.0, 4.0, 2.0, 1.5
 """S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, and that it has
 everywhere; the first two are at least so many times the deepest negative one."""
 FEW, DESCRIBED = 2, 0.6
@@ -112,6 +112,16 @@ def _beside(sources: Sources) -> Bool:
     return np.asarray((apart < sources.fwhm).any(axis=0))
 
 
+def _hinted(search: CompactSearch, rest: Float, broad: Sources, against: float) -> bool:
+    """Whether a residual, with those broad sources that touch each other, hints at diffuse emission."""
+    seen = rest.copy()
+    add_sources(seen, broad.values[_beside(broad)])
+    snr, deepest = significance(search, seen)
+    # sources cut by an edge are no hint
+    inner = distance_transform_edt(np.pad(search.valid, 1))[1:-1, 1:-1] > SMOOTH * search.size
+    return bool(snr[inner].max(initial=0.0) > max(HINT, against * deepest))
+
+
 def find_diffuse(
     image: RadioImage,
     prepared: PreparedImage,
@@ -152,14 +162,12 @@ def find_diffuse(
     broad = pieces(sources, search)
     sure = ~broad & (np.abs(search.source_snr()) > SURE)
     rest, alone = search.residual + search.background, np.zeros(search.data.shape)
+    if not always and not _hinted(search, rest, sources.take(broad), against):
+        return None
     add_sources(rest, sources.values[~sure])
     wide = sure & sources.resolved & (sources.fwhm > BROAD * search.size)
     add_sources(alone, sources.values[wide])
     snr, deepest = significance(search, rest)
-    # sources cut by an edge are no hint
-    inner = distance_transform_edt(np.pad(valid, 1))[1:-1, 1:-1] > SMOOTH * search.size
-    if not (always or snr[inner].max(initial=0.0) > max(HINT, against * deepest)):
-        return None
     noise = search.rms * search.level
     if sidelobes is not None:
         noise = np.hypot(noise, sidelobes)

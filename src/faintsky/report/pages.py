@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from faintsky.catalog import has_flag
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.preparing import autocorrelation, radial_mean, robust_sigma
 from faintsky.report.maps import (
@@ -165,8 +166,9 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         "candidates before the cut in reliability": str(found.candidates),
         "residual": verdict,
     }
-    if len(table):
-        facts["noise peaks expected above the faintest source"] = f"{np.max(table['false_alarm']):.2g}"
+    expected = np.asarray(table["false_alarm"])[np.isfinite(table["false_alarm"])]
+    if len(expected):
+        facts["noise peaks expected above the faintest source"] = f"{np.max(expected):.2g}"
     if found.regions is not None:
         facts["diffuse regions"] = str((np.asarray(table["kind"]) == "diffuse").sum())
     sections = [
@@ -184,16 +186,34 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
             "Gaussian, and correlates about as the beam does.",
         ),
         sources(
-            table, OBJECTS, {"flux": "mJy", "flux_peak": "mJy/beam"}, title="Objects",
+            table, OBJECTS, {"flux": "mJy", "flux_peak": "mJy/beam", "rms": "mJy/beam"}, title="Objects",
             note=_note(table, "object", "less significant"),
         ),
     ]  # fmt: skip
     return render(
         f"Sources of {image.name}", f"objects {found.rule}: {len(table)}", facts, sections,
-        provenance=provenance, notes=found.notes,
+        provenance=provenance, notes=[*_doubts(found, verdict), *found.notes],
     )  # fmt: skip
 
 
+def _doubts(found: DetectedImage, verdict: str) -> list[str]:
+    """Why a result is not to be used as it is, in words."""
+    table, valid = found.catalog, found.prepared.valid
+    out = [f"the residual is {verdict}: limits and errors are too small"] if "not noise" in verdict else []
+    if len(table) < FEW:
+        return out
+    negative, artefact = (has_flag(table["flags"], name) for name in ("negative", "artefact"))
+    if negative.sum() > 0.5 * (~negative).sum():
+        out.append("objects are negative almost as often as positive: most are artefacts")
+    elif artefact.mean() > 0.5:
+        out.append("most objects lie among the artefacts of bright sources")
+    if (found.mask[valid] > 0).mean() > 0.5:
+        out.append("objects cover more than half of the image: its noise is hardly known")
+    return out
+
+
+FEW = 5
+"""Objects of which shares tell nothing yet."""
 WINGS, FAR = 1.15, 0.1
 """Above these a residual has wings (standard deviation over that of its core), and is correlated."""
 
@@ -252,7 +272,8 @@ def _note(table: Sequence[Any], thing: str, rest: str) -> str:
     if not len(table):
         return f"No {thing} reaches the reliability asked for."
     more = len(table) - TABLE_ROWS
-    return f"{more} {rest} {thing}s are in the catalogue only." if more > 0 else ""
+    rows = f"{more} {rest} {thing}s, and further columns," if more > 0 else "Further columns"
+    return f"{rows} are in the catalogue only: catalog.csv and its like."
 
 
 _INJECTED = {
