@@ -50,6 +50,7 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.without_psf
 	$(BIN)/python -m benchmarks.survey
+	$(BIN)/python -m benchmarks.line_cubes --seeds 6
 
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
 # shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).
