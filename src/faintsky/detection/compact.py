@@ -141,17 +141,21 @@ class CompactSearch:
             x = np.arange(max(int(x0 - reach), 0), min(int(x0 + reach) + 1, n_x))
             y = np.arange(max(int(y0 - reach), 0), min(int(y0 + reach) + 1, n_y))
             box = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
-            ring = np.minimum((np.hypot(x - x0, (y - y0)[:, None]) / width).astype(int), ARTEFACTS)
+            dx, dy = x - x0, (y - y0)[:, None]
+            ring = np.minimum((np.hypot(dx, dy) / width).astype(int), ARTEFACTS)
             ratio, ring_of = np.abs(snr[box]) / level[box], np.where(self.valid[box], ring, 0)
-            # one sort for all rings, each with its values between its number and the next
+            part = 4 * ring_of + 2 * (dy > 0) + (dx > 0)
+            # one sort for all quarters of rings, each with its values between its number and the next
             top = 1.001 * float(ratio.max()) + 1e-9
-            order = np.sort(ring_of + ratio / top, axis=None)
-            count = np.bincount(ring_of.ravel(), minlength=ARTEFACTS + 1)
-            # spokes fill a part of a ring only: its highest tenth counts
+            order = np.sort(part + ratio / top, axis=None)
+            count = np.bincount(part.ravel(), minlength=4 * (ARTEFACTS + 1))
+            # spokes fill a part of a ring only: its highest tenth counts, in the second worst quarter, as
+            # another source lies in one of them
             tenth = np.cumsum(count) - 1 - (0.1 * count).astype(int)
-            known = count > 8
-            high = (order[np.maximum(tenth, 0)] - np.arange(ARTEFACTS + 1)) * top
-            scatter = np.where(known, high / TENTH, 1.0)
+            high = (order[np.maximum(tenth, 0)] - np.arange(len(count))) * top
+            high = np.sort(np.where(count > 8, high, 0.0).reshape(-1, 4), axis=1)[:, 2]
+            count = count.reshape(-1, 4).sum(axis=1)
+            scatter = np.where(high > 0, high / TENTH, 1.0)
             chance = 1.2 + 1.5 * self.size / np.sqrt(np.maximum(count, 1))
             scatter[[0, -1]] = 1.0
             # a ring that noise alone could be is left alone
