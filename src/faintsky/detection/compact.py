@@ -149,12 +149,15 @@ class CompactSearch:
             top = 1.001 * float(ratio.max()) + 1e-9
             order = np.sort(part + ratio / top, axis=None)
             count = np.bincount(part.ravel(), minlength=4 * (ARTEFACTS + 1))
-            # spokes fill a part of a ring only: its highest tenth counts, in the second worst quarter, as
-            # another source lies in one of them
+            # spokes fill a part of a ring only: its highest tenth counts, and no more than that of the second
+            # worst quarter, as another source lies in one of them
             tenth = np.cumsum(count) - 1 - (0.1 * count).astype(int)
             high = (order[np.maximum(tenth, 0)] - np.arange(len(count))) * top
             high = np.sort(np.where(count > 8, high, 0.0).reshape(-1, 4), axis=1)[:, 2]
             count = count.reshape(-1, 4).sum(axis=1)
+            whole = np.sort(ring_of + ratio / top, axis=None)
+            tenth = np.cumsum(count) - 1 - (0.1 * count).astype(int)
+            high = np.minimum(high, (whole[np.maximum(tenth, 0)] - np.arange(len(count))) * top)
             scatter = np.where(high > 0, high / TENTH, 1.0)
             chance = 1.2 + 1.5 * self.size / np.sqrt(np.maximum(count, 1))
             scatter[[0, -1]] = 1.0
