@@ -104,7 +104,8 @@ def main() -> None:
     list_of, verdicts = OUT / "only_ours.csv", {}
     if list_of.exists():
         with list_of.open() as file:
-            verdicts = {(r["image"], r["x"], r["y"]): r["verdict"] for r in csv.DictReader(file)}
+            verdicts = {(r["image"], round(float(r["x"])), round(float(r["y"]))): r["verdict"]
+                        for r in csv.DictReader(file)}  # fmt: skip
     lines = ["| image | " + " | ".join(METHODS) + " | both peers | of these ours has | ours alone | notes |"]
     lines += ["|---" * 8 + "|"]
     rows: list[tuple[Any, ...]] = []
@@ -126,8 +127,8 @@ def main() -> None:
             cells = [str(int(near(both, ours, beam).sum())), str(len(only))]
             ra, dec = image.sky(only["x"], only["y"])
             for row, east, north in zip(only, ra, dec):
-                key = (name, f"{row['x']:.1f}", f"{row['y']:.1f}")
-                rows.append((*key, f"{east:.5f}", f"{north:.5f}", f"{row['snr']:.1f}", f"{row['flux']:.3g}",
+                key = (name, round(float(f"{row['x']:.1f}")), round(float(f"{row['y']:.1f}")))
+                rows.append((name, f"{row['x']:.1f}", f"{row['y']:.1f}", f"{east:.5f}", f"{north:.5f}", f"{row['snr']:.1f}", f"{row['flux']:.3g}",
                              row["kind"], row["flags"], verdicts.get(key, "")))  # fmt: skip
             folder = OUT if name in SHOWN else o.work
             overlay(image, tables, folder / f"{name}.png")
