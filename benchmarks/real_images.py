@@ -127,9 +127,11 @@ def main() -> None:
             cells = [str(int(near(both, ours, beam).sum())), str(len(only))]
             ra, dec = image.sky(only["x"], only["y"])
             for row, east, north in zip(only, ra, dec):
-                key = (name, round(float(f"{row['x']:.1f}")), round(float(f"{row['y']:.1f}")))
-                rows.append((name, f"{row['x']:.1f}", f"{row['y']:.1f}", f"{east:.5f}", f"{north:.5f}", f"{row['snr']:.1f}", f"{row['flux']:.3g}",
-                             row["kind"], row["flags"], verdicts.get(key, "")))  # fmt: skip
+                place = f"{row['x']:.1f}", f"{row['y']:.1f}"
+                key = (name, *(round(float(v)) for v in place))
+                sky, strength = (f"{east:.5f}", f"{north:.5f}"), (f"{row['snr']:.1f}", f"{row['flux']:.3g}")
+                own = row["kind"], row["flags"], verdicts.get(key, "")
+                rows.append((name, *place, *sky, *strength, *own))
             folder = OUT if name in SHOWN else o.work
             overlay(image, tables, folder / f"{name}.png")
             if len(only):
