@@ -39,6 +39,8 @@ SMOOTH = 3.0
 HINT, LEAST, GROW, AGAINST = 7.0, 4.0, 2.0, 1.5
 """S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, and that it has
 everywhere; the first two are at least so many times the deepest negative one."""
+NEAR = 50.0
+"""Area of a region about a brighter source that may be what its fit has left [beam]."""
 FEW, DESCRIBED = 2, 0.6
 """A region most of whose flux so many Gaussians hold is theirs: share of its flux."""
 
@@ -188,6 +190,7 @@ def find_diffuse(
     clear = highest > max(LEAST, against * deepest)
     large = np.bincount(labels.ravel(), minlength=len(numbers) + 1)[1:] > SMALLEST * prepared.beam_area
     clear &= large | np.isin(numbers, labels[binary_dilation(~valid, border_value=1)])
+    clear &= ~_left_of(labels, numbers, sources.take(sure), rest, NEAR * prepared.beam_area)
     labels = relabelled(labels, numbers[clear & ~_described(labels, numbers, sources.take(broad), rest)])
     mean, sigma = mean * rms, sigma * rms
     table = build_catalog(image, seen, mean, sigma, labels, settings, sidelobes)
@@ -195,6 +198,19 @@ def find_diffuse(
     labels = relabelled(labels, np.asarray(table["id"]))
     table["id"] = table["island"] = np.arange(1, len(table) + 1)
     return Diffuse(labels, table, mean, sigma, sources.take(sure & ~wide), alone)
+
+
+def _left_of(
+    labels: NDArray[np.int32], numbers: NDArray[np.intp], compact: Sources, rest: Float, area: float
+) -> Bool:
+    """Small regions that hold less flux than the sources that were taken out of them."""
+    taken = np.zeros(labels.shape)
+    add_sources(taken, compact.values)
+    pixels, theirs, own = (
+        np.bincount(labels.ravel(), weights=w, minlength=len(numbers) + 1)[1:]
+        for w in (None, taken.ravel(), rest.ravel())
+    )
+    return np.asarray((pixels < area) & (theirs > own))
 
 
 def _described(

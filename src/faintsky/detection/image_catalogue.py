@@ -250,6 +250,10 @@ def _columns(
     snr = judged["snr"]
     unbiased = 1 - 1 / np.maximum(snr, 2.0) ** 2
     values, errors = _together(sources, members, area)
+    main = np.array([r[np.abs(each[r, 0]).argmax()] for r in members])
+    # the middle of several may be blank
+    blank = ~prepared.valid[pixels_of(values, noise.shape)]
+    values[blank, 1:3] = each[main[blank], 1:3]
     x, y = values[:, 1], values[:, 2]
     j, i = pixels_of(values, noise.shape)
     local = noise[j, i]
@@ -279,7 +283,6 @@ def _columns(
     total = np.array([(flux[r] * unbiased[r]).sum() for r in members])
     error = np.array([np.linalg.norm(flux_err[r]) for r in members]) * raised
     peak, peak_err = values[:, 0], np.sqrt(errors[:, 0, 0]) * raised
-    main = np.array([r[np.abs(each[r, 0]).argmax()] for r in members])
     boost, boost_err = (b[main] for b in judged["boost"])
     raw = np.array([flux[r].sum() for r in members])
     columns |= {
