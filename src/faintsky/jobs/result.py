@@ -209,7 +209,7 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
         found.catalog,
         components_of(found.catalog),
         found.mask,
-        None,
+        found.mask,
         model,
         found.image,
         found.uncertainty,

@@ -32,6 +32,8 @@ from faintsky.errors import InputError
 from faintsky.system import Settings, choose_device, may_start_workers, replacing
 
 Batch = dict[str, Tensor]
+SRUN = ".*srun"
+"""A hint that Lightning gives wherever SLURM is installed, and that one process has no use for."""
 CHECKPOINT, HISTORY = "last.ckpt", "history.json"
 
 
@@ -211,19 +213,21 @@ def fit(
     first = 0 if state is None else int(state["global_step"])
     if state is not None:
         loop.on_load_checkpoint(state)
-    trainer = pl.Trainer(
-        max_steps=schedule.steps,
-        max_epochs=-1,
-        accelerator="gpu" if name.startswith("cuda") else "cpu",
-        devices=1,
-        precision="bf16-mixed" if schedule.half and _half_is_fast(name) else "32-true",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        gradient_clip_val=schedule.clip or None,
-        use_distributed_sampler=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=SRUN)
+        trainer = pl.Trainer(
+            max_steps=schedule.steps,
+            max_epochs=-1,
+            accelerator="gpu" if name.startswith("cuda") else "cpu",
+            devices=1,
+            precision="bf16-mixed" if schedule.half and _half_is_fast(name) else "32-true",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            gradient_clip_val=schedule.clip or None,
+            use_distributed_sampler=False,
+        )
     loader = DataLoader(
         _Stream(task, schedule, first),
         batch_size=None,
@@ -235,6 +239,7 @@ def fit(
         with warnings.catch_warnings():
             # hints on worker numbers and on the loader's length, which a stream has not
             warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", message=SRUN)
             with _interruptible(trainer):
                 trainer.fit(loop, loader, ckpt_path=str(checkpoint) if state is not None else None)
     best = task.network
