@@ -33,9 +33,10 @@ SURE = 7.0
 """Noise above which it must rise somewhere."""
 SMOOTHED = ((0.0, 3), (1.0, 5))
 """FWHM on the sky [beam] and channels of the two smoothings."""
-RESOLVED = 2.2
-"""Area above half of the peak of the integrated image over that of the beam, from which on it is resolved:
-a Gaussian 1.1 beams wide has as much."""
+RESOLVED, LARGE, TURNING = 2.2, 4.0, 0.35
+"""Area above half of the peak of the integrated image over that of the beam, from which on it is resolved: a
+Gaussian 1.1 beams wide has as much. Up to the second a Gaussian describes it, unless its centre moves from
+channel to channel by more than the third [beam]."""
 FEW = 9
 """Pixels above half of the peak that tell nothing of a size."""
 PARTED = 0.5
@@ -106,13 +107,30 @@ def resolved_emission(prepared: PreparedCube, where: Bool | None = None) -> list
         for k in range(1, basins.max() + 1):
             its = basins == k
             top = image[its].max()
-            area = RESOLVED * np.pi / 4 * prepared.beam[0] * prepared.beam[1]
-            if (image[its] > top / 2).sum() < max(area, FEW):
+            area = np.pi / 4 * prepared.beam[0] * prepared.beam[1]
+            size = int((image[its] > top / 2).sum())
+            if size < max(RESOLVED * area, FEW):
+                continue
+            if size < LARGE * area and _turn(scaled[box], own & its) < TURNING * beam:
                 continue
             part = own & its
             found.append(_grown(prepared, box, part, float(height[box][part].max())))
     found.sort(key=lambda r: -int(r.mask.sum()))
     return _disjoint(found, scaled.shape)
+
+
+def _turn(line: NDArray[np.floating], part: Bool) -> float:
+    """How far the centre of some emission moves from channel to channel: standard deviation [pixel]."""
+    flux = np.where(part, np.maximum(line, 0), 0).astype(float)
+    weight = flux.sum(axis=(1, 2))
+    weight[weight < weight.max() / 5] = 0
+    y, x = (
+        np.tensordot(flux, v, ((1, 2), (0, 1))) / np.maximum(weight, 1e-30)
+        for v in np.indices(part.shape[1:])
+    )
+    return float(
+        sum(np.average((v - np.average(v, weights=weight)) ** 2, weights=weight) for v in (y, x)) ** 0.5
+    )
 
 
 def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
