@@ -170,7 +170,7 @@ def find_diffuse(
     wide = sure & sources.resolved & (sources.fwhm > BROAD * search.size)
     add_sources(alone, sources.values[wide])
     snr, deepest = significance(search, rest)
-    noise = search.rms * search.level
+    noise = search.rms * (1.0 if prepared.rms_origin == "given" else search.level)
     if sidelobes is not None:
         noise = np.hypot(noise, sidelobes)
     seen, mean, sigma, settings = eye(

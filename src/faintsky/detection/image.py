@@ -297,7 +297,7 @@ def _add_diffuse(
     add_sources(taken, diffuse.compact.values)
     weight = (FIDELITY * taken) ** 2 / ((FIDELITY * taken) ** 2 + noise)
     estimate = diffuse.image + diffuse.alone + taken
-    variance = diffuse.sigma**2 + model_variance(diffuse.compact, compact.shape)
+    variance = diffuse.sigma.astype(float) ** 2 + model_variance(diffuse.compact, compact.shape)
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     found.denoised = (estimate + weight * (prepared.data - estimate)).astype(np.float32) + blank
     spread = np.sqrt((1 - weight) ** 2 * variance + weight * noise)
