@@ -38,11 +38,11 @@ SMOOTH = 3.0
 """FWHM of the Gaussian that the residual is smoothed with [beam]."""
 HINT, LEAST, GROW, AGAINST = 7.0, 4.0, 2.0, 1.5
 """S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, and that it has
-everywhere; the first two are at least so many times the deepest negative one."""
+everywhere; the first two are at least `AGAINST` times the deepest negative one."""
 NEAR = 50.0
 """Area of a region about a brighter source that may be what its fit has left [beam]."""
 FEW, DESCRIBED = 2, 0.6
-"""A region most of whose flux so many Gaussians hold is theirs: share of its flux."""
+"""A region is left to the Gaussians where this number of them holds this share of its flux."""
 
 
 @dataclass

@@ -39,7 +39,7 @@ Gaussian 1.1 beams wide has as much. Up to the second a Gaussian describes it, u
 channel to channel by more than the third [beam]."""
 FEW = 9
 """Pixels above half of the peak that tell nothing of a size."""
-PARTED = 0.5
+DIP = 0.5
 """Depth of a dip over the fainter of two peaks in the integrated image that parts two galaxies: the horns of
 a rotating one have none there."""
 
@@ -134,7 +134,7 @@ def _turn(line: NDArray[np.floating], part: Bool) -> float:
 
 
 def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
-    """Number of the galaxy that each pixel is part of: peaks that a dip of `PARTED` and three sigma parts."""
+    """Number of the galaxy that each pixel is part of: peaks with a dip of `DIP` and three sigma between."""
     padded = np.pad(image, 1)
     values, n_x = padded.ravel(), padded.shape[1]
     steps = [dy * n_x + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
@@ -156,7 +156,7 @@ def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
             near = [len(root) - 1]
         home[p] = near[0]
         for k in near[1:]:
-            if values[p] > (1 - PARTED) * peak[k] or peak[k] - values[p] < 3 * noise:
+            if values[p] > (1 - DIP) * peak[k] or peak[k] - values[p] < 3 * noise:
                 root[k] = near[0]
     out = np.array([top(k) for k in range(len(root))])[home]
     numbers = np.unique(np.append(out, 0), return_inverse=True)[1][:-1]

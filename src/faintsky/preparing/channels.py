@@ -52,7 +52,7 @@ class ChannelCorrelation:
         return float(np.diag(self.matrix, 1).mean())
 
     def mean_error(self, channels: int) -> float:
-        """Noise of the mean of so many neighbouring channels over that of as many independent ones."""
+        """Noise of the mean of some neighbouring channels over that of as many independent ones."""
         m = min(channels, len(self.matrix))
         part = self.matrix[(len(self.matrix) - m) // 2 :, (len(self.matrix) - m) // 2 :][:m, :m]
         return float(np.sqrt(max(part.mean() * m, 1e-6)))
