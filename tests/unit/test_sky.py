@@ -159,7 +159,7 @@ def test_an_image_goes_to_all_channels(tmp_path):
         ({"CDELT2": 0.2 / 3600}, "square"),
         ({"CROTA2": 20.0}, "rotated"),
         ({"CRPIX1": 500.0}, "outside"),
-        ({"CTYPE3": "VRAD", "CUNIT3": "m/s"}, "rest frequency"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 1e6, "CDELT3": 1e4}, "rest frequency"),
         ({"CTYPE3": "VOPT", "CUNIT3": "m/s", "CRVAL3": 1e6, "CDELT3": 1e6, "RESTFRQ": 230e9}, "alike"),
         ({"CUNIT3": "furlong"}, "CUNIT3"),
     ],

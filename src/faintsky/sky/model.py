@@ -267,6 +267,8 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
         raise InputError(f"its pixels are not square ({abs(dx):g} x {abs(dy):g} deg)", "regrid it", path)
     channels = None
     if spectral is not None:
+        if spectral.relative:
+            raise InputError("its velocity axis has no rest frequency", "add RESTFRQ [Hz]", path)
         channels = SpectralGrid(len(cube), float(spectral.frequencies[0]), spectral.width)
         if not np.allclose(np.diff(spectral.frequencies), spectral.width, rtol=1e-3):
             raise InputError("its channels are not alike in frequency", "regrid it to frequency", path)

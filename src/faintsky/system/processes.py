@@ -77,13 +77,15 @@ def _quotas() -> list[tuple[int, int]]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread within the block: sums then come out the same however many tasks run."""
+    """PyTorch and BLAS on one thread within the block: sums come out the same however many tasks run."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 
