@@ -5,10 +5,9 @@ import pytest
 from astropy.table import Table
 
 import faintsky
-from faintsky.denoising import Denoised
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
-from faintsky.injecting import draw_shape, place_in_image, recover
+from faintsky.injecting import Outlined, draw_shape, place_in_image, recover
 from faintsky.preparing import gaussian_psf, prepare_image
 
 N, BEAM, RMS = 160, 4.0, 2e-4
@@ -31,8 +30,7 @@ def by_threshold(one):
     """A stand-in for a model: the image itself, and what is above three times the noise."""
     p = prepare_image(one)
     mask = ((p.scaled > 3) & p.valid).astype(np.int32)
-    sigma = np.full_like(p.data, RMS)
-    return Denoised(one.data, sigma, one.data * 0, mask, Table(), p, None, "restored", 1)
+    return Outlined(mask, one.data, p)
 
 
 @pytest.fixture(scope="module")

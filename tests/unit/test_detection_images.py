@@ -129,6 +129,15 @@ def test_points_that_no_dip_parts_are_one_object():
     assert set(found.components["id"]) == {whole["id"]}
 
 
+def test_a_core_in_a_halo_is_as_bright_as_both():
+    found = detect_image(image_of([(100.0, 100.0, 100.0, 1.0), (100.0, 100.0, 60.0, 2.5)]))
+    (whole,) = found.catalog
+    assert whole["n_components"] == 2
+    assert whole["flux_peak"] == pytest.approx(160 * RMS, rel=0.03)
+    assert whole["flux"] == pytest.approx((100 + 60 * 2.5**2) * RMS, rel=0.05)
+    assert whole["snr"] > 1.3 * max(found.components["snr"])
+
+
 def test_model_and_residual_are_the_image():
     image = image_of([(40.0, 50.0, 100.0, 1.0), (150.0, 120.0, 20.0, 1.5)])
     found = detect_image(image)

@@ -133,10 +133,27 @@ def _together(sources: Sources, members: Sequence[NDArray[np.intp]], area: Float
         middle = w @ v[:, 1:3]
         d = v[:, 1:3] - middle
         moments = w @ (v[:, 3:] + np.stack([d[:, 0] ** 2, d[:, 0] * d[:, 1], d[:, 1] ** 2], axis=1))
-        values[k] = [v[np.abs(v[:, 0]).argmax(), 0], *middle, *moments]
+        main = np.abs(v[:, 0]).argmax()
+        values[k] = [_peak(v), *middle, *moments]
         errors[k] = np.einsum("c,cij->ij", w**2, e)
-        errors[k, 0, 0] = e[np.abs(v[:, 0]).argmax(), 0, 0]
+        errors[k, 0, 0] = e[main, 0, 0]
     return values, errors
+
+
+def _peak(values: Float) -> float:
+    """Of Gaussians ``[n, 6]`` together, where the brightest has its own."""
+    main = np.abs(values[:, 0]).argmax()
+    return float(images_of(values, values[main, 1:2], values[main, 2:3]).sum())
+
+
+def _strengths(sources: Sources, members: Sequence[NDArray[np.intp]], snr: Float) -> Float:
+    """S/N of objects: their best component's, but what is at one place is seen together."""
+    out = np.zeros(len(members))
+    for k, rows in enumerate(members):
+        values = sources.values[rows]
+        main = np.abs(values[:, 0]).argmax()
+        out[k] = max(snr[rows].max(), snr[rows[main]] * _peak(values) / values[main, 0])
+    return out
 
 
 @step(objects=True)
@@ -167,7 +184,7 @@ def build_tables(
     labels : array of int
         Of `label_objects`: 1 + the number in `members`.
     """
-    strength = np.array([judged["snr"][rows].max() for rows in members])
+    strength = _strengths(sources, members, judged["snr"])
     order = list(np.argsort(-strength, kind="stable"))
     flat = np.ptp(prepared.rms[prepared.valid]) == 0
     beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
@@ -261,7 +278,7 @@ def _columns(
     raised = np.array([np.max(np.abs(sources.snr[r]) / np.maximum(snr[r], 1e-9)) for r in members])
     beams = image.local_beams(prepared.beam, x, y)
     shape = _shapes(values, errors * raised[:, None, None] ** 2, beams)
-    strength = np.array([snr[r].max() for r in members])
+    strength = _strengths(sources, members, snr)
     sampling, alias = sampling_errors(prepared.beam) if prepared.beam_origin != "none" else (0.0, 0.0)
     point = np.array([len(r) == 1 and not sources.resolved[r[0]] for r in members])
     # Condon (1997): widths of a point are as uncertain as its peak, times the root of two

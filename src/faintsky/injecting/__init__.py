@@ -11,7 +11,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.injecting.cube import CubePlace, place_in_cube
-    from faintsky.injecting.image import ImagePlace, draw_shape, place_in_image
+    from faintsky.injecting.image import ImagePlace, Outlined, draw_shape, place_in_image
     from faintsky.injecting.points import PointPlace, by_measured_snr, compact_entries
     from faintsky.injecting.recovery import Recovery, recover, recovery_of
 

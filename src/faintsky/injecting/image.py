@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from faintsky.denoising import Denoised
+from faintsky.denoising import Response
 from faintsky.image import RadioImage
 from faintsky.matching import REGION_DETECTED
+from faintsky.preparing import PreparedImage
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -52,6 +53,28 @@ class Injected:
 
 
 @dataclass(frozen=True)
+class Outlined:
+    """What is found in an image.
+
+    Parameters
+    ----------
+    mask : array of int
+        Number of a source or region, 0 outside, ``[y, x]``.
+    estimate : array
+        The denoised image, as the data show the sky, ``[y, x]``.
+    prepared : PreparedImage
+        Input, noise and beam.
+    response : Response or None
+        How the sky is seen, of a dirty image.
+    """
+
+    mask: NDArray[np.int32]
+    estimate: NDArray[np.floating]
+    prepared: PreparedImage
+    response: Response | None = None
+
+
+@dataclass(frozen=True)
 class ImagePlace:
     """An image into which sources are injected.
 
@@ -59,8 +82,8 @@ class ImagePlace:
     ----------
     data : RadioImage
         The user's.
-    found : Denoised
-        What a model makes of it.
+    found : Outlined
+        What is found in it.
     room : array of bool
         Valid pixels two beams away from what was found and, where a mask is given, in it, ``[y, x]``.
     beam : float
@@ -79,7 +102,7 @@ class ImagePlace:
     LEVEL: ClassVar = 1.0
 
     data: RadioImage
-    found: Denoised
+    found: Outlined
     room: Bool
     beam: float
 
@@ -116,7 +139,7 @@ class ImagePlace:
         data = self.data.data + (sky if response is None else response(sky))
         return replace(self.data, load=lambda: data[None])
 
-    def compare(self, sources: list[Injected], found: Denoised) -> tuple[Table, int]:
+    def compare(self, sources: list[Injected], found: Outlined) -> tuple[Table, int]:
         """What is found of the sources, and how many regions are others.
 
         Returns
@@ -131,7 +154,7 @@ class ImagePlace:
         """
         from astropy.table import Table
 
-        estimate = np.nan_to_num(found.image if found.seen is None else found.seen)
+        estimate = np.nan_to_num(found.estimate)
         known = self.found.mask > 0
         per_pixel = self.found.prepared.jy_per_pixel
         rows = []
@@ -153,8 +176,8 @@ class ImagePlace:
         return table, len(set(np.unique(found.mask)) - set(np.unique(found.mask[known])) - {0})
 
 
-def place_in_image(image: RadioImage, found: Denoised) -> ImagePlace:
-    """Where there is room in an image, given what a model found in it (at any reliability)."""
+def place_in_image(image: RadioImage, found: Outlined) -> ImagePlace:
+    """Where there is room in an image, given what is found in it (at any reliability)."""
     prepared = found.prepared
     beam = prepared.beam_pixels or max(WHITE_BEAM / image.grid.cell, 2.0)
     room = prepared.valid & (distance_transform_edt(found.mask == 0) > 2 * beam)

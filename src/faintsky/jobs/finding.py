@@ -164,6 +164,7 @@ def denoise(
     opening: Opening,
     members: Annotated[int, Interval(ge=1, le=8)] = 1,
     reliability: Reliability = RELIABILITY,
+    background_scale: BackgroundScale = BACKGROUND_SCALE,
     negative: bool = False,
     running: Spread,
 ) -> Result:
@@ -189,6 +190,8 @@ def denoise(
         autoencoder also differ by where its tiles begin.
     reliability : float
         Least reliability of what is in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
+    background_scale : float
+        Fits of compact sources take out a background that follows nothing smaller [beam].
     negative : bool
         Denoise the negative of the image as well: its regions give those of the image a second reliability,
         ``reliability_negative``, of the image's own noise and artefacts. Twice the time. Without, regions
@@ -243,7 +246,7 @@ def denoise(
         if alone:
             find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
         else:
-            how |= {"against": 0.0} if negative else {}
+            how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
             find = partial(detect_image, eye=_eye(model, running, members), always=True, **how)
         found: Any = find(opened, progress=running.progress)
         if negative:

@@ -62,8 +62,9 @@ def inject(
     """Inject sources into your own cube or image and see which are found: completeness and flux bias.
 
     A few at a time: into a cube emitters (`faintsky.injecting.CubePlace`), which are searched for; into an
-    image filaments and blobs (`faintsky.injecting.ImagePlace`), and it is denoised and segmented; or points
-    (`faintsky.injecting.PointPlace`), and it is searched for compact sources.
+    image filaments and blobs (`faintsky.injecting.ImagePlace`), and it is denoised and catalogued as
+    `faintsky.denoise` does it; or points (`faintsky.injecting.PointPlace`), and it is searched for compact
+    sources.
 
     Parameters
     ----------
@@ -179,7 +180,9 @@ def _needs(data: RadioCube | RadioImage, model: Model, searches: int, points: bo
     if points:
         one = needs_of_detection((data.shape[1], data.shape[2]))
     elif isinstance(data, RadioImage):
-        one, _ = needs_of_image(model.network("denoiser"), (data.shape[1], data.shape[2]))
+        shape = (data.shape[1], data.shape[2])
+        one, _ = needs_of_image(model.network("denoiser"), shape)
+        one = replace(one, seconds=one.seconds + needs_of_detection(shape).seconds)
     else:
         one = needs_of_cube(data)
     return replace(one, disk=BYTES_OF_TABLES, seconds=one.seconds * searches, blocks=searches * one.blocks)
@@ -201,16 +204,27 @@ def _cube_place(cube: RadioCube, model: Model, reliability: float, device: str) 
 
 def _image_place(image: RadioImage, model: Model, reliability: float, device: str) -> Any:
     """The same for an image."""
-    from faintsky.denoising import make_denoiser
-    from faintsky.injecting import place_in_image
+    from faintsky.denoising import deconvolves, make_denoiser, make_eye
+    from faintsky.detection import detect_image
+    from faintsky.injecting import Outlined, place_in_image
     from faintsky.system import choose_device
     from faintsky.units import unit_text
 
-    denoiser = make_denoiser(model, choose_device(device))
+    used = choose_device(device)
+    alone = "method" in model.settings or deconvolves(image)
+    look: Any = make_denoiser(model, used) if alone else detect_image
+    how = {} if alone else {"eye": make_eye(model, used), "always": True}
+
+    def outlined(seen: Any) -> Outlined:
+        if not alone:
+            return Outlined(seen.mask, seen.denoised, seen.prepared)
+        estimate = seen.image if seen.seen is None else seen.seen
+        return Outlined(seen.mask, estimate, seen.prepared, seen.response)
+
     # what may be a source is no place for another, whatever its reliability
-    own = denoiser(image, reliability=0.0)
-    place = place_in_image(replace(image, kind=own.kind), own)
-    return place, lambda one: denoiser(one, reliability=reliability), {
+    own = look(image, reliability=0.0, **how)
+    place = place_in_image(replace(image, kind=own.kind), outlined(own))
+    return place, lambda one: outlined(look(one, reliability=reliability, **how)), {
         "regions_of_the_image": len(own.catalog), "taken_for": own.kind, "rms": own.prepared.typical_rms,
         "unit": unit_text(image.unit),
     }  # fmt: skip
