@@ -17,7 +17,7 @@ from faintsky.grid import FWHM_PER_SIGMA
 
 SIZE, BEAM, PIXEL, RMS = 1200, 6.0, 1.5, 50e-6
 """Pixels a side; FWHM and pixel [arcsec]; noise [Jy/beam]."""
-POINT, EXTENDED, MEMBER, NEGATIVE = range(4)
+POINT, EXTENDED, MEMBER, NEGATIVE, CLOUD = range(5)
 """``kind`` in the truth."""
 PAIRS = tuple(
     (apart, 1.0, (100.0, 20.0)[k % 2]) for apart in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0) for k in range(4)
@@ -40,6 +40,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "pairs": {"pairs": CELLS, "sources": 100},
     "deep": {"faintest": 1.0, "sources": 2000},
     "extended": {"extended": 1.0, "elongated": True, "sources": 250, "pairs": ()},
+    "clouds": {"clouds": 6},
     "empty": {"sources": 0, "pairs": ()},
 }
 """The kinds: the five that methods are compared on, and those made for one question."""
@@ -51,9 +52,9 @@ COLUMNS = (
 def make(
     folder: Path, seed: int, *, noise: str = "uniform", sources: int = 400, faintest: float = 5.0,
     extended: float = 0.15, elongated: bool = False, pairs: Any = PAIRS, artefacts: bool = False,
-    negative: bool = False,
+    negative: bool = False, clouds: int = 0,
 ) -> None:  # fmt: skip
-    """Write ``survey.fits`` [Jy/beam] and ``truth.ecsv`` into a folder.
+    """Write ``survey.fits``, ``diffuse.fits`` (clouds alone) [Jy/beam] and ``truth.ecsv`` into a folder.
 
     The truth has x, y [pixel, from 0], flux [Jy], peak [Jy/beam, of the source alone], snr (over the noise
     there), kind, pair, separation [beam], ratio, fwhm and fwhm_min [arcsec, with the beam].
@@ -79,6 +80,9 @@ def make(
         Rings and spokes of up to 4 % about what is brighter than 100 rms.
     negative : bool
         Ten points of -10 to -80 rms.
+    clouds : int
+        Elliptical Gaussians of a peak of 1 to 5 rms, 5 to 25 beams wide, axis ratio 0.3 to 1. All else is as
+        without.
     """
     rng, n, sky = np.random.default_rng(seed), SIZE, np.zeros((SIZE, SIZE))
     rows: list[list[float]] = []
@@ -121,10 +125,20 @@ def make(
     for px, py, peak in [(q[0], q[1], q[3]) for q in rows if artefacts and q[3] > 100 * RMS]:
         r, t = np.hypot(x - px, y - py) * PIXEL / BEAM, np.arctan2(y - py, x - px)
         sky += 0.04 * peak * np.where(r > 1.5, np.cos(4 * r) * (0.5 + np.cos(3 * t + px)) * np.exp(-r / 6), 0)
+    diffuse, own = np.zeros((n, n)), np.random.default_rng([seed, CLOUD])
+    for _ in range(clouds):
+        cx, cy = own.uniform(0.15 * n, 0.85 * n, 2)
+        wide = own.uniform(5, 25) * BEAM / PIXEL
+        high, peak = wide * own.uniform(0.3, 1), RMS * own.uniform(1, 5)
+        diffuse += peak * np.exp(-4 * np.log(2) * (((x - cx) / wide) ** 2 + ((y - cy) / high) ** 2))
+        maj, minor = wide * PIXEL, high * PIXEL
+        rows.append(
+            [cx, cy, peak * maj * minor / BEAM**2, peak, peak / there(cx, cy), CLOUD, -1, 0, 1, maj, minor]
+        )
     ky, kx = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)
     filtered = np.exp(-((np.pi * BEAM / PIXEL / FWHM_PER_SIGMA) ** 2) * (kx**2 + ky**2))
     white = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, n))) * filtered, (n, n))
-    image = sky + level * white / white.std()
+    image = sky + diffuse + level * white / white.std()
     for _ in range(3 if noise == "stripes" else 0):
         angle, wave = rng.uniform(0, np.pi), rng.uniform(10, 25) * BEAM / PIXEL
         phase = 2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / wave
@@ -142,4 +156,5 @@ def make(
     Table(rows=rows or None, names=COLUMNS, dtype=["f8"] * len(COLUMNS)).write(
         folder / "truth.ecsv", overwrite=True
     )
+    fits.writeto(folder / "diffuse.fits", diffuse.astype(np.float32), header, overwrite=True)
     fits.writeto(folder / "survey.fits", image.astype(np.float32), header, overwrite=True)

@@ -17,11 +17,48 @@ from faintsky.denoising import (
     estimate,
     measure,
     segment,
+    split_regions,
     sum_error,
 )
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing import gaussian_psf, prepare_image
+
+# ---------------------------------------------------------------------- regions that are two
+
+
+@pytest.mark.parametrize(
+    ("peaks", "apart"),
+    [((20.0, 6.0), 2), ((6.0, 6.0), 2), ((6.0, 2.9), 1), ((60.0, 55.0), 2)],
+    ids=["a bright and a faint one", "two faint ones", "one, and noise", "two bright ones"],
+)
+def test_regions_are_cut_at_saddles(peaks, apart):
+    y, x = np.mgrid[:80, :140].astype(float)
+    snr = 1.0 + sum(
+        p * np.exp(-((x - cx) ** 2 + (y - 40) ** 2) / 2 / 14**2) for p, cx in zip(peaks, (40, 92))
+    )
+    labels = (snr > 1.2).astype(np.int32)
+    labels[:, 136:138], labels[:, 138:] = 0, 2  # another region beside it
+    split = split_regions(labels, snr)
+    assert (split > 0).tolist() == (labels > 0).tolist()
+    assert len(np.unique(split[labels == 1])) == apart
+    assert len(np.unique(split[labels == 2])) == 1
+    assert split.max() == apart + 1
+    assert (split[40, 40] != split[40, 92]) == (apart == 2)
+
+
+def test_a_bright_cloud_with_noise_on_it_is_one():
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:200, :200].astype(float)
+    noise = np.fft.irfft2(
+        np.fft.rfft2(rng.normal(size=x.shape))
+        * np.exp(-200 * (np.fft.fftfreq(200)[:, None] ** 2 + np.fft.rfftfreq(200) ** 2)), x.shape,
+    )  # fmt: skip
+    snr = noise / noise.std() + 12 * np.exp(-((x - 100) ** 2 + (y - 100) ** 2) / 2 / 40**2)
+    labels = np.hypot(x - 100, y - 100) < 70
+    assert split_regions(labels.astype(np.int32), snr).max() == 1
+    assert split_regions(np.zeros(x.shape, np.int32), snr).max() == 0
+
 
 # ---------------------------------------------------------------------- noise, measured twice
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         relabelled,
         segment,
         smoothed,
+        split_regions,
         thresholded,
         touching,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
-from scipy.ndimage import gaussian_filter, label, map_coordinates
+from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
 from faintsky.blocks import merge_labels, step
 from faintsky.grid import FWHM_PER_SIGMA
@@ -190,3 +190,68 @@ def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> NDArr
     numbers = np.zeros(int(labels.max()) + 1, dtype=np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
     return np.asarray(numbers[labels])
+
+
+DIP, CONTRAST = 2.5, 1.5
+"""By how much the S/N of a region's lower peak exceeds that of the saddle to a higher one, and how many times
+as high it is, where the two are apart."""
+
+
+@step(whole="watersheds run through all of a region")
+def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArray[np.int32]:
+    """Cut regions at the saddles between peaks that are plainly two.
+
+    Parameters
+    ----------
+    labels : array of int
+        Regions, which do not touch each other, 0 elsewhere, ``[y, x]``.
+    snr : array
+        S/N of the smoothed image, ``[y, x]``: noise alone makes dips of about 1.
+
+    Returns
+    -------
+    array of int
+        1 … n; what is cut at a saddle goes to the peak that it leads up to.
+    """
+    from skimage.segmentation import watershed
+
+    basins = watershed(-snr, mask=labels > 0, connectivity=2)
+    n = int(basins.max(initial=0))
+    if not n:
+        return labels
+    peak = np.concatenate([[0.0], maximum(snr, basins, np.arange(1, n + 1))])
+    first, second, saddle = _saddles(basins, snr)
+    home = np.arange(n + 1)
+
+    def top(k: int) -> int:
+        while home[k] != k:
+            home[k] = home[home[k]]
+            k = int(home[k])
+        return k
+
+    for a, b, level in zip(first, second, saddle):
+        low, high = sorted((top(a), top(b)), key=lambda k: peak[k])
+        if low != high and (peak[low] - level <= DIP or peak[low] <= CONTRAST * level):
+            home[low] = high
+    tops = np.array([top(k) for k in range(n + 1)])
+    return relabelled(tops[basins], np.unique(tops[1:]))
+
+
+def _saddles(
+    basins: NDArray[np.integer], snr: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.floating]]:
+    """Pairs of basins that touch, and the S/N of the saddle between them; highest first."""
+    found = []
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here = (slice(None, -dy or None), slice(1, None) if dx < 0 else slice(None, -dx or None))
+        there = (slice(dy, None), slice(None, -1) if dx < 0 else slice(dx, None))
+        touch = (basins[here] != basins[there]) & (basins[here] > 0) & (basins[there] > 0)
+        level = np.minimum(snr[here], snr[there])[touch]
+        found.append(np.stack([basins[here][touch], basins[there][touch], level]))
+    a, b, level = np.concatenate(found, axis=1)
+    low, high = np.minimum(a, b).astype(np.intp), np.maximum(a, b).astype(np.intp)
+    order = np.argsort(-level, kind="stable")
+    pairs = np.stack([low, high], axis=1)[order]
+    _, once = np.unique(pairs, axis=0, return_index=True)
+    once.sort()
+    return pairs[once, 0], pairs[once, 1], level[order][once]

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filt
 
 from faintsky.blocks import step
 from faintsky.catalog import components_of
-from faintsky.denoising import Eye, build_catalog, relabelled, segment, sum_error
+from faintsky.denoising import Eye, build_catalog, relabelled, segment, split_regions, sum_error
 from faintsky.detection.compact import CompactSearch
 from faintsky.detection.sources import Sources, add_sources, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
@@ -192,6 +192,7 @@ def find_diffuse(
     clear &= large | np.isin(numbers, labels[binary_dilation(~valid, border_value=1)])
     clear &= ~_left_of(labels, numbers, sources.take(sure), rest, NEAR * prepared.beam_area)
     labels = relabelled(labels, numbers[clear & ~_described(labels, numbers, sources.take(broad), rest)])
+    labels = split_regions(labels, snr)
     mean, sigma = mean * rms, sigma * rms
     table = build_catalog(image, seen, mean, sigma, labels, settings, sidelobes)
     table = table[np.asarray(table["reliability"]) >= reliability]
@@ -278,7 +279,8 @@ def join_tables(
     Returns
     -------
     catalog, components : Table
-        ``parent`` is the region that an object lies in, and ``group`` the number of both.
+        ``parent`` is the region that an object lies in; ``group`` the number of regions that touch each
+        other and of what lies in them.
     mask : array of int
         The objects, and the regions where there are none.
     regions : array of int
@@ -304,12 +306,12 @@ def join_tables(
         np.asarray(joined["kind"]) == "diffuse", 0, regions[pixels_of(place, mask.shape)]
     )
     joined["id"] = new
-    joined["group"] = _groups(joined)
     first = np.zeros(len(joined) + 1, np.int64)
     seen = whole.ravel()
     first[seen[::-1]] = islands.ravel()[::-1]
     own = np.where(first[new] > 0, first[new], islands[pixels_of(place, mask.shape)])
     joined["island"] = own
+    joined["group"] = _groups(joined)
     parts = vstack([components, components_of(diffuse.table)], metadata_conflicts="silent")
     parts["id"] = np.concatenate(
         [of_objects[np.asarray(components["id"], int)], of_regions[np.asarray(diffuse.table["id"], int)]]
@@ -320,8 +322,15 @@ def join_tables(
 
 
 def _groups(table: Table) -> NDArray[np.int64]:
-    """A number for each region that holds objects, and for these; 0 for all else."""
-    home = np.where(np.asarray(table["parent"]) > 0, table["parent"], table["id"])
-    _, group = np.unique(home, return_inverse=True)
+    """A number for regions that touch each other and the objects in them; 0 for what is alone."""
+    home, diffuse = np.array(table["id"]), np.asarray(table["kind"]) == "diffuse"
+    island = np.asarray(table["island"])
+    _, first, which = np.unique(island[diffuse], return_index=True, return_inverse=True)
+    home[diffuse] = home[diffuse][first][which]
+    by_id = np.zeros(len(table) + 1, home.dtype)
+    by_id[np.asarray(table["id"])] = home
+    _, group = np.unique(
+        by_id[np.where(np.asarray(table["parent"]) > 0, table["parent"], table["id"])], return_inverse=True
+    )
     several = np.bincount(group) > 1
     return np.where(several[group], np.cumsum(several)[group], 0)
