@@ -29,7 +29,7 @@ from faintsky.preparing import gaussian_psf, prepare_image
 
 @pytest.mark.parametrize(
     ("peaks", "apart"),
-    [((20.0, 6.0), 2), ((6.0, 6.0), 2), ((6.0, 2.9), 1), ((60.0, 55.0), 2)],
+    [((20.0, 8.0), 2), ((6.0, 6.0), 2), ((6.0, 2.9), 1), ((60.0, 55.0), 2)],
     ids=["a bright and a faint one", "two faint ones", "one, and noise", "two bright ones"],
 )
 def test_regions_are_cut_at_saddles(peaks, apart):

@@ -213,9 +213,12 @@ def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArr
     array of int
         1 … n; what is cut at a saddle goes to the peak that it leads up to.
     """
+    from skimage.morphology import local_maxima
     from skimage.segmentation import watershed
 
-    basins = watershed(-snr, mask=labels > 0, connectivity=2)
+    inside = labels > 0
+    tops, _ = label(local_maxima(np.where(inside, snr, -np.inf)) & inside, np.ones((3, 3)))
+    basins = watershed(-snr, tops, mask=inside, connectivity=2)
     n = int(basins.max(initial=0))
     if not n:
         return labels
@@ -233,8 +236,8 @@ def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArr
         low, high = sorted((top(a), top(b)), key=lambda k: peak[k])
         if low != high and (peak[low] - level <= DIP or peak[low] <= CONTRAST * level):
             home[low] = high
-    tops = np.array([top(k) for k in range(n + 1)])
-    return relabelled(tops[basins], np.unique(tops[1:]))
+    homes = np.array([top(k) for k in range(n + 1)])
+    return relabelled(homes[basins], np.unique(homes[1:]))
 
 
 def _saddles(
