@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # `EXTRAS=dev,train,lofar,casa,peers` adds what some tests otherwise skip for want of
 EXTRAS ?= dev,train
+# Tests at a time
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -10,8 +12,9 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/faintsky demo --out demo --overwrite
 
+# Tests of a file, which may share what was made for them, run in one process.
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 install: $(VENV)/.installed
 
@@ -50,6 +53,7 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.without_psf
 	$(BIN)/python -m benchmarks.survey
+	$(BIN)/python -m benchmarks.clouds
 	$(BIN)/python -m benchmarks.line_cubes --seeds 6
 
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the

@@ -13,7 +13,7 @@ from faintsky.detection import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import Criterion
-from faintsky.published.deepfocus import RULES, DeepFocus, chain
+from faintsky.published.deepfocus import RULES, DeepFocus, chain, thresholds
 from faintsky.published.deepfocus import pipeline as find
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
@@ -55,6 +55,9 @@ def trained(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain._Work, "pipeline", stand_in)
+        few = {k: {n: v[1:3] for n, v in grid.items()} for k, grid in thresholds.GRID.items()}
+        patch.setattr(thresholds, "GRID", few)
+        patch.setattr(thresholds, "ROUNDS", 1)
         return faintsky.train("deepfocus", out, data=data, settings=SETTINGS, device="cpu")
 
 
