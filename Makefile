@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # `EXTRAS=dev,train,lofar,casa,peers` adds what some tests otherwise skip for want of
 EXTRAS ?= dev,train
-# Tests at a time
+# Tests at a time, one thread each; 0: one process with all threads
 PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +14,7 @@ demo: install
 
 # Tests of a file, which may share what was made for them, run in one process.
 test: install lint
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	$(if $(filter 0,$(PROCESSES)),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 install: $(VENV)/.installed
 
