@@ -136,6 +136,14 @@ def test_points_through_the_command_s_function(image, tmp_path, kind):
     assert "reliability" in (out / "report.html").read_text()
 
 
+def test_runs_may_be_spread(image):
+    how = {"sources": "points", "n": 24, "per_run": 12, "snr_low": 4.0, "snr_high": 60.0}
+    one, two = (faintsky.inject(image, **how, jobs=jobs).sources for jobs in (1, 2))
+    assert len(one) == 24
+    for name in ("run", "x", "snr", "found", "found_flux"):
+        np.testing.assert_array_equal(one[name], two[name])
+
+
 def test_what_is_injected_must_suit_the_data(image):
     with pytest.raises(InputError, match="lines are not injected into an image"):
         faintsky.inject(image, sources="lines")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from faintsky.matching import (
     completeness_at,
     robust_scatter,
 )
+from faintsky.system import LOCAL, run_tasks
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -37,6 +39,8 @@ def recover(
     snr: tuple[float, float],
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
+    jobs: int = 1,
+    cluster: str = LOCAL,
 ) -> tuple[Table, int, int]:
     """Inject sources, a few a run, and look for them.
 
@@ -54,6 +58,8 @@ def recover(
         Run number i depends on it and i only.
     progress : callable, optional
         Called with sources done, sources in all, and a word.
+    jobs, cluster : int and str, optional
+        As for `faintsky.system.run_tasks`: a run is a task.
 
     Returns
     -------
@@ -70,23 +76,32 @@ def recover(
     from astropy.table import vstack
 
     tell = progress or (lambda done, total, word: None)
-    parts: list[Table] = []
-    others = done = 0
-    while done < n:
-        tell(done, n, "sources injected")
-        drawn = place.draw(min(per_run, n - done), np.random.default_rng([seed, len(parts)]), snr)
+    runs: list[tuple[int, Any]] = []
+    there = done = 0
+    while there < n:
+        drawn = place.draw(min(per_run, n - there), np.random.default_rng([seed, len(runs)]), snr)
         if not len(drawn):
             raise InputError(
                 "has no room for another source: what is found in it, or blank, is everywhere",
                 "give larger data or a mask with room",
                 place.data.name,
             )
-        sources, more = place.compare(drawn, find(place.with_sources(drawn)))
-        sources["run"] = len(parts)
-        parts.append(sources)
-        others, done = others + more, done + len(sources)
-    tell(n, n, "done")
-    return vstack(parts, metadata_conflicts="silent"), len(parts), others
+        runs.append((len(runs), drawn))
+        there += len(drawn)
+    tell(0, n, "sources injected")
+    parts: dict[int, tuple[Table, int]] = {}
+    for (run, drawn), found in run_tasks(partial(_recovered, place, find), runs, jobs, cluster=cluster):
+        found[0]["run"] = run
+        parts[run], done = found, done + len(drawn)
+        tell(done, n, "sources injected")
+    tables, others = zip(*(parts[k] for k in sorted(parts)))
+    return vstack(tables, metadata_conflicts="silent"), len(runs), sum(others)
+
+
+def _recovered(place: Any, find: Callable[[Any], Any], run: tuple[int, Any]) -> tuple[Table, int]:
+    """What is found of a run's sources, and how much else."""
+    found: tuple[Table, int] = place.compare(run[1], find(place.with_sources(run[1])))
+    return found
 
 
 @dataclass(frozen=True)

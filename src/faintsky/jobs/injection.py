@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from faintsky.errors import InputError
-from faintsky.options import RELIABILITY, CubeOpening, Reliability, Running, with_options
+from faintsky.options import RELIABILITY, CubeOpening, Reliability, Spread, with_options
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -57,7 +58,7 @@ def inject(
     snr_high: Annotated[float | None, Gt(0)] = None,
     opening: CubeOpening,
     reliability: Reliability = RELIABILITY,
-    running: Running,
+    running: Spread,
 ) -> InjectResult:
     """Inject sources into your own cube or image and see which are found: completeness and flux bias.
 
@@ -111,6 +112,7 @@ def inject(
     from faintsky.injecting import CubePlace, ImagePlace, PointPlace, recover, recovery_of
     from faintsky.io import Job, open_image_or_cube
     from faintsky.models import load_model
+    from faintsky.system import LOCAL, worker_count
 
     opened = open_image_or_cube(data, **vars(opening))
     image = isinstance(opened, RadioImage)
@@ -146,9 +148,11 @@ def inject(
         prepare: Any = {"lines": _cube_place, "diffuse": _image_place}.get(kind, _point_place)
         how = {"pairs": kind == "pairs"} if usual is PointPlace else {}
         place, find, own = prepare(opened, chosen, reliability, running.device, **how)
+        workers = worker_count(running.jobs, needs.seconds if running.cluster == LOCAL else math.inf)
         table, runs, others = recover(
-            place, find, n, at_once, snr=(low, high), seed=seed, progress=running.progress
-        )
+            place, find, n, at_once, snr=(low, high), seed=seed, progress=running.progress, jobs=workers,
+            cluster=running.cluster,
+        )  # fmt: skip
         if usual is PointPlace:
             recovery = place.recovery(table, (low, high))
         else:
