@@ -106,7 +106,7 @@ def test_stored_data_train_too(tmp_path):
     assert np.isfinite(result.facts["best"]["loss"])
     with pytest.raises(InputError, match="smaller than a tile"):
         faintsky.train("local_unet", tmp_path / "y", data=tmp_path / "data", settings={"tile": 128})
-    with pytest.raises(InputError, match="web and errors are for simulated images"):
+    with pytest.raises(InputError, match="web, errors, artefacts and mismatch are for"):
         faintsky.train("local_unet", tmp_path / "z", data=tmp_path / "data", settings={"web": "train"})
 
 

@@ -8,14 +8,18 @@ from faintsky.errors import InputError
 from faintsky.networks import make_network
 from faintsky.simulating import PSF_SIDE, PsfLibrary, fit_beam, make_library
 from faintsky.sky.web import Web, WebBox
+from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training import (
     DiffuseImages,
+    compact_residues,
     cut_sky,
     deconvolution_errors,
     gain_errors,
+    holes,
     importance,
     make_skies,
     open_skies,
+    stripes,
 )
 
 RANDOM, CLUSTER = WebBox(16, 25.0, 1), WebBox(16, 50.0, 2, 1e15)
@@ -178,6 +182,43 @@ def test_gain_errors_lie_about_sources_and_grow_with_them(library):
     np.testing.assert_allclose(ten, 10 * one, atol=1e-3)
     assert 1e-4 < one.std() / 1000 < 0.1
     assert np.abs(one[112:144, 112:144]).mean() > 2 * np.abs(one[:32, :32]).mean()
+
+
+def test_stripes_are_waves_all_over_the_image():
+    image = stripes(np.random.default_rng(5), (256, 256), 4.0)
+    power = np.sort(np.abs(np.fft.rfft2(image)).ravel() ** 2)[::-1]
+    assert power[:200].sum() > 0.8 * power.sum()  # of 33,000
+    assert 0.1 <= image.std() <= 1.5
+    quarters = image.reshape(2, 128, 2, 128).std(axis=(1, 3))
+    assert quarters.min() > 0.2 * quarters.max()
+
+
+def test_what_is_left_of_compact_sources_is_spots_and_dipoles():
+    area = np.pi / (4 * np.log(2)) * 4.0**2
+    beam = area * gaussian_transform(*frequencies_2d(PSF_SIDE, PSF_SIDE), 0.0, 0.0, 4.0, 4.0, 0.0).real
+    left = [compact_residues(np.random.default_rng(k), beam, (PSF_SIDE, PSF_SIDE), 4.0) for k in range(40)]
+    assert abs(np.mean([v.sum() for v in left])) < 3 * np.std([v.sum() for v in left]) / 40**0.5
+    most = np.array([np.abs(v).max() for v in left])
+    assert 0.5 < np.median(most) < 30
+    assert np.median(np.abs(left)) < 0.05  # most of an image has none
+
+
+def test_holes_are_negative():
+    for k in range(5):
+        image = holes(np.random.default_rng(k), (128, 160), 4.0)
+        assert image.max() <= 0
+        assert -41 < image.min() < -0.01
+
+
+def test_artefacts_are_not_in_the_target_and_the_beam_may_be_wrong(library, monkeypatch):
+    only(monkeypatch)
+    plain, spoilt = (
+        DiffuseImages(small_network(), library, tile=PSF_SIDE, **more).batch(np.random.default_rng(3), 2)
+        for more in ({}, {"artefacts": 1.0, "mismatch": 0.1})
+    )
+    assert plain["target"].abs().max() == spoilt["target"].abs().max() == 0
+    assert spoilt["image"].std() > plain["image"].std()
+    assert 0 < (spoilt["beam"][0, :2] / plain["beam"][0, :2]).log().abs().max() < 0.4
 
 
 def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library):

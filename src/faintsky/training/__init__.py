@@ -11,15 +11,15 @@ from faintsky.registry import RECIPES
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.training.denoiser import DenoiserTask, importance
-    from faintsky.training.diffuse_images import (
-        DiffuseImages,
-        cut_sky,
+    from faintsky.training.artefacts import (
+        compact_residues,
         deconvolution_errors,
         gain_errors,
-        make_skies,
-        open_skies,
+        holes,
+        stripes,
     )
+    from faintsky.training.denoiser import DenoiserTask, importance
+    from faintsky.training.diffuse_images import DiffuseImages, cut_sky, make_skies, open_skies
     from faintsky.training.loop import VALIDATION, Batch, EpochTask, Schedule, Task, fit, stalled
     from faintsky.training.recipes import Plan, Progress, Recipe, read_value, source
     from faintsky.training.search import (

@@ -137,6 +137,11 @@ class UNetSettings(Settings):
         See `DenoiserTask`.
     errors : float
         Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
+    artefacts : float
+        Share of the images with a beam that hold stripes; likewise what is left of compact sources that were
+        taken out; and bowls and negative sources.
+    mismatch : float
+        Relative error of the beam that the network is told.
     web : str
         Cosmic web that half of the diffuse skies come from, as `faintsky.sky.web.open_web` takes it.
     skies : int
@@ -147,6 +152,8 @@ class UNetSettings(Settings):
     tile: int = Field(192, ge=1)
     blur: float = Field(0.3, ge=0)
     errors: float = Field(0.0, ge=0, le=1)
+    artefacts: float = Field(0.0, ge=0, le=1)
+    mismatch: float = Field(0.0, ge=0, le=0.5)
     web: str = ""
     skies: int = Field(24, ge=2)
 
@@ -167,8 +174,12 @@ class UNetRecipe(Recipe):
         if not holds_images(data):
             check_library(data)
             return
-        if settings.web or settings.errors:
-            raise InputError("web and errors are for simulated images", "leave them out, or --data", data)
+        if settings.web or settings.errors or settings.artefacts or settings.mismatch:
+            raise InputError(
+                "web, errors, artefacts and mismatch are for simulated images",
+                "leave them out, or --data",
+                data,
+            )
         stored_pairs(data, ("noise", "dirty"))
 
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> DenoiserTask:
@@ -187,7 +198,7 @@ class UNetRecipe(Recipe):
         if s.web and not bank.is_file():
             make_skies(bank, s.web, s.skies, seed, progress)
         return DiffuseImages(
-            network, PsfLibrary.load(library), errors=s.errors,
+            network, PsfLibrary.load(library), errors=s.errors, artefacts=s.artefacts, mismatch=s.mismatch,
             skies=open_skies(bank) if s.web else None, tile=s.tile, blur=s.blur,
         )  # fmt: skip
 

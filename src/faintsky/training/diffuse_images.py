@@ -7,14 +7,6 @@ the dirty image, and what lies between is what the major cycles of a deconvoluti
 network serves all of them. Some hold errors of a real deconvolution or calibration.
 A quarter of the examples is white: noise without correlation on a sky without a beam (the Noise images of
 Gheller & Vazza 2021). The local rms varies over some images, and some have blank borders.
-
-With a model m of the sky s, a restored image is ``b * m + psf * (s - m)``: the sky at the beam's resolution,
-``b * s``, and ``(psf - b) * (s - m)``. What the model lacks is a share of the extended emission that differs
-from place to place, and less of what the psf measures well than of what it hardly sees: each step of a
-deconvolution takes a part of the residual that is proportional to ``psf / b``.
-
-Gains that are not quite 1 multiply each visibility by ``1 + e``, whatever its source. Errors of one time lie
-on a spoke of the uv plane, those of one baseline on an arc, and appear as spokes and rings about sources.
 """
 
 from __future__ import annotations
@@ -26,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import grey_opening, map_coordinates
 from torch import nn
 
 from faintsky.errors import InputError
@@ -34,6 +25,14 @@ from faintsky.simulating import PSF_SIDE, PsfLibrary
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.system import replacing
+from faintsky.training.artefacts import (
+    compact_residues,
+    deconvolution_errors,
+    gain_errors,
+    holes,
+    log_uniform,
+    stripes,
+)
 from faintsky.training.denoiser import DenoiserTask
 from faintsky.training.loop import Batch
 
@@ -52,12 +51,6 @@ WEB_SHARE = 0.5
 """Of cosmic webs among diffuse skies."""
 WORST_ERRORS = (0.1, 1.0)
 """Largest rms of such errors over that of the noise, log-uniform: more, and there is nothing to learn."""
-STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
-"""Ranges, all log-uniform: steps of the deconvolution; rms share of the sky that its model lacks; rms error
-of a visibility. The steps and shares enclose what WSClean leaves of a sky with bright extended emission:
-errors of 5 to 10 per cent at well measured spatial frequencies, 30 to 50 where psf / b is below a half."""
-COMPACT = 5
-"""Sources narrower than that [pixel] are in any model."""
 SCALE = np.float32(1e7)
 """In half precision 1 is 1e-7 Jy/arcsec2: 6e-12 to 6e-3 keep a relative error of 5e-4."""
 HELD_SHARE = 1 / 6
@@ -149,6 +142,11 @@ class DiffuseImages(DenoiserTask):
     library : PsfLibrary
     errors : float, optional
         Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
+    artefacts : float, optional
+        Share of the images with a beam that hold stripes, as many what is left of compact sources, and as
+        many bowls and negative sources.
+    mismatch : float, optional
+        Relative error of the beam that the network is told.
     skies : array, optional
         `open_skies` of cosmic webs, for a share of the examples.
     """
@@ -159,12 +157,15 @@ class DiffuseImages(DenoiserTask):
         library: PsfLibrary,
         *,
         errors: float = 0.0,
+        artefacts: float = 0.0,
+        mismatch: float = 0.0,
         skies: NDArray[np.float16] | None = None,
         tile: int = 192,
         blur: float = 0.3,
     ) -> None:
         super().__init__(network, tile=tile, blur=blur)
         self.library, self.errors, self.skies = library, errors, skies
+        self.artefacts, self.mismatch = artefacts, mismatch
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
         """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
@@ -173,7 +174,7 @@ class DiffuseImages(DenoiserTask):
         """
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
-            cell = _log_uniform(rng, (1.0, 4.0))
+            cell = log_uniform(rng, (1.0, 4.0))
             sky = _draw(rng, cell, self.skies, held)
             parts += [self._example(rng, sky, cell) for _ in range(min(SHARED, size - len(parts)))]
         image, weight, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
@@ -187,7 +188,7 @@ class DiffuseImages(DenoiserTask):
         if rng.random() < 0.5:
             sky = sky[:, ::-1]
         is_white = rng.random() < WHITE_SHARE
-        noise = NOISE * _log_uniform(rng, WHITE_RANGE if is_white else NOISE_RANGE)
+        noise = NOISE * log_uniform(rng, WHITE_RANGE if is_white else NOISE_RANGE)
         white = rng.standard_normal((PSF_SIDE, PSF_SIDE), dtype=np.float32)
         if is_white:
             # the papers' noise a pixel: that of a beam of 6 arcsec, spread over its area
@@ -203,13 +204,14 @@ class DiffuseImages(DenoiserTask):
             left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (psf - restored), s=sky.shape).astype(np.float32)
             image = target + _limited(lobes * np.float32(left), WORST_LOBES)
-            worst = _log_uniform(rng, WORST_ERRORS)
+            worst = log_uniform(rng, WORST_ERRORS)
             if rng.random() < self.errors:
                 errors = deconvolution_errors(rng, scaled, psf, restored)
                 image = image + _limited(errors, worst)
             if rng.random() < self.errors:
                 image = image + _limited(gain_errors(rng, spectrum, psf, sky.shape), worst)
             white = np.fft.irfft2(np.fft.rfft2(white) * power, s=sky.shape).astype(np.float32)
+            image, beam = self._with_artefacts(rng, image, restored, beam)
         local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
         # an rms map is itself measured: a few per cent off
         scale = local * np.float32(np.exp(rng.normal(0, 0.05)))
@@ -221,6 +223,22 @@ class DiffuseImages(DenoiserTask):
         seen = weight[cut] > 0
         image = (image[cut] + white[cut] * local[cut]) / scale[cut] * seen
         return image, weight[cut], target[cut] / scale[cut] * seen, beam
+
+    def _with_artefacts(
+        self, rng: np.random.Generator, image: Array32, restored: Array32, beam: Array32
+    ) -> tuple[Array32, Array32]:
+        """The image with what is not sky, and the beam as it is said to be."""
+        shape, size = (image.shape[0], image.shape[1]), float(np.sqrt(beam[0] * beam[1]))
+        for add in (
+            lambda: stripes(rng, shape, size),
+            lambda: compact_residues(rng, restored, shape, size),
+            lambda: holes(rng, shape, size),
+        ):
+            if rng.random() < self.artefacts:
+                image = image + add()
+        if self.mismatch:
+            beam = beam * np.array([*np.exp(rng.normal(0, self.mismatch, 2)), 1, 1], np.float32)
+        return image, beam
 
 
 def _limited(errors: Array32, worst: float) -> Array32:
@@ -240,7 +258,7 @@ def _draw(
         # small fields: crowded, or most of them would be empty
         sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
     if kind > 0.5 and kind < 0.95:
-        faintest = _log_uniform(rng, (5e-5, 2e-3))
+        faintest = log_uniform(rng, (5e-5, 2e-3))
         sky += draw_radio_galaxies(rng, sky.shape, cell, faintest=faintest) / np.float32(cell**2)
     return sky
 
@@ -289,48 +307,3 @@ def _seen(rng: np.random.Generator) -> Array32:
     angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.45) * PSF_SIDE
     across = (at[:, None] - PSF_SIDE / 2) * np.sin(angle) + (at[None, :] - PSF_SIDE / 2) * np.cos(angle)
     return (across < offset).astype(np.float32)
-
-
-def deconvolution_errors(
-    rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32
-) -> NDArray[np.float32]:
-    """Leftovers of a deconvolution, ``[y, x]``.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    sky : array
-        ``[y, x]``, in units of the noise (a pixel).
-    psf, beam : array
-        Their real transforms, ``[y, x // 2 + 1]``.
-    """
-    scale = _log_uniform(rng, (2.0, 40.0))
-    lacking = random_field(rng, (sky.shape[0], sky.shape[1]), 4.0, scale) + np.float32(rng.normal())
-    lacking *= np.float32(_log_uniform(rng, UNMODELLED))
-    seen = np.maximum(psf, 0) * beam / (beam**2 + (0.01 * beam.max()) ** 2)
-    left = np.exp(-_log_uniform(rng, STEPS) * seen)
-    extended = grey_opening(sky, COMPACT, mode="wrap")
-    return _image(np.fft.rfft2(extended * lacking) * (psf - beam) * left, sky.shape)
-
-
-def gain_errors(
-    rng: np.random.Generator, spectrum: NDArray[np.complexfloating], psf: Array32, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """What wrong gains add to an image, ``[y, x]``; the sky's transform and the psf's are given."""
-    fx, fy = frequencies_2d(shape[0], shape[1])
-    spokes, rings = (int(_log_uniform(rng, (4, 96))) for _ in range(2))
-    angle = (np.arctan2(fy, fx) / np.pi + 0.5) * (spokes - 1)
-    radius = np.minimum(np.hypot(fx, fy) * 2, 1) * (rings - 1)
-    amplitude, phase = (
-        map_coordinates(rng.standard_normal((spokes, rings)), [angle, radius], order=1) for _ in range(2)
-    )
-    error = np.float32(_log_uniform(rng, GAIN)) * (rng.uniform(0, 1) * amplitude + 1j * phase)
-    return _image(spectrum * psf * error, shape)
-
-
-def _image(spectrum: NDArray[np.complexfloating], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.fft.irfft2(spectrum, s=shape).astype(np.float32)
-
-
-def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(*np.log(between))))

@@ -1,0 +1,157 @@
+"""What is in real images and not in the sky, for training: errors, stripes, what is left of compact sources.
+
+With a model m of the sky s, a restored image is ``b * m + psf * (s - m)``: the sky at the beam's resolution,
+``b * s``, and ``(psf - b) * (s - m)``. What the model lacks is a share of the extended emission that differs
+from place to place, and less of what the psf measures well than of what it hardly sees: each step of a
+deconvolution takes a part of the residual that is proportional to ``psf / b``.
+
+Gains that are not quite 1 multiply each visibility by ``1 + e``, whatever its source. Errors of one time lie
+on a spoke of the uv plane, those of one baseline on an arc, and appear as spokes and rings about sources.
+A bad baseline alone makes a stripe all over the image.
+
+Compact sources are taken out before a network looks (`faintsky.detection.diffuse`). What is left of one is an
+error of its brightness and of its place: a spot and a dipole, of the noise and of what a Gaussian is not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import grey_opening, map_coordinates
+
+from faintsky.sky import random_field
+from faintsky.source_model import frequencies_2d
+
+Array32 = NDArray[np.float32]
+
+STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
+"""Ranges, all log-uniform: steps of the deconvolution; rms share of the sky that its model lacks; rms error
+of a visibility. The steps and shares enclose what WSClean leaves of a sky with bright extended emission:
+errors of 5 to 10 per cent at well measured spatial frequencies, 30 to 50 where psf / b is below a half."""
+COMPACT = 5
+"""Sources narrower than that [pixel] are in any model."""
+STRIPES, STRIPE_RMS, STRIPE_WAVE = 4, (0.1, 1.5), (1.5, 40.0)
+"""Most stripes of an image, their rms together over the noise's, and their wavelength [beam]."""
+LEFT, BRIGHT, UNLIKE = (3, 60), (8.0, 3000.0), (0.003, 0.05)
+"""Compact sources that were taken out, their S/N, and by how much they are unlike their model."""
+HOLES, DEPTH, WIDTH = 3, (0.2, 4.0), (1.0, 25.0)
+"""Most negative spots, how deep over the noise, and their FWHM [beam]: bowls and negative sources."""
+
+
+def log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
+    """A number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(*np.log(between))))
+
+
+def deconvolution_errors(
+    rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32
+) -> NDArray[np.float32]:
+    """Leftovers of a deconvolution, ``[y, x]``.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    sky : array
+        ``[y, x]``, in units of the noise (a pixel).
+    psf, beam : array
+        Their real transforms, ``[y, x // 2 + 1]``.
+    """
+    scale = log_uniform(rng, (2.0, 40.0))
+    lacking = random_field(rng, (sky.shape[0], sky.shape[1]), 4.0, scale) + np.float32(rng.normal())
+    lacking *= np.float32(log_uniform(rng, UNMODELLED))
+    seen = np.maximum(psf, 0) * beam / (beam**2 + (0.01 * beam.max()) ** 2)
+    left = np.exp(-log_uniform(rng, STEPS) * seen)
+    extended = grey_opening(sky, COMPACT, mode="wrap")
+    return _image(np.fft.rfft2(extended * lacking) * (psf - beam) * left, sky.shape)
+
+
+def gain_errors(
+    rng: np.random.Generator, spectrum: NDArray[np.complexfloating], psf: Array32, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """What wrong gains add to an image, ``[y, x]``; the sky's transform and the psf's are given."""
+    fx, fy = frequencies_2d(shape[0], shape[1])
+    spokes, rings = (int(log_uniform(rng, (4, 96))) for _ in range(2))
+    angle = (np.arctan2(fy, fx) / np.pi + 0.5) * (spokes - 1)
+    radius = np.minimum(np.hypot(fx, fy) * 2, 1) * (rings - 1)
+    amplitude, phase = (
+        map_coordinates(rng.standard_normal((spokes, rings)), [angle, radius], order=1) for _ in range(2)
+    )
+    error = np.float32(log_uniform(rng, GAIN)) * (rng.uniform(0, 1) * amplitude + 1j * phase)
+    return _image(spectrum * psf * error, shape)
+
+
+def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDArray[np.float32]:
+    """Plane waves over the whole image, stronger here and weaker there, ``[y, x]``, in units of the noise.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+    size : float
+        FWHM of the beam [pixel].
+    """
+    y, x = np.indices(shape, dtype=np.float32)
+    out = np.zeros(shape, np.float32)
+    for _ in range(int(rng.integers(1, STRIPES + 1))):
+        turn, wave = rng.uniform(0, np.pi), size * log_uniform(rng, STRIPE_WAVE)
+        along = (x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / wave)
+        strength = 1 + np.float32(0.5) * random_field(rng, shape, 5.0, min(shape) / 2)
+        out += strength * np.cos(along + rng.uniform(0, 2 * np.pi)) * np.float32(rng.exponential())
+    return out * np.float32(log_uniform(rng, STRIPE_RMS) / max(float(out.std()), 1e-9))
+
+
+def compact_residues(
+    rng: np.random.Generator, beam: Array32, shape: tuple[int, int], size: float
+) -> NDArray[np.float32]:
+    """What is left of compact sources that were taken out, ``[y, x]``, in units of the noise.
+
+    A fit's amplitude is off by the noise, its place by about half of a beam's FWHM over the S/N (Condon
+    1997); on top of both comes what the source is unlike its model.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    beam : array
+        The real transform of the beam of unit peak, ``[y, x // 2 + 1]``.
+    shape : tuple of int
+    size : float
+        FWHM of the beam [pixel].
+    """
+    n = int(log_uniform(rng, LEFT))
+    snr = np.exp(rng.uniform(np.log(BRIGHT[0]), np.log(BRIGHT[1]), n))
+    at = tuple(rng.integers(0, side, n) for side in shape)
+    unlike = log_uniform(rng, UNLIKE)
+    amplitude = rng.normal(size=n) * np.hypot(0.7, unlike * snr)
+    place = rng.normal(size=(2, n)) * size * np.hypot(0.4 / snr, unlike / 2) * snr
+    fx, fy = frequencies_2d(shape[0], shape[1])
+    spectrum = np.zeros(beam.shape, np.complex64)
+    for value, factor in ((amplitude, 1.0), (place[0], 2j * np.pi * fx), (place[1], 2j * np.pi * fy)):
+        spots = np.zeros(shape, np.float32)
+        np.add.at(spots, at, value)
+        spectrum += np.fft.rfft2(spots) * factor
+    return _image(spectrum * beam, shape)
+
+
+def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDArray[np.float32]:
+    """Bowls, as missing short spacings leave them, and negative sources, ``[y, x]``, in units of the noise.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+    size : float
+        FWHM of the beam [pixel].
+    """
+    y, x = np.indices(shape, dtype=np.float32)
+    out = np.zeros(shape, np.float32)
+    for _ in range(int(rng.integers(1, HOLES + 1))):
+        cy, cx = (rng.uniform(0, side) for side in shape)
+        wide = size * log_uniform(rng, WIDTH)
+        # narrow ones are sources, and may be as deep as these are high
+        deep = log_uniform(rng, DEPTH) * (10 if wide < 2 * size else 1)
+        out -= np.float32(deep) * np.exp(-4 * np.log(2) * ((x - cx) ** 2 + (y - cy) ** 2) / wide**2)
+    return out
+
+
+def _image(spectrum: NDArray[np.complexfloating], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.fft.irfft2(spectrum, s=shape).astype(np.float32)
