@@ -227,7 +227,8 @@ def test_a_cube_in_memory_needs_no_files(tmp_path):
 def test_the_report_stands_alone(run):
     _, out, _ = run
     page = (out / "report.html").read_text()
-    assert page.count("<img") == 3  # the maps and a figure for each source
+    assert (page.count("<img"), page.count("<svg")) == (1, 2)  # the maps, and a drawing for each source
+    assert "looks like noise" in page
     for address in re.findall(r'(?:src|href|url|action|data)\s*[=(]\s*["\']?([^"\'> )]+)', page):
         assert address.startswith("data:image/png;base64,")
     assert not re.search(r"(?i)<(script|link|iframe|object)|@import|https?:", page)
@@ -238,14 +239,26 @@ def test_the_report_stands_alone(run):
 def test_figures_are_drawn(run):
     import base64
     import io
+    from xml.etree import ElementTree
 
     from matplotlib.image import imread
 
     _, out, _ = run
-    for code in re.findall(r"data:image/png;base64,([^\"]+)", (out / "report.html").read_text()):
-        image = imread(io.BytesIO(base64.b64decode(code)))
-        assert image.shape[0] > 150
-        assert image[..., :3].std() > 0.05
+    page = (out / "report.html").read_text()
+    codes = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    sides = [imread(io.BytesIO(base64.b64decode(code))).shape[0] for code in codes]
+    assert sides[0] > 500
+    assert len(sides) == 3
+    for code in codes:
+        assert imread(io.BytesIO(base64.b64decode(code)))[..., :3].std() > 0.05
+    for drawing in ElementTree.fromstring("<all>" + "".join(re.findall("<svg.*?</svg>", page)) + "</all>"):
+        # the source's line stands out in its spectrum, whose peak lies where the drawing shades it
+        paths = {p.get("stroke"): p.get("d") for p in drawing.iter("path") if len(p.get("d")) > 200}
+        points = np.array(re.findall(r"([\d.]+) ([\d.]+)", paths["#444"]), dtype=float)
+        shaded = next(r for r in drawing.iter("rect") if r.get("opacity"))
+        left, width = float(shaded.get("x")), float(shaded.get("width"))
+        top = points[points[:, 1].argmin(), 0]
+        assert left <= top <= left + width
 
 
 def test_markup_in_names_is_escaped(tmp_path):

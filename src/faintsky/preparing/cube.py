@@ -135,6 +135,12 @@ class PreparedCube:
         out = flat if self.relative is None else flat * np.nan_to_num(self.relative, nan=1.0)
         return np.asarray(out, dtype=np.float32)
 
+    def flat(self, restored: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The inverse of `restored`."""
+        return np.asarray(
+            restored if self.relative is None else _flattened(restored, self.relative), np.float32
+        )
+
 
 def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     """Noise, continuum, psf and beam of a cube.

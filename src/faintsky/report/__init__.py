@@ -11,14 +11,15 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.report.curves import recovery_figure, training_figure
-    from faintsky.report.maps import cube_figure, image_figure, noise_figure, source_figure, world_labels
+    from faintsky.report.maps import cube_figure, image_figure, noise_figure, world_labels
     from faintsky.report.page import embedded
     from faintsky.report.pages import (
         denoising_report,
         detection_report,
         image_report,
         injection_report,
-        residual_verdict,
     )
+    from faintsky.report.spectra import source_drawing
+    from faintsky.report.verdict import cube_verdict, residual_verdict
 
 lazy(__name__)

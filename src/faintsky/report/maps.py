@@ -12,7 +12,6 @@ from faintsky.catalog import has_flag
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube, RadioImage
 from faintsky.preparing import autocorrelation, gaussian_psf, radial_mean
-from faintsky.source_model import line_profile
 from faintsky.system.figures import COLOURS, MAPS
 from faintsky.units import unit_text
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
+    from faintsky.preparing import PreparedCube
 
 EMISSION, ABSORPTION, REGION = COLOURS[1], COLOURS[0], "#19d3c5"
 """Emitters, absorbers, and outlines of regions on dark maps."""
@@ -94,64 +94,74 @@ def brightness_unit(cube: RadioCube) -> tuple[float, str]:
 
 
 def cube_figure(cube: RadioCube, found: Detections) -> Figure:
-    """Peak S/N, moment 0 and continuum side by side, sources marked."""
-    figure, axes = _panels(16.5, 4.2, 1, 3, subplot_kw={"projection": cube.wcs})
+    """Peak S/N, what is left of it without the model, moment 0 and continuum, sources marked."""
+    figure, axes = _panels(11.5, 9.0, 2, 2, subplot_kw={"projection": cube.wcs})
     p = found.prepared
     scale, name = brightness_unit(cube)
     line = p.restored(p.line)
     moment = (line if found.mask is None else np.where(found.mask > 0, line, 0)).sum(axis=0) * scale
     where = "of all channels" if found.mask is None else "within the mask"
     continuum = p.restored(p.continuum.at(p.continuum.middle)) * scale
+    snr = _strongest(p, p.line, signed=False)
+    rest = _strongest(p, p.line if found.model is None else p.line - p.flat(found.model), signed=True)
+    left = "residual" if found.model is not None else "line"
     maps = [
-        (_peak_snr(found), "line: peak S/N of 3 channels", "S/N", "snr", (0, 100)),
+        (snr, "line: peak S/N of 3 channels", "S/N", "snr", (0, 100)),
+        (rest, f"{left}: strongest S/N of 3 channels", "S/N", "signed", (0, 100)),
         (moment, f"line: moment 0 {where}", f"{name} channel", "amount", (0, 100)),
         (continuum, "continuum", name, "paper", (0.5, 99.7)),
     ]
-    for ax, (image, title, unit, shown, ends) in zip(axes, maps):
+    for ax, (image, title, unit, shown, ends) in zip(axes.flat, maps):
         values = np.where(p.valid, image, np.nan)
         finite = values[np.isfinite(values)]
         low, high = np.percentile(finite, ends) if finite.size else (0, 1)
-        low = low if shown == "paper" else min(low, 0)
+        low = low if shown == "paper" else -high if shown == "signed" else min(low, 0)
         look: Any = {"cmap": MAPS[shown], "vmin": low, "vmax": max(high, low + 1e-12)}
         _draw_map(ax, values, title, unit, **look)
         _mark_sources(ax, found, cube)
     return figure
 
 
-def _peak_snr(found: Detections) -> NDArray[np.float32]:
-    """Largest S/N along frequency of the line cube averaged over three channels, ``[y, x]``."""
-    p = found.prepared
+def _strongest(p: PreparedCube, line: NDArray[np.floating], *, signed: bool) -> NDArray[np.float32]:
+    """S/N along frequency of a line cube averaged over three channels that is largest, or farthest from 0."""
     scale = np.where(p.sigma > 0, 1 / np.maximum(p.sigma, 1e-300), 0).astype(np.float32)
-    snr = p.line * scale[:, None, None]
-    best = np.zeros(snr.shape[1:], dtype=np.float32)
+    snr = line * scale[:, None, None]
+    high, low = (np.zeros(snr.shape[1:], dtype=np.float32) for _ in range(2))
     for k in range(1, snr.shape[0] - 1):
-        np.maximum(best, (snr[k - 1] + snr[k] + snr[k + 1]) / np.float32(np.sqrt(3)), out=best)
-    return best
+        mean = (snr[k - 1] + snr[k] + snr[k + 1]) / np.float32(np.sqrt(3))
+        np.maximum(high, mean, out=high)
+        np.minimum(low, mean, out=low)
+    return np.where(high >= -low, high, low) if signed else high
 
 
 def _mark_sources(ax: Axes, found: Detections, cube: RadioCube) -> None:
     """An ellipse of the observed size and the number of every source, and the beam in a corner."""
+    from matplotlib.collections import EllipseCollection
+
     table, beam = found.catalog, found.prepared.beam
-    absorbing = has_flag(table["flags"], "absorption")
-    shapes = cube.frame(table["x"], table["y"]).to_pixels(*(table[name] for name in SHAPE))
-    beams = cube.local_beams(beam, table["x"], table["y"])
-    for row, absorber, there, shape in zip(table, absorbing, beams, np.transpose(shapes)):
-        # a method that measures no shape leaves the beam
-        cov = beam_covariance(tuple(np.nan_to_num(shape))) + beam_covariance(tuple(there))
-        colour = ABSORPTION if absorber else EMISSION
-        ax.add_patch(_ellipse((row["x"], row["y"]), cov, edgecolor=colour))
-        _label(ax, row, (row["x"], row["y"]), 7, colour)
     n_y, n_x = found.prepared.valid.shape
     corner = (0.07 * n_x, 0.07 * n_y)
     ax.add_patch(_ellipse(corner, beam_covariance(beam), edgecolor="0.5", facecolor="0.5"))
-
-
-def source_figure(cube: RadioCube, found: Detections, row: Row) -> Figure:
-    """Spectrum at a source's position with its fit, and its line image."""
-    figure, (spectrum_ax, image_ax) = _panels(10, 2.7, 1, 2, width_ratios=[3, 1])
-    _draw_spectrum(spectrum_ax, cube, found, row)
-    _draw_cutout(image_ax, cube, found, row)
-    return figure
+    if not len(table):
+        return
+    colours = np.where(has_flag(table["flags"], "absorption"), ABSORPTION, EMISSION)
+    shapes = cube.frame(table["x"], table["y"]).to_pixels(*(table[name] for name in SHAPE))
+    beams = cube.local_beams(beam, table["x"], table["y"])
+    # a method that measures no shape leaves the beam
+    cov = [
+        beam_covariance(tuple(np.nan_to_num(shape))) + beam_covariance(tuple(there))
+        for shape, there in zip(np.transpose(shapes), beams)
+    ]
+    val, vec = np.linalg.eigh(cov)
+    fwhm, angle = FWHM_PER_SIGMA * np.sqrt(val), np.degrees(np.arctan2(vec[:, 1, 1], vec[:, 0, 1]))
+    places = np.transpose([table["x"], table["y"]])
+    how: Any = {"units": "xy", "offsets": places, "transOffset": ax.transData}
+    shown = EllipseCollection(
+        fwhm[:, 1], fwhm[:, 0], angle, facecolors="none", edgecolors=colours, linewidths=1.2, **how
+    )
+    ax.add_collection(shown, autolim=False)
+    for row, place, colour in zip(table, places, colours):
+        _label(ax, row, tuple(place), 7, colour)
 
 
 def spectral_axis(cube: RadioCube) -> tuple[NDArray, str]:
@@ -160,71 +170,6 @@ def spectral_axis(cube: RadioCube) -> tuple[NDArray, str]:
     if cube.spectral.relative and velocities is not None:
         return velocities, "velocity [km/s]"
     return cube.frequencies / 1e9, "frequency [GHz]"
-
-
-def _draw_spectrum(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
-    p = found.prepared
-    n_chan, n_y, n_x = p.line.shape
-    x, y = int(np.clip(round(row["x"]), 0, n_x - 1)), int(np.clip(round(row["y"]), 0, n_y - 1))
-    scale, unit = brightness_unit(cube)
-    gain = p.gain(x, y) * scale
-    z = np.arange(n_chan)
-    used = p.sigma > 0
-    spectrum = np.where(used, p.data[:, y, x] * gain, np.nan)
-    base = (p.continuum.level[y, x] + p.continuum.slope[y, x] * (z - p.continuum.middle)) * gain
-    base = base if p.present[y, x] else np.zeros(n_chan)
-    ghz, label = spectral_axis(cube)
-    ax.fill_between(ghz, base - p.sigma * gain, base + p.sigma * gain, color="0.88", step="mid", lw=0)
-    ax.step(ghz, spectrum, where="mid", color="0.3", lw=0.9)
-    if found.model is not None:
-        ax.plot(ghz, base + found.model[:, y, x] * scale, color=EMISSION, lw=1.4)
-    if np.isfinite(row["z"]):
-        _draw_line(ax, found, row, ghz, base)
-    ax.set_xlabel(label)
-    ax.set_ylabel(unit)
-    ax.set_title(f"source {row['id']}: S/N {row['snr']:.1f}", fontsize=10)
-    ax.margins(x=0)
-
-
-def _draw_line(ax: Axes, found: Detections, row: Row, ghz: NDArray, base: NDArray) -> None:
-    """The source's own line on its continuum, and its extent in frequency."""
-    n_chan = len(ghz)
-    z = np.arange(n_chan)
-    fine = np.linspace(0, n_chan - 1, 8 * n_chan)
-    divided = np.isfinite(row["pb"]) and not found.catalog.meta["primary_beam_in_data"]
-    own = row["flux_peak"] * (row["pb"] if divided else 1.0) * 1e3
-    ax.plot(
-        np.interp(fine, z, ghz), np.interp(fine, z, base) + own * line_profile(fine, row["z"], row["fwhm_z"]),
-        color=ABSORPTION, lw=1, ls="--",
-    )  # fmt: skip
-    low, high = (float(np.interp(v, z, ghz)) for v in (row["z"] - row["fwhm_z"], row["z"] + row["fwhm_z"]))
-    ax.axvspan(min(low, high), max(low, high), color=EMISSION, alpha=0.12, lw=0)
-
-
-def _draw_cutout(ax: Axes, cube: RadioCube, found: Detections, row: Row) -> None:
-    p = found.prepared
-    n_chan = p.line.shape[0]
-    frame = cube.frame(row["x"], row["y"])
-    wide = np.nan_to_num(frame.to_pixels(*(row[name] for name in SHAPE))[0][0])
-    half = int(max(2.5 * p.beam_pixels, 1.5 * np.hypot(wide, p.beam_pixels)))
-    x, y = round(row["x"]), round(row["y"])
-    ys, xs = slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1)
-    low, high = 0, n_chan - 1
-    if np.isfinite(row["z"]):
-        low = int(np.clip(np.floor(row["z"] - row["fwhm_z"] / 2), 0, n_chan - 1))
-        high = int(np.clip(np.ceil(row["z"] + row["fwhm_z"] / 2), low, n_chan - 1))
-    image = p.restored(p.line[low : high + 1].sum(axis=0))[ys, xs] * 1e3
-    side_x, side_y = np.hypot(*frame.matrix[0])
-    extent = (
-        (xs.start - 0.5 - row["x"]) * side_x, (xs.start + image.shape[1] - 0.5 - row["x"]) * side_x,
-        (ys.start - 0.5 - row["y"]) * side_y, (ys.start + image.shape[0] - 0.5 - row["y"]) * side_y,
-    )  # fmt: skip
-    ax.imshow(image, origin="lower", cmap=MAPS["amount"], extent=extent, interpolation="nearest")
-    ax.plot(0, 0, "+", color=EMISSION, ms=10)
-    ax.set_xlabel("along x [arcsec]")
-    ax.set_ylabel("along y [arcsec]")
-    over = "the line" if np.isfinite(row["z"]) else "all channels"
-    ax.set_title(f"integrated over {over}", fontsize=9)
 
 
 def display_unit(found: Denoised | DetectedImage, image: RadioImage) -> tuple[float, str]:

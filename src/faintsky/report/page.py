@@ -48,6 +48,8 @@ class Section:
         Its cells.
     note : str, optional
         What stands behind the table, or in its place.
+    drawings : sequence of str, optional
+        SVG beside the figures, made of numbers and of text that is escaped.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Section:
     columns: Sequence[tuple[str, str]] = ()
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
+    drawings: Sequence[str] = ()
 
 
 def render(

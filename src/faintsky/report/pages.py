@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faintsky.catalog import has_flag
 from faintsky.image import RadioCube, RadioData, RadioImage
-from faintsky.preparing import autocorrelation, radial_mean, robust_sigma
 from faintsky.report.maps import (
     brightness_unit,
     cube_figure,
     display_unit,
     image_figure,
     noise_figure,
-    source_figure,
     spectral_axis,
 )
 from faintsky.report.page import TABLE_ROWS, Section, embedded, render, sources
+from faintsky.report.spectra import source_drawing
+from faintsky.report.verdict import cube_verdict, doubts, residual_verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
 
-SPECTRA = 30
+SPECTRA = 50
 """Sources whose spectra are shown."""
 OBJECTS = (
     "id", "kind", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "rms", "snr", "reliability",
@@ -59,7 +58,7 @@ def detection_report(
     provenance : mapping
         Version, command, configuration.
     """
-    table, prepared = found.catalog, found.prepared
+    table, prepared, verdict = found.catalog, found.prepared, cube_verdict(found)
     n_chan, n_y, n_x = cube.shape
     axis, label = spectral_axis(cube)
     scale, unit = brightness_unit(cube)
@@ -73,6 +72,7 @@ def detection_report(
         "taken for": prepared.kind.name,
         "primary beam": table.meta["primary_beam"],
         "candidates": str(found.candidates),
+        "residual": verdict,
     }
     expected = found.noise.fitted_above(table["snr"].min()) if found.noise and len(table) else np.nan
     if np.isfinite(expected):
@@ -84,21 +84,23 @@ def detection_report(
     sections = [
         Section(
             "Maps", [embedded(cube_figure(cube, found))],
-            "peak S/N, moment 0 and continuum with the sources marked",
-            "Ellipses: observed size at half maximum (orange emission, blue absorption). Grey: the beam.",
+            "peak S/N before and after, moment 0 and continuum with the sources marked",
+            "Ellipses: observed size at half maximum (orange emission, blue absorption). Grey: the beam. "
+            f"Residual: {verdict}.",
         ),
         sources(table, SOURCES, units, title="Sources", note=_note(table, "source", "fainter")),
     ]  # fmt: skip
     if len(table):
-        spectra = [embedded(source_figure(cube, found, row), 90) for row in table[:SPECTRA]]
+        spectra = [source_drawing(cube, found, row) for row in table[:SPECTRA]]
         text = (
-            "Grey: data at the source's pixel and one sigma about its continuum. Orange: all sources' models "
-            "there. Dashed blue: this source alone. Shaded: the line's centre plus and minus its FWHM."
+            "Grey: data at the source's pixel and one sigma about its continuum; of a resolved galaxy the "
+            "sum over its mask. Orange: all sources' models there. Dashed blue: this one alone. Shaded: the "
+            "line's centre plus and minus its FWHM, or the galaxy's width at half of its peak."
         )
-        sections.append(Section("Spectra and images", spectra, "spectrum and image of a source", text))
+        sections.append(Section("Spectra and images", drawings=spectra, text=text))
     return render(
         f"Line emitters in {cube.name}", f"{len(table)} sources of reliability {reliability:g} and above",
-        facts, sections, provenance=provenance, notes=found.notes,
+        facts, sections, provenance=provenance, notes=[*doubts(found, verdict), *found.notes],
     )  # fmt: skip
 
 
@@ -192,52 +194,8 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     ]  # fmt: skip
     return render(
         f"Sources of {image.name}", f"objects {found.rule}: {len(table)}", facts, sections,
-        provenance=provenance, notes=[*_doubts(found, verdict), *found.notes],
+        provenance=provenance, notes=[*doubts(found, verdict), *found.notes],
     )  # fmt: skip
-
-
-def _doubts(found: DetectedImage, verdict: str) -> list[str]:
-    """Why a result is not to be used as it is, in words."""
-    table, valid = found.catalog, found.prepared.valid
-    out = [f"the residual is {verdict}: limits and errors are too small"] if "not noise" in verdict else []
-    if len(table) < FEW:
-        return out
-    negative, artefact = (has_flag(table["flags"], name) for name in ("negative", "artefact"))
-    if negative.sum() > 0.5 * (~negative).sum():
-        out.append("objects are negative almost as often as positive: most are artefacts")
-    elif artefact.mean() > 0.5:
-        out.append("most objects lie among the artefacts of bright sources")
-    if (found.mask[valid] > 0).mean() > 0.5:
-        out.append("objects cover more than half of the image: its noise is hardly known")
-    return out
-
-
-FEW = 5
-"""Objects of which shares tell nothing yet."""
-WINGS, FAR = 1.15, 0.1
-"""Above these a residual has wings (standard deviation over that of its core), and is correlated."""
-
-
-def residual_verdict(found: DetectedImage) -> str:
-    """What a residual is, in words: noise, or what it is instead."""
-    p = found.prepared
-    outside = p.valid & (found.mask == 0)
-    if outside.sum() < 1000:
-        return "too little is left outside the objects to tell"
-    scaled = np.where(outside, found.residual / np.where(outside, found.uncertainty, 1), 0)
-    scaled -= scaled[outside].mean()
-    reach = int(np.clip(12 * max(p.beam_pixels, 2.0), 8, min(scaled.shape) // 2))
-    seen = radial_mean(autocorrelation(scaled, outside, reach))
-    far = np.flatnonzero(np.abs(seen) > FAR)
-    faults = []
-    # the noise of an image reaches as far as its beam, and a little over
-    if far.max() > 1.6 * max(p.beam_pixels, 1.0) + 1:
-        faults.append(f"correlated over {far.max()} pixels")
-    core = robust_sigma(scaled[outside])
-    wings = float(np.std(scaled[outside])) / max(core, 1e-9)
-    if wings > WINGS:
-        faults.append("with wings beyond a Gaussian's")
-    return f"not noise: {', '.join(faults)}" if faults else "looks like noise"
 
 
 def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str, str]:
