@@ -10,6 +10,7 @@ the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -102,10 +103,13 @@ def axes_of(l11: float, l21: float, l22: float) -> tuple[float, float, float]:
 
 def axes_of_covariance(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
     """FWHM along the major and minor axis and position angle of a covariance in (x, y)."""
-    val, vec = np.linalg.eigh(covariance)
-    val = np.sqrt(np.maximum(val, 0.0)) * FWHM_PER_SIGMA
-    pa = np.rad2deg(np.arctan2(-vec[0, 1], vec[1, 1])) % 180.0
-    return float(val[1]), float(val[0]), float(pa)
+    (a, b), (_, c) = np.asarray(covariance).tolist()
+    half = math.hypot((a - c) / 2, b)
+    major = max((a + c) / 2 + half, 0.0)
+    minor = max(a * c - b * b, 0.0) / major if major > 0 else 0.0
+    along = math.atan2(2 * b, a - c) / 2 if half > 0 else math.pi / 2
+    pa = math.degrees(along - math.pi / 2) % 180.0
+    return math.sqrt(major) * FWHM_PER_SIGMA, math.sqrt(minor) * FWHM_PER_SIGMA, pa
 
 
 def centre_transform(psf: NDArray[np.floating], n: int) -> NDArray[np.float64]:
@@ -336,8 +340,11 @@ class GroupFit:
                 self.high[i + 1 : i + LINE] = z[-1] + 0.5, np.log(max(2.0, z.size))
         self.basis = np.array(basis)
 
-    def _images(self, shape: Float) -> Float:
-        """Transform of the unit source and its derivatives by its shape, ``[6, 2 * cell]``."""
+    def _images(self, shape: Float, squares: bool = False) -> Float:
+        """Transform of the unit source and its derivatives by its shape, ``[6, 2 * cell]``.
+
+        Those of a point vanish but by the covariance itself: with `squares` they are by xx, xy and yy.
+        """
         x, y, l11, l21, l22 = shape
         fx, fy = self.w.fx, self.w.fy
         along = l11 * fx + l21 * fy
@@ -350,7 +357,10 @@ class GroupFit:
         for k, f in ((1, 2 * np.pi * fx), (2, 2 * np.pi * fy)):
             out[k] = f * im, -f * re
         c = -4 * np.pi**2
-        for k, f in ((3, c * fx * along), (4, c * fy * along), (5, c * l22 * fy**2)):
+        sizes = (c * fx * along, c * fy * along, c * l22 * fy**2)
+        if squares:
+            sizes = (c / 2 * fx**2, c * fx * fy, c / 2 * fy**2)
+        for k, f in enumerate(sizes, start=3):
             out[k] = f * re, f * im
         return out.reshape(6, -1)
 
@@ -374,10 +384,10 @@ class GroupFit:
         rows[:SHAPE] = total
         return total, rows
 
-    def evaluate(self, p: Float) -> Evaluated:
-        """Log likelihood ratio, score and Fisher information."""
+    def evaluate(self, p: Float, squares: bool = False) -> Evaluated:
+        """Log likelihood ratio, score and Fisher information; see `_images` for `squares`."""
         parts = [p[a:b] for a, b in zip(self.starts, self.starts[1:])]
-        images = np.concatenate([self._images(q[:SHAPE]) for q in parts])
+        images = np.concatenate([self._images(q[:SHAPE], squares) for q in parts])
         totals, rows = zip(*(self._spectra(q, m) for q, m in zip(parts, self.members)))
         total, spectra = np.stack(totals), np.concatenate(rows)
         dots = (images * self.double) @ self.w.planes.T
@@ -409,6 +419,8 @@ class GroupFit:
             prior[at + 2 : at + 5] = self.size_scale**-2
             if free is not None and not free[k]:
                 active[at : at + SHAPE] = False
+            if not m.shape[2:].any():  # a point stays one
+                active[at + 2 : at + SHAPE] = False
             for i in range(at + m.first_line + 2, at + m.size, LINE):
                 prior[i], centre[i] = 1.0, full[i]
         low, high, weight, middle = (v[active] for v in (self.low, self.high, prior, centre))
@@ -456,6 +468,8 @@ class GroupFit:
 POINT = 4.0
 """Twice the log likelihood that a shape must gain over a point: three parameters gain it from noise once in
 ten times, and a flux with them free is the larger by their noise."""
+MUCH = 100.0
+"""Gain from which on a point is no place to begin from."""
 
 
 def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
@@ -481,17 +495,62 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
 
 
 def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
-    """`fit_source`, as a point where the data do not tell it from one."""
-    (free, extended), (point, alone) = (
-        _fitted(window, s, size_scale) for s in (start, replace(start, l11=0.0, l21=0.0, l22=0.0))
-    )
-    if 2 * (extended - alone) > POINT or point.amplitude * free.amplitude <= 0:
-        return free
-    # how large it may be after all is told by the free shape
-    size = np.array([free.l11, free.l21, free.l22])
+    """`fit_source`, as a point where the data do not tell it from one.
+
+    That is asked of the likelihood's curvature about the point, and only where it says no a shape is fitted.
+    """
+    point, alone, size, spread = _fitted_point(window, start, size_scale)
+    gain, best = _likelier_size(size, spread)
+    if gain > POINT / 2:
+        least = 0.2 * size_scale / 1.5 / FWHM_PER_SIGMA
+        shape = (start.l11, start.l21, start.l22)
+        if start.axes()[0] < 3 * least * FWHM_PER_SIGMA:
+            (l11, _), (l21, l22) = np.linalg.cholesky(best + least**2 * np.eye(2)).tolist()
+            shape = (l11, l21, l22)
+        where = {name: getattr(point, name) for name in ("x", "y", "z", "fwhm_z")} if gain < MUCH else {}
+        free, extended = _fitted(
+            window, replace(start, l11=shape[0], l21=shape[1], l22=shape[2], **where), size_scale
+        )
+        if 2 * (extended - alone) > POINT or point.amplitude * free.amplitude <= 0:
+            return free
+    # how large it may be after all: errors are those of squares, which `axes` halves
     covariance = point.covariance.copy()
-    covariance[3:6, 3:6] = free.covariance[3:6, 3:6] + np.outer(size, size)
+    variances = 0.5 * np.sqrt(np.diag(spread)) + np.maximum(size, 0) / 3.29
+    covariance[3:6, 3:6] = np.diag([variances[0], min(variances[[0, 2]]), variances[2]])
     return replace(point, covariance=covariance)
+
+
+def _fitted_point(
+    window: GroupWindow, start: LineSource, size_scale: float
+) -> tuple[LineSource, float, Float, Float]:
+    """The best point, its log likelihood ratio, and the covariance (xx, xy, yy) that suits the data best."""
+    point, alone = _fitted(window, replace(start, l11=0.0, l21=0.0, l22=0.0), size_scale)
+    fit = GroupFit(window, [member_of(point)], size_scale)
+    _, score, fisher = fit.evaluate(fit.members[0].vector(), squares=True)
+    fisher[-1, -1] += 1.0
+    scaled, unit = _unit_free(fisher)
+    scaled[np.diag_indices_from(scaled)] += 1e-9
+    inverse = np.linalg.inv(scaled) / np.outer(unit, unit)
+    return point, alone, (inverse @ score)[2:5], inverse[2:5, 2:5]
+
+
+def _likelier_size(size: Float, spread: Float) -> tuple[float, Float]:
+    """Twice the log likelihood that sizes gain over a point, none of them negative, and the best covariance.
+
+    Of a covariance (xx, xy, yy) that fits best, whatever its sign, and its own errors.
+    """
+    weight = np.linalg.inv(spread)
+    xx, xy, yy = size
+    if xx > 0 and xx * yy > xy * xy:
+        return float(size @ weight @ size), np.array([[xx, xy], [xy, yy]])
+    # else the best is a line, along one of these
+    angle = np.linspace(0, np.pi, 24, endpoint=False)
+    lines = np.stack([np.cos(angle) ** 2, np.cos(angle) * np.sin(angle), np.sin(angle) ** 2], axis=1)
+    norm = np.einsum("ni,ij,nj->n", lines, weight, lines)
+    length = np.maximum(lines @ weight @ size, 0) / norm
+    k = int((length**2 * norm).argmax())
+    xx, xy, yy = length[k] * lines[k]
+    return float(length[k] ** 2 * norm[k]), np.array([[xx, xy], [xy, yy]])
 
 
 def _fitted(window: GroupWindow, start: LineSource, size_scale: float) -> tuple[LineSource, float]:

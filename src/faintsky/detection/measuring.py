@@ -618,6 +618,10 @@ class Measurement:
         new = m.source(i)
         if np.sign(new.amplitude) != np.sign(c.source.amplitude):
             return
+        if not m.shape[2:].any():  # a point's size is as uncertain as it was alone
+            covariance = new.covariance.copy()
+            covariance[3:6, 3:6] = c.source.covariance[3:6, 3:6]
+            new = replace(new, covariance=covariance)
         p.subtract(c, -1.0)
         profile = line_profile(np.arange(p.sigma.size), new.z, new.fwhm_z)
         information = profile @ precision(p.sigma, p.channels, np.arange(p.sigma.size)) @ profile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.blocks import step
-from faintsky.detection.fits import LineSource, cut_group, fit_source, point_or_not
+from faintsky.detection.fits import LineSource, cut_group, point_or_not
 from faintsky.detection.matched_filter import FilterBank, Peaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import (
@@ -284,8 +284,8 @@ class Pursuit:
         n = int(4.5 * np.hypot(self.beam_pixels, fwhm)) + 12
         return min(max(24, n + n % 2), 192)
 
-    def fit(self, start: LineSource, own: Component | None = None, final: bool = False) -> LineSource:
-        """Fit one source to the residual, to which `own` is given back; `final`: perhaps as a point."""
+    def fit(self, start: LineSource, own: Component | None = None) -> LineSource:
+        """Fit one source to the residual, to which `own` is given back, perhaps as a point."""
         self.tell(len(self.components))
         n = self.window_side(start.axes()[0])
         half = int(max(8, 2.5 * start.fwhm_z))
@@ -300,11 +300,6 @@ class Pursuit:
         psf = self.imager.psf_at(start.x, start.y, start.z)
         z, at, origin = np.arange(zs.start, zs.stop), (start.x, start.y), (xs.start, ys.start)
         window = cut_group(box, z, self.sigma[zs], None, np.inf, psf, at, n, origin, True, self.channels)
-        if not final:
-            return fit_source(window, start, size_scale=1.5 * self.beam_pixels)
-        least = 0.35 * self.beam_pixels / FWHM_PER_SIGMA
-        if start.axes()[0] < least * FWHM_PER_SIGMA:  # what was a point before may be none now
-            start = replace(start, l11=least, l21=0.0, l22=least)
         return point_or_not(window, start, size_scale=1.5 * self.beam_pixels)
 
     def voxel(self, s: LineSource) -> tuple[int, int, int]:
@@ -586,7 +581,7 @@ class Pursuit:
         """Fit every source again, all others subtracted, without touching the filtered cubes."""
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
-                fitted = self.fit(c.source, c, final=True)
+                fitted = self.fit(c.source, c)
                 if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
                     self.subtract(c, -1.0)
                     c.source, c.image = fitted, self.imager.image(fitted)
