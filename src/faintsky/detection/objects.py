@@ -36,9 +36,10 @@ def observed_value(components: Sequence[Component], points: NDArray[np.float64])
 def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0) -> bool:
     """Whether two components come within `reach` times the sum of their observed half widths."""
     s, t = a.source, b.source
+    if abs(s.z - t.z) >= reach * (0.5 * s.fwhm_z + 0.5 * t.fwhm_z):
+        return False
     wide = 0.5 * np.hypot(s.axes()[0], beam_pixels) + 0.5 * np.hypot(t.axes()[0], beam_pixels)
-    near = abs(s.z - t.z) < reach * (0.5 * s.fwhm_z + 0.5 * t.fwhm_z)
-    return bool(near and np.hypot(s.x - t.x, s.y - t.y) < reach * wide)
+    return bool(np.hypot(s.x - t.x, s.y - t.y) < reach * wide)
 
 
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import (
     binary_dilation,
+    distance_transform_edt,
     find_objects,
     gaussian_filter,
     label,
@@ -199,10 +200,15 @@ def occupied(
     reach = round(beams * prepared.beam_pixels)
     if not found or not reach:
         return out
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc = np.hypot(y, x) <= reach
-    out = np.stack([binary_dilation(p, disc) if p.any() else p for p in out])
-    return np.asarray(binary_dilation(out, np.ones((3, 1, 1))))
+    grown = np.zeros_like(out)
+    z, y, x = (slice(int(v.min()), int(v.max()) + 1) for v in np.nonzero(out))
+    ys, xs = (slice(max(0, s.start - reach), s.stop + reach) for s in (y, x))
+    for k in range(z.start, z.stop):
+        if out[k].any():
+            grown[k, ys, xs] = distance_transform_edt(~out[k, ys, xs]) <= reach
+    grown[:-1] |= grown[1:].copy()
+    grown[1:] |= grown[:-1].copy()
+    return grown
 
 
 def no_continuum(prepared: PreparedCube, found: list[Resolved]) -> Bool:

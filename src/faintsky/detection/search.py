@@ -210,14 +210,12 @@ def search_cube(
         denied,
     )
     # what surrounds a galaxy, bowl or outskirts, is not what noise looks like elsewhere
-    far = torch.as_tensor(
-        ~occupied(resolved, cube.shape, prepared, AROUND)[:, ::step, ::step].copy(),
-        device=pursuit.guard.device,
-    )
+    far = torch.ones_like(pursuit.guard, dtype=torch.bool)
     for r in resolved:
         near = torch.as_tensor(
             occupied([r], cube.shape, prepared, AROUND)[:, ::step, ::step].copy(), device=far.device
         )
+        far &= ~near
         sigma = prepared.sigma[r.box[0]][:, None, None]
         brightest = float((r.inside / np.where(sigma > 0, sigma, np.inf)).max())
         pursuit.around[near] += LEFT_OVER * brightest / prepared.fidelity
