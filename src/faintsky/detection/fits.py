@@ -424,6 +424,9 @@ class GroupFit:
             for i in range(at + m.first_line + 2, at + m.size, LINE):
                 prior[i], centre[i] = 1.0, full[i]
         low, high, weight, middle = (v[active] for v in (self.low, self.high, prior, centre))
+        where = np.cumsum(active) - 1
+        sizes = [slice(where[at + 2], where[at + 2] + 3) for at in self.starts[:-1] if active[at + 2]]
+        ends = LEAST_SIZE * self.size_scale, self.high[2]
 
         def posterior(q: Float) -> Evaluated:
             full[active] = q
@@ -437,7 +440,10 @@ class GroupFit:
         for _ in range(iterations):
             scaled, unit = _unit_free(hessian)
             scaled[np.diag_indices_from(scaled)] += damping + 1e-9
-            trial = np.clip(p + np.linalg.solve(scaled, gradient / unit) / unit, low, high)
+            step = np.linalg.solve(scaled, gradient / unit) / unit
+            trial = np.clip(p + step, low, high)
+            for size in sizes:
+                trial[size] = _resized(p[size], step[size], ends)
             new = posterior(trial)
             if new[0] >= value - 1e-12:
                 gain = new[0] - value
@@ -463,6 +469,24 @@ class GroupFit:
                 replace(m.with_vector(full[s]), covariance=covariance[s, s], norm=float(self.norms[k]))
             )
         return out, loglike
+
+
+LEAST_SIZE = 0.015
+"""Standard deviation of the narrowest shape that is fitted, in units of the prior's: a beam over 20."""
+
+
+def _resized(cholesky: Float, step: Float, ends: tuple[float, float]) -> Float:
+    """A Cholesky factor after a step, taken as one of the covariance; its standard deviations stay in `ends`.
+
+    Steps of the factor itself go astray where an axis is short: the likelihood knows its square alone.
+    """
+    l11, l21, l22 = cholesky
+    factor, change = np.array([[l11, 0.0], [l21, l22]]), np.array([[step[0], 0.0], [step[1], step[2]]])
+    turned = factor @ change.T
+    values, vectors = np.linalg.eigh(factor @ factor.T + turned + turned.T)
+    values = np.clip(values, ends[0] ** 2, ends[1] ** 2)
+    (a, _), (b, c) = np.linalg.cholesky((vectors * values) @ vectors.T)
+    return np.array([a, b, c])
 
 
 POINT = 4.0

@@ -184,6 +184,8 @@ LINE_REACH = 3.5
 LINE_POWER = 0.2
 """Power of the sources over that of the noise, above which a channel is not used to measure the noise's
 correlation: what a model with an error of a few per cent leaves in it is correlated like the sources."""
+CLEAR = 10.0
+"""S/N from which on an emitter and an absorber that overlap are told apart."""
 BEYOND = 0.5
 """Fraction by which the sidelobes of a source beyond the border of the image may differ from its model."""
 
@@ -446,7 +448,7 @@ class Pursuit:
             moved = np.hypot(fitted.x - start.x, fitted.y - start.y) > 1.5 * np.hypot(
                 self.beam_pixels, start.axes()[0]
             )
-            if moved or np.sign(fitted.amplitude) != np.sign(start.amplitude):
+            if moved or np.sign(fitted.amplitude) != np.sign(start.amplitude) or self._contrary(fitted):
                 blocked[
                     max(0, z - 1) : z + 2,
                     max(0, j - reach) : j + reach + 1,
@@ -456,6 +458,20 @@ class Pursuit:
             component = self.add(fitted)
             component.snr = self.detection_snr(component)
         return blocked
+
+    def _contrary(self, s: LineSource) -> bool:
+        """Whether a source overlaps one of the other sign, and either is faint.
+
+        Such a pair is hardly told from nothing: each would grow at the other's expense.
+        """
+        for c in self.components:
+            t = c.source
+            if s.amplitude * t.amplitude > 0 or min(abs(s.fitted_snr), c.snr) > CLEAR:
+                continue
+            wide = 0.5 * sum(np.hypot(v.axes()[0], self.beam_pixels) for v in (s, t))
+            if abs(s.z - t.z) < 0.5 * (s.fwhm_z + t.fwhm_z) and np.hypot(s.x - t.x, s.y - t.y) < wide:
+                return True
+        return False
 
     def refine(self, rounds: int = 1) -> None:
         """Fit every source again with all others subtracted, brightest first."""
