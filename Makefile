@@ -1,13 +1,13 @@
 # `make demo` and `make test` do all the set-up they need.
 PYTHON ?= python3
-# `EXTRAS=dev,train,lofar,casa,peers` adds what some tests otherwise skip for want of
-EXTRAS ?= dev,train
+# `EXTRAS=dev,docs,train,lofar,casa,peers` adds what some tests otherwise skip for want of
+EXTRAS ?= dev,docs,train
 # Tests at a time, one thread each; 0: one process with all threads
 PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint learning wheel fuzz kill slurm benchmarks reproduction clean
+.PHONY: demo docs test install lint learning wheel fuzz kill slurm benchmarks reproduction clean
 
 demo: install
 	$(BIN)/faintsky demo --out demo --overwrite
@@ -32,6 +32,11 @@ lint: install
 learning: install
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest -m learning
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m learning
+
+# The site, examples executed, in build/docs/index.html; a warning is an error.
+docs: install
+	rm -rf docs/api docs/folders docs/gallery build/docs
+	$(BIN)/sphinx-build -b html -c docs -W --keep-going -q . build/docs
 
 wheel:
 	PYTHON=$(PYTHON) .ci/wheel
@@ -66,4 +71,4 @@ reproduction: install
 	$(BIN)/python -m reproduction.pages
 
 clean:
-	rm -rf .venv .venv-full demo build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-full demo build dist *.egg-info src/*.egg-info docs/api docs/folders docs/gallery

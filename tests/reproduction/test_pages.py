@@ -28,9 +28,18 @@ def test_an_outdated_number_is_seen(monkeypatch, tmp_path):
 
 
 def test_links_lead_somewhere():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+    seen = 0
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+            seen += 1
+    assert seen > 100
+
+
+def test_the_site_shows_every_page():
+    shown = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.stem == "index" or re.search(rf"(?m)^{page.stem}$|<{page.stem}>", shown), page.name
 
 
 def test_no_page_has_a_blank_to_fill():

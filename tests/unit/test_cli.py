@@ -312,9 +312,9 @@ def test_commands_of_the_pages_are_understood():
     """Those in blocks of code, but for forms with brackets or variables: all options are known."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     blocks = re.findall(r"(?s)```\w*\n(.*?)```", "\n".join(p.read_text(encoding="utf-8") for p in pages))
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    commands = [w for w in (shlex.split(line, comments=True) for line in lines if not set("[$|") & set(line))]
-    commands = [words[1:] for words in commands if words[:1] == ["faintsky"]]
+    lines = [line.removeprefix("$ ") for line in "\n".join(blocks).replace("\\\n", " ").splitlines()]
+    lines = [line for line in lines if line.startswith("faintsky ") and not set("[$|") & set(line)]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines]
     for words in commands:
         node, rest = build_command(), words
         while isinstance(node, click.Group):

@@ -1,0 +1,81 @@
+"""
+A LOFAR field, denoised and catalogued
+======================================
+
+A dirty image like those of LoTSS is simulated: radio galaxies and diffuse emission at 150 MHz, eight hours.
+`faintsky.denoise` shows its faint emission, `faintsky.detect` lists its sources.
+On the command line::
+
+    faintsky simulate lofar --out field --preset lotss --size 512 --seed 3 --quick
+    faintsky denoise field/0000_dirty.fits --psf field/psf.fits --pb field/pb.fits --out denoised
+    faintsky detect field/0000_dirty.fits --psf field/psf.fits --pb field/pb.fits --out found
+"""
+
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+import faintsky
+
+# %%
+# The field
+# ---------
+# ``quick`` makes the dirty image with one psf for the whole field, which leaves out the w term.
+
+folder = Path(tempfile.mkdtemp())
+about = faintsky.simulate_lofar(folder / "field", preset="lotss", size=512, seed=3, quick=True)
+print("beam [arcsec, arcsec, deg]:", np.round(about["beam_arcsec_arcsec_deg"], 2))
+print("noise [Jy/beam]:", about["noise_jy_per_beam"])
+
+# %%
+# Denoise it
+# ----------
+# The psf lets `faintsky.denoise` take the sidelobes out as well.
+
+dirty, psf, pb = (folder / "field" / name for name in ("0000_dirty.fits", "psf.fits", "pb.fits"))
+denoised = faintsky.denoise(dirty, psf=psf, pb=pb)
+print(len(denoised.catalog), "regions of emission")
+for note in denoised.notes:
+    print("note:", note)
+
+# %%
+# Dirty image, denoised image and true sky on one scale.
+
+rms = about["noise_jy_per_beam"]
+beam_area = np.pi / (4 * np.log(2)) * np.prod(about["beam_arcsec_arcsec_deg"][:2])
+sky = fits.getdata(folder / "field" / "0000_sky.fits") * beam_area  # from Jy/arcsec2
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained", sharex=True, sharey=True)
+for ax, image, title in zip(
+    axes, (fits.getdata(dirty), denoised.image, sky), ("dirty image", "denoised", "true sky"), strict=True
+):
+    shown = ax.imshow(image / rms, origin="lower", cmap="inferno", vmin=-1, vmax=5)
+    ax.set_title(title)
+figure.colorbar(shown, ax=axes, label="brightness [rms of the noise]")
+
+# %%
+# List its sources
+# ----------------
+# The image is cleaned with the psf first, then searched.
+
+found = faintsky.detect(dirty, psf=psf, pb=pb)
+print(len(found.catalog), "sources; the strongest:")
+columns = ["name", "kind", "flux", "flux_err", "fwhm_maj", "snr", "reliability"]
+found.catalog[columns][:8].pprint_all()
+
+# %%
+# Beside the truth
+# ----------------
+# The truth holds regions of the sky that rise above the noise. How many of those above S/N 7 have a source
+# within half a beam?
+
+truth = Table.read(folder / "field" / "0000_truth.ecsv")
+seen = truth[truth["snr"] > 7]
+away = np.hypot(
+    np.subtract.outer(seen["x"], found.catalog["x"]), np.subtract.outer(seen["y"], found.catalog["y"])
+).min(axis=1)
+half_beam = about["beam_arcsec_arcsec_deg"][0] / about["cell_arcsec"] / 2
+print(f"{(away < half_beam).sum()} of {len(seen)}")
