@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,20 @@ from faintsky.units import in_unit
 
 Array32 = NDArray[np.float32]
 Load = Callable[[], NDArray[Any]]
+Box = tuple[slice, slice]
+"""Rows and columns."""
+
+
+@dataclass(frozen=True)
+class InParts:
+    """What loads data ``[chan, y, x]``, or some of their rows and columns, by a function of either."""
+
+    read: Callable[[Box | None], NDArray[Any]]
+
+    def __call__(self, box: Box | None = None) -> NDArray[Any]:
+        """All data, or those of a box."""
+        return self.read(box)
+
 
 COMPANIONS = ("psf", "pb", "rms", "mask", "residual", "model_image")
 """What there may be."""
@@ -21,6 +36,8 @@ LOBE = 4.0
 """By how much the area of a psf above half its peak may differ from the beam's."""
 LEAST_PEAK, OWN_PEAK = 0.1, 0.9
 """A primary beam reaches the first at least, and the second unless it lies off the pointing centre."""
+LOWEST_BEAM, HIGHEST_BEAM = -0.01, 1.1
+"""What rounding may make of 0 and 1."""
 MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
 """Noise over the scatter of the data: no noise is above the first, and below the second there is a note."""
 
@@ -56,7 +73,8 @@ def array_companion(kind: str, value: Any, data: Any) -> Load:
         factors, value = data.noise_factors(value.unit), value.value
     array = as_float32(in_unit(value, "", f"{kind}", kind))
     cube = array[None] if array.ndim == 2 else array
-    return companion(kind, lambda: cube, cube.shape, data, kind, factors)
+    load = InParts(lambda box: cube if box is None else cube[:, *box])
+    return companion(kind, load, cube.shape, data, kind, factors)
 
 
 def companion(
@@ -71,12 +89,15 @@ def companion(
 ) -> Load:
     """A function that reads and checks a companion, ``[1 or chan, y, x]``; a psf by `centred_psf`.
 
+    A mask becomes boolean: true where it is neither 0 nor blank. Of a part only such values are refused as no
+    companion of its kind has.
+
     Parameters
     ----------
     kind : str
         One of `COMPANIONS`.
     load : callable
-        Returns its values.
+        Returns its values; where it is an `InParts`, so is what is made.
     own : tuple of int
         Their shape.
     data : RadioData
@@ -97,30 +118,36 @@ def companion(
     require_shape(kind, own, data.shape, name)
     factor = factors[:1] if np.allclose(factors, factors[0], rtol=1e-6) else factors
 
-    def read() -> Array32:
-        cube = load()
+    def read(box: Box | None = None) -> Any:
+        cube = load() if box is None else load(box)  # type: ignore[call-arg]
         if np.any(factor != 1):
             cube = cube * factor.astype(np.float32)[:, None, None]
-        require_shape(kind, cube.shape, data.shape, name)
         low, high = float(np.fmin.reduce(cube, axis=None)), float(np.fmax.reduce(cube, axis=None))
-        if np.isnan(low) or low == high == 0:
-            raise InputError(f"the {kind} is blank", f"give another {kind}", name)
+        if box is None:
+            require_shape(kind, cube.shape, data.shape, name)
+            if np.isnan(low) or low == high == 0:
+                raise InputError(f"the {kind} is blank", f"give another {kind}", name)
         if kind == "psf":
             cube = centred_psf(cube, name, data.notes)
             _check_lobe(cube, _lobe_of_beam(data), name)
         elif kind == "pb":
-            _check_pattern(cube, low, high, data, name, in_data_unit)
-        elif kind == "rms":
+            if box is None:
+                _check_pattern(cube, low, high, data, name, in_data_unit)
+            elif low < LOWEST_BEAM or high > HIGHEST_BEAM:
+                raise _no_pattern(low, high, name)
+        elif kind == "rms" and box is None:
             _check_noise(cube, low, data, name)
-        elif kind == "mask" and np.any(np.nan_to_num(cube) % 1):
-            raise InputError(
-                f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
-                "give labels, or 0 and 1",
-                name,
-            )
+        elif kind == "mask":
+            if np.any(np.nan_to_num(cube) % 1):
+                raise InputError(
+                    f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
+                    "give labels, or 0 and 1",
+                    name,
+                )
+            return np.nan_to_num(cube) != 0
         return cube
 
-    return read
+    return InParts(read) if isinstance(load, InParts) else read
 
 
 def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str) -> None:
@@ -169,14 +196,18 @@ def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
         )
 
 
+def _no_pattern(low: float, high: float, name: str) -> InputError:
+    return InputError(
+        f"a primary beam lies between 0 and 1, this one between {low:.3g} and {high:.3g}",
+        "give the power pattern, 1 at the pointing centre (noise is given as --rms)",
+        name,
+    )
+
+
 def _check_pattern(cube: Array32, low: float, high: float, data: Any, name: str, in_data_unit: bool) -> None:
     noise = in_data_unit and high < OWN_PEAK and float(np.nanmedian(cube)) < MOST_NOISE * data.scatter()
-    if low < -0.01 or high > 1.1 or high < LEAST_PEAK or noise:
-        raise InputError(
-            f"a primary beam lies between 0 and 1, this one between {low:.3g} and {high:.3g}",
-            "give the power pattern, 1 at the pointing centre (noise is given as --rms)",
-            name,
-        )
+    if low < LOWEST_BEAM or high > HIGHEST_BEAM or high < LEAST_PEAK or noise:
+        raise _no_pattern(low, high, name)
     plane = np.nan_to_num(cube[len(cube) // 2])
     lobe, cut = _main_lobe(plane) if plane.any() else (0, True)
     # the longest baseline of an array is many dishes long

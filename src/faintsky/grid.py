@@ -205,6 +205,11 @@ class Layout:
         cube = np.transpose(kept, [rank[axis] for axis in order])
         return cube if cube.ndim == 3 else cube[None]
 
+    def native_part(self, box: tuple[slice, slice]) -> tuple[slice, ...]:
+        """Rows and columns as slices along the file's axes."""
+        named = {"y": box[0], "x": box[1]}
+        return tuple(named.get(axis, slice(None)) for axis in self.axes)
+
     def to_native(self, data: NDArray[Any]) -> NDArray[Any]:
         """An array ``[y, x]`` or ``[chan, y, x]`` with the file's axes, in the file's order."""
         cube = data if data.ndim == 3 else data[None]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
-from faintsky.companions import COMPANIONS, Array32, array_companion, as_float32
+from faintsky.companions import COMPANIONS, Array32, Box, InParts, array_companion, as_float32
 from faintsky.errors import InputError
 from faintsky.grid import (
     ARCSEC,
@@ -36,6 +36,8 @@ Float = NDArray[np.float64]
 
 BOLTZMANN = 1.380649e-23
 """Boltzmann constant [J/K] (exact)."""
+LARGE = 2752
+"""Side of an image that is read as a whole [pixel]; `faintsky.blocks` cuts larger ones into tiles."""
 SHAPE = ("dc_maj", "dc_min", "dc_pa")
 """Columns of an ellipse."""
 
@@ -51,7 +53,7 @@ class RadioData:
     name : str
         Path of the file, or a word for an object in memory; used in messages.
     load : callable
-        Returns the data ``[chan, y, x]``, float32, NaN where blank.
+        Returns the data ``[chan, y, x]``, float32, NaN where blank; an `InParts` also a part of them.
     shape : tuple of int
         ``(chan, y, x)``.
     header : astropy.io.fits.Header
@@ -100,6 +102,39 @@ class RadioData:
         """The data as ``[chan, y, x]``, whether image or cube; read when first used."""
         return np.asarray(self.load(), dtype=np.float32)
 
+    def taken(self, box: Box) -> Array32:
+        """Rows and columns of the data, ``[chan, y, x]``; no more is read where that can be."""
+        if "cube" not in self.__dict__ and isinstance(self.load, InParts):
+            return np.asarray(self.load(box), dtype=np.float32)
+        return self.cube[:, *box]
+
+    def companion_part(self, kind: str, box: Box) -> Any:
+        """Rows and columns of a companion, ``[1 or chan, y, x]``; None where it was not given."""
+        load = self.companions.get(kind)
+        if kind not in self.__dict__ and isinstance(load, InParts):
+            return load(box)
+        whole = getattr(self, kind)
+        return None if whole is None else whole[:, *box]
+
+    def part(self, box: Box) -> Any:
+        """Rows and columns as data of their own, whose beam is in pixels what it is in the whole; no psf."""
+        n_y, n_x = (s.stop - s.start for s in box)
+        (y, x), grid = (s.start for s in box), self.grid
+        made = replace(
+            self,
+            load=InParts(lambda inner: self.taken(_within(box, inner))),
+            shape=(self.shape[0], n_y, n_x),
+            wcs=self.wcs[box],
+            grid=replace(grid, n_y=n_y, n_x=n_x, x0=grid.x0 - x, y0=grid.y0 - y),
+            notes=[],
+            companions={k: self._part_of(k, box) for k in self.companions if k != "psf"},
+        )
+        made.__dict__.update(beam_frame=self.beam_frame, pointing=self.pointing)
+        return made
+
+    def _part_of(self, kind: str, box: Box) -> InParts:
+        return InParts(lambda inner: self.companion_part(kind, _within(box, inner)))
+
     @property
     def frequencies(self) -> NDArray[np.float64] | None:
         """Channel centres, ``[chan]`` [Hz], in the header's frame."""
@@ -146,8 +181,7 @@ class RadioData:
     @cached_property
     def mask(self) -> NDArray[np.bool_] | None:
         """Where to look, ``[1 or chan, y, x]``, true where the mask given is neither 0 nor blank."""
-        raw = self._companion("mask")
-        return None if raw is None else np.nan_to_num(raw) != 0
+        return self._companion("mask")
 
     @cached_property
     def residual(self) -> Array32 | None:
@@ -164,9 +198,13 @@ class RadioData:
         return None if load is None else load()
 
     def check_companions(self) -> None:
-        """Read what was given beside the data; `InputError` where one cannot be that of these data."""
-        for kind in self.companions:
-            getattr(self, kind)
+        """Read what was given beside the data; `InputError` where one cannot be that of these data.
+
+        What is too large to be read at once is checked in parts, as they are used.
+        """
+        for kind, load in self.companions.items():
+            if kind == "psf" or max(self.shape[1:]) <= LARGE or not isinstance(load, InParts):
+                getattr(self, kind)
 
     def scatter(self) -> float:
         """Robust standard deviation of the data, in their unit; 0 where they are blank or constant."""
@@ -280,16 +318,22 @@ class RadioData:
                 out |= zip(names, frame.shape_errors((maj, minor, pa), (d_maj, d_min, d_pa)))
         return out
 
-    def radius(self, x: ArrayLike, y: ArrayLike) -> Float:
-        """Angle between pixels and the pointing centre [rad].
+    @cached_property
+    def pointing(self) -> tuple[float, float]:
+        """Pointing centre in the header's own coordinates [deg].
 
-        That is the reference point, or the middle of an image that was regridded to one elsewhere.
+        The reference point, or the middle of an image that was regridded to one elsewhere.
         """
         n_y, n_x = self.shape[-2:]
-        lon0, lat0 = np.deg2rad(self.wcs.wcs.crval)
         on_image = -1 < self.grid.x0 < n_x and -1 < self.grid.y0 < n_y
         if is_regridded(self.wcs) and not on_image:
-            lon0, lat0 = np.deg2rad(own_sky(self.wcs, (n_x - 1) / 2, (n_y - 1) / 2))
+            lon, lat = own_sky(self.wcs, (n_x - 1) / 2, (n_y - 1) / 2)
+            return float(lon), float(lat)
+        return float(self.wcs.wcs.crval[0]), float(self.wcs.wcs.crval[1])
+
+    def radius(self, x: ArrayLike, y: ArrayLike) -> Float:
+        """Angle between pixels and the `pointing` [rad]."""
+        lon0, lat0 = np.deg2rad(self.pointing)
         lon, lat = np.deg2rad(own_sky(self.wcs, x, y))
         half = np.sin((lat - lat0) / 2) ** 2 + np.cos(lat) * np.cos(lat0) * np.sin((lon - lon0) / 2) ** 2
         return np.asarray(2 * np.arcsin(np.sqrt(np.minimum(half, 1.0))))
@@ -373,6 +417,14 @@ class RadioData:
         return 1 / self._pixel_area(x, y) if self.varying_beam else np.ones(np.size(x))
 
 
+def _within(box: Box, inner: Box | None) -> Box:
+    """A box of a box."""
+    if inner is None:
+        return box
+    y, x = (slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner))
+    return y, x
+
+
 class RadioImage(RadioData):
     """A 2-D image; ``data`` is ``[y, x]``."""
 
@@ -380,6 +432,10 @@ class RadioImage(RadioData):
     def data(self) -> Array32:
         """The image, ``[y, x]``, float32, NaN where blank; read when first used."""
         return self.cube[0]
+
+    def negative(self) -> RadioImage:
+        """The same with the other sign."""
+        return replace(self, load=InParts(lambda box: -self.cube if box is None else -self.taken(box)))
 
     @classmethod
     def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> RadioImage:

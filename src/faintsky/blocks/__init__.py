@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.blocks.maps import Maps
+    from faintsky.blocks.merging import Pieces, joined, merged_pieces, pieces_of
     from faintsky.blocks.steps import STEPS, Step, merge_labels, run_step, step
-    from faintsky.blocks.tiling import LARGEST, Block, cover, in_blocks
+    from faintsky.blocks.tiling import LARGEST, Block, cover, in_blocks, tiles
 
 lazy(__name__)

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 2752
+from faintsky.image import LARGE
+
+LARGEST = LARGE
 """Side of the largest block [pixel]."""
 
 
@@ -44,6 +46,12 @@ class Block:
         part = image[..., y : y + self.shape[0], x : x + self.shape[1]]
         out[..., : part.shape[-2], : part.shape[-1]] = part
         return out
+
+    @property
+    def read(self) -> tuple[slice, slice]:
+        """The read region in the image, as far as there is one of `tiles`."""
+        y, x = (slice(first, first + n) for first, n in zip(self.origin, self.shape))
+        return y, x
 
     @property
     def inner(self) -> tuple[slice, slice]:
@@ -91,6 +99,38 @@ def cover(shape: Sequence[int], *, reach: int, stride: int = 1, largest: int = L
         along.append([(low, high - low, slice(f, min(f + size, n))) for f, (low, high) in zip(firsts, reads)])
     ys, xs = along
     return [Block((y, x), (n_y, n_x), (wy, wx)) for y, n_y, wy in ys for x, n_x, wx in xs]
+
+
+CORE = 1792
+"""Side of a tile's write region [pixel]: a multiple of 256, as maps are thinned out by powers of 2."""
+
+
+def tiles(shape: Sequence[int], margin: int, *, core: int = CORE, whole: int = LARGE) -> list[Block]:
+    """Blocks on a grid that begins at the first pixel, whatever the image's size; read as far as it goes.
+
+    Two images that agree over a tile's read region have the same tile there, if it begins at a multiple of
+    `core` in both. A remainder of less than a quarter of a tile goes with the one before.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        ``(n_y, n_x)`` of the image.
+    margin : int
+        Pixels about a write region that are read.
+    core, whole : int
+        Side of the write regions, and of the longest image that is one block [pixel].
+    """
+    along = []
+    for n in shape:
+        firsts = list(range(0, n, core)) if n > whole else [0]
+        if len(firsts) > 1 and n - firsts[-1] < core // 4:
+            firsts.pop()
+        ends = [*firsts[1:], n]
+        along.append(
+            [(max(a - margin, 0), min(b + margin, n), slice(a, b)) for a, b in zip(firsts, ends, strict=True)]
+        )
+    ys, xs = along
+    return [Block((y, x), (y2 - y, x2 - x), (wy, wx)) for y, y2, wy in ys for x, x2, wx in xs]
 
 
 def in_blocks(

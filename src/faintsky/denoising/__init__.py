@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.denoising.catalogue import build_catalog, error_kernel, measure, sum_error
+    from faintsky.denoising.catalogue import (
+        build_catalog,
+        error_kernel,
+        measure,
+        region_reliability,
+        sum_error,
+    )
     from faintsky.denoising.denoiser import (
         DenoiseCall,
         Denoised,

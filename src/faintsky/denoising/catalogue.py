@@ -141,6 +141,14 @@ def measure(
     return regions
 
 
+def region_reliability(
+    r: Region, noise: NDArray[np.floating], settings: RegionSettings, beam_area: float
+) -> float:
+    """Probability that a region is real, as its catalogue has it, given the noise ``[y, x]``."""
+    error = float(settings.flux_error(r.flux, r.flux_err, noise[r.box].max() * beam_area))
+    return float(settings.probability(r.flux / max(error, 1e-300), r.significance, r.area / beam_area))
+
+
 def _within_a_pixel(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Least errors of a region's moments: one that is a pixel wide may lie anywhere in that pixel."""
     one = [n == 1 for n in shape[::-1]]
@@ -179,6 +187,7 @@ def build_catalog(
     labels: NDArray[np.int32],
     settings: RegionSettings,
     sidelobes: NDArray[np.floating] | None = None,
+    beam: PrimaryBeam | None = None,
 ) -> Table:
     """Catalogue of all regions, with their labels as ``id``, in the order of these.
 
@@ -196,9 +205,12 @@ def build_catalog(
         Errors and reliability.
     sidelobes : array, optional
         Rms of the sidelobes that are in a dirty image, ``[y, x]``, in its unit.
+    beam : PrimaryBeam, optional
+        Where it is known whether it is in the data.
     """
-    flat = np.ptp(prepared.rms[prepared.valid]) == 0
-    beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
+    if beam is None:
+        flat = np.ptp(prepared.rms[prepared.valid]) == 0
+        beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
     gain = beam.gain()
     kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
     regions = measure(mean * gain, sigma * gain, labels, kernel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
 from faintsky.denoising.regions import DenoiserSettings, RegionSettings, relabelled, segment
-from faintsky.image import RadioImage
+from faintsky.image import LARGE, RadioImage
 from faintsky.matching import column, reliability_of
 from faintsky.options import RELIABILITY
 from faintsky.preparing import (
@@ -298,9 +298,13 @@ def make_eye(
         As for `predict`.
     """
 
-    def see(prepared: PreparedImage) -> tuple[PreparedImage, Array32, Array32, RegionSettings]:
+    @lru_cache
+    def loaded() -> tuple[DenoiserSettings, nn.Module]:
         settings = DenoiserSettings.read(model.settings, what="model setting", hint="correct model.json")
-        network = model.network("denoiser", device)
+        return settings, model.network("denoiser", device)
+
+    def see(prepared: PreparedImage) -> tuple[PreparedImage, Array32, Array32, RegionSettings]:
+        settings, network = loaded()
         seen, mean, sigma = estimate(network, prepared, members=members, device=device, progress=progress)
         own = settings.of(prepared.beam is None)
         return seen, mean, own.calibrated(mean, sigma), own
@@ -311,6 +315,13 @@ def make_eye(
 def deconvolves(image: RadioImage) -> bool:
     """Whether an image is dirty and its psf known, or its noise white: `denoise_image` alone can treat it."""
     bare = replace(image, notes=[])  # what was assumed is said by those who do the work
+    if "psf" not in image.companions:
+        if image.beams is not None:
+            return False
+        y, x = (slice(max(n - LARGE, 0) // 2, max(n - LARGE, 0) // 2 + LARGE) for n in image.shape[1:])
+        bare = bare.part(
+            (slice(y.start, min(y.stop, image.shape[1])), slice(x.start, min(x.stop, image.shape[2])))
+        )
     prepared = prepare_image(bare)
     if prepared.beam is None or image.psf is None:
         return prepared.beam is None
@@ -389,7 +400,7 @@ def compare_with_negative(image: RadioImage, found: Any, again: Callable[[RadioI
     int
         Regions of the negative.
     """
-    other = again(replace(image, load=lambda: -image.cube, kind=found.kind))
+    other = again(replace(image.negative(), kind=found.kind))
     diffuse, theirs = (np.asarray(t["kind"]).astype(str) == "diffuse" for t in (found.catalog, other.catalog))
     # logarithms of S/N and area, [region, 2]
     ours, others = (

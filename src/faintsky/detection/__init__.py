@@ -52,5 +52,6 @@ if TYPE_CHECKING:
         search_cube,
     )
     from faintsky.detection.sources import add_sources
+    from faintsky.detection.tiles import tiles_of
 
 lazy(__name__)

@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label, maximum
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, maximum
+from scipy.spatial import cKDTree
 
 from faintsky.blocks import step
 from faintsky.catalog import components_of
-from faintsky.denoising import Eye, build_catalog, relabelled, segment, split_regions, sum_error
+from faintsky.denoising import (
+    Eye,
+    RegionSettings,
+    error_kernel,
+    measure,
+    region_reliability,
+    relabelled,
+    segment,
+    sum_error,
+)
 from faintsky.detection.compact import CompactSearch
 from faintsky.detection.sources import Sources, add_sources, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
-from faintsky.preparing import PreparedImage, PrimaryBeam, robust_sigma
+from faintsky.preparing import PreparedImage, robust_sigma
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -47,35 +57,49 @@ FEW, DESCRIBED = 2, 0.6
 
 @dataclass
 class Diffuse:
-    """Diffuse emission of an image.
+    """Diffuse emission of a tile.
 
     Attributes
     ----------
     labels : array of int
-        Regions, ``[y, x]``, 1 … n, 0 elsewhere.
-    table : astropy.table.Table
-        Their catalogue, in that order.
+        Candidates for regions, ``[y, x]``, 1 … n, 0 elsewhere.
+    accepted : array of bool
+        Which of them are regions as far as the tile can tell, ``[n + 1]``, false first.
     image, sigma : array
         The network's image of what is not compact, and its standard deviation, ``[y, x]``, in the unit of the
         file, 0 where blank.
+    rms : array
+        The noise that the network was told of, 0 where blank.
+    settings : RegionSettings
+        Of the network.
     compact : Sources
         What the network has not seen.
     alone : array
         Image of the compact sources that it has seen, as it sees broad ones better than Gaussians are: they
         were taken out of `image`.
+    signs : dict of array
+        Of each candidate, ``[n + 1]``, within the tile's write region: ``pixels``; ``flux``, of the residual;
+        ``taken``, of the sources taken out; ``highest`` S/N; ``deepest``, the tile's deepest negative;
+        ``large`` enough, or cut by an edge.
+    broad : array
+        Candidate and flux of the broad Gaussians, ``[m, 2]``.
     """
 
     labels: NDArray[np.int32]
-    table: Table
+    accepted: Bool
     image: Array32
     sigma: Array32
+    rms: Array32
+    settings: RegionSettings
     compact: Sources
     alone: Float
+    signs: dict[str, Float]
+    broad: Float
 
     @property
     def model(self) -> Array32:
         """The network's image within the regions, 0 outside."""
-        return np.where(self.labels > 0, self.image, np.float32(0))
+        return np.where(self.accepted[self.labels], self.image, np.float32(0))
 
 
 @step(whole="in units of its own scatter over the image")
@@ -109,9 +133,10 @@ def pieces(sources: Sources, search: CompactSearch) -> Bool:
 
 def _beside(sources: Sources) -> Bool:
     """Which sources touch another."""
-    apart = np.hypot(*(sources.values[:, None, 1:3] - sources.values[None, :, 1:3]).T)
-    np.fill_diagonal(apart, np.inf)
-    return np.asarray((apart < sources.fwhm).any(axis=0))
+    if len(sources) < 2:
+        return np.zeros(len(sources), bool)
+    places = sources.values[:, 1:3]
+    return np.asarray(cKDTree(places).query(places, k=2)[0][:, 1] < sources.fwhm)
 
 
 def _hinted(search: CompactSearch, rest: Float, broad: Sources, against: float) -> bool:
@@ -129,6 +154,8 @@ def find_diffuse(
     prepared: PreparedImage,
     search: CompactSearch,
     eye: Eye,
+    gain: Float,
+    core: tuple[slice, slice],
     *,
     always: bool = False,
     against: float = AGAINST,
@@ -145,6 +172,10 @@ def find_diffuse(
         Its compact sources.
     eye : callable
         The network.
+    gain : array
+        What the image is multiplied by to be free of the primary beam, ``[y, x]``.
+    core : tuple of slice
+        The write region, in the image.
     always : bool, optional
         Whether to ask it even where nothing hints at diffuse emission.
     against : float, optional
@@ -185,152 +216,110 @@ def find_diffuse(
     if image.mask is not None:
         allowed &= image.mask[0]
     labels = segment(mean, sigma, allowed, settings, prepared.beam_area)
-    numbers = np.arange(1, labels.max(initial=0) + 1)
-    highest = np.asarray(maximum(snr, labels, numbers)) if len(numbers) else np.zeros(0)
-    clear = highest > max(LEAST, against * deepest)
-    large = np.bincount(labels.ravel(), minlength=len(numbers) + 1)[1:] > SMALLEST * prepared.beam_area
-    clear &= large | np.isin(numbers, labels[binary_dilation(~valid, border_value=1)])
-    clear &= ~_left_of(labels, numbers, sources.take(sure), rest, NEAR * prepared.beam_area)
-    labels = relabelled(labels, numbers[clear & ~_described(labels, numbers, sources.take(broad), rest)])
-    labels = split_regions(labels, snr)
-    mean, sigma = mean * rms, sigma * rms
-    table = build_catalog(image, seen, mean, sigma, labels, settings, sidelobes)
-    table = table[np.asarray(table["reliability"]) >= reliability]
-    labels = relabelled(labels, np.asarray(table["id"]))
-    table["id"] = table["island"] = np.arange(1, len(table) + 1)
-    return Diffuse(labels, table, mean, sigma, sources.take(sure & ~wide), alone)
-
-
-def _left_of(
-    labels: NDArray[np.int32], numbers: NDArray[np.intp], compact: Sources, rest: Float, area: float
-) -> Bool:
-    """Small regions that hold less flux than the sources that were taken out of them."""
     taken = np.zeros(labels.shape)
-    add_sources(taken, compact.values)
-    pixels, theirs, own = (
-        np.bincount(labels.ravel(), weights=w, minlength=len(numbers) + 1)[1:]
-        for w in (None, taken.ravel(), rest.ravel())
-    )
-    return np.asarray((pixels < area) & (theirs > own))
-
-
-def _described(
-    labels: NDArray[np.int32], numbers: NDArray[np.intp], broad: Sources, rest: Float
-) -> Bool:  # fmt: skip
-    """Regions that a few Gaussians describe."""
-    v = broad.values
+    add_sources(taken, sources.values[sure])
+    v = sources.values[broad]
     flux = 2 * np.pi * v[:, 0] * np.sqrt(np.maximum(v[:, 3] * v[:, 5] - v[:, 4] ** 2, 0))
-    home = labels[pixels_of(v, labels.shape)]
-    total = np.bincount(labels.ravel(), weights=rest.ravel(), minlength=len(numbers) + 1)
-    out = []
-    for number in numbers:
-        own = np.sort(flux[home == number])[::-1]
-        out.append(own[:FEW].sum() > DESCRIBED * total[number])
-    return np.array(out, bool)
+    at = pixels_of(v, labels.shape)
+    inside = np.array([(p >= c.start) & (p < c.stop) for p, c in zip(at, core)]).all(axis=0)
+    fluxes = np.stack([labels[at], flux], axis=1)
+    edge = binary_dilation(~valid, border_value=1)
+    whole = slice(0, labels.shape[0]), slice(0, labels.shape[1])
+    signs = [
+        _signs(labels[box], rest[box], taken[box], snr[box], edge[box], int(labels.max(initial=0)), deepest)
+        for box in (whole, core)
+    ]
+    clear = are_regions(signs[0], fluxes, prepared.beam_area, against)
+    mean, sigma = mean * rms, sigma * rms
+    kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
+    sizes = measure(
+        mean * gain, sigma * gain, relabelled(labels, np.flatnonzero(clear)), kernel, shapes=False
+    )
+    noise = np.nan_to_num(seen.rms * gain)
+    likely = [region_reliability(r, noise, settings, prepared.beam_area) >= reliability for r in sizes]
+    clear[np.flatnonzero(clear)] = likely
+    return Diffuse(
+        labels, clear, mean, sigma, rms, settings, sources.take(sure & ~wide), alone, signs[1], fluxes[inside]
+    )
+
+
+def _signs(
+    labels: NDArray[np.int32], rest: Float, taken: Float, snr: Float, edge: Bool, count: int, deepest: float
+) -> dict[str, Float]:
+    """See `Diffuse`."""
+    pixels, flux, gone, cut = (
+        np.bincount(labels.ravel(), weights=w.ravel(), minlength=count + 1).astype(float)
+        for w in (np.ones(labels.shape), rest, taken, edge.astype(float))
+    )
+    highest = np.zeros(count + 1)
+    if count:
+        highest[1:] = maximum(snr, labels, np.arange(1, count + 1))
+    return {
+        "pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut,
+        "deepest": np.full(count + 1, deepest),
+    }  # fmt: skip
+
+
+def are_regions(signs: dict[str, Float], broad: Float, beam_area: float, against: float) -> Bool:
+    """Which candidates are regions by their signs, ``[n + 1]``; see `Diffuse`. False first."""
+    pixels, flux = signs["pixels"], signs["flux"]
+    clear = signs["highest"] > np.maximum(LEAST, against * signs["deepest"])
+    clear &= (pixels > SMALLEST * beam_area) | (signs["cut"] > 0)
+    # small, and of less flux than the sources that were taken out of it
+    clear &= ~((pixels < NEAR * beam_area) & (signs["taken"] > flux))
+    held = np.zeros(len(pixels))
+    home = broad[:, 0].astype(int)
+    order = np.lexsort([-broad[:, 1], home])
+    rank = np.arange(len(order)) - np.searchsorted(home[order], home[order])
+    np.add.at(held, home[order][rank < FEW], broad[order, 1][rank < FEW])
+    # a few Gaussians describe it
+    clear &= ~(held > DESCRIBED * flux)
+    clear[0] = False
+    return np.asarray(clear)
 
 
 def measure_again(
-    diffuse: Diffuse,
-    image: RadioImage,
-    prepared: PreparedImage,
-    search: CompactSearch,
-    rest: NDArray[np.floating],
+    table: Table, gain: Float, inside: Bool, seen: Array32, rest: Float, noise: Float, kernel: Float
 ) -> None:
-    """Give regions the flux of the data less the compact model.
+    """Give a region the flux of the data less the compact model.
 
     Parameters
     ----------
-    diffuse : Diffuse
-        Of the image; its table is changed.
-    image, prepared : RadioImage, PreparedImage
-        The input.
-    search : CompactSearch
-        Noise and its correlation.
-    rest : array
-        Data less compact model, ``[y, x]``.
+    table : Table
+        Of the region alone; it is changed.
+    gain : array
+        As for `find_diffuse`.
+    inside : array of bool
+        The region, ``[y, x]``.
+    seen, rest : array
+        The network's image, and the data less the compact model.
+    noise, kernel : array
+        The noise, and its correlation by the separation of two pixels.
     """
-    labels, table = diffuse.labels, diffuse.table
-    if not len(table):
-        return
-    flat = np.ptp(prepared.rms[prepared.valid]) == 0
-    gain = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid).gain()
-    before, now = (
-        np.bincount(labels.ravel(), weights=(np.nan_to_num(v) * gain).ravel(), minlength=len(table) + 1)[1:]
-        for v in (diffuse.image, rest)
-    )
-    kernel = np.fft.fftshift(search.correlation.lags)[1:, 1:]
-    noise = np.where(prepared.valid, search.rms * search.level, 0) * gain
-    error: Float = np.array([sum_error(np.where(labels == k, noise, 0)[b], kernel) for k, b in _boxes(table)])
-    scale: Float = np.asarray(table["flux"], float) / before
+    before, now = (float((v * gain)[inside].sum()) for v in (seen, rest))
+    scale = float(table["flux"][0]) / before
+    error = sum_error(np.where(inside, noise * gain, 0), kernel) * abs(scale)
     table["flux"] = table["flux_mask"] = now * scale
-    table["flux_err"] = table["flux_mask_err"] = np.maximum(table["flux_err"], error * np.abs(scale))
+    table["flux_err"] = table["flux_mask_err"] = np.maximum(table["flux_err"], error)
 
 
-def _boxes(table: Table) -> list[tuple[int, tuple[slice, slice]]]:
-    sides = [[slice(int(a), int(b) + 1) for a, b in zip(table[f"{k}_min"], table[f"{k}_max"])] for k in "yx"]
-    return [(k, (j, i)) for k, (j, i) in enumerate(zip(*sides), start=1)]
+def join_tables(catalog: Table, components: Table, regions: Table) -> tuple[Table, Table]:
+    """One catalogue of compact objects and regions, by their ids.
 
-
-def join_tables(
-    catalog: Table, components: Table, mask: NDArray[np.int32], diffuse: Diffuse
-) -> tuple[Table, Table, NDArray[np.int32], NDArray[np.int32]]:
-    """One catalogue of compact objects and regions, the most significant first.
-
-    Returns
-    -------
-    catalog, components : Table
-        ``parent`` is the region that an object lies in; ``group`` the number of regions that touch each
-        other and of what lies in them.
-    mask : array of int
-        The objects, and the regions where there are none.
-    regions : array of int
-        The regions, with their ids.
+    ``group`` is the number of a region and of the objects whose ``parent`` it is.
     """
     from astropy.table import vstack
 
-    few = len(diffuse.table)
-    if not few:
-        return catalog, components, mask, diffuse.labels
-    joined = vstack([catalog, diffuse.table], metadata_conflicts="silent")
-    order = np.argsort(-np.asarray(joined["snr"]), kind="stable")
-    new = np.empty(len(joined), np.int32)
-    new[order] = np.arange(1, len(joined) + 1)
-    of_objects, of_regions = (
-        np.concatenate([[0], v]).astype(np.int32) for v in (new[: len(catalog)], new[len(catalog) :])
-    )
-    regions = of_regions[diffuse.labels]
-    whole = np.where(mask > 0, of_objects[mask], regions)
-    islands = label(whole > 0, np.ones((3, 3)))[0]
-    place = np.stack([joined[k] for k in ("x", "x", "y")], axis=1)
-    joined["parent"] = np.where(
-        np.asarray(joined["kind"]) == "diffuse", 0, regions[pixels_of(place, mask.shape)]
-    )
-    joined["id"] = new
-    first = np.zeros(len(joined) + 1, np.int64)
-    seen = whole.ravel()
-    first[seen[::-1]] = islands.ravel()[::-1]
-    own = np.where(first[new] > 0, first[new], islands[pixels_of(place, mask.shape)])
-    joined["island"] = own
-    joined["group"] = _groups(joined)
-    parts = vstack([components, components_of(diffuse.table)], metadata_conflicts="silent")
-    parts["id"] = np.concatenate(
-        [of_objects[np.asarray(components["id"], int)], of_regions[np.asarray(diffuse.table["id"], int)]]
-    )
-    by_id = np.concatenate([[0], own[order]])
-    parts["island"] = by_id[np.asarray(parts["id"])]
-    return joined[order], parts[np.argsort(parts["id"], kind="stable")], whole, regions
+    joined = vstack([catalog, regions], metadata_conflicts="silent")
+    joined = joined[np.argsort(joined["id"], kind="stable")]
+    joined["group"] = groups_of(joined)
+    parts = vstack([components, components_of(regions)], metadata_conflicts="silent")
+    return joined, parts[np.argsort(parts["id"], kind="stable")]
 
 
-def _groups(table: Table) -> NDArray[np.int64]:
-    """A number for regions that touch each other and the objects in them; 0 for what is alone."""
-    home, diffuse = np.array(table["id"]), np.asarray(table["kind"]) == "diffuse"
-    island = np.asarray(table["island"])
-    _, first, which = np.unique(island[diffuse], return_index=True, return_inverse=True)
-    home[diffuse] = home[diffuse][first][which]
-    by_id = np.zeros(len(table) + 1, home.dtype)
-    by_id[np.asarray(table["id"])] = home
-    _, group = np.unique(
-        by_id[np.where(np.asarray(table["parent"]) > 0, table["parent"], table["id"])], return_inverse=True
-    )
+def groups_of(table: Table) -> NDArray[np.int64]:
+    """A number for each region that holds objects, and for these; 0 for all else."""
+    home = np.where(np.asarray(table["parent"]) > 0, table["parent"], table["id"])
+    _, group = np.unique(home, return_inverse=True)
     several = np.bincount(group) > 1
     return np.where(several[group], np.cumsum(several)[group], 0)

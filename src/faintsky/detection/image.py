@@ -1,45 +1,41 @@
-"""The sources of a continuum image: searched for, judged, catalogued."""
+"""The sources of a continuum image: searched for tile by tile, judged together, catalogued."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.denoising import Eye, Response
-from faintsky.detection.compact import LOWEST, CompactSearch, find_compact
-from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, deboosted, fit_counts
-from faintsky.detection.diffuse import AGAINST, Diffuse, find_diffuse, join_tables, measure_again, pieces
-from faintsky.detection.image_catalogue import build_tables, join_objects, label_objects
-from faintsky.detection.sources import Sources, add_sources, model_variance, pixels_of
+from faintsky.blocks import Maps
+from faintsky.denoising import Eye
+from faintsky.detection.counts import NoisePeaks
+from faintsky.detection.diffuse import AGAINST, join_tables
+from faintsky.detection.judging import Judged, judge, regions_of
+from faintsky.detection.painting import (
+    Painted,
+    islands_of,
+    measure_region,
+    paint,
+    paint_tasks,
+    region_task,
+)
+from faintsky.detection.sources import pixels_of
+from faintsky.detection.tiles import MANY, Plan, Seen, look, plan
 from faintsky.image import RadioImage
 from faintsky.options import BACKGROUND_SCALE, RELIABILITY
-from faintsky.preparing import (
-    PreparedImage,
-    PrimaryBeam,
-    clean_further,
-    clean_threshold,
-    convolve,
-    gaussian_psf,
-    kind_of_image,
-    prepare_image,
-    sidelobe_noise,
-)
-from faintsky.system import BYTES_OF_TABLES, Needs
+from faintsky.preparing import PreparedImage, PrimaryBeam
+from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, run_tasks
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
 STEPS = 6
-"""Steps that progress is told in."""
-UNCLEAN, ABOUT = 0.5, 1.2
-"""Share of a source's peak in the residual, and its peak over the threshold of CLEAN, with which it counts as
-not cleaned."""
+"""Steps that progress is told in where there is one tile."""
 
 
 @dataclass
@@ -76,6 +72,11 @@ class DetectedImage:
     denoised, denoised_error : array or None
         The network's image of what is not compact, and all compact sources, at the beam's resolution, and its
         standard deviation, ``[y, x]``.
+    thin : int
+        Where the image has several tiles, all arrays are of every n-th pixel, or averaged over as many: the
+        whole ones are in the maps.
+    sample : DetectedImage or None
+        Then, all of a part of the image.
     """
 
     catalog: Table
@@ -93,12 +94,14 @@ class DetectedImage:
     regions: NDArray[np.int32] | None = None
     denoised: NDArray[np.float32] | None = None
     denoised_error: NDArray[np.float32] | None = None
+    thin: int = 1
+    sample: DetectedImage | None = None
 
 
 def detect_image(
     image: RadioImage, *, eye: Eye | None = None, always: bool = False, against: float = AGAINST,
     reliability: float = RELIABILITY, background_scale: float = BACKGROUND_SCALE,
-    progress: Progress | None = None,
+    maps: Maps | None = None, jobs: int = 1, cluster: str = LOCAL, progress: Progress | None = None,
 ) -> DetectedImage:  # fmt: skip
     """Find and measure the sources of a continuum image.
 
@@ -118,6 +121,12 @@ def detect_image(
         Least reliability of an object.
     background_scale : float
         Fits take out a background that follows nothing smaller [beam].
+    maps : Maps, optional
+        Where to put results: ``mask``, ``model`` and what else there is; in memory by default.
+    jobs : int, optional
+        Processes that share the tiles, where they share the maps.
+    cluster : str, optional
+        See `faintsky.system.run_tasks`.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
 
@@ -126,227 +135,192 @@ def detect_image(
     InputError
         Where the image cannot be used.
     """
-    from threadpoolctl import threadpool_limits
-
-    def tell(done: int, word: str) -> None:
-        if progress is not None:
-            progress(done, STEPS, word)
-
-    tell(0, "noise")
-    prepared = prepare_image(image)
-    if prepared.beam is None:
-        prepared = replace(prepared, beam=WHITE_BEAM)
-    response = None
-    assert prepared.beam is not None
-    if image.psf is not None and image.residual is None is image.model_image:
-        response = Response((image.shape[1], image.shape[2]), image.psf[0], prepared.beam)
-    kind = kind_of_image(image, prepared, response)
-    notes = [*image.notes, *PrimaryBeam(image).notes, kind.note]
-    prepared, left, said = _cleaned(image, prepared, kind.name == "dirty")
-    done = iter(range(1, STEPS))
-    with threadpool_limits(limits=1, user_api="blas"):  # many small matrices
-        search = find_compact(prepared, background_scale, lambda word: tell(next(done, STEPS - 2), word))
-    diffuse = None
-    if eye is not None and (always or kind.name == "restored"):
-        tell(STEPS - 2, "diffuse emission")
-        dirty = kind.name == "dirty" and image.psf is None
-        sidelobes = sidelobe_noise(prepared.plane, prepared.beam_pixels) if dirty else None
-        diffuse = find_diffuse(
-            image, prepared, search, eye, always=always, against=against, reliability=reliability,
-            sidelobes=sidelobes,
-        )  # fmt: skip
-    with threadpool_limits(limits=1, user_api="blas"):
-        if diffuse is not None and len(diffuse.table):
-            rest = replace(prepared, data=prepared.data - diffuse.model)
-            search = find_compact(rest, background_scale, lambda word: tell(STEPS - 2, f"once more, {word}"))
-        tell(STEPS - 1, "catalogue")
-        found = _judged(image, prepared, search, diffuse, reliability, left)
-    found.kind, found.notes = kind.name, notes + said
-    if search.background.any():
-        most = np.abs(search.background).max() / prepared.typical_rms
-        found.notes.append(f"a slow background of up to {most:.2g} sigma was taken out for the fits")
-    tell(STEPS, "done")
-    return found
-
-
-def _cleaned(
-    image: RadioImage, prepared: PreparedImage, dirty: bool
-) -> tuple[PreparedImage, NDArray[np.floating] | None, list[str]]:
-    """The image, cleaned further where that can be done, what CLEAN has left where known, and notes."""
-    assert prepared.beam is not None
-    left: NDArray[np.floating] | None = None
-    if image.residual is not None:
-        left = np.where(prepared.valid, np.nan_to_num(image.residual[0]), 0)
-    elif image.model_image is not None:
-        side = 2 * int(np.ceil(3 * max(prepared.beam[0], 1.0))) + 1
-        model = convolve(np.nan_to_num(image.model_image[0]), gaussian_psf((side, side), *prepared.beam))
-        left = np.where(prepared.valid, prepared.data - model / prepared.jy_per_beam, 0)
-    elif dirty:
-        left = prepared.data
-    if left is None:
-        return prepared, None, []
-    if image.psf is None:
-        if not dirty:
-            return prepared, left, ["without --psf nothing is cleaned further; what is not clean is flagged"]
-        note = "the sidelobes of bright sources stay in a dirty image, and raise its noise about these: "
-        return prepared, left, [f"{note}give --psf, or clean it first"]
-    given = prepared.rms if prepared.rms_origin == "given" else None
-    rest, restored = clean_further(left, prepared.valid, image.psf[0], prepared.beam, given)
-    data = np.where(prepared.valid, prepared.data - left + rest + restored, 0).astype(np.float32)
-    prepared = replace(prepared, data=data).with_noise(data)
-    return prepared, rest, ["sources that were seen through the dirty beam were cleaned first, with the psf"]
-
-
-def _not_clean(
-    image: RadioImage, prepared: PreparedImage, values: Float, rms: Float, left: NDArray[np.floating] | None
-) -> NDArray[np.bool_]:
-    """Which Gaussians ``[n, 6]`` CLEAN has hardly reached."""
-    at = pixels_of(values, prepared.data.shape)
-    if left is not None:
-        return np.asarray(np.abs(left[at]) > UNCLEAN * np.abs(prepared.data[at]))
-    level, sigma = clean_threshold(image.header)
-    level = np.nan_to_num(level / prepared.jy_per_beam)
-    return np.asarray(np.abs(values[:, 0]) < ABOUT * np.maximum(level, sigma * rms[at]))
-
-
-ABOVE = 2.0
-"""Peak over the region's brightness that makes a source of what may be a piece of the region."""
-FIDELITY = 0.05
-"""Error of Gaussians that stand for a source, over its brightness: `tools/compare_denoisers.py`."""
-PLAIN = 3.0
-"""Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
-LOW = (1.013, 1.025)
-"""What the noise is stretched by at least: fits have taken their share of what it is measured on. For one
-level, and for a map, which scatters (images 101 and 102 of `benchmarks.survey`, uniform and pbcor)."""
-ODD = 14.0
-"""S/N of negatives that are sources of their own, but about bright sources."""
-WHITE_BEAM = (2.0, 2.0, 0.0)
-"""What sources of an image of white noise without a beam are taken for [pixel]."""
-
-
-def _judged(
-    image: RadioImage, prepared: PreparedImage, search: CompactSearch, diffuse: Diffuse | None,
-    reliability: float, left: NDArray[np.floating] | None,
-) -> DetectedImage:  # fmt: skip
-    """Reliabilities, the cut, objects, tables and maps of a search's sources."""
-    sources = search.sources
-    snr = search.source_snr()
-    noise = noise_peaks(search, snr)
-    values, counts = np.zeros(len(sources)), {}
-    for sign in (1.0, -1.0):
-        its = sign * snr > 0
-        strength = np.abs(snr[its])
-        counts[sign] = fit_counts(strength)
-        values[its] = counts[sign].reliability(strength, noise, strength)
-    # artefacts are counted where they are: about bright sources, and elsewhere
-    level = search.level_at(sources.values)
-    about = level > 1.2 * np.median(search.level[search.valid])
-    for those, deepest in ((about, np.inf), (~about, ODD)):
-        high, low = those & (snr > 0), those & (snr < 0) & (snr > -deepest)
-        values[high] *= _against_negatives(snr[high], -snr[low], noise)
-    # two Gaussians at one place share an S/N, and neither is to be left out
-    at = pixels_of(sources.values, prepared.data.shape)
-    alone = np.abs(sources.values[:, 0]) * search.gain / (search.rms * search.level)[at]
-    together = np.bincount(sources.group)[sources.group] > 1 if len(sources) else np.zeros(0, bool)
-    kept = (values >= reliability) | (together & (alone > SURE))
-    if image.mask is not None:
-        kept &= image.mask[0][at]
-    if diffuse is not None:
-        # what the network has smoothed away within a region is the region's, unless it is much brighter
-        brightness = diffuse.model[at]
-        kept &= ~(pieces(sources, search) & (np.abs(sources.values[:, 0]) < ABOVE * brightness))
-    chosen = sources.take(kept)
-    local = np.where(prepared.valid, search.rms * search.level, 0.0)
-    members = join_objects(chosen, search)
-    labels = label_objects(chosen, members, local)
-    judged = {
-        "snr": np.abs(snr[kept]), "reliability": values[kept], "false_alarm": noise.above(np.abs(snr[kept])),
-        "boost": _boost(chosen, snr[kept], counts),
-        "background": search.background[pixels_of(chosen.values, search.background.shape)],
-        "undeconvolved": _not_clean(image, prepared, chosen.values, search.rms, left),
-    }  # fmt: skip
-    catalog, components, order = build_tables(image, prepared, chosen, members, judged, local, labels)
-    numbers = np.zeros(len(members) + 1, np.int32)
-    numbers[1 + np.asarray(order, int)] = np.arange(1, len(members) + 1)
-    model = np.zeros(prepared.data.shape)
-    add_sources(model, chosen.values)
-    catalog.meta |= {"noise_peaks_amplitude": noise.amplitude, "noise_peaks_stretch": noise.stretch}
-    blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
-    found = DetectedImage(
-        catalog, components, numbers[labels], model.astype(np.float32) + blank,
-        local.astype(np.float32) + blank, (prepared.data - model).astype(np.float32) + blank, prepared, "",
-        len(sources), noise, rule=f"of reliability {reliability:g} and above",
-    )  # fmt: skip
-    if diffuse is not None:
-        _add_diffuse(found, image, search, diffuse, chosen)
-    return found
-
-
-def _add_diffuse(
-    found: DetectedImage, image: RadioImage, search: CompactSearch, diffuse: Diffuse, chosen: Sources
-) -> None:
-    """Join what is diffuse to what is compact."""
-    prepared, compact = found.prepared, np.nan_to_num(found.image)
-    measure_again(diffuse, image, prepared, search, prepared.data - compact)
-    found.catalog, found.components, found.mask, found.regions = join_tables(
-        found.catalog, found.components, found.mask, diffuse
+    how = plan(
+        image,
+        eye=eye,
+        always=always,
+        against=against,
+        reliability=reliability,
+        background_scale=background_scale,
     )
-    found.image, found.residual = found.image + diffuse.model, found.residual - diffuse.model
-    # the network has not seen the compact sources; the data count where Gaussians are less true than these
-    taken, noise = np.zeros(compact.shape), np.where(prepared.valid, prepared.rms, 1).astype(float) ** 2
-    add_sources(taken, diffuse.compact.values)
-    weight = (FIDELITY * taken) ** 2 / ((FIDELITY * taken) ** 2 + noise)
-    estimate = diffuse.image + diffuse.alone + taken
-    variance = diffuse.sigma.astype(float) ** 2 + model_variance(diffuse.compact, compact.shape)
+    maps = maps or Maps((image.shape[1], image.shape[2]))
+    done, total = 0, STEPS if how.whole else 2 * len(how.blocks)
+
+    def tell(word: str, steps: int | None = None) -> None:
+        nonlocal done
+        done = done + 1 if steps is None else steps
+        if progress is not None:
+            progress(min(done, total), total, word)
+
+    def shared(work: Callable[[Any], Any], tasks: Sequence[Any], word: str = "") -> list[Any]:
+        """What comes of some tasks, in their order."""
+        many = jobs if maps.shared else 1
+        out: dict[int, Any] = {}
+        numbered = partial(_numbered, work, tasks)
+        for number, made in run_tasks(
+            numbered, range(len(tasks)), many, cluster=cluster if maps.shared else LOCAL
+        ):
+            out[number] = made
+            if word:
+                tell(word)
+        return [out[k] for k in range(len(tasks))]
+
+    tell("noise", 0)
+    if always and eye is not None:
+        maps.begin("denoised", "uncertainty")
+    if how.whole:
+        seen = [look(how, 0, maps, lambda step, word: tell(word, step))]
+    else:
+        seen = shared(partial(_look, how, maps), range(len(how.blocks)), "tiles searched")
+    prepared = _prepared(how, seen)
+    flat = np.ptp(prepared.rms[prepared.valid]) == 0
+    in_data = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid).in_data
+    judged = judge(how, seen, prepared.beam_pixels)
+    regions = regions_of(how, seen, prepared.beam_area, MANY)
+    measured = shared(
+        partial(measure_region, how, maps, prepared, in_data), [region_task(judged, r) for r in regions]
+    )
+    good = [k for k, t in enumerate(measured) if float(t["reliability"][0]) >= reliability]
+    regions, measured = [regions[k] for k in good], [measured[k] for k in good]
+    order = np.argsort(
+        -np.concatenate([judged.strength, *[np.asarray(t["snr"], float) for t in measured]]), kind="stable"
+    )
+    ids = np.empty(len(order), np.intp)
+    ids[order] = np.arange(1, len(order) + 1)
+    few, asked = len(judged.members), any(s.regions is not None for s in seen)
+    if how.whole:
+        tell("catalogue", STEPS - 1)
+    maps.begin("mask", "model", *(["residual"] if maps.shared else []), *(["mask_diffuse"] if asked else []))
+    work = partial(paint, how, maps, how.prepared or prepared, in_data, asked)
+    painted = shared(
+        work, paint_tasks(how, judged, ids[:few], regions, ids[few:]), "" if how.whole else "tiles painted"
+    )
+    found = _assembled(how, maps, prepared, painted, judged, measured, ids[few:], asked)
+    kind = next(s.kind for s in seen if s.kind is not None)
+    found.kind = kind.name
+    said = dict.fromkeys(note for s in seen for note in s.notes)
+    found.notes = [*image.notes, *PrimaryBeam(image).notes, kind.note, *said]
+    most = max(s.background for s in seen)
+    if most > 0:
+        found.notes.append(f"a slow background of up to {most:.2g} sigma was taken out for the fits")
+    blank = sum(s.kind is None for s in seen)
+    if blank:
+        found.notes.append(f"{blank} of {len(seen)} tiles hold no data")
+    tell("done", total)
+    return found
+
+
+def _numbered(work: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> Any:
+    return work(tasks[number])
+
+
+def _look(how: Plan, maps: Maps, number: int) -> Seen:
+    return look(how, number, maps)
+
+
+def _prepared(how: Plan, seen: Sequence[Seen]) -> PreparedImage:
+    """The image made ready; of several tiles every n-th pixel."""
+    if how.whole:
+        assert seen[0].prepared is not None
+        return seen[0].prepared
+    assert how.prepared is not None
+    parts = {s.number: s.prepared for s in seen if s.prepared is not None}
+    arrays = {
+        name: _mosaic(how, {k: getattr(p, name) for k, p in parts.items()}, fill)
+        for name, fill in (("data", 0.0), ("valid", False), ("rms", np.nan))
+    }
+    first = next(iter(parts.values()))
+    return replace(first, data=arrays["data"], valid=arrays["valid"], rms=arrays["rms"])
+
+
+def _mosaic(how: Plan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArray[Any]:
+    """What tiles show, put together."""
+    shape = tuple(-(-n // how.thin) for n in how.image.shape[1:])
+    out = np.full(shape, fill, next(iter(parts.values())).dtype)
+    for number, values in parts.items():
+        y, x = (w.start // how.thin for w in how.blocks[number].write)
+        out[y : y + values.shape[0], x : x + values.shape[1]] = values
+    return out
+
+
+def _assembled(
+    how: Plan, maps: Maps, prepared: PreparedImage, painted: Sequence[Painted], judged: Judged,
+    regions: Sequence[Table], region_ids: NDArray[np.intp], asked: bool,
+) -> DetectedImage:  # fmt: skip
+    """One catalogue, and the maps, or what is shown of them."""
+    from astropy.table import vstack
+
+    tables = []
+    for name in ("catalog", "components"):
+        parts = [getattr(p, name) for p in painted]
+        table = vstack([p for p in parts if len(p)] or parts[:1], metadata_conflicts="silent")
+        table.meta = dict(parts[0].meta) | {"rms_median": prepared.typical_rms}
+        tables.append(table[np.argsort(table["id"], kind="stable")])
+    catalog, components = tables
+    islands = islands_of(how, painted, len(judged.members) + len(regions))
+    if asked and len(catalog):
+        catalog["parent"] = _parents(how, maps, catalog, regions)
+    if len(regions):
+        table = vstack(list(regions), metadata_conflicts="silent")
+        table["id"] = region_ids
+        catalog, components = join_tables(catalog, components, table)
+    for table in (catalog, components):
+        table["island"] = islands[np.asarray(table["id"], int)]
+    catalog.meta |= {
+        "noise_peaks_amplitude": judged.noise.amplitude,
+        "noise_peaks_stretch": judged.noise.stretch,
+    }
+    shown = {
+        name: _mosaic(how, {p.number: p.shown[name] for p in painted}, np.nan if name != "mask" else 0)
+        for name in painted[0].shown
+    }
+    rule = f"of reliability {how.reliability:g} and above"
+    common = (catalog, components), judged, rule
+    if shown:
+        middle = how.blocks[len(how.blocks) // 2].write
+        there = maps.read("noise", middle)
+        here = replace(
+            prepared, data=np.nan_to_num(how.image.taken(middle)[0]), valid=there > 0,
+            rms=np.where(there > 0, there, np.nan),
+        )  # fmt: skip
+        sample = {name: maps.read(name, middle) for name in ("noise", "mask", "model")}
+        found = _found(*common, replace(prepared, data=np.nan_to_num(shown["data"])), shown, asked)
+        found.sample = _found(*common, here, sample, False)
+        found.thin = how.thin
+        if not how.always:
+            found.denoised = found.denoised_error = None
+        return found
+    everything = slice(0, how.image.shape[1]), slice(0, how.image.shape[2])
+    names = ["noise", "mask", "model", *(["mask_diffuse", "denoised", "uncertainty"] if asked else [])]
+    return _found(*common, prepared, {name: maps.read(name, everything) for name in names}, asked)
+
+
+def _found(
+    tables: tuple[Table, Table], judged: Judged, rule: str, prepared: PreparedImage,
+    maps: dict[str, NDArray[Any]], asked: bool,
+) -> DetectedImage:  # fmt: skip
+    """What was found, with some maps."""
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
-    found.denoised = (estimate + weight * (prepared.data - estimate)).astype(np.float32) + blank
-    spread = np.sqrt((1 - weight) ** 2 * variance + weight * noise)
-    found.denoised_error = spread.astype(np.float32) + blank
+    model, noise = maps["model"].astype(np.float32), maps["noise"].astype(np.float32)
+    return DetectedImage(
+        *tables, maps["mask"], model + blank, noise + blank, prepared.data.astype(np.float32) - model + blank,
+        prepared, "", judged.candidates, judged.noise, rule=rule,
+        regions=maps.get("mask_diffuse", maps["mask"]) if asked else None,
+        denoised=maps.get("denoised"), denoised_error=maps.get("uncertainty"),
+    )  # fmt: skip
 
 
-def _against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
-    """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
-
-    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
-    """
-    strong, low = np.sort(snr), np.sort(negative)
-    as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
-    expected = noise.above(snr)
-    excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)
-    return np.asarray(np.clip(1 - excess / np.maximum(as_strong, 1), 0, 1))
-
-
-def _boost(chosen: Sources, snr: Float, counts: dict[float, SourceCounts]) -> tuple[Float, Float]:
-    """What fluxes are to be multiplied by for the counts' sake, and the error of that flux, in S/N."""
-    strength = np.abs(snr)
-    middle, error = deboosted(strength, counts[1.0])
-    lower, lower_error = deboosted(strength, counts[-1.0])
-    negative = snr < 0
-    return np.where(negative, lower, middle) / strength, np.where(negative, lower_error, error) / strength
-
-
-def noise_peaks(search: CompactSearch, snr: Float) -> NoisePeaks:
-    """Noise peaks expected in the image: those of a Gaussian field with the filtered noise's correlation.
-
-    Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
-    the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more above
-    some level, as stripes and other artefacts make them, and always by `LOW`.
-    """
-    h = search.seen.shape[0] // 2
-    near = search.seen[h - 1 : h + 2, h - 1 : h + 2] / search.seen[h, h]
-    bend = [2 - near[1, 0] - near[1, 2], 2 - near[0, 1] - near[2, 1]]
-    cross = (near[0, 2] + near[2, 0] - near[0, 0] - near[2, 2]) / 4
-    curved = np.sqrt(max(bend[0] * bend[1] - cross**2, 1e-12))
-    amplitude = float(search.valid.sum()) * curved / (2 * np.pi) ** 1.5
-    levels = np.arange(LOWEST, SURE)
-    counted = ((snr < -levels[:, None]) & (snr > -SURE)).sum(axis=1)
-    flat = np.ptp(search.rms[search.valid]) == 0
-    for stretch in np.linspace(LOW[not flat], 2.5, 301):
-        noise = NoisePeaks(amplitude, float(stretch), power=1)
-        expected = noise.above(levels) - noise.above(SURE)
-        if np.all(counted <= expected + PLAIN * np.sqrt(np.maximum(expected, 1.0))):
-            break
-    return noise
+def _parents(how: Plan, maps: Maps, catalog: Table, regions: Sequence[Table]) -> NDArray[np.intp]:
+    """The region that each object lies in, 0 for none."""
+    place = np.stack([catalog[k] for k in ("x", "x", "y")], axis=1)
+    y, x = pixels_of(place, (how.image.shape[1], how.image.shape[2]))
+    out = np.zeros(len(catalog), np.intp)
+    for block in how.blocks:
+        j, i = block.write
+        its = np.flatnonzero((y >= j.start) & (y < j.stop) & (x >= i.start) & (x < i.stop))
+        if len(its) and len(regions):
+            out[its] = maps.read("mask_diffuse", block.write)[y[its] - j.start, x[its] - i.start]
+    return out
 
 
 def needs_of_detection(shape: tuple[int, int]) -> Needs:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, find_objects, label
+from scipy.ndimage import binary_dilation, find_objects
 
 from faintsky.beams import observed_sizes, sampling_errors
 from faintsky.blocks import step
 from faintsky.catalog import coordinates_meta, join_flags, make_components, make_table, mask_extents
-from faintsky.detection.compact import CompactSearch
 from faintsky.detection.gaussians import images_of
 from faintsky.detection.sources import Sources, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
@@ -30,17 +29,17 @@ EXTENDED, ARTEFACT = 3.0, 2.0
 """Intrinsic size in beams, and noise over that without artefacts, beyond which objects are flagged."""
 
 
-def join_objects(sources: Sources, search: CompactSearch) -> list[NDArray[np.intp]]:
-    """Components of one object each: those that no dip parts which noise could not make."""
+def join_objects(sources: Sources, level: Float) -> list[NDArray[np.intp]]:
+    """Components of one object each: those that no dip parts which noise could not make.
+
+    ``level``: the noise where each source is, over that without artefacts.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     pairs, n = [], len(sources)
-    noise = (
-        np.abs(sources.values[:, 0]) / np.maximum(np.abs(sources.snr), 1e-9) * search.level_at(sources.values)
-    )
-    for g in np.unique(sources.group):
-        rows = np.flatnonzero(sources.group == g)
+    noise = np.abs(sources.values[:, 0]) / np.maximum(np.abs(sources.snr), 1e-9) * level
+    for rows in split_by(sources.group):
         v = sources.values[rows]
         for i in range(len(rows)):
             for j in range(i):
@@ -53,34 +52,55 @@ def join_objects(sources: Sources, search: CompactSearch) -> list[NDArray[np.int
                 if lower - profile.min() < DIP * max(noise[rows[i]], noise[rows[j]]):
                     pairs.append((rows[i], rows[j]))
     graph = coo_matrix((np.ones(len(pairs)), np.array(pairs, int).reshape(-1, 2).T), shape=(n, n))
-    number, labels = connected_components(graph, directed=False)
-    order = np.argsort(labels, kind="stable")
-    return list(np.split(order, np.cumsum(np.bincount(labels, minlength=number))[:-1])) if n else []
+    return split_by(connected_components(graph, directed=False)[1])
+
+
+def split_by(groups: NDArray[np.integer]) -> list[NDArray[np.intp]]:
+    """Indices that share a number, in the order of the numbers."""
+    order = np.argsort(groups, kind="stable")
+    cuts = np.flatnonzero(np.diff(groups[order])) + 1
+    return list(np.split(order, cuts)) if len(order) else []
+
+
+def boxes_of(sources: Sources, members: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Pixels that an object's mask may lie in, ``[n, 4]``: first y, first x, and those after the last."""
+    out = np.zeros((len(members), 4), np.intp)
+    for k, rows in enumerate(members):
+        v = sources.values[rows]
+        half = 3.5 * np.sqrt(np.maximum(v[:, 3], v[:, 5]).max()) + 1
+        low, high = v[:, 2:0:-1].min(axis=0) - half, v[:, 2:0:-1].max(axis=0) + half
+        out[k] = [*np.floor(low), *(np.floor(high) + 2)]
+    return out
 
 
 @step(objects=True)
-def label_objects(sources: Sources, members: Sequence[NDArray[np.intp]], noise: Float) -> NDArray[np.int32]:
+def label_objects(
+    sources: Sources, members: Sequence[NDArray[np.intp]], noise: Float, origin: tuple[int, int] = (0, 0)
+) -> NDArray[np.int32]:
     """Number of the object that is brightest at each pixel where its model exceeds the flood level.
 
-    An object's mask holds at least the pixels above half of its peak.
+    An object's mask holds at least the pixels above half of its peak. `noise` begins at the pixel `origin`.
     """
     labels, best = np.zeros(noise.shape, np.int32), np.zeros(noise.shape)
-    n_y, n_x = noise.shape
-    for number, rows in enumerate(members, start=1):
-        v = sources.values[rows]
-        half = 3.5 * np.sqrt(np.maximum(v[:, 3], v[:, 5]).max()) + 1
-        low = [max(int(v[:, k].min() - half), 0) for k in (1, 2)]
-        high = [min(int(v[:, k].max() + half) + 2, n) for k, n in ((1, n_x), (2, n_y))]
-        box = slice(low[1], high[1]), slice(low[0], high[0])
-        x, y = (
-            a.ravel().astype(float)
-            for a in np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
-        )
-        shown = np.abs(images_of(v, x, y).sum(axis=0)).reshape(noise[box].shape)
-        inside = (shown > np.minimum(FLOOD * noise[box], shown.max() / 2)) & (noise[box] > 0)
+    for number, (rows, limits) in enumerate(zip(members, boxes_of(sources, members)), start=1):
+        y, x = np.arange(limits[0], limits[2]), np.arange(limits[1], limits[3])
+        at = (a.ravel().astype(float) for a in np.meshgrid(x, y))
+        shown = np.abs(images_of(sources.values[rows], *at).sum(axis=0)).reshape(y.size, x.size)
+        half = shown.max() / 2
+        # what of it lies within
+        (j, i), box = zip(*(_within(p - o, n) for p, o, n in zip((y, x), origin, noise.shape)))
+        shown = shown[j, i]
+        inside = (shown > np.minimum(FLOOD * noise[box], half)) & (noise[box] > 0)
         inside &= shown > best[box]
         labels[box][inside], best[box][inside] = number, shown[inside]
     return labels
+
+
+def _within(places: NDArray[np.intp], n: int) -> tuple[slice, slice]:
+    """Which of consecutive places lie in 0 … n - 1, and these."""
+    low, high = max(int(places[0]), 0), min(int(places[-1]) + 1, n)
+    high = max(low, high)
+    return slice(low - int(places[0]), high - int(places[0])), slice(low, high)
 
 
 def _shapes(values: Float, errors: Float, beams: Float) -> dict[str, Float]:
@@ -146,7 +166,7 @@ def _peak(values: Float) -> float:
     return float(images_of(values, values[main, 1:2], values[main, 2:3]).sum())
 
 
-def _strengths(sources: Sources, members: Sequence[NDArray[np.intp]], snr: Float) -> Float:
+def strengths(sources: Sources, members: Sequence[NDArray[np.intp]], snr: Float) -> Float:
     """S/N of objects: their best component's, but what is at one place is seen together."""
     out = np.zeros(len(members))
     for k, rows in enumerate(members):
@@ -165,15 +185,18 @@ def build_tables(
     judged: Mapping[str, Any],
     noise: Float,
     labels: NDArray[np.int32],
-) -> tuple[Table, Table, list[int]]:
-    """Catalogue, components, and the members' order in the catalogue, the most significant first.
+    numbers: NDArray[np.integer],
+    ids: NDArray[np.integer],
+    beam: PrimaryBeam,
+) -> tuple[Table, Table]:
+    """Catalogue and components of some objects, in their order.
 
     Parameters
     ----------
     image, prepared : RadioImage, PreparedImage
-        Where they were found.
+        A part of the image that holds them whole.
     sources : Sources
-        The components.
+        The components, in pixels of the part.
     members : sequence of array
         Components of each object.
     judged : mapping
@@ -181,42 +204,32 @@ def build_tables(
         component.
     noise : array
         ``[y, x]``, in the image's unit.
-    labels : array of int
-        Of `label_objects`: 1 + the number in `members`.
+    labels, numbers : array of int
+        Of `label_objects`, and the numbers that these objects have there.
+    ids : array of int
+        What they are called in the catalogue.
+    beam : PrimaryBeam
+        Over the part.
     """
-    strength = _strengths(sources, members, judged["snr"])
-    order = list(np.argsort(-strength, kind="stable"))
-    flat = np.ptp(prepared.rms[prepared.valid]) == 0
-    beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
     assert prepared.beam is not None
-    alone = [np.array([k]) for rows in (members[i] for i in order) for k in rows]
-    home = [n for n, i in enumerate(order, start=1) for _ in members[i]]
+    alone = [np.array([k]) for rows in members for k in rows]
+    home = np.repeat(ids, [len(rows) for rows in members])
     meta = coordinates_meta(image) | {
         "beam_arcsec_deg": image.sky_beam(prepared.beam), "beam": prepared.beam_origin,
-        "rms_median": prepared.typical_rms, "rms_unit": unit_text(image.unit), **beam.meta,
-        "box_rule": "pixels of the mask",
+        "rms_unit": unit_text(image.unit), **beam.meta, "box_rule": "pixels of the mask",
     }  # fmt: skip
-    tables = []
-    islands = label(labels > 0, np.ones((3, 3)))[0]
-    for parts, ids, make in (
-        ([members[i] for i in order], list(range(1, len(members) + 1)), make_table),
-        (alone, home, make_components),
-    ):
-        columns: dict[str, Any] = {}
-        if parts:
-            columns = _columns(image, prepared, sources, parts, judged, noise, beam)
-            columns["id"] = np.array(ids)
-            place = np.stack([columns[k] for k in ("x", "x", "y")], axis=1)
-            columns["island"] = islands[pixels_of(place, noise.shape)]
-            if make is make_table:
-                columns |= _boxes(image, prepared, columns, labels, order, islands)
-                columns["kind"] = np.array([_kind(p, sources) for p in parts])
-            else:
-                columns["kind"] = np.where(sources.resolved[np.concatenate(parts)], "gaussian", "point")
-        if make is make_components:
-            columns = {k: v for k, v in columns.items() if k not in ("reliability", "false_alarm")}
-        tables.append(make(columns, meta=meta, two_d=True))
-    return tables[0], tables[1], order
+    columns: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
+    if len(members):
+        columns = _columns(image, prepared, sources, members, judged, noise, beam)
+        columns |= _boxes(image, prepared, columns, labels, numbers)
+        columns["id"], columns["island"] = ids, 0
+        columns["kind"] = np.array([_kind(p, sources) for p in members])
+        parts = _columns(image, prepared, sources, alone, judged, noise, beam)
+        parts["id"], parts["island"] = home, 0
+        parts["kind"] = np.where(sources.resolved[np.concatenate(members)], "gaussian", "point")
+        parts = {k: v for k, v in parts.items() if k not in ("reliability", "false_alarm")}
+    return make_table(columns, meta=meta, two_d=True), make_components(parts, meta=meta, two_d=True)
 
 
 def _kind(rows: NDArray[np.intp], sources: Sources) -> str:
@@ -225,19 +238,16 @@ def _kind(rows: NDArray[np.intp], sources: Sources) -> str:
 
 def _boxes(
     image: RadioImage, prepared: PreparedImage, columns: dict[str, Any], labels: NDArray[np.int32],
-    order: Sequence[int], islands: NDArray[np.int32],
+    numbers: NDArray[np.integer],
 ) -> dict[str, Any]:  # fmt: skip
-    """Extents of the masks, islands, and the flag of what touches an edge."""
-    numbers = 1 + np.asarray(order)
-    boxes = find_objects(labels, max_label=len(order))
+    """Extents of the masks, and the flag of what touches an edge."""
+    boxes = find_objects(labels, max_label=int(np.max(numbers)))
     places = [boxes[k - 1] for k in numbers]
     out: dict[str, Any] = {}
     for name, axis in (("x", 1), ("y", 0)):
         out[f"{name}_min"] = np.array([-1 if b is None else b[axis].start for b in places])
         out[f"{name}_max"] = np.array([-1 if b is None else b[axis].stop - 1 for b in places])
     out |= mask_extents(labels, numbers, image.frame(columns["x"], columns["y"]))
-    island = [0 if b is None else int(islands[b][labels[b] == k][0]) for k, b in zip(numbers, places)]
-    out["island"] = np.array(island)
     bad = binary_dilation(~prepared.valid, np.ones((3, 3)), border_value=1)
     touched = set(np.unique(labels[bad])) if bad.any() else set()
     flags = [f.split(",") if f else [] for f in columns["flags"]]
@@ -278,7 +288,7 @@ def _columns(
     raised = np.array([np.max(np.abs(sources.snr[r]) / np.maximum(snr[r], 1e-9)) for r in members])
     beams = image.local_beams(prepared.beam, x, y)
     shape = _shapes(values, errors * raised[:, None, None] ** 2, beams)
-    strength = _strengths(sources, members, snr)
+    strength = strengths(sources, members, snr)
     sampling, alias = sampling_errors(prepared.beam) if prepared.beam_origin != "none" else (0.0, 0.0)
     point = np.array([len(r) == 1 and not sources.resolved[r[0]] for r in members])
     # Condon (1997): widths of a point are as uncertain as its peak, times the root of two

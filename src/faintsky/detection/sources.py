@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +50,11 @@ class Sources:
         """Some of them."""
         return Sources(self.values[rows], self.errors[rows], self.resolved[rows], self.group[rows])
 
+    def moved(self, x: float, y: float) -> Sources:
+        """The same in pixels that are counted from elsewhere."""
+        values = self.values + np.array([0, x, y, 0, 0, 0])
+        return Sources(values, self.errors, self.resolved, self.group)
+
     @property
     def snr(self) -> Float:
         """Peaks over their errors; negative for negative sources."""
@@ -61,38 +67,53 @@ class Sources:
         return FWHM_PER_SIGMA * np.sqrt((xx + yy) / 2 + np.hypot((xx - yy) / 2, xy))
 
 
-def add_sources(image: NDArray[np.floating], values: Float, sign: float = 1.0) -> None:
-    """Put Gaussians ``[n, 6]`` into an image, out to where they are 1e-4 of the noise's scale."""
-    n_y, n_x = image.shape
+def add_sources(
+    image: NDArray[np.floating], values: Float, sign: float = 1.0, origin: tuple[int, int] = (0, 0)
+) -> None:
+    """Put Gaussians ``[n, 6]`` into an image that begins at (y, x), out to 4.5 standard deviations."""
     for v in values:
-        half = [int(np.ceil(4.5 * np.sqrt(v[k]))) for k in (3, 5)]
-        x = np.arange(max(int(v[1]) - half[0], 0), min(int(v[1]) + half[0] + 1, n_x))
-        y = np.arange(max(int(v[2]) - half[1], 0), min(int(v[2]) + half[1] + 1, n_y))
+        (y, x), box = _reached(v, image.shape, origin)
         if not (x.size and y.size):
             continue
         det = v[3] * v[5] - v[4] ** 2
         dx, dy = x - v[1], (y - v[2])[:, None]
         power = (v[5] * dx * dx - 2 * v[4] * dx * dy + v[3] * dy * dy) / det
-        image[y[0] : y[-1] + 1, x[0] : x[-1] + 1] += sign * v[0] * np.exp(-0.5 * power)
+        image[box] += sign * v[0] * np.exp(-0.5 * power)
+
+
+def _reached(
+    v: Float, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)
+) -> tuple[list[NDArray[np.intp]], tuple[slice, slice]]:
+    """Rows and columns that a Gaussian reaches, of those that an image has, and where they are in it."""
+    places = []
+    for k, variance, first, n in ((2, 5, origin[0], shape[0]), (1, 3, origin[1], shape[1])):
+        middle, half = int(np.floor(v[k])), int(np.ceil(4.5 * np.sqrt(v[variance])))
+        places.append(np.arange(max(middle - half, first), min(middle + half + 1, first + n)))
+    y, x = (slice(p[0] - o, p[-1] + 1 - o) if p.size else slice(0, 0) for p, o in zip(places, origin))
+    return places, (y, x)
 
 
 def model_variance(sources: Sources, shape: tuple[int, ...]) -> Float:
     """Variance of the sources' summed images ``[y, x]``, to first order in their errors."""
     out = np.zeros(shape)
     for v, covariance in zip(sources.values, sources.errors):
-        half = [int(np.ceil(4.5 * np.sqrt(v[k]))) for k in (3, 5)]
-        x, y = (
-            np.arange(max(int(c) - h, 0), min(int(c) + h + 1, n))
-            for c, h, n in zip(v[1:3], half, shape[::-1])
-        )
+        (y, x), box = _reached(v, shape)
         if not (x.size and y.size):
             continue
         at = np.meshgrid(x.astype(float), y.astype(float))
         slopes = slopes_of(v[None, None], *(a.reshape(1, -1) for a in at))[1][0]
-        out[y[0] : y[-1] + 1, x[0] : x[-1] + 1] += (
-            ((slopes @ covariance) * slopes).sum(axis=1).reshape(y.size, x.size)
-        )
+        out[box] += ((slopes @ covariance) * slopes).sum(axis=1).reshape(y.size, x.size)
     return out
+
+
+def joined_sources(parts: Sequence[Sources]) -> Sources:
+    """Several lists in one; their groups stay apart."""
+    shift = np.cumsum([0, *(int(p.group.max(initial=-1)) + 1 for p in parts)])
+    return Sources(
+        np.concatenate([p.values for p in parts]), np.concatenate([p.errors for p in parts]),
+        np.concatenate([p.resolved for p in parts]),
+        np.concatenate([p.group + s for p, s in zip(parts, shift)]),
+    )  # fmt: skip
 
 
 def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

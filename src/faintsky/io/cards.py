@@ -202,10 +202,14 @@ def choose_stokes(source: Source, wanted: str | None) -> tuple[Source, int, list
     code = _codes(source.header, axis, count)[k]
     header[f"CRVAL{axis}"], header[f"CRPIX{axis}"], header[f"CDELT{axis}"] = code, 1.0, 1.0
     header[f"NAXIS{axis}"] = 1
-    part = tuple(slice(k, k + 1) if i == index else slice(None) for i in range(len(source.shape)))
+
+    def read(part: Any) -> Any:
+        of = (slice(None),) * len(source.shape) if part is ... else part
+        return source.read(tuple(slice(k, k + 1) if i == index else s for i, s in enumerate(of)))
+
     shape = tuple(1 if i == index else n for i, n in enumerate(source.shape))
     notes = [] if asked else [f"Stokes I of {listed}; --stokes takes another"]
-    chosen = replace(source, header=header, shape=shape, read=lambda _: source.read(part))
+    chosen = replace(source, header=header, shape=shape, read=read)
     return chosen, k, notes
 
 

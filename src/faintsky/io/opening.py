@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
-from faintsky.companions import COMPANIONS, array_companion, as_float32, companion, require_shape
+from faintsky.companions import (
+    COMPANIONS,
+    Box,
+    InParts,
+    array_companion,
+    as_float32,
+    companion,
+    require_shape,
+)
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, Layout, projection_notes
 from faintsky.image import RadioCube, RadioData, RadioImage
@@ -148,7 +156,8 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
     """Arguments of `RadioData` for data that are open already."""
     choose_stokes(Source(source.name, source.header, source.layout.shape, lambda _: source.cube), stokes)
     parts = {f.name: getattr(source, f.name) for f in fields(source)}
-    parts["load"], parts["notes"] = lambda: source.cube, list(source.notes)
+    whole = InParts(lambda box: source.cube if box is None else source.taken(box))
+    parts["load"], parts["notes"] = whole, list(source.notes)
     if rest is not None and source.spectral is not None:
         s = source.spectral
         scale = rest / s.rest_frequency if s.relative and s.rest_frequency else 1.0
@@ -157,6 +166,16 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
         )
         parts["header"] = _with_rest(source.header, rest)
     return parts
+
+
+def _loader(source: Source, layout: Layout) -> InParts:
+    """What reads ``[chan, y, x]``, or a part of it."""
+
+    def read(box: Box | None) -> NDArray[np.float32]:
+        part: Any = ... if box is None else layout.native_part(box)
+        return as_float32(layout.to_standard(source.read(part)))
+
+    return InParts(read)
 
 
 def _with_rest(header: Any, rest: float) -> Any:
@@ -186,7 +205,7 @@ def _parts(
     spectral, spectral_notes = read_spectral(wcs, shape[0], name)
     return {
         "name": name,
-        "load": lambda: as_float32(layout.to_standard(source.load())),
+        "load": _loader(source, layout),
         "shape": shape,
         "header": source.header if rest is None else _with_rest(source.header, rest),
         "layout": layout,
@@ -242,7 +261,7 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
         if not (source.header.get("CTYPE1") and source.header.get("CTYPE2")):
             layout = _plain_layout(source)
             return companion(
-                kind, lambda: as_float32(layout.to_standard(source.load())), _planes(layout), data,
+                kind, _loader(source, layout), _planes(layout), data,
                 source.name, _unit_factors(kind, source.header, source.name, data),
             )  # fmt: skip
         letters = stokes_planes(source.header, source.shape)

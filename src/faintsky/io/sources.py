@@ -129,8 +129,10 @@ def _read_fits(path: Path, index: int, shape: tuple[int, ...], part: Part) -> ND
 
     try:
         with quiet_reading(), fits.open(path) as hdus:
-            whole = hdus[index].data
-            fits_in, data = whole.shape == shape, np.array(whole[part])
+            hdu = hdus[index]
+            fits_in = tuple(hdu.shape) == shape
+            # a section is read, unpacked and scaled alone
+            data = np.array(hdu.data if part is ... else hdu.section[part])
     except MemoryError:
         raise
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import shutil
 import uuid
@@ -169,16 +170,45 @@ def save_like(
     """
     labels = data.dtype.kind in "iub"
     array = like.layout.to_native(data.astype(np.int32 if labels else np.float32, copy=False))
-    header = _result_header(like, array.shape)
-    header["BTYPE"] = kind or ("labels" if labels else header.get("BTYPE", "Intensity"))
-    header["BUNIT"] = "" if labels and unit is None else unit_text(like.unit if unit is None else unit)
-    add_provenance(header, provenance or {})
+    header = header_like(like, array.shape, labels=labels, unit=unit, kind=kind, provenance=provenance)
     if Path(path).suffix == ".zarr":
         return write_zarr(path, array, header)
     beams = None if labels or like.beams is None else like.beams
     if beams is not None and not (data.ndim == 3 and len(data) == len(beams)):
         beams = beams[len(beams) // 2][None]
     return write_fits(path, array, header, beams=beams)
+
+
+def header_like(
+    like: RadioData, shape: tuple[int, ...], *, labels: bool = False, unit: Any = None, kind: str = "",
+    provenance: Mapping[str, Any] | None = None,
+) -> Any:  # fmt: skip
+    """The header that `save_like` writes, for data of a shape in the file's order."""
+    header = _result_header(like, shape)
+    header["BTYPE"] = kind or ("labels" if labels else header.get("BTYPE", "Intensity"))
+    header["BUNIT"] = "" if labels and unit is None else unit_text(like.unit if unit is None else unit)
+    add_provenance(header, provenance or {})
+    return header
+
+
+def begin_fits(path: Path, shape: tuple[int, ...], kind: np.dtype[Any], header: Any) -> int:
+    """Write the header of an image and make room for its data, zeros; gives where these begin [byte]."""
+    from astropy.io import fits
+
+    with quiet_reading():
+        hdu = fits.PrimaryHDU(np.broadcast_to(np.zeros(1, kind), shape), header.copy())
+        hdu.verify("fix+ignore")
+        text = hdu.header.tostring().encode("ascii")
+    size = math.prod(shape) * kind.itemsize
+    with path.open("wb") as file:
+        file.write(text)
+        file.flush()
+        size += len(text) + -size % _BLOCK
+        if hasattr(os, "posix_fallocate"):  # a full disk is noticed now
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    return len(text)
 
 
 def _result_header(like: RadioData, shape: tuple[int, ...]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -23,9 +23,12 @@ from faintsky.options import (
     Spread,
     with_options,
 )
+from faintsky.system import worker_count
 
 if TYPE_CHECKING:
+    from faintsky.denoising import Eye
     from faintsky.image import RadioImage
+    from faintsky.io import FitsMaps, Job
     from faintsky.models import Model
 
 
@@ -134,25 +137,38 @@ def _detect_in_image(
         return Result(job.done)
     image.check_companions()
     with job:
-        eye = _eye("denoiser", running)
-        found = detect_image(image, eye=eye, **settings, progress=running.progress)
-        return result_of_detected(image, found).deliver(
+        eye = partial(_see, "denoiser", running.device, 1)
+        maps, spread = _spread(job, image)
+        found = detect_image(image, eye=eye, **settings, **spread, progress=running.progress)
+        return result_of_detected(image, found, maps).deliver(
             job, lambda: image_report(image, found, provenance=job.record), columns=columns
         )
 
 
-def _eye(model: str, running: Spread, members: int = 1) -> Any:
-    """A network that is loaded when an image is shown to it."""
+def _spread(job: Job, image: RadioImage) -> tuple[FitsMaps | None, dict[str, Any]]:
+    """Files for an image of several tiles, and how these are shared."""
+    from faintsky.detection import tiles_of
+    from faintsky.io import FitsMaps
 
-    def see(prepared: Any) -> Any:
-        from faintsky.denoising import make_eye
-        from faintsky.models import load_model
-        from faintsky.system import choose_device
+    running: Any = job.running
+    if job.out is None or len(tiles_of(image)) == 1:
+        return None, {}
+    maps = FitsMaps(job.folder, image, job.made_by)
+    return maps, {"maps": maps, "jobs": worker_count(running.jobs), "cluster": running.cluster}
 
-        loaded = load_model(model, job="denoise")
-        return make_eye(loaded, choose_device(running.device), members=members)(prepared)
 
-    return see
+def _see(model: str, device: str, members: int, prepared: Any) -> Any:
+    """A network, which is loaded when an image is shown to it first."""
+    return _loaded(model, device, members)(prepared)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, device: str, members: int) -> Eye:
+    from faintsky.denoising import make_eye
+    from faintsky.models import load_model
+    from faintsky.system import choose_device
+
+    return make_eye(load_model(model, job="denoise"), choose_device(device), members=members)
 
 
 @with_options
@@ -243,15 +259,19 @@ def denoise(
         how: dict[str, Any] = {"reliability": reliability}
         alone = "method" in chosen.settings or deconvolves(opened)
         find: Any
+        maps: FitsMaps | None = None
+        spread: dict[str, Any] = {}
         if alone:
             find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
         else:
             how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
-            find = partial(detect_image, eye=_eye(model, running, members), always=True, **how)
-        found: Any = find(opened, progress=running.progress)
+            eye = partial(_see, model, running.device, members)
+            find = partial(detect_image, eye=eye, always=True, **how)
+            maps, spread = _spread(job, opened)
+        found: Any = find(opened, **spread, progress=running.progress)
         if negative:
             others = compare_with_negative(opened, found, find)
-        result = result_of_image(opened, found) if alone else result_of_detected(opened, found)
+        result = result_of_image(opened, found) if alone else result_of_detected(opened, found, maps)
         if negative:
             result.facts["regions_in_negative"] = others
         report: Callable[..., str] = denoising_report if alone else image_report

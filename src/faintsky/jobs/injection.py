@@ -250,7 +250,7 @@ def _point_place(
         found = detect_image(one, reliability=reliability)
         return compact_entries(found.catalog, found.components)
 
-    own, negative = detect_image(image, reliability=reliability), replace(image, load=lambda: -image.cube)
+    own, negative = detect_image(image, reliability=reliability), image.negative()
     entries = compact_entries(own.catalog, own.components)
     place = PointPlace(image, own.prepared, entries, find(negative), pairs)
     return place, find, {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
     from faintsky.image import RadioCube, RadioImage
-    from faintsky.io import Job
+    from faintsky.io import FitsMaps, Job
 
 Array32 = NDArray[np.float32]
 
@@ -50,6 +50,8 @@ class Result:
         The input.
     found : Detections or Denoised or None
         All that the engine made.
+    maps : FitsMaps or None
+        Files that hold the arrays already, of an image of several tiles; they are read as they are used.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Result:
     uncertainty: Array32 | None = None
     data: RadioCube | RadioImage | None = None
     found: Detections | Denoised | Any = None
+    maps: FitsMaps | None = None
 
     @cached_property
     def residual(self) -> Array32 | None:
@@ -100,15 +103,18 @@ class Result:
                     write_columns(table, columns, job.folder / f"{stem}_{columns}.fits", self.data)
         for suffix in ("reg", "crtf"):
             write_regions(job.folder / f"regions.{suffix}", self.catalog)
+        if self.maps is not None:
+            self._take_maps(self.maps)
         images: dict[str, Any] = {
             "mask": self.mask,
             "mask_diffuse": self.mask_diffuse,
             "model": self.model,
             "residual": self.residual,
+            "denoised": self.image,
+            "uncertainty": self.uncertainty,
         }
-        images |= {"denoised": self.image, "uncertainty": self.uncertainty}
         for name, array in images.items():
-            if array is not None:
+            if array is not None and self.maps is None:
                 kind = name if name == "uncertainty" else ""
                 save_like(job.folder / f"{name}.fits", array, self.data, kind=kind, provenance=job.made_by)
         for order, (image, unit) in enumerate(self.moments()):
@@ -117,6 +123,12 @@ class Result:
         with job.file("report.html") as path:
             path.write_text(page, encoding="utf-8")
         return self
+
+    def _take_maps(self, maps: FitsMaps) -> None:
+        maps.finish()
+        self.mask, self.mask_diffuse, self.model = (maps.mapped(k) for k in ("mask", "mask_diffuse", "model"))
+        self.image, self.uncertainty = (maps.mapped(k) for k in ("denoised", "uncertainty"))
+        self.__dict__["residual"] = maps.mapped("residual")
 
     def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
         """Maps of a cube's lines within the mask, each with its unit; NaN where the mask has no voxel.
@@ -174,8 +186,8 @@ def result_of_cube(cube: RadioCube, found: Detections) -> Result:
     return Result(facts, found.catalog, found.components, found.mask, model=model, data=cube, found=found)
 
 
-def result_of_detected(image: RadioImage, found: DetectedImage) -> Result:
-    """Of the sources found in an image."""
+def result_of_detected(image: RadioImage, found: DetectedImage, maps: FitsMaps | None = None) -> Result:
+    """Of the sources found in an image, whose arrays `maps` holds where it is given."""
     facts = {
         "kind": found.kind, "sources": len(found.catalog), "components": len(found.components),
         "candidates": found.candidates, "rms": found.prepared.typical_rms,
@@ -184,6 +196,8 @@ def result_of_detected(image: RadioImage, found: DetectedImage) -> Result:
     }  # fmt: skip
     if found.regions is not None:
         facts["regions"] = int((np.asarray(found.catalog["kind"]) == "diffuse").sum())
+    if maps is not None:
+        return Result(facts, found.catalog, found.components, data=image, found=found, maps=maps)
     return Result(
         facts, found.catalog, found.components, found.mask, found.regions, np.nan_to_num(found.image),
         found.denoised, found.denoised_error, image, found,

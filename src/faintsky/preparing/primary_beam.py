@@ -31,6 +31,8 @@ class PrimaryBeam:
         Of the data, in any unit, ``[y, x]``, or every n-th pixel of it; None where it is flat or unknown.
     valid : array of bool, optional
         Where that holds, in its shape.
+    in_data : bool, optional
+        As below, where it is known already, as that of a part is.
 
     Attributes
     ----------
@@ -46,14 +48,15 @@ class PrimaryBeam:
         data: RadioData,
         noise: NDArray[np.floating] | None = None,
         valid: NDArray[np.bool_] | None = None,
+        *,
+        in_data: bool = False,
     ) -> None:
-        self._data, self._given = data, data.pb
+        self._data, self._is_given = data, "pb" in data.companions
         self.diameter = _diameter(data)
-        self.in_data = False
-        if noise is None or valid is None or self.plane is None:
+        self.in_data = in_data
+        if noise is None or valid is None or not self.known:
             return
-        step = -(-self.plane.shape[0] // noise.shape[0])
-        plane = self.plane[::step, ::step]
+        plane = self._thinned(-(-data.shape[-2] // noise.shape[0]))
         inner, outer = noise[(plane > 0.9) & valid], noise[(plane > 0.1) & (plane < 0.6) & valid]
         if inner.size >= 10 and outer.size >= 10:
             self.in_data = bool(np.nanmedian(outer) > 1.3 * np.nanmedian(inner))
@@ -61,7 +64,7 @@ class PrimaryBeam:
     @property
     def origin(self) -> str:
         """``given``, ``dishes of 12 m`` or so, ``single dish`` (1 everywhere) or ``unknown``."""
-        if self._given is not None:
+        if self._is_given:
             return "given"
         if self.diameter is None:
             return "unknown"
@@ -80,7 +83,7 @@ class PrimaryBeam:
     @property
     def notes(self) -> list[str]:
         """What is assumed of the dishes, in words."""
-        if self._given is not None or self.diameter is None:
+        if self._is_given or self.diameter is None:
             return []
         if self.diameter == 0:
             return [
@@ -94,22 +97,33 @@ class PrimaryBeam:
     @cached_property
     def plane(self) -> NDArray[np.float64] | None:
         """At the middle channel, ``[y, x]``, 0 where it is not known; None where it is known nowhere."""
-        if self._given is not None:
-            return np.nan_to_num(self._given[self._given.shape[0] // 2], nan=0.0).astype(float)
-        if self.diameter is None:
-            return None
+        return self._thinned(1) if self.known else None
+
+    def _thinned(self, step: int) -> NDArray[np.float64]:
+        """Every n-th pixel of `plane`, in strips."""
         n_chan, n_y, n_x = self._data.shape
-        rows = [self._power(np.arange(n_x), np.full(n_x, y), n_chan // 2) for y in range(n_y)]
-        return np.nan_to_num(np.stack(rows))
+        strips = []
+        for first in range(0, n_y, 256 * step):
+            rows = slice(first, min(first + 256 * step, n_y))
+            if self._is_given:
+                part = self._data.companion_part("pb", (rows, slice(0, n_x)))
+                strips.append(part[len(part) // 2, ::step, ::step].astype(float))
+            else:
+                y, x = np.meshgrid(
+                    np.arange(rows.start, rows.stop, step), np.arange(0, n_x, step), indexing="ij"
+                )
+                strips.append(self._power(x, y, n_chan // 2))
+        return np.nan_to_num(np.concatenate(strips), nan=0.0)
 
     def at(self, x: float, y: float, z: float) -> float:
         """Its value at a pixel and channel; NaN where unknown."""
-        if self._given is None:
+        given = self._data.pb
+        if given is None:
             return float(self._power(x, y, z))
-        k = int(np.clip(round(z), 0, self._given.shape[0] - 1))
+        k = int(np.clip(round(z), 0, given.shape[0] - 1))
         # what is not known about a place is no zero
         j, i = (slice(max(int(v) - 1, 0), int(v) + 3) for v in (max(y, 0.0), max(x, 0.0)))
-        near = self._given[k, j, i]
+        near = given[k, j, i]
         known = (near > 0).astype(float)
         filled = np.where(known > 0, near, 0.0).astype(float)
         at = [[y - j.start], [x - i.start]]

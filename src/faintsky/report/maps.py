@@ -190,7 +190,7 @@ def image_figure(
     from matplotlib.colors import AsinhNorm, Normalize
 
     factor, unit = display_unit(found, image)
-    n_y, n_x = found.image.shape
+    n_y, n_x = image.shape[1:]
     height = 1.65 + 8.9 * min(max(n_y / n_x, 0.4), 1.6)
     figure, axes = _panels(13.5, height, 2, 2, subplot_kw={"projection": image.wcs})
     rms = found.prepared.typical_rms * factor
@@ -246,11 +246,15 @@ def _mark_regions(ax: Axes, found: Denoised | DetectedImage) -> None:
     """The regions' outlines, and the numbers of the most significant ones."""
     if not found.mask.any():
         return
-    n_y, n_x = found.mask.shape
     step = -(-max(found.mask.shape) // MOST_PIXELS)
     inside = (found.mask[::step, ::step] > 0).astype(float)
+    apart = step * getattr(found, "thin", 1)
     ax.contour(
-        np.arange(0, n_x, step), np.arange(0, n_y, step), inside, levels=[0.5], colors=REGION, linewidths=0.9
+        *(apart * np.arange(n) for n in inside.shape[::-1]),
+        inside,
+        levels=[0.5],
+        colors=REGION,
+        linewidths=0.9,
     )
     for row in found.catalog[:40]:
         _label(ax, row, (row["x_max"], row["y_max"]), 2, REGION)
@@ -259,6 +263,7 @@ def _mark_regions(ax: Axes, found: Denoised | DetectedImage) -> None:
 def noise_figure(image: RadioImage, found: Denoised | DetectedImage) -> Figure:
     """Histogram of the residual against a Gaussian, and its autocorrelation beside the beam's."""
     figure, (left, right) = _panels(11, 3.9, 1, 2)
+    found = getattr(found, "sample", None) or found
     prepared = found.prepared
     scaled = np.where(prepared.valid, found.residual / np.where(prepared.valid, prepared.rms, 1), 0)
     outside = prepared.valid & (found.mask == 0)

@@ -179,13 +179,13 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
             "input, model with the objects, noise, residual",
             "Input and model have one colour scale, linear near zero and logarithmic above. Outlines: the "
             "objects' masks. The residual is the input less the model. The noise is raised where bright "
-            "sources have artefacts about them. Grey: blank.",
+            f"sources have artefacts about them. Grey: blank.{_shown(found)}",
         ),
         Section(
             "Does the residual look like noise?", [embedded(noise_figure(image, found))],
             "histogram and autocorrelation of the residual",
             f"{verdict[:1].upper()}{verdict[1:]}. Noise alone follows the "
-            "Gaussian, and correlates about as the beam does.",
+            f"Gaussian, and correlates about as the beam does.{_part(found)}",
         ),
         sources(
             table, OBJECTS, {"flux": "mJy", "flux_peak": "mJy/beam", "rms": "mJy/beam"}, title="Objects",
@@ -198,11 +198,19 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     )  # fmt: skip
 
 
+def _shown(found: DetectedImage) -> str:
+    return "" if found.thin == 1 else f" Means over squares of {found.thin} pixels."
+
+
+def _part(found: DetectedImage) -> str:
+    return "" if found.sample is None else " Of a part in the middle of the image."
+
+
 def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str, str]:
     """What a page on an image begins with."""
     table, p = found.catalog, found.prepared
     factor, unit = display_unit(found, image)
-    n_y, n_x = p.data.shape
+    n_y, n_x = image.shape[1:]
     low, high = (factor * float(v) for v in np.nanquantile(p.rms, [0.01, 0.99]))
     noise = f"{factor * p.typical_rms:.4g} {unit} (median)"
     noise += f", {low:.3g} to {high:.3g} over the image" if high > 1.02 * low else ""

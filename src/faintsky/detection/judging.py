@@ -1,0 +1,224 @@
+"""What all tiles have seen, judged together: sources once each, their reliabilities, objects, regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from faintsky.blocks import merged_pieces
+from faintsky.detection.compact import LOWEST
+from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, deboosted, fit_counts
+from faintsky.detection.diffuse import are_regions
+from faintsky.detection.image_catalogue import join_objects
+from faintsky.detection.sources import Sources, joined_sources
+from faintsky.detection.tiles import Plan, Seen, SeenRegions
+
+Float = NDArray[np.float64]
+ABOVE = 2.0
+"""Peak over the region's brightness that makes a source of what may be a piece of the region."""
+PLAIN = 3.0
+"""Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
+LOW = (1.013, 1.025)
+"""What the noise is stretched by at least: fits have taken their share of what it is measured on. For one
+level, and for a map, which scatters (images 101 and 102 of `benchmarks.survey`, uniform and pbcor)."""
+ODD = 14.0
+"""S/N of negatives that are sources of their own, but about bright sources."""
+SAME, ORPHAN = 0.35, 0.5
+"""Two tiles' sources at a seam that are one: separation [beam], less than that of any blend; and the distance
+of a source that neither tile owns from all others."""
+
+
+@dataclass
+class Judged:
+    """The sources of an image.
+
+    Attributes
+    ----------
+    sources : Sources
+        Those in the catalogue.
+    tile : array of int
+        Which tile owns each.
+    members : list of array
+        Components of each object, the most significant object first.
+    values : dict of array
+        Of each component, as `build_tables` takes them.
+    noise : NoisePeaks
+        Expected in the image.
+    candidates : int
+        Components before the cut in reliability.
+    """
+
+    sources: Sources
+    tile: NDArray[np.intp]
+    members: list[NDArray[np.intp]]
+    values: dict[str, Any]
+    noise: NoisePeaks
+    candidates: int
+
+    @property
+    def strength(self) -> Float:
+        """S/N of each object."""
+        return np.array([self.values["snr"][rows].max() for rows in self.members])
+
+
+def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
+    """Reliabilities, the cut, and objects, of what all tiles have seen; `size` is the beam's [pixel]."""
+    sources, tile, columns = _gathered(seen, size)
+    snr = columns["snr"]
+    noise = noise_peaks(sum(s.noise_peaks for s in seen), all(s.flat for s in seen), snr)
+    values, counts = np.zeros(len(sources)), {}
+    for sign in (1.0, -1.0):
+        its = sign * snr > 0
+        strength = np.abs(snr[its])
+        counts[sign] = fit_counts(strength)
+        values[its] = counts[sign].reliability(strength, noise, strength)
+    # artefacts are counted where they are: about bright sources, and elsewhere
+    about = columns["about"]
+    for those, deepest in ((about, np.inf), (~about, ODD)):
+        high, low = those & (snr > 0), those & (snr < 0) & (snr > -deepest)
+        values[high] *= _against_negatives(snr[high], -snr[low], noise)
+    # two Gaussians at one place share an S/N, and neither is to be left out
+    together = np.bincount(sources.group)[sources.group] > 1 if len(sources) else np.zeros(0, bool)
+    kept = (values >= plan.reliability) | (together & (columns["alone"] > SURE))
+    kept &= columns["looked"]
+    # what the network has smoothed away within a region is the region's, unless it is much brighter
+    kept &= ~(columns["piece"] & (np.abs(sources.values[:, 0]) < ABOVE * columns["brightness"]))
+    chosen = sources.take(kept)
+    judged = {
+        "snr": np.abs(snr[kept]), "reliability": values[kept], "false_alarm": noise.above(np.abs(snr[kept])),
+        "boost": _boost(snr[kept], counts), "background": columns["background"][kept],
+        "undeconvolved": columns["undeconvolved"][kept],
+    }  # fmt: skip
+    found = Judged(
+        chosen, tile[kept], join_objects(chosen, columns["level"][kept]), judged, noise, len(sources)
+    )
+    order = np.argsort(-found.strength, kind="stable")
+    found.members = [found.members[k] for k in order]
+    return found
+
+
+def _gathered(seen: Sequence[Seen], size: float) -> tuple[Sources, NDArray[np.intp], dict[str, NDArray[Any]]]:
+    """Each source once, the tile that owns it, and its columns."""
+    known = [s for s in seen if s.columns]
+    sources = joined_sources([s.sources for s in known])
+    tile = np.repeat([s.number for s in known], [len(s.sources) for s in known]).astype(np.intp)
+    columns = {name: np.concatenate([s.columns[name] for s in known]) for name in known[0].columns}
+    if len(known) == 1:
+        return sources, tile, columns
+    kept, places = columns["inside"].astype(bool), sources.values[:, 1:3]
+    owned = np.flatnonzero(kept)
+    a, b = cKDTree(places[owned]).query_pairs(SAME * size, output_type="ndarray").reshape(-1, 2).T
+    later = np.where(tile[owned[a]] > tile[owned[b]], a, b)[tile[owned[a]] != tile[owned[b]]]
+    kept[owned[later]] = False
+    # the brightest of a group speaks for it
+    strays = np.flatnonzero(~columns["inside"].astype(bool))
+    for rows in _groups_of(sources, strays):
+        lead = rows[np.abs(sources.values[rows, 0]).argmax()]
+        near = np.hypot(*(places[kept] - places[lead]).T)
+        if not len(near) or near.min() > ORPHAN * size:
+            kept[rows] = True
+    return sources.take(kept), tile[kept], {name: v[kept] for name, v in columns.items()}
+
+
+def _groups_of(sources: Sources, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    order = rows[np.argsort(sources.group[rows], kind="stable")]
+    return list(np.split(order, np.flatnonzero(np.diff(sources.group[order])) + 1)) if len(order) else []
+
+
+def _against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
+    """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
+
+    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
+    """
+    strong, low = np.sort(snr), np.sort(negative)
+    as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
+    expected = noise.above(snr)
+    excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)
+    return np.asarray(np.clip(1 - excess / np.maximum(as_strong, 1), 0, 1))
+
+
+def _boost(snr: Float, counts: dict[float, SourceCounts]) -> tuple[Float, Float]:
+    """What fluxes are to be multiplied by for the counts' sake, and the error of that flux, in S/N."""
+    strength = np.abs(snr)
+    middle, error = deboosted(strength, counts[1.0])
+    lower, lower_error = deboosted(strength, counts[-1.0])
+    negative = snr < 0
+    return np.where(negative, lower, middle) / strength, np.where(negative, lower_error, error) / strength
+
+
+def noise_peaks(amplitude: float, flat: bool, snr: Float) -> NoisePeaks:
+    """Noise peaks expected in an image: those of a Gaussian field with the filtered noise's correlation.
+
+    Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
+    the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more above
+    some level, as stripes and other artefacts make them, and always by `LOW`.
+    """
+    levels = np.arange(LOWEST, SURE)
+    counted = ((snr < -levels[:, None]) & (snr > -SURE)).sum(axis=1)
+    for stretch in np.linspace(LOW[not flat], 2.5, 301):
+        noise = NoisePeaks(amplitude, float(stretch), power=1)
+        expected = noise.above(levels) - noise.above(SURE)
+        if np.all(counted <= expected + PLAIN * np.sqrt(np.maximum(expected, 1.0))):
+            break
+    return noise
+
+
+@dataclass
+class Region:
+    """A region of diffuse emission.
+
+    Attributes
+    ----------
+    codes : array of int
+        Numbers of its pieces in the map of them.
+    box : array of int
+        ``[4]``: first y, first x, and those after the last.
+    tile : Seen
+        The one that sees most of it.
+    """
+
+    codes: NDArray[np.intp]
+    box: NDArray[np.intp]
+    tile: Seen
+
+
+def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) -> list[Region]:
+    """The regions that the candidates of all tiles are pieces of, in the order of their first pixels."""
+    known = [s for s in seen if s.regions is not None]
+    if not known:
+        return []
+    parts: list[SeenRegions] = [s.regions for s in known if s.regions is not None]
+    numbers = merged_pieces([p.pieces for p in parts], [plan.blocks[s.number] for s in known])
+    count = max(int(n.max(initial=0)) for n in numbers)
+    signs = {name: np.zeros(count + 1) for name in parts[0].signs}
+    for part, number in zip(parts, numbers):
+        for name, values in part.signs.items():
+            (np.maximum if name in ("highest", "deepest") else np.add).at(signs[name], number[1:], values[1:])
+    broad = np.concatenate(
+        [np.stack([n[p.broad[:, 0].astype(int)], p.broad[:, 1]], axis=1) for p, n in zip(parts, numbers)]
+    )
+    clear = are_regions(signs, broad, beam_area, plan.against)
+    codes, home, boxes, pixels, owner = (
+        np.concatenate(v)
+        for v in zip(
+            *(
+                (
+                    np.arange(1, len(n)) + many * s.number, n[1:], p.boxes[1:], p.signs["pixels"][1:],
+                    np.full(len(n) - 1, k),
+                )
+                for k, (s, p, n) in enumerate(zip(known, parts, numbers))
+            )
+        )
+    )  # fmt: skip
+    order = np.argsort(home, kind="stable")
+    out = []
+    for rows in np.split(order, np.flatnonzero(np.diff(home[order])) + 1) if len(order) else []:
+        if clear[home[rows[0]]]:
+            box = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
+            out.append(Region(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]]))
+    return out

@@ -1,0 +1,290 @@
+"""Maps and tables of an image from what was found in it, tile by tile, and region by region."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.blocks import Block, Maps, Pieces, joined, merged_pieces, pieces_of
+from faintsky.denoising import build_catalog
+from faintsky.detection.diffuse import measure_again
+from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
+from faintsky.detection.judging import Judged, Region
+from faintsky.detection.sources import Sources, add_sources
+from faintsky.detection.tiles import MANY, Plan
+from faintsky.preparing import PreparedImage, PrimaryBeam
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Float = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+@dataclass
+class Task:
+    """What a tile is to paint.
+
+    Attributes
+    ----------
+    number : int
+        Of the tile.
+    window : tuple of slice
+        The part of the image that holds its write region, and the objects that it owns.
+    sources : Sources
+        Of all objects that reach into the window.
+    members : list of array
+        Their components.
+    ids : array of int
+        What they are called, ``[object]``.
+    owned : array of int
+        Which of the objects the tile owns.
+    values : dict of array
+        Of each component, as `build_tables` takes them.
+    regions : array of int
+        What the candidates for regions of the tile are called, 0 where they are none.
+    """
+
+    number: int
+    window: tuple[slice, slice]
+    sources: Sources
+    members: list[Ints]
+    ids: Ints
+    owned: Ints
+    values: dict[str, Any]
+    regions: Ints
+
+
+@dataclass
+class Painted:
+    """What came of it: tables of the objects that the tile owns, and of all that it shows.
+
+    Attributes
+    ----------
+    number : int
+    catalog, components : Table
+    pieces : Pieces
+        Of all objects and regions, one where they touch.
+    first : array of int
+        ``[n, 3]``: what is shown, its first pixel in the image, counted row by row, and the piece there.
+    shown : dict of array
+        Maps, of every n-th pixel or averaged over as many; empty where the image is one tile.
+    """
+
+    number: int
+    catalog: Table
+    components: Table
+    pieces: Pieces
+    first: Ints
+    shown: dict[str, NDArray[Any]]
+
+
+def paint_tasks(
+    plan: Plan, judged: Judged, ids: Ints, regions: Sequence[Region], region_ids: Ints
+) -> list[Task]:
+    """What each tile is to paint; `ids` are those of the objects, in their order."""
+    boxes = boxes_of(judged.sources, judged.members)
+    owner = np.array([judged.tile[rows[0]] for rows in judged.members], np.intp)
+    called: dict[int, int] = {
+        int(code): int(number) for r, number in zip(regions, region_ids) for code in r.codes
+    }
+    n_y, n_x = plan.image.shape[1:]
+    tasks = []
+    for number, block in enumerate(plan.blocks):
+        its = np.flatnonzero(owner == number)
+        write = [s.start for s in block.write], [s.stop for s in block.write]
+        low = np.minimum(write[0], boxes[its, :2].min(axis=0, initial=n_y + n_x)) - 1
+        high = np.maximum(write[1], boxes[its, 2:].max(axis=0, initial=0)) + 1
+        low, high = np.maximum(low, 0), np.minimum(high, [n_y, n_x])
+        window = slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
+        # a model reaches farther than a mask
+        wide = (boxes[:, 2:] - boxes[:, :2]) // 4 + 2
+        near = np.flatnonzero(((boxes[:, 2:] + wide > low) & (boxes[:, :2] - wide < high)).all(axis=1))
+        members = [judged.members[k] for k in near]
+        rows = np.concatenate(members) if members else np.zeros(0, np.intp)
+        values = {
+            name: tuple(v[rows] for v in value) if isinstance(value, tuple) else value[rows]
+            for name, value in judged.values.items()
+        }
+        ends = np.cumsum([0, *(len(m) for m in members)])
+        local = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+        mine = (
+            {code - MANY * number: n for code, n in called.items() if code // MANY == number}
+            if (len(plan.blocks) > 1)
+            else called
+        )
+        lookup = np.zeros(max(mine, default=0) + 1, np.intp)
+        lookup[list(mine)] = list(mine.values())
+        tasks.append(
+            Task(
+                number,
+                window,
+                judged.sources.take(rows),
+                local,
+                ids[near],
+                np.flatnonzero(np.isin(near, its)),
+                values,
+                lookup,
+            )
+        )
+    return tasks
+
+
+def paint(
+    plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, diffuse: bool, task: Task
+) -> Painted:
+    """Write what a tile shows into the maps, and make the tables of what it owns.
+
+    That is ``mask`` and ``model``, ``mask_diffuse`` where there is such, ``residual`` where maps are shared.
+
+    Parameters
+    ----------
+    plan : Plan
+    maps : Maps
+    prepared : PreparedImage
+        Beam and units.
+    in_data : bool
+        Whether the primary beam is in the data.
+    diffuse : bool
+        Whether the network was asked somewhere.
+    task : Task
+    """
+    block, window, origin = plan.blocks[task.number], task.window, tuple(s.start for s in task.window)
+    part = plan.image if plan.whole else plan.image.part(window)
+    noise = maps.read("noise", window).astype(float)
+    here = replace(prepared, valid=noise > 0, rms=noise, data=noise)
+    labels = label_objects(task.sources, task.members, noise, (origin[0], origin[1]))
+    parts = [task.members[k] for k in task.owned]
+    rows = np.concatenate(parts) if parts else np.zeros(0, np.intp)
+    ends = np.cumsum([0, *(len(m) for m in parts)])
+    catalog, components = build_tables(
+        part, here, task.sources.take(rows).moved(-origin[1], -origin[0]),
+        [np.arange(a, b) for a, b in itertools.pairwise(ends)],
+        {k: tuple(x[rows] for x in v) if isinstance(v, tuple) else v[rows] for k, v in task.values.items()},
+        noise, labels, task.owned + 1, task.ids[task.owned], PrimaryBeam(part, in_data=in_data),
+    )  # fmt: skip
+    for table in (catalog, components):
+        for name, shift in (("x", origin[1]), ("y", origin[0])):
+            for column in (name, f"{name}_min", f"{name}_max"):
+                if column in table.colnames and len(table):
+                    table[column][table[column] >= 0 if column != name else slice(None)] += shift
+    core = tuple(slice(w.start - o, w.stop - o) for w, o in zip(block.write, origin))
+    mask = np.concatenate([[0], task.ids])[labels[core[0], core[1]]].astype(np.int32)
+    model = np.zeros(mask.shape)
+    add_sources(model, task.sources.values, origin=(block.write[0].start, block.write[1].start))
+    if diffuse:
+        codes = maps.read("pieces", block.write)
+        # candidates after the last that is a region are none
+        own = np.where(codes > 0, codes - MANY * task.number, 0)
+        regions = np.append(task.regions, 0)[np.minimum(own, len(task.regions))]
+        mask = np.where(mask > 0, mask, regions).astype(np.int32)
+        maps.write("mask_diffuse", block.write, regions.astype(np.int32))
+        model += np.where(regions > 0, maps.read("diffuse", block.write), 0)
+    maps.write("mask", block.write, mask)
+    maps.write("model", block.write, model)
+    shown: dict[str, NDArray[Any]] = {}
+    if not plan.whole:
+        data = plan.image.taken(block.write)[0]
+        if maps.shared:
+            maps.write("residual", block.write, data - model.astype(np.float32))
+        few = (slice(None, None, plan.thin),) * 2
+        level = np.where(here.valid, noise, np.nan)[core[0], core[1]]
+        shown = {"noise": level[few].astype(np.float32), "mask": mask[few]}
+        maps_shown = {"data": data, "model": model, "residual": data - model}
+        if plan.always and diffuse:
+            maps_shown |= {name: maps.read(name, block.write) for name in ("denoised", "uncertainty")}
+        shown |= {name: averaged(values, plan.thin) for name, values in maps_shown.items()}
+    pieces = joined(mask > 0)
+    return Painted(
+        task.number, catalog, components, pieces_of(pieces, block, plan.image.shape[2]),
+        _firsts(mask, pieces, block, plan.image.shape[2], catalog), shown,
+    )  # fmt: skip
+
+
+def _firsts(
+    mask: NDArray[np.int32], pieces: NDArray[np.int32], block: Block, width: int, table: Table
+) -> Ints:
+    """See `Painted`; objects that show nowhere are where their middle is."""
+    flat = mask.ravel()
+    ids, at = np.unique(flat, return_index=True)
+    seen = ids > 0
+    ids, at = ids[seen], at[seen]
+    more = []
+    for row in table[~np.isin(np.asarray(table["id"]), ids)] if len(table) else []:
+        y, x = round(row["y"]) - block.write[0].start, round(row["x"]) - block.write[1].start
+        if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]:
+            more.append((int(row["id"]), y * mask.shape[1] + x))
+    ids, at = np.append(ids, [k for k, _ in more]), np.append(at, [p for _, p in more])
+    ids, at = ids.astype(np.intp), at.astype(np.intp)
+    y, x = np.divmod(at, mask.shape[1])
+    place = (y + block.write[0].start) * width + x + block.write[1].start
+    return np.stack([ids, place, pieces.ravel()[at]], axis=1)
+
+
+def islands_of(plan: Plan, painted: Sequence[Painted], count: int) -> Ints:
+    """Number of the connected region that each thing begins in, ``[count + 1]``."""
+    numbers = merged_pieces([p.pieces for p in painted], [plan.blocks[p.number] for p in painted])
+    rows = np.concatenate(
+        [np.column_stack([p.first[:, :2], n[p.first[:, 2]]]) for p, n in zip(painted, numbers)]
+    ).astype(np.intp)
+    rows = rows[np.argsort(rows[:, 1], kind="stable")[::-1]]
+    out = np.zeros(count + 1, np.intp)
+    out[rows[:, 0]] = rows[:, 2]
+    return out
+
+
+def averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
+    """Means over squares of pixels."""
+    good, pads = np.isfinite(values), [(0, -n % thin) for n in values.shape]
+    total, number = (
+        np.pad(a, pads).reshape((values.shape[0] + pads[0][1]) // thin, thin, -1, thin).sum(axis=(1, 3))
+        for a in (np.where(good, values, 0.0), good.astype(float))
+    )
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
+
+
+def region_task(judged: Judged, region: Region) -> tuple[Region, Sources]:
+    """A region, and the compact sources that reach into it."""
+    v = judged.sources.values
+    half = 4.5 * np.sqrt(np.maximum(v[:, 3], v[:, 5])) + 2
+    y0, x0, y1, x1 = region.box
+    near = (v[:, 1] + half > x0) & (v[:, 1] - half < x1) & (v[:, 2] + half > y0) & (v[:, 2] - half < y1)
+    bare = replace(region.tile, sources=Sources(np.zeros((0, 6))), columns={}, prepared=None)
+    return replace(region, tile=bare), judged.sources.take(near)
+
+
+def measure_region(
+    plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, task: tuple[Region, Sources]
+) -> Table:
+    """A row of the catalogue."""
+    region, near = task
+    assert region.tile.regions is not None
+    n_y, n_x = plan.image.shape[1:]
+    y0, x0, y1, x1 = (int(v) for v in region.box)
+    window = slice(max(y0 - 1, 0), min(y1 + 1, n_y)), slice(max(x0 - 1, 0), min(x1 + 1, n_x))
+    origin = (window[0].start, window[1].start)
+    part = plan.image.part(window)
+    mean, sigma, rms, noise = (
+        maps.read(k, window) for k in ("diffuse", "diffuse_sigma", "diffuse_rms", "noise")
+    )
+    inside = np.isin(maps.read("pieces", window), region.codes)
+    valid = noise > 0
+    seen = replace(prepared, data=mean, valid=valid, rms=np.where(valid, rms, np.nan).astype(np.float32))
+    beam = PrimaryBeam(part, in_data=in_data)
+    sidelobes = maps.read("sidelobes", window) if "sidelobes" in maps.names else None
+    table = build_catalog(
+        part, seen, mean, sigma, inside.astype(np.int32), region.tile.regions.settings, sidelobes, beam
+    )
+    data = plan.image.taken(window)[0] if not plan.whole else prepared.data[window]
+    rest = np.where(valid, np.nan_to_num(data), 0).astype(float)
+    add_sources(rest, near.values, -1.0, origin)
+    measure_again(table, beam.gain(), inside, mean, rest, noise.astype(float), region.tile.regions.kernel)
+    for name, shift in (("x", origin[1]), ("y", origin[0])):
+        for column in (name, f"{name}_min", f"{name}_max"):
+            table[column] += shift
+    return table

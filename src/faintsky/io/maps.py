@@ -1,0 +1,115 @@
+"""Maps of an image in files, written and read in parts by several processes at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.companions import Box
+from faintsky.image import RadioData
+from faintsky.io.writing import begin_fits, header_like
+
+INTEGERS = ("mask", "mask_diffuse", "pieces")
+RESULTS = ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty")
+"""Maps of whole numbers, and those that are results and so FITS files; the others are deleted in the end."""
+
+
+class FitsMaps:
+    """As `faintsky.blocks.Maps`, in the files of a folder.
+
+    Rows are written one by one: processes on several machines that write into one file do not undo each
+    other's work, as they would with memory maps on a network's file system.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where they are.
+    like : RadioData
+        The image; results have its axes and coordinates.
+    provenance : mapping
+        Into the headers.
+    """
+
+    shared = True
+
+    def __init__(self, folder: Path, like: RadioData, provenance: Mapping[str, Any]) -> None:
+        self.folder, self.layout, self.shape = folder, like.layout, (like.shape[1], like.shape[2])
+        sizes = {"y": self.shape[0], "x": self.shape[1]}
+        self.native = tuple(sizes.get(axis, 1) for axis in self.layout.axes)
+        self._first = dict.fromkeys(RESULTS, -1)
+        self._headers = {}
+        for name in RESULTS:
+            kind = name if name == "uncertainty" else ""
+            header = header_like(like, self.native, labels=name in INTEGERS, kind=kind, provenance=provenance)
+            if like.beams is not None and name not in INTEGERS:
+                major, minor, pa = (float(v) for v in like.beams[0])
+                header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
+            self._headers[name] = header
+
+    @property
+    def names(self) -> set[str]:
+        """Maps that there are."""
+        return {p.stem for p in self.folder.iterdir() if p == self.path(p.stem)}
+
+    @staticmethod
+    def _kind(name: str) -> np.dtype[Any]:
+        return np.dtype(">i4" if name in INTEGERS else ">f4")
+
+    def path(self, name: str) -> Path:
+        """File of a map."""
+        return self.folder / (f"{name}.fits" if name in RESULTS else f"{name}.scratch")
+
+    def begin(self, *names: str) -> None:
+        """Make room for results, before anything is written into them."""
+        for name in names:
+            self._first[name] = begin_fits(
+                self.path(name), self.native, self._kind(name), self._headers[name]
+            )
+
+    def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
+        """Put rows and columns into a map."""
+        native = self.layout.to_native(values).astype(self._kind(name), order="C")
+        file = os.open(self.path(name), os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            for row, at in self._runs(name, box):
+                os.pwrite(file, native[row].tobytes(), at)
+        finally:
+            os.close(file)
+
+    def read(self, name: str, box: Box) -> NDArray[Any]:
+        """Rows and columns of a map."""
+        sizes = {"y": box[0].stop - box[0].start, "x": box[1].stop - box[1].start}
+        out = np.zeros(tuple(sizes.get(axis, 1) for axis in self.layout.axes), self._kind(name))
+        if self.path(name).exists():
+            with self.path(name).open("rb") as file:
+                for row, at in self._runs(name, box):
+                    # behind the end of a file nothing was written
+                    seen = np.frombuffer(os.pread(file.fileno(), 4 * out.shape[-1], at), out.dtype)
+                    out[row][: len(seen)] = seen
+        return np.array(self.layout.to_standard(out)[0], out.dtype.newbyteorder("="))
+
+    def _runs(self, name: str, box: Box) -> Iterator[tuple[tuple[int, ...], int]]:
+        """What lies together in the file: its index among the rows of a box, and its place [byte]."""
+        slices = [s if s.start is not None else slice(0, 1) for s in self.layout.native_part(box)]
+        strides = np.cumprod([1, *self.native[:0:-1]])[::-1] * 4
+        begin = self._first.get(name, 0)
+        for row in np.ndindex(tuple(s.stop - s.start for s in slices[:-1])):
+            first = [s.start + k for s, k in zip(slices, (*row, 0))]
+            yield row, begin + int(np.dot(first, strides))
+
+    def mapped(self, name: str) -> NDArray[Any] | None:
+        """A result ``[y, x]``, read as it is used; None where there is none."""
+        if not self.path(name).exists():
+            return None
+        whole = np.memmap(self.path(name), self._kind(name), "r", self._first[name], self.native)
+        return np.asarray(self.layout.to_standard(whole)[0])
+
+    def finish(self) -> None:
+        """Delete what is no result."""
+        for name in self.names - set(RESULTS):
+            self.path(name).unlink()
