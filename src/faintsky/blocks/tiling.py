@@ -101,7 +101,7 @@ def cover(shape: Sequence[int], *, reach: int, stride: int = 1, largest: int = L
     return [Block((y, x), (n_y, n_x), (wy, wx)) for y, n_y, wy in ys for x, n_x, wx in xs]
 
 
-CORE = 1792
+CORE = 1536
 """Side of a tile's write region [pixel]: a multiple of 256, as maps are thinned out by powers of 2."""
 
 
@@ -109,7 +109,7 @@ def tiles(shape: Sequence[int], margin: int, *, core: int = CORE, whole: int = L
     """Blocks on a grid that begins at the first pixel, whatever the image's size; read as far as it goes.
 
     Two images that agree over a tile's read region have the same tile there, if it begins at a multiple of
-    `core` in both. A remainder of less than a quarter of a tile goes with the one before.
+    `core` in both. A remainder of less than an eighth of a tile goes with the one before.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def tiles(shape: Sequence[int], margin: int, *, core: int = CORE, whole: int = L
     along = []
     for n in shape:
         firsts = list(range(0, n, core)) if n > whole else [0]
-        if len(firsts) > 1 and n - firsts[-1] < core // 4:
+        if len(firsts) > 1 and n - firsts[-1] < core // 8:
             firsts.pop()
         ends = [*firsts[1:], n]
         along.append(

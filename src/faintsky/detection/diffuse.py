@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, maximum
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
 from faintsky.blocks import step
@@ -247,13 +247,14 @@ def _signs(
     labels: NDArray[np.int32], rest: Float, taken: Float, snr: Float, edge: Bool, count: int, deepest: float
 ) -> dict[str, Float]:
     """See `Diffuse`."""
+    at = labels > 0
+    own = labels[at]
     pixels, flux, gone, cut = (
-        np.bincount(labels.ravel(), weights=w.ravel(), minlength=count + 1).astype(float)
-        for w in (np.ones(labels.shape), rest, taken, edge.astype(float))
+        np.bincount(own, weights=w, minlength=count + 1).astype(float)
+        for w in (None, rest[at], taken[at], edge[at].astype(float))
     )
-    highest = np.zeros(count + 1)
-    if count:
-        highest[1:] = maximum(snr, labels, np.arange(1, count + 1))
+    highest = np.full(count + 1, -np.inf)
+    np.maximum.at(highest, own, snr[at])
     return {
         "pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut,
         "deepest": np.full(count + 1, deepest),

@@ -195,7 +195,7 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
     parts: list[SeenRegions] = [s.regions for s in known if s.regions is not None]
     numbers = merged_pieces([p.pieces for p in parts], [plan.blocks[s.number] for s in known])
     count = max(int(n.max(initial=0)) for n in numbers)
-    signs = {name: np.zeros(count + 1) for name in parts[0].signs}
+    signs = {name: np.zeros(count + 1) for name in parts[0].signs} | {"highest": np.full(count + 1, -np.inf)}
     for part, number in zip(parts, numbers):
         for name, values in part.signs.items():
             (np.maximum if name in ("highest", "deepest") else np.add).at(signs[name], number[1:], values[1:])

@@ -28,6 +28,7 @@ margin: then it follows what the tile has of it.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -192,6 +193,8 @@ def plan(image: RadioImage, **how: Any) -> Plan:
     first = replace(first, beam=beam)
     if image.beams is None:
         image = replace(image, beams=np.array([image.sky_beam(beam)]))
+    # coordinates lose a digit on their way to a worker; here they have, too
+    image = replace(image, wcs=pickle.loads(pickle.dumps(image.wcs)))
     return Plan(image, blocks, **how, kind=kind, prepared=bare(first), thin=thin)
 
 
@@ -204,7 +207,7 @@ def _brightest(image: RadioImage, blocks: list[Block], most: int) -> list[Block]
         data = image.taken(block.write)[0]
         few = data[::7, ::7]
         few = few[np.isfinite(few) & (few != 0)]
-        spread = float(np.median(np.abs(few - np.median(few)))) if few.size > 1000 else 0.0
+        spread = float(np.median(np.abs(few - np.median(few)))) if few.size > 50 else 0.0
         if spread > 0:
             found.append((-float(np.nanmax(data)) / spread, k))
         if found and most == 1:

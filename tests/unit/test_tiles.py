@@ -1,0 +1,158 @@
+"""Images of several tiles: the same objects as in one piece, whatever shares the work."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from scipy.ndimage import gaussian_filter, label
+
+from faintsky.blocks import joined, merged_pieces, pieces_of, tiles
+from faintsky.denoising import RegionSettings
+from faintsky.detection import detect_image
+from faintsky.image import RadioImage
+from faintsky.io import FitsMaps, open_image, save_like
+
+N, BEAM, RMS = 400, 4.0, 50e-6
+SEAMS = (96, 192, 288)
+"""With tiles of 96 pixels; the beam's margin is 128."""
+
+
+@pytest.mark.parametrize("core", [7, 16, 30])
+def test_regions_are_numbered_as_in_the_whole(core):
+    """Rings, stripes along both diagonals, noise at and above the percolation, all and nothing."""
+    y, x = np.indices((70, 90))
+    noise = np.random.default_rng(0).random(y.shape)
+    rings = (np.hypot(y - 35, x - 45) % 8) < 2
+    for mask in (noise > 0.6, noise > 0.4, rings, (x + y) % 7 == 0, (x - y) % 16 == 3, y >= 0, y < 0):
+        blocks = tiles(mask.shape, 3, core=core, whole=20)
+        labels = [joined(mask[b.write]) for b in blocks]
+        numbers = merged_pieces([pieces_of(a, b, 90) for a, b in zip(labels, blocks)], blocks)
+        whole = np.zeros(mask.shape, int)
+        for a, b, n in zip(labels, blocks, numbers):
+            whole[b.write] = n[a]
+        np.testing.assert_array_equal(whole, label(mask, np.ones((3, 3)))[0])
+
+
+def test_a_tile_does_not_depend_on_where_the_image_ends():
+    one, other = (tiles((n, n), 128, core=256, whole=300) for n in (1000, 700))
+    known = {(b.origin, b.shape, str(b.write)) for b in one}
+    same = [b for b in other if all(s.stop + 128 <= 700 - 256 for s in b.write)]
+    assert same
+    assert all((b.origin, b.shape, str(b.write)) in known for b in same)
+
+
+def eye(prepared):
+    """In the network's place: the image smoothed."""
+    smooth = gaussian_filter(prepared.scaled, 3.0)
+    return prepared, smooth, np.full_like(smooth, 0.15), RegionSettings(reliability=(9.0, 0.0, 0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def image():
+    """Points on and off seams, blends, a filament through three tiles, a corner that is blank."""
+    rng = np.random.default_rng(5)
+    data = gaussian_filter(rng.normal(size=(N, N)), BEAM / 2.3548 / np.sqrt(2), mode="wrap")
+    data /= data.std()
+    y, x = np.indices(data.shape)
+
+    def add(px, py, peak, wide=BEAM, high=BEAM):
+        data[...] += peak * np.exp(-4 * np.log(2) * (((x - px) / wide) ** 2 + ((y - py) / high) ** 2))
+
+    for k, (px, py) in enumerate(rng.uniform(12, N - 12, (40, 2))):
+        add(px, py, 15 + 3 * k)
+    for px, py in ((95.5, 40), (96, 150.5), (191.6, 191.4), (287, 287), (288.3, 60), (60, 191.9)):
+        add(px, py, 40)
+    add(95, 250, 60)
+    add(99, 253, 50)
+    add(190, 330, 6, 240, 18)
+    data[:110, 310:] = np.nan
+    return RadioImage.from_array(
+        (data * RMS).astype(np.float32), cell=1.5, beam=(6.0, 6.0, 20.0), frequencies=[1.4e9], name="tiled"
+    )
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    import faintsky.detection.tiles as file
+
+    monkeypatch.setattr(file, "tiles", lambda shape, margin, **how: tiles(shape, 32, core=96, whole=128))
+
+
+def same(found, whole):
+    """Objects of both that are at one place, as rows."""
+    apart = np.hypot(
+        *(np.asarray(found.catalog[k])[:, None] - np.asarray(whole.catalog[k]) for k in ("x", "y"))
+    )
+    return apart.argmin(axis=0), apart.min(axis=0)
+
+
+@pytest.fixture(scope="module")
+def whole(image):
+    return detect_image(image, eye=eye, always=True)
+
+
+def test_tiles_find_what_the_whole_shows(image, whole, small_tiles, tmp_path):
+    """Into files and back: places, fluxes, masks, islands, one region through several tiles, blanks."""
+    path = save_like(tmp_path / "image.fits", image.data, image)
+    opened = open_image(path)
+    maps = FitsMaps(tmp_path, opened, {})
+    found = detect_image(opened, eye=eye, always=True, maps=maps)
+    assert "cube" not in vars(opened)  # it was never read as a whole
+    rows, apart = same(found, whole)
+    sure = np.asarray(whole.catalog["snr"]) > 7
+    assert sure.sum() > 40
+    assert (apart < np.where(whole.catalog["kind"] == "diffuse", 5.0, 1.0))[sure].all()
+    assert abs(len(found.catalog) - len(whole.catalog)) <= 2
+    ours, theirs = found.catalog[rows[sure]], whole.catalog[sure]
+    assert list(ours["kind"]) == list(theirs["kind"])
+    assert "diffuse" in ours["kind"]
+    compact = theirs["kind"] != "diffuse"
+    np.testing.assert_allclose(ours["flux"][compact], theirs["flux"][compact], rtol=0.1)
+    # in tiles that the filament all but fills, the noise is less well known
+    np.testing.assert_allclose(ours["flux"][~compact], theirs["flux"][~compact], rtol=0.25)
+    np.testing.assert_allclose(ours["ra"][compact], theirs["ra"][compact], atol=1 / 3600)
+    np.testing.assert_allclose(ours["las"], theirs["las"], rtol=0.25)
+    places = np.stack([theirs["x"], theirs["y"]])
+    assert (np.abs(places[:, :, None] - np.array(SEAMS)) < 1.5).any(axis=0).sum() >= 5
+    assert list(found.catalog["id"]) == list(range(1, len(found.catalog) + 1))
+    assert np.all(np.diff(found.catalog["snr"]) <= 0)
+    files = {
+        name: np.squeeze(fits.getdata(maps.path(name)))
+        for name in ("mask", "mask_diffuse", "model", "residual")
+    }
+    assert set(np.unique(files["mask"])) - {0} <= set(found.catalog["id"])
+    number = found.catalog["id"][np.nanargmax(found.catalog["area"])]
+    assert label(files["mask_diffuse"] == number, np.ones((3, 3)))[1] == 1
+    assert np.ptp(np.nonzero(files["mask_diffuse"])[1]) > 2 * 96
+    inside = found.catalog["parent"] == number
+    at = [np.rint(found.catalog[k]).astype(int) for k in ("y", "x")]
+    np.testing.assert_array_equal(
+        inside, (files["mask_diffuse"][at[0], at[1]] == number) & (found.catalog["kind"] != "diffuse")
+    )
+    islands = label(files["mask"] > 0, np.ones((3, 3)))[0]
+    of_object = islands[at[0], at[1]]
+    shown = of_object > 0
+    np.testing.assert_array_equal(found.catalog["island"][shown], of_object[shown])
+    np.testing.assert_allclose(files["model"] + files["residual"], image.data, atol=1e-4 * RMS)
+    assert np.isnan(files["residual"][:100, 320:]).all()
+    for name, values in (("denoised", whole.denoised), ("uncertainty", whole.denoised_error)):
+        ours = np.squeeze(fits.getdata(maps.path(name)))
+        assert np.array_equal(np.isnan(ours), np.isnan(values))
+        assert np.nanmedian(np.abs(ours - values)) < 0.02 * RMS
+    # the report shows every n-th pixel, and a part as it is
+    assert found.sample.residual.shape == (96, 96)
+    assert found.prepared.typical_rms == pytest.approx(whole.prepared.typical_rms, rel=0.02)
+
+
+def test_workers_change_nothing(image, small_tiles, tmp_path):
+    path = save_like(tmp_path / "image.fits", image.data, image)
+    made = []
+    for jobs in (1, 2):
+        folder = tmp_path / str(jobs)
+        folder.mkdir()
+        opened = open_image(path)
+        found = detect_image(opened, maps=FitsMaps(folder, opened, {}), jobs=jobs)
+        made.append((found.catalog, {p.name: p.read_bytes() for p in folder.glob("*.fits")}))
+    assert len(made[0][0]) > 40
+    for name in made[0][0].colnames:
+        np.testing.assert_array_equal(*(np.asarray(table[name]) for table, _ in made), err_msg=name)
+    assert made[0][1] == made[1][1]
