@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, gaussian_filter
 from scipy.spatial import cKDTree
 
 from faintsky.blocks import step
@@ -20,6 +20,7 @@ from faintsky.denoising import (
     region_reliability,
     relabelled,
     segment,
+    split_regions,
     sum_error,
 )
 from faintsky.detection.compact import CompactSearch
@@ -63,13 +64,15 @@ class Diffuse:
     ----------
     labels : array of int
         Candidates for regions, ``[y, x]``, 1 … n, 0 elsewhere.
-    accepted : array of bool
-        Which of them are regions as far as the tile can tell, ``[n + 1]``, false first.
+    inside : array of bool
+        Where regions are, as far as the tile can tell, ``[y, x]``.
     image, sigma : array
         The network's image of what is not compact, and its standard deviation, ``[y, x]``, in the unit of the
         file, 0 where blank.
     rms : array
         The noise that the network was told of, 0 where blank.
+    snr : array
+        S/N of the smoothed residual, ``[y, x]``.
     settings : RegionSettings
         Of the network.
     compact : Sources
@@ -86,10 +89,11 @@ class Diffuse:
     """
 
     labels: NDArray[np.int32]
-    accepted: Bool
+    inside: Bool
     image: Array32
     sigma: Array32
     rms: Array32
+    snr: Float
     settings: RegionSettings
     compact: Sources
     alone: Float
@@ -99,7 +103,7 @@ class Diffuse:
     @property
     def model(self) -> Array32:
         """The network's image within the regions, 0 outside."""
-        return np.where(self.accepted[self.labels], self.image, np.float32(0))
+        return np.where(self.inside, self.image, np.float32(0))
 
 
 @step(whole="in units of its own scatter over the image")
@@ -221,7 +225,7 @@ def find_diffuse(
     v = sources.values[broad]
     flux = 2 * np.pi * v[:, 0] * np.sqrt(np.maximum(v[:, 3] * v[:, 5] - v[:, 4] ** 2, 0))
     at = pixels_of(v, labels.shape)
-    inside = np.array([(p >= c.start) & (p < c.stop) for p, c in zip(at, core)]).all(axis=0)
+    own = np.array([(p >= c.start) & (p < c.stop) for p, c in zip(at, core)]).all(axis=0)
     fluxes = np.stack([labels[at], flux], axis=1)
     edge = binary_dilation(~valid, border_value=1)
     whole = slice(0, labels.shape[0]), slice(0, labels.shape[1])
@@ -232,15 +236,15 @@ def find_diffuse(
     clear = are_regions(signs[0], fluxes, prepared.beam_area, against)
     mean, sigma = mean * rms, sigma * rms
     kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
-    sizes = measure(
-        mean * gain, sigma * gain, relabelled(labels, np.flatnonzero(clear)), kernel, shapes=False
-    )
+    regions = split_regions(relabelled(labels, np.flatnonzero(clear)), snr)
     noise = np.nan_to_num(seen.rms * gain)
-    likely = [region_reliability(r, noise, settings, prepared.beam_area) >= reliability for r in sizes]
-    clear[np.flatnonzero(clear)] = likely
+    likely = np.zeros(int(regions.max(initial=0)) + 1, bool)
+    for r in measure(mean * gain, sigma * gain, regions, kernel, shapes=False):
+        likely[r.number] = region_reliability(r, noise, settings, prepared.beam_area) >= reliability
     return Diffuse(
-        labels, clear, mean, sigma, rms, settings, sources.take(sure & ~wide), alone, signs[1], fluxes[inside]
-    )
+        labels, likely[regions], mean, sigma, rms, snr, settings, sources.take(sure & ~wide), alone, signs[1],
+        fluxes[own],
+    )  # fmt: skip
 
 
 def _signs(
@@ -280,47 +284,74 @@ def are_regions(signs: dict[str, Float], broad: Float, beam_area: float, against
 
 
 def measure_again(
-    table: Table, gain: Float, inside: Bool, seen: Array32, rest: Float, noise: Float, kernel: Float
+    table: Table,
+    gain: Float,
+    labels: NDArray[np.int32],
+    seen: Array32,
+    rest: Float,
+    noise: Float,
+    kernel: Float,
 ) -> None:
-    """Give a region the flux of the data less the compact model.
+    """Give regions the flux of the data less the compact model.
 
     Parameters
     ----------
     table : Table
-        Of the region alone; it is changed.
+        Of the regions, in the order of their labels; it is changed.
     gain : array
         As for `find_diffuse`.
-    inside : array of bool
-        The region, ``[y, x]``.
+    labels : array of int
+        The regions, ``[y, x]``.
     seen, rest : array
         The network's image, and the data less the compact model.
     noise, kernel : array
         The noise, and its correlation by the separation of two pixels.
     """
-    before, now = (float((v * gain)[inside].sum()) for v in (seen, rest))
-    scale = float(table["flux"][0]) / before
-    error = sum_error(np.where(inside, noise * gain, 0), kernel) * abs(scale)
+    before, now = (
+        np.bincount(labels.ravel(), weights=(v * gain).ravel(), minlength=len(table) + 1)[1:]
+        for v in (seen, rest)
+    )
+    scale = np.asarray(table["flux"], float) / before
+    error = np.array(
+        [
+            sum_error(np.where(labels[box] == k, (noise * gain)[box], 0), kernel) if box is not None else 0.0
+            for k, box in enumerate(find_objects(labels, max_label=len(table)), start=1)
+        ]
+    )
     table["flux"] = table["flux_mask"] = now * scale
-    table["flux_err"] = table["flux_mask_err"] = np.maximum(table["flux_err"], error)
+    table["flux_err"] = table["flux_mask_err"] = np.maximum(table["flux_err"], error * np.abs(scale))
 
 
-def join_tables(catalog: Table, components: Table, regions: Table) -> tuple[Table, Table]:
+def join_tables(
+    catalog: Table, components: Table, regions: Table, islands: NDArray[np.integer]
+) -> tuple[Table, Table]:
     """One catalogue of compact objects and regions, by their ids.
 
-    ``group`` is the number of a region and of the objects whose ``parent`` it is.
+    ``island`` is ``islands[id]``; ``group`` the number of regions that touch each other and of what lies in
+    them.
     """
     from astropy.table import vstack
 
     joined = vstack([catalog, regions], metadata_conflicts="silent")
     joined = joined[np.argsort(joined["id"], kind="stable")]
-    joined["group"] = groups_of(joined)
     parts = vstack([components, components_of(regions)], metadata_conflicts="silent")
-    return joined, parts[np.argsort(parts["id"], kind="stable")]
+    parts = parts[np.argsort(parts["id"], kind="stable")]
+    for table in (joined, parts):
+        table["island"] = islands[np.asarray(table["id"], int)]
+    joined["group"] = _groups(joined)
+    return joined, parts
 
 
-def groups_of(table: Table) -> NDArray[np.int64]:
-    """A number for each region that holds objects, and for these; 0 for all else."""
-    home = np.where(np.asarray(table["parent"]) > 0, table["parent"], table["id"])
-    _, group = np.unique(home, return_inverse=True)
+def _groups(table: Table) -> NDArray[np.int64]:
+    """A number for regions that touch each other and the objects in them; 0 for what is alone."""
+    home, diffuse = np.array(table["id"]), np.asarray(table["kind"]) == "diffuse"
+    island = np.asarray(table["island"])
+    _, first, which = np.unique(island[diffuse], return_index=True, return_inverse=True)
+    home[diffuse] = home[diffuse][first][which]
+    by_id = np.zeros(len(table) + 1, home.dtype)
+    by_id[np.asarray(table["id"])] = home
+    _, group = np.unique(
+        by_id[np.where(np.asarray(table["parent"]) > 0, table["parent"], table["id"])], return_inverse=True
+    )
     several = np.bincount(group) > 1
     return np.where(several[group], np.cumsum(several)[group], 0)

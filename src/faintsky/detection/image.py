@@ -135,6 +135,8 @@ def detect_image(
     InputError
         Where the image cannot be used.
     """
+    from astropy.table import vstack
+
     how = plan(
         image,
         eye=eye,
@@ -177,25 +179,30 @@ def detect_image(
     in_data = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid).in_data
     judged = judge(how, seen, prepared.beam_pixels)
     regions = regions_of(how, seen, prepared.beam_area, MANY)
-    measured = shared(
-        partial(measure_region, how, maps, prepared, in_data), [region_task(judged, r) for r in regions]
+    measured = _regions_measured(
+        shared(
+            partial(measure_region, how, maps, prepared, in_data), [region_task(judged, r) for r in regions]
+        ),
+        maps,
     )
-    good = [k for k, t in enumerate(measured) if float(t["reliability"][0]) >= reliability]
-    regions, measured = [regions[k] for k in good], [measured[k] for k in good]
-    order = np.argsort(
-        -np.concatenate([judged.strength, *[np.asarray(t["snr"], float) for t in measured]]), kind="stable"
-    )
+    good = np.array([r >= reliability for t in measured for r in t["reliability"]], bool)
+    snr = np.array([v for t in measured for v in t["snr"]], float)[good]
+    order = np.argsort(-np.concatenate([judged.strength, snr]), kind="stable")
     ids = np.empty(len(order), np.intp)
     ids[order] = np.arange(1, len(order) + 1)
     few, asked = len(judged.members), any(s.regions is not None for s in seen)
+    called = np.zeros(len(good) + 1, np.intp)
+    called[1:][good] = ids[few:]
     if how.whole:
         tell("catalogue", STEPS - 1)
     maps.begin("mask", "model", *(["residual"] if maps.shared else []), *(["mask_diffuse"] if asked else []))
-    work = partial(paint, how, maps, how.prepared or prepared, in_data, asked)
-    painted = shared(
-        work, paint_tasks(how, judged, ids[:few], regions, ids[few:]), "" if how.whole else "tiles painted"
-    )
-    found = _assembled(how, maps, prepared, painted, judged, measured, ids[few:], asked)
+    work = partial(paint, how, maps, how.prepared or prepared, in_data, called if asked else None)
+    painted = shared(work, paint_tasks(how, judged, ids[:few]), "" if how.whole else "tiles painted")
+    table = None
+    if good.any():
+        table = vstack(measured, metadata_conflicts="silent")[good]
+        table["id"] = ids[few:]
+    found = _assembled(how, maps, prepared, painted, judged, table, asked)
     kind = next(s.kind for s in seen if s.kind is not None)
     found.kind = kind.name
     said = dict.fromkeys(note for s in seen for note in s.notes)
@@ -243,9 +250,21 @@ def _mosaic(how: Plan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArray[Any
     return out
 
 
+def _regions_measured(
+    made: Sequence[tuple[Table, tuple[slice, slice], NDArray[np.int32]]], maps: Maps
+) -> list[Table]:
+    """Tables of regions, which are numbered 1 … n in the map ``parts``."""
+    count = 0
+    for table, window, labels in made:
+        there = maps.read("parts", window) if "parts" in maps.names else np.zeros_like(labels)
+        maps.write("parts", window, np.where(labels > 0, labels + count, there))
+        count += len(table)
+    return [table for table, _, _ in made]
+
+
 def _assembled(
     how: Plan, maps: Maps, prepared: PreparedImage, painted: Sequence[Painted], judged: Judged,
-    regions: Sequence[Table], region_ids: NDArray[np.intp], asked: bool,
+    regions: Table | None, asked: bool,
 ) -> DetectedImage:  # fmt: skip
     """One catalogue, and the maps, or what is shown of them."""
     from astropy.table import vstack
@@ -257,15 +276,14 @@ def _assembled(
         table.meta = dict(parts[0].meta) | {"rms_median": prepared.typical_rms}
         tables.append(table[np.argsort(table["id"], kind="stable")])
     catalog, components = tables
-    islands = islands_of(how, painted, len(judged.members) + len(regions))
-    if asked and len(catalog):
-        catalog["parent"] = _parents(how, maps, catalog, regions)
-    if len(regions):
-        table = vstack(list(regions), metadata_conflicts="silent")
-        table["id"] = region_ids
-        catalog, components = join_tables(catalog, components, table)
-    for table in (catalog, components):
-        table["island"] = islands[np.asarray(table["id"], int)]
+    more = 0 if regions is None else len(regions)
+    islands = islands_of(how, painted, len(judged.members) + more)
+    if regions is None:
+        for table in (catalog, components):
+            table["island"] = islands[np.asarray(table["id"], int)]
+    else:
+        catalog["parent"] = _parents(how, maps, catalog)
+        catalog, components = join_tables(catalog, components, regions, islands)
     catalog.meta |= {
         "noise_peaks_amplitude": judged.noise.amplitude,
         "noise_peaks_stretch": judged.noise.stretch,
@@ -310,7 +328,7 @@ def _found(
     )  # fmt: skip
 
 
-def _parents(how: Plan, maps: Maps, catalog: Table, regions: Sequence[Table]) -> NDArray[np.intp]:
+def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
     """The region that each object lies in, 0 for none."""
     place = np.stack([catalog[k] for k in ("x", "x", "y")], axis=1)
     y, x = pixels_of(place, (how.image.shape[1], how.image.shape[2]))
@@ -318,7 +336,7 @@ def _parents(how: Plan, maps: Maps, catalog: Table, regions: Sequence[Table]) ->
     for block in how.blocks:
         j, i = block.write
         its = np.flatnonzero((y >= j.start) & (y < j.stop) & (x >= i.start) & (x < i.stop))
-        if len(its) and len(regions):
+        if len(its):
             out[its] = maps.read("mask_diffuse", block.write)[y[its] - j.start, x[its] - i.start]
     return out
 

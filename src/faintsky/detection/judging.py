@@ -14,7 +14,7 @@ from faintsky.blocks import merged_pieces
 from faintsky.detection.compact import LOWEST
 from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, deboosted, fit_counts
 from faintsky.detection.diffuse import are_regions
-from faintsky.detection.image_catalogue import join_objects
+from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources
 from faintsky.detection.tiles import Plan, Seen, SeenRegions
 
@@ -63,7 +63,7 @@ class Judged:
     @property
     def strength(self) -> Float:
         """S/N of each object."""
-        return np.array([self.values["snr"][rows].max() for rows in self.members])
+        return strengths(self.sources, self.members, self.values["snr"])
 
 
 def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.blocks import Block, Maps, Pieces, joined, merged_pieces, pieces_of
-from faintsky.denoising import build_catalog
+from faintsky.denoising import build_catalog, split_regions
 from faintsky.detection.diffuse import measure_again
 from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
 from faintsky.detection.judging import Judged, Region
 from faintsky.detection.sources import Sources, add_sources
-from faintsky.detection.tiles import MANY, Plan
+from faintsky.detection.tiles import Plan
 from faintsky.preparing import PreparedImage, PrimaryBeam
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ class Task:
         Which of the objects the tile owns.
     values : dict of array
         Of each component, as `build_tables` takes them.
-    regions : array of int
-        What the candidates for regions of the tile are called, 0 where they are none.
     """
 
     number: int
@@ -57,7 +55,6 @@ class Task:
     ids: Ints
     owned: Ints
     values: dict[str, Any]
-    regions: Ints
 
 
 @dataclass
@@ -84,15 +81,10 @@ class Painted:
     shown: dict[str, NDArray[Any]]
 
 
-def paint_tasks(
-    plan: Plan, judged: Judged, ids: Ints, regions: Sequence[Region], region_ids: Ints
-) -> list[Task]:
+def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
     """What each tile is to paint; `ids` are those of the objects, in their order."""
     boxes = boxes_of(judged.sources, judged.members)
     owner = np.array([judged.tile[rows[0]] for rows in judged.members], np.intp)
-    called: dict[int, int] = {
-        int(code): int(number) for r, number in zip(regions, region_ids) for code in r.codes
-    }
     n_y, n_x = plan.image.shape[1:]
     tasks = []
     for number, block in enumerate(plan.blocks):
@@ -113,13 +105,6 @@ def paint_tasks(
         }
         ends = np.cumsum([0, *(len(m) for m in members)])
         local = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
-        mine = (
-            {code - MANY * number: n for code, n in called.items() if code // MANY == number}
-            if (len(plan.blocks) > 1)
-            else called
-        )
-        lookup = np.zeros(max(mine, default=0) + 1, np.intp)
-        lookup[list(mine)] = list(mine.values())
         tasks.append(
             Task(
                 number,
@@ -129,14 +114,13 @@ def paint_tasks(
                 ids[near],
                 np.flatnonzero(np.isin(near, its)),
                 values,
-                lookup,
             )
         )
     return tasks
 
 
 def paint(
-    plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, diffuse: bool, task: Task
+    plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, regions: Ints | None, task: Task
 ) -> Painted:
     """Write what a tile shows into the maps, and make the tables of what it owns.
 
@@ -150,8 +134,9 @@ def paint(
         Beam and units.
     in_data : bool
         Whether the primary beam is in the data.
-    diffuse : bool
-        Whether the network was asked somewhere.
+    regions : array of int or None
+        What the regions of the map ``parts`` are called, 0 for those that are none; None where the network
+        was not asked.
     task : Task
     """
     block, window, origin = plan.blocks[task.number], task.window, tuple(s.start for s in task.window)
@@ -177,14 +162,11 @@ def paint(
     mask = np.concatenate([[0], task.ids])[labels[core[0], core[1]]].astype(np.int32)
     model = np.zeros(mask.shape)
     add_sources(model, task.sources.values, origin=(block.write[0].start, block.write[1].start))
-    if diffuse:
-        codes = maps.read("pieces", block.write)
-        # candidates after the last that is a region are none
-        own = np.where(codes > 0, codes - MANY * task.number, 0)
-        regions = np.append(task.regions, 0)[np.minimum(own, len(task.regions))]
-        mask = np.where(mask > 0, mask, regions).astype(np.int32)
-        maps.write("mask_diffuse", block.write, regions.astype(np.int32))
-        model += np.where(regions > 0, maps.read("diffuse", block.write), 0)
+    if regions is not None:
+        inside = regions[maps.read("parts", block.write)] if "parts" in maps.names else 0 * mask
+        mask = np.where(mask > 0, mask, inside).astype(np.int32)
+        maps.write("mask_diffuse", block.write, inside.astype(np.int32))
+        model += np.where(inside > 0, maps.read("diffuse", block.write), 0)
     maps.write("mask", block.write, mask)
     maps.write("model", block.write, model)
     shown: dict[str, NDArray[Any]] = {}
@@ -196,7 +178,7 @@ def paint(
         level = np.where(here.valid, noise, np.nan)[core[0], core[1]]
         shown = {"noise": level[few].astype(np.float32), "mask": mask[few]}
         maps_shown = {"data": data, "model": model, "residual": data - model}
-        if plan.always and diffuse:
+        if plan.always and regions is not None:
             maps_shown |= {name: maps.read(name, block.write) for name in ("denoised", "uncertainty")}
         shown |= {name: averaged(values, plan.thin) for name, values in maps_shown.items()}
     pieces = joined(mask > 0)
@@ -260,8 +242,8 @@ def region_task(judged: Judged, region: Region) -> tuple[Region, Sources]:
 
 def measure_region(
     plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, task: tuple[Region, Sources]
-) -> Table:
-    """A row of the catalogue."""
+) -> tuple[Table, tuple[slice, slice], NDArray[np.int32]]:
+    """A region cut at its saddles: rows of the catalogue, and their labels in a part of the image."""
     region, near = task
     assert region.tile.regions is not None
     n_y, n_x = plan.image.shape[1:]
@@ -269,22 +251,19 @@ def measure_region(
     window = slice(max(y0 - 1, 0), min(y1 + 1, n_y)), slice(max(x0 - 1, 0), min(x1 + 1, n_x))
     origin = (window[0].start, window[1].start)
     part = plan.image.part(window)
-    mean, sigma, rms, noise = (
-        maps.read(k, window) for k in ("diffuse", "diffuse_sigma", "diffuse_rms", "noise")
-    )
-    inside = np.isin(maps.read("pieces", window), region.codes)
+    mean, sigma, rms, snr = (maps.read(f"diffuse{k}", window) for k in ("", "_sigma", "_rms", "_snr"))
+    noise = maps.read("noise", window)
+    labels = split_regions(np.isin(maps.read("pieces", window), region.codes).astype(np.int32), snr)
     valid = noise > 0
     seen = replace(prepared, data=mean, valid=valid, rms=np.where(valid, rms, np.nan).astype(np.float32))
     beam = PrimaryBeam(part, in_data=in_data)
     sidelobes = maps.read("sidelobes", window) if "sidelobes" in maps.names else None
-    table = build_catalog(
-        part, seen, mean, sigma, inside.astype(np.int32), region.tile.regions.settings, sidelobes, beam
-    )
+    table = build_catalog(part, seen, mean, sigma, labels, region.tile.regions.settings, sidelobes, beam)
     data = plan.image.taken(window)[0] if not plan.whole else prepared.data[window]
     rest = np.where(valid, np.nan_to_num(data), 0).astype(float)
     add_sources(rest, near.values, -1.0, origin)
-    measure_again(table, beam.gain(), inside, mean, rest, noise.astype(float), region.tile.regions.kernel)
+    measure_again(table, beam.gain(), labels, mean, rest, noise.astype(float), region.tile.regions.kernel)
     for name, shift in (("x", origin[1]), ("y", origin[0])):
         for column in (name, f"{name}_min", f"{name}_max"):
             table[column] += shift
-    return table
+    return table, window, labels

@@ -225,8 +225,8 @@ def bare(prepared: PreparedImage, thin: int = 0, box: tuple[slice, slice] | None
 def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: None) -> Seen:
     """Search a tile, and write what it sees into the maps.
 
-    ``noise``, 0 where blank; where the network is asked ``diffuse``, ``diffuse_sigma``, ``diffuse_rms``, and
-    ``pieces``, the candidates for regions; where it is always asked ``denoised`` and ``uncertainty``.
+    ``noise``, 0 where blank; where the network is asked ``diffuse`` and what goes with it, and ``pieces``,
+    the candidates for regions; where it is always asked ``denoised`` and ``uncertainty``.
     """
     from threadpoolctl import threadpool_limits
 
@@ -258,7 +258,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
             part, prepared, search, plan.eye, gain, core, always=plan.always, against=plan.against,
             reliability=plan.reliability, sidelobes=sidelobes,
         )  # fmt: skip
-    if diffuse is not None and diffuse.accepted.any():
+    if diffuse is not None and diffuse.inside.any():
         rest = replace(prepared, data=prepared.data - diffuse.model)
         with threadpool_limits(limits=1, user_api="blas"):
             search = find_compact(rest, plan.background_scale, lambda word: tell(3, f"once more, {word}"))
@@ -339,7 +339,7 @@ def _regions_seen(
 ) -> SeenRegions:
     """The candidates for regions of a tile, numbered anew within its write region."""
     block = plan.blocks[number]
-    core, count = block.inner, len(diffuse.accepted)
+    core, count = block.inner, len(diffuse.signs["pixels"])
     labels = diffuse.labels[core]
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=count)[1:]) + 1
     if not plan.whole:
@@ -357,10 +357,14 @@ def _regions_seen(
     broad = diffuse.broad.copy()
     broad[:, 0] = new[broad[:, 0].astype(int)]
     maps.write("pieces", block.write, np.where(labels > 0, labels + MANY * number, 0))
-    for name, values in (
-        ("diffuse", diffuse.image), ("diffuse_sigma", diffuse.sigma), ("diffuse_rms", diffuse.rms),
-    ):  # fmt: skip
-        maps.write(name, block.write, values[core])
+    arrays: dict[str, NDArray[Any]] = {
+        "": diffuse.image,
+        "_sigma": diffuse.sigma,
+        "_rms": diffuse.rms,
+        "_snr": diffuse.snr,
+    }
+    for name, array in arrays.items():
+        maps.write(f"diffuse{name}", block.write, array[core])
     return SeenRegions(
         pieces_of(labels, block, plan.image.shape[2]), {k: v[kept] for k, v in diffuse.signs.items()}, broad,
         boxes, diffuse.settings, np.fft.fftshift(search.correlation.lags)[1:, 1:],

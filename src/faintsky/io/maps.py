@@ -14,7 +14,7 @@ from faintsky.companions import Box
 from faintsky.image import RadioData
 from faintsky.io.writing import begin_fits, header_like
 
-INTEGERS = ("mask", "mask_diffuse", "pieces")
+INTEGERS = ("mask", "mask_diffuse", "pieces", "parts")
 RESULTS = ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty")
 """Maps of whole numbers, and those that are results and so FITS files; the others are deleted in the end."""
 
