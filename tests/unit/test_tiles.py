@@ -1,5 +1,7 @@
 """Images of several tiles: the same objects as in one piece, whatever shares the work."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -72,9 +74,8 @@ def image():
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    import faintsky.detection.tiles as file
-
-    monkeypatch.setattr(file, "tiles", lambda shape, margin, **how: tiles(shape, 32, core=96, whole=128))
+    small = partial(tiles, margin=32, core=96, whole=128)
+    monkeypatch.setattr("faintsky.detection.tiles.tiles", lambda shape, margin: small(shape))
 
 
 def same(found, whole):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -298,13 +298,13 @@ def make_eye(
         As for `predict`.
     """
 
-    @lru_cache
-    def loaded() -> tuple[DenoiserSettings, nn.Module]:
-        settings = DenoiserSettings.read(model.settings, what="model setting", hint="correct model.json")
-        return settings, model.network("denoiser", device)
+    known: list[Any] = []
 
     def see(prepared: PreparedImage) -> tuple[PreparedImage, Array32, Array32, RegionSettings]:
-        settings, network = loaded()
+        if not known:
+            settings = DenoiserSettings.read(model.settings, what="model setting", hint="correct model.json")
+            known.extend([settings, model.network("denoiser", device)])
+        settings, network = known
         seen, mean, sigma = estimate(network, prepared, members=members, device=device, progress=progress)
         own = settings.of(prepared.beam is None)
         return seen, mean, own.calibrated(mean, sigma), own

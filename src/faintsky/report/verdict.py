@@ -38,7 +38,8 @@ def doubts(found: DetectedImage | Detections, verdict: str) -> list[str]:
 
 
 def residual_verdict(found: DetectedImage) -> str:
-    """What an image's residual is: noise, or what it is instead."""
+    """What an image's residual is: noise, or what it is instead; of a large one, that of a part of it."""
+    found = found.sample or found
     p = found.prepared
     outside = p.valid & (found.mask == 0)
     scaled = np.where(outside, found.residual / np.where(outside, found.uncertainty, 1), 0)
