@@ -172,7 +172,7 @@ def _row(
     hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
     per_channel = float(flux_width(cube, m["z"])[0])
     inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
-    line = sum(c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
+    line = sum(boost(c) * c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
     peak, peak_err = _peak(group)
     peak_err = float(np.linalg.norm([peak_err, *(v * peak for v in _sampling(prepared))]))
@@ -297,6 +297,18 @@ def continuum_inflation(prepared: PreparedCube, x: float, y: float, fwhm_z: floa
     return float(np.sqrt(1 + width / free))
 
 
+def boost(c: Component) -> float:
+    """What a fitted amplitude is to be multiplied by, since it is where the likelihood is highest.
+
+    Each parameter that the fit was free to choose (channel and width; place, unless a continuum tells it;
+    shape, unless it is a point) adds 1 to the expected square of the fitted S/N.
+    """
+    s = c.source
+    free = 2 if c.continuum is not None else 4 if s.axes()[0] == 0 else 7
+    square = s.fitted_snr**2
+    return float(np.sqrt(max(square - free, 0.5 * square) / max(square, 1e-30)))
+
+
 def _peak(group: Sequence[Component]) -> tuple[float, float]:
     """Peak of the observed line [Jy/beam] and its error, of the brightest component."""
     c = max(group, key=lambda c: abs(c.source.amplitude) * float(c.image.max()))
@@ -305,7 +317,7 @@ def _peak(group: Sequence[Component]) -> tuple[float, float]:
     x = np.clip(s.x, 0, c.image.shape[1] - 1)
     value = s.amplitude * float(map_coordinates(c.image, [[y], [x]], order=3, mode="nearest")[0])
     # the peak is measured like the matched filter measures it: shape errors hardly change it
-    return value, abs(value) / max(abs(s.fitted_snr), 1e-3)
+    return boost(c) * value, abs(value) / max(abs(s.fitted_snr), 1e-3)
 
 
 def _continuum(prepared: PreparedCube, m: dict[str, Any]) -> tuple[float, float]:
