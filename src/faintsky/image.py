@@ -78,6 +78,8 @@ class RadioData:
         Loaders, by their names in `faintsky.companions.COMPANIONS`.
     kind : {"auto", "restored", "dirty"}
         What the user says it is; see `faintsky.preparing.kind`.
+    continuum : {"auto", "fit", "none"}
+        What is to be done about a cube's; see `faintsky.preparing.continuum`.
     dish : float, optional
         Diameter of the dishes [m] where the user gives it, 0 for a single dish.
     """
@@ -95,6 +97,7 @@ class RadioData:
     notes: list[str] = field(default_factory=list)
     companions: Mapping[str, Loader] = field(default_factory=dict)
     kind: str = "auto"
+    continuum: str = "auto"
     dish: float | None = None
 
     @cached_property
@@ -510,6 +513,8 @@ class RadioCube(RadioData):
             Companions, ``[1 or chan, y, x]`` or ``[y, x]``.
         kind : {"auto", "restored", "dirty"}
             What it is; by default its sources tell.
+        continuum : {"auto", "fit", "none"}
+            Where a straight line is taken out of the spectra.
         name : str, optional
             A word for messages.
         """
@@ -538,6 +543,7 @@ def _from_array(
     dec: Any = 0.0,
     rest_frequency: Any = None,
     kind: str = "auto",
+    continuum: str = "auto",
     name: str = "array",
     psf: Any = None,
     pb: Any = None,
@@ -578,7 +584,7 @@ def _from_array(
     axes = ("chan", "y", "x") if spectral is not None else ("y", "x")
     layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
     made = of(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
-    made.kind = kind
+    made.kind, made.continuum = kind, continuum
     given = dict(zip(COMPANIONS, (psf, pb, rms, mask, residual, model_image), strict=True))
     made.companions = {k: array_companion(k, v, made) for k, v in given.items() if v is not None}
     return made

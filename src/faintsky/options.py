@@ -80,9 +80,13 @@ class CubeOpening(Opening):
     ----------
     rest_frequency : float or str, optional
         Of the line, in place of the header's: ``1420.405752MHz``, or a number in Hz.
+    continuum : {"auto", "fit", "none"}, optional
+        Whether a straight line is taken out of the spectra of a cube: where an F-test on the channels without
+        lines asks for one, everywhere, or nowhere.
     """
 
     rest_frequency: Annotated[Any, "1420.405752MHz"] = None
+    continuum: Literal["auto", "fit", "none"] = "auto"
 
 
 @dataclass

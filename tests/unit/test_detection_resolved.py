@@ -34,14 +34,14 @@ def point(x0, y0, z0, snr=20.0, width=5.0):
     return RMS * line * np.exp(-4 * np.log(2) * ((x - x0) ** 2 + (y - y0) ** 2) / BEAM**2)
 
 
-def found(*parts, seed=1, level=0.0):
+def found(*parts, seed=1, level=0.0, **details):
     white = np.random.default_rng(seed).normal(size=(CHANNELS, SIDE, SIDE))
     noise = np.stack([gaussian_filter(p, BEAM / 2.3548 / np.sqrt(2), mode="wrap") for p in white])
     data = noise * RMS / noise.std() + sum(parts) + level
     # channels of rising frequency: velocities fall
     cube = RadioCube.from_array(
         data.astype(np.float32), cell=CELL, frequencies=FIRST + WIDTH * np.arange(CHANNELS),
-        beam=(BEAM * CELL, BEAM * CELL, 0.0), rest_frequency=REST, kind="restored",
+        beam=(BEAM * CELL, BEAM * CELL, 0.0), rest_frequency=REST, kind="restored", **details,
     )  # fmt: skip
     return find_sources(cube)
 
@@ -92,6 +92,27 @@ def test_a_galaxy_makes_no_continuum():
     got = found(wide)
     assert not got.prepared.present.any()
     assert got.catalog[0]["flux"] == pytest.approx(wide.sum() / AREA * km_s(None), rel=0.06)
+
+
+def test_the_continuum_is_what_the_user_says():
+    """A third of the line's peak in all channels."""
+    line = point(30, 40, 20, snr=30, width=8)
+    both = line + 0.3 * line[20]
+    flux = line.sum() / AREA * km_s(None)
+    rows = {}
+    for asked in ("auto", "fit", "none"):
+        got = found(both, continuum=asked)
+        rows[asked] = got.catalog[got.catalog["snr"].argmax()]
+        share = got.prepared.present[got.prepared.valid].mean()
+        assert {"auto": 0 < share < 0.5, "fit": share == 1, "none": share == 0}[asked]
+        assert any("continuum was taken out" in note for note in got.notes)
+    for asked in ("auto", "fit"):
+        assert rows[asked]["flux"] == pytest.approx(flux, abs=4 * rows[asked]["flux_err"])
+        assert rows[asked]["continuum"] == pytest.approx(0.3 * line.max(), rel=0.2)
+    assert rows["none"]["flux"] > flux + 4 * rows["auto"]["flux_err"]
+    # without a continuum in the data its fit costs a line's flux precision
+    alone = {k: found(line, continuum=k).catalog[0]["flux_err"] for k in ("auto", "fit")}
+    assert 1.05 < alone["fit"] / alone["auto"] < 1.4
 
 
 def test_width_between_outermost_crossings():

@@ -171,7 +171,7 @@ def _row(
     velocity = np.nan if values is None else float(np.interp(m["z"], channels, values))
     hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
     per_channel = float(flux_width(cube, m["z"])[0])
-    inflate = continuum_inflation(prepared, m["x"], m["y"], m["fwhm_z"])
+    inflate = continuum_inflation(prepared, m["x"], m["y"], m["z"], m["fwhm_z"])
     line = sum(boost(c) * c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
     peak, peak_err = _peak(group)
@@ -229,6 +229,7 @@ def galaxy_row(
     z = r.box[0].start + float(np.mean(outer if above else ends))
     w50, w20 = ends[1] - ends[0], outer[1] - outer[0] if above else np.nan
     z_err = max(0.5 * (w20_err if above else w50_err), m.z_err)
+    flux_err = m.flux_err * continuum_inflation(prepared, x, y, z, w50)
     km_s, per_channel = float(channel_velocity(cube, z)[0]), float(flux_width(cube, z)[0])
     hertz, values = float(np.interp(z, channels, cube.channel_widths())), cube.velocities()
     velocity = np.nan if values is None else float(np.interp(z, channels, values))
@@ -275,8 +276,8 @@ def galaxy_row(
         "dc_pa": pa, "dc_pa_err": min(90.0, float(np.rad2deg(size_err / max(maj - minor, 1e-6)))),
         "fwhm_z": w50, "fwhm_z_err": w50_err,
         "fwhm_velocity": w50 * km_s, "fwhm_velocity_err": w50_err * km_s,
-        "flux": m.flux * per_channel, "flux_err": m.flux_err * per_channel,
-        "flux_hz": m.flux * hertz, "flux_hz_err": m.flux_err * hertz,
+        "flux": m.flux * per_channel, "flux_err": flux_err * per_channel,
+        "flux_hz": m.flux * hertz, "flux_hz_err": flux_err * hertz,
         "flux_peak": peak, "flux_peak_err": peak_err,
         "pb": pb, "continuum": level, "continuum_err": level_err,
         "snr": r.snr, "reliability": 1.0, "snr_effective": r.snr,
@@ -287,14 +288,20 @@ def galaxy_row(
     }  # fmt: skip
 
 
-def continuum_inflation(prepared: PreparedCube, x: float, y: float, fwhm_z: float) -> float:
-    """By how much the continuum's own error raises that of a line's flux; 1 where none was taken out."""
+def continuum_inflation(prepared: PreparedCube, x: float, y: float, z: float, fwhm_z: float) -> float:
+    """By how much the continuum's own error raises that of a line's flux; 1 where none was taken out.
+
+    The error of a straight line through the channels free of the line, at its middle.
+    """
     n_y, n_x = prepared.present.shape
     if not prepared.present[int(np.clip(round(y), 0, n_y - 1)), int(np.clip(round(x), 0, n_x - 1))]:
         return 1.0
-    width = GAUSSIAN_AREA * np.sqrt(2) * fwhm_z
-    free = max(float((prepared.sigma > 0).sum()) - width, 4.0)
-    return float(np.sqrt(1 + width / free))
+    width, used = GAUSSIAN_AREA * np.sqrt(2) * fwhm_z, np.flatnonzero(prepared.sigma > 0)
+    free = used[np.abs(used - z) > 0.5 * width]
+    if free.size < 4:
+        free = used
+    spread = max(float(((free - free.mean()) ** 2).sum()), 1.0)
+    return float(np.sqrt(1 + width * (1 / free.size + (z - free.mean()) ** 2 / spread)))
 
 
 def boost(c: Component) -> float:

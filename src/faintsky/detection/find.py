@@ -21,7 +21,7 @@ from faintsky.detection.search import Search, cut_off, inside, list_reliability,
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.options import RELIABILITY
-from faintsky.preparing import PreparedCube, PrimaryBeam
+from faintsky.preparing import PreparedCube, PrimaryBeam, curvature
 from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
     if prepared.channels is not None:
         kind.append(prepared.channels.note)
     notes = [*cube.notes, *PrimaryBeam(cube).notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    notes += _on_continuum(cube, prepared)
     if prepared.sidelobes_stay:
         notes.append(
             "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
@@ -128,6 +129,30 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
         catalog, mask, prepared.restored(made), notes=notes, prepared=prepared,
         noise=search.noise, candidates=search.tried, components=parts,
     )  # fmt: skip
+
+
+CURVED = 0.5
+"""Beams by which sidelobes move over the band, where a straight line in frequency follows them no more."""
+
+
+def _on_continuum(cube: RadioCube, prepared: PreparedCube) -> list[str]:
+    """What was done about the continuum, where that is worth a word, and whether it can be enough."""
+    share = float(prepared.present[prepared.valid].mean())
+    out = []
+    if prepared.asked != "auto":
+        out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")
+    elif share:
+        out.append(f"a continuum was taken out of {100 * share:.2g} % of the spectra")
+    if not share or prepared.kind.name != "dirty" or cube.frequencies is None:
+        return out
+    field = float(np.hypot(cube.shape[1], cube.shape[2])) / 2 / prepared.beam_pixels
+    moved = curvature(cube.frequencies, field)
+    if moved > CURVED:
+        out.append(
+            f"sidelobes of continuum sources move by up to {moved:.1f} beams over the band, which no "
+            "straight line follows: subtract the continuum from the visibilities"
+        )
+    return out
 
 
 def settle(

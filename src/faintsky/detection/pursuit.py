@@ -565,7 +565,9 @@ class Pursuit:
             self.sigma,
             self.channels.mean_error if self.channels else one,
         )
-        prepared.present = continuum_present(fit, prepared.valid, prepared.beam_pixels, line_free)
+        prepared.present = continuum_present(
+            fit, prepared.valid, prepared.beam_pixels, line_free, prepared.asked
+        )
         if self.denied is not None:
             prepared.present &= ~self.denied
         line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)

@@ -189,7 +189,7 @@ def search_cube(
     step = decimation(prepared.beam_pixels)
     restored = prepared.kind.name == "restored"
     resolved = resolved_emission(prepared, cube.mask) if restored else []
-    denied = no_continuum(prepared, resolved)
+    denied = no_continuum(prepared, resolved) & (prepared.asked == "auto")
     if (prepared.present & denied).any():
         prepared.present = prepared.present & ~denied
         there = prepared.continuum.where(prepared.present)

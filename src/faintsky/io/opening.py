@@ -119,14 +119,14 @@ def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
     beam, stokes, dish = opening.beam, opening.stokes, opening.dish
     rest = read_rest_frequency(opening.rest_frequency)
     if isinstance(source, RadioData):
-        bare = not given and beam is stokes is rest is dish is None and opening.kind == "auto"
+        bare = not given and beam is stokes is rest is dish is None
+        bare = bare and opening.kind == opening.continuum == "auto"
         if isinstance(source, made) and bare:
             return source
         parts = _again(source, stokes, rest)
     else:
         parts = _parts(as_source(source), stokes, rest, with_beam=beam is None)
-    if opening.kind != "auto":
-        parts["kind"] = opening.kind
+    parts |= {k: v for k in ("kind", "continuum") if (v := getattr(opening, k, "auto")) != "auto"}
     data = made(**parts)
     if dish is not None:
         data.dish = quantity(dish, "diameter", "--dish")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Continuum,
         LineFree,
         continuum_present,
+        curvature,
         find_strong_lines,
         fit_continuum,
         one,

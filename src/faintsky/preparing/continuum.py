@@ -261,6 +261,7 @@ def continuum_present(
     valid: NDArray[np.bool_],
     beam_pixels: float,
     without_lines: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.float64]] | None = None,
+    asked: str = "auto",
 ) -> NDArray[np.bool_]:
     """Where there is continuum at all, ``[y, x]``.
 
@@ -277,7 +278,11 @@ def continuum_present(
         FWHM of the beam [pixel].
     without_lines : callable, optional
         `LineFree` of the same cube, asked wherever a level stands out.
+    asked : {"auto", "fit", "none"}
+        What the user says: there is some everywhere, or nowhere.
     """
+    if asked != "auto":
+        return valid & (asked == "fit")
     z = np.where(valid, continuum.level / np.maximum(continuum.level_err, 1e-30), 0.0)
     if without_lines is not None:
         at = np.nonzero(np.abs(z) > ASKED)
@@ -289,6 +294,15 @@ def continuum_present(
     near = maximum_filter(np.abs(z), size=2 * int(2 * beam_pixels) + 1)
     # one peak of the noise may stand that high somewhere: without a sure one there is none at all
     return (local > 1.6) | ((near > 4.5) & (near.max() > CERTAIN))
+
+
+def curvature(frequencies: NDArray[np.float64], beams: float) -> float:
+    """By how many beams sidelobes so many beams from a source move over a band.
+
+    They lie at a distance of so many wavelengths over the baseline; from some half a beam on a straight line
+    in frequency does not follow them.
+    """
+    return float(np.ptp(frequencies) / np.mean(frequencies)) * beams
 
 
 ASKED, LINE, CERTAIN = 2.5, 4.0, 5.3

@@ -67,6 +67,8 @@ class PreparedCube:
         What the cube is taken for.
     channels : ChannelCorrelation or None
         How the noise of its channels is correlated; None where they are independent.
+    asked : {"auto", "fit", "none"}
+        What the user says of the continuum.
     """
 
     data: NDArray[np.float32]
@@ -81,6 +83,7 @@ class PreparedCube:
     beam: tuple[float, float, float]
     kind: Kind
     channels: ChannelCorrelation | None = None
+    asked: str = "auto"
 
     @property
     def beam_pixels(self) -> float:
@@ -181,12 +184,12 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     if relative is not None:
         filled = _flattened(filled, relative)
     beam_pixels = float(np.sqrt(header_beam[0] * header_beam[1])) if header_beam else 4.0
-    parts = _separate(filled, valid, blank, beam_pixels, device)
+    parts = _separate(filled, valid, blank, beam_pixels, device, cube.continuum)
     if sigma is None:
         relative = _noise_map(parts, valid, beam_pixels)
         if relative is not None:
             filled = _flattened(filled, relative)
-            parts = _separate(filled, valid, blank, beam_pixels, device)
+            parts = _separate(filled, valid, blank, beam_pixels, device, cube.continuum)
         sigma = parts.sigma
     if not (sigma > 0).any():
         raise InputError("has no noise: its channels are constant", "give a cube with noise", cube.name)
@@ -195,7 +198,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
     return PreparedCube(
         filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind,
-        parts.channels,
+        parts.channels, cube.continuum,
     )  # fmt: skip
 
 
@@ -282,6 +285,7 @@ def _separate(
     blank: NDArray[np.bool_],
     beam_pixels: float,
     device: str,
+    asked: str,
 ) -> _Parts:
     """Fit the continuum outside the strong lines."""
     n_chan, usable = data.shape[0], int((~blank).sum())
@@ -318,7 +322,7 @@ def _separate(
     widening = channels.mean_error if channels else one
     quiet = lines.sum(axis=(1, 2)) < 0.5 * area
     line_free = LineFree(lambda y, x: data[:, y, x], sigma, widening, quiet)
-    present = continuum_present(continuum, valid, beam_pixels, line_free)
+    present = continuum_present(continuum, valid, beam_pixels, line_free, asked)
     return _Parts(continuum, present, sigma, coarse_line, lines, step, channels)
 
 
