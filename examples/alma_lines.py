@@ -36,7 +36,9 @@ print("beam [arcsec, arcsec, deg]:", np.round(about["beam_arcsec_arcsec_deg"], 2
 result = faintsky.detect(folder / "0000_dirty.fits", psf=folder / "psf.fits", pb=folder / "pb.fits")
 table = result.catalog
 print(len(table), "sources of", result.facts["candidates"], "candidates")
-table["id", "ra", "dec", "freq", "flux", "flux_err", "w50", "snr", "reliability", "flags"].pprint_all()
+shown = table["id", "ra", "dec", "freq", "flux", "flux_err", "w50", "snr", "reliability", "flags"]
+shown.round({"ra": 5, "dec": 5, "freq": -5, "flux": 2, "flux_err": 2, "w50": 0, "snr": 1, "reliability": 3})
+shown.pprint_all()
 
 # %%
 # Fluxes beside the truth

@@ -36,7 +36,10 @@ print("noise [Jy/beam]:", round(about["noise_jy_per_beam"], 6))
 
 result = faintsky.detect(folder / "0000_dirty.fits", psf=folder / "psf.fits", pb=folder / "pb.fits")
 table = result.catalog
-table["id", "ra", "dec", "velocity", "flux", "flux_err", "w50", "snr", "flags"].pprint_all()
+digits = {"ra": 4, "dec": 4, "velocity": 0, "flux": 3, "snr": 1}
+shown = table["id", "ra", "dec", "velocity", "flux", "flux_err", "w50", "snr", "flags"]
+shown.round(digits | {"flux_err": 3, "w50": 0})
+shown.pprint_all()
 
 # %%
 # What there was
@@ -44,7 +47,9 @@ table["id", "ra", "dec", "velocity", "flux", "flux_err", "w50", "snr", "flags"].
 # Matched S/N is the best that a filter of the source's own shape could reach.
 
 truth = Table.read(folder / "0000_truth.ecsv")
-truth["ra", "dec", "velocity", "flux", "snr", "flags"].pprint_all()
+shown = truth["ra", "dec", "velocity", "flux", "snr", "flags"]
+shown.round(digits)
+shown.pprint_all()
 
 # %%
 # Moment maps of the brightest galaxy

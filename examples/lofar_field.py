@@ -63,8 +63,9 @@ figure.colorbar(shown, ax=axes, label="brightness [rms of the noise]")
 
 found = faintsky.detect(dirty, psf=psf, pb=pb)
 print(len(found.catalog), "sources; the strongest:")
-columns = ["name", "kind", "flux", "flux_err", "fwhm_maj", "snr", "reliability"]
-found.catalog[columns][:8].pprint_all()
+table = found.catalog["name", "kind", "flux", "flux_err", "fwhm_maj", "snr", "reliability"][:8]
+table.round({"flux": 5, "flux_err": 5, "fwhm_maj": 2, "snr": 1, "reliability": 3})
+table.pprint_all()
 
 # %%
 # Beside the truth

@@ -3,11 +3,11 @@ Training for another array
 ==========================
 
 The shipped denoiser has seen LOFAR and ALMA. Here it is trained further on images of MeerKAT. This is a
-demonstration of half a minute: eight small fields and 40 steps, where the shipped network took 13,000.
+demonstration of half a minute: six small fields and 40 steps, where the shipped network took 13,000.
 Whether the result is better is measured at the end, on fields that were not trained on. Expect little.
 On the command line::
 
-    faintsky simulate meerkat --out fields -n 8 --size 192 --quick --products sky,dirty,psf,pb
+    faintsky simulate meerkat --out fields -n 6 --size 192 --quick --products sky,dirty,psf,pb
     faintsky train local_unet --init denoiser --data fields --out run --set steps=40 --set tile=96 ...
     faintsky denoise IMAGE.fits --model run --psf PSF.fits --out denoised
 
@@ -31,7 +31,7 @@ from faintsky.simulating import at_resolution
 
 folder = Path(tempfile.mkdtemp())
 how = {"size": 192, "quick": True, "products": "sky,dirty,psf,pb"}
-about = faintsky.simulate_meerkat(folder / "fields", 8, seed=1, **how)
+about = faintsky.simulate_meerkat(folder / "fields", 6, seed=1, **how)
 print(about["shape"], "beam [arcsec, arcsec, deg]:", np.round(about["beam_arcsec_arcsec_deg"], 2))
 
 # %%
@@ -52,7 +52,7 @@ print("minutes:", run.facts["minutes"])
 # The error inside emission, over the noise, on fields of another seed. Inside is where the true sky at the
 # beam's resolution is above the noise.
 
-n = 4
+n = 3
 faintsky.simulate_meerkat(folder / "test", n, seed=2, **how)
 rms, cell, beam = (about[k] for k in ("noise_jy_per_beam", "cell_arcsec", "beam_arcsec_arcsec_deg"))
 psf, pb = (fits.getdata(folder / "test" / f"{name}.fits") for name in ("psf", "pb"))

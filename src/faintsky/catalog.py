@@ -303,6 +303,7 @@ def make_table(
     Returns
     -------
     astropy.table.Table
+        One row an object.
 
     Raises
     ------
@@ -323,7 +324,18 @@ def make_components(
 
 
 def components_of(table: Table) -> Table:
-    """The components of a catalogue whose objects have one each."""
+    """The components of a catalogue whose objects have one each.
+
+    Parameters
+    ----------
+    table : astropy.table.Table
+        As `make_table` gives it.
+
+    Returns
+    -------
+    astropy.table.Table
+        One row an object, with the columns that components have.
+    """
     columns = {name: table[name] for name in table.colnames}
     return make_components(columns, meta=table.meta, two_d="z" not in columns)
 
@@ -363,7 +375,20 @@ def join_flags(names: Iterable[str]) -> str:
 
 
 def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:
-    """Whether each of the flags strings, of any shape, has ``name`` in it."""
+    """Whether objects have a flag.
+
+    Parameters
+    ----------
+    flags : array of str
+        A catalogue's column ``flags``, of any shape.
+    name : str
+        One flag, such as ``edge``.
+
+    Returns
+    -------
+    array of bool
+        Of the same shape.
+    """
     array = np.asarray(flags, dtype=str)
     return np.array([name in str(f).split(",") for f in array.ravel()], dtype=bool).reshape(array.shape)
 
@@ -465,6 +490,16 @@ def _read_fits(path: Path) -> Table:
 
 def read_catalog(path: str | os.PathLike[str]) -> Table:
     """Read a catalogue, or components, from ``.fits``, ``.ecsv``, ``.vot`` or ``.csv``, all columns in order.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    astropy.table.Table
+        With units and descriptions, and its metadata where the format keeps them.
 
     Raises
     ------

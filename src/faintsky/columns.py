@@ -36,7 +36,7 @@ def write_columns(table: Table, style: str, path: str | os.PathLike[str], data: 
     table : astropy.table.Table
         As `faintsky.catalog.make_table` or `faintsky.catalog.make_components` gives it, of an image.
     style : str
-        One of `STYLES`.
+        ``pybdsf`` or ``aegean``.
     path : path-like
         A ``.fits`` file, written in one step.
     data : RadioData
@@ -45,6 +45,7 @@ def write_columns(table: Table, style: str, path: str | os.PathLike[str], data: 
     Returns
     -------
     pathlib.Path
+        The file.
 
     Raises
     ------

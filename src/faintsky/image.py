@@ -442,7 +442,22 @@ class RadioImage(RadioData):
 
     @classmethod
     def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> RadioImage:
-        """An image from an array ``[y, x]``; `RadioCube.from_array` says what ``details`` may be."""
+        """An image from an array.
+
+        Parameters
+        ----------
+        data : array
+            ``[y, x]``, NaN or masked where blank.
+        cell : float
+            Side of a pixel [arcsec].
+        **details : object
+            Beam, unit, position, psf and more: as in `RadioCube.from_array`.
+
+        Returns
+        -------
+        RadioImage
+            In memory.
+        """
         if np.ndim(data) != 2:
             raise InputError(f"an image has 2 axes, not {np.ndim(data)}", "give an array [y, x]")
         return _from_array(cls, data, cell, details.pop("frequencies", None), **details)
@@ -464,12 +479,24 @@ class RadioCube(RadioData):
         return self.spectral.frequencies
 
     def channel_widths(self) -> NDArray[np.float64]:
-        """Separation of neighbouring channels at each channel, positive, ``[chan]`` [Hz]."""
+        """Separation of neighbouring channels at each channel.
+
+        Returns
+        -------
+        array
+            ``[chan]`` [Hz], positive.
+        """
         f = self.spectral.frequencies
         return np.abs(np.gradient(f)) if len(f) > 1 else np.abs([self.spectral.width])
 
     def channel_widths_velocity(self) -> NDArray[np.float64] | None:
-        """The same in km/s, ``[chan]``; None without a rest frequency."""
+        """Separation of neighbouring channels at each channel, as a velocity.
+
+        Returns
+        -------
+        array or None
+            ``[chan]`` [km/s], positive; None without a rest frequency.
+        """
         v = self.velocities()
         if v is None:
             return None
@@ -484,7 +511,18 @@ class RadioCube(RadioData):
         return np.array([_is_blank(plane) for plane in self.cube])
 
     def holds_data(self, x: float, y: float, z: float) -> bool:
-        """Whether the voxel at a place, or the nearest one at the border, is not blank."""
+        """Whether there are data at a place.
+
+        Parameters
+        ----------
+        x, y, z : float
+            Pixel and channel, from 0; beyond the border the nearest one counts.
+
+        Returns
+        -------
+        bool
+            False where it is blank.
+        """
         k, j, i = (int(np.clip(round(v), 0, n - 1)) for v, n in zip((z, y, x), self.shape))
         return not self.blank_channels[k] and bool(np.isfinite(self.data[k, j, i]))
 
@@ -517,6 +555,11 @@ class RadioCube(RadioData):
             Where a straight line is taken out of the spectra.
         name : str, optional
             A word for messages.
+
+        Returns
+        -------
+        RadioCube
+            In memory.
         """
         if np.ndim(data) != 3:
             raise InputError(f"a cube has 3 axes, not {np.ndim(data)}", "give an array [chan, y, x]")

@@ -108,7 +108,8 @@ def evaluate_alma(
 
     Returns
     -------
-    Evaluation, or for a dry run a dict
+    Evaluation or dict
+        The scores and their tables; after a dry run what would be done.
 
     Raises
     ------
@@ -198,7 +199,8 @@ def evaluate_lofar(
 
     Returns
     -------
-    Evaluation, or for a dry run a dict
+    Evaluation or dict
+        The scores and their tables; after a dry run what would be done.
 
     Raises
     ------

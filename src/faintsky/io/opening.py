@@ -61,6 +61,7 @@ def open_cube(source: Any, *, opening: CubeOpening) -> RadioCube:
     Returns
     -------
     RadioCube
+        Its data are read when first used.
 
     Raises
     ------
@@ -83,6 +84,16 @@ def open_image(source: Any, *, opening: CubeOpening) -> RadioImage:
     ----------
     source : path-like or object
         As for `open_cube`.
+
+    Returns
+    -------
+    RadioImage
+        Its data are read when first used.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the fault and a hint.
     """
     image = _open(RadioImage, source, opening)
     if image.shape[0] != 1:

@@ -95,6 +95,11 @@ def demo(
     open_report : bool
         Open the reports in a browser at the end, where there is one to open.
 
+    Returns
+    -------
+    DemoResult or dict
+        What was found and what is true; after a dry run what would be done.
+
     Raises
     ------
     InputError

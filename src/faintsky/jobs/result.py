@@ -79,7 +79,19 @@ class Result:
     def deliver(self, job: Job, report: Callable[[], str], *, columns: str | None = None) -> Result:
         """Say how long it took, and write all there is, and a report, into a job's folder, if it has one.
 
-        With ``columns`` the tables once more, in the columns of a peer: see `faintsky.columns`.
+        Parameters
+        ----------
+        job : Job
+            The run.
+        report : callable
+            Makes the page.
+        columns : str, optional
+            Write the tables once more, in the columns of a peer: see `faintsky.columns.write_columns`.
+
+        Returns
+        -------
+        Result
+            Itself.
         """
         assert self.data is not None
         assert self.catalog is not None

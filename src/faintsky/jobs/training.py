@@ -72,6 +72,11 @@ def train(
     watch : callable, optional
         Called with the scores of each validation; what it raises ends the training.
 
+    Returns
+    -------
+    TrainResult
+        The model, and a summary; ``facts`` alone after a dry run.
+
     Raises
     ------
     InputError

@@ -106,6 +106,11 @@ def tune(
     overwrite : bool
         Remove the study that is there. For one worker only: each would remove the others' work.
 
+    Returns
+    -------
+    TuneResult
+        The best trial so far, of all workers, and a summary.
+
     Raises
     ------
     InputError

@@ -46,7 +46,22 @@ class Binned:
 
 
 def binned_fraction(values: ArrayLike, success: ArrayLike, edges: ArrayLike) -> Binned:
-    """Fraction of successes in bins of a positive quantity (as the S/N), with Wilson's intervals."""
+    """Fraction of successes in bins of a positive quantity (as the S/N), with Wilson's intervals.
+
+    Parameters
+    ----------
+    values : array
+        The quantity, ``[n]``.
+    success : array of bool
+        ``[n]``
+    edges : array
+        Of the bins, rising, ``[bin + 1]``.
+
+    Returns
+    -------
+    Binned
+        Numbers, fractions (NaN in empty bins) and their 68 % intervals, ``[bin]``.
+    """
     from astropy.stats import binom_conf_interval
 
     v, s, e = np.asarray(values, dtype=float), np.asarray(success, dtype=bool), np.asarray(edges, dtype=float)
@@ -128,6 +143,11 @@ def fit_completeness(
         How often each source counts, ``[n]``.
     start : CompletenessCurve, optional
         Where to begin; several places are tried where it is not given.
+
+    Returns
+    -------
+    CompletenessCurve
+        The most likely one.
 
     Raises
     ------

@@ -99,9 +99,19 @@ class Criterion:
     radius: float = RADIUS
 
     def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
-        """Rows of the admissible pairs and their normalised squared distances, each ``[pair]``.
+        """Which pairs are admissible, and how far they are apart.
 
-        Distances are in units of the radius and, along frequency, of the true FWHM.
+        Parameters
+        ----------
+        truth, found : astropy.table.Table
+            Catalogues, with ``x``, ``y`` and, where they count, ``z`` and ``fwhm_z`` or the boxes.
+
+        Returns
+        -------
+        i_true, i_found : array of int
+            Rows of the pairs, ``[pair]``.
+        squared : array
+            Their squared distances, ``[pair]``, in units of the radius and, along frequency, of the true FWHM.
         """
         i, j = _neighbours(self._centres(truth), self._centres(found), self.radius)
         if self.overlap is not None:

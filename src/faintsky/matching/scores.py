@@ -19,7 +19,13 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 1-sigma error."""
+    """A number and its 1-sigma error.
+
+    Parameters
+    ----------
+    value, error : float
+        In the same unit.
+    """
 
     value: float
     error: float
@@ -56,7 +62,13 @@ class Metrics:
     false_per_cube: Estimate
 
     def flat(self) -> dict[str, float]:
-        """One row: every estimate as ``NAME`` and ``NAME_error``."""
+        """One row of a table.
+
+        Returns
+        -------
+        dict of str to float
+            All numbers by name, every estimate as ``NAME`` and ``NAME_error``.
+        """
         row: dict[str, float] = {}
         for name, value in self.__dict__.items():
             if isinstance(value, Estimate):

@@ -83,6 +83,11 @@ class Model:
         device : str, optional
             Where it is to compute.
 
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode, in single precision.
+
         Raises
         ------
         InputError
@@ -109,7 +114,13 @@ class Model:
 
 
 def list_models() -> list[Model]:
-    """The shipped models."""
+    """The shipped models.
+
+    Returns
+    -------
+    list of Model
+        In the order of their names.
+    """
     return [load_model(name) for name in MODELS]
 
 
@@ -122,6 +133,11 @@ def load_model(name: str | Path, *, job: str | None = None) -> Model:
         A shipped model's name or a folder that holds ``model.json``.
     job : str, optional
         Refuse a model made for another job.
+
+    Returns
+    -------
+    Model
+        Its card; weights are read when a network is asked for.
 
     Raises
     ------
@@ -174,6 +190,7 @@ def save_model(
     folder : path-like
         Made where missing; files of the same names are replaced.
     name, job : str
+        What the model is called, and ``detect`` or ``denoise``.
     settings : mapping
         Thresholds and choices of the method.
     networks : mapping
@@ -182,6 +199,11 @@ def save_model(
         More for the card: title, summary, recipe, scores, licence.
     half : bool, optional
         Matrices and kernels in half precision. Whatever the file holds, networks compute in single precision.
+
+    Returns
+    -------
+    Model
+        As read back from the folder.
     """
     import torch
     from safetensors.torch import save_file

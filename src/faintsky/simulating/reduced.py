@@ -27,7 +27,12 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 def compact(cube: Observed) -> Arrays:
-    """Reduce a simulated cube.
+    """Reduce a simulated cube to what networks are trained on.
+
+    Parameters
+    ----------
+    cube : Observed
+        As `simulated` yields it.
 
     Returns
     -------

@@ -28,11 +28,15 @@ class SkyModel:
     Parameters
     ----------
     grid : ImageGrid
+        The pixels.
     spectral : SpectralGrid
+        The channels.
     images : array
         Terms of the sky, ``[term, y, x]``, float32 [per pixel]; those of sources sum to about 1.
     spectra : array
         ``[term, chan]`` [Jy]: the sky is the sum of images times spectra.
+    lines : array
+        The lines' part of the spectra, ``[term, chan]`` [Jy].
     cube : array or None
         ``[chan, y, x]`` [Jy/pixel], added to the terms, for skies that are no sum of few terms.
     sources : mapping of str to array
@@ -41,8 +45,6 @@ class SkyModel:
         line's frequency], ``spectral_index``, ``central``, ``wanted_snr`` (NaN where the amplitudes say it);
         where they are needed ``source`` (number of the object, of which lines may have a row each),
         ``rotating`` and ``line_area`` (of the line over a Gaussian's of the same peak and width).
-    lines : array
-        The lines' part of the spectra, ``[term, chan]`` [Jy].
     owner : array or None
         Source that each term belongs to, ``[term]``, -1 for none; None where term i is source i's.
     """
@@ -62,27 +64,72 @@ class SkyModel:
         return len(self.sources["x"]) if self.sources else 0
 
     def integrated(self) -> NDArray[np.float32]:
-        """The sky summed over the channels, ``[y, x]`` [Jy/pixel]."""
+        """The sky summed over the channels.
+
+        Returns
+        -------
+        array
+            ``[y, x]`` [Jy/pixel]
+        """
         image = np.tensordot(self.spectra.sum(axis=1).astype(np.float32), self.images, 1)
         return image if self.cube is None else image + self.cube.sum(axis=0)
 
     def as_cube(self) -> NDArray[np.float32]:
-        """The whole sky, ``[chan, y, x]`` [Jy/pixel]."""
+        """The whole sky.
+
+        Returns
+        -------
+        array
+            ``[chan, y, x]`` [Jy/pixel]
+        """
         shape = (self.spectral.n_chan, *self.grid.shape)
         flat = self.images.reshape(len(self.images), self.grid.n_y * self.grid.n_x)
         total = (self.spectra.T.astype(np.float32) @ flat).reshape(shape)
         return total if self.cube is None else total + self.cube
 
     def terms_of(self, source: int) -> NDArray[np.int64]:
-        """Numbers of the terms that a source consists of."""
+        """Which terms a source consists of.
+
+        Parameters
+        ----------
+        source : int
+            Row of the catalogued source.
+
+        Returns
+        -------
+        array of int
+            Numbers of the terms.
+        """
         return np.array([source]) if self.owner is None else np.nonzero(self.owner == source)[0]
 
     def line_of(self, source: int) -> NDArray[np.float64]:
-        """A source's line over all of its image, ``[chan]`` [Jy]."""
+        """A source's line over all of its image.
+
+        Parameters
+        ----------
+        source : int
+            Row of the catalogued source.
+
+        Returns
+        -------
+        array
+            ``[chan]`` [Jy]
+        """
         return self.lines[self.terms_of(source)].sum(axis=0)
 
     def line_image(self, source: int) -> NDArray[np.float32]:
-        """Image of a source's line, summed over the channels, ``[y, x]``, of unit flux."""
+        """Image of a source's line, summed over the channels.
+
+        Parameters
+        ----------
+        source : int
+            Row of the catalogued source.
+
+        Returns
+        -------
+        array
+            ``[y, x]``, of unit flux.
+        """
         terms = self.terms_of(source)
         share = self.lines[terms].sum(axis=1)
         if len(terms) == 1 or not share.any():
@@ -90,7 +137,18 @@ class SkyModel:
         return np.tensordot((share / share.sum()).astype(np.float32), self.images[terms], axes=1)
 
     def scaled(self, factors: NDArray[np.float64]) -> SkyModel:
-        """The same sky with each source's flux times its factor, ``[source]``."""
+        """The same sky with other fluxes.
+
+        Parameters
+        ----------
+        factors : array
+            Of each source's flux, ``[source]``.
+
+        Returns
+        -------
+        SkyModel
+            This one is left as it is.
+        """
         sources = dict(self.sources)
         for name in ("line_flux_peak", "continuum_flux"):
             sources[name] = sources[name] * factors
@@ -100,7 +158,13 @@ class SkyModel:
         return replace(self, spectra=self.spectra * column, lines=self.lines * column, sources=sources)
 
     def brightest(self) -> float:
-        """Brightest pixel of the terms' cube [Jy/pixel]."""
+        """Brightest pixel of the terms' cube.
+
+        Returns
+        -------
+        float
+            [Jy/pixel]
+        """
         if not len(self.images):
             return 0.0
         flat = self.images.reshape(len(self.images), -1)
@@ -246,6 +310,16 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
 
     The header gives the cell (square), the field centre (the position and pixel of reference: the phase
     centre), and for cubes the channels (equally spaced in frequency).
+
+    Parameters
+    ----------
+    path : path-like
+        A FITS image or cube in Jy/pixel or Jy/arcsec2.
+
+    Returns
+    -------
+    ModelFile
+        Data, pixels and channels.
 
     Raises
     ------

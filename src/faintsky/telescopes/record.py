@@ -167,7 +167,17 @@ class Telescope:
     library: Library | None = None
 
     def choose_beam(self, choice: str) -> str:
-        """Name of a primary beam that can be made, for one of `beam_choices`.
+        """Name of a primary beam that can be made.
+
+        Parameters
+        ----------
+        choice : str
+            One of `beam_choices`.
+
+        Returns
+        -------
+        str
+            The name; of ``auto`` the best one whose packages are installed.
 
         Raises
         ------
@@ -217,6 +227,11 @@ def load_array(name: str | os.PathLike[str]) -> AntennaArray:
     name : str or path-like
         That of an array of one of `TELESCOPES` (``alma.cycle9.3``, also ``C-3`` or ``c3``), or the path of a
         ``.cfg`` file.
+
+    Returns
+    -------
+    AntennaArray
+        Names and places of its antennas.
 
     Raises
     ------

@@ -176,6 +176,7 @@ def make_track(
     Parameters
     ----------
     array : AntennaArray
+        Where the antennas are.
     ra, dec : float
         Phase centre, J2000 [deg].
     total_time, integration : float
@@ -188,6 +189,7 @@ def make_track(
     Returns
     -------
     Track
+        Baselines, without those that are shadowed.
 
     Raises
     ------

@@ -43,15 +43,52 @@ class Task(Protocol):
     network: nn.Module
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """``size`` examples on the CPU."""
+        """Draw examples.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The only source of chance.
+        size : int
+            How many.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            On the CPU, ``[size, ...]`` each.
+        """
         ...
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """A scalar to be made small."""
+        """What is to be made small.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            In training.
+        batch : dict of str to torch.Tensor
+            As `batch` gives it, on the network's device.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
         ...
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Scores on data never trained on; ``loss`` is what early stopping watches."""
+        """Score on data that are never trained on.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            In evaluation.
+
+        Returns
+        -------
+        dict of str to float
+            Scores; ``loss`` is what early stopping watches.
+        """
         ...
 
 
@@ -61,11 +98,37 @@ class EpochTask(Task, Protocol):
     examples: int
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """The examples ``pick``, on the CPU. `fit` adds ``done``, the share of the epochs, to the batch."""
+        """Take examples.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            For what is at random in them.
+        pick : array of int
+            Their numbers, ``[size]``.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            On the CPU, ``[size, ...]`` each. `fit` adds ``done``, the share of the epochs.
+        """
         ...
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """Random examples."""
+        """Draw examples at random.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The only source of chance.
+        size : int
+            How many.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            On the CPU, ``[size, ...]`` each.
+        """
         return self.take(rng, rng.integers(self.examples, size=size))
 
 
@@ -77,6 +140,7 @@ class Schedule(Settings):
     steps : int
         Batches in all.
     batch_size : int
+        Examples in a batch.
     learning_rate : float
         At the top of the warm-up.
     warmup : int
@@ -88,6 +152,7 @@ class Schedule(Settings):
     decay : float
         Of the moving average of the weights; 0 keeps none.
     seed : int
+        Of weights and data.
     workers : int
         Processes that draw batches; 0 draws them in the training process.
     epochs : int
@@ -98,6 +163,7 @@ class Schedule(Settings):
     adam : str
         ``adamw``, or ``adam`` with the weight decay in the gradient.
     weight_decay : float
+        Of Adam.
     clip : float
         Largest norm of the gradient; 0 leaves it as it is.
     window : int

@@ -66,7 +66,15 @@ class Recipe(ABC):
 
     @abstractmethod
     def check_data(self, data: Path, settings: Any) -> None:
-        """Refuse a folder of data that is not what would be trained on, all of it."""
+        """Refuse a folder of data that is not what would be trained on, all of it.
+
+        Parameters
+        ----------
+        data : pathlib.Path
+            The folder.
+        settings : Settings
+            Of the task.
+        """
 
     @abstractmethod
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> Task:
@@ -75,32 +83,97 @@ class Recipe(ABC):
         Parameters
         ----------
         plan : Plan
+            What is to be done.
         network : torch.nn.Module
             To be trained.
         folder : pathlib.Path
             Of the run: what the task computes once is kept there.
         progress : callable or None
             Called with parts done, parts in all, and a word.
+
+        Returns
+        -------
+        Task
+            What `fit` trains.
         """
 
     def pixels(self, plan: Plan) -> int:
-        """Pixels or channels of an example."""
+        """How large an example is.
+
+        Parameters
+        ----------
+        plan : Plan
+            What is to be done.
+
+        Returns
+        -------
+        int
+            Pixels or channels.
+        """
         return int(plan.arguments["size"]) ** 2
 
     def examples(self, plan: Plan) -> int:
-        """Of stored data, about how many."""
+        """How many examples there are, where they are stored.
+
+        Parameters
+        ----------
+        plan : Plan
+            What is to be done.
+
+        Returns
+        -------
+        int
+            About how many.
+        """
         return 0
 
     def kept_bytes(self, plan: Plan) -> float:
-        """What is made once for the run and kept in its folder."""
+        """How large is what is made once for the run and kept in its folder.
+
+        Parameters
+        ----------
+        plan : Plan
+            What is to be done.
+
+        Returns
+        -------
+        float
+            Bytes.
+        """
         return 0.0
 
     def fitting(self, settings: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The network's arguments, with those that follow from the settings."""
+        """The network's arguments, with those that follow from the settings.
+
+        Parameters
+        ----------
+        settings : Settings
+            Of the task.
+        arguments : dict
+            The user's, and defaults.
+
+        Returns
+        -------
+        dict
+            What the network is made with.
+        """
         return arguments
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
-        """What the model's card says for the job, once the network is trained."""
+        """What the model's card says for the job, once the network is trained.
+
+        Parameters
+        ----------
+        task : Task
+            What was learned.
+        network : torch.nn.Module
+            As trained.
+
+        Returns
+        -------
+        dict
+            The card's ``settings``, such as thresholds.
+        """
         return {}
 
     def numbers(self, changes: Mapping[str, Any]) -> tuple[Schedule, Settings, dict[str, Any]]:
@@ -110,6 +183,15 @@ class Recipe(ABC):
         ----------
         changes : mapping
             By key of any of the three; text is read as JSON.
+
+        Returns
+        -------
+        schedule : Schedule
+            How long and how fast.
+        settings : Settings
+            Of the task.
+        arguments : dict
+            Of the network.
 
         Raises
         ------
@@ -141,14 +223,21 @@ class Recipe(ABC):
 
         Parameters
         ----------
-        data, simulate
-            A folder of data, or a preset; the first one's where neither is given.
+        data : path-like, optional
+            A folder of data.
+        simulate : str, optional
+            A preset; the first one where no data are given either.
         init : str, optional
             Name or folder of a model to begin with.
         changes : mapping, optional
             See `numbers`.
         seed : int, optional
             Of weights and data.
+
+        Returns
+        -------
+        Plan
+            A training that can begin.
 
         Raises
         ------
@@ -198,13 +287,19 @@ class Plan:
     Parameters
     ----------
     recipe : Recipe
+        Of the network.
     data : pathlib.Path or None
+        Folder of the data.
     preset : str
         Of the simulation, where there are no data.
     init : Model or None
         To begin with.
-    schedule, settings, arguments
-        As `Recipe.numbers` gives them.
+    schedule : Schedule
+        As `Recipe.numbers` gives it, like the next two.
+    settings : Settings
+        Of the task.
+    arguments : dict
+        Of the network.
     """
 
     recipe: Recipe
@@ -216,7 +311,13 @@ class Plan:
     arguments: dict[str, Any]
 
     def record(self) -> dict[str, Any]:
-        """For the card and for ``run.json``."""
+        """What the card and ``run.json`` say of it.
+
+        Returns
+        -------
+        dict
+            Plain values.
+        """
         where = {"simulate": self.preset} if self.data is None else {"data": str(self.data)}
         return {
             "network": self.recipe.network, **where, "init": self.init and self.init.hash,
@@ -225,7 +326,13 @@ class Plan:
         }  # fmt: skip
 
     def needs(self) -> Needs:
-        """Of the whole run; of epochs over stored data by the number of their files."""
+        """What the whole run takes; of epochs over stored data by the number of their files.
+
+        Returns
+        -------
+        Needs
+            Memory, disk and time.
+        """
         s, kept = self.schedule, self.recipe.kept_bytes(self)
         weights = sum(p.numel() for p in make_network(self.recipe.network, **self.arguments).parameters())
         seconds, memory = self.recipe.cost
@@ -255,6 +362,7 @@ class Plan:
         Parameters
         ----------
         folder : pathlib.Path
+            Of the run.
         record : mapping
             The run's provenance, with ``command``, ``version`` and this plan's `record` as ``config``.
         device : str, optional
@@ -265,6 +373,7 @@ class Plan:
         Returns
         -------
         model : Model
+            The folder's.
         facts : dict
             Weights, steps, epochs, and the best validation.
         """
