@@ -51,8 +51,8 @@ myst_heading_anchors = 4
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
-# Whoever is on the API page says all parameters and what comes back; classes list attributes instead, and what
-# `from_array` passes on is named one by one.
+# What is on the API page says all its parameters and what comes back. Classes list attributes instead, and
+# `from_array` names one by one what it passes on.
 numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "PR07", "RT01", "RT03"}
 numpydoc_validation_exclude = {r"\.[A-Z]\w*$", r"\.from_array$", r"model_post_init"}
 copybutton_prompt_text = r"\$ |>>> "

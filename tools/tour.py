@@ -18,7 +18,8 @@ def shell(block: str) -> str:
     shown = ""
     for command in re.findall(r"(?m)^\$ (.*)", block):
         words = re.sub(r"^faintsky ", f"{sys.executable} -m faintsky.cli ", command)
-        shown += f"$ {command}\n{subprocess.run(words, shell=True, check=True, stdout=subprocess.PIPE, text=True).stdout}"
+        done = subprocess.run(words, shell=True, check=True, stdout=subprocess.PIPE, text=True)
+        shown += f"$ {command}\n{done.stdout.expandtabs()}"
     return shown
 
 
@@ -36,6 +37,7 @@ def python(block: str) -> str:
 
 
 def main() -> None:
+    """Blocks of the shell first: those of Python read their files."""
     text = PAGE.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -163,7 +163,13 @@ class RadioData:
         return f[low] + (z - low) * (f[low + 1] - f[low])
 
     def velocities(self) -> NDArray[np.float64] | None:
-        """Velocity of each channel in the header's frame and convention, ``[chan]`` [km/s], or None."""
+        """Velocity of each channel in the header's frame and convention.
+
+        Returns
+        -------
+        array or None
+            ``[chan]`` [km/s]; None where the rest frequency is not known.
+        """
         return None if self.spectral is None else self.spectral.velocity(self.spectral.frequencies)
 
     @cached_property
@@ -279,11 +285,33 @@ class RadioData:
         raise InputError(f"its unit {self.unit} cannot be turned into Jy/beam", "correct BUNIT", self.name)
 
     def sky(self, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-        """ICRS right ascension (0 to 360) and declination [deg] of 0-based pixels; NaN off the sky."""
+        """Where pixels are on the sky.
+
+        Parameters
+        ----------
+        x, y : array
+            Pixels, from 0.
+
+        Returns
+        -------
+        ra, dec : array
+            ICRS right ascension, 0 to 360, and declination [deg]; NaN off the sky.
+        """
         return icrs_sky(self.wcs, x, y)
 
     def pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
-        """0-based pixels x and y of ICRS right ascension and declination [deg]."""
+        """Which pixels show a place on the sky.
+
+        Parameters
+        ----------
+        ra, dec : array
+            ICRS right ascension and declination [deg].
+
+        Returns
+        -------
+        x, y : array
+            Pixels, from 0.
+        """
         return icrs_pixels(self.wcs, ra, dec)
 
     def frame(self, x: ArrayLike, y: ArrayLike) -> LocalFrame:

@@ -37,6 +37,7 @@ class Registry(Mapping[str, Any]):
         Parameters
         ----------
         name : str
+            What users and model cards call it.
         place : str or object
             ``"module:attribute"``, or the thing itself.
         """

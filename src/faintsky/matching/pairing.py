@@ -111,7 +111,8 @@ class Criterion:
         i_true, i_found : array of int
             Rows of the pairs, ``[pair]``.
         squared : array
-            Their squared distances, ``[pair]``, in units of the radius and, along frequency, of the true FWHM.
+            Their squared distances, ``[pair]``, in units of the radius and, along frequency, of the
+            true FWHM.
         """
         i, j = _neighbours(self._centres(truth), self._centres(found), self.radius)
         if self.overlap is not None:
@@ -246,11 +247,12 @@ def match(truth: Table, found: Table, criterion: Criterion | str = "position") -
         Catalogues with the columns that the criterion needs: ``x``, ``y``, ``z`` [pixel, pixel, channel],
         the truth's ``fwhm_z`` [channel], and for overlaps ``x_min ... z_max``. Either may be empty.
     criterion : Criterion or str
-        One of `CRITERIA` or an object of that kind.
+        ``position``, the name of another one of `CRITERIA`, or a rule of your own.
 
     Returns
     -------
     Matching
+        Which rows belong together, and which are left.
 
     Raises
     ------

@@ -38,6 +38,7 @@ def simulated(
     n : int
         How many.
     seed : int, optional
+        Of all of them.
     device : str, optional
         A torch device or ``"auto"``; of images for ``quick`` only.
     **options

@@ -34,6 +34,7 @@ def draw_diffuse(
     Parameters
     ----------
     rng : numpy.random.Generator
+        The only source of chance.
     shape : tuple of int
         ``(n_y, n_x)``.
     cell : float

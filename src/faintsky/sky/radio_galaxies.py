@@ -39,6 +39,7 @@ def draw_radio_galaxies(
     Parameters
     ----------
     rng : numpy.random.Generator
+        The only source of chance.
     shape : tuple of int
         ``(n_y, n_x)``.
     cell : float

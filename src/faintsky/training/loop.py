@@ -246,6 +246,7 @@ def fit(
     out : pathlib.Path
         Folder for the checkpoint and ``history.json``.
     schedule : Schedule
+        How long and how fast.
     device : str, optional
         ``"auto"``, or a torch device.
     progress : callable, optional
