@@ -242,6 +242,7 @@ def test_artefacts_that_are_as_often_negative_raise_the_threshold():
     assert found.noise.stretch > 1.2
     assert len(near(found.catalog, 128, 128)) == 1
     assert len(found.catalog) <= 4
+    assert np.min(found.catalog["reliability"]) >= 0.9
     assert detect_image(image).noise.stretch < 1.05
 
 

@@ -88,6 +88,10 @@ def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
     kept &= columns["looked"]
     # what the network has smoothed away within a region is the region's, unless it is much brighter
     kept &= ~(columns["piece"] & (np.abs(sources.values[:, 0]) < ABOVE * columns["brightness"]))
+    # but an object of such Gaussians alone is
+    place = np.flatnonzero(kept)
+    for rows in join_objects(sources.take(kept), columns["level"][kept]):
+        kept[place[rows]] = values[place[rows]].max() >= plan.reliability
     chosen = sources.take(kept)
     judged = {
         "snr": np.abs(snr[kept]), "reliability": values[kept], "false_alarm": noise.above(np.abs(snr[kept])),
