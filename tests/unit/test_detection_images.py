@@ -138,6 +138,16 @@ def test_a_core_in_a_halo_is_as_bright_as_both():
     assert whole["snr"] > 1.3 * max(found.components["snr"])
 
 
+@pytest.mark.parametrize("apart", [2.5, 3.5])
+def test_a_bright_source_does_not_hide_those_beside_it(apart):
+    """They are one source and another of the same ring, and no artefacts, which would be negative, too."""
+    beside, d = (128.0 + apart * BEAM, 128.0), 0.7 * apart * BEAM
+    for seed in range(3):
+        sources = [(128.0, 128.0, 200.0, 1.0), (*beside, 14.0, 1.6), (128.0 + d, 128.0 + d, 6.0, 1.0)]
+        found = detect_image(image_of(sources, seed=seed))
+        assert len(near(found.catalog, *beside)) == 1
+
+
 def test_model_and_residual_are_the_image():
     image = image_of([(40.0, 50.0, 100.0, 1.0), (150.0, 120.0, 20.0, 1.5)])
     found = detect_image(image)

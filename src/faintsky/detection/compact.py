@@ -48,6 +48,8 @@ BRIGHT, ARTEFACTS = 40.0, 20
 of the S/N."""
 TENTH = 1.645
 """What a tenth of a Gaussian's values exceed, either way, in standard deviations."""
+FAIR = 2.0
+"""Stronger over weaker of the two signs of artefacts, at most."""
 STAGE = 10.0
 """Sources are taken out down to the brightest one over this, the noise is measured again, and so on: what
 lies about a bright source is not to pass for others before that is known."""
@@ -143,21 +145,13 @@ class CompactSearch:
             box = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
             dx, dy = x - x0, (y - y0)[:, None]
             ring = np.minimum((np.hypot(dx, dy) / width).astype(int), ARTEFACTS)
-            ratio, ring_of = np.abs(snr[box]) / level[box], np.where(self.valid[box], ring, 0)
+            ratio, ring_of = snr[box] / level[box], np.where(self.valid[box], ring, 0)
             part = 4 * ring_of + 2 * (dy > 0) + (dx > 0)
-            # one sort for all quarters of rings, each with its values between its number and the next
-            top = 1.001 * float(ratio.max()) + 1e-9
-            order = np.sort(part + ratio / top, axis=None)
-            count = np.bincount(part.ravel(), minlength=4 * (ARTEFACTS + 1))
-            # spokes fill a part of a ring only: its highest tenth counts, and no more than that of the second
+            # spokes fill a part of a ring only: its highest values count, no more than those of the second
             # worst quarter, as another source lies in one of them
-            tenth = np.cumsum(count) - 1 - (0.1 * count).astype(int)
-            high = (order[np.maximum(tenth, 0)] - np.arange(len(count))) * top
-            high = np.sort(np.where(count > 8, high, 0.0).reshape(-1, 4), axis=1)[:, 2]
-            count = count.reshape(-1, 4).sum(axis=1)
-            whole = np.sort(ring_of + ratio / top, axis=None)
-            tenth = np.cumsum(count) - 1 - (0.1 * count).astype(int)
-            high = np.minimum(high, (whole[np.maximum(tenth, 0)] - np.arange(len(count))) * top)
+            high = np.sort(_tails(ratio, part, 4 * (ARTEFACTS + 1)).reshape(-1, 4), axis=1)[:, 2]
+            high = np.minimum(high, _tails(ratio, ring_of, ARTEFACTS + 1))
+            count = np.bincount(ring_of.ravel(), minlength=ARTEFACTS + 1)
             scatter = np.where(high > 0, high / TENTH, 1.0)
             chance = 1.2 + 1.5 * self.size / np.sqrt(np.maximum(count, 1))
             scatter[[0, -1]] = 1.0
@@ -472,6 +466,22 @@ class CompactSearch:
             worst = highest_about(np.abs(self.snr_map()), *at, half)
             share = max(share, float(np.median(np.maximum(worst - 2.5, 0) / model[at])) / 2)
         return np.sqrt(1 + (share * self.gain * highest_about(model, y, x, half)) ** 2)
+
+
+def _tails(values: Float, part: NDArray[np.intp], n: int) -> Float:
+    """What a twentieth of the values of each of ``n`` parts exceed, either way; 0 of a few pixels.
+
+    It is the mean of both signs, and no more than `FAIR` times the weaker one: sources have one sign only.
+    """
+    # one sort for all parts, each with its values between its number and the next
+    top = 2.002 * float(np.abs(values).max()) + 1e-9
+    order = np.sort(part + (values / top + 0.5), axis=None)
+    count = np.bincount(part.ravel(), minlength=n)
+    last, off = np.cumsum(count) - 1, (0.05 * count).astype(int)
+    ends = np.stack([np.maximum(last - off, 0), np.maximum(last - count + 1 + off, 0)])
+    high, low = (order[np.minimum(ends, len(order) - 1)] - np.arange(n) - 0.5) * top
+    both = np.minimum((high - low) / 2, FAIR * np.minimum(high, -low))
+    return np.where(count > 8, both.clip(0), 0.0)
 
 
 def _stages(highest: float) -> list[float]:
