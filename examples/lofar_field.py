@@ -6,7 +6,7 @@ A dirty image like those of LoTSS is simulated: radio galaxies and diffuse emiss
 `faintsky.denoise` shows its faint emission, `faintsky.detect` lists its sources.
 On the command line::
 
-    faintsky simulate lofar --out field --preset lotss --size 512 --seed 3 --quick
+    faintsky simulate lofar --out field --preset lotss --size 512 --seed 1 --quick
     faintsky denoise field/0000_dirty.fits --psf field/psf.fits --pb field/pb.fits --out denoised
     faintsky detect field/0000_dirty.fits --psf field/psf.fits --pb field/pb.fits --out found
 """
@@ -20,6 +20,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 import faintsky
+from faintsky.simulating import at_resolution
 
 # %%
 # The field
@@ -27,7 +28,7 @@ import faintsky
 # ``quick`` makes the dirty image with one psf for the whole field, which leaves out the w term.
 
 folder = Path(tempfile.mkdtemp())
-about = faintsky.simulate_lofar(folder / "field", preset="lotss", size=512, seed=3, quick=True)
+about = faintsky.simulate_lofar(folder / "field", preset="lotss", size=512, seed=1, quick=True)
 print("beam [arcsec, arcsec, deg]:", np.round(about["beam_arcsec_arcsec_deg"], 2))
 print("noise [Jy/beam]:", about["noise_jy_per_beam"])
 
@@ -43,15 +44,17 @@ for note in denoised.notes:
     print("note:", note)
 
 # %%
-# Dirty image, denoised image and true sky on one scale.
+# Dirty image, denoised image, and the true sky seen with the clean beam:
 
-rms = about["noise_jy_per_beam"]
-beam_area = np.pi / (4 * np.log(2)) * np.prod(about["beam_arcsec_arcsec_deg"][:2])
-sky = fits.getdata(folder / "field" / "0000_sky.fits") * beam_area  # from Jy/arcsec2
+rms, cell, beam = (about[k] for k in ("noise_jy_per_beam", "cell_arcsec", "beam_arcsec_arcsec_deg"))
+sky = fits.getdata(folder / "field" / "0000_sky.fits") * cell**2  # from Jy/arcsec2 to Jy/pixel
+images = {
+    "dirty image": fits.getdata(dirty),
+    "denoised": denoised.image,
+    "true sky": at_resolution(sky, np.asarray(beam), cell),
+}
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained", sharex=True, sharey=True)
-for ax, image, title in zip(
-    axes, (fits.getdata(dirty), denoised.image, sky), ("dirty image", "denoised", "true sky"), strict=True
-):
+for ax, (title, image) in zip(axes, images.items(), strict=True):
     shown = ax.imshow(image / rms, origin="lower", cmap="inferno", vmin=-1, vmax=5)
     ax.set_title(title)
 figure.colorbar(shown, ax=axes, label="brightness [rms of the noise]")
@@ -78,5 +81,4 @@ seen = truth[truth["snr"] > 7]
 away = np.hypot(
     np.subtract.outer(seen["x"], found.catalog["x"]), np.subtract.outer(seen["y"], found.catalog["y"])
 ).min(axis=1)
-half_beam = about["beam_arcsec_arcsec_deg"][0] / about["cell_arcsec"] / 2
-print(f"{(away < half_beam).sum()} of {len(seen)}")
+print(f"{(away < beam[0] / cell / 2).sum()} of {len(seen)}")

@@ -309,9 +309,10 @@ def test_numbers_of_samples_are_whole(tmp_path):
 
 
 def test_commands_of_the_pages_are_understood():
-    """Those in blocks of code, but for forms with brackets or variables: all options are known."""
+    """In blocks of code and in the table of commands, but for forms with brackets: options are known."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     blocks = re.findall(r"(?s)```\w*\n(.*?)```", "\n".join(p.read_text(encoding="utf-8") for p in pages))
+    blocks += re.findall(r"`(faintsky [a-z][^`]*)`", (ROOT / "docs" / "which.md").read_text(encoding="utf-8"))
     lines = [line.removeprefix("$ ") for line in "\n".join(blocks).replace("\\\n", " ").splitlines()]
     lines = [line for line in lines if line.startswith("faintsky ") and not set("[$|") & set(line)]
     commands = [shlex.split(line, comments=True)[1:] for line in lines]

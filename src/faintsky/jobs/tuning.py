@@ -66,7 +66,7 @@ def tune(
     seed: Annotated[int, Ge(0)] = 0,
     running: Running,
 ) -> TuneResult:
-    """Search for a network's best settings; run the same command anywhere, as often, to share the work.
+    """Search for a network's best settings; several runs of the same command share the work.
 
     Any number of processes, on any machines that share ``out``, may run the same call at the same time: they
     divide the trials among them. A search that was stopped goes on in the same way.
