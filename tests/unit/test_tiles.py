@@ -1,5 +1,7 @@
 """Images of several tiles: the same objects as in one piece, whatever shares the work."""
 
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -95,7 +97,7 @@ def test_tiles_find_what_the_whole_shows(image, whole, small_tiles, tmp_path):
     """Into files and back: places, fluxes, masks, islands, one region through several tiles, blanks."""
     path = save_like(tmp_path / "image.fits", image.data, image)
     opened = open_image(path)
-    maps = FitsMaps(tmp_path, opened, {})
+    maps = FitsMaps(tmp_path / "maps", opened, {})
     found = detect_image(opened, eye=eye, always=True, maps=maps)
     assert "cube" not in vars(opened)  # it was never read as a whole
     rows, apart = same(found, whole)
@@ -148,7 +150,6 @@ def test_workers_change_nothing(image, small_tiles, tmp_path):
     made = []
     for jobs in (1, 2):
         folder = tmp_path / str(jobs)
-        folder.mkdir()
         opened = open_image(path)
         found = detect_image(opened, maps=FitsMaps(folder, opened, {}), jobs=jobs)
         made.append((found.catalog, {p.name: p.read_bytes() for p in folder.glob("*.fits")}))
@@ -156,3 +157,45 @@ def test_workers_change_nothing(image, small_tiles, tmp_path):
     for name in made[0][0].colnames:
         np.testing.assert_array_equal(*(np.asarray(table[name]) for table, _ in made), err_msg=name)
     assert made[0][1] == made[1][1]
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_bytes(image, tmp_path):
+    """Killed while tiles are searched, and once more; what was searched is not searched again."""
+    path, results = save_like(tmp_path / "image.fits", image.data, image), []
+    for kills in ((), (3, 5)):
+        out = tmp_path / f"out{len(kills)}"
+        for after in (*kills, 99):
+            run = [sys.executable, "-c", KILLED, str(path), str(out), str(after)]
+            done = subprocess.run(run, capture_output=True, text=True, check=False)
+            assert done.returncode == (0 if after == 99 else -9), done.stderr
+        looked = int(done.stdout.split()[-1])
+        assert looked == 25 - sum(k - 1 for k in kills)
+        results.append({p.name: p.read_bytes() for p in out.glob("*.fits")})
+        assert not (out / ".tiles").exists()
+        assert {"mask.fits", "model.fits", "catalog.fits"} < set(results[-1])
+        with fits.open(out / "mask.fits") as hdus:
+            hdus.verify("exception")
+    assert results[0] == results[1]
+
+
+KILLED = """
+import os, signal, sys
+from functools import partial
+import faintsky.detection.image as file, faintsky.detection.tiles as tiling
+from faintsky import detect
+from faintsky.blocks import tiles
+
+small, look, count = partial(tiles, margin=32, core=96, whole=128), file.look, 0
+tiling.tiles = lambda shape, margin: small(shape)
+
+def killed(how, number, maps):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return look(how, number, maps)
+
+file.look = killed
+detect(sys.argv[1], sys.argv[2], jobs=1)
+print(count)
+"""

@@ -37,6 +37,12 @@ class Maps:
     def begin(self, *names: str) -> None:
         """Make room for results, before anything is written into them."""
 
+    def known(self, number: int) -> Any:
+        """What was noted of a tile; None where nothing was, or memory is all there is."""
+
+    def note(self, number: int, seen: Any) -> None:
+        """Note what a tile has seen, once its maps are written: a run that is stopped need not look again."""
+
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
         """Put rows and columns into a map; integers are int32, all else float32."""
         if name not in self._arrays:

@@ -13,6 +13,10 @@ SILENCE = 10.0
 """Seconds after which a command that has nothing new to say shows that it is alive."""
 
 
+MANY, SURE = 50, 0.02
+"""Steps that tell how long the rest takes, and the share of them that does."""
+
+
 class Report:
     """Progress while a command runs and a summary when it is done; a context manager.
 
@@ -29,7 +33,8 @@ class Report:
         self.as_json = as_json
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
-        self._last = self._since = time.monotonic()
+        self._last = self._since = self._begun = time.monotonic()
+        self._total = 0
         self._stage, self._text = "", "starting"
         self._ended = threading.Event()
 
@@ -52,7 +57,10 @@ class Report:
         if sys.stderr.isatty():
             self._draw(done, total, stage, label)
             return
-        self._text = f"{label} {done}/{total}".strip()
+        now = time.monotonic()
+        if total != self._total or not done:
+            self._total, self._begun = total, now
+        self._text = f"{label} {done}/{total}".strip() + _time_left(done, total, now - self._begun)
         if stage != self._stage or done >= total or time.monotonic() - self._last > SILENCE:
             if stage != self._stage:
                 self._stage, self._since = stage, time.monotonic()
@@ -97,6 +105,14 @@ class Report:
             print(json.dumps(values), flush=True)
         else:
             print("\n".join(getattr(result, "lines", None) or (_line(*item) for item in values.items())))
+
+
+def _time_left(done: int, total: int, seconds: float) -> str:
+    """In words, of work in many steps, once a part of them is done."""
+    if total < MANY or not SURE * total <= done < total:
+        return ""
+    left = seconds * (total - done) / done
+    return f", about {left / 60:.0f} minutes left" if left > 90 else f", about {left:.0f} s left"
 
 
 def _line(key: str, value: Any) -> str:

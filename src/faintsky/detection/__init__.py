@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         member_of,
     )
     from faintsky.detection.gaussians import fit_gaussians, images_of
-    from faintsky.detection.image import DetectedImage, detect_image, needs_of_detection
+    from faintsky.detection.image import DetectedImage, detect_image, needs_of_detection, needs_of_tiles
     from faintsky.detection.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
     from faintsky.detection.measuring import ContinuumImage, overlapping
     from faintsky.detection.methods import (

@@ -24,7 +24,7 @@ from faintsky.detection.painting import (
     region_task,
 )
 from faintsky.detection.sources import pixels_of
-from faintsky.detection.tiles import MANY, Plan, Seen, look, plan
+from faintsky.detection.tiles import MANY, Plan, Seen, look, plan, tiles_of
 from faintsky.image import RadioImage
 from faintsky.options import BACKGROUND_SCALE, RELIABILITY
 from faintsky.preparing import PreparedImage, PrimaryBeam
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 STEPS = 6
 """Steps that progress is told in where there is one tile."""
+SEARCHING = 15
+"""How many times longer a tile is searched than it is painted."""
 
 
 @dataclass
@@ -146,11 +148,11 @@ def detect_image(
         background_scale=background_scale,
     )
     maps = maps or Maps((image.shape[1], image.shape[2]))
-    done, total = 0, STEPS if how.whole else 2 * len(how.blocks)
+    done, total = 0, STEPS if how.whole else (SEARCHING + 1) * len(how.blocks)
 
     def tell(word: str, steps: int | None = None) -> None:
         nonlocal done
-        done = done + 1 if steps is None else steps
+        done = steps if steps is not None else done + (SEARCHING if "searched" in word else 1)
         if progress is not None:
             progress(min(done, total), total, word)
 
@@ -222,7 +224,12 @@ def _numbered(work: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> 
 
 
 def _look(how: Plan, maps: Maps, number: int) -> Seen:
-    return look(how, number, maps)
+    """See `look`; what was noted is not looked at again."""
+    seen: Seen | None = maps.known(number)
+    if seen is None:
+        seen = look(how, number, maps)
+        maps.note(number, seen)
+    return seen
 
 
 def _prepared(how: Plan, seen: Sequence[Seen]) -> PreparedImage:
@@ -341,7 +348,36 @@ def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
     return out
 
 
+BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.45e9, 200, 100
+"""Of a process that searches tiles: its libraries, and what a pixel of a tile takes, to which the network
+adds `BYTES_A_SHOWN_PIXEL`. Resident set sizes."""
+SECONDS_A_TILE, SECONDS_A_PIXEL, SECONDS_A_PASS = 1.0, 6e-6, 7e-6
+"""Of one processor core."""
+BYTES_OF_PARENT = 0.45e9
+"""Of the one that gives them out."""
+
+
 def needs_of_detection(shape: tuple[int, int]) -> Needs:
     """Memory, disk and time of `detect_image`, as measured on a CPU; crowded images take longer."""
     pixels = shape[0] * shape[1]
     return Needs(0.35e9 + 150 * pixels, 16 * pixels + BYTES_OF_TABLES, 3.0 + 3.5e-6 * pixels)
+
+
+def needs_of_tiles(image: RadioImage, workers: int, passes: int = 0) -> Needs:
+    """The same where there are several tiles, shared by some processes.
+
+    Where `passes` is 0 the network is asked where something hints at diffuse emission; otherwise it sees the
+    image so many times.
+    """
+    blocks = tiles_of(image)
+    read = [b.shape[0] * b.shape[1] for b in blocks]
+    n_y, n_x = image.shape[1:]
+    sky = n_y * n_x
+    tile = max(read) * (BYTES_A_TILE_PIXEL + BYTES_A_SHOWN_PIXEL)
+    # mask, model, residual, the noise; where the network is asked mask_diffuse and six maps for the way
+    disk = sky * (16 + 4 + (32 if passes else 8)) + BYTES_OF_TABLES
+    seconds = SECONDS_A_TILE * len(blocks) + sum(read) * (SECONDS_A_PIXEL + max(passes, 0.3) * SECONDS_A_PASS)
+    several = min(workers, len(blocks))
+    return Needs(
+        BYTES_OF_WORKER + tile, disk, seconds, len(blocks), several, BYTES_OF_PARENT if several > 1 else 0.0
+    )

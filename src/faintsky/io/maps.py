@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ from numpy.typing import NDArray
 
 from faintsky.companions import Box
 from faintsky.image import RadioData
+from faintsky.io.output import plain
 from faintsky.io.writing import begin_fits, header_like
+from faintsky.system import replacing
 
 INTEGERS = ("mask", "mask_diffuse", "pieces", "parts")
+RUN = "run.json"
 RESULTS = ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty")
 """Maps of whole numbers, and those that are results and so FITS files; the others are deleted in the end."""
 
@@ -28,17 +34,30 @@ class FitsMaps:
     Parameters
     ----------
     folder : pathlib.Path
-        Where they are.
+        Where they are; what another run has left there is deleted.
     like : RadioData
         The image; results have its axes and coordinates.
     provenance : mapping
         Into the headers.
+    run : mapping, optional
+        What the run is known by: where the folder is of the same, its tiles need not be looked at again.
     """
 
     shared = True
 
-    def __init__(self, folder: Path, like: RadioData, provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        like: RadioData,
+        provenance: Mapping[str, Any],
+        run: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.layout, self.shape = folder, like.layout, (like.shape[1], like.shape[2])
+        known = json.dumps(plain(run or {}), sort_keys=True)
+        if not (folder / RUN).is_file() or (folder / RUN).read_text(encoding="utf-8") != known:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / RUN).write_text(known, encoding="utf-8")
         sizes = {"y": self.shape[0], "x": self.shape[1]}
         self.native = tuple(sizes.get(axis, 1) for axis in self.layout.axes)
         self._first = dict.fromkeys(RESULTS, -1)
@@ -71,6 +90,16 @@ class FitsMaps:
                 self.path(name), self.native, self._kind(name), self._headers[name]
             )
 
+    def known(self, number: int) -> Any:
+        """What was noted of a tile; None where nothing was."""
+        path = self.folder / f"tile{number}.pickle"
+        return pickle.loads(path.read_bytes()) if path.exists() else None
+
+    def note(self, number: int, seen: Any) -> None:
+        """Note what a tile has seen, once its maps are written: a run that is stopped need not look again."""
+        with replacing(self.folder / f"tile{number}.pickle") as name:
+            name.write_bytes(pickle.dumps(seen))
+
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
         """Put rows and columns into a map."""
         native = self.layout.to_native(values).astype(self._kind(name), order="C")
@@ -102,14 +131,15 @@ class FitsMaps:
             first = [s.start + k for s, k in zip(slices, (*row, 0))]
             yield row, begin + int(np.dot(first, strides))
 
-    def mapped(self, name: str) -> NDArray[Any] | None:
-        """A result ``[y, x]``, read as it is used; None where there is none."""
-        if not self.path(name).exists():
-            return None
-        whole = np.memmap(self.path(name), self._kind(name), "r", self._first[name], self.native)
-        return np.asarray(self.layout.to_standard(whole)[0])
-
-    def finish(self) -> None:
-        """Delete what is no result."""
-        for name in self.names - set(RESULTS):
-            self.path(name).unlink()
+    def finish(self, folder: Path) -> dict[str, NDArray[Any]]:
+        """Move the results to where they belong, and delete the rest; arrays are read as they are used."""
+        arrays = {}
+        for name in RESULTS:
+            if self.path(name).exists():
+                path = folder / self.path(name).name
+                os.replace(self.path(name), path)
+                whole = np.memmap(path, self._kind(name), "r", self._first[name], self.native)
+                arrays[name] = np.asarray(self.layout.to_standard(whole)[0])
+        (self.folder / RUN).unlink()
+        shutil.rmtree(self.folder)
+        return arrays

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from faintsky.image import RadioImage
     from faintsky.io import FitsMaps, Job
     from faintsky.models import Model
+
+TILES = ".tiles"
+"""Folder, within that of a run, of what is known of the tiles of an image, until the run is complete."""
 
 
 @with_options
@@ -123,7 +127,7 @@ def _detect_in_image(
     running: Spread,
 ) -> Result:
     """`detect` of an image."""
-    from faintsky.detection import detect_image, needs_of_detection
+    from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
     from faintsky.io import Job
     from faintsky.report import image_report
 
@@ -132,7 +136,9 @@ def _detect_in_image(
         raise InputError(fault, "leave out --model", image.name)
     shape = (image.shape[1], image.shape[2])
     about = {"image": image.name, "shape": list(shape), "notes": image.notes}
-    job = Job("detect", out, running, needs_of_detection(shape), about, data=image, model=model)
+    several = len(tiles_of(image)) > 1
+    needs = needs_of_tiles(image, _workers(running)) if several else needs_of_detection(shape)
+    job = Job("detect", out, running, needs, about, data=image, model=model, resumable=several)
     if job.done is not None:
         return Result(job.done)
     image.check_companions()
@@ -153,8 +159,16 @@ def _spread(job: Job, image: RadioImage) -> tuple[FitsMaps | None, dict[str, Any
     running: Any = job.running
     if job.out is None or len(tiles_of(image)) == 1:
         return None, {}
-    maps = FitsMaps(job.folder, image, job.made_by)
-    return maps, {"maps": maps, "jobs": worker_count(running.jobs), "cluster": running.cluster}
+    known = {} if running.overwrite else job.record
+    maps = FitsMaps(
+        Path(job.out) / TILES, image, job.made_by, {k: v for k, v in known.items() if k != "command"}
+    )
+    return maps, {"maps": maps, "jobs": _workers(running), "cluster": running.cluster}
+
+
+def _workers(running: Spread) -> int:
+    """Processes that share the tiles of an image."""
+    return worker_count(running.jobs)
 
 
 def _see(model: str, device: str, members: int, prepared: Any) -> Any:
@@ -225,7 +239,7 @@ def denoise(
         Where an input cannot be used; nothing is left behind.
     """
     from faintsky.denoising import compare_with_negative, deconvolves, make_denoiser, needs_of_image
-    from faintsky.detection import detect_image, needs_of_detection
+    from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
     from faintsky.io import Job, open_image
     from faintsky.models import check_model, load_model
     from faintsky.report import denoising_report, image_report
@@ -236,11 +250,15 @@ def denoise(
     chosen = load_model(model, job="denoise")
     opened = open_image(image, **vars(opening))
     unlike = check_model(opened, chosen)
+    passes = members * (2 if negative else 1)
     needs, block = needs_of_image(
         chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
-        passes=members * (2 if negative else 1),
+        passes=passes,
     )  # fmt: skip
-    if "method" not in chosen.settings:
+    several = "method" not in chosen.settings and len(tiles_of(opened)) > 1
+    if several:
+        needs = needs_of_tiles(opened, _workers(running), 2 * passes)
+    elif "method" not in chosen.settings:
         search = needs_of_detection((opened.shape[1], opened.shape[2]))
         needs = replace(
             needs, memory=needs.memory + search.memory / 2, seconds=needs.seconds + search.seconds
@@ -249,7 +267,7 @@ def denoise(
         "image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block), "members": members,
         "notes": [*opened.notes, *unlike],
     }  # fmt: skip
-    job = Job("denoise", out, running, needs, about, data=opened, model=chosen)
+    job = Job("denoise", out, running, needs, about, data=opened, model=chosen, resumable=several)
     if job.done is not None:
         return Result(job.done)
     opened.check_companions()

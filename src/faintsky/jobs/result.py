@@ -116,7 +116,10 @@ class Result:
         for suffix in ("reg", "crtf"):
             write_regions(job.folder / f"regions.{suffix}", self.catalog)
         if self.maps is not None:
-            self._take_maps(self.maps)
+            arrays = self.maps.finish(job.folder)
+            self.mask, self.mask_diffuse, self.model = map(arrays.get, ("mask", "mask_diffuse", "model"))
+            self.image, self.uncertainty = map(arrays.get, ("denoised", "uncertainty"))
+            self.__dict__["residual"] = arrays["residual"]
         images: dict[str, Any] = {
             "mask": self.mask,
             "mask_diffuse": self.mask_diffuse,
@@ -135,12 +138,6 @@ class Result:
         with job.file("report.html") as path:
             path.write_text(page, encoding="utf-8")
         return self
-
-    def _take_maps(self, maps: FitsMaps) -> None:
-        maps.finish()
-        self.mask, self.mask_diffuse, self.model = (maps.mapped(k) for k in ("mask", "mask_diffuse", "model"))
-        self.image, self.uncertainty = (maps.mapped(k) for k in ("denoised", "uncertainty"))
-        self.__dict__["residual"] = maps.mapped("residual")
 
     def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
         """Maps of a cube's lines within the mask, each with its unit; NaN where the mask has no voxel.

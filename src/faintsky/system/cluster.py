@@ -113,7 +113,7 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
             one_thread = dict.fromkeys(THREADS, "1")
             made: Any = LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None,
-                dashboard_address=None, silence_logs=logging.CRITICAL, env=os.environ | one_thread,
+                dashboard_address=":0", silence_logs=logging.CRITICAL, env=os.environ | one_thread,
             )  # fmt: skip
             stack.enter_context(made)
         elif cluster == SLURM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from faintsky.errors import InputError
 from faintsky.system.files import check_space, nearest_folder
+from faintsky.system.processes import CGROUPS
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -69,6 +71,8 @@ class Needs:
         Parts that are worked on one after the other.
     processes : int, optional
         Processes that take ``memory`` each and share the work.
+    beside : float, optional
+        What the process that gives out the work takes beside them [bytes].
     """
 
     memory: float
@@ -76,11 +80,22 @@ class Needs:
     seconds: float
     blocks: int = 1
     processes: int = 1
+    beside: float = 0.0
+
+    @property
+    def memory_of_all(self) -> float:
+        """Of all processes together [bytes]."""
+        return self.processes * self.memory + self.beside
 
     def check(self, out: str | os.PathLike[str] | None) -> None:
-        """Refuse a run whose output does not fit on the disk of ``out``; see `check_space`."""
+        """Refuse a run whose output does not fit on the disk of ``out``, or that does not fit into memory."""
         if out is not None:
             check_space(Path(out), self.disk)
+        free = free_memory()
+        if self.memory_of_all > free:
+            takes = f"{self.memory_of_all / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free"
+            less = "smaller --jobs, or " if self.processes > 1 else ""
+            raise InputError(f"the run takes {takes}", f"give {less}less data, or a larger machine")
 
     def summary(self, out: str | os.PathLike[str] | None) -> dict[str, Any]:
         """The same keys for every command."""
@@ -88,12 +103,34 @@ class Needs:
         return {
             "blocks": self.blocks,
             "processes": self.processes,
-            "memory_gb": _rounded(self.memory / 1e9),
+            "memory_gb": _rounded(self.memory_of_all / 1e9),
             "disk_gb": _rounded(self.disk / 1e9),
             "disk_free_gb": None if free is None else _rounded(free),
             "time_minutes": _rounded(self.seconds / self.processes / 60),
             "out": None if out is None else str(out),
         }
+
+
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+"""A container's memory, by both kinds of control groups."""
+
+
+def free_memory() -> float:
+    """What processes can still take, of the machine's memory and of the container's [bytes]."""
+    free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, StopIteration):  # no Linux
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    for limit, used in _LIMITS:
+        try:
+            most, now = (int((CGROUPS / name).read_text(encoding="utf-8")) for name in (limit, used))
+        except (OSError, ValueError):  # no such file, or no limit: "max"
+            continue
+        free = min(free, float(most - now))
+    return free
 
 
 def _rounded(value: float) -> float:
