@@ -66,23 +66,29 @@ def test_no_command_begins_what_does_not_fit(
 
 
 def test_needs_of_several_processes():
-    needs = Needs(2e9, 3e9, 600, blocks=8, processes=2)
+    needs = Needs(2e9, 3e9, 600, blocks=8, processes=2, beside=5e8)
     assert needs.summary(None) == {
-        "blocks": 8, "processes": 2, "memory_gb": 2.0, "disk_gb": 3.0, "disk_free_gb": None,
+        "blocks": 8, "processes": 2, "memory_gb": 4.5, "disk_gb": 3.0, "disk_free_gb": None,
         "time_minutes": 5.0, "out": None,
     }  # fmt: skip
 
 
 def test_what_fits_is_let_through(tmp_path):
     check_space(tmp_path, 1.0)
+    Needs(1e6, 1e6, 1.0).check(tmp_path)
+
+
+def test_what_does_not_fit_into_memory_is_refused(tmp_path, make_fits, monkeypatch, capsys):
+    monkeypatch.setattr("faintsky.system.machine.free_memory", lambda: 1e8)
+    assert main(["detect", str(make_fits()), "--out", str(tmp_path / "out")]) == 2
+    assert " GB of memory, and 0.1 GB are free; give less data" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 MEASURE = """
 import sys
 import numpy as np
 import faintsky
-from faintsky.detection.find import needs_of_cube
-from faintsky.denoising.denoiser import needs_of_image
 from faintsky.image import RadioCube, RadioImage
 from scipy.ndimage import gaussian_filter
 
@@ -105,11 +111,9 @@ def peak():
 
 if sys.argv[1] == "detect":
     run, small, large = faintsky.detect, cube(16, 32), cube(128, 256)
-    said = [needs_of_cube(c).memory for c in (small, large)]
 else:
-    network = faintsky.load_model("denoiser").network("denoiser")
     run, small, large = faintsky.denoise, image(64), image(1200)
-    said = [needs_of_image(network, i.data.shape)[0].memory for i in (small, large)]
+said = [1e9 * run(data, dry_run=True).facts["memory_gb"] for data in (small, large)]
 run(small, sys.argv[2] + "/small", device="cpu")
 before = peak()
 run(large, sys.argv[2] + "/large", device="cpu")
