@@ -492,8 +492,6 @@ def _resized(cholesky: Float, step: Float, ends: tuple[float, float]) -> Float:
 POINT = 4.0
 """Twice the log likelihood that a shape must gain over a point: three parameters gain it from noise once in
 ten times, and a flux with them free is the larger by their noise."""
-MUCH = 100.0
-"""Gain from which on a point is no place to begin from."""
 
 
 def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
@@ -521,20 +519,18 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
 def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
     """`fit_source`, as a point where the data do not tell it from one.
 
-    That is asked of the likelihood's curvature about the point, and only where it says no a shape is fitted.
+    That is asked of the likelihood's curvature about the point; a shape is fitted only where it says no, or where
+    there is one to begin from.
     """
     point, alone, size, spread = _fitted_point(window, start, size_scale)
     gain, best = _likelier_size(size, spread)
-    if gain > POINT / 2:
-        least = 0.2 * size_scale / 1.5 / FWHM_PER_SIGMA
-        shape = (start.l11, start.l21, start.l22)
-        if start.axes()[0] < 3 * least * FWHM_PER_SIGMA:
+    least = 0.2 * size_scale / 1.5 / FWHM_PER_SIGMA
+    large = start.axes()[0] > 3 * least * FWHM_PER_SIGMA
+    if large or gain > POINT / 2:
+        if not large:
             (l11, _), (l21, l22) = np.linalg.cholesky(best + least**2 * np.eye(2)).tolist()
-            shape = (l11, l21, l22)
-        where = {name: getattr(point, name) for name in ("x", "y", "z", "fwhm_z")} if gain < MUCH else {}
-        free, extended = _fitted(
-            window, replace(start, l11=shape[0], l21=shape[1], l22=shape[2], **where), size_scale
-        )
+            start = replace(point, l11=l11, l21=l21, l22=l22)
+        free, extended = _fitted(window, start, size_scale)
         if 2 * (extended - alone) > POINT or point.amplitude * free.amplitude <= 0:
             return free
     # how large it may be after all: errors are those of squares, which `axes` halves

@@ -150,6 +150,8 @@ class ContinuumImage:
         scale = 1.5 * self.beam
         for s in starts:
             shape = np.array([s.x, s.y, s.l11, s.l21, s.l22])
+            if not shape[2:].any():  # what is a point in its line may be none in its continuum
+                shape[[2, 4]] = 0.35 * self.beam / FWHM_PER_SIGMA
             self._try(Member(shape, 0.0), BENEATH, scale)
         self.refit()
         # a blend is best separated before its remains are taken for sources
