@@ -519,8 +519,8 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
 def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
     """`fit_source`, as a point where the data do not tell it from one.
 
-    That is asked of the curvature of the likelihood about the point; a shape is fitted only where it says no, or
-    where there is one to begin from.
+    That is asked of the curvature of the likelihood about the point; a shape is fitted only where it says
+    no, or where there is one to begin from.
     """
     point, alone, size, spread = _fitted_point(window, start, size_scale)
     gain, best = _likelier_size(size, spread)
