@@ -1,15 +1,19 @@
-"""Catalogues of images as PyBDSF and Aegean write them: their names, units, numbering and signs of angles.
+"""Catalogues as PyBDSF and Aegean (images) and SoFiA-2 (cubes) write them: names, units, numbers, angles.
 
 PyBDSF: a list of sources (``srl``) of a catalogue, of Gaussians (``gaul``) of its components; ids from 0.
 Aegean: its list of components, whichever is given; angles in (-90, 90], sizes in arcsec, errors of -1 where
 there are none. Both quote errors of positions on the sky in degrees. What only they know (residuals of
 islands, wavelets) is NaN; the flux of an island is the sum over its rows.
+
+SoFiA-2: a catalogue with physical parameters (fluxes in Jy Hz, widths in Hz; sizes in pixels, twice the
+standard deviation along the axes), pixels and channels from 0, angles from the pixels' y axis towards -x.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,7 @@ import numpy as np
 
 from faintsky.catalog import has_flag
 from faintsky.errors import InputError
+from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
@@ -28,19 +33,29 @@ UNRESOLVED, REGION = 4, 16
 """Aegean's flags FIXED2PSF and NOTFIT."""
 
 
-def write_columns(table: Table, style: str, path: str | os.PathLike[str], data: RadioData) -> Path:
+def write_columns(
+    table: Table,
+    style: str,
+    path: str | os.PathLike[str],
+    data: RadioData,
+    *,
+    mask: Any = None,
+    line: Any = None,
+) -> Path:
     """Write a catalogue, or components, as a FITS table that a peer's users and programs read.
 
     Parameters
     ----------
     table : astropy.table.Table
-        As `faintsky.catalog.make_table` or `faintsky.catalog.make_components` gives it, of an image.
+        As `faintsky.catalog.make_table` or `faintsky.catalog.make_components` gives it.
     style : str
         ``pybdsf`` or ``aegean``.
     path : path-like
-        A ``.fits`` file, written in one step.
+        A ``.fits`` file, or ``.xml`` for a VOTable, written in one step.
     data : RadioData
-        The image, for its beam and the angles of its pixels.
+        The image or cube, for its beam and the angles of its pixels.
+    mask, line : array, optional
+        Of a cube: labels, and the data without continuum, ``[chan, y, x]``.
 
     Returns
     -------
@@ -54,9 +69,10 @@ def write_columns(table: Table, style: str, path: str | os.PathLike[str], data: 
     """
     if style not in STYLES:
         raise InputError(f"columns of {style!r} are not known", f"give one of {', '.join(STYLES)}")
-    made, final = STYLES[style](table, data), Path(path)
+    final = Path(path)
+    made = _sofia(table, data, mask, line) if style == "sofia" else STYLES[style](table, data)
     with replacing(final) as name:
-        made.write(name, format="fits")
+        made.write(name, format="votable" if final.suffix == ".xml" else "fits")
     return final
 
 
@@ -165,5 +181,78 @@ def _aegean(table: Table, data: RadioData) -> Table:
     return out
 
 
-STYLES = {"pybdsf": _pybdsf, "aegean": _aegean}
+SPATIAL_EDGE, SPECTRAL_EDGE, OTHERS = 1, 2, 8
+"""SoFiA-2's flags: at the edge of the image, of the band, and with pixels of another source in the box."""
+SECOND_MOMENT = 2 / FWHM_PER_SIGMA
+"""SoFiA-2's axes, twice the standard deviation, over a FWHM."""
+
+
+def _sofia(table: Table, data: Any, mask: Any, line: Any) -> Table:
+    from astropy import units as u
+    from astropy.table import Table
+
+    n, cells = len(table), np.zeros(len(table), dtype=np.int32)
+    lowest, highest, disc = (np.full(n, np.nan) for _ in range(3))
+    ell3s, flags = np.full((3, n), np.nan), np.zeros(n, dtype=np.int32)
+    disc = np.transpose(data.frame(_value(table, "x"), _value(table, "y")).to_pixels(
+        *(_value(table, name) for name in ("fwhm_maj", "fwhm_min", "pa"))
+    ))  # fmt: skip
+    ends = ("x_min", "x_max", "y_min", "y_max", "z_min", "z_max")
+    sides = np.array([data.shape[2], data.shape[1], data.shape[0]])
+    box = np.transpose([np.nan_to_num(_value(table, name)) for name in ends]).reshape(n, 3, 2)
+    box = np.clip(np.stack([np.floor(box[..., 0]), np.ceil(box[..., 1])], axis=2), 0, sides[:, None] - 1)
+    box = box.astype(int)
+    for k in range(n if mask is not None else 0):
+        # what SoFiA-2 calls its box is that of its mask
+        own = mask == table["id"][k]
+        if own.any():
+            box[k] = [(v.min(), v.max()) for v in np.nonzero(own)[::-1]]
+        part = tuple(slice(a, b + 1) for a, b in box[k, ::-1])
+        inside, values = own[part], line[part]
+        cells[k] = inside.sum()
+        lowest[k], highest[k] = (f(values[inside]) if cells[k] else np.nan for f in (np.min, np.max))
+        flags[k] += OTHERS * bool(((mask[part] > 0) & ~inside).any())
+        sky = np.where(inside, values, 0).sum(axis=0)
+        seen = sky > 3 * _value(table, "rms")[k] * np.sqrt(np.maximum(inside.sum(axis=0), 1))
+        if seen.sum() > 2:
+            ell3s[:, k] = _ellipse(*np.nonzero(seen))
+    flags += SPATIAL_EDGE * ((box[:, :2, 0] <= 0) | (box[:, :2, 1] >= sides[:2] - 1)).any(axis=1)
+    flags += SPECTRAL_EDGE * ((box[:, 2, 0] <= 0) | (box[:, 2, 1] >= sides[2] - 1))
+    z = _value(table, "z")
+    hertz = np.interp(np.nan_to_num(z), np.arange(sides[2]), data.channel_widths())
+    widths = data.channel_widths_velocity()
+    km_s = hertz * np.nan if widths is None else np.interp(np.nan_to_num(z), np.arange(sides[2]), widths)
+    brightness = u.Jy / u.beam
+    out = Table({"name": np.asarray(table["name"]), "id": np.asarray(table["id"], dtype=np.int32)})
+    for name in "xyz":
+        out[name] = _value(table, name) * u.pix
+    for k, name in enumerate(ends):
+        out[name] = box.reshape(n, 6)[:, k].astype(np.int32) * u.pix
+    out["n_pix"], out["f_min"], out["f_max"] = cells, lowest * brightness, highest * brightness
+    out["f_sum"] = _value(table, "flux_hz") * (u.Jy * u.Hz)
+    out["rel"], out["flag"] = _value(table, "reliability"), flags
+    out["rms"] = _value(table, "rms") * brightness
+    for name in ("w20", "w50"):
+        out[name] = _value(table, name) * hertz / km_s * u.Hz
+    for name, values in zip(("ell_maj", "ell_min", "ell_pa"), disc.T.reshape(3, n)):
+        out[name] = values * u.deg if name == "ell_pa" else SECOND_MOMENT * values * u.pix
+    for name, values in zip(("ell3s_maj", "ell3s_min", "ell3s_pa"), ell3s):
+        out[name] = values * (u.deg if name == "ell3s_pa" else u.pix)
+    out["kin_pa"] = _value(table, "kin_pa") * u.deg
+    for name in "xyz":
+        out[f"err_{name}"] = _value(table, f"{name}_err") * u.pix
+    out["err_f_sum"] = _value(table, "flux_hz_err") * (u.Jy * u.Hz)
+    for name, unit in (("ra", u.deg), ("dec", u.deg), ("freq", u.Hz)):
+        out[name] = _value(table, name) * unit
+    return out
+
+
+def _ellipse(y: Any, x: Any) -> tuple[float, float, float]:
+    """Twice the standard deviations along the axes of some pixels, and the longer one's angle, +y to -x."""
+    values, vectors = np.linalg.eigh(np.cov(np.stack([x, y]).astype(float), bias=True))
+    minor, major = (2 * float(np.sqrt(max(v, 0.0))) for v in values)
+    return major, minor, float(np.rad2deg(np.arctan2(-vectors[0, 1], vectors[1, 1])) % 180)
+
+
+STYLES: dict[str, Callable[..., Table]] = {"pybdsf": _pybdsf, "aegean": _aegean, "sofia": _sofia}
 """Whose columns."""

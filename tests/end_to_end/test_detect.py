@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 from outputs import DETECTED
 from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
@@ -63,6 +64,60 @@ def test_model_and_residual_are_the_data_and_components_the_sources(run):
     parts = read_catalog(out / "components.ecsv")
     assert sorted(set(parts["id"])) == sorted(result.catalog["id"])
     assert len(parts) == len(result.components) == sum(result.catalog["n_components"])
+
+
+SOFIA = [
+    *("name", "id", "x", "y", "z", "x_min", "x_max", "y_min", "y_max", "z_min", "z_max", "n_pix", "f_min"),
+    *("f_max", "f_sum", "rel", "flag", "rms", "w20", "w50", "ell_maj", "ell_min", "ell_pa", "ell3s_maj"),
+    *("ell3s_min", "ell3s_pa", "kin_pa", "err_x", "err_y", "err_z", "err_f_sum", "ra", "dec", "freq"),
+]
+"""The columns of the catalogues that SoFiA-2 makes and SoFiAX's database takes."""
+
+
+def test_sofia_columns_and_cutouts(tmp_path):
+    """Names, units and origins; a cubelet holds the cube's own values at their own places."""
+    path, out = write_cube(tmp_path / "cube.fits"), tmp_path / "out"
+    result = detect(path, out, reliability=SURE, device="cpu", columns="sofia", cutouts=True)
+    for table in (Table.read(out / "catalog_sofia.fits"), Table.read(out / "catalog_sofia.xml")):
+        assert table.colnames == SOFIA
+        units = {
+            "x": "pix",
+            "f_max": "Jy / beam",
+            "f_sum": "Hz Jy",
+            "w50": "Hz",
+            "freq": "Hz",
+            "kin_pa": "deg",
+        }
+        assert {k: table[k].unit.to_string() for k in units} == units
+        for row, ours in zip(table, result.catalog, strict=True):
+            z, y, x = np.nonzero(result.mask == ours["id"])
+            ends = [int(row[f"{axis}_{end}"]) for axis in "xyz" for end in ("min", "max")]
+            assert ends == [x.min(), x.max(), y.min(), y.max(), z.min(), z.max()]
+            assert row["n_pix"] == len(x)
+            assert row["f_sum"] == pytest.approx(ours["flux_hz"])
+            assert row["w50"] == pytest.approx(ours["w50"] * REST / 299792.458, rel=0.02)
+            assert row["ell_maj"] == pytest.approx(ours["fwhm_maj"] / CELL / 1.17741, rel=0.01)
+            assert row["flag"] == 0
+    data = fits.getdata(path)
+    for row in result.catalog:
+        stem = out / "cube_cubelets" / f"cube_{row['id']}"
+        part, header = fits.getdata(f"{stem}_cube.fits", header=True)
+        x, y, z = (round(row[k]) for k in "xyz")
+        place = WCS(header).wcs_world2pix(WCS(fits.getheader(path)).wcs_pix2world([[x, y, z, 0]], 0), 0)[0]
+        i, j, k = (round(v) for v in place[:3])
+        assert part[0, k, j, i] == data[0, z, y, x]
+        mask, flux = (fits.getdata(f"{stem}_{name}.fits").squeeze() for name in ("mask", "mom0"))
+        assert mask.sum() == (result.mask == row["id"]).sum()
+        np.testing.assert_array_equal(fits.getdata(f"{stem}_chan.fits").squeeze(), mask.sum(axis=0))
+        np.testing.assert_array_equal(np.isfinite(flux), mask.any(axis=0))
+        channel, frequency, jansky, pixels = np.loadtxt(f"{stem}_spec.txt").T
+        np.testing.assert_allclose(frequency, FIRST + WIDTH * channel)
+        np.testing.assert_array_equal(pixels, mask.sum(axis=(1, 2)))
+        area = np.pi / 4 / np.log(2) * header["BMAJ"] * header["BMIN"] * (3600 / CELL) ** 2
+        km_s = 299792.458 * WIDTH / REST
+        assert np.nansum(flux) == pytest.approx(jansky.sum() * area * km_s, rel=1e-4)
+    with pytest.raises(InputError, match="for images"):
+        detect(path, columns="aegean")
 
 
 def test_moments_are_those_of_the_lines(run):

@@ -11,13 +11,14 @@ from faintsky.io.maps import FitsMaps
 from faintsky.io.opening import open_cube, open_data, open_image, open_image_or_cube
 from faintsky.io.output import OutputFolder, plain, provenance, write_json
 from faintsky.io.sources import quiet_reading
-from faintsky.io.writing import add_provenance, save_like, write_fits, write_regions
+from faintsky.io.writing import add_provenance, header_like, save_like, write_fits, write_regions
 
 __all__ = [
     "FitsMaps",
     "Job",
     "OutputFolder",
     "add_provenance",
+    "header_like",
     "open_cube",
     "open_data",
     "open_image",

@@ -45,7 +45,8 @@ def detect(
     opening: CubeOpening,
     reliability: Reliability = RELIABILITY,
     background_scale: BackgroundScale = BACKGROUND_SCALE,
-    columns: Literal["pybdsf", "aegean"] | None = None,
+    columns: Literal["pybdsf", "aegean", "sofia"] | None = None,
+    cutouts: bool = False,
     running: Spread,
 ) -> Result:
     """Catalogue the sources of a continuum image, or the line emitters and absorbers of a spectral cube.
@@ -67,8 +68,11 @@ def detect(
         Least reliability of a source in the catalogue, 0 to 1.
     background_scale : float
         Fits to an image take out a background that follows nothing smaller [beam].
-    columns : {"pybdsf", "aegean"}, optional
-        Write an image's tables in the columns of this program, too: ``catalog_pybdsf.fits`` …
+    columns : {"pybdsf", "aegean", "sofia"}, optional
+        Write the tables in the columns of this program, too (``catalog_pybdsf.fits`` …): of an image PyBDSF's
+        or Aegean's, of a cube SoFiA-2's.
+    cutouts : bool
+        Write a cubelet, its mask, moments and spectrum for each source of a cube, under SoFiA-2's names.
 
     Returns
     -------
@@ -89,13 +93,13 @@ def detect(
         return many(detect, data, out, running)
     chosen = load_model(model, job="detect")
     opened = open_image_or_cube(data, **vars(opening))
+    image = isinstance(opened, RadioImage)
+    if columns is not None and image == (columns == "sofia"):
+        fault = "cubes, and this is an image" if image else "images, and this is a cube"
+        raise InputError(f"columns of {columns!r} are for {fault}", "leave out --columns", opened.name)
     if isinstance(opened, RadioImage):
         settings = {"reliability": reliability, "background_scale": background_scale}
         return _detect_in_image(opened, out, chosen, settings, columns, running)
-    if columns is not None:
-        raise InputError(
-            f"columns of {columns!r} are for images, and this is a cube", "leave out --columns", opened.name
-        )
     from faintsky.detection import find_catalog, for_report, needs_of_cube
     from faintsky.report import detection_report
 
@@ -114,7 +118,10 @@ def detect(
         found = find_catalog(opened, chosen, reliability=reliability, progress=running.progress, **how)
         found = for_report(opened, found, **how)
         return result_of_cube(opened, found).deliver(
-            job, lambda: detection_report(opened, found, reliability=reliability, provenance=job.record)
+            job,
+            lambda: detection_report(opened, found, reliability=reliability, provenance=job.record),
+            columns=columns,
+            cutouts=cutouts,
         )
 
 

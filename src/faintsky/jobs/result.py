@@ -76,7 +76,9 @@ class Result:
         """What was assumed or corrected."""
         return list(self.facts.get("notes", []))
 
-    def deliver(self, job: Job, report: Callable[[], str], *, columns: str | None = None) -> Result:
+    def deliver(
+        self, job: Job, report: Callable[[], str], *, columns: str | None = None, cutouts: bool = False
+    ) -> Result:
         """Say how long it took, and write all there is, and a report, into a job's folder, if it has one.
 
         Parameters
@@ -87,6 +89,8 @@ class Result:
             Makes the page.
         columns : str, optional
             Write the tables once more, in the columns of a peer: see `faintsky.columns.write_columns`.
+        cutouts : bool, optional
+            Write the sources of a cube one by one: see `faintsky.jobs.cutouts`.
 
         Returns
         -------
@@ -104,12 +108,20 @@ class Result:
         from faintsky.catalog import write_catalog
         from faintsky.columns import write_columns
         from faintsky.io import save_like, write_regions
+        from faintsky.jobs.cutouts import write_cutouts
 
         job.running.tell(0, 1, "writing")
         write_catalog(self.catalog, job.folder)
         if self.components is not None:
             write_catalog(self.components, job.folder, "components")
-        if columns is not None:
+        if columns == "sofia":
+            prepared: Any = self.found.prepared
+            parts = {"mask": self.mask, "line": prepared.restored(prepared.line)}
+            for suffix in ("fits", "xml"):
+                write_columns(
+                    self.catalog, columns, job.folder / f"catalog_sofia.{suffix}", self.data, **parts
+                )
+        elif columns is not None:
             for stem, table in (("catalog", self.catalog), ("components", self.components)):
                 if table is not None:
                     write_columns(table, columns, job.folder / f"{stem}_{columns}.fits", self.data)
@@ -132,6 +144,8 @@ class Result:
             if array is not None and self.maps is None:
                 kind = name if name == "uncertainty" else ""
                 save_like(job.folder / f"{name}.fits", array, self.data, kind=kind, provenance=job.made_by)
+        if cutouts:
+            write_cutouts(self, job.folder, job.made_by)
         for order, (image, unit) in enumerate(self.moments()):
             path, kind = job.folder / f"moment{order}.fits", f"moment {order}"
             save_like(path, image, self.data, unit=unit, kind=kind, provenance=job.made_by)
@@ -149,33 +163,35 @@ class Result:
             there is one, the mean velocity weighted by the flux, and the standard deviation about it [km/s],
             NaN where noise outweighs the line. ``[y, x]`` each; none of an image, or without a mask.
         """
-        from astropy import units as u
-
-        cube: Any = self.data
         if self.mask is None or self.mask.ndim < 3:
             return []
-        inside = self.mask > 0
-        seen = inside.any(axis=0)
         prepared: Any = self.found.prepared
-        line = np.where(inside, prepared.restored(prepared.line), 0).astype(float)
-        velocity = cube.velocities()
-        axis = cube.frequencies if velocity is None else velocity
-        width = np.abs(np.gradient(axis) if len(axis) > 1 else cube.channel_widths())
-        flux = np.tensordot(width, line, axes=1)
-        step: Any = u.Hz if velocity is None else u.km / u.s
-        whole = (
-            u.Jy / u.beam * step if cube.has_flux else u.Unit(f"{cube.unit} {step}", parse_strict="silent")
-        )
-        maps: list[tuple[NDArray[np.float64], Any]] = [(np.where(seen, flux, np.nan), whole)]
-        if velocity is None:
-            return maps
-        place = velocity[:, None, None]
-        ends = np.where(inside, place, np.inf).min(axis=0), np.where(inside, place, -np.inf).max(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.tensordot(width * velocity, line, axes=1) / flux
-            spread = np.sqrt(np.einsum("z,zyx,zyx->yx", width, (place - mean) ** 2, line) / flux)
-            good = seen & (mean >= ends[0]) & (mean <= ends[1])
-        return [*maps, *((np.where(good, values, np.nan), step) for values in (mean, spread))]
+        return moment_maps(self.data, prepared.restored(prepared.line), self.mask > 0, slice(None))
+
+
+def moment_maps(
+    cube: Any, data: Array32, inside: NDArray[np.bool_], channels: slice
+) -> list[tuple[NDArray[np.float64], Any]]:
+    """`Result.moments` of some voxels of a cube's data without continuum, in `channels` of the cube."""
+    from astropy import units as u
+
+    line, seen, velocity = np.where(inside, data, 0).astype(float), inside.any(axis=0), cube.velocities()
+    axis = cube.frequencies if velocity is None else velocity
+    width = np.abs(np.gradient(axis) if len(axis) > 1 else cube.channel_widths())[channels]
+    velocity = None if velocity is None else velocity[channels]
+    flux = np.tensordot(width, line, axes=1)
+    step: Any = u.Hz if velocity is None else u.km / u.s
+    whole = u.Jy / u.beam * step if cube.has_flux else u.Unit(f"{cube.unit} {step}", parse_strict="silent")
+    maps: list[tuple[NDArray[np.float64], Any]] = [(np.where(seen, flux, np.nan), whole)]
+    if velocity is None:
+        return maps
+    place = velocity[:, None, None]
+    ends = np.where(inside, place, np.inf).min(axis=0), np.where(inside, place, -np.inf).max(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.tensordot(width * velocity, line, axes=1) / flux
+        spread = np.sqrt(np.einsum("z,zyx,zyx->yx", width, (place - mean) ** 2, line) / flux)
+        good = seen & (mean >= ends[0]) & (mean <= ends[1])
+    return [*maps, *((np.where(good, values, np.nan), step) for values in (mean, spread))]
 
 
 def result_of_cube(cube: RadioCube, found: Detections) -> Result:

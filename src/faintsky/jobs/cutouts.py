@@ -1,0 +1,80 @@
+"""A cubelet, its mask, moments and spectrum for each source of a cube, under SoFiA-2's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.beams import beam_pixels
+from faintsky.system import replacing
+
+if TYPE_CHECKING:
+    from faintsky.jobs.result import Result
+
+MARGIN = (2, 6, 6)
+"""Channels and pixels about a source's mask."""
+
+
+def write_cutouts(result: Result, folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Write ``STEM_cubelets/STEM_ID_cube.fits`` and, likewise, mask, ``mom0``, ``mom1``, ``mom2``, ``chan``.
+
+    Nothing of a method that makes no three-dimensional mask. The cubelet is the data, continuum and all;
+    moments and the spectrum, ``spec.txt``, are of the data without continuum in the mask, the moments in the
+    units of ``moment0.fits`` …. The spectrum is a table of channel, frequency [Hz], flux density [Jy] and
+    pixels.
+
+    Parameters
+    ----------
+    result : Result
+        Of a cube.
+    folder : pathlib.Path
+        Where the folder of cutouts is made.
+    provenance : mapping
+        For the headers.
+    """
+    from faintsky.io import header_like, write_fits
+    from faintsky.jobs.result import moment_maps
+
+    cube: Any = result.data
+    if result.mask is None or result.mask.ndim < 3 or result.catalog is None:
+        return
+    stem = Path(cube.name).name.split(".")[0]
+    prepared: Any = result.found.prepared
+    line = prepared.restored(prepared.line)
+    area = float(beam_pixels(prepared.beam, 1.0)[0])
+    to = folder / f"{stem}_cubelets"
+    to.mkdir(exist_ok=True)
+
+    def save(name: str, array: NDArray[Any], box: tuple[slice, ...], **how: Any) -> None:
+        native = cube.layout.to_native(array)
+        header = header_like(cube, native.shape, provenance=provenance, **how)
+        for axis, start in zip(("chan", "y", "x"), (s.start for s in box)):
+            number = len(cube.layout.axes) - cube.layout.axes.index(axis)
+            if axis != "chan" or array.ndim == 3:
+                header[f"CRPIX{number}"] = header.get(f"CRPIX{number}", 0.0) - start
+        write_fits(to / name, native, header)
+
+    for number in np.asarray(result.catalog["id"]).tolist():
+        own = result.mask == number
+        if not own.any():
+            continue
+        box = tuple(
+            slice(max(0, int(v.min()) - m), min(n, int(v.max()) + m + 1))
+            for v, m, n in zip(np.nonzero(own), MARGIN, own.shape)
+        )
+        inside, data, name = own[box], line[box], f"{stem}_{number}"
+        save(f"{name}_cube.fits", cube.data[box].astype(np.float32), box)
+        save(f"{name}_mask.fits", inside.astype(np.int32), box, labels=True)
+        for order, (image, unit) in enumerate(moment_maps(cube, data, inside, box[0])):
+            save(f"{name}_mom{order}.fits", image.astype(np.float32), box, unit=unit, kind=f"moment {order}")
+        save(f"{name}_chan.fits", inside.sum(axis=0, dtype=np.int32), box, labels=True, kind="channels")
+        flux = np.where(inside, data, 0).sum(axis=(1, 2)) / area
+        with replacing(to / f"{name}_spec.txt") as path:
+            z = np.arange(box[0].start, box[0].stop)
+            columns = np.stack([z, cube.frequencies[z], flux, inside.sum(axis=(1, 2))], axis=1)
+            words = "channel frequency[Hz] flux_density[Jy] pixels"
+            np.savetxt(path, columns, fmt=("%d", "%.9e", "%.6e", "%d"), header=words)
