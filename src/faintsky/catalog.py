@@ -317,7 +317,22 @@ def make_table(
 def make_components(
     columns: Mapping[str, ArrayLike], *, meta: Mapping[str, Any] | None = None, two_d: bool = False
 ) -> Table:
-    """A table of components, ``id`` being that of the object that each belongs to; as `make_table`."""
+    """A table of components, one row a fitted Gaussian, line or region.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        As for `make_table`; ``id`` is that of the object that each belongs to.
+    meta : mapping, optional
+        Metadata of the table.
+    two_d : bool, optional
+        As for `make_table`.
+
+    Returns
+    -------
+    astropy.table.Table
+        With the columns that components have.
+    """
     specs = {k: s for k, s in (IMAGE_COLUMNS if two_d else COLUMNS).items() if s.of_components}
     given = {k: v for k, v in _completed(columns).items() if k in specs or k not in COLUMNS}
     return _table(specs, given if columns else {}, _length(columns), meta)

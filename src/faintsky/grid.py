@@ -117,7 +117,22 @@ class SpectralGrid:
 
     @classmethod
     def centred(cls, n_chan: int, centre: float, width: float) -> SpectralGrid:
-        """Channels laid as CASA's simobserve lays them: channel ``n_chan // 2`` at ``centre`` [Hz]."""
+        """Channels laid as CASA's simobserve lays them.
+
+        Parameters
+        ----------
+        n_chan : int
+            How many.
+        centre : float
+            Frequency of channel ``n_chan // 2`` [Hz].
+        width : float
+            Of a channel [Hz].
+
+        Returns
+        -------
+        SpectralGrid
+            From the lowest frequency on where the width is positive.
+        """
         return cls(n_chan, centre - (n_chan // 2) * width, width)
 
     @property
@@ -174,7 +189,20 @@ def sky_to_paper_frame(
     fwhm_min: NDArray[np.float64] | float,
     pa: NDArray[np.float64] | float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Widths along the papers' rotated x and y and their angle in [0, 90) [deg]; see `paper_frame_to_sky`."""
+    """Widths and angle as the papers' code has them; the inverse of `paper_frame_to_sky`.
+
+    Parameters
+    ----------
+    fwhm_maj, fwhm_min : array
+        In any unit.
+    pa : array
+        [deg east of north]
+
+    Returns
+    -------
+    fwhm_x, fwhm_y, angle : array
+        Widths along the papers' rotated x and y, and their angle in [0, 90) [deg].
+    """
     maj, minor, p = (np.asarray(v, dtype=float) for v in (fwhm_maj, fwhm_min, pa))
     along_x = np.mod(90.0 - p, 180.0)
     x_is_major = along_x < 90.0
@@ -317,14 +345,37 @@ class LocalFrame:
         return np.abs(m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0])
 
     def to_sky(self, maj: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> tuple[Float, Float, Float]:
-        """Widths [arcsec] and position angle [deg east of north] of ellipses.
+        """Ellipses on the sky, of ellipses in pixels.
 
-        Given their widths in pixels and their angle from +y toward -x [deg], each ``[n]`` or a number.
+        Parameters
+        ----------
+        maj, minor : array
+            Widths [pixel], ``[n]`` or a number.
+        pa : array
+            Angle from +y toward -x [deg].
+
+        Returns
+        -------
+        maj, minor, pa : array
+            Widths [arcsec] and position angle [deg east of north].
         """
         return _transformed(self.matrix, (maj, minor, pa), PIXELS, SKY)
 
     def to_pixels(self, maj: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> tuple[Float, Float, Float]:
-        """The inverse of `to_sky`."""
+        """Ellipses in pixels, of ellipses on the sky; the inverse of `to_sky`.
+
+        Parameters
+        ----------
+        maj, minor : array
+            Widths [arcsec], ``[n]`` or a number.
+        pa : array
+            Position angle [deg east of north].
+
+        Returns
+        -------
+        maj, minor, pa : array
+            Widths [pixel] and angle from +y toward -x [deg].
+        """
         inverse = np.asarray(np.linalg.inv(self.matrix), dtype=float)
         return _transformed(inverse, (maj, minor, pa), SKY, PIXELS)
 
@@ -438,13 +489,39 @@ def is_regridded(wcs: Any) -> bool:
 
 
 def own_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-    """Right ascension and declination [deg] of 0-based pixels in a header's own frame; NaN off the sky."""
+    """Where pixels are, in a header's own frame.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, two axes.
+    x, y : array
+        Pixels, from 0.
+
+    Returns
+    -------
+    lon, lat : array
+        [deg], NaN off the sky.
+    """
     lon, lat = wcs.all_pix2world(np.asarray(x, dtype=float), np.asarray(y, dtype=float), 0)
     return wrapped(lon), np.asarray(lat)
 
 
 def icrs_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-    """ICRS right ascension (0 to 360) and declination [deg] of 0-based pixels; NaN off the sky."""
+    """Where pixels are, in ICRS.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, two axes, of any frame.
+    x, y : array
+        Pixels, from 0.
+
+    Returns
+    -------
+    ra, dec : array
+        Right ascension, 0 to 360, and declination [deg]; NaN off the sky.
+    """
     from astropy import units as u
     from astropy.coordinates import SkyCoord
     from astropy.wcs.utils import wcs_to_celestial_frame
@@ -458,7 +535,20 @@ def icrs_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
 
 
 def icrs_pixels(wcs: Any, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
-    """0-based pixels x and y of ICRS right ascension and declination [deg]."""
+    """Which pixels show a place; the inverse of `icrs_sky`.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, two axes, of any frame.
+    ra, dec : array
+        ICRS right ascension and declination [deg].
+
+    Returns
+    -------
+    x, y : array
+        Pixels, from 0.
+    """
     from astropy import units as u
     from astropy.coordinates import SkyCoord
     from astropy.wcs.utils import wcs_to_celestial_frame

@@ -72,7 +72,22 @@ def binned_fraction(values: ArrayLike, success: ArrayLike, edges: ArrayLike) -> 
 
 
 def snr_edges(values: ArrayLike, n_bins: int = 12, low: float = 2.0, high: float = 200.0) -> Float:
-    """Logarithmic bins that hold the finite values between ``low`` and ``high``, ``[n_bins + 1]``."""
+    """Logarithmic bins for S/N.
+
+    Parameters
+    ----------
+    values : array
+        The S/N; what is not positive or not finite does not count.
+    n_bins : int, optional
+        How many.
+    low, high : float, optional
+        The bins lie between these, and reach no further than the values do.
+
+    Returns
+    -------
+    array
+        Edges, rising, ``[n_bins + 1]``.
+    """
     v = np.asarray(values, dtype=float)
     v = v[np.isfinite(v) & (v > 0)]
     if not len(v):

@@ -51,12 +51,38 @@ def _iou(a: list[Float], b: list[Float]) -> Float:
 
 
 def iou_2d(truth: Table, found: Table, i: Index, j: Index) -> Float:
-    """Intersection over union in x and y of the boxes of rows ``truth[i]`` and ``found[j]``, ``[pair]``."""
+    """Intersection over union of boxes in x and y.
+
+    Parameters
+    ----------
+    truth, found : astropy.table.Table
+        Catalogues with boxes.
+    i, j : array of int
+        Rows of the truth and of what was found, ``[pair]``.
+
+    Returns
+    -------
+    array
+        ``[pair]``, 0 to 1.
+    """
     return _iou([e[i] for e in box_extents(truth)[:4]], [e[j] for e in box_extents(found)[:4]])
 
 
 def iou_z(truth: Table, found: Table, i: Index, j: Index) -> Float:
-    """Intersection over union along frequency of the same rows' boxes, ``[pair]``; NaN without edges."""
+    """Intersection over union of boxes along frequency.
+
+    Parameters
+    ----------
+    truth, found : astropy.table.Table
+        Catalogues with boxes.
+    i, j : array of int
+        Rows of the truth and of what was found, ``[pair]``.
+
+    Returns
+    -------
+    array
+        ``[pair]``, 0 to 1; NaN where a box has no edges along frequency.
+    """
     a, b = [e[i] for e in box_extents(truth)[4:]], [e[j] for e in box_extents(found)[4:]]
     return np.where(np.isnan(sum([*a, *b])), np.nan, _iou(a, b))
 

@@ -74,7 +74,24 @@ def uv_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[ND
 def gridded(
     uvw: NDArray[np.float64], freq: float, grid: ImageGrid, weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Weights added to their nearest cells, each baseline with its mirror image, ``[n_y, n_x]``."""
+    """Weights added to their nearest cells of the uv plane, each baseline with its mirror image.
+
+    Parameters
+    ----------
+    uvw : array
+        ``[row, 3]`` [m]
+    freq : float
+        [Hz]
+    grid : ImageGrid
+        Of the image whose uv cells these are.
+    weight : array
+        ``[row]``
+
+    Returns
+    -------
+    array
+        Sums, ``[n_y, n_x]``.
+    """
     total = np.zeros(grid.n_y * grid.n_x)
     for sign in (1, -1):
         iy, ix = uv_cells(sign * uvw, freq, grid)
@@ -330,7 +347,24 @@ def dirty_image(
 def exact_psf(
     uvw: NDArray[np.float64], weight: NDArray[np.float64], freq: float, grid: ImageGrid
 ) -> NDArray[np.float64]:
-    """``sum w cos(2 pi (u l + v m)) / sum w`` in double precision, ``[y, x]``, its middle at ``n // 2``."""
+    """``sum w cos(2 pi (u l + v m)) / sum w`` in double precision.
+
+    Parameters
+    ----------
+    uvw : array
+        ``[row, 3]`` [m]
+    weight : array
+        ``[row]``
+    freq : float
+        [Hz]
+    grid : ImageGrid
+        Of the psf.
+
+    Returns
+    -------
+    array
+        ``[y, x]``, 1 in its middle, at ``n // 2``.
+    """
     ones = np.ones(len(uvw), dtype=np.complex128)
     return dirty_image(ones, weight, uvw, freq, grid, w_term=False, exact=True)
 
@@ -396,6 +430,19 @@ class GainErrors:
 def baseline_factors(
     gains: NDArray[np.complexfloating], time_index: NDArray[np.int64], pair: NDArray[np.int64]
 ) -> NDArray[np.complex64]:
-    """What visibilities are multiplied by, ``[row]``: gains ``[time, station]`` of the rows of a track."""
+    """What visibilities are multiplied by.
+
+    Parameters
+    ----------
+    gains : array
+        ``[time, station]``, complex.
+    time_index, pair : array of int
+        Integration and pair of stations of each row of a track, ``[row]``.
+
+    Returns
+    -------
+    array
+        ``[row]``, complex.
+    """
     one, two = np.triu_indices(gains.shape[1], k=1)
     return (gains[time_index, one[pair]] * gains[time_index, two[pair]].conj()).astype(np.complex64)

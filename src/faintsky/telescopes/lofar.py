@@ -177,7 +177,22 @@ def _sidereal(mjd: float) -> float:
 
 
 def gaussian_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 0.0) -> NDArray[np.float64]:
-    """The Gaussian at distances from the pointing centre [rad] and frequencies [Hz]."""
+    """The Gaussian that stands for the primary beam where EveryBeam is not installed.
+
+    Parameters
+    ----------
+    radius : array
+        Distance from the pointing centre [rad].
+    freq : array
+        Frequency [Hz]; broadcast with ``radius``.
+    diameter : float, optional
+        Not used: the width is that of a station.
+
+    Returns
+    -------
+    array
+        Power, 1 on axis.
+    """
     width = FWHM * REFERENCE / np.asarray(freq, dtype=float)
     return np.exp(-4 * np.log(2) * (np.asarray(radius) / width) ** 2)
 

@@ -207,7 +207,24 @@ def telescope(name: str) -> Telescope:
 
 
 def cutoff_radius(beam: RadialBeam, freq: float, diameter: float, level: float = CUTOFF) -> float:
-    """Radius [rad] at which a main lobe falls to ``level``."""
+    """Where a primary beam's main lobe ends.
+
+    Parameters
+    ----------
+    beam : callable
+        Power of (radius [rad], frequency [Hz], diameter [m]), 1 on axis.
+    freq : float
+        [Hz]
+    diameter : float
+        Of a dish [m].
+    level : float, optional
+        Power at which it counts as ended.
+
+    Returns
+    -------
+    float
+        Radius [rad].
+    """
     from scipy.optimize import brentq
 
     def above(radius: float) -> float:
