@@ -469,19 +469,23 @@ class CompactSearch:
 
 
 def _tails(values: Float, part: NDArray[np.intp], n: int) -> Float:
-    """What a twentieth of the values of each of ``n`` parts exceed, either way; 0 of a few pixels.
+    """What a tenth of the values of each of ``n`` parts exceed, either way; 0 of a few pixels.
 
-    It is the mean of both signs, and no more than `FAIR` times the weaker one: sources have one sign only.
+    It is no more than `FAIR` times what a twentieth exceed on the weaker side: sources have one sign only.
     """
-    # one sort for all parts, each with its values between its number and the next
-    top = 2.002 * float(np.abs(values).max()) + 1e-9
-    order = np.sort(part + (values / top + 0.5), axis=None)
     count = np.bincount(part.ravel(), minlength=n)
-    last, off = np.cumsum(count) - 1, (0.05 * count).astype(int)
-    ends = np.stack([np.maximum(last - off, 0), np.maximum(last - count + 1 + off, 0)])
-    high, low = (order[np.minimum(ends, len(order) - 1)] - np.arange(n) - 0.5) * top
-    both = np.minimum((high - low) / 2, FAIR * np.minimum(high, -low))
-    return np.where(count > 8, both.clip(0), 0.0)
+    first, last = np.cumsum(count) - count, np.cumsum(count) - 1
+    top = 2.002 * float(np.abs(values).max()) + 1e-9
+
+    def ordered(what: Float, at: NDArray[np.intp]) -> Float:
+        # one sort for all parts, each with its values between its number and the next
+        order = np.sort(part + (what / top + 0.5), axis=None)
+        return (order[np.clip(at, 0, len(order) - 1)] - np.arange(n) - 0.5) * top
+
+    off = (0.05 * count).astype(int)
+    high, low = ordered(values, np.stack([last - off, first + off]))
+    tenth = ordered(np.abs(values), last - (0.1 * count).astype(int))
+    return np.where(count > 8, np.minimum(tenth, FAIR * np.minimum(high, -low)).clip(0), 0.0)
 
 
 def _stages(highest: float) -> list[float]:
