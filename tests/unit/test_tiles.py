@@ -159,6 +159,21 @@ def test_workers_change_nothing(image, small_tiles, tmp_path):
     assert made[0][1] == made[1][1]
 
 
+def test_tiles_of_another_run_are_not_taken(image, tmp_path):
+    box = slice(0, 3), slice(5, 9)
+    for run, fresh, kept in (
+        ({"a": 1}, False, False),
+        ({"a": 1}, False, True),
+        ({"a": 2}, False, False),
+        ({"a": 2}, True, False),
+    ):
+        maps = FitsMaps(tmp_path / "maps", image, {}, run, fresh=fresh)
+        assert (maps.known(4) == "seen") is kept
+        assert bool(maps.read("noise", box).any()) is kept
+        maps.write("noise", box, np.ones((3, 4), np.float32))
+        maps.note(4, "seen")
+
+
 def test_a_run_that_is_killed_goes_on_to_the_same_bytes(image, tmp_path):
     """Killed while tiles are searched, and once more; what was searched is not searched again."""
     path, results = save_like(tmp_path / "image.fits", image.data, image), []

@@ -41,23 +41,23 @@ class FitsMaps:
         Into the headers.
     run : mapping, optional
         What the run is known by: where the folder is of the same, its tiles need not be looked at again.
+    fresh : bool, optional
+        Whether they are to be, all the same.
     """
 
     shared = True
 
     def __init__(
-        self,
-        folder: Path,
-        like: RadioData,
-        provenance: Mapping[str, Any],
-        run: Mapping[str, Any] | None = None,
-    ) -> None:
+        self, folder: Path, like: RadioData, provenance: Mapping[str, Any], run: Mapping[str, Any] | None = None,
+        *, fresh: bool = False,
+    ) -> None:  # fmt: skip
         self.folder, self.layout, self.shape = folder, like.layout, (like.shape[1], like.shape[2])
         known = json.dumps(plain(run or {}), sort_keys=True)
-        if not (folder / RUN).is_file() or (folder / RUN).read_text(encoding="utf-8") != known:
+        noted = folder / RUN
+        if fresh or not noted.is_file() or noted.read_text(encoding="utf-8") != known:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / RUN).write_text(known, encoding="utf-8")
+            noted.write_text(known, encoding="utf-8")
         sizes = {"y": self.shape[0], "x": self.shape[1]}
         self.native = tuple(sizes.get(axis, 1) for axis in self.layout.axes)
         self._first = dict.fromkeys(RESULTS, -1)

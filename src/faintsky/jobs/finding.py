@@ -166,10 +166,10 @@ def _spread(job: Job, image: RadioImage) -> tuple[FitsMaps | None, dict[str, Any
     running: Any = job.running
     if job.out is None or len(tiles_of(image)) == 1:
         return None, {}
-    known = {} if running.overwrite else job.record
-    maps = FitsMaps(
-        Path(job.out) / TILES, image, job.made_by, {k: v for k, v in known.items() if k != "command"}
-    )
+    known = {k: v for k, v in job.record.items() if k != "command"}
+    if Path(image.name).is_file():  # one that was written anew is another
+        known["written"] = Path(image.name).stat().st_mtime_ns
+    maps = FitsMaps(Path(job.out) / TILES, image, job.made_by, known, fresh=running.overwrite)
     return maps, {"maps": maps, "jobs": _workers(running), "cluster": running.cluster}
 
 
