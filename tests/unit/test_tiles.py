@@ -159,6 +159,17 @@ def test_workers_change_nothing(image, small_tiles, tmp_path):
     assert made[0][1] == made[1][1]
 
 
+def test_a_part_of_an_image_gives_the_same_fits(image, small_tiles):
+    """Of two images that overlap by a tile and its margin, but for what the whole list decides."""
+    rows = 288 + 32
+    part = image.part((slice(0, rows), slice(0, N)))
+    whole, found = (detect_image(one).components for one in (image, part))
+    inner = [t[(t["y"] < 270) & (t["snr"] > 8)] for t in (whole, found)]
+    assert len(inner[0]) > 25
+    for name in ("x", "y", "fwhm_maj", "snr", "rms", "x_err"):
+        np.testing.assert_array_equal(*(np.sort(np.asarray(t[name])) for t in inner), err_msg=name)
+
+
 def test_tiles_of_another_run_are_not_taken(image, tmp_path):
     box = slice(0, 3), slice(5, 9)
     for run, fresh, kept in (

@@ -48,9 +48,14 @@ class FitsMaps:
     shared = True
 
     def __init__(
-        self, folder: Path, like: RadioData, provenance: Mapping[str, Any], run: Mapping[str, Any] | None = None,
-        *, fresh: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        like: RadioData,
+        provenance: Mapping[str, Any],
+        run: Mapping[str, Any] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> None:
         self.folder, self.layout, self.shape = folder, like.layout, (like.shape[1], like.shape[2])
         known = json.dumps(plain(run or {}), sort_keys=True)
         noted = folder / RUN
