@@ -83,7 +83,7 @@ def main() -> None:
     row = {
         "command": asked.command, "side": side, "jobs": int(asked.jobs), **measured,
         "sources": summary["sources"], "said": {k: dry["summary"][k] for k in kept},
-        "eta": [[round(t, 1), line] for t, line in said if "left" in line][:40],
+        "eta": [[round(t, 1), line] for t, line in said if line.endswith("left")],
     }  # fmt: skip
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     rows = [r for r in rows if any(r[k] != row[k] for k in ("command", "side", "jobs"))]

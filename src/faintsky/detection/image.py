@@ -348,12 +348,13 @@ def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
     return out
 
 
-BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.45e9, 200, 100
+BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.33e9, 200, 130
 """Of a process that searches tiles: its libraries, and what a pixel of a tile takes, to which the network
-adds `BYTES_A_SHOWN_PIXEL`. Resident set sizes."""
+adds `BYTES_A_SHOWN_PIXEL`: 1.96 GB for two processes without it, 1.42 GB for one with it (tiles of 1,792
+pixels with their margins)."""
 SECONDS_A_TILE, SECONDS_A_PIXEL, SECONDS_A_PASS = 1.0, 6e-6, 7e-6
 """Of one processor core."""
-BYTES_OF_PARENT = 0.45e9
+BYTES_OF_PARENT = 0.33e9
 """Of the one that gives them out."""
 
 
@@ -373,7 +374,7 @@ def needs_of_tiles(image: RadioImage, workers: int, passes: int = 0) -> Needs:
     read = [b.shape[0] * b.shape[1] for b in blocks]
     n_y, n_x = image.shape[1:]
     sky = n_y * n_x
-    tile = max(read) * (BYTES_A_TILE_PIXEL + BYTES_A_SHOWN_PIXEL)
+    tile = max(read) * (BYTES_A_TILE_PIXEL + (BYTES_A_SHOWN_PIXEL if passes else 0))
     # mask, model, residual, the noise; where the network is asked mask_diffuse and six maps for the way
     disk = sky * (16 + 4 + (32 if passes else 8)) + BYTES_OF_TABLES
     seconds = SECONDS_A_TILE * len(blocks) + sum(read) * (SECONDS_A_PIXEL + max(passes, 0.3) * SECONDS_A_PASS)
