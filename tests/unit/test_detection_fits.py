@@ -16,6 +16,7 @@ from faintsky.detection import (
     fit_source,
     member_of,
     overlapping,
+    point_or_not,
 )
 from faintsky.grid import FWHM_PER_SIGMA, axial_difference, major_axis_direction
 
@@ -119,6 +120,35 @@ def test_a_bright_source_is_measured_exactly(scope, pa):
     assert abs(axial_difference(angle, pa)) < 3
     assert got.amplitude == pytest.approx(0.05, rel=0.03)
     assert got.fwhm_z == pytest.approx(5.5, rel=0.01)
+
+
+@pytest.mark.parametrize("short", [0.02, 0.2])
+def test_a_fit_does_not_stall_where_an_axis_is_short(scope, short):
+    source = Emitter(31.4, 32.7, 9.6, 0.05, 9, 5, 35, 5.5)
+    window = cut(scope, scope.cube([source], N_CHAN, seed=None), np.full(N_CHAN, 1e-5), 31.4, 32.7, 56)
+    start = replace(a_guess(31.0, 32.0, 9.0), l11=short, l22=short)
+    assert fit_source(window, start, size_scale=9.0).axes()[:2] == pytest.approx((9, 5), rel=0.04)
+
+
+def test_what_no_data_tell_from_a_point_is_one(scope):
+    """And a source that is none is not, wherever the fit begins."""
+    for source, start_size in (
+        (Emitter(31.4, 32.7, 9.6, 0, fwhm_z=5), 2.5),
+        (Emitter(31.4, 32.7, 9.6, 0, 9, 6, 35, 5), 0.0),
+    ):
+        bright = scope.at_snr(source, 25, 1e-3, N_CHAN)
+        window = cut(
+            scope, scope.cube([bright], N_CHAN, sigma=1e-3, seed=3), np.full(N_CHAN, 1e-3), 31.4, 32.7, 48
+        )
+        got = point_or_not(
+            window, replace(a_guess(31, 33, 9), l11=start_size, l22=start_size), size_scale=9.0
+        )
+        if source.maj:
+            assert got.axes()[:2] == pytest.approx((9, 6), abs=1.5)
+        else:
+            assert got.axes()[0] == 0
+            # how large it may be after all: less than half a beam
+            assert 0.3 < got.errors()["fwhm_maj"] < 3
 
 
 def test_position_angle_on_the_sky(scope):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         cut_group,
         fit_source,
         member_of,
+        point_or_not,
     )
     from faintsky.detection.gaussians import fit_gaussians, images_of
     from faintsky.detection.image import DetectedImage, detect_image, needs_of_detection, needs_of_tiles

@@ -95,7 +95,8 @@ def brightness_unit(cube: RadioCube) -> tuple[float, str]:
 
 def cube_figure(cube: RadioCube, found: Detections) -> Figure:
     """Peak S/N, what is left of it without the model, moment 0 and continuum, sources marked."""
-    figure, axes = _panels(11.5, 9.0, 2, 2, subplot_kw={"projection": cube.wcs})
+    height = 2.4 + 6.6 * min(max(cube.shape[1] / cube.shape[2], 0.4), 1.5)
+    figure, axes = _panels(11.5, height, 2, 2, subplot_kw={"projection": cube.wcs})
     p = found.prepared
     scale, name = brightness_unit(cube)
     line = p.restored(p.line)
