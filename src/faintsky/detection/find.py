@@ -142,7 +142,7 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube) -> list[str]:
     if prepared.asked != "auto":
         out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")
     elif share:
-        out.append(f"a continuum was taken out of {100 * share:.2g} % of the spectra")
+        out.append(f"a continuum was taken out of {100 * share:.3g} % of the spectra")
     if not share or prepared.kind.name != "dirty" or cube.frequencies is None:
         return out
     field = float(np.hypot(cube.shape[1], cube.shape[2])) / 2 / prepared.beam_pixels
