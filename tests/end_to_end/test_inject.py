@@ -1,18 +1,20 @@
 """`faintsky.inject`: what is put into a cube is what comes out, and the contract of its files."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from scipy.linalg import toeplitz
 from synthetic import Emitter, telescope
 
 import faintsky
 from faintsky.errors import InputError
 from faintsky.injecting import CubePlace, place_in_cube, recovery_of
 from faintsky.matching import fit_completeness
-from faintsky.preparing import prepare_cube
+from faintsky.preparing import ChannelCorrelation, prepare_cube
 
 N, N_CHAN, SIGMA = 64, 32, 1e-3
 SURE = 0.995  # few peaks of the noise of these small cubes pass
@@ -38,6 +40,27 @@ def place():
     """An empty cube's field: nothing of its own."""
     cube = T.radio_cube(T.cube([], N_CHAN, sigma=SIGMA, seed=3))
     return place_in_cube(cube, Table({"x": np.zeros(0)}), None, prepare_cube(cube))
+
+
+def test_correlated_channels_take_brighter_lines():
+    """Hanning's correlations of 2/3 and 1/6 make the noise of wide lines up to 1.63 times as strong."""
+    cube = T.radio_cube(T.cube([], 96, sigma=SIGMA, seed=3))
+    prepared = prepare_cube(cube)
+    assert prepared.channels is None
+    hanning = ChannelCorrelation(toeplitz(np.r_[1.01, 2 / 3, 1 / 6, np.zeros(93)]), 2.0)
+    plain, smoothed = (
+        place_in_cube(cube, Table({"x": np.zeros(0)}), None, one).draw(
+            8, np.random.default_rng(4), (9.0, 9.1)
+        )
+        for one in (prepared, replace(prepared, channels=hanning))
+    )
+    np.testing.assert_array_equal(plain["z"], smoothed["z"])
+    lines = np.exp(-4 * np.log(2) * ((np.arange(96) - plain["z"][:, None]) / plain["fwhm_z"][:, None]) ** 2)
+    inverse = np.linalg.inv(hanning.matrix)
+    expected = np.sqrt((lines**2).sum(axis=1) / np.einsum("ni,ij,nj->n", lines, inverse, lines))
+    ratio = np.asarray(smoothed["line_flux_peak"] / plain["line_flux_peak"])
+    np.testing.assert_allclose(ratio, expected, rtol=0.07)  # the channels' noise is known to 5 %
+    assert expected.max() > 1.5
 
 
 def test_an_injected_source_is_what_the_telescope_would_show(place):

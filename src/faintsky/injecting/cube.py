@@ -19,12 +19,12 @@ from faintsky.detection import flux_width, world_columns
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import column, match
-from faintsky.preparing import PreparedCube, PrimaryBeam, gaussian_psf
+from faintsky.preparing import PreparedCube, PrimaryBeam, gaussian_psf, precision
 from faintsky.source_model import (
     frequencies_2d,
     gaussian_transform,
     line_profile,
-    matched_snr,
+    matched_norm,
     psf_transform,
 )
 
@@ -153,10 +153,18 @@ class CubePlace:
         peak, share = np.zeros(len(drawn)), np.ones(len(drawn))
         for i, s in enumerate(drawn):
             sigma, share[i] = self.received(s)
-            noise = np.where(sigma > 0, sigma, np.inf)
-            line = line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
-            one = matched_snr(line * share[i], noise, transfer, n_x, s["maj"], s["min"], s["pa"])
-            peak[i] = s["wanted"] / one
+            z = np.arange(
+                max(int(s["z"] - 2 * s["fwhm_z"]), 0), min(int(s["z"] + 2 * s["fwhm_z"]) + 2, n_chan)
+            )
+            line = share[i] * line_profile(z, s["z"], s["fwhm_z"])
+            noise = sigma[z]
+            if prepared.channels is not None and (noise > 0).any():
+                # by how much single channels are measured wrongly would pass for a pattern that noise lacks
+                noise = np.where(noise > 0, np.sqrt((noise[noise > 0] ** 2).mean()), 0.0)
+            spectral = line @ precision(noise, prepared.channels, z) @ line
+            peak[i] = s["wanted"] / np.sqrt(
+                spectral * matched_norm(transfer, n_x, s["maj"], s["min"], s["pa"])
+            )
         per_channel = flux_width(self.data, col["z"])
         columns["flux"] = peak * col["fwhm_z"] * per_channel * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
         columns |= {"snr": col["wanted"], "line_flux_peak": peak, "share": share}
