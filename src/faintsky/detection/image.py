@@ -354,8 +354,8 @@ adds `BYTES_A_SHOWN_PIXEL`: 1.96 GB for two processes without it, 1.42 GB for on
 pixels with their margins)."""
 SECONDS_A_TILE, SECONDS_A_PIXEL, SECONDS_A_PASS = 1.0, 6e-6, 7e-6
 """Of one processor core."""
-BYTES_OF_PARENT = 0.33e9
-"""Of the one that gives them out."""
+BYTES_OF_PARENT, BYTES_OF_SOURCES = 0.33e9, 3
+"""Of the one that gives them out and makes tables and report; and of the sources, a pixel of the image."""
 
 
 def needs_of_detection(shape: tuple[int, int]) -> Needs:
@@ -379,6 +379,5 @@ def needs_of_tiles(image: RadioImage, workers: int, passes: int = 0) -> Needs:
     disk = sky * (16 + 4 + (32 if passes else 8)) + BYTES_OF_TABLES
     seconds = SECONDS_A_TILE * len(blocks) + sum(read) * (SECONDS_A_PIXEL + max(passes, 0.3) * SECONDS_A_PASS)
     several = min(workers, len(blocks))
-    return Needs(
-        BYTES_OF_WORKER + tile, disk, seconds, len(blocks), several, BYTES_OF_PARENT if several > 1 else 0.0
-    )
+    parent = BYTES_OF_PARENT + BYTES_OF_SOURCES * sky
+    return Needs(BYTES_OF_WORKER + tile, disk, seconds, len(blocks), several, parent)
