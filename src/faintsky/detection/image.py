@@ -348,10 +348,10 @@ def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
     return out
 
 
-BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.33e9, 200, 130
+BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.33e9, 200, 165
 """Of a process that searches tiles: its libraries, and what a pixel of a tile takes, to which the network
 adds `BYTES_A_SHOWN_PIXEL`: 1.96 GB for two processes without it, 1.42 GB for one with it (tiles of 1,792
-pixels with their margins)."""
+pixels with their margins); with two threads a fifth more."""
 SECONDS_A_TILE, SECONDS_A_PIXEL, SECONDS_A_PASS = 1.0, 6e-6, 7e-6
 """Of one processor core."""
 BYTES_OF_PARENT, BYTES_OF_SOURCES = 0.33e9, 3
@@ -367,8 +367,7 @@ def needs_of_detection(shape: tuple[int, int]) -> Needs:
 def needs_of_tiles(image: RadioImage, workers: int, passes: int = 0) -> Needs:
     """The same where there are several tiles, shared by some processes.
 
-    Where `passes` is 0 the network is asked where something hints at diffuse emission; otherwise it sees the
-    image so many times.
+    `passes` is how often the network sees the image; 0: only where something hints at diffuse emission.
     """
     blocks = tiles_of(image)
     read = [b.shape[0] * b.shape[1] for b in blocks]

@@ -93,7 +93,7 @@ class Plan:
     prepared : PreparedImage or None
         Of a part of the image: its beam and units are the image's.
     thin : int
-        Of so many pixels along both axes one is shown in the report.
+        The report shows every n-th pixel along both axes: this is n.
     """
 
     image: RadioImage
@@ -337,7 +337,7 @@ def _sources_seen(
 def _regions_seen(
     plan: Plan, number: int, diffuse: Diffuse, search: CompactSearch, maps: Maps
 ) -> SeenRegions:
-    """The candidates for regions of a tile, numbered anew within its write region."""
+    """The candidates for regions of a tile, numbered from 1 within its write region."""
     block = plan.blocks[number]
     core, count = block.inner, len(diffuse.signs["pixels"])
     labels = diffuse.labels[core]

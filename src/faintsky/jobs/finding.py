@@ -167,7 +167,7 @@ def _spread(job: Job, image: RadioImage) -> tuple[FitsMaps | None, dict[str, Any
     if job.out is None or len(tiles_of(image)) == 1:
         return None, {}
     known = {k: v for k, v in job.record.items() if k != "command"}
-    if Path(image.name).is_file():  # one that was written anew is another
+    if Path(image.name).is_file():  # a file that has been rewritten is another image
         known["written"] = Path(image.name).stat().st_mtime_ns
     maps = FitsMaps(Path(job.out) / TILES, image, job.made_by, known, fresh=running.overwrite)
     return maps, {"maps": maps, "jobs": _workers(running), "cluster": running.cluster}

@@ -297,10 +297,10 @@ def continuum_present(
 
 
 def curvature(frequencies: NDArray[np.float64], beams: float) -> float:
-    """By how many beams sidelobes so many beams from a source move over a band.
+    """By how many beams sidelobes move over a band, at a distance of `beams` from their source.
 
-    They lie at a distance of so many wavelengths over the baseline; from some half a beam on a straight line
-    in frequency does not follow them.
+    That distance scales as the wavelength. Where they move by more than about half a beam, a straight line in
+    frequency does not follow them.
     """
     return float(np.ptp(frequencies) / np.mean(frequencies)) * beams
 
