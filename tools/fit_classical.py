@@ -1,10 +1,10 @@
-"""Fit `caution`, the one threshold of the classical detector, and `FITTED_GAIN` on validation cubes.
+"""Fit what the reliability of lines rests on, and see how true it is, on validation cubes.
 
-Cubes of seed 9000 are used (the evaluation has seed 0). Each is searched once; for each `caution` the
-candidates are then judged, measured and listed as `faintsky detect` does, and matched with the truth by
-position. The value in ``models/shipped/classical/model.json`` is one from where on precision hardly rises any
-more, while the completeness at S/N 6.5 to 7.5 has not begun to fall. The gain is the one with which the law
-of the noise's peaks expects as many candidates above `GAIN_FROM` as the empty cubes have.
+Cubes of seed 9000 are used (the evaluation has seed 0), of the presets ``paper``, ``emitters``, ``varied``
+and ``empty``. `FITTED_GAIN` is that with which the law of the noise's peaks expects as many candidates above
+`GAIN_FROM` as the empty cubes have. `SIZE_SHARES` and `WIDTH_SHARES` are to be like the shares of the
+candidates that are noise: all of empty cubes, and negative ones of others. What is given a reliability is set
+beside how much of it is real, and how complete and how false the lists are at several limits.
 
     python tools/fit_classical.py [-n CUBES] [--jobs J]
 """
@@ -14,81 +14,56 @@ from __future__ import annotations
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
-from copy import copy
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from faintsky.detection.search import Search
-
-SEED = 9000
-CAUTIONS = (5.0, 10.0, 15.0, 20.0)
-GAIN_FROM = 5.2
-
-
-def copied(search: Search) -> Search:
-    """One that can be finished without changing this one; the filter bank is shared."""
-    twins = {id(c): replace(c) for c in search.pursuit.components}
-    pursuit = copy(search.pursuit)
-    pursuit.data = search.pursuit.data.copy()
-    pursuit.components = [twins[id(c)] for c in search.pursuit.components]
-    candidates = [twins[id(c)] for c in search.candidates]
-    return replace(search, prepared=replace(search.prepared), pursuit=pursuit, candidates=candidates)
+SEED, PRESETS = 9000, ("paper", "emitters", "varied", "empty")
+GAIN_FROM, NOISE_BELOW = 5.2, 6.0
+LIMITS, BINS = (
+    (0.5, 0.7, 0.8, 0.9, 0.95, 0.99),
+    ((0.1, 0.5), (0.5, 0.8), (0.8, 0.9), (0.9, 0.99), (0.99, 1.01)),
+)
+"""Least reliabilities of lists, and bins of reliability."""
+OUT = Path(__file__).parents[1] / "benchmarks" / "results" / "fit_classical.json"
 
 
-def lists(preset: str, index: int) -> dict:
-    """For each `caution`, the true sources that the rows of one cube's list are, and their reliabilities."""
+def candidates(preset: str, index: int) -> dict[str, Any]:
+    """The candidates of one cube, and the true sources that they are."""
     import torch
+    from astropy.table import Table
     from threadpoolctl import threadpool_limits
 
-    from faintsky.detection import search_cube, settle
+    from faintsky.detection import judge_lines, search_cube
     from faintsky.evaluation import SimulatedCubes
     from faintsky.matching import match
     from faintsky.models import load_model
 
     torch.set_num_threads(1)
     cube, truth = SimulatedCubes(preset, (index,), SEED).load(index)
-    model = load_model("classical")
-    out: dict = {"preset": preset, "snr": [float(v) for v in truth["snr"]], "partner": {}, "reliability": {}}
     with threadpool_limits(limits=1, user_api="blas"):
-        search = search_cube(cube, model.settings, say=lambda done, word: None)
-        out["law"] = search.noise.amplitude, search.noise.stretch
-        out["candidates"] = [float(c.effective_snr) for c in search.candidates]
-        for caution in CAUTIONS:
-            model.settings["caution"] = caution
-            table = settle(copied(search), model)[0]
-            out["partner"][caution] = match(truth, table).partner_of_found.tolist()
-            out["reliability"][caution] = [float(v) for v in table["reliability"]] if len(table) else []
-    return out
+        search = search_cube(cube, load_model("classical").settings, say=lambda done, word: None)
+        judge_lines(search)
+    names, known = ("x", "y", "z", "fwhm_z"), {id(c) for c in search.candidates}
+    found = Table({n: [getattr(c.source, n) for c in search.candidates] for n in names}, dtype=[float] * 4)
+    every = search.pursuit.components
+    noise = (
+        every if preset == "empty" else [c for c in every if id(c) not in known and c.source.amplitude < 0]
+    )
+    return {
+        "preset": preset,
+        "true": [float(v) for v in truth["snr"]],
+        "law": (search.noise.amplitude, search.noise.stretch),
+        "widths": len(search.pursuit.bank.line_fwhm),
+        "partner": match(truth, found).partner_of_found.tolist(),
+        "reliability": [c.reliability for c in search.candidates],
+        "snr": [c.effective_snr for c in search.candidates],
+        "templates": [c.template for c in noise if c.snr < NOISE_BELOW],
+    }
 
 
-def table(runs: list[dict]) -> list[dict]:
-    """One row for each `caution`."""
-    rows = []
-    for caution in CAUTIONS:
-        row: dict = {"caution": caution}
-        for preset in ("paper", "emitters", "empty"):
-            cubes = [r for r in runs if r["preset"] == preset]
-            real = np.concatenate([np.array(r["partner"][caution], dtype=int) >= 0 for r in cubes])
-            marginal = np.concatenate([np.array(r["reliability"][caution]) < 0.99 for r in cubes])
-            row[f"{preset}_false_per_cube"] = float((~real).sum() / len(cubes))
-            if preset == "empty":
-                continue
-            snr = np.concatenate([r["snr"] for r in cubes])
-            hit = np.concatenate([np.isin(np.arange(len(r["snr"])), r["partner"][caution]) for r in cubes])
-            near = (snr > 6.5) & (snr < 7.5)
-            row[f"{preset}_precision"] = float(real.mean())
-            row[f"{preset}_recall"] = float(hit.mean())
-            row[f"{preset}_completeness_6.5_7.5"] = float(hit[near].mean()) if near.any() else None
-            row[f"{preset}_real_at_reliability_0.9_0.99"] = (
-                float(real[marginal].mean()) if marginal.any() else None
-            )
-        rows.append(row)
-    return rows
-
-
-def gain(runs: list[dict]) -> dict:
+def gain(runs: list[dict]) -> dict[str, Any]:
     """The gain, and with one standard error of the count more or less."""
     from scipy.optimize import brentq
 
@@ -96,7 +71,7 @@ def gain(runs: list[dict]) -> dict:
 
     empty = [r for r in runs if r["preset"] == "empty"]
     laws = [NoisePeaks(*r["law"]) for r in empty]
-    counted = sum(v > GAIN_FROM for r in empty for v in r["candidates"])
+    counted = sum(v > GAIN_FROM for r in empty for v in r["snr"])
 
     def of(count: float) -> float:
         return float(brentq(lambda g: sum(float(n.above(GAIN_FROM / g)) for n in laws) - count, 0.8, 1.3))
@@ -109,21 +84,53 @@ def gain(runs: list[dict]) -> dict:
     }  # fmt: skip
 
 
+def shares(runs: list[dict]) -> dict[str, Any]:
+    """How often noise is of each size and line width."""
+    whole = [r for r in runs if r["widths"] == max(q["widths"] for q in runs)]
+    kinds = np.array([t for r in whole for t in r["templates"]], dtype=int)
+    n = whole[0]["widths"]
+    parts = {"sizes": np.bincount(kinds // n, minlength=5), "widths": np.bincount(kinds % n, minlength=n)}
+    return {"candidates": len(kinds)} | {k: (v / len(kinds)).round(3).tolist() for k, v in parts.items()}
+
+
+def rows_of(runs: list[dict]) -> dict[str, Any]:
+    """Of the cubes of a preset: how true reliabilities are, and what lists hold."""
+    given = np.concatenate([r["reliability"] for r in runs])
+    real = np.concatenate([np.array(r["partner"], dtype=int) >= 0 for r in runs])
+    held = []
+    for low, high in BINS:
+        its = (given >= low) & (given < high)
+        row = {"candidates": int(its.sum()), "given": given[its].mean(), "real": real[its].mean()}
+        held += [row] if its.any() else []
+    lists = []
+    snr = np.concatenate([r["true"] for r in runs])
+    for limit in LIMITS:
+        kept = given >= limit
+        row = {"limit": limit, "false_per_cube": (kept & ~real).sum() / len(runs)}
+        if len(snr):
+            found = [np.array(r["partner"], dtype=int)[np.array(r["reliability"]) >= limit] for r in runs]
+            hit = np.concatenate([np.isin(np.arange(len(r["true"])), f) for r, f in zip(runs, found)])
+            near = (snr > 6.5) & (snr < 7.5)
+            row |= {"precision": real[kept].mean(), "recall": hit.mean()}
+            row |= {"completeness_6.5_7.5": hit[near].mean() if near.any() else None}
+        lists.append(row)
+    return {"cubes": len(runs), "reliability": held, "lists": lists}
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=24, help="cubes of each set")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    tasks = [(p, i) for i in range(options.n) for p in ("paper", "emitters", "empty")]
+    tasks = [(p, i) for i in range(options.n) for p in PRESETS]
     with ProcessPoolExecutor(options.jobs) as pool:
-        runs = list(pool.map(lists, *zip(*tasks), chunksize=3))
-    result = {"seed": SEED, "cubes_of_each_set": options.n, "gain": gain(runs), "rows": table(runs)}
-    out = Path(__file__).parents[1] / "benchmarks" / "results" / "fit_classical.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    for row in [result["gain"], *result["rows"]]:
-        print({k: round(v, 3) if v is not None else None for k, v in row.items()})
+        runs = list(pool.map(candidates, *zip(*tasks), chunksize=2))
+    result = {"seed": SEED, "gain": gain(runs), "noise": shares(runs)}
+    result |= {p: rows_of([r for r in runs if r["preset"] == p]) for p in PRESETS}
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(result, indent=1, default=float) + "\n")
+    print(json.dumps(result, indent=1, default=float))
 
 
 if __name__ == "__main__":

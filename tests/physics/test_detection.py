@@ -127,13 +127,12 @@ def test_sources_at_8_sigma_are_found(scope):
 
 
 def test_empty_cubes_hold_no_sources(scope):
-    reliability, caution, false = 0.9, 3.0, 0
+    reliability, false = 0.9, 0
     cubes = 20
     for seed in range(cubes):
         false += len(search(scope, [], seed=100 + seed, reliability=reliability).catalog)
-    # a lone candidate passes where fewer than (1 - reliability) / caution noise peaks are expected above it
-    expected = cubes * (1 - reliability) / caution
-    assert false <= poisson.ppf(0.999, expected)
+    # a lone candidate passes from where on fewer than 0.03 noise peaks are expected above it
+    assert false <= poisson.ppf(0.999, 0.03 * cubes)
 
 
 @pytest.mark.parametrize("level", [0.01, 0.1])
@@ -554,7 +553,7 @@ def test_parts_about_a_hole_are_placed_on_data():
     search = search_cube(cube, load_model("classical").settings, say=lambda done, word: None)
     parts = search.pursuit.components
     assert len(parts) == 2
-    table, of_parts, _ = build_catalog(cube, search.prepared, parts, [[0, 1]], search.noise, caution=1.0)
+    table, of_parts, _ = build_catalog(cube, search.prepared, parts, [[0, 1]], search.noise)
     assert cube.holds_data(table["x"][0], table["y"][0], table["z"][0])
     assert list(of_parts["id"]) == [1, 1]
     assert of_parts["flux"].sum() == pytest.approx(table["flux"][0], rel=0.01)

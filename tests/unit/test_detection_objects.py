@@ -11,6 +11,7 @@ from synthetic import telescope
 
 from faintsky.detection import (
     COUNT_FROM,
+    LINE_WIDTHS,
     FilterBank,
     LineSource,
     NoisePeaks,
@@ -18,10 +19,10 @@ from faintsky.detection import (
     group_components,
     grown,
     label_mask,
-    list_reliability,
+    line_reliability,
     local_peaks,
 )
-from faintsky.detection.counts import FITTED_GAIN
+from faintsky.detection.counts import FITTED_GAIN, SIZE_SHARES, WIDTH_SHARES
 from faintsky.detection.objects import Restored
 from faintsky.detection.pursuit import Component, Residual, SourceImager
 from faintsky.preparing import prepare_cube
@@ -97,37 +98,70 @@ def test_threshold_inverts_the_law(count, stretch):
     assert float(law.above(level - 0.02 * stretch)) > count
 
 
-def test_reliability_of_a_list():
+N_WIDTHS = len(LINE_WIDTHS)
+
+
+def noise_templates(n, rng):
+    """Templates of noise peaks: as often of each size and width as they are."""
+    sizes, widths = (rng.choice(len(p), n, p=p) for p in (SIZE_SHARES, WIDTH_SHARES))
+    return sizes * N_WIDTHS + widths
+
+
+def test_reliabilities_are_probabilities():
     rng = np.random.default_rng(2)
     for _ in range(20):
-        snr = rng.exponential(2, 30) + 3.9
-        values = list_reliability(snr, NoisePeaks(rng.uniform(10, 5000), rng.uniform(1, 1.2)))
+        snr = (rng.exponential(2, 30) + 3.9) * rng.choice([1, 1, 1, -1], 30)
+        kinds, low = rng.integers(0, 5 * N_WIDTHS, 30), rng.exponential(2, 9) + 3.9
+        noise = NoisePeaks(rng.uniform(10, 5000), rng.uniform(1, 1.2))
+        values = line_reliability(snr, kinds, low, noise, n_widths=N_WIDTHS)
         assert ((values >= 0) & (values <= 1)).all()
-        assert (np.diff(values[np.argsort(snr)]) >= 0).all()
-    assert list_reliability([], NoisePeaks(100.0)).shape == (0,)
+    assert line_reliability([], [], [], noise, n_widths=N_WIDTHS).shape == (0,)
+    # lowered by the doubt about a bright neighbour
+    assert line_reliability([50.0, 0.7], [9, 9], [], noise, n_widths=N_WIDTHS)[1] == 0
 
 
-def test_reliability_by_hand():
-    law = NoisePeaks(2000.0)
-    expected = 2000 * np.array([36 * np.exp(-18), 27.04 * np.exp(-13.52)])
-    # fitted sources stand as much higher than the peaks of the filter bank that were counted
-    got = list_reliability([5.2 * FITTED_GAIN, 6.0 * FITTED_GAIN], law, caution=3.0)
-    np.testing.assert_allclose(got, [1 - 3 * expected[1] / 2, 1 - 3 * expected[0]])
+@pytest.mark.parametrize(("size", "width"), [(0, 0), (0, 2), (3, 2)])
+def test_reliabilities_hold(size, width):
+    """Of what is given 0.5 to 0.8 or 0.8 to 0.95, as much is real; and most sources of S/N 6 are found."""
+    rng, law = np.random.default_rng(3), NoisePeaks(5000.0)
+    given, real, strength = [], [], []
+    for seed in range(400):
+        noise = draws(1.0, rng.poisson(float(law.above(COUNT_FROM))), seed) * FITTED_GAIN
+        noise = noise[noise > 4.9]
+        sources = 4 / rng.random(rng.poisson(12))
+        sources = (sources + rng.normal(size=len(sources)))[sources < 60]
+        sources = sources[sources > 4.9]
+        near = rng.choice([-1, 0, 0, 1], (2, len(sources)))
+        near = np.clip(np.array([[size], [width]]) + near, 0, [[4], [N_WIDTHS - 1]])
+        snr = np.r_[sources, noise]
+        kinds = np.r_[near[0] * N_WIDTHS + near[1], noise_templates(len(noise), rng)]
+        given.append(line_reliability(snr, kinds, [], law, n_widths=N_WIDTHS))
+        real.append(np.arange(len(snr)) < len(sources))
+        strength.append(snr)
+    given, real, strength = (np.concatenate(v) for v in (given, real, strength))
+    for low, high in ((0.5, 0.8), (0.8, 0.95), (0.95, 1.0)):
+        its = (given >= low) & (given <= high)
+        assert abs(real[its].mean() - given[its].mean()) < 0.1 + 2 / np.sqrt(its.sum())
+    assert (given >= 0.9)[real & (strength > 6)].mean() > 0.97
 
 
-def test_few_false_sources_pass():
-    """Lists of noise and sources: of what passes at 0.9, no more than a tenth is noise."""
-    rng, law = np.random.default_rng(3), NoisePeaks(2000.0)
-    n_noise = float(law.above(COUNT_FROM))
-    true = false = 0
-    for seed in range(300):
-        noise = draws(1.0, rng.poisson(n_noise), seed)
-        sources = rng.uniform(5, 12, 4)
-        values = list_reliability(np.r_[sources, noise], law)
-        true += int((values[:4] >= 0.9).sum())
-        false += int((values[4:] >= 0.9).sum())
-    assert true > 800
-    assert false < 0.1 * (true + false)
+def test_a_shape_like_the_others_is_more_reliable():
+    """Where all sources are wide, a wide candidate is told from noise at a lower S/N than a narrow one."""
+    narrow, wide = 0, 4
+    snr, kinds = [20.0, 15.0, 12.0, 9.0, 8.0, 5.4, 5.4], [wide] * 5 + [wide, narrow]
+    values = line_reliability(snr, kinds, [], NoisePeaks(9000.0), n_widths=N_WIDTHS)
+    assert values[5] > 0.75
+    assert values[6] < 0.2
+
+
+def test_negative_artefacts_make_positive_ones_doubtful():
+    snr, kinds = [20.0, 9.0, 8.5, 8.0], [8] * 4
+    law = NoisePeaks(3000.0)
+    without = line_reliability(snr, kinds, [], law, n_widths=N_WIDTHS)
+    among = line_reliability(snr, kinds, [8.2, 8.6, 9.5, 10.0], law, n_widths=N_WIDTHS)
+    assert without.min() > 0.99
+    assert among[0] > 0.99
+    assert among[1:].max() < 0.5
 
 
 def test_local_peaks():

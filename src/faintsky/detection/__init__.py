@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from faintsky.detection.search import (
         COUNT_FROM,
         fit_noise_peaks,
-        list_reliability,
+        judge_lines,
+        line_reliability,
         local_peaks,
         search_cube,
     )

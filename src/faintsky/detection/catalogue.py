@@ -42,8 +42,6 @@ def build_catalog(
     components: Sequence[Component],
     things: Sequence[list[int] | Resolved],
     noise: NoisePeaks,
-    *,
-    caution: float,
 ) -> tuple[Table, Table, list[list[int] | Resolved]]:
     """The sources, strongest first, their components, and what each row is: its components, or a galaxy."""
     beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
@@ -60,7 +58,9 @@ def build_catalog(
             whole = _row(cube, prepared, [components[i] for i in g], components, g, beam)
             own = [[components[i]] for i in g]
             of_it = [whole] if len(g) == 1 else [_row(cube, prepared, c, components, g, beam) for c in own]
-        rows.append({"id": number, "false_alarm": float(noise.fitted_above(strength[k])), **whole})
+        looked = [] if isinstance(g, Resolved) else [components[i].false_alarm for i in g]
+        chance = min([float(noise.fitted.above(strength[k])), *(v for v in looked if v is not None)])
+        rows.append({"id": number, "false_alarm": chance, **whole})
         parts += [{"id": number, **part} for part in of_it]
     meta = {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam),
@@ -70,7 +70,6 @@ def build_catalog(
         "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
         "noise_peaks_amplitude": float(noise.amplitude),
         "noise_peaks_stretch": float(noise.stretch),
-        "caution": float(caution),
         "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
     }
     return (

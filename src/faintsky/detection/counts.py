@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,9 +40,10 @@ class NoisePeaks:
         u = np.asarray(snr, dtype=float) / self.stretch
         return self.amplitude * u**self.power * np.exp(-0.5 * u**2)
 
-    def fitted_above(self, snr: ArrayLike) -> NDArray[np.float64]:
-        """Expected number of noise peaks that pass for sources above each S/N, in the whole cube."""
-        return self.above(np.asarray(snr, dtype=float) / FITTED_GAIN)
+    @property
+    def fitted(self) -> NoisePeaks:
+        """The same of peaks that were fitted as sources are."""
+        return replace(self, stretch=self.stretch * FITTED_GAIN)
 
     def density(self, snr: ArrayLike) -> NDArray[np.float64]:
         """Noise peaks per unit S/N."""
@@ -84,7 +85,9 @@ class SourceCounts:
         """Sources between two S/N."""
         return np.asarray(self.number * ((low / SURE) ** -self.slope - (high / SURE) ** -self.slope))
 
-    def reliability(self, snr: Float, noise: NoisePeaks, candidates: Float) -> Float:
+    def reliability(
+        self, snr: Float, noise: NoisePeaks, candidates: Float, likeness: Float | float = 1.0
+    ) -> Float:
         """Probability that a candidate of some S/N is a source and no noise peak.
 
         Below `SURE` the counts are what is continued from above and what is seen, each by its error: the
@@ -98,6 +101,8 @@ class SourceCounts:
             Expected in the same data.
         candidates : array
             S/N of all that was found, complete down to its least.
+        likeness : array or float, optional
+            By how much more often sources than noise peaks have the shape of each.
         """
         ranked = np.sort(candidates)
         low = np.maximum(snr - WINDOW, ranked[0] if len(ranked) else 0.0)
@@ -110,7 +115,7 @@ class SourceCounts:
             weight + CONTINUED**-2
         )
         real, false = self.density(snr), np.maximum(noise.density(snr), 0.0)
-        real = real * np.where(snr < SURE, np.clip(share, 0.0, 1.0), 1.0)
+        real = real * likeness * np.where(snr < SURE, np.clip(share, 0.0, 1.0), 1.0)
         return np.asarray(real / np.maximum(real + false, 1e-300))
 
 
@@ -125,6 +130,57 @@ def fit_counts(snr: Float) -> SourceCounts:
     like = len(sure) * np.log(slopes) - slopes * logs.sum() - ((slopes - SLOPE) / SLOPE_ERROR) ** 2 / 2
     weight = np.exp(like - like.max())
     return SourceCounts(max(len(sure), 0.5), float((slopes * weight).sum() / weight.sum()))
+
+
+def against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
+    """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
+
+    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
+    """
+    strong, low = np.sort(snr), np.sort(negative)
+    as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
+    expected = noise.above(snr)
+    excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)
+    return np.asarray(np.clip(1 - excess / np.maximum(as_strong, 1), 0, 1))
+
+
+SIZE_SHARES = (0.66, 0.16, 0.09, 0.06, 0.03)
+WIDTH_SHARES = (0.50, 0.19, 0.13, 0.08, 0.06, 0.04)
+"""Parts of the noise peaks of a cube that each size on the sky and each line width fits best."""
+UNSEEN = 4.0
+"""Sources of any shape that are put to those seen, lest few tell too much."""
+
+
+def likeness(template: NDArray[np.intp], sure: NDArray[np.intp], n_widths: int) -> Float:
+    """By how much more often sources than noise peaks are of a template of the default filter bank.
+
+    Most noise peaks are as small and narrow as can be. What sources are like is told by those of the cube
+    that are sure, each counted by half for its own size and width and by a quarter for the next ones, and by
+    `UNSEEN` of all kinds alike.
+
+    Parameters
+    ----------
+    template : array of int
+        Of those to judge, ``size * n_widths + width``.
+    sure : array of int
+        Of the sources that are sure.
+    n_widths : int
+        Widths of the bank, the narrowest of the default ones.
+    """
+    widths = np.array(WIDTH_SHARES[:n_widths])
+    noise = np.outer(SIZE_SHARES, widths / widths.sum())
+    seen = np.zeros(noise.shape)
+    for size, width in zip(*np.divmod(sure, n_widths)):
+        seen += np.outer(_near(size, seen.shape[0]), _near(width, n_widths))
+    real = (seen + UNSEEN / seen.size) / (len(sure) + UNSEEN)
+    return np.asarray((real / noise).ravel()[template])
+
+
+def _near(k: int, n: int) -> Float:
+    """Half at `k`, a quarter on both sides, what is beyond the ends at these."""
+    out = np.zeros(n)
+    np.add.at(out, np.clip([k - 1, k, k, k + 1], 0, n - 1), 0.25)
+    return out
 
 
 def deboosted(snr: Float, counts: SourceCounts) -> tuple[Float, Float]:

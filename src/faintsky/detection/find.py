@@ -17,7 +17,7 @@ from faintsky.detection.methods import Found
 from faintsky.detection.objects import group_components, label_mask, one_source, touching
 from faintsky.detection.pursuit import Component
 from faintsky.detection.resolved import Resolved
-from faintsky.detection.search import Search, cut_off, inside, list_reliability, search_cube
+from faintsky.detection.search import Search, cut_off, inside, judge_lines, search_cube
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
 from faintsky.options import RELIABILITY
@@ -160,12 +160,11 @@ def settle(
 ) -> tuple[Table, Table, list[list[int] | Resolved]]:
     """The catalogue, the table of components, and each row's components or galaxy, for `finish`."""
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
-    values = list_reliability(
-        [c.effective_snr for c in search.candidates], search.noise, caution=settings["caution"]
-    )
-    for c, value in zip(search.candidates, values):
-        doubtful = prepared.sidelobes_stay and in_the_shadow(prepared, [c], search.candidates)
-        c.reliability = float(value) * (DOUBTFUL if doubtful else 1)
+    judge_lines(search)
+    if prepared.sidelobes_stay:
+        for c in search.candidates:
+            if in_the_shadow(prepared, [c], search.candidates):
+                c.reliability *= DOUBTFUL
     kept = [c for c in search.candidates if c.reliability >= reliability]
     rest = [c for c in search.candidates if c.reliability < reliability]
     search.keep(_with_their_parts(kept, rest, prepared.beam_pixels))
@@ -177,16 +176,13 @@ def settle(
             and not (s.amplitude < 0 and cut_off(s, prepared.sigma.size))
         ),
     )
-    measurement.run(int(settings["final_rounds"]), settings["caution"], reliability, search.noise.stretch)
+    measurement.run(int(settings["final_rounds"]), reliability, search.noise.stretch)
     # the last fits may have moved one out of the data
     pursuit.components = [c for c in pursuit.components if inside(c.source, search.cube, pursuit.imager)]
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     hosts = [measurement.host(c) for c in pursuit.components]
     groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
-    return build_catalog(
-        search.cube, prepared, pursuit.components, [*groups, *search.resolved], search.noise,
-        caution=settings["caution"],
-    )  # fmt: skip
+    return build_catalog(search.cube, prepared, pursuit.components, [*groups, *search.resolved], search.noise)
 
 
 _PSF_WORDS = {

@@ -12,7 +12,14 @@ from scipy.spatial import cKDTree
 
 from faintsky.blocks import merged_pieces
 from faintsky.detection.compact import LOWEST
-from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, deboosted, fit_counts
+from faintsky.detection.counts import (
+    SURE,
+    NoisePeaks,
+    SourceCounts,
+    against_negatives,
+    deboosted,
+    fit_counts,
+)
 from faintsky.detection.diffuse import are_regions
 from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources
@@ -81,7 +88,7 @@ def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
     about = columns["about"]
     for those, deepest in ((about, np.inf), (~about, ODD)):
         high, low = those & (snr > 0), those & (snr < 0) & (snr > -deepest)
-        values[high] *= _against_negatives(snr[high], -snr[low], noise)
+        values[high] *= against_negatives(snr[high], -snr[low], noise)
     # two Gaussians at one place share an S/N, and neither is to be left out
     together = np.bincount(sources.group)[sources.group] > 1 if len(sources) else np.zeros(0, bool)
     kept = (values >= plan.reliability) | (together & (columns["alone"] > SURE))
@@ -132,18 +139,6 @@ def _gathered(seen: Sequence[Seen], size: float) -> tuple[Sources, NDArray[np.in
 def _groups_of(sources: Sources, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     order = rows[np.argsort(sources.group[rows], kind="stable")]
     return list(np.split(order, np.flatnonzero(np.diff(sources.group[order])) + 1)) if len(order) else []
-
-
-def _against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
-    """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
-
-    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
-    """
-    strong, low = np.sort(snr), np.sort(negative)
-    as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
-    expected = noise.above(snr)
-    excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)
-    return np.asarray(np.clip(1 - excess / np.maximum(as_strong, 1), 0, 1))
 
 
 def _boost(snr: Float, counts: dict[float, SourceCounts]) -> tuple[Float, Float]:

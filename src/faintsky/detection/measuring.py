@@ -337,6 +337,8 @@ PART = 4.0
 """Least S/N, all else free, of each part of a line that is split."""
 TRIED = 0.5
 """Noise peaks that may be expected at all places, however low the reliability that is asked for."""
+LINED = 0.5
+"""Share of continuum sources of which a line above S/N `BENEATH` is to be found: integral counts as 1/S/N."""
 SECOND = 30.0
 """By how much rarer another line of a source is than its first: so much stronger it must be."""
 
@@ -363,19 +365,19 @@ class Measurement:
         self.home: dict[int, int] = {}
         """Continuum source of a component, by the component's ``id``."""
 
-    def run(self, rounds: int, caution: float, least: float, stretch: float = 1.0) -> None:
+    def run(self, rounds: int, least: float, stretch: float = 1.0) -> None:
         """Fit everything: lines alone, continuum alone, and together.
 
         Parameters
         ----------
         rounds : int
             Of fits of the lines alone.
-        caution, least : float
-            See `list_reliability`, and the least reliability of a line found at a continuum source.
+        least : float
+            Least reliability of a line found at a continuum source.
         stretch : float, optional
             See `NoisePeaks`.
         """
-        self.caution, self.least, self.stretch = caution, least, stretch
+        self.least, self.stretch = least, stretch
         p, prepared = self.pursuit, self.prepared
         if p.components and prepared.psf_from_noise:
             p.measure_psf(prepared)
@@ -522,19 +524,19 @@ class Measurement:
                 value[:, self.near_lines(int(k))] = 0
                 t, z = np.unravel_index(int(value.argmax()), value.shape)
                 snr = float(value[t, z])
-                chance = SECOND if int(k) in self.home.values() else 1.0
-                expected = (
-                    chance * SEED_PEAKS * n_chan * len(sky.members) * np.exp(-0.5 * (snr / self.stretch) ** 2)
-                )
-                reliability = 1 - self.caution * expected / (len(p.components) + 1)
-                if reliability < self.least or expected > TRIED:
+                rarer = SECOND if int(k) in self.home.values() else 1.0
+                places = SEED_PEAKS * n_chan * len(sky.members)
+                expected = places * float(np.exp(-0.5 * (snr / self.stretch) ** 2))
+                real = LINED / rarer * len(sky.members) * BENEATH / max(snr, 1.0) ** 2
+                reliability = real / (real + expected * snr / self.stretch**2)
+                if reliability < self.least or rarer * expected > TRIED:
                     break
                 c = self.grow(
                     int(k), float(z), float(seen_widths(p.channels)[t]), float(np.sign(rows[t, z] @ spectrum))
                 )
                 if c is None:
                     break
-                c.snr, c.effective_snr, c.reliability = snr, snr, reliability
+                c.snr, c.effective_snr, c.reliability, c.false_alarm = snr, snr, reliability, expected
                 spectrum, guard = self.spectrum(int(k))
 
     def spectrum(self, k: int) -> tuple[Float, Float]:

@@ -211,8 +211,10 @@ class Component:
     reach : torch.Tensor
         Largest response over the sky templates, ``[y', x']``; where the psf is not known, so far from the
         source, the level its sidelobes may have there over the search's `fidelity`.
-    snr, reliability
-        As detected.
+    snr, template, reliability
+        As detected: by which template of the filter bank.
+    false_alarm : float, optional
+        Noise peaks as strong that are expected where it was looked for, if not in the whole cube.
     continuum : tuple of float, optional
         Level and its error, where it was fitted with the line [Jy/beam].
     """
@@ -223,7 +225,9 @@ class Component:
     line: torch.Tensor
     reach: torch.Tensor
     snr: float = 0.0
+    template: int = 0
     reliability: float = 0.0
+    false_alarm: float | None = None
     effective_snr: float = 0.0
     continuum: tuple[float, float] | None = None
 
@@ -311,7 +315,7 @@ class Pursuit:
         return z, y, x
 
     def detection_snr(self, c: Component) -> float:
-        """S/N of a subtracted source, as if only it were in the data.
+        """S/N of a subtracted source, as if only it were in the data; its `template` is noted.
 
         The maximum over neighbouring voxels is taken to sub-pixel accuracy by parabolas along x and y.
         """
@@ -321,7 +325,7 @@ class Pursuit:
         own = torch.einsum("tz,syx->stzyx", c.line[:, zs], c.sky[:, ys, xs]).flatten(0, 1)
         near = (self.bank.values(zs, ys, xs) + own).cpu().numpy() * np.sign(c.source.amplitude)
         k, kz, ky, kx = (int(v) for v in np.unravel_index(int(near.argmax()), near.shape))
-        peak = float(near[k, kz, ky, kx])
+        peak, c.template = float(near[k, kz, ky, kx]), k
         return peak + (_parabola(near[k, kz, :, kx], ky) + _parabola(near[k, kz, ky, :], kx))
 
     def spectrum(self, s: LineSource) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels
 from faintsky.blocks import step
-from faintsky.detection.counts import NoisePeaks
+from faintsky.detection.counts import SURE, NoisePeaks, against_negatives, fit_counts, likeness
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
@@ -30,6 +30,8 @@ LEFT_OVER = 0.01
 RIM, AROUND = 1.0, 3.0
 """Beams about the mask of a galaxy within which a peak is part of it, and within which the noise's own are
 not counted."""
+ODD = 14.0
+"""S/N of negative peaks that tell nothing of fainter ones."""
 PEAKS_A_BEAM_CHANNEL = 0.11
 """Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
@@ -89,35 +91,41 @@ def fit_noise_peaks(
     return NoisePeaks(u.size / float(NoisePeaks(1.0, stretch).above(start)), stretch)
 
 
-@step(whole="ranks the sources of the whole image; of them it needs the S/N only")
-def list_reliability(snr: ArrayLike, noise: NoisePeaks, *, caution: float = 15.0) -> NDArray[np.float64]:
-    """Reliability of each source of a list, from the noise peaks expected above its S/N.
-
-    ``1 - caution * N_noise(> snr) / N_found(>= snr)``: the false discovery rate of the list down to that
-    source (Benjamini & Hochberg 1995; Serra et al. 2012 for line cubes). A source at the end of a list is
-    less reliable than the mean of those above it, as noise peaks crowd at the limit: `caution` is for that.
+@step(whole="what sources are like, and how many there are, is told by those of the whole cube")
+def line_reliability(
+    snr: ArrayLike, template: ArrayLike, negative: ArrayLike, noise: NoisePeaks, *, n_widths: int
+) -> NDArray[np.float64]:
+    """Probability of each candidate line to be real: of its S/N and shape, among the noise peaks.
 
     Parameters
     ----------
     snr : array
-        Of the candidates.
+        Of the candidates; negative in absorption.
+    template : array of int
+        Of the filter bank, by which each was found.
+    negative : array
+        S/N, above 0, of negative peaks that are no absorption: artefacts have them more often than noise.
     noise : NoisePeaks
         Expected in the whole cube.
-    caution : float
-        See above.
+    n_widths : int
+        Line widths of the filter bank.
 
     Returns
     -------
     array
-        In [0, 1], not rising as the S/N falls.
+        In [0, 1].
     """
-    s = np.asarray(snr, dtype=float)
-    order = np.argsort(-s)
-    found = np.arange(1, s.size + 1)
-    raw = 1 - caution * noise.fitted_above(s[order]) / found
-    out = np.empty(s.size)
-    # a source is as reliable as the longest list that holds it
-    out[order] = np.clip(np.maximum.accumulate(raw[::-1])[::-1], 0, 1)
+    s, kinds, low = np.asarray(snr, dtype=float), np.asarray(template, dtype=int), np.asarray(negative)
+    out, law = np.zeros(s.size), noise.fitted
+    shapes = likeness(kinds, kinds[np.abs(s) > SURE], n_widths)
+    for sign in (1.0, -1.0):
+        its = sign * s > 0
+        strength = np.abs(s[its])
+        out[its] = fit_counts(strength).reliability(strength, law, strength, shapes[its])
+    # what lies in the doubt about a brighter one tells nothing
+    out[np.abs(s) < COUNT_FROM] = 0
+    high = (s > 0) & (s < ODD)
+    out[high] *= against_negatives(s[high], low[low < ODD], law)
     return out
 
 
@@ -137,6 +145,8 @@ class Search:
         Expected in the cube.
     candidates : list of Component
         Those that may be sources: on the image, and emission or absorption of a continuum.
+    negative : list of float
+        S/N of those on the image that are negative and no absorption.
     tried : int
         Candidates of any kind.
     resolved : list of Resolved
@@ -148,6 +158,7 @@ class Search:
     pursuit: Pursuit
     noise: NoisePeaks
     candidates: list[Component]
+    negative: list[float]
     tried: int
     resolved: list[Resolved]
 
@@ -247,9 +258,24 @@ def search_cube(
         if inside(c.source, cube, pursuit.imager) and not rims[_nearest(c.source, rims)]
     ]
     real = [c for c in within if c.source.amplitude > 0 or _is_absorption(c, prepared)]
-    for c in real:
+    for c in within:
         c.effective_snr = pursuit.lowered_snr(c)
-    return Search(cube, prepared, pursuit, noise, real, len(pursuit.components), resolved)
+    known = {id(c) for c in real}
+    negative = [c.effective_snr for c in within if id(c) not in known]
+    return Search(cube, prepared, pursuit, noise, real, negative, len(pursuit.components), resolved)
+
+
+def judge_lines(search: Search) -> None:
+    """Give the candidates of a search their reliabilities."""
+    values = line_reliability(
+        [np.sign(c.source.amplitude) * c.effective_snr for c in search.candidates],
+        [c.template for c in search.candidates],
+        search.negative,
+        search.noise,
+        n_widths=len(search.pursuit.bank.line_fwhm),
+    )
+    for c, value in zip(search.candidates, values):
+        c.reliability = float(value)
 
 
 def _nearest(s: LineSource, cube: NDArray[Any]) -> tuple[int, ...]:

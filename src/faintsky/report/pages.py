@@ -74,7 +74,7 @@ def detection_report(
         "candidates": str(found.candidates),
         "residual": verdict,
     }
-    expected = found.noise.fitted_above(table["snr"].min()) if found.noise and len(table) else np.nan
+    expected = found.noise.fitted.above(table["snr"].min()) if found.noise and len(table) else np.nan
     if np.isfinite(expected):
         facts["noise peaks expected above the faintest source"] = f"{float(expected):.2g}"
     facts |= {f"step: {name}": str(count) for name, count in found.steps.items()}
