@@ -15,13 +15,13 @@ from faintsky.units import in_unit
 
 Array32 = NDArray[np.float32]
 Load = Callable[[], NDArray[Any]]
-Box = tuple[slice, slice]
-"""Rows and columns."""
+Box = tuple[slice, ...]
+"""Rows and columns, or channels, rows and columns."""
 
 
 @dataclass(frozen=True)
 class InParts:
-    """What loads data ``[chan, y, x]``, or some of their rows and columns, by a function of either."""
+    """What loads data ``[chan, y, x]``, or a box of them, by a function of either."""
 
     read: Callable[[Box | None], NDArray[Any]]
 
@@ -40,6 +40,11 @@ LOWEST_BEAM, HIGHEST_BEAM = -0.01, 1.1
 """What rounding may make of 0 and 1."""
 MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
 """Noise over the scatter of the data: no noise is above the first, and below the second there is a note."""
+
+
+def cut(cube: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Rows and columns, or channels, rows and columns, of ``[1 or chan, y, x]``: one plane is that of all."""
+    return cube[:, *box[-2:]] if len(box) < 3 or len(cube) == 1 else cube[box]
 
 
 def as_float32(array: Any) -> NDArray[np.float32]:
@@ -73,7 +78,7 @@ def array_companion(kind: str, value: Any, data: Any) -> Load:
         factors, value = data.noise_factors(value.unit), value.value
     array = as_float32(in_unit(value, "", f"{kind}", kind))
     cube = array[None] if array.ndim == 2 else array
-    load = InParts(lambda box: cube if box is None else cube[:, *box])
+    load = InParts(lambda box: cube if box is None else cut(cube, box))
     return companion(kind, load, cube.shape, data, kind, factors)
 
 
@@ -121,7 +126,8 @@ def companion(
     def read(box: Box | None = None) -> Any:
         cube = load() if box is None else load(box)  # type: ignore[call-arg]
         if np.any(factor != 1):
-            cube = cube * factor.astype(np.float32)[:, None, None]
+            own = factor if box is None or len(box) < 3 or len(factor) == 1 else factor[box[0]]
+            cube = cube * own.astype(np.float32)[:, None, None]
         low, high = float(np.fmin.reduce(cube, axis=None)), float(np.fmax.reduce(cube, axis=None))
         if box is None:
             require_shape(kind, cube.shape, data.shape, name)

@@ -233,10 +233,14 @@ class Layout:
         cube = np.transpose(kept, [rank[axis] for axis in order])
         return cube if cube.ndim == 3 else cube[None]
 
-    def native_part(self, box: tuple[slice, slice]) -> tuple[slice, ...]:
-        """Rows and columns as slices along the file's axes."""
-        named = {"y": box[0], "x": box[1]}
-        return tuple(named.get(axis, slice(None)) for axis in self.axes)
+    def native_part(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Rows and columns, or channels, rows and columns, as slices along the file's axes.
+
+        The one channel of an image is that of any.
+        """
+        named = dict(zip(("x", "y", "chan"), box[::-1]))
+        alone = {a for a, n in zip(self.axes, self.shape) if a == "chan" and n == 1}
+        return tuple(slice(None) if a in alone else named.get(a, slice(None)) for a in self.axes)
 
     def to_native(self, data: NDArray[Any]) -> NDArray[Any]:
         """An array ``[y, x]`` or ``[chan, y, x]`` with the file's axes, in the file's order."""

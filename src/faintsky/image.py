@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
-from faintsky.companions import COMPANIONS, Array32, Box, InParts, array_companion, as_float32
+from faintsky.companions import COMPANIONS, Array32, Box, InParts, array_companion, as_float32, cut
 from faintsky.errors import InputError
 from faintsky.grid import (
     ARCSEC,
@@ -106,32 +106,45 @@ class RadioData:
         return np.asarray(self.load(), dtype=np.float32)
 
     def taken(self, box: Box) -> Array32:
-        """Rows and columns of the data, ``[chan, y, x]``; no more is read where that can be."""
+        """A box of the data, ``[chan, y, x]``; no more is read where that can be."""
         if "cube" not in self.__dict__ and isinstance(self.load, InParts):
             return np.asarray(self.load(box), dtype=np.float32)
-        return self.cube[:, *box]
+        return cut(self.cube, box)
 
     def companion_part(self, kind: str, box: Box) -> Any:
-        """Rows and columns of a companion, ``[1 or chan, y, x]``; None where it was not given."""
+        """A box of a companion, ``[1 or chan, y, x]``; None where it was not given."""
         load = self.companions.get(kind)
         if kind not in self.__dict__ and isinstance(load, InParts):
             return load(box)
         whole = getattr(self, kind)
-        return None if whole is None else whole[:, *box]
+        return None if whole is None else cut(whole, box)
 
     def part(self, box: Box) -> Any:
-        """Rows and columns as data of their own, whose beam is in pixels what it is in the whole; no psf."""
-        n_y, n_x = (s.stop - s.start for s in box)
-        (y, x), grid = (s.start for s in box), self.grid
+        """A box as data of their own, whose beam is in pixels what it is in the whole.
+
+        The psf goes with some channels of the whole image alone.
+        """
+        n_y, n_x = (s.stop - s.start for s in box[-2:])
+        (y, x), grid = (s.start for s in box[-2:]), self.grid
+        channels = box[0] if len(box) == 3 else slice(0, self.shape[0])
+        spectral, beams = self.spectral, self.beams
+        if spectral is not None:
+            spectral = replace(spectral, frequencies=spectral.frequencies[channels])
         made = replace(
             self,
             load=InParts(lambda inner: self.taken(_within(box, inner))),
-            shape=(self.shape[0], n_y, n_x),
-            wcs=self.wcs[box],
+            shape=(channels.stop - channels.start, n_y, n_x),
+            wcs=self.wcs[box[-2:]],
             grid=replace(grid, n_y=n_y, n_x=n_x, x0=grid.x0 - x, y0=grid.y0 - y),
+            spectral=spectral,
+            beams=None if beams is None else beams[channels],
             notes=[],
             companions={k: self._part_of(k, box) for k in self.companions if k != "psf"},
         )
+        if len(box) == 3 and (n_y, n_x) == self.shape[1:] and "psf" in self.companions:
+            every = slice(None)
+            psf = InParts(lambda _: self.companion_part("psf", (channels, every, every)))
+            made.companions = {**made.companions, "psf": psf}
         made.__dict__.update(beam_frame=self.beam_frame, pointing=self.pointing)
         return made
 
@@ -452,8 +465,11 @@ def _within(box: Box, inner: Box | None) -> Box:
     """A box of a box."""
     if inner is None:
         return box
-    y, x = (slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner))
-    return y, x
+    if len(inner) < len(box):
+        inner = (slice(0, box[0].stop - box[0].start), *inner)
+    elif len(box) < len(inner):
+        box = (slice(0, None), *box)
+    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner))
 
 
 class RadioImage(RadioData):

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     from faintsky.blocks.maps import Maps
     from faintsky.blocks.merging import Pieces, joined, merged_pieces, pieces_of
     from faintsky.blocks.steps import STEPS, Step, merge_labels, run_step, step
-    from faintsky.blocks.tiling import LARGEST, Block, cover, in_blocks, tiles
+    from faintsky.blocks.tiling import LARGEST, Block, Brick, bricks, cover, in_blocks, tiles
 
 lazy(__name__)

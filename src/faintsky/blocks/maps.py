@@ -1,4 +1,4 @@
-"""Maps of an image that are written and read in parts: in memory; `faintsky.io.FitsMaps` has files."""
+"""Maps of an image or cube, written and read in parts: in memory; `faintsky.io.FitsMaps` has files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Box = tuple[slice, slice]
+Box = tuple[slice, ...]
 
 
 class Maps:
-    """Arrays ``[y, x]`` by their names, 0 where nothing was written.
+    """Arrays ``[y, x]`` or ``[chan, y, x]`` by their names, 0 where nothing was written.
 
     Parameters
     ----------
     shape : tuple of int
-        ``(n_y, n_x)``.
+        Of them all.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Maps:
 
     shared = False
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self._arrays = shape, dict[str, NDArray[Any]]()
 
     @property
@@ -44,12 +44,16 @@ class Maps:
         """Note what a tile has seen, once its maps are written: a run that is stopped need not look again."""
 
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
-        """Put rows and columns into a map; integers are int32, all else float32."""
+        """Put a box into a map; integers are int32, all else float32."""
         if name not in self._arrays:
             kind = np.int32 if values.dtype.kind in "iub" else np.float32
             self._arrays[name] = np.zeros(self.shape, kind)
         self._arrays[name][box] = values
 
     def read(self, name: str, box: Box) -> NDArray[Any]:
-        """Rows and columns of a map, not to be written into."""
+        """A box of a map, not to be written into."""
         return self._arrays[name][box]
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """All of a map, not to be written into."""
+        return self._arrays[name]

@@ -8,6 +8,8 @@ the same two regions; Weigert et al. 2020).
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +133,84 @@ def tiles(shape: Sequence[int], margin: int, *, core: int = CORE, whole: int = L
         )
     ys, xs = along
     return [Block((y, x), (y2 - y, x2 - x), (wy, wx)) for y, y2, wy in ys for x, x2, wx in xs]
+
+
+@dataclass(frozen=True)
+class Brick:
+    """A block of a cube.
+
+    Attributes
+    ----------
+    read : tuple of slice
+        What it sees of the cube, ``[chan, y, x]``.
+    write : tuple of slice
+        What it owns of it.
+    """
+
+    read: tuple[slice, ...]
+    write: tuple[slice, ...]
+
+    @property
+    def inner(self) -> tuple[slice, ...]:
+        """The write region within the read region."""
+        return tuple(slice(w.start - r.start, w.stop - r.start) for w, r in zip(self.write, self.read))
+
+    @property
+    def voxels(self) -> int:
+        """Of the read region."""
+        return math.prod(s.stop - s.start for s in self.read)
+
+
+def bricks(shape: Sequence[int], margin: Sequence[int], voxels: float, longest: int) -> list[Brick]:
+    """Blocks that tile a cube: as many as make the least work.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        ``(chan, y, x)`` of the cube.
+    margin : sequence of int
+        Channels, rows and columns about a write region that are read; one as large as the cube is not cut.
+    voxels : float
+        Of a read region at most, unless the margins leave no room.
+    longest : int
+        Most channels of a read region.
+    """
+
+    def cut(n: int, margin: int, pieces: int) -> tuple[int, int, int]:
+        """Size of the pieces, longest and summed read regions."""
+        size = -(-n // pieces)
+        pieces = -(-n // size)
+        return size, min(size + min(pieces - 1, 2) * margin, n), n + 2 * margin * (pieces - 1)
+
+    def most(n: int, margin: int) -> int:
+        return 1 if margin >= n else max(1, n // max(margin, 16))
+
+    best: tuple[tuple[float, float], list[int]] | None = None
+    deepest = most(shape[0], margin[0])
+    for k in range(1, deepest + 1):
+        z = cut(shape[0], margin[0], k)
+        if z[1] > longest and k < deepest:
+            continue
+        for side in range(1, most(max(shape[1:]), min(margin[1:])) + 1):
+            # pieces that are about as long as they are wide
+            size = max(shape[1:]) / side
+            cuts = [z, *(cut(n, m, max(1, round(n / size))) for n, m in zip(shape[1:], margin[1:]))]
+            over = max(math.prod(c[1] for c in cuts) / voxels, 1.0)
+            # what is too large is the last resort
+            rank = (over if over > 1 else 0.0, float(math.prod(c[2] for c in cuts)))
+            if best is None or rank < best[0]:
+                best = rank, [c[0] for c in cuts]
+            if over == 1:
+                break
+    assert best is not None
+    along = [
+        [
+            (slice(max(a - m, 0), min(a + size + m, n)), slice(a, min(a + size, n)))
+            for a in range(0, n, size)
+        ]
+        for n, m, size in zip(shape, margin, best[1])
+    ]  # fmt: skip
+    return [Brick(tuple(c[0] for c in one), tuple(c[1] for c in one)) for one in itertools.product(*along)]
 
 
 def in_blocks(

@@ -1,4 +1,4 @@
-"""Maps of an image in files, written and read in parts by several processes at a time."""
+"""Maps of an image or cube in files, written and read in parts by several processes at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faintsky.companions import Box
 from faintsky.image import RadioData
 from faintsky.io.output import plain
-from faintsky.io.writing import begin_fits, header_like
+from faintsky.io.writing import add_beams, append_beams, begin_fits, header_like
 from faintsky.system import replacing
 
 INTEGERS = ("mask", "mask_diffuse", "pieces", "parts")
@@ -36,7 +36,7 @@ class FitsMaps:
     folder : pathlib.Path
         Where they are; what another run has left there is deleted.
     like : RadioData
-        The image; results have its axes and coordinates.
+        The image or cube; results have its axes and coordinates.
     provenance : mapping
         Into the headers.
     run : mapping, optional
@@ -56,23 +56,23 @@ class FitsMaps:
         *,
         fresh: bool = False,
     ) -> None:
-        self.folder, self.layout, self.shape = folder, like.layout, (like.shape[1], like.shape[2])
+        self.folder, self.layout = folder, like.layout
+        self.sizes = dict(zip(("chan", "y", "x"), like.shape))
+        self.beams = like.beams
         known = json.dumps(plain(run or {}), sort_keys=True)
         noted = folder / RUN
         if fresh or not noted.is_file() or noted.read_text(encoding="utf-8") != known:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             noted.write_text(known, encoding="utf-8")
-        sizes = {"y": self.shape[0], "x": self.shape[1]}
-        self.native = tuple(sizes.get(axis, 1) for axis in self.layout.axes)
+        self.native = tuple(self.sizes.get(axis, 1) for axis in self.layout.axes)
         self._first = dict.fromkeys(RESULTS, -1)
         self._headers = {}
         for name in RESULTS:
             kind = name if name == "uncertainty" else ""
             header = header_like(like, self.native, labels=name in INTEGERS, kind=kind, provenance=provenance)
             if like.beams is not None and name not in INTEGERS:
-                major, minor, pa = (float(v) for v in like.beams[0])
-                header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
+                add_beams(header, like.beams)
             self._headers[name] = header
 
     @property
@@ -82,7 +82,7 @@ class FitsMaps:
 
     @staticmethod
     def _kind(name: str) -> np.dtype[Any]:
-        return np.dtype(">i4" if name in INTEGERS else ">f4")
+        return np.dtype((">" if name in RESULTS else "=") + ("i4" if name in INTEGERS else "f4"))
 
     def path(self, name: str) -> Path:
         """File of a map."""
@@ -106,7 +106,7 @@ class FitsMaps:
             name.write_bytes(pickle.dumps(seen))
 
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
-        """Put rows and columns into a map."""
+        """Put a box into a map."""
         native = self.layout.to_native(values).astype(self._kind(name), order="C")
         file = os.open(self.path(name), os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -116,8 +116,8 @@ class FitsMaps:
             os.close(file)
 
     def read(self, name: str, box: Box) -> NDArray[Any]:
-        """Rows and columns of a map."""
-        sizes = {"y": box[0].stop - box[0].start, "x": box[1].stop - box[1].start}
+        """A box of a map."""
+        sizes = {axis: s.stop - s.start for axis, s in zip(("x", "y", "chan"), box[::-1])}
         out = np.zeros(tuple(sizes.get(axis, 1) for axis in self.layout.axes), self._kind(name))
         if self.path(name).exists():
             with self.path(name).open("rb") as file:
@@ -125,7 +125,8 @@ class FitsMaps:
                     # behind the end of a file nothing was written
                     seen = np.frombuffer(os.pread(file.fileno(), 4 * out.shape[-1], at), out.dtype)
                     out[row][: len(seen)] = seen
-        return np.array(self.layout.to_standard(out)[0], out.dtype.newbyteorder("="))
+        whole = self.layout.to_standard(out)
+        return np.array(whole if len(box) == 3 else whole[0], out.dtype.newbyteorder("="))
 
     def _runs(self, name: str, box: Box) -> Iterator[tuple[tuple[int, ...], int]]:
         """What lies together in the file: its index among the rows of a box, and its place [byte]."""
@@ -141,10 +142,16 @@ class FitsMaps:
         arrays = {}
         for name in RESULTS:
             if self.path(name).exists():
-                path = folder / self.path(name).name
-                os.replace(self.path(name), path)
-                whole = np.memmap(path, self._kind(name), "r", self._first[name], self.native)
-                arrays[name] = np.asarray(self.layout.to_standard(whole)[0])
+                if self.beams is not None and name not in INTEGERS:
+                    append_beams(self.path(name), self.beams)
+                arrays[name] = self.whole(name)
+                os.replace(self.path(name), folder / self.path(name).name)
         (self.folder / RUN).unlink()
         shutil.rmtree(self.folder)
         return arrays
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """All of a map, ``[y, x]`` or ``[chan, y, x]``, read as it is used, even once the file is deleted."""
+        there = np.memmap(self.path(name), self._kind(name), "r", max(self._first.get(name, 0), 0), self.native)
+        cube = self.layout.to_standard(there)
+        return np.asarray(cube if self.sizes["chan"] > 1 else cube[0])

@@ -62,12 +62,8 @@ def write_fits(
     final, header = Path(path), header.copy()
     kind = np.dtype(">i4" if data.dtype.kind in "iub" else ">f4")
     table = None
-    if beams is not None:
-        major, minor, pa = (float(v) for v in beams[len(beams) // 2])
-        header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
-        if np.ptp(beams, axis=0).any():
-            header["CASAMBM"] = (True, "a BEAMS table holds the beam of every channel")
-            table = _beams_hdu(beams)
+    if beams is not None and add_beams(header, beams):
+        table = _beams_hdu(beams)
     with quiet_reading(), replacing(final) as name:
         if final.suffix == ".fz":
             # lossless: the default quantisation would add noise of its own
@@ -87,10 +83,33 @@ def write_fits(
                 file.write(part.astype(kind, order="C").data)
             file.write(b"\0" * (-4 * data.size % _BLOCK))
             if table is not None:
-                buffer = BytesIO()
-                fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
-                file.write(buffer.getvalue()[_BLOCK:])
+                file.write(_bytes_of(table))
     return final
+
+
+def _bytes_of(table: Any) -> bytes:
+    from astropy.io import fits
+
+    buffer = BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+    return buffer.getvalue()[_BLOCK:]
+
+
+def add_beams(header: Any, beams: NDArray[np.floating]) -> bool:
+    """Put the beam of the middle of ``[chan, 3]`` into a header; whether a table is to hold them all."""
+    major, minor, pa = (float(v) for v in beams[len(beams) // 2])
+    header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
+    if not np.ptp(beams, axis=0).any():
+        return False
+    header["CASAMBM"] = (True, "a BEAMS table holds the beam of every channel")
+    return True
+
+
+def append_beams(path: Path, beams: NDArray[np.floating]) -> None:
+    """Add the table of beams ``[chan, 3]`` to a file of `begin_fits`, where they differ."""
+    if np.ptp(beams, axis=0).any():
+        with path.open("ab") as file:
+            file.write(_bytes_of(_beams_hdu(beams)))
 
 
 def _parts(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
