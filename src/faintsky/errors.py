@@ -30,6 +30,10 @@ class InputError(FaintskyError):
         super().__init__(where + fault + (f"; {hint}" if hint else ""))
 
 
+class NoDataError(InputError):
+    """Data that are blank, or constant."""
+
+
 class DiskError(FaintskyError):
     """A file could not be written: a full disk, a quota, a disk that is read-only (exit status 1)."""
 

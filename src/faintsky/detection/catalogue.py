@@ -42,9 +42,11 @@ def build_catalog(
     components: Sequence[Component],
     things: Sequence[list[int] | Resolved],
     noise: NoisePeaks,
+    *,
+    beam: PrimaryBeam | None = None,
 ) -> tuple[Table, Table, list[list[int] | Resolved]]:
     """The sources, strongest first, their components, and what each row is: its components, or a galaxy."""
-    beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
+    beam = beam or PrimaryBeam(cube, prepared.relative, prepared.valid)
     strength = [t.snr if isinstance(t, Resolved) else max(components[i].snr for i in t) for t in things]
     order = sorted(range(len(things)), key=lambda i: -strength[i])
     gain = beam.gain() * (1.0 if prepared.relative is None else np.nan_to_num(prepared.relative, nan=1.0))

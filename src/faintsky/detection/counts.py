@@ -132,12 +132,15 @@ def fit_counts(snr: Float) -> SourceCounts:
     return SourceCounts(max(len(sure), 0.5), float((slopes * weight).sum() / weight.sum()))
 
 
-def against_negatives(snr: Float, negative: Float, noise: NoisePeaks) -> Float:
+def against_negatives(
+    snr: Float, negative: Float, noise: NoisePeaks, candidates: Float | None = None
+) -> Float:
     """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
 
-    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts.
+    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts. The
+    `candidates` are those of `snr` where they are not given.
     """
-    strong, low = np.sort(snr), np.sort(negative)
+    strong, low = np.sort(snr if candidates is None else candidates), np.sort(negative)
     as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
     expected = noise.above(snr)
     excess = np.maximum(as_low - expected - 2 * np.sqrt(np.maximum(expected, 0.25)), 0)

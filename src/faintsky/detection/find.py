@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from faintsky.detection.matched_filter import decimation
 from faintsky.detection.measuring import Measurement
 from faintsky.detection.methods import Found
 from faintsky.detection.objects import group_components, label_mask, one_source, touching
-from faintsky.detection.pursuit import Component
+from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.detection.resolved import Resolved
 from faintsky.detection.search import Search, cut_off, inside, judge_lines, search_cube
 from faintsky.image import RadioCube
@@ -160,29 +160,49 @@ def settle(
 ) -> tuple[Table, Table, list[list[int] | Resolved]]:
     """The catalogue, the table of components, and each row's components or galaxy, for `finish`."""
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
-    judge_lines(search)
-    if prepared.sidelobes_stay:
-        for c in search.candidates:
-            if in_the_shadow(prepared, [c], search.candidates):
-                c.reliability *= DOUBTFUL
-    kept = [c for c in search.candidates if c.reliability >= reliability]
-    rest = [c for c in search.candidates if c.reliability < reliability]
-    search.keep(_with_their_parts(kept, rest, prepared.beam_pixels))
+    judge_lines(search.candidates, search.negative, search.noise, len(pursuit.bank.line_fwhm))
+    for c, doubt in zip(search.candidates, doubts_of(prepared, search.candidates)):
+        c.reliability *= doubt
+    search.keep(accepted(search.candidates, reliability, prepared.beam_pixels))
+    groups = measured_groups(search.cube, prepared, pursuit, settings, reliability, search.noise.stretch)
+    return build_catalog(search.cube, prepared, pursuit.components, [*groups, *search.resolved], search.noise)
+
+
+def doubts_of(prepared: PreparedCube, candidates: Sequence[Component]) -> list[float]:
+    """Factor on each candidate's reliability: below 1 for what may be a sidelobe."""
+    shadows = [prepared.sidelobes_stay and in_the_shadow(prepared, [c], candidates) for c in candidates]
+    return [DOUBTFUL if dark else 1.0 for dark in shadows]
+
+
+def accepted(candidates: Sequence[Component], reliability: float, beam_pixels: float) -> list[Component]:
+    """Those of some reliability and above, and more parts of the same sources."""
+    kept = [c for c in candidates if c.reliability >= reliability]
+    rest = [c for c in candidates if c.reliability < reliability]
+    return _with_their_parts(kept, rest, beam_pixels)
+
+
+def measured_groups(
+    cube: RadioCube,
+    prepared: PreparedCube,
+    pursuit: Pursuit,
+    settings: Mapping[str, Any],
+    reliability: float,
+    stretch: float,
+) -> list[list[int]]:
+    """Fit the components of a pursuit for good; which of them make each source."""
     measurement = Measurement(
         pursuit,
         prepared,
         lambda s: (
-            inside(s, search.cube, pursuit.imager)
-            and not (s.amplitude < 0 and cut_off(s, prepared.sigma.size))
+            inside(s, cube, pursuit.imager) and not (s.amplitude < 0 and cut_off(s, prepared.sigma.size))
         ),
     )
-    measurement.run(int(settings["final_rounds"]), reliability, search.noise.stretch)
+    measurement.run(int(settings["final_rounds"]), reliability, stretch)
     # the last fits may have moved one out of the data
-    pursuit.components = [c for c in pursuit.components if inside(c.source, search.cube, pursuit.imager)]
+    pursuit.components = [c for c in pursuit.components if inside(c.source, cube, pursuit.imager)]
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     hosts = [measurement.host(c) for c in pursuit.components]
-    groups = group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
-    return build_catalog(search.cube, prepared, pursuit.components, [*groups, *search.resolved], search.noise)
+    return group_components(pursuit.components, prepared.beam_pixels, homes, hosts)
 
 
 _PSF_WORDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -277,6 +278,23 @@ class Pursuit:
     denied: NDArray[np.bool_] | None = None
     components: list[Component] = field(default_factory=list)
     tell: Callable[[int], None] = lambda n: None
+
+    @classmethod
+    def for_fits(
+        cls, data: Residual, prepared: PreparedCube, imager: SourceImager, **details: Any
+    ) -> Pursuit:
+        """One that fits and subtracts sources, and cannot search for more: without a filter bank."""
+        made = cls.__new__(cls)
+        made.data, made.sigma, made.imager, made.channels = data, prepared.sigma, imager, prepared.channels
+        made.beam_pixels, made.fidelity, made.psf_error = (
+            prepared.beam_pixels,
+            prepared.fidelity,
+            prepared.psf_error,
+        )
+        made.taken = made.denied = None
+        made.components, made.tell = [], lambda n: None
+        made.__dict__.update(details)
+        return made
 
     def __post_init__(self) -> None:
         self.peaks = Peaks(self.bank)

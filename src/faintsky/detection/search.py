@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,17 @@ in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
 
 
 @step(whole="its peaks have no places, by which blocks would own them")
-def local_peaks(values: torch.Tensor, size: tuple[int, int, int], floor: float) -> NDArray[np.float64]:
-    """Values of the local maxima above `floor` of ``[chan, y, x]``, over boxes of odd `size`, sorted."""
+def local_peaks(
+    values: torch.Tensor, size: tuple[int, int, int], floor: float, within: Sequence[slice] = ()
+) -> NDArray[np.float64]:
+    """Values of the local maxima above `floor` of ``[chan, y, x]``, over boxes of odd `size`, sorted.
+
+    Those in a box alone, if there is one, `within` which they are to lie.
+    """
     pad = [s // 2 for s in size]
     at = torch.nonzero(values > floor)
+    for axis, span in enumerate(within):
+        at = at[(at[:, axis] >= span.start) & (at[:, axis] < span.stop)]
     # few voxels stand that high: looking round each is far cheaper than a maximum filter of the cube, and
     # after each step fewer are left that may be peaks
     top = values[tuple(at.T)]
@@ -53,6 +60,43 @@ def local_peaks(values: torch.Tensor, size: tuple[int, int, int], floor: float) 
         peak = values[tuple(near.T)] <= top
         at, top = at[peak], top[peak]
     return np.sort(top.cpu().numpy().astype(float))
+
+
+@dataclass(frozen=True)
+class PeakCounts:
+    """The noise's peaks in a cube, or in a part of it.
+
+    Attributes
+    ----------
+    peaks : array
+        S/N of the negative ones where little was subtracted.
+    share : float
+        How much of it that is.
+    beam_channels : float
+        Beams in the image times channels.
+    voxels : float
+        Its size, which weighs the parts of a cube.
+    """
+
+    peaks: NDArray[np.float64]
+    share: float
+    beam_channels: float
+    voxels: float = 1.0
+
+    @property
+    def law(self) -> NoisePeaks:
+        """The noise peaks that are expected in all of it."""
+        found = fit_noise_peaks(self.peaks, beam_channels=self.share * self.beam_channels)
+        return NoisePeaks(found.amplitude / max(self.share, 0.05), found.stretch)
+
+    @staticmethod
+    def together(parts: Sequence[PeakCounts]) -> PeakCounts:
+        """Those of a cube, from those of its parts."""
+        voxels = sum(p.voxels for p in parts)
+        return PeakCounts(
+            np.concatenate([p.peaks for p in parts]), sum(p.share * p.voxels for p in parts) / voxels,
+            sum(p.beam_channels for p in parts), voxels,
+        )  # fmt: skip
 
 
 def fit_noise_peaks(
@@ -93,8 +137,9 @@ def fit_noise_peaks(
 
 @step(whole="what sources are like, and how many there are, is told by those of the whole cube")
 def line_reliability(
-    snr: ArrayLike, template: ArrayLike, negative: ArrayLike, noise: NoisePeaks, *, n_widths: int
-) -> NDArray[np.float64]:
+    snr: ArrayLike, template: ArrayLike, negative: ArrayLike, noise: NoisePeaks, *, n_widths: int,
+    listed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """Probability of each candidate line to be real: of its S/N and shape, among the noise peaks.
 
     Parameters
@@ -109,6 +154,8 @@ def line_reliability(
         Expected in the whole cube.
     n_widths : int
         Line widths of the filter bank.
+    listed : array of bool, optional
+        Those that make the list; others are judged as if they were on it. All by default.
 
     Returns
     -------
@@ -116,16 +163,17 @@ def line_reliability(
         In [0, 1].
     """
     s, kinds, low = np.asarray(snr, dtype=float), np.asarray(template, dtype=int), np.asarray(negative)
+    known = np.ones(s.size, bool) if listed is None else listed
     out, law = np.zeros(s.size), noise.fitted
-    shapes = likeness(kinds, kinds[np.abs(s) > SURE], n_widths)
+    shapes = likeness(kinds, kinds[known & (np.abs(s) > SURE)], n_widths)
     for sign in (1.0, -1.0):
         its = sign * s > 0
-        strength = np.abs(s[its])
-        out[its] = fit_counts(strength).reliability(strength, law, strength, shapes[its])
+        strength = np.abs(s[its & known])
+        out[its] = fit_counts(strength).reliability(np.abs(s[its]), law, strength, shapes[its])
     # what lies in the doubt about a brighter one tells nothing
     out[np.abs(s) < COUNT_FROM] = 0
     high = (s > 0) & (s < ODD)
-    out[high] *= against_negatives(s[high], low[low < ODD], law)
+    out[high] *= against_negatives(s[high], low[low < ODD], law, s[high & known])
     return out
 
 
@@ -141,8 +189,8 @@ class Search:
         What was searched.
     pursuit : Pursuit
         With all candidates that were subtracted.
-    noise : NoisePeaks
-        Expected in the cube.
+    counts : PeakCounts
+        The noise's peaks in the cube, or in its `core`.
     candidates : list of Component
         Those that may be sources: on the image, and emission or absorption of a continuum.
     negative : list of float
@@ -156,11 +204,16 @@ class Search:
     cube: RadioCube
     prepared: PreparedCube
     pursuit: Pursuit
-    noise: NoisePeaks
+    counts: PeakCounts
     candidates: list[Component]
     negative: list[float]
     tried: int
     resolved: list[Resolved]
+
+    @property
+    def noise(self) -> NoisePeaks:
+        """The noise peaks that are expected."""
+        return self.counts.law
 
     def keep(self, components: list[Component]) -> None:
         """Put all others back into the data. The filter bank keeps them out: it is done with."""
@@ -172,7 +225,13 @@ class Search:
 
 
 def search_cube(
-    cube: RadioCube, settings: Mapping[str, Any], *, device: str = "cpu", say: Callable[[int, str], None]
+    cube: RadioCube,
+    settings: Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    say: Callable[[int, str], None] = lambda done, word: None,
+    core: Sequence[slice] = (),
+    times: float = 1.0,
 ) -> Search:
     """Find candidates down to the S/N that `settings` say.
 
@@ -184,8 +243,12 @@ def search_cube(
         Of the model.
     device : str, optional
         Where PyTorch computes the filter bank.
-    say : callable
+    say : callable, optional
         Called with steps done and a word.
+    core : sequence of slice, optional
+        Of a part of a cube the box, ``[chan, y, x]``, that no other part counts noise peaks in.
+    times : float, optional
+        By how much larger the whole cube is.
 
     Raises
     ------
@@ -231,7 +294,12 @@ def search_cube(
         brightest = float((r.inside / np.where(sigma > 0, sigma, np.inf)).max())
         pursuit.around[near] += LEFT_OVER * brightest / prepared.fidelity
     pursuit.guard += pursuit.around
-    quiet = _noise_peaks(pursuit, prepared, settings["beam_guard"], far)
+
+    def law() -> NoisePeaks:
+        here = _counts(pursuit, prepared, settings["beam_guard"], far).law
+        return replace(here, amplitude=times * here.amplitude)
+
+    quiet = law()
     # nothing is looked for where data are blank, or outside of the user's mask
     outside = np.broadcast_to(~prepared.valid, cube.shape) | taken
     if cube.mask is not None:
@@ -245,12 +313,12 @@ def search_cube(
         pursuit.refine(1)
         _with_residuals(pursuit, prepared)
         # sidelobes of what is out now counted as peaks of the noise
-        start = min(start, _threshold(_noise_peaks(pursuit, prepared, settings["beam_guard"], far), settings))
+        start = min(start, _threshold(law(), settings))
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
         # what fell below the threshold when its neighbours were modelled better is put back
         for c in [c for c in pursuit.components if c.snr < 0.95 * start]:
             pursuit.remove(c)
-    noise = _noise_peaks(pursuit, prepared, settings["beam_guard"], far)
+    counts = _counts(pursuit, prepared, settings["beam_guard"], far, core)
     rims = occupied(resolved, cube.shape, prepared, RIM)
     within = [
         c
@@ -261,20 +329,31 @@ def search_cube(
     for c in within:
         c.effective_snr = pursuit.lowered_snr(c)
     known = {id(c) for c in real}
-    negative = [c.effective_snr for c in within if id(c) not in known]
-    return Search(cube, prepared, pursuit, noise, real, negative, len(pursuit.components), resolved)
+    negative = [
+        c.effective_snr
+        for c in within
+        if id(c) not in known and all(s.start <= v < s.stop for v, s in zip(_nearest(c.source, line), core))
+    ]
+    return Search(cube, prepared, pursuit, counts, real, negative, len(pursuit.components), resolved)
 
 
-def judge_lines(search: Search) -> None:
-    """Give the candidates of a search their reliabilities."""
+def judge_lines(
+    candidates: Sequence[Component],
+    negative: Sequence[float],
+    noise: NoisePeaks,
+    n_widths: int,
+    listed: NDArray[np.bool_] | None = None,
+) -> None:
+    """Give the candidates of a cube their reliabilities: see `line_reliability`."""
     values = line_reliability(
-        [np.sign(c.source.amplitude) * c.effective_snr for c in search.candidates],
-        [c.template for c in search.candidates],
-        search.negative,
-        search.noise,
-        n_widths=len(search.pursuit.bank.line_fwhm),
+        [np.sign(c.source.amplitude) * c.effective_snr for c in candidates],
+        [c.template for c in candidates],
+        negative,
+        noise,
+        n_widths=n_widths,
+        listed=listed,
     )
-    for c, value in zip(search.candidates, values):
+    for c, value in zip(candidates, values):
         c.reliability = float(value)
 
 
@@ -336,19 +415,23 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube) -> None:
     pursuit.rescale(sigma, _continuum_fitted(prepared))
 
 
-def _noise_peaks(pursuit: Pursuit, prepared: PreparedCube, guard: float, far: torch.Tensor) -> NoisePeaks:
-    """Noise peaks from the residual's negative peaks, away from where much was subtracted."""
+def _counts(
+    pursuit: Pursuit, prepared: PreparedCube, guard: float, far: torch.Tensor, core: Sequence[slice] = ()
+) -> PeakCounts:
+    """The residual's negative peaks, away from where much was subtracted."""
     clear = (pursuit.guard < guard / prepared.fidelity) & far
     low = pursuit.peaks.lows_below(-COUNT_FROM, clear)
     step = pursuit.bank.step
     width = 2 * max(1, round(0.5 * prepared.beam_pixels / step)) + 1
     side = torch.where(clear, low, torch.zeros((), device=low.device)).neg_()
-    peaks = local_peaks(side, (5, width, width), COUNT_FROM)
-    share = float(clear.float().mean())
-    beams = float(prepared.valid.sum()) / float(beam_pixels(prepared.beam, 1.0)[0])
-    channels = int((prepared.sigma > 0).sum())
-    found = fit_noise_peaks(peaks, beam_channels=share * beams * channels)
-    return NoisePeaks(found.amplitude / max(share, 0.05), found.stretch)
+    whole = tuple(slice(0, n) for n in prepared.line.shape)
+    inner = tuple(core) or whole
+    few = [inner[0], *(slice(-(-s.start // step), -(-s.stop // step)) for s in inner[1:])]
+    peaks = local_peaks(side, (5, width, width), COUNT_FROM, few)
+    clear = clear[tuple(few)]
+    beams = float(prepared.valid[inner[1:]].sum()) / float(beam_pixels(prepared.beam, 1.0)[0])
+    channels = int((prepared.sigma[inner[0]] > 0).sum())
+    return PeakCounts(peaks, float(clear.float().mean()), beams * channels, clear.numel())
 
 
 def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:

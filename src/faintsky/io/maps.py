@@ -152,6 +152,8 @@ class FitsMaps:
 
     def whole(self, name: str) -> NDArray[Any]:
         """All of a map, ``[y, x]`` or ``[chan, y, x]``, read as it is used, even once the file is deleted."""
-        there = np.memmap(self.path(name), self._kind(name), "r", max(self._first.get(name, 0), 0), self.native)
+        there = np.memmap(
+            self.path(name), self._kind(name), "r", max(self._first.get(name, 0), 0), self.native
+        )
         cube = self.layout.to_standard(there)
         return np.asarray(cube if self.sizes["chan"] > 1 else cube[0])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from faintsky.blocks import step
-from faintsky.errors import InputError
+from faintsky.errors import InputError, NoDataError
 from faintsky.image import RadioCube
 from faintsky.preparing.channels import ChannelCorrelation, channel_correlation
 from faintsky.preparing.continuum import (
@@ -138,6 +138,26 @@ class PreparedCube:
         out = flat if self.relative is None else flat * np.nan_to_num(self.relative, nan=1.0)
         return np.asarray(out, dtype=np.float32)
 
+    def bare(self) -> PreparedCube:
+        """The same without what a cube gives once more: see `again`."""
+        empty = np.zeros((0, 0, 0), np.float32)
+        known = self.psf if self.psf_from_noise else empty
+        return replace(self, data=empty, line=empty, psf=known)
+
+    def again(self, cube: RadioCube) -> PreparedCube:
+        """What lost its arrays by `bare`, with those of the cube that it was made of."""
+        filled = _filled(cube, cube.blank_channels)[2]
+        if self.relative is not None:
+            filled = _flattened(filled, self.relative)
+        line = subtract_continuum(filled, self.continuum.where(self.present), self.valid, self.sigma)
+        psf: NDArray[np.floating] | None = self.psf
+        if self.psf_origin == "given":
+            psf = cube.psf
+        elif self.psf_origin == "beam":
+            psf = gaussian_psf((cube.shape[1], cube.shape[2]), *self.beam)[None]
+        assert psf is not None
+        return replace(self, data=filled, line=line, psf=psf)
+
     def flat(self, restored: NDArray[np.floating]) -> NDArray[np.float32]:
         """The inverse of `restored`."""
         return np.asarray(
@@ -161,25 +181,19 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
         Where no channel holds data, the cube is smaller than the filter, or a beam is needed and missing.
     """
     blank = cube.blank_channels
-    factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
-    data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
     if blank.all():
-        raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
+        raise NoDataError("holds no data: every channel is blank", "give a cube with data", cube.name)
     usable = int((~blank).sum())
     if usable < 5:
-        raise InputError(
+        raise NoDataError(
             f"has {usable} channels with data, fewer than the line filter needs",
             "give a cube of at least 5 channels",
             cube.name,
         )
-    finite = np.isfinite(data)
-    count = np.add.reduce(finite[~blank].view(np.uint8), axis=0, dtype=np.int32)
-    valid = count > 0.5 * usable
     header_beam = cube.middle_beam
     if header_beam is not None:
         _require_size(cube, np.sqrt(header_beam[0] * header_beam[1]))
-    filled = data if finite.all() else _blanks_marked(data, finite, valid, blank)
-    del finite
+    factors, valid, filled = _filled(cube, blank)
     sigma, relative = _given_noise(cube, factors, blank)
     if relative is not None:
         filled = _flattened(filled, relative)
@@ -192,7 +206,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
             parts = _separate(filled, valid, blank, beam_pixels, device, cube.continuum)
         sigma = parts.sigma
     if not (sigma > 0).any():
-        raise InputError("has no noise: its channels are constant", "give a cube with noise", cube.name)
+        raise NoDataError("has no noise: its channels are constant", "give a cube with noise", cube.name)
     line = subtract_continuum(filled, parts.continuum.where(parts.present), valid, sigma)
     psf, origin, beam, kind = _choose_psf(cube, filled, parts.continuum, line, sigma, valid, header_beam)
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
@@ -200,6 +214,18 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
         filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind,
         parts.channels, cube.continuum,
     )  # fmt: skip
+
+
+def _filled(
+    cube: RadioCube, blank: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """Factors of the channels, pixels that hold data, and the data times the factors, blanks marked."""
+    factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
+    data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
+    finite = np.isfinite(data)
+    count = np.add.reduce(finite[~blank].view(np.uint8), axis=0, dtype=np.int32)
+    valid = count > 0.5 * int((~blank).sum())
+    return factors, valid, data if finite.all() else _blanks_marked(data, finite, valid, blank)
 
 
 def _blanks_marked(
