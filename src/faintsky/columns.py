@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faintsky.catalog import has_flag
+from faintsky.cutouts import label_boxes
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.system import replacing
@@ -202,13 +203,14 @@ def _sofia(table: Table, data: Any, mask: Any, line: Any) -> Table:
     box = np.transpose([np.nan_to_num(_value(table, name)) for name in ends]).reshape(n, 3, 2)
     box = np.clip(np.stack([np.floor(box[..., 0]), np.ceil(box[..., 1])], axis=2), 0, sides[:, None] - 1)
     box = box.astype(int)
+    boxes = {} if mask is None else label_boxes(mask)
     for k in range(n if mask is not None else 0):
         # what SoFiA-2 calls its box is that of its mask
-        own = mask == table["id"][k]
-        if own.any():
-            box[k] = [(v.min(), v.max()) for v in np.nonzero(own)[::-1]]
+        number = int(table["id"][k])
+        if number in boxes:
+            box[k] = [(s.start, s.stop - 1) for s in boxes[number][::-1]]
         part = tuple(slice(a, b + 1) for a, b in box[k, ::-1])
-        inside, values = own[part], line[part]
+        inside, values = mask[part] == number, line[part]
         cells[k] = inside.sum()
         lowest[k], highest[k] = (f(values[inside]) if cells[k] else np.nan for f in (np.min, np.max))
         flags[k] += OTHERS * bool(((mask[part] > 0) & ~inside).any())

@@ -42,6 +42,20 @@ def box_spectrum(cube: Array, box: Box) -> Array:
     return np.nan_to_num(part).sum(axis=(1, 2), dtype=np.float32)
 
 
+def label_boxes(labels: NDArray[np.integer]) -> dict[int, tuple[slice, ...]]:
+    """Where each label but 0 is, ``[chan, y, x]``; channel by channel, so that a file may hold the labels."""
+    from scipy.ndimage import find_objects
+
+    ends: dict[int, NDArray[np.intp]] = {}
+    for k, plane in enumerate(labels):
+        for number, box in enumerate(find_objects(np.ascontiguousarray(plane, np.int32)), start=1):
+            if box is not None:
+                here = np.array([[k, k + 1], *((s.start, s.stop) for s in box)], np.intp).T
+                low, high = ends.get(number, here)
+                ends[number] = np.stack([np.minimum(low, here[0]), np.maximum(high, here[1])])
+    return {n: tuple(slice(int(a), int(b)) for a, b in pairs.T) for n, pairs in sorted(ends.items())}
+
+
 def crop(array: Array, y: float, x: float, size: int = SIZE) -> Array:
     """The last two axes about a pixel, ``[..., size, size]``, which comes to ``size // 2`` on both.
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from faintsky.detection.catalogue import build_catalog
     from faintsky.detection.compact import CompactSearch, find_compact
     from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
+    from faintsky.detection.cube import TiledDetections, detect_cube, needs_of_bricks
+    from faintsky.detection.cube_painting import strongest
+    from faintsky.detection.cube_tiles import bricks_of
     from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
     from faintsky.detection.fits import (
         GroupFit,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from faintsky.detection.matched_filter import LINE_WIDTHS, SKY_SIZES, FilterBank
     from faintsky.detection.measuring import ContinuumImage, overlapping
     from faintsky.detection.methods import (
+        MATCHED_FILTER,
         Found,
         beam_of,
         box_span,
@@ -38,10 +42,12 @@ if TYPE_CHECKING:
         for_report,
         integrated_image,
         looked_at,
+        method_name,
         source_table,
         whole_pixels,
         world_columns,
     )
+    from faintsky.detection.moments import MomentSums, moment_sums
     from faintsky.detection.objects import group_components, grown, label_mask
     from faintsky.detection.pursuit import Pursuit
     from faintsky.detection.resolved import Resolved, resolved_emission, width_at

@@ -81,6 +81,11 @@ def build_catalog(
     )
 
 
+def row_tables(cube: RadioCube, row: Mapping[str, object], part: Mapping[str, object]) -> tuple[Table, Table]:
+    """Tables of one row each: a source, and its component."""
+    return make_table(_columns(cube, [row])), make_components(_columns(cube, [part]))
+
+
 def _columns(cube: RadioCube, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
     """Columns of rows in pixels, on the sky where they depend on the projection."""
     if not rows:

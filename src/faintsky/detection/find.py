@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.matched_filter import decimation
 from faintsky.detection.measuring import Measurement
 from faintsky.detection.methods import Found
+from faintsky.detection.moments import MomentSums
 from faintsky.detection.objects import group_components, label_mask, one_source, touching
 from faintsky.detection.pursuit import Component, Pursuit
 from faintsky.detection.resolved import Resolved
@@ -48,12 +50,23 @@ class Detections(Found):
         Candidates before the cut in reliability.
     components : astropy.table.Table or None
         One row a line that was fitted, with the source that it belongs to; None where each source is one.
+    sample : Detections or None
+        Of a part of a cube that is too large to be looked at as a whole.
+    shown : dict of array
+        Then, maps for the report, ``[y, x]``; `moments` the sums for those of the lines.
     """
 
     prepared: PreparedCube
     noise: NoisePeaks | None = None
     candidates: int = 0
     components: Table | None = None
+    sample: Detections | None = None
+    shown: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    moments: MomentSums | None = None
+
+    def about(self, cube: RadioCube, row: Any) -> tuple[RadioCube, Detections, Any]:
+        """What shows a source of the catalogue: a cube, what was found in it, and its row there."""
+        return cube, self, row
 
 
 def find_sources(
@@ -116,15 +129,7 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
         if isinstance(g, Resolved):
             mask[g.box][g.mask] = k
             made[g.box] += g.inside
-    kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
-    if prepared.channels is not None:
-        kind.append(prepared.channels.note)
-    notes = [*cube.notes, *PrimaryBeam(cube).notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
-    notes += _on_continuum(cube, prepared)
-    if prepared.sidelobes_stay:
-        notes.append(
-            "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
-        )
+    notes = notes_of(cube, prepared, float(prepared.present[prepared.valid].mean()))
     return Detections(
         catalog, mask, prepared.restored(made), notes=notes, prepared=prepared,
         noise=search.noise, candidates=search.tried, components=parts,
@@ -135,9 +140,22 @@ CURVED = 0.5
 """Beams by which sidelobes move over the band, where a straight line in frequency follows them no more."""
 
 
-def _on_continuum(cube: RadioCube, prepared: PreparedCube) -> list[str]:
+def notes_of(cube: RadioCube, prepared: PreparedCube, share: float) -> list[str]:
+    """What was assumed of a cube; a `share` of its spectra has a continuum."""
+    kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
+    if prepared.channels is not None:
+        kind.append(prepared.channels.note)
+    notes = [*cube.notes, *PrimaryBeam(cube).notes, *kind, f"psf: {_PSF_WORDS[prepared.psf_origin]}"]
+    notes += _on_continuum(cube, prepared, share)
+    if prepared.sidelobes_stay:
+        notes.append(
+            "the sidelobes of bright sources stay in the cube, and may look like sources: give --psf"
+        )
+    return notes
+
+
+def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list[str]:
     """What was done about the continuum, where that is worth a word, and whether it can be enough."""
-    share = float(prepared.present[prepared.valid].mean())
     out = []
     if prepared.asked != "auto":
         out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")

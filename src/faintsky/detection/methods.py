@@ -299,11 +299,12 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
         candidates = next(iter(found.steps.values()), len(found.catalog))
         made = vars(found) | {"notes": notes, "prepared": prepared, "candidates": candidates}
         found = Detections(**made)
-    _complete(found.catalog, cube, found.prepared, found.mask)
+    if found.moments is None:  # or else the tiles have done it
+        complete_columns(found.catalog, cube, found.prepared, found.mask)
     if found.components is None:
         found.components = components_of(found.catalog)
-    else:
-        _complete(found.components, cube, found.prepared)
+    elif found.moments is None:
+        complete_columns(found.components, cube, found.prepared)
     for table in (found.catalog, found.components):
         table.meta = coordinates_meta(cube) | dict(table.meta)
         if not cube.has_flux:
@@ -312,7 +313,7 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
     return found
 
 
-def _complete(
+def complete_columns(
     table: Table, cube: RadioCube, prepared: PreparedCube, mask: NDArray[np.int32] | None = None
 ) -> None:
     """Fill in what follows from beam, noise and mask: observed sizes, ``rms``, ``las`` and ``area``."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
+from faintsky.cutouts import label_boxes
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def write_cutouts(result: Result, folder: Path, provenance: Mapping[str, Any]) -
     provenance : mapping
         For the headers.
     """
+    from faintsky.detection import moment_sums
     from faintsky.io import header_like, write_fits
-    from faintsky.jobs.result import moment_maps
 
     cube: Any = result.data
     if result.mask is None or result.mask.ndim < 3 or result.catalog is None:
@@ -58,18 +59,14 @@ def write_cutouts(result: Result, folder: Path, provenance: Mapping[str, Any]) -
                 header[f"CRPIX{number}"] = header.get(f"CRPIX{number}", 0.0) - start
         write_fits(to / name, native, header)
 
-    for number in np.asarray(result.catalog["id"]).tolist():
-        own = result.mask == number
-        if not own.any():
-            continue
+    for number, its in label_boxes(result.mask).items():
         box = tuple(
-            slice(max(0, int(v.min()) - m), min(n, int(v.max()) + m + 1))
-            for v, m, n in zip(np.nonzero(own), MARGIN, own.shape)
+            slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(its, MARGIN, cube.shape)
         )
-        inside, data, name = own[box], line[box], f"{stem}_{number}"
-        save(f"{name}_cube.fits", cube.data[box].astype(np.float32), box)
+        inside, data, name = result.mask[box] == number, line[box], f"{stem}_{number}"
+        save(f"{name}_cube.fits", cube.taken(box), box)
         save(f"{name}_mask.fits", inside.astype(np.int32), box, labels=True)
-        for order, (image, unit) in enumerate(moment_maps(cube, data, inside, box[0])):
+        for order, (image, unit) in enumerate(moment_sums(cube, data, inside, box[0]).maps(cube)):
             save(f"{name}_mom{order}.fits", image.astype(np.float32), box, unit=unit, kind=f"moment {order}")
         save(f"{name}_chan.fits", inside.sum(axis=0, dtype=np.int32), box, labels=True, kind="channels")
         flux = np.where(inside, data, 0).sum(axis=(1, 2)) / area

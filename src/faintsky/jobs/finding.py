@@ -28,7 +28,7 @@ from faintsky.system import worker_count
 
 if TYPE_CHECKING:
     from faintsky.denoising import Eye
-    from faintsky.image import RadioImage
+    from faintsky.image import RadioData, RadioImage
     from faintsky.io import FitsMaps, Job
     from faintsky.models import Model
 
@@ -100,24 +100,39 @@ def detect(
     if isinstance(opened, RadioImage):
         settings = {"reliability": reliability, "background_scale": background_scale}
         return _detect_in_image(opened, out, chosen, settings, columns, running)
-    from faintsky.detection import find_catalog, for_report, needs_of_cube
+    from faintsky.detection import (
+        MATCHED_FILTER,
+        bricks_of,
+        detect_cube,
+        find_catalog,
+        for_report,
+        method_name,
+        needs_of_bricks,
+        needs_of_cube,
+    )
     from faintsky.report import detection_report
 
     unlike = check_model(opened, chosen)
+    several = method_name(chosen) == MATCHED_FILTER and len(bricks_of(opened)) > 1
     about = {"cube": opened.name, "shape": list(opened.shape), "notes": [*opened.notes, *unlike]}
     job = Job(
-        "detect", out, running, needs_of_cube(opened), about, data=opened, model=chosen,
+        "detect", out, running,
+        needs_of_bricks(opened, _workers(running)) if several else needs_of_cube(opened), about,
+        data=opened, model=chosen, resumable=several,
     )  # fmt: skip
     if job.done is not None:
         return Result(job.done)
-    opened.check_companions()
+    if not several:
+        opened.check_companions()
     for note in unlike:
         running.tell(0, 1, f"note: {note}")
     with job:
         how: dict[str, Any] = {"device": running.device}
-        found = find_catalog(opened, chosen, reliability=reliability, progress=running.progress, **how)
+        maps, spread = _spread(job, opened) if several else (None, {})
+        find: Any = partial(detect_cube, **spread) if several else find_catalog
+        found = find(opened, chosen, reliability=reliability, progress=running.progress, **how)
         found = for_report(opened, found, **how)
-        return result_of_cube(opened, found).deliver(
+        return result_of_cube(opened, found, maps).deliver(
             job,
             lambda: detection_report(opened, found, reliability=reliability, provenance=job.record),
             columns=columns,
@@ -151,20 +166,19 @@ def _detect_in_image(
     image.check_companions()
     with job:
         eye = partial(_see, "denoiser", running.device, 1)
-        maps, spread = _spread(job, image)
+        maps, spread = _spread(job, image) if several else (None, {})
         found = detect_image(image, eye=eye, **settings, **spread, progress=running.progress)
         return result_of_detected(image, found, maps).deliver(
             job, lambda: image_report(image, found, provenance=job.record), columns=columns
         )
 
 
-def _spread(job: Job, image: RadioImage) -> tuple[FitsMaps | None, dict[str, Any]]:
-    """Files for an image of several tiles, and how these are shared."""
-    from faintsky.detection import tiles_of
+def _spread(job: Job, image: RadioData) -> tuple[FitsMaps | None, dict[str, Any]]:
+    """Files for an image or cube of several tiles, and how these are shared."""
     from faintsky.io import FitsMaps
 
     running: Any = job.running
-    if job.out is None or len(tiles_of(image)) == 1:
+    if job.out is None:
         return None, {}
     known = {k: v for k, v in job.record.items() if k != "command"}
     if Path(image.name).is_file():  # a file that has been rewritten is another image
@@ -292,7 +306,7 @@ def denoise(
             how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
             eye = partial(_see, model, running.device, members)
             find = partial(detect_image, eye=eye, always=True, **how)
-            maps, spread = _spread(job, opened)
+            maps, spread = _spread(job, opened) if several else (None, {})
         found: Any = find(opened, **spread, progress=running.progress)
         if negative:
             others = compare_with_negative(opened, found, find)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,37 +165,17 @@ class Result:
         """
         if self.mask is None or self.mask.ndim < 3:
             return []
-        prepared: Any = self.found.prepared
-        return moment_maps(self.data, prepared.restored(prepared.line), self.mask > 0, slice(None))
+        found, cube = cast(Any, self.found), cast(Any, self.data)
+        if found.moments is not None:
+            return list(found.moments.maps(cube))
+        from faintsky.detection import moment_sums
+
+        line = found.prepared.restored(found.prepared.line)
+        return moment_sums(cube, line, self.mask > 0, slice(None)).maps(cube)
 
 
-def moment_maps(
-    cube: Any, data: Array32, inside: NDArray[np.bool_], channels: slice
-) -> list[tuple[NDArray[np.float64], Any]]:
-    """`Result.moments` of some voxels of a cube's data without continuum, in `channels` of the cube."""
-    from astropy import units as u
-
-    line, seen, velocity = np.where(inside, data, 0).astype(float), inside.any(axis=0), cube.velocities()
-    axis = cube.frequencies if velocity is None else velocity
-    width = np.abs(np.gradient(axis) if len(axis) > 1 else cube.channel_widths())[channels]
-    velocity = None if velocity is None else velocity[channels]
-    flux = np.tensordot(width, line, axes=1)
-    step: Any = u.Hz if velocity is None else u.km / u.s
-    whole = u.Jy / u.beam * step if cube.has_flux else u.Unit(f"{cube.unit} {step}", parse_strict="silent")
-    maps: list[tuple[NDArray[np.float64], Any]] = [(np.where(seen, flux, np.nan), whole)]
-    if velocity is None:
-        return maps
-    place = velocity[:, None, None]
-    ends = np.where(inside, place, np.inf).min(axis=0), np.where(inside, place, -np.inf).max(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.tensordot(width * velocity, line, axes=1) / flux
-        spread = np.sqrt(np.einsum("z,zyx,zyx->yx", width, (place - mean) ** 2, line) / flux)
-        good = seen & (mean >= ends[0]) & (mean <= ends[1])
-    return [*maps, *((np.where(good, values, np.nan), step) for values in (mean, spread))]
-
-
-def result_of_cube(cube: RadioCube, found: Detections) -> Result:
-    """Of the sources found in a cube."""
+def result_of_cube(cube: RadioCube, found: Detections, maps: FitsMaps | None = None) -> Result:
+    """Of the sources found in a cube, whose arrays `maps` holds where it is given."""
     meta = found.catalog.meta
     facts = {
         "sources": len(found.catalog), "candidates": found.candidates, "rms": meta["rms_median"],
@@ -204,8 +184,10 @@ def result_of_cube(cube: RadioCube, found: Detections) -> Result:
     }  # fmt: skip
     if found.steps:
         facts["steps"] = found.steps
+    if maps is not None:
+        return Result(facts, found.catalog, found.components, data=cube, found=found, maps=maps)
     model = found.model
-    if model is not None:
+    if model is not None and found.moments is None:
         factors = np.broadcast_to(cube.working_factors(), len(model)).astype(np.float32)
         model = model / factors[:, None, None]
     return Result(facts, found.catalog, found.components, found.mask, model=model, data=cube, found=found)

@@ -141,8 +141,9 @@ class PreparedCube:
     def bare(self) -> PreparedCube:
         """The same without what a cube gives once more: see `again`."""
         empty = np.zeros((0, 0, 0), np.float32)
-        known = self.psf if self.psf_from_noise else empty
-        return replace(self, data=empty, line=empty, psf=known)
+        middle = len(self.psf) // 2
+        psf = empty if self.psf_origin == "beam" else self.psf[middle : middle + 1]
+        return replace(self, data=empty, line=empty, psf=psf)
 
     def again(self, cube: RadioCube) -> PreparedCube:
         """What lost its arrays by `bare`, with those of the cube that it was made of."""

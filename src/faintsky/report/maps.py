@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from faintsky.beams import beam_covariance
 from faintsky.catalog import has_flag
+from faintsky.detection import strongest
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube, RadioImage
 from faintsky.preparing import autocorrelation, gaussian_psf, radial_mean
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
-    from faintsky.preparing import PreparedCube
 
 EMISSION, ABSORPTION, REGION = COLOURS[1], COLOURS[0], "#19d3c5"
 """Emitters, absorbers, and outlines of regions on dark maps."""
@@ -99,12 +99,17 @@ def cube_figure(cube: RadioCube, found: Detections) -> Figure:
     figure, axes = _panels(11.5, height, 2, 2, subplot_kw={"projection": cube.wcs})
     p = found.prepared
     scale, name = brightness_unit(cube)
-    line = p.restored(p.line)
-    moment = (line if found.mask is None else np.where(found.mask > 0, line, 0)).sum(axis=0) * scale
     where = "of all channels" if found.mask is None else "within the mask"
     continuum = p.restored(p.continuum.at(p.continuum.middle)) * scale
-    snr = _strongest(p, p.line, signed=False)
-    rest = _strongest(p, p.line if found.model is None else p.line - p.flat(found.model), signed=True)
+    if found.shown:
+        snr, rest, moment = (found.shown[k] for k in ("snr", "rest", "moment"))
+        moment = moment * scale
+    else:
+        line, whole = p.restored(p.line), tuple(slice(0, n) for n in cube.shape)
+        moment = (line if found.mask is None else np.where(found.mask > 0, line, 0)).sum(axis=0) * scale
+        snr = strongest(p.line, p.sigma, whole, signed=False)
+        other = p.line if found.model is None else p.line - p.flat(found.model)
+        rest = strongest(other, p.sigma, whole, signed=True)
     left = "residual" if found.model is not None else "line"
     maps = [
         (snr, "line: peak S/N of 3 channels", "S/N", "snr", (0, 100)),
@@ -121,18 +126,6 @@ def cube_figure(cube: RadioCube, found: Detections) -> Figure:
         _draw_map(ax, values, title, unit, **look)
         _mark_sources(ax, found, cube)
     return figure
-
-
-def _strongest(p: PreparedCube, line: NDArray[np.floating], *, signed: bool) -> NDArray[np.float32]:
-    """S/N along frequency of a line cube averaged over three channels that is largest, or farthest from 0."""
-    scale = np.where(p.sigma > 0, 1 / np.maximum(p.sigma, 1e-300), 0).astype(np.float32)
-    snr = line * scale[:, None, None]
-    high, low = (np.zeros(snr.shape[1:], dtype=np.float32) for _ in range(2))
-    for k in range(1, snr.shape[0] - 1):
-        mean = (snr[k - 1] + snr[k] + snr[k + 1]) / np.float32(np.sqrt(3))
-        np.maximum(high, mean, out=high)
-        np.minimum(low, mean, out=low)
-    return np.where(high >= -low, high, low) if signed else high
 
 
 def _mark_sources(ax: Axes, found: Detections, cube: RadioCube) -> None:

@@ -91,7 +91,7 @@ def detection_report(
         sources(table, SOURCES, units, title="Sources", note=_note(table, "source", "fainter")),
     ]  # fmt: skip
     if len(table):
-        spectra = [source_drawing(cube, found, row) for row in table[:SPECTRA]]
+        spectra = [source_drawing(*found.about(cube, row)) for row in table[:SPECTRA]]
         text = (
             "Grey: data at the source's pixel and one sigma about its continuum; of a resolved galaxy the "
             "sum over its mask. Orange: all sources' models there. Dashed blue: this one alone. Shaded: the "

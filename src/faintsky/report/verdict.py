@@ -48,6 +48,7 @@ def residual_verdict(found: DetectedImage) -> str:
 
 def cube_verdict(found: Detections) -> str:
     """What a cube's residual is, of its channels: noise, or what it is instead."""
+    found = found.sample or found
     p = found.prepared
     left = p.line if found.model is None else p.line - p.flat(found.model)
     used = np.flatnonzero(p.sigma > 0)

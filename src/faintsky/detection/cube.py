@@ -1,0 +1,335 @@
+"""The line emitters of a cube of any size: searched for tile by tile, judged together, catalogued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.blocks import Maps
+from faintsky.detection.counts import NoisePeaks
+from faintsky.detection.cube_judging import (
+    Galaxy,
+    MeasuredTile,
+    Sky,
+    galaxies_of,
+    galaxy_tables,
+    measure_tile,
+    once,
+    rate,
+)
+from faintsky.detection.cube_painting import PaintedTile, PaintTask, blank_tile, paint_tile, reaches
+from faintsky.detection.cube_tiles import Box, CubePlan, SeenCube, bricks_of, look_at, plan_cube
+from faintsky.detection.find import Detections, needs_of_search, notes_of
+from faintsky.detection.fits import LineSource
+from faintsky.detection.moments import MomentSums
+from faintsky.image import RadioCube
+from faintsky.models import Model
+from faintsky.options import RELIABILITY
+from faintsky.preparing import PrimaryBeam
+from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, choose_device, run_tasks
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Progress = Callable[[int, int, str], None]
+SEARCHING = 8
+"""How many times longer a tile is searched than it is measured, or painted."""
+SHOWN_CHANNELS, SAMPLE = 512, (64, 256, 256)
+"""Channels to either side of a source that the report may show; channels, rows and columns in the middle that
+it looks at for what is left."""
+
+
+@dataclass(kw_only=True)
+class TiledDetections(Detections):
+    """What was found in a cube of several tiles; its arrays of voxels are in the maps.
+
+    Attributes
+    ----------
+    cube : RadioCube
+    maps : Maps
+        ``mask``, ``model``, ``line`` and, where they are shared, ``residual``.
+    sky : Sky
+        Noise and continuum of all places.
+    """
+
+    cube: RadioCube
+    maps: Maps
+    sky: Sky
+
+    def about(self, cube: RadioCube, row: Any) -> tuple[RadioCube, Detections, Any]:
+        """A part of the cube about a source, what was found in it, and the source's row there."""
+        n_chan, n_y, n_x = cube.shape
+        wide = float(np.nan_to_num(row["fwhm_maj"])) / cube.grid.cell
+        half = int(4 * self.prepared.beam_pixels + 2 * wide) + 2
+        z = int(np.clip(round(row["z"]), 0, n_chan - 1))
+        box = (
+            slice(max(z - SHOWN_CHANNELS, 0), min(z + SHOWN_CHANNELS, n_chan)),
+            *(
+                slice(
+                    max(min(int(row[f"{k}_min"]), round(row[k]) - half), 0),
+                    min(max(int(row[f"{k}_max"]), round(row[k]) + half) + 1, n),
+                )
+                for k, n in (("y", n_y), ("x", n_x))
+            ),
+        )
+        table = self.catalog[self.catalog["id"] == row["id"]].copy()
+        for axis, s in zip("zyx", box):
+            for name in (axis, f"{axis}_min", f"{axis}_max"):
+                table[name] -= s.start
+        return cube.part(box), self.seen_in(box, table), table[0]
+
+    def seen_in(self, box: Box, table: Table) -> Detections:
+        """What was found in a part of the cube, of which a table says."""
+        part, prepared = self.cube.part(box), self.sky.part(box)
+        factors = np.broadcast_to(part.working_factors(), (part.shape[0],)).astype(np.float32)
+        model = self.maps.read("model", box) * factors[:, None, None]
+        prepared = replace(
+            prepared, data=prepared.flat(np.nan_to_num(part.cube) * factors[:, None, None]),
+            line=prepared.flat(self.maps.read("line", box)),
+        )  # fmt: skip
+        return Detections(
+            table, self.maps.read("mask", box), model, prepared=prepared, noise=self.noise,
+            candidates=self.candidates,
+        )  # fmt: skip
+
+
+def detect_cube(
+    cube: RadioCube, model: Model, *, reliability: float = RELIABILITY, device: str = "auto",
+    maps: Maps | None = None, jobs: int = 1, cluster: str = LOCAL, progress: Progress | None = None,
+) -> TiledDetections:  # fmt: skip
+    """Find and measure the line emitters (and absorbers) of a cube, tile by tile.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        With its psf and primary beam where they are known.
+    model : Model
+        The matched filter's.
+    reliability : float
+        Sources below are left out of the catalogue.
+    device : {"auto", "cpu", "cuda"}
+        Where PyTorch computes the filter bank.
+    maps : Maps, optional
+        Where to put results: ``mask``, ``model``, ``line``, ``residual``; in memory by default.
+    jobs : int, optional
+        Processes that share the tiles, where they share the maps.
+    cluster : str, optional
+        See `faintsky.system.run_tasks`.
+    progress : callable, optional
+        Called with steps done, steps in all, and a word.
+
+    Raises
+    ------
+    InputError
+        Where the cube cannot be used.
+    """
+    if progress is not None:
+        progress(0, 1, "noise and continuum")
+    plan = plan_cube(cube, model.settings, choose_device(device), reliability)
+    maps = maps or Maps(cube.shape)
+    done, total = 0, (SEARCHING + 2) * len(plan.blocks)
+
+    def shared(work: Callable[[Any], Any], tasks: Sequence[Any], word: str, steps: int) -> list[Any]:
+        """What comes of some tasks, in their order."""
+        nonlocal done
+        many = jobs if maps.shared else 1
+        out: dict[int, Any] = {}
+        numbered = partial(_numbered, work, tasks)
+        for number, made in run_tasks(
+            numbered, range(len(tasks)), many, cluster=cluster if maps.shared else LOCAL
+        ):
+            out[number] = made
+            done += steps
+            if progress is not None:
+                progress(min(done, total), total, word)
+        return [out[k] for k in range(len(tasks))]
+
+    seen: list[SeenCube] = shared(
+        partial(_look, plan, maps), range(len(plan.blocks)), "tiles searched", SEARCHING
+    )
+    known = [s for s in seen if s.prepared is not None]
+    noise, candidates = rate(seen, plan)
+    sky = Sky.of(plan, {s.number: s.prepared for s in known if s.prepared is not None})
+    in_data = PrimaryBeam(plan.cube, sky.relative, sky.valid).in_data
+    galaxies = galaxies_of(plan, seen)
+    measured: list[MeasuredTile] = shared(
+        partial(_measure, plan, maps, noise, in_data), known, "tiles measured", 1
+    )
+    sky = Sky.of(plan, {m.number: m.prepared for m in measured})
+    beam_pixels = sky.first.beam_pixels
+    kept = once(measured, beam_pixels)
+    catalog, components, order = _tables(plan, measured, kept, galaxies, sky, noise, in_data)
+    maps.begin("mask", "model", *(["residual"] if maps.shared else []))
+    tasks = _paint_tasks(plan, seen, measured, kept, galaxies, order, beam_pixels)
+    painted: list[PaintedTile] = shared(partial(_paint, plan, maps), tasks, "tiles painted", 1)
+    moments, shown = _together(plan, painted)
+    for p in painted:
+        for number, (las, area) in p.extents.items():
+            catalog["las"][number - 1], catalog["area"][number - 1] = las, area
+    prepared = sky.as_file(maps.whole("line"))
+    shown["continuum"] = prepared.continuum.level
+    found = TiledDetections(
+        catalog, maps.whole("mask"), maps.whole("model"), notes=_notes(plan, seen, sky), prepared=prepared,
+        noise=noise, candidates=candidates, components=components, shown=shown, moments=moments,
+        cube=plan.cube, maps=maps, sky=sky,
+    )  # fmt: skip
+    middle = tuple(
+        slice(max((n - few) // 2, 0), min((n + few) // 2, n)) for n, few in zip(cube.shape, SAMPLE)
+    )
+    found.sample = found.seen_in(middle, catalog[:0])
+    return found
+
+
+def _numbered(work: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> Any:
+    return work(tasks[number])
+
+
+def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:
+    """See `look_at`; what was noted is not looked at again."""
+    seen: SeenCube | None = maps.known(number)
+    if seen is None:
+        seen = look_at(plan, number)
+        maps.note(number, seen)
+    return seen
+
+
+def _measure(plan: CubePlan, maps: Maps, noise: NoisePeaks, in_data: bool, seen: SeenCube) -> MeasuredTile:
+    """The same of `measure_tile`."""
+    number = len(plan.blocks) + seen.number
+    made: MeasuredTile | None = maps.known(number)
+    if made is None:
+        made = measure_tile(plan, seen, noise, in_data)
+        maps.note(number, made)
+    return made
+
+
+def _paint(plan: CubePlan, maps: Maps, task: PaintTask | int) -> PaintedTile:
+    return blank_tile(plan, maps, task) if isinstance(task, int) else paint_tile(plan, maps, task)
+
+
+def _tables(
+    plan: CubePlan, measured: Sequence[MeasuredTile], kept: Sequence[tuple[int, int]],
+    galaxies: Sequence[Galaxy], sky: Sky, noise: NoisePeaks, in_data: bool,
+) -> tuple[Table, Table, NDArray[np.intp]]:  # fmt: skip
+    """The catalogue, the components, and the number of each source that was kept, and of each galaxy."""
+    from astropy.table import vstack
+
+    from faintsky.catalog import make_components, make_table
+
+    rows, parts = [], []
+    for number, (k, row) in enumerate(kept):
+        m = measured[k]
+        assert m.catalog is not None
+        assert m.components is not None
+        rows.append(m.catalog[row : row + 1])
+        own = m.components[m.components["id"] == m.catalog["id"][row]]
+        own["id"] = number
+        parts.append(own)
+    for number, galaxy in enumerate(galaxies, start=len(kept)):
+        row, own = galaxy_tables(plan, galaxy, sky, noise, in_data)
+        own["id"] = number
+        rows.append(row)
+        parts.append(own)
+    beam = PrimaryBeam(plan.cube, in_data=in_data)
+    meta = {
+        "beam_arcsec_deg": plan.cube.sky_beam(sky.first.beam), "psf": sky.first.psf_origin, **beam.meta,
+        "rms_median": float(np.median(sky.sigma[sky.sigma > 0])),
+        "rms_unit": "Jy/beam" if plan.cube.has_flux else str(plan.cube.unit),
+        "noise_peaks_amplitude": float(noise.amplitude), "noise_peaks_stretch": float(noise.stretch),
+        "caution": float(plan.settings["caution"]),
+        "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
+    }  # fmt: skip
+    if not rows:
+        nothing = {"snr_effective": np.zeros(0)}
+        return make_table(nothing, meta=meta), make_components(nothing, meta=meta), np.zeros(0, np.intp)
+    catalog = vstack(rows, metadata_conflicts="silent")
+    components = vstack(parts, metadata_conflicts="silent")
+    by_strength = np.argsort(-np.asarray(catalog["snr"], float), kind="stable")
+    order = np.empty(len(catalog), np.intp)
+    order[by_strength] = np.arange(1, len(catalog) + 1)
+    catalog["id"] = catalog["island"] = order
+    components["id"] = components["island"] = order[np.asarray(components["id"], int)]
+    catalog, components = catalog[by_strength], components[np.argsort(components["id"], kind="stable")]
+    catalog.meta, components.meta = dict(meta), dict(meta)
+    return catalog, components, order
+
+
+def _paint_tasks(
+    plan: CubePlan, seen: Sequence[SeenCube], measured: Sequence[MeasuredTile],
+    kept: Sequence[tuple[int, int]], galaxies: Sequence[Galaxy], order: NDArray[np.intp], beam_pixels: float,
+) -> list[PaintTask | int]:  # fmt: skip
+    """What each tile shows; the number alone of one that is blank."""
+    tiles = {m.number: m.prepared for m in measured}
+    tasks: list[PaintTask | int] = []
+    for s in seen:
+        if s.number not in tiles:
+            tasks.append(s.number)
+            continue
+        task = PaintTask(replace(s, prepared=tiles[s.number], candidates=[]))
+        for (k, row), number in zip(kept, order):
+            sources: list[LineSource] = measured[k].members[row]
+            if reaches(plan, sources, beam_pixels, s.number):
+                task.ids.append(int(number))
+                task.members.append(sources)
+                task.owned.append(measured[k].number == s.number)
+        task.galaxies = list(zip(order[len(kept) :].tolist(), galaxies))
+        tasks.append(task)
+    return tasks
+
+
+def _together(
+    plan: CubePlan, painted: Sequence[PaintedTile]
+) -> tuple[MomentSums, dict[str, NDArray[np.float32]]]:
+    """Moments and maps for the report, of the whole image."""
+    shape = plan.cube.shape[1:]
+    moments = MomentSums.empty(shape)
+    shown = {name: np.zeros(shape, np.float32) for name in ("snr", "rest", "moment")}
+    for p in painted:
+        box = plan.blocks[p.number].write[1:]
+        moments.add(p.moments, box)
+        for name, values in p.shown.items():
+            there = shown[name][box]
+            if name == "moment":
+                there += values
+            else:
+                there[...] = np.where(np.abs(values) > np.abs(there), values, there)
+    return moments, shown
+
+
+def _notes(plan: CubePlan, seen: Sequence[SeenCube], sky: Sky) -> list[str]:
+    share = [float(s.prepared.present[s.prepared.valid].mean()) for s in seen if s.prepared is not None]
+    said = dict.fromkeys(note for s in seen for note in s.notes)
+    notes = [*notes_of(plan.cube, replace(sky.first, kind=plan.kind), float(np.mean(share))), *said]
+    blank = sum(s.prepared is None for s in seen)
+    if blank:
+        notes.append(f"{blank} of {len(seen)} tiles hold no data")
+    return notes
+
+
+BYTES_OF_PARENT = 0.4e9
+"""Of the process that gives out tiles, and makes tables and report."""
+BYTES_A_COLUMN = 40
+"""Of a pixel of the image in each layer of tiles, and in the maps of the report."""
+SECONDS_A_TILE, SECONDS_A_VOXEL = 2.0, 4e-7
+"""Of one processor core."""
+
+
+def needs_of_bricks(cube: RadioCube, workers: int) -> Needs:
+    """Memory, disk and time of `detect_cube`, whose tiles some processes share."""
+    blocks = bricks_of(cube)
+    read = [b.voxels for b in blocks]
+    beam = cube.middle_beam
+    one = needs_of_search((max(read),), 0.0 if beam is None else float(np.sqrt(beam[0] * beam[1])))
+    voxels = float(np.prod(cube.shape, dtype=float))
+    layers = len({b.write[0].start for b in blocks})
+    sky = cube.shape[1] * cube.shape[2]
+    # mask, model, residual, and the line for the way
+    disk = 16 * voxels + BYTES_OF_TABLES
+    seconds = SECONDS_A_TILE * len(blocks) + sum(read) * SECONDS_A_VOXEL
+    parent = BYTES_OF_PARENT + BYTES_A_COLUMN * sky * (layers + 2)
+    return Needs(one.memory, disk, seconds, len(blocks), min(workers, len(blocks)), parent)

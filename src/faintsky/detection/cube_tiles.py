@@ -1,0 +1,216 @@
+"""What the tiles of a cube see, each with its surroundings.
+
+`cube_judging` makes one list of it, `cube_painting` the maps.
+
+A cube of any size is worked on in tiles of one grid that its shape and beam alone decide
+(`faintsky.blocks.bricks`), one that fits into a tile as a whole: results do not depend on how many are
+worked on at a time, or where. What each step sees:
+
+=========================  =============================================================================
+noise, its correlation     the tile
+continuum, where it is     the tile's channels and spectra
+psf, beam                  the cube's; a psf read off the noise is that of the tile
+kind                       the tile with the brightest voxel over its noise
+primary beam in the data   the whole image
+matched filter             8 beams, 40 channels
+noise peaks                counted in what each tile writes, fitted together
+reliabilities              the whole list
+fits, blends               the tile: up to 8 beams, and 48 channels, about what it writes
+galaxies                   their parts in all tiles
+continuum sources          the tile
+moments                    sums over the tiles
+=========================  =============================================================================
+
+A tile reads `MARGIN` beams and `CHANNELS` channels about what it writes. It owns the sources whose brightest
+part it writes; two tiles' fits of one source at a seam are one. In a dirty cube sidelobes reach over the
+whole image: it is cut along frequency alone.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faintsky.blocks import Brick, bricks
+from faintsky.detection.find import doubts_of, needs_of_search
+from faintsky.detection.fits import LineSource
+from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
+from faintsky.detection.resolved import Resolved, occupied
+from faintsky.detection.search import PeakCounts, search_cube
+from faintsky.errors import InputError, NoDataError
+from faintsky.image import RadioCube
+from faintsky.preparing import Kind, PreparedCube, prepare_cube, said_kind
+
+Box = tuple[slice, ...]
+MARGIN, CHANNELS = 8.0, 48
+"""Surroundings that a tile reads: on the sky [beam], of 24 to 128 pixels, and along frequency."""
+VOXELS, LONGEST = 40e6, 1200
+"""Voxels and channels that a tile reads at most; a cube with no more is one."""
+
+
+@dataclass(frozen=True)
+class CubePlan:
+    """How a cube is searched, the same for all tiles.
+
+    Attributes
+    ----------
+    cube : RadioCube
+        With its kind and its beam.
+    blocks : list of Brick
+    settings : mapping
+        Of the model.
+    device : str
+    kind : Kind
+        What the cube is taken for, and why.
+    reliability : float
+        Least that a source has.
+    """
+
+    cube: RadioCube
+    blocks: list[Brick]
+    settings: Mapping[str, Any]
+    device: str
+    kind: Kind
+    reliability: float
+
+
+@dataclass
+class SeenCube:
+    """What a tile has seen, in its own pixels and channels.
+
+    Attributes
+    ----------
+    number : int
+        Of the tile.
+    prepared : PreparedCube or None
+        Without its arrays of voxels; None where the tile is blank.
+    candidates : list of Component
+        Those that may be sources, without their images.
+    doubts : list of float
+        See `faintsky.detection.find.doubts_of`.
+    counts : PeakCounts or None
+        In what the tile writes.
+    resolved : list of Resolved
+        Galaxies.
+    denied : array of bool or None
+        Where there is no continuum.
+    notes : list of str
+        On reading it.
+    """
+
+    number: int
+    prepared: PreparedCube | None = None
+    candidates: list[Component] = field(default_factory=list)
+    doubts: list[float] = field(default_factory=list)
+    counts: PeakCounts | None = None
+    resolved: list[Resolved] = field(default_factory=list)
+    denied: NDArray[np.bool_] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def bricks_of(cube: RadioCube, *, dirty: bool | None = None) -> list[Brick]:
+    """Tiles of a cube, ``dirty`` or not; by default as the user, its header or a psf says."""
+    whole = tuple(slice(0, n) for n in cube.shape)
+    if np.prod(cube.shape, dtype=float) <= VOXELS and cube.shape[0] <= LONGEST:
+        return [Brick(whole, whole)]
+    beam = cube.middle_beam
+    beam_pixels = 4.0 if beam is None else float(np.sqrt(beam[0] * beam[1]))
+    if dirty is None:
+        said = said_kind(cube)
+        given = cube.kind != "restored" and "psf" in cube.companions
+        dirty = given or (said is not None and said.name == "dirty")
+    side = int(np.clip(np.ceil(MARGIN * beam_pixels), 24, 128))
+    margin = (CHANNELS, *(n if dirty else side for n in cube.shape[1:]))
+    return bricks(cube.shape, margin, VOXELS, LONGEST)
+
+
+def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliability: float) -> CubePlan:
+    """Look at a cube as far as its tiles have to know of it."""
+    blocks = bricks_of(cube)
+    given = "psf" in cube.companions and cube.kind != "restored"
+    kind = Kind("dirty", "there is a psf") if given else said_kind(cube)
+    if kind is None or (cube.beams is None and not given):
+        part = cube.part(_brightest(cube, blocks).read)
+        prepared = prepare_cube(part, device=device)
+        kind = kind or prepared.kind
+        cube.notes += [note for note in part.notes if note not in cube.notes]
+        if cube.beams is None:
+            own = np.array([cube.sky_beam(prepared.beam)])
+            cube = replace(cube, beams=np.repeat(own, cube.shape[0], axis=0))
+    if kind.name == "dirty" and not given:
+        blocks = bricks_of(cube, dirty=True)
+        beam = cube.middle_beam or (4.0, 4.0, 0.0)
+        needs_of_search((max(b.voxels for b in blocks),), float(np.sqrt(beam[0] * beam[1]))).check(None)
+    # coordinates lose a digit on their way to a worker; here they have, too
+    cube = replace(cube, kind=kind.name, wcs=pickle.loads(pickle.dumps(cube.wcs)))
+    return CubePlan(cube, blocks, settings, device, kind, reliability)
+
+
+def _brightest(cube: RadioCube, blocks: Sequence[Brick]) -> Brick:
+    """The tile with the highest voxel over the scatter about it."""
+    best: tuple[float, Brick | None] = (0.0, None)
+    for block in blocks:
+        data = cube.taken(block.write)
+        few = data[::5, ::7, ::7]
+        few = few[np.isfinite(few) & (few != 0)]
+        spread = float(np.median(np.abs(few - np.median(few)))) if few.size > 50 else 0.0
+        if spread > 0:
+            best = max(best, (float(np.nanmax(data)) / spread, block), key=lambda pair: pair[0])
+    if best[1] is None:
+        raise InputError("holds no data: it is blank", "give a cube with data", cube.name)
+    return best[1]
+
+
+def look_at(plan: CubePlan, number: int) -> SeenCube:
+    """Search a tile."""
+    from threadpoolctl import threadpool_limits
+
+    block = plan.blocks[number]
+    part = plan.cube.part(block.read)
+    times = float(np.prod(plan.cube.shape, dtype=float)) / block.voxels
+    with threadpool_limits(limits=1, user_api="blas"):  # many small matrices
+        try:
+            search = search_cube(part, plan.settings, device=plan.device, core=block.inner, times=times)
+        except NoDataError:  # blank here, or constant
+            return SeenCube(number)
+    empty, nothing = np.zeros((0, 0), np.float32), torch.zeros(0)
+    return SeenCube(
+        number,
+        replace(search.prepared, kind=plan.kind).bare(),
+        [replace(c, image=empty, sky=nothing, line=nothing, reach=nothing) for c in search.candidates],
+        doubts_of(search.prepared, search.candidates),
+        search.counts,
+        search.resolved,
+        search.pursuit.denied,
+        part.notes,
+    )
+
+
+def look_again(plan: CubePlan, seen: SeenCube) -> tuple[RadioCube, PreparedCube, Pursuit]:
+    """A tile as it was searched: its part of the cube, made ready, and what fits sources, without any."""
+    assert seen.prepared is not None
+    part = plan.cube.part(plan.blocks[seen.number].read)
+    prepared = seen.prepared.again(part)
+    shape = (part.shape[1], part.shape[2])
+    imager = SourceImager(prepared.psf, shape, prepared.valid, beam_at=prepared.beam_at(part))
+    taken = occupied(seen.resolved, part.shape, prepared) if seen.resolved else None
+    line = prepared.line if taken is None else np.where(taken, np.float32(0), prepared.line)
+    pursuit = Pursuit.for_fits(Residual(line), prepared, imager, taken=taken, denied=seen.denied)
+    return part, prepared, pursuit
+
+
+def moved(s: LineSource, origin: Sequence[int], factor: float = 1.0) -> LineSource:
+    """A source in pixels and channels that are counted from elsewhere; its flux times a factor."""
+    z, y, x = origin
+    return replace(s, x=s.x + x, y=s.y + y, z=s.z + z, amplitude=s.amplitude * factor)
+
+
+def origin_of(box: Box) -> tuple[int, ...]:
+    """First channel, row and column of a box."""
+    return tuple(s.start for s in box)

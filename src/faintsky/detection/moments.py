@@ -1,0 +1,97 @@
+"""Maps of the lines of a cube within a mask: flux, mean velocity, dispersion. Sums over parts of it merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.image import RadioCube
+
+Float = NDArray[np.float64]
+
+
+@dataclass
+class MomentSums:
+    """Sums along frequency, ``[y, x]``.
+
+    Attributes
+    ----------
+    powers : array
+        Brightness times the width of its channel, times velocity to the power of 0, 1 and 2, ``[3, y, x]``.
+    low, high : array
+        Ends of the velocities in the mask, infinities without any.
+    """
+
+    powers: Float
+    low: Float
+    high: Float
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> MomentSums:
+        """Of nothing, ``(n_y, n_x)``."""
+        return cls(np.zeros((3, *shape)), np.full(shape, np.inf), np.full(shape, -np.inf))
+
+    def add(self, other: MomentSums, box: tuple[slice, ...]) -> None:
+        """Those of some channels, rows and columns."""
+        self.powers[:, *box] += other.powers
+        np.minimum(self.low[box], other.low, out=self.low[box])
+        np.maximum(self.high[box], other.high, out=self.high[box])
+
+    def maps(self, cube: RadioCube) -> list[tuple[Float, Any]]:
+        """Moments 0, 1 and 2, each with its unit: see `faintsky.jobs.Result.moments`."""
+        from astropy import units as u
+
+        known = cube.velocities() is not None
+        seen, flux = np.isfinite(self.low), self.powers[0]
+        step: Any = u.km / u.s if known else u.Hz
+        whole = (
+            u.Jy / u.beam * step if cube.has_flux else u.Unit(f"{cube.unit} {step}", parse_strict="silent")
+        )
+        maps: list[tuple[Float, Any]] = [(np.where(seen, flux, np.nan), whole)]
+        if not known:
+            return maps
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = self.powers[1] / flux
+            spread = np.sqrt(self.powers[2] / flux - mean**2)
+            middle = mean + _zero(cube)
+            good = seen & (middle >= self.low) & (middle <= self.high)
+        return [*maps, *((np.where(good, values, np.nan), step) for values in (middle, spread))]
+
+
+def _zero(cube: RadioCube) -> float:
+    """Velocity that others are counted from: squares of large ones lose digits."""
+    velocities = cube.velocities()
+    return 0.0 if velocities is None else float(velocities[len(velocities) // 2])
+
+
+def moment_sums(
+    cube: RadioCube, line: NDArray[np.floating], inside: NDArray[np.bool_], channels: slice
+) -> MomentSums:
+    """Of some voxels of a cube.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        The whole, for its channels.
+    line : array
+        Data without continuum, ``[chan, y, x]``: `channels` of the cube.
+    inside : array of bool
+        The voxels.
+    channels : slice
+        See above.
+    """
+    velocity = cube.velocities()
+    axis = cube.frequencies if velocity is None else velocity
+    width = np.abs(np.gradient(axis) if len(axis) > 1 else cube.channel_widths())[channels]
+    place = (axis - _zero(cube) if velocity is not None else axis)[channels]
+    weights = np.stack([width, width * place, width * place**2])
+    sums = MomentSums.empty(line.shape[1:])
+    for k in np.flatnonzero(inside.any(axis=(1, 2))):
+        sums.powers += weights[:, k, None, None] * np.where(inside[k], line[k], 0)
+        at = axis[channels][k]
+        np.minimum(sums.low, np.where(inside[k], at, np.inf), out=sums.low)
+        np.maximum(sums.high, np.where(inside[k], at, -np.inf), out=sums.high)
+    return sums
