@@ -241,7 +241,6 @@ def _tables(
         "rms_median": float(np.median(sky.sigma[sky.sigma > 0])),
         "rms_unit": "Jy/beam" if plan.cube.has_flux else str(plan.cube.unit),
         "noise_peaks_amplitude": float(noise.amplitude), "noise_peaks_stretch": float(noise.stretch),
-        "caution": float(plan.settings["caution"]),
         "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
     }  # fmt: skip
     if not rows:

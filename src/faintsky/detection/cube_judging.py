@@ -17,7 +17,7 @@ from faintsky.detection.find import accepted, measured_groups
 from faintsky.detection.fits import LineSource
 from faintsky.detection.methods import complete_columns
 from faintsky.detection.resolved import Resolved
-from faintsky.detection.search import PeakCounts, list_reliability
+from faintsky.detection.search import PeakCounts, judge_lines
 from faintsky.preparing import Continuum, PreparedCube, PrimaryBeam, gaussian_psf
 
 if TYPE_CHECKING:
@@ -36,14 +36,18 @@ def rate(seen: Sequence[SeenCube], plan: CubePlan) -> tuple[NoisePeaks, int]:
     """
     known = [s for s in seen if s.counts is not None]
     noise = PeakCounts.together([s.counts for s in known if s.counts is not None]).law
-    owned = np.sort(
-        [c.effective_snr for s in known for c in s.candidates if holds(plan, s.number, place_of(c.source))]
-    )
-    values = np.append(0.0, list_reliability(owned, noise, caution=plan.settings["caution"]))
+    widths = max(s.widths for s in known)
     for s in known:
-        for c, doubt in zip(s.candidates, s.doubts):
-            c.reliability = float(values[np.searchsorted(owned, c.effective_snr, side="right")]) * doubt
-    return noise, len(owned)
+        for c in s.candidates:
+            size, width = divmod(c.template, s.widths)
+            c.template = size * widths + width
+    candidates = [c for s in known for c in s.candidates]
+    listed = [holds(plan, s.number, place_of(c.source)) for s in known for c in s.candidates]
+    negative = [v for s in known for v in s.negative]
+    judge_lines(candidates, negative, noise, widths, np.array(listed, bool))
+    for c, doubt in zip(candidates, (d for s in known for d in s.doubts)):
+        c.reliability *= doubt
+    return noise, sum(listed)
 
 
 def place_of(s: LineSource) -> tuple[float, float, float]:
@@ -122,9 +126,7 @@ def measure_tile(plan: CubePlan, seen: SeenCube, noise: NoisePeaks, in_data: boo
     with threadpool_limits(limits=1, user_api="blas"):
         groups = measured_groups(part, prepared, pursuit, plan.settings, plan.reliability, noise.stretch)
     beam = PrimaryBeam(part, in_data=in_data)
-    catalog, components, order = build_catalog(
-        part, prepared, pursuit.components, groups, noise, caution=plan.settings["caution"], beam=beam
-    )
+    catalog, components, order = build_catalog(part, prepared, pursuit.components, groups, noise, beam=beam)
     nothing.prepared = prepared.bare()
     rows, members, inside, places = [], [], [], []
     for row, group in enumerate(order):
@@ -294,7 +296,7 @@ def galaxy_tables(
     here = Resolved(own, r.mask, flat, r.snr)
     beam = PrimaryBeam(part, in_data=in_data)
     row = galaxy_row(part, prepared, here, beam, beam.gain() * relative)
-    false_alarm = float(noise.fitted_above(r.snr))
+    false_alarm = float(noise.fitted.above(r.snr))
     tables = row_tables(part, {"id": 1, "false_alarm": false_alarm, **row}, {"id": 1, **row})
     labels = np.zeros(part.shape, np.int32)
     labels[own][r.mask] = 1

@@ -94,6 +94,10 @@ class SeenCube:
         Those that may be sources, without their images.
     doubts : list of float
         See `faintsky.detection.find.doubts_of`.
+    negative : list of float
+        See `Search`; of what the tile writes.
+    widths : int
+        Line widths of its filter bank.
     counts : PeakCounts or None
         In what the tile writes.
     resolved : list of Resolved
@@ -108,6 +112,8 @@ class SeenCube:
     prepared: PreparedCube | None = None
     candidates: list[Component] = field(default_factory=list)
     doubts: list[float] = field(default_factory=list)
+    negative: list[float] = field(default_factory=list)
+    widths: int = 0
     counts: PeakCounts | None = None
     resolved: list[Resolved] = field(default_factory=list)
     denied: NDArray[np.bool_] | None = None
@@ -185,6 +191,8 @@ def look_at(plan: CubePlan, number: int) -> SeenCube:
         replace(search.prepared, kind=plan.kind).bare(),
         [replace(c, image=empty, sky=nothing, line=nothing, reach=nothing) for c in search.candidates],
         doubts_of(search.prepared, search.candidates),
+        search.negative,
+        len(search.pursuit.bank.line_fwhm),
         search.counts,
         search.resolved,
         search.pursuit.denied,
