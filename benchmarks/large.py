@@ -1,17 +1,21 @@
-"""Memory and time of `detect` and `denoise` on large images, as the command line runs them.
+"""Memory and time of `detect` and `denoise` on large images and cubes, as the command line runs them.
 
     python -m benchmarks.large_images IMAGE.fits --size 12000
     python -m benchmarks.large detect IMAGE.fits --work DIR [--jobs 2]
+    python -m benchmarks.large_cubes CUBE.fits --channels 500 --side 1000
+    python -m benchmarks.large detect CUBE.fits --work DIR [--jobs 2]
 
 Memory is the largest sum over all processes of what each has for itself and its share of what they share
 (PSS), looked at every second; seconds are those of the processors, user and system, and those that
-passed, which say little where others are at work on the machine. Beside them stands what the dry run says.
+passed, which say little where others are at work on the machine. Beside them stands what the dry run says, and of
+a cube what was found of its lines, by S/N, and of its galaxies.
 Results are added to ``results/large.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -23,6 +27,9 @@ from typing import Any
 
 import psutil
 from astropy.io import fits
+from astropy.table import Table
+
+from benchmarks.line_cubes import score
 
 RESULTS = Path(__file__).parent / "results" / "large.json"
 
@@ -62,6 +69,16 @@ def watched(command: list[str]) -> tuple[dict[str, Any], list[tuple[float, str]]
     }, said  # fmt: skip
 
 
+def scores(truth: Path, catalog: Path) -> dict[str, Any]:
+    """Lines found by S/N, of how many; false rows; galaxies, rows for each and their flux over the true one."""
+    lines, numbers = score(Table.read(truth), Table.read(catalog, hdu=1))
+    found = {}
+    for low, high in itertools.pairwise((5, 6, 7, 8, 20)):
+        its = lines[(lines["snr"] >= low) & (lines["snr"] < high)]
+        found[f"{low} to {high}"] = [int(its["hit"].sum()), len(its)]
+    return {"lines": found, "false": numbers["false"], "galaxies": numbers.get("galaxies", [])}
+
+
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(
@@ -72,8 +89,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--jobs", default="1")
     asked = parser.parse_args()
-    side = fits.getheader(asked.image)["NAXIS1"]
-    out = asked.work / f"{asked.command}{side}_{asked.jobs}"
+    header = fits.getheader(asked.image)
+    side, channels = header["NAXIS1"], header.get("NAXIS3", 1)
+    out = asked.work / f"{asked.command}{side}_{channels}_{asked.jobs}"
     command = [sys.executable, "-m", "faintsky.cli", asked.command, str(asked.image), "--out", str(out)]
     command += ["--json", "--overwrite", "--jobs", asked.jobs]
     dry, _ = watched([*command, "--dry-run"])
@@ -81,12 +99,17 @@ def main() -> None:
     summary = measured.pop("summary")
     kept = ("memory_gb", "time_minutes", "disk_gb", "blocks", "processes")
     row = {
-        "command": asked.command, "side": side, "jobs": int(asked.jobs), **measured,
+        "command": asked.command, "side": side, "channels": channels, "jobs": int(asked.jobs), **measured,
         "sources": summary["sources"], "said": {k: dry["summary"][k] for k in kept},
         "eta": [[round(t, 1), line] for t, line in said if line.endswith("left")],
     }  # fmt: skip
+    if channels > 1:
+        row |= scores(Path(f"{asked.image}.truth.ecsv"), out / "catalog.fits")
+        row["microseconds_a_voxel"] = round(
+            1e6 * row["cpu_seconds"] / (channels * side * header["NAXIS2"]), 3
+        )
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    rows = [r for r in rows if any(r[k] != row[k] for k in ("command", "side", "jobs"))]
+    rows = [r for r in rows if any(r.get(k, 1) != row[k] for k in ("command", "side", "channels", "jobs"))]
     RESULTS.write_text(json.dumps([*rows, row], indent=1) + "\n")
     print(json.dumps(row))
 

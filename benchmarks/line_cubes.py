@@ -39,6 +39,7 @@ def score(truth: Table, found: Table) -> tuple[Table, Row]:
             np.abs(found["z"] - g["z"]) <= CHANNELS
         )
         numbers |= {"galaxy_rows": int(its.sum()), "galaxy_flux": float(found["flux"][its].sum() / g["flux"])}
+        numbers.setdefault("galaxies", []).append([numbers["galaxy_rows"], round(numbers["galaxy_flux"], 3)])
         found = found[~its]
     pairs = match(lines, found, Criterion("line cubes", radius=3.0))
     mate, out = pairs.partner_of_true, lines["snr", "flux"].copy()
