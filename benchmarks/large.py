@@ -7,8 +7,8 @@
 
 Memory is the largest sum over all processes of what each has for itself and its share of what they share
 (PSS), looked at every second; seconds are those of the processors, user and system, and those that
-passed, which say little where others are at work on the machine. Beside them stands what the dry run says, and of
-a cube what was found of its lines, by S/N, and of its galaxies.
+passed, which say little where others are at work on the machine. Beside them stands what the dry run says,
+and of a cube what was found of its lines, by S/N, and of its galaxies.
 Results are added to ``results/large.json``.
 """
 
@@ -70,7 +70,7 @@ def watched(command: list[str]) -> tuple[dict[str, Any], list[tuple[float, str]]
 
 
 def scores(truth: Path, catalog: Path) -> dict[str, Any]:
-    """Lines found by S/N, of how many; false rows; galaxies, rows for each and their flux over the true one."""
+    """Lines found by S/N, of how many; false rows; galaxies: rows of each, and flux over the true one."""
     lines, numbers = score(Table.read(truth), Table.read(catalog, hdu=1))
     found = {}
     for low, high in itertools.pairwise((5, 6, 7, 8, 20)):

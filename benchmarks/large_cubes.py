@@ -1,7 +1,7 @@
-"""HI-like cubes of any size with truth, made channel by channel: points of matched S/N 5 to 20, rotating discs.
+"""HI-like cubes of any size with truth, made channel by channel: points of matched S/N 5 to 20, discs.
 
-Noise is that of `benchmarks.line_cubes_made`, with independent channels, and so are the discs. There is a point
-for each 2.5 million voxels and a disc for each 100 million. Noise follows from the seed and the channel.
+Noise is that of `benchmarks.line_cubes_made`, with independent channels, and so are the rotating discs. There
+is a point for each 2.5 million voxels and a disc for each 100 million. Noise follows from seed and channel.
 
     python -m benchmarks.large_cubes out.fits --channels 500 --side 1000
 """
@@ -59,12 +59,11 @@ def make(path: Path, shape: tuple[int, int, int], seed: int = 0) -> None:
     light = [made.disc(np.random.default_rng([seed, k, 1])) * 25 * made.RMS for k in range(len(discs))]
     area = float(beam_pixels((made.BEAM, made.BEAM, 0.0), 1.0)[0])
     z, lines = np.arange(n_chan), []
-    for x, y, middle, width, snr in points:
+    for _, _, middle, width, snr in points:
         line = line_profile(z, middle, width)
         lines.append(line * snr * made.RMS / np.sqrt((line**2).sum()))
-    h = fits.Header(
-        {"SIMPLE": True, "BITPIX": -32, "NAXIS": 3, "NAXIS1": n_x, "NAXIS2": n_y, "NAXIS3": n_chan})
-    )
+    h = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 3})
+    h.update({"NAXIS1": n_x, "NAXIS2": n_y, "NAXIS3": n_chan})
     axes = [
         ("RA---SIN", 180.0, -made.PIXEL / 3600, "deg", n_x / 2),
         ("DEC--SIN", 30.0, made.PIXEL / 3600, "deg", n_y / 2),

@@ -1,37 +1,17 @@
 """Blocks: every pixel is written once, and cutting and re-assembling changes nothing."""
 
-import importlib
-import pkgutil
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import convolve, label
 
-from faintsky.blocks import STEPS, cover, in_blocks, run_step
+from faintsky.blocks import cover, in_blocks
 from faintsky.denoising import (
     TURNS,
-    RegionSettings,
     describe_beam,
     predict,
-    starlet_transform,
-    threshold_starlets,
-    thresholded,
-    touching,
 )
-from faintsky.detection import FilterBank, Pursuit
 from faintsky.networks import make_network
-from faintsky.preparing import (
-    Continuum,
-    continuum_present,
-    find_strong_lines,
-    fit_continuum,
-    gaussian_psf,
-    medians_of_spectra,
-    pixels_with_data,
-    subtract_continuum,
-)
 
 SHAPES = [(1, 1), (5, 9), (16, 16), (31, 64), (64, 33), (100, 47), (17, 200)]
 
@@ -85,117 +65,6 @@ def test_a_margin_too_small_is_seen():
     blocks = cover(image.shape, reach=2, largest=16)
     (got,) = in_blocks(lambda a: [convolve(a, kernel, mode="constant")], [image], blocks)
     assert np.abs(got - convolve(image, kernel, mode="constant")).max() > 1
-
-
-# ---------------------------------------------------------------------- steps of detect and denoise
-
-for room in ("preparing", "denoising", "detection"):
-    for file in pkgutil.iter_modules(importlib.import_module(f"faintsky.{room}").__path__):
-        importlib.import_module(f"faintsky.{room}.{file.name}")
-
-RNG = np.random.default_rng(4)
-CUBE, IMAGE, USED = RNG.normal(size=(16, 60, 70)), RNG.normal(size=(70, 80)), RNG.random((70, 80)) > 0.1
-CUBE, IMAGE = CUBE.astype(np.float32), IMAGE.astype(np.float32)
-CUBE[5:8, 20:30, 20:50] += 8
-SIGMA = np.ones(16)
-REGIONS = RegionSettings(smooth=1.4, seed=(2.0, 0.5), grow=(1.0, 0.2), cap=3.0, faint=(0.2, 0.03))
-
-
-def as_step(declared, function):
-    """A function of arrays that is run as a step of other things is."""
-    function.step = declared.step
-    return function
-
-
-def fitted(cube):
-    fit = fit_continuum(torch.as_tensor(cube), SIGMA)
-    return fit.level, fit.slope, fit.level_err
-
-
-def present(level, valid, beam_pixels):
-    return continuum_present(
-        Continuum(level, 0 * level, 0.0, np.ones_like(level)), valid.astype(bool), beam_pixels
-    )
-
-
-def subtracted(cube, level):
-    return subtract_continuum(cube, Continuum(level, level, 7.5, level), level > -9, SIGMA)
-
-
-def framed(cube, frame):
-    """A cube that is blank within so many pixels of its border, where the filters' padding ends."""
-    out = np.zeros_like(cube)
-    out[:, frame:-frame, frame:-frame] = cube[:, frame:-frame, frame:-frame]
-    return out
-
-
-def filtered(cube, usable, psf, beam_pixels, sky_sizes):
-    bank = FilterBank(torch.as_tensor(cube), usable, psf, beam_pixels, sky_sizes=sky_sizes)
-    return bank.sky.numpy()
-
-
-CASES = {
-    "preparing.pixels_with_data": (pixels_with_data, [np.where(USED, IMAGE, 0).round()]),
-    "preparing.medians_of_spectra": (medians_of_spectra, [CUBE]),
-    "preparing.find_strong_lines": (
-        as_step(find_strong_lines, lambda cube: find_strong_lines(torch.as_tensor(cube)).numpy()),
-        [CUBE],
-    ),
-    "preparing.fit_continuum": (as_step(fit_continuum, fitted), [CUBE]),
-    "preparing.continuum_present": (as_step(continuum_present, present), [1.25 * IMAGE, USED], 1.5),
-    "preparing.subtract_continuum": (as_step(subtract_continuum, subtracted), [CUBE, CUBE[0]]),
-    "detection.FilterBank": (
-        as_step(FilterBank, filtered),
-        [framed(CUBE, 8)], SIGMA > 0, gaussian_psf((33, 33), 4, 3, 20), 3.5, (0.0, 0.65, 1.2),
-    ),
-    "denoising.starlet_transform": (starlet_transform, [IMAGE], 3),
-    "denoising.threshold_starlets": (
-        partial(threshold_starlets, scales=2, iterations=2),
-        [IMAGE, USED], None,
-    ),
-    "denoising.thresholded": (thresholded, [IMAGE, np.ones_like(IMAGE), USED], REGIONS, 12.0),
-    "denoising.touching": (touching, [IMAGE > 0.3]),
-}  # fmt: skip
-
-
-def test_every_step_says_how_it_runs_in_blocks():
-    """All that have a reach or merge are run below; `predict` cuts its own blocks, and has its own test."""
-    in_blocks_now = {name for name, s in STEPS.items() if s.reach is not None or s.merge is not None}
-    assert in_blocks_now == {*CASES, "denoising.predict"}
-    assert len(STEPS) > 2 * len(CASES)
-    with pytest.raises(ValueError, match="strongest source"):
-        run_step(Pursuit, [IMAGE])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_two_by_two_blocks_are_the_whole(name):
-    function, images, *arguments = CASES[name]
-    options = getattr(function, "keywords", {})
-    function = getattr(function, "func", function)
-    said, n = STEPS[name], max(images[0].shape[-2:])
-    reach = said.reach(*arguments, **options) if callable(said.reach) else said.reach or 0
-    largest = n // 2 + reach
-    assert len(cover(images[0].shape[-2:], reach=reach, largest=largest)) == 4
-    whole = function(*images, *arguments, **options)
-    pieces = run_step(function, images, *arguments, largest=largest, **options)
-    for a, b in zip(*((w,) if isinstance(w, np.ndarray) else w for w in (whole, pieces)), strict=True):
-        assert a.any()
-        # the filters' transforms end at the finest wave, and so ring
-        room = (1e-4 if name == "detection.FilterBank" else 1e-5) * np.abs(a).max()
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=room, equal_nan=True)
-
-
-def test_labels_merge_over_many_cuts():
-    """Regions that wind through many blocks, numbered as the whole image's are."""
-    for mask in (
-        IMAGE > 0.2,
-        IMAGE > 1.5,
-        IMAGE > 9,
-        IMAGE > -9,
-        np.indices(IMAGE.shape).sum(axis=0) % 7 == 0,
-    ):
-        labels = run_step(touching, [mask], largest=9)
-        np.testing.assert_array_equal(labels, touching(mask))
 
 
 # ---------------------------------------------------------------------- a network in blocks

@@ -1,4 +1,4 @@
-"""Data in blocks: what they read and write, and how each step of our methods can be run in them.
+"""Data in blocks: what they read and write, and what of their results lies in several.
 
 It knows arrays only.
 """
@@ -12,7 +12,6 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.blocks.maps import Maps
     from faintsky.blocks.merging import Pieces, joined, merged_pieces, pieces_of
-    from faintsky.blocks.steps import STEPS, Step, merge_labels, run_step, step
     from faintsky.blocks.tiling import LARGEST, Block, Brick, bricks, cover, in_blocks, tiles
 
 lazy(__name__)

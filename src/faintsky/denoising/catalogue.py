@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 
 from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
-from faintsky.blocks import step
 from faintsky.catalog import coordinates_meta, join_flags, make_table, mask_extents
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
@@ -91,7 +90,6 @@ def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float
     return float(np.sqrt(max((s * convolve(s, kernel[inner])).sum(), 0.0)))
 
 
-@step(objects=True)
 def measure(
     mean: NDArray[np.floating],
     sigma: NDArray[np.floating],

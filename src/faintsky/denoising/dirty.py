@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft, rfft2
 
-from faintsky.blocks import step
 from faintsky.preparing import gaussian_psf
 
 EPSILON = 0.01
@@ -22,7 +21,6 @@ SHORTEN = 1.2
 bright emission, which a denoiser leaves as it is, a fifth is left to the next cycle, of noise nothing."""
 
 
-@step(whole="the psf reaches over the whole image")
 class Response:
     """A dirty image of the sky given at the clean beam's resolution: ``D = R * x``.
 
@@ -115,7 +113,6 @@ class Cleaned:
     diverged: bool = False
 
 
-@step(whole="ends where the whole image has settled")
 def major_cycles(
     dirty: NDArray[np.float32],
     valid: NDArray[np.bool_],

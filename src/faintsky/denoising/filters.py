@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.blocks import step
 from faintsky.errors import InputError
 from faintsky.registry import FILTERS
 
@@ -38,7 +37,6 @@ def _smoothed(image: Array32, step: int) -> Array32:
     return np.ascontiguousarray(image)
 
 
-@step(reach=lambda scales: 2 * (2**scales - 1))
 def starlet_transform(image: Array32, scales: int) -> Array32:
     """Detail at 1, 2, 4 … pixels and what is left: ``[scales + 1, y, x]``, whose sum is the image."""
     planes = np.empty((scales + 1, *image.shape), dtype=image.dtype)
@@ -97,7 +95,6 @@ def scale_sigmas(scales: int, correlation: NDArray[np.floating] | None = None, s
     return np.array([*out, np.sqrt(np.mean(power * response**2))])
 
 
-@step(reach=lambda correlation, scales=5, iterations=1, **_: 2 * (2**scales - 1) * iterations)
 def threshold_starlets(
     signal: Array32,
     known: NDArray[np.bool_],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.blocks import LARGEST, cover, in_blocks, step
+from faintsky.blocks import LARGEST, cover, in_blocks
 from faintsky.preparing import PreparedImage
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ def _turned_beam(beam: Tensor, turns: int, mirror: bool) -> Tensor:
     return beam * sign
 
 
-@step(reach=lambda network, *beam, **options: int(network.reach))
 def predict(
     network: nn.Module,
     image: Array32,

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
 
-from faintsky.blocks import merge_labels, step
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.system import Settings
 
@@ -146,11 +145,6 @@ def segment(
     return relabelled(labels, np.flatnonzero(keep))
 
 
-def _reach(settings: RegionSettings, beam_area: float) -> int:
-    return int(4 * settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA + 0.5)
-
-
-@step(reach=_reach)
 def thresholded(
     mean: NDArray[np.floating],
     sigma: NDArray[np.floating],
@@ -171,7 +165,6 @@ def thresholded(
     return seeds, grown
 
 
-@step(merge=merge_labels)
 def touching(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Labels of regions that touch at a side or a corner."""
     return np.asarray(label(mask, structure=np.ones((3, 3)))[0], dtype=np.int32)
@@ -197,7 +190,6 @@ DIP, CONTRAST = 2.5, 1.5
 as high it is, where the two are apart."""
 
 
-@step(whole="watersheds run through all of a region")
 def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArray[np.int32]:
     """Cut regions at the saddles between peaks that are plainly two.
 

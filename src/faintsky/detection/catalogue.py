@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from faintsky.beams import sampling_errors
-from faintsky.blocks import step
 from faintsky.catalog import join_flags, make_components, make_table
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.fits import axes_of_covariance
@@ -35,7 +34,6 @@ DYNAMIC_RANGE, SIDELOBES = 0.05, 0.15
 in dirty ones without a psf."""
 
 
-@step(objects=True)
 def build_catalog(
     cube: RadioCube,
     prepared: PreparedCube,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, gaussian_filter
 from scipy.spatial import cKDTree
 
-from faintsky.blocks import step
 from faintsky.catalog import components_of
 from faintsky.denoising import (
     Eye,
@@ -106,7 +105,6 @@ class Diffuse:
         return np.where(self.inside, self.image, np.float32(0))
 
 
-@step(whole="in units of its own scatter over the image")
 def significance(search: CompactSearch, residual: Float) -> tuple[Float, float]:
     """S/N of a residual smoothed over `SMOOTH` beams, ``[y, x]``, and the S/N as deep as its deepest minimum.
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 
 from faintsky.beams import observed_sizes, sampling_errors
-from faintsky.blocks import step
 from faintsky.catalog import coordinates_meta, join_flags, make_components, make_table, mask_extents
 from faintsky.detection.gaussians import images_of
 from faintsky.detection.sources import Sources, pixels_of
@@ -73,7 +72,6 @@ def boxes_of(sources: Sources, members: Sequence[NDArray[np.intp]]) -> NDArray[n
     return out
 
 
-@step(objects=True)
 def label_objects(
     sources: Sources, members: Sequence[NDArray[np.intp]], noise: Float, origin: tuple[int, int] = (0, 0)
 ) -> NDArray[np.int32]:
@@ -176,7 +174,6 @@ def strengths(sources: Sources, members: Sequence[NDArray[np.intp]], snr: Float)
     return out
 
 
-@step(objects=True)
 def build_tables(
     image: RadioImage,
     prepared: PreparedImage,

@@ -14,14 +14,12 @@ when their values are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from faintsky.blocks import step
 from faintsky.preparing import ChannelCorrelation, precision
 from faintsky.source_model import (
     frequencies_2d,
@@ -38,24 +36,14 @@ LINE_WIDTHS = (2.0, 3.2, 5.0, 8.0, 13.0, 20.0)
 alone is left out: it would double the number of noise peaks, and a line that narrow loses only a tenth."""
 
 
-BORDER, REACH = 1.5, 2.5
-"""FWHMs of the widest template by which the image is padded, and from which on nothing is seen, to 1e-4 of
-the brightest pixel: narrow templates, as their transforms end at the finest wave, ring by so much."""
+BORDER = 1.5
+"""FWHMs of the widest template by which the image is padded. Beyond 2.5 nothing is seen, to 1e-4 of the
+brightest pixel: narrow templates, as their transforms end at the finest wave, ring by so much."""
 BAND, BAND_REACH, RINGING, COLUMNS = 32, 1.95, 12, 4096
 """Channels that are filtered at once, FWHMs that a line template reaches to either side (4.6 standard
 deviations), by how much farther where the channels are correlated, and pixels that are filtered at once."""
 Band = tuple[slice, slice, torch.Tensor]
 """Channels out, channels in, and the rows of some templates, ``[template, out, in]``."""
-
-
-def _reach(
-    usable: NDArray[np.bool_],
-    psf: NDArray[np.floating],
-    beam_pixels: float,
-    sky_sizes: Sequence[float] = SKY_SIZES,
-    **options: Any,
-) -> int:
-    return int(REACH * max(sky_sizes) * beam_pixels) + 1
 
 
 def seen_widths(channels: ChannelCorrelation | None) -> NDArray[np.float64]:
@@ -68,7 +56,6 @@ def decimation(beam_pixels: float) -> int:
     return max(1, int(beam_pixels / 3.5))
 
 
-@step(reach=_reach)
 class FilterBank:
     """All filtered versions of one line cube, in units of their own noise.
 
@@ -307,7 +294,6 @@ AT_ONCE = 20_000
 """Voxels that are looked at in one go, the most promising first."""
 
 
-@step(whole="the highest peak of all is asked for, again and again")
 class Peaks:
     """Largest and smallest value over the templates of a filter bank, at every voxel.
 

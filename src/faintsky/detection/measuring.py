@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
-from faintsky.blocks import step
 from faintsky.detection.fits import GroupFit, GroupWindow, LineSource, Member, axes_of, cut_group, member_of
 from faintsky.detection.matched_filter import seen_widths
 from faintsky.detection.objects import gaussian_patch, touching
@@ -83,7 +82,6 @@ def overlapping(members: Sequence[Member], beam: float, reach: float = 1.0, most
     return list(groups.values())
 
 
-@step(whole="the strongest source is taken first, and its sidelobes reach over the whole image")
 class ContinuumImage:
     """The continuum image of a cube, and its sources.
 
@@ -343,7 +341,6 @@ SECOND = 30.0
 """By how much rarer another line of a source is than its first: so much stronger it must be."""
 
 
-@step(objects=True)
 class Measurement:
     """Sources of a search, fitted again.
 

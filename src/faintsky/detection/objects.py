@@ -14,7 +14,6 @@ from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
 from faintsky.beams import beam_covariance
-from faintsky.blocks import step
 from faintsky.detection.pursuit import Component, Residual, line_channels
 from faintsky.preparing import PreparedCube
 from faintsky.source_model import line_profile
@@ -58,7 +57,6 @@ def one_source(a: Component, b: Component, components: Sequence[Component]) -> b
     return bool(fainter - values.min() < max(3 * error, DIP * fainter))
 
 
-@step(objects=True)
 def group_components(
     components: Sequence[Component],
     beam_pixels: float,
@@ -109,7 +107,6 @@ def gaussian_patch(
     return ys, xs, np.exp(-0.5 * quad)
 
 
-@step(whole="emission that is joined to a source is its own, however far it reaches")
 def label_mask(
     components: Sequence[Component],
     groups: Sequence[Sequence[int]],

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 from faintsky.beams import beam_covariance, beam_pixels
-from faintsky.blocks import step
 from faintsky.detection.fits import LineSource, cut_group, point_or_not
 from faintsky.detection.matched_filter import FilterBank, Peaks
 from faintsky.grid import FWHM_PER_SIGMA
@@ -233,7 +232,6 @@ class Component:
     continuum: tuple[float, float] | None = None
 
 
-@step(whole="the strongest source is taken first, and its sidelobes reach over the whole image")
 @dataclass
 class Pursuit:
     """State of the search: data, filtered data, and the sources so far.

@@ -21,7 +21,6 @@ from scipy.ndimage import (
 )
 
 from faintsky.beams import beam_covariance, beam_pixels
-from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import PreparedCube, core_sigma
 
@@ -75,7 +74,6 @@ class Resolved:
         return np.where(self.mask, self.line, np.float32(0))
 
 
-@step(whole="emission that is joined is one galaxy, however far it reaches")
 def resolved_emission(prepared: PreparedCube, where: Bool | None = None) -> list[Resolved]:
     """The resolved galaxies of a cube, the one with the largest mask first; only `where` one may look."""
     beam = prepared.beam_pixels

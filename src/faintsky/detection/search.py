@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels
-from faintsky.blocks import step
 from faintsky.detection.counts import SURE, NoisePeaks, against_negatives, fit_counts, likeness
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
@@ -37,7 +36,6 @@ PEAKS_A_BEAM_CHANNEL = 0.11
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
 
 
-@step(whole="its peaks have no places, by which blocks would own them")
 def local_peaks(
     values: torch.Tensor, size: tuple[int, int, int], floor: float, within: Sequence[slice] = ()
 ) -> NDArray[np.float64]:
@@ -135,7 +133,6 @@ def fit_noise_peaks(
     return NoisePeaks(u.size / float(NoisePeaks(1.0, stretch).above(start)), stretch)
 
 
-@step(whole="what sources are like, and how many there are, is told by those of the whole cube")
 def line_reliability(
     snr: ArrayLike, template: ArrayLike, negative: ArrayLike, noise: NoisePeaks, *, n_widths: int,
     listed: NDArray[np.bool_] | None = None,

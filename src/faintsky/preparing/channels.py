@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import toeplitz
 
-from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA
 
 Float = NDArray[np.float64]
@@ -78,7 +77,6 @@ def precision(sigma: Float, channels: ChannelCorrelation | None, z: NDArray[np.i
     return out * weight[:, None] * weight
 
 
-@step(whole="one correlation for the whole cube; sums over blocks would merge")
 def channel_correlation(
     scaled: NDArray[np.floating], used: NDArray[np.bool_], beam_area: float, taken_out: int = 0
 ) -> ChannelCorrelation | None:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from faintsky.blocks import step
 from faintsky.preparing.noise import noise_map
 from faintsky.preparing.psf import convolve, gaussian_psf
 
@@ -27,7 +26,6 @@ GAIN, STAGE, ROUNDS, MOST = 0.2, 0.2, 20, 60_000
 cycles and components in each, at most."""
 
 
-@step(whole="sidelobes reach through the whole image")
 def clean_further(
     residual: NDArray[np.floating],
     valid: NDArray[np.bool_],

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 
-from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA
 
 WIDE = 5.0
@@ -85,7 +84,6 @@ def _line_fit(
     return level, slope, torch.where(sloped, s2 / safe_det, 1 / safe)
 
 
-@step(reach=0)
 def fit_continuum(
     cube: torch.Tensor,
     sigma: NDArray[np.float64],
@@ -156,7 +154,6 @@ def upsampled(mask: torch.Tensor, shape: torch.Size | tuple[int, int]) -> torch.
     return big[:, : shape[0], : shape[1]]
 
 
-@step(reach=0)
 def find_strong_lines(
     cube: torch.Tensor,
     *,
@@ -255,7 +252,6 @@ def _smoothing(n: int, sigma: float) -> NDArray[np.float64]:
     return np.asarray(gaussian_filter1d(np.eye(n), sigma, axis=0))
 
 
-@step(reach=lambda beam_pixels: int(4 * WIDE * beam_pixels / FWHM_PER_SIGMA + 0.5))
 def continuum_present(
     continuum: Continuum,
     valid: NDArray[np.bool_],

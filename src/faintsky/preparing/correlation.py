@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 
-from faintsky.blocks import step
 from faintsky.preparing.noise import core_sigma
 from faintsky.preparing.psf import autocorrelation, gaussian_psf
 
@@ -89,7 +88,6 @@ class NoiseCorrelation:
         return middle[0], middle[1]
 
 
-@step(whole="one power spectrum for the whole image; sums over blocks would merge")
 def noise_correlation_of(
     scaled: NDArray[np.floating], quiet: NDArray[np.bool_], beam: tuple[float, float, float]
 ) -> NoiseCorrelation:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faintsky.blocks import step
 from faintsky.errors import InputError, NoDataError
 from faintsky.image import RadioCube
 from faintsky.preparing.channels import ChannelCorrelation, channel_correlation
@@ -353,7 +352,6 @@ def _separate(
     return _Parts(continuum, present, sigma, coarse_line, lines, step, channels)
 
 
-@step(reach=0)
 def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     """Median of every spectrum, NaNs as 0, ``[y, x]``; the lower of two in the middle."""
     rows = np.ascontiguousarray(cube.reshape(len(cube), -1).T)
@@ -363,7 +361,6 @@ def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows[:, middle].reshape(cube.shape[1:])
 
 
-@step(reach=0)
 def subtract_continuum(
     data: NDArray[np.float32], continuum: Continuum, valid: NDArray[np.bool_], sigma: NDArray[np.float64]
 ) -> NDArray[np.float32]:

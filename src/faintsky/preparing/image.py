@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from faintsky.beams import sampled_area
-from faintsky.blocks import step
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
 from faintsky.preparing.noise import noise_map
@@ -171,7 +170,6 @@ def _brightness(image: RadioImage, per_pixel: float) -> float:
     raise InputError(fault, "give an image in Jy/arcsec2, or in Jy/beam with its beam", image.name)
 
 
-@step(reach=2)
 def pixels_with_data(data: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Pixels that hold data: neither NaN nor part of an area of exact zeros, as some imagers leave it."""
     finite = np.isfinite(data)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
-from faintsky.blocks import step
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.preparing.image import Plane, PreparedImage
 from faintsky.preparing.noise import robust_sigma
@@ -44,7 +43,6 @@ COARSE = 700
 """Pixels a side of the image that the sidelobes of all sources are added up in, at most twice as many."""
 
 
-@step(whole="the brightest sources of the whole image, and what lies far around them")
 class Surroundings:
     """What surrounds the bright sources of images, over the sources' peaks.
 
@@ -190,7 +188,6 @@ def bright_peaks(plane: Plane, size: float) -> tuple[Int, Int, Float]:
     return y, x, plane.data[y, x] / plane.rms[y, x]
 
 
-@step(whole="sidelobes of every source reach over the whole image")
 def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
     """Rms of the sidelobes of all sources of an image at each pixel, in its unit, ``[y, x]``.
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, median_filter
 from scipy.special import erf
 
-from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA
 
 MAD_TO_SIGMA = 1.482602218505602
@@ -47,7 +46,6 @@ def _kept(clip: float) -> float:
     return float(1 - 2 * clip * pdf / erf(clip / np.sqrt(2)))
 
 
-@step(whole="a robust scatter of pixels from all over the image; a histogram of each channel would merge")
 def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Robust rms of every channel of ``[chan, y, x]``; 0 where a channel is blank.
 
@@ -98,7 +96,6 @@ def _middle(values: NDArray[np.floating]) -> np.floating:
     return np.asarray(np.partition(values, half))[half]
 
 
-@step(whole="in units of its own median over the image, three times")
 def relative_noise_map(
     cube: NDArray[np.floating],
     weight: NDArray[np.bool_],
@@ -167,7 +164,6 @@ CHANCE = 2.0
 """Mean square of the boxes' medians over their errors, below which there is no background."""
 
 
-@step(whole="boxes are laid over the whole image, and one factor is taken from them all")
 def noise_map(
     data: NDArray[np.floating],
     valid: NDArray[np.bool_],
@@ -217,7 +213,6 @@ def noise_map(
     return _smooth_map(mesh, centres, valid, box, beam_pixels)
 
 
-@step(whole="boxes are laid over the whole image; those of blocks could be joined")
 def scatter_map(
     image: NDArray[np.floating], valid: NDArray[np.bool_], beam_pixels: float
 ) -> NDArray[np.float32]:
@@ -227,7 +222,6 @@ def scatter_map(
     return _smooth_map(mesh, centres, valid, box, beam_pixels)
 
 
-@step(whole="boxes are laid over the whole image; those of blocks could be joined")
 def background_map(
     image: NDArray[np.floating], used: NDArray[np.bool_], beam_pixels: float, scale: float
 ) -> NDArray[np.float32]:

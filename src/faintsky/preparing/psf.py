@@ -10,7 +10,6 @@ from scipy.fft import ifft, irfft, irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, label
 from scipy.optimize import isotonic_regression
 
-from faintsky.blocks import step
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing.noise import MAD_TO_SIGMA, robust_sigma
 from faintsky.source_model import frequencies_2d
@@ -182,7 +181,6 @@ def psf_from_correlation(
     return psf(min(best, steps[-1])), False
 
 
-@step(whole="from the power spectra of whole channels; autocorrelations of blocks would merge")
 def psf_from_noise(
     residual: NDArray[np.floating],
     sigma: NDArray[np.float64],
@@ -307,7 +305,6 @@ def radial_mean(image: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray((np.bincount(ring, weights=image.ravel()) / np.maximum(count, 1))[: half + 1])
 
 
-@step(whole="from the autocorrelation of the calmer half of the image; those of blocks would merge")
 def beam_from_noise(
     data: NDArray[np.floating], valid: NDArray[np.bool_]
 ) -> tuple[float, float, float] | None:
