@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from astropy.io import fits
 from conftest import cube_header
 from outputs import DENOISED, DETECTED
+from scipy.ndimage import gaussian_filter
 from synthetic import Emitter, telescope
 
 from faintsky.catalog import read_catalog
@@ -35,10 +37,10 @@ def _orphans():
 GROUPS: list[int] = []
 
 
-def start(*arguments):
+def start(*arguments, by=("-m", "faintsky.cli")):
     # no pipes: workers left over would hold them open
     process = subprocess.Popen(
-        [sys.executable, "-m", "faintsky.cli", *map(str, arguments)],
+        [sys.executable, *by, *map(str, arguments)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -46,10 +48,10 @@ def start(*arguments):
     return process
 
 
-def finish(*arguments):
+def finish(*arguments, **how):
     """Seconds that the command takes, when nobody kills it."""
     begun = time.monotonic()
-    assert start(*arguments).wait(timeout=300) == 0, arguments
+    assert start(*arguments, **how).wait(timeout=600) == 0, arguments
     return time.monotonic() - begun
 
 
@@ -58,8 +60,8 @@ def kill(process):
     process.wait(timeout=60)
 
 
-def kill_after(seconds, *arguments):
-    process = start(*arguments)
+def kill_after(seconds, *arguments, **how):
+    process = start(*arguments, **how)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
     kill(process)
@@ -258,3 +260,98 @@ def test_simulate_alma_killed_and_resumed(tmp_path):
     finish(*SIMULATE, "--out", out)
     assert {p.name for p in final_files(out)} == names
     assert contents(out) == want
+
+
+# ---------------------------------------------------------------------- runs of many parts
+
+KILLS = int(os.environ.get("FAINTSKY_KILLS", "20"))
+SMALL = """
+import sys
+from functools import partial
+from faintsky import blocks, detect
+from faintsky.detection import cube_tiles, tiles
+
+if __name__ == "__main__":
+    small = partial(blocks.tiles, margin=32, core=96, whole=128)
+    tiles.tiles = lambda shape, margin: small(shape)
+    cube_tiles.bricks = lambda shape, margin, voxels, longest: blocks.bricks(shape, (9, 14, 14), 2e5, 99)
+    cube_tiles.VOXELS = 1e5
+    data, out, jobs, cluster = sys.argv[1:]
+    detect(data.split(","), out, jobs=int(jobs), cluster=cluster) if "," in data else detect(
+        data, out, jobs=int(jobs), cluster=cluster
+    )
+"""
+"""What `faintsky detect` does, in small tiles."""
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """An image and a cube of several tiles, and a few small cubes."""
+    folder, t = tmp_path_factory.mktemp("inputs"), telescope(64)
+    rng = np.random.default_rng(7)
+    y, x = np.indices((300, 300))
+    image = gaussian_filter(rng.normal(size=y.shape), 1.2, mode="wrap")
+    image *= 5e-5 / image.std()
+    for px, py in rng.uniform(10, 290, (25, 2)):
+        image += 1e-3 * np.exp(-4 * np.log(2) * ((x - px) ** 2 + (y - py) ** 2) / 16)
+    header = cube_header()
+    for key in ("CTYPE3", "CRVAL3", "CDELT3", "CRPIX3", "CUNIT3"):
+        header.remove(key, ignore_missing=True)
+    fits.PrimaryHDU(image.astype(np.float32), header).writeto(folder / "image.fits")
+    places = [(20, 40, 20), (31, 31, 45), (50, 12, 80)]
+    lines = [t.at_snr(Emitter(px, py, z, fwhm_z=6), 25, 1e-3, 100) for px, py, z in places]
+    fits.PrimaryHDU(t.cube(lines, 100, seed=2), cube_header()).writeto(folder / "cube.fits")
+    for k in range(4):
+        one = t.cube([t.at_snr(Emitter(30, 40, 12, fwhm_z=5), 25, 1e-3, 24)], 24, seed=k)
+        fits.PrimaryHDU(one, cube_header()).writeto(folder / f"small{k}.fits")
+    return folder
+
+
+def values(out):
+    """Arrays of all FITS files below a folder, as bytes."""
+    found = {}
+    for path in sorted(out.rglob("*.fits")):
+        if not any(part.startswith(".") for part in path.relative_to(out).parts):
+            with fits.open(path) as hdus:
+                found[str(path.relative_to(out))] = [h.data.tobytes() for h in hdus if h.data is not None]
+    return found
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """A Dask scheduler with two workers, and their processes."""
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    where = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    main = subprocess.Popen([*dask, "--scheduler-file", str(where), "--port", "0", "--no-dashboard"], **quiet)
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(where)]
+    others = [
+        subprocess.Popen([*worker, "--nthreads", "1", "--no-dashboard"], **quiet, cwd=tmp_path)
+        for _ in range(2)
+    ]
+    GROUPS.extend(p.pid for p in (main, *others))
+    until = time.monotonic() + 120
+    while not where.exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    return json.loads(where.read_text())["address"]
+
+
+@pytest.mark.parametrize("what", ["image", "cube", "files", "cluster"])
+def test_killed_at_random_moments_to_the_same_bytes(inputs, tmp_path, what, request):
+    """Of a run in tiles, of several files, and on the workers of a scheduler that goes on."""
+    files = ",".join(str(inputs / f"small{k}.fits") for k in range(4))
+    data = files if what == "files" else inputs / f"{'image' if what == 'cluster' else what}.fits"
+    cluster = request.getfixturevalue("scheduler") if what == "cluster" else "local"
+    how = {"by": ("-c", SMALL)}
+    seconds = finish(data, tmp_path / "whole", 2, cluster, **how)
+    want = values(tmp_path / "whole")
+    assert len(want) >= 6
+    out = tmp_path / "out"
+    for share in np.random.default_rng(len(what)).uniform(0.1, 1.0, KILLS):
+        kill_after(share * seconds, data, out, 2, cluster, **how)
+        if (out / "run.json").exists() and check_nothing_half(out):
+            assert values(out) == want
+            shutil.rmtree(out)
+    finish(data, out, 2, cluster, **how)
+    assert values(out) == want
+    assert not list(out.glob(".tiles*"))

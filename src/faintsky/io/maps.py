@@ -146,9 +146,13 @@ class FitsMaps:
                     append_beams(self.path(name), self.beams)
                 arrays[name] = self.whole(name)
                 os.replace(self.path(name), folder / self.path(name).name)
+        self.drop()
+        return arrays
+
+    def drop(self) -> None:
+        """Delete the folder; what is left of it where that is stopped is no longer taken for a run's."""
         (self.folder / RUN).unlink()
         shutil.rmtree(self.folder)
-        return arrays
 
     def whole(self, name: str) -> NDArray[Any]:
         """All of a map, ``[y, x]`` or ``[chan, y, x]``, read as it is used, even once the file is deleted."""

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from faintsky.io import FitsMaps, Job
     from faintsky.models import Model
 
-TILES = ".tiles"
-"""Folder, within that of a run, of what is known of the tiles of an image, until the run is complete."""
+TILES, NEGATIVE = ".tiles", ".tiles-negative"
+"""Folders, within that of a run, of what is known of the tiles of an image, and of its negative, until it is
+complete."""
 
 
 @with_options
@@ -173,7 +174,7 @@ def _detect_in_image(
         )
 
 
-def _spread(job: Job, image: RadioData) -> tuple[FitsMaps | None, dict[str, Any]]:
+def _spread(job: Job, image: RadioData, folder: str = TILES) -> tuple[FitsMaps | None, dict[str, Any]]:
     """Files for an image or cube of several tiles, and how these are shared."""
     from faintsky.io import FitsMaps
 
@@ -183,7 +184,7 @@ def _spread(job: Job, image: RadioData) -> tuple[FitsMaps | None, dict[str, Any]
     known = {k: v for k, v in job.record.items() if k != "command"}
     if Path(image.name).is_file():  # a file that has been rewritten is another image
         known["written"] = Path(image.name).stat().st_mtime_ns
-    maps = FitsMaps(Path(job.out) / TILES, image, job.made_by, known, fresh=running.overwrite)
+    maps = FitsMaps(Path(job.out) / folder, image, job.made_by, known, fresh=running.overwrite)
     return maps, {"maps": maps, "jobs": _workers(running), "cluster": running.cluster}
 
 
@@ -276,7 +277,7 @@ def denoise(
         chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
         passes=passes,
     )  # fmt: skip
-    several = "method" not in chosen.settings and len(tiles_of(opened)) > 1
+    several, whole = "method" not in chosen.settings and len(tiles_of(opened)) > 1, needs
     if several:
         needs = needs_of_tiles(opened, _workers(running), 2 * passes)
     elif "method" not in chosen.settings:
@@ -301,6 +302,8 @@ def denoise(
         maps: FitsMaps | None = None
         spread: dict[str, Any] = {}
         if alone:
+            if several:  # as tiles would, it may not fit
+                whole.check(out)
             find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
         else:
             how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
@@ -309,7 +312,10 @@ def denoise(
             maps, spread = _spread(job, opened) if several else (None, {})
         found: Any = find(opened, **spread, progress=running.progress)
         if negative:
-            others = compare_with_negative(opened, found, find)
+            again, other = (None, {}) if maps is None else _spread(job, opened.negative(), NEGATIVE)
+            others = compare_with_negative(opened, found, partial(find, **other))
+            if again is not None:
+                again.drop()
         result = result_of_image(opened, found) if alone else result_of_detected(opened, found, maps)
         if negative:
             result.facts["regions_in_negative"] = others
