@@ -70,6 +70,15 @@ def test_a_rotating_disc_is_one_object_with_its_flux_and_its_angle(angle):
     np.testing.assert_allclose(got.model[labelled], got.prepared.line[labelled], atol=1e-3 * RMS)
 
 
+def test_a_lopsided_galaxy_is_where_its_middle_is():
+    """One half twice as bright as the other moves neither its place nor its velocity."""
+    galaxy = disc(36, 36, 60.0)
+    galaxy[24:] *= 0.5
+    row = found(galaxy).catalog[0]
+    assert np.hypot(row["x"] - 36, row["y"] - 36) < 0.2 * BEAM
+    assert abs(row["z"] - 24) < 0.7
+
+
 def test_a_galaxy_blinds_no_one():
     lines = [point(12, 14, 10, 7.5), point(60, 58, 24, 7.5), point(58, 12, 38, 7.5), point(14, 58, 6, 7.5)]
     places = [(12, 14), (60, 58), (58, 12), (14, 58)]

@@ -16,7 +16,7 @@ from faintsky.detection.fits import axes_of_covariance
 from faintsky.detection.methods import channel_velocity, flux_width
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
-from faintsky.detection.resolved import Resolved, measured, width_at
+from faintsky.detection.resolved import Resolved, channel_between, measured, width_at
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, PrimaryBeam
@@ -229,8 +229,8 @@ def galaxy_row(
     maj, minor, pa = axes_of_covariance(m.covariance)
     x, y, channels = m.x, m.y, np.arange(cube.shape[0])
     (ends, w50_err, _), (outer, w20_err, above) = (width_at(m.spectrum, m.noise, v) for v in (0.5, 0.2))
-    # the middle between the outermost crossings is where the galaxy as a whole is, whichever half is brighter
-    z = r.box[0].start + float(np.mean(outer if above else ends))
+    # where the galaxy as a whole is, whichever half is brighter
+    z = r.box[0].start + channel_between(m.spectrum, m.noise)
     w50, w20 = ends[1] - ends[0], outer[1] - outer[0] if above else np.nan
     z_err = max(0.5 * (w20_err if above else w50_err), m.z_err)
     flux_err = m.flux_err * continuum_inflation(prepared, x, y, z, w50)

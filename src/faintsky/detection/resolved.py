@@ -43,6 +43,9 @@ DIP = 0.5
 """Depth of a dip over the fainter of two peaks in the integrated image that parts two galaxies: the horns of
 a rotating one have none there."""
 
+ONE_SIDED = 0.1
+"""Least part of the flux that each half of a galaxy's spectrum has."""
+
 FREE = 4
 """Channels without a galaxy that tell of a continuum, at least."""
 
@@ -242,8 +245,10 @@ class Measured:
     ----------
     flux, flux_err : float
         Sum over voxels [Jy channel].
-    x, y, z, position_err, z_err : float
-        Centroid and its errors.
+    x, y, position_err : float
+        Place, half way between the centroids of both halves of the spectrum, and its error.
+    z_err : float
+        Error of the centroid along frequency.
     covariance : array
         On the sky, the beam taken out [pixel].
     spectrum, noise : array
@@ -256,7 +261,6 @@ class Measured:
     flux_err: float
     x: float
     y: float
-    z: float
     position_err: float
     z_err: float
     covariance: Float
@@ -291,7 +295,7 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
     # where the primary beam is low the noise would move it
     weight = np.maximum(r.inside.sum(axis=0), 0).astype(float)
     weight /= max(float(weight.sum()), 1e-300)
-    cx, cy = float((weight * x).sum()), float((weight * y).sum())
+    cx, cy = _middle(r, z < r.box[0].start + channel_between(spectrum, noise), x, y)
     cz = float((spectrum * z).sum() / flux)
     d = np.stack([x - cx, y - cy])
     covariance = np.einsum("yx,iyx,jyx->ij", weight, d, d) - beam_covariance(prepared.beam)
@@ -304,7 +308,6 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
         error,
         cx,
         cy,
-        cz,
         share * radius,
         share * float(spread),
         covariance,
@@ -313,6 +316,26 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
         slope,
         slope_err,
     )
+
+
+def _middle(r: Resolved, lower: Bool, x: Float, y: Float) -> tuple[float, float]:
+    """Half way between the centroids of the approaching and the receding half, whichever is brighter.
+
+    The centroid of all, where one half has hardly any flux.
+    """
+    parts = [np.maximum(r.inside[side].sum(axis=0), 0).astype(float) for side in (lower, ~lower)]
+    totals = [float(p.sum()) for p in parts]
+    if min(totals) < ONE_SIDED * sum(totals):
+        parts = [np.maximum(r.inside.sum(axis=0), 0).astype(float)]
+    at = [((p * x).sum() / p.sum(), (p * y).sum() / p.sum()) for p in parts]
+    cx, cy = np.mean(at, axis=0)
+    return float(cx), float(cy)
+
+
+def channel_between(spectrum: Float, noise: Float) -> float:
+    """Middle between the outermost crossings of 20 % of the peak [channel], of 50 % if noise hides it."""
+    outer, _, above = width_at(spectrum, noise, 0.2)
+    return float(np.mean(outer if above else width_at(spectrum, noise, 0.5)[0]))
 
 
 def _gradient(
