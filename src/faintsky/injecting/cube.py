@@ -201,15 +201,15 @@ class CubePlace:
         Returns
         -------
         sources : Table
-            With ``found`` and ``found_flux``, ``found_snr``, ``found_x``, ``found_y``, ``found_z``,
-            ``found_reliability``.
+            With ``found`` and ``found_flux``, ``found_flux_err``, ``found_snr``, ``found_x``, ``found_y``,
+            ``found_z``, ``found_reliability``.
         others : int
             Detections that are neither injected nor in the cube's own catalogue.
         """
         rule = "position" if np.isfinite(column(found, "z")).any() else "position2d"
         pairs = match(sources, found, rule)
         sources["found"] = pairs.partner_of_true >= 0
-        for name in ("flux", "snr", "x", "y", "z", "reliability"):
+        for name in ("flux", "flux_err", "snr", "x", "y", "z", "reliability"):
             values = np.full(len(sources), np.nan)
             values[pairs.i_true] = column(found, name)[pairs.i_found]
             sources[f"found_{name}"] = values

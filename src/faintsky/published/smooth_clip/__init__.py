@@ -1,4 +1,4 @@
-"""Smoothing and clipping like SoFiA-2 (Westmeier et al. 2021), and its two shipped models."""
+"""Smoothing and clipping like SoFiA-2 (Westmeier et al. 2021), and its shipped models."""
 
 from __future__ import annotations
 
@@ -21,5 +21,9 @@ if TYPE_CHECKING:
 lazy(__name__)
 
 DETECTORS.add("smooth_clip", "faintsky.published.smooth_clip.find:find")
-for name in ("smooth_clip", "smooth_clip_paper"):
+for name in (
+    "smooth_clip",
+    "smooth_clip_paper",
+    *(f"smooth_clip_{k}" for k in ("emitters", "varied", "lines")),
+):
     MODELS.add(name, Path(__file__).parent / name)

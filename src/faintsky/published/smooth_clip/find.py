@@ -204,6 +204,9 @@ def _table(
     corner = np.array([0, *scaled.corner])
     low, high, centre = (v + corner for v in (objects.low, objects.high, objects.centre))
     columns: dict[str, Any] = {"x": centre[:, 2], "y": centre[:, 1]}
+    # a centroid is as uncertain as the light is spread, over the S/N of the sum
+    for name, axis in (("x", 2), ("y", 1), ("z", 0)):
+        columns[f"{name}_err"] = objects.spread[:, axis] / judged.snr[order]
     for name, axis in (("x", 2), ("y", 1)):
         columns[f"{name}_min"], columns[f"{name}_max"] = whole_pixels(
             low[:, axis], high[:, axis], centre[:, axis], objects.spread[:, axis], settings["box"],
@@ -219,6 +222,7 @@ def _table(
     sums = np.bincount(judged.labels[where], values, len(judged.objects) + 1)[1:]
     in_jansky = sums[order] / scaled.beam_area * cube.flux_factor(columns["x"], columns["y"])
     columns["flux"] = in_jansky * flux_width(cube, centre[:, 0])
+    columns["flux_err"] = np.abs(columns["flux"]) / judged.snr[order]
     columns["snr"], columns["reliability"] = judged.snr[order], judged.reliability[order]
     ends = np.array(cube.shape) - 1
     at_edge = ((low <= 0) | (high >= ends)).any(axis=1)
