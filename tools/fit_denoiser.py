@@ -4,7 +4,9 @@
 
 MODEL is a model's folder; its ``model.json`` gets the settings, and the scores on the same fields are written
 beside it as ``fit.json``. With ``--web`` every third field with emission is one of the cosmic web. Half of
-the time goes into fields without emission, whose regions are all false.
+the time goes into fields without emission, whose regions are all false; in half of the restored ones are
+points, for what is left of them is no region. What is fitted is what the network is shown: restored images
+without their compact sources, dirty ones after their major cycles, and white noise.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from region_fit import Sample, fit_settings, make_sample
+from region_fit import Sample, apart_sample, fit_settings, whole_sample
+from scipy.signal import fftconvolve
 
 from faintsky.denoising import DenoiserSettings
 from faintsky.image import RadioImage
@@ -36,7 +39,7 @@ NOISE = 1e-4
 """Nominal noise [Jy/beam]; a field's is 0.3 to 10 times as much."""
 WHITE_BEAM = 40.8
 """Area of the beam of 6 arcsec that the Noise images' noise is quoted in [arcsec2]."""
-RATES = {"correlated": 1 / 1.0e5, "white": 1 / 3.24e6}
+RATES = {"correlated": 1 / 1.0e5, "white": 1 / 3.24e6, "dirty": 1 / 1.0e5}
 """False regions a beam (LOFAR's square degree holds 1e5 of 14 x 8 arcsec), or a pixel of 2 arcsec."""
 
 
@@ -62,21 +65,31 @@ def enlarged(transfer: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.fft.rfft2(full).real
 
 
+def seen_by(rng: np.random.Generator, library: PsfLibrary) -> tuple[int, float, float, NDArray[np.float64]]:
+    """An array of the library, a cell [arcsec], a noise [Jy/beam], and a field of that noise, ``[y, x]``."""
+    k = int(rng.integers(len(library.beams)))
+    cell = float(np.exp(rng.uniform(0, np.log(4))))
+    noise = NOISE * float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
+    power = np.maximum(enlarged(library.noise[k]), 0)
+    grain = np.fft.irfft2(
+        np.fft.rfft2(rng.standard_normal((PIXELS, PIXELS))) * np.sqrt(power), s=(PIXELS, PIXELS)
+    )
+    return k, cell, noise, noise * grain / grain.std()
+
+
 def correlated(
     rng: np.random.Generator, library: PsfLibrary, web: Web | None, empty: bool
 ) -> tuple[RadioImage, NDArray[np.float32]]:
     """A restored image with up to a tenth of its sidelobes left, and its true sky."""
-    k = int(rng.integers(len(library.beams)))
+    k, cell, noise, image = seen_by(rng, library)
     beam = library.beams[k]
-    cell = float(np.exp(rng.uniform(0, np.log(4))))
-    noise = NOISE * float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
-    power = np.maximum(enlarged(library.noise[k]), 0)
-    white = np.fft.rfft2(rng.standard_normal((PIXELS, PIXELS)))
-    grain = np.fft.irfft2(white * np.sqrt(power), s=(PIXELS, PIXELS))
-    image = noise * grain / grain.std()
-    truth = np.zeros((PIXELS, PIXELS))
     if not empty:
-        spectrum = np.fft.rfft2(sky(rng, cell, web).astype(float) * cell**2)
+        light = sky(rng, cell, web).astype(float) * cell**2
+    else:
+        light = points(rng, noise) if rng.random() < 0.5 else np.zeros((PIXELS, PIXELS))
+    truth = np.zeros((PIXELS, PIXELS))
+    if light.any():
+        spectrum = np.fft.rfft2(light)
         clean = np.fft.rfft2(np.fft.ifftshift(gaussian_psf((PIXELS, PIXELS), *beam)))
         truth = np.fft.irfft2(spectrum * clean, s=truth.shape)
         psf = enlarged(library.transfer[k]) * PSF_SIDE**2
@@ -89,6 +102,36 @@ def correlated(
     return made, truth.astype(np.float32)
 
 
+def points(rng: np.random.Generator, noise: float) -> NDArray[np.float64]:
+    """Some dozen sources without extent, the number above a flux falling with the flux [Jy/pixel]."""
+    out, (low, high) = np.zeros((PIXELS, PIXELS)), POINTS
+    n = int(rng.integers(10, 100))
+    at = rng.integers(0, PIXELS, (2, n))
+    np.add.at(out, tuple(at), noise * np.minimum(low / rng.random(n), high))
+    return out
+
+
+def dirty(
+    rng: np.random.Generator, library: PsfLibrary, web: Web | None, empty: bool
+) -> tuple[RadioImage, NDArray[np.float32]]:
+    """A dirty image with its psf, and its true sky at the clean beam's resolution."""
+    k, cell, _, image = seen_by(rng, library)
+    beam = library.beams[k]
+    psf = np.fft.fftshift(np.fft.irfft2(library.transfer[k] * PSF_SIDE**2, s=(PSF_SIDE, PSF_SIDE)))
+    truth = np.zeros((PIXELS, PIXELS))
+    if not empty:
+        light = sky(rng, cell, web).astype(float) * cell**2
+        # a psf has its middle at n // 2, and an odd side leaves it there
+        near = psf[1:, 1:]
+        truth = fftconvolve(light, gaussian_psf((PSF_SIDE - 1, PSF_SIDE - 1), *beam), mode="same")
+        image = image + fftconvolve(light, near, mode="same")
+    shape = [beam[0] * cell, beam[1] * cell, beam[2]]
+    made = RadioImage.from_array(
+        image.astype(np.float32), cell=cell, beam=shape, psf=psf[1:, 1:].astype(np.float32), kind="dirty"
+    )
+    return made, truth.astype(np.float32)
+
+
 def white(rng: np.random.Generator, web: Web | None, empty: bool) -> tuple[RadioImage, NDArray[np.float32]]:
     """A Noise image, and its true sky [Jy/arcsec2]."""
     cell = float(np.exp(rng.uniform(0, np.log(4))))
@@ -98,9 +141,13 @@ def white(rng: np.random.Generator, web: Web | None, empty: bool) -> tuple[Radio
     return RadioImage.from_array(image.astype(np.float32), cell=cell, unit="Jy/arcsec2"), truth
 
 
+POINTS = 5.0, 3000.0
+"""S/N of the points in fields without other emission, at least and at most."""
+
 DRAW: dict[str, Callable[..., tuple[RadioImage, NDArray[np.float32]]]] = {
     "correlated": correlated,
     "white": white,
+    "dirty": dirty,
 }
 
 
@@ -111,9 +158,12 @@ def samples(
     begin = time.monotonic()
     for i in range(fields + empty):
         rng = np.random.default_rng([SEED, len(kind), i])
-        drawn = (rng, library, web) if kind == "correlated" else (rng, web)
+        drawn = (rng, web) if kind == "white" else (rng, library, web)
         image, truth = DRAW[kind](*drawn, i >= fields)
-        yield make_sample(image, truth, network, device)  # type: ignore[arg-type]
+        make = apart_sample if kind == "correlated" else whole_sample
+        sample = make(image, truth, network, i >= fields, device)  # type: ignore[operator]
+        if sample is not None:
+            yield sample
         if i % 20 == 19:
             print(f"{kind} {i + 1}/{fields + empty}, {time.monotonic() - begin:.0f} s", flush=True)
 
@@ -127,13 +177,16 @@ def main() -> None:
     parser.add_argument("--library", type=Path, help="of psfs; one of 60 is made where not given")
     parser.add_argument("--web", help="the cosmic web of every third field, such as validation")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", choices=list(DRAW), help="leave the settings of the others as they are")
     options = parser.parse_args()
     model, device = load_model(options.model, job="denoise"), choose_device(options.device)
     network = model.network("denoiser", device)
     library = PsfLibrary.load(options.library) if options.library else make_library(60, SEED)
     web = open_web(options.web) if options.web else None
-    settings, scores = {}, {}
+    settings, scores = dict(model.settings), {}
     for kind, start in DenoiserSettings():
+        if options.only and kind != options.only:
+            continue
         drawn = list(samples(kind, network, library, web, options.fields, options.empty, device))
         fitted, scores[kind] = fit_settings(drawn, start, rate=RATES[kind])
         settings[kind] = fitted.model_dump()

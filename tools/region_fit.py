@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,19 @@ from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from faintsky.denoising import RegionSettings, error_kernel, estimate, measure, segment, smoothed
+from faintsky.denoising import (
+    DenoiserSettings,
+    RegionSettings,
+    denoise_image,
+    estimate,
+    measure,
+    pointed,
+    segment,
+    smoothed,
+    sum_error,
+)
+from faintsky.detection import detect_image
 from faintsky.image import RadioImage
-from faintsky.preparing import prepare_image
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,8 +47,13 @@ SEED_OVER_GROWN = 1.6
 """Of the thresholds on the smoothed image."""
 GAIN = 0.02
 """Share of the faint emission that smoothing has to add."""
-LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""Lengths of the errors' correlation that are tried, over the default."""
+LENGTHS = (1.0, 3.0, 9.0)
+"""Lengths of the Gaussians that the errors' correlation is made of, in roots of a region's least area."""
+APERTURES, APERTURES_A_FIELD = (1.0, 5.0, 20.0), 60
+"""Areas of apertures over the least one, which is a beam, or that of a region of white noise; and how many
+are laid out in each field, half of them on emission."""
+TAKEN = 0.3
+"""Brightness over rms of compact sources that were taken out, from which on a pixel's error is theirs."""
 TRUE_LEVEL = 0.5
 """True brightness over rms above which a pixel belongs to a source, for the thresholds' score."""
 FAINT_RANGE, EMISSION = (0.3, 1.0), 0.1
@@ -60,6 +75,10 @@ class Sample:
         FWHMs [pixel] and position angle [deg].
     beam_area : float
         [pixel]; 1 for white noise.
+    empty : bool
+        Whether regions are false: there is noise, and no more than compact sources that were taken out.
+    known : array of bool
+        Where the truth is that of what the network was shown.
     """
 
     mean: Array32
@@ -67,17 +86,66 @@ class Sample:
     truth: Array32
     beam: tuple[float, float, float] | None
     beam_area: float
+    empty: bool
+    known: NDArray[np.bool_]
 
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing but noise."""
-        return not self.truth.any()
+    def calibrated(self, settings: RegionSettings) -> Array32:
+        """`sigma` as the settings have it."""
+        return settings.calibrated(self.mean, self.sigma, self.beam_area)
 
 
-def make_sample(image: RadioImage, truth: Array32, network: nn.Module, device: str = "cpu") -> Sample:
-    """Prepare and denoise a simulated image whose true sky, at its resolution and in its unit, is known."""
-    p, mean, sigma = estimate(network, prepare_image(image), device=device)
-    return Sample(mean, sigma, (truth / p.rms).astype(np.float32), p.beam, p.beam_area)
+def whole_sample(
+    image: RadioImage, truth: Array32, network: nn.Module, empty: bool, device: str = "cpu"
+) -> Sample | None:
+    """A field that the network sees whole, of white noise or dirty; None where starlets had to answer.
+
+    Parameters
+    ----------
+    image : RadioImage
+        With its psf where it is dirty.
+    truth : array
+        Its true sky, at its resolution and in its unit, ``[y, x]``.
+    network : torch.nn.Module
+        On `device`.
+    empty : bool
+        See `Sample`.
+    device : str, optional
+        A torch device.
+    """
+    found = denoise_image(image, network, DenoiserSettings(), device=device)
+    p = found.prepared
+    if any("starlets find" in note for note in found.notes):
+        return None
+    mean, sigma, true = (
+        np.nan_to_num(v / p.rms).astype(np.float32) for v in (found.image, found.uncertainty, truth)
+    )
+    return Sample(mean, sigma, true, p.beam, p.beam_area, empty, p.valid)
+
+
+def apart_sample(
+    image: RadioImage, truth: Array32, network: nn.Module, empty: bool, device: str = "cpu"
+) -> Sample:
+    """A restored field whose compact sources are taken out before the network sees it.
+
+    Parameters
+    ----------
+    image, truth, network, empty, device
+        As for `whole_sample`. In an empty field all that is left of compact sources is false.
+    """
+    seen: list[Sample] = []
+    settings = RegionSettings()
+
+    def eye(p):  # type: ignore[no-untyped-def]
+        used, mean, sigma = estimate(network, p, device=device)
+        taken = image.data[0] - p.data
+        rest = np.zeros_like(mean) if empty else ((truth - taken) / used.rms).astype(np.float32)
+        known = p.valid & (np.abs(taken) < TAKEN * used.rms)
+        seen.append(Sample(mean, sigma, rest, used.beam, used.beam_area, empty, known))
+        return used, mean, settings.calibrated(mean, sigma, used.beam_area), settings
+
+    detect_image(replace(image, kind="restored"), eye=eye, always=True)
+    (sample,) = seen
+    return sample
 
 
 def fit_settings(
@@ -100,8 +168,13 @@ def fit_settings(
     scores : dict
         What they reach on the same fields.
     """
-    factors = tuple(tuple(round(float(f), 3) for f in row) for row in _calibration(samples))
-    fitted = changed(start, sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=factors)
+    smooth_ones, points = (
+        tuple(tuple(round(float(f), 3) for f in row) for row in factors) for factors in _calibration(samples)
+    )
+    fitted = changed(
+        start, sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=smooth_ones, sigma_factor_points=points
+    )
+    fitted = _with_correlation(samples, fitted)
     best: tuple[float, RegionSettings, dict[str, Any]] | None = None
     for seed, grow in product(SEEDS, GROWN):
         if seed <= grow:
@@ -114,7 +187,7 @@ def fit_settings(
     _, made, scores = best
     root = float(np.sqrt(start.least_area))
     for smooth, cap in product(SMOOTHS, CAPS):
-        trial = changed(made, error_length=start.error_length, smooth=round(smooth * root, 2), cap=cap)
+        trial = changed(made, smooth=round(smooth * root, 2), cap=cap)
         tried = _fit_regions(samples, _with_faint(samples, trial), rate)
         if _worth(tried[1]) > _worth(scores) + (0 if made.smooth else GAIN):
             made, scores = tried
@@ -148,7 +221,7 @@ def _worth(scores: dict[str, Any]) -> float:
 
 
 def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """Factors on sigma, ``[LEVELS, SPREADS]``, that make the scatter of the errors one sigma.
+    """Factors on sigma that make the errors' scatter one, ``[2, LEVELS, SPREADS]``: smooth emission, points.
 
     The scatter is that of Huber's Proposal 2 (1964, Ann. Math. Stat. 35, 73): squares count up to `HUBER`
     sigma, or a few lone noise peaks would rule the errors of all smooth emission beside them. Where a pair
@@ -156,35 +229,89 @@ def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
     """
     levels = [LEVELS[1] / 2, *(np.sqrt(a * b) for a, b in pairwise(LEVELS[1:]))]
     spreads = [np.sqrt(a * b) for a, b in pairwise(SPREADS)]
-    shape = len(LEVELS), len(SPREADS)
+    shape = 2, len(LEVELS), len(SPREADS)
     pulls, cells = [], []
     for s in samples:
-        pulls.append(np.abs((s.mean - s.truth) / s.sigma).ravel())
-        at = np.digitize(np.abs(s.mean), levels), np.digitize(s.sigma, spreads)
-        cells.append(np.ravel_multi_index(at, shape).ravel())
+        level = np.abs(s.mean)
+        at = (
+            pointed(level, s.beam_area).astype(int),
+            np.digitize(level, levels),
+            np.digitize(s.sigma, spreads),
+        )
+        pulls.append(np.abs((s.mean - s.truth) / s.sigma)[s.known])
+        cells.append(np.ravel_multi_index(at, shape)[s.known])
     pull, cell = np.concatenate(pulls).astype(np.float64), np.concatenate(cells)
-    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    count = np.bincount(cell, minlength=int(np.prod(shape)))
     factor = np.ones(count.size)
     for _ in range(30):
         square = np.bincount(cell, np.minimum(pull / factor[cell], HUBER) ** 2, count.size)
         factor *= np.sqrt(np.maximum(square / np.maximum(count, 1) / _HUBER_SQUARE, 1e-3))
-    known = (count > ENOUGH).reshape(shape)
+    tables, known = factor.reshape(shape), (count > ENOUGH).reshape(shape)
     if not known.any():
         raise ValueError("too few pixels to fit on: simulate more fields")
-    nearest = distance_transform_edt(~known, sampling=(1, 2), return_distances=False, return_indices=True)
-    return np.asarray(factor.reshape(shape)[tuple(nearest)])
+    out = []
+    for own, theirs, seen, other in zip(tables, tables[::-1], known, known[::-1]):
+        own, seen = (own, seen) if seen.any() else (theirs, other)
+        nearest = distance_transform_edt(~seen, sampling=(1, 2), return_distances=False, return_indices=True)
+        out.append(own[tuple(nearest)])
+    return np.array(out)
+
+
+def _with_correlation(samples: Sequence[Sample], settings: RegionSettings) -> RegionSettings:
+    """The correlation of the errors that makes those of apertures honest, on average over their sizes."""
+    least = max(settings.least_area, 1.0)
+    lengths = tuple(round(float(k * np.sqrt(least)), 2) for k in LENGTHS)
+    rows, sizes = [], []
+    for i, s in enumerate(samples):
+        rng, sigma = np.random.default_rng([i, s.mean.size]), s.calibrated(settings)
+        own = least * (s.beam_area if s.beam is not None else 1.0)
+        kernels = [
+            changed(settings, error_lengths=(k,), error_weights=(1.0,)).error_kernel(
+                s.beam, max(s.mean.shape)
+            )
+            for k in lengths
+        ]
+        places = np.argwhere(s.known)
+        bright = np.argwhere(s.known & (s.truth > TRUE_LEVEL))
+        for n in range(APERTURES_A_FIELD):
+            area = APERTURES[n % len(APERTURES)]
+            radius = np.sqrt(area * own / np.pi)
+            lit = bright if n % 2 and len(bright) else places
+            y, x = lit[rng.integers(len(lit))]
+            reach = int(radius) + 1
+            box = tuple(slice(max(c - reach, 0), min(c + reach + 1, n)) for c, n in zip((y, x), s.mean.shape))
+            yy, xx = np.ogrid[box]
+            inside = (np.hypot(yy - y, xx - x) <= radius) & s.known[box]
+            miss = float((s.mean - s.truth)[box][inside].sum())
+            rows.append([miss, *(sum_error(np.where(inside, sigma[box], 0), k) for k in kernels)])
+            sizes.append(n % len(APERTURES))
+    table, size = np.array(rows), np.array(sizes)
+    miss, squares = np.abs(table[:, 0]), table[:, 1:] ** 2
+
+    def loss(p: NDArray[np.float64]) -> float:
+        spread = np.sqrt(squares @ np.exp(p))
+        z = miss / spread
+        each = np.where(z < 2, z * z / 2, 2 * z - 2) + np.log(spread / np.sqrt(squares[:, 0]))
+        return float(sum(each[size == k].mean() for k in range(len(APERTURES))))
+
+    fit = minimize(loss, np.log(np.full(len(LENGTHS), 1 / len(LENGTHS))), method="Nelder-Mead")
+    # the linear part leaves the errors of the many too large
+    pull = miss / np.sqrt(squares @ np.exp(fit.x))
+    scale = np.quantile(pull, 0.6827) ** 2
+    weights = tuple(round(float(v), 4) for v in scale * np.exp(fit.x))
+    return changed(settings, error_lengths=lengths, error_weights=weights)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Regions of all samples: fluxes, true fluxes, significances, areas [beam], errors by length, and the
-    areas of their beams [pixel]."""
+    """Regions of all samples: fluxes, true fluxes, significances, areas [beam], errors, areas of the beams
+    [pixel]."""
 
     flux: NDArray[np.float64]
     truth: NDArray[np.float64]
     peak: NDArray[np.float64]
     area: NDArray[np.float64]
-    errors: NDArray[np.float64]
+    error: NDArray[np.float64]
     empty: NDArray[np.bool_]
     sample: NDArray[np.int64]
     beam: NDArray[np.float64]
@@ -200,18 +327,14 @@ def _fit_regions(
 ) -> tuple[RegionSettings, dict[str, Any]]:
     """Flux errors and reliability for given thresholds, and what comes of them."""
     labels = [
-        segment(s.mean, settings.calibrated(s.mean, s.sigma), np.isfinite(s.mean), settings, s.beam_area)
-        for s in samples
+        segment(s.mean, s.calibrated(settings), np.isfinite(s.mean), settings, s.beam_area) for s in samples
     ]
-    lengths = [settings.error_length * k for k in LENGTHS]
-    found = _measured(samples, labels, settings, lengths)
+    found = _measured(samples, labels, settings)
     if found.real.sum() < 20:
         raise ValueError(f"only {found.real.sum()} real regions to fit on: simulate more fields")
-    which, factor, fraction, floor = _flux_errors(found)
-    fitted = changed(
-        settings, error_length=lengths[which], error_factor=factor, error_fraction=fraction, error_floor=floor
-    )
-    snr = found.flux / fitted.flux_error(found.flux, found.errors[which], found.beam)
+    factor, fraction, floor = _flux_errors(found)
+    fitted = changed(settings, error_factor=factor, error_fraction=fraction, error_floor=floor)
+    snr = found.flux / fitted.flux_error(found.flux, found.error, found.beam)
     blank = sum(s.mean.size / s.beam_area for s in samples if s.empty)
     weights = _reliability(found, snr, allowed=int(rate * blank))
     fitted = changed(fitted, reliability=weights)
@@ -243,53 +366,50 @@ def _fit_regions(
 
 
 def _measured(
-    samples: Sequence[Sample],
-    labels: Sequence[NDArray[np.int32]],
-    settings: RegionSettings,
-    lengths: Sequence[float],
+    samples: Sequence[Sample], labels: Sequence[NDArray[np.int32]], settings: RegionSettings
 ) -> _Found:
-    rows, errors = [], []
+    rows = []
     for i, (s, own) in enumerate(zip(samples, labels)):
-        sigma = settings.calibrated(s.mean, s.sigma)
-        by_length = [
-            measure(s.mean, sigma, own, error_kernel(s.beam, length), shapes=False) for length in lengths
-        ]
+        kernel = settings.error_kernel(s.beam, max(s.mean.shape))
         true = np.bincount(own.ravel(), weights=s.truth.ravel())
-        for r in by_length[0]:
-            rows.append(
-                (r.flux, true[r.number], r.significance, r.area / s.beam_area, s.empty, i, s.beam_area)
+        rows += [
+            (
+                r.flux,
+                true[r.number],
+                r.significance,
+                r.area / s.beam_area,
+                r.flux_err,
+                s.empty,
+                i,
+                s.beam_area,
             )
-        errors.append(np.array([[r.flux_err for r in regions] for regions in by_length]))
-    table = np.array(rows, dtype=float).reshape(-1, 7).T
-    flux, truth, peak, area = table[:4]
-    every = np.concatenate(errors, axis=1)
-    return _Found(flux, truth, peak, area, every, table[4].astype(bool), table[5].astype(np.int64), table[6])
+            for r in measure(s.mean, s.calibrated(settings), own, kernel, shapes=False)
+        ]
+    flux, truth, peak, area, error, empty, sample, beam = np.array(rows, dtype=float).reshape(-1, 8).T
+    return _Found(flux, truth, peak, area, error, empty.astype(bool), sample.astype(np.int64), beam)
 
 
-def _flux_errors(found: _Found) -> tuple[int, float, float, float]:
-    """Which length, and the factor, fraction and floor of flux errors, that make true fluxes most likely."""
+def _flux_errors(found: _Found) -> tuple[float, float, float]:
+    """The factor, fraction and floor of flux errors that make true fluxes most likely."""
     use = found.real & ~found.empty
     miss, flux, beam = (found.flux - found.truth)[use], found.flux[use], found.beam[use]
     # there are many more small regions than large ones, which should count for something, too
     octave = np.round(np.log2(np.maximum(found.area[use], 1))).astype(int)
     weight = 1 / np.sqrt(np.bincount(octave)[octave])
     weight /= weight.sum()
-    best = (np.inf, 0, 1.0, 0.0, 0.0)
-    for k, raw in enumerate(found.errors[:, use]):
+    parts = np.array([found.error[use], flux, beam]) ** 2
 
-        def loss(p: NDArray[np.float64], raw: NDArray[np.float64] = raw) -> float:
-            spread = np.sqrt(np.exp(2 * p) @ np.array([raw, flux, beam]) ** 2)
-            # beyond two sigma linear: a few odd regions must not widen all errors
-            z = np.abs(miss) / spread
-            return float(weight @ (np.where(z < 2, z * z / 2, 2 * z - 2) + np.log(spread)))
+    def loss(p: NDArray[np.float64]) -> float:
+        spread = np.sqrt(np.exp(2 * p) @ parts)
+        # beyond two sigma linear: a few odd regions must not widen all errors
+        z = np.abs(miss) / spread
+        return float(weight @ (np.where(z < 2, z * z / 2, 2 * z - 2) + np.log(spread)))
 
-        fit = minimize(loss, np.log([1.0, 0.05, 0.5]), method="Nelder-Mead")
-        if fit.fun < best[0]:
-            # the linear part leaves the errors of the many too large
-            pull = np.abs(miss) / np.sqrt(np.exp(2 * fit.x) @ np.array([raw, flux, beam]) ** 2)
-            scale = np.sqrt(weight @ np.minimum(pull, 3) ** 2)
-            best = fit.fun, k, *(float(v) for v in scale * np.exp(fit.x))
-    return best[1], round(best[2], 3), round(best[3], 4), round(best[4], 3)
+    fit = minimize(loss, np.log([1.0, 0.05, 0.5]), method="Nelder-Mead")
+    # the linear part leaves the errors of the many too large
+    pull = np.abs(miss) / np.sqrt(np.exp(2 * fit.x) @ parts)
+    factor, fraction, floor = np.sqrt(weight @ np.minimum(pull, 3) ** 2) * np.exp(fit.x)
+    return round(float(factor), 3), round(float(fraction), 4), round(float(floor), 3)
 
 
 def _reliability(

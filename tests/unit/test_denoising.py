@@ -13,7 +13,6 @@ from faintsky.denoising import (
     DenoiserSettings,
     RegionSettings,
     build_catalog,
-    error_kernel,
     estimate,
     measure,
     segment,
@@ -144,6 +143,10 @@ def test_both_thresholds_count_and_corners_join():
 # ---------------------------------------------------------------------- errors of sums
 
 
+def correlated_over(length):
+    return RegionSettings(error_lengths=(length,))
+
+
 @pytest.mark.parametrize("beam", [(6.0, 4.0, 30.0), None], ids=["beam", "white"])
 def test_the_error_of_a_sum_is_that_of_correlated_noise(beam):
     """Sums over a region of many noise images scatter as predicted."""
@@ -160,13 +163,17 @@ def test_the_error_of_a_sum_is_that_of_correlated_noise(beam):
         (weight * np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, n))) * root, s=(n, n))).sum()
         for _ in range(3000)
     ]
-    assert sum_error(weight, error_kernel(beam, length)) == pytest.approx(np.std(sums), rel=0.05)
+    assert sum_error(weight, correlated_over(length).error_kernel(beam)) == pytest.approx(
+        np.std(sums), rel=0.05
+    )
 
 
 def test_errors_of_uncorrelated_and_of_fully_correlated_pixels():
     sigma = np.full((5, 4), 0.3)
-    assert sum_error(sigma, error_kernel(None, 0.2)) == pytest.approx(0.3 * np.sqrt(20), rel=1e-3)
-    assert sum_error(sigma, error_kernel(None, 500.0)) == pytest.approx(0.3 * 20, rel=1e-3)
+    assert sum_error(sigma, correlated_over(0.2).error_kernel(None)) == pytest.approx(
+        0.3 * np.sqrt(20), rel=1e-3
+    )
+    assert sum_error(sigma, correlated_over(500.0).error_kernel(None)) == pytest.approx(0.3 * 20, rel=1e-3)
 
 
 # ---------------------------------------------------------------------- measurements
@@ -230,7 +237,9 @@ def test_errors_of_moments():
     seen = []
     for _ in range(400):
         noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, n))) * root, s=(n, n))
-        (region,) = measure(true + level * noise, np.full_like(true, level), labels, error_kernel(beam, 1.0))
+        (region,) = measure(
+            true + level * noise, np.full_like(true, level), labels, correlated_over(1.0).error_kernel(beam)
+        )
         seen.append([region.flux, *region.moments])
     scatter = np.std(seen, axis=0)
     np.testing.assert_allclose([region.flux_err, *region.errors], scatter, rtol=0.15)
@@ -263,7 +272,10 @@ def test_settings_go_round():
     assert DenoiserSettings.read(json.loads(made.model_dump_json())) == made
     assert DenoiserSettings.read({}) == DenoiserSettings()
     partly = DenoiserSettings.read({"white": {"least_area": 3}}).white
-    assert (partly.least_area, partly.error_length) == (3.0, 6.0)
+    assert (partly.least_area, partly.error_lengths) == (3.0, (6.0,))
+    # models that know no dirty images of their own
+    older = DenoiserSettings.read({"correlated": {"least_area": 3}})
+    assert older.of(white=False, dirty=True) == older.of(white=False) != older.of(white=True)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +289,8 @@ def test_settings_go_round():
         {"white": {"sigma_at": 1}},
         {"white": {"sigma_raw": [0]}},
         {"white": {"sigma_at": [0, 1], "sigma_factor": [[1], [1, 2]]}},
+        {"white": {"sigma_factor_points": [[1], [2]]}},
+        {"white": {"error_weights": [0.5, 0.5]}},
     ],
 )
 def test_bad_settings_are_refused(values):
@@ -288,7 +302,19 @@ def test_calibration_is_interpolated():
     # in the mean, and in the logarithm of the standard deviation; the factors' logarithms
     s = RegionSettings(sigma_at=(0.0, 4.0), sigma_raw=(0.5, 2.0), sigma_factor=((1.0, 4.0), (4.0, 16.0)))
     mean, sigma = [0, -2, 100, 0, 0, 2], [2.0, 2.0, 2.0, 0.1, 1.0, 1.0]
-    np.testing.assert_allclose(s.calibrated(mean, sigma), [8, 16, 32, 0.1, 2, 4], rtol=1e-5)
+    one = s.calibrated(np.array([mean]), np.array([sigma]), 1.0)
+    np.testing.assert_allclose(one, [[8, 16, 32, 0.1, 2, 4]], rtol=1e-5)
+
+
+def test_points_have_errors_of_their_own():
+    y, x = np.indices((64, 64))
+    mean = np.zeros((64, 64), np.float32)
+    for at, width in ((16, 1.7), (46, 8.0)):
+        mean += (10 * np.exp(-((x - at) ** 2 + (y - 32) ** 2) / 2 / width**2)).astype(np.float32)
+    settings = RegionSettings(sigma_factor=((1.0,),), sigma_factor_points=((3.0,),))
+    sigma = settings.calibrated(mean, np.ones_like(mean), 1.133 * 4.0**2)
+    assert sigma[32, 16] == 3
+    assert sigma[32, 46] == 1
 
 
 # ---------------------------------------------------------------------- fit
@@ -312,7 +338,8 @@ def fields(seed, count, empty, wrong=1.7):
                 spot = np.roll(spot, rng.integers(-30, 30, 2), (0, 1))
                 mean += (np.exp(rng.uniform(0, 3)) * spot).astype(np.float32)
             truth = mean + error
-        out.append(Sample(mean, np.full_like(mean, 1 / wrong), truth, beam, 1.133 * 16))
+        every = np.ones((n, n), bool)
+        out.append(Sample(mean, np.full_like(mean, 1 / wrong), truth, beam, 1.133 * 16, i >= count, every))
     return out
 
 
@@ -322,7 +349,6 @@ def _few_trials():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "SEEDS", (4.0, 5.0))
         patch.setattr(fit, "GROWN", (2.0,))
-        patch.setattr(fit, "LENGTHS", (0.5, 0.7, 1.0))
         patch.setattr(fit, "SMOOTHS", (1.4,))
         patch.setattr(fit, "CAPS", (0.6,))
         yield
@@ -342,15 +368,30 @@ def test_the_fit_finds_what_was_wrong_with_sigma(fitted):
     np.testing.assert_allclose(np.array(settings.sigma_factor)[bright, raw], 1.7, rtol=0.1)
 
 
+def test_sums_over_apertures_have_honest_errors(fitted):
+    settings, _ = fitted
+    y, x = np.ogrid[-48:48, -48:48]
+    for beams in (1, 5, 20):
+        disc = np.hypot(x, y) < np.sqrt(beams * 1.133 * 16 / np.pi)
+        pulls = []
+        for s in fields(4, 40, 0):
+            error = sum_error(np.where(disc, s.calibrated(settings), 0), settings.error_kernel(s.beam))
+            pulls.append((s.mean - s.truth)[disc].sum() / error)
+        assert np.std(pulls) == pytest.approx(1, abs=0.3)
+
+
 def test_a_few_lone_peaks_do_not_widen_all_errors():
     rng = np.random.default_rng(3)
     sigma = np.where(rng.random((400, 400)) < 0.5, 0.1, 1.0).astype(np.float32)
     truth = np.full_like(sigma, 4)
     mean = truth + sigma * rng.standard_normal(truth.shape).astype(np.float32)
     mean[::20, ::20] += 40 * sigma[::20, ::20]  # one in four hundred
-    sample = Sample(mean, sigma, truth, None, 1.0)
-    settings = RegionSettings(sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=fit._calibration([sample]))
-    pull = (mean - truth) / settings.calibrated(mean, sigma)
+    sample = Sample(mean, sigma, truth, None, 1.0, False, np.ones(mean.shape, bool))
+    smooth, points = fit._calibration([sample])
+    settings = RegionSettings(
+        sigma_at=LEVELS, sigma_raw=SPREADS, sigma_factor=smooth, sigma_factor_points=points
+    )
+    pull = (mean - truth) / sample.calibrated(settings)
     for spread in (0.1, 1.0):
         here = pull[sigma == np.float32(spread)]
         assert np.quantile(np.abs(here), 0.683) == pytest.approx(1, abs=0.06)
@@ -361,10 +402,10 @@ def test_the_fit_makes_pulls_honest_on_other_fields(fitted):
     assert scores["flux_pull_std"] == pytest.approx(1, abs=0.25)
     pulls, false, beams = [], 0, 0.0
     for s in fields(2, 25, 40):
-        sigma = settings.calibrated(s.mean, s.sigma)
+        sigma = s.calibrated(settings)
         labels = segment(s.mean, sigma, np.ones(s.mean.shape, bool), settings, s.beam_area)
         beams += s.mean.size / s.beam_area if s.empty else 0
-        for r in measure(s.mean, sigma, labels, error_kernel(s.beam, settings.error_length)):
+        for r in measure(s.mean, sigma, labels, settings.error_kernel(s.beam)):
             error = settings.flux_error(r.flux, r.flux_err, s.beam_area)
             sure = settings.probability(r.flux / error, r.significance, r.area / s.beam_area) >= 0.9
             if s.empty:
@@ -397,7 +438,8 @@ def test_the_fit_labels_emission_that_is_below_the_noise():
                 spot = height * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 2 / size**2)
                 truth += spot.astype(np.float32)
         mean = (truth + rng.normal(0, 0.3, truth.shape)).astype(np.float32)
-        samples.append(Sample(mean, np.full_like(mean, 0.3), truth, None, 1.0))
+        every = np.ones(mean.shape, bool)
+        samples.append(Sample(mean, np.full_like(mean, 0.3), truth, None, 1.0, k >= 14, every))
     made, scores = fit_settings(samples, RegionSettings(least_area=25.0), rate=1 / 1e5)
     assert made.smooth == 7.0
     assert made.faint[1] < made.faint[0] < made.cap

@@ -12,7 +12,6 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.denoising.catalogue import (
         build_catalog,
-        error_kernel,
         measure,
         region_reliability,
         sum_error,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
         DenoiserSettings,
         RegionSettings,
         WhiteSettings,
+        pointed,
         relabelled,
         segment,
         smoothed,

@@ -14,7 +14,7 @@ from faintsky.catalog import coordinates_meta, join_flags, make_table, mask_exte
 from faintsky.denoising.regions import RegionSettings
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
-from faintsky.preparing import PreparedImage, PrimaryBeam, convolve, gaussian_psf
+from faintsky.preparing import PreparedImage, PrimaryBeam, convolve
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
@@ -60,19 +60,6 @@ class Region:
     errors: NDArray[np.float64]
 
 
-def error_kernel(
-    beam: tuple[float, float, float] | None, length: float, most: int = 10_000
-) -> NDArray[np.float64]:
-    """Correlation of the denoised image's errors: a Gaussian of `length` beams, or pixels for white noise.
-
-    It reaches no farther than ``most`` pixels, the image's side: the beam of an image without noise, read off
-    its correlation, can be of any size.
-    """
-    major, minor, pa = (1.0, 1.0, 0.0) if beam is None else beam
-    half = min(int(np.ceil(1.1 * length * major)) + 1, most)
-    return gaussian_psf((2 * half + 1, 2 * half + 1), max(length * major, 0.1), max(length * minor, 0.1), pa)
-
-
 def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float:
     """Standard error of a weighted sum over pixels, ``sqrt(sum_ij s_i s_j rho_ij)``.
 
@@ -107,7 +94,7 @@ def measure(
     labels : array of int
         ``[y, x]``, 0 outside of regions.
     kernel : array
-        Of `error_kernel`.
+        Of `RegionSettings.error_kernel`.
     shapes : bool, optional
         Whether the errors of the moments are wanted, which take most of the time; NaN where not.
     """
@@ -210,7 +197,7 @@ def build_catalog(
         flat = np.ptp(prepared.rms[prepared.valid]) == 0
         beam = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid)
     gain = beam.gain()
-    kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
+    kernel = settings.error_kernel(prepared.beam, max(mean.shape))
     regions = measure(mean * gain, sigma * gain, labels, kernel)
     noise = np.nan_to_num(prepared.rms * gain)
     rows = []

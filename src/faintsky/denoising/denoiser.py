@@ -160,8 +160,8 @@ def denoise_image(
                 "fainter; give --psf to take them out"
             )
         working, mean, sigma = estimate(network, prepared, **ask)
-    own = settings.of(working.beam is None)
-    sigma = own.calibrated(mean, sigma)
+    own = settings.of(working.beam is None, response is not None)
+    sigma = own.calibrated(mean, sigma, working.beam_area)
     rms = np.where(working.valid, working.rms, np.float32(0))
     out, spread = mean * rms, sigma * rms
     residual = prepared.data - (out if response is None else response(out))
@@ -307,7 +307,7 @@ def make_eye(
         settings, network = known
         seen, mean, sigma = estimate(network, prepared, members=members, device=device, progress=progress)
         own = settings.of(prepared.beam is None)
-        return seen, mean, own.calibrated(mean, sigma), own
+        return seen, mean, own.calibrated(mean, sigma, prepared.beam_area), own
 
     return see
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
-from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum
+from scipy.ndimage import gaussian_filter, grey_opening, label, map_coordinates, maximum
 
 from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.preparing import gaussian_psf
 from faintsky.system import Settings
 
-Positive = Annotated[float, Field(gt=0)]
+Positive, NotNegative = Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]
 
 
 class RegionSettings(Settings):
@@ -32,11 +33,13 @@ class RegionSettings(Settings):
         Of a region [beam; pixel for white noise].
     sigma_at, sigma_raw : tuple of float
         Rising values of mean over rms, and of the network's standard deviation over rms.
-    sigma_factor : tuple of tuple of float
-        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``; their logarithms are
-        interpolated in the mean and in the logarithm of the standard deviation.
-    error_length : float
-        FWHM of the correlation of the denoised image's errors [beam; pixel for white noise].
+    sigma_factor, sigma_factor_points : tuple of tuple of float
+        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``, of smooth emission and of
+        points (`pointed`), whose errors are larger; the second are the first where not given. Logarithms are
+        interpolated, in the mean and in the logarithm of the standard deviation.
+    error_lengths, error_weights : tuple of float
+        The correlation of the denoised image's errors: FWHMs of Gaussians [beam; pixel for white noise], and
+        the weight of each.
     error_factor, error_fraction, error_floor : float
         Factor on a flux's error, and what is added to it in quadrature: a fraction of the flux, and a
         factor times the rms over a beam (a pixel for white noise), for small regions' sake, whose truth is
@@ -55,7 +58,9 @@ class RegionSettings(Settings):
     sigma_at: tuple[float, ...] = (0.0,)
     sigma_raw: tuple[Positive, ...] = (1.0,)
     sigma_factor: tuple[tuple[Positive, ...], ...] = ((1.0,),)
-    error_length: float = 1.5
+    sigma_factor_points: tuple[tuple[Positive, ...], ...] = ()
+    error_lengths: tuple[Positive, ...] = (1.5,)
+    error_weights: tuple[NotNegative, ...] = (1.0,)
     error_factor: float = 1.0
     error_fraction: float = 0.0
     error_floor: float = 0.0
@@ -63,19 +68,63 @@ class RegionSettings(Settings):
 
     @model_validator(mode="after")
     def _table(self) -> Self:
-        if [len(self.sigma_raw)] * len(self.sigma_at) != [len(row) for row in self.sigma_factor]:
-            raise ValueError("sigma_factor is no table over sigma_at and sigma_raw")
+        for factors in (self.sigma_factor, self.sigma_factor_points or self.sigma_factor):
+            if [len(self.sigma_raw)] * len(self.sigma_at) != [len(row) for row in factors]:
+                raise ValueError("sigma_factor is no table over sigma_at and sigma_raw")
+        if len(self.error_lengths) != len(self.error_weights):
+            raise ValueError("each of error_lengths needs one of error_weights")
         return self
 
-    def calibrated(self, mean: ArrayLike, sigma: ArrayLike) -> NDArray[np.float32]:
-        """The network's standard deviation made honest; both in units of the local rms."""
+    def calibrated(
+        self, mean: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float
+    ) -> NDArray[np.float32]:
+        """The network's standard deviation made honest.
+
+        Parameters
+        ----------
+        mean, sigma : array
+            Of the network, in units of the local rms, ``[y, x]``.
+        beam_area : float
+            [pixel]; 1 for white noise.
+        """
         level, raw = np.abs(np.asarray(mean, dtype=np.float32)), np.asarray(sigma, dtype=np.float32)
         place = [
             np.interp(level, self.sigma_at, np.arange(len(self.sigma_at))),
             np.interp(np.log(np.maximum(raw, 1e-9)), np.log(self.sigma_raw), np.arange(len(self.sigma_raw))),
         ]
-        factor = map_coordinates(np.log(self.sigma_factor), place, order=1, mode="nearest", output=np.float32)
-        return np.asarray(raw * np.exp(factor), dtype=np.float32)
+
+        def factor(table: tuple[tuple[float, ...], ...]) -> NDArray[np.float32]:
+            logs = map_coordinates(np.log(table), place, order=1, mode="nearest", output=np.float32)
+            return np.asarray(raw * np.exp(logs), dtype=np.float32)
+
+        smooth = factor(self.sigma_factor)
+        if not self.sigma_factor_points:
+            return smooth
+        return np.where(pointed(level, beam_area), factor(self.sigma_factor_points), smooth)
+
+    def error_kernel(
+        self, beam: tuple[float, float, float] | None, most: int = 10_000
+    ) -> NDArray[np.float64]:
+        """Correlation of the denoised image's errors, ``[y, x]``, by the separation of two pixels.
+
+        Parameters
+        ----------
+        beam : tuple of float or None
+            FWHMs [pixel] and position angle [deg]; None for white noise.
+        most : int, optional
+            It reaches no farther than that many pixels, the image's side: the beam of an image without noise,
+            read off its correlation, can be of any size.
+        """
+        major, minor, pa = (1.0, 1.0, 0.0) if beam is None else beam
+        half = min(int(np.ceil(1.1 * max(self.error_lengths) * major)) + 1, most)
+        side = 2 * half + 1
+        return np.sum(
+            [
+                weight * gaussian_psf((side, side), max(length * major, 0.1), max(length * minor, 0.1), pa)
+                for length, weight in zip(self.error_lengths, self.error_weights)
+            ],
+            axis=0,
+        )
 
     def flux_error(self, flux: ArrayLike, error: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
         """Error of a flux, from that of the sum and the noise's flux in a beam (a pixel for white noise)."""
@@ -90,22 +139,62 @@ class RegionSettings(Settings):
         return 1 / (1 + np.exp(-np.clip(logit, -60, 60)))
 
 
+POINT, WHITE_POINT = 2.0, 5
+"""Side of the square that points do not fill [beam; pixel for white noise]."""
+
+
+def _point_side(beam_area: float) -> int:
+    return WHITE_POINT if beam_area <= 1 else max(3, round(POINT * np.sqrt(beam_area / 1.133)))
+
+
+@step(reach=lambda level, beam_area: _point_side(beam_area))
+def pointed(level: NDArray[np.floating], beam_area: float) -> NDArray[np.bool_]:
+    """Where an image is narrow: half of its brightness is gone by an opening with a square of `POINT` beams.
+
+    Parameters
+    ----------
+    level : array
+        Denoised image, at least 0, ``[y, x]``.
+    beam_area : float
+        [pixel]; 1 for white noise.
+    """
+    return np.asarray(grey_opening(level, _point_side(beam_area)) < 0.5 * level)
+
+
 class WhiteSettings(RegionSettings):
     """Those for white noise."""
 
     least_area: float = 25.0
-    error_length: float = 6.0
+    error_lengths: tuple[Positive, ...] = (6.0,)
 
 
 class DenoiserSettings(Settings):
-    """Settings for noise that is correlated like a beam, and for white noise."""
+    """Settings by what the network is shown.
+
+    Attributes
+    ----------
+    correlated : RegionSettings
+        Restored images without their compact sources; noise that is correlated like the beam.
+    white : RegionSettings
+        Whole images with white noise.
+    dirty : RegionSettings
+        Dirty images that major cycles have freed of sidelobes; those of `correlated` where not given.
+    """
 
     correlated: RegionSettings = RegionSettings()
     white: WhiteSettings = WhiteSettings()
+    dirty: RegionSettings = RegionSettings()
 
-    def of(self, white: bool) -> RegionSettings:
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "correlated" in values:
+            return {"dirty": values["correlated"], **values}
+        return values
+
+    def of(self, white: bool, dirty: bool = False) -> RegionSettings:
         """Those of an image's noise."""
-        return self.white if white else self.correlated
+        return self.white if white else self.dirty if dirty else self.correlated
 
 
 def segment(

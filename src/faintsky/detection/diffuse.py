@@ -14,7 +14,6 @@ from faintsky.catalog import components_of
 from faintsky.denoising import (
     Eye,
     RegionSettings,
-    error_kernel,
     measure,
     region_reliability,
     relabelled,
@@ -233,7 +232,7 @@ def find_diffuse(
     ]
     clear = are_regions(signs[0], fluxes, prepared.beam_area, against)
     mean, sigma = mean * rms, sigma * rms
-    kernel = error_kernel(prepared.beam, settings.error_length, max(mean.shape))
+    kernel = settings.error_kernel(prepared.beam, max(mean.shape))
     regions = split_regions(relabelled(labels, np.flatnonzero(clear)), snr)
     noise = np.nan_to_num(seen.rms * gain)
     likely = np.zeros(int(regions.max(initial=0)) + 1, bool)

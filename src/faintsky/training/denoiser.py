@@ -28,7 +28,7 @@ is hardly sure would be shrunk more."""
 VALIDATION_BATCHES = 12
 
 
-def importance(target: Tensor, beam: Tensor) -> Tensor:
+def importance(target: Tensor, beam: Tensor, factor: float = 1.0) -> Tensor:
     """How much a pixel counts, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
 
     Parameters
@@ -37,6 +37,8 @@ def importance(target: Tensor, beam: Tensor) -> Tensor:
         ``[b, 1, y, x]``, true sky over the noise.
     beam : Tensor
         ``[b, 4]``, as networks take it.
+    factor : float, optional
+        On how much more emission counts than empty sky.
     """
     root = (1.133 * beam[:, 0] * beam[:, 1]).clamp(min=1).sqrt()[:, None, None, None]
     snr, faint = target, target.clamp(0, 3)
@@ -46,7 +48,7 @@ def importance(target: Tensor, beam: Tensor) -> Tensor:
         # surroundings of a source are not the source
         snr = torch.maximum(snr, torch.minimum(near, 10 * target))
     emission = torch.where(beam[:, 0] > 0, BEAM_EMISSION, WHITE_EMISSION)[:, None, None, None]
-    return 1 + emission * snr.clamp(0, SURE)
+    return 1 + factor * emission * snr.clamp(0, SURE)
 
 
 def _huber(x: Tensor) -> Tensor:
@@ -69,10 +71,14 @@ class DenoiserTask(ABC):
         Side of the images that are cut out of larger ones [pixel].
     blur : float, optional
         Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
+    emission : float, optional
+        See `importance`.
     """
 
-    def __init__(self, network: nn.Module, *, tile: int = 192, blur: float = 0.3) -> None:
-        self.network, self.tile, self.blur = network, tile, blur
+    def __init__(
+        self, network: nn.Module, *, tile: int = 192, blur: float = 0.3, emission: float = 1.0
+    ) -> None:
+        self.network, self.tile, self.blur, self.emission = network, tile, blur, emission
 
     @abstractmethod
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
@@ -93,7 +99,7 @@ class DenoiserTask(ABC):
         seen = (batch["weight"] > 0).float()
         error = (mean - target) * seen
         scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
-        share = seen * importance(target, batch["beam"])
+        share = seen * importance(target, batch["beam"], self.emission)
         loss = _by_example(share, _huber(scaled))
         for pixels in (4, 8, 16) if self.blur else ():
             local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
@@ -133,7 +139,7 @@ class UNetSettings(Settings):
     ----------
     psfs : int
         Random arrays to simulate.
-    tile, blur
+    tile, blur, emission
         See `DenoiserTask`.
     errors : float
         Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
@@ -151,6 +157,7 @@ class UNetSettings(Settings):
     psfs: int = Field(64, ge=1)
     tile: int = Field(192, ge=1)
     blur: float = Field(0.3, ge=0)
+    emission: float = Field(1.0, gt=0)
     errors: float = Field(0.0, ge=0, le=1)
     artefacts: float = Field(0.0, ge=0, le=1)
     mismatch: float = Field(0.0, ge=0, le=0.5)
@@ -190,7 +197,7 @@ class UNetRecipe(Recipe):
 
         s, data, seed = plan.settings, plan.data, plan.schedule.seed
         if data is not None and holds_images(data):
-            return StoredImages(network, data, tile=s.tile, blur=s.blur)
+            return StoredImages(network, data, tile=s.tile, blur=s.blur, emission=s.emission)
         library = (folder if data is None else data) / "psfs.npz"
         if not library.is_file():
             make_library(s.psfs, seed, progress).save(library)
@@ -199,7 +206,7 @@ class UNetRecipe(Recipe):
             make_skies(bank, s.web, s.skies, seed, progress)
         return DiffuseImages(
             network, PsfLibrary.load(library), errors=s.errors, artefacts=s.artefacts, mismatch=s.mismatch,
-            skies=open_skies(bank) if s.web else None, tile=s.tile, blur=s.blur,
+            skies=open_skies(bank) if s.web else None, tile=s.tile, blur=s.blur, emission=s.emission,
         )  # fmt: skip
 
     def pixels(self, plan: Plan) -> int:

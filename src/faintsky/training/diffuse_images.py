@@ -137,7 +137,7 @@ class DiffuseImages(DenoiserTask):
 
     Parameters
     ----------
-    network, tile, blur
+    network, tile, blur, emission
         See `DenoiserTask`.
     library : PsfLibrary
     errors : float, optional
@@ -162,8 +162,9 @@ class DiffuseImages(DenoiserTask):
         skies: NDArray[np.float16] | None = None,
         tile: int = 192,
         blur: float = 0.3,
+        emission: float = 1.0,
     ) -> None:
-        super().__init__(network, tile=tile, blur=blur)
+        super().__init__(network, tile=tile, blur=blur, emission=emission)
         self.library, self.errors, self.skies = library, errors, skies
         self.artefacts, self.mismatch = artefacts, mismatch
 

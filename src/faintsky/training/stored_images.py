@@ -140,7 +140,7 @@ class StoredImages(DenoiserTask):
     ----------
     network : torch.nn.Module
     folder : pathlib.Path
-    tile, blur
+    tile, blur, emission
         As in `DenoiserTask`.
 
     Raises
@@ -150,8 +150,10 @@ class StoredImages(DenoiserTask):
         or an image is smaller than a tile.
     """
 
-    def __init__(self, network: nn.Module, folder: Path, *, tile: int = 192, blur: float = 0.3) -> None:
-        super().__init__(network, tile=tile, blur=blur)
+    def __init__(
+        self, network: nn.Module, folder: Path, *, tile: int = 192, blur: float = 0.3, emission: float = 1.0
+    ) -> None:
+        super().__init__(network, tile=tile, blur=blur, emission=emission)
         self.pairs = stored_pairs(folder, ("noise", "dirty"))
         skies = sorted({sky for sky, _ in self.pairs})
         if len(skies) < 2:
