@@ -82,12 +82,6 @@ def make_fits(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of reports are made, but not drawn, which takes long; the end-to-end tests look at them."""
-    monkeypatch.setattr("faintsky.report.pages.embedded", lambda figure, dpi=0: "data:image/png;base64,")
-
-
 @pytest.fixture(scope="session")
 def passing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a denoising model that hands its input on; see `synthetic.passing_model`."""

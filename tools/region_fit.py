@@ -137,7 +137,7 @@ def apart_sample(
 
     def eye(p):  # type: ignore[no-untyped-def]
         used, mean, sigma = estimate(network, p, device=device)
-        taken = image.data[0] - p.data
+        taken = image.data - p.data
         rest = np.zeros_like(mean) if empty else ((truth - taken) / used.rms).astype(np.float32)
         known = p.valid & (np.abs(taken) < TAKEN * used.rms)
         seen.append(Sample(mean, sigma, rest, used.beam, used.beam_area, empty, known))

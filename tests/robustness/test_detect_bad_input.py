@@ -9,8 +9,6 @@ from astropy.io import fits
 from faintsky.catalog import read_catalog
 from faintsky.cli import main
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 def run(path, tmp_path, capsys, *options):
     """Exit status, what was said on standard error, and the output folder."""

@@ -17,7 +17,6 @@ from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT as C
 from faintsky.io import save_like
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 REST, HI = 1.001e11, 1420.405752e6
 V = 3e5 + 2e3 * np.arange(24)
 RADIO, OPTICAL = REST * (1 - V / C), REST / (1 + V / C)

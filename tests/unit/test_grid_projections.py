@@ -25,7 +25,6 @@ from faintsky.injecting import place_in_cube
 from faintsky.io import open_cube, open_image, quiet_reading, write_regions
 from faintsky.models import load_model
 from faintsky.preparing import PrimaryBeam, gaussian_psf, prepare_cube, prepare_image
-from faintsky.report import world_labels
 from faintsky.simulating import grid_frame, region_columns, to_sky
 from faintsky.telescopes import primary_beam
 
@@ -399,12 +398,3 @@ def test_injected_sources_have_their_shape_on_the_sky(name):
         np.testing.assert_allclose(
             seen, moments(beam, *scale * np.array(BEAM[:2]), BEAM[2]) + shape, atol=0.02 * np.trace(seen)
         )
-
-
-def test_a_map_names_its_coordinates():
-    from matplotlib.figure import Figure
-
-    for name, words in (("Galactic", "Galactic longitude"), ("mirrored", "right ascension")):
-        axes = Figure().subplots(subplot_kw={"projection": coordinates(HEADERS[name])})
-        world_labels(axes)
-        assert axes.coords[0].get_axislabel() == words

@@ -38,7 +38,6 @@ TESTED_BY_THEMSELVES = {
     "sizes of a program's sources are turned into ours": "published.peers.run",
     "shocks, points and haloes by formula": "sky.web.boxes sky.web.gravity sky.web.points sky.web.shocks",
     "the learning rate follows its schedule, and a training is broken off inside": "training.loop",
-    "a histogram with nothing in it": "report.maps",
 }
 """Why, and which files of rooms tests meet past the room."""
 UNWANTED = ("NotImplementedError", "TODO", "FIXME", "XXX")

@@ -13,7 +13,8 @@ from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import gaussian_psf
 from faintsky.system import Settings
 
-Positive, NotNegative = Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class RegionSettings(Settings):

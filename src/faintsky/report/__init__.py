@@ -11,8 +11,10 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.report.curves import recovery_figure, training_figure
-    from faintsky.report.maps import cube_figure, image_figure, noise_figure, world_labels
-    from faintsky.report.page import embedded
+    from faintsky.report.explorer import explore
+    from faintsky.report.layers import image_layers
+    from faintsky.report.noise import histogram
+    from faintsky.report.page import Section, render
     from faintsky.report.pages import (
         denoising_report,
         detection_report,

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from faintsky.report.explorer import resources
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from matplotlib.figure import Figure
-
-TABLE_ROWS = 200
-"""Of a catalogue, the most significant ones, that a page shows."""
 
 
 def embedded(figure: Figure, dpi: int = 90) -> str:
@@ -50,6 +46,8 @@ class Section:
         What stands behind the table, or in its place.
     drawings : sequence of str, optional
         SVG beside the figures, made of numbers and of text that is escaped.
+    live : str, optional
+        What Bokeh draws, as HTML.
     """
 
     title: str
@@ -60,6 +58,7 @@ class Section:
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
     drawings: Sequence[str] = ()
+    live: str = ""
 
 
 def render(
@@ -80,55 +79,6 @@ def render(
     )  # fmt: skip
     known = {k: v for k, v in provenance.items() if v not in ("", None)}
     return environment.get_template("report.html").render(
-        title=title, subtitle=subtitle, facts=facts, notes=notes, sections=sections, provenance=known
-    )
-
-
-def sources(table: Table, shown: Sequence[str], units: Mapping[str, str], **section: Any) -> Section:
-    """A section with a catalogue: values with their errors, brightness in mJy where ``units`` says so.
-
-    Parameters
-    ----------
-    table : astropy.table.Table
-    shown : sequence of str
-        Its columns.
-    units : mapping of str to str
-        Units in place of the table's, thousandths of these where they begin with ``m``; GHz of Hz.
-    **section
-        Of the `Section`.
-    """
-    columns = [(name, units.get(name, str(table[name].unit or ""))) for name in shown]
-    rows = [[_cell(row, name, unit, table.colnames) for name, unit in columns] for row in table[:TABLE_ROWS]]
-    return Section(columns=columns, rows=rows, **section)
-
-
-_FORMATS = {
-    "ra": "{:.5f}", "dec": "{:+.5f}", "velocity": "{:.1f}", "pa": "{:.0f}", "snr": "{:.1f}",
-    "reliability": "{:.3f}", "area": "{:.4g}", "pb": "{:.2f}",
-}  # fmt: skip
-
-
-def _cell(row: Any, name: str, unit: str, known: Sequence[str]) -> str:
-    value = row[name]
-    if not isinstance(value, float | np.floating):
-        return str(value).replace(",", ", ")
-    if not np.isfinite(value):
-        return "-"
-    if unit == "GHz":
-        return f"{value / 1e9:.6f}"
-    if name in _FORMATS:
-        return _FORMATS[name].format(value)
-    factor = 1e3 if unit.startswith("mJy") else 1.0
-    return with_error(
-        float(factor * value), factor * row[f"{name}_err"] if f"{name}_err" in known else np.nan
-    )
-
-
-def with_error(value: float, error: float) -> str:
-    """A value and its error with two digits of the error: ``1580 ± 9.5``."""
-    if not np.isfinite(value):
-        return "-"
-    if not np.isfinite(error) or error <= 0:
-        return f"{value:.3g}"
-    digits = max(0, 1 - int(np.floor(np.log10(error))))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+        title=title, subtitle=subtitle, facts=facts, notes=notes, sections=sections, provenance=known,
+        head=resources() if any(s.live for s in sections) else "",
+    )  # fmt: skip

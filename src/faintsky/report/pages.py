@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faintsky.image import RadioCube, RadioData, RadioImage
-from faintsky.report.maps import (
+from faintsky.report.explorer import ROWS, explore
+from faintsky.report.layers import (
     brightness_unit,
-    cube_figure,
+    cube_layers,
     display_unit,
-    image_figure,
-    noise_figure,
+    image_layers,
     spectral_axis,
 )
-from faintsky.report.page import TABLE_ROWS, Section, embedded, render, sources
+from faintsky.report.noise import noise_curves
+from faintsky.report.page import Section, embedded, render
 from faintsky.report.spectra import source_drawing
 from faintsky.report.verdict import cube_verdict, doubts, residual_verdict
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
 
+WORK = (
+    "Drag to pan, turn the wheel to zoom: all maps follow. Point at an object for its numbers; click it, or "
+    "its row, for more and for a cut-out. A click on a column's head sorts. Blink shows model and residual "
+    "in the place of the input."
+)
 SPECTRA = 50
 """Sources whose spectra are shown."""
 OBJECTS = (
@@ -83,12 +89,10 @@ def detection_report(
         units |= dict.fromkeys(("flux", "flux_peak", "continuum"), "")
     sections = [
         Section(
-            "Maps", [embedded(cube_figure(cube, found))],
-            "peak S/N before and after, moment 0 and continuum with the sources marked",
-            "Ellipses: observed size at half maximum (orange emission, blue absorption). Grey: the beam. "
-            f"Residual: {verdict}.",
+            "Maps and sources", live=explore(cube, cube_layers(cube, found), table, SOURCES, units),
+            text=f"{WORK} Ellipses: observed size at half maximum; blue: absorption. Residual: {verdict}.",
+            note=_note(table, "source", "fainter"),
         ),
-        sources(table, SOURCES, units, title="Sources", note=_note(table, "source", "fainter")),
     ]  # fmt: skip
     if len(table):
         spectra = [source_drawing(*found.about(cube, row)) for row in table[:SPECTRA]]
@@ -122,26 +126,23 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
         "area in regions": f"{100 * (found.mask > 0).sum() / p.valid.sum():.2g} %",
     }
     dirty = found.response is not None
+    units = {"flux": "mJy", "flux_peak": "mJy/beam", "area": "arcsec²"}
     sections = [
         Section(
-            "Before and after", [embedded(image_figure(image, found))],
-            "input, denoised image with regions, uncertainty, residual",
-            "Input and denoised image have one colour scale, linear near zero and logarithmic above. "
-            "Outlines: the regions of the catalogue. The residual is the input less the denoised image"
+            "Maps and regions",
+            live=explore(image, image_layers(image, found), table, REGIONS, units, found.mask),
+            text=f"{WORK} Input and denoised image have one colour scale, linear near zero and logarithmic "
+            "above. Outlines: the regions of the catalogue. The residual is the input less the denoised image"
             f"{' as the psf shows it' if dirty else ''}. Grey: blank.",
+            note=_note(table, "region", "less significant"),
         ),
         Section(
-            "Does the residual look like noise?", [embedded(noise_figure(image, found))],
-            "histogram and autocorrelation of the residual",
-            "Outside the regions the residual should follow the Gaussian, and correlate about as the "
+            "Does the residual look like noise?", live=noise_curves(image, found),
+            text="Outside the regions the residual should follow the Gaussian, and correlate about as the "
             f"{'psf' if dirty else 'beam'} does (over less, where the weighting was not natural): wings, or "
             "correlation that reaches farther, mean emission, sidelobes or calibration errors that are in "
             "the residual still. In bright regions the residual is smaller than the noise, since there the "
             "denoised image follows the data.",
-        ),
-        sources(
-            table, REGIONS, {"flux": "mJy", "flux_peak": "mJy/beam", "area": "arcsec²"}, title="Regions",
-            note=_note(table, "region", "less significant"),
         ),
     ]  # fmt: skip
     return render(
@@ -173,23 +174,20 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         facts["noise peaks expected above the faintest source"] = f"{np.max(expected):.2g}"
     if found.regions is not None:
         facts["diffuse regions"] = str((np.asarray(table["kind"]) == "diffuse").sum())
+    layers = image_layers(image, found, ("model", "noise"))
+    units = {"flux": "mJy", "flux_peak": "mJy/beam", "rms": "mJy/beam"}
     sections = [
         Section(
-            "Image and model", [embedded(image_figure(image, found, ("model", "noise")))],
-            "input, model with the objects, noise, residual",
-            "Input and model have one colour scale, linear near zero and logarithmic above. Outlines: the "
-            "objects' masks. The residual is the input less the model. The noise is raised where bright "
-            f"sources have artefacts about them. Grey: blank.{_shown(found)}",
+            "Maps and objects", live=explore(image, layers, table, OBJECTS, units, found.mask),
+            text=f"{WORK} Input and model have one colour scale, linear near zero and logarithmic above. "
+            "Outlines: the objects' masks. The residual is the input less the model. The noise is raised "
+            f"where bright sources have artefacts about them. Grey: blank.{_shown(found)}",
+            note=_note(table, "object", "less significant"),
         ),
         Section(
-            "Does the residual look like noise?", [embedded(noise_figure(image, found))],
-            "histogram and autocorrelation of the residual",
-            f"{verdict[:1].upper()}{verdict[1:]}. Noise alone follows the "
+            "Does the residual look like noise?", live=noise_curves(image, found),
+            text=f"{verdict[:1].upper()}{verdict[1:]}. Noise alone follows the "
             f"Gaussian, and correlates about as the beam does.{_part(found)}",
-        ),
-        sources(
-            table, OBJECTS, {"flux": "mJy", "flux_peak": "mJy/beam", "rms": "mJy/beam"}, title="Objects",
-            note=_note(table, "object", "less significant"),
         ),
     ]  # fmt: skip
     return render(
@@ -237,7 +235,7 @@ def _beam(beam: Sequence[float]) -> str:
 def _note(table: Sequence[Any], thing: str, rest: str) -> str:
     if not len(table):
         return f"No {thing} reaches the reliability asked for."
-    more = len(table) - TABLE_ROWS
+    more = len(table) - ROWS
     rows = f"{more} {rest} {thing}s, and further columns," if more > 0 else "Further columns"
     return f"{rows} are in the catalogue only: catalog.csv and its like."
 

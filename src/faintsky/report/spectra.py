@@ -12,9 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.image import SHAPE, RadioCube
-from faintsky.report.maps import ABSORPTION, EMISSION, brightness_unit, spectral_axis
+from faintsky.report.layers import (
+    ABSORPTION,
+    EMISSION,
+    Layer,
+    brightness_unit,
+    palette,
+    rounded,
+    spectral_axis,
+)
 from faintsky.source_model import line_profile
-from faintsky.system.figures import MAPS
 
 if TYPE_CHECKING:
     from astropy.table import Row
@@ -75,23 +82,13 @@ class Panel:
         return "".join(ticks)
 
 
-def rounded(ends: tuple[float, float], about: float) -> list[tuple[float, str]]:
-    """Round values between two ends, about so many, and their texts."""
-    low, high = sorted(ends)
-    rough = (high - low) / max(about, 1.0)
-    unit = 10 ** np.floor(np.log10(rough))
-    step = float(unit * next(m for m in (1, 2, 5, 10) if m * unit >= 0.999 * rough))
-    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
-    values = step * np.arange(np.ceil(low / step - 1e-6), np.floor(high / step + 1e-6) + 1)
-    return [(float(v), f"{v + 0.0:.{digits}f}".replace("-", "−")) for v in values]
-
-
 def source_drawing(cube: RadioCube, found: Detections, row: Row) -> str:
     """Spectrum of a source with its fit, and its line's image; of a resolved galaxy both within its mask."""
     title = f"source {row['id']}: S/N {row['snr']:.1f}"
     parts = [f'<text x="70" y="14" class="title">{escape(title)}</text>', *_spectrum(cube, found, row)]
     parts += _image(cube, found, row)
-    head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+    name = f'id="source-{row["id"]}" role="img" aria-label="{escape(title)}"'
+    head = f'<svg {name} viewBox="0 0 {WIDTH} {HEIGHT}">'
     return head + "".join(parts) + "</svg>"
 
 
@@ -208,8 +205,12 @@ def _image(cube: RadioCube, found: Detections, row: Row) -> list[str]:
 
 def _coloured(image: NDArray[np.floating]) -> str:
     """A small map as the address of a PNG, north up."""
-    from matplotlib.image import imsave
+    from PIL import Image
 
+    values = np.nan_to_num(image)
+    shades = Layer("", "", values, "amount", float(values.min()), float(values.max())).shades()
+    picture = Image.fromarray(shades[::-1])
+    picture.putpalette(b"\0\0\0" + b"".join(bytes.fromhex(c[1:]) for c in palette("amount")))
     buffer = io.BytesIO()
-    imsave(buffer, np.nan_to_num(image), cmap=MAPS["amount"], origin="lower", format="png")
+    picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,139 @@
+"""How often the truth lies within the errors that ``faintsky denoise`` gives: pixels, apertures, regions.
+
+    python -m benchmarks.coverage [--model denoiser] [-n 3] [--size 1000] [--out DIR]
+
+Fields have seed 9100, their webs are of the validation split. Restored images, dirty ones with their psf, and
+white noise. Pixels are those of the denoised image, by its S/N and by whether the true sky is narrow there or
+smooth; apertures have 1, 5 and 20 areas of the beam (of white noise, of 25 pixels), half of them on emission;
+regions are those of the catalogue, against the true flux within their outline. Of a Gaussian 68.3 % lie
+within one standard error and 95 % within 1.96. Writes ``coverage.json`` and ``coverage.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+import faintsky
+from faintsky.denoising import DenoiserSettings, pointed, sum_error
+from faintsky.evaluation import Field, SimulatedFields
+from faintsky.models import load_model
+from reproduction import common
+
+SEED = 9100
+KINDS = {"clean_ideal": "restored", "dirty": "dirty", "noise": "white noise"}
+SETS = (("paper", "sky1"), ("paper", "sky2"), ("paper", ""), ("lotss", ""))
+PIXELS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)
+"""Edges of denoised brightness over the noise."""
+FLUXES = (0.0, 3.0, 10.0, 30.0, np.inf)
+"""Of a flux over its error."""
+APERTURES, EACH = (1, 5, 20), 200
+WHITE_AREA = 25.0
+EMISSION = 0.5
+"""Of the noise."""
+TAKE = 7
+"""Every so many-th pixel of either axis counts."""
+
+
+def pulls(field: Field, kind: str, model: str, settings: DenoiserSettings) -> list[tuple[str, float, float]]:
+    """What is measured, S/N, and error over standard error."""
+    image = replace(field.image, kind="auto" if kind == "noise" else KINDS[kind])
+    found = faintsky.denoise(image, model=model, device="cpu")
+    rms, truth = field.rms, field.truth / field.rms
+    beam = None if kind == "noise" else image.middle_beam
+    area = 1.0 if beam is None else 1.133 * beam[0] * beam[1]
+    mean, sigma = found.image / rms, found.uncertainty / rms
+    seen = np.isfinite(mean) & (sigma > 0)
+    narrow = pointed(truth, area)
+    out = []
+    thin = np.zeros(seen.shape, bool)
+    thin[::TAKE, ::TAKE] = True
+    for name, where in (
+        ("pixels, points", narrow & (truth > EMISSION)),
+        ("pixels, smooth", ~narrow),
+        ("pixels, all", seen),
+    ):
+        at = where & seen & (thin if name != "pixels, points" else seen)
+        out += [(name, abs(m), (m - t) / s) for m, t, s in zip(mean[at], truth[at], sigma[at])]
+    kernel = settings.of(beam is None, kind == "dirty").error_kernel(beam, max(mean.shape))
+    rng = np.random.default_rng(SEED)
+    places, lit = np.argwhere(seen), np.argwhere(seen & (truth > EMISSION))
+    for size in APERTURES:
+        radius = np.sqrt(size * (area if beam is not None else WHITE_AREA) / np.pi)
+        for n in range(EACH):
+            among = lit if n % 2 and len(lit) else places
+            y, x = among[rng.integers(len(among))]
+            reach = int(radius) + 1
+            box = tuple(slice(max(c - reach, 0), min(c + reach + 1, m)) for c, m in zip((y, x), mean.shape))
+            yy, xx = np.ogrid[box]
+            inside = (np.hypot(yy - y, xx - x) <= radius) & seen[box]
+            error = sum_error(np.where(inside, sigma[box], 0), kernel)
+            flux = mean[box][inside].sum()
+            out.append((f"apertures, {size}", abs(flux) / error, (flux - truth[box][inside].sum()) / error))
+    labels = found.mask if found.mask_diffuse is None else found.mask_diffuse
+    for row in found.catalog[found.catalog["kind"] == "diffuse"]:
+        inside = labels == row["id"]
+        # in the catalogue's unit: the region's own sums tell the factor
+        scale = row["flux"] / found.image[inside].sum()
+        true = field.truth[inside].sum() * scale
+        out.append(("regions", float(row["snr"]), float((row["flux"] - true) / row["flux_err"])))
+    return out
+
+
+def table(values: list[tuple[str, float, float]]) -> list[dict[str, object]]:
+    """Shares within one and within 1.96 standard errors, by what it is and S/N."""
+    names = np.array([v[0] for v in values])
+    snr, pull = (np.array([v[k] for v in values]) for k in (1, 2))
+    rows = []
+    for name in dict.fromkeys(names):
+        edges = PIXELS if name.startswith("pixels") else FLUXES
+        for low, high in pairwise(edges):
+            p = np.abs(pull[(names == name) & (snr >= low) & (snr < high)])
+            if len(p) >= 20:
+                row = {"what": name, "low": low, "high": None if np.isinf(high) else high, "n": len(p)}
+                rows.append(row | {"68": float((p < 1).mean()), "95": float((p < 1.96).mean())})
+    return rows
+
+
+def main() -> None:
+    """The command line."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--model", default="denoiser")
+    parser.add_argument("-n", type=int, default=3, help="fields of each set")
+    parser.add_argument("--size", type=int, default=1000, help="side of a field [pixel]")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "coverage")
+    o = parser.parse_args()
+    settings = DenoiserSettings.read(load_model(o.model, job="denoise").settings)
+    rows, lines = {}, ["# Coverage of the errors of denoised images", ""]
+    for kind in o.kinds:
+        values = []
+        for preset, sky in SETS:
+            web = {"web": "validation", "field": sky} if sky else {}
+            made = SimulatedFields(preset, kind, tuple(range(o.n)), SEED, o.size, **web)
+            for i in made.indices:
+                values += pulls(made.load(i), kind, o.model, settings)
+            print(kind, preset, sky, len(values), flush=True)
+        rows[KINDS[kind]] = table(values)
+        lines += [
+            f"## {KINDS[kind]}",
+            "",
+            "| what | S/N | n | within 1 | within 1.96 |",
+            "|---|---|---|---|---|",
+        ]
+        for r in rows[KINDS[kind]]:
+            high = "and more" if r["high"] is None else f"– {r['high']:g}"
+            lines.append(f"| {r['what']} | {r['low']:g} {high} | {r['n']} | {r['68']:.3f} | {r['95']:.3f} |")
+        lines.append("")
+    o.out.mkdir(parents=True, exist_ok=True)
+    (o.out / "coverage.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (o.out / "coverage.md").write_text("\n".join(lines))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""Maps and catalogue to work in: linked views, objects to point at and to choose, a table to sort and filter.
+
+All of it is drawn by Bokeh in the browser; the page holds Bokeh, the maps in shades, and the objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faintsky.catalog import has_flag
+from faintsky.image import RadioCube, RadioImage
+from faintsky.report.layers import ABSORPTION, EMISSION, OUTLINE, SHADES, Layer, outlines, palette
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+ROWS = 20_000
+"""Objects of a catalogue, the most significant ones, that a page holds."""
+SIDE, FLATTEST, STEEPEST = 460, 0.4, 1.6
+"""Width of a map on the page [pixel], and the least and largest of its heights over that."""
+NODES = 33
+"""Places along an axis at which the sky's coordinates are known; between them they are interpolated."""
+FORMATS = {
+    "ra": 5, "dec": 5, "velocity": 1, "pa": 0, "dc_pa": 0, "snr": 1, "reliability": 3, "pb": 2, "freq": 6,
+}  # fmt: skip
+"""Digits of columns that are shown without their errors."""
+
+
+def resources() -> str:
+    """What a page needs in its head: Bokeh's program, and ours."""
+    from bokeh.resources import Resources
+
+    own = (Path(__file__).parent / "explorer.js").read_text()
+    return Resources(mode="inline", components=["bokeh", "bokeh-widgets", "bokeh-tables"]).render() + (
+        f"<script>{own}</script>"
+    )
+
+
+def explore(
+    data: RadioCube | RadioImage,
+    layers: Sequence[Layer],
+    table: Table,
+    columns: Sequence[str],
+    units: Mapping[str, str],
+    mask: NDArray[np.integer] | None = None,
+) -> str:
+    """Maps with their objects and the table of these, as HTML.
+
+    Parameters
+    ----------
+    data : RadioCube or RadioImage
+        The input, for coordinates and the beam.
+    layers : sequence of Layer
+        Four maps; the first is laid over the others when they blink.
+    table : astropy.table.Table
+        The catalogue.
+    columns : sequence of str
+        What of it is shown.
+    units : mapping of str to str
+        Units in place of the table's, thousandths of these where they begin with ``m``; GHz of Hz.
+    mask : array of int, optional
+        Of the objects, whose outlines are drawn on the second map, ``[y, x]``.
+    """
+    from bokeh.embed import components
+    from bokeh.layouts import column, gridplot, row
+    from bokeh.models import (
+        Button,
+        CDSView,
+        ColumnDataSource,
+        CustomJS,
+        CustomJSFilter,
+        DataTable,
+        Div,
+        RangeSlider,
+        Select,
+        Spinner,
+        TapTool,
+        TextInput,
+        Toggle,
+    )
+
+    n_y, n_x = data.shape[-2:]
+    shown = table[:ROWS]
+    source = ColumnDataSource(data=_objects(data, shown, columns, units), name="objects")
+    maps = ColumnDataSource(data=_maps(layers), name="maps")
+    least, words, kinds = (
+        Spinner(low=0, step=1, value=0, title="S/N of at least", width=110),
+        TextInput(title="with this flag", width=130, placeholder="extended"),
+        ["all", *sorted(set(map(str, shown["kind"])))] if "kind" in shown.colnames else ["all"],
+    )
+    kind = Select(title="kind", options=kinds, value="all", width=130)
+    chosen = CustomJSFilter(
+        args={"least": least, "words": words, "kind": kind},
+        code="return fsFilter(source, least, words, kind)",
+    )
+    again = CustomJS(args={"chosen": chosen}, code="chosen.change.emit()")
+    for widget in (least, words, kind):
+        widget.js_on_change("value", again)
+    view = CDSView(filter=chosen)
+    figures, objects, images, mappers = _figures(data, layers, maps, source, view, mask)
+    place = Div(text="&nbsp;", styles={"font-family": "monospace", "height": "2.6em"}, width=2 * SIDE)
+    lattice = _lattice(data, n_y, n_x)
+    ends = [[la.low, la.high, la.linear] for la in layers]
+    names = [[la.title, la.unit] for la in layers]
+    moved = CustomJS(
+        args={
+            "place": place,
+            "maps": maps,
+            "sky": lattice,
+            "ends": ends,
+            "names": names,
+            "shape": [n_y, n_x],
+        },
+        code="fsMoved(cb_obj, place, maps, sky, ends, names, shape)",
+    )
+    first = figures[0]
+    for figure in figures:
+        figure.js_on_event("mousemove", moved)
+        figure.select_one(TapTool).mode = "replace"
+    labels = {name: _heading(name, units, shown) for name in columns}
+    source.selected.js_on_change(
+        "indices",
+        CustomJS(
+            args={"source": source, "x": first.x_range, "y": first.y_range, "labels": labels},
+            code="fsChosen(source, x, y, labels)",
+        ),
+    )
+    marks = Toggle(label="objects", active=True, width=90)
+    marks.js_on_change(
+        "active", CustomJS(args={"all": objects}, code="all.forEach(r => r.visible = cb_obj.active)")
+    )
+    blink = Toggle(label="blink", active=False, width=90)
+    blink.js_on_change(
+        "active",
+        CustomJS(args={"images": images, "title": first.title}, code="fsBlink(cb_obj.active, images, title)"),
+    )
+    stretch = RangeSlider(start=0, end=SHADES, value=(1, SHADES), step=1, title="shades", width=220)
+    stretch.js_on_change(
+        "value", CustomJS(args={"all": mappers}, code="all.forEach(m => { [m.low, m.high] = cb_obj.value })")
+    )
+    back = Button(label="whole image", width=110)
+    back.js_on_click(
+        CustomJS(
+            args={"x": first.x_range, "y": first.y_range, "shape": [n_y, n_x]},
+            code="x.setv({start: -0.5, end: shape[1] - 0.5}); y.setv({start: -0.5, end: shape[0] - 0.5})",
+        )
+    )
+    grid = DataTable(
+        source=source, view=view, columns=_table_columns(columns, units, shown), index_position=None,
+        width=2 * SIDE + 130, height=min(400, 60 + 26 * max(len(shown), 1)), row_height=26,
+        sizing_mode="stretch_width",
+    )  # fmt: skip
+    parts = [
+        row(blink, marks, stretch, back),
+        gridplot([figures[:2], figures[2:]], toolbar_location="above", merge_tools=True),
+        place,
+    ]
+    if len(shown):
+        parts += [row(least, kind, words), grid]
+    script, div = components(column(*parts))
+    return f'{div}<div id="detail" class="dim">Click an object, in a map or in the table.</div>{script}'
+
+
+def _objects(
+    data: RadioCube | RadioImage, table: Table, columns: Sequence[str], units: Mapping[str, str]
+) -> dict[str, Any]:
+    """Columns of the source: the shown ones and their errors in the shown units, and ellipses in pixels."""
+    out: dict[str, Any] = {}
+    for name in columns:
+        values = table[name]
+        if values.dtype.kind != "f":
+            out[name] = list(map(str, values)) if values.dtype.kind in "US" else np.asarray(values)
+            continue
+        factor = _factor(name, units)
+        out[name] = np.asarray(values, float) * factor
+        if f"{name}_err" in table.colnames and name not in FORMATS:
+            out[f"{name}_err"] = np.asarray(table[f"{name}_err"], float) * factor
+    x, y = (np.asarray(table[name], float) for name in ("x", "y"))
+    beam = data.middle_beam or (3.0, 3.0, 0.0)
+    major, minor, angle = (np.full(len(table), v) for v in beam)
+    if len(table):
+        shape = data.frame(x, y).to_pixels(
+            *(np.asarray(table[n], float) for n in ("fwhm_maj", "fwhm_min", "pa"))
+        )
+        known = np.isfinite(shape).all(axis=0) & (shape[1] > 0)
+        major, minor, angle = (np.where(known, s, b) for s, b in zip(shape, (major, minor, angle)))
+    absorbs = has_flag(table["flags"], "absorption") | has_flag(table["flags"], "negative")
+    out |= {
+        "x_": x, "y_": y, "major_": major, "minor_": minor, "angle_": np.deg2rad(angle),
+        "colour_": list(np.where(absorbs, ABSORPTION, OUTLINE)),
+    }  # fmt: skip
+    if "kind" not in out and "kind" in table.colnames:
+        out["kind"] = list(map(str, table["kind"]))
+    return out
+
+
+def _factor(name: str, units: Mapping[str, str]) -> float:
+    unit = units.get(name, "")
+    return 1e-9 if unit == "GHz" else 1e3 if unit.startswith("mJy") else 1.0
+
+
+def _heading(name: str, units: Mapping[str, str], table: Table) -> str:
+    unit = units.get(name, str(table[name].unit or ""))
+    return escape(f"{name} [{unit}]" if unit else name)
+
+
+def _table_columns(columns: Sequence[str], units: Mapping[str, str], table: Table) -> list[Any]:
+    from bokeh.models import HTMLTemplateFormatter, TableColumn
+
+    out = []
+    for name in columns:
+        if table[name].dtype.kind != "f":
+            text = "<%- value %>"
+        elif name in FORMATS:
+            text = f"<%- fsFixed(value, {FORMATS[name]}) %>"
+        else:
+            error = f"{name}_err" if f"{name}_err" in table.colnames else "undefined"
+            text = f"<%- fsError(value, {error}) %>"
+        width = 200 if name == "flags" else 60 if name in ("id", "snr", "pa", "pb") else 105
+        shown = HTMLTemplateFormatter(template=text)
+        out.append(TableColumn(field=name, title=_heading(name, units, table), formatter=shown, width=width))
+    return out
+
+
+def _maps(layers: Sequence[Layer]) -> dict[str, Any]:
+    """One row: each layer's shades."""
+    return {f"map{k}": [layer.shades()] for k, layer in enumerate(layers)}
+
+
+def _figures(
+    data: RadioCube | RadioImage,
+    layers: Sequence[Layer],
+    maps: Any,
+    source: Any,
+    view: Any,
+    mask: NDArray[np.integer] | None,
+) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """The linked figures, what shows the objects, the images that blink, and mappers of brightness."""
+    from bokeh.models import ColorBar, FixedTicker, HoverTool, LinearColorMapper, Range1d
+    from bokeh.plotting import figure
+
+    n_y, n_x = data.shape[-2:]
+    height = round(SIDE * min(max(n_y / n_x, FLATTEST), STEEPEST))
+    ranges = {"x_range": Range1d(-0.5, n_x - 0.5), "y_range": Range1d(-0.5, n_y - 0.5)}
+    figures, objects, images, mappers = [], [], [], []
+    for k, layer in enumerate(layers):
+        f = figure(
+            title=layer.title, frame_width=SIDE, frame_height=height, match_aspect=True, **ranges,
+            tools="pan,wheel_zoom,box_zoom,reset,tap,save", active_scroll="wheel_zoom",
+            background_fill_color="#bfbfbf", x_axis_label="x [pixel]", y_axis_label="y [pixel]",
+        )  # fmt: skip
+        f.grid.visible = False
+        mapper = LinearColorMapper(palette=palette(layer.look), low=1, high=SHADES)
+        if layer.look != "signed":
+            mappers.append(mapper)
+        extent = _extent(layer.values.shape, maps.data[f"map{k}"][0].shape, (n_y, n_x))
+        drawn = f.image(f"map{k}", color_mapper=mapper, source=maps, **extent)
+        places = 1 + (SHADES - 1) * layer.stretched(layer.ticks())
+        ticks = [float(p) for p in places]
+        f.add_layout(
+            ColorBar(
+                color_mapper=mapper, ticker=FixedTicker(ticks=ticks), title=layer.unit, width=14,
+                major_label_overrides={p: f"{v:.3g}" for p, v in zip(ticks, layer.ticks())},
+            ),
+            "right",
+        )  # fmt: skip
+        blank = maps.data[f"map{k}"][0] == 0
+        if blank.any():
+            _overlay(f, blank, "#bfbfbf", extent)
+        if mask is not None and k == 1 and mask.ndim == 2 and mask.any():
+            rims = outlines(mask)
+            objects.append(_overlay(f, rims, OUTLINE, _extent(mask.shape, rims.shape, (n_y, n_x))))
+        marks = f.ellipse(
+            x="x_", y="y_", width="minor_", height="major_", angle="angle_", source=source, view=view,
+            fill_alpha=0, line_color="colour_", line_width=1.3, nonselection_line_alpha=0.7,
+            selection_line_color=EMISSION, selection_line_width=3, hover_line_color="white",
+            hover_fill_alpha=0,
+        )  # fmt: skip
+        shown = [("id", "@id"), ("S/N", "@snr{0.0}"), ("flux", "@flux{0.0000a}")]
+        tips = [(name, text) for name, text in shown if text[1:].partition("{")[0] in source.data]
+        f.add_tools(HoverTool(renderers=[marks], tooltips=[*tips, ("flags", "@flags")]))
+        figures.append(f)
+        objects.append(marks)
+        drawn.name = layer.title
+        images.append(drawn)
+    # the first map may show each of the others in turn
+    blinking = [images[0]]
+    for k in (1, 3):
+        look = layers[k].look
+        mapper = LinearColorMapper(palette=palette(look), low=1, high=SHADES)
+        if look != "signed":
+            mappers.append(mapper)
+        extent = _extent(layers[k].values.shape, maps.data[f"map{k}"][0].shape, (n_y, n_x))
+        over = figures[0].image(
+            f"map{k}", color_mapper=mapper, source=maps, visible=False, level="image", **extent
+        )
+        over.name = layers[k].title
+        blinking.append(over)
+    return figures, objects, blinking, mappers
+
+
+def _extent(values: Sequence[int], shades: Sequence[int], shape: Sequence[int]) -> dict[str, float]:
+    """Where a map of shades lies, in pixels of the input; the values' array may be a thinned one."""
+    step = [max(round(v / s), 1) for v, s in zip(values, shades)]
+    return {
+        "x": -0.5, "y": -0.5, "dw": shades[1] * step[1] * shape[1] / values[1],
+        "dh": shades[0] * step[0] * shape[0] / values[0],
+    }  # fmt: skip
+
+
+def _overlay(figure: Any, where: NDArray[Any], colour: str, extent: Mapping[str, float]) -> Any:
+    from bokeh.models import LinearColorMapper
+
+    clear = LinearColorMapper(palette=[colour], low=0.5, high=1.5, low_color="rgba(0, 0, 0, 0)")
+    return figure.image([where.astype(np.uint8)], color_mapper=clear, **extent)
+
+
+def _lattice(data: RadioCube | RadioImage, n_y: int, n_x: int) -> dict[str, Any]:
+    """Unit vectors of the ICRS at `NODES` by `NODES` places over the image, for the pointer's coordinates."""
+    y, x = np.meshgrid(
+        np.linspace(-0.5, n_y - 0.5, NODES), np.linspace(-0.5, n_x - 0.5, NODES), indexing="ij"
+    )
+    ra, dec = (np.deg2rad(np.asarray(v, float)).reshape(x.shape) for v in data.sky(x.ravel(), y.ravel()))
+    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    known = [None if not np.isfinite(v) else round(float(v), 12) for v in vectors.ravel()]
+    return {"nodes": NODES, "vectors": known}
