@@ -148,7 +148,6 @@ def _point_side(beam_area: float) -> int:
     return WHITE_POINT if beam_area <= 1 else max(3, round(POINT * np.sqrt(beam_area / 1.133)))
 
 
-@step(reach=lambda level, beam_area: _point_side(beam_area))
 def pointed(level: NDArray[np.floating], beam_area: float) -> NDArray[np.bool_]:
     """Where an image is narrow: half of its brightness is gone by an opening with a square of `POINT` beams.
 
