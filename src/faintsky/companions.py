@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import beam_pixels
-from faintsky.errors import InputError
+from faintsky.errors import InputError, UnreadableError
 from faintsky.units import in_unit
 
 Array32 = NDArray[np.float32]
@@ -30,6 +30,46 @@ class InParts:
         return self.read(box)
 
 
+@dataclass(frozen=True)
+class Forgiving(InParts):
+    """What loads data whose parts cannot all be read: these are NaN, and `lost` says which.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(chan, y, x)`` of the data.
+    lost : list of str
+        What could not be read, in words.
+    """
+
+    shape: tuple[int, ...] = ()
+    lost: list[str] = field(default_factory=list)
+
+    def __call__(self, box: Box | None = None) -> NDArray[Any]:
+        """All data, or those of a box."""
+        whole = tuple(slice(0, n) for n in self.shape)
+        box = whole if box is None else box
+        return self._part(box if len(box) == 3 else (whole[0], *box))
+
+    def _part(self, box: Box) -> NDArray[Any]:
+        try:
+            return self.read(box)
+        except UnreadableError as error:
+            sides = [s.stop - s.start for s in box]
+            axis = int(np.argmax(sides))
+            if sides[axis] > LEAST_LOST:
+                s, middle = box[axis], box[axis].start + sides[axis] // 2
+                halves = (slice(s.start, middle), slice(middle, s.stop))
+                parts = [self._part((*box[:axis], half, *box[axis + 1 :])) for half in halves]
+                return np.concatenate(parts, axis)
+            named = zip(("channels", "rows", "columns"), box, self.shape)
+            place = ", ".join(f"{k} {s.start} to {s.stop - 1}" for k, s, n in named if n > 1)
+            self.lost.append(f"{place} cannot be read: {error.fault}")
+            return np.full(sides, np.nan, np.float32)
+
+
+LEAST_LOST = 16
+"""Longest side of a box, in pixels or channels, that is given up as a whole."""
 COMPANIONS = ("psf", "pb", "rms", "mask", "residual", "model_image")
 """What there may be."""
 LOBE = 4.0

@@ -34,6 +34,10 @@ class NoDataError(InputError):
     """Data that are blank, or constant."""
 
 
+class UnreadableError(InputError):
+    """Data that cannot be read from their file."""
+
+
 class DiskError(FaintskyError):
     """A file could not be written: a full disk, a quota, a disk that is read-only (exit status 1)."""
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
-from faintsky.companions import COMPANIONS, Array32, Box, InParts, array_companion, as_float32, cut
+from faintsky.companions import (
+    COMPANIONS,
+    Array32,
+    Box,
+    Forgiving,
+    InParts,
+    array_companion,
+    as_float32,
+    cut,
+)
 from faintsky.errors import InputError
 from faintsky.grid import (
     ARCSEC,
@@ -110,6 +119,17 @@ class RadioData:
         if "cube" not in self.__dict__ and isinstance(self.load, InParts):
             return np.asarray(self.load(box), dtype=np.float32)
         return cut(self.cube, box)
+
+    def forgiving(self) -> Self:
+        """The same, blank where it cannot be read; `lost` says where that was."""
+        if not isinstance(self.load, InParts):
+            return self
+        return replace(self, load=Forgiving(self.load.read, self.shape))
+
+    @property
+    def lost(self) -> list[str]:
+        """What could not be read in this process so far, in words."""
+        return self.load.lost if isinstance(self.load, Forgiving) else []
 
     def companion_part(self, kind: str, box: Box) -> Any:
         """A box of a companion, ``[1 or chan, y, x]``; None where it was not given."""

@@ -9,9 +9,12 @@ import pytest
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter, label
 
+from faintsky import detect
 from faintsky.blocks import joined, merged_pieces, pieces_of, tiles
+from faintsky.catalog import read_catalog
 from faintsky.denoising import RegionSettings
 from faintsky.detection import detect_image
+from faintsky.errors import FaintskyError
 from faintsky.image import RadioImage
 from faintsky.io import FitsMaps, open_image, save_like
 
@@ -183,6 +186,21 @@ def test_tiles_of_another_run_are_not_taken(image, tmp_path):
         assert bool(maps.read("noise", box).any()) is kept
         maps.write("noise", box, np.ones((3, 4), np.float32))
         maps.note(4, "seen")
+
+
+def test_what_cannot_be_read_is_left_blank_and_said(image, small_tiles, tmp_path):
+    """A compressed file with some bytes that are wrong: all else is done, and the run fails at its end."""
+    path = save_like(tmp_path / "image.fits.fz", image.data, image)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 50] = bytes(50)
+    path.write_bytes(data)
+    with pytest.raises(FaintskyError, match=r"rows \d+ to \d+.* cannot be read.*the rest is done"):
+        detect(path, tmp_path / "out", jobs=1)
+    residual = np.squeeze(fits.getdata(tmp_path / "out" / "residual.fits"))
+    lost = np.isnan(residual) & ~np.isnan(image.data)
+    assert 0 < lost.sum() <= 16 * N
+    assert len(read_catalog(tmp_path / "out" / "catalog.fits")) > 30
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_bytes(image, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +55,14 @@ class TiledDetections(Detections):
         ``mask``, ``model``, ``line`` and, where they are shared, ``residual``.
     sky : Sky
         Noise and continuum of all places.
+    lost : list of str
+        What of the cube could not be read.
     """
 
     cube: RadioCube
     maps: Maps
     sky: Sky
+    lost: list[str] = field(default_factory=list)
 
     def about(self, cube: RadioCube, row: Any) -> tuple[RadioCube, Detections, Any]:
         """A part of the cube about a source, what was found in it, and the source's row there."""
@@ -176,7 +179,7 @@ def detect_cube(
     found = TiledDetections(
         catalog, maps.whole("mask"), maps.whole("model"), notes=_notes(plan, seen, sky), prepared=prepared,
         noise=noise, candidates=candidates, components=components, shown=shown, moments=moments,
-        cube=plan.cube, maps=maps, sky=sky,
+        cube=plan.cube, maps=maps, sky=sky, lost=list(dict.fromkeys(w for s in seen for w in s.lost)),
     )  # fmt: skip
     middle = tuple(
         slice(max((n - few) // 2, 0), min((n + few) // 2, n)) for n, few in zip(cube.shape, SAMPLE)
@@ -193,7 +196,9 @@ def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:
     """See `look_at`; what was noted is not looked at again."""
     seen: SeenCube | None = maps.known(number)
     if seen is None:
+        plan.cube.lost.clear()
         seen = look_at(plan, number)
+        seen.lost = list(dict.fromkeys(plan.cube.lost))
         maps.note(number, seen)
     return seen
 
@@ -302,7 +307,7 @@ def _together(
 
 def _notes(plan: CubePlan, seen: Sequence[SeenCube], sky: Sky) -> list[str]:
     share = [float(s.prepared.present[s.prepared.valid].mean()) for s in seen if s.prepared is not None]
-    said = dict.fromkeys(note for s in seen for note in s.notes)
+    said = dict.fromkeys(note for s in seen for note in (*s.notes, *s.lost))
     notes = [*notes_of(plan.cube, replace(sky.first, kind=plan.kind), float(np.mean(share))), *said]
     blank = sum(s.prepared is None for s in seen)
     if blank:

@@ -104,8 +104,8 @@ class SeenCube:
         Galaxies.
     denied : array of bool or None
         Where there is no continuum.
-    notes : list of str
-        On reading it.
+    notes, lost : list of str
+        On reading it, and what could not be read.
     """
 
     number: int
@@ -118,6 +118,7 @@ class SeenCube:
     resolved: list[Resolved] = field(default_factory=list)
     denied: NDArray[np.bool_] | None = None
     notes: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
 
 def bricks_of(cube: RadioCube, *, dirty: bool | None = None) -> list[Brick]:

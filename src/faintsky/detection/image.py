@@ -79,6 +79,8 @@ class DetectedImage:
         whole ones are in the maps.
     sample : DetectedImage or None
         Then, all of a part of the image.
+    lost : list of str
+        What of it could not be read.
     """
 
     catalog: Table
@@ -98,6 +100,7 @@ class DetectedImage:
     denoised_error: NDArray[np.float32] | None = None
     thin: int = 1
     sample: DetectedImage | None = None
+    lost: list[str] = field(default_factory=list)
 
 
 def detect_image(
@@ -215,6 +218,8 @@ def detect_image(
     blank = sum(s.kind is None for s in seen)
     if blank:
         found.notes.append(f"{blank} of {len(seen)} tiles hold no data")
+    found.lost = list(dict.fromkeys(words for s in seen for words in s.lost))
+    found.notes += found.lost
     tell("done", total)
     return found
 
@@ -227,7 +232,9 @@ def _look(how: Plan, maps: Maps, number: int) -> Seen:
     """See `look`; what was noted is not looked at again."""
     seen: Seen | None = maps.known(number)
     if seen is None:
+        how.image.lost.clear()
         seen = look(how, number, maps)
+        seen.lost = list(dict.fromkeys(how.image.lost))
         maps.note(number, seen)
     return seen
 

@@ -139,6 +139,8 @@ class Seen:
     notes : list of str
     regions : SeenRegions or None
         None where the network was not asked.
+    lost : list of str
+        What could not be read.
     """
 
     number: int
@@ -151,6 +153,7 @@ class Seen:
     kind: Kind | None = None
     notes: list[str] = field(default_factory=list)
     regions: SeenRegions | None = None
+    lost: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.errors import InputError
+from faintsky.errors import InputError, UnreadableError
 from faintsky.units import axis_unit
 
 Part = Any
@@ -145,12 +145,12 @@ def _read_fits(path: Path, index: int, shape: tuple[int, ...], part: Part) -> ND
 def _unreadable(path: Path, error: Exception) -> InputError:
     text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     if isinstance(error, EOFError) or "buffer is too small" in text:
-        return InputError("is truncated", "copy or download it again", path)
+        return UnreadableError("is truncated", "copy or download it again", path)
     if "SIMPLE" in text or "Empty or corrupt" in text:
         if path.name.lower().endswith((".tar", ".tar.gz", ".tgz", ".zip")):
-            return InputError("is an archive", "unpack it, and give the FITS file in it", path)
-        return InputError("is not a FITS file", "give a .fits, .fits.gz or .fits.fz file", path)
-    return InputError(f"cannot be read as FITS ({text[:120]})", "give a whole FITS file", path)
+            return UnreadableError("is an archive", "unpack it, and give the FITS file in it", path)
+        return UnreadableError("is not a FITS file", "give a .fits, .fits.gz or .fits.fz file", path)
+    return UnreadableError(f"cannot be read as FITS ({text[:120]})", "give a whole FITS file", path)
 
 
 def _beams_table(hdus: Any) -> Beams | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
-from faintsky.errors import InputError
+from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.many import many
 from faintsky.jobs.result import Result, result_of_cube, result_of_detected, result_of_image
 from faintsky.options import (
@@ -129,16 +129,27 @@ def detect(
         running.tell(0, 1, f"note: {note}")
     with job:
         how: dict[str, Any] = {"device": running.device}
+        opened = opened.forgiving() if several else opened
         maps, spread = _spread(job, opened) if several else (None, {})
         find: Any = partial(detect_cube, **spread) if several else find_catalog
         found = find(opened, chosen, reliability=reliability, progress=running.progress, **how)
         found = for_report(opened, found, **how)
-        return result_of_cube(opened, found, maps).deliver(
+        result = result_of_cube(opened, found, maps).deliver(
             job,
             lambda: detection_report(opened, found, reliability=reliability, provenance=job.record),
             columns=columns,
             cutouts=cutouts,
         )
+    return _all_read(result)
+
+
+def _all_read(result: Result) -> Result:
+    """The result; where data were lost, an error says so now that all else is done."""
+    lost = getattr(result.found, "lost", [])
+    if lost:
+        more = f", and {len(lost) - 1} more places" if len(lost) > 1 else ""
+        raise FaintskyError(f"{getattr(result.data, 'name', '')}: {lost[0]}{more}; the rest is done")
+    return result
 
 
 def _detect_in_image(
@@ -167,11 +178,13 @@ def _detect_in_image(
     image.check_companions()
     with job:
         eye = partial(_see, "denoiser", running.device, 1)
+        image = image.forgiving() if several else image
         maps, spread = _spread(job, image) if several else (None, {})
         found = detect_image(image, eye=eye, **settings, **spread, progress=running.progress)
-        return result_of_detected(image, found, maps).deliver(
+        result = result_of_detected(image, found, maps).deliver(
             job, lambda: image_report(image, found, provenance=job.record), columns=columns
         )
+    return _all_read(result)
 
 
 def _spread(job: Job, image: RadioData, folder: str = TILES) -> tuple[FitsMaps | None, dict[str, Any]]:
@@ -309,6 +322,7 @@ def denoise(
             how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
             eye = partial(_see, model, running.device, members)
             find = partial(detect_image, eye=eye, always=True, **how)
+            opened = opened.forgiving() if several else opened
             maps, spread = _spread(job, opened) if several else (None, {})
         found: Any = find(opened, **spread, progress=running.progress)
         if negative:
@@ -320,4 +334,5 @@ def denoise(
         if negative:
             result.facts["regions_in_negative"] = others
         report: Callable[..., str] = denoising_report if alone else image_report
-        return result.deliver(job, lambda: report(opened, found, provenance=job.record))
+        result.deliver(job, lambda: report(opened, found, provenance=job.record))
+    return _all_read(result)
