@@ -52,7 +52,7 @@ kill: install
 slurm: install
 	FAINTSKY_SLURM_TESTS=1 $(BIN)/python -m pytest tests/robustness/test_slurm.py
 
-# Speed of the simulators, detection and denoising; images beside PyBDSF and Aegean (the `peers` extra). The agreement with CASA needs the `casa` extra, that with WSClean a
+# Speed of the simulators, detection and denoising; images beside PyBDSF and Aegean (the `peers` extra); one page of all. The agreement with CASA needs the `casa` extra, that with WSClean a
 # reference: see the scripts.
 benchmarks: install
 	$(BIN)/python -m benchmarks.speed
@@ -60,6 +60,7 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.survey
 	$(BIN)/python -m benchmarks.clouds
 	$(BIN)/python -m benchmarks.line_cubes --seeds 6
+	$(BIN)/python -m benchmarks.report
 
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
 # shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).

@@ -157,8 +157,7 @@ def detect_cube(
     )
     known = [s for s in seen if s.prepared is not None]
     noise, candidates = rate(seen, plan)
-    sky = Sky.of(plan, {s.number: s.prepared for s in known if s.prepared is not None})
-    in_data = PrimaryBeam(plan.cube, sky.relative, sky.valid).in_data
+    in_data = _primary_beam_in_data(plan, known)
     galaxies = galaxies_of(plan, seen)
     measured: list[MeasuredTile] = shared(
         partial(_measure, plan, maps, noise, in_data), known, "tiles measured", 1
@@ -186,6 +185,11 @@ def detect_cube(
     )
     found.sample = found.seen_in(middle, catalog[:0])
     return found
+
+
+def _primary_beam_in_data(plan: CubePlan, seen: Sequence[SeenCube]) -> bool:
+    sky = Sky.of(plan, {s.number: s.prepared for s in seen if s.prepared is not None})
+    return PrimaryBeam(plan.cube, sky.relative, sky.valid).in_data
 
 
 def _numbered(work: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> Any:

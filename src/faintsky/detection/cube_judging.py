@@ -375,9 +375,11 @@ class Sky:
     @cached_property
     def relative(self) -> Float | None:
         """The noise over that of the channels, ``[y, x]``; None where it is much the same all over."""
-        good = [m["valid"] & np.isfinite(m["relative"]) for _, m in self.layers]
-        total = np.sum([np.where(g, m["relative"], 0.0) for g, (_, m) in zip(good, self.layers)], axis=0)
-        count = np.sum(good, axis=0)
+        total, count = np.zeros(self.valid.shape), np.zeros(self.valid.shape)
+        for _, maps in self.layers:
+            good = maps["valid"] & np.isfinite(maps["relative"])
+            total += np.where(good, maps["relative"], 0.0)
+            count += good
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         spread = np.nanstd(mean)
         return np.asarray(mean, float) if spread > 0.15 else None
