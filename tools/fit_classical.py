@@ -100,8 +100,8 @@ def rows_of(runs: list[dict]) -> dict[str, Any]:
     held = []
     for low, high in BINS:
         its = (given >= low) & (given < high)
-        row = {"candidates": int(its.sum()), "given": given[its].mean(), "real": real[its].mean()}
-        held += [row] if its.any() else []
+        if its.any():
+            held.append({"candidates": its.sum(), "given": given[its].mean(), "real": real[its].mean()})
     lists = []
     snr = np.concatenate([r["true"] for r in runs])
     for limit in LIMITS:

@@ -38,6 +38,13 @@ def test_independent_channels_are_left_alone():
     assert measured(noise(1, "independent")) is None
 
 
+def test_what_is_alike_over_many_channels_is_no_correlation_of_noise():
+    """Sidelobes of bright lines, which fill a small dirty cube."""
+    lines = noise(5, "independent")
+    lines = gaussian_filter(lines, (3.5, 0, 0), mode="wrap")
+    assert measured(noise(6, "independent") + 1.2 * lines / lines.std()) is None
+
+
 @pytest.mark.parametrize("taken_out", [0, 1, 2])
 def test_hanning_is_measured_whatever_continuum_was_taken_out(taken_out):
     cube = noise(2)

@@ -23,6 +23,8 @@ FLOOR = 0.01
 what no model gets right would be all that counts there."""
 LINE_FREE = 0.3
 """Share of the channels that have neither lines nor sidelobes, at least."""
+WIDEST = 4.0
+"""Smoothing [channel] above which it is none: what is alike over more is emission, or its sidelobes."""
 CLIP = 3.5
 """Standard deviations beyond which a voxel takes no part."""
 
@@ -140,6 +142,8 @@ def channel_correlation(
     # the variance of the smoothing is half of that of its own correlation
     spread = (lag**2 * mean[1:reach]).sum() / max(0.5 + mean[1:reach].sum(), 0.1)
     response = FWHM_PER_SIGMA * float(np.sqrt(max(spread, 0.0) / 2))
+    if response > WIDEST:
+        return None
     return ChannelCorrelation(matrix / np.outer(scale, scale), response, period)
 
 
