@@ -5,7 +5,8 @@
 ``faintsky simulate alma --backend casa`` makes cubes of the preset ``emitters``, 160 pixels a side and 32
 channels, a track of five minutes, in which each line has the matched S/N that is asked for: what CASA's
 gridding and its psf do to sources of S/N 100 and more is what a model of them may leave behind. The cubes
-hold no continuum: they are searched with ``--continuum none``, and as they are (``auto``). Needs the extra ``casa``, or ``FAINTSKY_CASA_PYTHON``. Writes ``benchmarks/results/casa_bright.json``.
+hold no continuum: they are searched with ``--continuum none``, and as they are (``auto``). Needs the extra
+``casa``, or ``FAINTSKY_CASA_PYTHON``. Writes ``benchmarks/results/casa_bright.json``.
 """
 
 from __future__ import annotations
