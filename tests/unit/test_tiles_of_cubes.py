@@ -1,5 +1,6 @@
 """Cubes of several tiles: the same sources as in one piece, whatever shares the work."""
 
+from dataclasses import replace
 from pkgutil import resolve_name
 
 import numpy as np
@@ -11,6 +12,7 @@ from synthetic import Emitter, telescope
 from faintsky import detect
 from faintsky.blocks import bricks
 from faintsky.detection import bricks_of
+from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.io import open_cube, save_like
 
@@ -135,3 +137,10 @@ def test_a_dirty_cube_is_cut_along_frequency_alone(small):
     np.testing.assert_allclose(np.sort(found.catalog["z"]), (25, 60, 95), atol=1)
     assert found.catalog.meta["psf"] == "given"
     np.testing.assert_allclose(found.catalog["x"], 20, atol=1)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(cube, small, monkeypatch):
+    monkeypatch.setattr("faintsky.system.machine.free_memory", lambda: 1e8)
+    bare = replace(cube, load=lambda: pytest.fail("it was read"), kind="dirty")
+    with pytest.raises(InputError, match=r"GB of memory, and 0\.1 GB are free"):
+        detect(bare)
