@@ -7,7 +7,7 @@ PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test install lint learning wheel fuzz kill slurm benchmarks reproduction clean
+.PHONY: demo docs test install lint learning wheel oldest fuzz kill slurm benchmarks reproduction clean
 
 demo: install
 	$(BIN)/faintsky demo --out demo --overwrite
@@ -41,6 +41,15 @@ docs: install
 wheel:
 	PYTHON=$(PYTHON) .ci/wheel
 
+# The oldest versions that pyproject.toml allows; these warn of what newer Pythons will change.
+oldest:
+	$(PYTHON) tools/oldest.py > .oldest.txt
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check -c .oldest.txt -e '.[train]' \
+		'pytest>=8' pytest-xdist hypothesis regions radio-beam
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -o filterwarnings=default \
+		tests/unit --ignore tests/unit/test_house.py
+
 # Longer than `make test`: random headers by the thousand, and runs killed half-way.
 fuzz: install
 	FAINTSKY_FUZZ_EXAMPLES=800 $(BIN)/python -m pytest tests/robustness/test_fuzz_headers.py
@@ -72,4 +81,4 @@ reproduction: install
 	$(BIN)/python -m reproduction.pages
 
 clean:
-	rm -rf .venv .venv-full demo build dist *.egg-info src/*.egg-info docs/api docs/folders docs/gallery
+	rm -rf .venv .venv-full .venv-oldest .oldest.txt demo build dist *.egg-info src/*.egg-info docs/api docs/folders docs/gallery
