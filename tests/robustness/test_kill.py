@@ -333,7 +333,10 @@ def scheduler(tmp_path):
     until = time.monotonic() + 120
     while not where.exists() and time.monotonic() < until:
         time.sleep(0.2)
-    return json.loads(where.read_text())["address"]
+    yield json.loads(where.read_text())["address"]
+    for process in (main, *others):
+        process.kill()
+        process.wait(timeout=60)
 
 
 @pytest.mark.parametrize("what", ["image", "cube", "files", "cluster"])
