@@ -135,6 +135,16 @@ def test_imports_are_light(statement):
     assert loaded.stdout.splitlines()[-1] == "[]"
 
 
+def test_compact_sources_of_an_image_need_no_torch():
+    """It takes seconds to load; only a network and cubes need it."""
+    code = (
+        "import sys, faintsky.detection as d, faintsky.report as r; d.detect_image, r.image_report;"
+        "print('torch' in sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == ["False"]
+
+
 def test_what_pages_and_scripts_import_exists():
     root = SOURCE.parents[1]
     pages = [

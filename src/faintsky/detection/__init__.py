@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from faintsky.detection.compact import CompactSearch, find_compact
     from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
     from faintsky.detection.cube import TiledDetections, detect_cube, needs_of_bricks
-    from faintsky.detection.cube_painting import strongest
     from faintsky.detection.cube_tiles import bricks_of
     from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
     from faintsky.detection.fits import (
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
         whole_pixels,
         world_columns,
     )
-    from faintsky.detection.moments import MomentSums, moment_sums
+    from faintsky.detection.moments import MomentSums, moment_sums, strongest
     from faintsky.detection.objects import group_components, grown, label_mask
     from faintsky.detection.pursuit import Pursuit
     from faintsky.detection.resolved import Resolved, resolved_emission, width_at

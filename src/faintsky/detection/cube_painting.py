@@ -14,7 +14,7 @@ from faintsky.catalog import mask_extents
 from faintsky.detection.cube_judging import Galaxy
 from faintsky.detection.cube_tiles import Box, CubePlan, SeenCube, look_again, moved, origin_of
 from faintsky.detection.fits import LineSource
-from faintsky.detection.moments import MomentSums, moment_sums
+from faintsky.detection.moments import MomentSums, moment_sums, strongest
 from faintsky.detection.objects import label_mask
 from faintsky.detection.pursuit import Component
 
@@ -144,33 +144,6 @@ def _put(
     )
     labels[there][r.mask[here]] = number
     model[there] += np.where(r.mask[here], r.line[here], 0)
-
-
-def strongest(
-    line: NDArray[np.floating], sigma: NDArray[np.float64], inner: Box, *, signed: bool
-) -> NDArray[np.float32]:
-    """S/N along frequency of a line cube averaged over three channels that is largest, or farthest from 0.
-
-    Parameters
-    ----------
-    line : array
-        ``[chan, y, x]``
-    sigma : array
-        Rms of every channel, 0 where blank.
-    inner : tuple of slice
-        The middle channels that are looked at, rows and columns.
-    signed : bool
-        See above.
-    """
-    scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0).astype(np.float32)
-    ys, xs = inner[1:]
-    high, low = (np.zeros((ys.stop - ys.start, xs.stop - xs.start), np.float32) for _ in range(2))
-    for k in range(max(inner[0].start, 1), min(inner[0].stop, len(line) - 1)):
-        near = line[k - 1 : k + 2, ys, xs] * scale[k - 1 : k + 2, None, None]
-        mean = (near[0] + near[1] + near[2]) / np.float32(np.sqrt(3))
-        np.maximum(high, mean, out=high)
-        np.minimum(low, mean, out=low)
-    return np.where(high >= -low, high, low) if signed else high
 
 
 def reaches(plan: CubePlan, members: Sequence[LineSource], beam_pixels: float, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Maps of the lines of a cube within a mask: flux, mean velocity, dispersion. Sums over parts of it merge."""
+"""Maps of the lines of a cube: strongest S/N; flux, mean velocity, dispersion in a mask, whose sums merge."""
 
 from __future__ import annotations
 
@@ -95,3 +95,30 @@ def moment_sums(
         np.minimum(sums.low, np.where(inside[k], at, np.inf), out=sums.low)
         np.maximum(sums.high, np.where(inside[k], at, -np.inf), out=sums.high)
     return sums
+
+
+def strongest(
+    line: NDArray[np.floating], sigma: NDArray[np.float64], inner: tuple[slice, ...], *, signed: bool
+) -> NDArray[np.float32]:
+    """S/N along frequency of a line cube averaged over three channels that is largest, or farthest from 0.
+
+    Parameters
+    ----------
+    line : array
+        ``[chan, y, x]``
+    sigma : array
+        Rms of every channel, 0 where blank.
+    inner : tuple of slice
+        The middle channels that are looked at, rows and columns.
+    signed : bool
+        See above.
+    """
+    scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0).astype(np.float32)
+    ys, xs = inner[1:]
+    high, low = (np.zeros((ys.stop - ys.start, xs.stop - xs.start), np.float32) for _ in range(2))
+    for k in range(max(inner[0].start, 1), min(inner[0].stop, len(line) - 1)):
+        near = line[k - 1 : k + 2, ys, xs] * scale[k - 1 : k + 2, None, None]
+        mean = (near[0] + near[1] + near[2]) / np.float32(np.sqrt(3))
+        np.maximum(high, mean, out=high)
+        np.minimum(low, mean, out=low)
+    return np.where(high >= -low, high, low) if signed else high

@@ -100,7 +100,7 @@ class Layer:
 
 
 def rounded(ends: tuple[float, float], about: float) -> list[tuple[float, str]]:
-    """Round values between two ends, about so many, and their texts."""
+    """Round values between two ends, about that number of them, with their texts."""
     low, high = sorted(ends)
     rough = (high - low) / max(about, 1.0)
     unit = 10 ** np.floor(np.log10(rough))
