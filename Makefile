@@ -38,6 +38,7 @@ docs: install
 	rm -rf docs/api docs/folders docs/gallery build/docs
 	$(BIN)/sphinx-build -b html -c docs -W --keep-going -q . build/docs
 
+# As it is released, outside of the source tree: on each Python that there is, and with each extra.
 wheel:
 	PYTHON=$(PYTHON) .ci/wheel
 

@@ -66,8 +66,11 @@ def test_a_folder_each_and_a_joint_catalogue(files, tmp_path, capsys, jobs):
 
 
 def test_from_python(files, tmp_path):
-    result = faintsky.detect([files[0], files[2]], tmp_path / "out")
+    result = faintsky.detect([files[0], files[2]], tmp_path / "out", report=False)
     assert len(result.catalog) == 3
+    for name in ("field", "field_2"):  # two megabytes less each
+        assert (tmp_path / "out" / name / "catalog.fits").exists()
+        assert not (tmp_path / "out" / name / "report.html").exists()
     with pytest.raises(InputError, match="need a folder"):
         faintsky.detect([files[0], files[2]])
 

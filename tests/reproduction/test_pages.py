@@ -58,3 +58,31 @@ def test_files_that_the_pages_name_are_there():
         ]
     assert len(named) > 50
     assert not [n for n in named if not any((ROOT / b / n[1]).exists() for b in ("", "src/faintsky"))]
+
+
+def test_seeds_that_scripts_begin_with_are_listed():
+    text = (ROOT / "reproduction" / "seeds.md").read_text(encoding="utf-8")
+    ranges = [(int(a), int(b or a)) for a, b in re.findall(r"^\| (\d+)(?:[–\-](\d+))?\b", text, re.M)]
+    seen = 0
+    for folder in ("reproduction", "benchmarks", "tools"):
+        for script in (ROOT / folder).glob("*.py"):
+            found = re.findall(
+                r"(?m)^(?:SEED|FIRST) = ([\d_]+)$|(?:--|first-)seed\", type=int, default=(\d+)",
+                script.read_text(),
+            )
+            for number in (int(a or b) for a, b in found):
+                assert any(a <= number <= b for a, b in ranges), f"{script.name}: {number}"
+                seen += 1
+    assert seen > 10
+
+
+def test_one_version_is_cited_and_released():
+    cited, released = (
+        re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.M).group(1)
+        for name, pattern in (
+            ("CITATION.cff", r"^version: (\S+)"),
+            ("pyproject.toml", r'^version = "(.+)"'),
+        )
+    )
+    assert cited == released
+    assert f"## {released}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

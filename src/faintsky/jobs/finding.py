@@ -48,6 +48,7 @@ def detect(
     background_scale: BackgroundScale = BACKGROUND_SCALE,
     columns: Literal["pybdsf", "aegean", "sofia"] | None = None,
     cutouts: bool = False,
+    report: bool = True,
     running: Spread,
 ) -> Result:
     """Catalogue the sources of a continuum image, or the line emitters and absorbers of a spectral cube.
@@ -74,6 +75,8 @@ def detect(
         or Aegean's, of a cube SoFiA-2's.
     cutouts : bool
         Write a cubelet, its mask, moments and spectrum for each source of a cube, under SoFiA-2's names.
+    report : bool
+        Write ``report.html``: 2 MB and more, and half of the time that a small file takes.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def detect(
         raise InputError(f"columns of {columns!r} are for {fault}", "leave out --columns", opened.name)
     if isinstance(opened, RadioImage):
         settings = {"reliability": reliability, "background_scale": background_scale}
-        return _detect_in_image(opened, out, chosen, settings, columns, running)
+        return _detect_in_image(opened, out, chosen, settings, columns, report, running)
     from faintsky.detection import (
         MATCHED_FILTER,
         bricks_of,
@@ -137,6 +140,7 @@ def detect(
         result = result_of_cube(opened, found, maps).deliver(
             job,
             lambda: detection_report(opened, found, reliability=reliability, provenance=job.record),
+            report=report,
             columns=columns,
             cutouts=cutouts,
         )
@@ -158,6 +162,7 @@ def _detect_in_image(
     model: Model,
     settings: dict[str, Any],
     columns: str | None,
+    report: bool,
     running: Spread,
 ) -> Result:
     """`detect` of an image."""
@@ -182,7 +187,7 @@ def _detect_in_image(
         maps, spread = _spread(job, image) if several else (None, {})
         found = detect_image(image, eye=eye, **settings, **spread, progress=running.progress)
         result = result_of_detected(image, found, maps).deliver(
-            job, lambda: image_report(image, found, provenance=job.record), columns=columns
+            job, lambda: image_report(image, found, provenance=job.record), report=report, columns=columns
         )
     return _all_read(result)
 
@@ -231,6 +236,7 @@ def denoise(
     reliability: Reliability = RELIABILITY,
     background_scale: BackgroundScale = BACKGROUND_SCALE,
     negative: bool = False,
+    report: bool = True,
     running: Spread,
 ) -> Result:
     """Denoise a continuum image and catalogue its sources and regions of diffuse emission.
@@ -261,6 +267,8 @@ def denoise(
         Denoise the negative of the image as well: its regions give those of the image a second reliability,
         ``reliability_negative``, of the image's own noise and artefacts. Twice the time. Without, regions
         that the image's deepest negatives rival are left out.
+    report : bool
+        Write ``report.html`` (2 MB and more).
 
     Returns
     -------
@@ -333,6 +341,6 @@ def denoise(
         result = result_of_image(opened, found) if alone else result_of_detected(opened, found, maps)
         if negative:
             result.facts["regions_in_negative"] = others
-        report: Callable[..., str] = denoising_report if alone else image_report
-        result.deliver(job, lambda: report(opened, found, provenance=job.record))
+        page: Callable[..., str] = denoising_report if alone else image_report
+        result.deliver(job, lambda: page(opened, found, provenance=job.record), report=report)
     return _all_read(result)

@@ -77,7 +77,13 @@ class Result:
         return list(self.facts.get("notes", []))
 
     def deliver(
-        self, job: Job, report: Callable[[], str], *, columns: str | None = None, cutouts: bool = False
+        self,
+        job: Job,
+        page: Callable[[], str],
+        *,
+        report: bool = True,
+        columns: str | None = None,
+        cutouts: bool = False,
     ) -> Result:
         """Say how long it took, and write all there is, and a report, into a job's folder, if it has one.
 
@@ -85,8 +91,10 @@ class Result:
         ----------
         job : Job
             The run.
-        report : callable
-            Makes the page.
+        page : callable
+            Makes the report's HTML.
+        report : bool, optional
+            Whether it is wanted.
         columns : str, optional
             Write the tables once more, in the columns of a peer: see `faintsky.columns.write_columns`.
         cutouts : bool, optional
@@ -104,7 +112,7 @@ class Result:
         if job.out is None:
             return self
         self.facts["out"] = str(job.out)
-        page = report()
+        html = page() if report else None
         from faintsky.catalog import write_catalog
         from faintsky.columns import write_columns
         from faintsky.io import save_like, write_regions
@@ -149,8 +157,9 @@ class Result:
         for order, (image, unit) in enumerate(self.moments()):
             path, kind = job.folder / f"moment{order}.fits", f"moment {order}"
             save_like(path, image, self.data, unit=unit, kind=kind, provenance=job.made_by)
-        with job.file("report.html") as path:
-            path.write_text(page, encoding="utf-8")
+        if html is not None:
+            with job.file("report.html") as path:
+                path.write_text(html, encoding="utf-8")
         return self
 
     def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
