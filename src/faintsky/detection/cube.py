@@ -31,7 +31,7 @@ from faintsky.image import RadioCube
 from faintsky.models import Model
 from faintsky.options import RELIABILITY
 from faintsky.preparing import PrimaryBeam
-from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, choose_device, run_tasks
+from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers, choose_device
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -137,38 +137,33 @@ def detect_cube(
     maps = maps or Maps(cube.shape)
     done, total = 0, (SEARCHING + 2) * len(plan.blocks)
 
-    def shared(work: Callable[[Any], Any], tasks: Sequence[Any], word: str, steps: int) -> list[Any]:
-        """What comes of some tasks, in their order."""
+    def told(word: str, steps: int) -> None:
         nonlocal done
-        many = jobs if maps.shared else 1
-        out: dict[int, Any] = {}
-        numbered = partial(_numbered, work, tasks)
-        for number, made in run_tasks(
-            numbered, range(len(tasks)), many, cluster=cluster if maps.shared else LOCAL
-        ):
-            out[number] = made
-            done += steps
-            if progress is not None:
-                progress(min(done, total), total, word)
-        return [out[k] for k in range(len(tasks))]
+        done += steps
+        if progress is not None:
+            progress(min(done, total), total, word)
 
-    seen: list[SeenCube] = shared(
-        partial(_look, plan, maps), range(len(plan.blocks)), "tiles searched", SEARCHING
-    )
-    known = [s for s in seen if s.prepared is not None]
-    noise, candidates = rate(seen, plan)
-    in_data = _primary_beam_in_data(plan, known)
-    galaxies = galaxies_of(plan, seen)
-    measured: list[MeasuredTile] = shared(
-        partial(_measure, plan, maps, noise, in_data), known, "tiles measured", 1
-    )
-    sky = Sky.of(plan, {m.number: m.prepared for m in measured})
-    beam_pixels = sky.first.beam_pixels
-    kept = once(measured, beam_pixels)
-    catalog, components, order = _tables(plan, measured, kept, galaxies, sky, noise, in_data)
-    maps.begin("mask", "model", *(["residual"] if maps.shared else []))
-    tasks = _paint_tasks(plan, seen, measured, kept, galaxies, order, beam_pixels)
-    painted: list[PaintedTile] = shared(partial(_paint, plan, maps), tasks, "tiles painted", 1)
+    shares = (jobs, cluster) if maps.shared else (1, LOCAL)
+    with Workers(*shares) as workers:
+        seen: list[SeenCube] = workers.results(
+            partial(_look, plan, maps), range(len(plan.blocks)), partial(told, "tiles searched", SEARCHING)
+        )
+        known = [s for s in seen if s.prepared is not None]
+        noise, candidates = rate(seen, plan)
+        in_data = _primary_beam_in_data(plan, known)
+        galaxies = galaxies_of(plan, seen)
+        measured: list[MeasuredTile] = workers.results(
+            partial(_measure, plan, maps, noise, in_data), known, partial(told, "tiles measured", 1)
+        )
+        sky = Sky.of(plan, {m.number: m.prepared for m in measured})
+        beam_pixels = sky.first.beam_pixels
+        kept = once(measured, beam_pixels)
+        catalog, components, order = _tables(plan, measured, kept, galaxies, sky, noise, in_data)
+        maps.begin("mask", "model", *(["residual"] if maps.shared else []))
+        tasks = _paint_tasks(plan, seen, measured, kept, galaxies, order, beam_pixels)
+        painted: list[PaintedTile] = workers.results(
+            partial(_paint, plan, maps), tasks, partial(told, "tiles painted", 1)
+        )
     moments, shown = _together(plan, painted)
     for p in painted:
         for number, (las, area) in p.extents.items():
@@ -190,10 +185,6 @@ def detect_cube(
 def _primary_beam_in_data(plan: CubePlan, seen: Sequence[SeenCube]) -> bool:
     sky = Sky.of(plan, {s.number: s.prepared for s in seen if s.prepared is not None})
     return PrimaryBeam(plan.cube, sky.relative, sky.valid).in_data
-
-
-def _numbered(work: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> Any:
-    return work(tasks[number])
 
 
 def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:

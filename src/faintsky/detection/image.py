@@ -28,7 +28,7 @@ from faintsky.detection.tiles import MANY, Plan, Seen, look, plan, tiles_of
 from faintsky.image import RadioImage
 from faintsky.options import BACKGROUND_SCALE, RELIABILITY
 from faintsky.preparing import PreparedImage, PrimaryBeam
-from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, run_tasks
+from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -159,50 +159,45 @@ def detect_image(
         if progress is not None:
             progress(min(done, total), total, word)
 
-    def shared(work: Callable[[Any], Any], tasks: Sequence[Any], word: str = "") -> list[Any]:
-        """What comes of some tasks, in their order."""
-        many = jobs if maps.shared else 1
-        out: dict[int, Any] = {}
-        numbered = partial(_numbered, work, tasks)
-        for number, made in run_tasks(
-            numbered, range(len(tasks)), many, cluster=cluster if maps.shared else LOCAL
-        ):
-            out[number] = made
-            if word:
-                tell(word)
-        return [out[k] for k in range(len(tasks))]
-
     tell("noise", 0)
     if always and eye is not None:
         maps.begin("denoised", "uncertainty")
-    if how.whole:
-        seen = [look(how, 0, maps, lambda step, word: tell(word, step))]
-    else:
-        seen = shared(partial(_look, how, maps), range(len(how.blocks)), "tiles searched")
-    prepared = _prepared(how, seen)
-    flat = np.ptp(prepared.rms[prepared.valid]) == 0
-    in_data = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid).in_data
-    judged = judge(how, seen, prepared.beam_pixels)
-    regions = regions_of(how, seen, prepared.beam_area, MANY)
-    measured = _regions_measured(
-        shared(
-            partial(measure_region, how, maps, prepared, in_data), [region_task(judged, r) for r in regions]
-        ),
-        maps,
-    )
-    good = np.array([r >= reliability for t in measured for r in t["reliability"]], bool)
-    snr = np.array([v for t in measured for v in t["snr"]], float)[good]
-    order = np.argsort(-np.concatenate([judged.strength, snr]), kind="stable")
-    ids = np.empty(len(order), np.intp)
-    ids[order] = np.arange(1, len(order) + 1)
-    few, asked = len(judged.members), any(s.regions is not None for s in seen)
-    called = np.zeros(len(good) + 1, np.intp)
-    called[1:][good] = ids[few:]
-    if how.whole:
-        tell("catalogue", STEPS - 1)
-    maps.begin("mask", "model", *(["residual"] if maps.shared else []), *(["mask_diffuse"] if asked else []))
-    work = partial(paint, how, maps, how.prepared or prepared, in_data, called if asked else None)
-    painted = shared(work, paint_tasks(how, judged, ids[:few]), "" if how.whole else "tiles painted")
+    shares = (jobs, cluster) if maps.shared else (1, LOCAL)
+    with Workers(*shares) as workers:
+        if how.whole:
+            seen = [look(how, 0, maps, lambda step, word: tell(word, step))]
+        else:
+            seen = workers.results(
+                partial(_look, how, maps), range(len(how.blocks)), partial(tell, "tiles searched")
+            )
+        prepared = _prepared(how, seen)
+        flat = np.ptp(prepared.rms[prepared.valid]) == 0
+        in_data = PrimaryBeam(image, None if flat else prepared.rms, prepared.valid).in_data
+        judged = judge(how, seen, prepared.beam_pixels)
+        regions = regions_of(how, seen, prepared.beam_area, MANY)
+        measured = _regions_measured(
+            workers.results(
+                partial(measure_region, how, maps, prepared, in_data),
+                [region_task(judged, r) for r in regions],
+            ),
+            maps,
+        )
+        good = np.array([r >= reliability for t in measured for r in t["reliability"]], bool)
+        snr = np.array([v for t in measured for v in t["snr"]], float)[good]
+        order = np.argsort(-np.concatenate([judged.strength, snr]), kind="stable")
+        ids = np.empty(len(order), np.intp)
+        ids[order] = np.arange(1, len(order) + 1)
+        few, asked = len(judged.members), any(s.regions is not None for s in seen)
+        called = np.zeros(len(good) + 1, np.intp)
+        called[1:][good] = ids[few:]
+        if how.whole:
+            tell("catalogue", STEPS - 1)
+        maps.begin(
+            "mask", "model", *(["residual"] if maps.shared else []), *(["mask_diffuse"] if asked else [])
+        )
+        work = partial(paint, how, maps, how.prepared or prepared, in_data, called if asked else None)
+        told = None if how.whole else partial(tell, "tiles painted")
+        painted = workers.results(work, paint_tasks(how, judged, ids[:few]), told)
     table = None
     if good.any():
         table = vstack(measured, metadata_conflicts="silent")[good]
@@ -222,10 +217,6 @@ def detect_image(
     found.notes += found.lost
     tell("done", total)
     return found
-
-
-def _numbered(work: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> Any:
-    return work(tasks[number])
 
 
 def _look(how: Plan, maps: Maps, number: int) -> Seen:

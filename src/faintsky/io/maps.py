@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from faintsky.companions import Box
 from faintsky.image import RadioData
+from faintsky.io.boxes import read_box, runs, write_box
 from faintsky.io.output import plain
 from faintsky.io.writing import add_beams, append_beams, begin_fits, header_like
 from faintsky.system import replacing
@@ -110,32 +111,21 @@ class FitsMaps:
         native = self.layout.to_native(values).astype(self._kind(name), order="C")
         file = os.open(self.path(name), os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            for row, at in self._runs(name, box):
-                os.pwrite(file, native[row].tobytes(), at)
+            write_box(file, self._first.get(name, 0), self.native, self.layout.native_part(box), native)
         finally:
             os.close(file)
 
     def read(self, name: str, box: Box) -> NDArray[Any]:
-        """A box of a map."""
-        sizes = {axis: s.stop - s.start for axis, s in zip(("x", "y", "chan"), box[::-1])}
-        out = np.zeros(tuple(sizes.get(axis, 1) for axis in self.layout.axes), self._kind(name))
+        """A box of a map, 0 where nothing was written."""
+        part, kind = self.layout.native_part(box), self._kind(name)
         if self.path(name).exists():
             with self.path(name).open("rb") as file:
-                for row, at in self._runs(name, box):
-                    # behind the end of a file nothing was written
-                    seen = np.frombuffer(os.pread(file.fileno(), 4 * out.shape[-1], at), out.dtype)
-                    out[row][: len(seen)] = seen
+                begin = self._first.get(name, 0)
+                out = read_box(file.fileno(), begin, self.native, kind, part, short=True)
+        else:
+            out = np.zeros(runs(self.native, part)[2], kind)
         whole = self.layout.to_standard(out)
         return np.array(whole if len(box) == 3 else whole[0], out.dtype.newbyteorder("="))
-
-    def _runs(self, name: str, box: Box) -> Iterator[tuple[tuple[int, ...], int]]:
-        """What lies together in the file: its index among the rows of a box, and its place [byte]."""
-        slices = [s if s.start is not None else slice(0, 1) for s in self.layout.native_part(box)]
-        strides = np.cumprod([1, *self.native[:0:-1]])[::-1] * 4
-        begin = self._first.get(name, 0)
-        for row in np.ndindex(tuple(s.stop - s.start for s in slices[:-1])):
-            first = [s.start + k for s, k in zip(slices, (*row, 0))]
-            yield row, begin + int(np.dot(first, strides))
 
     def finish(self, folder: Path) -> dict[str, NDArray[Any]]:
         """Move the results to where they belong, and delete the rest; arrays are read as they are used."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.system.cluster import LOCAL, run_tasks
+    from faintsky.system.cluster import LOCAL, Workers, run_tasks
     from faintsky.system.files import (
         FolderLock,
         cache_folder,

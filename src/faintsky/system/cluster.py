@@ -62,24 +62,88 @@ def run_tasks(
     FaintskyError
         Where a task has taken several workers with it.
     """
-    if cluster == LOCAL and (jobs <= 1 or len(tasks) < 2 or not may_start_workers()):
-        for task in tasks:
-            yield task, work(task)
-        return
-    from distributed import KilledWorker, as_completed
+    with Workers(jobs, cluster) as workers:
+        for number, result in workers.run(work, tasks, prepare):
+            yield tasks[number], result
 
-    with _client(cluster, min(jobs, len(tasks))) as client:
+
+class Workers:
+    """Workers that stay for several rounds of tasks, and start with the first that needs them.
+
+    Parameters
+    ----------
+    jobs : int
+        Workers at most.
+    cluster : str, optional
+        ``local``, ``slurm``, or a scheduler's address.
+    """
+
+    def __init__(self, jobs: int, cluster: str = LOCAL) -> None:
+        self.jobs, self.cluster = jobs, cluster
+        self._stack, self._client = ExitStack(), None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.close()
+
+    def run(
+        self,
+        work: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        prepare: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[int, Result]]:
+        """Give the number of every task with its result as it is done.
+
+        Parameters
+        ----------
+        work, tasks, prepare
+            As for `run_tasks`.
+        """
+        local = self._client is None and self.cluster == LOCAL
+        if local and (self.jobs <= 1 or len(tasks) < 2 or not may_start_workers()):
+            for number, task in enumerate(tasks):
+                yield number, work(task)
+            return
+        from distributed import KilledWorker, as_completed
+
+        if self._client is None:
+            self._client = self._stack.enter_context(_client(self.cluster, min(self.jobs, len(tasks))))
+        client: Any = self._client
         one = partial(_do, uuid.uuid4().hex, prepare, work)
-        futures = {client.submit(one, task, pure=False): task for task in tasks}
+        futures = {client.submit(one, task, pure=False): number for number, task in enumerate(tasks)}
         try:
             for future in as_completed(list(futures), loop=client.loop):
-                task = futures.pop(future)
-                yield task, future.result()
+                number = futures.pop(future)
+                yield number, future.result()
         except KilledWorker as error:
             fault = f"a task has ended its worker {DEATHS} times, for want of memory perhaps"
             raise FaintskyError(fault) from error
         finally:
             client.cancel(list(futures))
+
+    def results(
+        self,
+        work: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        done: Callable[[], None] | None = None,
+    ) -> list[Result]:
+        """What comes of some tasks, in their order.
+
+        Parameters
+        ----------
+        work, tasks
+            As for `run_tasks`.
+        done : callable, optional
+            Called after each.
+        """
+        out: dict[int, Result] = {}
+        for number, result in self.run(work, tasks):
+            out[number] = result
+            if done is not None:
+                done()
+        return [out[k] for k in range(len(tasks))]
 
 
 def _do(run: str, prepare: Callable[[], None] | None, work: Callable[[Task], Result], task: Task) -> Result:

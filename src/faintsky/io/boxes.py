@@ -1,0 +1,110 @@
+"""Boxes of arrays that lie in files, read and written run by run; what lies together in a file is one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Part = Sequence[slice | int]
+
+
+def runs(shape: Sequence[int], part: Part) -> tuple[NDArray[np.int64], int, tuple[int, ...]]:
+    """Where a box of an array lies.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the array.
+    part : sequence of slice or int
+        The box, along each axis.
+
+    Returns
+    -------
+    first : array of int
+        First element of each run, in the order of the array ``[n]``.
+    length : int
+        Elements in each run.
+    extent : tuple of int
+        Shape of the box.
+    """
+    ends = [(p, p + 1) if isinstance(p, int) else p.indices(n)[:2] for p, n in zip(part, shape, strict=True)]
+    extent = tuple(max(b - a, 0) for a, b in ends)
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+    cut = len(shape) - 1
+    while cut > 0 and extent[cut] == shape[cut]:
+        cut -= 1
+    first = np.array(ends[cut][0] * strides[cut], np.int64)
+    for (a, b), stride in zip(ends[:cut], strides):
+        first = first[..., None] + np.arange(a, b) * stride
+    return first.ravel(), int(np.prod(extent[cut:], dtype=np.int64)), extent
+
+
+def read_box(
+    file: int, begin: int, shape: Sequence[int], kind: DTypeLike, part: Part, *, short: bool = False
+) -> NDArray[Any]:
+    """A box of an array in a file.
+
+    Parameters
+    ----------
+    file : int
+        Descriptor of the file.
+    begin : int
+        Where the array begins in it [byte].
+    shape : sequence of int
+        Of the array.
+    kind : dtype
+        Of its elements.
+    part : sequence of slice or int
+        The box, along each axis; an integer's axis has one element.
+    short : bool, optional
+        Whether the file may end before the array does: then the rest is 0.
+
+    Raises
+    ------
+    EOFError
+        Where the file ends before the box does.
+    """
+    first, length, extent = runs(shape, part)
+    out = np.zeros(extent, kind)
+    size = length * out.itemsize
+    places = out.reshape(-1).view(np.uint8).data
+    for k, at in enumerate((begin + first * out.itemsize).tolist()):
+        low, high = k * size, (k + 1) * size
+        while low < high:
+            got = os.preadv(file, [places[low:high]], at)
+            if not got and not short:
+                raise EOFError
+            if not got:
+                break
+            low, at = low + got, at + got
+    return out
+
+
+def write_box(file: int, begin: int, shape: Sequence[int], part: Part, values: NDArray[Any]) -> None:
+    """Put a box into an array in a file.
+
+    Parameters
+    ----------
+    file : int
+        Descriptor of the file.
+    begin : int
+        Where the array begins in it [byte].
+    shape : sequence of int
+        Of the array.
+    part : sequence of slice or int
+        The box, along each axis.
+    values : array
+        What to write, of the array's kind of elements.
+    """
+    first, length, _ = runs(shape, part)
+    size = length * values.itemsize
+    places = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    for k, at in enumerate((begin + first * values.itemsize).tolist()):
+        low, high = k * size, (k + 1) * size
+        while low < high:
+            written = os.pwrite(file, places[low:high], at)
+            low, at = low + written, at + written
