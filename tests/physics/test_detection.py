@@ -155,6 +155,25 @@ def test_a_line_on_its_continuum(scope):
 # ---------------------------------------------------------------------- absorption
 
 
+@pytest.mark.parametrize("level", [0.0, 12 * SIGMA])
+def test_sidelobes_of_bright_lines_are_no_continuum(scope, level):
+    places = (
+        (30.2, 35.1, 5.0, 6.0),
+        (66.0, 30.4, 12.0, 9.0),
+        (48.3, 64.8, 20.0, 7.0),
+        (70.1, 66.2, 27.0, 5.0),
+    )
+    lines = [scope.at_snr(Emitter(x, y, z, fwhm_z=w), 150, SIGMA, 32) for x, y, z, w in places]
+    source = Emitter(40.0, 50.0, 16, continuum=level)
+    cube = scope.cube([*lines, source], 32, sigma=SIGMA, seed=3)
+    found = find_sources(scope.radio_cube(cube), reliability=0.99)
+    assert len(found.catalog) == len(lines)
+    for s in lines:
+        assert row_at(found.catalog, s, 0.3)["flux"] == pytest.approx(jy_km_s(s), rel=0.05)
+    assert found.prepared.present[50, 40] == (level > 0)
+    assert level or not found.prepared.present.any()
+
+
 def test_absorption_against_continuum(scope):
     s = replace(at(scope, -30, **BRIGHT), continuum=0.06)
     assert abs(s.flux) < s.continuum

@@ -13,7 +13,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from faintsky.detection.fits import GroupFit, GroupWindow, LineSource, Member, axes_of, cut_group, member_of
 from faintsky.detection.matched_filter import seen_widths
 from faintsky.detection.objects import gaussian_patch, touching
-from faintsky.detection.pursuit import Component, Pursuit
+from faintsky.detection.pursuit import Component, Pursuit, modelled_reach
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing import ChannelCorrelation, PreparedCube, precision
 from faintsky.source_model import (
@@ -298,29 +298,6 @@ class ContinuumImage:
 def without_lines(m: Member) -> Member:
     """Its continuum alone."""
     return replace(m, lines=())
-
-
-def modelled_reach(
-    image: NDArray[np.float32],
-    x: float,
-    y: float,
-    psf_shape: tuple[int, ...],
-    fidelity: float,
-    margin: float = 0.0,
-) -> NDArray[np.float32]:
-    """Size of a source's image, ``[y, x]``; where the psf ends, its sidelobes' level over the fidelity.
-
-    A psf as large as the image ends half an image away from a source; what lies beyond is not modelled, and
-    filters see it from `margin` pixels before.
-    """
-    out = np.abs(image)
-    far_y = np.abs(np.arange(image.shape[0]) - y) / max(psf_shape[0] // 2 - margin, 1.0)
-    far_x = np.abs(np.arange(image.shape[1]) - x) / max(psf_shape[1] // 2 - margin, 1.0)
-    far = np.maximum(far_y[:, None], far_x[None, :])
-    if far.max() > 1:
-        ring = image[(far > 0.7) & (far <= 1)]
-        out[far > 1] = (np.sqrt(np.mean(ring**2)) if ring.size else out.max()) / fidelity
-    return out
 
 
 Float = NDArray[np.float64]

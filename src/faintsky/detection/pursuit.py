@@ -573,23 +573,33 @@ class Pursuit:
             torch.as_tensor(prepared.data), self.sigma, line_mask=self._bright(), without=parts
         ).less_certain(1.0 if self.channels is None else self.channels.mean_error(self.sigma.size))
 
-    def new_line_cube(self, prepared: PreparedCube) -> None:
-        """Fit the continuum again to the data less the sources, and start the residual from it."""
+    def continuum_left(self, prepared: PreparedCube) -> tuple[Continuum, NDArray[np.bool_]]:
+        """The continuum of the data less the sources, and where there is any."""
         fit = self._continuum(prepared)
-        prepared.continuum = fit
+        spectra = [self.spectrum(c.source) for c in self.components]
         line_free = LineFree(
             lambda y, x: (
                 prepared.data[:, y, x]
-                - sum(self.spectrum(c.source)[:, None] * c.image[y, x] for c in self.components)
+                - sum(s[:, None] * c.image[y, x] for c, s in zip(self.components, spectra))
             ),
             self.sigma,
             self.channels.mean_error if self.channels else one,
         )
-        prepared.present = continuum_present(
-            fit, prepared.valid, prepared.beam_pixels, line_free, prepared.asked
+        # where bright lines were taken out, what their models cannot describe would pass for a continuum
+        left = sum(
+            float(np.abs(spectrum).mean())
+            * modelled_reach(c.image, c.source.x, c.source.y, self.imager.psf.shape[1:], self.fidelity)
+            for c, spectrum in zip(self.components, spectra)
         )
-        if self.denied is not None:
-            prepared.present &= ~self.denied
+        present = continuum_present(
+            fit, prepared.valid, prepared.beam_pixels, line_free, prepared.asked, self.fidelity * left
+        )
+        return fit, present if self.denied is None else present & ~self.denied
+
+    def new_line_cube(self, prepared: PreparedCube) -> None:
+        """Fit the continuum again to the data less the sources, and start the residual from it."""
+        fit, prepared.present = self.continuum_left(prepared)
+        prepared.continuum = fit
         line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)
         if self.taken is not None:
             line[self.taken] = 0
@@ -624,6 +634,29 @@ class Pursuit:
                     self.subtract(c, -1.0)
                     c.source, c.image = fitted, self.imager.image(fitted)
                     self.subtract(c, 1.0)
+
+
+def modelled_reach(
+    image: NDArray[np.float32],
+    x: float,
+    y: float,
+    psf_shape: tuple[int, ...],
+    fidelity: float,
+    margin: float = 0.0,
+) -> NDArray[np.float32]:
+    """Size of a source's image, ``[y, x]``; where the psf ends, its sidelobes' level over the fidelity.
+
+    A psf as large as the image ends half an image away from a source; what lies beyond is not modelled, and
+    filters see it from `margin` pixels before.
+    """
+    out = np.abs(image)
+    far_y = np.abs(np.arange(image.shape[0]) - y) / max(psf_shape[0] // 2 - margin, 1.0)
+    far_x = np.abs(np.arange(image.shape[1]) - x) / max(psf_shape[1] // 2 - margin, 1.0)
+    far = np.maximum(far_y[:, None], far_x[None, :])
+    if far.max() > 1:
+        ring = image[(far > 0.7) & (far <= 1)]
+        out[far > 1] = (np.sqrt(np.mean(ring**2)) if ring.size else out.max()) / fidelity
+    return out
 
 
 def _parabola(values: NDArray[np.floating], k: int) -> float:

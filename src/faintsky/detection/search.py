@@ -18,7 +18,7 @@ from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
 from faintsky.detection.resolved import Resolved, no_continuum, occupied, resolved_emission
 from faintsky.image import RadioCube
-from faintsky.preparing import PreparedCube, channel_rms, prepare_cube, subtract_continuum
+from faintsky.preparing import PreparedCube, channel_rms, prepare_cube
 
 COUNT_FROM = 3.8
 """S/N above which the noise's peaks are counted: lower ones crowd each other."""
@@ -259,12 +259,13 @@ def search_cube(
     imager = SourceImager(prepared.psf, shape, prepared.valid, beam_at=prepared.beam_at(cube))
     step = decimation(prepared.beam_pixels)
     restored = prepared.kind.name == "restored"
+    hidden = prepared.continuum_hidden
+    if hidden:
+        prepared.deny_continuum(prepared.valid)
     resolved = resolved_emission(prepared, cube.mask) if restored else []
     denied = no_continuum(prepared, resolved) & (prepared.asked == "auto")
     if (prepared.present & denied).any():
-        prepared.present = prepared.present & ~denied
-        there = prepared.continuum.where(prepared.present)
-        prepared.line = subtract_continuum(prepared.data, there, prepared.valid, prepared.sigma)
+        prepared.deny_continuum(denied)
         resolved = resolved_emission(prepared, cube.mask)
     taken = occupied(resolved, cube.shape, prepared)
     line = np.where(taken, np.float32(0), prepared.line) if resolved else prepared.line
@@ -306,9 +307,13 @@ def search_cube(
     pursuit.tell = lambda n: say(2, f"search ({n} candidates)")
     start = _threshold(quiet, settings)
     blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
-    if pursuit.components:
+    for ask in (False, True) if hidden else (False,):
+        if not pursuit.components:
+            break
+        if ask:
+            _drop_continuum(pursuit, prepared)
         pursuit.refine(1)
-        _with_residuals(pursuit, prepared)
+        _with_residuals(pursuit, prepared, ask)
         # sidelobes of what is out now counted as peaks of the noise
         start = min(start, _threshold(law(), settings))
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
@@ -382,14 +387,14 @@ def _continuum_fitted(prepared: PreparedCube) -> bool:
     return float(prepared.present[prepared.valid].mean()) > 0.2
 
 
-def _with_residuals(pursuit: Pursuit, prepared: PreparedCube) -> None:
+def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, ask: bool = False) -> None:
     """Go on with continuum and noise measured once the sources are out.
 
     Lines too weak to be masked bend the continuum about them, which makes troughs that look like absorption,
-    and sidelobes count as noise.
+    and sidelobes count as noise. `ask` for a continuum where none was taken out so far.
     """
     before = prepared.continuum.where(prepared.present & prepared.valid)
-    bent = bool(prepared.present.any())
+    bent = ask or bool(prepared.present.any())
     if bent:
         pursuit.new_line_cube(prepared)
     step = 2 if min(prepared.valid.shape) >= 64 else 1
@@ -410,6 +415,18 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube) -> None:
         return
     prepared.sigma = sigma
     pursuit.rescale(sigma, _continuum_fitted(prepared))
+
+
+def _drop_continuum(pursuit: Pursuit, prepared: PreparedCube) -> None:
+    """Put back what was taken for wide lines, or lines at the ends of the band, and is continuum."""
+    n = prepared.sigma.size
+    doubtful = [c for c in pursuit.components if c.source.fwhm_z > n / 2 or cut_off(c.source, n)]
+    for c in doubtful:
+        pursuit.remove(c)
+    _, present = pursuit.continuum_left(prepared)
+    for c in doubtful:
+        if not present[_nearest(c.source, prepared.line)[1:]]:
+            pursuit.add(c.source)
 
 
 def _counts(

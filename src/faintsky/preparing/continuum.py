@@ -258,6 +258,7 @@ def continuum_present(
     beam_pixels: float,
     without_lines: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.float64]] | None = None,
     asked: str = "auto",
+    doubt: NDArray[np.floating] | float = 0.0,
 ) -> NDArray[np.bool_]:
     """Where there is continuum at all, ``[y, x]``.
 
@@ -276,6 +277,8 @@ def continuum_present(
         `LineFree` of the same cube, asked wherever a level stands out.
     asked : {"auto", "fit", "none"}
         What the user says: there is some everywhere, or nowhere.
+    doubt : array or float, optional
+        What else may be in the levels beside noise, rms, ``[y, x]``.
     """
     if asked != "auto":
         return valid & (asked == "fit")
@@ -283,6 +286,7 @@ def continuum_present(
     if without_lines is not None:
         at = np.nonzero(np.abs(z) > ASKED)
         z[at] = np.sign(z[at]) * np.minimum(np.abs(z[at]), without_lines(*at))
+    z /= np.sqrt(1 + (doubt / np.maximum(continuum.level_err, 1e-30)) ** 2)
     wide = WIDE * beam_pixels / FWHM_PER_SIGMA
     along_y, along_x = (_smoothing(n, wide) for n in valid.shape)
     weight, square = (along_y @ a @ along_x.T for a in (valid.astype(float), np.minimum(z**2, 16.0)))

@@ -32,6 +32,10 @@ PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
 """Relative error of fluxes by that of a psf worked out from the noise, beside the psf's own noise: what faint
 sources leave in it, and what a solution in rings cannot know of robust weights."""
 
+QUIET = 12
+"""Channels free of strong lines and their sidelobes, with fewer of which a dirty cube is asked for a
+continuum when its lines are out: what is faint of sidelobes adds up, too."""
+
 
 @dataclass
 class PreparedCube:
@@ -68,6 +72,8 @@ class PreparedCube:
         How the noise of its channels is correlated; None where they are independent.
     asked : {"auto", "fit", "none"}
         What the user says of the continuum.
+    quiet : int
+        Channels that are free of strong lines and their sidelobes all over the image.
     """
 
     data: NDArray[np.float32]
@@ -83,6 +89,13 @@ class PreparedCube:
     kind: Kind
     channels: ChannelCorrelation | None = None
     asked: str = "auto"
+    quiet: int = 0
+
+    @property
+    def continuum_hidden(self) -> bool:
+        """Whether lines' sidelobes leave too few channels to tell of a continuum, till they are out."""
+        dirty = self.kind.name == "dirty" and not self.sidelobes_stay
+        return dirty and self.asked == "auto" and self.quiet < QUIET
 
     @property
     def beam_pixels(self) -> float:
@@ -116,6 +129,12 @@ class PreparedCube:
         """Relative error of fluxes by that of the psf; see `PSF_FLUX_ERROR`."""
         least = PSF_FLUX_ERROR.get(self.psf_origin, 0.0)
         return float(np.hypot(least, 2 * self.psf_error)) if least else 0.0
+
+    def deny_continuum(self, where: NDArray[np.bool_]) -> None:
+        """Put back what was taken for a continuum, ``[y, x]``."""
+        self.present = self.present & ~where
+        there = self.continuum.where(self.present)
+        self.line = subtract_continuum(self.data, there, self.valid, self.sigma)
 
     def gain(self, x: float, y: float) -> float:
         """Factor that turns a flux of the flattened cube back into the file's, at a pixel."""
@@ -212,7 +231,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     _require_size(cube, np.sqrt(beam[0] * beam[1]))
     return PreparedCube(
         filled, valid, sigma, relative, parts.continuum, parts.present, line, psf, origin, beam, kind,
-        parts.channels, cube.continuum,
+        parts.channels, cube.continuum, parts.quiet,
     )  # fmt: skip
 
 
@@ -290,6 +309,7 @@ class _Parts:
     lines: NDArray[np.bool_]
     step: int
     channels: ChannelCorrelation | None
+    quiet: int
 
 
 def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> NDArray[np.float64] | None:
@@ -349,7 +369,8 @@ def _separate(
     quiet = lines.sum(axis=(1, 2)) < 0.5 * area
     line_free = LineFree(lambda y, x: data[:, y, x], sigma, widening, quiet)
     present = continuum_present(continuum, valid, beam_pixels, line_free, asked)
-    return _Parts(continuum, present, sigma, coarse_line, lines, step, channels)
+    free = int((quiet & ~blank).sum())
+    return _Parts(continuum, present, sigma, coarse_line, lines, step, channels, free)
 
 
 def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
