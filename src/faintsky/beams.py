@@ -24,7 +24,7 @@ def given_beam(value: Any) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        Where one beam is none; of several that is for `normalise_beams` to say.
+        Where a single beam is invalid; several are checked by `normalise_beams`.
     """
     if hasattr(value, "major") and hasattr(value, "pa"):
         value = (value.major, value.minor, value.pa)
@@ -51,14 +51,14 @@ def channel_beams(
     ----------
     table : array, ``[row, 5]``
         Major [arcsec], minor [arcsec], position angle [deg], channel and Stokes plane, from 0; NaN where the
-        table does not say. Channels may be in any order.
+        table has no value. Channels may be in any order.
     n_chan, plane : int
         Channels of the data, and the Stokes plane that is used.
 
     Returns
     -------
     beams : array, ``[chan, 3]`` or ``[1, 3]``, or None
-        NaN for channels that are missing. Of a table for other channels, the beam in its middle.
+        NaN for missing channels. If the table is for other channels, the beam of median area.
     notes : list of str
     """
     of_plane = table[table[:, 4] == plane]
@@ -149,14 +149,15 @@ def beam_pixels(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
 
 
 NARROW = 1.5
-"""FWHM [pixel] below which the sum of a beam's values at pixels is not its area any more (by 0.1 % there)."""
+"""FWHM [pixel] below which the sum of a beam's samples differs from its area (by 0.1 % at this width)."""
 
 
 def sampled_area(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
-    """Sum of each beam's values at the pixels, its peak at the middle of one, ``[chan]``.
+    """Sum of each beam's samples, with its peak at the centre of a pixel, ``[chan]``.
 
-    That is what turns a sum over pixels in Jy/beam into Jy. It is `beam_pixels` but for beams narrower than
-    `NARROW` pixels; of one far below a pixel it is 1, as a point in an image is one pixel then.
+    A sum over pixels [Jy/beam] divided by it is a flux [Jy]. It equals `beam_pixels` except for beams
+    narrower than `NARROW` pixels; for a beam far narrower than a pixel it is 1, because a point then fills
+    one pixel.
     """
     area = beam_pixels(beams, cell)
     b = np.asarray(beams, dtype=float).reshape(-1, 3)
@@ -166,7 +167,7 @@ def sampled_area(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
 
 
 def sampling_errors(beam: tuple[float, float, float]) -> tuple[float, float]:
-    """What is not known of a point because it is seen at the middles of pixels only.
+    """Errors of a point source that arise because the image is sampled at pixel centres.
 
     Parameters
     ----------
@@ -176,13 +177,15 @@ def sampling_errors(beam: tuple[float, float, float]) -> tuple[float, float]:
     Returns
     -------
     sum : float
-        Relative error of a sum over pixels, 0 for beams of `NARROW` pixels and more. Off the middle of a
-        pixel, narrower ones show less than `sampled_area` has it: the scatter of ``true / measured - 1`` over
-        places in a pixel, weighted by what is measured; at most 1, fluxes being lower limits then.
+        Relative error of a sum over pixels, 0 for beams of `NARROW` pixels and more. Away from a pixel's
+        centre a narrower beam sums to less than `sampled_area`. The error is the scatter of
+        ``true / measured - 1`` over positions in a pixel, weighted by the measured flux. At its largest
+        value, 1, fluxes are lower limits.
     alias : float
-        Transform of the beam at the finest wave that pixels show, as which finer ones appear. Measured for
-        points and beams of 0.8 to 2 pixels, half of it is about the relative error of fluxes that are fitted
-        by a shifted beam, it over the root of 12 that of places, and twice its root that of sizes [pixel].
+        Fourier transform of the beam at the Nyquist frequency, to which higher frequencies are aliased. As
+        measured for points and beams of 0.8 to 2 pixels, ``alias / 2`` is about the relative error of fluxes
+        fitted with a shifted beam, ``alias / sqrt(12)`` that of positions, and ``2 * sqrt(alias)`` that of
+        sizes [pixel].
     """
     alias = float(np.exp(-0.5 * (np.pi * beam[1] / FWHM_PER_SIGMA) ** 2))
     if beam[1] >= NARROW:
@@ -194,7 +197,7 @@ def sampling_errors(beam: tuple[float, float, float]) -> tuple[float, float]:
 
 
 def _sum_of_samples(beam: NDArray[np.float64], x0: float, y0: float) -> float:
-    """Sum of a beam's values at pixels, its peak at a place; FWHMs and place in pixels."""
+    """Sum of a beam's samples, its peak at ``(x0, y0)``; FWHMs and position in pixels."""
     half = int(2 * beam[0]) + 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
     dx, dy = major_axis_direction(beam[2])
@@ -213,9 +216,9 @@ def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
 def convolved(
     fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, beam: ArrayLike, sign: float = 1.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Widths and position angle of Gaussians seen with a beam: the second moments add.
+    """Widths and position angle of Gaussians convolved with a beam: the second moments add.
 
-    `radio_beam.Beam.convolve` and ``deconvolve`` say the same of one at a time.
+    `radio_beam.Beam.convolve` and ``deconvolve`` do the same for one Gaussian at a time.
 
     Parameters
     ----------
@@ -224,7 +227,7 @@ def convolved(
     beam : array
         ``[3]``, or ``[n, 3]`` with one for each: major, minor, position angle [deg].
     sign : float
-        -1 takes the beam out instead; an axis that it hides is 0.
+        -1 deconvolves instead; an axis narrower than the beam becomes 0.
 
     Returns
     -------
@@ -251,7 +254,7 @@ SIZES = ("fwhm_maj", "fwhm_min", "pa")
 
 
 def observed_sizes(intrinsic: Mapping[str, ArrayLike], beam: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """Catalogue columns of what is seen, from those of what is there.
+    """Catalogue columns of observed sizes, from those of intrinsic sizes.
 
     Parameters
     ----------
@@ -271,7 +274,7 @@ def observed_sizes(intrinsic: Mapping[str, ArrayLike], beam: ArrayLike) -> dict[
     out = dict(zip(SIZES, convolved(major, minor, angle, beam)))
     if "dc_pa_err" not in dc:
         return out
-    # of the squares; an axis of no size is known to be below its error
+    # errors of the squared axes; an axis of size 0 is known to be below its error
     a2_err, b2_err = (
         2 * np.maximum(v, e) * e for v, e in ((major, dc["dc_maj_err"]), (minor, dc["dc_min_err"]))
     )

@@ -137,7 +137,7 @@ def _columns(two_d: bool) -> dict[str, ColumnSpec]:
 COLUMNS: dict[str, ColumnSpec] = _columns(two_d=False)
 """Every column of a cube's catalogue, in order."""
 IMAGE_COLUMNS: dict[str, ColumnSpec] = _columns(two_d=True)
-"""The same of an image's catalogue: fluxes in Jy, nothing spectral but the frequency."""
+"""Every column of an image's catalogue: fluxes in Jy, and the frequency as the only spectral column."""
 
 FLAGS: dict[str, str] = {
     "blended": "overlaps another source",
@@ -161,7 +161,7 @@ FLAGS: dict[str, str] = {
 
 
 def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
-    """Names by position, ``J123456.7-012345``, truncated as the IAU asks; empty where there is none.
+    """Names by position, ``J123456.7-012345``, truncated as the IAU asks; empty where there is no position.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
         if not np.isfinite([east, north]).all():
             names.append("")
             continue
-        # a tenth of a microarcsecond is not to turn 7.0 into 6.9
+        # rounding errors of a tenth of a microarcsecond must not turn 7.0 into 6.9
         tenths = int(np.floor(east % 360 * 2400 + 1e-6)) % 864_000
         seconds = int(np.floor(abs(north) * 3600 + 1e-6))
         hours, rest = divmod(tenths, 36_000)
@@ -205,7 +205,7 @@ def mask_extents(
     Parameters
     ----------
     labels : array of int
-        ``[y, x]``, or ``[chan, y, x]``, of which the pixels with any voxel count.
+        ``[y, x]``, or ``[chan, y, x]``, where a pixel counts if any of its voxels does.
     ids : array of int
         Labels of the objects, ``[n]``.
     frame : LocalFrame
@@ -235,7 +235,7 @@ def mask_extents(
 
 
 def without_fluxes(table: Table, *, keep_values: bool = False) -> None:
-    """Make NaN of all that is in Jy, of data whose unit gives no flux; or leave values without a unit."""
+    """Set columns in Jy to NaN where the data's unit gives no flux; or keep the values without a unit."""
     for name in table.colnames:
         if "Jy" in str(table[name].unit or ""):
             if keep_values:
@@ -263,7 +263,7 @@ def _filled(spec: ColumnSpec, value: ArrayLike | None, n: int) -> Any:
 
 
 def _completed(columns: Mapping[str, ArrayLike]) -> dict[str, Any]:
-    """The columns, and those that follow from them where they are not given."""
+    """The columns, with missing ones derived from the others where possible."""
     out: dict[str, Any] = dict(columns)
     if "ra" in out and "dec" in out and np.ndim(out["ra"]):
         out.setdefault("name", iau_names(out["ra"], out["dec"]))
@@ -292,13 +292,13 @@ def make_table(
     ----------
     columns : mapping of str to array
         Values by column name, 1-D and of one length, or one value for all; a quantity is converted, a plain
-        array is taken to be in the column's unit. Where they are not given, names follow from places,
+        array is taken to be in the column's unit. Where they are not given, names follow from positions,
         ``island`` is ``id``, and ``flux_fit`` or ``flux_mask`` is ``flux``, by ``flux_method``. All others
         are filled with NaN, -1 or the empty string. Names not in `COLUMNS` are kept, as they are, after them.
     meta : mapping, optional
         Metadata of the table (numbers, strings, lists and mappings of them).
     two_d : bool, optional
-        Leave out what a 2-D image does not have, and give fluxes in Jy.
+        Leave out the columns of cubes only, and give fluxes in Jy.
 
     Returns
     -------
@@ -409,7 +409,7 @@ def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:
 
 
 def _votable(table: Table) -> bytes:
-    """A VOTable; astropy writes it with one row, in whose place come all, which it writes cell by cell."""
+    """A VOTable. Astropy, slow for many rows, writes one row, which is then replaced by all."""
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, Info
 
@@ -436,11 +436,11 @@ def _votable(table: Table) -> bytes:
 
 
 _WORDS = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
-"""How VOTables spell these."""
+"""VOTable spellings of special values."""
 
 
 def _fits(table: Table) -> Any:
-    """A FITS table with descriptions (TCOMM) and UCDs (TUCD), and one of the metadata, as JSON by key."""
+    """A FITS table with descriptions (TCOMM) and UCDs (TUCD), and a second one of the metadata as JSON."""
     from astropy.io import fits
     from astropy.table import Table
 
@@ -478,7 +478,7 @@ def write_catalog(table: Table, folder: str | os.PathLike[str], stem: str = "cat
     text = io.StringIO()
     table.write(text, format="ascii.ecsv", delimiter=",")
     ecsv = text.getvalue()
-    plain = ecsv[ecsv.index("\n", ecsv.rindex("\n# ") + 1) + 1 :]  # what is left of it without its comments
+    plain = ecsv[ecsv.index("\n", ecsv.rindex("\n# ") + 1) + 1 :]  # without its comments
     writers = {
         ".fits": lambda name: _fits(table).writeto(name),
         ".ecsv": lambda name: name.write_text(ecsv, encoding="utf-8"),

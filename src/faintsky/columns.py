@@ -1,9 +1,9 @@
 """Catalogues as PyBDSF and Aegean (images) and SoFiA-2 (cubes) write them: names, units, numbers, angles.
 
 PyBDSF: a list of sources (``srl``) of a catalogue, of Gaussians (``gaul``) of its components; ids from 0.
-Aegean: its list of components, whichever is given; angles in (-90, 90], sizes in arcsec, errors of -1 where
-there are none. Both quote errors of positions on the sky in degrees. What only they know (residuals of
-islands, wavelets) is NaN; the flux of an island is the sum over its rows.
+Aegean: its list of components, for either table; angles in (-90, 90], sizes in arcsec, errors of -1 where
+there are none. Both give position errors on the sky in degrees. Columns that only they can fill (residuals of
+islands, wavelets) are NaN; the flux of an island is the sum over its rows.
 
 SoFiA-2: a catalogue with physical parameters (fluxes in Jy Hz, widths in Hz; sizes in pixels, twice the
 standard deviation along the axes), pixels and channels from 0, angles from the pixels' y axis towards -x.
@@ -43,7 +43,7 @@ def write_columns(
     mask: Any = None,
     line: Any = None,
 ) -> Path:
-    """Write a catalogue, or components, as a FITS table that a peer's users and programs read.
+    """Write a catalogue, or components, in the format of another source finder.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The maps that go with an image: psf, primary beam, noise, mask. What fits, and what is refused."""
+"""The maps that go with an image: psf, primary beam, noise, mask; and the checks that they fit it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Box = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class InParts:
-    """What loads data ``[chan, y, x]``, or a box of them, by a function of either."""
+    """Loads data ``[chan, y, x]``, or a box of them, by calling a function."""
 
     read: Callable[[Box | None], NDArray[Any]]
 
@@ -32,14 +32,14 @@ class InParts:
 
 @dataclass(frozen=True)
 class Forgiving(InParts):
-    """What loads data whose parts cannot all be read: these are NaN, and `lost` says which.
+    """Loads data that cannot be read everywhere: unreadable parts are NaN, and `lost` lists them.
 
     Attributes
     ----------
     shape : tuple of int
         ``(chan, y, x)`` of the data.
     lost : list of str
-        What could not be read, in words.
+        Messages on the parts that could not be read.
     """
 
     shape: tuple[int, ...] = ()
@@ -69,17 +69,17 @@ class Forgiving(InParts):
 
 
 LEAST_LOST = 16
-"""Longest side of a box, in pixels or channels, that is given up as a whole."""
+"""Longest side of a box that is given up as a whole if it cannot be read [pixel or channel]."""
 COMPANIONS = ("psf", "pb", "rms", "mask", "residual", "model_image")
-"""What there may be."""
+"""Kinds of companions."""
 LOBE = 4.0
-"""By how much the area of a psf above half its peak may differ from the beam's."""
+"""Largest allowed ratio of the psf's area above half its peak to the beam's."""
 LEAST_PEAK, OWN_PEAK = 0.1, 0.9
-"""A primary beam reaches the first at least, and the second unless it lies off the pointing centre."""
+"""The peak of a primary beam is at least the first; below the second, the image must be off the pointing."""
 LOWEST_BEAM, HIGHEST_BEAM = -0.01, 1.1
-"""What rounding may make of 0 and 1."""
+"""Tolerance for rounding about 0 and 1."""
 MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
-"""Noise over the scatter of the data: no noise is above the first, and below the second there is a note."""
+"""Noise over the scatter of the data: refused above the first value, noted below the second."""
 
 
 def cut(cube: NDArray[Any], box: Box) -> NDArray[Any]:
@@ -106,7 +106,21 @@ def as_float32(array: Any) -> NDArray[np.float32]:
 
 
 def array_companion(kind: str, value: Any, data: Any) -> Load:
-    """A function that reads and checks a companion given as an array, ``[y, x]`` or ``[1 or chan, y, x]``.
+    """A function that reads and checks a companion given as an array.
+
+    Parameters
+    ----------
+    kind : str
+        One of `COMPANIONS`.
+    value : array or Quantity
+        ``[y, x]`` or ``[1 or chan, y, x]``.
+    data : RadioData
+        The image or cube that it belongs to.
+
+    Returns
+    -------
+    callable
+        Returns it as ``[1 or chan, y, x]``.
 
     Raises
     ------
@@ -134,23 +148,23 @@ def companion(
 ) -> Load:
     """A function that reads and checks a companion, ``[1 or chan, y, x]``; a psf by `centred_psf`.
 
-    A mask becomes boolean: true where it is neither 0 nor blank. Of a part only such values are refused as no
-    companion of its kind has.
+    A mask becomes boolean: true where it is neither 0 nor blank. Where only a part is read, only values are
+    refused that no companion of this kind can have.
 
     Parameters
     ----------
     kind : str
         One of `COMPANIONS`.
     load : callable
-        Returns its values; where it is an `InParts`, so is what is made.
+        Returns its values; for an `InParts` the result is an `InParts` as well.
     own : tuple of int
         Their shape.
     data : RadioData
-        What it is to go with; what has to be assumed is added to its notes.
+        The image or cube that it belongs to; assumptions are added to its notes.
     name : str
         For messages.
     factors : array, ``[1 or chan]``
-        What brings the values into the unit of the data.
+        Factors from the companion's unit to that of the data.
     in_data_unit : bool, optional
         Whether its header has the unit of the data.
 
@@ -197,7 +211,22 @@ def companion(
 
 
 def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str) -> None:
-    """Refuse a companion without one plane or one a channel, or, but for a psf, without the data's pixels."""
+    """Refuse a companion whose shape does not fit the data.
+
+    Parameters
+    ----------
+    kind : str
+        One of `COMPANIONS`; a psf may have any number of pixels.
+    own, shape : sequence of int
+        ``(chan, y, x)`` of the companion and of the data; a companion may have one channel.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    InputError
+        Where it does not fit.
+    """
     planes_fit = len(own) == 3 and own[0] in (1, shape[0])
     if not (planes_fit and (tuple(own[1:]) == tuple(shape[1:]) or kind == "psf")):
         raise InputError(
@@ -231,7 +260,7 @@ def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
         wide, narrow = min(plane.shape) >= 32 and lobe > 0.1 * plane.size, False
         known = "a tenth of it and more"
     else:
-        # the few pixels of a narrow lobe tell little of its area
+        # a narrow lobe covers too few pixels to measure its area
         wide, narrow = lobe > LOBE * beam_area + 5, not cut and LOBE * lobe + 5 < beam_area
         known = f"the data's beam {beam_area:.3g}"
     if wide or narrow:
@@ -284,10 +313,24 @@ def _check_noise(cube: Array32, low: float, data: Any, name: str) -> None:
 
 
 def centred_psf(psf: Array32, name: str, notes: list[str] | None = None) -> Array32:
-    """A psf ``[chan, y, x]`` with its peak of 1 at ``(n_y // 2, n_x // 2)``.
+    """A psf with its peak of 1 at ``(n_y // 2, n_x // 2)``.
 
-    It is cropped around the peak where that lies elsewhere; blank planes take the nearest good one,
-    NaN become 0.
+    It is cropped around the peak where that lies elsewhere. Blank planes take the nearest good one; NaN
+    become 0.
+
+    Parameters
+    ----------
+    psf : array
+        ``[chan, y, x]``
+    name : str
+        For messages.
+    notes : list of str, optional
+        Receives a note where the psf was cropped.
+
+    Returns
+    -------
+    array
+        ``[chan, y, x]``
 
     Raises
     ------

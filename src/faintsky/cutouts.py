@@ -1,4 +1,4 @@
-"""Spectra and small images about sources: the steps that data for training and their use have in common.
+"""Spectra and small images about sources, cut in the same way for training and for prediction.
 
 Delli Veneri et al. (2022), Sections 4.4 and 4.5. Blank voxels count as 0 everywhere here.
 """
@@ -16,7 +16,7 @@ Box = tuple[int, int, int, int]
 SIZE = 64
 """Pixels a side of the images about a source."""
 DILATION = 1.5
-"""Factor on the segmentation mask, for what the dirty beam spreads (step v)."""
+"""Factor by which a source's mask is enlarged, because the dirty beam spreads its emission (step v)."""
 
 
 def integrated(cube: Array) -> Array:
@@ -57,9 +57,21 @@ def label_boxes(labels: NDArray[np.integer]) -> dict[int, tuple[slice, ...]]:
 
 
 def crop(array: Array, y: float, x: float, size: int = SIZE) -> Array:
-    """The last two axes about a pixel, ``[..., size, size]``, which comes to ``size // 2`` on both.
+    """Cut a square about a pixel out of the last two axes, padded with 0.
 
-    The place is rounded. What lies outside, or is blank, is 0.
+    Parameters
+    ----------
+    array : array
+        ``[..., y, x]``; blank pixels become 0.
+    y, x : float
+        Centre [pixel]; rounded, it comes to ``size // 2`` on both axes.
+    size : int, optional
+        Side of the square [pixel].
+
+    Returns
+    -------
+    array
+        ``[..., size, size]``.
     """
     out = np.zeros((*array.shape[:-2], size, size), dtype=np.float32)
     y0, x0 = round(y) - size // 2, round(x) - size // 2
@@ -72,14 +84,43 @@ def crop(array: Array, y: float, x: float, size: int = SIZE) -> Array:
 
 
 def channel_range(z_min: float, z_max: float, n_chan: int) -> slice:
-    """Channels whose middles lie between two real-valued ones, at least one channel."""
+    """Channels whose centres lie within a range, at least one.
+
+    Parameters
+    ----------
+    z_min, z_max : float
+        Ends of the range [channel].
+    n_chan : int
+        Channels of the cube.
+
+    Returns
+    -------
+    slice
+    """
     first = int(np.clip(np.ceil(z_min), 0, n_chan - 1))
     last = int(np.clip(np.floor(z_max), first, n_chan - 1))
     return slice(first, last + 1)
 
 
 def focus(cube: Array, y: float, x: float, z_min: float, z_max: float, size: int = SIZE) -> Array:
-    """Spectrally focused image: the channels from z_min to z_max summed about a place, ``[size, size]``."""
+    """Spectrally focused image: a range of channels summed about a position.
+
+    Parameters
+    ----------
+    cube : array
+        ``[chan, y, x]``
+    y, x : float
+        Centre [pixel].
+    z_min, z_max : float
+        Range of channels.
+    size : int, optional
+        Side of the image [pixel].
+
+    Returns
+    -------
+    array
+        ``[size, size]`` [unit of the cube times channels].
+    """
     return crop(cube[channel_range(z_min, z_max, len(cube))], y, x, size).sum(axis=0)
 
 
@@ -94,10 +135,30 @@ def source_mask(
     fwhm_z: float,
     dilation: float = DILATION,
 ) -> NDArray[np.bool_]:
-    """Voxels of a source's three-dimensional Gaussian, ``[chan, y, x]``.
+    """Voxels of a source's three-dimensional Gaussian.
 
-    They fill the ellipsoid whose half-axes are the widths (FWHM [pixel], [channel]) times `dilation`: along
-    frequency that is the range of 2 FWHM of step ii.
+    They fill the ellipsoid whose half-axes are the widths times `dilation`: along frequency this is the range
+    of 2 FWHM of step ii.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(chan, y, x)`` of the mask.
+    x, y, z : float
+        Centre [pixel], [channel].
+    fwhm_maj, fwhm_min : float
+        Widths [pixel].
+    pa : float
+        Position angle [deg], from +y toward -x.
+    fwhm_z : float
+        Width [channel].
+    dilation : float, optional
+        Factor on the widths.
+
+    Returns
+    -------
+    array of bool
+        ``[chan, y, x]``
     """
     n_z, n_y, n_x = shape
     dz = (np.arange(n_z) - z)[:, None, None] / max(fwhm_z * dilation, 0.5)
@@ -119,7 +180,8 @@ def line_image(cube: Array, mask: NDArray[np.bool_], spectrum: Array) -> Array:
     mask : array of bool
         The source's voxels, `source_mask`.
     spectrum : array
-        Of the source, ``[chan]``: its line-free channels give the continuum's course with frequency, f(z).
+        Spectrum of the source, ``[chan]``: its line-free channels give the continuum's shape with frequency,
+        f(z).
 
     Returns
     -------
@@ -136,7 +198,7 @@ def line_image(cube: Array, mask: NDArray[np.bool_], spectrum: Array) -> Array:
     free = channels[~inside]
     slope, level = np.polyfit(free, spectrum[free], 1) if len(free) > 1 else (0.0, 1.0)
     mean = level + slope * free.mean()
-    # a source without continuum has no course to follow
+    # without continuum there is no shape to fit
     steady = abs(mean) <= 1e-3 * float(np.abs(spectrum).max())
     course = np.ones(len(cube)) if steady else np.clip((level + slope * channels) / mean, 0.5, 2.0)
     continuum = cube[free].mean(axis=0)

@@ -126,12 +126,12 @@ class SpectralGrid:
         centre : float
             Frequency of channel ``n_chan // 2`` [Hz].
         width : float
-            Of a channel [Hz].
+            Width of a channel [Hz].
 
         Returns
         -------
         SpectralGrid
-            From the lowest frequency on where the width is positive.
+            It begins at the lowest frequency if the width is positive.
         """
         return cls(n_chan, centre - (n_chan // 2) * width, width)
 
@@ -189,7 +189,7 @@ def sky_to_paper_frame(
     fwhm_min: NDArray[np.float64] | float,
     pa: NDArray[np.float64] | float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Widths and angle as the papers' code has them; the inverse of `paper_frame_to_sky`.
+    """Widths and angle in the frame of the papers' code; the inverse of `paper_frame_to_sky`.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class Layout:
     def native_part(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
         """Rows and columns, or channels, rows and columns, as slices along the file's axes.
 
-        The one channel of an image is that of any.
+        An image's only channel stands for every channel.
         """
         named = dict(zip(("x", "y", "chan"), box[::-1]))
         alone = {a for a, n in zip(self.axes, self.shape) if a == "chan" and n == 1}
@@ -270,8 +270,8 @@ class Spectral:
     convention : str
         ``"radio"``, ``"optical"`` or ``"relativistic"``: how velocities follow from frequencies.
     relative : bool
-        Velocities are known, the rest frequency is not: it is taken as 1 GHz, and only the ratios of
-        frequencies mean anything.
+        Velocities are known, but the rest frequency is not: it is taken as 1 GHz, and only ratios of
+        frequencies are meaningful.
     """
 
     frequencies: NDArray[np.float64]
@@ -323,21 +323,22 @@ def array_header(grid: ImageGrid, spectral: Spectral | None) -> Any:
 Float = NDArray[np.float64]
 
 NUDGE = 1e-6
-"""By how much the major axis is taken longer where only a direction is sought: circles keep their angle."""
+"""Relative lengthening of the major axis to find its direction, so that circles keep their angle."""
 TELLING = 0.01
-"""Relative change of a beam in pixels, or its turn [rad], that is worth a note."""
+"""Relative change of a beam in pixels, or rotation [rad], above which there is a note."""
 SKY, PIXELS = 1.0, -1.0
 """Sign of the first axis along increasing position angle: east on the sky, -x in pixels."""
 
 
 @dataclass(frozen=True)
 class LocalFrame:
-    """The sky about some pixels, as a plane.
+    """Local tangent planes of the sky at some pixels.
 
     Parameters
     ----------
     matrix : array
-        ``[n, 2, 2]``: times a shift ``(dx, dy)`` [pixel] it is the shift to the east and north [arcsec].
+        ``[n, 2, 2]``: multiplied by an offset ``(dx, dy)`` [pixel] it gives that to the east and north
+        [arcsec].
     """
 
     matrix: Float
@@ -349,7 +350,7 @@ class LocalFrame:
         return np.abs(m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0])
 
     def to_sky(self, maj: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> tuple[Float, Float, Float]:
-        """Ellipses on the sky, of ellipses in pixels.
+        """Ellipses on the sky, from ellipses in pixels.
 
         Parameters
         ----------
@@ -366,7 +367,7 @@ class LocalFrame:
         return _transformed(self.matrix, (maj, minor, pa), PIXELS, SKY)
 
     def to_pixels(self, maj: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> tuple[Float, Float, Float]:
-        """Ellipses in pixels, of ellipses on the sky; the inverse of `to_sky`.
+        """Ellipses in pixels, from ellipses on the sky; the inverse of `to_sky`.
 
         Parameters
         ----------
@@ -395,14 +396,19 @@ class LocalFrame:
         shape: tuple[ArrayLike, ArrayLike, ArrayLike],
         errors: tuple[ArrayLike, ArrayLike, ArrayLike],
     ) -> tuple[Float, Float, Float]:
-        """Errors on the sky of what `to_sky` gives, of independent ones in pixels, to first order.
+        """Errors of the ellipses of `to_sky`, from independent errors in pixels, to first order.
 
-        By perturbation of the eigenvalues and eigenvectors of the second moments.
+        They follow from perturbing the eigenvalues and eigenvectors of the second moments.
 
         Parameters
         ----------
         shape, errors : tuple of array
             Major, minor [pixel], angle [deg], and their errors, each ``[n]`` or a number.
+
+        Returns
+        -------
+        maj_err, min_err, pa_err : array
+            ``[n]`` [arcsec], [arcsec], [deg].
         """
         maj, minor, pa = _columns(*shape)
         maj = maj * (1 + NUDGE) + NUDGE
@@ -417,7 +423,7 @@ class LocalFrame:
         split = maj**2 - minor**2
         small = np.maximum(small, NUDGE * major)
         maj_err = _norm(maj * au**2 * d_maj, minor * av**2 * d_min, split * au * av * d_pa) / major
-        # an axis of no length at all is known as well as the pixel is small
+        # avoids a division by zero for an axis of length 0
         least = np.maximum(minor, NUDGE * maj)
         min_err = _norm(maj * bu**2 * d_maj, least * bv**2 * d_min, split * bu * bv * d_pa) / small
         turn = _norm(
@@ -428,14 +434,14 @@ class LocalFrame:
 
 
 def local_frame(sky: Callable[[Float, Float], tuple[Float, Float]], x: ArrayLike, y: ArrayLike) -> LocalFrame:
-    """The frame about pixels, from central differences over a pixel between directions in space.
+    """The local frame at pixels, from central differences of unit vectors over one pixel.
 
     Parameters
     ----------
     sky : callable
         Longitude and latitude [deg] of pixels x and y.
     x, y : array
-        ``[n]`` or a number. At a pole the frame is that of the longitude given there.
+        ``[n]`` or a number. At a pole, east and north follow from the longitude given there.
     """
     x, y = _columns(x, y)
     step = 0.5 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
@@ -444,7 +450,7 @@ def local_frame(sky: Callable[[Float, Float], tuple[Float, Float]], x: ArrayLike
     sin, cos = np.sin(lon[0]), np.cos(lon[0])
     east = np.stack([-sin, cos, np.zeros_like(sin)])
     north = np.stack([-np.sin(lat[0]) * cos, -np.sin(lat[0]) * sin, np.cos(lat[0])])
-    # beside the edge of the sky from the pixel's middle on, twice
+    # at the edge of the sky: a one-sided difference from the pixel's centre, doubled
     ends = np.where(np.isnan(place[:, 1:]), place[:, :1], place[:, 1:])
     whole = 2 / np.maximum((~np.isnan(place[0, 1:])).reshape(2, 2, -1).sum(axis=1), 1)
     along = (ends[:, ::2] - ends[:, 1::2]) * whole
@@ -488,12 +494,12 @@ def _transformed(
 
 
 def is_regridded(wcs: Any) -> bool:
-    """Whether the beam is the same on the sky and not in pixels: in any projection but SIN and NCP."""
+    """Whether the beam is constant on the sky instead of in pixels: any projection except SIN and NCP."""
     return str(wcs.wcs.ctype[wcs.wcs.lng])[5:8] not in ("SIN", "NCP")
 
 
 def own_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-    """Where pixels are, in a header's own frame.
+    """Sky positions of pixels, in the header's own frame.
 
     Parameters
     ----------
@@ -512,7 +518,7 @@ def own_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
 
 
 def icrs_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-    """Where pixels are, in ICRS.
+    """Sky positions of pixels, in ICRS.
 
     Parameters
     ----------
@@ -539,7 +545,7 @@ def icrs_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
 
 
 def icrs_pixels(wcs: Any, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
-    """Which pixels show a place; the inverse of `icrs_sky`.
+    """Pixels of sky positions; the inverse of `icrs_sky`.
 
     Parameters
     ----------
@@ -564,16 +570,16 @@ def icrs_pixels(wcs: Any, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
 
 
 def wrapped(ra: ArrayLike) -> Float:
-    """Right ascension from 0 to 360, the latter not included [deg]."""
+    """Right ascension in [0, 360) [deg]."""
     turned = np.mod(np.asarray(ra, dtype=float), 360.0)
     return np.where(turned >= 360.0, 0.0, turned)  # the remainder of a tiny negative angle is 360 itself
 
 
 def beam_frame(wcs: Any, shape: tuple[int, ...]) -> LocalFrame:
-    """The frame, in the header's own coordinates, in which its beam is turned into pixels; one row.
+    """The frame, in the header's own coordinates, in which its beam is converted to pixels; one row.
 
-    At the reference point where the beam is the same in pixels all over the image, otherwise at the image's
-    middle, where that is on the sky.
+    It is that of the reference point where the beam is constant in pixels over the image. Otherwise it is
+    that of the image's centre, if this is on the sky.
     """
     n_y, n_x = shape[-2:]
     places = [wcs.wcs.crpix - 1, ((n_x - 1) / 2, (n_y - 1) / 2)]
@@ -595,7 +601,7 @@ def beam_varies(wcs: Any, shape: tuple[int, ...]) -> bool:
 
 
 def projection_notes(wcs: Any, shape: tuple[int, ...]) -> list[str]:
-    """What is assumed of the beam, where it matters."""
+    """Notes on the assumption about the beam, where it matters."""
     if not beam_varies(wcs, shape):
         return []
     name = str(wcs.wcs.ctype[wcs.wcs.lng])[5:8]

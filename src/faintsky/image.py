@@ -46,7 +46,7 @@ Float = NDArray[np.float64]
 BOLTZMANN = 1.380649e-23
 """Boltzmann constant [J/K] (exact)."""
 LARGE = 2752
-"""Side of an image that is read as a whole [pixel]; `faintsky.blocks` cuts larger ones into tiles."""
+"""Largest side of an image that is read as a whole [pixel]; `faintsky.blocks` cuts larger ones into tiles."""
 SHAPE = ("dc_maj", "dc_min", "dc_pa")
 """Columns of an ellipse."""
 
@@ -70,8 +70,8 @@ class RadioData:
     layout : Layout
         The file's axes.
     unit : astropy.units.UnitBase
-        Of the header, Jy/beam where it has none; an `~astropy.units.UnrecognizedUnit` of the header's text
-        where it is none that is known.
+        Unit in the header, Jy/beam where it has none; an `~astropy.units.UnrecognizedUnit` of the header's
+        text where it is not known.
     wcs : astropy.wcs.WCS
         Celestial, two axes.
     grid : ImageGrid
@@ -86,9 +86,9 @@ class RadioData:
     companions : mapping of str to callable
         Loaders, by their names in `faintsky.companions.COMPANIONS`.
     kind : {"auto", "restored", "dirty"}
-        What the user says it is; see `faintsky.preparing.kind`.
+        Whether the data were deconvolved, as the user says; see `faintsky.preparing.kind`.
     continuum : {"auto", "fit", "none"}
-        What is to be done about a cube's; see `faintsky.preparing.continuum`.
+        Whether to subtract the continuum of a cube; see `faintsky.preparing.continuum`.
     dish : float, optional
         Diameter of the dishes [m] where the user gives it, 0 for a single dish.
     """
@@ -115,20 +115,20 @@ class RadioData:
         return np.asarray(self.load(), dtype=np.float32)
 
     def taken(self, box: Box) -> Array32:
-        """A box of the data, ``[chan, y, x]``; no more is read where that can be."""
+        """A box of the data, ``[chan, y, x]``; only this part is read where the file format allows it."""
         if "cube" not in self.__dict__ and isinstance(self.load, InParts):
             return np.asarray(self.load(box), dtype=np.float32)
         return cut(self.cube, box)
 
     def forgiving(self) -> Self:
-        """The same, blank where it cannot be read; `lost` says where that was."""
+        """The same data, blank where they cannot be read; `lost` lists those parts."""
         if not isinstance(self.load, InParts):
             return self
         return replace(self, load=Forgiving(self.load.read, self.shape))
 
     @property
     def lost(self) -> list[str]:
-        """What could not be read in this process so far, in words."""
+        """Messages on the parts that this process could not read so far."""
         return self.load.lost if isinstance(self.load, Forgiving) else []
 
     def companion_part(self, kind: str, box: Box) -> Any:
@@ -140,9 +140,9 @@ class RadioData:
         return None if whole is None else cut(whole, box)
 
     def part(self, box: Box) -> Any:
-        """A box as data of their own, whose beam is in pixels what it is in the whole.
+        """A box as an image or cube of its own, with the same beam in pixels.
 
-        The psf goes with some channels of the whole image alone.
+        The psf is kept only where the box covers the whole image.
         """
         n_y, n_x = (s.stop - s.start for s in box[-2:])
         (y, x), grid = (s.start for s in box[-2:]), self.grid
@@ -240,9 +240,9 @@ class RadioData:
         return None if load is None else load()
 
     def check_companions(self) -> None:
-        """Read what was given beside the data; `InputError` where one cannot be that of these data.
+        """Read the companions; `InputError` where one cannot belong to these data.
 
-        What is too large to be read at once is checked in parts, as they are used.
+        Companions too large to be read at once are checked in parts, when these are used.
         """
         for kind, load in self.companions.items():
             if kind == "psf" or max(self.shape[1:]) <= LARGE or not isinstance(load, InParts):
@@ -260,7 +260,7 @@ class RadioData:
         return is_brightness(self.unit)
 
     def working_factors(self) -> NDArray[np.float64]:
-        """`to_jy_per_beam`, or ones where the unit gives no flux: then all is in the unit of the data."""
+        """`to_jy_per_beam`; ones where the unit gives no flux, so that values keep the data's unit."""
         return self.to_jy_per_beam() if self.has_flux else np.ones(self.shape[0])
 
     def noise_factors(self, unit: Any) -> NDArray[np.float64]:
@@ -318,7 +318,7 @@ class RadioData:
         raise InputError(f"its unit {self.unit} cannot be turned into Jy/beam", "correct BUNIT", self.name)
 
     def sky(self, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-        """Where pixels are on the sky.
+        """Sky positions of pixels.
 
         Parameters
         ----------
@@ -333,7 +333,7 @@ class RadioData:
         return icrs_sky(self.wcs, x, y)
 
     def pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
-        """Which pixels show a place on the sky.
+        """Pixels of sky positions.
 
         Parameters
         ----------
@@ -357,9 +357,9 @@ class RadioData:
         Parameters
         ----------
         pixels : mapping
-            ``x`` and ``y``, each ``[source]``; where they are known, too, ``dc_maj``, ``dc_min`` [pixel]
-            and ``dc_pa`` [deg from +y toward -x], and the errors of all, independent of each other. What
-            else is in it does not matter.
+            ``x`` and ``y``, each ``[source]``; where known also ``dc_maj``, ``dc_min`` [pixel]
+            and ``dc_pa`` [deg from +y toward -x], and the errors of all, independent of each other. Other
+            entries are ignored.
 
         Returns
         -------
@@ -404,7 +404,7 @@ class RadioData:
 
     @cached_property
     def beam_frame(self) -> LocalFrame:
-        """Where beams are turned into pixels: see `faintsky.grid.beam_frame`."""
+        """The frame in which beams are converted to pixels: see `faintsky.grid.beam_frame`."""
         return beam_frame(self.wcs, self.shape)
 
     @property
@@ -420,7 +420,7 @@ class RadioData:
 
     @property
     def pixel_sides(self) -> str:
-        """Sides of a pixel in words [arcsec], of `beam_frame`: one number where they are alike to 1 %."""
+        """Sides of a pixel of `beam_frame` as text [arcsec]; one number where they agree to 1 %."""
         along_x, along_y = np.hypot(*self.beam_frame.matrix[0])
         if abs(along_x / along_y - 1) < 0.01:
             return f"{self.grid.cell:.4g}"
@@ -428,18 +428,30 @@ class RadioData:
 
     @property
     def varying_beam(self) -> bool:
-        """Whether the beam is the same on the sky, and so another in pixels at every place."""
+        """Whether the beam is constant on the sky, and so varies in pixels over the image."""
         return is_regridded(self.wcs) and "psf" not in self.companions
 
     @cached_property
     def beam_varies(self) -> bool:
-        """Whether it differs enough over the image to make a difference."""
+        """Whether that variation is large enough to matter."""
         return self.varying_beam and beam_varies(self.wcs, self.shape)
 
     def local_beams(self, beam: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float:
-        """A beam ``[3]`` in pixels, of `beam_frame`, as it is at some pixels, ``[n, 3]``.
+        """A beam of `beam_frame` as it appears in pixels at other positions.
 
-        As it is where these are off the sky; no longer than the image, as it would be at a pole in CAR.
+        Off the sky it stays as it is. It is no longer than the image, as it would be at a pole in CAR.
+
+        Parameters
+        ----------
+        beam : array
+            ``[3]``: major, minor FWHM [pixel] and angle from +y toward -x [deg].
+        x, y : array
+            Pixels from 0, ``[n]`` or a number.
+
+        Returns
+        -------
+        array
+            ``[n, 3]``, as `beam`.
         """
         same = np.tile(np.asarray(beam, dtype=float), (np.size(x), 1))
         if not self.varying_beam:
@@ -456,11 +468,24 @@ class RadioData:
         return [float(v[0]) for v in self.beam_frame.to_sky(major, minor, pa)]
 
     def sky_beams(self, beam: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float:
-        """The same on the sky, ``[n, 3]``: major, minor [arcsec], position angle [deg east of ICRS north]."""
+        """A beam of `beam_frame` on the sky at some pixels.
+
+        Parameters
+        ----------
+        beam : array
+            ``[3]``: major, minor FWHM [pixel] and angle from +y toward -x [deg].
+        x, y : array
+            Pixels from 0, ``[n]`` or a number.
+
+        Returns
+        -------
+        array
+            ``[n, 3]``: major, minor FWHM [arcsec], position angle [deg east of ICRS north].
+        """
         return np.stack(self.frame(x, y).to_sky(*self.local_beams(beam, x, y).T), axis=1)
 
     def peak_factor(self, x: ArrayLike, y: ArrayLike) -> Float:
-        """What Jy/beam that `to_jy_per_beam` gives for some pixels is to be multiplied by, ``[n]``."""
+        """Correction to the Jy/beam of `to_jy_per_beam` at some pixels, ``[n]``: a factor."""
         from astropy import units as u
 
         if self.unit.is_equivalent(u.Jy / u.pix):
@@ -470,7 +495,7 @@ class RadioData:
         return np.ones(np.size(x))
 
     def flux_factor(self, x: ArrayLike, y: ArrayLike) -> Float:
-        """What a sum over pixels, made Jy by the area of the beam in `beam_frame`, is to be multiplied by."""
+        """Correction to fluxes that were summed with the beam area of `beam_frame`, ``[n]``: a factor."""
         return self.peak_factor(x, y) / self._beam_area(x, y)
 
     def _pixel_area(self, x: ArrayLike, y: ArrayLike) -> Float:
@@ -575,7 +600,7 @@ class RadioCube(RadioData):
         return np.array([_is_blank(plane) for plane in self.cube])
 
     def holds_data(self, x: float, y: float, z: float) -> bool:
-        """Whether there are data at a place.
+        """Whether there are data at a position.
 
         Parameters
         ----------
@@ -614,9 +639,9 @@ class RadioCube(RadioData):
         psf, pb, rms, mask, residual, model_image : array, optional
             Companions, ``[1 or chan, y, x]`` or ``[y, x]``.
         kind : {"auto", "restored", "dirty"}
-            What it is; by default its sources tell.
+            Whether it was deconvolved; by default this is judged from its sources.
         continuum : {"auto", "fit", "none"}
-            Where a straight line is taken out of the spectra.
+            Where a linear continuum is subtracted from the spectra.
         name : str, optional
             A word for messages.
 

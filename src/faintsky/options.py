@@ -23,15 +23,15 @@ from faintsky.errors import InputError
 Progress = Callable[[int, int, str], None]
 Reliability = Annotated[float, Interval(ge=0, le=1)]
 RELIABILITY = 0.9
-"""Least reliability of what is catalogued, where no other is asked for."""
+"""Default least reliability of catalogued sources."""
 BackgroundScale = Annotated[float, Ge(10), "BEAMS"]
 BACKGROUND_SCALE = 30.0
-"""Least scale of what is taken for background [beam], where no other is asked for."""
+"""Default smallest scale of the background [beam]."""
 
 
 @dataclass
 class Opening:
-    """What stands beside data when they are opened.
+    """Companions and header values given beside an image.
 
     Parameters
     ----------
@@ -42,19 +42,20 @@ class Opening:
     rms : path-like or array, optional
         Noise, in any unit of flux; without a BUNIT in that of the data.
     mask : path-like or array, optional
-        Where to look: whole numbers, not 0.
+        Where to look: whole numbers, 0 outside.
     residual : path-like or array, optional
-        What CLEAN left of a restored image, in its unit: with the psf, sources that CLEAN did not reach are
-        cleaned.
+        CLEAN's residual of a restored image, in its unit. Together with the psf, sources that CLEAN did not
+        reach are cleaned.
     model_image : path-like or array, optional
-        In place of the residual: the CLEAN components [Jy/pixel].
+        CLEAN components [Jy/pixel], instead of the residual.
     beam : str or sequence, optional
-        The synthesised beam in place of the header's: ``6arcsec,5arcsec,30deg``, or major [arcsec], minor
+        The synthesised beam, instead of the header's: ``6arcsec,5arcsec,30deg``, or major [arcsec], minor
         [arcsec] and position angle [deg].
     stokes : str, optional
-        Which of several Stokes planes: ``I`` (by default, where there is one), ``Q``, ``RR`` …
+        Which of several Stokes planes: ``I`` (the default, where there is one), ``Q``, ``RR`` …
     kind : {"auto", "restored", "dirty"}, optional
-        Whether the data were deconvolved; by default their header and their sources' surroundings tell.
+        Whether the data were deconvolved; by default this is judged from the header and from the surroundings
+        of the sources.
     dish : float or str, optional
         Diameter of the dishes, ``7m`` or a number in m, for the primary beam where none is given; by default
         ALMA's by name and beam. 0 for a single dish, which has none.
@@ -74,15 +75,15 @@ class Opening:
 
 @dataclass
 class CubeOpening(Opening):
-    """What stands beside a cube when it is opened.
+    """Companions and header values given beside a cube.
 
     Parameters
     ----------
     rest_frequency : float or str, optional
-        Of the line, in place of the header's: ``1420.405752MHz``, or a number in Hz.
+        Rest frequency of the line, instead of the header's: ``1420.405752MHz``, or a number in Hz.
     continuum : {"auto", "fit", "none"}, optional
-        Whether a straight line is taken out of the spectra of a cube: where an F-test on the channels without
-        lines asks for one, everywhere, or nowhere.
+        Whether a linear continuum is subtracted from the spectra of a cube: where an F-test on the line-free
+        channels finds one, everywhere, or nowhere.
     """
 
     rest_frequency: Annotated[Any, "1420.405752MHz"] = None
@@ -104,7 +105,7 @@ class Running:
     dry_run : bool, optional
         Say what would be done, and do nothing.
     command : str, optional
-        The command line, for the record.
+        The command line, kept in ``run.json``.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
 
@@ -123,7 +124,15 @@ class Running:
     asked: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def tell(self, done: int, total: int, word: str) -> None:
-        """Say how far the job is, to whoever wants to know."""
+        """Report progress.
+
+        Parameters
+        ----------
+        done, total : int
+            Steps done, and steps in all.
+        word : str
+            What is being done.
+        """
         if self.progress is not None:
             self.progress(done, total, word)
 
@@ -267,7 +276,16 @@ def bounds(annotation: Any) -> dict[str, float]:
 
 
 def check_value(name: str, value: Any, annotation: Any) -> None:
-    """Refuse a number beyond the bounds of its annotation, and a word that is no choice.
+    """Refuse a number beyond the bounds of its annotation, or a word that is not one of its choices.
+
+    Parameters
+    ----------
+    name : str
+        The option, for messages.
+    value : object
+        What was given.
+    annotation : object
+        A type, ``Literal`` or ``Annotated`` with bounds.
 
     Raises
     ------

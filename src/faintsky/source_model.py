@@ -1,4 +1,4 @@
-"""A Gaussian source in the uv plane, and what an interferometer can know of it.
+"""A Gaussian source in the uv plane, and its likelihood in an interferometer's image.
 
 Where a dirty image has natural weighting its noise is correlated like the psf: the covariance of the pixels
 is ``sigma**2 * psf(separation)``. The log likelihood of a model ``m`` [Jy/pixel] given the dirty image ``D``
@@ -108,7 +108,7 @@ def matched_snr(
     fwhm_min: float,
     pa: float,
 ) -> float:
-    """Signal-to-noise ratio of a source of known shape and spectrum: the best any linear filter can reach.
+    """Signal-to-noise ratio of a source of known shape and spectrum: the best that a linear filter reaches.
 
     Parameters
     ----------

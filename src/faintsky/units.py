@@ -47,14 +47,14 @@ UNITS = {
 }
 """Factors to s, Hz, arcsec, hours, mm, m and Jy/beam; the usual unit first."""
 PLAIN = ("hours", "length")
-"""Of these a number alone is in the usual unit."""
+"""Kinds for which a number without a unit is accepted, in the usual unit."""
 
 
 def read_unit(text: str) -> Any:
     """A brightness unit in any usual spelling.
 
-    ``MJY`` is read as milli-jansky a beam or a pixel, and as mega-jansky a steradian; FITS cards cannot hold
-    the Greek letter of micro, and show ``?`` for it.
+    ``MJY`` is read as millijansky per beam or per pixel, and as megajansky per steradian. FITS cards cannot
+    hold the Greek letter mu, and show ``?`` for it.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def read_unit(text: str) -> Any:
     Returns
     -------
     astropy.units.UnitBase
-        `~astropy.units.UnrecognizedUnit` of the same text where it is none that is known. That holds for
-        temperatures of the antenna, ``K (Ta*)``, too: they are no brightness without its efficiency.
+        `~astropy.units.UnrecognizedUnit` of the same text where it is not known. This includes antenna
+        temperatures, ``K (Ta*)``, which are no brightness without the antenna's efficiency.
     """
     import warnings
 
@@ -74,7 +74,7 @@ def read_unit(text: str) -> Any:
 
     plain = _plain(text)
     moment = _MOMENT.fullmatch(plain)
-    # all in capitals it may be milli as well as mega
+    # in capitals, M may mean milli or mega
     candidates = () if text.strip() == "MK" else (f"{moment[1]} km / (beam s)" if moment else plain, text)
     for candidate in candidates:
         try:
@@ -130,7 +130,7 @@ def unit_text(unit: Any) -> str:
 
 
 def is_brightness(unit: Any) -> bool:
-    """Whether fluxes follow from data of a unit: Jy/beam, Jy/pixel, Jy per solid angle, K, or their like."""
+    """Whether a unit gives fluxes: Jy/beam, Jy/pixel, Jy per solid angle, K, or multiples of them."""
     from astropy import units as u
 
     kinds = (u.Jy / u.beam, u.Jy / u.pix, u.Jy / u.arcsec**2, u.K)
@@ -146,15 +146,29 @@ def axis_unit(text: str) -> Any:
 
 
 def quantity(value: Any, kind: str, option: str) -> float:
-    """A number with its unit, e.g. ``"40min"``, in s, Hz, arcsec, hours, mm or Jy/beam by ``kind``.
+    """A number with its unit, such as ``"40min"``.
 
-    Numbers, as Python gives them, are in that unit already; text, as the command line gives it, and a
-    `~astropy.units.Quantity` say their own, but for hours and mm, which text may leave out.
+    Numbers in Python are in the usual unit already. Text (from the command line) and
+    `~astropy.units.Quantity` have their own unit; text may leave it out for hours and mm.
+
+    Parameters
+    ----------
+    value : float, str or Quantity
+        What was given.
+    kind : str
+        One of `UNITS`.
+    option : str
+        The option, for messages.
+
+    Returns
+    -------
+    float
+        In s, Hz, arcsec, hours, mm, m or Jy/beam, by `kind`.
 
     Raises
     ------
     InputError
-        Naming the option, where there is no number, or no unit that is known.
+        Where there is no number, or no known unit.
     """
     if not isinstance(value, str):
         own = next(unit for unit, factor in UNITS[kind].items() if factor == 1)
@@ -174,7 +188,16 @@ def quantity(value: Any, kind: str, option: str) -> float:
 
 
 def in_unit(value: Any, unit: Any, what: str, name: str) -> Any:
-    """A value of a `~astropy.units.Quantity` in ``unit``; anything without a unit as it is.
+    """A `~astropy.units.Quantity` as a number or array in a unit; other values are returned as they are.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    unit : str or Unit
+        The unit wanted.
+    what, name : str
+        What the value is, and of which data; for messages.
 
     Raises
     ------

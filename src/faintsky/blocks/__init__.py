@@ -1,6 +1,6 @@
-"""Data in blocks: what they read and write, and what of their results lies in several.
+"""Data in blocks: regions to read and to write, and the merging of objects that lie in several.
 
-It knows arrays only.
+This room knows arrays only.
 """
 
 from __future__ import annotations

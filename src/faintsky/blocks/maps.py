@@ -1,4 +1,4 @@
-"""Maps of an image or cube, written and read in parts: in memory; `faintsky.io.FitsMaps` has files."""
+"""Maps of an image or cube in memory, written and read in parts; `faintsky.io.FitsMaps` is for files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Box = tuple[slice, ...]
 
 
 class Maps:
-    """Arrays ``[y, x]`` or ``[chan, y, x]`` by their names, 0 where nothing was written.
+    """Arrays ``[y, x]`` or ``[chan, y, x]`` by name, 0 where nothing was written.
 
     Parameters
     ----------
     shape : tuple of int
-        Of them all.
+        Shape of all maps.
 
     Attributes
     ----------
     shared : bool
-        Whether other processes see what is written.
+        Whether other processes can read what is written.
     """
 
     shared = False
@@ -31,29 +31,39 @@ class Maps:
 
     @property
     def names(self) -> set[str]:
-        """Maps that there are."""
+        """Names of the maps written so far."""
         return set(self._arrays)
 
     def begin(self, *names: str) -> None:
-        """Make room for results, before anything is written into them."""
+        """Reserve space for results, before they are written."""
 
     def known(self, number: int) -> Any:
-        """What was noted of a tile; None where nothing was, or memory is all there is."""
+        """What `note` stored for a tile; in memory always None."""
 
     def note(self, number: int, seen: Any) -> None:
-        """Note what a tile has seen, once its maps are written: a run that is stopped need not look again."""
+        """Store what was found in a tile, after writing its maps: a stopped run need not repeat it."""
 
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
-        """Put a box into a map; integers are int32, all else float32."""
+        """Write a box of a map.
+
+        Parameters
+        ----------
+        name : str
+            The map.
+        box : tuple of slice
+            Rows and columns, or channels, rows and columns.
+        values : array
+            Values of the box; integers become int32, others float32.
+        """
         if name not in self._arrays:
             kind = np.int32 if values.dtype.kind in "iub" else np.float32
             self._arrays[name] = np.zeros(self.shape, kind)
         self._arrays[name][box] = values
 
     def read(self, name: str, box: Box) -> NDArray[Any]:
-        """A box of a map, not to be written into."""
+        """A box of a map; it must not be changed."""
         return self._arrays[name][box]
 
     def whole(self, name: str) -> NDArray[Any]:
-        """All of a map, not to be written into."""
+        """All of a map; it must not be changed."""
         return self._arrays[name]

@@ -1,4 +1,4 @@
-"""Regions that lie in several tiles: their pieces, and which of these are one."""
+"""Merging of regions that lie in several tiles."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Labels = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Pieces:
-    """The regions of a tile's write region.
+    """Pieces of regions within one tile's write region.
 
     Attributes
     ----------
     count : int
-        How many there are, 1 … n.
+        Number of pieces, labelled 1 … n.
     first : array of int
-        First pixel of each in the image, counted row by row, ``[n]``.
+        Index of each piece's first pixel in the flattened image, ``[n]``.
     rim : tuple of array
         Labels of the first and the last row, of the first and the last column.
     """
@@ -37,7 +37,21 @@ class Pieces:
 
 
 def pieces_of(labels: Labels, block: Block, width: int) -> Pieces:
-    """Of the labels 1 … n of a tile's write region, in an image of some width [pixel]."""
+    """The pieces in a tile's write region.
+
+    Parameters
+    ----------
+    labels : array of int
+        Labels 1 … n of the write region, ``[y, x]``.
+    block : Block
+        The tile.
+    width : int
+        Width of the image [pixel].
+
+    Returns
+    -------
+    Pieces
+    """
     count = int(labels.max(initial=0))
     at = np.full(count + 1, -1, np.int64)
     seen = np.flatnonzero(labels.ravel())[::-1]
@@ -50,15 +64,15 @@ def pieces_of(labels: Labels, block: Block, width: int) -> Pieces:
 
 
 def joined(mask: NDArray[np.bool_]) -> Labels:
-    """Labels of what touches at a side or a corner."""
+    """Labels of the connected regions of a mask ``[y, x]``; pixels that share a side or a corner touch."""
     return np.asarray(label(mask, np.ones((3, 3)))[0], np.int32)
 
 
 def merged_pieces(pieces: Sequence[Pieces], blocks: Sequence[Block]) -> list[NDArray[np.int64]]:
-    """Numbers of the regions of an image that the pieces of its tiles are, ``[count + 1]`` for each tile.
+    """Number of the whole region that each piece belongs to, ``[count + 1]`` for each tile.
 
-    Pieces that touch across a seam, at a side or a corner, are one. Regions are numbered 1 … n in the order
-    of their first pixels; 0 stands for 0.
+    Pieces that touch across a seam, at a side or a corner, belong together. Regions are numbered 1 … n in the
+    order of their first pixels; label 0 stays 0.
     """
     starts = np.concatenate([[1], 1 + np.cumsum([p.count for p in pieces])])
     number = {tuple(s.start for s in b.write): k for k, b in enumerate(blocks)}
@@ -72,7 +86,7 @@ def merged_pieces(pieces: Sequence[Pieces], blocks: Sequence[Block]) -> list[NDA
         (y, x) = block.write
         below, right = number.get((y.stop, x.start)), number.get((y.start, x.stop))
         if below is not None:
-            # corners at both ends belong to the neighbours on the diagonal
+            # the corners at both ends touch the diagonal neighbours
             after = numbered(below, pieces[below].rim[0])
             left = stops.get((y.stop, x.start))
             far = number.get((y.stop, x.stop))

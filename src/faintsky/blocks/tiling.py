@@ -1,9 +1,9 @@
 """Blocks with a read region and a write region; the write regions tile the image, each pixel once.
 
-Read regions end where the image does, at the next multiple of the stride: an operation finds the image's edge
-where it is, and nothing is computed beyond it. One that sees no farther than the margin, and is shift
-invariant by multiples of the stride, thus gives the same in one block or in many (StarDist's ``big.py`` has
-the same two regions; Weigert et al. 2020).
+Read regions end at the image's edge, at the next multiple of the stride, so that nothing is computed beyond
+it. An operation that depends on no more than the margin, and is shift invariant by multiples of the stride,
+thus gives the same result in one block or in many. StarDist's ``big.py`` has the same two regions (Weigert et
+al. 2020).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Block:
     origin : tuple of int
         First pixel of the read region in the image, ``(y, x)``.
     shape : tuple of int
-        Of the read region; what sticks out of the image is read as 0.
+        Shape of the read region; pixels outside of the image are read as 0.
     write : tuple of slice
         The region that this block owns, in the image.
     """
@@ -51,7 +51,7 @@ class Block:
 
     @property
     def read(self) -> tuple[slice, slice]:
-        """The read region in the image, as far as there is one of `tiles`."""
+        """The read region in the image."""
         y, x = (slice(first, first + n) for first, n in zip(self.origin, self.shape))
         return y, x
 
@@ -66,7 +66,7 @@ class Block:
 
 def _cuts(n: int, margin: int, stride: int, largest: int) -> tuple[int, list[int]]:
     """Size of the write regions along an axis of `n` pixels and their first pixels."""
-    # equal pieces: no last block that is nearly empty; the first and the last have a margin at one side only
+    # equal pieces, so that the last is not nearly empty; the first and last have a margin on one side only
     for pieces in range(1, -(-n // stride) + 1):
         size = -(-n // (pieces * stride)) * stride
         if size + min(pieces - 1, 2) * margin <= largest:
@@ -86,7 +86,7 @@ def cover(shape: Sequence[int], *, reach: int, stride: int = 1, largest: int = L
     stride : int
         Blocks begin and end at multiples of it.
     largest : int
-        Side of the read regions, at most; more where `reach` and `stride` leave no room.
+        Largest side of the read regions; exceeded if `reach` and `stride` leave no room.
 
     Returns
     -------
@@ -104,21 +104,21 @@ def cover(shape: Sequence[int], *, reach: int, stride: int = 1, largest: int = L
 
 
 CORE = 1536
-"""Side of a tile's write region [pixel]: a multiple of 256, as maps are thinned out by powers of 2."""
+"""Side of a tile's write region [pixel]: a multiple of 256, because maps are binned by powers of 2."""
 
 
 def tiles(shape: Sequence[int], margin: int, *, core: int = CORE, whole: int = LARGE) -> list[Block]:
-    """Blocks on a grid that begins at the first pixel, whatever the image's size; read as far as it goes.
+    """Blocks on a fixed grid that begins at the first pixel, whatever the image's size.
 
     Two images that agree over a tile's read region have the same tile there, if it begins at a multiple of
-    `core` in both. A remainder of less than an eighth of a tile goes with the one before.
+    `core` in both. A remainder of less than an eighth of a tile is added to the tile before it.
 
     Parameters
     ----------
     shape : sequence of int
         ``(n_y, n_x)`` of the image.
     margin : int
-        Pixels about a write region that are read.
+        Pixels that are read around a write region.
     core, whole : int
         Side of the write regions, and of the longest image that is one block [pixel].
     """
@@ -142,9 +142,9 @@ class Brick:
     Attributes
     ----------
     read : tuple of slice
-        What it sees of the cube, ``[chan, y, x]``.
+        Its read region in the cube, ``[chan, y, x]``.
     write : tuple of slice
-        What it owns of it.
+        The region that it owns.
     """
 
     read: tuple[slice, ...]
@@ -157,21 +157,22 @@ class Brick:
 
     @property
     def voxels(self) -> int:
-        """Of the read region."""
+        """Voxels of the read region."""
         return math.prod(s.stop - s.start for s in self.read)
 
 
 def bricks(shape: Sequence[int], margin: Sequence[int], voxels: float, longest: int) -> list[Brick]:
-    """Blocks that tile a cube: as many as make the least work.
+    """Blocks that tile a cube, chosen for the least work.
 
     Parameters
     ----------
     shape : sequence of int
         ``(chan, y, x)`` of the cube.
     margin : sequence of int
-        Channels, rows and columns about a write region that are read; one as large as the cube is not cut.
+        Channels, rows and columns that are read around a write region. An axis no longer than its margin is
+        not cut.
     voxels : float
-        Of a read region at most, unless the margins leave no room.
+        Most voxels of a read region; exceeded if the margins leave no room.
     longest : int
         Most channels of a read region.
     """
@@ -192,11 +193,11 @@ def bricks(shape: Sequence[int], margin: Sequence[int], voxels: float, longest: 
         if z[1] > longest and k < deepest:
             continue
         for side in range(1, most(max(shape[1:]), min(margin[1:])) + 1):
-            # pieces that are about as long as they are wide
+            # pieces about as long as wide
             size = max(shape[1:]) / side
             cuts = [z, *(cut(n, m, max(1, round(n / size))) for n, m in zip(shape[1:], margin[1:]))]
             over = max(math.prod(c[1] for c in cuts) / voxels, 1.0)
-            # what is too large is the last resort
+            # pieces that are too large are the last resort
             rank = (over if over > 1 else 0.0, float(math.prod(c[2] for c in cuts)))
             if best is None or rank < best[0]:
                 best = rank, [c[0] for c in cuts]
@@ -229,7 +230,7 @@ def in_blocks(
     images : sequence of array
         ``[..., y, x]``, all of the same y and x.
     blocks : sequence of Block
-        Of `cover`.
+        From `cover`.
     progress : callable, optional
         Called with the blocks done and the blocks in all.
     """

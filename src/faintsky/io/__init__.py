@@ -1,7 +1,7 @@
 """Files and foreign objects in, files out.
 
-It knows images, cubes, their companions, catalogues and run folders, and nothing of what is done with them.
-What third-party readers warn about is filtered here, narrowly.
+This room knows images, cubes, their companions, catalogues and run folders, but no methods. Specific
+warnings of third-party readers are filtered here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cards as AIPS, MIRIAD, GIPSY, GILDAS and CASA write them, in the FITS standard's words; Stokes planes."""
+"""Header cards of AIPS, MIRIAD, GIPSY, GILDAS and CASA converted to the FITS standard; Stokes planes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from faintsky.units import axis_unit, quantity
 
 HI = "1420.405752MHz"
 LEAST_FREQUENCY = 1e6
-"""Below this a frequency was given in another unit [Hz]."""
+"""A lower frequency must have been given in another unit [Hz]."""
 _FRAMES = {
     "LSR": "LSRK", "LSD": "LSRD", "HEL": "BARYCENT", "BAR": "BARYCENT", "OBS": "TOPOCENT", "TOP": "TOPOCENT",
     "GEO": "GEOCENTR", "GAL": "GALACTOC", "LGR": "LOCALGRP", "CMB": "CMBDIPOL", "SOU": "SOURCE",
 }  # fmt: skip
-"""Spectral frames by the first letters of what follows a type of axis."""
+"""Spectral frames by the first letters of a CTYPE's suffix."""
 _SPECTRAL = re.compile(r"(FREQ|FREQUENC|FREQUENCY|VELO|VELOCITY|VEL|FELO|VRAD|VOPT)(?:[-_ ]+([A-Z]\w*))?")
 _CELESTIAL = re.compile(r"(RA|DEC|GLON|GLAT|ELON|ELAT)[-_ ]+([A-Z]{3})(-SIP)?")
 _EXPECTED = {"FREQ": "Hz", "VRAD": "m/s", "VOPT": "m/s", "VELO": "m/s", "WAVE": "m", "AWAV": "m"}
 _EQUINOXES = {"J2000": "FK5", "B1950": "FK4", "ICRF": "ICRS"}
 _REST = ("RESTFRQ", "RESTFREQ", "FREQ0", "LINEFREQ")
-"""Cards of the rest frequency [Hz], the first that holds one; FREQ0 is GIPSY's."""
+"""Cards of the rest frequency [Hz], in order of preference; FREQ0 is GIPSY's."""
 
 
 def number(value: Any) -> float | None:
-    """A card's value as a number, None where it is none."""
+    """A card's value as a number; None if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -39,23 +39,23 @@ def number(value: Any) -> float | None:
 def standard_header(
     header: Any, shape: tuple[int, ...], name: str, rest_frequency: float | None = None
 ) -> tuple[Any, list[str]]:
-    """A header whose coordinate cards wcslib understands, and notes on what was assumed.
+    """A header whose coordinate cards wcslib understands, and notes on assumptions.
 
     Parameters
     ----------
     header : astropy.io.fits.Header
-        Left as it is.
+        The original, which is not changed.
     shape : tuple of int
-        Of the data, in numpy's order.
+        Shape of the data, in numpy's order.
     name : str
         For messages.
     rest_frequency : float, optional
-        The user's own [Hz].
+        Rest frequency given by the user [Hz].
 
     Raises
     ------
     InputError
-        For a unit that no axis of its type can have, naming the card and the unit wanted.
+        For a unit that does not fit the axis; the message names the card and the unit expected.
     """
     fixed, notes = header.copy(), []
     for key in ("EQUINOX", "EPOCH"):
@@ -104,7 +104,7 @@ def _standard_axis(header: Any, fixed: Any, axis: int, planes: int, name: str) -
 
 
 def _standard_type(written: str, header: Any) -> tuple[str, str, list[str]]:
-    """CTYPE in the standard's words, the spectral frame that it names, and notes.
+    """CTYPE by the standard, the spectral frame that it names, and notes.
 
     Velocities of the AIPS convention (``VELO-LSR``) are optical unless VELREF says radio (256 and above), as
     wcslib has it; ``FELO`` is an optical velocity on an axis that is regular in frequency (Greisen et al.
@@ -143,7 +143,7 @@ def _standard_rest(header: Any, fixed: Any, given: float | None) -> list[str]:
             given = value
             break
         if value > 0:
-            notes.append(f"{card} is {value:g} Hz and was left out; it is to be in Hz")
+            notes.append(f"{card} is {value:g} Hz, which is too low, and was ignored; it must be in Hz")
     for card in ("RESTFRQ", "RESTFREQ") if given is not None or notes else ():
         fixed.remove(card, ignore_missing=True)
     if given is not None:
@@ -157,7 +157,7 @@ def read_rest_frequency(value: Any) -> float | None:
     Raises
     ------
     InputError
-        Where it has no unit, or is below `LEAST_FREQUENCY`.
+        If it has no unit, or is below `LEAST_FREQUENCY`.
     """
     if value is None:
         return None
@@ -168,19 +168,19 @@ def read_rest_frequency(value: Any) -> float | None:
 
 
 def choose_stokes(source: Source, wanted: str | None) -> tuple[Source, int, list[str]]:
-    """The file with one of its Stokes planes, that plane's number in the file, and notes.
+    """One Stokes plane of a file, its number in the file, and notes.
 
     Parameters
     ----------
     source : Source
         With or without a Stokes axis.
     wanted : str, optional
-        ``I``, ``Q``, ``RR``, ``XX`` …; where not given, I of several planes, or the only one.
+        ``I``, ``Q``, ``RR``, ``XX`` …; by default I, or the only plane.
 
     Raises
     ------
     InputError
-        Where the file has no such plane, or several without I and none is chosen.
+        If the file has no such plane, or several without I and none is chosen.
     """
     names = stokes_planes(source.header, source.shape)
     asked = None if wanted is None else wanted.strip().upper()
@@ -214,7 +214,7 @@ def choose_stokes(source: Source, wanted: str | None) -> tuple[Source, int, list
 
 
 def stokes_planes(header: Any, shape: tuple[int, ...]) -> list[str]:
-    """Letters of the Stokes planes of a file, empty where it has no Stokes axis.
+    """Letters of the Stokes planes of a file; empty without a Stokes axis.
 
     ``I``, ``Q`` … for the FITS standard's positive codes, ``RR``, ``XX`` … for the negative ones.
     """
@@ -227,13 +227,13 @@ def stokes_planes(header: Any, shape: tuple[int, ...]) -> list[str]:
 
 
 def _stokes_axis(header: Any, shape: tuple[int, ...]) -> int:
-    """Its number from 1 as FITS counts, 0 for none."""
+    """FITS number of the Stokes axis, from 1; 0 for none."""
     types = [str(header.get(f"CTYPE{n}", "")).strip().upper() for n in range(1, len(shape) + 1)]
     return types.index("STOKES") + 1 if "STOKES" in types else 0
 
 
 def _codes(header: Any, axis: int, count: int) -> list[float]:
-    """The axis's values, by CRVAL, CDELT and CRPIX, each 1 where it is missing or no number."""
+    """The axis's values by CRVAL, CDELT and CRPIX, each 1 if it is missing or not a number."""
     cards = (number(header.get(f"{key}{axis}", 1)) for key in ("CRVAL", "CDELT", "CRPIX"))
     first, step, pixel = (1.0 if value is None or not np.isfinite(value) else value for value in cards)
     return [first + (k + 1 - pixel) * step for k in range(count)]

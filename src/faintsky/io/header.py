@@ -1,4 +1,4 @@
-"""What a FITS header says: axes, grid, frequencies, unit and beam, each checked before any data are read."""
+"""Axes, grid, frequencies, unit and beam of a FITS header, each checked before any data are read."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from faintsky.units import read_unit
 
 
 def read_wcs(header: Any, name: str) -> Any:
-    """The whole world coordinate system of a header.
+    """The world coordinate system of a header, with all its axes.
 
     Raises
     ------
     InputError
-        Where astropy cannot make sense of it, or it has neither right ascension and declination nor Galactic
-        longitude and latitude.
+        If astropy cannot read it, or it has neither right ascension and declination nor Galactic longitude
+        and latitude.
     """
     for key in header["WCSAXES*"]:
-        # wcslib crashes on some huge numbers, taking the process with it
+        # some huge numbers crash wcslib, and the process with it
         if not 0 <= (number(header[key]) or 0) <= 32:
             raise InputError(f"{key} is {header[key]}", "set it to the number of axes", name)
     try:
@@ -52,17 +52,17 @@ def read_wcs(header: Any, name: str) -> Any:
     angles = {f"CRVAL{wcs.wcs.lng + 1}": wcs.wcs.crval[wcs.wcs.lng]}
     angles |= {"LONPOLE": wcs.wcs.lonpole, "LATPOLE": wcs.wcs.latpole}
     for card, angle in angles.items():
-        # a few turns are a slip of the pen, more is lost in rounding; nan is a card that is not there
+        # larger angles lose their precision in rounding; nan is a missing card
         if abs(angle) > 3600:
             raise InputError(f"{card} is {angle:.4g} deg", "correct it", name)
     _require_frame(wcs, name)
-    # NAXIS may count fewer axes than the coordinates: astropy could not slice the latter otherwise
+    # NAXIS may count fewer axes than the coordinates, and astropy could then not slice these
     wcs.pixel_shape = None
     return wcs
 
 
 def _wcs(header: Any) -> Any:
-    """Astropy's coordinates of a header, a cube's with its SIP distortions, too."""
+    """Astropy's coordinates of a header; a cube's include its SIP distortions."""
     from astropy.wcs import WCS
 
     if int(header.get("NAXIS", 2)) <= 2 or "A_ORDER" not in header:
@@ -91,14 +91,29 @@ def _require_frame(wcs: Any, name: str) -> None:
 
 
 def celestial_part(wcs: Any) -> Any:
-    """Longitude and latitude of world coordinates, in this order whatever the file's."""
+    """The celestial axes of world coordinates: longitude, then latitude, whatever their order in the file."""
     from astropy.wcs import WCSSUB_LATITUDE, WCSSUB_LONGITUDE
 
     return wcs.sub([WCSSUB_LONGITUDE, WCSSUB_LATITUDE])
 
 
 def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Layout:
-    """Which axis of the file is which.
+    """Which axis of a file is which.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Its header.
+    wcs : astropy.wcs.WCS
+        Its coordinates, from `read_wcs`.
+    shape : tuple of int
+        Shape of the data, in numpy's order.
+    name : str
+        For messages.
+
+    Returns
+    -------
+    Layout
 
     Raises
     ------
@@ -131,20 +146,33 @@ def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Lay
 
 
 def read_grid(wcs: Any, shape: tuple[int, ...], name: str) -> ImageGrid:
-    """Cell and reference pixel of celestial axes; ``shape`` ends in ``(y, x)``.
+    """Cell and reference pixel of celestial axes.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, two axes.
+    shape : tuple of int
+        ``(..., y, x)``
+    name : str
+        For messages.
+
+    Returns
+    -------
+    ImageGrid
 
     Raises
     ------
     InputError
-        Where pixels have no size.
+        If pixels have no valid size.
     """
     matrix = wcs.pixel_scale_matrix
     with np.errstate(over="ignore", invalid="ignore"):
         x_scale, y_scale = np.hypot(*matrix[:, 0]), np.hypot(*matrix[:, 1])
-    # from a picodegree to a radian: anything else is a slip of the pen
+    # from a picodegree to a radian: anything else is a mistake in the header
     if not (np.isfinite(matrix).all() and 1e-12 < x_scale < 57 and 1e-12 < y_scale < 57):
         raise InputError("its pixels have no valid size", "set CDELT1 and CDELT2 [deg]", name)
-    # exact at the reference point, where the beam of SIN and NCP is turned into pixels
+    # exact at the reference point, where beams are converted to pixels in SIN and NCP
     frame = beam_frame(wcs, shape)
     area = frame.area[0] if is_regridded(wcs) else abs(np.linalg.det(matrix)) * 3600**2
     if not (area > 0 and np.linalg.cond(frame.matrix[0]) < 1e9):
@@ -167,7 +195,7 @@ _HISTORY_BEAM = re.compile(r"BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
 def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
     """Beam ``[1, 3]`` (arcsec, arcsec, deg) of a header, or None; and notes.
 
-    It is looked for in BMAJ, BMIN, BPA [deg], in AIPS's history, and in GIPSY's BMMAJ, BMMIN [arcsec], BMPA.
+    The cards are BMAJ, BMIN, BPA [deg]; then AIPS's history; then GIPSY's BMMAJ, BMMIN [arcsec], BMPA.
     """
     values = [number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
     if values[0] is not None and values[1] is not None:
@@ -189,7 +217,7 @@ def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
 
 
 MOST_FREQUENCY = 1e14
-"""Above this a frequency was given in another unit [Hz]."""
+"""A higher frequency must have been given in another unit [Hz]."""
 _CONVENTIONS = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
 _TO_HERTZ: dict[str, Callable[[Any, float], Any]] = {
     "FREQ": lambda value, rest: value,
@@ -208,9 +236,9 @@ def read_spectral(wcs: Any, n_chan: int, name: str) -> tuple[Spectral | None, li
     Parameters
     ----------
     wcs : astropy.wcs.WCS
-        Of the whole header, as `faintsky.io.header.read_wcs` gives it; its units are SI.
+        Coordinates of the whole header, from `read_wcs`; its units are SI.
     n_chan : int
-        Number of channels. A single one whose frequency is not known is no fault: there is a note, and None.
+        Number of channels. A single channel may have an unknown frequency: there is a note, and None.
     name : str
         For messages.
 
@@ -233,7 +261,7 @@ def read_spectral(wcs: Any, n_chan: int, name: str) -> tuple[Spectral | None, li
 
 
 UNKNOWN_REST = 1e9
-"""What a velocity axis without a rest frequency is scaled by [Hz]."""
+"""Rest frequency assumed for a velocity axis without one [Hz]."""
 NO_REST = (
     f"its velocity axis has no rest frequency: there are velocities and fluxes, but no frequencies; "
     f"--rest-frequency gives it (of HI: {HI})"
@@ -251,7 +279,7 @@ def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
     if relative:
         rest = UNKNOWN_REST
     try:
-        # by number, because a header may describe a second spectral axis that the data do not have
+        # by number, because a header may describe a second spectral axis, which has no data
         pixels = np.array([*range(n_chan), -0.5, 0.5], dtype=float)
         world = np.asarray(wcs.sub([axis]).wcs_pix2world(pixels, 0)[0], dtype=float)
     except ValueError as error:  # wcslib's
@@ -264,7 +292,7 @@ def _read(wcs: Any, n_chan: int, name: str) -> Spectral:
     if not good.all() or np.any(steps == 0) or len(set(np.sign(steps))) > 1:
         span = f"{centres[0]:.4g} to {centres[-1]:.4g} Hz"
         raise InputError(f"its channels have no valid frequencies ({span})", f"correct {cards}", name)
-    # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); absent means nothing is said
+    # VELREF: 1-7 optical, 256 added for radio (AIPS memo 27); if absent, the convention is not known
     said = "optical" if 0 < wcs.wcs.velref < 256 else "radio"
     convention = _CONVENTIONS.get(kind, said)
     return Spectral(centres, float(high - low), rest, str(wcs.wcs.specsys).strip(), convention, relative)

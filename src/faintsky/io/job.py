@@ -1,4 +1,4 @@
-"""One way for every command to run: what it takes is said, its folder is held, and then it works."""
+"""The run of a command: it estimates its needs, locks its folder, and then works."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from faintsky.system import Needs, limited_threads
 class Job:
     """A run of a command; a context manager around its work.
 
-    On making it the folder is refused or accepted, and nothing is written. After a dry run, and where the
-    same run was complete already, ``done`` says so, and there is nothing to work on.
+    Making it checks the folder, and writes nothing. After a dry run, or if the same run was complete already,
+    ``done`` is the summary, and there is no work to do.
 
     Parameters
     ----------
     name : str
-        Of the command.
+        Name of the command.
     out : path-like or None
-        Its folder; None where nothing is to be written.
+        Its folder; None if nothing is to be written.
     running : Running
-        As the function got it. What it was asked for is the record's configuration.
+        Options of the function; its arguments are the record's configuration.
     needs : Needs
-        What the work takes.
+        Memory, disk and time of the work.
     about : mapping
-        Said first in a dry run.
+        Printed first in a dry run.
     data : RadioData, optional
-        What it works on; in the configuration its name, beam, dish and rest frequency stand for what was
-        given, which may be written in many ways.
+        The input. The configuration holds its name, beam, dish and rest frequency, because the user may have
+        written these in many ways.
     model : Model, optional
-        The model it works with, known by name and hash.
+        The model used, recorded by name and hash.
     config : mapping, optional
-        More that the run is known by, in place of what was asked for.
+        Entries of the configuration that replace the arguments.
     resumable : bool, optional
-        Whether files stay where the work is stopped; see `faintsky.io.OutputFolder`.
+        Whether files are kept if the work is stopped; see `faintsky.io.OutputFolder`.
     **details
-        Of the record.
+        Further entries of the record.
 
     Attributes
     ----------
     record : dict
-        Version, command, configuration, details: what the run is known by.
+        Version, command, configuration and details, which identify the run.
     folder : pathlib.Path
-        Where to write, within the block, where there is an ``out``.
+        Where to write within the block, if there is an ``out``.
     done : dict or None
-        The summary where there is no work to do.
+        The summary if there is no work to do.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """Since the work began."""
+        """Time since the work began [s]."""
         return round(time.monotonic() - self._start, 2)
 
     def file(self, name: str) -> AbstractContextManager[Path]:
@@ -114,11 +114,11 @@ class Job:
 
     @property
     def made_by(self) -> dict[str, Any]:
-        """The record as the heads of files hold it."""
+        """The record as written into headers of files."""
         return {k: v for k, v in self.record.items() if k != "config"}
 
     def __enter__(self) -> Job:
-        with ExitStack() as entered:  # where the folder is refused, the threads are free again
+        with ExitStack() as entered:  # if the folder is refused, the limit on threads ends
             entered.enter_context(limited_threads(self.running.jobs))
             if self.output is not None:
                 entered.enter_context(self.output)
@@ -143,7 +143,7 @@ def _as_opened(asked: Mapping[str, Any], data: RadioData) -> dict[str, Any]:
 
 
 def _in_words(value: Any) -> Any:
-    """Data in memory by what they are known by; all else as it is."""
+    """Arrays in memory by shape, type and sum; other values as they are."""
     if isinstance(value, np.ndarray):
         return f"array {value.shape} of {value.dtype}, sum {np.nansum(value):.9g}"
     return getattr(value, "name", value) if not isinstance(value, str | os.PathLike) else value

@@ -23,27 +23,27 @@ from faintsky.system import replacing
 INTEGERS = ("mask", "mask_diffuse", "pieces", "parts")
 RUN = "run.json"
 RESULTS = ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty")
-"""Maps of whole numbers, and those that are results and so FITS files; the others are deleted in the end."""
+"""Maps of whole numbers, and maps that are results and so FITS files; the others are deleted at the end."""
 
 
 class FitsMaps:
     """As `faintsky.blocks.Maps`, in the files of a folder.
 
-    Rows are written one by one: processes on several machines that write into one file do not undo each
-    other's work, as they would with memory maps on a network's file system.
+    Rows are written one by one, so that several machines can write into one file. With memory maps on a
+    network file system they would overwrite each other's work.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where they are; what another run has left there is deleted.
+        Folder of the files; those of other runs are deleted.
     like : RadioData
         The image or cube; results have its axes and coordinates.
     provenance : mapping
-        Into the headers.
+        Entries for the headers.
     run : mapping, optional
-        What the run is known by: where the folder is of the same, its tiles need not be looked at again.
+        Record of the run: the finished tiles of the same run are kept.
     fresh : bool, optional
-        Whether they are to be, all the same.
+        Whether to delete them all the same.
     """
 
     shared = True
@@ -78,7 +78,7 @@ class FitsMaps:
 
     @property
     def names(self) -> set[str]:
-        """Maps that there are."""
+        """Names of the maps written so far."""
         return {p.stem for p in self.folder.iterdir() if p == self.path(p.stem)}
 
     @staticmethod
@@ -86,28 +86,28 @@ class FitsMaps:
         return np.dtype((">" if name in RESULTS else "=") + ("i4" if name in INTEGERS else "f4"))
 
     def path(self, name: str) -> Path:
-        """File of a map."""
+        """Path of a map's file."""
         return self.folder / (f"{name}.fits" if name in RESULTS else f"{name}.scratch")
 
     def begin(self, *names: str) -> None:
-        """Make room for results, before anything is written into them."""
+        """Create the files of results; see `faintsky.blocks.Maps.begin`."""
         for name in names:
             self._first[name] = begin_fits(
                 self.path(name), self.native, self._kind(name), self._headers[name]
             )
 
     def known(self, number: int) -> Any:
-        """What was noted of a tile; None where nothing was."""
+        """What `note` stored for a tile; None if nothing."""
         path = self.folder / f"tile{number}.pickle"
         return pickle.loads(path.read_bytes()) if path.exists() else None
 
     def note(self, number: int, seen: Any) -> None:
-        """Note what a tile has seen, once its maps are written: a run that is stopped need not look again."""
+        """Store what was found in a tile, after writing its maps: a stopped run need not repeat it."""
         with replacing(self.folder / f"tile{number}.pickle") as name:
             name.write_bytes(pickle.dumps(seen))
 
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
-        """Put a box into a map."""
+        """Write a box of a map; see `faintsky.blocks.Maps.write`."""
         native = self.layout.to_native(values).astype(self._kind(name), order="C")
         file = os.open(self.path(name), os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -128,7 +128,7 @@ class FitsMaps:
         return np.array(whole if len(box) == 3 else whole[0], out.dtype.newbyteorder("="))
 
     def finish(self, folder: Path) -> dict[str, NDArray[Any]]:
-        """Move the results to where they belong, and delete the rest; arrays are read as they are used."""
+        """Move the results to their folder, and delete the rest; the arrays returned are read when used."""
         arrays = {}
         for name in RESULTS:
             if self.path(name).exists():
@@ -140,12 +140,12 @@ class FitsMaps:
         return arrays
 
     def drop(self) -> None:
-        """Delete the folder; what is left of it where that is stopped is no longer taken for a run's."""
+        """Delete the folder; if that is interrupted, the rest is not mistaken for a run's."""
         (self.folder / RUN).unlink()
         shutil.rmtree(self.folder)
 
     def whole(self, name: str) -> NDArray[Any]:
-        """All of a map, ``[y, x]`` or ``[chan, y, x]``, read as it is used, even once the file is deleted."""
+        """All of a map, ``[y, x]`` or ``[chan, y, x]``; memory-mapped, even after the file is deleted."""
         there = np.memmap(
             self.path(name), self._kind(name), "r", max(self._first.get(name, 0), 0), self.native
         )

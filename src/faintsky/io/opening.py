@@ -37,20 +37,20 @@ from faintsky.options import CubeOpening, with_options
 from faintsky.units import is_brightness, quantity
 
 LARGEST, SMALLEST = 20.0, 0.1
-"""Bounds of a beam: times the longer side of the image, and times its pixel. Beyond, its unit is wrong."""
+"""Bounds of a beam: in longer sides of the image, and in pixels. Beyond these its unit must be wrong."""
 
 SHIFT, CELL = 0.5, 2e-3
-"""Most that pixels or channels may be displaced, and a psf's cell may differ."""
+"""Largest offset of pixels or channels, and largest relative difference of a psf's cell."""
 BAND = 0.1
-"""Most that the frequency of a single plane may lie outside of the data's."""
+"""Largest relative distance of a single plane's frequency from the data's."""
 
 
 @with_options
 def open_cube(source: Any, *, opening: CubeOpening) -> RadioCube:
     """Open a spectral cube; data are read when first used.
 
-    Companions are ``[y, x]`` or ``[1 or chan, y, x]``. Those with coordinates have to have the data's pixels
-    and channels.
+    Companions are ``[y, x]`` or ``[1 or chan, y, x]``. Those with coordinates must have the data's pixels and
+    channels.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def open_cube(source: Any, *, opening: CubeOpening) -> RadioCube:
 
 @with_options
 def open_image(source: Any, *, opening: CubeOpening) -> RadioImage:
-    """Open a 2-D image; as `open_cube`, for 2 to 4 axes of which the others have length 1.
+    """Open a 2-D image; as `open_cube`, for 2 to 4 axes, of which all but two have length 1.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def open_image(source: Any, *, opening: CubeOpening) -> RadioImage:
 
 @with_options
 def open_image_or_cube(source: Any, *, opening: CubeOpening) -> RadioImage | RadioCube:
-    """Open an image where there is one plane, a cube where there are more; as `open_cube`.
+    """Open data of one plane as an image, data of several as a cube; see `open_cube`.
 
     Parameters
     ----------
@@ -120,12 +120,12 @@ def open_image_or_cube(source: Any, *, opening: CubeOpening) -> RadioImage | Rad
 
 
 def open_data(source: Any) -> RadioData:
-    """Open an image or a cube, whichever it is, as `open_cube` does."""
+    """Open an image or a cube without companions; see `open_cube`."""
     return _open(RadioData, source, CubeOpening())
 
 
 def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
-    """An image or a cube with what the user gives beside it."""
+    """An image or a cube with its companions."""
     given = {k: v for k in COMPANIONS if (v := getattr(opening, k)) is not None}
     beam, stokes, dish = opening.beam, opening.stokes, opening.dish
     rest = read_rest_frequency(opening.rest_frequency)
@@ -158,7 +158,7 @@ def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
         data.notes.append("the beam is larger than the image")
     if data.beams is not None and "psf" not in given:
         data.notes += projection_notes(data.wcs, data.shape)
-    data.notes[:] = dict.fromkeys(data.notes)  # data that are opened again have said it before
+    data.notes[:] = dict.fromkeys(data.notes)  # data that are opened again have some notes already
     data.companions = {**data.companions, **{k: _companion(k, v, data) for k, v in given.items()}}
     return data
 
@@ -180,7 +180,7 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
 
 
 def _loader(source: Source, layout: Layout) -> InParts:
-    """What reads ``[chan, y, x]``, or a part of it."""
+    """Reads ``[chan, y, x]``, or a part of it."""
 
     def read(box: Box | None) -> NDArray[np.float32]:
         part: Any = ... if box is None else layout.native_part(box)
@@ -230,7 +230,7 @@ def _parts(
 
 
 def _unit(header: Any) -> tuple[Any, list[str]]:
-    """The unit of the data, Jy/beam where the header has none, and notes."""
+    """The unit of the data (Jy/beam if the header has none) and notes."""
     from astropy import units as u
 
     unit = header_unit(header)
@@ -262,7 +262,7 @@ def _beams(
 
 
 def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[np.float32]]:
-    """A function that reads and checks a companion; what its header alone can tell is checked at once."""
+    """A function that reads and checks a companion; its header is checked at once."""
     if isinstance(value, np.ndarray):
         return array_companion(kind, value, data)
     if isinstance(value, RadioData):
@@ -289,7 +289,7 @@ def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[n
 
 
 def _unit_factors(kind: str, header: Any, name: str, data: RadioData) -> NDArray[np.float64]:
-    """What brings noise or a residual into the data's unit, ``[chan]``; 1 for other companions."""
+    """Factors of noise or a residual to the data's unit, ``[chan]``; 1 for other companions."""
     if kind not in ("rms", "residual"):
         return np.ones(1)
     word, unit = "noise map" if kind == "rms" else kind, header_unit(header)
@@ -325,13 +325,13 @@ def _plain_layout(source: Source) -> Layout:
 def _require_same_grid(kind: str, other: RadioData, data: RadioData) -> None:
     """Refuse a companion of another field, pixel grid or frequency.
 
-    A psf may have any number of pixels of the data's size, and be of any position within the field.
+    A psf may have any number of pixels, and any position within the field; its cell must be the data's.
 
     Raises
     ------
     InputError
     """
-    hint = f"give the {kind} of these data, regridded to them where need be"
+    hint = f"give the {kind} of these data, regridded to their pixels if necessary"
     fault = _cell(other, data) if kind == "psf" else _shift(other, data)
     fault = fault or _channels(kind, other, data)
     if fault:
@@ -356,7 +356,7 @@ def _cell(other: RadioData, data: RadioData) -> str:
 
 
 def _shift(other: RadioData, data: RadioData) -> str:
-    """Of a grid of points, where they lie in the data's pixels."""
+    """Distance between the pixels of two grids, as a message; empty if small enough."""
     y, x = (
         v.ravel() for v in np.meshgrid(*(np.linspace(0, n - 1, 5) for n in data.shape[1:]), indexing="ij")
     )

@@ -1,4 +1,4 @@
-"""The folder behind ``--out``: resumed, refused or replaced; complete or not there at all."""
+"""The folder of ``--out``: new, resumed, refused or replaced; its files are complete or absent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_COMPARED = frozenset({"command", "complete", "files", "others", "created", 
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: numpy numbers and arrays, paths and tuples made plain, NaN as null."""
+    """A value for JSON: numpy numbers and arrays, paths and tuples are converted; NaN becomes null."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -45,7 +45,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 def provenance(
     *, command: str | None = None, config: Mapping[str, Any] | None = None, **details: Any
 ) -> dict[str, Any]:
-    """What a run is to be known by: version, command, configuration, and details such as seed and model."""
+    """The record of a run: version, command, configuration, and details such as seed and model."""
     from faintsky.system import __version__
 
     return {"version": __version__, "command": command or "", "config": plain(config or {}), **plain(details)}
@@ -54,18 +54,19 @@ def provenance(
 class OutputFolder:
     """A folder that a run fills; a context manager.
 
-    It is entered before the work: what cannot be written is noticed then, and no other run gets in until the
-    end. Where ``resumable`` is false, files are written into a hidden folder inside and moved to their names
-    when the block ends without an error: after an error the folder is as it was, or gone if it was made here.
-    Where it is true, ``file`` puts each file in place as it is finished, and they stay after an error, so
-    that the same run can go on from there; without any file the folder is as it was.
+    It is entered before the work, so that a folder that cannot be written is noticed early. No other run can
+    use it until the end. If ``resumable`` is false, files are written into a hidden folder inside, and moved
+    to their names when the block ends without an error. After an error the folder is as before, or removed if
+    it was made here. If ``resumable`` is true, ``file`` puts each file in place when it is finished. The
+    files are kept after an error, so that the same run can continue; without any file the folder is as
+    before.
 
     Parameters
     ----------
     path : path-like
-        The folder; made with its parents where missing.
+        The folder; made with its parents if missing.
     run : mapping
-        What the run is known by, see `provenance`; kept in ``record`` and compared, but for the command.
+        Record of the run, see `provenance`; written to ``record``, and compared except for the command.
     overwrite : bool, optional
         Replace the output of another run.
     resumable : bool, optional
@@ -76,19 +77,19 @@ class OutputFolder:
     Attributes
     ----------
     folder : pathlib.Path
-        Where to write, within the block.
+        Where to write within the block.
     resumed : bool
-        Whether the same run was here before.
+        Whether the same run has used the folder before.
     complete : bool
-        Whether it had come to its end.
+        Whether that run was complete.
 
     Raises
     ------
     InputError
-        On entering, where the path is a file or cannot be written, holds other files or another run without
-        ``overwrite``, or another run is writing into it.
+        On entering: if the path is a file or cannot be written, if it holds other files or another run and
+        ``overwrite`` is false, or if another run is writing into it.
     DiskError
-        Where the disk is full.
+        If the disk is full.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class OutputFolder:
         self._lock: FolderLock | None = None
 
     def check(self) -> None:
-        """Refuse what must not or cannot be written into; changes nothing on disk."""
+        """Refuse a folder that must not or cannot be written into; nothing on disk changes."""
         hint = "give another --out, or --overwrite"
         check_writable(self.path)
         if not self.path.exists():
@@ -177,7 +178,7 @@ class OutputFolder:
         return self
 
     def file(self, name: str) -> AbstractContextManager[Path]:
-        """A temporary name for a file of the output, which takes its own name when the block succeeds."""
+        """A temporary name for a file of the output, which is renamed when the block succeeds."""
         return replacing(self.folder / name)
 
     def __exit__(
@@ -205,7 +206,7 @@ class OutputFolder:
         if not self.resumable:
             self._remove_old()
             items = sorted(self.folder.iterdir())
-            # killed between two moves, the run is known by its record and can be done again
+            # if killed between two moves, the run has its record and can be repeated
             moving = {**self.run, "complete": False, "files": [i.name for i in items]}
             write_json(self.path / self.record, moving)
             for item in items:
@@ -218,7 +219,7 @@ class OutputFolder:
         write_json(self.path / self.record, {**self.run, "complete": True, "files": self._own()})
 
     def _remove_old(self) -> None:
-        """Remove what the run that is being replaced had written."""
+        """Remove the files of the run that is being replaced."""
         for name in [*self._old_files, self.record]:
             path = self.path / Path(name).name
             if path.is_dir() and not path.is_symlink():
@@ -227,7 +228,7 @@ class OutputFolder:
                 path.unlink(missing_ok=True)
 
     def _abandon(self) -> None:
-        """Leave results and the record that they are known by; without any, neither."""
+        """Keep results and their record; without results, remove both."""
         if not self.resumable:
             if self.folder != self.path:
                 shutil.rmtree(self.folder, ignore_errors=True)

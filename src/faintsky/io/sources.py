@@ -1,4 +1,4 @@
-"""What a path or an object of another package gives: a header, a shape, and data when they are asked for."""
+"""Header, shape and lazily read data of a path or of an object of another package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from faintsky.io.boxes import read_box
 from faintsky.units import axis_unit
 
 Part = Any
-"""Which of the data: a tuple of slices, or an ellipsis for all."""
+"""A part of the data: a tuple of slices, or an ellipsis for all."""
 Beams = NDArray[np.float64]
 
 
@@ -32,14 +32,14 @@ class Source:
     name : str
         For messages: the path, or the object's type.
     header : astropy.io.fits.Header
-        Of the data.
+        Header of the data.
     shape : tuple of int
-        In numpy's order.
+        Shape of the data, in numpy's order.
     read : callable
-        Returns the array, or the part of it that is asked for.
+        Returns the requested part of the array.
     beams : array, ``[row, 5]``, optional
-        Of a beams table: major, minor [arcsec], position angle [deg], channel and Stokes plane; NaN where
-        the table does not say.
+        Rows of a beams table: major, minor [arcsec], position angle [deg], channel and Stokes plane; NaN
+        where the table has no value.
     """
 
     name: str
@@ -55,20 +55,20 @@ class Source:
 
 @contextmanager
 def quiet_reading() -> Iterator[None]:
-    """Within the block, ignore what third-party readers say of headers that they understood all the same."""
+    """Ignore warnings of third-party readers about headers that they can read, within the block."""
     from astropy.io.fits.verify import VerifyWarning
     from astropy.utils.exceptions import AstropyUserWarning
     from astropy.wcs import FITSFixedWarning
 
     remarks = {
-        # a truncated file is found by its length, and what is no FITS file is said in one line
+        # truncated files and other formats are recognised separately, with errors of one line
         AstropyUserWarning: "File may have been truncated|Unexpected extra padding|Unexpected bytes trailing|"
         "non-ASCII characters are present|Header block contains null bytes",
         # integer data whose BLANK is NaN after scaling
         RuntimeWarning: "invalid value encountered in cast|overflow encountered in cast",
     }
     with warnings.catch_warnings():
-        # cards and units that break the standard but can be read: every second radio header has some
+        # readable cards and units that violate the standard, as in many radio headers
         for category in (FITSFixedWarning, VerifyWarning):
             warnings.simplefilter("ignore", category)
         for category, text in remarks.items():
@@ -77,12 +77,12 @@ def quiet_reading() -> Iterator[None]:
 
 
 def as_source(thing: Any) -> Source:
-    """Header, shape and loader of a path; or of an HDU or a list of them, a SpectralCube, or an NDData.
+    """Header, shape and loader of a path, an HDU or a list of them, a SpectralCube, or an NDData.
 
     Raises
     ------
     InputError
-        Where nothing that is an image can be found in it.
+        If it holds no image.
     """
     if not isinstance(thing, str | os.PathLike):
         return _object_source(thing)
@@ -136,7 +136,7 @@ def _read_fits(path: Path, index: int, shape: tuple[int, ...], part: Part) -> ND
                 data = np.array(hdu.data)
             elif (kind := _plain_kind(path, hdu)) is not None:
                 data = _read_plain(path, hdu, kind, part)
-            else:  # a section is read, unpacked and scaled alone, row by row
+            else:  # only this section is read, unpacked and scaled, row by row
                 data = np.array(hdu.section[part])
     except MemoryError:
         raise
@@ -213,7 +213,7 @@ def _zarr_source(path: Path) -> Source:
 
 
 def _object_source(thing: Any) -> Source:
-    """Objects of other packages, known by what they can do rather than by their class."""
+    """Objects of other packages, recognised by their attributes rather than by their class."""
     name = type(thing).__name__
     hdus = _hdus(thing)
     for hdu in hdus:
@@ -231,7 +231,7 @@ def _part_of(hdu: Any, part: Part) -> NDArray[Any]:
 
 
 def _hdus(thing: Any) -> list[Any]:
-    """The HDUs in or behind an object; empty where there are none."""
+    """The HDUs of an object; empty if there are none."""
     with quiet_reading():
         if hasattr(thing, "header") and hasattr(thing, "fileinfo"):
             return [thing]
@@ -245,7 +245,7 @@ def _hdus(thing: Any) -> list[Any]:
 
 
 def _nddata_hdu(thing: Any) -> Any:
-    """An HDU of an NDData or CCDData, which keep unit and mask apart from the data."""
+    """An HDU of an NDData or CCDData, whose unit and mask are separate from the data."""
     from astropy.io import fits
 
     header = fits.Header()

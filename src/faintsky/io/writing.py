@@ -1,4 +1,4 @@
-"""Images and cubes to FITS and zarr, sources to DS9 regions: whole files or none, whatever their size."""
+"""Images and cubes to FITS and zarr, sources to DS9 and CRTF regions; no incomplete file is left."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def write_fits(
     *,
     beams: NDArray[np.floating] | None = None,
 ) -> Path:
-    """Write an array as FITS in one step, fast and without a copy of it.
+    """Write an array as FITS in one step, without a copy in memory.
 
     Parameters
     ----------
     path : path-like
-        ``.fits``, ``.fits.gz`` or ``.fits.fz``; what is there is replaced.
+        ``.fits``, ``.fits.gz`` or ``.fits.fz``; an existing file is replaced.
     data : array
-        Of any axes; integers and booleans are written as int32, others as float32.
+        Any number of axes; integers and booleans are written as int32, others as float32.
     header : astropy.io.fits.Header
-        Its coordinates, unit and further cards; what describes the array is set here.
+        Its coordinates, unit and further cards; cards that describe the array are set here.
     beams : array, ``[1 or chan, 3]``, optional
         Major, minor [arcsec], position angle [deg]. The middle one becomes BMAJ, BMIN and BPA; several that
         differ also a BEAMS table, as CASA's exportfits has it.
@@ -73,7 +73,7 @@ def write_fits(
             hdus = [fits.PrimaryHDU(), image, *([] if table is None else [table])]
             fits.HDUList(hdus).writeto(name, output_verify="fix+ignore")
             return final
-        # astropy sees an array of that shape that takes no memory, and writes the header of it
+        # astropy writes the header for an array of this shape that takes no memory
         hdu = fits.PrimaryHDU(np.broadcast_to(np.zeros(1, kind), data.shape), header)
         hdu.verify("fix+ignore")
         opened: Any = gzip.open if final.suffix == ".gz" else open
@@ -96,7 +96,7 @@ def _bytes_of(table: Any) -> bytes:
 
 
 def add_beams(header: Any, beams: NDArray[np.floating]) -> bool:
-    """Put the beam of the middle of ``[chan, 3]`` into a header; whether a table is to hold them all."""
+    """Put the middle beam of ``[chan, 3]`` into a header; returns whether a table must hold them all."""
     major, minor, pa = (float(v) for v in beams[len(beams) // 2])
     header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
     if not np.ptp(beams, axis=0).any():
@@ -106,7 +106,7 @@ def add_beams(header: Any, beams: NDArray[np.floating]) -> bool:
 
 
 def append_beams(path: Path, beams: NDArray[np.floating]) -> None:
-    """Add the table of beams ``[chan, 3]`` to a file of `begin_fits`, where they differ."""
+    """Add a table of beams ``[chan, 3]`` to a file of `begin_fits`, if they differ."""
     if np.ptp(beams, axis=0).any():
         with path.open("ab") as file:
             file.write(_bytes_of(_beams_hdu(beams)))
@@ -137,7 +137,21 @@ def _beams_hdu(beams: NDArray[np.floating]) -> Any:
 
 
 def write_zarr(path: str | os.PathLike[str], data: NDArray[Any], header: Any) -> Path:
-    """Write an array and its header as a zarr store, in chunks of one plane; in one step."""
+    """Write an array and its header as a zarr store, in chunks of one plane; in one step.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.zarr`` folder; an existing one is replaced.
+    data : array
+        ``[..., y, x]``
+    header : astropy.io.fits.Header
+        Stored as text.
+
+    Returns
+    -------
+    pathlib.Path
+    """
     import zarr
 
     final = Path(path)
@@ -170,16 +184,16 @@ def save_like(
     Parameters
     ----------
     path : path-like
-        Written in one step, replacing what is there.
+        Written in one step; an existing file is replaced.
     data : array
         ``[y, x]`` or ``[chan, y, x]``; integers and booleans are written as int32 labels, others as float32.
         An image made from a cube keeps the spectral axis, with one channel as wide as the band.
     like : RadioData
-        The input; its header is kept, apart from what describes the data alone.
+        The input; its header is kept, except for cards that describe its data.
     unit : astropy unit or str, optional
-        BUNIT; the input's where not given, none for labels.
+        BUNIT; by default the input's, or none for labels.
     kind : str, optional
-        BTYPE, a word on what the values are.
+        BTYPE, a word for the quantity.
     provenance : mapping, optional
         Written into the header: version, command, seed …
 
@@ -202,7 +216,23 @@ def header_like(
     like: RadioData, shape: tuple[int, ...], *, labels: bool = False, unit: Any = None, kind: str = "",
     provenance: Mapping[str, Any] | None = None,
 ) -> Any:  # fmt: skip
-    """The header that `save_like` writes, for data of a shape in the file's order."""
+    """The header that `save_like` writes.
+
+    Parameters
+    ----------
+    like : RadioData
+        The input.
+    shape : tuple of int
+        Shape of the data, in the file's order.
+    labels : bool, optional
+        Whether the data are labels.
+    unit, kind, provenance : optional
+        As for `save_like`.
+
+    Returns
+    -------
+    astropy.io.fits.Header
+    """
     header = _result_header(like, shape)
     header["BTYPE"] = kind or ("labels" if labels else header.get("BTYPE", "Intensity"))
     header["BUNIT"] = "" if labels and unit is None else unit_text(like.unit if unit is None else unit)
@@ -211,7 +241,24 @@ def header_like(
 
 
 def begin_fits(path: Path, shape: tuple[int, ...], kind: np.dtype[Any], header: Any) -> int:
-    """Write the header of an image and make room for its data, zeros; gives where these begin [byte]."""
+    """Write the header of a FITS image, and reserve space for its data, which are 0.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    shape : tuple of int
+        Shape of the data, in numpy's order.
+    kind : numpy.dtype
+        Type of the data.
+    header : astropy.io.fits.Header
+        Its coordinates, unit and further cards.
+
+    Returns
+    -------
+    int
+        Where the data begin [byte].
+    """
     from astropy.io import fits
 
     with quiet_reading():
@@ -231,7 +278,7 @@ def begin_fits(path: Path, shape: tuple[int, ...], kind: np.dtype[Any], header: 
 
 
 def _result_header(like: RadioData, shape: tuple[int, ...]) -> Any:
-    """The input's header without what describes its data, its spectral axis narrowed where ``shape`` is."""
+    """The input's header without cards on its data; with one spectral channel if ``shape`` has one."""
     header = like.header.copy(strip=False)
     for key in _STRUCTURE:
         header.remove(key, ignore_missing=True, remove_all=True)
@@ -249,7 +296,7 @@ def _result_header(like: RadioData, shape: tuple[int, ...]) -> Any:
 
 
 def add_provenance(header: Any, provenance: Mapping[str, Any]) -> None:
-    """Cards and history that say what made a file; text outside ASCII is escaped, as FITS demands."""
+    """Add cards and history on how a file was made; text outside ASCII is escaped, as FITS demands."""
     for key, value in provenance.items():
         if value is None or value == "":
             continue
@@ -258,7 +305,7 @@ def add_provenance(header: Any, provenance: Mapping[str, Any]) -> None:
 
 
 LEAST = 1.0
-"""Drawn of a source of no known size [arcsec]."""
+"""Axis drawn for a source of unknown size [arcsec]."""
 
 
 def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
@@ -269,10 +316,10 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     path : path-like
         A ``.reg`` file for DS9 or a ``.crtf`` file for CARTA and CASA, written in one step.
     table : astropy.table.Table
-        As `faintsky.catalog.make_table` gives it. The ellipses are ``fwhm_maj``, ``fwhm_min`` and ``pa``, or
-        where these are not known ``dc_maj``, ``dc_min`` and ``dc_pa``; 1 arcsec, or the major one, where
-        these are 0. Rows without a place on the sky are ellipses in pixels, about their boxes, in a
-        ``.reg`` file only; those without any place are left out.
+        From `faintsky.catalog.make_table`. The ellipses are ``fwhm_maj``, ``fwhm_min`` and ``pa``, or if
+        these are not known ``dc_maj``, ``dc_min`` and ``dc_pa``. An axis of 0 is drawn as 1 arcsec, or as the
+        major axis. Rows without a sky position are ellipses in pixels about their boxes, in a ``.reg`` file
+        only; rows without any position are left out.
 
     Returns
     -------
@@ -283,7 +330,7 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
         return np.asarray(table[name], dtype=float)
 
     final = Path(path)
-    casa = final.suffix == ".crtf"  # which has no ellipses in pixels
+    casa = final.suffix == ".crtf"  # this format has no ellipses in pixels
     seen = np.isfinite(column("fwhm_maj"))
     sizes = (("fwhm_maj", "dc_maj"), ("fwhm_min", "dc_min"), ("pa", "dc_pa"))
     major, minor, pa = (np.where(seen, column(one), np.nan_to_num(column(other))) for one, other in sizes)
@@ -292,7 +339,7 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     ra, dec, x, y = (column(name) for name in ("ra", "dec", "x", "y"))
     wide, high = ((column(f"{k}_max") - column(f"{k}_min") + 1).clip(1) / 2 for k in "xy")
     colours = np.where(has_flag(table["flags"], "absorption"), "red", "green")
-    # half axes; the angle of an ellipse's width from the west is that of its height from the north
+    # half axes; width from the west and height from the north have the same angle
     numbers = list(zip(ra, dec, minor / 7200, major / 7200, pa, table["id"], colours))
     on_sky = np.isfinite(ra) & np.isfinite(dec)
     form = _CRTF if casa else _DS9
@@ -312,4 +359,4 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
 _DS9 = "ellipse({:.8f},{:.8f},{:.8f},{:.8f},{:.8f}) # text={{{}}} color={}"
 _CRTF = "ellipse[[{0:.8f}deg, {1:.8f}deg], [{3:.8f}deg, {2:.8f}deg], {4:.8f}deg], coord=ICRS"
 _CRTF += ", label='{5}', color={6}"
-"""What a region is in DS9's and in CASA's words: place, half axes, angle, name, colour."""
+"""Formats of a region in DS9 and CASA: position, half axes, angle, name, colour."""

@@ -1,4 +1,4 @@
-"""Work spread by Dask: over local processes, a SLURM cluster, or the workers of a scheduler that runs."""
+"""Work spread by Dask over local processes, a SLURM cluster, or the workers of a running scheduler."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 
 LOCAL, SLURM = "local", "slurm"
 DEATHS = 3
-"""Workers that a task may take with it before it counts as failed."""
+"""Worker deaths after which a task counts as failed."""
 MEMORY = "4GB"
-"""Of a SLURM job, where the user's Dask configuration says nothing."""
+"""Memory of a SLURM job, unless the user's Dask configuration sets it."""
 PATIENCE = "20s"
-"""How long a scheduler has to answer."""
+"""Time allowed for a scheduler to answer."""
 _ready: set[str] = set()
 
 
@@ -35,19 +35,19 @@ def run_tasks(
     *,
     cluster: str = LOCAL,
 ) -> Iterator[tuple[Task, Result]]:
-    """Work on tasks in workers of one thread each, and give every task with its result as it is done.
+    """Work on tasks in workers of one thread each, and yield every task with its result as it is done.
 
-    A worker that dies is replaced, and its task is done again. Where the caller fails or is interrupted, the
-    tasks that remain are not begun.
+    A worker that dies is replaced, and its task is done again. If the caller fails or is interrupted, the
+    remaining tasks are not started.
 
     Parameters
     ----------
     work : callable
-        Takes a task; like ``prepare``, tasks and results it must be picklable.
+        Takes a task. It must be picklable, like ``prepare``, tasks and results.
     tasks : sequence
         What to work on.
     jobs : int
-        Workers at most; with one of them, or one task, local work is done here.
+        Most workers; local work with one worker or one task is done in this process.
     prepare : callable, optional
         Called once in every worker before its tasks, but not in this process.
     cluster : str
@@ -58,9 +58,9 @@ def run_tasks(
     Raises
     ------
     InputError
-        Where there is no such cluster.
+        If there is no such cluster.
     FaintskyError
-        Where a task has taken several workers with it.
+        If a task has ended several workers.
     """
     with Workers(jobs, cluster) as workers:
         for number, result in workers.run(work, tasks, prepare):
@@ -118,7 +118,7 @@ class Workers:
                 number = futures.pop(future)
                 yield number, future.result()
         except KilledWorker as error:
-            fault = f"a task has ended its worker {DEATHS} times, for want of memory perhaps"
+            fault = f"a task has ended its worker {DEATHS} times, perhaps for lack of memory"
             raise FaintskyError(fault) from error
         finally:
             client.cancel(list(futures))
@@ -147,7 +147,7 @@ class Workers:
 
 
 def _do(run: str, prepare: Callable[[], None] | None, work: Callable[[Task], Result], task: Task) -> Result:
-    """A task, in a worker; the first of a run prepares it."""
+    """Do a task in a worker; the first task of a run prepares the worker."""
     from threadpoolctl import threadpool_limits
 
     if (torch := sys.modules.get("torch")) is not None:

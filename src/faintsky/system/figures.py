@@ -1,4 +1,4 @@
-"""Figures without a display: their look, their colours, and how they are written."""
+"""Figures without a display: style, colours and writing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MAPS = {"brightness": "inferno", "snr": "magma", "amount": "viridis", "signed": "RdBu_r", "paper": "gray_r"}
-"""Colour maps by what is shown: emission, signal-to-noise ratio, what has no sign, what has one, print."""
+"""Colour maps for emission, signal-to-noise ratio, unsigned values, signed values, and print."""
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -38,7 +38,7 @@ STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of every diagram: quiet axes, readable at the width of a page, no global state."""
+    """Style of every diagram, readable at the width of a page; global settings are unchanged afterwards."""
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
@@ -48,9 +48,21 @@ def style() -> Iterator[None]:
 def panels(
     rows: int = 1, columns: int = 1, width: float = 5.2, height: float = 3.8
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure and its panels in reading order; sizes of one panel [inch].
+    """An empty figure and its panels in reading order.
 
-    No pyplot: figures made this way need no display and are freed when they go out of use.
+    It needs no display (no pyplot) and is freed when it goes out of use.
+
+    Parameters
+    ----------
+    rows, columns : int, optional
+        Numbers of panels.
+    width, height : float, optional
+        Size of one panel [inch].
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : list of matplotlib.axes.Axes
     """
     from matplotlib.figure import Figure
 
@@ -59,7 +71,22 @@ def panels(
 
 
 def panels_of(n: int, width: float, height: float, most: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of ``n`` panels, ``most`` beside each other, the last row filled up with empty ones."""
+    """A figure of a number of panels; the rest of its last row is left empty.
+
+    Parameters
+    ----------
+    n : int
+        Panels.
+    width, height : float
+        Size of one panel [inch].
+    most : int, optional
+        Most panels in a row.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : list of matplotlib.axes.Axes
+    """
     columns = min(most, n)
     figure, axes = panels(-(-n // columns), columns, width, height)
     for ax in axes[n:]:
@@ -68,7 +95,22 @@ def panels_of(n: int, width: float, height: float, most: int = 3) -> tuple[Figur
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> Path:
-    """Write a PNG in one step and give its path."""
+    """Write a figure as a PNG file, in one step.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    path : path-like
+        The file; its folder is made where missing.
+    dpi : int, optional
+        Resolution [dots per inch].
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     with replacing(final) as name:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one run at a time in a folder."""
+"""Files that are either complete or absent, and one run at a time in a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : path-like
-        Final name; an existing file is replaced in one step, and kept where the block raises.
+        Final name; an existing file is replaced in one step, or kept if the block raises.
 
     Yields
     ------
@@ -36,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     DiskError
-        Where the disk is full, or the file cannot be written for another such reason.
+        If the disk is full, or the file cannot be written for a similar reason.
     """
     final = Path(path)
     temporary = final.with_name(f".{uuid.uuid4().hex[:8]}.{final.name}")
@@ -54,7 +54,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed runs left under temporary names in a folder and below it."""
+    """Remove temporary files of killed runs from a folder and its subfolders."""
     for path in folder.rglob(".*"):
         if path.name.startswith(".partial-") and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -75,7 +75,7 @@ def nearest_folder(path: Path) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a folder that could not be made or written into; changes nothing on disk.
+    """Refuse a folder that cannot be made or written into; nothing on disk changes.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def check_space(path: Path, needed: float) -> None:
     Raises
     ------
     InputError
-        With what is needed and what is free.
+        With the space needed and the space free.
     """
     free = shutil.disk_usage(nearest_folder(path)).free
     if needed > free:
@@ -114,14 +114,14 @@ def check_space(path: Path, needed: float) -> None:
 
 
 _held: set[Path] = set()
-"""Folders that this process has locked: a lock of the system does not keep a process from itself."""
+"""Folders that this process has locked: the system's lock does not stop a process from locking twice."""
 
 
 class FolderLock:
     """One run at a time in a folder; a context manager.
 
-    The lock is the system's own (``lockf``, which network file systems share), so that it ends with the
-    process, however that ends. On a file system without locks nothing is locked.
+    The lock is the system's own (``lockf``, which network file systems share), so it ends with the process,
+    even if that is killed. On a file system without locks nothing is locked.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The machine: versions of what is installed, where PyTorch computes, and what a run takes."""
+"""The machine: installed versions, PyTorch's device, and the memory, disk and time of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 __version__ = versions("faintsky")["faintsky"]
-"""Of this package."""
+"""Version of this package."""
 
 
 def choose_device(device: str) -> str:
@@ -36,7 +36,7 @@ def choose_device(device: str) -> str:
     Raises
     ------
     InputError
-        Where it is not there.
+        If the device is not available.
     """
     import torch
 
@@ -52,7 +52,7 @@ def choose_device(device: str) -> str:
 
 
 BYTES_OF_TABLES = 1e6
-"""Of a run's catalogues and report."""
+"""Allowance for a run's catalogues and report [bytes]."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Needs:
     Parameters
     ----------
     memory : float
-        Most that its process holds at a time, libraries included [bytes].
+        Most memory that its process holds at a time, libraries included [bytes].
     disk : float
-        What it writes [bytes].
+        Disk space that it fills [bytes].
     seconds : float
-        Of the whole work on one processor core; a factor of two either way is usual.
+        Time of the whole work on one processor core, usually right to a factor of two.
     blocks : int, optional
-        Parts that are worked on one after the other.
+        Parts into which the work is cut.
     processes : int, optional
         Processes that take ``memory`` each and share the work.
     beside : float, optional
-        What the process that gives out the work takes beside them [bytes].
+        Memory of the process that distributes the work [bytes].
     """
 
     memory: float
@@ -84,7 +84,7 @@ class Needs:
 
     @property
     def memory_of_all(self) -> float:
-        """Of all processes together [bytes]."""
+        """Memory of all processes together [bytes]."""
         return self.processes * self.memory + self.beside
 
     def check(self, out: str | os.PathLike[str] | None) -> None:
@@ -98,7 +98,7 @@ class Needs:
             raise InputError(f"the run takes {takes}", f"give {less}less data, or a larger machine")
 
     def summary(self, out: str | os.PathLike[str] | None) -> dict[str, Any]:
-        """The same keys for every command."""
+        """The estimate by name, with the same keys for every command."""
         free = None if out is None else shutil.disk_usage(nearest_folder(Path(out))).free / 1e9
         return {
             "blocks": self.blocks,
@@ -115,11 +115,11 @@ _LIMITS = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
-"""A container's memory, by both kinds of control groups."""
+"""Files of a container's memory limit and use, for both versions of control groups."""
 
 
 def free_memory() -> float:
-    """What processes can still take, of the machine's memory and of the container's [bytes]."""
+    """Memory that is still free on the machine and within the container's limit [bytes]."""
     free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with suppress(OSError, StopIteration):  # no Linux
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

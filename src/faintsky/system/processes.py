@@ -1,7 +1,7 @@
-"""Threads, worker processes and other programs: how many there are, and that none outlives its parent.
+"""Threads, worker processes and other programs: their numbers, and that none outlives its parent.
 
 The package imports this before anything that computes: numerical libraries read the environment once, when
-they are loaded. What the user has set stays.
+they are loaded. Values set by the user are kept.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def cpu_count() -> int:
 
 
 def prepare_threads() -> None:
-    """Set how threads wait and how many there are, and make forked processes work on one."""
-    # A thread that spins while it waits takes the core from the one that it waits for: where other programs
-    # run, too, that takes ten times longer. The second word is for Intel's and LLVM's OpenMP.
+    """Set how threads wait and how many there are, and limit forked processes to one."""
+    # A thread that spins while it waits can take the core from the one that it waits for. Beside other
+    # programs, that makes work ten times slower. The second variable is for Intel's and LLVM's OpenMP.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("KMP_BLOCKTIME", "0")
@@ -45,7 +45,7 @@ def prepare_threads() -> None:
 
 
 def _after_fork() -> None:
-    # A fork takes only one thread along, and OpenMP would wait for the others for ever.
+    # A fork has only one thread, and OpenMP would wait for the others for ever.
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)
@@ -56,7 +56,7 @@ def _affinity() -> int:
 
 
 def _quotas() -> list[tuple[int, int]]:
-    """CPU time and period in which it may be used, of all control groups that this process is in."""
+    """CPU quotas and their periods, of all control groups of this process."""
     try:
         own = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition(":")[2].strip("/")
     except OSError:
@@ -77,7 +77,7 @@ def _quotas() -> list[tuple[int, int]]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch and BLAS on one thread within the block: sums come out the same however many tasks run."""
+    """Run PyTorch and BLAS on one thread within the block: sums are then the same for any number of tasks."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -92,7 +92,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def limited_threads(count: int | None) -> Iterator[None]:
-    """Within the block, numerical libraries and programs that are started use ``count`` threads, or all."""
+    """Limit numerical libraries and started programs to ``count`` threads within the block; None: all."""
     if count is None:
         yield
         return
@@ -112,16 +112,16 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 
 def may_start_workers() -> bool:
-    """Whether this process may have workers of its own; those of a `multiprocessing.Pool` may not."""
+    """Whether this process may start workers; members of a `multiprocessing.Pool` may not."""
     from multiprocessing import current_process
 
     return not current_process().daemon
 
 
 def worker_count(jobs: int | None, seconds: float = math.inf) -> int:
-    """Processes to work with: ``jobs``, or one a CPU, as far as work of some seconds is worth starting them.
+    """Processes to work with: ``jobs``, or one per CPU if the work takes long enough to start them.
 
-    It is 1 where this process may not start any.
+    It is 1 if this process may not start any.
     """
     if not may_start_workers():
         return 1
@@ -131,9 +131,9 @@ def worker_count(jobs: int | None, seconds: float = math.inf) -> int:
 LOG = "words.log"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WORTH = 6.0
-"""Seconds of work that make up for the start of a process."""
+"""Work for which it is worth starting a process [s]."""
 LONGEST = 12 * 3600.0
-"""Seconds that the cleaning of one image may take."""
+"""Longest time that the cleaning of one image may take [s]."""
 _GRACE = 10.0
 
 
@@ -146,26 +146,27 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     limit: float | None = None,
 ) -> None:
-    """Run a program that watches its standard input and ends when that closes.
+    """Run a program that ends when its standard input closes.
 
     Parameters
     ----------
     command : sequence of str
+        The program and its arguments.
     folder : Path
-        Where it runs; what it says goes there, to ``words.log``.
+        Where it runs; its output goes to ``words.log`` there.
     name : str
-        For the user.
+        Its name in messages.
     leaves : str
-        A file that it has written in ``folder`` when all went well.
+        A file that it has written in ``folder`` if it succeeded.
     environment : mapping, optional
-        Its whole environment, but for the number of threads, which is 1.
+        Its whole environment, except for the number of threads, which is 1.
     limit : float, optional
         Seconds after which it is ended.
 
     Raises
     ------
     FaintskyError
-        It failed, with its last words, or took too long.
+        If it failed (the message has the last line of its output) or took too long.
     """
     log = folder / LOG
     with (
@@ -194,9 +195,9 @@ def run_program(
 
 
 def _end_with_input() -> None:
-    """End this program and those that it runs when standard input closes; for programs of ours, in a thread.
+    """End this program, and those that it started, when standard input closes; runs in a thread.
 
-    The folder they run in goes too: whoever would have removed it may have been killed.
+    The working folder is removed too, because the process that should remove it may have been killed.
     """
     os.read(0, 1)
     shutil.rmtree(os.getcwd(), ignore_errors=True)
@@ -204,6 +205,6 @@ def _end_with_input() -> None:
 
 
 def start_watching() -> None:
-    """Make this program, and those that it runs, end with the one that started it; returns at once."""
+    """Make this program, and those that it starts, end with its parent; returns at once."""
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_input, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Settings: a pydantic model that says in one line what is wrong."""
+"""Settings: a pydantic model whose errors are one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faintsky.errors import InputError
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, names and bounds checked; `read` is for what users give."""
+    """Base of all settings: frozen, with names and bounds checked; `read` checks values given by users."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,18 +25,18 @@ class Settings(BaseModel):
         hint: str = "",
         path: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Settings of plain values; what is not given has its default.
+        """Settings from plain values; the others have their defaults.
 
         Parameters
         ----------
         values : mapping
-            By name.
+            Values by name.
         what : str, optional
-            What one of them is called in an error's message.
+            Word for one of them in messages.
         hint : str, optional
-            What the user can do; the field's bounds, or the names that there are, where not given.
+            What the user can do; by default a general hint, or the known names.
         path : path-like, optional
-            The file that they stand in.
+            The file that holds them.
 
         Raises
         ------
