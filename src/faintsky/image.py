@@ -196,13 +196,7 @@ class RadioData:
         return f[low] + (z - low) * (f[low + 1] - f[low])
 
     def velocities(self) -> NDArray[np.float64] | None:
-        """Velocity of each channel in the header's frame and convention.
-
-        Returns
-        -------
-        array or None
-            ``[chan]`` [km/s]; None where the rest frequency is not known.
-        """
+        """Velocities in the header's convention, ``[chan]`` [km/s]; None without a rest frequency."""
         return None if self.spectral is None else self.spectral.velocity(self.spectral.frequencies)
 
     @cached_property
@@ -236,8 +230,7 @@ class RadioData:
         return self._companion("model_image")
 
     def _companion(self, kind: str) -> Any:
-        load = self.companions.get(kind)
-        return None if load is None else load()
+        return self.companions[kind]() if kind in self.companions else None
 
     def check_companions(self) -> None:
         """Read the companions; `InputError` where one cannot belong to these data.
@@ -568,24 +561,12 @@ class RadioCube(RadioData):
         return self.spectral.frequencies
 
     def channel_widths(self) -> NDArray[np.float64]:
-        """Separation of neighbouring channels at each channel.
-
-        Returns
-        -------
-        array
-            ``[chan]`` [Hz], positive.
-        """
+        """Separation of neighbouring channels at each channel, ``[chan]`` [Hz], positive."""
         f = self.spectral.frequencies
         return np.abs(np.gradient(f)) if len(f) > 1 else np.abs([self.spectral.width])
 
     def channel_widths_velocity(self) -> NDArray[np.float64] | None:
-        """Separation of neighbouring channels at each channel, as a velocity.
-
-        Returns
-        -------
-        array or None
-            ``[chan]`` [km/s], positive; None without a rest frequency.
-        """
+        """The same as a velocity, ``[chan]`` [km/s]; None without a rest frequency."""
         v = self.velocities()
         if v is None:
             return None
@@ -606,11 +587,6 @@ class RadioCube(RadioData):
         ----------
         x, y, z : float
             Pixel and channel, from 0; beyond the border the nearest one counts.
-
-        Returns
-        -------
-        bool
-            False where it is blank.
         """
         k, j, i = (int(np.clip(round(v), 0, n - 1)) for v, n in zip((z, y, x), self.shape))
         return not self.blank_channels[k] and bool(np.isfinite(self.data[k, j, i]))

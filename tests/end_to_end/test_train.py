@@ -301,7 +301,7 @@ def test_an_interrupted_run_says_so_and_the_same_command_goes_on(
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(DiffuseImages, "validate", interrupted)
     assert main(command) == status
-    assert capsys.readouterr().err.splitlines()[-1].endswith("; the same command goes on")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("; run the same command to continue")
     assert signal.getsignal(signal.SIGINT) is before
     monkeypatch.setattr(DiffuseImages, "validate", validate)
     first = []

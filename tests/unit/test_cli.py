@@ -413,7 +413,7 @@ def test_an_interrupted_command_leaves_nothing_and_goes_on(
     monkeypatch.setattr("faintsky.detection.find.finish", lambda *args: signal.raise_signal(number))
     before = signal.getsignal(signal.SIGTERM)
     assert main(words) == status
-    assert capsys.readouterr().err.splitlines()[-1].endswith("; the same command goes on")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("; run the same command to continue")
     assert signal.getsignal(signal.SIGTERM) is before
     assert [p.name for p in tmp_path.iterdir()] == ["cube.fits"]
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""The tree of commands: each is a public function, its options made from the signature and the docstring."""
+"""The commands: each is a public function, with options from its signature and docstring."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ GROUPS = {
     "simulate": "Simulate observations with their truth.",
     "evaluate": "Score methods on data whose truth is known.",
 }
-"""Their commands are the package's functions that begin so: ``simulate_alma`` is ``simulate alma``."""
+"""Groups of commands, made of functions with this prefix: ``simulate_alma`` is ``simulate alma``."""
 SPELT = {"n": ["-n", "--n"], "settings": ["--set"], "open_report": ["--open/--no-open"]}
-"""Options whose names are others in Python."""
+"""Options with other names than in Python."""
 HIDDEN = ("command", "progress", "watch")
 
 
 class Commands(click.Group):
-    """A group whose commands are made when they are asked for: others' modules are not loaded."""
+    """A group that makes a command only when it is used, so that other commands' modules are not loaded."""
 
     def __init__(self, prefix: str, names: Sequence[str], **how: Any) -> None:
         super().__init__(**how)
@@ -51,7 +51,7 @@ class Commands(click.Group):
         return list(self.names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of them."""
+        """One of the commands."""
         if cmd_name not in self.names:
             return None
         if cmd_name in GROUPS:
@@ -65,14 +65,14 @@ class Commands(click.Group):
 
 @dataclass
 class Listing:
-    """What the command prints: for machines a mapping, for people lines."""
+    """What the command prints: a mapping as JSON, or lines of text."""
 
     facts: dict[str, Any]
     lines: list[str]
 
 
 def models(name: Annotated[str | None, "NAME"] = None) -> Listing:
-    """List the shipped models, or show one model's card (--json: all of it).
+    """List the shipped models, or show one model's card (--json: the whole card).
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
 
 
 class Arguments(click.Command):
-    """A command whose help says what its arguments are."""
+    """A command whose help describes its arguments."""
 
     def __init__(self, texts: Mapping[str, str], **how: Any) -> None:
         super().__init__(**how)
@@ -132,16 +132,16 @@ class Arguments(click.Command):
 def make_command(name: str, function: Callable[..., Any]) -> click.Command:
     """A command that calls a function.
 
-    Its first parameter is the command's argument, unless that is ``out``; all others are options: numbers and
-    choices by their annotations, ``bool`` a flag, a mapping ``key=value``, a list an option that may be given
-    more than once, another sequence words with commas between.
+    The first parameter is the command's argument, unless it is ``out``. All others are options, according to
+    their annotations: numbers, choices, ``bool`` as a flag, a mapping as ``key=value``, a list as an option
+    that may be repeated, and other sequences as words separated by commas.
 
     Parameters
     ----------
     name : str
-        Of the command.
+        Name of the command.
     function : callable
-        With numpydoc's ``Parameters``. What it returns has ``facts``, or is a mapping.
+        With numpydoc's ``Parameters``. It returns a mapping, or an object with ``facts``.
     """
     known, entries = options_of(function)
     shown = [p for p in known.values() if p.name not in HIDDEN]
@@ -156,7 +156,7 @@ def make_command(name: str, function: Callable[..., Any]) -> click.Command:
         click.Option(["--json", "as_json"], is_flag=True,
                      help="Print a machine-readable summary as the last line."),
         click.Option(["--config"], metavar="FILE.toml", callback=_configure, is_eager=True,
-                     expose_value=False, help="Take options by name from a file; the command line wins."),
+                     expose_value=False, help="Read options from a TOML file; the command line wins."),
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."),
     ]  # fmt: skip
 
@@ -183,7 +183,7 @@ def _parameter(parameter: Any, entries: Entries, *, first: bool) -> click.Parame
     if name == "out":
         how["metavar"] = "DIR"
     if name == "jobs":
-        default = None  # a script may not start processes unasked, a command may
+        default = None  # unlike a script, a command uses all cores by default
     spelling = SPELT.get(name, ["--" + name.replace("_", "-")])
     if how.get("is_flag") and default is True and name not in SPELT:
         spelling = [f"{spelling[0]}/--no-{spelling[0][2:]}"]
@@ -194,7 +194,7 @@ def _parameter(parameter: Any, entries: Entries, *, first: bool) -> click.Parame
 
 
 def _type(annotation: Any, kind: str) -> dict[str, Any]:
-    """How click is to read a value, and what stands for it in the help."""
+    """How click reads a value, and its placeholder in the help."""
     plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     parts = get_args(plain) if get_origin(plain) in (Union, UnionType) else (plain,)
     kinds = [get_origin(p) or p for p in parts]
@@ -240,12 +240,12 @@ def _pairs(context: click.Context, parameter: click.Parameter, items: Sequence[s
 
 
 def _plain(text: str) -> str:
-    """Text of a docstring without its marks."""
+    """Text of a docstring without its markup."""
     return inspect.cleandoc(text).replace("`", "")
 
 
 def _configure(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
-    """Take defaults from a TOML file; what stands on the command line wins."""
+    """Read defaults from a TOML file; the command line has priority."""
     if path is None or context.resilient_parsing:
         return
     own = [p for p in context.command.params if p.name not in ("config", "debug", None)]
@@ -259,15 +259,15 @@ def read_config(path: Path, parameters: Sequence[click.Parameter]) -> dict[str, 
     Parameters
     ----------
     path : pathlib.Path
-        Keys are options' names, with ``-`` or ``_`` and without leading dashes; a list stands for its items
-        joined by commas, and ``set`` is a table, or a list of ``"key=value"``.
+        Its keys are names of options, with ``-`` or ``_`` and without leading dashes. The items of a list are
+        joined by commas; ``set`` is a table, or a list of ``"key=value"``.
     parameters : sequence of click.Parameter
-        Those that there are.
+        Parameters of the command.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or has a key that is no option.
+        If the file cannot be read, or has a key that is not an option.
     """
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))

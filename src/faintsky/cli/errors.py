@@ -1,4 +1,4 @@
-"""From an exception to one line and an exit status."""
+"""Exceptions as one line and an exit status."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from faintsky.errors import FaintskyError, InputError, disk_error
 
 
 class Terminated(SystemExit):
-    """SIGTERM, as batch systems send it before they kill: ends a command as Ctrl-C does."""
+    """SIGTERM, which batch systems send before they kill a process; it ends a command like Ctrl-C."""
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, so that a command cleans up as after an error."""
+    """Make SIGTERM raise `Terminated` within the block, so that a command cleans up as after an error."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -37,17 +37,17 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
-    """Print an error as one line on standard error and return the exit status that goes with it."""
+    """Print an error as one line on standard error and return its exit status."""
     if isinstance(error, click.exceptions.Exit):
         return int(error.exit_code)
     if isinstance(error, Terminated):
-        return _say("stopped by a signal; the same command goes on", 143)
+        return _say("stopped by a signal; run the same command to continue", 143)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if debug:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _say("interrupted; the same command goes on", 130)
+        return _say("interrupted; run the same command to continue", 130)
     if isinstance(error, InputError):
         return _say(str(error), 2)
     if isinstance(error, click.ClickException):
@@ -55,7 +55,7 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
     if isinstance(error, FaintskyError):
         return _say(str(error), 1)
     if isinstance(error, MemoryError):
-        return _say("out of memory; give a smaller image or a machine with more", 1)
+        return _say("out of memory; use less data, or a machine with more memory", 1)
     failed = disk_error(error)
     if failed is not None:
         return _say(str(failed), 1)
@@ -64,7 +64,7 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
 
 
 def _source(error: BaseException) -> str:
-    """The configuration file and a colon, where the value at fault stands in it."""
+    """The configuration file and a colon, if the faulty value comes from it."""
     context, name = getattr(error, "ctx", None), getattr(getattr(error, "param", None), "name", None)
     if context is None or name is None:
         return ""

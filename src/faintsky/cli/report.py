@@ -1,4 +1,4 @@
-"""What a command says while it runs and when it is done."""
+"""Progress of a command, and the summary at its end."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from types import TracebackType
 from typing import Any
 
 SILENCE = 10.0
-"""Seconds after which a command that has nothing new to say shows that it is alive."""
+"""Longest time without output, after which the command shows that it is still running [s]."""
 
 
 MANY, SURE = 50, 0.02
-"""Steps that tell how long the rest takes, and the share of them that does."""
+"""Fewest steps, and fewest of them done as a fraction, from which the remaining time is estimated."""
 
 
 class Report:
     """Progress while a command runs and a summary when it is done; a context manager.
 
-    Progress is a bar on a terminal. Elsewhere it is a line for each stage, and one every ten seconds: where
-    the work itself says nothing for so long, what it is at and since when.
+    Progress is a bar on a terminal. Elsewhere it is a line for each stage, and one every ten seconds. Without
+    news for so long, this names the stage and the time since it began.
 
     Parameters
     ----------
@@ -52,7 +52,15 @@ class Report:
         self._stop()
 
     def progress(self, done: int, total: int, label: str = "") -> None:
-        """Show that ``done`` of ``total`` steps are done; brackets hold details of a stage."""
+        """Show progress.
+
+        Parameters
+        ----------
+        done, total : int
+            Steps done, and steps in all.
+        label : str, optional
+            The stage; brackets hold details of it.
+        """
         stage = label.partition(" (")[0]
         if sys.stderr.isatty():
             self._draw(done, total, stage, label)
@@ -96,7 +104,7 @@ class Report:
             self._bar = None
 
     def finish(self, result: Any) -> None:
-        """Print a mapping, or the ``facts`` of an object; its ``lines`` are for people."""
+        """Print a mapping, or the ``facts`` of an object; as text its ``lines``, if it has any."""
         self._stop()
         from faintsky.io import plain
 
@@ -108,7 +116,7 @@ class Report:
 
 
 def _time_left(done: int, total: int, seconds: float) -> str:
-    """In words, of work in many steps, once a part of them is done."""
+    """Text on the remaining time, for work in many steps, once some of them are done."""
     if total < MANY or not SURE * total <= done < total:
         return ""
     left = seconds * (total - done) / done
@@ -116,7 +124,7 @@ def _time_left(done: int, total: int, seconds: float) -> str:
 
 
 def _line(key: str, value: Any) -> str:
-    """A number's unit stands at the end of its key, and is written behind the number."""
+    """One line of the summary; a unit at the end of the key is moved behind the number."""
     name, _, unit = key.rpartition("_")
     if unit in ("gb", "minutes") and name and value is not None:
         value = f"about {value:g} minutes" if unit == "minutes" else f"{value:g} GB"

@@ -1,7 +1,7 @@
-"""The public functions that do a whole job: open, plan, work, write, report.
+"""The public functions, each of which does a whole job: open, plan, work, write, report.
 
-Each is light to import, for the command line is made from its signature: what it needs it imports where it
-is used.
+They import what they need only when called, because the command line is made from their signatures and must
+load quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A cubelet, its mask, moments and spectrum for each source of a cube, under SoFiA-2's names."""
+"""Cubelet, mask, moments and spectrum of each source of a cube, under SoFiA-2's names."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from faintsky.jobs.result import Result
 
 MARGIN = (2, 6, 6)
-"""Channels and pixels about a source's mask."""
+"""Margin around a source's mask [channel and pixel]."""
 
 
 def write_cutouts(result: Result, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write ``STEM_cubelets/STEM_ID_cube.fits`` and, likewise, mask, ``mom0``, ``mom1``, ``mom2``, ``chan``.
 
-    Nothing of a method that makes no three-dimensional mask. The cubelet is the data, continuum and all;
-    moments and the spectrum, ``spec.txt``, are of the data without continuum in the mask, the moments in the
-    units of ``moment0.fits`` …. The spectrum is a table of channel, frequency [Hz], flux density [Jy] and
-    pixels.
+    A method without a three-dimensional mask has none. The cubelet holds the data, including the continuum.
+    Moments and spectrum are those of the data without continuum, within the mask. The moments have the units
+    of ``moment0.fits`` and so on. The spectrum, ``spec.txt``, is a table of channel, frequency [Hz], flux
+    density [Jy] and number of pixels.
 
     Parameters
     ----------
     result : Result
-        Of a cube.
+        Result of a cube.
     folder : pathlib.Path
-        Where the folder of cutouts is made.
+        Folder in which that of the cutouts is made.
     provenance : mapping
-        For the headers.
+        Entries for the headers.
     """
     from faintsky.detection import moment_sums
     from faintsky.io import header_like, write_fits

@@ -1,4 +1,4 @@
-"""`faintsky.demo`: both chains, each on one small simulated observation."""
+"""`faintsky.demo`: detection in a cube and denoising of an image, each on one small simulated observation."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class DemoResult:
     Attributes
     ----------
     truth, catalog : astropy.table.Table
-        True sources of the cube, and what was found.
+        True and found sources of the cube.
     matching : Matching
-        One to one.
+        One-to-one matching of the two.
     published : Matching
-        The same of what DeepFocus finds in that cube.
+        The same for the sources that DeepFocus finds in the cube.
     image_errors : dict
-        Rms difference from the true sky where it is brighter than half the noise, in units of the noise: of
-        the image (``before``) and of the denoised one (``after``); number of ``regions``.
+        Rms difference from the true sky, where this is brighter than half the noise, in units of the noise:
+        of the image (``before``) and of the denoised image (``after``); and the number of ``regions``.
     reports : dict of str to pathlib.Path
-        The pages on the detection, on DeepFocus's and on the denoised image.
+        Reports on our detection, on DeepFocus's detection, and on the denoised image.
     """
 
     truth: Table
@@ -52,7 +52,7 @@ class DemoResult:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the command prints."""
+        """The summary that the command prints."""
         found = {int(i): int(j) for i, j in zip(self.matching.i_true, self.matching.i_found)}
         lines = {}
         for i, true in enumerate(self.truth):
@@ -91,19 +91,19 @@ def demo(
         Folder for ``alma/`` and ``lofar/`` (as the simulators write them), ``detected/`` and ``deepfocus/``
         (as `detect` does) and ``denoised/`` (as `denoise` does).
     seed : int, optional
-        Another one is another sky.
+        Seed of the simulated sky.
     open_report : bool
         Open the reports in a browser at the end, where there is one to open.
 
     Returns
     -------
     DemoResult or dict
-        What was found and what is true; after a dry run what would be done.
+        What was found and what is true; after a dry run, what would be done.
 
     Raises
     ------
     InputError
-        Where `out` holds something else.
+        If `out` holds something else.
     """
     from faintsky.catalog import read_catalog
     from faintsky.io import Job
@@ -140,7 +140,7 @@ def demo(
 
 
 def _needs(folder: Path) -> Needs:
-    """Of both simulations and of what is made of them."""
+    """Needs of both simulations and of the work on them."""
     from faintsky.denoising import needs_of_image
     from faintsky.detection import needs_of_search
     from faintsky.models import load_model

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from faintsky.models import Model
 
 TILES, NEGATIVE = ".tiles", ".tiles-negative"
-"""Folders, within that of a run, of what is known of the tiles of an image, and of its negative, until it is
-complete."""
+"""Subfolders for the results of the tiles of an image, and of its negative, until the run is complete."""
 
 
 @with_options
@@ -57,26 +56,27 @@ def detect(
     ----------
     data : path-like or object, or a list of paths
         Image or cube: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object that
-        `faintsky.open_image` or `faintsky.open_cube` takes. Of several files each has a folder under `out`,
-        beside a joint catalogue; what fails is said at the end.
+        `faintsky.open_image` or `faintsky.open_cube` takes. Several files have a folder each under `out`, and
+        a joint catalogue; failures are listed at the end.
     out : path-like, optional
         Folder for ``catalog`` and ``components``, ``mask.fits``, ``model.fits``, ``residual.fits``,
-        ``regions.reg``, ``report.html`` and ``run.json``, of a cube also ``moment0.fits`` …, of an image with
-        diffuse emission ``mask_diffuse.fits``; no mask and no model where the method makes none.
+        ``regions.reg``, ``report.html`` and ``run.json``; for a cube also ``moment0.fits`` and so on, for an
+        image with diffuse emission ``mask_diffuse.fits``. Mask and model are missing if the method makes
+        none.
     model : str
-        Method or trained model: a shipped one's name (see ``faintsky models``) or a folder. Images take the
-        classical one alone.
+        Method or trained model: the name of a shipped one (see ``faintsky models``) or a folder. For images
+        only the classical method.
     reliability : float
         Least reliability of a source in the catalogue, 0 to 1.
     background_scale : float
-        Fits to an image take out a background that follows nothing smaller [beam].
+        Smallest scale of the background that is subtracted when sources of an image are fitted [beam].
     columns : {"pybdsf", "aegean", "sofia"}, optional
-        Write the tables in the columns of this program, too (``catalog_pybdsf.fits`` …): of an image PyBDSF's
-        or Aegean's, of a cube SoFiA-2's.
+        Also write the tables with the columns of this program (``catalog_pybdsf.fits`` and so on): PyBDSF or
+        Aegean for an image, SoFiA-2 for a cube.
     cutouts : bool
         Write a cubelet, its mask, moments and spectrum for each source of a cube, under SoFiA-2's names.
     report : bool
-        Write ``report.html``: 2 MB and more, and half of the time that a small file takes.
+        Write ``report.html``. It has 2 MB and more, and takes half of the time for a small file.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def detect(
 
 
 def _all_read(result: Result) -> Result:
-    """The result; where data were lost, an error says so now that all else is done."""
+    """The result; if some data could not be read, an error is raised now that all else is done."""
     lost = getattr(result.found, "lost", [])
     if lost:
         more = f", and {len(lost) - 1} more places" if len(lost) > 1 else ""
@@ -193,14 +193,14 @@ def _detect_in_image(
 
 
 def _spread(job: Job, image: RadioData, folder: str = TILES) -> tuple[FitsMaps | None, dict[str, Any]]:
-    """Files for an image or cube of several tiles, and how these are shared."""
+    """Files for an image or cube of several tiles, and options on how to share the tiles."""
     from faintsky.io import FitsMaps
 
     running: Any = job.running
     if job.out is None:
         return None, {}
     known = {k: v for k, v in job.record.items() if k != "command"}
-    if Path(image.name).is_file():  # a file that has been rewritten is another image
+    if Path(image.name).is_file():  # a file that was rewritten is a different image
         known["written"] = Path(image.name).stat().st_mtime_ns
     maps = FitsMaps(Path(job.out) / folder, image, job.made_by, known, fresh=running.overwrite)
     return maps, {"maps": maps, "jobs": _workers(running), "cluster": running.cluster}
@@ -212,7 +212,7 @@ def _workers(running: Spread) -> int:
 
 
 def _see(model: str, device: str, members: int, prepared: Any) -> Any:
-    """A network, which is loaded when an image is shown to it first."""
+    """A network, which is loaded when it is first used."""
     return _loaded(model, device, members)(prepared)
 
 
@@ -241,32 +241,32 @@ def denoise(
 ) -> Result:
     """Denoise a continuum image and catalogue its sources and regions of diffuse emission.
 
-    The compact sources are those that `detect` finds; the network sees what is left. Dirty images with their
-    psf, images of white noise and autoencoders have regions alone.
+    Compact sources are found as by `detect`; the network denoises the residual. For dirty images with their
+    psf, images of white noise and autoencoders, the catalogue holds only regions.
 
     Parameters
     ----------
     image : path-like or object, or a list of paths
         Continuum image of any size and unit: ``.fits``, ``.fits.gz``, ``.fits.fz``, ``.zarr``, or an object
-        that `faintsky.open_image` takes; NaN is blank. Of several files each has a folder under `out`, beside
-        a joint catalogue; what fails is said at the end.
+        that `faintsky.open_image` takes; NaN is blank. Several files have a folder each under `out`, and a
+        joint catalogue; failures are listed at the end.
     out : path-like, optional
         Folder for ``denoised.fits``, ``uncertainty.fits``, ``catalog`` and ``components``, ``mask.fits``,
         ``mask_diffuse.fits``, ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and
         ``run.json``.
     model : str
-        Trained model: a shipped one's name (see ``faintsky models``) or a folder.
+        Trained model: the name of a shipped one (see ``faintsky models``) or a folder.
     members : int
-        Mirror images and quarter turns to average, 1 to 8: steadier, and slower in proportion. Those of an
-        autoencoder also differ by where its tiles begin.
+        Mirror images and quarter turns to average, 1 to 8: more are more accurate, and slower in proportion.
+        For an autoencoder they also differ in where its tiles begin.
     reliability : float
-        Least reliability of what is in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
+        Least reliability in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
     background_scale : float
-        Fits of compact sources take out a background that follows nothing smaller [beam].
+        Smallest scale of the background that is subtracted when compact sources are fitted [beam].
     negative : bool
-        Denoise the negative of the image as well: its regions give those of the image a second reliability,
-        ``reliability_negative``, of the image's own noise and artefacts. Twice the time. Without, regions
-        that the image's deepest negatives rival are left out.
+        Also denoise the negative of the image. Its regions give those of the image a second reliability,
+        ``reliability_negative``, from the image's own noise and artefacts. It takes twice the time. Without
+        it, regions no stronger than the image's deepest negatives are left out.
     report : bool
         Write ``report.html`` (2 MB and more).
 
@@ -323,7 +323,7 @@ def denoise(
         maps: FitsMaps | None = None
         spread: dict[str, Any] = {}
         if alone:
-            if several:  # as tiles would, it may not fit
+            if several:  # an image of several tiles may not fit into memory
                 whole.check(out)
             find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
         else:

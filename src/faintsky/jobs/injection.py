@@ -1,4 +1,4 @@
-"""`faintsky.inject`: what is found in the user's own cube or image, by sources injected into it."""
+"""`faintsky.inject`: completeness and flux bias in the user's own data, by injected sources."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class InjectResult:
     Attributes
     ----------
     sources : Table or None
-        The injected sources, ``found`` or not, with what was measured of them; None after a dry run or
-        where the output was complete already.
+        The injected sources, whether each was ``found``, and its measured values; None after a dry run, or
+        if the output was complete already.
     recovery : Recovery or None
-        Completeness and flux against matched S/N, of images against S/N per pixel.
+        Completeness and flux against matched S/N; for images against S/N per pixel.
     facts : dict
         The summary.
     """
@@ -62,10 +62,10 @@ def inject(
 ) -> InjectResult:
     """Inject sources into your own cube or image and see which are found: completeness and flux bias.
 
-    A few at a time: into a cube emitters (`faintsky.injecting.CubePlace`), which are searched for; into an
-    image filaments and blobs (`faintsky.injecting.ImagePlace`), and it is denoised and catalogued as
-    `faintsky.denoise` does it; or points (`faintsky.injecting.PointPlace`), and it is searched for compact
-    sources.
+    Only a few are injected at a time. A cube receives emitters (`faintsky.injecting.CubePlace`) and is
+    searched for lines. An image receives filaments and blobs (`faintsky.injecting.ImagePlace`), and is
+    denoised and catalogued as by `faintsky.denoise`; or it receives points (`faintsky.injecting.PointPlace`),
+    and is searched for compact sources.
 
     Parameters
     ----------
@@ -73,27 +73,28 @@ def inject(
         A spectral cube or an image; anything `faintsky.open_cube` or `faintsky.open_image` takes.
     out : path-like, optional
         Folder for ``completeness.csv``, ``completeness.png``, ``report.html``, ``injected.ecsv`` and
-        ``run.json``; of points also ``catalog``, the image's own with a column ``completeness``.
+        ``run.json``; for points also ``catalog``, the image's own sources with a column ``completeness``.
     model : str, optional
-        As for `faintsky.detect` or `faintsky.denoise`, whose defaults hold.
+        As for `faintsky.detect` or `faintsky.denoise`, with the same defaults.
     sources : str
-        What is injected: ``lines`` into a cube, ``diffuse`` sources, ``points`` or ``pairs`` of points into
-        an image; ``auto`` is lines or diffuse ones.
+        What is injected: ``lines`` into a cube; ``diffuse`` sources, ``points`` or ``pairs`` of points into
+        an image. ``auto`` means lines or diffuse sources.
     n : int
-        Sources in all, each of a pair counted. They lie apart from each other, and from what is found in
+        Number of sources; a pair counts as two. They do not overlap each other, or sources that are found in
         the data themselves.
     per_run : int, optional
-        Sources at a time: by default 10 in a cube, 4 in an image, of points 50.
+        Sources at a time: by default 10 in a cube, 4 in an image, or 50 points.
     seed : int
-        Of the sources.
+        Seed of the sources.
     snr_low : float, optional
-        Lowest S/N, 3 in a cube, where it is the matched one (`faintsky.source_model.matched_snr`) and
-        uniform; 0.2 in an image, where it is that of a pixel and its logarithm is uniform; 3 of points, where
-        it is the peak over the noise, of pairs of the fainter one, and its logarithm is uniform.
+        Lowest S/N. In a cube it is the matched S/N (`faintsky.source_model.matched_snr`), drawn uniformly
+        from 3 by default. In an image it is that of a pixel, drawn uniformly in its logarithm from 0.2. For
+        points it is the peak over the noise (of the fainter one in pairs), drawn uniformly in its logarithm
+        from 3.
     snr_high : float, optional
-        Highest S/N: 20 in a cube, 10 in an image, 50 of points.
+        Highest S/N: by default 20 in a cube, 10 in an image, 50 for points.
     mask : path-like or array, optional
-        Where to inject and look: whole numbers, not 0.
+        Where to inject and look: whole numbers, 0 outside.
     reliability : float
         Least reliability of a detection, 0 to 1.
 
@@ -105,7 +106,7 @@ def inject(
     Raises
     ------
     InputError
-        Where an input cannot be used, or has no room for a source.
+        If an input cannot be used, or has no room for a source.
     """
     from faintsky.catalog import without_fluxes, write_catalog
     from faintsky.image import RadioImage
@@ -175,7 +176,7 @@ def inject(
 
 
 def _needs(data: RadioCube | RadioImage, model: Model, searches: int, points: bool) -> Needs:
-    """What a number of searches, one after the other, need: they write a table and a figure."""
+    """Needs of a number of searches, one after the other."""
     from faintsky.denoising import needs_of_image
     from faintsky.detection import needs_of_cube, needs_of_detection
     from faintsky.image import RadioImage
@@ -193,7 +194,7 @@ def _needs(data: RadioCube | RadioImage, model: Model, searches: int, points: bo
 
 
 def _cube_place(cube: RadioCube, model: Model, reliability: float, device: str) -> Any:
-    """Where sources are put, how they are looked for, and facts of the data themselves."""
+    """The place for injected sources in a cube, and facts of the data themselves."""
     from faintsky.detection import find_catalog, for_report
     from faintsky.injecting import place_in_cube
 
@@ -225,7 +226,7 @@ def _image_place(image: RadioImage, model: Model, reliability: float, device: st
         estimate = seen.image if seen.seen is None else seen.seen
         return Outlined(seen.mask, estimate, seen.prepared, seen.response)
 
-    # what may be a source is no place for another, whatever its reliability
+    # no source is injected on a candidate, whatever its reliability
     own = look(image, reliability=0.0, **how)
     place = place_in_image(replace(image, kind=own.kind), outlined(own))
     return place, lambda one: outlined(look(one, reliability=reliability, **how)), {

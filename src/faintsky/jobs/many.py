@@ -1,4 +1,4 @@
-"""One command on many files: a folder for each, one joint catalogue, and what failed said at the end."""
+"""One command on many files: a folder for each, one joint catalogue, and failures listed at the end."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from faintsky.system import LOCAL, Needs, run_tasks, worker_count
 
 JOINT = ("catalog", "components")
 SHOWN = 3
-"""Failures in the message at the end; all are in ``run.json``."""
+"""Most failures listed in the final message; all are in ``run.json``."""
 Path_ = str | os.PathLike[str]
 
 
 def many(
     function: Callable[..., Result], files: Sequence[Path_], out: Path_ | None, running: Spread
 ) -> Result:
-    """Run a function on each of some files, into folders of their names under `out`.
+    """Run a function on each of several files, into folders of their names under `out`.
 
-    A file that fails is noted, and the others are done. The tables of all that were done are joined, with the
-    file's name as their first column. Run again, it does only what is missing.
+    If a file fails, the others are still done. The tables of all finished files are joined, with the file's
+    name as the first column. A second run does only what is missing.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def many(
     out : path-like
         The folder.
     running : Spread
-        As the function got it, with all that it was asked for.
+        Options of the function, with all its arguments.
 
     Raises
     ------
     InputError
-        Without a folder, or for data that are no files.
+        Without a folder, or for data that are not files.
     FaintskyError
-        At the end, where some of the files failed.
+        At the end, if some of the files failed.
     """
     from faintsky.io import Job
 
@@ -90,7 +90,7 @@ def many(
 
 
 def _stems(files: Sequence[Path_]) -> list[str]:
-    """Names of folders: those of the files without extensions, numbered where there are several alike."""
+    """Names of folders: those of the files without extensions, numbered if several are equal."""
     stems: list[str] = []
     for file in files:
         stem = Path(file).name
@@ -107,17 +107,17 @@ def _stems(files: Sequence[Path_]) -> list[str]:
 def _one(
     function: Callable[..., Result], options: dict[str, Any], task: tuple[str, str]
 ) -> tuple[str, dict[str, Any]]:
-    """Why a file failed, and the summary of one that did not."""
+    """Reason of a file's failure (empty if it succeeded) and its summary."""
     try:
         return "", function(task[0], task[1], **options).facts
     except FaintskyError as error:
         return str(error), {}
-    except Exception as error:  # whatever it is, the other files are done
+    except Exception as error:  # the other files are done whatever the error
         return f"{task[0]}: {type(error).__name__}: {error}", {}
 
 
 def _joined(tasks: Sequence[tuple[str, str]], out: Path) -> dict[str, Any]:
-    """The tables of all folders in one, written."""
+    """Join the tables of all folders, and write them."""
     from astropy.table import Column, vstack
 
     from faintsky.catalog import read_catalog, write_catalog

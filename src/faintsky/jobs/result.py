@@ -1,4 +1,4 @@
-"""What `detect` and `denoise` found, in memory and as the files of a folder."""
+"""The result of `detect` and `denoise`, in memory and as files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ Array32 = NDArray[np.float32]
 
 @dataclass
 class Result:
-    """What was found in an image or a cube; after a dry run and an earlier, complete run only ``facts``.
+    """What was found in an image or a cube.
 
-    Arrays are ``[y, x]`` or ``[chan, y, x]``, in the unit and at the resolution of the data, which are the
-    sum of `model` and `residual`.
+    After a dry run, or if the run was complete already, it holds only ``facts``. Arrays are ``[y, x]`` or
+    ``[chan, y, x]``, in the unit and at the resolution of the data. The data are the sum of `model` and
+    `residual`.
 
     Attributes
     ----------
@@ -37,21 +38,23 @@ class Result:
     components : astropy.table.Table or None
         One row a fitted Gaussian, line or region, with the object that it belongs to.
     mask : array of int or None
-        The object's ``id``, 0 where none; None for a method that makes no mask.
+        ``id`` of the object at each pixel, 0 for none; None for a method that makes no mask.
     mask_diffuse : array of int or None
-        The ``id`` of the diffuse region, whatever lies in it, 0 where none; None where none was looked for.
+        ``id`` of the diffuse region at each pixel, under any compact sources, 0 for none; None if diffuse
+        emission was not searched for.
     model : array or None
-        What was found as the telescope shows it; None for a method that makes none. Of a cube the lines,
-        without the continuum; of an image the fitted sources, and the network's image of what is diffuse
-        within its regions; of a dirty image the denoised image within the mask, seen through the psf.
+        The emission found, at the data's resolution; None for a method that makes no model. For a cube it
+        holds the lines without the continuum. For an image it holds the fitted sources, and the network's
+        image of diffuse emission within its regions. For a dirty image it is the denoised image within the
+        mask, convolved with the psf.
     image, uncertainty : array or None
         The denoised image and its standard deviation.
     data : RadioCube or RadioImage or None
         The input.
     found : Detections or Denoised or None
-        All that the engine made.
+        The full result of the search.
     maps : FitsMaps or None
-        Files that hold the arrays already, of an image of several tiles; they are read as they are used.
+        Files that hold the arrays of data of several tiles; they are read when used.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +76,7 @@ class Result:
 
     @property
     def notes(self) -> list[str]:
-        """What was assumed or corrected."""
+        """Assumptions and corrections."""
         return list(self.facts.get("notes", []))
 
     def deliver(
@@ -85,7 +88,7 @@ class Result:
         columns: str | None = None,
         cutouts: bool = False,
     ) -> Result:
-        """Say how long it took, and write all there is, and a report, into a job's folder, if it has one.
+        """Add the time taken to the facts, and write all files and a report into the job's folder, if any.
 
         Parameters
         ----------
@@ -94,11 +97,11 @@ class Result:
         page : callable
             Makes the report's HTML.
         report : bool, optional
-            Whether it is wanted.
+            Whether to write the report.
         columns : str, optional
-            Write the tables once more, in the columns of a peer: see `faintsky.columns.write_columns`.
+            Also write the tables with the columns of another program: see `faintsky.columns.write_columns`.
         cutouts : bool, optional
-            Write the sources of a cube one by one: see `faintsky.jobs.cutouts`.
+            Also write cutouts of the sources of a cube: see `faintsky.jobs.cutouts`.
 
         Returns
         -------
@@ -163,14 +166,15 @@ class Result:
         return self
 
     def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
-        """Maps of a cube's lines within the mask, each with its unit; NaN where the mask has no voxel.
+        """Moment maps of a cube's lines within the mask, each with its unit; NaN where the mask is empty.
 
         Returns
         -------
         list of tuple
-            Flux a beam over the velocity, or over the frequency where there is no rest frequency. Only where
-            there is one, the mean velocity weighted by the flux, and the standard deviation about it [km/s],
-            NaN where noise outweighs the line. ``[y, x]`` each; none of an image, or without a mask.
+            ``[y, x]`` each. The first is the integral over velocity, or over frequency without a rest
+            frequency. With a rest frequency there follow the flux-weighted mean velocity and the standard
+            deviation about it [km/s]; these are NaN where noise dominates. Empty for an image, or without a
+            mask.
         """
         if self.mask is None or self.mask.ndim < 3:
             return []
@@ -184,7 +188,21 @@ class Result:
 
 
 def result_of_cube(cube: RadioCube, found: Detections, maps: FitsMaps | None = None) -> Result:
-    """Of the sources found in a cube, whose arrays `maps` holds where it is given."""
+    """The result for a cube.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        The data.
+    found : Detections
+        The sources found.
+    maps : FitsMaps, optional
+        Files that hold the arrays.
+
+    Returns
+    -------
+    Result
+    """
     meta = found.catalog.meta
     facts = {
         "sources": len(found.catalog), "candidates": found.candidates, "rms": meta["rms_median"],
@@ -203,7 +221,21 @@ def result_of_cube(cube: RadioCube, found: Detections, maps: FitsMaps | None = N
 
 
 def result_of_detected(image: RadioImage, found: DetectedImage, maps: FitsMaps | None = None) -> Result:
-    """Of the sources found in an image, whose arrays `maps` holds where it is given."""
+    """The result for an image that was searched for sources.
+
+    Parameters
+    ----------
+    image : RadioImage
+        The data.
+    found : DetectedImage
+        The sources found.
+    maps : FitsMaps, optional
+        Files that hold the arrays.
+
+    Returns
+    -------
+    Result
+    """
     facts = {
         "kind": found.kind, "sources": len(found.catalog), "components": len(found.components),
         "candidates": found.candidates, "rms": found.prepared.typical_rms,
@@ -221,7 +253,7 @@ def result_of_detected(image: RadioImage, found: DetectedImage, maps: FitsMaps |
 
 
 def result_of_image(image: RadioImage, found: Denoised) -> Result:
-    """Of a denoised image."""
+    """The result for a denoised image without a search for compact sources."""
     facts = {
         "kind": found.kind, "regions": len(found.catalog), "candidates": found.regions,
         "rms": found.prepared.typical_rms, "unit": found.catalog.meta["rms_unit"],

@@ -21,7 +21,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass
 class TrainResult:
-    """What `train` did.
+    """The result of `train`.
 
     Attributes
     ----------
@@ -50,27 +50,27 @@ def train(
 ) -> TrainResult:
     """Train or fine-tune a network; the run's folder is a model that --model takes.
 
-    A run that was killed goes on where it was.
+    A run that was killed continues from its last checkpoint.
 
     Parameters
     ----------
     network : str
-        Such as ``local_unet``, ``dda`` or ``deepfocus``; a wrong name is answered with all that there are.
+        Such as ``local_unet``, ``dda`` or ``deepfocus``; the message on a wrong name lists them all.
     out : path-like
         The run's folder: it becomes a model's folder with ``model.json``, weights, ``history.json``,
         ``training.png``, ``run.json`` and the last checkpoint.
     data : path-like, optional
-        A folder of ``faintsky simulate``, instead of a simulation as training goes.
+        A folder of ``faintsky simulate``, instead of a simulation during training.
     simulate : str, optional
-        The simulation's preset; the recipe's first where neither is given.
+        The simulation's preset; by default the recipe's first.
     init : str, optional
-        A model to begin with: its name or folder.
+        A model to start from: its name or folder.
     settings : mapping, optional
-        Numbers of the recipe to change, such as ``steps=2000``; a dry run shows them all.
+        Settings of the recipe to change, such as ``steps=2000``; a dry run shows them all.
     seed : int, optional
-        Of weights and data.
+        Seed of weights and data.
     watch : callable, optional
-        Called with the scores of each validation; what it raises ends the training.
+        Called with the scores of each validation; an exception from it ends the training.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def train(
     Raises
     ------
     InputError
-        Where an option is wrong, or training is not installed.
+        If an option is wrong, or the packages for training are not installed.
     """
     from faintsky.io import Job, plain
     from faintsky.models import load_model
@@ -89,7 +89,7 @@ def train(
 
     plan = RECIPES[network]().plan(data=data, simulate=simulate, init=init, changes=settings, seed=seed)
     config = plan.record()
-    running.asked = {"seed": seed}  # the plan says all the rest, defaults filled in
+    running.asked = {"seed": seed}  # the plan holds all the rest, including defaults
     job = Job("train", out, running, plan.needs(), plain(config), config=config, resumable=True)
     if job.done is not None:
         return TrainResult(load_model(Path(out)) if "already_complete" in job.done else None, job.done)

@@ -1,4 +1,4 @@
-"""`faintsky.tune`: a search for the numbers of a recipe, by as many workers as run the same command."""
+"""`faintsky.tune`: a search for the best settings of a recipe, shared by all runs of the same command."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 TRIALS = 50
-"""Of a sampler, where no number is given."""
+"""Default number of trials of a sampler."""
 PLANNED = "planned"
-"""A trial's folder that there never is: the plan of one is made before there are any."""
+"""A folder that never exists, for the plan that is made before there are any trials."""
 
 
 class _Diverged(Exception):
-    """The loss is no number any more."""
+    """The loss became NaN or infinite."""
 
 
 @dataclass
 class TuneResult:
-    """What `tune` did.
+    """The result of `tune`.
 
     Attributes
     ----------
     best : dict or None
-        What ``best.json`` holds; None where no trial is complete, and after a dry run.
+        The contents of ``best.json``; None if no trial is complete, and after a dry run.
     facts : dict
         The summary.
     """
@@ -68,43 +68,43 @@ def tune(
 ) -> TuneResult:
     """Search for a network's best settings; several runs of the same command share the work.
 
-    Any number of processes, on any machines that share ``out``, may run the same call at the same time: they
-    divide the trials among them. A search that was stopped goes on in the same way.
+    Any number of processes, on all machines that share ``out``, may run the same call at the same time: they
+    divide the trials among them. The same call also continues a search that was stopped.
 
     Parameters
     ----------
     network : str
-        One that ``train`` takes, but for ``deepfocus``.
+        One that ``train`` takes, except ``deepfocus``.
     out : path-like
         The study's folder: ``table.csv`` and ``table.md`` (all trials, the best first), ``best.json`` (the
-        best recipe, and the command that trains it), ``journal.log`` (Optuna's), ``run.json``, and a run's
-        folder for each trial in ``trials``, of which the best one's keeps its weights.
+        best recipe, and the command that trains it), ``journal.log`` (Optuna's), ``run.json``, and in
+        ``trials`` a folder for each trial, of which only the best one's keeps its weights.
     data : path-like, optional
-        A folder of ``faintsky simulate``, instead of a simulation as training goes.
+        A folder of ``faintsky simulate``, instead of a simulation during training.
     simulate : str, optional
-        The simulation's preset; the recipe's first where neither is given.
+        The simulation's preset; by default the recipe's first.
     init : str, optional
-        A model to begin with: its name or folder.
+        A model to start from: its name or folder.
     settings : mapping, optional
-        Keys of the recipe. Text of the form ``25/50/100`` is a choice, ``1e-5..1e-2`` a range (logarithmic
-        where it spans more than a factor of ten), all else one value for every trial.
+        Settings of the recipe. Text such as ``25/50/100`` is a choice; ``1e-5..1e-2`` is a range (logarithmic
+        if it spans more than a factor of ten); anything else is one value for every trial.
     grid : str, optional
-        One of the recipe's named grids, which `settings` may change; of ``dda``: ``paper``,
+        One of the recipe's named grids, which `settings` may change; those of ``dda`` are ``paper`` and
         ``architectures``.
     sampler : {"grid", "tpe", "random"}, optional
-        All combinations, or trials drawn: by Optuna's tree-structured Parzen estimator, or evenly. By
-        default ``grid`` where there are no ranges, and ``tpe`` where there are.
+        ``grid`` tries all combinations; ``tpe`` draws trials by Optuna's tree-structured Parzen estimator;
+        ``random`` draws uniformly. The default is ``tpe`` if there are ranges, otherwise ``grid``.
     trials : int, optional
-        Of all workers: those of a grid, or 50.
+        Number of trials of all workers together: by default those of the grid, or 50.
     prune : {"median", "halving", "none"}
-        Stop trials whose validations are worse than the median of the others' at the same step, or than the
+        Stop trials whose validation is worse than the median of the others at the same step, or than the
         better quarter of them (successive halving).
     metric : str
-        Which of the validation's scores is to be small. Losses of different kinds cannot be compared.
+        The validation's score that is minimised. Losses of different kinds cannot be compared.
     seed : int
-        Of weights, data and sampler.
+        Seed of weights, data and sampler.
     overwrite : bool
-        Remove the study that is there. For one worker only: each would remove the others' work.
+        Remove the existing study. Use it with one worker only: each would remove the others' work.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def tune(
     Raises
     ------
     InputError
-        Where an option is wrong, the folder holds another study, or Optuna is not installed.
+        If an option is wrong, the folder holds another study, or Optuna is not installed.
     """
     from faintsky.io import plain, provenance, write_json
     from faintsky.models import load_model
@@ -183,7 +183,7 @@ def _work(
     metric: str,
     running: Running,
 ) -> None:
-    """Train with a trial's settings and tell the study what came of it."""
+    """Train with a trial's settings and report the score to the study."""
     states, pruned = study.optuna.trial.TrialState, study.optuna.TrialPruned
     folder, step = study.trial_folder(trial), 0
 
@@ -215,7 +215,7 @@ def _work(
             study.study.tell(trial, state=states.FAIL)
             raise
         except (_Diverged, RuntimeError, ValueError, MemoryError) as error:
-            # one combination of numbers may be too much for the machine, or for the arithmetic
+            # a combination of settings may need too much memory, or diverge
             trial.set_user_attr("reason", "diverged" if isinstance(error, _Diverged) else str(error)[:200])
             study.study.tell(trial, state=states.FAIL)
         else:
@@ -231,7 +231,7 @@ def _score(scores: Mapping[str, float], metric: str) -> float:
 
 
 def _ranked(study: Study) -> list[Any]:
-    """Trials, the best first; those that were stopped after those that came to their end."""
+    """Trials, the best first; complete trials before those that were stopped."""
     order = ("COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL")
     far = math.inf
     return sorted(
@@ -241,7 +241,7 @@ def _ranked(study: Study) -> list[Any]:
 
 
 def _tidy(study: Study) -> None:
-    """Keep the weights of the best trial, and no checkpoint of one that is done."""
+    """Keep only the weights of the best trial, and no checkpoints of finished trials."""
     for place, trial in enumerate(_ranked(study)):
         if trial.state.is_finished():
             for file in study.trial_folder(trial).glob("*"):
@@ -299,7 +299,7 @@ def _cell(value: Any) -> str:
 
 
 def _plain_values(record: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Optuna's values as the recipe has them: lists are kept as text there."""
+    """Optuna's values for the recipe: lists are stored as text in Optuna."""
     lists = {k for k, v in record["space"].items() if isinstance(v, list) and isinstance(v[0], list)}
     return {k: json.loads(v) if k in lists else v for k, v in params.items()}
 
@@ -310,7 +310,7 @@ def _counts(study: Study) -> dict[str, int]:
 
 
 def _remove(folder: Path) -> None:
-    """A study's own files; a folder that holds none is left to be refused."""
+    """Remove a study's own files; a folder that holds none is left, and will be refused."""
     from faintsky.training import JOURNAL, LOCK, TRIALS
 
     if (folder / JOURNAL).is_file():

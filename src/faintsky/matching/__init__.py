@@ -1,16 +1,16 @@
 """One-to-one matching of found and true sources, and the scores that rest on it.
 
-A pair of a true and a found source is *admissible* under a criterion. Among the admissible pairs the
-matching takes as many as can be had with every source used at most once, and of those the ones that are
-closest in sum (Hungarian algorithm). Every found source without a partner is a false positive, every true
-source without one is missed: two detections of one source are one hit and one false positive.
+A criterion decides which pairs of a true and a found source are *admissible*. The matching chooses the
+largest possible number of admissible pairs, using each source at most once, and among such choices the one
+with the smallest sum of distances (Hungarian algorithm). Every unmatched found source is a false positive,
+and every unmatched true source is missed: two detections of one source are one hit and one false positive.
 
 Boxes
-    ``x_min ... y_max`` are pixels and both ends belong to the box, so its extent is ``max - min + 1``, as of
+    ``x_min ... y_max`` are pixels and both ends belong to the box, so its extent is ``max - min + 1``, as for
     any pixel mask. ``z_min, z_max`` are real-valued edges (the line's centre plus and minus its FWHM), so
     the extent along frequency is ``max - min``. Every overlap and every width in the package follows this.
 
-The room knows tables with the catalogue's columns, and nothing of who made them.
+This room knows tables with the catalogue's columns, but not their origin.
 """
 
 from typing import TYPE_CHECKING

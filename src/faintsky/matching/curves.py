@@ -1,7 +1,7 @@
 """Completeness and reliability against signal-to-noise ratio, and robust scatter.
 
-The signal-to-noise ratio of a true source is its *matched* one, `faintsky.source_model.matched_snr`: what a
-filter that knows shape, position and line would reach. That of a detection is what its method reports.
+The signal-to-noise ratio of a true source is the *matched* one, `faintsky.source_model.matched_snr`: that of
+a filter that knows shape, position and line. That of a detection is the value reported by its method.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from faintsky.matching.scores import Estimate
 
 Float = NDArray[np.float64]
 _FEW = 0.05
-"""Of a pseudo-source of either kind: they keep a perfect record's fit from running to infinity."""
+"""Weight of two pseudo-sources, one detected and one missed, which keep the fit finite."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Binned:
 
 
 def binned_fraction(values: ArrayLike, success: ArrayLike, edges: ArrayLike) -> Binned:
-    """Fraction of successes in bins of a positive quantity (as the S/N), with Wilson's intervals.
+    """Fraction of successes in bins of a positive quantity (such as S/N), with Wilson intervals.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def binned_fraction(values: ArrayLike, success: ArrayLike, edges: ArrayLike) -> 
     success : array of bool
         ``[n]``
     edges : array
-        Of the bins, rising, ``[bin + 1]``.
+        Edges of the bins, increasing, ``[bin + 1]``.
 
     Returns
     -------
@@ -77,16 +77,16 @@ def snr_edges(values: ArrayLike, n_bins: int = 12, low: float = 2.0, high: float
     Parameters
     ----------
     values : array
-        The S/N; what is not positive or not finite does not count.
+        The S/N; values that are not positive and finite are ignored.
     n_bins : int, optional
-        How many.
+        Number of bins.
     low, high : float, optional
-        The bins lie between these, and reach no further than the values do.
+        Limits of the bins, which do not extend beyond the values.
 
     Returns
     -------
     array
-        Edges, rising, ``[n_bins + 1]``.
+        Edges, increasing, ``[n_bins + 1]``.
     """
     v = np.asarray(values, dtype=float)
     v = v[np.isfinite(v) & (v > 0)]
@@ -114,7 +114,7 @@ class CompletenessCurve:
     middle : float
         Matched S/N at half of that.
     steepness : float
-        Larger is steeper.
+        Exponent; a larger one gives a steeper curve.
     """
 
     top: float
@@ -122,7 +122,7 @@ class CompletenessCurve:
     steepness: float
 
     def __call__(self, snr: ArrayLike) -> Float:
-        """Completeness at some matched S/N, of the shape given."""
+        """Completeness at matched S/N, with the input's shape."""
         with np.errstate(divide="ignore"):
             return self.top * expit(self.steepness * np.log(np.asarray(snr, dtype=float) / self.middle))
 
@@ -146,18 +146,18 @@ def fit_completeness(
     weights: ArrayLike | None = None,
     start: CompletenessCurve | None = None,
 ) -> CompletenessCurve:
-    """Maximum-likelihood `CompletenessCurve` of sources that were detected or not; no bins.
+    """Maximum-likelihood `CompletenessCurve` of sources that were detected or not, without bins.
 
     Parameters
     ----------
     snr : array
-        Matched S/N of the true sources, ``[n]``; not positive or not finite are left out.
+        Matched S/N of the true sources, ``[n]``; values that are not positive and finite are ignored.
     detected : array of bool
         ``[n]``.
     weights : array, optional
-        How often each source counts, ``[n]``.
+        Weight of each source, ``[n]``.
     start : CompletenessCurve, optional
-        Where to begin; several places are tried where it is not given.
+        Initial curve; by default several are tried.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def fit_completeness(
     Raises
     ------
     ValueError
-        Fewer than three sources are left.
+        With fewer than three valid sources.
     """
     from scipy.optimize import minimize
 
@@ -202,12 +202,12 @@ def completeness_at(
     n_bootstrap: int = 100,
     seed: int = 0,
 ) -> tuple[Estimate, CompletenessCurve | None]:
-    """Completeness at one matched S/N, by a fit to all sources; error by a bootstrap over cubes.
+    """Completeness at one matched S/N from a fit to all sources, with its error from a bootstrap over cubes.
 
     Parameters
     ----------
     level : float
-        Matched S/N asked for.
+        The matched S/N.
     snr, detected : array
         As in `fit_completeness`, ``[n]``.
     cubes : array of int
@@ -218,8 +218,7 @@ def completeness_at(
     Returns
     -------
     Estimate, CompletenessCurve or None
-        NaN and None with fewer than ten sources, or where the level lies outside the sources' S/N:
-        that would be extrapolation.
+        NaN and None with fewer than ten sources, or if the level lies outside the sources' range of S/N.
     """
     s, d = np.asarray(snr, dtype=float), np.asarray(detected, dtype=bool)
     good = np.isfinite(s) & (s > 0)
@@ -234,7 +233,7 @@ def completeness_at(
         for count in counts[:, cube]
         if (count > 0).sum() >= 3
     ]
-    # As for any fraction: sources near the level that were all found still do not make it certain.
+    # as for any fraction, the error is not 0 if all sources near the level were found
     near = int(np.sum(np.abs(np.log(s / level)) < 0.2))
     error = max(float(np.std(draws)) if draws else 0.0, 0.5 / (near + 1))
     return Estimate(float(curve(level)), error), curve

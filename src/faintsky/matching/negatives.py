@@ -1,4 +1,4 @@
-"""Reliability of detections from the negative ones, which noise makes as often as positive ones.
+"""Reliability of detections from the negative ones, which noise causes as often as positive ones.
 
 Serra, Jurek & Floer (2012, PASA 29, 296): in the space of (log peak, log sum, log mean) the densities of
 positive and negative detections are smoothed with a Gaussian kernel, and ``R = (P - N) / P``.
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 LEAST_WIDTH = 0.05
-"""Standard deviation of the kernel along any direction is at least so much [dex]."""
+"""Least standard deviation of the kernel along any direction [dex]."""
 FEW = 4
 """Below this number of negative detections the kernel takes the scatter of all detections."""
 
@@ -29,7 +29,7 @@ def reliability_of(positive: Float, negative: Float, scale: float = 0.4) -> Floa
     Returns
     -------
     array
-        All 1 where there are no negative detections.
+        All 1 if there are no negative detections.
     """
     if not len(positive) or not len(negative):
         return np.ones(len(positive))

@@ -1,4 +1,4 @@
-"""Admissible pairs of true and found sources, and the choice among them."""
+"""Admissible pairs of true and found sources, and the choice between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Index = NDArray[np.intp]
 RADIUS = 3.0
 """Largest distance of the centres of a pair [pixel] (Delli Veneri et al. 2022, section 5.1)."""
 REGION_DETECTED = 0.25
-"""Least share of a true region's pixels that lie in found regions, for it to be detected."""
+"""Smallest fraction of a true region's pixels in found regions for which it counts as detected."""
 
 
 def column(table: Table, name: str) -> Float:
@@ -26,7 +26,7 @@ def column(table: Table, name: str) -> Float:
     Raises
     ------
     KeyError
-        The table has no such column.
+        If the table has no such column.
     """
     values = np.ma.asarray(table[name].data if hasattr(table[name], "data") else table[name])
     return np.asarray(np.ma.filled(values.astype(float), np.nan), dtype=float)
@@ -40,7 +40,7 @@ def box_extents(table: Table) -> tuple[Float, Float, Float, Float, Float, Float]
 
 
 def _iou(a: list[Float], b: list[Float]) -> Float:
-    """Intersection over union of boxes from lower and upper edges in turn, ``[pair]``; 0 of none."""
+    """Intersection over union of boxes from alternating lower and upper edges, ``[pair]``; 0 if disjoint."""
     inside = whole_a = whole_b = np.ones(len(a[0]))
     for lo_a, hi_a, lo_b, hi_b in zip(a[::2], a[1::2], b[::2], b[1::2], strict=True):
         inside = inside * np.clip(np.minimum(hi_a, hi_b) - np.maximum(lo_a, lo_b), 0.0, None)
@@ -88,7 +88,7 @@ def iou_z(truth: Table, found: Table, i: Index, j: Index) -> Float:
 
 
 def _neighbours(xy_a: Float, xy_b: Float, radius: float) -> tuple[Index, Index]:
-    """Pairs of finite points ``[n, 2]`` no further apart than ``radius``."""
+    """Pairs of finite points ``[n, 2]`` separated by at most ``radius``."""
     from scipy.spatial import cKDTree
 
     rows_a, rows_b = (np.flatnonzero(np.isfinite(xy).all(axis=1)) for xy in (xy_a, xy_b))
@@ -102,9 +102,9 @@ def _neighbours(xy_a: Float, xy_b: Float, radius: float) -> tuple[Index, Index]:
 
 @dataclass(frozen=True)
 class Criterion:
-    """What makes a pair of a true and a found source admissible.
+    """Criterion for a pair of a true and a found source to be admissible.
 
-    By default centres within a few pixels and, along frequency, within the true line's width.
+    By default, centres within a few pixels and, along frequency, within the true line's width.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Criterion:
         Delli Veneri et al. (2022), section 5.1: the least intersection over union of the boxes, in the image
         and along frequency; the centres are then those of the boxes.
     along_z : bool
-        Whether the places along frequency count; else the integrated image only.
+        Whether positions along frequency count; otherwise only those in the integrated image.
     radius : float
         Largest distance of the centres in x and y [pixel].
     """
@@ -125,12 +125,12 @@ class Criterion:
     radius: float = RADIUS
 
     def pairs(self, truth: Table, found: Table) -> tuple[Index, Index, Float]:
-        """Which pairs are admissible, and how far they are apart.
+        """Admissible pairs, and their distances.
 
         Parameters
         ----------
         truth, found : astropy.table.Table
-            Catalogues, with ``x``, ``y`` and, where they count, ``z`` and ``fwhm_z`` or the boxes.
+            Catalogues with ``x``, ``y`` and, if they count, ``z`` and ``fwhm_z`` or the boxes.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class Criterion:
         if not self.along_z:
             return i, j, squared
         widths = (column(truth, "z")[i] - column(found, "z")[j]) / column(truth, "fwhm_z")[i]
-        near = np.abs(widths) <= 1 if self.overlap is None else np.ones(len(i), bool)  # not where one is NaN
+        near = np.abs(widths) <= 1 if self.overlap is None else np.ones(len(i), bool)  # false if NaN
         return i[near], j[near], (squared + widths**2)[near]
 
     def _centres(self, table: Table) -> Float:
@@ -170,12 +170,12 @@ CRITERIA = {
         Criterion("iou2d", 0.6, along_z=False),
     )
 }
-"""The criteria that tables report, by name; the last two look at the integrated image only."""
+"""The criteria of the tables, by name; the last two use only the integrated image."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Who is whom in one cube or image.
+    """Matched true and found sources of one cube or image.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class Matching:
     distance : array
         Normalised distance of each pair (see the criterion), ``[pair]``.
     iou_2d, iou_z : array
-        Overlap of the boxes of each pair; NaN where a table has no boxes, ``[pair]``.
+        Overlap of the boxes of each pair, ``[pair]``; NaN if a table has no boxes.
     """
 
     n_true: int
@@ -197,9 +197,9 @@ class Matching:
     iou_2d: Float
     iou_z: Float
     partner_of_true: Index = field(init=False)
-    """Row in the found table of every true source, -1 where it was missed, ``[n_true]``."""
+    """Row in the found table of every true source, -1 if it was missed, ``[n_true]``."""
     partner_of_found: Index = field(init=False)
-    """Row in the truth of every found source, -1 where it is false, ``[n_found]``."""
+    """Row in the truth of every found source, -1 if it is false, ``[n_found]``."""
 
     def __post_init__(self) -> None:
         to_found = np.full(self.n_true, -1, dtype=np.intp)
@@ -216,7 +216,7 @@ class Matching:
 
 
 def assign(i: Index, j: Index, cost: Float, n_true: int, n_found: int) -> Index:
-    """Choose among admissible pairs: the most pairs that can be had, and of those the cheapest in sum.
+    """Choose the largest number of admissible pairs, and among such choices the one of lowest total cost.
 
     Parameters
     ----------
@@ -234,8 +234,8 @@ def assign(i: Index, j: Index, cost: Float, n_true: int, n_found: int) -> Index:
 
     Notes
     -----
-    The problem falls apart into the connected components of the pairs' graph, nearly all of them a single
-    pair, so that thousands of sources cost milliseconds and not the cube of their number.
+    The problem is solved separately for each connected component of the graph of pairs. Nearly all components
+    are single pairs, so that thousands of sources take milliseconds.
     """
     from scipy.optimize import linear_sum_assignment
     from scipy.sparse import coo_array
@@ -254,7 +254,7 @@ def assign(i: Index, j: Index, cost: Float, n_true: int, n_found: int) -> Index:
             continue
         rows, r = np.unique(i[pairs], return_inverse=True)
         cols, c = np.unique(j[pairs], return_inverse=True)
-        # One forbidden pair costs more than any set of admissible ones, which puts their number first.
+        # a forbidden pair costs more than all admissible ones, so that the number of pairs is maximised first
         dense = np.full((len(rows), len(cols)), 1.0 + float(cost[pairs].sum()))
         which = np.full(dense.shape, -1, dtype=np.intp)
         dense[r, c], which[r, c] = cost[pairs], pairs
@@ -265,7 +265,7 @@ def assign(i: Index, j: Index, cost: Float, n_true: int, n_found: int) -> Index:
 
 
 def match(truth: Table, found: Table, criterion: Criterion | str = "position") -> Matching:
-    """Match the sources found in one cube with those that are there.
+    """Match the sources found in one cube with the true ones.
 
     Parameters
     ----------
@@ -273,17 +273,17 @@ def match(truth: Table, found: Table, criterion: Criterion | str = "position") -
         Catalogues with the columns that the criterion needs: ``x``, ``y``, ``z`` [pixel, pixel, channel],
         the truth's ``fwhm_z`` [channel], and for overlaps ``x_min ... z_max``. Either may be empty.
     criterion : Criterion or str
-        ``position``, the name of another one of `CRITERIA`, or a rule of your own.
+        ``position``, another name in `CRITERIA`, or a criterion of your own.
 
     Returns
     -------
     Matching
-        Which rows belong together, and which are left.
+        Matched and unmatched rows.
 
     Raises
     ------
     KeyError
-        An unknown criterion, or a column is missing from a table that has rows.
+        For an unknown criterion, or if a table with rows lacks a column.
     """
     rule = CRITERIA[criterion] if isinstance(criterion, str) else criterion
     if not len(truth) or not len(found):

@@ -40,7 +40,7 @@ class Metrics:
     threshold : float
         Detections of lower reliability were left out before matching.
     n_cubes, n_true, n_found : int
-        Cubes, true sources in the subset, and detections that are a hit in the subset or false.
+        Cubes, true sources in the subset, and detections that are hits in the subset or false.
     tp, fp, fn : int
         Hits, false positives, misses.
     precision, recall, f1, iou_2d, iou_z, false_per_cube : Estimate
@@ -81,8 +81,8 @@ class Metrics:
 def tally(matching: Matching, subset: NDArray[np.bool_] | None = None) -> Float:
     """Sums over one cube: hits, false positives, misses, summed IoU in 2-D and along frequency, ``[5]``.
 
-    With a ``subset`` of the truth (boolean, ``[n_true]``), hits and misses count its members only; a
-    detection that is matched to another true source is ignored, being neither a hit nor false.
+    With a ``subset`` of the truth (boolean, ``[n_true]``), hits and misses count its members only. A
+    detection that is matched to another true source is then neither a hit nor false.
     """
     wanted = np.ones(matching.n_true, dtype=bool) if subset is None else np.asarray(subset, dtype=bool)
     hit = wanted[matching.i_true]
@@ -94,7 +94,7 @@ def tally(matching: Matching, subset: NDArray[np.bool_] | None = None) -> Float:
 
 
 def _ratios(sums: Float, n_cubes: int) -> Float:
-    """Precision, recall, F1, mean IoU in 2-D and in z, false per cube, of sums ``[..., 5]``."""
+    """Precision, recall, F1, mean IoU in 2-D and in z, false positives per cube; from sums ``[..., 5]``."""
     tp, fp, fn, sum_2d, sum_z = np.moveaxis(sums, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = [tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn), sum_2d / tp, sum_z / tp]
@@ -102,9 +102,10 @@ def _ratios(sums: Float, n_cubes: int) -> Float:
 
 
 def _least_errors(tp: float, fp: float, fn: float, n_cubes: int) -> Float:
-    """Errors that a bootstrap cannot see: half the 68 % interval of a fraction that came out as 0 or 1.
+    """Smallest errors, for scores of 0 or 1, which do not vary in a bootstrap.
 
-    For a fraction (Wilson) and for a number of false sources (Poisson) of which none was seen; 0 elsewhere.
+    They are half the 68 % interval: Wilson's for fractions, Poisson's for a number of false sources of 0.
+    Elsewhere they are 0.
     """
     least = np.zeros(6)
     for k, (hits, misses) in enumerate(((tp, fp), (tp, fn), (2 * tp, fp + fn))):
@@ -122,12 +123,12 @@ def summarise(tallies: Float, threshold: float = 0.0, *, n_bootstrap: int = 1000
     tallies : array
         `tally` of each cube, ``[cube, 5]``.
     threshold : float, optional
-        Only recorded.
+        Recorded in the result only.
     n_bootstrap : int, optional
-        Draws; each takes as many cubes as there are, with replacement: the sources of a cube share its
-        noise, its sidelobes and their neighbours, so that they are not independent draws.
+        Number of draws of all cubes with replacement. Whole cubes are drawn because the sources of a cube
+        share its noise and sidelobes, and so are not independent.
     seed : int, optional
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def summarise(tallies: Float, threshold: float = 0.0, *, n_bootstrap: int = 1000
 
 
 def above(found: Table, threshold: float) -> Table:
-    """The detections of at least that reliability; all of them where the table has no such column."""
+    """The detections of at least that reliability; all if the table has no such column."""
     if "reliability" not in found.colnames or not len(found):
         return found
     return found[~(column(found, "reliability") < threshold)]
@@ -177,12 +178,12 @@ def metrics(
     Parameters
     ----------
     truths, founds : sequence of Table
-        True and found sources, a pair of tables a cube.
+        True and found sources: a pair of tables for each cube.
     criterion : Criterion or str, optional
         As in `match`.
     thresholds : sequence of float, optional
-        Reliability thresholds; the matching is done again at each, since a detection that is left out
-        may leave its true source to another.
+        Reliability thresholds. The matching is repeated at each, because a detection that is left out may
+        free its true source for another.
     n_bootstrap, seed : int, optional
         As in `summarise`.
 

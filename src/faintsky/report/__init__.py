@@ -1,6 +1,6 @@
-"""Reports: pages and figures on what was detected, denoised, injected, trained.
+"""Reports: pages and figures on detections, denoised images, injected sources and training.
 
-It knows results and data in memory, and writes nothing by itself but figures of a training.
+This room knows results and data in memory. It writes no files except the figure of a training.
 """
 
 from __future__ import annotations

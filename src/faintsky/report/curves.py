@@ -1,4 +1,4 @@
-"""Curves: what was recovered of injected sources, and how a training went."""
+"""Figures of recovered injected sources and of a training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
-    """Completeness against S/N, and found over true flux of what was found; of images also the share."""
+    """Completeness against S/N, and found over true flux of detections; for images also the share of area."""
     diffuse, points = recovery.share is not None, bool(recovery.measured)
     image = diffuse or points
     label = "S/N per pixel" if diffuse else "S/N" if points else "matched S/N"
@@ -61,7 +61,7 @@ def training_figure(history: Sequence[dict[str, float]], path: Path) -> None:
     Parameters
     ----------
     history : sequence of dict
-        ``step``, ``epoch`` where there are any, ``train``, ``loss`` and more scores of every validation.
+        ``step``, ``epoch`` (if any), ``train``, ``loss`` and further scores of every validation.
     path : pathlib.Path
         A PNG file.
     """

@@ -1,6 +1,6 @@
-"""Maps and catalogue to work in: linked views, objects to point at and to choose, a table to sort and filter.
+"""Interactive maps and catalogue: linked views, objects to select, and a table to sort and filter.
 
-All of it is drawn by Bokeh in the browser; the page holds Bokeh, the maps in shades, and the objects.
+Bokeh draws them in the browser. The page contains Bokeh, the maps and the objects.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 ROWS = 20_000
-"""Objects of a catalogue, the most significant ones, that a page holds."""
+"""Most objects on a page: the most significant ones of the catalogue."""
 SIDE, FLATTEST, STEEPEST = 460, 0.4, 1.6
-"""Width of a map on the page [pixel], and the least and largest of its heights over that."""
+"""Width of a map on the page [pixel], and the smallest and largest ratio of its height to that."""
 NODES = 33
-"""Places along an axis at which the sky's coordinates are known; between them they are interpolated."""
+"""Points along an axis at which sky coordinates are computed; between them they are interpolated."""
 FORMATS = {
     "ra": 5, "dec": 5, "velocity": 1, "pa": 0, "dc_pa": 0, "snr": 1, "reliability": 3, "pb": 2, "freq": 6,
 }  # fmt: skip
-"""Digits of columns that are shown without their errors."""
+"""Digits of columns shown without errors."""
 
 
 def resources() -> str:
-    """What a page needs in its head: Bokeh's program, and ours."""
+    """Scripts for the page's head: Bokeh's and our own."""
     from bokeh.resources import Resources
 
     own = (Path(__file__).parent / "explorer.js").read_text()
@@ -50,22 +50,22 @@ def explore(
     units: Mapping[str, str],
     mask: NDArray[np.integer] | None = None,
 ) -> str:
-    """Maps with their objects and the table of these, as HTML.
+    """Maps with objects, and the table of objects, as HTML.
 
     Parameters
     ----------
     data : RadioCube or RadioImage
         The input, for coordinates and the beam.
     layers : sequence of Layer
-        Four maps; the first is laid over the others when they blink.
+        Four maps; blinking shows the others in place of the first.
     table : astropy.table.Table
         The catalogue.
     columns : sequence of str
-        What of it is shown.
+        Columns that are shown.
     units : mapping of str to str
-        Units in place of the table's, thousandths of these where they begin with ``m``; GHz of Hz.
+        Units shown instead of the table's: a thousandth of these if they begin with ``m``, or GHz for Hz.
     mask : array of int, optional
-        Of the objects, whose outlines are drawn on the second map, ``[y, x]``.
+        Labels of objects, ``[y, x]``, whose outlines are drawn on the second map.
     """
     from bokeh.embed import components
     from bokeh.layouts import column, gridplot, row
@@ -170,7 +170,7 @@ def explore(
 def _objects(
     data: RadioCube | RadioImage, table: Table, columns: Sequence[str], units: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Columns of the source: the shown ones and their errors in the shown units, and ellipses in pixels."""
+    """Bokeh's data: the columns shown and their errors, in the units shown, and ellipses in pixels."""
     out: dict[str, Any] = {}
     for name in columns:
         values = table[name]
@@ -229,7 +229,7 @@ def _table_columns(columns: Sequence[str], units: Mapping[str, str], table: Tabl
 
 
 def _maps(layers: Sequence[Layer]) -> dict[str, Any]:
-    """One row: each layer's shades."""
+    """Bokeh's data of one row: each layer's shades."""
     return {f"map{k}": [layer.shades()] for k, layer in enumerate(layers)}
 
 
@@ -241,7 +241,7 @@ def _figures(
     view: Any,
     mask: NDArray[np.integer] | None,
 ) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """The linked figures, what shows the objects, the images that blink, and mappers of brightness."""
+    """The linked figures, the renderers of objects, the blinking images, and the brightness mappers."""
     from bokeh.models import ColorBar, FixedTicker, HoverTool, LinearColorMapper, Range1d
     from bokeh.plotting import figure
 
@@ -306,7 +306,7 @@ def _figures(
 
 
 def _extent(values: Sequence[int], shades: Sequence[int], shape: Sequence[int]) -> dict[str, float]:
-    """Where a map of shades lies, in pixels of the input; the values' array may be a thinned one."""
+    """Extent of a map in pixels of the input, of which the values may be binned."""
     step = [max(round(v / s), 1) for v, s in zip(values, shades)]
     return {
         "x": -0.5, "y": -0.5, "dw": shades[1] * step[1] * shape[1] / values[1],
@@ -322,7 +322,7 @@ def _overlay(figure: Any, where: NDArray[Any], colour: str, extent: Mapping[str,
 
 
 def _lattice(data: RadioCube | RadioImage, n_y: int, n_x: int) -> dict[str, Any]:
-    """Unit vectors of the ICRS at `NODES` by `NODES` places over the image, for the pointer's coordinates."""
+    """ICRS unit vectors at `NODES` by `NODES` points of the image, for the coordinates at the pointer."""
     y, x = np.meshgrid(
         np.linspace(-0.5, n_y - 0.5, NODES), np.linspace(-0.5, n_x - 0.5, NODES), indexing="ij"
     )

@@ -1,4 +1,4 @@
-"""Maps of a page: what is shown of an image, a cube, and what was found in them, and with which colours."""
+"""Maps on a page: images of the data and of the result, with their colours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from faintsky.detection import DetectedImage, Detections
 
 EMISSION, ABSORPTION, OUTLINE = "#c8500f", "#1f6fb2", "#19d3c5"
-"""Emitters, absorbers, and outlines on dark maps."""
+"""Colours of emitters, of absorbers, and of outlines on dark maps."""
 MOST_PIXELS = 900
-"""Pixels along an axis of a map that is shown; larger images are averaged."""
+"""Most pixels along an axis of a map; larger images are averaged."""
 SHADES = 255
-"""Steps of brightness; 0 is blank."""
+"""Number of colours; 0 is blank."""
 
 
 LOOKS = {
@@ -33,11 +33,11 @@ LOOKS = {
     "signed": "RdBu11",
     "paper": "Greys256",
 }
-"""Bokeh's palettes by what is shown: emission, S/N, what has no sign, what has one, print."""
+"""Bokeh's palettes for emission, signal-to-noise ratio, unsigned values, signed values, and print."""
 
 
 def palette(look: str) -> list[str]:
-    """`SHADES` colours, darkest first, of print brightest first."""
+    """`SHADES` colours, the darkest first; for print the brightest first."""
     from bokeh import palettes
 
     known = getattr(palettes, LOOKS[look])
@@ -51,20 +51,20 @@ def palette(look: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Layer:
-    """A map and how it is shown.
+    """A map and its colours.
 
     Parameters
     ----------
     title, unit : str
-        What it is.
+        Its name, and the unit of its values.
     values : array
-        ``[y, x]``, in that unit, NaN where blank.
+        ``[y, x]``, NaN where blank.
     look : str
         One of `LOOKS`.
     low, high : float
         Values of the darkest and the brightest shade.
     linear : float
-        The scale is linear up to that, and logarithmic above: ``asinh(value / linear)``; 0: linear.
+        Value up to which the scale is linear; above, it is logarithmic: ``asinh(value / linear)``. 0: linear.
     """
 
     title: str
@@ -76,20 +76,20 @@ class Layer:
     linear: float = 0.0
 
     def stretched(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Where values lie between the darkest (0) and the brightest shade (1)."""
+        """Values scaled from 0 (the darkest shade) to 1 (the brightest)."""
         v, low, high = (np.asarray(x, dtype=float) for x in (values, self.low, self.high))
         if self.linear:
             v, low, high = (np.arcsinh(x / self.linear) for x in (v, low, high))
         return np.asarray((v - low) / max(float(high - low), 1e-300))
 
     def shades(self) -> NDArray[np.uint8]:
-        """The map averaged to `MOST_PIXELS` and in shades of 1 to `SHADES`, 0 where blank, ``[y, x]``."""
+        """The map averaged to `MOST_PIXELS`, in shades of 1 to `SHADES`, 0 where blank, ``[y, x]``."""
         values = averaged(self.values)
         scaled = 1 + (SHADES - 1) * np.clip(self.stretched(values), 0, 1)
         return np.where(np.isfinite(values), np.rint(np.nan_to_num(scaled, nan=1.0)), 0).astype(np.uint8)
 
     def ticks(self) -> list[float]:
-        """Round values for the bar of its colours."""
+        """Round values for the colour bar."""
         if not self.linear:
             return [value for value, _ in rounded((self.low, self.high), 5)]
         rms, top = self.linear / 2, self.high
@@ -100,7 +100,7 @@ class Layer:
 
 
 def rounded(ends: tuple[float, float], about: float) -> list[tuple[float, str]]:
-    """Round values between two ends, about that number of them, with their texts."""
+    """About ``about`` round values between two ends, with their texts."""
     low, high = sorted(ends)
     rough = (high - low) / max(about, 1.0)
     unit = 10 ** np.floor(np.log10(rough))
@@ -111,7 +111,7 @@ def rounded(ends: tuple[float, float], about: float) -> list[tuple[float, str]]:
 
 
 def averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Means over squares of pixels, so that a map has no more than it can show."""
+    """Means over squares of pixels, for a map of at most `MOST_PIXELS` pixels along an axis."""
     step = step_of(values.shape)
     if step == 1:
         return values
@@ -123,12 +123,12 @@ def averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def step_of(shape: Sequence[int]) -> int:
-    """Side of the squares that a map of that shape is averaged over [pixel]."""
+    """Side of the squares over which a map of that shape is averaged [pixel]."""
     return -(-max(shape) // MOST_PIXELS)
 
 
 def outlines(mask: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """1 along the inner rims of a mask's objects, 0 elsewhere, as large as `averaged` maps, ``[y, x]``."""
+    """Outlines of a mask's objects (1, otherwise 0) at the size of `averaged` maps, ``[y, x]``."""
     step = step_of(mask.shape)
     thin = mask[: mask.shape[0] // step * step : step, : mask.shape[1] // step * step : step]
     rim = (maximum_filter(thin, 3) != thin) | (minimum_filter(thin, 3) != thin)
@@ -136,12 +136,12 @@ def outlines(mask: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def brightness_unit(cube: RadioCube) -> tuple[float, str]:
-    """Factor and name of the unit that brightness is shown in: mJy/beam, or the data's own without fluxes."""
+    """Factor and name of the unit for brightness: mJy/beam, or the data's own unit if it gives no fluxes."""
     return (1e3, "mJy/beam") if cube.has_flux else (1.0, str(cube.unit))
 
 
 def spectral_axis(cube: RadioCube) -> tuple[NDArray, str]:
-    """Frequencies, or velocities where only these are known, ``[chan]``, and their name."""
+    """Frequencies, or velocities if only these are known, ``[chan]``, and their name."""
     velocities = cube.velocities()
     if cube.spectral.relative and velocities is not None:
         return velocities, "velocity [km/s]"
@@ -149,7 +149,7 @@ def spectral_axis(cube: RadioCube) -> tuple[NDArray, str]:
 
 
 def display_unit(found: Denoised | DetectedImage, image: RadioImage) -> tuple[float, str]:
-    """Factor and name of the unit that the noise has a handy size in."""
+    """Factor and name of a unit that suits the size of the noise."""
     name = unit_text(image.unit) if str(image.unit) else ""
     rms = found.prepared.typical_rms
     if not name.startswith("Jy"):
@@ -160,7 +160,7 @@ def display_unit(found: Denoised | DetectedImage, image: RadioImage) -> tuple[fl
 
 
 def cube_layers(cube: RadioCube, found: Detections) -> list[Layer]:
-    """Peak S/N, what is left of it without the model, moment 0 and continuum."""
+    """Peak S/N of the data and of the residual, moment 0 and continuum."""
     p = found.prepared
     scale, name = brightness_unit(cube)
     where = "of all channels" if found.mask is None else "within the mask"
@@ -193,7 +193,21 @@ def cube_layers(cube: RadioCube, found: Detections) -> list[Layer]:
 def image_layers(
     image: RadioImage, found: Denoised | DetectedImage, names: tuple[str, str] = ("denoised", "uncertainty")
 ) -> list[Layer]:
-    """Input, denoised image or model, uncertainty or noise, and residual."""
+    """The maps on a page on an image: input, denoised image or model, uncertainty or noise, and residual.
+
+    Parameters
+    ----------
+    image : RadioImage
+        The data.
+    found : Denoised or DetectedImage
+        The result.
+    names : tuple of str, optional
+        Names of the second and the third map.
+
+    Returns
+    -------
+    list of Layer
+    """
     factor, unit = display_unit(found, image)
     rms = found.prepared.typical_rms * factor
     finite = found.image[np.isfinite(found.image)] * factor

@@ -1,4 +1,4 @@
-"""Whether a residual looks like noise: its histogram and its autocorrelation, drawn."""
+"""Histogram and autocorrelation of a residual, to compare it with noise."""
 
 from __future__ import annotations
 
@@ -66,7 +66,22 @@ def noise_curves(image: RadioImage, found: Denoised | DetectedImage) -> str:
 def histogram(
     scaled: NDArray[np.floating], outside: NDArray[np.bool_], inside: NDArray[np.bool_]
 ) -> tuple[Float, list[tuple[str, str, Float]]]:
-    """Middles of the bins, and name, colour and density of the pixels outside and inside of regions."""
+    """Histograms of a residual outside and inside the regions.
+
+    Parameters
+    ----------
+    scaled : array
+        Residual in units of the noise, ``[y, x]``.
+    outside, inside : array of bool
+        Pixels of each, ``[y, x]``.
+
+    Returns
+    -------
+    centres : array
+        Centres of the bins.
+    curves : list of tuple
+        Name, colour and density of each that has enough pixels.
+    """
     edges = np.linspace(-7, 7, 71)
     curves = []
     for chosen, colour, name in ((outside, "black", "outside the regions"), (inside, EMISSION, "inside")):
@@ -79,15 +94,15 @@ def histogram(
 def _correlation(
     scaled: NDArray[np.floating], used: NDArray[np.bool_], beam_pixels: float
 ) -> tuple[int, Float]:
-    """The largest separation [pixel], and the correlation at each up to it."""
+    """The largest separation [pixel], and the autocorrelation at each separation up to it."""
     reach = int(np.clip(6 * max(beam_pixels, 2.0), 8, min(scaled.shape) // 2))
-    # from means over the pixels used, or what is left of a slope would correlate at all distances
+    # means of the pixels used are subtracted, because a residual slope would correlate at all distances
     centred = scaled - (scaled[used].mean() if used.any() else 0)
     return reach, radial_mean(autocorrelation(centred, used, reach))
 
 
 def _expected(image: RadioImage, found: Denoised | DetectedImage, reach: int) -> list[tuple[Float, str, str]]:
-    """Radial profiles that the noise's correlation is to be held against."""
+    """Radial profiles expected for the correlation of the noise."""
     curves = []
     box = (2 * reach + 1, 2 * reach + 1)
     if getattr(found, "response", None) is not None and image.psf is not None:

@@ -1,4 +1,4 @@
-"""HTML pages that need nothing beside them: text escaped, figures inside."""
+"""Self-contained HTML pages, with escaped text and embedded figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def embedded(figure: Figure, dpi: int = 90) -> str:
-    """A figure as a ``data:`` address for an ``<img>``."""
+    """A figure as a ``data:`` URL for an ``<img>``."""
     buffer = io.BytesIO()
     figure.savefig(
         buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 2}
@@ -33,9 +33,9 @@ class Section:
     title : str
         Its heading.
     figures : sequence of str, optional
-        Of `embedded`.
+        From `embedded`.
     shows : str, optional
-        What the figures show, for those who do not see them.
+        Alternative text of the figures.
     text : str, optional
         Explains the figures.
     columns : sequence of (str, str), optional
@@ -43,11 +43,11 @@ class Section:
     rows : sequence of sequence of str, optional
         Its cells.
     note : str, optional
-        What stands behind the table, or in its place.
+        Text after the table, or instead of it.
     drawings : sequence of str, optional
-        SVG beside the figures, made of numbers and of text that is escaped.
+        SVG drawings, in which text is already escaped.
     live : str, optional
-        What Bokeh draws, as HTML.
+        HTML of Bokeh's figures.
     """
 
     title: str
@@ -70,7 +70,25 @@ def render(
     provenance: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> str:
-    """The page; every value is escaped, so that a header can bring no markup of its own."""
+    """The page as HTML; all text is escaped, so that a header cannot bring markup of its own.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        Headings.
+    facts : mapping
+        Names and values of the summary.
+    sections : sequence of Section
+        Parts of the page.
+    provenance : mapping
+        Version, command, configuration.
+    notes : sequence of str, optional
+        Assumptions and corrections.
+
+    Returns
+    -------
+    str
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

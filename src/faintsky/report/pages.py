@@ -1,4 +1,4 @@
-"""The pages: on sources detected, an image denoised, sources injected."""
+"""Pages on detected sources, denoised images and injected sources."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from faintsky.detection import DetectedImage, Detections
 
 WORK = (
-    "Drag to pan, turn the wheel to zoom: all maps follow. Point at an object for its numbers; click it, or "
-    "its row, for more and for a cut-out. A click on a column's head sorts. Blink shows model and residual "
-    "in the place of the input."
+    "Drag to pan and turn the wheel to zoom; all maps follow. Point at an object for its main values; "
+    "click it, or its row, for all values and a cut-out. Click on a column's head to sort. Blink shows "
+    "model and residual in place of the input."
 )
 SPECTRA = 50
-"""Sources whose spectra are shown."""
+"""Most sources whose spectra are shown."""
 OBJECTS = (
     "id", "kind", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "rms", "snr", "reliability",
     "flags",
@@ -58,9 +58,9 @@ def detection_report(
     cube : RadioCube
         The input.
     found : Detections
-        What was found in it.
+        The sources found.
     reliability : float
-        The cut that was asked for.
+        Least reliability in the catalogue.
     provenance : mapping
         Version, command, configuration.
     """
@@ -97,9 +97,9 @@ def detection_report(
     if len(table):
         spectra = [source_drawing(*found.about(cube, row)) for row in table[:SPECTRA]]
         text = (
-            "Grey: data at the source's pixel and one sigma about its continuum; of a resolved galaxy the "
-            "sum over its mask. Orange: all sources' models there. Dashed blue: this one alone. Shaded: the "
-            "line's centre plus and minus its FWHM, or the galaxy's width at half of its peak."
+            "Grey: data at the source's pixel, and one sigma about its continuum; for a resolved galaxy the "
+            "sum over its mask. Orange: model of all sources. Dashed blue: model of this source alone. "
+            "Shaded: the line's centre plus and minus its FWHM, or the galaxy's width at half of its peak."
         )
         sections.append(Section("Spectra and images", drawings=spectra, text=text))
     return render(
@@ -116,7 +116,7 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
     image : RadioImage
         The input.
     found : Denoised
-        What became of it.
+        The denoised image and its regions.
     provenance : mapping
         Version, command, configuration.
     """
@@ -138,11 +138,11 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
         ),
         Section(
             "Does the residual look like noise?", live=noise_curves(image, found),
-            text="Outside the regions the residual should follow the Gaussian, and correlate about as the "
-            f"{'psf' if dirty else 'beam'} does (over less, where the weighting was not natural): wings, or "
-            "correlation that reaches farther, mean emission, sidelobes or calibration errors that are in "
-            "the residual still. In bright regions the residual is smaller than the noise, since there the "
-            "denoised image follows the data.",
+            text="Outside the regions the residual should follow the Gaussian, and its correlation should be "
+            f"about that of the {'psf' if dirty else 'beam'} (narrower if the weighting was not natural). "
+            "Wings, or a wider correlation, mean that emission, sidelobes or calibration errors remain in "
+            "the residual. In bright regions the residual is smaller than the noise, because the denoised "
+            "image follows the data there.",
         ),
     ]  # fmt: skip
     return render(
@@ -159,7 +159,7 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     image : RadioImage
         The input.
     found : DetectedImage
-        What was found in it.
+        The sources found.
     provenance : mapping
         Version, command, configuration.
     """
@@ -180,14 +180,14 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         Section(
             "Maps and objects", live=explore(image, layers, table, OBJECTS, units, found.mask),
             text=f"{WORK} Input and model have one colour scale, linear near zero and logarithmic above. "
-            "Outlines: the objects' masks. The residual is the input less the model. The noise is raised "
-            f"where bright sources have artefacts about them. Grey: blank.{_shown(found)}",
+            "Outlines: the objects' masks. The residual is the input less the model. The noise is higher "
+            f"where bright sources are surrounded by artefacts. Grey: blank.{_shown(found)}",
             note=_note(table, "object", "less significant"),
         ),
         Section(
             "Does the residual look like noise?", live=noise_curves(image, found),
-            text=f"{verdict[:1].upper()}{verdict[1:]}. Noise alone follows the "
-            f"Gaussian, and correlates about as the beam does.{_part(found)}",
+            text=f"{verdict[:1].upper()}{verdict[1:]}. Pure noise follows the Gaussian, and its "
+            f"correlation is about that of the beam.{_part(found)}",
         ),
     ]  # fmt: skip
     return render(
@@ -197,15 +197,15 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
 
 
 def _shown(found: DetectedImage) -> str:
-    return "" if found.thin == 1 else f" Means over squares of {found.thin} pixels."
+    return "" if found.thin == 1 else f" Shown are means over squares of {found.thin} pixels."
 
 
 def _part(found: DetectedImage) -> str:
-    return "" if found.sample is None else " Of a part in the middle of the image."
+    return "" if found.sample is None else " This is for a part in the middle of the image."
 
 
 def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str, str]:
-    """What a page on an image begins with."""
+    """Summary at the top of a page on an image."""
     table, p = found.catalog, found.prepared
     factor, unit = display_unit(found, image)
     n_y, n_x = image.shape[1:]
@@ -237,27 +237,29 @@ def _note(table: Sequence[Any], thing: str, rest: str) -> str:
         return f"No {thing} reaches the reliability asked for."
     more = len(table) - ROWS
     rows = f"{more} {rest} {thing}s, and further columns," if more > 0 else "Further columns"
-    return f"{rows} are in the catalogue only: catalog.csv and its like."
+    return f"{rows} are in the catalogue only (catalog.csv, .fits, .ecsv and .vot)."
 
 
 _INJECTED = {
     "lines": (
-        "Matched S/N: what a filter would reach that knows a source's shape, place and line, given the psf "
-        "and the noise at its place. Sources were injected a few at a time, away from each other and from "
-        "what was found in the cube itself. Other detections are neither injected nor in the cube's own "
-        "catalogue: false ones, or the cube's own sources below or beside their first detection."
+        "Matched S/N: that of a filter that knows a source's shape, position and line, given the psf and the "
+        "local noise. Sources were injected a few at a time, away from each other and from the cube's own "
+        "sources. Other detections are neither injected nor in the cube's own catalogue: they are false, or "
+        "the cube's own sources that were missed or placed differently before."
     ),
     "diffuse": (
-        "S/N per pixel: mean brightness of a filament or blob within the outline, where it exceeds half of "
-        "its peak, over the noise there. Found: a quarter or more of the outline lies in regions of the "
-        "catalogue; the share is that of the outline, averaged over all injected. Flux: the denoised image "
-        "summed over the outline, found or not. They were put where nothing was found in the image itself."
+        "S/N per pixel: mean brightness of a filament or blob within its outline (above half of its peak), "
+        "over the local noise. Found: at least a quarter of the outline lies in regions of the catalogue. "
+        "The share is the fraction of the outline in such regions, averaged over all injected sources. "
+        "Flux: the denoised image summed over the outline, whether found or not. Sources were injected "
+        "where nothing was found in the image itself."
     ),
     "points": (
-        "S/N: a point's peak over the noise at its place. Found: an entry of the catalogue within 0.6 beams. "
-        "The last four columns are for the same range of the S/N as measured: found over true flux, raw and "
-        "deboosted, where injected sources count as if there were as 1/S of them above S; the share of the "
-        "image's own entries that are real, if its negative has as many false ones, and how many there are."
+        "S/N: a point's peak over the local noise. Found: a catalogue entry within 0.6 beams. The last four "
+        "columns are for the same range of measured S/N. The first two are found over true flux, raw and "
+        "deboosted, with injected sources weighted to counts N(>S) proportional to 1/S. The others are the "
+        "fraction of the image's own entries that are real, estimated from those of its negative, and their "
+        "number."
     ),
 }
 _MEASURED = {
@@ -279,7 +281,7 @@ def injection_report(
     Parameters
     ----------
     figure : Figure
-        Of `faintsky.report.recovery_figure`.
+        From `faintsky.report.recovery_figure`.
     rows : sequence of mapping
         ``completeness.csv``.
     facts : mapping

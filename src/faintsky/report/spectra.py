@@ -1,4 +1,4 @@
-"""Spectrum and image of each source, drawn as SVG within the page: fifty in the time of one figure."""
+"""Spectrum and image of each source as SVG within the page, which is much faster than figures."""
 
 from __future__ import annotations
 
@@ -30,31 +30,44 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 WIDTH, HEIGHT = 900, 232
-"""Of a drawing, in its own units."""
+"""Size of a drawing, in its own units."""
 MOST_CHANNELS = 600
-"""Channels of a spectrum that are drawn, those about the line."""
+"""Most channels of a spectrum that are drawn, around the line."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A rectangle of the page (left, top, width, height) and the values at its ends along x and y."""
+    """A rectangle of the drawing (left, top, width, height) and the values at its ends along x and y."""
 
     place: tuple[float, float, float, float]
     x_ends: tuple[float, float]
     y_ends: tuple[float, float]
 
     def x(self, values: ArrayLike) -> Float:
-        """Where values lie across the page."""
+        """Horizontal positions of values."""
         low, high = self.x_ends
         return self.place[0] + self.place[2] * (np.asarray(values, dtype=float) - low) / (high - low)
 
     def y(self, values: ArrayLike) -> Float:
-        """Where values lie down the page."""
+        """Vertical positions of values."""
         low, high = self.y_ends
         return self.place[1] + self.place[3] * (high - np.asarray(values, dtype=float)) / (high - low)
 
     def line(self, x: ArrayLike, y: ArrayLike, style: str) -> str:
-        """A line through points; it ends where they are NaN."""
+        """A line through points, interrupted where they are NaN.
+
+        Parameters
+        ----------
+        x, y : array
+            Values, ``[n]``.
+        style : str
+            SVG attributes.
+
+        Returns
+        -------
+        str
+            An SVG path; empty without points.
+        """
         across, down = self.x(x), self.y(y)
         known = np.isfinite(across) & np.isfinite(down)
         parts = np.split(np.flatnonzero(known), np.flatnonzero(np.diff(np.flatnonzero(known)) > 1) + 1)
@@ -83,7 +96,22 @@ class Panel:
 
 
 def source_drawing(cube: RadioCube, found: Detections, row: Row) -> str:
-    """Spectrum of a source with its fit, and its line's image; of a resolved galaxy both within its mask."""
+    """Spectrum of a source with its fit, and image of its line; for a resolved galaxy both within its mask.
+
+    Parameters
+    ----------
+    cube : RadioCube
+        The data.
+    found : Detections
+        The sources found.
+    row : Row
+        The source's row of the catalogue.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
     title = f"source {row['id']}: S/N {row['snr']:.1f}"
     parts = [f'<text x="70" y="14" class="title">{escape(title)}</text>', *_spectrum(cube, found, row)]
     parts += _image(cube, found, row)
@@ -93,7 +121,7 @@ def source_drawing(cube: RadioCube, found: Detections, row: Row) -> str:
 
 
 def _footprint(found: Detections, row: Row) -> NDArray[np.bool_] | None:
-    """Pixels of a galaxy that was measured in its mask, ``[y, x]``; None of others."""
+    """Pixels of a galaxy that was measured in its mask, ``[y, x]``; None for other sources."""
     if found.mask is None or row["flux_method"] != "mask":
         return None
     return np.asarray((found.mask == row["id"]).any(axis=0))
@@ -161,7 +189,7 @@ def _spectrum(cube: RadioCube, found: Detections, row: Row) -> list[str]:
 
 
 def _image(cube: RadioCube, found: Detections, row: Row) -> list[str]:
-    """The panel on the right: data summed over the line, the source in the middle."""
+    """The panel on the right: data summed over the line, centred on the source."""
     p = found.prepared
     n_chan, n_y, n_x = p.line.shape
     frame, whole = cube.frame(row["x"], row["y"]), _footprint(found, row)
@@ -204,7 +232,7 @@ def _image(cube: RadioCube, found: Detections, row: Row) -> list[str]:
 
 
 def _coloured(image: NDArray[np.floating]) -> str:
-    """A small map as the address of a PNG, north up."""
+    """A small map as the ``data:`` URL of a PNG, north up."""
     from PIL import Image
 
     values = np.nan_to_num(image)

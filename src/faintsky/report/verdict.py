@@ -1,4 +1,4 @@
-"""Whether what is left after the sources looks like noise, in words."""
+"""Text on whether a residual looks like noise."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from faintsky.detection import DetectedImage, Detections
 
 FEW = 5
-"""Objects of which shares tell nothing yet."""
+"""Fewest objects for which fractions are meaningful."""
 WINGS, FAR = 1.15, 0.1
-"""Above these a residual has wings (standard deviation over that of its core), and is correlated."""
+"""Limits above which a residual has wings (standard deviation over that of its core), or is correlated."""
 CHANNELS = 12
-"""Channels of a cube whose correlation is looked at."""
+"""Channels of a cube whose correlation is measured."""
 
 
 def doubts(found: DetectedImage | Detections, verdict: str) -> list[str]:
-    """Why a result is not to be used as it is, in words."""
+    """Warnings that a result should not be used as it is."""
     table, valid = found.catalog, found.prepared.valid
     out = [f"the residual is {verdict}: limits and errors are too small"] if "not noise" in verdict else []
     if len(table) < FEW:
@@ -33,12 +33,12 @@ def doubts(found: DetectedImage | Detections, verdict: str) -> list[str]:
     elif artefact.mean() > 0.5:
         out.append("most objects lie among the artefacts of bright sources")
     if found.mask is not None and found.mask.ndim == 2 and (found.mask[valid] > 0).mean() > 0.5:
-        out.append("objects cover more than half of the image: its noise is hardly known")
+        out.append("objects cover more than half of the image: its noise is uncertain")
     return out
 
 
 def residual_verdict(found: DetectedImage) -> str:
-    """What an image's residual is: noise, or what it is instead; of a large one, that of a part of it."""
+    """Text on whether an image's residual is noise, and if not, why; for a large image, from a part of it."""
     found = found.sample or found
     p = found.prepared
     outside = p.valid & (found.mask == 0)
@@ -47,7 +47,7 @@ def residual_verdict(found: DetectedImage) -> str:
 
 
 def cube_verdict(found: Detections) -> str:
-    """What a cube's residual is, of its channels: noise, or what it is instead."""
+    """Text on whether the residual of a cube's channels is noise, and if not, why."""
     found = found.sample or found
     p = found.prepared
     left = p.line if found.model is None else p.line - p.flat(found.model)
@@ -65,9 +65,9 @@ def _verdict(
     beam_pixels: float,
     psf: NDArray[np.floating] | None = None,
 ) -> str:
-    """Of a residual in units of the noise and where it counts, ``[chan, y, x]``; the noise may have a psf."""
+    """The verdict on a residual in units of the noise, where it counts, ``[chan, y, x]``."""
     if outside.sum() < 1000:
-        return "too little is left outside the objects to tell"
+        return "unknown: too few pixels lie outside the objects"
     reach = int(np.clip(12 * max(beam_pixels, 2.0), 8, min(scaled.shape[1:]) // 2))
     expected = np.zeros(reach + 1)
     if psf is not None:
@@ -80,7 +80,7 @@ def _verdict(
             plane = np.where(outside[k], scaled[k] - scaled[k][outside[k]].mean(), 0)
             seen.append(radial_mean(autocorrelation(plane, outside[k], reach)))
     faults = []
-    # the noise of an image reaches as far as its beam, and a little over
+    # the noise of an image is correlated over its beam and slightly farther
     far = np.flatnonzero(np.abs(np.mean(seen, axis=0)) > FAR + np.abs(expected)) if seen else np.zeros(1)
     if far.max(initial=0) > 1.6 * max(beam_pixels, 1.0) + 1:
         faults.append(f"correlated over {far.max()} pixels")

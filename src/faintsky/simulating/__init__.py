@@ -1,6 +1,6 @@
-"""Simulated observations: from sky and telescope to dirty cubes and images, psf and truth, and data sets.
+"""Simulated observations of skies with telescopes: dirty cubes and images, psf, truth, and data sets.
 
-It knows telescopes by their records alone, and no network.
+This room knows telescopes only by their records, and no networks.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""CASA as a back end: the same skies observed by simobserve and tclean, in a process of their own.
+"""CASA as a backend: the same skies observed by simobserve and tclean, in a separate process.
 
-CASA comes from the extra ``casa``, or from another interpreter that the environment variable
-``FAINTSKY_CASA_PYTHON`` names: it may be of another Python version and needs nothing but CASA.
+CASA comes from the extra ``casa``, or from another interpreter named by the environment variable
+``FAINTSKY_CASA_PYTHON``, which may be of another Python version and needs only CASA.
 
-The sky, the wanted S/N and the truth are those of the fast telescope. Thermal noise is CASA's own
-(``tsys-atm``, a seed per cube); the noise that raises a cube to its S/N is added to the visibilities.
+The sky, the target S/N and the truth are those of the fast telescope. Thermal noise is CASA's own
+(``tsys-atm``, with a seed for each cube). The noise that brings a cube to its S/N is added to the
+visibilities.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ _PROGRAM = Path(__file__).with_name("casa_run.py")
 
 
 def casa_python() -> str:
-    """The interpreter that has CASA.
+    """Path of an interpreter that has CASA.
 
     Raises
     ------
     InputError
-        Neither this one nor the one named by ``FAINTSKY_CASA_PYTHON`` has.
+        If neither this one nor the one named by ``FAINTSKY_CASA_PYTHON`` has it.
     """
     import sys
 
@@ -64,7 +65,7 @@ def casa_python() -> str:
 
 @dataclass(frozen=True)
 class CasaInstrument(Instrument):
-    """An instrument whose psf and primary beam CASA made.
+    """An instrument with psf and primary beam from CASA.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ class CasaObservatory(CubeObservatory):
     def receive(
         self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
     ) -> tuple[NDArray[np.float32], Instrument]:
-        """As in `CubeObservatory.receive`, by CASA."""
+        """See `CubeObservatory.receive`; here the cube is observed by CASA."""
         settings = self.settings
         white = settings.extra_noise == "white"
         seen = run_casa(
@@ -136,12 +137,13 @@ def run_casa(
     sky : array
         ``[chan, y, x]`` [Jy/pixel]
     observation : Observation
+        Array, field, channels and track.
     noise : bool, optional
         Add CASA's ``tsys-atm`` noise.
     seed : int, optional
-        Of all noise.
+        Seed of all noise.
     extra : float, optional
-        Standard deviation in the dirty image of further noise, added to the visibilities [Jy/beam].
+        Further noise that is added to the visibilities: its standard deviation in the dirty image [Jy/beam].
     keep : Path, optional
         Folder for CASA's FITS files, ``facts.json`` with the noise of the visibilities, and ``uvw.npz``
         (every 97th row).
@@ -156,13 +158,13 @@ def run_casa(
     Raises
     ------
     InputError
-        CASA is not there, or cannot do this.
+        If CASA is missing, or cannot observe this.
     FaintskyError
-        CASA failed; with its last words.
+        If CASA fails; with the last line of its output.
     """
     program, grid, spectral = casa_python(), observation.grid, observation.spectral
     _check(observation)
-    # noise of the dirty image over that of the real part of each visibility, two hands added
+    # noise of the dirty image over that of a visibility's real part, for two polarisations
     factor = noise_factor(Sampling(observation).weight) / np.sqrt(2)
     job = {
         "sky": "sky.fits",
@@ -205,7 +207,7 @@ def _check(observation: Observation) -> None:
         raise InputError("simobserve takes no start", "give the hour angle, or choose the backend fast")
     if (grid.x0, grid.y0) != (grid.n_x // 2, grid.n_y // 2) or observation.spectral.width < 0:
         raise InputError(
-            "CASA's images have the phase centre in the middle and rising frequencies",
+            "CASA's images have the phase centre in the middle and increasing frequencies",
             "choose the backend fast, or another sky",
         )
 
@@ -218,10 +220,10 @@ def _write_cfg(path: Path, array: AntennaArray, title: str) -> None:
 
 
 def _run(program: str, folder: Path) -> None:
-    # CASA must not see this interpreter's packages, nor write to the home folder
+    # CASA must neither import this interpreter's packages nor write to the home folder
     keep = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     environment = {**keep, "HOME": str(folder), "MPLBACKEND": "Agg"}
-    # the program ends when its standard input does: it does not outlive this process
+    # the program ends when its standard input closes, so it does not outlive this process
     command = [program, str(_PROGRAM), "job.json"]
     run_program(command, folder, "CASA", leaves="facts.json", environment=environment)
 

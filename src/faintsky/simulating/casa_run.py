@@ -1,8 +1,8 @@
-"""Observe a sky with CASA itself. Run as a program, by an interpreter that needs to have nothing but CASA.
+"""Observe a sky with CASA itself; a program for an interpreter that needs only CASA.
 
-``python casa_run.py job.json`` in an empty folder, see `faintsky.simulating.casa`: simobserve, noise into the
-measurement set, ``tclean(niter=0)``. Leaves ``dirty.fits``, ``psf.fits``, ``pb.fits`` and ``facts.json``.
-No network, nothing read from or written to the home folder.
+Run ``python casa_run.py job.json`` in an empty folder, see `faintsky.simulating.casa`. It runs simobserve,
+adds noise to the measurement set, and runs ``tclean(niter=0)``. It writes ``dirty.fits``, ``psf.fits``,
+``pb.fits`` and ``facts.json``. It does not use the network or the home folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def casa() -> tuple[Any, Any]:
 
 
 def observe(tasks: Any, job: dict[str, Any]) -> tuple[str, str]:
-    """The measurement set without noise, and that with CASA's (the same one where none is wanted)."""
+    """Simulate measurement sets without and with CASA's noise (the same one if no noise is requested)."""
     call = {
         "project": PROJECT,
         "skymodel": job["sky"],
@@ -46,7 +46,7 @@ def observe(tasks: Any, job: dict[str, Any]) -> tuple[str, str]:
         "inwidth": f"{job['channel_width'] / 1e6:.9g}MHz",
         "setpointings": True,
         "integration": f"{job['integration']:.9g}s",
-        # one pointing: left out, simobserve lays a mosaic over a large model
+        # one pointing; by default simobserve covers a large model with a mosaic
         "mapsize": ["1arcsec"],
         "maptype": "hexagonal",
         "obsmode": "int",
@@ -67,7 +67,19 @@ def observe(tasks: Any, job: dict[str, Any]) -> tuple[str, str]:
 
 
 def add_noise(tools: Any, ms: str, sigma: float, seed: int) -> None:
-    """Add Gaussian noise to the real and imaginary parts of every visibility [Jy]."""
+    """Add Gaussian noise to every visibility of a measurement set.
+
+    Parameters
+    ----------
+    tools : module
+        CASA's tools.
+    ms : str
+        The measurement set.
+    sigma : float
+        Standard deviation of the real and of the imaginary part [Jy].
+    seed : int
+        Seed of the noise.
+    """
     rng = np.random.default_rng(seed)
     table = tools.table()
     table.open(ms, nomodify=False)
@@ -79,7 +91,17 @@ def add_noise(tools: Any, ms: str, sigma: float, seed: int) -> None:
 
 
 def image(tasks: Any, job: dict[str, Any], ms: str) -> None:
-    """Dirty image, psf and primary beam as FITS files."""
+    """Write dirty image, psf and primary beam as FITS files.
+
+    Parameters
+    ----------
+    tasks : module
+        CASA's tasks.
+    job : dict
+        ``size`` [pixel], ``cell`` [arcsec] and ``robust``.
+    ms : str
+        The measurement set.
+    """
     robust = job["robust"]
     weighting: dict[str, Any] = {"weighting": "natural"}
     if robust is not None:
@@ -90,7 +112,7 @@ def image(tasks: Any, job: dict[str, Any], ms: str) -> None:
         imsize=job["size"],
         cell=[f"{job['cell']:.12g}arcsec"],
         specmode="cube",
-        datacolumn="data",  # where the noise is
+        datacolumn="data",  # the column with noise
         niter=0,
         calcpsf=True,
         pbcor=False,
@@ -103,7 +125,21 @@ def image(tasks: Any, job: dict[str, Any], ms: str) -> None:
 
 
 def facts(tools: Any, clean: str, noisy: str, details: bool) -> dict[str, Any]:
-    """Version and rows; with ``details`` also ``uvw.npz`` and the noise of the visibilities per channel."""
+    """Version of CASA and numbers of rows; with details also files on the visibilities.
+
+    Parameters
+    ----------
+    tools : module
+        CASA's tools.
+    clean, noisy : str
+        Measurement sets without and with noise.
+    details : bool
+        Write ``uvw.npz``, and include the noise of the visibilities per channel.
+
+    Returns
+    -------
+    dict
+    """
     table, other = tools.table(), tools.table()
     table.open(clean)
     flagged = table.getcol("FLAG_ROW")

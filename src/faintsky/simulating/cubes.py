@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 TARGET_SNR = (10.0, 50.0)
 """Range of the central source's S/N in ``paper`` and ``text`` cubes (fidelity page, S10)."""
 LOWEST_PB = 0.3
-"""``emitters`` and ``varied`` sources are drawn where the primary beam is above this."""
+"""Least primary beam at sources of ``emitters`` and ``varied``."""
 BLANK = 0.2
-"""Share of ``varied`` cubes with blank channels."""
+"""Fraction of ``varied`` cubes with blank channels."""
 
 
 class CubeObservatory(Observatory):
@@ -33,6 +33,7 @@ class CubeObservatory(Observatory):
     Attributes
     ----------
     telescope : FastTelescope
+        The instrument, ready to observe.
     visible : array of bool
         Channels that are not blank, ``[chan]``.
     """
@@ -76,7 +77,21 @@ class CubeObservatory(Observatory):
         return draw_lines(settings.preset_record.sky, rng, field, settings.snr)
 
     def observe(self, sky: SkyModel, rng: np.random.Generator, noise_seed: int) -> Observed:
-        """The dirty cube of a sky on the instrument's grid and channels; ``rng`` draws the target S/N."""
+        """Observe a sky.
+
+        Parameters
+        ----------
+        sky : SkyModel
+            On the instrument's grid and channels.
+        rng : numpy.random.Generator
+            Draws the target S/N.
+        noise_seed : int
+            Seed of the noise.
+
+        Returns
+        -------
+        Observed
+        """
         settings, telescope, thermal = self.settings, self.telescope, self.instrument.sigma
         terms = telescope.observe_terms(sky.images) if len(sky.images) else None
         sky = self._with_snr(sky, terms)
@@ -95,9 +110,10 @@ class CubeObservatory(Observatory):
     def observe_integrated(
         self, sky: SkyModel, rng: np.random.Generator, noise_seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What `observe` gives summed over the channels, without the cube: in a twentieth of the time.
+        """The sum over channels of what `observe` gives, without making the cube, in a twentieth of the time.
 
-        The noise has the same power, but is another one; images are not corrected for the primary beam.
+        The noise has the same power, but is not the same realisation. Images are not corrected for the
+        primary beam.
 
         Parameters
         ----------
@@ -107,8 +123,8 @@ class CubeObservatory(Observatory):
         Returns
         -------
         dirty : array
-            ``[y, x]`` [Jy/beam]; NaN where all channels are blank. Where only some are, at the border, it is
-            the sum of all.
+            ``[y, x]`` [Jy/beam]; NaN where all channels are blank. Where only some are blank, near the
+            border, it is the sum of all channels.
         true : array
             The sky, ``[y, x]`` [Jy/pixel].
         """
@@ -133,23 +149,25 @@ class CubeObservatory(Observatory):
     def receive(
         self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
     ) -> tuple[NDArray[np.float32], Instrument]:
-        """The dirty cube with noise and blanks, corrected for the primary beam where that is wanted.
+        """The dirty cube with noise and blanks, corrected for the primary beam if requested.
 
         Parameters
         ----------
         sky : SkyModel
+            The sky.
         clean : tensor
-            Its noise-free dirty cube, ``[chan, y, x]`` [Jy/beam]; overwritten.
+            Its noise-free dirty cube, ``[chan, y, x]`` [Jy/beam]; it is overwritten.
         extra : float
-            Noise besides the thermal one [Jy/beam].
+            Noise added to the thermal noise [Jy/beam].
         noise_seed : int
+            Seed of the noise.
 
         Returns
         -------
         dirty : array
             ``[chan, y, x]``, float32 [Jy/beam]
         instrument : Instrument
-            What it was observed with.
+            The instrument of this cube.
         """
         settings, telescope, thermal = self.settings, self.telescope, self.instrument.sigma
         if settings.noise:
@@ -163,7 +181,7 @@ class CubeObservatory(Observatory):
         return telescope.blank(clean).cpu().numpy(), self.instrument
 
     def _with_snr(self, sky: SkyModel, terms: TermImages | None) -> SkyModel:
-        """Scale the sources that are to have a certain matched S/N in the thermal noise."""
+        """Scale the sources that have a target matched S/N in the thermal noise."""
         s = sky.sources
         wanted = np.asarray(s["wanted_snr"]) if s else np.zeros(0)
         if not np.isfinite(wanted).any():
@@ -175,14 +193,14 @@ class CubeObservatory(Observatory):
         for i, (snr, _) in self._rotating(sky, terms, sigma).items():
             now[i] = snr
         factors = np.where(np.isfinite(wanted), wanted / np.array(now), 1.0)
-        if "source" in s:  # further lines of a source go with its first
+        if "source" in s:  # further lines of a source are scaled with its first
             factors = factors[np.searchsorted(s["source"], s["source"])]
         return sky.scaled(factors)
 
     def _rotating(
         self, sky: SkyModel, terms: TermImages | None, sigma: NDArray[np.float64]
     ) -> dict[int, tuple[float, float]]:
-        """Matched S/N and dirty peak of the sources that are rotating discs, by their number."""
+        """Matched S/N and dirty peak of the rotating discs, by number of the source."""
         if terms is None or "rotating" not in sky.sources:
             return {}
         turning = np.nonzero(sky.sources["rotating"])[0]
@@ -191,9 +209,9 @@ class CubeObservatory(Observatory):
     def _extra_noise(
         self, sky: SkyModel, voxel: Callable[[int, int, int], float], rng: np.random.Generator
     ) -> tuple[float, float]:
-        """Target S/N of the central source and the noise to add for it, alike in all channels [Jy/beam].
+        """Target S/N of the central source, and the noise added for it to each channel [Jy/beam].
 
-        ``voxel`` gives the noise-free dirty cube's at z, y, x.
+        ``voxel`` returns the noise-free dirty cube's value at z, y, x.
         """
         central = np.nonzero(sky.sources["central"])[0] if sky.sources else np.zeros(0, dtype=int)
         if central.size == 0 or not self.settings.noise:
@@ -219,7 +237,7 @@ class CubeObservatory(Observatory):
 
 
 def draw_visible(rng: np.random.Generator, n_chan: int) -> NDArray[np.bool_]:
-    """Channels that are not blank, ``[chan]``: all in most cubes, else some lack at an end or within."""
+    """Channels that are not blank, ``[chan]``: all in most cubes; others lack some at an end or inside."""
     visible = np.ones(n_chan, dtype=bool)
     if rng.random() >= BLANK:
         return visible

@@ -41,24 +41,25 @@ UNITS = {
 
 @dataclass(frozen=True)
 class DataFiles:
-    """How a data set looks on disk; pickled to worker processes.
+    """The files of a data set; pickled to worker processes.
 
     Parameters
     ----------
     settings : Settings
+        Settings of the data set.
     """
 
     settings: Settings
 
     @property
     def rule(self) -> dict[str, str]:
-        """What the truth holds."""
+        """Rule of the truth's boxes or regions, for records."""
         if self.settings.data == "image":
             return {"region_rule": REGION_RULE}
         return {"box_rule": BOX_RULES[self.settings.box_rule]}
 
     def facts(self, observatory: Observatory) -> dict[str, Any]:
-        """Further entries of ``dataset.json``: versions of what decides, and what all samples share."""
+        """Further entries of ``dataset.json``: versions of programs, and properties of all samples."""
         settings, instrument = self.settings, observatory.instrument
         rms = settings.rms if settings.data == "image" else None
         known: dict[str, Any] = {**self.rule}
@@ -79,7 +80,7 @@ class DataFiles:
         return known | {"sigma_thermal_jy_per_beam": instrument.sigma.tolist()}
 
     def summary(self, observatory: Observatory) -> dict[str, Any]:
-        """What the command prints at its end: shape, cell, beam and noise, where all samples share them."""
+        """The command's summary: shape, cell, beam and noise, if all samples share them."""
         settings, instrument = self.settings, observatory.instrument
         shape, beam, noise, cell = None, None, settings.rms, settings.observation.grid.cell
         if settings.data == "image":
@@ -106,19 +107,45 @@ class DataFiles:
         return tuple(p for p in wanted if p in self.settings.products)
 
     def paths(self, folder: Path, index: int) -> dict[str, Path]:
-        """Files of one sample by product, the truth last: where it is, the others are."""
+        """Files of one sample by product; the truth is last, so that the others exist if it does."""
         ends = {"compact": "npz", "truth": "ecsv"}
         own = [p for p in self.settings.products if p not in self.shared]
         return {p: folder / f"{index:04d}_{p}.{ends.get(p, 'fits')}" for p in (*own, "truth")}
 
     def write_shared(self, folder: Path, seen: Any, seed: int) -> None:
-        """Write the files that all samples share, those that are not there."""
+        """Write the missing ones of the files that all samples share.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Folder of the data set.
+        seen : Observatory or Observed
+            Has psf and primary beam.
+        seed : int
+            Seed of the data set.
+        """
         for product in self.shared:
             if not (folder / f"{product}.fits").exists():
                 self._write(folder / f"{product}.fits", product, seen, seed, None)
 
     def write_sample(self, folder: Path, index: int, observatory: Observatory, seed: int) -> Observed:
-        """Simulate one sample and write its files."""
+        """Simulate one sample and write its files.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Folder of the data set.
+        index : int
+            Number of the sample.
+        observatory : Observatory
+            Simulates it.
+        seed : int
+            Seed of the data set.
+
+        Returns
+        -------
+        Observed
+        """
         settings, paths = self.settings, self.paths(folder, index)
         seen, truth = observatory.sample(seed, index), paths.pop("truth")
         self.write_shared(folder, seen, seed)
@@ -146,7 +173,7 @@ class DataFiles:
         return seen
 
     def _write(self, path: Path, product: str, seen: Any, seed: int, index: int | None) -> None:
-        """A product of a sample, or of an observatory, which has the psf and the primary beam."""
+        """Write a product of a sample, or psf or primary beam of an observatory."""
         settings, instrument = self.settings, seen.instrument
         image, beams = settings.data == "image", getattr(seen, "beams", instrument.beams)
         data, grid = self._data(product, seen), instrument.grid
@@ -159,7 +186,7 @@ class DataFiles:
         if product == "dirty":
             cards["NITER"] = (0, "iterations of CLEAN")
             if np.isfinite(seen.target_snr):
-                cards["TARGSNR"] = (seen.target_snr, "S/N asked of the central source")
+                cards["TARGSNR"] = (seen.target_snr, "target S/N of the central source")
         if product in ("dirty", "clean") and seen.errors:
             cards["GAINRMS"] = (seen.errors.amplitude, "rms of the stations' amplitude errors")
             cards["PHASERMS"] = (seen.errors.phase, "rms of their phase errors [deg]")
@@ -222,18 +249,39 @@ def write_dataset(
     running: Spread,
     size: float,
 ) -> dict[str, Any]:
-    """Write ``n`` samples into a folder; see `faintsky.simulate_alma` for the arguments.
+    """Write samples into a folder.
 
-    Samples that are there already, from an earlier run with the same parameters, are kept. ``size`` is what
-    all of them take on disk [bytes]: what does not fit is refused before the work.
+    Samples from an earlier run with the same parameters are kept.
+
+    Parameters
+    ----------
+    out : path-like
+        The folder.
+    n : int
+        Number of samples.
+    files : DataFiles
+        Settings and files of the data set.
+    seed : int
+        Seed of the data set.
+    jobs : int
+        Processes.
+    running : Spread
+        Device, cluster, progress and overwriting.
+    size : float
+        Disk space of all samples [bytes]; if they do not fit, this is refused before the work.
+
+    Returns
+    -------
+    dict
+        The summary.
     """
     folder = Path(out)
     identity = check_folder(folder, files, seed, running.overwrite)
-    # what is there already is kept, or replaced
+    # existing samples are kept or replaced, and so need no further space
     check_space(folder, size - sum(path.stat().st_size for path in _ours(folder)))
     with one_thread():
         observatory = open_observatory(files.settings, running.device, lambda text: running.tell(0, n, text))
-        # nothing is written before the instrument is known to exist
+        # nothing is written if the instrument cannot be made
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder):
             clear_leftovers(folder)
@@ -271,7 +319,24 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 
 def check_folder(out: str | os.PathLike[str], files: DataFiles, seed: int, overwrite: bool) -> dict[str, Any]:
-    """Refuse a folder that cannot or must not be written into; gives what the data set is known by."""
+    """Refuse a folder that cannot or must not be written into.
+
+    Parameters
+    ----------
+    out : path-like
+        The folder.
+    files : DataFiles
+        Settings and files of the data set.
+    seed : int
+        Seed of the data set.
+    overwrite : bool
+        Whether another data set may be replaced.
+
+    Returns
+    -------
+    dict
+        Entries of ``dataset.json`` that identify the data set.
+    """
     folder, settings = Path(out), files.settings
     identity: dict[str, Any] = {"kind": settings.telescope, "seed": seed, "parameters": settings.parameters()}
     check_writable(folder)
@@ -288,14 +353,14 @@ def check_folder(out: str | os.PathLike[str], files: DataFiles, seed: int, overw
 
 
 def _ours(folder: Path) -> Iterator[Path]:
-    """The files of an earlier data set, and nothing else."""
+    """The files of an earlier data set, and no others."""
     for product in {*PRODUCTS["cube"], *PRODUCTS["image"], "truth"}:
         for pattern in (*(f"[0-9]*_{product}.{end}" for end in ("fits", "ecsv", "npz")), f"{product}.fits"):
             yield from folder.glob(pattern)
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of what decides its numbers."""
+    """Versions of this package and of those that affect its numbers."""
     return installed("faintsky", "numpy", "torch", "astropy", "ducc0")
 
 
@@ -314,7 +379,7 @@ def _work(folder: Path, seed: int, index: int) -> None:
 
 
 def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a data set's record says of its making; nothing where it has none."""
+    """Parameters in a data set's record; empty without a record."""
     try:
         found = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))["parameters"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -323,6 +388,21 @@ def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def beside(folder: str | os.PathLike[str], name: str, kind: str) -> Path | None:
-    """The psf or primary beam of one sample, such as ``0000``, or of all."""
+    """Path of the psf or primary beam of a sample.
+
+    Parameters
+    ----------
+    folder : path-like
+        Folder of the data set.
+    name : str
+        The sample, such as ``0000``.
+    kind : str
+        ``psf`` or ``pb``.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The sample's own file, or that of all samples; None if there is none.
+    """
     paths = (Path(folder) / file for file in (f"{name}_{kind}.fits", f"{kind}.fits"))
     return next((p for p in paths if p.is_file()), None)

@@ -1,12 +1,12 @@
 """The fast telescope: dirty images and noise by FFT, on the CPU or a GPU.
 
 A dirty image is the sky times the primary beam, convolved with the exact psf. Psf and primary beam are known
-at a few frequencies (see `faintsky.simulating.instrument`); a sky that is a sum of images times spectra is
-observed once per image and node, and a matrix product makes the cube. A sky given as a cube is convolved
-channel by channel.
+at a few frequencies, the nodes (see `faintsky.simulating.instrument`). A sky that is a sum of images times
+spectra is observed once per image and node, and a matrix product makes the cube. A sky given as a cube is
+convolved channel by channel.
 
-Thermal noise is drawn in the padded uv plane, in the cells that baselines reach, with the power of the
-gridded weights: it is correlated like the dirty image's.
+Thermal noise is drawn in the padded uv plane, in the cells reached by baselines, with the power of the
+gridded weights. It is thus correlated like that of the dirty image.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _MANY = 16
 
 @dataclass(frozen=True)
 class TermImages:
-    """What the telescope makes of each image of a sky.
+    """Each image of a sky as observed.
 
     Parameters
     ----------
     images : tensor
         ``[term, node, y, x]`` [1/beam]
     weights : tensor
-        Of the nodes in each channel, ``[chan, node]``.
+        Weights of the nodes in each channel, ``[chan, node]``.
     """
 
     images: torch.Tensor
@@ -47,6 +47,7 @@ class FastTelescope:
     Parameters
     ----------
     instrument : Instrument
+        Psf, primary beam and noise.
     device : str, optional
         A torch device.
     """
@@ -58,11 +59,11 @@ class FastTelescope:
         self._pb = self._put(instrument.pb)
         self._weights = self._put(instrument.node_weights().astype(np.float32))
         self._psfs: torch.Tensor | None = None
-        # more nodes than this and a channel costs less than a term
+        # with more nodes than this, convolving a channel is faster than a term
         self._many_nodes = len(instrument.nodes) > _MANY
         half = instrument.padded[1] // 2 + 1
         columns = instrument.noise_cells % half
-        # the spectrum is stored up to the last column that any baseline reaches
+        # the spectrum is stored up to the last column reached by a baseline
         self._n_columns = int(columns.max()) + 1
         rows = instrument.noise_cells // half
         self._cells = torch.as_tensor(rows * self._n_columns + columns, device=self.device)
@@ -80,19 +81,19 @@ class FastTelescope:
         return torch.fft.irfft2(wide, s=padded)[..., : grid.n_y, : grid.n_x]
 
     def convolve(self, images: NDArray[np.float32], transfer: NDArray[Any]) -> torch.Tensor:
-        """Images ``[..., y, x]`` seen with another psf than the instrument's own.
+        """Images ``[..., y, x]`` convolved with another psf than the instrument's own.
 
         Parameters
         ----------
         images : array
-            Primary beam multiplied in.
+            Already multiplied by the primary beam.
         transfer : array
             Real transform of the psf on the padded grid, ``[p_y, p_x // 2 + 1]``.
         """
         return self._convolved(self._put(images), self._put(transfer))
 
     def observe_terms(self, images: NDArray[np.float32]) -> TermImages:
-        """Observe the images ``[term, y, x]`` of a sky at every node (or the middle one of very many)."""
+        """Observe the images ``[term, y, x]`` of a sky at every node (at the middle one if they are many)."""
         sky = self._put(images)
         if self._many_nodes:
             middle = self._pb.shape[0] // 2
@@ -107,8 +108,9 @@ class FastTelescope:
         Parameters
         ----------
         sky : SkyModel
+            The sky.
         terms : TermImages, optional
-            `observe_terms` of its images, where they are known already.
+            `observe_terms` of its images, if known already.
         """
         grid, n_chan = self.instrument.grid, self.instrument.spectral.n_chan
         if len(sky.images) and self._many_nodes:
@@ -127,9 +129,10 @@ class FastTelescope:
         return cube
 
     def summed(self, sky: SkyModel, weights: NDArray[np.floating]) -> torch.Tensor:
-        """The noise-free dirty cube's channels times ``weights`` ``[chan]``, summed, ``[y, x]``, without it.
+        """Weighted sum ``[y, x]`` over channels of the noise-free dirty cube, without making the cube.
 
-        The sky is summed for every node before it is observed: as many transforms as nodes, not as channels.
+        The sky is summed for every node before it is observed, so there is one transform per node, not per
+        channel.
         """
         grid, padded = self.instrument.grid, self.instrument.padded
         if sky.cube is not None:
@@ -140,13 +143,26 @@ class FastTelescope:
         return torch.fft.irfft2(wide, s=padded)[: grid.n_y, : grid.n_x]
 
     def voxel(self, sky: SkyModel, z: int, y: int, x: int) -> float:
-        """One voxel of the noise-free dirty cube [Jy/beam], without any transform."""
+        """One voxel of the noise-free dirty cube, without any transform.
+
+        Parameters
+        ----------
+        sky : SkyModel
+            The sky.
+        z, y, x : int
+            Channel and pixel.
+
+        Returns
+        -------
+        float
+            [Jy/beam]
+        """
         if sky.cube is not None:
             return float(self.dirty(sky)[z, y, x])
         if self._psfs is None:
             self._psfs = self._put(self.instrument.node_psfs())
         (n_y, n_x), (p_y, p_x) = self.instrument.grid.shape, self.instrument.padded
-        # psfs are symmetric, their middle is at p // 2
+        # psfs are symmetric about p // 2
         about = self._psfs[:, p_y // 2 - y :, p_x // 2 - x :][:, :n_y, :n_x]
         plane = np.tensordot(sky.spectra[:, z].astype(np.float32), sky.images, 1)
         return float((about * self._pb * self._put(plane)).sum(dim=(1, 2)) @ self._weights[z])
@@ -161,7 +177,22 @@ class FastTelescope:
             cube[c] += self._convolved(self._put(sky[c]) * pb, transfer)
 
     def spectrum_at(self, sky: SkyModel, terms: TermImages, y: int, x: int) -> NDArray[np.float64]:
-        """Noise-free dirty spectrum of the terms at a pixel, ``[term, chan]`` [Jy/beam]."""
+        """Noise-free dirty spectrum of each term at a pixel.
+
+        Parameters
+        ----------
+        sky : SkyModel
+            The sky.
+        terms : TermImages
+            `observe_terms` of its images.
+        y, x : int
+            The pixel.
+
+        Returns
+        -------
+        array
+            ``[term, chan]`` [Jy/beam]
+        """
         here = terms.images[:, :, y, x].cpu().numpy().astype(float)
         return sky.spectra * (here @ terms.weights.cpu().numpy().astype(float).T)
 
@@ -173,9 +204,11 @@ class FastTelescope:
         Parameters
         ----------
         sky : SkyModel
+            The sky.
         terms : TermImages
             `observe_terms` of its images.
         source : int
+            Row of the catalogued source.
         sigma : array
             Noise, ``[chan]`` [Jy/beam]; infinite where a channel does not count.
         """
@@ -193,7 +226,7 @@ class FastTelescope:
         return float(np.sqrt(max(square.sum(), 0.0))), peak
 
     def generator(self, seed: int) -> torch.Generator:
-        """Random numbers of this device."""
+        """A generator of random numbers on this device."""
         return torch.Generator(device=self.device).manual_seed(seed)
 
     def add_noise(
@@ -208,10 +241,10 @@ class FastTelescope:
         sigma : array
             Its standard deviation, ``[chan]``, in the cube's unit.
         generator : torch.Generator
-            Of this device.
+            Random numbers of this device.
         """
         n_chan = cube.shape[0]
-        # a fixed batch, whatever the machine: the random numbers must fall on the same cells
+        # the batch is fixed, so that each cell has the same random number on any machine
         for first in range(0, n_chan, _BATCH):
             channels = slice(first, min(first + _BATCH, n_chan))
             scale = np.asarray(sigma[channels], dtype=np.float32)[:, None]
@@ -221,9 +254,23 @@ class FastTelescope:
     def add_summed_noise(
         self, image: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
     ) -> torch.Tensor:
-        """Add what `add_noise` adds to all channels together to an image ``[y, x]``, in place.
+        """Add the sum over channels of the noise of `add_noise` to an image, in place.
 
-        The sum of independent noises has the sum of their powers, and is drawn as one.
+        The sum of independent noises has the sum of their powers, and is drawn directly.
+
+        Parameters
+        ----------
+        image : tensor
+            ``[y, x]``
+        sigma : array
+            Standard deviation of each channel's noise, ``[chan]``, in the image's unit.
+        generator : torch.Generator
+            Random numbers of this device.
+
+        Returns
+        -------
+        tensor
+            The image.
         """
         power = self.instrument.summed_noise(sigma)
         return image.add_(self._noise(power[None], np.ones((1, 1), np.float32), generator)[0])
@@ -231,7 +278,7 @@ class FastTelescope:
     def _noise(
         self, power: NDArray[np.float32], scale: NDArray[np.float32], generator: torch.Generator
     ) -> torch.Tensor:
-        """Noise ``[n, y, x]`` of a power ``[n, cell]``, times a scale ``[n, 1]``."""
+        """Noise ``[n, y, x]`` with power ``[n, cell]``, times a scale ``[n, 1]``."""
         grid, padded = self.instrument.grid, self.instrument.padded
         count = len(power)
         # variance of the real and of the imaginary part: half the power in the columns that a real
@@ -249,7 +296,22 @@ class FastTelescope:
     def add_white_noise(
         self, cube: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
     ) -> torch.Tensor:
-        """Add noise that is independent from pixel to pixel, in place; arguments as for `add_noise`."""
+        """Add noise that is independent from pixel to pixel, in place.
+
+        Parameters
+        ----------
+        cube : tensor
+            ``[chan, y, x]``
+        sigma : array
+            Its standard deviation, ``[chan]``, in the cube's unit.
+        generator : torch.Generator
+            Random numbers of this device.
+
+        Returns
+        -------
+        tensor
+            The cube.
+        """
         for c in range(cube.shape[0]):
             cube[c] += float(sigma[c]) * torch.randn(
                 cube.shape[1:], generator=generator, device=self.device, dtype=torch.float32
@@ -257,7 +319,7 @@ class FastTelescope:
         return cube
 
     def blank(self, cube: torch.Tensor) -> torch.Tensor:
-        """NaN where the primary beam is below the cutoff, as tclean's exports have it, in place."""
+        """Set voxels to NaN where the primary beam is below the cutoff, as in tclean's images, in place."""
         radius = self._put(self.instrument.grid.radius())
         for plane, freq in zip(cube, self.instrument.spectral.frequencies().tolist(), strict=True):
             plane[radius * freq >= self.instrument.pb_cutoff] = float("nan")

@@ -1,9 +1,9 @@
 """Continuum images: skies of diffuse emission and radio galaxies, observed through visibilities.
 
-Visibilities are predicted from the sky times the primary beam, gain errors multiplied in, noise added,
-gridded and transformed back, all with the w term. ``quick`` images are the sky times the beam convolved with
-the psf of w = 0, by FFT in torch, with noise drawn in the uv plane; with gain errors that psf is the one that
-they make of a point.
+Visibilities are predicted from the sky times the primary beam, multiplied by gain errors, given noise,
+gridded and transformed back, all with the w term. ``quick`` images are the sky times the primary beam,
+convolved with the psf of w = 0 by FFT in torch, with noise drawn in the uv plane. With gain errors, the psf
+is that of a point observed with them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from faintsky.system import choose_device
 from faintsky.telescopes import CUTOFF
 
 UNIT_BEAM = np.pi / (4 * np.log(2)) * 6.0**2
-"""Area of a beam of 6 arcsec [arcsec2]: noise images have the rms asked for in such a beam, in each pixel."""
+"""Area of a beam of 6 arcsec [arcsec2], to which the rms of noise images refers."""
 MOST_GAIN, MOST_PHASE, TIMESCALES = 0.05, 10.0, (300.0, 3600.0)
-"""Largest gain errors that ``varied`` draws: of the amplitude, of the phase [deg], and how fast [s]."""
+"""Largest errors of amplitude and phase [deg] in ``varied`` images, and range of their time scale [s]."""
 _MIDDLE = 256
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the telescope made of a sky: dirty and restored image [Jy/beam], and the beam ``[3]``."""
+    """An observed sky: dirty and restored image [Jy/beam], and the beam ``[3]``."""
 
     dirty: Array32
     clean: Array32 | None
@@ -43,18 +43,20 @@ class Seen:
 
 
 class ImageTelescope:
-    """One observation, ready to look at skies.
+    """One observation, ready to observe skies.
 
     Parameters
     ----------
     observation : Observation
+        Array, field, frequency and track.
     quick : bool, optional
+        Use one psf and FFTs instead of visibilities.
     device : str, optional
-        Of the quick way.
+        Torch device, for `quick` only.
     keep : bool, optional
         Keep the instrument in the cache.
     progress : callable, optional
-        Called with a line when something takes long.
+        Called with a line of text during long steps.
     """
 
     def __init__(
@@ -95,31 +97,31 @@ class ImageTelescope:
         return self.instrument.beams[0]
 
     def psf(self) -> Array32:
-        """Dirty beam over all distances within the image, of twice its sides, 1 at ``n // 2``, ``[y, x]``."""
+        """Dirty beam of twice the image's sides, 1 at ``n // 2``, ``[y, x]``."""
         n_y, n_x = self.instrument.grid.shape
         return self._psf_of(2 * n_y, 2 * n_x)
 
     def psf_middle(self) -> Array32:
-        """Its middle, at most 256 pixels a side, the peak at ``n // 2``."""
+        """Central part of the psf, with sides of at most 256 pixels and the peak at ``n // 2``."""
         n = min(_MIDDLE, *(side - side % 2 for side in self.instrument.grid.shape))
         return self._psf_of(n, n)
 
     def _psf_of(self, n_y: int, n_x: int) -> Array32:
-        """Dirty beam of these even sides, 1 at ``n // 2``."""
+        """Dirty beam with given even sides, 1 at ``n // 2``."""
         if not self.quick:
             return self.sampling.psf(self.instrument.grid.padded(n_y, n_x))
         y, x = (side // 2 - n // 2 for side, n in zip(self.instrument.padded, (n_y, n_x)))
         return self.instrument.node_psfs()[0, y : y + n_y, x : x + n_x].copy()
 
     def gains(self, errors: GainErrors, seed: np.random.SeedSequence) -> NDArray[np.complex64] | None:
-        """Gain errors ``[time, station]``, None where there are none."""
+        """Gain errors ``[time, station]``; None without errors."""
         if not errors:
             return None
         times = np.arange(len(self.sampling.track.ut1_mjd), dtype=float) * self.observation.integration
         return errors.draw(np.random.default_rng(seed), times, len(self.observation.array.pads))
 
     def factors(self, gains: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """What they multiply visibilities by, ``[row]``."""
+        """Factors of gain errors on visibilities, ``[row]``."""
         return baseline_factors(gains, self.sampling.track.time_index, self.sampling.track.pair)
 
     def dirty(
@@ -129,7 +131,18 @@ class ImageTelescope:
         seed: np.random.SeedSequence,
         gains: NDArray[np.complex64] | None = None,
     ) -> Array32:
-        """Dirty image of a sky, ``[y, x]`` [Jy/beam]; arguments as for `observe`."""
+        """Dirty image of a sky.
+
+        Parameters
+        ----------
+        sky, rms, seed, gains
+            As for `observe`.
+
+        Returns
+        -------
+        array
+            ``[y, x]`` [Jy/beam]
+        """
         return self.observe(sky, rms, seed, gains).dirty
 
     def observe(
@@ -149,11 +162,11 @@ class ImageTelescope:
         rms : float
             Noise of the dirty image [Jy/beam]; 0 for none.
         seed : numpy.random.SeedSequence
-            Of the noise.
+            Seed of the noise.
         gains : array, optional
             From `gains`.
         clean : bool, optional
-            Deconvolve the image too.
+            Also deconvolve the image.
         """
         grid, freq = self.instrument.grid, self.observation.freq
         model = sky * np.float32(grid.cell**2)
@@ -173,7 +186,7 @@ class ImageTelescope:
         return Seen(self.sampling.image(vis), restored, self.beam)
 
     def noise(self, rms: float, seed: np.random.SeedSequence) -> NDArray[np.complex64]:
-        """Noise of visibilities that gives the image this one [Jy/beam], ``[row]`` [Jy]."""
+        """Noise of visibilities ``[row]`` [Jy] that causes a noise of ``rms`` in the image [Jy/beam]."""
         sigma = np.float32(rms / self.instrument.sigma[0])
         shape = (len(self.sampling.track.uvw), 2)
         pairs = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
@@ -185,7 +198,7 @@ class ImageTelescope:
         if gains is None:
             seen = self._fast.observe_terms(model[None]).images[0]
         else:
-            # the real transform of the psf that gain errors leave, for w = 0, on the padded grid
+            # the real transform of the psf with gain errors, for w = 0, on the padded grid
             wide = self.instrument.grid.padded(*self.instrument.padded)
             psf = self.sampling.image(self.factors(gains), wide, w_term=False)
             transfer = np.fft.rfft2(np.fft.ifftshift(psf)).astype(np.complex64)
@@ -197,18 +210,33 @@ class ImageTelescope:
 
 
 def add_white_noise(sky: Array32, sigma: float, seed: int, index: int) -> Array32:
-    """The noise image number ``index`` of the data set of ``seed``; sky and noise in Jy/arcsec2."""
+    """A noise image: a sky with white noise.
+
+    Parameters
+    ----------
+    sky : array
+        ``[y, x]`` [Jy/arcsec2]
+    sigma : float
+        Noise [Jy/arcsec2].
+    seed, index : int
+        Seed of the data set, and number of the sample.
+
+    Returns
+    -------
+    array
+        ``[y, x]`` [Jy/arcsec2]
+    """
     rng = np.random.default_rng(seeds_of(seed, index)[3])
     return sky + np.float32(sigma) * rng.standard_normal(sky.shape, dtype=np.float32)
 
 
 class ImageObservatory(Observatory):
-    """Draws and observes fields; see `Observatory` for the arguments (the device is of the quick way).
+    """Draws and observes fields; see `Observatory` for the arguments (the device is for `quick` only).
 
     Attributes
     ----------
     telescope : ImageTelescope
-        Where all fields share one.
+        Set if all fields share one.
     """
 
     telescope: ImageTelescope
@@ -256,7 +284,7 @@ class ImageObservatory(Observatory):
         )  # fmt: skip
 
     def psf(self) -> Array32:
-        """The psf of all images, of twice their sides."""
+        """The psf of all images, with twice their sides."""
         return self.telescope.psf()
 
     def _corrected(self, image: Array32) -> Array32:
@@ -282,7 +310,7 @@ class ImageObservatory(Observatory):
 
 
 def errors_of(settings: Settings, rng: np.random.Generator) -> GainErrors:
-    """Size of the gain errors of one image: as given, otherwise none, or at random where images vary."""
+    """Size of one image's gain errors: as given, or random for ``varied`` images, or none."""
     amplitude, phase = round(rng.uniform(0, MOST_GAIN), 4), round(rng.uniform(0, MOST_PHASE), 2)
     time = float(round(float(np.exp(rng.uniform(*np.log(TIMESCALES))))))
     if settings.preset_record.varied is None:

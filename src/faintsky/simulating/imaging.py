@@ -1,19 +1,18 @@
-"""How visibilities become images: imaging weights, gridding with the w term, restoring beams, gain errors.
+"""Images from visibilities: imaging weights, gridding with the w term, restoring beams, gain errors.
 
-Weights are natural, or Briggs' robust ones as CASA's tclean and as WSClean apply them. The formula is the
-same in both. They differ in the cells of the uv plane in which visibilities are counted: CASA's are those of
-the image, each visibility in the nearest one; WSClean's are those of the padded image (1.2 times as many
-pixels, a multiple of four), a visibility in the one that begins below it.
+Weights are natural, or Briggs' robust ones as in CASA's tclean and in WSClean, which use the same formula.
+They differ in the uv cells in which visibilities are counted. CASA's cells are those of the image, and each
+visibility counts in the nearest one. WSClean's are those of the padded image (1.2 times as many pixels, a
+multiple of four), and a visibility counts in the cell that begins below it.
 
-Baselines are antenna 1 minus antenna 2, as `faintsky.telescopes.Track` has them. With that sign, and images
-``[y, x]`` whose x runs against right ascension, visibilities and images agree with WSClean's
-``-use-wgridder``, where nothing is divided by n.
+Baselines are antenna 1 minus antenna 2, as in `faintsky.telescopes.Track`. With this sign, and images ``[y,
+x]`` whose x runs against right ascension, visibilities and images agree with WSClean's ``-use-wgridder``,
+which does not divide by n.
 
-Gain errors are what calibration leaves behind: each station multiplies its signal by
-``g = (1 + a) exp(i phi)``, whatever the direction, so that a visibility of stations p and q becomes
-``g_p conj(g_q) V_pq`` (Smirnov 2011, A&A 527, A106, eq. 7, scalar Jones terms). ``a`` and ``phi`` are
-Gaussian random functions of time, independent from station to station. Noise is not touched: it is of the
-calibrated data.
+Gain errors are residual errors of calibration. Each station multiplies its signal by ``g = (1 + a) exp(i
+phi)`` in all directions, so that a visibility of stations p and q becomes ``g_p conj(g_q) V_pq`` (Smirnov
+2011, A&A 527, A106, eq. 7, scalar Jones terms). ``a`` and ``phi`` are Gaussian random functions of time,
+independent from station to station. Noise is not changed, because it is that of the calibrated data.
 """
 
 from __future__ import annotations
@@ -58,14 +57,14 @@ def uv_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[ND
     Parameters
     ----------
     uvw : array
-        ``[row, 3]`` [m]
+        Baselines, ``[row, 3]`` [m].
     freq : float
         [Hz]
     grid : ImageGrid
         Its cell and shape set the uv cells: ``1 / (n cell)``.
     """
     scale = freq / SPEED_OF_LIGHT * grid.cell_rad
-    # x runs against l, so spatial frequency along x is -u
+    # x runs against l, so the spatial frequency along x is -u
     ix = np.rint(-uvw[:, 0] * scale * grid.n_x).astype(np.int64) + grid.n_x // 2
     iy = np.rint(uvw[:, 1] * scale * grid.n_y).astype(np.int64) + grid.n_y // 2
     return iy, ix
@@ -74,7 +73,7 @@ def uv_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[ND
 def gridded(
     uvw: NDArray[np.float64], freq: float, grid: ImageGrid, weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Weights added to their nearest cells of the uv plane, each baseline with its mirror image.
+    """Sums of weights in the nearest cells of the uv plane, for each baseline and its mirror image.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def gridded(
     freq : float
         [Hz]
     grid : ImageGrid
-        Of the image whose uv cells these are.
+        Grid of the image, which sets the uv cells.
     weight : array
         ``[row]``
 
@@ -102,13 +101,24 @@ def gridded(
 
 
 def padded_size(n: int) -> int:
-    """Pixels a side of WSClean's padded image; it makes odd sides even first."""
+    """Pixels along a side of WSClean's padded image; odd sides are made even first."""
     wide = math.ceil(1.2 * (n + n % 2))
     return wide + -wide % 4
 
 
 def wsclean_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[NDArray, NDArray]:
-    """WSClean's cells of the half plane v >= 0, as ``(iy, ix)``; arguments as for `uv_cells`."""
+    """WSClean's uv cells, in the half plane v >= 0.
+
+    Parameters
+    ----------
+    uvw, freq, grid
+        As for `uv_cells`.
+
+    Returns
+    -------
+    iy, ix : array of int
+        ``[row]``
+    """
     scale = freq / SPEED_OF_LIGHT * grid.cell_rad
     n_y, n_x = padded_size(grid.n_y), padded_size(grid.n_x)
     sign = np.where(uvw[:, 1] < 0, -1.0, 1.0)
@@ -127,19 +137,19 @@ def imaging_weights(
     uvw : array
         ``[row, 3]`` [m]
     freq : float
-        Of the channel [Hz].
+        Frequency of the channel [Hz].
     grid : ImageGrid
-        The image, which sets the uv cells in which visibilities are counted.
+        Grid of the image, which sets the uv cells in which visibilities are counted.
     robust : float or None
-        Briggs' robustness, None for natural weighting.
+        Briggs' robustness; None for natural weighting.
     rule : str, optional
-        Whose cells: ``"casa"`` or ``"wsclean"``.
+        Rule for the cells: ``"casa"`` or ``"wsclean"``.
 
     Returns
     -------
     array
         ``1 / (1 + W f**2)`` with W the summed weight in a row's cell and
-        ``f**2 = (5 10**-robust)**2 / (sum W**2 / sum w)`` (Briggs 1995); rows outside the grid weigh 0.
+        ``f**2 = (5 10**-robust)**2 / (sum W**2 / sum w)`` (Briggs 1995); 0 for rows outside the grid.
     """
     weight = np.ones(uvw.shape[0])
     if robust is None:
@@ -163,12 +173,12 @@ def imaging_weights(
 CUTOFF = 0.35
 """Pixels of the main lobe above this level are fitted (CASA's ``psfcutoff``)."""
 MOST_OF_CORE = 2.5
-"""WSClean's major axis is believed up to this many times the core's."""
+"""Largest ratio of WSClean's major axis to the core's for which it is accepted."""
 _WANTED_POINTS = 3001
 
 
 def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bool_]:
-    """The connected region above ``level`` around the middle pixel ``(n_y // 2, n_x // 2)``."""
+    """The connected region above ``level`` around the central pixel ``(n_y // 2, n_x // 2)``."""
     from scipy.ndimage import label
 
     regions, _ = label(np.asarray(psf) > level, structure=np.ones((3, 3)))
@@ -178,8 +188,8 @@ def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bo
 def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     """Gaussian of unit peak that fits a psf's main lobe best (least squares).
 
-    As in CASA, the lobe is first sampled finely (about 3000 points above the cutoff), because with the few
-    pixels of a beam the result would depend on which of them lie just above the cutoff.
+    As in CASA, the lobe is first sampled finely (about 3000 points above the cutoff). With the few pixels of
+    a beam, the result would depend on which of them lie just above the cutoff.
 
     Parameters
     ----------
@@ -207,12 +217,12 @@ def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
 
 
 def fit_beam_wsclean(psf: NDArray[np.floating]) -> tuple[float, float, float]:
-    """The beam that WSClean 3.1 gives a psf; arguments and result as for `fit_beam`.
+    """The beam that WSClean 3.1 fits to a psf; arguments and result as for `fit_beam`.
 
-    It fits a box of ten major axes, down to the faintest pixels, and by a slip in its arithmetic (differences
-    of unsigned numbers) only the quadrant of the box with x and y not below the middle's. Psfs with a broad
-    foot, such as LOFAR's at robust 0, so get other widths and another angle than from their core or from all
-    of the box. Where the psf's sidelobes take hold of the fit, the core's is returned.
+    It fits a box of ten major axes, including the faintest pixels. By an error in its arithmetic (differences
+    of unsigned numbers) it uses only the quadrant of the box with x and y not below the centre's. For psfs
+    with a broad base, such as LOFAR's at robust 0, widths and angle thus differ from those of the core or of
+    the whole box. If sidelobes dominate the fit, the beam of the core is returned.
     """
     image = np.asarray(psf, dtype=float)
     y0, x0 = image.shape[0] // 2, image.shape[1] // 2
@@ -232,7 +242,7 @@ def _least_squares(
 ) -> tuple[float, float, float]:
     from scipy.optimize import least_squares
 
-    # a first guess from the logarithm, which is linear in the quadratic form
+    # first guess from the logarithm, which is linear in the coefficients
     design = np.stack([dx * dx, 2.0 * dx * dy, dy * dy], axis=1).astype(float)
     far = (dx * dx + dy * dy > 0) & (value > CUTOFF)
     log = -np.log(np.clip(value[far], 1e-3, 1 - 1e-9))
@@ -242,13 +252,13 @@ def _least_squares(
     a, b, c = fit.x
     half, spread = (a + c) / 2, np.hypot((a - c) / 2, b)
     widths = FWHM_PER_SIGMA / np.sqrt(2 * np.maximum([half - spread, half + spread], 1e-12))
-    # direction of slowest fall: the major axis, from +x toward +y; east is -x
+    # direction of slowest decrease: the major axis, from +x toward +y; east is -x
     along_x = 0.5 * np.arctan2(-2 * b, c - a)
     return float(widths[0]), float(widths[1]), float(np.mod(np.rad2deg(along_x) - 90.0, 180.0))
 
 
 ACCURACY = 2e-5
-"""Relative error allowed to the gridder."""
+"""Relative error allowed in the gridder."""
 _SIGNS = np.array([1.0, -1.0, 1.0])
 _SMALLEST = 32
 
@@ -270,7 +280,7 @@ def _arguments(uvw: NDArray[np.float64], freq: float, grid: ImageGrid, w_term: b
 
 
 def _even(grid: ImageGrid) -> tuple[int, int]:
-    """The shape that the gridder takes: even and not too small."""
+    """A shape that the gridder accepts: even and not too small."""
     n_y, n_x = (max(n + n % 2, _SMALLEST) for n in grid.shape)
     return n_y, n_x
 
@@ -285,11 +295,11 @@ def predict(
     model : array
         ``[y, x]`` [Jy/pixel]
     uvw : array
-        ``[row, 3]`` [m]
+        Baselines, ``[row, 3]`` [m].
     freq : float
         [Hz]
     grid : ImageGrid
-        Of the image.
+        Grid of the image.
 
     Returns
     -------
@@ -318,13 +328,13 @@ def dirty_image(
     Parameters
     ----------
     vis, weight : array
-        ``[row]`` [Jy] and its imaging weights; visibilities of 1 give the psf.
+        Visibilities, ``[row]`` [Jy], and their imaging weights; visibilities of 1 give the psf.
     uvw, freq, grid
         As for `predict`.
     w_term : bool, optional
-        False takes every w for 0.
+        Whether to use the w term; otherwise w is taken as 0.
     exact : bool, optional
-        In double precision, to 1e-6.
+        Compute in double precision, to 1e-6.
 
     Returns
     -------
@@ -352,25 +362,25 @@ def exact_psf(
     Parameters
     ----------
     uvw : array
-        ``[row, 3]`` [m]
+        Baselines, ``[row, 3]`` [m].
     weight : array
-        ``[row]``
+        Imaging weights, ``[row]``.
     freq : float
         [Hz]
     grid : ImageGrid
-        Of the psf.
+        Grid of the psf.
 
     Returns
     -------
     array
-        ``[y, x]``, 1 in its middle, at ``n // 2``.
+        ``[y, x]``, 1 at its centre, ``n // 2``.
     """
     ones = np.ones(len(uvw), dtype=np.complex128)
     return dirty_image(ones, weight, uvw, freq, grid, w_term=False, exact=True)
 
 
 def noise_factor(weight: NDArray[np.float64]) -> float:
-    """Noise of the dirty image for visibilities with a noise of 1 in their real and imaginary parts."""
+    """Noise of the dirty image, for visibilities with a noise of 1 in real and imaginary part."""
     return float(np.sqrt((weight**2).sum()) / weight.sum())
 
 
@@ -380,7 +390,7 @@ _KNOTS = 3.0
 
 @dataclass(frozen=True)
 class GainErrors:
-    """Their size.
+    """Sizes of gain errors.
 
     Parameters
     ----------
@@ -389,7 +399,7 @@ class GainErrors:
     phase : float
         Standard deviation of ``phi`` [deg].
     timescale : float
-        Lag at which the correlation has fallen to 1/e [s]; it is a Gaussian of the lag.
+        Lag at which the correlation, a Gaussian, falls to 1/e [s].
     """
 
     amplitude: float = 0.0
@@ -402,21 +412,23 @@ class GainErrors:
     def draw(
         self, rng: np.random.Generator, times: NDArray[np.float64], n_stations: int
     ) -> NDArray[np.complex64]:
-        """Gains at some times.
+        """Random gains.
 
         Parameters
         ----------
         rng : numpy.random.Generator
+            The source of random numbers.
         times : array
             ``[time]`` [s]
         n_stations : int
+            Number of stations.
 
         Returns
         -------
         array
-            ``[time, station]``
+            ``[time, station]``, complex.
         """
-        # white noise on knots, weighted by a Gaussian: any number of times costs the same random numbers
+        # white noise on knots, smoothed by a Gaussian: the random numbers do not depend on the times
         width = self.timescale / 2
         step = width / _KNOTS
         knots = np.arange(times[0] - _REACH * width, times[-1] + _REACH * width + step, step)
@@ -430,7 +442,7 @@ class GainErrors:
 def baseline_factors(
     gains: NDArray[np.complexfloating], time_index: NDArray[np.int64], pair: NDArray[np.int64]
 ) -> NDArray[np.complex64]:
-    """What visibilities are multiplied by.
+    """Factors of gain errors on visibilities.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
-"""The instrument: everything about a telescope and an observation that does not change from sample to sample.
+"""The instrument: all properties of a telescope and an observation that do not change from sample to sample.
 
 It is computed once (antenna positions, track, imaging weights, exact psf, primary beam, noise) and kept in
-one file, from which simulating needs torch and numpy alone.
+one file. With this file, simulating needs only torch and numpy.
 
-The psf and the primary beam change slowly over a cube. They are held at a few Chebyshev nodes in frequency
-and interpolated by polynomials; nodes are added until the psf between them is right to `PSF_TOLERANCE` of its
-peak. An image's are those of its one frequency.
+The psf and the primary beam change slowly over a cube. They are stored at a few Chebyshev nodes in frequency
+and interpolated by polynomials. Nodes are added until the error of the psf between them is below
+`PSF_TOLERANCE` of its peak. An image has one node.
 """
 
 from __future__ import annotations
@@ -52,26 +52,28 @@ PSF_TOLERANCE, ROBUST_TOLERANCE = 2e-4, 1e-3
 MAX_NODES, MAX_ROBUST_NODES = 16, 6
 MAX_PSF_BYTES = 2**30
 MOST_LEFT_OUT = {"casa": 0.0, "wsclean": 0.05}
-"""Share of visibilities that may lie outside the image's uv plane."""
+"""Fraction of visibilities that may lie outside the image's uv plane."""
 _FITTED = 256
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What is asked of a telescope.
+    """Parameters of an observation.
 
     Parameters
     ----------
     telescope : str
         One of `faintsky.telescopes.TELESCOPES`.
     array : AntennaArray
+        The antennas.
     grid : ImageGrid
+        The pixels.
     spectral : SpectralGrid
-        One channel for an image; its width is for the record then, there is no smearing.
+        The channels; an image has one, of which the width is only recorded (there is no smearing).
     total_time, integration : float
-        [s]
+        Length of the track and of an integration [s].
     hour_angle : float
-        Of the track's middle, apparent place [hours].
+        Hour angle of the track's middle, for the apparent place [hours].
     start : float or None
         Beginning [MJD, UTC], instead of the hour angle.
     robust : float or None
@@ -81,7 +83,7 @@ class Observation:
     primary_beam : str
         The telescope's own, or one of its ``maps``.
     cells : str
-        Whose rule sets the uv cells and fits the beam: ``"casa"`` (cubes) or ``"wsclean"`` (images).
+        Rule for uv cells and for the fit of the beam: ``"casa"`` (cubes) or ``"wsclean"`` (images).
     """
 
     telescope: str
@@ -99,49 +101,49 @@ class Observation:
 
     @property
     def record(self) -> Telescope:
-        """The telescope's."""
+        """Record of the telescope."""
         return telescope(self.telescope)
 
     @property
     def freq(self) -> float:
-        """Of the middle channel [Hz]."""
+        """Frequency of the middle channel [Hz]."""
         return self.spectral.middle
 
     def parameters(self) -> dict[str, Any]:
-        """Everything that the instrument depends on, as plain values."""
+        """All parameters of the instrument as plain values."""
         positions = hashlib.sha256(np.ascontiguousarray(self.array.itrf).tobytes()).hexdigest()[:16]
         about = {"name": self.array.name, "antennas": len(self.array.pads), "diameter": self.array.diameter}
         return asdict(self) | {"array": {**about, "positions": positions}}
 
     @property
     def file(self) -> Path:
-        """Of the cache, by a hash of `parameters` and of the format."""
+        """File in the cache, named by a hash of `parameters` and the format."""
         text = json.dumps({"format": FORMAT_VERSION, **self.parameters()}, sort_keys=True)
         return cache_folder() / f"{self.telescope}_{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
 
     def begin(self) -> float | None:
-        """Beginning of the first integration [MJD, UTC]; None where CASA's clock lays the track."""
+        """Beginning of the first integration [MJD, UTC]; None if the track follows CASA's clock."""
         if self.start is not None or self.record.date is None:
             return self.start
         middle = transit(self.array, self.grid.ra, self.grid.dec, self.record.date)
         return middle + self.hour_angle / 24 / SIDEREAL - self.total_time / 2 / DAY
 
     def track(self) -> Track:
-        """Its baselines; see `faintsky.telescopes.make_track`."""
+        """Baselines of the observation; see `faintsky.telescopes.make_track`."""
         return make_track(
             self.array, self.grid.ra, self.grid.dec, total_time=self.total_time,
             integration=self.integration, hour_angle=self.hour_angle, start=self.begin(),
         )  # fmt: skip
 
     def longest(self, track: Track) -> float:
-        """Longest baseline, along u or v, at the highest frequency [wavelengths]."""
+        """Longest baseline along u or v, at the highest frequency [wavelengths]."""
         freq = float(self.spectral.frequencies().max())
         return float(np.abs(track.uvw[:, :2]).max()) * freq / SPEED_OF_LIGHT
 
     def natural_cell(self) -> float:
-        """An eighth of the beam, whatever the cell is now, to two digits [arcsec]."""
+        """An eighth of the beam, to two digits [arcsec]; it does not depend on the present cell."""
         track, freq = self.track(), float(self.spectral.frequencies().max())
-        # fine enough for any psf; its beam then sets the cell
+        # a cell that is fine enough for any psf; its beam then sets the final one
         trial = ImageGrid(256, 256, 0.125 / self.longest(track) / ARCSEC)
         weight = imaging_weights(track.uvw, freq, trial, self.robust)
         maj, minor, _ = fit_beam(exact_psf(track.uvw, weight, freq, trial))
@@ -154,7 +156,7 @@ class Sampling:
     Raises
     ------
     InputError
-        Where the source is too low, or the cell too coarse.
+        If the source is too low, or the cell too coarse.
     """
 
     def __init__(self, observation: Observation) -> None:
@@ -162,7 +164,7 @@ class Sampling:
         self.track = observation.track()
         grid, uvw = observation.grid, self.track.uvw
         scale = observation.spectral.frequencies().max() / SPEED_OF_LIGHT * grid.cell_rad
-        # WSClean leaves out the few baselines that the cells do not sample
+        # like WSClean, the few baselines that the cells do not sample are left out
         beyond = np.mean(np.abs(uvw[:, :2]).max(axis=1) * scale > 0.5)
         if beyond > MOST_LEFT_OUT[observation.cells]:
             raise InputError(
@@ -177,25 +179,35 @@ class Sampling:
 
     @cached_property
     def weight(self) -> NDArray[np.float64]:
-        """Those of the middle channel."""
+        """Imaging weights of the middle channel, ``[row]``."""
         return self.weights(self.observation.freq)
 
     def image(self, vis: NDArray[np.complexfloating], grid: ImageGrid | None = None, **how: Any) -> Any:
-        """Dirty image of the middle channel's visibilities ``[row]``, ``[y, x]``, on its grid or another."""
+        """Dirty image ``[y, x]`` of the middle channel's visibilities ``[row]``, on its own or another grid.
+
+        Parameters
+        ----------
+        vis : array
+            ``[row]`` [Jy]
+        grid : ImageGrid, optional
+            Another grid.
+        **how
+            As for `faintsky.simulating.imaging.dirty_image`.
+        """
         o = self.observation
         return dirty_image(vis, self.weight, self.track.uvw, o.freq, grid or o.grid, **how)
 
     def psf(self, grid: ImageGrid) -> NDArray[np.float32]:
-        """Dirty image of a point of 1 Jy at the phase centre of an image like this, ``[y, x]``."""
+        """Dirty image of a point of 1 Jy at the phase centre of ``grid``, ``[y, x]``."""
         return self.image(np.ones(self.weight.size, dtype=np.complex64), grid)
 
     def exact_psf(self, freq: float, padded: tuple[int, int]) -> NDArray[np.float64]:
-        """That of w = 0, its middle at ``n // 2``."""
+        """The psf for w = 0 at a frequency [Hz], with its centre at ``n // 2`` of the padded shape."""
         wide = self.observation.grid.padded(*padded)
         return exact_psf(self.track.uvw, self.weights(freq), freq, wide)
 
     def sigmas(self, freq: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Thermal noise of a visibility of one hand in each integration, ``[time, chan]`` [Jy]."""
+        """Thermal noise of a visibility of one polarisation, ``[time, chan]`` [Jy]."""
         o = self.observation
         assert o.record.sigma is not None
         how = {"pwv": o.pwv, "diameter": o.array.diameter}
@@ -206,25 +218,27 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Instrument:
-    """One array, field, band, image and weighting.
+    """Properties of one array, field, band, image and weighting.
 
     Parameters
     ----------
     grid : ImageGrid
+        The pixels.
     spectral : SpectralGrid
+        The channels.
     nodes : array
         Frequencies of the nodes, ``[node]`` [Hz].
     transfer : array
-        Real transform of the psf on the padded grid, ``[node, p_y, p_x // 2 + 1]``, float32: exact for
+        Real transform of the psf on the padded grid, ``[node, p_y, p_x // 2 + 1]``, float32; it is exact for
         lags smaller than the image.
     pb : array
         Primary beam at the nodes, ``[node, n_y, n_x]``, float32.
     noise_cells : array
-        Flat indices into ``[p_y, p_x // 2 + 1]`` at which the noise has power, ``[cell]``.
+        Flat indices into ``[p_y, p_x // 2 + 1]`` of cells with noise, ``[cell]``.
     noise_nodes : array
-        Frequencies at which the noise's power is held, ``[noise_node]`` [Hz].
+        Frequencies at which the noise's power is stored, ``[noise_node]`` [Hz].
     noise_power : array
-        Its power, ``[noise_node, cell]``, float32, not negative; sums to 1 over the whole plane.
+        Power of the noise, ``[noise_node, cell]``, float32, not negative; its sum over the plane is 1.
     sigma : array
         Thermal noise of the dirty image, ``[chan]`` [Jy/beam].
     beams : array
@@ -234,7 +248,7 @@ class Instrument:
     padded : tuple of int
         ``(p_y, p_x)``.
     record : dict
-        The parameters it was made from, and facts of the track, for headers and ``dataset.json``.
+        Its parameters, and properties of the track, for headers and ``dataset.json``.
     """
 
     grid: ImageGrid
@@ -256,7 +270,7 @@ class Instrument:
         return lagrange(self.nodes, self.spectral.frequencies())
 
     def noise_at(self, channels: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Power of the noise at the cells for some channels, ``[chan, cell]``; linear between nodes."""
+        """Power of the noise of some channels, ``[chan, cell]``; linear between nodes."""
         freq = self.spectral.frequencies()[channels]
         where = np.interp(freq, self.noise_nodes, np.arange(self.noise_nodes.size))
         low = np.minimum(where.astype(int), max(self.noise_nodes.size - 2, 0))
@@ -265,7 +279,7 @@ class Instrument:
         return self.noise_power[low] * (1 - part) + self.noise_power[high] * part
 
     def summed_noise(self, sigma: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Power ``[cell]`` of the sum over channels of noises with deviations ``[chan]``, as `noise_at`."""
+        """Power ``[cell]`` of the sum over channels of noises with standard deviations ``[chan]``."""
         freq = self.spectral.frequencies()
         hats = [np.interp(freq, self.noise_nodes, hat) for hat in np.eye(self.noise_nodes.size)]
         amounts = np.array(hats) @ np.square(sigma)
@@ -281,12 +295,12 @@ class Instrument:
         return radius < self.pb_cutoff
 
     def node_psfs(self) -> NDArray[np.float32]:
-        """Psf at the nodes over all lags smaller than the image, ``[node, p_y, p_x]``, middle at p // 2."""
+        """Psf at the nodes for all lags smaller than the image, ``[node, p_y, p_x]``, centred on p // 2."""
         images = np.fft.irfft2(self.transfer.astype(float), s=self.padded)
         return np.fft.fftshift(images, axes=(1, 2)).astype(np.float32)
 
     def psf_nodes_at_image(self) -> NDArray[np.float32]:
-        """Psf at the nodes with the image's shape, 1 on the phase centre's pixel, ``[node, y, x]``."""
+        """Psf at the nodes with the image's shape, 1 at the phase centre's pixel, ``[node, y, x]``."""
         y0 = self.padded[0] // 2 - round(self.grid.y0)
         x0 = self.padded[1] // 2 - round(self.grid.x0)
         return self.node_psfs()[:, y0 : y0 + self.grid.n_y, x0 : x0 + self.grid.n_x]
@@ -304,7 +318,18 @@ class Instrument:
         return np.fft.rfft2(np.fft.ifftshift(psf[y0 : y0 + n, x0 : x0 + n])).real, n
 
     def primary_beam_at(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float64]:
-        """Primary beam at sources' pixels and channels, ``[source]``."""
+        """Primary beam at sources.
+
+        Parameters
+        ----------
+        x, y, z : array
+            Pixels and channels, ``[source]``.
+
+        Returns
+        -------
+        array
+            ``[source]``
+        """
         radius = np.hypot(x - self.grid.x0, y - self.grid.y0) * self.grid.cell_rad
         array, beam = self.record["array"], telescope(self.record["telescope"]).beam
         return beam(radius, self.spectral.first + self.spectral.width * z, array["diameter"])
@@ -357,7 +382,20 @@ def lagrange(nodes: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.
 
 
 def chebyshev_nodes(low: float, high: float, count: int) -> NDArray[np.float64]:
-    """``count`` Chebyshev nodes within [low, high]; the middle for one."""
+    """Chebyshev nodes of an interval.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the interval.
+    count : int
+        Number of nodes.
+
+    Returns
+    -------
+    array
+        ``[count]``; the centre for one node.
+    """
     angle = (2 * np.arange(count) + 1) * np.pi / (2 * count)
     return (low + high) / 2 - (high - low) / 2 * np.cos(angle)
 
@@ -367,10 +405,24 @@ def get_instrument(
     progress: Callable[[str], None] | None = None,
     build: Callable[[], Instrument] | None = None,
 ) -> Instrument:
-    """The instrument of an observation, from the cache or built and put there, if that can be written."""
+    """The instrument of an observation from the cache; if missing it is computed and stored.
+
+    Parameters
+    ----------
+    observation : Observation
+        Its parameters.
+    progress : callable, optional
+        Called with a line of text during long steps.
+    build : callable, optional
+        Returns the instrument, instead of `build_instrument`.
+
+    Returns
+    -------
+    Instrument
+    """
     path = observation.file
     if path.is_file():
-        # a damaged or older file is simply made again
+        # a damaged or older file is replaced
         with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
             return Instrument.load(path)
     if progress:
@@ -382,7 +434,7 @@ def get_instrument(
 
 
 def padded_shape(grid: ImageGrid) -> tuple[int, int]:
-    """Even sizes, twice the image's at least, that transform fast."""
+    """Even sizes of at least twice the image's, for which FFTs are fast."""
     from scipy.fft import next_fast_len
 
     n_y, n_x = (2 * next_fast_len(n, real=True) for n in grid.shape)
@@ -392,27 +444,29 @@ def padded_shape(grid: ImageGrid) -> tuple[int, int]:
 def build_instrument(
     observation: Observation, sampling: Sampling | None = None, flat: bool = True
 ) -> Instrument:
-    """Compute an instrument; seconds for a compact array, see `get_instrument` for the cached one.
+    """Compute an instrument, in seconds for a compact array; see `get_instrument` for the cached one.
 
     Parameters
     ----------
     observation : Observation
+        Its parameters.
     sampling : Sampling, optional
-        Its baselines and weights, where they are known.
+        Its baselines and weights, if known.
     flat : bool, optional
-        False leaves out what images made of visibilities do not need: psf of w = 0 and power of the noise.
+        Whether to compute the psf of w = 0 and the power of the noise, which images from visibilities do not
+        need.
 
     Returns
     -------
     Instrument
-        Of an image, ``sigma`` is the noise of the dirty image for visibilities with a noise of 1 Jy, and the
-        beam the one that WSClean fits to the psf with the w term.
+        For an image, ``sigma`` is the noise of the dirty image for visibilities with a noise of 1 Jy, and the
+        beam is WSClean's fit to the psf with the w term.
 
     Raises
     ------
     InputError
-        Where the source does not rise high enough, the frequency or the dish is none of the telescope's, the
-        cell is too coarse, …
+        For example if the source does not rise high enough, the telescope lacks this frequency or dish, or
+        the cell is too coarse.
     """
     grid, freq, middle = observation.grid, observation.spectral.frequencies(), observation.freq
     if freq.min() <= 0:
@@ -465,18 +519,18 @@ def _transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
 def _nodes(
     sampling: Sampling, padded: tuple[int, int]
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]], float]:
-    """Frequencies and psfs that give every channel's psf by interpolation, and the error of that.
+    """Nodes and psfs from which every channel's psf is interpolated, and the error of the interpolation.
 
-    Nodes are added until the error is within tolerance. Robust weights jump from channel to channel, as
-    baselines move from one uv cell to the next: such psfs are kept for every channel, as long as they fit
-    into `MAX_PSF_BYTES`.
+    Nodes are added until the error is within tolerance. Robust weights jump from channel to channel when
+    baselines move to another uv cell. Such psfs are stored for every channel, if they fit into
+    `MAX_PSF_BYTES`.
     """
     observation = sampling.observation
     freq, natural = observation.spectral.frequencies(), observation.robust is None
     if freq.size == 1:
         return freq, [sampling.exact_psf(float(freq[0]), padded)], 0.0
     low, high = float(freq.min()), float(freq.max())
-    # at the end, in the middle and between: odd and even numbers of nodes err most at different places
+    # at the end, in the middle and between, because the error's maximum depends on the number of nodes
     checks = sorted({low, float(freq[freq.size // 2]), float(freq[freq.size * 3 // 10])})
     truth = [sampling.exact_psf(f, padded) for f in checks]
     sides = zip(padded, observation.grid.shape, strict=True)
@@ -507,9 +561,9 @@ def _noise_spectrum(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
     """Cells, power and frequencies of noise that is correlated like the dirty image's.
 
-    The transform of the noise's correlation is the density of squared weights times variance, counted here in
-    the nearest cells of the padded uv plane: nowhere negative, and zero where no baseline comes. Neighbouring
-    nodes are so close in frequency that the longest baseline moves by less than a cell from one to the next.
+    The transform of the noise's correlation is the density of squared weights times variance. Here it is
+    summed in the nearest cells of the padded uv plane, so that it is not negative, and 0 in cells without
+    baselines. From one node to the next the longest baseline moves by less than a cell.
     """
     track, freq = sampling.track, sampling.observation.spectral.frequencies()
     wide = sampling.observation.grid.padded(*padded)
@@ -528,7 +582,7 @@ def _noise_spectrum(
 
 
 def _image_sigma(sampling: Sampling) -> NDArray[np.float64]:
-    """Thermal noise of the dirty image, two hands added, ``[chan]`` [Jy/beam]."""
+    """Thermal noise of the dirty image from two polarisations, ``[chan]`` [Jy/beam]."""
     freq, track = sampling.observation.spectral.frequencies(), sampling.track
     per_time = sampling.sigmas(freq)
     shares = []
@@ -562,12 +616,13 @@ def data_header(
     ----------
     grid : ImageGrid
     spectral : SpectralGrid or None
-        None for images, which have no such axis.
+        None for images.
     unit : str
         BUNIT; empty for none.
     telescope : str
+        TELESCOP.
     cards : mapping
-        Further cards, a value or a ``(value, comment)`` each; ``HISTORY`` takes a list.
+        Further cards: a value or ``(value, comment)`` each; ``HISTORY`` takes a list.
     """
     known: dict[str, Any] = {"BTYPE": "Intensity", **({"BUNIT": unit} if unit else {})}
     axis = None

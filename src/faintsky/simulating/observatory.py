@@ -1,7 +1,7 @@
-"""Observatories in memory: they draw skies and observe them, and write nothing but the instrument's cache.
+"""Observatories, which draw skies and observe them in memory; only the instrument's cache is written.
 
-`Observatory` is what those of cubes and of images share: the observation of a data set, or one for each
-sample where the preset draws it.
+`Observatory` is the common base for cubes and images. It has one observation for a whole data set, or one for
+each sample if the preset draws it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 
 LOWEST = np.deg2rad(20.0)
-"""Tracks whose place is drawn stay above this elevation."""
+"""Least elevation of tracks that are drawn."""
 SIZES = (128, 160, 192, 224, 256, 288, 320, 360)
-"""Of images whose size is drawn [pixel]."""
+"""Range of drawn sizes of images [pixel]."""
 MARGIN = 1.2
-"""They reach to this many times the radius at which they are blank, at most."""
+"""Largest distance of a drawn image's edge from its centre, over the radius at which it becomes blank."""
 _TRIES = 500
 
 
@@ -45,27 +45,26 @@ class Observed:
     ----------
     dirty : array
         ``[chan, y, x]`` or ``[y, x]``, float32 [Jy/beam]; cubes are NaN where the primary beam is below 0.2.
-        Empty where an image was not asked for.
+        Empty if an image was not requested.
     sigma : array
-        Its noise, ``[chan]`` [Jy/beam] (before a correction for the primary beam); 0 without noise, NaN where
-        a channel is blank.
+        Its noise before correction for the primary beam, ``[chan]`` [Jy/beam]; 0 without noise, NaN for blank
+        channels.
     truth : dict
         Columns of the truth table.
     sky : SkyModel, or for images array
-        What is there; ``[y, x]`` [Jy/arcsec2].
+        The true sky; of an image ``[y, x]`` [Jy/arcsec2].
     instrument : Instrument
-        What it was observed with.
+        Its instrument.
     beams : array
-        Fitted to it, ``[chan, 3]`` [arcsec, arcsec, deg].
+        Fitted beams, ``[chan, 3]`` [arcsec, arcsec, deg].
     target_snr : float, optional
-        Of cubes: S/N of the central source that the noise was raised to; NaN where there is none.
+        For cubes: S/N of the central source to which the noise was raised; NaN if none.
     noisy, clean : array, optional
-        Of images: the sky with white noise [Jy/arcsec2], and the deconvolved one [Jy/beam], where it was
-        asked for.
+        For images: the sky with white noise [Jy/arcsec2], and the deconvolved image [Jy/beam], if requested.
     errors : GainErrors, optional
-        What calibration left.
+        Residual gain errors.
     psf, psf_middle : callable
-        Give the psf as it is written, and its middle, which compact data hold.
+        Return the psf as it is written, and its central part for compact data.
     """
 
     dirty: Array32
@@ -89,25 +88,26 @@ class Observed:
 
 
 class Observatory(ABC):
-    """Settings and telescope together.
+    """Draws and observes skies by its settings.
 
     Parameters
     ----------
     settings : Settings
+        Settings of the data set.
     device : str, optional
         ``"auto"``, or a torch device.
     progress : callable, optional
-        Called with a line when something takes long.
+        Called with a line of text during long steps.
 
     Attributes
     ----------
     instrument : Instrument or None
-        Of all samples; None where each has its own.
+        Instrument of all samples; None if each has its own.
     """
 
     instrument: Any = None
     _drawing: int
-    """Which of a sample's seeds draws its observation."""
+    """Index of the seed that draws a sample's observation."""
 
     def __init__(
         self, settings: Settings, device: str = "cpu", progress: Callable[[str], None] | None = None
@@ -125,7 +125,7 @@ class Observatory(ABC):
         return one
 
     def sample(self, seed: int, index: int) -> Observed:
-        """Number ``index`` of the data set of ``seed``: depends on these two and the settings only."""
+        """Sample ``index`` of the data set of ``seed``; it depends only on these two and the settings."""
         return self.at(seed, index)._sample(seed, index)
 
     @abstractmethod
@@ -142,7 +142,21 @@ class Observatory(ABC):
 def open_observatory(
     settings: Settings, device: str = "cpu", progress: Callable[[str], None] | None = None
 ) -> Any:
-    """The observatory of some settings."""
+    """The observatory for some settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the data set.
+    device : str, optional
+        ``"auto"``, or a torch device.
+    progress : callable, optional
+        Called with a line of text during long steps.
+
+    Returns
+    -------
+    Observatory
+    """
     if settings.data == "image":
         from faintsky.simulating.images import ImageObservatory
 
@@ -157,19 +171,19 @@ def open_observatory(
 def seeds_of(seed: int, index: int) -> list[np.random.SeedSequence]:
     """Five seeds of a sample.
 
-    Of images: of observation, sky, visibilities' noise, pixels' noise, and gain errors. Of cubes: of the sky,
-    its noise, and the observation.
+    For images they are for observation, sky, noise of visibilities, noise of pixels, and gain errors. For
+    cubes they are for sky, noise and observation; the others are not used.
     """
     return np.random.SeedSequence([seed, index]).spawn(5)
 
 
 def draw_observation(rng: np.random.Generator, settings: Settings) -> Observation:
-    """An observation that the telescope could make.
+    """A random, possible observation.
 
     Raises
     ------
     InputError
-        What is given leaves no possible observation.
+        If the options leave no possible observation.
     """
     varied, drawn = settings.preset_record.varied, settings.drawn
     assert varied is not None
@@ -197,7 +211,7 @@ def draw_observation(rng: np.random.Generator, settings: Settings) -> Observatio
 
 
 def _imaged(observation: Observation, pixels: float, drawn: tuple[str, ...]) -> Observation:
-    """With a cell that gives ``pixels`` across the beam, and no larger than the primary beam allows."""
+    """The observation with ``pixels`` across the beam, and an image limited by the primary beam."""
     grid = observation.grid
     if "cell" in drawn:
         # the longest baseline must be sampled

@@ -1,9 +1,8 @@
-"""Many small psfs of many arrays: the one file that training on images needs.
+"""Small psfs of many arrays, in one file for the training on images.
 
-Each entry is a uv plane of ``PSF_SIDE x PSF_SIDE`` cells: the gridded weights of a random array,
-declination, track, weighting and cell. Its transform is a psf that repeats every `PSF_SIDE` pixels, and the
-noise that goes with it is drawn from the squared weights. The periods do not harm: a training image repeats
-in the same way.
+Each entry is a uv plane of ``PSF_SIDE x PSF_SIDE`` cells with the gridded weights of a random array,
+declination, track, weighting and cell. Its transform is a psf that repeats every `PSF_SIDE` pixels; noise is
+drawn from the squared weights. The repetition does no harm, because training images are periodic as well.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class PsfLibrary:
-    """What `make_library` makes.
+    """Psfs and noise of random arrays, from `make_library`.
 
     Parameters
     ----------
     transfer : array
-        ``[entry, PSF_SIDE, PSF_SIDE // 2 + 1]``, float32: share of the weights in every uv cell; its
-        sum over the whole plane is 1, so that it is the transform of a psf of peak 1.
+        ``[entry, PSF_SIDE, PSF_SIDE // 2 + 1]``, float32: fraction of the weights in every uv cell. Its sum
+        over the whole plane is 1, so that it is the transform of a psf of peak 1.
     noise : array
-        The same for the squared weights: power of the noise, summing to 1.
+        Power of the noise: the same for the squared weights.
     beams : array
         ``[entry, 3]``: FWHM of the major and the minor axis [pixel], position angle [deg].
     record : list of dict
-        Array, declination, time, weighting of every entry.
+        Array, declination, time and weighting of every entry.
     """
 
     transfer: NDArray[np.float32]
@@ -69,7 +68,7 @@ class PsfLibrary:
         Raises
         ------
         InputError
-            Where the file is another one.
+            If it is not such a file.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -79,16 +78,29 @@ class PsfLibrary:
                 )
                 return cls(transfer, noise, file["beams"], json.loads(str(file["record"])))
         except (OSError, KeyError, ValueError) as error:
-            raise InputError("not a library of psfs", "delete it, so that it is made again", path) from error
+            raise InputError("not a library of psfs", "delete it; it will be made again", path) from error
 
 
 def make_library(
     count: int, seed: int, progress: Callable[[int, int, str], None] | None = None
 ) -> PsfLibrary:
-    """Observe ``count`` random fields with random arrays.
+    """Observe random fields with random arrays.
 
-    Tracks last from two minutes to eight hours, weights run from natural to robust -1, and the cell is such
+    Tracks last from two minutes to eight hours, weights are from natural to robust -1, and the cell is such
     that the beam is `BEAM_PIXELS` wide.
+
+    Parameters
+    ----------
+    count : int
+        Number of entries.
+    seed : int
+        Seed of the fields.
+    progress : callable, optional
+        Called with entries done, entries in all, and a word.
+
+    Returns
+    -------
+    PsfLibrary
     """
     rng = np.random.default_rng([seed, PSF_SIDE])
     entries = []
@@ -103,7 +115,7 @@ def make_library(
 def _entry(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], dict[str, float | str]]:
-    # the order decides what a seed draws
+    # the order of draws must not change, as it decides the result of a seed
     records = [telescope(name) for name in reversed(TELESCOPES)]
     choices = [(name, r, r.library) for r in records if r.library for name in r.library.arrays]
     for _ in range(_TRIES):

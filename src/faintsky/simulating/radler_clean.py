@@ -1,7 +1,8 @@
-"""Multiscale CLEAN of simulated visibilities by Radler, the deconvolution library that came out of WSClean.
+"""Multiscale CLEAN of simulated visibilities by Radler, the deconvolution library of WSClean.
 
-The minor cycles are Radler's, the major ones ours (`faintsky.simulating.imaging`). It runs in a process
-of its own, ``python -m faintsky.simulating.radler_clean job.npz``: it talks on standard output.
+The minor cycles are Radler's, and the major cycles ours (`faintsky.simulating.imaging`). It runs as a
+separate process, ``python -m faintsky.simulating.radler_clean job.npz``, because it prints to standard
+output.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from faintsky.system import LONGEST, run_program, start_watching
 Array32 = NDArray[np.float32]
 
 ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA = 20_000, 0.8, 3.0, 1.0
-"""Minor iterations, share of the peak removed by a major one, and the thresholds of mask and end."""
+"""Minor iterations, fraction of the peak removed in a major one, and thresholds of mask and stop."""
 _MOST_MAJOR = 50
 
 
 def check_radler() -> None:
-    """See that Radler is there.
+    """Check that Radler is installed.
 
     Raises
     ------
     InputError
-        It is not.
+        If it is not.
     """
     if find_spec("radler") is None:
         raise InputError("clean images need radler", "install faintsky[lofar], or choose the backend wsclean")
@@ -46,7 +47,7 @@ def clean(
     grid: ImageGrid,
     beam: NDArray[np.float64],
 ) -> Array32:
-    """The restored image: components at the beam's resolution, and what is left.
+    """The restored image: components at the beam's resolution plus the residual.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def clean(
     Raises
     ------
     FaintskyError
-        Radler failed; with its last words.
+        If Radler fails; with the last line of its output.
     """
     from faintsky.simulating.truth import at_resolution
 
@@ -97,7 +98,7 @@ def _main(path: str) -> None:
     settings.major_loop_gain = MAJOR_GAIN
     settings.auto_mask_sigma, settings.auto_threshold_sigma = MASK_SIGMA, STOP_SIGMA
     settings.thread_count = 1
-    # Radler works on these arrays in place
+    # Radler changes these arrays in place
     residual = dirty_image(vis, weight, uvw, freq, grid)
     model = np.zeros_like(residual)
     cycle = radler.Radler(settings, psf, residual, model, float(beam[0]) * ARCSEC)

@@ -1,9 +1,9 @@
-"""What networks are trained on, of data that are not kept: a hundredth of a cube, a third of an image.
+"""Compact training data: a hundredth of a cube, or a third of an image.
 
-Of cubes: images, spectra and cut-outs (Delli Veneri et al. 2022, Section 4.5: everything is taken out with
-the sources' true parameters). Of images: float16 times a scale of their own, a power of two, right to one
-part in 2,000 over the eight decades below the brightest pixel. Noise images are not stored: they are the sky
-and the random numbers of (seed, index), which `read_compact` draws again.
+For cubes they are images, spectra and cut-outs at the sources' true parameters (Delli Veneri et al. 2022,
+Section 4.5). Images are stored as float16 times a power of two, accurate to one part in 2,000 over the eight
+decades below the brightest pixel. Noise images are not stored: `read_compact` makes them of the sky and the
+random numbers of (seed, index).
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 def compact(cube: Observed) -> Arrays:
-    """Reduce a simulated cube to what networks are trained on.
+    """Reduce a simulated cube to the training data of networks.
 
     Parameters
     ----------
     cube : Observed
-        As `simulated` yields it.
+        From `faintsky.simulating.simulated`.
 
     Returns
     -------
     dict of arrays
         ``dirty`` ``[y, x]`` (sum over channels [Jy/beam]; NaN where blank), ``sky`` ``[y, x]`` (sum over
-        channels [Jy/pixel]), ``sigma`` ``[chan]``, and for each true source ``spectra`` ``[n, chan]`` (dirty,
-        summed in the source's box), ``clean_spectra`` ``[n, chan]`` (the sky's), ``focused``
-        ``[n, 64, 64]`` (dirty, summed over the line's centre +- its FWHM) and ``line_images`` ``[n, 64, 64]``
-        (eq. 19).
+        channels [Jy/pixel]) and ``sigma`` ``[chan]``. For each true source ``spectra`` ``[n, chan]`` (dirty,
+        summed in the source's box), ``clean_spectra`` ``[n, chan]`` (of the sky), ``focused`` ``[n, 64, 64]``
+        (dirty, summed over the line's centre +- its FWHM) and ``line_images`` ``[n, 64, 64]`` (eq. 19).
     """
     sky, truth = cube.sky, cube.truth
     n, n_chan = len(truth["id"]), len(cube.dirty)
@@ -81,7 +80,19 @@ _LARGEST = 2.0**15
 
 
 def write_compact(path: Path, seen: Observed, settings: Settings, seed: int, index: int) -> None:
-    """Write `compact`'s arrays of a cube, or what `read_compact` gives of an image, to one npz file."""
+    """Write `compact`'s arrays of a cube, or the arrays of `read_compact` of an image, to an npz file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    seen : Observed
+        The sample.
+    settings : Settings
+        Settings of the data set.
+    seed, index : int
+        Seed of the data set, and number of the sample.
+    """
     arrays: dict[str, Any] = {}
     if settings.data == "cube":
         arrays |= compact(seen)
@@ -103,7 +114,7 @@ def write_compact(path: Path, seen: Observed, settings: Settings, seed: int, ind
 
 
 def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """One image that ``--products compact`` wrote.
+    """Read one image of ``--products compact``.
 
     Parameters
     ----------
@@ -113,15 +124,15 @@ def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        float32 images ``[y, x]``: ``sky`` and ``noise`` [Jy/arcsec2], ``dirty`` and, where clean images were
-        asked for, ``clean`` [Jy/beam], ``pb``, and ``psf``, at most 256 pixels a side around its peak at
-        ``n // 2``. ``beam`` ``[3]`` [arcsec, arcsec, deg], ``rms`` of the dirty image [Jy/beam], ``sigma`` of
-        the noise image [Jy/arcsec2], ``cell`` [arcsec].
+        float32 images ``[y, x]``: ``sky`` and ``noise`` [Jy/arcsec2], ``dirty`` and, if requested, ``clean``
+        [Jy/beam], ``pb``, and ``psf`` (sides of at most 256 pixels, with the peak at ``n // 2``). ``beam``
+        ``[3]`` [arcsec, arcsec, deg], ``rms`` of the dirty image [Jy/beam], ``sigma`` of the noise image
+        [Jy/arcsec2], ``cell`` [arcsec].
 
     Raises
     ------
     InputError
-        Where it is no such file.
+        If it is not such a file.
     """
     from scipy.interpolate import RectBivariateSpline
 
@@ -138,12 +149,12 @@ def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:
         out["pb"] = spline(*(np.arange(n) for n in shape)).astype(np.float32)
         out["noise"] = add_white_noise(out["sky"], out["sigma"], *(int(v) for v in stored["seed"]))
     except (OSError, ValueError, KeyError) as error:
-        raise InputError("is no compact image", "give a file of --products compact", path) from error
+        raise InputError("is not a compact image", "give a file of --products compact", path) from error
     return out
 
 
 def _half(image: NDArray[np.float32]) -> tuple[NDArray[np.float16], float]:
-    """An image as float16, and what to multiply it by."""
+    """An image as float16, and its scale."""
     peak = float(np.nanmax(np.abs(image), initial=0.0))
     scale = 2.0 ** np.ceil(np.log2(peak / _LARGEST)) if peak > 0 else 1.0
     return (image / np.float32(scale)).astype(np.float16), scale

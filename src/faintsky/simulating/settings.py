@@ -1,4 +1,4 @@
-"""What a simulation is asked for: every option of every telescope, checked and completed with defaults."""
+"""Settings of simulations: every option of every telescope, checked and completed with defaults."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ PRODUCTS = {
     "image": ("sky", "noise", "dirty", "clean", "psf", "pb", "compact"),
 }
 USUAL = ("sky", "noise", "dirty", "psf", "pb")
-"""Products where nothing else is said, as far as the data have them."""
+"""Default products, as far as the data have them."""
 BACKENDS = {
     "fast": "this package itself",
     "casa": "CASA, of faintsky[casa]",
-    "wsclean": "the program of that name",
+    "wsclean": "the program WSClean",
 }
 EXTRA_NOISE, FIELDS = ("correlated", "white"), ("sky1", "sky2")
 COMMON = (
@@ -104,7 +104,7 @@ def _words(value: Any) -> Any:
 
 
 Value = float | str | None
-"""A number, or text with its unit."""
+"""An option's type: a number, or text with its unit."""
 
 
 def _option(help: str, example: str = "", default: Any = None) -> Any:
@@ -112,7 +112,7 @@ def _option(help: str, example: str = "", default: Any = None) -> Any:
 
 
 class Checked(Base):
-    """Settings whose faults are said where they are made, by the options' names."""
+    """Settings that are checked when made, with messages that name the option."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -128,28 +128,29 @@ class Checked(Base):
 
 
 class Settings(Checked):
-    """Everything that decides what a data set holds, checked and complete.
+    """All settings of a data set, checked and complete.
 
     Parameters
     ----------
     telescope : str
         One of `faintsky.telescopes.TELESCOPES`.
     drawn : tuple of str, optional
-        Options of which each sample has its own value; by default what the preset draws and is not given.
+        Options with a value of its own for each sample; by default those that the preset draws and the user
+        does not give.
     **options
-        The fields; `options_of` says which a telescope has. What is not given, or None, is the telescope's or
-        the preset's own.
+        The fields; `options_of` lists those of a telescope. The default, also for None, is that of the
+        telescope or the preset.
 
     Raises
     ------
     InputError
-        For any value that makes no sense.
+        For any invalid value.
     """
 
     telescope: str
     drawn: tuple[str, ...] = ()
-    preset: str = _option("What the sky is like.", default="")
-    backend: str = _option("What observes it.", default="")
+    preset: str = _option("Kind of sky and of observations.", default="")
+    backend: str = _option("Program that observes.", default="")
     sky: str | Path | None = _option("Observe this model [Jy/pixel or Jy/arcsec2].", "SKY.fits")
     array: str | Path | None = _option("Configuration, or a CASA file.", "NAME|FILE.cfg")
     ra: Annotated[Value, BeforeValidator(_angle)] = _option("Right ascension of the field [deg].", "DEG")
@@ -166,48 +167,48 @@ class Settings(Checked):
     channels: Annotated[int | None, _number("", 1, 100_000)] = _option("Number of channels.", "N")
     channel_width: Annotated[Value, _number("width", 0, above=True)] = _option("Width of a channel.")
     cell: Annotated[Value, _number("angle", 0, above=True)] = _option(
-        "Side of a pixel; an eighth of the beam where an array or a band has no usual one.", "0.1arcsec"
+        "Side of a pixel; an eighth of the beam if the array or band has no default.", "0.1arcsec"
     )
     size: Annotated[int | None, _number("", 16, 20_000)] = _option("Side of the image [pixel].", "N")
     pwv: Annotated[Value, _number("length", 0, 20)] = _option("Precipitable water vapour [mm].", "MM")
     weighting: str | None = _option("Weights of baselines.", "natural|briggs:R")
     robust: Annotated[float | None, _number("", -2, 2)] = _option("Briggs' robustness, -2 to 2.", "R")
     rms: Annotated[Value, _number("brightness", 0, above=True)] = _option(
-        "Noise of the dirty image. Noise images have it in a beam of 6 arcsec, white.", "0.1mJy/beam"
+        "Noise of the dirty image. For noise images it refers to a beam of 6 arcsec.", "0.1mJy/beam"
     )
     snr: Annotated[float | None, _number("", 0, above=True)] = _option(
-        "S/N of the central source's dirty peak, by extra noise (10-50 at random by default); of lines of "
-        "emitters and varied the matched S/N.", "X",
+        "S/N of the central source's dirty peak, set by extra noise (10-50 at random by default); in the "
+        "presets emitters and varied the matched S/N of all lines.", "X",
     )  # fmt: skip
     extra_noise: str = _option(
-        "Where that noise is: in the visibilities, or in the pixels.", "correlated|white", EXTRA_NOISE[0]
+        "Kind of that noise: in the visibilities, or in the pixels.", "correlated|white", EXTRA_NOISE[0]
     )
-    quick: bool = _option("One psf by FFT, a few per cent off, instead of visibilities.", default=False)
-    primary_beam: str = _option("Whose primary beam; auto: the best that is installed.", default="auto")
+    quick: bool = _option("One psf and FFTs, accurate to a few per cent, not visibilities.", default=False)
+    primary_beam: str = _option("Model of the primary beam; auto: the best one installed.", default="auto")
     gain_rms: Annotated[float | None, _number("", 0, 0.5)] = _option(
-        "Amplitude errors of stations, rms; none by default, varied: at random up to 0.05.", "X"
+        "Rms amplitude errors of stations; 0 by default, in varied random up to 0.05.", "X"
     )
     phase_rms: Annotated[float | None, _number("", 0, 90)] = _option(
-        "Phase errors of stations, rms [deg]; none by default, varied: at random up to 10.", "DEG"
+        "Rms phase errors of stations [deg]; 0 by default, in varied random up to 10.", "DEG"
     )
     gain_time: Annotated[Value, _number("time", 0, above=True)] = _option(
-        "Lag at which their correlation has fallen to 1/e; varied: 5 to 60 min at random.", "20min"
+        "Lag at which their correlation falls to 1/e; in varied random from 5 to 60 min.", "20min"
     )
     web: str | Path | None = _option(
-        "Diffuse emission of a cosmic web: of a split (train:8: of eight realisations of each kind), or a "
+        "Diffuse emission of a cosmic web: a split (train:8 for eight realisations of each kind), or a "
         "file or folder.", "train|validation|test|FILE",
     )  # fmt: skip
-    field: str | None = _option("Of the web: a massive cluster, or groups; both by default.", "sky1|sky2")
+    field: str | None = _option("Part of the web: massive cluster or groups; both by default.", "sky1|sky2")
     products: Annotated[tuple[str, ...], BeforeValidator(_words)] = _option(
-        "What to write, besides the truth.", default=()
+        "Files to write in addition to the truth.", default=()
     )
     noise: bool = _option("Noise.", default=True)
-    pbcor: bool = _option("Divide by the primary beam, blank where that is below 0.2.", default=False)
+    pbcor: bool = _option("Divide by the primary beam; blank where it is below 0.2.", default=False)
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Fill in what the sky's file, the preset and the telescope say."""
+        """Add defaults from the sky's file, the preset and the telescope."""
         given = {name: value for name, value in data.items() if value is not None}
         record = telescope(given["telescope"])
         known = (*COMMON, *record.options, "telescope", "drawn")
@@ -230,7 +231,7 @@ class Settings(Checked):
         return {**record.defaults, **made.defaults, **given}
 
     def model_post_init(self, context: Any) -> None:
-        """Checks that need several options."""
+        """Check combinations of options."""
         record, image = self.record, self.data == "image"
         _choose("backend", self.backend, record.backends[self.data])
         _choose("extra noise", self.extra_noise, EXTRA_NOISE)
@@ -265,12 +266,12 @@ class Settings(Checked):
 
     @property
     def record(self) -> Telescope:
-        """The telescope's."""
+        """Record of the telescope."""
         return telescope(self.telescope)
 
     @property
     def preset_record(self) -> Preset:
-        """The preset's."""
+        """Record of the preset."""
         return self.record.presets[self.preset]
 
     @property
@@ -280,12 +281,12 @@ class Settings(Checked):
 
     @property
     def shown(self) -> str:
-        """The preset, ``"sky"`` where the user's own model is observed."""
+        """The preset; ``"sky"`` if the user's own model is observed."""
         return self.preset if self.sky is None else "sky"
 
     @property
     def box_rule(self) -> str:
-        """Which of `faintsky.simulating.BOX_RULES` the truth's boxes of cubes follow."""
+        """Rule of the boxes in the truth of cubes, one of `faintsky.simulating.BOX_RULES`."""
         return self.preset_record.box_rule if self.sky is None else "tenth"
 
     @cached_property
@@ -295,12 +296,12 @@ class Settings(Checked):
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """All options that an observation is made of."""
+        """All options of an observation."""
         return {name: getattr(self, name) for name in type(self).model_fields}
 
     @cached_property
     def observation(self) -> Observation:
-        """That of all samples; where something is drawn, with defaults for that."""
+        """The observation of all samples, with defaults for options that are drawn."""
         made = self.observe(self.values)
         usual = self.record.defaults
         near = np.isclose(made.freq, quantity(usual["freq"], "frequency", ""), rtol=0.05)
@@ -333,7 +334,7 @@ class Settings(Checked):
         )
 
     def parameters(self) -> dict[str, Any]:
-        """Plain values for ``dataset.json``: equal for equal data sets, and `Settings` again from them."""
+        """Plain values for ``dataset.json``, from which the same `Settings` can be made."""
         made, names = self.observation, (*COMMON, *self.record.options, "drawn")
         plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         plain |= {"preset": self.shown, "cell": made.grid.cell, "size": made.grid.n_x}
@@ -354,7 +355,7 @@ class Settings(Checked):
 
 
 def _of_file(file: ModelFile, given: dict[str, Any]) -> dict[str, Any]:
-    """What is given, completed by the user's own model."""
+    """The options given, with those of the user's own model."""
     grid = file.grid
     known = {"ra": grid.ra, "dec": grid.dec, "cell": grid.cell}
     if "size" in given and (given["size"], given["size"]) != grid.shape:
@@ -383,7 +384,7 @@ def _shown(freq: float) -> str:
 def _check_backend(backend: str, quick: bool, clean: bool) -> None:
     if quick and (clean or backend == "wsclean"):
         what = "clean images need" if clean else "WSClean needs"
-        raise InputError(f"{what} visibilities, which --quick leaves out", "leave --quick out")
+        raise InputError(f"{what} visibilities, which --quick does not make", "leave --quick out")
     if backend == "wsclean":
         from faintsky.simulating.wsclean import check_wsclean
 
@@ -399,7 +400,7 @@ def _short(value: Any) -> str:
 
 
 def options_of(name: str) -> type[Checked]:
-    """The options of a telescope, as a class of its own: for signatures, help and the command line."""
+    """The options of a telescope, as a class for signatures, help and the command line."""
     record = telescope(name)
     choices = {
         "preset": (*record.presets,),
@@ -438,7 +439,7 @@ def recorded_settings(folder: str | os.PathLike[str]) -> tuple[Settings, int]:
     Raises
     ------
     InputError
-        Where there is no such record, or the same settings would give other data now.
+        If there is no such record, or the same settings would give other data now.
     """
     path = Path(folder) / "dataset.json"
     try:

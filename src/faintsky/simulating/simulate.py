@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from faintsky.simulating.observatory import Observed
 
 BYTES_FIXED = 0.37e9
-"""Memory of the libraries."""
+"""Memory of the libraries [bytes]."""
 SECONDS_FIXED, SECONDS_OF_INSTRUMENT = 3.0, 3.0
-"""Time of a run: start, and the instrument where it is not in the cache."""
+"""Time of a run's start, and of the instrument if it is not in the cache [s]."""
 
 
 def simulated(
@@ -36,18 +36,18 @@ def simulated(
     telescope : str
         One of `faintsky.telescopes.TELESCOPES`.
     n : int
-        How many.
+        Number of samples.
     seed : int, optional
-        Of all of them.
+        Seed of the data set.
     device : str, optional
-        A torch device or ``"auto"``; of images for ``quick`` only.
+        A torch device or ``"auto"``; for images with ``quick`` only.
     **options
-        As for `faintsky.simulate_alma`, `faintsky.simulate_lofar`, ….
+        As for `faintsky.simulate_alma`, `faintsky.simulate_lofar` and so on.
 
     Yields
     ------
     Observed
-        Number i is the one that a data set of that seed has as number i.
+        Sample i is the same as in a data set with this seed.
     """
     from faintsky.simulating.observatory import open_observatory
 
@@ -59,7 +59,26 @@ def simulated(
 def simulate(
     settings: Settings, out: str | os.PathLike[str], n: int = 1, seed: int = 0, running: Spread | None = None
 ) -> dict[str, Any]:
-    """Simulate a data set and write it with its truth; see `simulator` for the arguments."""
+    """Simulate a data set and write it with its truth.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the data set.
+    out : path-like
+        Its folder.
+    n : int, optional
+        Number of samples.
+    seed : int, optional
+        Seed of the data set.
+    running : Spread, optional
+        Device, processes, cluster, progress and overwriting.
+
+    Returns
+    -------
+    dict
+        The summary; see `faintsky.simulate_alma`.
+    """
     from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
 
     how = running or Spread(device="cpu", jobs=1)
@@ -95,27 +114,26 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
         Parameters
         ----------
         out : path-like
-            Folder: ``NNNN_PRODUCT.fits`` of each, ``NNNN_truth.ecsv``, ``psf.fits`` and ``pb.fits`` where
-            all share them, and ``dataset.json``.
+            Folder for ``NNNN_PRODUCT.fits`` and ``NNNN_truth.ecsv`` of each sample, ``psf.fits`` and
+            ``pb.fits`` if all samples share them, and ``dataset.json``.
         n : int, optional
-            How many.
+            Number of samples.
         seed : int, optional
-            Of the whole data set; number i depends on (seed, i) alone. The noise of a GPU is another one than
-            the CPU's.
+            Seed of the data set; sample i depends on (seed, i) only. GPU and CPU give different noise.
         jobs : int, optional
-            Processes: by default 1 in Python, one a CPU core on the command line. The files do not depend on
-            it.
+            Processes: by default 1 in Python, and one per CPU core on the command line. The files do not
+            depend on it.
 
         Returns
         -------
         dict
             ``out``, number, ``shape``, ``cell_arcsec``, ``beam_arcsec_arcsec_deg`` and ``noise_jy_per_beam``
-            (of the middle channel), and the truth's rule. For a dry run what would be done.
+            (of the middle channel), and the truth's rule. For a dry run, what would be done.
 
         Raises
         ------
         InputError
-            For bad values, a source that does not rise, or an ``out`` that holds something else.
+            For invalid values, a source that does not rise, or an ``out`` that holds something else.
         """
         return simulate(Settings(telescope=name, **dict(options)), out, n, seed, running)
 
@@ -127,7 +145,7 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
 
 
 def _plan(n: int, settings: Settings) -> tuple[Needs, dict[str, Any]]:
-    """What a run takes, and what is said of it before."""
+    """Needs of a run, and the facts that a dry run prints."""
     from faintsky.simulating.dataset import DataFiles
     from faintsky.simulating.instrument import padded_shape
 
@@ -142,7 +160,7 @@ def _plan(n: int, settings: Settings) -> tuple[Needs, dict[str, Any]]:
         padded = padded_shape(made.grid)
         memory, seconds = 4.6 * whole + 32 * padded[0] * padded[1], whole * 1e-8
     else:
-        # two float16 images and the middle of the psf, and a third where there is a clean one
+        # two float16 images and the centre of the psf, and a third image if there is a clean one
         sizes = {"compact": plane * (3 if "clean" in own else 2) // 2 + 4 * min(256, made.grid.n_x) ** 2}
         rows = len(made.array.pads) ** 2 / 2 * round(made.total_time / made.integration)
         memory, seconds = 42 * plane + 150 * rows, 0.3 + plane * 3e-7

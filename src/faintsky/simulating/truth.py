@@ -1,9 +1,9 @@
-"""Truth tables: what was injected into a cube, and the regions of an image's true sky that could be seen.
+"""Truth tables: sources injected into a cube, and regions of an image's true sky above the noise.
 
-Regions: the true sky times the primary beam, at the resolution of the fitted beam, is cut at `LEVEL` times
-the noise; pixels that touch, by a side or a corner, make a region. Position, widths and flux are of the true
-sky itself within the region (not attenuated, not convolved): its centroid, its second moments as the Gaussian
-that has them, its sum. The peak is that of the true sky at the beam's resolution.
+For regions, the true sky times the primary beam, at the resolution of the fitted beam, is cut at `LEVEL`
+times the noise. Pixels that touch, by a side or a corner, form a region. Position, widths and flux are those
+of the true sky itself within the region (not attenuated, not convolved): its centroid, the Gaussian with its
+second moments, and its sum. The peak is that of the true sky at the beam's resolution.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> t
     Parameters
     ----------
     grid : ImageGrid
+        The pixels.
     x, y : array
-        0-based pixels.
+        Pixels from 0.
     """
     east, north = -(x - grid.x0) * grid.cell_rad, (y - grid.y0) * grid.cell_rad
     forward = np.sqrt(1 - east**2 - north**2)
@@ -47,17 +48,29 @@ def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> t
 
 
 def grid_frame(grid: ImageGrid, x: ArrayLike, y: ArrayLike) -> LocalFrame:
-    """East and north about pixels."""
+    """Local frames of the sky at pixels.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+        The pixels.
+    x, y : array
+        Pixels from 0, ``[n]`` or a number.
+
+    Returns
+    -------
+    LocalFrame
+    """
     return local_frame(lambda i, j: to_sky(grid, i, j), x, y)
 
 
 class BeamResponse:
-    """What a compact source's peak becomes in the dirty image.
+    """Dirty peak and matched S/N of compact sources.
 
     Parameters
     ----------
     instrument : Instrument
-        Its middle channel's psf is taken.
+        The psf of its middle channel is used.
     """
 
     def __init__(self, instrument: Instrument) -> None:
@@ -66,7 +79,20 @@ class BeamResponse:
         self._total = self.transfer * rfft_weights(self.n) / self.n**2
 
     def peak(self, fwhm_maj: float, fwhm_min: float, pa: float) -> float:
-        """Dirty brightness at the middle of a Gaussian of unit flux: 1 for a point, less when resolved."""
+        """Dirty brightness at the centre of a Gaussian of unit flux: 1 for a point, less if resolved.
+
+        Parameters
+        ----------
+        fwhm_maj, fwhm_min : float
+            Widths [pixel].
+        pa : float
+            Position angle [deg].
+
+        Returns
+        -------
+        float
+            [1/beam]
+        """
         shape = gaussian_transform(self._fx, self._fy, 0.0, 0.0, fwhm_maj, fwhm_min, pa).real
         return float((self._total * shape).sum())
 
@@ -78,7 +104,23 @@ class BeamResponse:
         fwhm_min: float,
         pa: float,
     ) -> float:
-        """Matched S/N of a line ``[chan]`` [Jy, as received]; see `faintsky.source_model.matched_snr`."""
+        """Matched S/N of a line; see `faintsky.source_model.matched_snr`.
+
+        Parameters
+        ----------
+        line : array
+            Flux density as received, ``[chan]`` [Jy].
+        sigma : array
+            Noise, ``[chan]`` [Jy/beam].
+        fwhm_maj, fwhm_min : float
+            Widths [pixel].
+        pa : float
+            Position angle [deg].
+
+        Returns
+        -------
+        float
+        """
         return matched_snr(line, sigma, self.transfer, self.n, fwhm_maj, fwhm_min, pa)
 
 
@@ -103,30 +145,32 @@ def truth_columns(
     response: BeamResponse,
     rotating: Mapping[int, tuple[float, float]],
 ) -> dict[str, Any]:
-    """Columns of the truth table.
+    """Columns of a cube's truth table.
 
     Parameters
     ----------
     sky : SkyModel
+        The true sky.
     instrument : Instrument
+        The instrument.
     sigma : array
-        Noise of the cube, ``[chan]`` [Jy/beam]: the S/N refer to it; not finite where channels are blank.
+        Noise of the cube for the S/N, ``[chan]`` [Jy/beam]; not finite for blank channels.
     continuum : array
-        Noise-free dirty continuum at each source's place and line frequency, ``[source]`` [Jy/beam].
+        Noise-free dirty continuum at each source's position and line frequency, ``[source]`` [Jy/beam].
     rest_frequency : float
         [Hz]
     rule : str
         One of `BOX_RULES`.
     response : BeamResponse
-        Of the instrument.
+        Response of the instrument.
     rotating : mapping
-        Matched S/N and peak [Jy/beam] of the sources that are no Gaussians, by their number.
+        Matched S/N and peak [Jy/beam] of the sources that are not Gaussians, by their number.
 
     Returns
     -------
     dict
-        As the catalogue has them, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index``
-        and ``central``; of the ``varied`` preset also ``source``: lines of one source share it.
+        Columns of the catalogue, and ``continuum_flux`` and ``line_flux_peak`` [Jy], ``spectral_index`` and
+        ``central``. In the ``varied`` preset also ``source``, which the lines of one source share.
     """
     s, grid, spectral = sky.sources, sky.grid, sky.spectral
     n = sky.n_sources
@@ -168,7 +212,7 @@ def truth_columns(
 
 
 def _common(n: int, kind: str, intrinsic: Mapping[str, Any], beam: NDArray[np.floating]) -> dict[str, Any]:
-    """Columns that all sources have: what they are, and their sizes without and with the beam."""
+    """Columns of all sources: their kind, and their sizes without and with the beam."""
     known = {"kind": np.full(n, kind), "n_components": np.ones(n, dtype=int), "reliability": np.ones(n)}
     return {**known, **intrinsic, **observed_sizes(intrinsic, beam)}
 
@@ -176,8 +220,8 @@ def _common(n: int, kind: str, intrinsic: Mapping[str, Any], beam: NDArray[np.fl
 def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: NDArray[np.bool_]) -> list[str]:
     """Flags of `faintsky.catalog.FLAGS`.
 
-    ``blended`` where the widths of two sources meet (with the beam), ``edge`` at the cube's ends and at blank
-    channels, ``extended`` beyond three beams.
+    ``blended`` means that the widths of two sources (with the beam) meet, ``edge`` is for the cube's ends and
+    blank channels, and ``extended`` for more than three beams.
     """
     flags = []
     reach = np.sqrt(s["fwhm_maj"] ** 2 + beam**2)
@@ -210,7 +254,7 @@ REGION_RULE = (
 def at_resolution(
     image: NDArray[np.floating], beam: NDArray[np.floating], cell: float
 ) -> NDArray[np.float64]:
-    """An image seen with a Gaussian beam of unit peak; nothing is outside the image.
+    """An image convolved with a Gaussian beam of unit peak; outside the image it is 0.
 
     Parameters
     ----------
@@ -219,7 +263,7 @@ def at_resolution(
     beam : array
         ``[3]``: major, minor [arcsec], position angle [deg].
     cell : float
-        [arcsec]
+        Side of a pixel [arcsec].
 
     Returns
     -------
@@ -242,24 +286,25 @@ def region_columns(
     rms: float,
     grid: ImageGrid,
 ) -> dict[str, Any]:
-    """Columns of the truth table.
+    """Columns of an image's truth table.
 
     Parameters
     ----------
     sky : array
-        ``[y, x]`` [Jy/arcsec2]
+        The true sky, ``[y, x]`` [Jy/arcsec2].
     pb : array
         Primary beam, ``[y, x]``.
     beam : array
         ``[3]``: major, minor [arcsec], position angle [deg].
     rms : float
-        [Jy/beam]
+        Noise [Jy/beam].
     grid : ImageGrid
+        The pixels.
 
     Returns
     -------
     dict
-        As the catalogue has them, and ``area`` [arcsec2], that of the region.
+        Columns of the catalogue, including ``area`` of the region [arcsec2].
     """
     from scipy.ndimage import find_objects, label, maximum, maximum_position
 
@@ -272,7 +317,7 @@ def region_columns(
     inside = np.nonzero(labels.ravel())[0]
     which = labels.ravel()[inside] - 1
     y, x = (v.astype(float) for v in np.divmod(inside, grid.n_x))
-    # a region of nothing but another's wings has no flux of its own: its pixels then count alike
+    # a region that holds only another's wings has no flux of its own, and its pixels get equal weights
     weight = np.maximum(flux.ravel()[inside], 0.0) + 1e-12 * seen.ravel()[inside]
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:

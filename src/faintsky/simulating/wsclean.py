@@ -1,8 +1,8 @@
-"""WSClean as a back end for images: measurement set, prediction, dirty image, multiscale CLEAN.
+"""WSClean as a backend for images: measurement set, prediction, dirty image, multiscale CLEAN.
 
-It needs the program ``wsclean`` (3.1; Debian's package of that name, or the one that the environment variable
-``FAINTSKY_WSCLEAN`` names) and python-casacore, of the extra ``lofar``. Baselines, primary beam, gain errors
-and noise are those of the fast telescope, number by number, so that both back ends give the same images.
+It needs the program ``wsclean`` (3.1; from Debian's package, or named by the environment variable
+``FAINTSKY_WSCLEAN``) and python-casacore, from the extra ``lofar``. Baselines, primary beam, gain errors and
+noise are exactly those of the fast telescope, so that both backends give the same images.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CLEAN = (
 
 
 def check_wsclean() -> str:
-    """The program, when all that it needs is there.
+    """The program's path, after a check that all requirements are met.
 
     Raises
     ------
     InputError
-        WSClean or python-casacore is missing.
+        If WSClean or python-casacore is missing.
     """
     given = os.environ.get(PROGRAM)
     path = shutil.which(given or "wsclean")
@@ -65,13 +65,13 @@ def check_wsclean() -> str:
 
 @lru_cache(maxsize=1)
 def wsclean_version(program: str) -> str:
-    """What the program says its version is, e.g. ``3.1.0``."""
+    """The program's version, e.g. ``3.1.0``."""
     said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stdout
     return next((line.split()[2] for line in said.splitlines() if line.startswith("WSClean version")), "?")
 
 
 class WscleanTelescope(ImageTelescope):
-    """A telescope whose images WSClean makes, and the psf `ImageTelescope`; see there for the arguments."""
+    """A telescope with images by WSClean, and psfs as of `ImageTelescope`; see there for the arguments."""
 
     def observe(
         self,
@@ -81,7 +81,7 @@ class WscleanTelescope(ImageTelescope):
         gains: NDArray[np.complex64] | None = None,
         clean: bool = False,
     ) -> Seen:
-        """As `ImageTelescope.observe`, by WSClean; the beam is the one that it wrote."""
+        """See `ImageTelescope.observe`; here the images and the beam are WSClean's."""
         rows = {}
         if gains is not None:
             rows["factor"] = self.factors(gains)
@@ -165,14 +165,14 @@ class WscleanTelescope(ImageTelescope):
 
 
 def _even(grid: ImageGrid) -> ImageGrid:
-    """The image as WSClean makes it: with even sides."""
+    """The grid with even sides, as WSClean needs it."""
     return replace(grid, n_y=grid.n_y + grid.n_y % 2, n_x=grid.n_x + grid.n_x % 2)
 
 
 def _geometry(grid: ImageGrid) -> list[Any]:
-    """Size, cell, and where the middle of the image is, if not on the phase centre."""
+    """WSClean's options for size and cell, and for an image not centred on the phase centre."""
     even = _even(grid)
-    # WSClean's small inversion makes a coarser image and resamples it, which rings at the edges
+    # WSClean's small inversion would make a coarser image and resample it, with ringing at the edges
     words = ["-size", even.n_x, even.n_y, "-scale", f"{grid.cell:.12g}asec", "-pol", "I"]
     words.append("-no-small-inversion")
     if (even.x0, even.y0) == (even.n_x // 2, even.n_y // 2):

@@ -1,9 +1,8 @@
-"""Observe and image with WSClean. Run as a program, ``python -m faintsky.simulating.wsclean_run job.json``.
+"""Observe and image with WSClean; a program, ``python -m faintsky.simulating.wsclean_run job.json``.
 
-See `faintsky.simulating.wsclean`, which prepares the folder it runs in: ``job.json``, ``rows.npz`` and the
-model image. It writes a measurement set with python-casacore, has WSClean predict the visibilities of the
-model, adds what the telescope adds, and has WSClean image the result. Leaves WSClean's FITS files and
-``done``.
+`faintsky.simulating.wsclean` prepares its folder with ``job.json``, ``rows.npz`` and the model image. The
+program writes a measurement set with python-casacore, predicts the visibilities of the model by WSClean, adds
+gain errors and noise, and images the result by WSClean. It leaves WSClean's FITS files and ``done``.
 """
 
 from __future__ import annotations
@@ -24,15 +23,16 @@ MS = "obs.ms"
 DONE = "done"
 WORDS = "wsclean.log"
 _XX_YY = (9, 12)
-"""Casacore's numbers of the correlations."""
+"""Casacore's codes of the correlations."""
 
 
 def write_measurement_set(path: str, job: Mapping[str, Any], rows: Mapping[str, NDArray[Any]]) -> None:
-    """A measurement set of one field and one channel, XX and YY, whose data are zero.
+    """Write a measurement set of one field and one channel, XX and YY, with data of zero.
 
     Parameters
     ----------
     path : str
+        The measurement set.
     job : mapping
         ``ra``, ``dec`` [rad], ``freq``, ``width`` [Hz], ``integration`` [s], ``telescope``,
         ``stations``, ``diameter`` [m].
@@ -111,9 +111,9 @@ def _fill(path: str, name: str, n: int, **columns: Any) -> None:
 
 
 def add_what_the_telescope_adds(path: str, rows: Mapping[str, NDArray[Any]]) -> None:
-    """DATA from MODEL_DATA: times ``factor`` ``[row]`` where there is one, plus ``noise`` ``[row]`` [Jy].
+    """Set DATA to MODEL_DATA times ``factor`` ``[row]`` (if given) plus ``noise`` ``[row]`` [Jy].
 
-    The noise is that of Stokes I, the same in both correlations.
+    The noise is that of Stokes I, equal in both correlations.
     """
     from casacore.tables import table
 
@@ -126,7 +126,7 @@ def add_what_the_telescope_adds(path: str, rows: Mapping[str, NDArray[Any]]) -> 
 
 
 def wsclean(program: str, words: Sequence[Any]) -> None:
-    """Run WSClean on one thread; what it says goes to a file, and the reason of a failure to the user."""
+    """Run WSClean on one thread, with its output in a file, and its last line as the message of a failure."""
     command = [program, "-j", "1", *(str(w) for w in words), MS]
     with open(WORDS, "ab") as log:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode

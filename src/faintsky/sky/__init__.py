@@ -1,6 +1,6 @@
-"""What is really there: lines, discs, diffuse emission, radio galaxies, the cosmic web, or the user's model.
+"""True skies: lines, discs, diffuse emission, radio galaxies, the cosmic web, or the user's model.
 
-A sky is drawn from random numbers on a grid of pixels and channels; this room knows no telescope.
+A sky is drawn from random numbers on a grid of pixels and channels. This room knows no telescope.
 """
 
 from __future__ import annotations

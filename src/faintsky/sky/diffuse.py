@@ -1,12 +1,12 @@
 """Diffuse radio emission drawn at random: haloes, relics, shells and filaments with turbulent texture.
 
-Stand-ins for what the cosmic web and galaxy clusters show at low frequency, cheap enough to draw a new sky
-for every training example. Shapes follow what is observed: haloes fall off exponentially (Murgia et al. 2009,
-A&A 499, 679), relics are arcs with a sharp outer edge and a tail towards the cluster (van Weeren et al. 2019,
-SSRv 215, 16), shells are limb-brightened, filaments are the level sets of a random field. All of them are
-multiplied by log-normal fields with power-law spectra, P(k) ~ k**-index with index 3.3 to 4 (11/3 is a
-Kolmogorov cascade seen in projection) and fluctuations of up to 60 per cent. Peak brightness is log-uniform,
-so that every signal-to-noise ratio from far below one upwards occurs.
+They imitate the emission of the cosmic web and of galaxy clusters at low frequency, and are fast enough to
+draw a new sky for every training example. Shapes follow observations: haloes fall off exponentially (Murgia
+et al. 2009, A&A 499, 679), relics are arcs with a sharp outer edge and a tail towards the cluster (van Weeren
+et al. 2019, SSRv 215, 16), shells are limb-brightened, filaments are the level sets of a random field. All of
+them are multiplied by log-normal fields with power-law spectra, P(k) ~ k**-index with index 3.3 to 4 (11/3 is
+a Kolmogorov cascade seen in projection) and fluctuations of up to 60 per cent. Peak brightness is
+log-uniform, so that every signal-to-noise ratio from far below one upwards occurs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array32 = NDArray[np.float32]
 FAINTEST, BRIGHTEST = 1e-7, 1e-3
 """Range of peak brightness [Jy/arcsec2]; a tenth of the objects are in its upper half."""
 FIELD = 1000.0
-"""Side of the area [arcsec] that the mean numbers below refer to."""
+"""Side of the area to which the mean numbers below refer [arcsec]."""
 
 
 def draw_diffuse(
@@ -34,13 +34,13 @@ def draw_diffuse(
     Parameters
     ----------
     rng : numpy.random.Generator
-        The only source of chance.
+        The source of random numbers.
     shape : tuple of int
         ``(n_y, n_x)``.
     cell : float
         Side of a pixel [arcsec].
     crowding : float, optional
-        Mean number of objects in 1000 x 1000 arcsec; drawn from 1 to 10 where not given.
+        Mean number of objects in 1000 x 1000 arcsec; by default drawn from 1 to 10.
 
     Returns
     -------
@@ -67,12 +67,13 @@ def random_field(rng: np.random.Generator, shape: tuple[int, int], index: float,
     Parameters
     ----------
     rng : numpy.random.Generator
+        The source of random numbers.
     shape : tuple of int
         ``(n_y, n_x)``; the field is periodic.
     index : float
-        Its power spectrum falls as ``k**-index`` …
+        Its power spectrum falls as ``k**-index`` on scales below `largest`, and is flat above.
     largest : float
-        … below this scale [pixel], and is flat above it.
+        That scale [pixel].
     """
     n_y, n_x = shape
     fx, fy = np.fft.rfftfreq(n_x)[None, :], np.fft.fftfreq(n_y)[:, None]
@@ -85,7 +86,7 @@ def random_field(rng: np.random.Generator, shape: tuple[int, int], index: float,
 
 
 class _Texture:
-    """Log-normal fields of unit mean: two are drawn, and rolled at random for every object."""
+    """Log-normal fields of unit mean: two are drawn, and shifted at random for every object."""
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
         largest = min(shape) / 3
@@ -102,7 +103,7 @@ class _Texture:
 
 
 def _peak(rng: np.random.Generator) -> float:
-    """Brightness: log-uniform, the upper half of the (logarithmic) range with a tenth of the objects."""
+    """Peak brightness, log-uniform in each half of the logarithmic range; a tenth lies in the upper half."""
     middle = np.sqrt(FAINTEST * BRIGHTEST)
     low, high = (FAINTEST, middle) if rng.random() < 0.9 else (middle, BRIGHTEST)
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -115,9 +116,9 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def _place(
     sky: Array32, rng: np.random.Generator, reach: float
 ) -> tuple[slice, slice, NDArray[np.float32], NDArray[np.float32]]:
-    """A random centre, the slices within ``reach`` pixels of it, and the offsets dy, dx there.
+    """A random centre, the slices within ``reach`` pixels of it, and the offsets dy, dx in them.
 
-    Centres lie up to half the reach outside the image, so that its edge looks like the rest of it.
+    Centres may lie outside the image by up to half the reach, so that its edges are as crowded as the rest.
     """
     n_y, n_x = sky.shape
     cy, cx = rng.uniform(-reach / 2, n_y + reach / 2), rng.uniform(-reach / 2, n_x + reach / 2)

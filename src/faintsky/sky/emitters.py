@@ -1,18 +1,18 @@
 """Skies of line emitters: Gaussians with a Gaussian line, after Section 3 of Delli Veneri et al. (2022).
 
 Presets
-    ``paper``: the data on which their numbers were obtained: Table 1 with its 2-8 pixels as Gaussian sigmas
-    (4.7-18.8 pixels of FWHM), companions at least 20 pixels apart from each other. ``text``: what the text
-    says, 2-8 pixels of FWHM, companions anywhere. Both have a central source and 2 to 5 companions with no
-    brighter peak, a continuum with a spectral index under every line, and are scaled so that the brightest
-    pixel of the cube has 1 mJy.
+    ``paper``: the data behind the paper's results. They follow Table 1 with its 2-8 pixels as Gaussian sigmas
+    (FWHM of 4.7-18.8 pixels), and companions are at least 20 pixels apart. ``text``: the data described in
+    the paper's text, with a FWHM of 2-8 pixels and companions anywhere. Both have a central source and 2 to 5
+    companions with no brighter peak, and a continuum with a spectral index under every line. They are scaled
+    so that the brightest pixel of the cube has 1 mJy.
 
-    ``emitters`` is an addition: 3 to 6 lines without continuum, each with the S/N it is to have.
+    ``emitters`` is an addition: 3 to 6 lines without continuum, each with a given S/N.
 
-    ``varied`` is what a user's cubes may hold and the published presets leave out: lines
-    with and without continuum, in emission and in absorption, several of one source, of points, Gaussians up
-    to some beams wide and rotating discs; continuum sources without a line; neighbours at any distance on
-    the sky and in frequency, down to none; fields without any line.
+    ``varied`` adds what users' cubes may hold and the published presets lack. Lines are with or without
+    continuum, in emission or absorption, and a source may have several. Sources are points, Gaussians up to
+    some beams wide, or rotating discs; some have continuum only. Neighbours are at any distance on the sky
+    and in frequency, down to none. Some fields have no lines.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ from faintsky.source_model import line_profile
 
 PRESETS = ("paper", "text", "emitters", "empty", "varied")
 BRIGHTEST = 1e-3
-"""Brightest pixel of a ``paper`` or ``text`` cube [Jy/pixel] (their ``inbright``, Table 2)."""
+"""Brightest pixel of a ``paper`` or ``text`` cube [Jy/pixel] (``inbright`` in Table 2)."""
 _PAPER_SIZE, _PAPER_CHANNELS = 360, 128
 _TRIES = 2000
 
 
 @dataclass(frozen=True)
 class Field:
-    """Where sources can be.
+    """The field in which sources are drawn.
 
     Parameters
     ----------
     grid : ImageGrid
+        The pixels.
     spectral : SpectralGrid
+        The channels.
     reach : float
-        Largest distance from the phase centre [pixel]; the paper's sources are anywhere.
+        Largest distance of sources from the phase centre [pixel]; in the paper's presets they are anywhere.
     beam : float
         Width of the beam [pixel].
     noise : float
-        Of a channel [Jy/beam].
+        Noise of a channel [Jy/beam].
     visible : array of bool
         Channels that are not blank, ``[chan]``.
     """
@@ -70,14 +72,16 @@ def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float |
     preset : str
         One of `PRESETS`.
     rng : numpy.random.Generator
+        The source of random numbers.
     field : Field
+        Where sources are drawn.
     snr : float, optional
-        ``emitters`` and ``varied``: the wanted S/N of all, instead of 4-14 and `SNR`.
+        S/N of all sources of ``emitters`` and ``varied``, instead of 4-14 and `SNR`.
 
     Returns
     -------
     SkyModel
-        For ``emitters`` and ``varied`` with ``wanted_snr`` in the sources; second lines have that of their
+        For ``emitters`` and ``varied`` it has ``wanted_snr`` of each source; a second line has that of its
         source's first.
     """
     grid, spectral = field.grid, field.spectral
@@ -93,7 +97,7 @@ def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float |
 
 
 def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dict[str, Any]]:
-    """Table 1, its positions and channels scaled where the cube is not theirs."""
+    """Sources of Table 1, with positions and channels scaled if the cube has another size."""
     grid, spectral = field.grid, field.spectral
     width = FWHM_PER_SIGMA if preset == "paper" else 1.0
     apart = 20.0 if preset == "paper" else 0.0
@@ -125,7 +129,7 @@ def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dic
     for _ in range(int(rng.integers(2, 6))):
         for attempt in range(_TRIES):
             new = one(central=False)
-            # a small image may have no room for the separation: it is given up before the companion is
+            # in a small image without room for the separation, this is dropped rather than the companion
             far = attempt > _TRIES // 2 or all(
                 np.hypot(new["x"] - s["x"], new["y"] - s["y"]) >= apart for s in sources[1:]
             )
@@ -133,7 +137,7 @@ def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dic
                 sources.append(new)
                 break
     for s in sources:
-        # their amplitudes are peak brightnesses; images here have unit flux
+        # the paper's amplitudes are peak brightnesses; images here have unit flux
         s["continuum"] *= 2 * np.pi / FWHM_PER_SIGMA**2 * s["fwhm_maj"] * s["fwhm_min"]
     return sources
 
@@ -172,7 +176,21 @@ def _draw_emitters(rng: np.random.Generator, field: Field, snr: float | None) ->
 
 
 def gaussian_part(s: dict[str, Any], grid: ImageGrid, spectral: SpectralGrid) -> Part:
-    """A Gaussian with a Gaussian line as a part of a sky."""
+    """A source with a Gaussian image and a Gaussian line.
+
+    Parameters
+    ----------
+    s : dict
+        Its parameters: those of `SkyModel.sources`, with ``continuum`` [Jy, in the first channel].
+    grid : ImageGrid
+        The pixels.
+    spectral : SpectralGrid
+        The channels.
+
+    Returns
+    -------
+    Part
+    """
     image = gaussian_image(grid, s["x"], s["y"], s["fwhm_maj"], s["fwhm_min"], s["pa"])
     profile = line_profile(np.arange(spectral.n_chan), s["z"], s["fwhm_z"])
     slope, here, line = _amplitudes(s, spectral)
@@ -187,7 +205,7 @@ def gaussian_part(s: dict[str, Any], grid: ImageGrid, spectral: SpectralGrid) ->
 
 
 def _amplitudes(s: dict[str, Any], spectral: SpectralGrid) -> tuple[NDArray[np.float64], float, float]:
-    """The continuum's course over the channels, 1 in the first, and at the line; the line's peak at 1."""
+    """The continuum's spectral shape (1 in the first channel), its value at the line, and the line's peak."""
     freq, at_line = spectral.frequencies(), spectral.first + spectral.width * s["z"]
     slope = (freq[0] / freq) ** s["spectral_index"]
     here = float((freq[0] / at_line) ** s["spectral_index"])
@@ -196,15 +214,15 @@ def _amplitudes(s: dict[str, Any], spectral: SpectralGrid) -> tuple[NDArray[np.f
 
 
 EMPTY = 0.1
-"""Share of fields without lines."""
+"""Fraction of fields without lines."""
 MOST = 7
 """Most sources with lines in a field."""
 SNR = (3.0, 50.0)
 """Range of the matched S/N, uniform in its logarithm."""
 ROTATING, ABSORBING, CONTINUUM = 0.15, 0.1, 0.35
-"""Shares of rotating discs, of absorption (discs apart), and of emission with continuum."""
+"""Fractions of rotating discs, of absorption (except discs), and of emission with continuum."""
 NEIGHBOUR, SECOND_LINE, BARE_CONTINUUM = 0.3, 0.15, 0.3
-"""Shares of sources beside another, of those with a second line, of fields with sources of mere continuum."""
+"""Fractions of sources beside another and with a second line, and of fields with continuum-only sources."""
 _PLACES = 200
 _GAUSSIAN_AREA = float(np.sqrt(2 * np.pi) / FWHM_PER_SIGMA)
 
@@ -223,7 +241,7 @@ def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> S
             other = s | {"line": s["line"] * strength, "wanted_snr": np.nan}
             other["z"] = _line_centre(field, s["fwhm_z"], lambda: _anywhere(rng, field))
             second = _part(other, field)
-            # the continuum is there once, but catalogued beside both lines
+            # the continuum is added once, but listed with both lines
             parts.append(replace(second, continua=np.zeros_like(second.continua)))
     if rng.random() < BARE_CONTINUUM:
         for _ in range(int(rng.integers(1, 3))):
@@ -254,7 +272,7 @@ def _anywhere(rng: np.random.Generator, field: Field) -> float:
 
 
 def _line_centre(field: Field, fwhm: float, draw: Callable[[], float]) -> float:
-    """A channel that leaves at least half of the line's power in channels that are there."""
+    """A channel for the line's centre such that at least half of its power is in channels with data."""
     z = np.arange(-3 * field.spectral.n_chan, 4 * field.spectral.n_chan)
     there = np.zeros(len(z))
     there[3 * field.spectral.n_chan : 4 * field.spectral.n_chan] = field.visible

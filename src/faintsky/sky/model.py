@@ -1,6 +1,6 @@
-"""A model of the sky: images with spectra, or a whole cube, and the catalogue of what is in it.
+"""A model of the sky: images with spectra, or a whole cube, and its catalogue.
 
-The user's own is a FITS image or cube in Jy/pixel or Jy/arcsec2.
+A user's model is a FITS image or cube in Jy/pixel or Jy/arcsec2.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_di
 from faintsky.source_model import frequencies_2d, gaussian_transform
 
 NARROW = 2.0
-"""Gaussians narrower than this [pixel] are laid by their band-limited transform, not by sampling."""
+"""Gaussians narrower than this are drawn by their band-limited transform instead of sampling [pixel]."""
 
 
 @dataclass(frozen=True)
 class SkyModel:
-    """What is really there.
+    """A true sky.
 
     Parameters
     ----------
@@ -32,21 +32,21 @@ class SkyModel:
     spectral : SpectralGrid
         The channels.
     images : array
-        Terms of the sky, ``[term, y, x]``, float32 [per pixel]; those of sources sum to about 1.
+        Terms of the sky, ``[term, y, x]``, float32 [1/pixel]; each source's image sums to about 1.
     spectra : array
         ``[term, chan]`` [Jy]: the sky is the sum of images times spectra.
     lines : array
-        The lines' part of the spectra, ``[term, chan]`` [Jy].
+        Line part of the spectra, ``[term, chan]`` [Jy].
     cube : array or None
-        ``[chan, y, x]`` [Jy/pixel], added to the terms, for skies that are no sum of few terms.
+        ``[chan, y, x]`` [Jy/pixel], added to the terms, for skies that are not a sum of few terms.
     sources : mapping of str to array
-        One value a source, in the order of the terms: ``x``, ``y``, ``fwhm_maj``, ``fwhm_min`` [pixel],
-        ``pa`` [deg], ``z``, ``fwhm_z`` [channel], ``line_flux_peak`` [Jy], ``continuum_flux`` [Jy, at the
-        line's frequency], ``spectral_index``, ``central``, ``wanted_snr`` (NaN where the amplitudes say it);
-        where they are needed ``source`` (number of the object, of which lines may have a row each),
-        ``rotating`` and ``line_area`` (of the line over a Gaussian's of the same peak and width).
+        One value for each source, in the order of the terms: ``x``, ``y``, ``fwhm_maj``, ``fwhm_min``
+        [pixel], ``pa`` [deg], ``z``, ``fwhm_z`` [channel], ``line_flux_peak`` [Jy], ``continuum_flux`` [Jy,
+        at the line's frequency], ``spectral_index``, ``central``, ``wanted_snr`` (NaN if the amplitudes are
+        final). Where needed also ``source`` (number of the object, whose lines have a row each), ``rotating``
+        and ``line_area`` (area of the line over that of a Gaussian of the same peak and width).
     owner : array or None
-        Source that each term belongs to, ``[term]``, -1 for none; None where term i is source i's.
+        Source that each term belongs to, ``[term]``, -1 for none; None if term i belongs to source i.
     """
 
     grid: ImageGrid
@@ -88,7 +88,7 @@ class SkyModel:
         return total if self.cube is None else total + self.cube
 
     def terms_of(self, source: int) -> NDArray[np.int64]:
-        """Which terms a source consists of.
+        """Terms of a source.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class SkyModel:
         return np.array([source]) if self.owner is None else np.nonzero(self.owner == source)[0]
 
     def line_of(self, source: int) -> NDArray[np.float64]:
-        """A source's line over all of its image.
+        """Spectrum of a source's line, integrated over its image.
 
         Parameters
         ----------
@@ -142,12 +142,12 @@ class SkyModel:
         Parameters
         ----------
         factors : array
-            Of each source's flux, ``[source]``.
+            Factor on each source's flux, ``[source]``.
 
         Returns
         -------
         SkyModel
-            This one is left as it is.
+            A new one.
         """
         sources = dict(self.sources)
         for name in ("line_flux_peak", "continuum_flux"):
@@ -169,7 +169,7 @@ class SkyModel:
             return 0.0
         flat = self.images.reshape(len(self.images), -1)
         peaks = np.maximum(flat.max(axis=1, keepdims=True), 1e-30)
-        # nowhere else can a sum of few positive terms be brightest than where one of them is bright
+        # a sum of few positive terms is brightest where one of them is bright
         core = np.nonzero((flat > peaks / (2 * len(flat))).any(axis=0))[0]
         return float((self.spectra.T @ flat[:, core]).max())
 
@@ -185,7 +185,7 @@ class Part:
     continua, lines : array
         Spectra of the images without their lines, and of the lines alone, ``[term, chan]`` [Jy].
     row : mapping or None
-        Its entries in the catalogue, see `SkyModel.sources`; None for what is not catalogued.
+        Its entries in the catalogue, see `SkyModel.sources`; None if it is not catalogued.
     """
 
     images: NDArray[np.float32]
@@ -195,7 +195,21 @@ class Part:
 
 
 def joined(parts: Sequence[Part], grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
-    """The sky of several parts."""
+    """The sky of several parts.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The sources.
+    grid : ImageGrid
+        The pixels.
+    spectral : SpectralGrid
+        The channels.
+
+    Returns
+    -------
+    SkyModel
+    """
     if not parts:
         return empty_sky(grid, spectral)
     rows = [p.row for p in parts if p.row is not None]
@@ -224,28 +238,30 @@ def empty_sky(grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
 def gaussian_image(
     grid: ImageGrid, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float
 ) -> NDArray[np.float32]:
-    """A Gaussian of unit flux on the pixels, ``[y, x]``.
+    """Image of a Gaussian of unit flux.
 
     Parameters
     ----------
     grid : ImageGrid
+        The pixels.
     x, y : float
-        Centre [pixel], anywhere between pixel centres.
+        Centre [pixel], not necessarily whole.
     fwhm_maj, fwhm_min : float
-        [pixel]; 0 is a point.
+        Widths [pixel]; 0 for a point.
     pa : float
-        [deg east of north]
+        Position angle [deg east of north].
 
     Returns
     -------
     array
-        Samples at the pixel centres. What is narrower than two pixels is laid by its transform, flat out to
-        0.3 cycles a pixel and rolled off to nothing at 0.5, so that baselines up to 0.3 see the very source
-        (a sampled point would be moved to a pixel centre); such an image has small negative lobes.
+        ``[y, x]``: samples at the pixel centres. A Gaussian narrower than two pixels is drawn by its
+        transform, which is exact up to 0.3 cycles/pixel and rolled off to 0 at 0.5. Baselines up to 0.3 thus
+        see the true source (sampling would move a point to a pixel's centre). Such an image has small
+        negative lobes.
     """
     if fwhm_min >= NARROW:
         return _sampled(grid, x, y, fwhm_maj, fwhm_min, pa)
-    n = 64  # the rolled-off kernel is gone 20 pixels away
+    n = 64  # the rolled-off kernel is negligible 20 pixels away
     x0, y0 = round(x) - n // 2, round(y) - n // 2
     fx, fy = frequencies_2d(n, n)
     transform = gaussian_transform(fx, fy, x - x0, y - y0, fwhm_maj, fwhm_min, pa)
@@ -257,7 +273,18 @@ def gaussian_image(
 
 
 def shape_of_moments(xx: Any, yy: Any, xy: Any) -> tuple[Any, Any, Any]:
-    """FWHM along the major and the minor axis, and angle [deg, 0-180], of the Gaussian with these moments."""
+    """Widths and angle of the Gaussian with given second moments.
+
+    Parameters
+    ----------
+    xx, yy, xy : float or array
+        Second central moments [pixel**2].
+
+    Returns
+    -------
+    fwhm_maj, fwhm_min, pa : float or array
+        [pixel], [pixel], [deg from +y toward -x, 0-180].
+    """
     half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     major, minor = (FWHM_PER_SIGMA * np.sqrt(np.maximum(v, 0)) for v in (half + spread, half - spread))
     # direction of the largest moment from +x toward +y; angles are counted from +y toward -x
@@ -297,7 +324,7 @@ class ModelFile:
         ``[chan, y, x]``, or ``[1, y, x]`` for an image [Jy/pixel], x against RA, blanks as 0.
     grid : ImageGrid
     spectral : SpectralGrid or None
-        None where the file has no frequency axis.
+        None if the file has no frequency axis.
     """
 
     data: NDArray[np.float32]
@@ -308,8 +335,8 @@ class ModelFile:
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
     """Read a sky model.
 
-    The header gives the cell (square), the field centre (the position and pixel of reference: the phase
-    centre), and for cubes the channels (equally spaced in frequency).
+    The header gives the cell (square), the phase centre (the reference position and pixel), and for cubes the
+    channels (equally spaced in frequency).
 
     Parameters
     ----------
@@ -345,7 +372,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
             raise InputError("its velocity axis has no rest frequency", "add RESTFRQ [Hz]", path)
         channels = SpectralGrid(len(cube), float(spectral.frequencies[0]), spectral.width)
         if not np.allclose(np.diff(spectral.frequencies), spectral.width, rtol=1e-3):
-            raise InputError("its channels are not alike in frequency", "regrid it to frequency", path)
+            raise InputError("its channels are not equally spaced", "regrid it to frequency", path)
     # x must run against RA and y with Dec
     if dx > 0:
         cube, grid = cube[:, :, ::-1], replace(grid, x0=grid.n_x - 1 - grid.x0)

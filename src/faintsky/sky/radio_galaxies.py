@@ -1,7 +1,7 @@
-"""Radio sources with realistic numbers: compact ones, and galaxies with two lobes, a core and jets.
+"""Radio sources with realistic counts: compact ones, and galaxies with two lobes, a core and jets.
 
-Numbers: N(> S) = 650 / deg2 (S / 1 mJy)**-1 at 150 MHz up to 300 mJy and (…)**-1.5 above. That passes
-through what the surveys list: LoTSS DR2 780 / deg2 (4.4 million sources above about 0.8 mJy in 5,634 deg2,
+Counts: N(> S) = 650 / deg2 (S / 1 mJy)**-1 at 150 MHz up to 300 mJy, with a slope of -1.5 above. This agrees
+with surveys: LoTSS DR2 780 / deg2 (4.4 million sources above about 0.8 mJy in 5,634 deg2,
 Shimwell et al. 2022, A&A 659, A1), TGSS 17 / deg2 (0.62 million above about 35 mJy in 36,900 deg2, Intema et
 al. 2017, A&A 598, A78), and GLEAM 12 / deg2 (0.31 million above about 50 mJy in 24,831 deg2, Hurley-Walker et
 al. 2017, MNRAS 464, 1146). One in eight is resolved into lobes, with sizes around 25 arcsec, as in LoTSS.
@@ -17,12 +17,12 @@ from faintsky.grid import FWHM_PER_SIGMA
 Array32 = NDArray[np.float32]
 
 PER_SQUARE_DEGREE = 650.0
-"""Sources above 1 mJy."""
+"""Number of sources above 1 mJy [1/deg2]."""
 BREAK = 0.3
 """Flux density [Jy] above which the counts steepen."""
 SPECTRAL_INDEX = -0.7
 DOUBLE = 0.125
-"""Share of sources with lobes."""
+"""Fraction of sources with lobes."""
 
 
 def draw_radio_galaxies(
@@ -39,21 +39,21 @@ def draw_radio_galaxies(
     Parameters
     ----------
     rng : numpy.random.Generator
-        The only source of chance.
+        The source of random numbers.
     shape : tuple of int
         ``(n_y, n_x)``.
     cell : float
         Side of a pixel [arcsec].
     freq : float, optional
-        [Hz]; fluxes go as ``freq**-0.7``.
+        Frequency [Hz]; fluxes are proportional to ``freq**-0.7``.
     faintest, brightest : float, optional
         Range of flux densities at 150 MHz [Jy].
 
     Returns
     -------
     array
-        ``[y, x]``, float32 [Jy/pixel]. Unresolved sources are shared by the four pixels around their
-        position, whose centroid it is.
+        ``[y, x]``, float32 [Jy/pixel]. Unresolved sources are spread over the four pixels around their
+        position, so that their centroid is exact.
     """
     n_y, n_x = shape
     area = n_y * n_x * (cell / 3600) ** 2
@@ -75,7 +75,22 @@ def draw_radio_galaxies(
 def draw_fluxes(
     rng: np.random.Generator, area: float, faintest: float, brightest: float
 ) -> NDArray[np.float64]:
-    """Flux densities at 150 MHz [Jy] of the sources in ``area`` [deg2], within the given range [Jy]."""
+    """Random flux densities of the sources in an area.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The source of random numbers.
+    area : float
+        [deg2]
+    faintest, brightest : float
+        Range of flux densities at 150 MHz [Jy].
+
+    Returns
+    -------
+    array
+        Flux densities at 150 MHz, ``[source]`` [Jy].
+    """
 
     def above(s: float) -> float:
         return PER_SQUARE_DEGREE * 1e-3 / s * min(1.0, (s / BREAK) ** -0.5)

@@ -1,8 +1,8 @@
-"""Rotating discs: inclined exponential or Gaussian discs of gas, whose lines have two horns.
+"""Rotating discs: inclined exponential or Gaussian discs of gas, with double-horned lines.
 
-A thin disc turns about its centre with a rotation curve that rises and stays flat; its gas has a velocity
-dispersion besides. Its cube is laid as a sum of few images times spectra: the gas of about one line-of-sight
-velocity each, neighbouring velocities sharing what lies between them.
+A thin disc rotates with a curve that rises and becomes flat; its gas also has a velocity dispersion. Its cube
+is a sum of few images times spectra. Each image holds the gas of about one line-of-sight velocity; gas
+between two such velocities is divided between them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from faintsky.sky.model import shape_of_moments
 PROFILES = ("exponential", "gaussian")
 CURVES = ("arctan", "tanh")
 _THICKNESS = 0.1
-"""Axis ratio of a disc seen from its edge."""
+"""Axis ratio of a disc seen edge-on."""
 _FINE = 4
 """Samples along a pixel's side."""
 
@@ -34,17 +34,18 @@ class Disc:
     scale : float
         Scale length of an exponential disc, standard deviation of a Gaussian one [pixel].
     inclination : float
-        0 from above, 90 from the edge [deg].
+        0 for face-on, 90 for edge-on [deg].
     pa : float
-        Of the half of the major axis that moves toward higher channels [deg east of north, 0-360].
+        Position angle of the half of the major axis that moves toward higher channels [deg east of north,
+        0-360].
     z : float
         Channel of the centre's velocity.
     velocity : float
-        Of the flat part of the rotation curve [channel].
+        Velocity of the flat part of the rotation curve [channel].
     turnover : float
-        Radius of the rotation curve's rise [pixel].
+        Scale radius of the rotation curve's rise [pixel].
     dispersion : float
-        Standard deviation of the gas's velocities at one place [channel].
+        Velocity dispersion of the gas at one place, a standard deviation [channel].
     profile : str, optional
         One of `PROFILES`.
     curve : str, optional
@@ -66,12 +67,12 @@ class Disc:
 
 @dataclass(frozen=True)
 class DiscTerms:
-    """A disc of unit line flux (1 Jy channel) as images times spectra, and what a catalogue says of it.
+    """A disc of unit line flux (1 Jy channel) as images times spectra, and its catalogue values.
 
     Parameters
     ----------
     images : array
-        ``[term, y, x]``, float32, of unit flux each (less what lies outside the image).
+        ``[term, y, x]``, float32, each of unit flux (except for flux outside the image).
     centres : array
         Line centres of the terms, ``[term]`` [channel].
     shares : array
@@ -84,7 +85,7 @@ class DiscTerms:
     fwhm_z : float
         Full width at half maximum of the whole disc's line, from the outermost crossings [channel].
     peak : float
-        Of the whole disc's line [1/channel].
+        Peak of the whole disc's line [1/channel].
     """
 
     images: NDArray[np.float32]
@@ -160,7 +161,7 @@ def _light_and_velocity(
 def _by_velocity(
     light: NDArray[np.float64], velocity: NDArray[np.float64], dispersion: float, n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Light of about one velocity each, ``[term, n, n]``, those velocities, and the terms' line width."""
+    """Images of about one velocity each, ``[term, n, n]``, those velocities, and the terms' line width."""
     most = float(np.abs(velocity).max())
     half = int(np.ceil(most / dispersion))
     step = most / half if half else dispersion
@@ -176,7 +177,7 @@ def _by_velocity(
         planes += np.bincount((cell + n * n).ravel(), (part * light).ravel(), minlength=size)
     planes = planes[:size].reshape(len(offsets), n, n)
     full = planes.sum(axis=(1, 2)) > 1e-6
-    # light shared by two terms is spread by a sixth of their distance squared, on average
+    # dividing gas between two terms adds a variance of a sixth of their squared separation, on average
     sigma = float(np.sqrt(dispersion**2 - (step**2 / 6 if half else 0.0)))
     return planes[full], offsets[full], sigma
 

@@ -1,4 +1,4 @@
-"""Telescopes as records: sites, stations, receivers, primary beams, defaults; and tracks across the sky.
+"""Telescopes as records (site, stations, receivers, primary beam, defaults), and tracks across the sky.
 
 A new telescope is a file here with its record, a table of its stations, and its name in `TELESCOPES`.
 """
@@ -17,6 +17,6 @@ if TYPE_CHECKING:
     from faintsky.telescopes.tracks import DAY, SIDEREAL, Track, make_track, transit, ut1_minus_utc
 
 TELESCOPES = ("alma", "lofar", "meerkat")
-"""Each is a file here, whose ``TELESCOPE`` is its record."""
+"""The telescopes; each is a file here, with its record as ``TELESCOPE``."""
 
 lazy(__name__)

@@ -1,15 +1,15 @@
-"""ALMA: configurations, receivers, atmosphere, primary beam, and what its simulations are like.
+"""ALMA: configurations, receivers, atmosphere, primary beam, and presets of simulations.
 
-Thermal noise is what CASA's simobserve has with ``thermalnoise="tsys-atm"``: receivers, efficiencies and the
+Thermal noise is that of CASA's simobserve with ``thermalnoise="tsys-atm"``: receivers, efficiencies and the
 formula of the system temperature are those of CASA 6.7 (simutil.noisetemp, the simulator's atmospheric
 corruptor). The atmosphere comes from a shipped table made with CASA's own ATM library by
 ``tools/make_atmosphere_table.py``, the pads of Cycle 9's configurations from CASA's data package
 (`alma.cycle9.N.cfg`, by ``tools/make_station_tables.py``).
 
-CASA's voltage pattern of an antenna is the transform of a uniformly lit dish with a central hole. For ALMA's
-12 m antennas it takes 10.7 m for the dish and 0.75 m for the hole, for the 7 m ones 6.25 m and 0.75 m. In the
-hole's term CASA has ``b x`` where an annular aperture would have ``x / b``; that form is kept here, because
-simulations must agree with CASA (it differs from the textbook's by 0.011 at most).
+CASA's voltage pattern of an antenna is the transform of a uniformly illuminated dish with a central hole.
+Their diameters are 10.7 m and 0.75 m for ALMA's 12 m antennas, and 6.25 m and 0.75 m for the 7 m antennas. In
+the hole's term CASA has ``b x`` where an annular aperture would have ``x / b``; that form is kept here,
+because simulations must agree with CASA (it differs from the textbook's by 0.011 at most).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from faintsky.telescopes.arrays import OBSERVATORIES, Stations
 from faintsky.telescopes.record import Library, Preset, Telescope, Varied
 
 KELVIN_PER_HZ = 0.04799274551e-9
-"""h / k."""
+"""Planck's constant over Boltzmann's [K / Hz]."""
 BOLTZMANN_JY = 1380.62
 """Boltzmann's constant [Jy m2 / K], with CASA's digits."""
 T_CMB = 2.725
@@ -54,7 +54,7 @@ _RECEIVERS = (
 
 @dataclass(frozen=True)
 class Dish:
-    """An antenna: correlator efficiency, surface error, and for its beam the lit dish and its hole [m]."""
+    """An antenna: correlator efficiency, surface error [m], and diameters of lit dish and hole [m]."""
 
     correlator_efficiency: float
     surface_error: float
@@ -74,7 +74,7 @@ def dish_of(diameter: float) -> Dish:
 
 
 def receiver_temperature(freq: float) -> float:
-    """Receiver temperature [K] that simobserve takes at ``freq`` [Hz]."""
+    """Receiver temperature of simobserve at ``freq`` [Hz], in K."""
     return next(t for low, t in reversed(_RECEIVERS) if freq / 1e9 > low or low == _RECEIVERS[0][0])
 
 
@@ -117,7 +117,7 @@ def atmosphere(
             f"the atmosphere is known at {grid[0]:.0f}-{grid[-1]:.0f} GHz only", "choose other channels"
         )
     dry, wet = (np.interp(ghz, grid, table[k]) for k in ("dry_opacity", "wet_opacity_per_mm"))
-    # the mean temperature hardly depends on water and airmass: straight lines between few nodes will do
+    # the mean temperature hardly depends on water and airmass, so few nodes with linear interpolation suffice
     where = np.interp(np.log(max(pwv, 1e-3)), np.log(table["pwv_mm"]), np.arange(table["pwv_mm"].size))
     i = min(int(where), table["pwv_mm"].size - 2)
     step = np.clip((airmass - table["airmass"][0]) / (table["airmass"][1] - table["airmass"][0]), 0, 3)
@@ -146,9 +146,9 @@ def system_temperature(freq: ArrayLike, *, pwv: float, elevation: float) -> NDAr
     Returns
     -------
     array
-        ``[chan]`` [K]. In photons per mode: exp(tau) (sky and ground + receiver), where sky and ground is
-        0.95 of the atmosphere with the background through it, and 0.05 of ground at 270 K. CASA 6.7's own
-        numbers are larger by 0.1 % (100 GHz, 3 mm of water), 0.2 % (230 GHz, 0.8 mm) and 1.2 % (345 GHz,
+        ``[chan]`` [K]. In photons per mode it is exp(tau) times the sum of receiver, sky and ground. Sky and
+        ground are 0.95 of the atmosphere with the background behind it, and 0.05 of ground at 270 K. CASA
+        6.7's values are larger by 0.1 % (100 GHz, 3 mm of water), 0.2 % (230 GHz, 0.8 mm) and 1.2 % (345 GHz,
         1.5 mm).
     """
     nu = np.atleast_1d(np.asarray(freq, dtype=float))
@@ -171,22 +171,22 @@ def visibility_sigma(
     elevation: float,
     diameter: float = 12.0,
 ) -> NDArray[np.float64]:
-    """Standard deviation of the real and of the imaginary part of a visibility of one hand.
+    """Noise of a visibility of one polarisation: standard deviation of its real and of its imaginary part.
 
     Parameters
     ----------
     freq : array
-        ``[chan]`` [Hz]
+        Channel centres, ``[chan]`` [Hz].
     channel_width : float
-        [Hz]
+        Width of a channel [Hz].
     integration : float
-        [s]
+        Length of an integration [s].
     pwv : float
-        [mm]
+        Precipitable water [mm].
     elevation : float
-        [rad]
+        Elevation of the source [rad].
     diameter : float, optional
-        Of the dishes [m]: 12 or 7.
+        Diameter of the dishes [m]: 12 or 7.
 
     Returns
     -------
@@ -194,7 +194,7 @@ def visibility_sigma(
         ``sqrt(2) k Tsys / (eta_a eta_q A sqrt(channel_width integration))``, ``[chan]`` [Jy].
     """
     nu, dish = np.atleast_1d(np.asarray(freq, dtype=float)), dish_of(diameter)
-    # efficiencies and receiver are those of the band's middle, as simobserve takes them
+    # as in simobserve, efficiencies and receiver are those of the band's middle
     ruze = np.exp(-((4 * np.pi * dish.surface_error * nu[nu.size // 2] / SPEED_OF_LIGHT) ** 2))
     blockage = 1 - (_SUBREFLECTOR / diameter) ** 2
     efficiency = ruze * SPILLOVER_EFFICIENCY * blockage * _TAPER_EFFICIENCY * dish.correlator_efficiency
@@ -203,7 +203,7 @@ def visibility_sigma(
     return np.sqrt(2) * BOLTZMANN_JY * tsys / (efficiency * area * np.sqrt(abs(channel_width) * integration))
 
 
-# CASA tabulates its beam; that table's argument is this much smaller
+# CASA uses a table of its beam, of which the argument is smaller by this factor
 _TABLE_SCALE = 0.99973
 
 
@@ -217,7 +217,7 @@ def primary_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 12.0) -> 
     freq : array
         Frequency [Hz]; broadcast with ``radius``.
     diameter : float, optional
-        Of the dish [m]: 12 or 7.
+        Diameter of the dish [m]: 12 or 7.
 
     Returns
     -------
@@ -228,7 +228,7 @@ def primary_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 12.0) -> 
     Raises
     ------
     InputError
-        For a dish that CASA's model does not know.
+        For a dish that is not in CASA's model.
     """
     from scipy.special import j1
 
@@ -247,20 +247,20 @@ BANDS = (
     (212e9, 274e9, 2.5),
     (277e9, 370e9, 1.3),
 )
-"""Bands 3 to 7: range of frequencies [Hz], and the most water that they are used with [mm]."""
+"""Bands 3 to 7: range of frequencies [Hz], and largest amount of water [mm]."""
 DRIEST, MOST_OPAQUE = 0.4, 1.0
 """Least water [mm] and greatest opacity toward the zenith [neper] of ``varied`` observations."""
 SIZES = (192, 224, 256, 288, 320, 360)
 CHANNELS = (48, 64, 96, 128)
 WEIGHTINGS = (*("natural",) * 7, "briggs:2", "briggs:0.5", "briggs:0")
 MOST_ROBUST = 256, 64
-"""Largest image [pixel] and most channels with Briggs weights: each channel may need its own psf."""
+"""Largest image [pixel] and most channels with Briggs weights, which may need a psf for each channel."""
 PIXELS = (3.5, 8.0)
 """Pixels across the beam."""
 
 
 def vary(rng: np.random.Generator, pick: Callable[[str, Any], Any]) -> dict[str, Any] | None:
-    """Options of an observation that ALMA could make, see `Varied`; None where the sky is too opaque."""
+    """Options of a possible observation with ALMA, see `Varied`; None if the sky is too opaque."""
     array = f"alma.cycle9.{rng.integers(1, 9)}"
     low, high, wettest = BANDS[rng.integers(len(BANDS))]
     n_chan = int(rng.choice(CHANNELS))

@@ -1,7 +1,7 @@
 """Antenna positions: shipped tables of stations, and CASA's configuration files.
 
-Local coordinates become Earth-fixed ones by the rule of CASA's simutil: east, north and up on the WGS84
-ellipsoid at the observatory's reference position.
+Local coordinates are converted to Earth-fixed ones as in CASA's simutil: they are east, north and up on the
+WGS84 ellipsoid at the observatory's reference position.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ OBSERVATORIES = {
 
 @dataclass(frozen=True)
 class AntennaArray:
-    """Where the antennas of an interferometer stand.
+    """Antenna positions of an interferometer.
 
     Parameters
     ----------
     name : str
-        Of the configuration.
+        Name of the configuration.
     pads : tuple of str
-        One name an antenna.
+        Name of each antenna's pad.
     itrf : array
         Earth-centred positions, ``[antenna, 3]`` [m].
     diameter : float
-        Of every dish, or of a station's field [m].
+        Diameter of every dish, or of a station's field [m].
     longitude, latitude : float
         Reference position, geodetic [rad].
     dishes : bool, optional
-        False for fields of tiles on the ground: they cannot shadow each other.
+        False for fields of tiles on the ground, which cannot shadow each other.
     """
 
     name: str
@@ -56,16 +56,16 @@ class AntennaArray:
 
 
 def enu_to_itrf(enu: ArrayLike, longitude: float, latitude: float, height: float) -> NDArray[np.float64]:
-    """Earth-centred positions of points given east, north and up of a place on WGS84.
+    """Earth-centred positions of points given east, north and up of a reference position on WGS84.
 
     Parameters
     ----------
     enu : array
         ``[antenna, 3]`` [m].
     longitude, latitude : float
-        Geodetic, of the place [rad].
+        Geodetic reference position [rad].
     height : float
-        Above the ellipsoid [m].
+        Its height above the ellipsoid [m].
 
     Returns
     -------
@@ -96,11 +96,11 @@ class Stations:
     table : str
         File of ``data``: a name, then ``x_m, y_m, z_m`` (Earth-centred) or ``east_m, north_m, up_m``.
     diameter : float
-        Of every dish, or of a station's field [m].
+        Diameter of every dish, or of a station's field [m].
     site : tuple of float or str
-        Longitude, latitude [rad] and height [m] of the reference position; or the station that stands there.
+        Longitude, latitude [rad] and height [m] of the reference position; or the name of a station there.
     configuration : str, optional
-        Rows to take, where the table has a column of that name.
+        Value of the column ``configuration`` in the rows to use, if the table has one.
     dishes : bool, optional
         As for `AntennaArray`.
     """
@@ -112,7 +112,7 @@ class Stations:
     dishes: bool = True
 
     def load(self, name: str) -> AntennaArray:
-        """The array, under this name."""
+        """The array; it is given this name."""
         text = files("faintsky.telescopes").joinpath("data", self.table).read_text(encoding="utf-8")
         rows = [
             r for r in csv.DictReader(text.splitlines()) if r.pop("configuration", "") == self.configuration

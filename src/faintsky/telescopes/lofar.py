@@ -1,20 +1,19 @@
-"""LOFAR's Dutch high-band stations, their primary beam, and what its simulations are like.
+"""LOFAR's Dutch high-band stations, their primary beam, and presets of simulations.
 
-The stations, 24 in the core as two fields each and 14 remote ones, have the phase centres that the package
-lofarantpos 0.8 gives (ITRF; from LOFAR's own tables, by ``tools/make_station_tables.py``).
+The stations are 24 in the core, of two fields each, and 14 remote ones. Their phase centres are those of the
+package lofarantpos 0.8 (ITRF; from LOFAR's own tables, by ``tools/make_station_tables.py``).
 
-The primary beam is EveryBeam's where that is installed, otherwise a Gaussian with a full width at half
-maximum of 4.29 degrees at 150 MHz, which is the width of EveryBeam's beam for fields of 24 tiles
-(HBA_DUAL_INNER) at a declination of 55 degrees; it scales with the wavelength.
+The primary beam is EveryBeam's if that is installed. Otherwise it is a Gaussian with a full width at half
+maximum of 4.29 degrees at 150 MHz, which scales with the wavelength. This is the width of EveryBeam's beam
+for fields of 24 tiles (HBA_DUAL_INNER) at a declination of 55 degrees.
 
-EveryBeam (Hamaker's element model, times the factor of a tile's 16 dipoles) gives the Stokes-I power beam
-averaged over baselines and time. It runs in a process of its own, which is this file run as a program, since
-casacore, which it needs, brings libraries of its own into a process. EveryBeam's traps: casacore must be
-imported first (that import points it at the wheel's measures data); ``EVERYBEAM_DATADIR`` must name the
-wheel's share folder; without ``use_channel_frequency`` the delays are formed at 0 Hz, which leaves a beam at
-the zenith; the pointing is on the grid only where its width is even; station names must end in HBA, HBA0 or
-HBA1; and a tile's 16 dipoles have no place in a station that is built by hand, so that their factor is
-multiplied in here.
+EveryBeam (Hamaker's element model, times the array factor of a tile's 16 dipoles) gives the Stokes-I power
+beam averaged over baselines and time. It runs as a separate process, with this file as the program, because
+it needs casacore, which loads its own libraries. Some points need care. Casacore must be imported first (this
+import sets the path of the wheel's measures data). ``EVERYBEAM_DATADIR`` must name the wheel's share folder.
+Without ``use_channel_frequency`` the delays are formed at 0 Hz, which leaves a beam at the zenith. The
+pointing is on the grid only if its width is even. Station names must end in HBA, HBA0 or HBA1. A station that
+is built by hand lacks the 16 dipoles of a tile, so their array factor is multiplied in here.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ from faintsky.telescopes.record import BeamMap, Library, Preset, Telescope, Vari
 
 HBA = "lofar.hba.dutch"
 FWHM = np.deg2rad(4.29)
-"""Of the Gaussian at `REFERENCE` [rad]."""
+"""FWHM of the Gaussian at `REFERENCE` [rad]."""
 REFERENCE = 150e6
 COARSE = 34
-"""Points a side at which the beam is computed; a polynomial goes through them."""
+"""Points along a side at which the beam is computed; it is interpolated by a polynomial."""
 _DEGREE = 6
 _TILES = 24
 
@@ -48,15 +47,16 @@ _TILES = 24
 def everybeam_beam(grid: ImageGrid, freq: float, times: NDArray[np.float64]) -> NDArray[np.float32]:
     """Stokes-I power beam, mean over baselines and times, 1 at the phase centre.
 
-    Remote stations are cut down to their 24 inner tiles (HBA_DUAL_INNER).
+    Only the 24 inner tiles of remote stations are used (HBA_DUAL_INNER).
 
     Parameters
     ----------
     grid : ImageGrid
+        The pixels.
     freq : float
-        [Hz]
+        Frequency [Hz].
     times : array
-        ``[time]`` [MJD, UTC]
+        Times of the track, ``[time]`` [MJD, UTC].
 
     Returns
     -------
@@ -66,9 +66,9 @@ def everybeam_beam(grid: ImageGrid, freq: float, times: NDArray[np.float64]) -> 
     Raises
     ------
     FaintskyError
-        Where EveryBeam fails; with its last line.
+        If EveryBeam fails; with the last line of its output.
     """
-    # half the width of the coarse grid's inner part, which reaches the image's farthest edge
+    # half the width of the coarse grid's inner part, which extends to the image's farthest edge
     reach = max(grid.x0, grid.n_x - grid.x0, grid.y0, grid.n_y - grid.y0) * grid.cell_rad
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "beam.npz"
@@ -91,7 +91,7 @@ def everybeam_beam(grid: ImageGrid, freq: float, times: NDArray[np.float64]) -> 
 
 
 def _main(path: str) -> None:
-    # the one place where the order of imports matters: casacore before EveryBeam
+    # casacore must be imported before EveryBeam
     import casacore  # noqa: F401
 
     os.environ.setdefault("EVERYBEAM_DATADIR", os.path.join(sys.prefix, "share", "everybeam"))
@@ -163,13 +163,13 @@ def _telescope(
 
 
 def _tile(positions: Any, name: str) -> NDArray[np.float64]:
-    """Dipoles of a station's first tile around its middle, Earth-fixed, ``[16, 3]`` [m]."""
+    """Dipoles of a station's first tile relative to its centre, Earth-fixed, ``[16, 3]`` [m]."""
     dipoles = positions.hba_dipole_pqr(name).reshape(-1, 16, 3)[0]
     return (dipoles - positions.antenna_pqr(name)[0]) @ positions.pqr_to_etrs[name].T
 
 
 def _sidereal(mjd: float) -> float:
-    """Greenwich mean sidereal time [rad]; UTC stands for UT1."""
+    """Greenwich mean sidereal time [rad], with UTC in place of UT1."""
     import erfa
 
     zero = 2400000.5
@@ -177,7 +177,7 @@ def _sidereal(mjd: float) -> float:
 
 
 def gaussian_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 0.0) -> NDArray[np.float64]:
-    """The Gaussian that stands for the primary beam where EveryBeam is not installed.
+    """The Gaussian primary beam that is used if EveryBeam is not installed.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ TELESCOPE = Telescope(
     name="lofar",
     title="LOFAR",
     about="LOFAR HBA, 62 Dutch stations",
-    # the size is that of a core station's field, to which remote stations are cut down (HBA_DUAL_INNER)
+    # the diameter of a core station's field, also used of remote stations (HBA_DUAL_INNER)
     arrays={HBA: Stations("lofar_hba.csv", 30.75, "CS002HBA0", dishes=False)},
     band=(100e6, 250e6),
     beam=gaussian_beam,

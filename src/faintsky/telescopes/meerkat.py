@@ -1,9 +1,9 @@
-"""MeerKAT at L band: its 64 dishes, their primary beam and noise, and what its simulations are like.
+"""MeerKAT at L band: its 64 dishes, their primary beam and noise, and presets of simulations.
 
-The places of the dishes are those of the antenna descriptions that the observatory's library katpoint reads
-("m048, -30:42:39.8, 21:26:38.0, 1086.6, 13.5, -2805.653 2686.863 -9.755", in its tests and in observing
-scripts): east, north and up of each about the array's reference position. (CASA's data package has a plan of
-80 dishes, of which 64 were built, elsewhere.) The default field is DEEP2 (Mauch et al. 2020, ApJ 888, 61).
+The positions of the dishes come from antenna descriptions of the observatory's library katpoint, in its tests
+and in observing scripts ("m048, -30:42:39.8, 21:26:38.0, 1086.6, 13.5, -2805.653 2686.863 -9.755"). They are
+east, north and up of the array's reference position. (CASA's data package has a plan of 80 dishes instead, of
+which 64 were built, at other positions.) The default field is DEEP2 (Mauch et al. 2020, ApJ 888, 61).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from faintsky.telescopes.arrays import Stations
 from faintsky.telescopes.record import Preset, Telescope
 
 SITE = np.deg2rad(21 + 26 / 60 + 38.0 / 3600), -np.deg2rad(30 + 42 / 60 + 39.8 / 3600), 1086.6
-"""Longitude, latitude [rad] and height [m]."""
+"""Longitude, latitude [rad] and height [m] of the reference position."""
 FWHM, REFERENCE = np.deg2rad(57.5 / 60), 1.5e9
-"""Of the primary beam [rad], and the frequency that it is given for [Hz]."""
+"""FWHM of the primary beam [rad], and its frequency [Hz]."""
 SEFD = 426.0
-"""System equivalent flux density of a dish, one hand [Jy]."""
+"""System equivalent flux density of a dish for one polarisation [Jy]."""
 
 
 def cosine_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 13.5) -> NDArray[np.float64]:
-    """Primary beam of a dish lit with a cosine taper, 1 on axis (Mauch et al. 2020, ApJ 888, 61).
+    """Primary beam of a dish illuminated with a cosine taper, 1 on axis (Mauch et al. 2020, ApJ 888, 61).
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def cosine_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 13.5) -> N
     freq : array
         [Hz]; broadcast with ``radius``.
     diameter : float, optional
-        It is not asked for: the width is measured.
+        Not used: the width is the measured one.
 
     Returns
     -------
@@ -55,16 +55,21 @@ def visibility_sigma(
     elevation: float = 0.0,
     diameter: float = 13.5,
 ) -> NDArray[np.float64]:
-    """Noise of the real part of a visibility of one hand, ``SEFD / sqrt(2 width time)``, ``[chan]`` [Jy].
+    """Noise of a visibility of one polarisation.
 
     Parameters
     ----------
     freq : array
-        ``[chan]`` [Hz]; the SEFD is taken to be the same at all.
+        ``[chan]`` [Hz]; the SEFD is the same at all frequencies.
     channel_width, integration : float
-        [Hz], [s]
+        Width of a channel [Hz] and length of an integration [s].
     pwv, elevation, diameter : float, optional
-        They do not matter.
+        Not used.
+
+    Returns
+    -------
+    array
+        Standard deviation of its real part, ``SEFD / sqrt(2 width time)``, ``[chan]`` [Jy].
     """
     return np.full(np.size(freq), SEFD / np.sqrt(2 * abs(channel_width) * integration))
 

@@ -1,4 +1,4 @@
-"""What a telescope is, as a record: everything in which one differs from another."""
+"""Records of telescopes, which hold everything in which one differs from another."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from faintsky.telescopes import TELESCOPES
 from faintsky.telescopes.arrays import AntennaArray, Stations, read_cfg
 
 CUTOFF = 0.2
-"""Primary beam below which images are blank, as tclean leaves them."""
+"""Primary beam below which images are blank, as in tclean."""
 
 RadialBeam = Callable[[ArrayLike, ArrayLike, float], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class BeamMap:
-    """A primary beam that another package computes.
+    """A primary beam computed by another package.
 
     Parameters
     ----------
     beam : callable
-        Of grid, frequency [Hz] and ten times of the track [MJD, UTC]; gives ``[y, x]``.
+        Function of grid, frequency [Hz] and ten times of the track [MJD, UTC]; returns ``[y, x]``.
     needs : tuple of str
-        Packages.
+        Packages that it needs.
     extra : str
-        What to install.
+        The extra that installs them.
     """
 
     beam: Callable[[ImageGrid, float, NDArray[np.float64]], NDArray[np.float32]]
@@ -51,13 +51,13 @@ class Varied:
     Parameters
     ----------
     draw : callable
-        Of a random generator and ``pick``; gives options by name, or None for a draw that cannot be. ``pick``
-        of a name and a value is the value where that option is drawn, and what the user gave where it is not.
-        ``pixels`` besides, how many the beam is to be wide, sets the cell.
+        Function of a random generator and ``pick``; returns options by name, or None for an impossible draw.
+        ``pick(name, value)`` returns the user's value of an option if given, otherwise `value`. A further
+        entry ``pixels``, the width of the beam, sets the cell.
     options : tuple of str
-        What is drawn where it is not given.
+        Options that are drawn if the user does not give them.
     steps : int, optional
-        Points of a track at which the elevation is looked at.
+        Points of a track at which the elevation is checked.
     """
 
     draw: Callable[[np.random.Generator, Callable[[str, Any], Any]], dict[str, Any] | None]
@@ -67,15 +67,16 @@ class Varied:
 
 @dataclass(frozen=True)
 class Library:
-    """What psfs for training are made of: arrays (the more often, the likelier), and tracks.
+    """Arrays and tracks of the psfs for training.
 
     Parameters
     ----------
     arrays : tuple of str
+        Names of arrays; repeated ones are drawn more often.
     dec : tuple of float
         Range of declinations [deg].
     hours : float
-        The longest track.
+        Length of the longest track.
     """
 
     arrays: tuple[str, ...]
@@ -92,14 +93,15 @@ class Preset:
     data : str
         ``"cube"`` or ``"image"``.
     sky : str
-        Of cubes one of `faintsky.sky.PRESETS`; of images ``diffuse``, or ``galaxies``, which has both.
+        For cubes one of `faintsky.sky.PRESETS`; for images ``diffuse``, or ``galaxies``, which has both.
     about : str
-        For the help.
+        Description in the help.
     defaults : mapping, optional
-        Of options that differ from the telescope's.
+        Defaults of options that differ from the telescope's.
     varied : Varied, optional
+        How observations differ from sample to sample, if they do.
     box_rule : str, optional
-        Of cubes: one of `faintsky.simulating.BOX_RULES`.
+        For cubes, one of `faintsky.simulating.BOX_RULES`.
     """
 
     data: Literal["cube", "image"]
@@ -117,36 +119,37 @@ class Telescope:
     Parameters
     ----------
     name, title, about : str
-        As commands and functions call it, as headers do, and in a line of history.
+        Name in commands and functions, name in headers, and description in the header's history.
     arrays : mapping
         Its arrays by name.
     band : tuple of float
         Frequencies that it can observe [Hz].
     beam : callable
-        Its primary beam, of distance from the pointing centre [rad], frequency [Hz] and diameter [m].
+        Its primary beam, a function of distance from the pointing centre [rad], frequency [Hz] and diameter
+        [m].
     presets : mapping
-        By name, the usual one first.
+        Presets by name, the default first.
     backends : mapping
-        By ``"cube"`` and ``"image"``; the usual one first.
+        Backends for ``"cube"`` and ``"image"``, the default first.
     options : tuple of str
-        Of `faintsky.simulating.Settings`, besides those of every telescope.
+        Options of `faintsky.simulating.Settings` in addition to those of every telescope.
     defaults : mapping
-        Of options, as a user would give them.
+        Defaults of options, as a user would give them.
     sigma : callable, optional
-        Noise of the real part of a visibility of one hand ``[chan]`` [Jy], of ``freq`` [Hz], channel width
-        [Hz], integration [s], and ``pwv`` [mm], ``elevation`` [rad], ``diameter`` [m].
+        Noise of the real part of a visibility of one polarisation ``[chan]`` [Jy], a function of ``freq``
+        [Hz], channel width [Hz], integration [s], ``pwv`` [mm], ``elevation`` [rad] and ``diameter`` [m].
     maps : mapping, optional
-        Other primary beams by name; the first is taken where its packages are installed.
+        Other primary beams by name; the first is the default if its packages are installed.
     usual_cell : float, optional
         Side of a pixel with the default array at the default frequency [arcsec]; otherwise an eighth of the
         beam.
     beam_name : str, optional
-        Of ``beam``.
+        Name of ``beam``.
     date : float, optional
-        MJD of the day of tracks that are centred on transit, or at an hour angle; where there is none they
-        are laid by CASA's clock.
+        Day of tracks that are centred on transit or at an hour angle [MJD]; by default they follow CASA's
+        clock.
     library : Library, optional
-        What it gives to `faintsky.simulating.PsfLibrary`.
+        Its entries of `faintsky.simulating.PsfLibrary`.
     """
 
     name: str
@@ -177,12 +180,12 @@ class Telescope:
         Returns
         -------
         str
-            The name; of ``auto`` the best one whose packages are installed.
+            The name; for ``auto`` the best one whose packages are installed.
 
         Raises
         ------
         InputError
-            Where it is not known, or its packages are not installed.
+            If it is not known, or its packages are not installed.
         """
         if choice not in self.beam_choices:
             raise InputError(f"primary beam {choice!r} is not known", f"choose from {self.beam_choices}")
@@ -207,18 +210,18 @@ def telescope(name: str) -> Telescope:
 
 
 def cutoff_radius(beam: RadialBeam, freq: float, diameter: float, level: float = CUTOFF) -> float:
-    """Where a primary beam's main lobe ends.
+    """Radius at which a primary beam's main lobe ends.
 
     Parameters
     ----------
     beam : callable
-        Power of (radius [rad], frequency [Hz], diameter [m]), 1 on axis.
+        Power as a function of radius [rad], frequency [Hz] and diameter [m], 1 on axis.
     freq : float
-        [Hz]
+        Frequency [Hz].
     diameter : float
-        Of a dish [m].
+        Diameter of a dish [m].
     level : float, optional
-        Power at which it counts as ended.
+        Power at the end of the lobe.
 
     Returns
     -------
@@ -242,18 +245,18 @@ def load_array(name: str | os.PathLike[str]) -> AntennaArray:
     Parameters
     ----------
     name : str or path-like
-        That of an array of one of `TELESCOPES` (``alma.cycle9.3``, also ``C-3`` or ``c3``), or the path of a
+        Name of an array of one of `TELESCOPES` (``alma.cycle9.3``, also ``C-3`` or ``c3``), or the path of a
         ``.cfg`` file.
 
     Returns
     -------
     AntennaArray
-        Names and places of its antennas.
+        Names and positions of its antennas.
 
     Raises
     ------
     InputError
-        Where there is no such name or file, or the file cannot be understood.
+        If there is no such name or file, or the file cannot be read.
     """
     path, text = Path(name), str(name)
     if path.is_file():

@@ -1,17 +1,17 @@
 """Earth-rotation tracks: baselines seen from the source.
 
-The Earth's attitude is erfa's (IAU 2006/2000A precession-nutation, sidereal time), annual aberration tilts
-the baselines as CASA tilts them, polar motion is left out as CASA leaves it out. Nothing is downloaded: UT1
-comes from the IERS table that astropy ships, and is taken as UTC outside that table's dates.
+The Earth's orientation is erfa's (IAU 2006/2000A precession-nutation, sidereal time). As in CASA, annual
+aberration tilts the baselines, and polar motion is ignored. Nothing is downloaded: UT1 comes from the IERS
+table that astropy ships, and is taken as UTC outside that table's dates.
 
-Times follow simobserve where a track is asked for by hour angle, so that baselines agree with CASA's to a
-millimetre. Its rule has two slips that are kept: seconds of hour angle are added as seconds of clock time,
-and TAI is used as UT1. The middle of a "transit" track is so up to two and a half minutes past transit
-(53 s for the default field). A track asked for by ``start`` has neither, nor has one laid around `transit`.
+Tracks by hour angle follow simobserve, so that baselines agree with CASA's to a millimetre. Two errors of
+simobserve are kept: seconds of hour angle are added as seconds of clock time, and TAI is used as UT1. The
+middle of a "transit" track is therefore up to two and a half minutes past transit (53 s for the default
+field). Tracks by ``start``, and those centred on `transit`, do not have these errors.
 
-For LOFAR, baselines of 120 km agree within 0.35 m with casacore's measures (which have polar motion, left out
-here, and an older nutation). Those that pyuvdata writes are turned about the line of sight, by 0.4 arcsec for
-a field at RA 180 deg, Dec 55 deg (0.35 m with the rest) and by 3.4 arcsec at RA 100 deg, Dec 35 deg.
+For LOFAR, baselines of 120 km agree within 0.35 m with casacore's measures (which include polar motion and an
+older nutation). Those written by pyuvdata are rotated about the line of sight, by 0.4 arcsec for a field at
+RA 180 deg, Dec 55 deg (0.35 m including other differences) and by 3.4 arcsec at RA 100 deg, Dec 35 deg.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DAY = 86400.0
 MJD_ZERO = 2400000.5
 LIGHT_AU_PER_DAY = 173.1446326846693
 SIDEREAL = 1.00273790935
-"""Turns of the Earth in a day of 86400 s."""
+"""Rotations of the Earth in a day of 86400 s."""
 CASA_DATE = 56658.0
 """Simobserve's reference date [MJD], 2014-01-01."""
 MIN_ELEVATION = np.deg2rad(10.0)
@@ -36,21 +36,21 @@ MIN_ELEVATION = np.deg2rad(10.0)
 
 @dataclass(frozen=True)
 class Track:
-    """What an array sees of one field over one observation.
+    """Baselines of an array over one observation of a field.
 
     Parameters
     ----------
     uvw : array
-        Baselines ``[row, 3]`` [m] toward east, north and the source, antenna1 minus antenna2 (as the
-        measurement sets of simobserve and of pyuvdata hold them), shadowed ones left out.
+        Baselines without shadowed ones, ``[row, 3]`` [m], toward east, north and the source. They are
+        antenna1 minus antenna2, as in measurement sets of simobserve and pyuvdata.
     time_index, pair : array
-        Integration of each row, and its pair of antennas as ``numpy.triu_indices`` counts them, ``[row]``.
+        Integration of each row, and its pair of antennas in the order of ``numpy.triu_indices``, ``[row]``.
     ut1_mjd : array
         Middle of each integration, ``[time]`` [day, UT1].
     elevation, hour_angle : array
-        Of the source, apparent place, ``[time]`` [rad].
+        Those of the source's apparent place, ``[time]`` [rad].
     n_shadowed : int
-        Rows left out.
+        Number of shadowed rows, which are left out.
     """
 
     uvw: NDArray[np.float64]
@@ -64,7 +64,7 @@ class Track:
 
 @dataclass(frozen=True)
 class _Sky:
-    """The Earth's attitude and the source at each time."""
+    """The Earth's orientation and the source's direction at each time."""
 
     rotation: NDArray[np.float64]  # [time, 3, 3], Earth-fixed to J2000
     gast: NDArray[np.float64]
@@ -75,7 +75,7 @@ class _Sky:
 
 
 def ut1_minus_utc(mjd: float) -> float:
-    """UT1 - UTC [s] at a UTC date, from the table astropy ships; 0 outside it (at most 0.9 s off)."""
+    """UT1 - UTC [s] at a UTC date, from the table that astropy ships; 0 outside it (an error below 0.9 s)."""
     from astropy.utils import iers
 
     value, status = iers.IERS_B.open().ut1_utc(MJD_ZERO, mjd, return_status=True)
@@ -85,7 +85,7 @@ def ut1_minus_utc(mjd: float) -> float:
 def _attitude(ut1_mjd: NDArray[np.float64], ra: float, dec: float) -> _Sky:
     import erfa
 
-    # UT1 stands for UTC where only seconds matter
+    # UT1 in place of UTC, where a second does not matter
     tt = erfa.taitt(*erfa.utctai(MJD_ZERO, ut1_mjd))
     to_date = erfa.pnm06a(*tt)  # J2000 to true equator and equinox of date
     gast = erfa.gst06(MJD_ZERO, ut1_mjd, *tt, to_date)
@@ -112,12 +112,12 @@ def _wrap(angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def casa_track_middle(array: AntennaArray, ra: float, dec: float, hour_angle: float) -> float:
-    """Middle of the track that simobserve lays for an hour angle, as it labels it (MJD, used as UT1).
+    """Middle of simobserve's track for an hour angle, by its own time labels (MJD, used as UT1).
 
     Parameters
     ----------
     array : AntennaArray
-        Its first antenna is where CASA measures hour angles.
+        CASA measures hour angles at its first antenna.
     ra, dec : float
         J2000 [rad].
     hour_angle : float
@@ -136,20 +136,21 @@ def casa_track_middle(array: AntennaArray, ra: float, dec: float, hour_angle: fl
 
 
 def transit(array: AntennaArray, ra: float, dec: float, date: float) -> float:
-    """When a source, apparent place, crosses an array's meridian on a day.
+    """Time at which a source's apparent place crosses an array's meridian on a day.
 
     Parameters
     ----------
     array : AntennaArray
+        Its reference position counts.
     ra, dec : float
         J2000 [deg].
     date : float
-        MJD of the day's beginning [UTC].
+        Beginning of the day [MJD, UTC].
 
     Returns
     -------
     float
-        MJD [UTC], the first transit after ``date``; right to a few milliseconds.
+        The first transit after ``date`` [MJD, UTC], accurate to a few milliseconds.
     """
     when = date
     for first in (True, False):
@@ -176,13 +177,13 @@ def make_track(
     Parameters
     ----------
     array : AntennaArray
-        Where the antennas are.
+        The antennas.
     ra, dec : float
         Phase centre, J2000 [deg].
     total_time, integration : float
-        [s]
+        Length of the track and of an integration [s].
     hour_angle : float, optional
-        Of the track's middle, apparent place [hours], by CASA's clock (see above).
+        Hour angle of the track's middle for the apparent place [hours], by CASA's clock (see above).
     start : float, optional
         Beginning of the first integration [MJD, UTC], instead of the hour angle.
 
@@ -194,8 +195,8 @@ def make_track(
     Raises
     ------
     InputError
-        Where the source is below 10 degrees of elevation at any time (CASA flags such data), or where
-        every baseline is shadowed.
+        If the source is below 10 degrees of elevation at any time (CASA flags such data), or if every
+        baseline is shadowed.
     """
     a, d = np.deg2rad(ra), np.deg2rad(dec)
     n_times = max(1, int(0.5 + total_time / integration))
@@ -247,9 +248,9 @@ def _antenna_uvw(array: AntennaArray, sky: _Sky, ra: float, dec: float) -> NDArr
     east = np.array([-np.sin(ra), np.cos(ra), 0.0])
     north = np.array([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)])
     axes = np.stack([east, north, sky.source])
-    # relative to the first antenna: baselines lose no digits to the Earth's radius
+    # relative to the first antenna, so that baselines keep their precision
     inertial = np.einsum("tij,aj->tai", sky.rotation, array.itrf - array.itrf[0])
-    # aberration: turn about the common normal that takes the apparent to the true direction
+    # aberration: rotation about the common normal that turns the apparent into the true direction
     normal = np.cross(sky.apparent, sky.source)
     sine = np.linalg.norm(normal, axis=-1, keepdims=True)
     normal = normal / np.where(sine > 0, sine, 1.0)
@@ -267,7 +268,7 @@ def _shadowed(
 ) -> NDArray[np.bool_]:
     """Antennas that CASA flags because discs overlap as seen from the source, ``[time, antenna]``."""
     time, pair = np.nonzero(np.hypot(baselines[..., 0], baselines[..., 1]) < diameter)
-    # CASA takes the one nearer to the source for the shadowed one; so it is here, for the same baselines
+    # as in CASA, the antenna nearer to the source counts as shadowed, so that baselines agree
     behind = np.where(baselines[time, pair, 2] > 0, one[pair], two[pair])
     shadowed = np.zeros((baselines.shape[0], n), dtype=bool)
     shadowed[time, behind] = True

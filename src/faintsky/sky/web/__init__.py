@@ -1,4 +1,4 @@
-"""Skies out of a simulated cosmic web: gravity, shocks, their light, and views of it."""
+"""Skies from a simulated cosmic web: gravity, shocks, their emission, and views of it."""
 
 from __future__ import annotations
 

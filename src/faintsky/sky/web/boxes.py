@@ -1,14 +1,14 @@
-"""The radio emission of a piece of the cosmic web: made by gravity and shocks once, kept in a small file.
+"""The radio emission of a piece of the cosmic web, computed once and kept in a small file.
 
-A box of dark matter is evolved from random initial conditions; where its streams run together there are
-shocks, and they shine. Boxes of 25 Mpc hold groups of galaxies; one of 50 Mpc with a constrained peak holds a
-massive cluster. They are made once for each split of the data and kept in the cache, or given.
+A box of dark matter is evolved from random initial conditions. Where its streams collide there are shocks,
+which emit. Boxes of 25 Mpc hold groups of galaxies; one of 50 Mpc with a constrained peak holds a massive
+cluster. They are made once for each split of the data and kept in the cache, or given by the user.
 
-A sky is a cone to a redshift of 0.15 through boxes turned at random (`draw_web`). The line of sight is cut
-into slabs as deep as a box. Each is filled by the snapshot nearest in time, turned and shifted at random (so
-that no two slabs show the same objects from the same side), and seen in perspective. Luminous points are laid
-on a pyramid of images, each on the level whose pixels match its size, and the levels are added by cubic
-B-splines, which show neither pixels nor mesh.
+A sky is a cone to a redshift of 0.15 through randomly rotated boxes (`draw_web`). The line of sight is cut
+into slabs as deep as a box. Each is filled with the snapshot nearest in time, rotated and shifted at random
+(so that no two slabs show the same view of an object), and seen in perspective. Luminous points are added to
+a pyramid of images, each on the level whose pixels match its size. The levels are added by cubic B-splines,
+which show neither pixels nor mesh.
 """
 
 from __future__ import annotations
@@ -33,31 +33,33 @@ from faintsky.sky.web.shocks import find_shocks, gas
 from faintsky.system import cache_folder, replacing
 
 REDSHIFTS = (0.03, 0.07, 0.105, 0.14)
-"""Of the snapshots; skies reach to a redshift of 0.15."""
+"""Redshifts of the snapshots; skies reach to 0.15."""
 VERSION = 2
-"""Raised whenever the same settings give another web."""
+"""Version, increased whenever the same settings give another web."""
 STEPS, FINE = 20, 2
-"""Steps to the first snapshot; cells of the mesh for the forces to a side of the others."""
+"""Steps to the first snapshot, and mesh cells of the forces along a side of the other cells."""
 
 
 @dataclass(frozen=True)
 class WebBox:
-    """A realisation.
+    """A realisation of the cosmic web.
 
     Parameters
     ----------
     n : int
-        Particles and cells a side.
+        Particles and cells along a side.
     box : float
         Side [comoving Mpc].
     seed : int
+        Seed of the initial conditions.
     peak_mass : float
-        Of a cluster that the initial density has at the origin [solar masses]; 0 where there is none.
+        Mass of a cluster whose initial density is put at the origin [solar masses]; 0 for none.
     redshifts : tuple of float
-        Of the snapshots, rising.
+        Redshifts of the snapshots, increasing.
     snapshots : tuple of Points
+        Luminous points.
     haloes : tuple of array
-        Of each snapshot, ``[m, 5]``: position [Mpc], mass [solar masses] and radius [Mpc].
+        For each snapshot ``[m, 5]``: position [Mpc], mass [solar masses] and radius [Mpc].
     """
 
     n: int
@@ -73,12 +75,12 @@ class WebBox:
         return int(np.argmin(np.abs(np.array(self.redshifts) - z)))
 
     def cluster(self, snapshot: int) -> NDArray[np.float32]:
-        """Where the cluster is [Mpc]: it is the heaviest halo, and has moved since it was a peak."""
+        """Position of the cluster, which is the most massive halo and has moved from the origin [Mpc]."""
         known = self.haloes[snapshot]
         return known[0, :3] if len(known) else np.zeros(3, dtype=np.float32)
 
     def parameters(self) -> dict[str, Any]:
-        """What decides the web."""
+        """The parameters that determine the web."""
         names = ("n", "box", "seed", "peak_mass", "redshifts")
         return {"version": VERSION, **{k: getattr(self, k) for k in names}}
 
@@ -93,14 +95,14 @@ def make_box(
     wanted : WebBox
         Without snapshots.
     device : str, optional
-        A torch device or ``"auto"``; a GPU's web differs from a CPU's in its smallest details.
+        A torch device or ``"auto"``; webs from a GPU and a CPU differ in small details.
     progress : callable, optional
         Called with steps done and steps in all.
 
     Raises
     ------
     InputError
-        Where the peak does not fit into the box, or colossus is missing.
+        If the peak does not fit into the box, or colossus is missing.
     """
     from faintsky.system import choose_device
 
@@ -139,7 +141,7 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
     Raises
     ------
     InputError
-        Where the file is not one, or of another version.
+        If it is not such a file, or of another version.
     """
     hint = "give a file that this version's `simulate lofar --web` has made"
     try:
@@ -155,19 +157,19 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
             haloes = tuple(file[f"haloes_{i}"] for i in range(len(redshifts)))
             return WebBox(**known, redshifts=redshifts, snapshots=snapshots, haloes=haloes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError("is no cosmic web", hint, path) from error
+        raise InputError("is not a cosmic web", hint, path) from error
 
 
 SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 300)}
-"""How many realisations of each kind a split has where nothing else is said, and the seed of its first."""
+"""Default number of realisations of each kind in a split, and the seed of the first."""
 MOST_BOXES = 50
-"""Of each kind in a split: no two splits, and no two kinds, share a seed."""
+"""Most realisations of each kind in a split, so that splits and kinds share no seed."""
 SIZE, GROUP_BOX, CLUSTER_BOX, CLUSTER_MASS = 256, 25.0, 50.0, 1e15
-"""Cells a side; sides [Mpc]; the cluster's mass [solar masses]."""
+"""Cells along a side; sides [Mpc]; the cluster's mass [solar masses]."""
 
 
 def split_of(where: str | os.PathLike[str]) -> tuple[str, int] | None:
-    """A split's name and how many realisations of each kind it is to have; None where it is none.
+    """A split's name and its number of realisations of each kind; None if it is not a split.
 
     Parameters
     ----------
@@ -177,7 +179,7 @@ def split_of(where: str | os.PathLike[str]) -> tuple[str, int] | None:
     Raises
     ------
     InputError
-        Where the number is none that a split can have.
+        If a split cannot have this number.
     """
     name, _, number = str(where).partition(":")
     if name not in SPLITS:
@@ -188,14 +190,14 @@ def split_of(where: str | os.PathLike[str]) -> tuple[str, int] | None:
 
 
 def wanted_boxes(split: str | os.PathLike[str], kind: str | None = None) -> list[WebBox]:
-    """Realisations of a split, not yet made.
+    """Realisations of a split, without snapshots.
 
     Parameters
     ----------
     split : str
         As for `split_of`.
     kind : str, optional
-        ``sky1`` (massive clusters) or ``sky2`` (groups); both where not given.
+        ``sky1`` (massive clusters) or ``sky2`` (groups); by default both.
     """
     known = split_of(split)
     assert known is not None
@@ -206,12 +208,12 @@ def wanted_boxes(split: str | os.PathLike[str], kind: str | None = None) -> list
 
 
 def check_web(where: str | os.PathLike[str]) -> str:
-    """What a record says of a web: the split and its number of realisations, or a hash of the given files.
+    """A web's entry in records: the split and its number of realisations, or a hash of the given files.
 
     Raises
     ------
     InputError
-        Where it is neither a split nor files of webs.
+        If it is neither a split nor files of webs.
     """
     known = split_of(where)
     if known:
@@ -228,7 +230,7 @@ def open_web(
     progress: Callable[[str], None] | None = None,
     device: str = "cpu",
 ) -> Web:
-    """The web of a split, made and cached where it is not there, or that of the given files.
+    """The web of a split, which is made and cached if missing, or that of given files.
 
     Parameters
     ----------
@@ -238,14 +240,14 @@ def open_web(
     kind : str, optional
         As for `wanted_boxes`.
     progress : callable, optional
-        Called with a line when something takes long.
+        Called with a line of text during long steps.
     device : str, optional
-        What makes a web that is not there.
+        Torch device on which a missing web is made.
 
     Raises
     ------
     InputError
-        For files that are no webs, and where colossus is missing to make one.
+        For files that are not webs, or if colossus is needed and missing.
     """
     if split_of(where) is None:
         return Web(tuple(load_box(path) for path in _files(where)))
@@ -263,11 +265,25 @@ def open_web(
 
 
 def cached_box(box: WebBox, device: str, progress: Callable[[int, int], None] | None = None) -> WebBox:
-    """A realisation from the cache, or made and put there."""
+    """A realisation from the cache; if missing it is made and stored.
+
+    Parameters
+    ----------
+    box : WebBox
+        Without snapshots.
+    device : str
+        Torch device.
+    progress : callable, optional
+        Called with steps done and steps in all.
+
+    Returns
+    -------
+    WebBox
+    """
     text = json.dumps(box.parameters(), sort_keys=True)
     path = cache_folder() / f"web_{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     if path.is_file():
-        # a damaged or older file is simply made again
+        # a damaged or older file is replaced
         with suppress(InputError):
             return load_box(path)
     made = make_box(box, device=device, progress=progress)
@@ -291,29 +307,29 @@ Array32 = NDArray[np.float32]
 NEAREST, FARTHEST = 0.02, 0.15
 """Redshifts of the cone's ends."""
 CLUSTER_REDSHIFTS = (0.06, 0.14)
-"""Where the massive cluster of a ``sky1`` field is."""
+"""Range of redshifts of the massive cluster in a ``sky1`` field."""
 CLUSTER_SHARE = 0.25
-"""Of fields with a massive cluster where both kinds are drawn."""
+"""Fraction of fields with a massive cluster if both kinds are drawn."""
 SPECTRAL_INDEX = 1.2
-"""Flux densities go as ``freq**-SPECTRAL_INDEX``; redshifted emission is fainter by that."""
+"""Flux densities are proportional to ``freq**-SPECTRAL_INDEX``, also for the redshift."""
 LEVELS = 8
 _WATTS_TO_JY = 1e26 / (4 * np.pi) / 3.0857e22**2
 
 
 @dataclass(frozen=True)
 class Web:
-    """Realisations that skies are drawn from.
+    """Realisations from which skies are drawn.
 
     Parameters
     ----------
     boxes : tuple of WebBox
-        For each field one of them is taken: for ``sky1`` one with a cluster, for ``sky2`` one without.
+        Each field uses one of them: ``sky1`` one with a cluster, ``sky2`` one without.
     """
 
     boxes: tuple[WebBox, ...]
 
     def of_kind(self, kind: str) -> list[WebBox]:
-        """Those with a cluster (``sky1``) or without (``sky2``)."""
+        """Boxes with a cluster (``sky1``) or without (``sky2``)."""
         return [b for b in self.boxes if (b.peak_mass > 0) == (kind == "sky1")]
 
 
@@ -325,13 +341,15 @@ def draw_web(
     Parameters
     ----------
     web : Web
+        The realisations.
     rng : numpy.random.Generator
+        The source of random numbers.
     n : int, optional
-        Pixels a side.
+        Pixels along a side.
     cell : float, optional
         Side of a pixel [arcsec].
     kind : str, optional
-        ``sky1``: with a massive cluster; ``sky2``: groups; drawn where not given, of what the web holds.
+        ``sky1``: with a massive cluster; ``sky2``: groups; by default drawn from the kinds in the web.
 
     Returns
     -------
@@ -341,7 +359,7 @@ def draw_web(
     Raises
     ------
     InputError
-        Where the web holds no box of that kind.
+        If the web holds no box of that kind.
     """
     if kind is None:
         kinds = [k for k in ("sky1", "sky2") if web.of_kind(k)] or ["sky2"]
@@ -355,7 +373,7 @@ def draw_web(
     fronts = np.arange(far, near, -box.box)[::-1] - box.box
     cluster = -1.0
     if kind == "sky1":
-        # well within its slab, which would cut it otherwise
+        # well within its slab, so that it is not cut
         low, high = (comoving_distance(z) - box.box / 2 for z in CLUSTER_REDSHIFTS)
         cluster = float(
             rng.choice(fronts[(fronts > low) & (fronts < high)]) + rng.uniform(0.3, 0.7) * box.box
@@ -379,7 +397,7 @@ def _add_slab(
     n: int,
     cell: float,
 ) -> None:
-    """Lay the points of a slab that begins at ``front`` [Mpc]; ``cluster`` is the distance of one, or -1."""
+    """Add the points of a slab that begins at ``front`` [Mpc]; ``cluster`` is a cluster's distance, or -1."""
     side = box.box
     radian = np.deg2rad(cell / 3600)
     half = (front + side) * n * radian / 2
@@ -388,7 +406,7 @@ def _add_slab(
     points, place = box.snapshots[snapshot], turn @ box.cluster(snapshot)
     inside = front <= cluster < front + side
     for _ in range(100):
-        # in the turned frame: the middle of the slab's front, seen from the box's origin
+        # in the rotated frame: centre of the slab's front, relative to the box's origin
         if inside:
             off = rng.uniform(-0.25, 0.25, 2) * n * radian * cluster
             centre = place + np.array([off[0], off[1], front - cluster])
@@ -419,7 +437,7 @@ def _add_slab(
 
 
 def _is_seen(place: NDArray, turn: NDArray, centre: NDArray, side: float, half: float) -> bool:
-    """Whether a cluster at ``place`` of the turned box, or of one of its copies, shines into a slab."""
+    """Whether a cluster at ``place`` of the rotated box, or one of its periodic copies, is seen in a slab."""
     lattice = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3) * side
     x = lattice @ turn.T + place - centre
     near = (np.abs(x[:, :2]) < half + 3).all(-1) & (x[:, 2] > -3) & (x[:, 2] < side + 3)
@@ -427,7 +445,7 @@ def _is_seen(place: NDArray, turn: NDArray, centre: NDArray, side: float, half: 
 
 
 def _rotation(rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random rotation, or one with a mirror."""
+    """A random rotation, with or without a reflection."""
     from scipy.spatial.transform import Rotation
 
     matrix = Rotation.from_quat(rng.normal(size=4)).as_matrix()
@@ -435,7 +453,7 @@ def _rotation(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 class _Pyramid:
-    """A sum of ever coarser images; pixel ``i`` of level ``l`` is pixel ``(i - 2) * 2**l`` of the finest."""
+    """A sum of increasingly coarse images; pixel ``i`` of level ``l`` is ``(i - 2) * 2**l`` of the finest."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -443,7 +461,7 @@ class _Pyramid:
         self.parts: list[tuple[Array32, Array32, Array32]] = []
 
     def add(self, pixel: NDArray, flux: NDArray, size: NDArray) -> None:
-        """Add ``flux`` at pixels ``[m, 2]`` (x, y), spread over about ``size`` pixels."""
+        """Add ``flux`` at pixels ``[m, 2]`` (x, y), each spread over about ``size`` pixels."""
         near = ((pixel > -2.0 * 2**LEVELS) & (pixel < self.n + 2.0 * 2**LEVELS)).all(-1)
         self.parts.append(tuple(v[near].astype(np.float32) for v in (pixel, flux, size)))
 
@@ -485,7 +503,7 @@ def _refined(coarse: Array32, side: int) -> Array32:
     padded = np.pad(coarse, ((1, 1), (0, 0)))
     fine[::2] = (padded[:-2] + 6 * coarse + padded[2:]) / 8
     fine[1::2] = (coarse + padded[2:]) / 2
-    # the frames of both are two rows wide
+    # both have borders of two rows
     wanted = fine[2:]
     if len(wanted) < side:
         wanted = np.pad(wanted, ((0, side - len(wanted)), (0, 0)))

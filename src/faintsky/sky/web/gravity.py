@@ -1,12 +1,12 @@
-"""The universe that the cosmic web grows in, gravity on a mesh, and the haloes that it makes.
+"""The cosmology of the cosmic web, gravity on a mesh, and haloes.
 
-The cosmology is that of Gheller & Vazza (2021); lengths are in comoving Mpc (not Mpc/h), and densities are
-the linear ones of today, to be scaled by the growth factor.
+The cosmology is that of Gheller & Vazza (2021). Lengths are in comoving Mpc (not Mpc/h). Densities are linear
+and of today, and are scaled by the growth factor.
 
-Particles go from second-order Lagrangian theory to today in a few steps, in PyTorch. The steps are FastPM's
-(Feng et al. 2016, MNRAS 463, 2273): kicks and drifts that are exact where growth is linear, so that few of
-them keep the large scales right. Positions are in cells of the mesh, on which one particle a cell starts;
-momenta are ``a**2 dx/dt`` over today's Hubble rate, in cells too.
+Particles are evolved from second-order Lagrangian perturbation theory to today in a few steps, in PyTorch.
+The steps are those of FastPM (Feng et al. 2016, MNRAS 463, 2273): kicks and drifts that are exact for linear
+growth, so that few of them suffice for the large scales. Positions are in cells of the mesh, which initially
+holds one particle per cell. Momenta are ``a**2 dx/dt`` over today's Hubble rate, also in cells.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from faintsky.errors import InputError
 
 OMEGA_M, OMEGA_B, HUBBLE, SIGMA8 = 0.308, 0.0478, 67.8, 0.815
 SPECTRAL_INDEX = 0.96
-"""Of the primordial fluctuations; the paper gives none."""
+"""Spectral index of the primordial fluctuations, which the paper does not give."""
 MEAN_DENSITY = OMEGA_M * 2.775e11 * (HUBBLE / 100) ** 2
-"""Matter [solar masses / Mpc3]."""
+"""Mean matter density [solar masses / Mpc3]."""
 LIGHT = 299792.458
 """[km/s]"""
 
 
 def expansion(a: NDArray[np.floating] | float) -> NDArray[np.floating]:
-    """Hubble rate over today's, at scale factor ``a``, in a flat universe of matter and Lambda."""
+    """Hubble rate at scale factor ``a`` over today's, for a flat universe of matter and Lambda."""
     return np.sqrt(OMEGA_M / np.asarray(a) ** 3 + 1 - OMEGA_M)
 
 
@@ -67,12 +67,12 @@ def comoving_distance(z: NDArray[np.floating] | float) -> NDArray[np.floating]:
 
 
 def linear_power(k: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Linear matter power spectrum of today [Mpc3] at ``k`` [1/Mpc], after Eisenstein & Hu (1998).
+    """Linear matter power spectrum today [Mpc3] at ``k`` [1/Mpc] (Eisenstein & Hu 1998).
 
     Raises
     ------
     InputError
-        Where colossus is not installed.
+        If colossus is not installed.
     """
     if find_spec("colossus") is None:
         raise InputError("colossus is not installed", "install faintsky[lofar]")
@@ -87,7 +87,22 @@ def linear_power(k: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def wave_numbers(n: int, box: float, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-    """Components of k [1/Mpc] of a real transform ``[n, n, n // 2 + 1]``, broadcastable."""
+    """Wave numbers of a real transform.
+
+    Parameters
+    ----------
+    n : int
+        Cells along a side.
+    box : float
+        Side [Mpc].
+    device : str or torch.device, optional
+        Where the result is.
+
+    Returns
+    -------
+    tuple of Tensor
+        Components of k [1/Mpc], broadcastable to ``[n, n, n // 2 + 1]``.
+    """
     full = torch.fft.fftfreq(n, box / n / (2 * np.pi), device=device)
     half = torch.fft.rfftfreq(n, box / n / (2 * np.pi), device=device)
     return full[:, None, None], full[None, :, None], half[None, None, :]
@@ -102,32 +117,33 @@ def initial_density(
     collapse: float = 0.6,
     device: str = "cpu",
 ) -> Tensor:
-    """The transform of a Gaussian random density field, linearly extrapolated to today.
+    """Transform of a Gaussian random density field, linearly extrapolated to today.
 
     Parameters
     ----------
     n : int
-        Cells a side.
+        Cells along a side.
     box : float
         Side [Mpc].
     seed : int
-        Of the numbers; the same on every device.
+        Seed of the random numbers, which are the same on every device.
     peak_mass : float, optional
-        Put a peak at the origin that holds this mass [solar masses]: the density in the top hat of that mass,
-        and its zero gradient, are constraints on the random field (Hoffman & Ribak 1991, ApJ 380, L5).
+        Mass of a peak at the origin [solar masses]: the density in the top hat of that mass, and its zero
+        gradient, are constraints on the random field (Hoffman & Ribak 1991, ApJ 380, L5).
     collapse : float, optional
-        Redshift by which the peak has collapsed, as a top hat does.
+        Redshift at which the peak has collapsed, by the spherical top-hat model.
     device : str, optional
+        Torch device.
 
     Returns
     -------
     Tensor
-        ``[n, n, n // 2 + 1]``, complex64, as `torch.fft.rfftn` has it.
+        ``[n, n, n // 2 + 1]``, complex64, as from `torch.fft.rfftn`.
 
     Raises
     ------
     InputError
-        Where the peak's mass does not fit into the box.
+        If the peak's mass does not fit into the box.
     """
     white = np.random.default_rng([seed, 1]).standard_normal((n, n, n), dtype=np.float32)
     modes = torch.fft.rfftn(torch.from_numpy(white).to(device))
@@ -165,7 +181,7 @@ def _add_peak(
     def at_origin(transform: Tensor) -> Tensor:
         return to_real(transform)[0, 0, 0]
 
-    # the four constraints do not correlate with each other: each is met on its own
+    # the four constraints are uncorrelated, and so are imposed one by one
     for wanted, filtered in ((height, window), *((0.0, 1j * component * window) for component in ks)):
         variance = at_origin((power * filtered * filtered.conj()).to(modes.dtype))
         modes += power * filtered.conj() * ((wanted - at_origin(modes * filtered)) / variance)
@@ -174,7 +190,7 @@ def _add_peak(
 START = 0.04
 """Scale factor of the initial conditions."""
 CHUNK = 2**15
-"""Particles that are worked on together: what a processor's cache holds."""
+"""Particles that are processed together, so that they fit into a processor's cache."""
 
 
 def evolve(
@@ -185,26 +201,26 @@ def evolve(
     fine: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Particles at the scale factors asked for.
+    """Particles at given scale factors.
 
     Parameters
     ----------
     density : Tensor
-        Transform of the linear density of today, ``[n, n, n // 2 + 1]``.
+        Transform of the linear density today, ``[n, n, n // 2 + 1]``.
     scale_factors : sequence of float
-        Rising, above `START`.
+        Scale factors, increasing, above `START`.
     steps : int, optional
-        Up to the first of them; from one to the next there are as many as keep the steps as short.
+        Steps to the first scale factor; later steps are no longer than these.
     fine : int, optional
-        Cells of the mesh for the forces to a side of the cells here.
+        Mesh cells of the forces along a side of a cell.
     progress : callable, optional
         Called with steps done and steps in all.
 
     Yields
     ------
     tuple
-        Scale factor, positions ``[3, n**3]`` [cells, periodic] and momenta ``[3, n**3]``, as they are until
-        the next is asked for.
+        Scale factor, positions ``[3, n**3]`` [cells, periodic] and momenta ``[3, n**3]``. The arrays change
+        when the next ones are requested.
     """
     times = _times(scale_factors, steps)
     x, p = lagrangian(density, times[0], 0.5 / fine)
@@ -225,7 +241,7 @@ def evolve(
 
 
 def _times(scale_factors: Sequence[float], steps: int) -> list[float]:
-    # equal steps of the root of a: short ones early, when every step is a large factor of growth
+    # equal steps of sqrt(a): they are short early, when a step is a large factor of growth
     first = np.linspace(START**0.5, scale_factors[0] ** 0.5, steps + 1)
     times, width = [*first**2], first[-1] - first[-2]
     for a, b in pairwise(scale_factors):
@@ -235,15 +251,27 @@ def _times(scale_factors: Sequence[float], steps: int) -> list[float]:
 
 
 def _momentum(a: float) -> float:
-    """Momentum over displacement of a growing mode, both per growth factor: ``a**3 E dD/da``."""
+    """Ratio of momentum to displacement of a growing mode, each over its growth factor: ``a**3 E dD/da``."""
     return a**3 * float(expansion(a)) * growth(a)[1]
 
 
 def lagrangian(density: Tensor, a: float, start: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Positions and momenta ``[3, n**3]`` of second-order Lagrangian perturbation theory at ``a``.
+    """Particles from second-order Lagrangian perturbation theory.
 
-    The lattice begins at ``start`` [cells]: half a cell off the mesh for the forces, since cloud-in-cell is
-    linear in small displacements only there.
+    Parameters
+    ----------
+    density : Tensor
+        Transform of the linear density today, ``[n, n, n // 2 + 1]``.
+    a : float
+        Scale factor.
+    start : float, optional
+        First point of the lattice [cells]. Half a cell off the mesh of the forces is best, because
+        cloud-in-cell is linear in small displacements only there.
+
+    Returns
+    -------
+    x, p : Tensor
+        Positions and momenta, ``[3, n**3]`` [cells].
     """
     n = density.shape[0]
     ks = wave_numbers(n, n, density.device)
@@ -269,7 +297,7 @@ def lagrangian(density: Tensor, a: float, start: float = 0.5) -> tuple[Tensor, T
 
 
 def blocked(mesh: Tensor) -> Tensor:
-    """Values of a mesh, block after block: particles that stay together are then worked on together."""
+    """Values of a mesh, flattened block by block, so that neighbouring particles are processed together."""
     n = mesh.shape[0]
     side = math.gcd(n, 16)
     count = n // side
@@ -277,22 +305,22 @@ def blocked(mesh: Tensor) -> Tensor:
 
 
 def acceleration(x: Tensor, n: int, fine: int = 1) -> Tensor:
-    """Minus the gradient of the potential whose Laplacian is the overdensity, at the particles.
+    """Acceleration of particles: minus the gradient of the potential whose Laplacian is the overdensity.
 
     Parameters
     ----------
     x : Tensor
         ``[3, particles]`` [cells]
     n : int
-        Cells a side of the box.
+        Cells along a side of the box.
     fine : int, optional
-        Mesh cells to a side of these.
+        Mesh cells along a side of a cell.
 
     Returns
     -------
     Tensor
-        ``[3, particles]`` [cells]. The deposit's smoothing is undone; differences over four cells, like the
-        reading's smoothing, leave out what the mesh cannot hold.
+        ``[3, particles]`` [cells]. The smoothing by the deposit is corrected. Differences over four cells,
+        and the smoothing by interpolation, suppress scales that the mesh cannot resolve.
     """
     if fine > 1:
         return acceleration(x * fine, n * fine) / fine
@@ -301,7 +329,7 @@ def acceleration(x: Tensor, n: int, fine: int = 1) -> Tensor:
     sharpen = [torch.sinc(k / (2 * np.pi)) ** -2 for k in (kx, ky, kz)]
     square = ky[:, None] ** 2 + kz**2
     part = sharpen[1][:, None] * sharpen[2] * (-(n**3) / x.shape[1])
-    # plane by plane, all that is needed stays in the processor's cache
+    # plane by plane, so that the data stay in the processor's cache
     for i in range(n):
         modes[i] *= part * sharpen[0][i] / (square + kx[i] ** 2).clamp_min(1e-12)
     modes[0, 0, 0] = 0
@@ -321,11 +349,11 @@ def acceleration(x: Tensor, n: int, fine: int = 1) -> Tensor:
 
 
 def to_real(modes: Tensor) -> Tensor:
-    """The mesh ``[n, n, n]`` that `torch.fft.rfftn` gives these for."""
+    """The inverse of `torch.fft.rfftn`, ``[n, n, n]``."""
     n = modes.shape[0]
     if modes.device.type != "cpu":
         return torch.fft.irfftn(modes, s=(n, n, n))
-    # three times as fast as PyTorch's on a processor
+    # on a CPU three times as fast as PyTorch's
     mesh = ducc0.fft.c2r(
         modes.numpy(), axes=(0, 1, 2), lastsize=n, forward=False, inorm=2, nthreads=torch.get_num_threads()
     )
@@ -345,8 +373,23 @@ def corners(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 def deposit(x: Tensor, values: Tensor | None, n: int) -> Tensor:
-    """Cloud-in-cell sums on the mesh ``[n, n, n]`` of ``values`` ``[particles]``, or of ones."""
-    # what goes to a cell and to the next in z, as one complex number: half of the places to find
+    """Cloud-in-cell sums on a mesh.
+
+    Parameters
+    ----------
+    x : Tensor
+        Positions, ``[3, particles]`` [cells].
+    values : Tensor or None
+        ``[particles]``; None for ones.
+    n : int
+        Cells along a side.
+
+    Returns
+    -------
+    Tensor
+        ``[n, n, n]``
+    """
+    # weights of a cell and of the next in z as one complex number: half as many indices
     pairs = torch.zeros(n**3, device=x.device, dtype=torch.complex64)
     for start in range(0, x.shape[1], CHUNK):
         part = slice(start, start + CHUNK)
@@ -366,6 +409,7 @@ def interpolate(mesh: Tensor, x: Tensor) -> Tensor:
     mesh : Tensor
         ``[n, n, n]``, or ``[n, n, n, k]`` for several values in each cell.
     x : Tensor
+        ``[3, m]`` [cells]
 
     Returns
     -------
@@ -385,27 +429,27 @@ def interpolate(mesh: Tensor, x: Tensor) -> Tensor:
 
 
 CONTRAST = 200.0
-"""Mean densities within a halo's radius."""
+"""Mean density within a halo's radius, over the mean matter density."""
 LARGEST = 3.0
-"""No halo reaches further [Mpc]."""
+"""Largest radius of a halo [Mpc]."""
 
 
 def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> NDArray[np.float32]:
-    """Haloes around maxima of the density, none within a heavier one.
+    """Haloes around maxima of the density, none within a more massive one.
 
     Parameters
     ----------
     density : Tensor
-        Over its mean, ``[n, n, n]``.
+        Density over its mean, ``[n, n, n]``.
     box : float
         Side [Mpc].
     least : float, optional
-        Mass [solar masses].
+        Least mass [solar masses].
 
     Returns
     -------
     array
-        ``[m, 5]``: position [Mpc], mass [solar masses] and radius [Mpc], the heaviest first.
+        ``[m, 5]``: position [Mpc], mass [solar masses] and radius [Mpc], the most massive first.
     """
     n = density.shape[0]
     cell = box / n

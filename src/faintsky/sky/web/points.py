@@ -1,10 +1,10 @@
-"""Shocked cells become luminous points, much finer than the mesh.
+"""Shocked cells turned into luminous points, which are much finer than the mesh.
 
-A shock is a surface, and its electrons shine along a thin layer behind it; the mesh knows both to a cell or
-two. So each shocked cell is filled with a lattice of points, which are moved along the normal to the ridge of
-convergence (the surface), then downstream by a random way of the cooling length's distribution. Turbulence
-that the mesh does not resolve corrugates the surface and modulates its brightness: what makes the filaments
-of observed relics (Skillman et al. 2013, ApJ 765, 21; Wittor et al. 2019, MNRAS 490, 3987).
+A shock is a surface, and its electrons emit in a thin layer behind it; the mesh resolves both only to a cell
+or two. Therefore each shocked cell is filled with a lattice of points. They are moved along the normal to the
+ridge of convergence (the surface), and then downstream by random distances that follow the cooling length.
+Turbulence below the mesh's resolution corrugates the surface and modulates its brightness, which makes the
+filaments of observed relics (Skillman et al. 2013, ApJ 765, 21; Wittor et al. 2019, MNRAS 490, 3987).
 """
 
 from __future__ import annotations
@@ -31,25 +31,26 @@ from faintsky.sky.web.shocks import (
 Array32 = NDArray[np.float32]
 
 FAINTEST = 1e-10
-"""Cells that seen from outside have less surface brightness than this are dropped [Jy/arcsec2]."""
+"""Cells of lower surface brightness are dropped [Jy/arcsec2]."""
 LATTICES = ((1e-6, 6), (1e-8, 4), (1e-9, 3), (0.0, 2))
 """Points along each side of a cell, by its surface brightness [Jy/arcsec2]."""
 BRIGHTEST = 1e-4
-"""What shocks saturate at, seen face-on [Jy/arcsec2]: the brightest fields are then those of Gheller & Vazza
-(2021). Where cores of haloes pass through each other, streams of dark matter collide that gas would have
-stopped before, and they would be ten times as bright."""
+"""Largest surface brightness of shocks seen face-on [Jy/arcsec2].
+
+It gives the brightest fields of Gheller & Vazza (2021). Without it, cores of haloes that pass through each
+other would be ten times as bright, because dark matter, unlike gas, is not stopped."""
 CORRUGATION = ((8, 0.045), (23, 0.015))
-"""Turbulence: periods to a box of 25 Mpc, and rms displacement [Mpc]."""
+"""Turbulence: number of periods in a box of 25 Mpc, and rms displacement [Mpc]."""
 CONTRAST = 0.6
-"""Of the brightness, rms of its logarithm."""
+"""Turbulence: rms of the logarithm of the brightness."""
 NOTHING = np.zeros((0, 3)), np.zeros(0), np.zeros(0)
 """No points: places, powers and sizes."""
 BLOCKS = 12
-"""Number of blocks that points are sorted by, along each side of the box."""
+"""Number of blocks along each side of the box, by which points are sorted."""
 PASSES = 3
-"""Times that points are moved towards the ridge: each takes most of the way."""
+"""Number of moves of a point towards the ridge; each covers most of the remaining distance."""
 _JY_ARCSEC2 = 1e26 / 4.2545e10 / (4 * np.pi) / 3.0857e22**2
-"""Surface brightness [Jy/arcsec2] of 1 W / Hz / Mpc2 shining into all directions."""
+"""Surface brightness of 1 W / Hz / Mpc2 emitted isotropically [Jy/arcsec2]."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ class Points:
     Parameters
     ----------
     position : array
-        ``[m, 3]``, uint16: of 65536 along the box.
+        ``[m, 3]``, uint16: in units of the box over 65536.
     power : array
-        ``[m]``, float16: base-10 logarithm of the power at 150 MHz over 1e20 W / Hz.
+        ``[m]``, float16: decimal logarithm of the power at 150 MHz over 1e20 W / Hz.
     size : array
-        ``[m]``, uint8: radius that the point stands for [kpc, comoving].
+        ``[m]``, uint8: radius represented by the point [kpc, comoving].
     """
 
     position: NDArray[np.uint16]
@@ -72,7 +73,7 @@ class Points:
 
     @cached_property
     def starts(self) -> NDArray[np.intp]:
-        """Where each of ``BLOCKS**3`` blocks of the box begins: points are sorted by them."""
+        """Index of the first point of each of the box's ``BLOCKS**3`` blocks, by which points are sorted."""
         return np.searchsorted(_block(self.position), np.arange(BLOCKS**3 + 1))
 
 
@@ -82,21 +83,26 @@ def _block(position: NDArray[np.uint16]) -> NDArray[np.int64]:
 
 
 def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, most: int = 1_500_000) -> Points:
-    """The points of shocks on a mesh of ``n`` cells in ``box`` [Mpc] at redshift ``z``.
+    """Luminous points of shocks.
 
     Parameters
     ----------
     shocks : Shocks
+        The shocked cells.
     n : int
+        Cells along a side.
     box : float
+        Side [Mpc].
     z : float
+        Redshift.
     seed : int
+        Seed of positions and turbulence.
     most : int, optional
-        Points, where the faintest cells alone have fewer; else all cells get less points.
+        Largest number of points; all cells get fewer points to keep it, at least one each.
     """
     cell = box / n
     ratio, hotter = jump_ratios(shocks.mach)
-    # the ridge's density lies between those before and behind
+    # the density at the ridge lies between those before and behind the shock
     behind = shocks.density * 2 * ratio / (1 + ratio)
     temperature = shocks.dispersion * hotter * KEV_PER_KMS2
     field = magnetic_field(behind, z)
@@ -139,7 +145,7 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
 
 
 def saturated(points: Points, n: int, box: float, z: float) -> Points:
-    """Points with less power where many of them lie close together (`BRIGHTEST`).
+    """Points with reduced power where the surface brightness exceeds `BRIGHTEST`.
 
     Parameters
     ----------
@@ -159,7 +165,7 @@ def _per_side(glow: NDArray) -> NDArray[np.int64]:
 
 
 class _Lookup:
-    """Values of the shocked cells at any place, by quadratic B-splines; nothing elsewhere."""
+    """Values of the shocked cells at any position, by quadratic B-splines; 0 elsewhere."""
 
     def __init__(self, cell: NDArray[np.int64], columns: Array32, n: int) -> None:
         self.cell, self.n = cell, n
@@ -191,7 +197,7 @@ class _Turbulence:
         self.box = box
         k = np.fft.fftfreq(self.SIZE, 1 / self.SIZE)
         k2 = k[:, None, None] ** 2 + k[None, :, None] ** 2 + np.arange(self.SIZE // 2 + 1) ** 2
-        # amplitudes fall as k**(-11/6); whole periods would be seen to repeat
+        # amplitudes fall as k**(-11/6)
         shape = np.where(k2 >= 4, np.maximum(k2, 1) ** (-11 / 12), 0)
         fields = np.fft.irfftn(
             np.fft.rfftn(rng.standard_normal((4, self.SIZE, self.SIZE, self.SIZE)), axes=(1, 2, 3)) * shape,
@@ -232,6 +238,6 @@ def _fill(
     shift, factor = turbulence(x * cell)
     behind = length * rng.exponential(size=length.size)
     x += shift / cell + np.stack(downstream) / norm * behind
-    # points of the cells before and behind share the surface, so that they lie closer on it
+    # several cells along the normal contribute points to the surface, where they lie closer
     size = np.maximum(1.5 / np.sqrt(2.5 * m**3), 0.35 * behind)
     return x.T, power * factor / m**3, size

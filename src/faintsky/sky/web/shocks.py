@@ -1,16 +1,16 @@
-"""Gas and its shocks out of an N-body run.
+"""Gas and its shocks from an N-body simulation.
 
-Dark matter streams cross where gas would be shocked, and the dispersion of their velocities is the heat
-that the shock would have made of the flow: density, mean velocity and dispersion of the particles on the mesh
-stand for the gas. A shock lies where the mean flow converges; along the direction of strongest compression
-the velocity jumps, and the jump over the sound speed before it gives the Mach number (Vazza et al. 2009).
+Streams of dark matter cross where gas would be shocked, and their velocity dispersion corresponds to the heat
+of the shocked gas. Density, mean velocity and dispersion of the particles on the mesh therefore stand for the
+gas. A shock lies where the mean flow converges. The velocity jumps along the direction of strongest
+compression, and the jump over the upstream sound speed gives the Mach number (Vazza et al. 2009).
 
-Their synchrotron emission is that of Hoeft & Brueggen (2007, MNRAS 375, 77). Electrons are taken from the
-thermal ones behind the shock: a power law of the slope of diffusive shock acceleration joins the Maxwell
-distribution where it then holds a given share of the thermal energy. They cool while they flow away from the
-shock, by synchrotron emission and by scattering the microwave background; what they emit all along their way
-is given per area of the shock. The share depends on the Mach number as the efficiency of acceleration does
-(Kang et al. 2007, ApJ 669, 729, equation 8).
+The synchrotron emission is that of Hoeft & Brueggen (2007, MNRAS 375, 77). Electrons are accelerated from the
+thermal ones behind the shock: a power law with the slope of diffusive shock acceleration joins the Maxwell
+distribution such that it contains a given fraction of the thermal energy. While the electrons flow away from
+the shock, they cool by synchrotron emission and by inverse Compton scattering of the microwave background.
+Their total emission is given per area of the shock. The fraction depends on the Mach number like the
+efficiency of acceleration (Kang et al. 2007, ApJ 669, 729, equation 8).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch import Tensor
 from faintsky.sky.web.gravity import HUBBLE, OMEGA_B, deposit, interpolate, to_real, wave_numbers
 
 WIDTH = 1.0
-"""Standard deviation of the Gaussian that all moments are smoothed with [cells]."""
+"""Standard deviation of the Gaussian that smooths all moments [cells]."""
 FILL, FILL_WIDTH = 0.02, 4.0
-"""Share and width of a second Gaussian, which says how the few particles of voids move."""
+"""Weight and width of a second Gaussian, needed in voids, which hold few particles."""
 FLOOR = 140.0
-"""Dispersion of gas at 10,000 K [(km/s)**2], as the ultraviolet background keeps it; denser gas is hotter."""
+"""Dispersion of gas at 10,000 K [(km/s)**2], due to the ultraviolet background; denser gas is hotter."""
 REACH = 4
-"""Gas before and behind a shock is sought within these cells: streams need that to run into each other."""
+"""Distance within which gas before and behind a shock is sought [cells]."""
 LEAST_JUMP, LEAST_DENSITY = 15.0, 0.5
-"""Of what is looked at: convergence over a cell [km/s] and overdensity."""
+"""Least convergence over a cell [km/s] and overdensity of a shock."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Shocks:
     Parameters
     ----------
     cell : array
-        ``[3, m]``, int: where on the mesh.
+        ``[3, m]``, int: indices on the mesh.
     downstream : array
         ``[3, m]``, unit vectors.
     mach, density, dispersion : array
-        ``[m]``; overdensity at the shock and the dispersion before it [(km/s)**2].
+        ``[m]``: Mach number, overdensity at the shock, and dispersion before it [(km/s)**2].
     area : array
-        ``[m]``: of the shock in the cell [cell sides squared].
+        ``[m]``: area of the shock in the cell [cells squared].
     to_ridge : array
-        ``[3, m]``: the way to where the flow converges most, along the normal [cells].
+        ``[3, m]``: vector along the normal to the strongest convergence [cells].
     """
 
     cell: NDArray[np.int64]
@@ -73,17 +73,18 @@ class Shocks:
 
 
 def gas(x: Tensor, p: Tensor, a: float, n: int, box: float) -> Gas:
-    """Gas at scale factor ``a`` from particles ``[3, m]`` as `gravity.evolve` yields them.
+    """Gas from the particles of `faintsky.sky.web.gravity.evolve`.
 
     Parameters
     ----------
     x, p : Tensor
-        Positions and momenta [cells].
+        Positions and momenta, ``[3, m]`` [cells].
     a : float
+        Scale factor.
     n : int
-        Cells a side.
+        Cells along a side.
     box : float
-        [Mpc]
+        Side [Mpc].
     """
     unit = HUBBLE * box / n / a
     ks = wave_numbers(n, n, x.device)
@@ -101,7 +102,7 @@ def gas(x: Tensor, p: Tensor, a: float, n: int, box: float) -> Gas:
     square = smoothed(deposit(x, p.square().sum(0), n), both) / norm * unit**2
     total = (square - velocity.square().sum(0)).clamp_min(0)
     dispersion = total.clone()
-    # what differs across the kernel is flow, not heat; a cloud-in-cell's variance is 1/6 a side
+    # velocity gradients across the kernel are flow, not heat; cloud-in-cell has a variance of 1/6 per axis
     for v in velocity:
         for axis in range(3):
             dispersion -= (WIDTH**2 + 1 / 6) * _slope(v, axis).square()
@@ -148,7 +149,7 @@ def find_shocks(gas: Gas, box: float) -> Shocks:
         mach=mach[keep].astype(np.float32),
         density=kept(gas.density.reshape(-1)[_flat(cell, n)]),
         dispersion=kept(before),
-        # all cells along the normal together have the area of one: their shares of the jump add up to 1
+        # all cells along the normal together have the area of one: their fractions of the jump add up to 1
         area=kept(rate / jump.clamp_min(LEAST_JUMP)),
         to_ridge=kept(shift),
     )
@@ -178,7 +179,7 @@ def _shear(velocity: Tensor, cell: Tensor) -> Tensor:
 
 
 def _shift(ridge: Tensor, x: Tensor, normal: Tensor) -> Tensor:
-    """Mean way along the normal to the convergence within two cells, ``[3, m]``."""
+    """Mean displacement along the normal to the convergence within two cells, ``[3, m]``."""
     total = torch.zeros(x.shape[1], device=x.device)
     moment = torch.zeros_like(total)
     for t in np.arange(-2.0, 2.1, 0.5):
@@ -193,13 +194,15 @@ Array = NDArray[np.floating]
 WEB_FREQUENCY = 150e6
 """[Hz]"""
 SCALE = 200.0
-"""Power over that of the electrons' energy. 39 would be equation 32 of Hoeft & Brueggen; this is what it
-takes for fields as bright as those of Gheller & Vazza (2021). Observed relics ask for more than the energy of
-freshly accelerated electrons as well (Botteon et al. 2020, A&A 634, A64)."""
+"""Radio power over that from the electrons' energy.
+
+Equation 32 of Hoeft & Brueggen gives 39; this larger value gives the brightness of the fields of Gheller &
+Vazza (2021). Observed relics also need more energy than freshly accelerated electrons have (Botteon et al.
+2020, A&A 634, A64)."""
 SHARE = 0.05
-"""Of the thermal energy, in accelerated electrons behind the strongest shocks."""
+"""Fraction of the thermal energy in accelerated electrons behind the strongest shocks."""
 WEAKEST = 1.6
-"""Mach number below which nothing is emitted: the slope there leaves nothing at these energies."""
+"""Mach number below which there is no emission, because the electrons' spectrum is too steep."""
 SEED_FIELD = 1e-4
 """Uniform primordial magnetic field, comoving [microgauss]."""
 AMPLIFIED, HALF_AT = 300.0, 20.0
@@ -209,7 +212,7 @@ ELECTRONS = OMEGA_B * 1.878e-29 * (HUBBLE / 100) ** 2 / (1.14 * 1.6726e-24)
 PARTICLES = 1.92
 """Particles for each electron."""
 KEV_PER_KMS2 = 0.59 * 1.6726e-24 * 1e10 / 1.60218e-9
-"""Temperature [keV] for each (km/s)**2 of one-dimensional velocity dispersion."""
+"""Temperature per (km/s)**2 of one-dimensional velocity dispersion [keV]."""
 
 _KEV, _MPC = 1.60218e-9, 3.0857e24
 _CHARGE, _REST, _LIGHT, _THOMSON = 4.80320e-10, 8.18711e-7, 2.99792e10, 6.65246e-25
@@ -218,7 +221,7 @@ _RANGE = 1e9
 
 
 def jump_ratios(mach: Array) -> tuple[Array, Array]:
-    """Density and temperature behind a shock over those before it (Rankine-Hugoniot, gamma = 5/3)."""
+    """Ratios of density and temperature behind a shock to those before it (Rankine-Hugoniot, gamma = 5/3)."""
     m2 = np.square(mach)
     return 4 * m2 / (m2 + 3), (5 * m2 - 1) * (m2 + 3) / (16 * m2)
 
@@ -226,21 +229,21 @@ def jump_ratios(mach: Array) -> tuple[Array, Array]:
 def mach_number(jump: Array, dispersion: Array) -> Array:
     """Mach number from the velocity jump [km/s] and the dispersion before the shock [(km/s)**2].
 
-    The jump is ``3/4 v (1 - 1 / M**2)`` of the shock's speed v (Vazza et al. 2009, MNRAS 395, 1333).
+    The jump is ``3/4 v (1 - 1 / M**2)`` for a shock of speed v (Vazza et al. 2009, MNRAS 395, 1333).
     """
     x = jump / np.sqrt(5 / 3 * dispersion) * (2 / 3)
     return x + np.sqrt(x * x + 1)
 
 
 def efficiency(mach: Array) -> Array:
-    """Share of the shock's kinetic energy in accelerated particles, over that of the strongest shocks."""
+    """Fraction of the shock's kinetic energy in accelerated particles, over that of the strongest shocks."""
     m = np.maximum(mach, 1.0)
     strong = (5.46 - 9.78 * (m - 1) + 4.17 * (m - 1) ** 2 - 0.337 * (m - 1) ** 3 + 0.57 * (m - 1) ** 4) / m**4
     return np.where(m > 2, strong, 1.96e-3 * (m * m - 1)) / 0.57
 
 
 def magnetic_field(overdensity: Array, z: float) -> Array:
-    """Magnetic field [microgauss] of gas of this density over its mean.
+    """Magnetic field of gas by its overdensity [microgauss].
 
     The primordial field is compressed with the gas, and amplified in haloes: tens of nanogauss in
     filaments, a microgauss at the edges of groups and clusters, 3 microgauss in their cores.
@@ -264,18 +267,21 @@ def shock_power(
     freq: float = WEB_FREQUENCY,
     share: Array | float | None = None,
 ) -> Array:
-    """Power of a shock, for each area of it.
+    """Radio power of a shock per area.
 
     Parameters
     ----------
     mach : array
+        Mach number.
     electrons, temperature, field : array
         Density [1/cm3], temperature [keV] and magnetic field [microgauss] behind the shock.
     z : float
+        Redshift.
     freq : float, optional
-        Where it is emitted [Hz].
+        Frequency in the rest frame [Hz].
     share : float or array, optional
-        Of the thermal energy in accelerated electrons; `SHARE` times the Mach-dependent efficiency.
+        Fraction of the thermal energy in accelerated electrons; by default `SHARE` times the efficiency at
+        the Mach number.
 
     Returns
     -------
@@ -290,13 +296,13 @@ def shock_power(
     share = SHARE * efficiency(m) if share is None else np.asarray(share, dtype=float)
     kt = np.asarray(temperature, dtype=float) * _KEV
     x = _joint(s, share)
-    # dn/dE = level * E**-s for each electron; their energies are lost as lost * E**2
+    # dn/dE = level * E**-s for each electron; energies decrease at a rate of lost * E**2
     log_level = np.log(2 / np.sqrt(np.pi)) + (s + 0.5) * np.log(x) - x + (s - 1) * np.log(kt)
     gauss = np.asarray(field, dtype=float) * 1e-6
     energy = (gauss**2 + (background_field(z) * 1e-6) ** 2) / (8 * np.pi)
     lost = 4 / 3 * _THOMSON * _LIGHT * energy / _REST**2
     speed = _downstream_speed(m, ratio, hotter, kt)
-    # electrons on each area with Lorentz factor g: number * g**-p
+    # electrons per area with Lorentz factor g: number * g**-p
     p = s + 1
     number = np.log(speed * electrons / (lost * (s - 1))) + log_level - s * np.log(_REST)
     gammas = gammaln(p / 4 + 19 / 12) + gammaln(p / 4 - 1 / 12) + gammaln((p + 5) / 4) - gammaln((p + 7) / 4)
@@ -307,7 +313,7 @@ def shock_power(
 
 
 def _joint(s: Array, share: Array | float) -> Array:
-    """Where the power law leaves the Maxwell distribution, in units of kT (the outer crossing)."""
+    """Energy at which the power law leaves the Maxwell distribution (outer crossing), in units of kT."""
     reach = np.where(np.abs(s - 2) < 1e-6, np.log(_RANGE), (1 - _RANGE ** (2 - s)) / np.maximum(s - 2, 1e-9))
     wanted = np.log(share * 1.5 * PARTICLES / (2 / np.sqrt(np.pi) * reach))
     x = np.full(np.shape(wanted), 12.0)
@@ -317,14 +323,29 @@ def _joint(s: Array, share: Array | float) -> Array:
 
 
 def _downstream_speed(mach: Array, ratio: Array, hotter: Array, kt: Array) -> Array:
-    """Of the gas behind the shock, as seen from it [cm/s]."""
+    """Speed of the gas behind the shock relative to it [cm/s]."""
     return mach / ratio * np.sqrt(5 / 3 * kt / hotter / (0.59 * 1.6726e-24))
 
 
 def cooling_length(
     mach: Array, temperature: Array, field: Array, z: float, freq: float = WEB_FREQUENCY
 ) -> Array:
-    """How far behind the shock electrons still shine at ``freq`` [Mpc, physical] (van Weeren et al. 2019)."""
+    """Distance behind a shock up to which electrons emit at a frequency (van Weeren et al. 2019).
+
+    Parameters
+    ----------
+    mach, temperature, field : array
+        Mach number, and temperature [keV] and magnetic field [microgauss] behind the shock.
+    z : float
+        Redshift.
+    freq : float, optional
+        Observed frequency [Hz].
+
+    Returns
+    -------
+    array
+        [Mpc, physical]
+    """
     m = np.maximum(np.asarray(mach, dtype=float), WEAKEST)
     speed = _downstream_speed(m, *jump_ratios(m), np.asarray(temperature, dtype=float) * _KEV)
     megayears = (
