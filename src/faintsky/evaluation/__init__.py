@@ -1,9 +1,9 @@
-"""What a user scores with: methods on simulated or labelled data, in tables, curves and figures.
+"""Scores of methods on simulated or labelled data, in tables, curves and figures.
 
-A catalogue of a cube is matched one-to-one with the truth, a denoised image is compared with the true sky.
-Everything is set beside what is possible (the Cramér–Rao bound) and beside what costs nothing (the input
-itself, a constant). The room knows models and published methods, and runs them as their commands do; the
-papers' own tables and figures stand in ``reproduction/``.
+A catalogue of a cube is matched one-to-one with the truth, and a denoised image is compared with the true
+sky. Results are compared with the Cramér–Rao bound, and with trivial methods (the input itself, a constant).
+This room knows models and published methods, and runs them as their commands do. The papers' own tables and
+figures are in ``reproduction/``.
 """
 
 from __future__ import annotations

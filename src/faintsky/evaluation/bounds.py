@@ -1,4 +1,4 @@
-"""What is possible: the Cramér-Rao bound of every parameter of a source, given psf and noise.
+"""Cramér-Rao bounds of every parameter of a source, given psf and noise.
 
 Model
     A source is ``m(z, k) = F P(z) G(k)``: flux times a line profile of unit sum times the transform of an
@@ -11,11 +11,11 @@ Model
     which separates into a spectral and a spatial factor for every pair of parameters.
 Continuum
     ``free``: every pixel has an unknown constant and slope along frequency, which are projected out of the
-    spectral factors: the bound of any method that subtracts the continuum pixel by pixel. ``shared``: the
-    source's continuum has the source's shape, and helps to measure position and shape; its constant and
-    slope are unknown. ``none``: there is none, and that is known.
+    spectral factors. This is the bound of methods that subtract the continuum pixel by pixel. ``shared``: the
+    source's continuum has the source's shape, and helps to measure position and shape; its constant and slope
+    are unknown. ``none``: there is known to be no continuum.
 Blends
-    Sources given together are bounded together: each pays for not knowing the others.
+    Sources given together are bounded together, so that errors of each include the uncertainty of the others.
 
 Source: Kay, Fundamentals of Statistical Signal Processing I (1993), section 3.9.
 """
@@ -34,7 +34,7 @@ from faintsky.source_model import frequencies_2d, gaussian_transform, line_profi
 Float = NDArray[np.float64]
 
 PARAMETERS = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux")
-"""What is bounded, in this order [pixel, pixel, pixel, pixel, deg, channel, channel, flux]."""
+"""Order of the parameters [pixel, pixel, pixel, pixel, deg, channel, channel, flux]."""
 SPATIAL = PARAMETERS[:5]
 CONTINUUM = ("free", "shared", "none")
 
@@ -52,9 +52,9 @@ class Line:
     z, fwhm_z : float
         Centre and width of the line [channel].
     flux : float
-        Line flux summed over channels, in the noise's unit without its "per beam" (Jy where that is Jy/beam).
+        Line flux summed over channels, in the noise's unit without "per beam" (Jy for Jy/beam).
     continuum, slope : float
-        Continuum flux density at the line's centre, and its change a channel; used where it is ``shared``.
+        Continuum flux density at the line's centre, and its change per channel; used if it is ``shared``.
     """
 
     x: float
@@ -70,9 +70,19 @@ class Line:
 
 
 def spatial_derivatives(source: Line, fx: Float, fy: Float) -> NDArray[np.complex128]:
-    """Transform of the unit-flux Gaussian and its derivatives by `SPATIAL`, ``[6, n_y, n_x // 2 + 1]``.
+    """Transform of a source's Gaussian of unit flux, and its derivatives.
 
-    The first plane is the transform itself; lengths are per pixel and the angle per degree.
+    Parameters
+    ----------
+    source : Line
+        The source.
+    fx, fy : array
+        Spatial frequencies, see `faintsky.source_model.frequencies_2d` [cycles/pixel].
+
+    Returns
+    -------
+    array, complex
+        ``[6, n_y, n_x // 2 + 1]``: the transform, and its derivatives by `SPATIAL`, per pixel and per degree.
     """
     g = gaussian_transform(fx, fy, source.x, source.y, source.dc_maj, source.dc_min, source.dc_pa)
     dx, dy = major_axis_direction(source.dc_pa)
@@ -94,7 +104,8 @@ def spatial_derivatives(source: Line, fx: Float, fy: Float) -> NDArray[np.comple
 def spectral_derivatives(source: Line, n_chan: int) -> Float:
     """Line of unit sum, and derivatives of the line of the source's flux by z and width, ``[3, chan]``."""
     channel = np.arange(n_chan, dtype=float)
-    # Normalised by its integral, not by its sum over the band: a line cut by the band's edge has lost flux.
+    # normalised by its integral, not by its sum over the band, because a line cut by the band's edge loses
+    # flux
     norm = FWHM_PER_SIGMA / (np.sqrt(2 * np.pi) * source.fwhm_z)
     profile = norm * line_profile(channel, source.z, source.fwhm_z)
     t = (channel - source.z) * FWHM_PER_SIGMA / source.fwhm_z
@@ -112,7 +123,7 @@ def _without_continuum(spectra: Float, sigma: Float) -> Float:
 
 
 def _factors(source: Line, n_chan: int, continuum: str) -> tuple[Float, list[int]]:
-    """Spectral factor of each parameter ``[parameter, chan]`` and the spatial plane that goes with it."""
+    """Spectral factor ``[parameter, chan]`` and index of the spatial plane of each parameter."""
     profile, by_z, by_width = spectral_derivatives(source, n_chan)
     spectrum = source.flux * profile
     extra: list[Float] = []
@@ -138,7 +149,7 @@ def fisher_information(
     n_x : int
         Width of the psf image [pixel].
     sigma : float or array
-        Noise of each channel, ``[chan]``, or of all [Jy/beam]; not finite or not positive is a blank channel.
+        Noise of each channel, ``[chan]``, or of all [Jy/beam]; not finite or not positive for blank channels.
     n_chan : int
         Number of channels.
     continuum : str
@@ -147,13 +158,13 @@ def fisher_information(
     Returns
     -------
     array
-        ``[n, n]`` with the parameters in the order of `PARAMETERS` for each source in turn (followed, for
-        ``shared``, by its continuum and slope).
+        ``[n, n]``, with `PARAMETERS` of each source in turn (for ``shared`` followed by its continuum and
+        slope).
 
     Raises
     ------
     ValueError
-        An unknown treatment of the continuum, or a line without width.
+        For an unknown treatment of the continuum, or a line without width.
     """
     if continuum not in CONTINUUM:
         raise ValueError(f"unknown continuum {continuum!r}; one of {', '.join(CONTINUUM)}")
@@ -163,8 +174,9 @@ def fisher_information(
     noise = np.where(np.isfinite(noise) & (noise > 0), noise, np.inf)
     fx, fy = frequencies_2d(transfer.shape[0], n_x)
     weight = transfer * rfft_weights(n_x) / (transfer.shape[0] * n_x)
-    # Only the sampled part of the uv plane carries information. A cropped psf's transfer ripples below zero;
-    # the sums are over separations inside the image and right with those ripples, wrong without.
+    # Only the sampled part of the uv plane carries information. The transfer of a cropped psf has ripples
+    # below zero; these are kept, because the sums over separations inside the image are correct only with
+    # them.
     used = np.abs(weight) > 1e-12 * weight.max()
     fx_used, fy_used = (np.broadcast_to(f, weight.shape)[used] for f in (fx, fy))
     weight = np.concatenate([weight[used]] * 2)
@@ -184,14 +196,14 @@ def fisher_information(
 
 
 def bounds_from_fisher(fisher: Float, tolerance: float = 1e-10) -> Float:
-    """Standard deviations from a Fisher matrix, infinite where it does not constrain a parameter, ``[n]``.
+    """Standard deviations from a Fisher matrix, ``[n]``; infinite for unconstrained parameters.
 
     Parameters
     ----------
     fisher : array
         ``[n, n]``, symmetric.
     tolerance : float
-        Relative eigenvalue, of the matrix scaled to unit diagonal, that counts as zero.
+        Relative eigenvalue of the matrix scaled to unit diagonal that counts as zero.
     """
     scale = np.sqrt(np.clip(np.diag(fisher), 0.0, None))
     bound = np.full(len(scale), np.inf)
@@ -202,7 +214,7 @@ def bounds_from_fisher(fisher: Float, tolerance: float = 1e-10) -> Float:
     value, vector = np.linalg.eigh(scaled)
     good = value > tolerance * value.max()
     variance = (vector[:, good] ** 2 / value[good]).sum(axis=1)
-    # A parameter with a part in an unconstrained direction can be anything.
+    # a parameter with a component along an unconstrained direction is unconstrained
     free = (vector[:, ~good] ** 2).sum(axis=1) > 1e-6
     bound[known] = np.where(free, np.inf, np.sqrt(variance) / scale[known])
     return bound
@@ -222,8 +234,8 @@ def cramer_rao(
     -------
     list of dict
         For each source, `PARAMETERS` and their bounds [pixel, pixel, pixel, pixel, deg, channel, channel,
-        flux]. Infinite where nothing constrains the parameter: the widths and angle of a point source, the
-        angle of a round one. The bound of an angle above about 30 degrees means that it is unknown.
+        flux]. They are infinite for unconstrained parameters: widths and angle of a point source, and the
+        angle of a round one. A bound of more than about 30 degrees on an angle means that it is unknown.
     """
     bound = bounds_from_fisher(fisher_information(sources, transfer, n_x, sigma, n_chan, continuum))
     size = len(bound) // max(len(sources), 1)

@@ -1,4 +1,4 @@
-"""Scores of catalogues of line cubes: precision, recall, completeness, residuals beside what is possible."""
+"""Scores of catalogues of line cubes: precision, recall, completeness, residuals against bounds."""
 
 from __future__ import annotations
 
@@ -47,28 +47,28 @@ Bool = NDArray[np.bool_]
 SNR_ASKED = 7.0
 """Matched S/N at which the completeness is reported."""
 SNR_BRIGHT = 8.0
-"""Isolated sources above this matched S/N have rows of their own."""
+"""Matched S/N above which isolated sources have a separate row."""
 ALL = "all"
 BRIGHT = f"isolated, S/N > {SNR_BRIGHT:g}"
 FLAT = ("position2d", "iou2d")
-"""Criteria for methods that see the integrated image only."""
+"""Criteria for methods that use only the integrated image."""
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 """Reliabilities at which precision and recall are traced."""
 LEAST_AXIS_RATIO = 1.2
-"""Position angles of rounder true sources are not judged."""
+"""Largest axis ratio of true sources of which the position angle is scored."""
 UNITS = {
     "x": "pixel", "y": "pixel", "z": "channel", "dc_maj": "arcsec", "dc_min": "arcsec", "dc_pa": "deg",
     "fwhm_z": "channel", "flux": "relative",
 }  # fmt: skip
-"""What is compared, and in which unit its residual is."""
+"""Parameters that are compared, and units of their residuals."""
 NO_RATIO = ("x", "y", "z")
-"""Their zero is arbitrary, so that a relative error means nothing."""
+"""Parameters with an arbitrary zero, for which relative errors are meaningless."""
 KEPT = ("steps", "removed", "stages", "own_boxes")
-"""What a method says of its run in its catalogue's metadata that is kept."""
+"""Entries of a method's catalogue metadata that are kept."""
 
 
 def write_table(table: Table, path: Path) -> None:
-    """Write one ECSV file in one step, its columns as they are."""
+    """Write a table as ECSV in one step, with its columns unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as name:
         table.write(name, format="ascii.ecsv", delimiter=",")
@@ -82,7 +82,7 @@ def read_table(path: Path) -> Table:
 
 
 def of(table: Table, name: str) -> Float:
-    """A column, or NaN where there is none, ``[n]``."""
+    """A column, ``[n]``; NaN if there is none."""
     return column(table, name) if name in table.colnames else np.full(len(table), np.nan)
 
 
@@ -92,17 +92,17 @@ def pair_residuals(truth: Table, found: Table, matching: Matching) -> dict[str, 
     Parameters
     ----------
     truth, found : Table
-        Catalogues of the cube, the truth as `prepared_truth` makes it.
+        Catalogues of the cube; the truth from `prepared_truth`.
     matching : Matching
-        Of these tables.
+        Matching of these tables.
 
     Returns
     -------
     dict of array
         For every name in `UNITS`: ``NAME`` (found minus true; relative to the true value for the flux),
         ``NAME_true``, ``NAME_error`` (as reported), ``NAME_bound`` and ``NAME_bound_shared``, each
-        ``[pair]``; ``snr`` and ``isolated`` of the true sources. Where something is not known, or an angle
-        is not judged, NaN.
+        ``[pair]``; ``snr`` and ``isolated`` of the true sources. Unknown values, and angles that are not
+        scored, are NaN.
     """
     t, f = truth[matching.i_true], found[matching.i_found]
     out = {"snr": of(t, "snr"), "isolated": of(t, "isolated")}
@@ -120,7 +120,7 @@ def pair_residuals(truth: Table, found: Table, matching: Matching) -> dict[str, 
 
 
 def ratio_of(a: Float, b: Float) -> Float:
-    """Finite values over finite positive ones."""
+    """Ratios of finite values to finite positive ones."""
     ok = np.isfinite(a) & np.isfinite(b) & (b > 0)
     return a[ok] / b[ok]
 
@@ -131,13 +131,13 @@ def _median(values: Float) -> float:
 
 
 def summarise_residuals(pairs: Mapping[str, Float], where: Bool) -> Rows:
-    """A row for every parameter of `UNITS`, over the pairs ``where`` is true (``[pair]``).
+    """A row for every parameter of `UNITS`, over the pairs for which ``where`` is true (``[pair]``).
 
-    ``name``, ``unit``; ``n`` finite residuals, their ``mean``, ``std`` and robust ``scatter``, with errors
-    (Gaussian core: ``1.17 / sqrt(n)`` of it); ``over_bound``, the robust scatter of residual over Cramér-Rao
-    bound, 1 being the best there is, and ``median_bound``, both also for a ``shared`` continuum;
-    ``pull_mean``, ``pull_scatter`` of residual over reported error, 0 and 1 where errors are right; shares
-    ``within_1``, ``10``, ``20`` % of the true value, NaN for a position.
+    Columns: ``name``, ``unit``; ``n``, the number of finite residuals; their ``mean``, ``std`` and robust
+    ``scatter`` with errors (for a Gaussian core ``1.17 / sqrt(n)`` of it); ``over_bound``, the robust scatter
+    of residual over Cramér-Rao bound, at best 1, and ``median_bound``, both also for a ``shared`` continuum;
+    ``pull_mean`` and ``pull_scatter`` of residual over reported error, 0 and 1 for correct errors; the
+    fractions ``within_1``, ``10`` and ``20`` % of the true value, NaN for positions.
     """
     rows: Rows = []
     for name, unit in UNITS.items():
@@ -164,14 +164,14 @@ def summarise_residuals(pairs: Mapping[str, Float], where: Bool) -> Rows:
 
 @dataclass
 class Scored:
-    """A method's catalogues of one set of cubes, beside the truth.
+    """A method's catalogues of one set of cubes, with the truth.
 
     Parameters
     ----------
     method, cubes : str
         Names of the method and the set.
     truths, founds : list of Table
-        For each cube; the detections with the boxes they are judged by.
+        Tables of each cube; the detections with the boxes of `judged_boxes`.
     indices : tuple of int, optional
         Numbers of the cubes.
     """
@@ -191,7 +191,23 @@ class Scored:
 
     @classmethod
     def read(cls, scorer: CatalogScorer, out: Path, cubes: Any, method: Method) -> Scored:
-        """What `faintsky.evaluation.run_methods` left of one method and set."""
+        """Read what `faintsky.evaluation.run_methods` wrote for one method and set.
+
+        Parameters
+        ----------
+        scorer : CatalogScorer
+            Knows the paths.
+        out : pathlib.Path
+            Folder of the evaluation.
+        cubes : SampleSet
+            The set.
+        method : Method
+            The method.
+
+        Returns
+        -------
+        Scored
+        """
         indices = method.seen_of(cubes)
         truths = [read_table(scorer.path(out, TRUTH, cubes.name, i)) for i in indices]
         founds = [read_table(scorer.path(out, method.name, cubes.name, i)) for i in indices]
@@ -200,22 +216,22 @@ class Scored:
 
     @cached_property
     def criteria(self) -> tuple[str, ...]:
-        """The criteria by which the method can be judged: in the image alone where no detection has a z."""
+        """The criteria that apply to the method: only those of the image if no detection has a z."""
         z = [column(f, "z") for f in self.founds if len(f)]
         return FLAT if z and not np.isfinite(np.concatenate(z)).any() else tuple(CRITERIA)
 
     @property
     def main(self) -> str:
-        """The criterion of curves and residuals."""
+        """The criterion for curves and residuals."""
         return self.criteria[0]
 
     @property
     def label(self) -> str:
-        """For legends."""
+        """Label in legends."""
         return f"{self.method}, {self.cubes}"
 
     def joined(self, name: str, found: bool = False) -> Float:
-        """A column of all true, or found, sources in the order of the cubes, ``[n]``; NaN without one."""
+        """A column of all true or found sources in the order of the cubes, ``[n]``; NaN if missing."""
         return np.concatenate([np.empty(0), *(of(t, name) for t in (self.founds if found else self.truths))])
 
     def detected(self, criterion: str | None = None) -> Bool:
@@ -224,18 +240,18 @@ class Scored:
         return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     def real(self) -> Bool:
-        """Whether each detection is a true source by the main criterion, ``[n]``."""
+        """Whether each detection is matched to a true source by the main criterion, ``[n]``."""
         parts = [m.partner_of_found >= 0 for m in self.matchings[self.main]]
         return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     def pairs(self) -> dict[str, Float]:
-        """`pair_residuals` of all cubes by the main criterion; empty where nothing was matched."""
+        """`pair_residuals` of all cubes by the main criterion; empty if nothing was matched."""
         cubes = zip(self.truths, self.founds, self.matchings[self.main], strict=True)
         parts = [pair_residuals(t, f, m) for t, f, m in cubes if len(m.i_true)]
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
 
     def rows(self, seed: int = 0) -> Rows:
-        """Every criterion, all sources and the bright isolated ones; with time and memory a cube."""
+        """Rows for every criterion, for all and for bright isolated sources."""
         seconds = [float(f.meta["seconds"]) for f in self.founds]
         snr, isolated = self.joined("snr"), self.joined("isolated") > 0.5
         cube = np.repeat(np.arange(len(self.truths)), [len(t) for t in self.truths])
@@ -260,7 +276,7 @@ class Scored:
                 head |= {"seconds": float(np.mean(seconds)), "seconds_error": float(np.std(seconds))}
                 rows.append(head | summarise(np.array(counts), seed=seed).flat())
                 if not len(snr):
-                    return rows  # without true sources every criterion says the same
+                    return rows  # without true sources all criteria agree
         return rows
 
     def curves(self) -> tuple[Binned, CompletenessCurve | None, Binned]:
@@ -271,13 +287,13 @@ class Scored:
         return complete, fit, binned_fraction(reported, self.real(), snr_edges(reported))
 
     def traced(self, seed: int) -> list[Metrics]:
-        """Precision and recall by the main criterion as the reliability threshold rises; empty ones apart."""
+        """Precision and recall by the main criterion at increasing thresholds, without empty ones."""
         points = metrics(self.truths, self.founds, self.main, THRESHOLDS, seed=seed)
         return [p for p in points if p.tp + p.fp > 0]
 
 
 def binned_dict(binned: Binned) -> dict[str, Any]:
-    """For JSON."""
+    """A binned fraction for JSON."""
     return asdict(binned) | {"centres": binned.centres}
 
 
@@ -299,39 +315,39 @@ RESIDUALS = {
 
 @dataclass(frozen=True)
 class CatalogScorer:
-    """What is kept of a detector's answer to a cube: its catalogue.
+    """Scorer of detectors in cubes, of which the catalogues are kept.
 
-    A method is a function of a `faintsky.RadioCube` that gives a catalogue, or something that has one as
+    A method is a function of a `faintsky.RadioCube` that returns a catalogue, or an object with a
     ``catalog``.
 
     Parameters
     ----------
     box_rule : str, optional
-        Rule of the bounding boxes where it is not to be the data set's.
+        Rule of the bounding boxes; by default the data set's.
     """
 
     box_rule: str | None = None
 
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
-        """Where the catalogue of one cube lies."""
+        """See `Scorer.path`; here it is the catalogue of one cube."""
         return out / "catalogs" / plain(method) / cases / f"{index:04d}.ecsv"
 
     def load(self, out: Path, cases: Any, index: int) -> tuple[RadioCube, Table]:
-        """A cube with its prepared truth."""
+        """See `Scorer.load`; here a sample is a cube with its prepared truth."""
         cube, truth = cases.load(index)
         path = self.path(out, TRUTH, cases.name, index)
         return cube, read_table(path) if path.is_file() else self.prepare(cube, truth)
 
     def prepare(self, cube: RadioCube, truth: Table) -> Table:
-        """The truth with everything that scores need."""
+        """The truth with all columns needed for the scores."""
         return prepared_truth(truth, cube, Setting.for_cube(cube, truth, self.box_rule))
 
     def keep(self, sample: tuple[RadioCube, Table], method: Method, file: Path) -> None:
-        """Write a method's catalogue; one that fails on a cube has found nothing there."""
+        """See `Scorer.keep`; a method that fails on a cube has found nothing in it."""
         from faintsky.catalog import make_table
 
         cube, truth = sample
-        _ = cube.data  # reading the file is not the method's time
+        _ = cube.data  # reading the file does not count as the method's time
         with measured() as cost:
             try:
                 found = method.run(cube)
@@ -341,7 +357,7 @@ class CatalogScorer:
                 found = make_table({}, meta={"steps": {f"failed: {error}": 1}})
         table = getattr(found, "catalog", found).copy()
         meta = {"steps": getattr(found, "steps", {}), **table.meta}
-        # the file would sort a mapping by its keys, and the order of the steps is theirs
+        # as a list, because the file would sort a mapping by its keys
         kept = {k: list(map(list, v.items())) if isinstance(v, dict) else v for k, v in meta.items()}
         spent = dict(zip(("seconds", "cpu_seconds", "memory_mb"), cost, strict=True))
         table.meta = {**spent, "method": method.name, **{k: kept[k] for k in KEPT if kept.get(k)}}
@@ -349,21 +365,47 @@ class CatalogScorer:
         write_table(table, file)
 
     def describe(self, table: Table, cube: RadioCube, setting: Setting) -> None:
-        """Add to a method's catalogue, in place; nothing here."""
+        """Add to a method's catalogue, in place; here nothing, for subclasses.
+
+        Parameters
+        ----------
+        table : Table
+            The catalogue.
+        cube : RadioCube
+            The data.
+        setting : Setting
+            Properties of the cube.
+        """
 
     def finish(self, out: Path, sample: tuple[RadioCube, Table], cases: Any, index: int) -> None:
-        """Write the prepared truth."""
+        """See `Scorer.finish`; here it is the prepared truth."""
         path = self.path(out, TRUTH, cases.name, index)
         if not path.is_file():
             write_table(sample[1], path)
 
     def read(self, out: Path, sets: Sequence[Any], methods: Sequence[Method], deep: bool) -> list[Scored]:
-        """Everything that was kept, of the deep methods or the others."""
+        """All catalogues that were kept.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        sets : sequence of SampleSet
+            The sets.
+        methods : sequence of Method
+            The methods.
+        deep : bool
+            Whether to read the deep methods, or the others.
+
+        Returns
+        -------
+        list of Scored
+        """
         pairs = [(s, m) for s in sets for m in methods if m.deep == deep and m.seen_of(s)]
         return [Scored.read(self, out, s, m) for s, m in pairs]
 
     def score(self, out: Path, sets: Sequence[Any], methods: Sequence[Method], seed: int) -> Scores:
-        """The tables ``table`` and ``residuals``, curves, and precision against recall."""
+        """See `Scorer.score`; the tables are ``table`` and ``residuals``."""
         shown = self.read(out, sets, methods, deep=False)
         rows = [row for s in shown for row in s.rows(seed)]
         residuals: Rows = []
@@ -400,7 +442,7 @@ class CatalogScorer:
     def figures(
         self, out: Path, sets: Sequence[Any], methods: Sequence[Method], scores: Scores
     ) -> Iterator[tuple[str, Figure]]:
-        """Precision against recall of all; of every set completeness, scatter and pulls."""
+        """See `Scorer.figures`: precision against recall; completeness, scatter and pulls of each set."""
         traces = scores.results["precision_recall"]
         if traces:
             yield "precision_recall", figures.precision_recall(traces)
@@ -417,7 +459,7 @@ class CatalogScorer:
 
 
 def summary_of(rows: Rows) -> dict[str, Any]:
-    """Precision, recall and completeness by the main criterion, flat."""
+    """Precision, recall and completeness by the main criterion, as a flat mapping."""
     out: dict[str, Any] = {}
     flat = {r["method"] for r in rows} - {r["method"] for r in rows if r["criterion"] == "position"}
 

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from faintsky.system import Needs
 
 PRESETS = ("paper", "emitters", "empty")
-"""Simulated where no data are given: the paper's cubes, the same without continuum, and empty ones."""
+"""Presets simulated by default: the paper's cubes, others without continuum, and empty cubes."""
 SIZE = 512
-"""Pixels a side of a simulated field."""
+"""Side of a simulated field [pixel]."""
 METHODS = ("denoiser", "starlet", "gaussian", "fft", "threshold", "gaussian_paper", "input", "constant")
 CURVE_RELIABILITY = 0.05
-"""Catalogues down to this reliability make the curve of precision against recall."""
+"""Reliability threshold of the catalogues for the curve of precision against recall."""
 CURVE_CUBES = 40
-"""Cubes of each set that are searched that deep by default, besides the search that the tables score."""
+"""Default number of cubes of each set that are searched to this reliability as well."""
 CUBES, FIELDS = 200, 12
-"""Simulated ones of each set where no number is given; of fields as many without emission."""
+"""Default numbers of simulated cubes and fields of each set; there are as many fields without emission."""
 BEAM_PIXELS, SECONDS_OF_FIGURES, BYTES_OF_A_CATALOG, BYTES_OF_FIGURES = 8.0, 60.0, 2e4, 1e7
 BYTES_FIXED, BYTES_A_PIXEL, BYTES_OF_A_SCORE, SECONDS_A_PIXEL = 0.6e9, 600, 1e6, 1e-5
-"""What the estimates of an evaluation's needs take for granted, of cubes and of fields."""
+"""Assumptions for the estimate of an evaluation's needs, for cubes and for fields."""
 
 
 def _run(
@@ -43,14 +43,14 @@ def _run(
     running: Spread,
     jobs: int = 1,
 ) -> Evaluation | dict[str, Any]:
-    """The folder of an evaluation, filled, or what would be done."""
+    """Run an evaluation in its folder, or say what would be done."""
     from faintsky.evaluation.running import evaluate
     from faintsky.io import Job
 
     seed = running.asked["seed"]
     shown = {"methods": [m.name for m in methods if not m.deep]}
     about = {what: sum(len(s.indices) for s in sets), "sets": [s.name for s in sets], **shown}
-    running.asked = {"seed": seed}  # the sets and methods say all the rest
+    running.asked = {"seed": seed}  # sets and methods hold all the rest
     known = {**shown, "sets": {s.name: list(s.indices) for s in sets}, **config}
     job = Job("evaluate", out, running, needs, about, config=known, resumable=True)
     if running.dry_run:
@@ -80,31 +80,31 @@ def evaluate_alma(
     box_rule: str | None = None,
     running: Spread,
 ) -> Any:
-    """Score methods on ALMA line cubes, one-to-one, with errors on every number.
+    """Score methods on ALMA line cubes by one-to-one matching, with errors on every number.
 
     Parameters
     ----------
     out : path-like
         Folder for ``table.csv``, ``table.md``, ``residuals.csv``, ``results.json``, ``figures/*.png``
-        and the catalogues of every cube, by which an interrupted run goes on.
+        and the catalogues of every cube, from which an interrupted run continues.
     data : path-like, optional
-        Folder that ``faintsky simulate alma`` wrote; without it cubes are simulated.
+        Folder written by ``faintsky simulate alma``; by default cubes are simulated.
     methods : sequence of str, or mapping of str to callable, optional
-        Names or folders of models; in Python also functions from `RadioCube` to a catalogue by name
-        (picklable where ``jobs`` is above 1).
+        Names or folders of models; in Python also a mapping of names to functions from `RadioCube` to a
+        catalogue (picklable if ``jobs`` is above 1).
     n : int, optional
-        Cubes of each set: by default all of ``data``, or 200 simulated ones.
+        Number of cubes of each set: by default all of ``data``, or 200 simulated ones.
     seed : int, optional
-        Of simulated cubes and of the bootstraps.
+        Seed of simulated cubes and of the bootstraps.
     preset : sequence of str, optional
         Sets to simulate.
     jobs : int, optional
-        Processes, one thread each: by default 1 in Python, one a CPU core on the command line.
+        Processes of one thread each: by default 1 in Python, and one per CPU core on the command line.
     curves : int, optional
-        Cubes of each set that are also searched down to low reliability, for precision against recall; 0 for
-        none.
+        Number of cubes of each set that are also searched to low reliability, for precision against recall; 0
+        for none.
     box_rule : str, optional
-        Rule of the bounding boxes where it is not to be the data set's.
+        Rule of the bounding boxes; by default the data set's.
 
     Returns
     -------
@@ -114,9 +114,9 @@ def evaluate_alma(
     Raises
     ------
     InputError
-        Data without truth, unknown models or presets, or ``out`` holds another run.
+        For data without truth, unknown models or presets, or if ``out`` holds another run.
     """
-    # here and below: the command line makes its help of this file, and loads no more for it
+    # imported here and below, so that the command line's help loads only this file
     from faintsky.detection import needs_of_search
     from faintsky.evaluation.catalogs import CatalogScorer
     from faintsky.evaluation.cubes import SimulatedCubes, open_cubes, shape_of
@@ -143,7 +143,7 @@ def evaluate_alma(
         "data": None if data is None else str(Path(data).resolve()), "seed": seed, "curves": traced,
         "box_rule": box_rule,
     }  # fmt: skip
-    # as if every method took what our own takes, which few exceed
+    # assumes that every method needs as much as our own; few need more
     searches = [needs_of_search(shape_of(s), BEAM_PIXELS) for s in sets]
     runs = [sum(len(m.seen_of(s)) for m in chosen) for s in sets]
     files, workers = sum(runs) + sum(len(s.indices) for s in sets), worker_count(jobs)
@@ -175,27 +175,28 @@ def evaluate_lofar(
     Parameters
     ----------
     out : path-like
-        Folder for ``table.csv``, ``table.md``, ``results.json``, ``figures/*.png``, and what each method made
-        of each field (``fields``), by which an interrupted run goes on.
+        Folder for ``table.csv``, ``table.md``, ``results.json``, ``figures/*.png``, and measurements of each
+        method and field (``fields``), from which an interrupted run continues.
     data : path-like or sequence of path-like, optional
-        A folder that ``faintsky simulate lofar`` wrote, or several, each with an option of its own; without
-        any fields are simulated.
+        One or several folders written by ``faintsky simulate lofar`` (on the command line one option each);
+        by default fields are simulated.
     methods : sequence of str, optional
         Models by name or folder; ``starlet``, ``gaussian``, ``fft`` and ``threshold`` as tuned on validation
-        fields; ``gaussian_paper`` (3 pixels), ``input``, ``constant``; ``clean``, where the data have it.
+        fields; ``gaussian_paper`` (3 pixels), ``input``, ``constant``; ``clean``, if the data have it.
     n : int, optional
-        Fields of each set: by default all of ``data``, or 12 simulated ones (and as many without emission).
+        Number of fields of each set: by default all of ``data``, or 12 simulated ones (and as many without
+        emission).
     seed : int, optional
-        Of simulated fields and of the bootstraps.
+        Seed of simulated fields and of the bootstraps.
     preset : sequence of str, optional
-        Presets of `faintsky.simulate_lofar` to simulate: ``paper`` and ``lotss``, ``paper`` alone of a web.
+        Presets of `faintsky.simulate_lofar` to simulate: ``paper`` and ``lotss``; with a web only ``paper``.
     kinds : sequence of str, optional
-        Of ``sky``, ``noise``, ``dirty``, ``clean`` and ``clean_ideal``; by default all that there is but
-        ``sky``.
+        Kinds of images: ``sky``, ``noise``, ``dirty``, ``clean`` and ``clean_ideal``; by default all
+        available ones except ``sky``.
     web : str or path-like, optional
         Simulate skies of a cosmic web: ``train``, ``validation`` or ``test``, or a file or folder of webs.
     size : int, optional
-        Pixels a side of a simulated field.
+        Side of a simulated field [pixel].
 
     Returns
     -------
@@ -205,7 +206,7 @@ def evaluate_lofar(
     Raises
     ------
     InputError
-        Data without truth, unknown methods, presets or kinds, or ``out`` holds another run.
+        For data without truth, unknown methods, presets or kinds, or if ``out`` holds another run.
     """
     from faintsky.evaluation import fields
     from faintsky.evaluation.images import ImageScorer

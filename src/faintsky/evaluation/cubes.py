@@ -1,4 +1,4 @@
-"""Sets of cubes with their truth: read from a folder of ``simulate alma``, or simulated one at a time."""
+"""Sets of cubes with their truth, from a folder of ``simulate alma`` or simulated one at a time."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderCubes:
-    """Cubes of a folder that ``faintsky simulate alma`` wrote.
+    """Cubes of a folder written by ``faintsky simulate alma``.
 
     Parameters
     ----------
     folder : str
-        With ``NNNN_dirty.fits``, ``NNNN_truth.ecsv``, ``dataset.json``, and the psf and primary beam of all
+        Holds ``NNNN_dirty.fits``, ``NNNN_truth.ecsv``, ``dataset.json``, and the psf and primary beam of all
         (``psf.fits``, ``pb.fits``) or of each (``NNNN_psf.fits``, ``NNNN_pb.fits``).
     indices : tuple of int
         Numbers of the cubes.
     name : str
-        Of the set.
+        Name of the set.
     """
 
     folder: str
@@ -42,7 +42,7 @@ class FolderCubes:
     name: str
 
     def load(self, index: int) -> tuple[RadioCube, Table]:
-        """One cube and its true sources; `InputError` where a file is missing or broken."""
+        """One cube and its true sources; `InputError` if a file is missing or broken."""
         from faintsky.catalog import read_catalog
         from faintsky.io import open_cube
 
@@ -58,12 +58,25 @@ class FolderCubes:
 
 
 def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int]:
-    """Numbers NNNN of which a folder has both ``NNNN_one`` and ``NNNN_other``.
+    """Numbers NNNN for which a folder has two files.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder.
+    one, other : str
+        The files are ``NNNN_one`` and ``NNNN_other``.
+    command : str
+        The command that makes such a folder, for messages.
+
+    Returns
+    -------
+    list of int
 
     Raises
     ------
     InputError
-        There is no such folder; it should be what ``command`` wrote.
+        If there is no such folder.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -73,12 +86,12 @@ def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int
 
 
 def open_cubes(folder: str | os.PathLike[str], n: int | None = None) -> FolderCubes:
-    """The first ``n`` cubes, or all, of a folder that ``faintsky simulate alma`` wrote.
+    """The first ``n`` cubes, or all, of a folder written by ``faintsky simulate alma``.
 
     Raises
     ------
     InputError
-        There is no such folder, it holds no cube with a truth, or fewer than ``n``.
+        If there is no such folder, or it holds no cube with a truth, or fewer than ``n``.
     """
     path = Path(folder)
     indices = numbered(path, "truth.ecsv", "dirty.fits", "faintsky simulate alma")
@@ -96,7 +109,7 @@ def open_cubes(folder: str | os.PathLike[str], n: int | None = None) -> FolderCu
 
 @dataclass(frozen=True)
 class SimulatedCubes:
-    """Cubes simulated when asked for: number i is what ``simulate alma`` writes as number i of that seed.
+    """Cubes simulated when loaded; cube i is the same as cube i of ``simulate alma`` with this seed.
 
     Parameters
     ----------
@@ -105,7 +118,7 @@ class SimulatedCubes:
     indices : tuple of int
         Numbers of the cubes.
     seed : int
-        Of the data set.
+        Seed of the data set.
     settings : tuple of (str, value)
         Further arguments of `faintsky.simulate_alma`, such as ``(("size", 128),)``.
     """
@@ -144,9 +157,9 @@ class SimulatedCubes:
 
 @lru_cache(maxsize=4)
 def _observatory(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any, Any]:
-    """Telescope, psf and primary beam of a preset; kept, since making them takes longer than a cube.
+    """Telescope, psf and primary beam of a preset; cached, because making them takes longer than a cube.
 
-    Psf and primary beam are None where each cube has its own.
+    Psf and primary beam are None if each cube has its own.
     """
     from faintsky.simulating import Settings, open_observatory
 
@@ -162,7 +175,7 @@ def _beams(instrument: Instrument) -> tuple[Any, Any]:
 
 
 def shape_of(cubes: Any) -> tuple[int, ...]:
-    """``[chan, y, x]`` of a set's first cube, from header or settings; of other sets by loading it."""
+    """``(chan, y, x)`` of a set's first cube, from header or settings; for other sets by loading it."""
     if isinstance(cubes, SimulatedCubes):
         from faintsky.simulating import Settings
 

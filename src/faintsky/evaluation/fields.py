@@ -1,4 +1,4 @@
-"""Fields: images whose true sky is known, of several kinds; simulated one at a time, or read from folders."""
+"""Fields: images with a known true sky, of several kinds; simulated one at a time or read from folders."""
 
 from __future__ import annotations
 
@@ -32,48 +32,48 @@ from faintsky.simulating import (
 Array32 = NDArray[np.float32]
 
 KINDS = ("noise", "dirty", "clean_ideal")
-"""White noise on the sky itself; the dirty image with its psf; the image that a perfect deconvolution of it
-would give (the true sky at the clean beam's resolution, and the dirty image's noise)."""
+"""White noise on the sky itself; the dirty image with its psf; the image of a perfect deconvolution (the true
+sky at the clean beam's resolution, plus the dirty image's noise)."""
 ALL_KINDS = ("sky", "noise", "dirty", "clean", "clean_ideal")
-"""And: the true sky without any noise; the image that a real deconvolution made, which has to be stored."""
+"""These, the true sky without noise, and the image of a real deconvolution, which must be stored."""
 STORED = ("noise", "dirty", "clean")
 PRESETS = ("paper", "lotss")
 FIELDS = ("sky1", "sky2")
-"""Of a cosmic web: with a massive cluster, with groups."""
+"""Fields of a cosmic web: with a massive cluster, with groups."""
 REACH = 128
-"""Separations [pixel] up to which the correlation of the noise is known."""
+"""Separation up to which the correlation of the noise is measured [pixel]."""
 CALIBRATION = 77
-"""Word in the seed of the noise that the correlation is measured on."""
+"""Part of the seed of the noise from which the correlation is measured."""
 COMMAND = "faintsky simulate lofar"
 NOMINAL = 1e-4
-"""Noise [Jy/beam] that S/N is told in where images have none."""
+"""Noise to which S/N refers for images without noise [Jy/beam]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """One image and what is really there.
+    """One image and its true sky.
 
     Parameters
     ----------
     image : RadioImage
-        With psf and primary beam where its kind has them.
+        With psf and primary beam if its kind has them.
     truth : array
-        True sky, times the primary beam and at the image's resolution where it has one, ``[y, x]``, in the
-        unit of the image.
+        True sky times the primary beam, at the image's resolution if it has one, ``[y, x]``, in the image's
+        unit.
     rms : float
-        Of the noise, in the same unit.
+        Noise, in the same unit.
     correlation : array or None
-        Of the noise between pixels; None is white.
+        Correlation of the noise between pixels; None if white.
     width : float
         FWHM of the beam [pixel]; 3 for white noise, the papers' 6 arcsec.
     kind : str, optional
         One of `ALL_KINDS`.
     sharp : array, optional
-        True sky, times the primary beam, without the image's beam, ``[y, x]`` [Jy/arcsec2].
+        True sky times the primary beam, without the image's beam, ``[y, x]`` [Jy/arcsec2].
     clean : array, optional
-        What a real deconvolution made of a dirty image, in its unit, ``[y, x]``.
+        Image of a real deconvolution of a dirty image, in its unit, ``[y, x]``.
     cases : str, optional
-        Name of the set that it is of.
+        Name of its set.
     """
 
     image: RadioImage
@@ -88,17 +88,17 @@ class Field:
 
     @cached_property
     def brightness(self) -> float:
-        """Factor that turns the image's unit into Jy/arcsec2."""
+        """Factor from the image's unit to Jy/arcsec2."""
         return surface_brightness(self.image)
 
     @property
     def area(self) -> float:
-        """[deg2]"""
+        """Area of the field [deg2]."""
         return float(self.truth.size * (self.image.grid.cell / 3600) ** 2)
 
     @property
     def beam(self) -> tuple[float, float, float] | None:
-        """FWHMs [pixel] and angle [deg] of the image's beam; None where its noise is white."""
+        """FWHMs [pixel] and angle [deg] of the image's beam; None if its noise is white."""
         if self.correlation is None:
             return None
         self.image.require_beam()
@@ -108,7 +108,7 @@ class Field:
 
 
 def _resolved(sky: Array32, pb: Array32 | None, beam: Any, cell: float) -> tuple[Array32, Array32, float]:
-    """A sky with a beam [Jy/beam], with the primary beam alone [Jy/arcsec2], and the beam's FWHM [pixel]."""
+    """A sky times the primary beam, with a beam [Jy/beam] and without [Jy/arcsec2]; the FWHM [pixel]."""
     sharp = sky if pb is None else sky * np.nan_to_num(pb)
     truth = np.maximum(at_resolution(sharp * cell**2, beam, cell), 0).astype(np.float32)
     return truth, sharp, float(np.sqrt(beam[0] * beam[1])) / cell
@@ -116,23 +116,23 @@ def _resolved(sky: Array32, pb: Array32 | None, beam: Any, cell: float) -> tuple
 
 @dataclass(frozen=True)
 class SimulatedFields:
-    """Fields simulated when asked for, with one psf for the whole field (``--quick``).
+    """Fields simulated when loaded, with one psf for the whole field (``--quick``).
 
-    Sky, noise and dirty image of field i are those that ``simulate lofar --preset PRESET --quick`` writes as
-    number i of that seed and size, with ``--web WEB --field FIELD`` where these are given.
+    Sky, noise and dirty image of field i are those of sample i of ``simulate lofar --preset PRESET --quick``
+    with this seed and size (and ``--web WEB --field FIELD``, if given).
 
     Parameters
     ----------
     preset : str
-        One of `faintsky.simulate_lofar`'s.
+        One of `faintsky.simulate_lofar`'s presets.
     kind : str
-        One of `ALL_KINDS`, but for ``clean``.
+        One of `ALL_KINDS` except ``clean``.
     indices : tuple of int
         Numbers of the fields.
     seed, size : int
-        Of the data set.
+        Seed and size of the data set.
     web, field : str
-        The cosmic web that skies are drawn from, and which of `FIELDS`.
+        The cosmic web from which skies are drawn, and one of `FIELDS`.
     """
 
     preset: str
@@ -150,14 +150,14 @@ class SimulatedFields:
         return " ".join((self.preset, *words) if self.web and self.preset != "paper" else words)
 
     def load(self, index: int, empty: bool = False) -> Field | None:
-        """Simulate one field, or noise alone, of another seed than any field's; the sky has no noise."""
+        """Simulate one field, or pure noise with a seed that no field has (None for a noise-free sky)."""
         if empty and self.kind == "sky":
             return None
         observatory = _observatory(self.preset, self.size, self.web, self.field)
         telescope, rms = observatory.telescope, observatory.settings.rms
         grid, beam = telescope.instrument.grid, telescope.instrument.beams[0]
         details = {"cell": grid.cell, "ra": grid.ra, "dec": grid.dec}
-        # the two fields of a web have other noise each where there is nothing else
+        # the two fields of a web have different noise if empty
         word = 2 if self.field == "sky2" else 1
         seeds = np.random.SeedSequence([self.seed, index, word] if empty else [self.seed, index]).spawn(4)
         sky = np.zeros(grid.shape, np.float32)
@@ -189,7 +189,7 @@ def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
 
 @lru_cache(maxsize=4)
 def _correlation(preset: str, size: int) -> NDArray[np.float64]:
-    """Of a preset's noise."""
+    """Correlation of a preset's noise."""
     telescope = _observatory(preset, size).telescope
     blank = np.zeros((size, size), np.float32)
     noise = [telescope.dirty(blank, 1.0, s) for s in np.random.SeedSequence(CALIBRATION).spawn(12)]
@@ -200,12 +200,31 @@ def _correlation(preset: str, size: int) -> NDArray[np.float64]:
 def simulated_sets(
     preset: Sequence[str], kinds: Sequence[str], n: int, seed: int, size: int, web: str | None = None
 ) -> list[SimulatedFields]:
-    """Every kind of image of every preset, and of every field that a cosmic web holds.
+    """Sets of every kind of image of every preset, and of every field in a cosmic web.
+
+    Parameters
+    ----------
+    preset : sequence of str
+        Presets of `faintsky.simulate_lofar`.
+    kinds : sequence of str
+        Of `ALL_KINDS`.
+    n : int
+        Fields of each set.
+    seed : int
+        Seed of the fields.
+    size : int
+        Side of a field [pixel].
+    web : str, optional
+        A cosmic web.
+
+    Returns
+    -------
+    list of SimulatedFields
 
     Raises
     ------
     InputError
-        For a web that there is not.
+        For an unknown web.
     """
     fields: Sequence[str] = ("",)
     if web is not None:
@@ -221,21 +240,21 @@ def simulated_sets(
 
 @dataclass(frozen=True)
 class FolderFields:
-    """Fields of a folder of FITS files, or of compact ones, that ``faintsky simulate lofar`` wrote.
+    """Fields of a folder written by ``faintsky simulate lofar``, as FITS or compact files.
 
-    The noise of dirty and clean images is taken to be correlated like the psf, which holds for natural
-    weighting only.
+    The noise of dirty and clean images is assumed to be correlated like the psf, which is exact only for
+    natural weighting.
 
     Parameters
     ----------
     folder : str
-        With ``NNNN_sky.fits``, the images, psf and primary beam, or with ``NNNN_compact.npz``.
+        Holds ``NNNN_sky.fits``, images, psf and primary beam, or ``NNNN_compact.npz``.
     kind : str
         One of `STORED`, or ``sky``.
     indices : tuple of int
         Numbers of the fields.
     label : str, optional
-        Of the data, for the set's name; the field of the web that its record names, or the folder's name.
+        Label of the data in the set's name: by default the web's field in its record, or the folder's name.
     """
 
     folder: str
@@ -249,7 +268,7 @@ class FolderFields:
         return f"{self.label or Path(self.folder).resolve().name} {self.kind}"
 
     def load(self, index: int, empty: bool = False) -> Field | None:
-        """One field; there are none without emission."""
+        """One field; None for empty ones, which do not exist."""
         if empty:
             return None
         stored = Path(f"{self.folder}/{index:04d}_sky.fits").is_file()
@@ -269,7 +288,7 @@ class FolderFields:
         return Field(image, truth, rms, correlation, width, self.kind, sharp, clean, self.name)
 
     def _files(self, index: int) -> tuple[RadioImage, Array32, float, Any, Any]:
-        """Image, sky, rms (0 where unknown), psf and clean image, None without one."""
+        """Image, sky, rms (0 if unknown), psf and clean image (or None)."""
         stem, recorded = Path(self.folder) / f"{index:04d}", parameters_of(self.folder)
         known = float(recorded.get("rms", 0.0)) if recorded.get("noise") else 0.0
         true = open_image(f"{stem}_sky.fits")
@@ -288,12 +307,12 @@ class FolderFields:
         return image, sky, rms, None if psf is None else open_image(psf).data, clean
 
     def _compact(self, index: int) -> tuple[RadioImage, Array32, float, Any, Any]:
-        """The same of a compact file."""
+        """The same from a compact file."""
         kept = read_compact(Path(self.folder) / f"{index:04d}_compact.npz")
         if self.kind in ("sky", "noise"):
             image = RadioImage.from_array(kept[self.kind], cell=kept["cell"], unit="Jy/arcsec2")
             return image, kept["sky"], kept["sigma"], None, None
-        # of the psf the file holds the middle
+        # the file holds only the centre of the psf
         whole = beside(self.folder, f"{index:04d}", "psf")
         psf = kept["psf"] if whole is None else open_image(whole).data
         dirty = self.kind == "dirty"
@@ -309,12 +328,25 @@ def open_fields(
     n: int | None = None,
     kinds: Sequence[str] = STORED,
 ) -> list[FolderFields]:
-    """The first ``n`` fields, or all, of folders of ``faintsky simulate lofar``, by kind.
+    """Sets of the fields in folders of ``faintsky simulate lofar``, by kind.
+
+    Parameters
+    ----------
+    folders : path-like or sequence of path-like
+        The folders.
+    n : int, optional
+        Number of fields; by default all.
+    kinds : sequence of str, optional
+        Kinds of images, of `STORED` or ``sky``.
+
+    Returns
+    -------
+    list of FolderFields
 
     Raises
     ------
     InputError
-        There is no such folder, it holds no field with its sky, fewer than ``n``, or images that are
+        If there is no such folder, it holds no field with its sky, fewer than ``n``, or images that are
         corrected for the primary beam, so that their noise varies.
     """
     if isinstance(folders, str | os.PathLike):
@@ -331,7 +363,7 @@ def open_fields(
         for kind in kinds:
             indices = numbered(folder, f"{kind}.fits", "sky.fits", COMMAND) or compact * (kind in held)
             if indices:
-                # two folders of one field keep their own names
+                # two folders of the same field are named by folder
                 own = label if labels.count(label) == 1 else ""
                 found.append(FolderFields(str(folder), kind, tuple(indices[:n]), own))
         if not found:

@@ -30,13 +30,27 @@ LABELS = {
     "flux": "line flux (relative)",
 }
 SHOWN = ("denoiser", "starlet", "gaussian", "fft")
-"""Methods in the pictures, where they were evaluated; the first of other methods takes the first place."""
+"""Methods in the pictures, if they were evaluated, after the first of the other methods."""
 SIDE = 256
-"""Pixels a side that are shown."""
+"""Side of the area shown [pixel]."""
 
 
 def fraction(ax: Axes, binned: Binned, k: int, label: str, at: Float | None = None) -> None:
-    """Draw a fraction in bins with its errors, as the ``k``-th of several."""
+    """Draw a binned fraction with its errors.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        The panel.
+    binned : Binned
+        The fraction.
+    k : int
+        Number of the curve, for colour and marker.
+    label : str
+        Label in the legend.
+    at : array, optional
+        Abscissa, ``[bin]``; by default the bins' centres.
+    """
     seen = binned.n > 0
     value = binned.fraction[seen]
     errors = np.clip([value - binned.low[seen], binned.high[seen] - value], 0, None)
@@ -45,7 +59,7 @@ def fraction(ax: Axes, binned: Binned, k: int, label: str, at: Float | None = No
 
 
 def plain_ticks(axis: Any) -> None:
-    """Numbers as they are said, 1, 2 and 5 a decade, on a logarithmic axis."""
+    """Plain numbers at 1, 2 and 5 per decade on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -54,7 +68,17 @@ def plain_ticks(axis: Any) -> None:
 
 
 def snr_axis(ax: Axes, label: str, edges: Sequence[Float]) -> None:
-    """A logarithmic axis over all the bins, whether or not there is anything in them."""
+    """Make a logarithmic S/N axis that covers all bins, including empty ones.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        The panel.
+    label : str
+        Label of the axis.
+    edges : sequence of array
+        Edges of the bins of each curve.
+    """
     ax.set_xscale("log")
     plain_ticks(ax.xaxis)
     if edges:
@@ -65,14 +89,14 @@ def snr_axis(ax: Axes, label: str, edges: Sequence[Float]) -> None:
 def completeness_and_reliability(
     curves: Mapping[str, tuple[Binned, CompletenessCurve | None, Binned]], level: float
 ) -> Figure:
-    """Completeness against matched S/N with its fit, and reliability against the S/N a method reports.
+    """Completeness against matched S/N with its fit, and reliability against the reported S/N.
 
     Parameters
     ----------
     curves : mapping
-        For each label, the completeness in bins, its fit, and the share of true ones among the detections.
+        For each label, the binned completeness, its fit, and the binned fraction of true detections.
     level : float
-        Matched S/N to mark.
+        Matched S/N that is marked.
     """
     with style():
         figure, (left, right) = panels(1, 2)
@@ -93,13 +117,13 @@ def completeness_and_reliability(
 
 
 def precision_recall(curves: Mapping[str, Rows]) -> Figure:
-    """Precision against recall as the reliability threshold rises; crosses are bootstrap errors.
+    """Precision against recall at increasing reliability thresholds; crosses are bootstrap errors.
 
     Parameters
     ----------
     curves : mapping
-        For each label, `faintsky.matching.Metrics.flat` at rising thresholds; the first and the last are
-        marked with their threshold.
+        For each label, `faintsky.matching.Metrics.flat` at increasing thresholds; the first and the last are
+        labelled with their threshold.
     """
     with style():
         figure, (ax,) = panels(width=5.6, height=4.4)
@@ -181,7 +205,7 @@ def pulls(methods: Pairs) -> Figure:
                 ratio = pairs[name] / pairs[f"{name}_error"]
             ratio = ratio[np.isfinite(ratio)]
             if len(ratio):
-                # what lies outside is counted in the outermost bins, so that tails do not vanish
+                # values outside are counted in the outermost bins, so that tails remain visible
                 look: Any = {"density": True, "histtype": "step", "lw": 1.4, "color": COLOURS[k % 7]}
                 ax.hist(np.clip(ratio, -4.999, 4.999), grid[::5].tolist(), label=label, **look)
                 text = f"{np.median(ratio):+.2f} ± {robust_scatter(ratio):.2f}"
@@ -195,18 +219,18 @@ def pulls(methods: Pairs) -> Figure:
 
 
 def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, float]) -> Figure:
-    """One quantity of all methods against S/N, a panel for each set; logarithmic where 0 is no limit.
+    """One quantity of all methods against S/N, with a panel for each set.
 
     Parameters
     ----------
     rows : sequence of mapping
-        Of `faintsky.evaluation.ImageScorer`.
+        Rows of `faintsky.evaluation.ImageScorer`.
     quantity : str
-        Of those rows.
+        The quantity in those rows.
     x, y : str
-        What the axes are.
+        Labels of the axes.
     limits : tuple of float
-        Of the ordinate.
+        Limits of the ordinate, which is logarithmic if they are positive.
     """
     mine = [r for r in rows if r["quantity"] == quantity and r["snr_low"] is not None]
     sets, methods = (list(dict.fromkeys(r[k] for r in mine)) for k in ("set", "method"))
@@ -224,7 +248,7 @@ def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, 
                 some = [r for r in mine if (r["set"], r["method"]) == (cases, method)]
                 low, high = ends(some)
                 error = np.nan_to_num(np.array([r["error"] for r in some], dtype=float))
-                # a little apart, so that methods that agree can both be seen
+                # slightly displaced, so that methods that agree are both visible
                 at = np.sqrt(low * high) * 1.03 ** (k - len(methods) / 2)
                 ax.errorbar(at, [r["value"] for r in some], error, color=COLOURS[k % 7], label=method, ms=4,
                             marker=MARKERS[(k + k // 7) % 7], lw=1.2, ls="-" if k < 7 else "--")  # fmt: skip
@@ -239,7 +263,19 @@ def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, 
 
 
 def picture(truth: NDArray, data: NDArray, seen: Mapping[str, NDArray]) -> Figure:
-    """True sky, input and estimates of the part of a field with most in it, ``[y, x]`` over the noise."""
+    """True sky, input and estimates of the part of a field with most emission.
+
+    Parameters
+    ----------
+    truth, data : array
+        True sky and input over the noise, ``[y, x]``.
+    seen : mapping of str to array
+        Estimates by method, likewise.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     others = [m for m in seen if m not in (*SHOWN, "input", "constant", "gaussian_paper")]
     chosen = [*others[:1], *(m for m in SHOWN if m in seen)][:4]
     images = {"true sky": truth, "input": data, **{m: seen[m] for m in chosen}}
@@ -247,7 +283,7 @@ def picture(truth: NDArray, data: NDArray, seen: Mapping[str, NDArray]) -> Figur
     with style():
         figure, axes = panels_of(len(images), 3.6, 3.6)
         for ax, (name, image) in zip(axes, images.items()):
-            # asinh: linear in the noise, logarithmic in what is bright
+            # asinh: linear for noise, logarithmic for bright emission
             shown = ax.imshow(np.arcsinh(image[cut]), vmin=np.arcsinh(-2), vmax=np.arcsinh(30),
                               origin="lower", cmap=MAPS["snr"], interpolation="nearest")  # fmt: skip
             ax.set(title=name, xticks=[], yticks=[])

@@ -1,7 +1,7 @@
-"""How well an image is recovered, against the true sky at its resolution: per pixel, aperture and peak.
+"""Errors of a recovered image against the true sky at its resolution: per pixel, aperture and peak.
 
-Everything here is in units of the image's rms, so that the value of a true pixel is its S/N. Errors are from
-a bootstrap over fields: pixels and sources of one field share its noise.
+All values are in units of the image's rms, so that the value of a true pixel is its S/N. Errors are from a
+bootstrap over fields, because pixels and sources of one field share its noise.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Float = NDArray[np.float64]
 Image = NDArray[np.floating]
 
 INSIDE = 1.0
-"""Inside a source: pixels of the true sky at its image's resolution above this S/N."""
+"""Least S/N of pixels inside a source, on the true sky at the image's resolution."""
 PIXEL_EDGES = np.array([0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf])
 """Bins of the true S/N of a pixel."""
 SOURCE_EDGES = np.array([3.0, 5.0, 10.0, 20.0, 50.0, np.inf])
 """Bins of the S/N of an aperture or a peak."""
 CONTOUR = 0.2
-"""An aperture reaches down to this fraction of its source's peak."""
+"""Fraction of a source's peak at the edge of its aperture."""
 
 
 def binned_sums(by: Image, use: NDArray[np.bool_], *what: NDArray[Any]) -> Float:
-    """Sums of some values over the pixels used, in each bin of ``by``, ``[bin, 1 + value]``: number first."""
+    """Number of pixels used, and sums of values over them, in each bin of ``by``: ``[bin, 1 + value]``."""
     place = np.clip(np.digitize(by[use], PIXEL_EDGES) - 1, 0, len(PIXEL_EDGES) - 2)
     values = [np.ones(place.shape), *(v[use].astype(np.float64) for v in what)]
     return np.stack([np.bincount(place, v, minlength=len(PIXEL_EDGES) - 1) for v in values], axis=1)
@@ -52,9 +52,19 @@ def pixel_sums(estimate: Image, truth: Image) -> Float:
 
 
 def pull_sums(estimate: Image, sigma: Image, truth: Image, by: Image) -> Float:
-    """Sums over the pixels of each bin of ``by``, ``[bin, 4]``: number, pull, pull², pixels within one sigma.
+    """Sums of pulls, ``(estimate - truth) / sigma``, over the pixels of each bin.
 
-    The pull is ``(estimate - truth) / sigma``.
+    Parameters
+    ----------
+    estimate, sigma, truth : array
+        Denoised image, its standard deviation, and true sky, ``[y, x]``, over the rms.
+    by : array
+        S/N by which pixels are binned, ``[y, x]``.
+
+    Returns
+    -------
+    array
+        ``[bin, 4]``: number of pixels, sums of pull and pull², number of pixels within one sigma.
     """
     use = np.isfinite(estimate) & np.isfinite(truth) & (sigma > 0) & (by >= 0)
     pull = ((estimate - truth) / np.where(use, sigma, 1)).astype(np.float64)
@@ -63,12 +73,12 @@ def pull_sums(estimate: Image, sigma: Image, truth: Image, by: Image) -> Float:
 
 @dataclass(frozen=True)
 class Apertures:
-    """Where fluxes and peaks of a true sky are measured.
+    """Apertures and peaks of a true sky.
 
     Parameters
     ----------
     labels : array of int
-        Pixels of each aperture, ``[y, x]``; 0 is none.
+        Number of the aperture at each pixel, ``[y, x]``; 0 for none.
     snr : array
         Summed true flux over the noise of the sum, ``[aperture]``.
     peaks : array of int
@@ -94,18 +104,18 @@ class Apertures:
 def draw_apertures(truth: Image, width: float, correlation: Image | None = None) -> Apertures:
     """Apertures around the sources of a true sky, and its peaks.
 
-    The sky, smoothed a little so that texture makes no sources of its own, is divided among its local
-    maxima by a watershed; the aperture of each is what lies above `CONTOUR` times its peak. It follows from
-    the true sky alone, so that noise cannot bias it.
+    The sky, slightly smoothed so that texture is not split into sources, is divided between its local maxima
+    by a watershed. The aperture of each consists of pixels above `CONTOUR` times its peak. Apertures depend
+    only on the true sky, so that noise cannot bias them.
 
     Parameters
     ----------
     truth : array
         ``[y, x]``, over the rms; NaN is blank.
     width : float
-        FWHM of the beam [pixel], or what is to pass for it in white noise.
+        FWHM of the beam [pixel], or an equivalent width for white noise.
     correlation : array, optional
-        Of the noise by separation, 1 at its middle; white where not given.
+        Correlation of the noise by separation, 1 at its centre; by default white.
     """
     from scipy.ndimage import find_objects, gaussian_filter, maximum
     from skimage.feature import peak_local_max
@@ -145,11 +155,11 @@ def over_fields(
     Parameters
     ----------
     statistic : callable
-        From the parts of some fields joined along their first axis to an array ``[value]``.
+        From the parts of several fields, joined along their first axis, to an array ``[value]``.
     parts : sequence of array
-        Of each field.
+        One for each field.
     draws, seed : int, optional
-        Of the bootstrap.
+        Number of draws and seed of the bootstrap.
     """
     rng = np.random.default_rng(seed)
     value = statistic(np.concatenate(parts))
@@ -160,15 +170,15 @@ def over_fields(
     error = np.full(len(value), np.nan)
     if drawn:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # NaN where a statistic never is a number
+            warnings.simplefilter("ignore", RuntimeWarning)  # a statistic may be NaN in all draws
             error = np.nanstd(drawn, axis=0, ddof=1)
     return [Estimate(float(v), float(e)) for v, e in zip(value, np.where(np.isfinite(value), error, np.nan))]
 
 
 def ratio_statistic(edges: Float = SOURCE_EDGES) -> Callable[[NDArray], Float]:
-    """For `over_fields`, of ``[source, 2]`` (S/N, ratio): median ratio of each bin, then its scatter.
+    """Statistic for `over_fields` of ``[source, 2]`` (S/N, ratio): median ratios in bins, then scatters.
 
-    The scatter is half the range from the 16th to the 84th percentile; fewer than 5 sources have neither.
+    The scatter is half the range from the 16th to the 84th percentile. Both are NaN for fewer than 5 sources.
     """
 
     def statistic(rows: NDArray) -> Float:
@@ -185,7 +195,7 @@ def ratio_statistic(edges: Float = SOURCE_EDGES) -> Callable[[NDArray], Float]:
 
 
 def mean_ratio(least: float) -> Callable[[NDArray], Float]:
-    """For `over_fields`, of ``[source, 2]`` (S/N, ratio): mean ratio of those with at least that S/N."""
+    """Statistic for `over_fields` of ``[source, 2]`` (S/N, ratio): mean ratio at and above an S/N."""
 
     def statistic(rows: NDArray) -> Float:
         inside = rows[rows[:, 0] >= least, 1]

@@ -1,7 +1,7 @@
 """Scores of denoised images against the true sky: pixels, fluxes, peaks, pulls, regions.
 
-Everything is in units of the image's rms. What is kept of each answer are small arrays, the *parts*, whose
-first axis is the one that fields are joined along.
+All values are in units of the image's rms. For each answer small arrays are kept, the *parts*, which are
+joined for several fields along their first axis.
 """
 
 from __future__ import annotations
@@ -53,26 +53,26 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 Parts = dict[str, NDArray]
 Quantity = tuple[str, float | None, str]
-"""Of a table's column: the quantity, the lower end of its S/N, the heading."""
+"""Column of a table: quantity, lower end of its S/N, heading."""
 
 BEAM = np.pi / (4 * np.log(2))
 """Area of a beam over its FWHM squared."""
 ISLAND, ISLAND_PEAK = 3.0, 5.0
 BRIGHT = 5.0
-"""S/N of a flux from which on the aim is to be unbiased."""
+"""S/N above which fluxes should be unbiased."""
 FAINT = 10.0
-"""Pixels inside sources below this S/N have a row of their own: they are what denoising is for."""
+"""S/N below which pixels inside sources have a separate row, as denoising is for these."""
 SEEN = ("seen", "truth", "input")
-"""Images of the first field of a set, for the picture: over the rms, float16 ``[y, x]``."""
+"""Parts with images of a set's first field over the rms, for the picture, float16 ``[y, x]``."""
 COSTS = ("seconds a field", "CPU seconds a field", "peak memory [MB]")
 CLASSICAL = ("starlet", "gaussian", "fft", "threshold", "gaussian_paper", "clean")
 OTHERS = (*CLASSICAL, "pybdsf", "aegean", "input", "constant")
-"""Methods that are no models; of the classical ones the best is what a model is held against."""
+"""Classical methods; models are compared with the best of them."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A field with what all methods share: one without emission, or None, and where to measure."""
+    """A field with what all methods share: an empty field, or None, and the apertures."""
 
     field: Field
     empty: Field | None
@@ -80,12 +80,26 @@ class Sample:
 
     @cached_property
     def apertures(self) -> Apertures:
-        """Around the sources of the true sky."""
+        """Apertures around the sources of the true sky."""
         return draw_apertures(self.field.truth / self.field.rms, self.field.width, self.field.correlation)
 
 
 def islands(image: NDArray, spread: float, field: Field) -> Segments:
-    """Regions of a filtered image above 3 times what the filter makes of noise; those count that reach 5."""
+    """Regions of a filtered image above 3 times its noise; those that reach 5 count.
+
+    Parameters
+    ----------
+    image : array
+        The filtered image, ``[y, x]``.
+    spread : float
+        Standard deviation of the filtered noise, in the same unit.
+    field : Field
+        The field.
+
+    Returns
+    -------
+    Segments
+    """
     image = image - np.median(image)
     rule = RegionSettings(seed=(ISLAND, 0.0), grow=(ISLAND, 0.0), least_area=1.0)
     area = 1.0 if field.correlation is None else BEAM * field.width**2
@@ -96,7 +110,7 @@ def islands(image: NDArray, spread: float, field: Field) -> Segments:
 
 
 def _pixel_statistic(sums: NDArray) -> Float:
-    """Rms error inside sources, there at S/N below `FAINT`, then by bin, bias and relative error by bin."""
+    """Rms error inside sources, the same below `FAINT`, and rms error, bias and relative error by bin."""
     total = sums.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = [np.sqrt(total[g, 2].sum() / total[g, 0].sum()) for g in (_INSIDE, _FAINT)]
@@ -110,7 +124,7 @@ _FAINT = _INSIDE & (PIXEL_EDGES[1:] <= FAINT)
 
 
 def _pull_statistic(sums: NDArray) -> Float:
-    """Mean, standard deviation, and share within one sigma of the pulls in each bin."""
+    """Mean, standard deviation and fraction within one sigma of the pulls in each bin."""
     with np.errstate(invalid="ignore", divide="ignore"):
         n, pull, square, within = sums.sum(axis=0).T
         return np.concatenate([pull / n, np.sqrt(square / n - (pull / n) ** 2), within / n])
@@ -124,9 +138,9 @@ class RowWriter:
     method, cases : str
         Names of the method and the set.
     parts : mapping of str to list of array
-        By name, of each field.
+        Parts of each field by name.
     seed : int
-        Of the bootstraps.
+        Seed of the bootstraps.
     """
 
     def __init__(self, method: str, cases: str, parts: Mapping[str, list[NDArray]], seed: int) -> None:
@@ -141,14 +155,38 @@ class RowWriter:
         low: float | None = None,
         high: float | None = None,
     ) -> None:
-        """One row, unless its value is not known."""
+        """Add one row, unless its value is NaN.
+
+        Parameters
+        ----------
+        quantity : str
+            Name of the quantity.
+        value : Estimate
+            Value and error.
+        count : float
+            Number of pixels, sources or regions.
+        low, high : float, optional
+            Range of S/N.
+        """
         if np.isfinite(value.value):
             place = {"snr_low": low, "snr_high": None if high is None or np.isinf(high) else high}
             number = {"value": value.value, "error": value.error, "n": int(count)}
             self.rows.append({**self.head, "quantity": quantity, **place, **number})
 
     def bins(self, values: Sequence[Estimate], names: Sequence[str], edges: Float, counts: Float) -> None:
-        """Rows of several quantities in the same bins."""
+        """Add rows of several quantities in the same bins.
+
+        Parameters
+        ----------
+        values : sequence of Estimate
+            Values in all bins of the first quantity, then of the second, …
+        names : sequence of str
+            Names of the quantities.
+        edges : array
+            Edges of the bins, ``[bin + 1]``.
+        counts : array
+            Number of pixels or sources in each bin, ``[bin]``.
+        """
         per = len(edges) - 1
         for k, value in enumerate(values):
             b = k % per
@@ -159,12 +197,27 @@ class RowWriter:
         return over_fields(statistic, self.parts[part], seed=self.seed)
 
     def counts(self, part: str) -> Float:
-        """Number of pixels in every bin of a part, which stands first in it."""
+        """Number of pixels in every bin, the first column of a part."""
         return np.asarray(np.sum(self.parts[part], axis=(0, 1))[:, 0])
 
 
 def bins_of(quantity: str, edges: Float = PIXEL_EDGES, words: str = "") -> list[Quantity]:
-    """Columns of a quantity in bins of S/N, by default of the pixels' true one."""
+    """Columns of a table for a quantity in bins of S/N.
+
+    Parameters
+    ----------
+    quantity : str
+        Name of the quantity.
+    edges : array, optional
+        Edges of the bins; by default those of pixels.
+    words : str, optional
+        Text before the bins in headings.
+
+    Returns
+    -------
+    list of tuple
+        Quantity, lower end of the S/N, heading.
+    """
     return [
         (quantity, float(a), words + (f"{a:g}–{b:g}" if np.isfinite(b) else f"> {a:g}"))
         for a, b in pairwise(edges)
@@ -180,21 +233,21 @@ SECTIONS: tuple[tuple[str, list[Quantity]], ...] = (
       *bins_of("flux ratio", SOURCE_EDGES)]),
     ("Peaks: median of recovered over true, by their true S/N",
      [("peak ratio, all", 10.0, "> 10"), *bins_of("peak ratio", SOURCE_EDGES)]),
-    (f"Segmentation at reliabilities of {RELIABLE:g}: share of the pixels of large true regions that is"
-     " outlined, and of the regions that are detected, by true S/N a pixel",
+    (f"Segmentation at reliabilities of {RELIABLE:g}: fraction of the pixels of large true regions that are"
+     " outlined, and of the regions that are detected, by true S/N per pixel",
      [*bins_of("completeness at reliability", SEGMENT_EDGES),
       *bins_of("regions detected at reliability", SEGMENT_EDGES, "regions, ")]),
-    ("Segmentation as the method gives it: completeness of pixels; reliabilities; found over true flux of"
-     " regions above S/N 5",
+    ("Segmentation at the method's own threshold: completeness of pixels; reliabilities; found over true flux"
+     " of regions above S/N 5",
      [*bins_of("completeness", SEGMENT_EDGES), ("pixel reliability", None, "pixels are true"),
       ("region reliability", None, "regions are true"), ("region flux ratio, all", BRIGHT, "flux, median"),
       ("region flux ratio, mean", BRIGHT, "flux, mean")]),
-    ("Scatter of the flux ratio; false regions a square degree of empty fields; time and memory",
+    ("Scatter of the flux ratio; false regions per square degree of empty fields; time and memory",
      [*bins_of("flux scatter", SOURCE_EDGES), ("false regions per deg2", None, "false regions"),
       *((cost, None, words) for cost, words in zip(COSTS, ("s a field", "CPU s", "MB")))]),
     ("Standard deviation of the pulls, by the denoised S/N", bins_of("pull std")),
 )  # fmt: skip
-"""Titles, and what is in the columns; tables and rows without anything are left out."""
+"""Titles and columns of the tables; empty tables and rows are left out."""
 PLOTS = (
     ("error", "true S/N of the pixel", "rms error / noise", (0.02, 50)),
     ("flux ratio", "S/N of the aperture", "flux, recovered / true (median)", (-0.1, 1.6)),
@@ -206,9 +259,21 @@ PLOTS = (
 
 
 def table_of(rows: Rows, cases: str, quantities: Sequence[Quantity]) -> str:
-    """Methods against quantities on one set, as Markdown.
+    """Markdown table of methods against quantities on one set.
 
-    Methods without any of them are left out; empty where there is none.
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of the scores.
+    cases : str
+        Name of the set.
+    quantities : sequence of tuple
+        Columns, see `bins_of`.
+
+    Returns
+    -------
+    str
+        Without methods that have no value; empty if there are none.
     """
     known = {(r["method"], r["quantity"], r["snr_low"]): r for r in rows if r["set"] == cases}
     wanted = {(q, low) for q, low, _ in quantities}
@@ -220,16 +285,31 @@ def table_of(rows: Rows, cases: str, quantities: Sequence[Quantity]) -> str:
 
 
 def shown(row: Mapping[str, Any] | None) -> str:
-    """A number with its error, or a dash."""
+    """Text of a number with its error, or a dash."""
     if row is None:
         return "–"
     value, error = row["value"], row["error"]
-    # fields that all give the same leave rounding alone
+    # fields with equal values have an error by rounding only
     return with_error(value, None if 0 < error < 1e-9 * abs(value) else error, ".3g", ".1g")
 
 
 def gain(rows: Rows, cases: str, method: str, quantity: str) -> tuple[float, str]:
-    """Error of a method over that of the best classical filter, and which that is; NaN without either."""
+    """Error of a method over that of the best classical filter.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of the scores.
+    cases, method, quantity : str
+        Names of the set, the method and the error.
+
+    Returns
+    -------
+    ratio : float
+        NaN if one of them is missing.
+    best : str
+        Name of the filter.
+    """
     values = {r["method"]: r["value"] for r in rows if r["set"] == cases and r["quantity"] == quantity}
     classical = [m for m in CLASSICAL if m in values]
     if not classical or method not in values:
@@ -239,9 +319,9 @@ def gain(rows: Rows, cases: str, method: str, quantity: str) -> tuple[float, str
 
 
 class ImageScorer:
-    """What is kept of a denoiser's answer to a field, and the numbers of it.
+    """Scorer of denoisers of fields.
 
-    A method is a function of a `Field` that gives an `Answer`, or None where it is not for such images. Rows
+    A method is a function of a `Field` that returns an `Answer`, or None if it is not for such images. Rows
     have ``method``, ``set``, ``quantity``, ``snr_low``, ``snr_high``, ``value``, ``error`` and ``n``.
     """
 
@@ -249,15 +329,15 @@ class ImageScorer:
     plots: ClassVar[tuple[Any, ...]] = PLOTS
 
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
-        """Where the parts of one field lie."""
+        """See `Scorer.path`; here it holds the parts of one field."""
         return out / "fields" / plain(cases) / plain(method) / f"{index:04d}.npz"
 
     def load(self, out: Path, cases: Any, index: int) -> Sample:
-        """A field, and one without emission where there is such a thing."""
+        """See `Scorer.load`; a sample also has a field without emission, if there is one."""
         return Sample(cases.load(index), cases.load(index, empty=True), index == cases.indices[0])
 
     def keep(self, sample: Sample, method: Method, file: Path) -> None:
-        """Write the parts of a method's answer; nothing where it is not for such images."""
+        """See `Scorer.keep`; nothing is kept if the method is not for such images."""
         with measured() as cost:
             answer = method.run(sample.field)
         parts: Parts = {}
@@ -269,21 +349,30 @@ class ImageScorer:
         _write(file, parts)
 
     def finish(self, out: Path, sample: Sample, cases: Any, index: int) -> None:
-        """Write true sky and input where they are shown."""
+        """See `Scorer.finish`; of the first field, true sky and input are kept for the picture."""
         field, path = sample.field, self.path(out, TRUTH, cases.name, index)
         images = {"truth": field.truth, "input": field.image.data} if sample.first else {}
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, {name: _small(image / field.rms) for name, image in images.items()})
 
     def measure(self, sample: Sample, answer: Answer, false: Answer | None) -> Parts:
-        """All of one method on one field, and on one without emission.
+        """Measure a method's answers.
+
+        Parameters
+        ----------
+        sample : Sample
+            The field.
+        answer : Answer
+            The answer to the field.
+        false : Answer or None
+            The answer to the field without emission.
 
         Returns
         -------
         dict
             ``pixels`` (`pixel_sums`), ``flux`` and ``peak`` (S/N and recovered over true value of each
-            aperture and peak), ``pull`` and ``pull by truth`` (`pull_sums`), ``false`` (regions, and the
-            area [deg2], of the field without emission), ``segments`` (`segment_sums`) and ``regions``
+            aperture and peak), ``pull`` and ``pull by truth`` (`pull_sums`), ``false`` (number of regions,
+            and area [deg2], of the field without emission), ``segments`` (`segment_sums`) and ``regions``
             (`region_fluxes`).
         """
         one, apertures = sample.field, sample.apertures
@@ -311,7 +400,7 @@ class ImageScorer:
         return parts
 
     def write_rows(self, w: RowWriter) -> None:
-        """All rows of a method and set that `measure` gave something of."""
+        """Write the rows of a method and set, from its parts."""
         counts = w.counts("pixels")
         inside, faint, *binned = w.over(_pixel_statistic, "pixels")
         w.add("error inside", inside, counts[_INSIDE].sum(), INSIDE)
@@ -337,7 +426,7 @@ class ImageScorer:
             self._whole(w, "regions", "region flux ratio", BRIGHT, mean=True)
         if "false" in w.parts:
             found, area = np.concatenate(w.parts["false"]).sum(axis=0)
-            # where none was seen the error is Poisson's 68 % limit
+            # if none was found, the error is Poisson's 68 % limit
             error = np.sqrt(found) if found else 1.84
             w.add("false regions per deg2", Estimate(float(found / area), float(error / area)), found)
         for name, values in zip(COSTS, np.concatenate(w.parts["cost"]).T, strict=True):
@@ -345,7 +434,7 @@ class ImageScorer:
 
     @staticmethod
     def _whole(w: RowWriter, part: str, name: str, least: float, mean: bool) -> None:
-        """Median, and mean, of the ratios above an S/N."""
+        """Write median and mean of the ratios above an S/N."""
         count = int(np.sum(np.concatenate(w.parts[part])[:, 0] >= least))
         (median, *_) = w.over(ratio_statistic(np.array([least, np.inf])), part)
         w.add(f"{name}, all", median, count, least)
@@ -353,7 +442,22 @@ class ImageScorer:
             w.add(f"{name}, mean", w.over(mean_ratio(least), part)[0], count, least)
 
     def parts_of(self, out: Path, cases: Any, method: Method) -> dict[str, list[NDArray]]:
-        """What was kept of a method on a set, by name, of each field."""
+        """Parts of a method on a set.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        cases : SampleSet
+            The set.
+        method : Method
+            The method.
+
+        Returns
+        -------
+        dict
+            List of arrays, one for each field, by name.
+        """
         parts: dict[str, list[NDArray]] = {}
         for index in method.seen_of(cases):
             for name, value in _read(self.path(out, method.name, cases.name, index)).items():
@@ -362,7 +466,7 @@ class ImageScorer:
         return parts
 
     def score(self, out: Path, sets: Sequence[Any], methods: Sequence[Method], seed: int) -> Scores:
-        """Rows of every method and set, and their tables."""
+        """See `Scorer.score`: rows of every method and set, and their tables."""
         rows: Rows = []
         for cases in sets:
             for method in methods:
@@ -399,7 +503,7 @@ class ImageScorer:
     def figures(
         self, out: Path, sets: Sequence[Any], methods: Sequence[Method], scores: Scores
     ) -> Iterator[tuple[str, Figure]]:
-        """Quantities against S/N, and a picture of each set's first field."""
+        """See `Scorer.figures`: quantities against S/N, and a picture of each set's first field."""
         for quantity, x, y, limits in self.plots:
             if any(r["quantity"] == quantity and r["snr_low"] is not None for r in scores.rows):
                 drawn = figures.against_snr(scores.rows, quantity, x, y, limits)
@@ -410,7 +514,22 @@ class ImageScorer:
             yield f"picture_{cases.name.replace(' ', '_')}", figures.picture(truth, data, images)
 
     def images_of(self, out: Path, cases: Any, methods: Sequence[Method]) -> dict[str, NDArray]:
-        """``true sky``, ``input image`` and estimates by method of a set's first field, over its rms."""
+        """Images of a set's first field over its rms.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        cases : SampleSet
+            The set.
+        methods : sequence of Method
+            The methods.
+
+        Returns
+        -------
+        dict
+            ``true sky``, ``input image``, and estimates by method, ``[y, x]`` each.
+        """
         first = cases.indices[0]
         kept = _read(self.path(out, TRUTH, cases.name, first))
         images = {"true sky": kept["truth"], "input image": kept["input"]}

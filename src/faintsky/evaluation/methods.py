@@ -1,4 +1,4 @@
-"""Methods by name: what detects in cubes, and what denoises fields."""
+"""Methods by name: detectors for cubes, and denoisers for fields."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "input": ("input", {}),
     "constant": ("constant", {}),
 }
-"""Methods without anything to tune: filter and settings; the Gaussian of Gheller & Vazza (2021)."""
+"""Filters with fixed settings, among them the Gaussian of Gheller & Vazza (2021)."""
 CLEAN = "clean"
-"""The image that a real deconvolution made, where a dirty image's data have it."""
+"""Name of the method that returns the image of a real deconvolution, if a dirty image's data have it."""
 SEES = {
     "sky": ("sky",),
     "noise": ("noise", "clean", "clean_ideal"),
     "clean": ("clean", "clean_ideal"),
     "dirty": ("dirty",),
 }
-"""Kinds of image that an autoencoder trained on a product is shown: a Noise model also Clean ones, as in
+"""Kinds of images for an autoencoder by its training product; a Noise model is also for Clean images, as in
 Section 4.3 of Gheller & Vazza (2021)."""
 
 
@@ -52,13 +52,13 @@ class Answer:
     Parameters
     ----------
     image : array
-        Of the sky at the image's resolution, in its unit, ``[y, x]``.
+        Estimate of the sky at the image's resolution, in its unit, ``[y, x]``.
     sigma : array or None
-        Its standard deviation, where the method gives one.
+        Its standard deviation, if the method gives one.
     segments : Segments or None
-        Regions of emission that the method finds.
+        Regions of emission found by the method.
     sharp : array or None
-        Of the sky with the image's beam taken out, where the method gives that [Jy/arcsec2].
+        Estimate of the sky without the image's beam, if the method gives one [Jy/arcsec2].
     """
 
     image: Array32
@@ -87,14 +87,26 @@ def _named(names: Sequence[str], make: Callable[[str], Callable[[Any], Any]]) ->
 
 
 def detectors(names: Sequence[str], device: str = "cpu", reliability: float | None = None) -> list[Method]:
-    """What detects in cubes: models by name or folder.
+    """Detectors for cubes: models by name or folder.
 
-    With a reliability threshold of their own they are called ``MODEL@THRESHOLD``, and are for curves only.
+    Parameters
+    ----------
+    names : sequence of str
+        Names or folders.
+    device : str, optional
+        A torch device.
+    reliability : float, optional
+        A reliability threshold; the methods are then called ``MODEL@THRESHOLD``, and are used for curves
+        only.
+
+    Returns
+    -------
+    list of Method
 
     Raises
     ------
     InputError
-        For names of nothing, no names, or two of one name.
+        For unknown names, no names, or a name given twice.
     """
 
     def make(name: str) -> Callable[[Any], Any]:
@@ -108,14 +120,25 @@ def detectors(names: Sequence[str], device: str = "cpu", reliability: float | No
 
 
 def denoisers(names: Sequence[str], device: str = "cpu", members: int = 1) -> list[Method]:
-    """What denoises fields: tuned filters, `FIXED` ones, `CLEAN`, programs, and models by name or folder.
+    """Denoisers for fields: tuned filters, `FIXED` ones, `CLEAN`, programs, and models by name or folder.
 
-    Models predict with ``members``.
+    Parameters
+    ----------
+    names : sequence of str
+        Names or folders.
+    device : str, optional
+        A torch device.
+    members : int, optional
+        Mirror images and quarter turns that a model averages.
+
+    Returns
+    -------
+    list of Method
 
     Raises
     ------
     InputError
-        For names of nothing, no names, or two of one name.
+        For unknown names, no names, or a name given twice.
     """
     tuned = tuned_settings()
 
@@ -138,16 +161,30 @@ def denoisers(names: Sequence[str], device: str = "cpu", members: int = 1) -> li
 
 
 def model_hashes(names: Sequence[str]) -> dict[str, str]:
-    """What the models among the denoisers are known by."""
+    """Hashes of the models among the denoisers."""
     others = {CLEAN, *FIXED, *FILTERS, *PEERS}
     return {name: load_model(name, job="denoise").hash for name in names if name not in others}
 
 
 def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: Any) -> Array32:
-    """A filter's estimate of a field, which is told its rms and the correlation of its noise.
+    """A filter's estimate of a field.
 
-    With ``cycles`` the filter takes the part of the network in `faintsky.denoising.dirty.major_cycles`, which
-    take out the sidelobes of a psf.
+    Parameters
+    ----------
+    field : Field
+        Its rms and the correlation of its noise are given to the filter.
+    name : str
+        The filter.
+    cycles : bool, optional
+        Use the filter in place of the network in `faintsky.denoising.major_cycles`, which remove the
+        sidelobes of a psf.
+    **settings
+        Settings of the filter.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     data = field.image.data
     if not cycles or field.image.psf is None:
@@ -159,7 +196,7 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
     response = Response((data.shape[0], data.shape[1]), field.image.psf[0], beam)
 
     def denoised(image: Array32, residual: Array32) -> tuple[Array32, float]:
-        # sidelobes that are still there count as noise
+        # remaining sidelobes count as noise
         rms = max(field.rms, robust_sigma(residual))
         return apply_filter(name, image, rms, correlation=field.correlation, **settings), field.rms
 
@@ -170,7 +207,16 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
 def islands_of(field: Field, program: str, settings: Mapping[str, Any] | None = None) -> Segments:
     """Islands that a program finds in a field, scored like the regions of a denoiser.
 
-    See `faintsky.published.peers.run.find_islands` for the settings and errors.
+    Parameters
+    ----------
+    field : Field
+        The field.
+    program, settings
+        As for `faintsky.published.peers.run.find_islands`.
+
+    Returns
+    -------
+    Segments
     """
     labels, searched = find_islands(
         program, field.image.data / field.rms, field.image.grid.cell, field.width, beam=field.beam,
@@ -180,7 +226,21 @@ def islands_of(field: Field, program: str, settings: Mapping[str, Any] | None = 
 
 
 def scored_islands(labels: NDArray[np.integer], field: Field, searched: NDArray[np.floating]) -> Segments:
-    """Islands with their peak S/N, and flux (of the image over its rms) with its S/N."""
+    """Islands with their peak S/N, and flux with its S/N.
+
+    Parameters
+    ----------
+    labels : array of int
+        Islands, ``[y, x]``.
+    field : Field
+        The field; the flux is that of its image over its rms.
+    searched : array
+        The image in which the program searched, over its noise, ``[y, x]``.
+
+    Returns
+    -------
+    Segments
+    """
     n = int(labels.max())
     data = np.nan_to_num(field.image.data / field.rms)
     kernel = np.ones((1, 1)) if field.correlation is None else field.correlation
@@ -195,7 +255,7 @@ def _clean(field: Field) -> Answer | None:
 
 
 def _islands(field: Field, program: str) -> Answer | None:
-    """A program's islands, and of the image what lies in them."""
+    """A program's islands, and the image within them."""
     if field.kind == "sky":
         return None
     found = islands_of(field, program)
@@ -208,9 +268,9 @@ def _filtered(field: Field, name: str, settings: Mapping[str, Any]) -> Answer:
 
 
 def _tuned(field: Field, name: str, settings: Mapping[str, Mapping[str, Any]]) -> Answer | None:
-    """By the settings of the set most like the field's: of its sky and kind, or of its kind."""
+    """A filter with the settings of the most similar set: of the same sky and kind, or of the same kind."""
     if field.kind == "sky":
-        return None  # nothing to take out
+        return None  # there is no noise to remove
     kind = field.kind or ("dirty" if field.image.psf is not None else "noise")
     kind = "clean_ideal" if kind == "clean" else kind
     words = field.cases.split()[:-1]
@@ -221,7 +281,7 @@ def _tuned(field: Field, name: str, settings: Mapping[str, Mapping[str, Any]]) -
 
 @lru_cache(maxsize=4)
 def _denoiser(model: str, device: str) -> tuple[Any, tuple[str, ...]]:
-    """What denoises as a model's card says, and the kinds of image that it is for."""
+    """The denoiser of a model, and the kinds of images that it is for."""
     from faintsky.denoising import make_denoiser
 
     loaded = load_model(model, job="denoise")
@@ -234,7 +294,7 @@ def _denoised(field: Field, model: str, device: str, members: int = 1) -> Answer
     if field.kind not in sees:
         return None
     kind = "dirty" if field.image.psf is not None else "restored"
-    # what is below the cut that a user gets shows what other cuts would give
+    # regions below the user's threshold are kept, to score other thresholds
     found = denoise(replace(field.image, kind=kind), members=members, reliability=RELIABILITIES[0])
     image = found.image if found.seen is None else found.seen  # the truth has the beam
     segments = segments_of(found.mask, found.catalog, image, field.rms, RELIABLE)

@@ -1,7 +1,7 @@
-"""How well regions of emission outline the true ones, by the true S/N of a pixel.
+"""Completeness and reliability of regions of emission, by the true S/N of a pixel.
 
 True regions are connected pixels of the true sky, at the image's resolution, above a level, larger than
-`LARGE` beams. Everything here is in units of the image's rms.
+`LARGE` beams. All values are in units of the image's rms.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Float = NDArray[np.float64]
 Image = NDArray[np.floating]
 
 SEGMENT_EDGES = np.array([0.1, 0.3, 1.0, 3.0, np.inf])
-"""Bins of the true S/N of a pixel; the true regions of a bin lie above its lower end."""
+"""Bins of the true S/N of a pixel; the true regions of a bin are those above its lower end."""
 LARGE = 10.0
 """Least area of a true region [beam]."""
 TRUE = 0.1
-"""True S/N from which on a pixel holds emission."""
+"""Least true S/N of a pixel with emission."""
 REAL = 0.5
-"""Least share of a labelled region's pixels that hold emission, for it to be real."""
+"""Smallest fraction of pixels with emission in a real region."""
 RELIABLE = 0.9
-"""Reliability of the operating point, of pixels and of regions."""
+"""Reliability of pixels and of regions at the operating point."""
 RELIABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 0.99, 0.997)
-"""Cuts where scores are reliabilities."""
+"""Cuts for scores that are reliabilities."""
 
 _BINS = len(SEGMENT_EDGES) - 1
 _COUNTS = ("true", "found", "regions", "detected")
@@ -40,8 +40,9 @@ SEGMENT_COLUMNS = (
     *(f"{name} {edge:g}" for name in _COUNTS for edge in SEGMENT_EDGES[:-1]),
     *("labelled", "on emission", "segments", "real"),
 )
-"""Columns of `segment_sums`: by bin, pixels of true regions, those labelled, true regions (by their mean
-brightness), those detected; then labelled pixels, those on emission, labelled regions, real ones."""
+"""Columns of `segment_sums`: by bin the numbers of pixels of true regions, of those labelled, of true regions
+(by mean brightness), of those detected; then of labelled pixels, of those on emission, of labelled regions,
+of real ones."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Segments:
     labels : array of int
         ``[y, x]``: number of the region, 0 outside.
     score : array
-        ``[region]``, of regions 1 … n: their reliability, or their S/N where a method gives none.
+        Reliability of regions 1 … n, ``[region]``, or their S/N if a method gives none.
     cut : float
-        Least score of the regions that the method reports by itself.
+        Least score of the regions that the method itself reports.
     cuts : tuple of float, optional
-        Least scores that the operating curve is drawn for; the same in all fields of a method.
+        Cuts of the operating curve, the same in all fields of a method.
     flux, snr : array or None, optional
         ``[region]``: sum over the pixels in units of the rms, and its S/N.
     """
@@ -71,16 +72,16 @@ class Segments:
 
     @property
     def reported(self) -> int:
-        """Number of regions that the method reports by itself."""
+        """Number of regions that the method itself reports."""
         return int((np.asarray(self.score) >= self.cut).sum())
 
 
 SNR_CUTS = tuple(float(v) for v in np.geomspace(3, 300, 16).round(2))
-"""Cuts where scores are S/N."""
+"""Cuts for scores that are S/N."""
 
 
 def segments_of(labels: NDArray[np.integer], table: Table, image: Image, rms: float, cut: float) -> Segments:
-    """Regions of a denoised image: scored by their reliability, or by their S/N where there is none.
+    """Regions of a denoised image, scored by reliability, or by S/N without one.
 
     Parameters
     ----------
@@ -91,9 +92,9 @@ def segments_of(labels: NDArray[np.integer], table: Table, image: Image, rms: fl
     image : array
         The denoised image, ``[y, x]``, NaN where blank.
     rms : float
-        In its unit.
+        Noise, in its unit.
     cut : float
-        Least reliability of what the method reports; without reliabilities it reports all.
+        Least reliability of the regions that the method reports; without reliabilities it reports all.
     """
     score, snr = column(table, "reliability"), column(table, "snr")
     flux = np.bincount(labels.ravel(), np.nan_to_num(image).ravel(), len(table) + 1)[1:] / rms
@@ -103,7 +104,24 @@ def segments_of(labels: NDArray[np.integer], table: Table, image: Image, rms: fl
 
 
 def true_regions(truth: Image, level: float, beam_area: float) -> tuple[NDArray[np.int32], int]:
-    """Labels of the true regions above a level, and their number; pixels touch at sides and corners."""
+    """True regions above a level.
+
+    Parameters
+    ----------
+    truth : array
+        True sky over the rms, ``[y, x]``.
+    level : float
+        Least S/N of their pixels.
+    beam_area : float
+        [pixel]
+
+    Returns
+    -------
+    labels : array of int
+        ``[y, x]``; pixels that share a side or a corner touch.
+    count : int
+        Number of regions larger than `LARGE` beams.
+    """
     labels, n = label(np.nan_to_num(truth) > level, structure=np.ones((3, 3)))
     keep = np.bincount(labels.ravel(), minlength=n + 1) > LARGE * beam_area
     keep[0] = False
@@ -112,9 +130,9 @@ def true_regions(truth: Image, level: float, beam_area: float) -> tuple[NDArray[
 
 
 def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
-    """Counts of one field, ``[1 + cut, column]``: at the method's own cut, then at each of its cuts.
+    """Counts of one field, ``[1 + cut, column]``, for the method's own cut and then for each of `cuts`.
 
-    Counts of several fields are added; `segment_statistic` makes numbers of them.
+    Counts of several fields are added for `segment_statistic`.
 
     Parameters
     ----------
@@ -123,11 +141,11 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
     truth : array
         ``[y, x]``, over the rms.
     beam_area : float
-        [pixel]; for white noise that of the 6 arcsec beam which its rms is quoted in.
+        [pixel]; for white noise that of the 6 arcsec beam to which its rms refers.
     """
-    # finite, since what is not labelled has a score of minus infinity
+    # finite, because pixels that are not labelled have a score of minus infinity
     cuts = np.maximum([segments.cut, *segments.cuts], np.finfo(float).min)
-    # the score of each pixel's region says at which cuts it is labelled
+    # the score of a pixel's region decides at which cuts it is labelled
     score = np.append(-np.inf, np.asarray(segments.score, dtype=float))[segments.labels]
     out = np.zeros((len(cuts), len(SEGMENT_COLUMNS)))
     place = np.digitize(np.nan_to_num(truth), SEGMENT_EDGES) - 1
@@ -153,7 +171,7 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
 
 
 def _above(values: NDArray[np.floating], cuts: Float) -> Float:
-    """How many values reach each cut."""
+    """Number of values that reach each cut."""
     return np.asarray(np.size(values) - np.searchsorted(np.sort(values, axis=None), cuts), dtype=float)
 
 
@@ -162,13 +180,13 @@ SEGMENT_QUANTITIES = (
                                        "regions detected at reliability") for edge in SEGMENT_EDGES[:-1]),
     "pixel reliability", "region reliability",
 )  # fmt: skip
-"""Names of `segment_statistic`'s values; the number is the lower end of the bin of true S/N per pixel."""
+"""Names of `segment_statistic`'s values, with the lower end of the bin of true S/N per pixel."""
 
 
 def operating_curve(total: Float) -> dict[str, Float]:
     """Completeness ``[row, bin]`` and reliability ``[row]``, of pixels and of regions, from summed counts.
 
-    NaN where there is nothing true, or nothing labelled.
+    They are NaN without true or without labelled pixels.
     """
     true, found, regions, detected = (total[..., b * _BINS : (b + 1) * _BINS] for b in range(4))
     labelled, good, segments, real = np.moveaxis(total[..., 4 * _BINS :], -1, 0)
@@ -182,8 +200,8 @@ def operating_curve(total: Float) -> dict[str, Float]:
 def segment_statistic(sums: Float) -> Float:
     """`SEGMENT_QUANTITIES` of the counts of fields, ``[field, row, column]``, for `over_fields`.
 
-    *At reliability*: at the lowest cut at which both reliabilities are at least `RELIABLE`; 0 where no cut
-    of the curve reaches it, NaN where there is no true region.
+    *At reliability* means at the lowest cut for which both reliabilities are at least `RELIABLE`. It is 0 if
+    no cut reaches this, and NaN if there is no true region.
     """
     curve = operating_curve(sums.sum(axis=0))
     both = np.minimum(curve["pixel reliability"], curve["region reliability"])[1:]
@@ -196,9 +214,9 @@ def segment_statistic(sums: Float) -> Float:
 
 
 def region_fluxes(segments: Segments, truth: Image) -> Float:
-    """S/N and found over true flux of the reported regions on emission, ``[region, 2]``.
+    """S/N, and found over true flux, of the reported real regions (see `REAL`), ``[region, 2]``.
 
-    The true flux is that within the same outline; regions that are not real (see `REAL`) are left out.
+    The true flux is that within the same outline.
     """
     if segments.flux is None or segments.snr is None:
         return np.zeros((0, 2))

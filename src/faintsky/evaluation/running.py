@@ -1,8 +1,8 @@
-"""Methods over labelled samples: in parallel processes, a file for each, resumed where it stopped.
+"""Methods run on labelled samples in parallel processes; an interrupted run can be resumed.
 
-A *set* has a ``name``, ``indices`` and ``load(index)``, which gives a sample with its truth; it is small, so
-that it can be sent to another process. A *method* is a function of a sample. A *scorer* says what is kept of
-a method's answer to a sample and makes numbers, tables and figures of what was kept.
+A *set* has a ``name``, ``indices`` and ``load(index)``, which returns a sample with its truth. It is small,
+so that it can be sent to another process. A *method* is a function of a sample. A *scorer* writes the
+relevant part of a method's answer to a file, and makes numbers, tables and figures from these files.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """Something that answers a sample.
+    """A method that is scored.
 
     Parameters
     ----------
     name : str
-        Used in tables and for folders.
+        Name in tables and folders.
     run : callable
-        Of a cube, or a field; must be picklable where there are several processes.
+        Function of a cube or a field; it must be picklable for several processes.
     most : int, optional
-        Number of samples of a set, from the first, that it is run on.
+        Most samples of a set on which it is run.
     sets : tuple of str, optional
-        Names of the sets that it can see, where not of all.
+        Names of the sets on which it is run; by default all.
     deep : bool, optional
-        Its answers are for curves over its threshold only.
+        Whether its answers are used only for curves over its threshold.
     """
 
     name: str
@@ -56,31 +56,31 @@ class Method:
     deep: bool = False
 
     def seen_of(self, cases: Any) -> tuple[int, ...]:
-        """Numbers of the samples that it is run on."""
+        """Numbers of the samples on which it is run."""
         return cases.indices[: self.most] if self.sets is None or cases.name in self.sets else ()
 
 
 def plain(name: str) -> str:
-    """A name as a file system can hold it."""
+    """A name that is valid in a file system."""
     return re.sub(r"[^\w.+@-]+", "_", name).strip("_") or "_"
 
 
 @dataclass
 class Scores:
-    """What a scorer makes of everything that was kept.
+    """Results of a scorer.
 
     Attributes
     ----------
     rows : list of dict
         The main table.
     tables : dict
-        Further ones, each written as ``NAME.csv``.
+        Further tables, each written as ``NAME.csv``.
     results : dict
-        What else ``results.json`` holds.
+        Further entries of ``results.json``.
     summary : dict
-        The numbers that are asked for most, flat.
+        The most important numbers, as a flat mapping.
     report : list of str
-        The parts of ``table.md``.
+        Parts of ``table.md``.
     """
 
     rows: Rows
@@ -91,34 +91,117 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """What is kept of each answer, and the numbers of all."""
+    """Keeps the relevant part of each answer, and makes scores from them."""
 
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
-        """Where what is kept lies."""
+        """File for a method's answer to a sample.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        method, cases : str
+            Names of the method and of the set.
+        index : int
+            Number of the sample.
+
+        Returns
+        -------
+        pathlib.Path
+        """
 
     def load(self, out: Path, cases: Any, index: int) -> Any:
-        """A sample, and what all methods share of it."""
+        """A sample, and what all methods share of it.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        cases : SampleSet
+            The set.
+        index : int
+            Number of the sample.
+
+        Returns
+        -------
+        object
+        """
 
     def keep(self, sample: Any, method: Method, file: Path) -> None:
-        """Run a method on a sample and write what is kept of its answer."""
+        """Run a method on a sample and write the relevant part of its answer.
+
+        Parameters
+        ----------
+        sample : object
+            From `load`.
+        method : Method
+            The method.
+        file : pathlib.Path
+            From `path`.
+        """
 
     def finish(self, out: Path, sample: Any, cases: Any, index: int) -> None:
-        """Write what is kept of the sample itself, after all methods; see `path` of the method ``truth``."""
+        """Write what is needed of the sample itself, as of a method ``truth``.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        sample : object
+            From `load`.
+        cases : SampleSet
+            The set.
+        index : int
+            Number of the sample.
+        """
 
     def score(self, out: Path, sets: Sequence[Any], methods: Sequence[Method], seed: int) -> Scores:
-        """Numbers of everything that was kept."""
+        """Scores from all files.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        sets : sequence of SampleSet
+            The sets.
+        methods : sequence of Method
+            The methods.
+        seed : int
+            Seed of the bootstraps.
+
+        Returns
+        -------
+        Scores
+        """
 
     def figures(
         self, out: Path, sets: Sequence[Any], methods: Sequence[Method], scores: Scores
     ) -> Iterator[tuple[str, Figure]]:
-        """Names and figures."""
+        """Figures of the scores.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Folder of the evaluation.
+        sets : sequence of SampleSet
+            The sets.
+        methods : sequence of Method
+            The methods.
+        scores : Scores
+            From `score`.
+
+        Yields
+        ------
+        name : str
+        figure : matplotlib.figure.Figure
+        """
 
 
 @contextmanager
 def measured() -> Iterator[list[float]]:
-    """Seconds, processor seconds (other programs' included) and peak memory [MB] of a block, once it ended.
+    """Time [s], CPU time including child programs [s] and peak memory [MB] of a block, set at its end.
 
-    The peak is that of the process since its start where the system cannot reset it.
+    If the system cannot reset the peak, it is that of the process since its start.
     """
     cost: list[float] = []
     with suppress(OSError):
@@ -135,16 +218,32 @@ def measured() -> Iterator[list[float]]:
 
 Task = tuple[Any, int, tuple[Method, ...]]
 TRUTH = "truth"
-"""Where the samples themselves are kept, beside the methods."""
+"""Name under which the samples themselves are kept, like that of a method."""
 
 
 def pending(sets: Sequence[Any], methods: Sequence[Method], out: Path, scorer: Scorer) -> list[Task]:
-    """The samples that lack a file, each with the methods it lacks.
+    """Samples that lack a file, each with the methods missing.
+
+    Parameters
+    ----------
+    sets : sequence of SampleSet
+        The sets.
+    methods : sequence of Method
+        The methods.
+    out : pathlib.Path
+        Folder of the evaluation.
+    scorer : Scorer
+        Knows the files.
+
+    Returns
+    -------
+    list of tuple
+        Set, number of the sample, methods.
 
     Raises
     ------
     InputError
-        Two methods, or two sets, share a name.
+        If two methods, or two sets, share a name.
     """
     for what, names in (
         ("methods", [TRUTH, *(plain(m.name) for m in methods)]),
@@ -173,7 +272,7 @@ def _work(task: Task, out: Path, scorer: Scorer) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             scorer.keep(sample, method, file)
-    # last: where no method gets through, nothing is left that another evaluation would have to respect
+    # last, so that nothing is left if no method succeeds
     scorer.finish(out, sample, cases, index)
 
 
@@ -187,18 +286,18 @@ def run_methods(
     cluster: str = LOCAL,
     progress: Progress | None = None,
 ) -> None:
-    """Run every method on every sample that it has not seen, and leave what is kept under ``out``.
+    """Run every method on every sample that it lacks, and write the results under ``out``.
 
     Parameters
     ----------
     sets : sequence of SampleSet
-        What to look at.
+        The sets.
     methods : sequence of Method
-        What to look with.
+        The methods.
     out : pathlib.Path
         Folder of the evaluation.
     scorer : Scorer
-        What is kept.
+        Writes the relevant part of each answer.
     jobs : int, optional
         Processes, each with one thread.
     cluster : str, optional
@@ -209,8 +308,8 @@ def run_methods(
     Raises
     ------
     FaintskyError
-        What a method or a reader raises; the files written until then are kept and the next run goes on
-        from there.
+        Raised by a method or a reader; the files written until then are kept, and the next run continues from
+        there.
     """
     tasks = pending(sets, methods, out, scorer)
     say = progress or (lambda done, total, word: None)
@@ -223,7 +322,7 @@ def run_methods(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found out.
+    """The result of an evaluation.
 
     Parameters
     ----------
@@ -242,7 +341,7 @@ class Evaluation:
         return self.scores.rows
 
     def find(self, **wanted: Any) -> dict[str, Any]:
-        """The first row of the main table with these values; raises KeyError where there is none."""
+        """The first row of the main table with these values; KeyError if there is none."""
         for row in self.rows:
             if all(row[name] == value for name, value in wanted.items()):
                 return row
@@ -250,7 +349,7 @@ class Evaluation:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The numbers that are asked for most, flat."""
+        """The most important numbers, as a flat mapping."""
         return {"out": str(self.out), "table": str(self.out / "table.md"), **self.scores.summary}
 
 
@@ -271,15 +370,15 @@ def evaluate(
     Parameters
     ----------
     out : pathlib.Path
-        Answers that are in it already are used as they are.
+        Results that are in it already are reused.
     sets : sequence of SampleSet
-        With truth.
+        Sets with truth.
     methods : sequence of Method, or mapping
-        Or functions by name.
+        Methods, or functions by name.
     scorer : Scorer
         `faintsky.evaluation.CatalogScorer` or `faintsky.evaluation.ImageScorer`.
     seed : int, optional
-        Of the bootstraps.
+        Seed of the bootstraps.
     jobs, cluster : int and str, optional
         As in `run_methods`.
     run : mapping, optional

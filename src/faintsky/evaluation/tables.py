@@ -12,12 +12,26 @@ from faintsky.system import replacing
 
 
 def number(value: float, form: str = ".3f") -> str:
-    """A number, or a dash where there is none."""
+    """Text of a number, or a dash for NaN."""
     return format(value, form) if math.isfinite(value) else "–"
 
 
 def with_error(value: float, error: float | None, form: str = ".3f", error_form: str | None = None) -> str:
-    """A number with its error, if that is known, or a dash."""
+    """Text of a number with its error, if known, or a dash for NaN.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    error : float or None
+        Its error.
+    form, error_form : str, optional
+        Formats of the number and of its error; the latter is by default the former.
+
+    Returns
+    -------
+    str
+    """
     known = error is not None and math.isfinite(error)
     tail = f" ± {error:{error_form or form}}" if known else ""
     return f"{number(value, form)}{tail}" if math.isfinite(value) else "–"
@@ -35,10 +49,10 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> s
     Parameters
     ----------
     rows : sequence of mapping
-        Empty where there are none.
+        The rows; they may be empty.
     columns : mapping of str to str
-        Headings by the column, and after a colon the form of its numbers (``recall:.3f``); a column with
-        another ``NAME_error`` is shown with it.
+        Headings by column; the column may end in a colon and a format (``recall:.3f``). A column is shown
+        with its error if there is a ``NAME_error``.
     """
     lines = []
     for row in rows:

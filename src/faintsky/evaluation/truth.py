@@ -1,8 +1,9 @@
-"""What the evaluation knows of every true source of a cube: its boxes, matched S/N, neighbours and bounds.
+"""True sources of a cube for the evaluation: boxes, matched S/N, neighbours and bounds.
 
-Boxes are drawn by one rule for truth and predictions, so that nobody is judged on a box convention: one of
-`faintsky.simulating.truth.BOX_RULES` (fidelity page, S7), on the source's own noiseless image. Along
-frequency a box is always the line's centre plus and minus its FWHM, in real-valued channels.
+Boxes of truth and predictions follow the same rule, so that scores do not depend on a method's own
+convention. It is one of `faintsky.simulating.BOX_RULES` (fidelity page, S7), applied to the source's own
+noise-free image. Along frequency a box is always the line's centre plus and minus its FWHM, in real-valued
+channels.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ BOX = ("x_min", "x_max", "y_min", "y_max")
 
 @dataclass(frozen=True)
 class Setting:
-    """What the evaluation needs of a cube besides its data; everything that true and found tables share.
+    """Properties of a cube that the evaluation needs, common to true and found tables.
 
     Parameters
     ----------
@@ -58,28 +59,28 @@ class Setting:
 
     @classmethod
     def of(cls, meta: Mapping[str, Any]) -> Setting:
-        """The setting in the metadata of a table that `prepared_truth` made."""
+        """The setting in the metadata of a table of `prepared_truth`."""
         n_chan, n_y, n_x = (int(n) for n in meta["shape"])
         sigma = [float(s) for s in meta["sigma"]]
         return cls((n_chan, n_y, n_x), float(meta["cell"]), float(meta["beam"]), sigma, meta["box_rule"])
 
     @classmethod
     def for_cube(cls, cube: RadioCube, truth: Table, box_rule: str | None = None) -> Setting:
-        """Noise and box rule as the truth's metadata say them, else measured and ``paper``.
+        """Noise and box rule from the truth's metadata; otherwise measured noise and ``paper``.
 
         Parameters
         ----------
         cube : RadioCube
             With a beam.
         truth : Table
-            Of its ``meta``, ``noise_jy_per_beam`` (a number, or one a channel) and ``box_rule`` are used.
+            Its ``meta`` may hold ``noise_jy_per_beam`` (a number, or one per channel) and ``box_rule``.
         box_rule : str, optional
             Takes precedence.
 
         Raises
         ------
         InputError
-            The cube has no beam, or the rule is unknown.
+            If the cube has no beam, or the rule is unknown.
         """
         given = truth.meta.get("noise_jy_per_beam")
         sigma = noise_of(cube.data) if given is None else np.broadcast_to(given, cube.shape[:1])
@@ -93,10 +94,10 @@ class Setting:
 
 
 def noise_of(data: ArrayLike) -> Float:
-    """Robust noise of every channel from the cube itself, ``[chan]``; NaN for a blank one.
+    """Robust noise of every channel from the cube itself, ``[chan]``; NaN for blank channels.
 
-    From the differences of neighbouring channels, so that continuum does not count, by the median absolute
-    deviation, so that the few pixels with a line do not either. Used where the data set does not say.
+    It is the median absolute deviation of differences of neighbouring channels, which is insensitive to
+    continuum and to the few pixels with a line. It is used if the data set's record has no noise.
     """
     cube = np.asarray(data, dtype=np.float32)
     sigma = np.full(len(cube), np.nan)
@@ -116,11 +117,11 @@ def gaussian_box(
     Parameters
     ----------
     x, y : float
-        Centre [pixel]; one outside the image has the box of the nearest pixel.
+        Centre [pixel]; outside the image, the box is that of the nearest pixel.
     maj, minor, pa : float
         FWHM [pixel, pixel], angle [deg east of north]; a width of 0 or NaN is a point.
     shape : tuple of int
-        The ``paper`` rule depends on it.
+        Shape of the image, on which the ``paper`` rule depends.
     rule : str, optional
         One of `BOX_RULES`.
 
@@ -129,7 +130,7 @@ def gaussian_box(
     x_min, x_max, y_min, y_max : int
         Both ends inside the box.
     """
-    # the paper's sources are all wider; the lobes of a narrow one would pass for a box of many pixels
+    # the paper's sources are all wider; the lobes of a narrow one would make its box too large
     least = NARROW if rule == "paper" else -np.inf
     maj, minor = (max(float(np.nan_to_num(w)), least) for w in (maj, minor))
     far = max(-x, x - shape[1], -y, y - shape[0]) > 3 * maj + 24
@@ -152,10 +153,9 @@ def with_boxes(table: Table, setting: Setting, *, keep_image_box: bool = False) 
         With ``x``, ``y``, ``z`` [pixel, pixel, channel], ``dc_maj``, ``dc_min`` [arcsec], ``dc_pa`` [deg]
         and ``fwhm_z`` [channel].
     setting : Setting
-        Of the cube.
+        Properties of the cube.
     keep_image_box : bool, optional
-        Keep ``x_min ... y_max`` where the table has them: for truths, whose boxes the simulator made from
-        the sky image.
+        Keep ``x_min ... y_max`` if the table has them, as in truths of simulations.
 
     Returns
     -------
@@ -179,11 +179,10 @@ def with_boxes(table: Table, setting: Setting, *, keep_image_box: bool = False) 
 
 
 def judged_boxes(table: Table, setting: Setting) -> Table:
-    """The detections with the boxes they are judged by.
+    """The detections with the boxes by which they are scored.
 
-    Those that the method gave, where its boxes are what it detects (islands of pixels; the table's
-    ``meta["own_boxes"]``); otherwise boxes by the data set's rule from the positions and widths, where there
-    are any.
+    These are the method's own boxes if it detects islands of pixels (``meta["own_boxes"]``). Otherwise boxes
+    are computed by the data set's rule from positions and widths, if there are any.
     """
     if not len(table) or table.meta.get("own_boxes") or "dc_maj" not in table.colnames:
         return table
@@ -191,16 +190,16 @@ def judged_boxes(table: Table, setting: Setting) -> Table:
 
 
 def neighbour_groups(truth: Table, beam: float) -> NDArray[np.intp]:
-    """Number of the group that each true source is in: sources that could disturb each other, ``[n]``.
+    """Group number of each true source, ``[n]``; sources of one group may disturb each other.
 
-    Two sources are neighbours where their boxes in the image come nearer than one beam *and* their boxes
-    along frequency (line centre ± FWHM) overlap. Sources on one line of sight at separate frequencies are
-    not: their continuum is smooth and subtracted. Neighbours of neighbours share a group.
+    Two sources are neighbours if their boxes in the image are closer than one beam *and* their boxes along
+    frequency (line centre ± FWHM) overlap. Sources on one line of sight at separate frequencies are not
+    neighbours, because their continuum is smooth and subtracted. Neighbours of neighbours share a group.
 
     Parameters
     ----------
     truth : Table
-        With boxes; see `faintsky.matching`.
+        A catalogue with boxes; see `faintsky.matching`.
     beam : float
         FWHM of the synthesised beam, major axis [pixel].
     """
@@ -215,7 +214,7 @@ def neighbour_groups(truth: Table, beam: float) -> NDArray[np.intp]:
 
 
 def velocity_per_channel(truth: Table, cube: RadioCube) -> Float:
-    """Width of a channel at each true source [km/s], by the table's own widths or else by the frequency."""
+    """Width of a channel at each true source [km/s], from the table's own widths or from the frequency."""
     width = float(np.median(cube.channel_widths()))
     by_frequency = SPEED_OF_LIGHT / 1e3 * width / cube.frequency(column(truth, "z"))
     if "fwhm_velocity" not in truth.colnames:
@@ -232,9 +231,9 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
     truth : Table
         Catalogue of the cube.
     cube : RadioCube
-        For its cell and channels.
+        Gives cell and channels.
     transfer : array
-        `faintsky.source_model.psf_transform` of its psf: turns the continuum's peak in Jy/beam into Jy.
+        `faintsky.source_model.psf_transform` of its psf, to convert the continuum's peak from Jy/beam to Jy.
     """
     pb = column(truth, "pb") if "pb" in truth.colnames else np.ones(len(truth))
     pb = np.where(np.isfinite(pb), pb, 1.0)
@@ -245,7 +244,7 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
     if "continuum_flux" in truth.colnames:
         own = column(truth, "continuum_flux")
     elif "continuum" in truth.colnames:
-        # a Gaussian's norm under the psf is its peak when both widths are taken down by sqrt(2)
+        # a Gaussian's norm under the psf equals its peak if both widths are divided by sqrt(2)
         widths = zip(shape[0] / np.sqrt(2), shape[1] / np.sqrt(2), shape[2])
         own = column(truth, "continuum") / [matched_norm(transfer, cube.shape[2], *w) for w in widths]
     names = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux", "continuum")
@@ -257,7 +256,7 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
 def _add_bounds(
     table: Table, lines: Sequence[Line], groups: NDArray[np.intp], transfer: Float, setting: Setting
 ) -> None:
-    """Columns ``NAME_bound`` and ``NAME_bound_shared`` in the units of the residuals, in place."""
+    """Add columns ``NAME_bound`` and ``NAME_bound_shared`` in the units of the residuals, in place."""
     n_chan, _, n_x = setting.shape
     for continuum, suffix in (("free", "_bound"), ("shared", "_bound_shared")):
         bounds = np.full((len(table), len(PARAMETERS)), np.nan)
@@ -274,25 +273,25 @@ def _add_bounds(
 
 
 def prepared_truth(truth: Table, cube: RadioCube, setting: Setting) -> Table:
-    """The truth of a cube with everything the evaluation needs, in one table.
+    """The truth of a cube with all columns that the evaluation needs.
 
     Parameters
     ----------
     truth : Table
         Catalogue of the cube's true sources.
     cube : RadioCube
-        With a psf, if there are to be bounds and matched S/N.
+        The cube; its psf is needed for bounds and matched S/N.
     setting : Setting
-        Of the cube.
+        Properties of the cube.
 
     Returns
     -------
     Table
-        A copy with boxes (those along x and y kept where the simulator gave them), ``snr`` (matched, from
-        psf and noise, where the simulator does not say it), ``isolated``, and the Cramér-Rao bound
-        ``NAME_bound`` of every parameter, in the units of `faintsky.evaluation.catalogs.UNITS`: for an
-        unknown continuum in every pixel, and ``NAME_bound_shared`` for one of the source's shape. Neighbours
-        are bounded together. ``meta`` holds the setting.
+        A copy with boxes (along x and y the simulator's, if given), ``snr`` (the simulator's, or the matched
+        S/N from psf and noise), ``isolated``, and the Cramér-Rao bound of every parameter, in the units of
+        `faintsky.evaluation.catalogs.UNITS`: ``NAME_bound`` for an unknown continuum in every pixel, and
+        ``NAME_bound_shared`` for one with the source's shape. Neighbours are bounded together. ``meta`` holds
+        the setting.
     """
     out = with_boxes(truth, setting, keep_image_box=True)
     out.meta = dict(truth.meta) | setting.__dict__ | {"shape": list(setting.shape)}

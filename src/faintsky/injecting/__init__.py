@@ -1,6 +1,6 @@
-"""Sources injected into the user's own data, and found again.
+"""Injection of sources into the user's own data, and their recovery.
 
-It knows how data are searched and denoised, and nothing of files and commands.
+This room knows how data are searched and denoised, but no files and commands.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Emitters injected into a user's own cube: how many are found again, and with which flux.
+"""Emitters injected into a user's own cube, to measure completeness and flux bias.
 
-A source is drawn in the sky, seen through the primary beam and the cube's psf (given, read off the noise of a
-dirty cube, or the Gaussian of the header for a restored one), scaled to a matched S/N at its place, and added
-to the data; real noise, sidelobes, continuum residuals and emission stay as they are.
+A source is drawn on the sky, multiplied by the primary beam, convolved with the cube's psf, scaled to a
+matched S/N at its position, and added to the data. The psf is given, measured from the noise of a dirty cube,
+or the header's Gaussian for a restored cube. Real noise, sidelobes, continuum residuals and emission remain
+as they are.
 """
 
 from __future__ import annotations
@@ -35,35 +36,35 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 SIZES = (0.0, 1.5)
-"""Their major axis in beams; the minor one is 0.4 to 1 of it."""
+"""Range of the sources' major axis [beam]; the axis ratio is 0.4 to 1."""
 LINE_WIDTHS = (3.0, 12.0)
-"""FWHM of their lines [channel], at most an eighth of the band."""
+"""Range of the lines' FWHM [channel], at most an eighth of the band."""
 APART = 3.0
-"""Least distance of two in one run, in beams as the wider one is seen."""
+"""Least distance of two sources in one run, in observed widths of the wider one."""
 _TRIES = 2000
 
 
 @dataclass
 class CubePlace:
-    """A cube into which sources are injected, and what is in it already.
+    """A cube into which sources are injected, and its own sources.
 
     Parameters
     ----------
     data : RadioCube
-        The user's.
+        The user's cube.
     prepared : PreparedCube
         Its noise, psf and beam.
     taken : array of bool
-        Voxels with sources of the cube's own, ``[chan, y, x]``.
+        Voxels of the cube's own sources, ``[chan, y, x]``.
     own : Table
-        Those sources.
+        The cube's own sources.
 
     Attributes
     ----------
     SNR_RANGE : tuple of float
-        Matched S/N of the sources: uniform, around where detectors begin to miss them.
+        Default range of the sources' matched S/N, which is uniform.
     PER_RUN, LEVEL : int, float
-        Sources at a time, and the S/N at which the completeness is asked for.
+        Default number of sources at a time, and S/N at which the completeness is reported.
     """
 
     SNR_RANGE: ClassVar = (3.0, 20.0)
@@ -86,13 +87,28 @@ class CubePlace:
 
     @cached_property
     def room(self) -> Bool:
-        """Pixels at least a beam away from blank ones and, where a mask is given, in it, ``[y, x]``."""
+        """Pixels at least a beam away from blank ones and within the mask, if there is one, ``[y, x]``."""
         valid = np.pad(self.prepared.valid, 1)
         inner = binary_erosion(valid, iterations=max(1, round(self.prepared.beam_pixels)))[1:-1, 1:-1]
         return inner if self.data.mask is None else inner & self.data.mask.any(axis=0)
 
     def seen(self, x: float, y: float, maj: float, minor: float, pa: float, z: float) -> Float:
-        """Image of a source of 1 Jy through the psf of its channel, ``[y, x]`` [Jy/beam]."""
+        """Image of a source of 1 Jy, convolved with the psf of its channel.
+
+        Parameters
+        ----------
+        x, y : float
+            Centre [pixel].
+        maj, minor, pa : float
+            Widths [pixel] and position angle [deg].
+        z : float
+            Channel.
+
+        Returns
+        -------
+        array
+            ``[y, x]`` [Jy/beam]
+        """
         planes, beam_at = self.prepared.psf, self.prepared.beam_at(self.data)
         psf = planes[min(max(round(z), 0), len(planes) - 1)] if len(planes) > 1 else planes[0]
         if beam_at is not None:
@@ -106,18 +122,27 @@ class CubePlace:
         return np.fft.irfft2(np.fft.rfft2(centred) * source, s=self._padded)[:n_y, :n_x]
 
     def received(self, row: Any) -> tuple[Float, float]:
-        """Noise of every channel at a source's place [Jy/beam], and what the data hold of its flux."""
+        """Noise of every channel at a source [Jy/beam], and the fraction of its flux in the data."""
         x, y = row["x"], row["y"]
         return self.prepared.sigma * self.prepared.gain(x, y), self.beam.share(x, y, row["z"])
 
     def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
-        """Up to ``n`` sources away from each other and from the cube's own, with flux by their S/N.
+        """Draw sources away from each other and from the cube's own.
+
+        Parameters
+        ----------
+        n : int
+            Number of sources.
+        rng : numpy.random.Generator
+            The source of random numbers.
+        snr : tuple of float
+            Range of the matched S/N.
 
         Returns
         -------
         Table
-            Columns of a truth table, and ``share``, the part of the flux that the data receive. Fewer rows
-            than asked where there is no room.
+            Columns of a truth table, and ``share``, the fraction of the flux in the data. It has fewer rows
+            if there is no room.
         """
         from faintsky.catalog import make_table
 
@@ -159,7 +184,7 @@ class CubePlace:
             line = share[i] * line_profile(z, s["z"], s["fwhm_z"])
             noise = sigma[z]
             if prepared.channels is not None and (noise > 0).any():
-                # by how much single channels are measured wrongly would pass for a pattern that noise lacks
+                # errors of single channels' noise would look like a pattern that the noise does not have
                 noise = np.where(noise > 0, np.sqrt((noise[noise > 0] ** 2).mean()), 0.0)
             spectral = line @ precision(noise, prepared.channels, z) @ line
             peak[i] = s["wanted"] / np.sqrt(
@@ -171,7 +196,7 @@ class CubePlace:
         return make_table(columns)
 
     def _free(self, s: dict[str, float]) -> bool:
-        """Whether the voxels within a source's half widths belong to no source of the cube's own."""
+        """Whether the voxels within a source's half widths are free of the cube's own sources."""
         half = max(s["maj"] / 2, 1.0)
         z = slice(max(int(s["z"] - s["fwhm_z"]), 0), int(s["z"] + s["fwhm_z"]) + 2)
         y = slice(max(int(s["y"] - half), 0), int(s["y"] + half) + 2)
@@ -179,7 +204,7 @@ class CubePlace:
         return not self.taken[z, y, x].any()
 
     def with_sources(self, sources: Table) -> RadioCube:
-        """The cube with the sources of `draw` in it; blanks stay blank."""
+        """The cube with the sources of `draw`; blank voxels stay blank."""
         cube = self.data
         n_chan = cube.shape[0]
         data = np.array(cube.data, dtype=np.float32)
@@ -196,7 +221,7 @@ class CubePlace:
         return replace(cube, load=lambda: data)
 
     def compare(self, sources: Table, found: Table) -> tuple[Table, int]:
-        """The sources with ``found`` and what was found of them, and how many detections are others.
+        """Match injected sources and detections.
 
         Returns
         -------
@@ -219,7 +244,7 @@ class CubePlace:
 def place_in_cube(
     cube: RadioCube, catalog: Table, mask: NDArray[np.int32] | None, prepared: PreparedCube
 ) -> CubePlace:
-    """The field, its own sources with a beam about them marked as taken.
+    """The place for sources in a cube, with its own sources and a beam around them excluded.
 
     Parameters
     ----------
@@ -227,9 +252,9 @@ def place_in_cube(
     catalog : Table
         Sources found in it.
     mask : array or None
-        Their labels, ``[chan, y, x]``; their boxes are taken where the method makes none.
+        Their labels, ``[chan, y, x]``; None uses their boxes.
     prepared : PreparedCube
-        Of the cube.
+        Noise, psf and beam of the cube.
     """
     taken: Bool = np.zeros(cube.shape, dtype=bool)
     if mask is not None:

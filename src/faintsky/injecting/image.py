@@ -1,9 +1,9 @@
-"""Faint filaments and blobs injected into a user's own image: how much of them is outlined again.
+"""Faint filaments and blobs injected into a user's own image, to measure how much of them is found.
 
-A filament is an arc of a circle with a Gaussian cross-section and Gaussian ends, a blob an elliptical
-Gaussian; both as the image's beam shows them. They are put where nothing was found in the image itself, at a
-known S/N per pixel: mean brightness within the outline, which is where they exceed half of their peak, over
-the noise there. Noise, artefacts and sidelobes are the image's own.
+A filament is an arc of a circle with a Gaussian cross-section and Gaussian ends. A blob is an elliptical
+Gaussian. Both have the resolution of the image's beam. They are placed where nothing was found in the image
+itself, with a known S/N per pixel: the mean brightness within the outline (above half of the peak) over the
+local noise. Noise, artefacts and sidelobes are the image's own.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 WIDTHS, LENGTHS, BENDS = (1.5, 3.0), (8.0, 20.0), (0.0, 60.0)
-"""Filaments: FWHM of the cross-section and length [beam], and the angle that they bend by [deg]."""
+"""Filaments: ranges of the cross-section's FWHM and of the length [beam], and of the bending angle [deg]."""
 BLOBS, RATIOS = (4.0, 8.0), (0.6, 1.0)
-"""Blobs: FWHM of the major axis [beam], and axis ratio."""
+"""Blobs: ranges of the major axis's FWHM [beam] and of the axis ratio."""
 OUTLINE, REACH = 0.5, 0.05
-"""Of the peak: where the outline is, and how far a source takes room."""
+"""Fractions of the peak at the outline, and at the edge of the room that a source needs."""
 WHITE_BEAM = 6.0
-"""Beam [arcsec] that sizes are in where noise is white: the one its rms is quoted in."""
+"""Beam for sizes in images of white noise, the one to which their rms refers [arcsec]."""
 _TRIES = 400
 
 
 @dataclass(frozen=True)
 class Injected:
-    """One source: its kind, brightness in the image's unit ``[y, x]`` of a box, and where that is."""
+    """One source: kind, brightness ``[y, x]`` in a box [unit of the image], and the box."""
 
     kind: str
     brightness: Float
@@ -54,18 +54,18 @@ class Injected:
 
 @dataclass(frozen=True)
 class Outlined:
-    """What is found in an image.
+    """The result of denoising an image.
 
     Parameters
     ----------
     mask : array of int
         Number of a source or region, 0 outside, ``[y, x]``.
     estimate : array
-        The denoised image, as the data show the sky, ``[y, x]``.
+        The denoised image at the data's resolution, ``[y, x]``.
     prepared : PreparedImage
         Input, noise and beam.
     response : Response or None
-        How the sky is seen, of a dirty image.
+        For a dirty image, the response to the sky.
     """
 
     mask: NDArray[np.int32]
@@ -81,20 +81,21 @@ class ImagePlace:
     Parameters
     ----------
     data : RadioImage
-        The user's.
+        The user's image.
     found : Outlined
-        What is found in it.
+        The result of denoising it.
     room : array of bool
-        Valid pixels two beams away from what was found and, where a mask is given, in it, ``[y, x]``.
+        Valid pixels two beams away from sources and regions, and within the mask, if there is one, ``[y,
+        x]``.
     beam : float
-        FWHM [pixel].
+        FWHM of the beam [pixel].
 
     Attributes
     ----------
     SNR_RANGE : tuple of float
-        S/N per pixel of the sources, whose logarithm is uniform.
+        Default range of the sources' S/N per pixel, which is uniform in its logarithm.
     PER_RUN, LEVEL : int, float
-        Sources at a time, which are many beams long, and the S/N at which the completeness is asked for.
+        Default number of sources at a time, and S/N at which the completeness is reported.
     """
 
     SNR_RANGE: ClassVar = (0.2, 10.0)
@@ -107,7 +108,22 @@ class ImagePlace:
     beam: float
 
     def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> list[Injected]:
-        """Up to ``n`` sources that neither overlap nor lie on anything found; fewer where room ends."""
+        """Draw sources that overlap neither each other nor anything found.
+
+        Parameters
+        ----------
+        n : int
+            Number of sources.
+        rng : numpy.random.Generator
+            The source of random numbers.
+        snr : tuple of float
+            Range of the S/N per pixel.
+
+        Returns
+        -------
+        list of Injected
+            Fewer if there is no room.
+        """
         free, prepared = self.room.copy(), self.found.prepared
         n_y, n_x = free.shape
         drawn: list[Injected] = []
@@ -131,7 +147,7 @@ class ImagePlace:
         return drawn
 
     def with_sources(self, sources: list[Injected]) -> RadioImage:
-        """The image with the sources in it, seen through the psf where the image was taken for dirty."""
+        """The image with the sources, which are convolved with the psf if the image is dirty."""
         sky = np.zeros(self.room.shape, dtype=np.float32)
         for s in sources:
             sky[s.box] += s.brightness.astype(np.float32)
@@ -140,15 +156,15 @@ class ImagePlace:
         return replace(self.data, load=lambda: data[None])
 
     def compare(self, sources: list[Injected], found: Outlined) -> tuple[Table, int]:
-        """What is found of the sources, and how many regions are others.
+        """Match injected sources and regions.
 
         Returns
         -------
         sources : Table
             ``kind``, ``x``, ``y``, ``ra``, ``dec``, ``snr``, ``area`` [beam], ``flux`` within the outline
-            [Jy; the image's unit summed over pixels where it is no brightness], ``found_flux`` (of the
-            denoised image, there), ``share`` of the outline in regions, ``found`` (a quarter or more
-            does).
+            [Jy; or the image's unit summed over pixels if it is no brightness], ``found_flux`` (of the
+            denoised image within the outline), ``share`` (fraction of the outline in regions), ``found``
+            (whether that is at least a quarter).
         others : int
             Regions that touch neither an injected source nor a region of the image itself.
         """
@@ -177,7 +193,7 @@ class ImagePlace:
 
 
 def place_in_image(image: RadioImage, found: Outlined) -> ImagePlace:
-    """Where there is room in an image, given what is found in it (at any reliability)."""
+    """The place for sources in an image, outside anything found in it (at any reliability)."""
     prepared = found.prepared
     beam = prepared.beam_pixels or max(WHITE_BEAM / image.grid.cell, 2.0)
     room = prepared.valid & (distance_transform_edt(found.mask == 0) > 2 * beam)
@@ -185,7 +201,7 @@ def place_in_image(image: RadioImage, found: Outlined) -> ImagePlace:
 
 
 def draw_shape(rng: np.random.Generator, beam: float) -> tuple[str, Float]:
-    """Kind and image of a filament or a blob of peak 1, in the middle of a square with an odd side."""
+    """Kind and image of a filament or a blob of peak 1, centred in a square with an odd side."""
     kind = ("filament", "blob")[int(rng.integers(2))]
     turn = rng.uniform(0, 2 * np.pi)
     length, width = beam * rng.uniform(*LENGTHS), beam * rng.uniform(*WIDTHS)
@@ -195,7 +211,7 @@ def draw_shape(rng: np.random.Generator, beam: float) -> tuple[str, Float]:
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     if kind == "blob":
         return kind, _gaussian(np.hypot(along, across / rng.uniform(*RATIOS)), major)
-    # about a centre of curvature far to one side, half of the sagitta off the middle
+    # the centre of curvature is to one side, and the arc is half a sagitta off the middle
     bend = max(np.deg2rad(rng.uniform(*BENDS)), 1e-3)
     radius = length / bend
     across = across + radius * (1 - np.cos(bend / 2)) / 2

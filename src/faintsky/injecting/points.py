@@ -1,6 +1,6 @@
-"""Points, alone or in pairs, injected into a user's own image and looked for as compact sources.
+"""Points, single or in pairs, injected into a user's own image and searched for as compact sources.
 
-They are as the image's clean beam shows them, at a known S/N: their peak over the noise there. Noise,
+They have the shape of the image's clean beam, and a known S/N, their peak over the local noise. Noise,
 artefacts, diffuse emission and other sources are the image's own.
 """
 
@@ -27,9 +27,9 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 SEPARATIONS, RATIOS = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0), (1.0, 0.2)
-"""Of pairs: distance [beam], and faint over bright."""
+"""Pairs: separations [beam], and flux ratios of the brighter to the fainter point."""
 APART, OWN, RADIUS = 4.0, 1.5, 0.6
-"""Least distance from other injected ones and from the image's own, and the largest of a found one [beam]."""
+"""Least distance from other sources, and largest distance of a detection from its source [beam]."""
 _TRIES = 40
 
 
@@ -40,20 +40,20 @@ class PointPlace:
     Parameters
     ----------
     data : RadioImage
-        The user's.
+        The user's image.
     prepared : PreparedImage
         Its noise and beam.
     own, negative : Table
-        Compact sources of the image's own, and of its negative, see `compact_entries`.
+        Compact sources of the image itself and of its negative, see `compact_entries`.
     pairs : bool, optional
-        Whether each is a pair; the S/N is then that of the fainter one.
+        Whether to inject pairs; the S/N is then that of the fainter point.
 
     Attributes
     ----------
     SNR_RANGE : tuple of float
-        S/N of the sources, whose logarithm is uniform.
+        Default range of the sources' S/N, which is uniform in its logarithm.
     PER_RUN, LEVEL : int, float
-        Sources at a time, and the S/N at which the completeness is asked for.
+        Default number of sources at a time, and S/N at which the completeness is reported.
     """
 
     SNR_RANGE: ClassVar = (3.0, 50.0)
@@ -68,7 +68,7 @@ class PointPlace:
 
     @cached_property
     def room(self) -> Bool:
-        """Pixels away from blank ones and from the image's own sources and, where a mask is given, in it."""
+        """Pixels away from blank ones and from the image's own sources, and within the mask, if any."""
         beam, empty = self.prepared.beam_pixels, np.ones(self.prepared.valid.shape, dtype=bool)
         valid = np.pad(self.prepared.valid, 1)
         inner = binary_erosion(valid, iterations=max(1, round(beam)))[1:-1, 1:-1]
@@ -80,13 +80,23 @@ class PointPlace:
         return inner if self.data.mask is None else inner & self.data.mask[0]
 
     def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
-        """Up to ``n`` points, two of each pair, away from each other; fewer where there is no room.
+        """Draw points away from each other and from the image's own sources.
+
+        Parameters
+        ----------
+        n : int
+            Number of points, each of a pair counted.
+        rng : numpy.random.Generator
+            The source of random numbers.
+        snr : tuple of float
+            Range of the S/N.
 
         Returns
         -------
         Table
             ``x``, ``y`` [pixel], ``ra``, ``dec`` [deg], ``snr``, ``peak`` [unit of the image], ``flux`` [Jy,
-            not corrected for the primary beam], ``pair`` (-1 for none), ``separation`` [beam], ``ratio``.
+            not corrected for the primary beam], ``pair`` (-1 for none), ``separation`` [beam], ``ratio``. It
+            has fewer rows if there is no room.
         """
         from astropy.table import Table
 
@@ -122,14 +132,14 @@ class PointPlace:
         return table
 
     def _noise(self, place: Float) -> float:
-        """Where there is room, else 0."""
+        """Noise at a position, 0 if there is no room."""
         x, y = (int(np.floor(v + 0.5)) for v in place)
         n_y, n_x = self.room.shape
         inside = 0 <= x < n_x and 0 <= y < n_y and self.room[y, x]
         return float(self.prepared.rms[y, x]) if inside else 0.0
 
     def with_sources(self, sources: Table) -> RadioImage:
-        """The image with the points of `draw` in it; blanks stay blank."""
+        """The image with the points of `draw`; blank pixels stay blank."""
         data = np.array(self.data.data, dtype=np.float64)
         x, y = (column(sources, k) for k in "xy")
         assert self.prepared.beam is not None, "points have the image's beam"
@@ -145,7 +155,7 @@ class PointPlace:
         return replace(self.data, load=lambda: seen[None])
 
     def compare(self, sources: Table, found: Table) -> tuple[Table, int]:
-        """The sources with what was found of them, and how many entries are others.
+        """Match injected points and catalogue entries.
 
         Returns
         -------
@@ -175,16 +185,25 @@ class PointPlace:
         return replace(recovery_of(sources, edges, level=self.LEVEL), measured=measured)
 
     def with_completeness(self, recovery: Recovery) -> Table:
-        """The image's own sources with a column ``completeness``, of the curve at their S/N."""
+        """The image's own sources with a column ``completeness``, from the curve at their S/N."""
         own, curve = self.own.copy(), recovery.curve
         own["completeness"] = np.full(len(own), np.nan) if curve is None else curve(column(own, "snr"))
         return own
 
 
 def compact_entries(catalog: Table, components: Table, *, diffuse: bool = False) -> Table:
-    """Positive compact sources: objects of one component as they are, and the components of the others.
+    """Compact sources of positive flux: objects of one component, and the components of other objects.
 
-    With ``diffuse`` the diffuse regions, too.
+    Parameters
+    ----------
+    catalog, components : Table
+        Objects and components.
+    diffuse : bool, optional
+        Include diffuse regions.
+
+    Returns
+    -------
+    Table
     """
     from astropy.table import vstack
 
@@ -195,23 +214,23 @@ def compact_entries(catalog: Table, components: Table, *, diffuse: bool = False)
 
 
 def by_measured_snr(sources: Table, own: Table, negative: Table, edges: Float) -> dict[str, Float]:
-    """What an entry of some measured S/N is worth.
+    """Flux bias and reliability of entries by their measured S/N.
 
     Parameters
     ----------
     sources : Table
-        Injected ones, see `PointPlace.compare`. They are weighted as if their counts N(>S) were as 1/S.
+        Injected sources, see `PointPlace.compare`. They are weighted to counts N(>S) proportional to 1/S.
     own, negative : Table
-        Compact entries of the image and of its negative, in which all are false.
+        Compact entries of the image, and of its negative, where all are false.
     edges : array
-        Of the bins of measured S/N.
+        Edges of the bins of measured S/N.
 
     Returns
     -------
     dict
         ``flux_bias`` and ``deboosted_bias``, weighted medians of found over true flux; ``entries`` and
-        ``negative_entries``; ``reliability``, 1 less the latter over the former. ``[bin]`` each, NaN where
-        there are none.
+        ``negative_entries``; ``reliability``, 1 minus the ratio of the latter to the former. Each is
+        ``[bin]``, NaN in empty bins.
     """
     place = np.digitize(column(sources, "found_snr"), edges) - 1
     counts = [np.histogram(column(t, "snr"), edges)[0].astype(float) for t in (own, negative)]

@@ -1,4 +1,4 @@
-"""How many injected sources are found again, and with which flux, against their S/N."""
+"""Recovery of injected sources: completeness and flux against their S/N."""
 
 from __future__ import annotations
 
@@ -42,36 +42,36 @@ def recover(
     jobs: int = 1,
     cluster: str = LOCAL,
 ) -> tuple[Table, int, int]:
-    """Inject sources, a few a run, and look for them.
+    """Inject sources, a few in each run, and search for them.
 
     Parameters
     ----------
     place : CubePlace or ImagePlace
         Data into which sources are injected.
     find : callable
-        Cube to catalogue, or image to `faintsky.denoising.Denoised`.
+        From a cube or image to what ``compare`` of the place takes: a catalogue, or `Outlined`.
     n, per_run : int
-        Sources in all and in each run.
+        Numbers of all sources and of those in each run.
     snr : tuple of float
         Range of their S/N.
     seed : int, optional
-        Run number i depends on it and i only.
+        Seed of the sources; run i depends on (seed, i) only.
     progress : callable, optional
         Called with sources done, sources in all, and a word.
     jobs, cluster : int and str, optional
-        As for `faintsky.system.run_tasks`: a run is a task.
+        As for `faintsky.system.run_tasks`, where a run is a task.
 
     Returns
     -------
     sources : Table
-        Those injected, and what was found of them, see ``compare`` of the place; ``run``.
+        Injected sources and their measured values, see ``compare`` of the place, and ``run``.
     runs, others : int
-        Runs, and what was found that is neither injected nor the data's own.
+        Number of runs, and of detections that are neither injected nor the data's own.
 
     Raises
     ------
     InputError
-        There is no room for a source.
+        If there is no room for a source.
     """
     from astropy.table import vstack
 
@@ -82,7 +82,7 @@ def recover(
         drawn = place.draw(min(per_run, n - there), np.random.default_rng([seed, len(runs)]), snr)
         if not len(drawn):
             raise InputError(
-                "has no room for another source: what is found in it, or blank, is everywhere",
+                "has no room for another source beside its own sources and blank pixels",
                 "give larger data or a mask with room",
                 place.data.name,
             )
@@ -99,7 +99,7 @@ def recover(
 
 
 def _recovered(place: Any, find: Callable[[Any], Any], run: tuple[int, Any]) -> tuple[Table, int]:
-    """What is found of a run's sources, and how much else."""
+    """A run's sources with their measured values, and the number of other detections."""
     found: tuple[Table, int] = place.compare(run[1], find(place.with_sources(run[1])))
     return found
 
@@ -111,17 +111,17 @@ class Recovery:
     Parameters
     ----------
     completeness : Binned
-        Share found, with Wilson's 68 % interval.
+        Fraction found, with Wilson's 68 % interval.
     curve : CompletenessCurve or None
         Fitted to all sources; None with too few.
     at_level : Estimate
-        The curve at the S/N asked for.
+        The curve at the requested S/N.
     flux_ratio, flux_error, flux_scatter : array
         Median found over true flux in each bin, its error, and the robust scatter, ``[bin]``.
     share : array or None
-        Mean share of the sources' outlines that lies in regions, ``[bin]``; of diffuse ones.
+        For diffuse sources, mean fraction of the outline in regions, ``[bin]``.
     measured : mapping of str to array, optional
-        Of points: what holds for the same bins of the measured S/N, see `by_measured_snr`.
+        For points, values of `by_measured_snr` in the same bins of measured S/N.
     """
 
     completeness: Binned
@@ -134,7 +134,7 @@ class Recovery:
     measured: Mapping[str, Float] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, float]]:
-        """A row a bin."""
+        """One row for each bin."""
         b = self.completeness
         columns = {
             "snr_from": b.edges[:-1], "snr_to": b.edges[1:], "n": b.n, "completeness": b.fraction,
@@ -155,13 +155,13 @@ def recovery_of(
     Parameters
     ----------
     sources : Table
-        Of `recover`.
+        From `recover`.
     edges : array, optional
-        Bins of the S/N: eight of equal width, or for images of equal ratio, where not given.
+        Edges of the bins of S/N: by default eight of equal width, for images of equal ratio.
     level : float, optional
-        S/N at which the completeness is asked for.
+        S/N at which the completeness is reported.
     image : bool, optional
-        Whether they were injected into an image: then ``share`` is averaged, too.
+        Whether they were injected into an image; then ``share`` is averaged as well.
     """
     snr, found = column(sources, "snr"), np.asarray(sources["found"], dtype=bool)
     spaced = np.geomspace if image else np.linspace
