@@ -87,5 +87,5 @@ def test_what_of_a_real_image_is_unlike_the_training_is_said_before_the_run(mode
     assert main(["denoise", str(path), "--model", model, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
     assert said.index("note: trained on pixels of 2 arcsec, here they have 5") < said.index("network")
-    assert ("one has a beam" in said) == (MODELS[model].settings["product"] == "noise")
+    assert ("of them has a beam" in said) == (MODELS[model].settings["product"] == "noise")
     assert (tmp_path / "out" / "denoised.fits").is_file()

@@ -174,7 +174,7 @@ def test_an_image_in_jy_per_beam_is_read_as_brightness_and_shown_with_the_beam()
     assert peak == pytest.approx(s2 / (s2 + b2), rel=0.03)
     np.testing.assert_allclose(found.residual, image.data - found.seen, rtol=1e-4, atol=1e-9)
     notes = " ".join(found.notes)
-    assert "the beam taken out" in notes
+    assert "without the beam" in notes
     assert "trained on pixels of 1.5 arcsec" in notes
     assert passed(image, product="noise").seen is None
     assert "not of one kind" in " ".join(passed(image, product="noise").notes)

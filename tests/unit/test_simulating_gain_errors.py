@@ -129,5 +129,5 @@ def test_compact_files_hold_what_the_images_hold(tmp_path, preset):
 def test_no_compact_file_is_one_line(tmp_path):
     np.savez(tmp_path / "other.npz", a=1)
     for path in (tmp_path / "none.npz", tmp_path / "other.npz"):
-        with pytest.raises(InputError, match=r"npz: is no compact image"):
+        with pytest.raises(InputError, match=r"npz: is not a compact image"):
             read_compact(path)

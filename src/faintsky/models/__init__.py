@@ -1,6 +1,6 @@
-"""Models: a folder with ``model.json`` (settings, recipe, scores: the card) and its networks' weights.
+"""Models: folders with ``model.json`` (the card with settings, recipe and scores) and networks' weights.
 
-Weights are safetensors files, which hold numbers and nothing that could run.
+Weights are safetensors files, which hold only numbers and no code.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).parent / "shipped"
-"""Folder of our own models that come with the package."""
+"""Folder of our own shipped models."""
 for _folder in SHIPPED.iterdir():
     MODELS.add(_folder.name, _folder)
 WIDTH, INDENT = 100, 12
 USES = {"detect": "faintsky detect DATA.fits", "denoise": "faintsky denoise IMAGE.fits"}
-"""Of a card's page: columns, and how a model of a job is used."""
+"""Width of a card's page, and the command for each job."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Model:
 
     @property
     def hash(self) -> str:
-        """First 12 digits of the SHA-256 of the model's files: what a run is known by."""
+        """First 12 digits of the SHA-256 of the model's files, for records of runs."""
         digest = hashlib.sha256()
         for file in sorted(p for p in self.path.iterdir() if p.suffix in {".json", ".safetensors"}):
             digest.update(file.name.encode())
@@ -81,7 +81,7 @@ class Model:
         key : str
             Its name in the card's ``networks``.
         device : str, optional
-            Where it is to compute.
+            A torch device.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class Model:
         Raises
         ------
         InputError
-            Where the card lacks it, or the weights are missing, damaged or of another network.
+            If the card lacks it, or the weights are missing, damaged or of another network.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -119,7 +119,7 @@ def list_models() -> list[Model]:
     Returns
     -------
     list of Model
-        In the order of their names.
+        In alphabetical order.
     """
     return [load_model(name) for name in MODELS]
 
@@ -137,18 +137,18 @@ def load_model(name: str | Path, *, job: str | None = None) -> Model:
     Returns
     -------
     Model
-        Its card; weights are read when a network is asked for.
+        Its card; weights are read when a network is used.
 
     Raises
     ------
     InputError
-        Where there is no such model, its card is unreadable, or it is for another job.
+        If there is no such model, its card cannot be read, or it is for another job.
     """
     folder = Path(MODELS[str(name)]) if str(name) in MODELS else Path(name)
     card_path = folder / "model.json"
     if not card_path.is_file():
         raise InputError(
-            f"no model of the name or folder {str(name)!r}",
+            f"no model with the name or folder {str(name)!r}",
             f"shipped: {', '.join(MODELS)}; or give a model's folder",
         )
     try:
@@ -162,12 +162,12 @@ def load_model(name: str | Path, *, job: str | None = None) -> Model:
 
 
 def check_model(data: Any, model: Model) -> list[str]:
-    """What of an image or a cube is unlike what a model was trained on, in words.
+    """Notes on differences between an image or a cube and a model's training data.
 
     Raises
     ------
     InputError
-        Where the model cannot take it at all.
+        If the model cannot be used for it.
     """
     method = str(model.settings.get("method"))
     return list(CHECKS[method](data, model)) if method in CHECKS else []
@@ -183,27 +183,27 @@ def save_model(
     card: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> Model:
-    """Write a model's folder: the weights first, then the card that makes it a model.
+    """Write a model's folder: the weights first, then the card.
 
     Parameters
     ----------
     folder : path-like
-        Made where missing; files of the same names are replaced.
+        The folder, made if missing; files of the same names are replaced.
     name, job : str
-        What the model is called, and ``detect`` or ``denoise``.
+        The model's name, and ``detect`` or ``denoise``.
     settings : mapping
         Thresholds and choices of the method.
     networks : mapping
-        Key to (registered name, its arguments, the network).
+        By key: registered name, arguments and network.
     card : mapping, optional
-        More for the card: title, summary, recipe, scores, licence.
+        Further entries of the card: title, summary, recipe, scores, licence.
     half : bool, optional
-        Matrices and kernels in half precision. Whatever the file holds, networks compute in single precision.
+        Store matrices and kernels in half precision; networks always compute in single precision.
 
     Returns
     -------
     Model
-        As read back from the folder.
+        Read from the folder.
     """
     import torch
     from safetensors.torch import save_file
@@ -213,11 +213,11 @@ def save_model(
     entries = {}
     for key, (architecture, arguments, network) in networks.items():
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        if half:  # biases and variances take no room, and may be too small or too large for it
+        if half:  # biases and variances are few, and may exceed the range of half precision
             state = {k: v.to(torch.float16) if v.ndim > 1 else v for k, v in state.items()}
         with replacing(path / f"{key}.safetensors") as file:
             save_file(state, file)
-            file.chmod(0o644)  # others may read a model; safetensors lets its owner only
+            file.chmod(0o644)  # safetensors makes the file readable by its owner only
         entries[key] = {
             "network": architecture, "arguments": dict(arguments), "weights": f"{key}.safetensors",
             "parameters": sum(p.numel() for p in network.parameters()),
@@ -229,7 +229,7 @@ def save_model(
 
 
 def card_lines(model: Model) -> list[str]:
-    """Title, use, what it does, how it was trained, scores, size, licence: lines of at most 100 columns."""
+    """A card as lines of at most 100 columns: title, use, summary, training, scores, size, licence."""
     card = model.card
     text = {
         "job": f"{model.job}: {USES.get(model.job, model.job)} --model {model.name} --out DIR",
@@ -254,7 +254,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _scores(card: Mapping[str, Any]) -> Iterator[str]:
-    """What was measured, a line for each set of data; a path says where there is more."""
+    """Scores, one line for each data set, and the path of further ones."""
     measured, scores = card.get("measured"), card.get("scores")
     for where, values in (measured or (scores if isinstance(scores, Mapping) else {})).items():
         numbers = [f"{k.replace('_', ' ')} {v:.3g}" for k, v in values.items() if isinstance(v, int | float)]

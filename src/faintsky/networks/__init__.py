@@ -1,6 +1,7 @@
-"""Networks, made by name: our own, and whatever else is registered. They know tensors only.
+"""Networks by name: our own, and all that are registered.
 
-No file formats and no units: what goes in and comes out is said in each network's docstring.
+They know tensors only, no file formats and no units. Each network's docstring describes its inputs and
+outputs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def make_network(name: str, **arguments: Any) -> torch.nn.Module:
     name : str
         One of `faintsky.registry.NETWORKS`.
     **arguments
-        Of its class.
+        Arguments of its class.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def make_network(name: str, **arguments: Any) -> torch.nn.Module:
 
 
 def arguments_of(name: str) -> type[Settings]:
-    """A network's arguments with their defaults and bounds, as the signature of its class has them."""
+    """A network's arguments with defaults and bounds, from the signature of its class."""
     made = NETWORKS[name]
     hints = get_type_hints(made.__init__, include_extras=True)
     fields: dict[str, Any] = {k: (hints[k], p.default) for k, p in signature(made).parameters.items()}
@@ -50,6 +51,6 @@ def arguments_of(name: str) -> type[Settings]:
 
 
 def example_inputs(name: str, size: int = 32) -> tuple[torch.Tensor, ...]:
-    """Inputs of about ``size`` pixels a side for a network, drawn from torch's generator."""
+    """Random inputs of a network, of about ``size`` pixels along a side."""
     example: tuple[torch.Tensor, ...] = NETWORKS[name].example(size)
     return example

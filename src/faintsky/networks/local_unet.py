@@ -1,25 +1,29 @@
 """Our denoiser: a U-Net that is purely local, bias-free in the image, and conditioned on the beam.
 
-What it is made of, and why:
+Its elements, and the reasons for them:
 
-- the image goes in, and comes out, as the planes of a starlet transform (Starck, Fadili & Murtagh 2007, IEEE
-  Trans. Image Process. 16, 297), whose sum is the image: the network says how much of each plane is noise at
-  each pixel. With nothing taken a bright source passes as it is; with the fine planes taken, smooth emission
-  of any brightness is averaged. Thresholding of starlets is the special case of all or nothing;
-- planes are seen in units of the noise that the beam leaves in each of them, so that one rule serves all
-  beams, and no more than some times that noise is taken from a plane: however bright a source, its error
-  stays of the order of the noise;
-- a pixel-unshuffle stem: 4 x 4 pixels become a channel vector, nothing is thrown away, and the convolutions
-  run on a sixteenth of the pixels; the widest planes are averaged on that grid;
-- no global pooling and no normalisation by batch or image, so that an output pixel depends on its
-  surroundings within ``reach`` alone and a large image can be cut into blocks without a seam;
-- no additive constants in the image path: an empty image stays empty (Mohan et al. 2020, arXiv:1906.05478,
-  on why such denoisers hold at noise levels they have not seen);
-- asinh of the signal-to-noise ratio as the scale of what it sees: linear in the noise, logarithmic in bright
-  sources;
-- to what is left of the planes it may add a little of its own, no larger than what is seen nearby;
-- the beam acts through a factor on every channel of every block (Perez et al. 2018, arXiv:1709.07871,
-  without the shift).
+- Input and output are planes of a starlet transform (Starck, Fadili & Murtagh 2007, IEEE Trans. Image
+Process. 16,
+  297), whose sum is the image. The network estimates the fraction of noise in each plane at each pixel. If
+  nothing is removed, a bright source is unchanged; if the fine planes are removed, smooth emission of any
+  brightness is averaged. Hard thresholding of starlets is the special case of fractions 0 and 1.
+- Planes are in units of the noise that the beam causes in each of them, so that one rule serves all beams. No
+more
+  than some times that noise is removed from a plane. Thus, however bright a source is, its error is of the
+  order of the noise.
+- The stem is a pixel unshuffle: 4 x 4 pixels become a channel vector, without loss, and convolutions run on a
+  sixteenth of the pixels. The widest planes are averaged on that grid.
+- There is no global pooling and no normalisation by batch or image. An output pixel depends only on pixels
+within
+  ``reach``, and a large image can be cut into blocks without seams.
+- The image path has no additive constants, so that an empty image stays empty (Mohan et al. 2020,
+arXiv:1906.05478,
+  explain why such denoisers work at noise levels not in the training data).
+- The input is the asinh of the signal-to-noise ratio: linear for noise, logarithmic for bright sources.
+- The network may add a small correction to the remaining planes, no larger than the values nearby.
+- The beam acts through a factor on every channel of every block (Perez et al. 2018, arXiv:1709.07871, without
+the
+  shift).
 """
 
 from __future__ import annotations
@@ -36,22 +40,22 @@ from torch.nn import functional
 from faintsky.errors import InputError
 
 LARGEST = 4.0
-"""Bound of the logarithms that the network gives: 0.02 to 55."""
+"""Bound on the network's logarithms, for factors of 0.02 to 55."""
 B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 FINE, WIDE = 4, 3
 """Starlet planes at full resolution (1 to 8 pixels), and on the stem's cells: 16, 32, and the rest."""
 LEAST_NOISE = 0.005
-"""Of a plane, over the image's: less than that is not worth a look."""
+"""Least noise of a plane over the image's; planes with less are ignored."""
 TAKEN = 4.0
-"""Most that an untrained network takes from a plane, over its noise."""
+"""Largest amount that an untrained network removes from a plane, over its noise."""
 ADDED = 3.0
-"""Bound of the asinh of what is added: ten times the noise."""
+"""Bound on the asinh of the correction: ten times the noise."""
 LEAST_SIGMA = 0.01
-"""Standard deviation that is always there, in units of the noise."""
+"""Least standard deviation, in units of the noise."""
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut; the beam scales what is between them."""
+    """Two 3 x 3 convolutions with a shortcut; the beam scales the features between them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -66,19 +70,19 @@ class Block(nn.Module):
 
 
 class LocalUNet(nn.Module):
-    """See the module's text.
+    """Our denoiser; see the module.
 
     Parameters
     ----------
     widths : sequence of int
         Channels at 1/4, 1/8, 1/16 … of the resolution.
     encoder, decoder : sequence of int
-        Blocks on the way down, the lowest level last, and on the way up, the highest level last.
+        Numbers of blocks in the encoder, the lowest resolution last, and in the decoder, the highest last.
 
     Raises
     ------
     InputError
-        Where the three do not fit together.
+        If the three do not fit together.
     """
 
     stem = 4
@@ -116,9 +120,9 @@ class LocalUNet(nn.Module):
         self.reach = self._reach()
 
     def _reach(self) -> int:
-        """Pixels from an output pixel to the farthest input pixel that it depends on, at most."""
+        """Upper limit of the distance between an output pixel and an input pixel that affects it [pixel]."""
         levels = len(self.down)
-        # the stem, the fine planes, the wide ones on cells and the interpolation between these
+        # stem, fine planes, wide planes on cells, and interpolation between cells
         planes = 2 * (2**FINE - 1) + 2 * self.stem + 2 * (2 ** (FINE + WIDE - 1) - 2**FINE)
         total = 2 * self.stem + planes
         for i, level in enumerate(self.encoder):
@@ -193,7 +197,7 @@ class LocalUNet(nn.Module):
 
 
 def _asinh(x: Tensor) -> Tensor:
-    """``torch.asinh`` is not vectorised: ten times slower on a processor."""
+    """As ``torch.asinh``, which is not vectorised and ten times slower on a CPU."""
     return torch.copysign(torch.log(x.abs() + torch.sqrt(x * x + 1)), x)
 
 
@@ -202,29 +206,29 @@ def _power(x: Tensor) -> Tensor:
 
 
 def _cells(x: Tensor, side: int) -> Tensor:
-    """``pixel_unshuffle`` with the channels last in memory, as convolutions like it."""
+    """``pixel_unshuffle`` with the channels last in memory, which is faster for convolutions."""
     b, c, n_y, n_x = x.shape
     cells = x.view(b, c, n_y // side, side, n_x // side, side).permute(0, 2, 4, 1, 3, 5)
     return cells.reshape(b, n_y // side, n_x // side, c * side**2).permute(0, 3, 1, 2)
 
 
 def _pixels(x: Tensor, side: int) -> Tensor:
-    """``pixel_shuffle`` of such."""
+    """The inverse of `_cells`."""
     b, c, n_y, n_x = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(b, n_y, n_x, c // side**2, side, side).permute(0, 3, 1, 4, 2, 5)
     return pixels.reshape(b, c // side**2, n_y * side, n_x * side)
 
 
 def _kept(planes: Tensor, noise: Tensor, shut: Tensor, most: Tensor) -> Tensor:
-    """Planes without a share of each pixel, which is limited to some times the noise."""
+    """Planes less a fraction of each pixel, which is limited to some times the noise."""
     limit = noise * TAKEN * _power(most)
     return planes - limit * torch.tanh(torch.sigmoid(shut) * planes / limit)
 
 
 def starlet_planes(image: Tensor, known: Tensor, cell: int) -> tuple[Tensor, Tensor]:
-    """Details of 1, 2, 4 … pixels, and wider ones and what is left on cells; their sum is the image.
+    """Starlet planes: details of 1, 2, 4 … pixels, and wider ones and the rest on cells.
 
-    Averages are over known pixels only, so that a blank region leaves no step.
+    Their sum is the image. Averages are over known pixels only, so that a blank region causes no step.
 
     Parameters
     ----------
@@ -262,7 +266,7 @@ def _interpolated(cells: Tensor, side: int) -> Tensor:
 
 
 def _average(image: Tensor, known: Tensor | None, step: int) -> Tensor:
-    """The B3 spline with holes of ``step`` pixels, along y and x, over what is inside and known."""
+    """Average by a B3 spline with gaps of ``step`` pixels, along y and x, over known pixels."""
     if known is not None:
         weight = _spline(_spline(known, step, 2), step, 3).clamp(min=1e-3)
         return _spline(_spline(image * known, step, 2), step, 3) / weight * (known > 0)
@@ -284,9 +288,9 @@ def _spline(image: Tensor, step: int, axis: int) -> Tensor:
 
 
 def plane_noise(beam: Tensor) -> Tensor:
-    """Standard deviation of each starlet plane of noise that is correlated as the beam, ``[b, FINE + WIDE]``.
+    """Noise of each starlet plane for noise correlated like the beam, ``[b, FINE + WIDE]``.
 
-    The image's is 1, and the noise's power the beam's transform, as natural weighting leaves it.
+    The noise of the image is 1, and its power is the beam's transform, as for natural weighting.
 
     Parameters
     ----------
@@ -299,7 +303,7 @@ def plane_noise(beam: Tensor) -> Tensor:
     mean, half = (major**2 + minor**2) / 2, (major**2 - minor**2) / 2
     across = mean * (fx**2 + fy**2) - half * (cosine * (fx**2 - fy**2) + 2 * sine * fx * fy)
     power = area * torch.exp(-(math.pi**2) / (4 * math.log(2)) * across)
-    # a matrix product would be in half precision where the network is
+    # a matrix product would be in half precision if the network is
     share = (power[:, None] * response).sum(dim=2) / power.sum(dim=1, keepdim=True)
     return torch.sqrt(share).clamp(min=LEAST_NOISE)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 
 def sources(image: str, options: dict[str, Any]) -> list[list[float]]:
-    """A row for each source."""
+    """Run Aegean; one row for each source."""
     import numpy.linalg
     from AegeanTools.source_finder import SourceFinder
 
-    # where a fit is singular Aegean looks for the error under a name that NumPy 2 has dropped
+    # for a singular fit Aegean uses a name of the error that NumPy 2 has removed
     if not hasattr(numpy.linalg, "linalg"):
         numpy.linalg.linalg = numpy.linalg  # type: ignore[attr-defined]
     found = SourceFinder().find_sources_in_image(image, cores=1, **options)
@@ -20,7 +20,7 @@ def sources(image: str, options: dict[str, Any]) -> list[list[float]]:
 
 
 def islands(image: str, options: dict[str, Any]) -> Any:
-    """Labels ``[y, x]``, 0 outside, of its islands of positive pixels."""
+    """Labels ``[y, x]`` of islands of positive pixels, 0 outside."""
     import numpy
     from AegeanTools.source_finder import SourceFinder, find_islands
 

@@ -1,8 +1,8 @@
 """Sources of a cube as islands of its integrated image, by flood fill.
 
-The algorithm of BLOBCAT (Hales et al. 2012, MNRAS 425, 979): the image over its noise is flooded down to
-``T_f`` from every pixel above ``T_d``; the peak is that of a parabola about the brightest pixel, and the flux
-below the flood level is given back as a Gaussian would have it.
+This is the algorithm of BLOBCAT (Hales et al. 2012, MNRAS 425, 979). The image over its noise is flooded down
+to ``T_f`` from every pixel above ``T_d``. The peak is that of a parabola about the brightest pixel, and the
+flux is corrected for emission below the flood level as for a Gaussian.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Blob:
     Attributes
     ----------
     label : int
-        Its number in the labelled image.
+        Number in the labelled image.
     x, y : float
         Centroid, weighted by brightness [pixel].
     box : tuple of int
@@ -36,9 +36,9 @@ class Blob:
     snr : float
         Brightness over noise at the peak.
     peak : float
-        Of the parabola, in the unit of the image.
+        Peak of the parabola [unit of the image].
     total : float
-        Sum of the pixels, corrected for what lies below the flood level [unit of the image times pixels].
+        Sum of the pixels, corrected for emission below the flood level [unit of the image times pixels].
     """
 
     label: int
@@ -68,15 +68,15 @@ def flood_fill(
     rms : array
         Standard deviation of its noise, ``[y, x]``.
     detect, flood : float
-        ``T_d`` that the peak has to reach and ``T_f`` down to which the island goes, in standard deviations;
-        a flood level above the detection level is lowered to it.
+        Least S/N of the peak, ``T_d``, and of the island's pixels, ``T_f``. A flood level above the detection
+        level is lowered to it.
     least_side : int
-        Pixels that an island has to span along x and along y.
+        Least extent of an island along x and along y [pixel].
 
     Returns
     -------
     labels : array of int
-        ``[y, x]``, the number of the blob in the list from 1 on, 0 elsewhere.
+        ``[y, x]``, number of the blob in the list from 1, 0 elsewhere.
     blobs : list of Blob
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -102,7 +102,7 @@ def flood_fill(
         spread_x, spread_y = (float(np.sqrt(weight @ (v - c) ** 2)) for v, c in ((xs, x), (ys, y)))
         top = int(np.argmax(snr))
         peak = parabola_peak(known, int(ys[top]), int(xs[top]))
-        # An ellipse at a fraction f of a Gaussian's peak holds 1 - f of its integral.
+        # the ellipse at a fraction f of a Gaussian's peak contains 1 - f of its integral
         held = 1 - min(level / float(snr[top]), 0.9)
         box = (place[1].start, place[1].stop - 1, place[0].start, place[0].stop - 1)
         highest = float(snr[top]) * peak / float(values[top])
@@ -113,7 +113,17 @@ def flood_fill(
 def parabola_peak(image: NDArray[np.floating], y: int, x: int) -> float:
     """Peak of the two-dimensional parabola through the nine pixels about the brightest one.
 
-    The brightest pixel's own value at the image's edge, or where the parabola has no peak within a pixel.
+    Parameters
+    ----------
+    image : array
+        ``[y, x]``
+    y, x : int
+        The brightest pixel.
+
+    Returns
+    -------
+    float
+        The pixel's own value at the image's edge, or if the parabola has no peak within a pixel.
     """
     top = float(image[y, x])
     if not (0 < y < image.shape[0] - 1 and 0 < x < image.shape[1] - 1):
@@ -135,20 +145,20 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     Parameters
     ----------
     cube : RadioCube
-        With a beam.
+        A cube with a beam.
     model : Model
-        With the settings ``detect``, ``flood`` (T_d, T_f), ``noise`` (``map`` or ``global``), ``least_side``
+        Has the settings ``detect``, ``flood`` (T_d, T_f), ``noise`` (``map`` or ``global``), ``least_side``
         [pixel], ``box`` (one of `faintsky.detection.methods.BOXES`), ``box_factor``, and those of
         `faintsky.detection.methods.looked_at`.
     reliability : float, optional
-        Not used: a flood fill gives none.
+        Not used, as a flood fill has no reliabilities.
     device : str, optional
         Not used.
 
     Raises
     ------
     InputError
-        The cube is blank or has no beam.
+        If the cube is blank or has no beam.
     """
     s = model.settings
     image = integrated_image(cube, s)

@@ -1,17 +1,17 @@
-"""The published autoencoder's way of an image: scaled, encoded in tiles, and segmented by a threshold.
+"""Denoising by the published autoencoder: scaling, encoding in tiles, and segmentation by a threshold.
 
-Gheller & Vazza (2021). What is below a floor, noise below zero with it, becomes the floor; the logarithm is
-brought to [0, 1] (Section 4, steps iii and iv). Done with each image's own extremes, as the text has it, that
-cannot be undone: those of the true sky are not known from a noisy image. So the range is fixed by default.
+This follows Gheller & Vazza (2021). Pixels below a floor, including negative noise, are set to the floor, and
+the logarithm is scaled to [0, 1] (Section 4, steps iii and iv). With each image's own extremes, as in the
+text, the scale cannot be inverted, because the extremes of the true sky are not known from a noisy image.
+Therefore the range is fixed by default.
 
-Tiles overlap by half, and of each the central half is kept (Section 6). The image is continued by
-reflection, so that its rim lies in the middle of tiles as well. What one encoding makes of noise differs
-from the next, and goes away in a stack of several (Section 4.2). The network being deterministic, they
-differ by where the tiles begin and by how the image is turned and mirrored.
+Tiles overlap by half, and the central half of each is kept (Section 6). The image is extended by reflection,
+so that its edges also lie in the centre of tiles. False structure from noise differs between encodings, and
+is suppressed in a stack of several (Section 4.2). Because the network is deterministic, the encodings differ
+in the origin of the tiles, and in rotation and reflection of the image.
 
-The network answers with the sky as it was trained to: true brightness in each pixel, also where the image
-has a beam. Regions are what is brighter than a threshold, the 1e-7 Jy/arcsec2 of their figures unless the
-model says otherwise; there is no reliability."""
+The network returns the true sky's brightness in each pixel, even if the image has a beam. Regions are pixels
+above a threshold, by default the 1e-7 Jy/arcsec2 of the paper's figures; they have no reliability."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ Limits = tuple[float, float]
 Product = Literal["sky", "noise", "clean", "dirty"]
 
 PRODUCTS = {"sky": "Identity", "noise": "Noise", "clean": "Clean", "dirty": "Dirty"}
-"""What a model denoises, and the paper's name for it."""
+"""Products that a model denoises, and their names in the paper."""
 WITH_BEAM = ("clean", "dirty")
-"""Products that show the sky with a beam."""
+"""Products with a beam."""
 SAME_CELL, SAME_BEAM, SAME_RMS = 0.05, 0.15, 1.0
-"""Relative differences of cells, beams and noise that are not worth a note."""
+"""Relative differences of cells, beams and noise below which there is no note."""
 STEPS = (0.7548776662466927, 0.5698402909980532)
 """Steps between the grids' origins, in strides along y and x: the R2 sequence fills the square evenly."""
 EDGES = np.geomspace(1e-8, 1e-2, 51)
-"""Of the flux-density histogram that the discrepancy (eq. A1) is the difference of [Jy/arcsec2]."""
+"""Bins of the flux-density histogram for the discrepancy (eq. A1) [Jy/arcsec2]."""
 LEAST_MRE = 1e-7
-"""Brightness [Jy/arcsec2] from which the relative error counts (eq. 7)."""
+"""Least brightness for the relative error (eq. 7) [Jy/arcsec2]."""
 
 
 class LogScale(Settings):
@@ -61,7 +61,7 @@ class LogScale(Settings):
     Parameters
     ----------
     floor, ceiling : float
-        Brightness [Jy/arcsec2] that becomes 0 and, where the range is fixed, 1.
+        Brightness that becomes 0 and, for a fixed range, 1 [Jy/arcsec2].
     scaling : {"fixed", "image"}
         Whether the range is the same for all images, or each image's own.
     """
@@ -73,11 +73,11 @@ class LogScale(Settings):
     @model_validator(mode="after")
     def _range(self) -> Self:
         if not self.floor < self.ceiling:
-            raise ValueError(f"floor={self.floor:g} and ceiling={self.ceiling:g} are no range of brightness")
+            raise ValueError(f"floor={self.floor:g} and ceiling={self.ceiling:g} are not a valid range")
         return self
 
     def limits(self, image: NDArray[np.floating]) -> Limits:
-        """Logarithms that become 0 and 1 for an image [Jy/arcsec2]; its blanks (NaN) do not count."""
+        """Logarithms that become 0 and 1 for an image [Jy/arcsec2]; blank pixels (NaN) are ignored."""
         fixed = float(np.log10(self.floor)), float(np.log10(self.ceiling))
         if self.scaling == "fixed" or not np.isfinite(image).any():
             return fixed
@@ -85,48 +85,47 @@ class LogScale(Settings):
         return (float(low), float(high)) if high > low else fixed
 
     def encode(self, image: NDArray[np.floating], limits: Limits) -> NDArray[np.float32]:
-        """An image [Jy/arcsec2], its blanks as the floor, to [0, 1]."""
+        """Scale an image [Jy/arcsec2] to [0, 1]; blank pixels become the floor."""
         logs = np.log10(np.maximum(np.nan_to_num(image, nan=0.0), self.floor))
         return np.clip((logs - limits[0]) / (limits[1] - limits[0]), 0, 1).astype(np.float32)
 
     @staticmethod
     def decode(values: NDArray[np.floating], limits: NDArray[np.floating] | Limits) -> NDArray[np.float32]:
-        """[0, 1] back to brightness [Jy/arcsec2].
+        """Convert [0, 1] to brightness [Jy/arcsec2].
 
         Parameters
         ----------
         values : array
             ``[…, y, x]``
         limits : tuple of float, or array
-            Of `limits`; an array ``[…, 2]`` has a pair for each image.
+            From `limits`; an array ``[…, 2]`` has a pair for each image.
         """
         low, high = (np.asarray(part)[..., None, None] for part in np.moveaxis(np.asarray(limits), -1, 0))
         return np.asarray(10.0 ** (low + values * (high - low)), dtype=np.float32)
 
 
 class AutoencoderSettings(LogScale):
-    """What a model's card says beside the weights.
+    """Settings in a model's card.
 
     Parameters
     ----------
     floor, ceiling, scaling
         See `LogScale`.
     product : str
-        One of `PRODUCTS`: what it was trained to denoise.
+        One of `PRODUCTS` on which it was trained.
     cell, beam : float
-        Pixels, and FWHM of the beam, of the training images [arcsec]; 0 where they differ or there is none.
+        Pixels, and FWHM of the beam, of the training images [arcsec]; 0 if they differ or there is none.
     rms : float
-        Median of their noise [Jy/arcsec2]; 0 where they have none.
+        Median noise of the training images [Jy/arcsec2]; 0 if they have none.
     threshold : float
-        Brightness of a region's pixels [Jy/arcsec2].
+        Least brightness of a region's pixels [Jy/arcsec2].
     least_area : int
-        Pixels of a region.
+        Least number of pixels of a region.
     error_at, error : tuple of float
-        Brightness that the network says, and the root mean square error there, on validation tiles
-        [Jy/arcsec2].
+        Brightness returned by the network, and rms error there, on validation tiles [Jy/arcsec2].
     true : tuple of float
-        The mean true brightness there, which the answer is corrected to; where empty it is left as the
-        network says it, as in the paper. Regions are outlined on the network's own.
+        Mean true brightness there, to which the result is corrected. If empty there is no correction, as in
+        the paper. Regions are outlined before the correction.
     """
 
     method: Literal["dda"] = "dda"
@@ -143,11 +142,11 @@ class AutoencoderSettings(LogScale):
     @model_validator(mode="after")
     def _errors(self) -> Self:
         if len(self.error_at) != len(self.error) or len(self.true) not in (0, len(self.error_at)):
-            raise ValueError("as many error_at as error, and as true if any, are needed")
+            raise ValueError("error_at, error and, if given, true must have the same length")
         return self
 
     def correction(self, brightness: Array32) -> Array32 | np.float32:
-        """What to multiply the network's brightness by."""
+        """Correction of the network's brightness, a factor."""
         if not self.true:
             return np.float32(1)
         ratio = np.log(self.true) - np.log(self.error_at)
@@ -155,7 +154,7 @@ class AutoencoderSettings(LogScale):
         return np.asarray(np.exp(found), dtype=np.float32)
 
     def sigma(self, brightness: Array32, spread: Array32) -> Array32:
-        """Standard deviation [Jy/arcsec2]: the error on validation tiles, and the members' spread."""
+        """Standard deviation from the error on validation tiles and the members' spread [Jy/arcsec2]."""
         known = np.zeros_like(brightness)
         if self.error:
             at = np.log(np.maximum(self.error_at, 1e-30))
@@ -164,7 +163,7 @@ class AutoencoderSettings(LogScale):
 
 
 def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
-    """What denoises images as a model's card says; `InputError` for one that cannot be used."""
+    """The denoiser of a model, by its card; `InputError` if it cannot be used."""
     network, settings = (
         model.network("denoiser", device),
         AutoencoderSettings.read(model.settings, what="model setting", hint="correct model.json"),
@@ -187,14 +186,15 @@ def autoencode_image(
     Parameters
     ----------
     image : RadioImage
-        In Jy/arcsec2, or in a unit that its beam turns into that.
+        The data, in Jy/arcsec2, or in a unit that its beam converts to this.
     network : torch.nn.Module
         ``dda``, on `device`.
     settings : AutoencoderSettings
+        From the model's card.
     members : int
-        Encodings to stack, 1 to 8.
+        Number of encodings to stack, 1 to 8.
     reliability : float
-        Without effect.
+        Not used.
     device : str
         A torch device.
     progress : callable, optional
@@ -203,7 +203,7 @@ def autoencode_image(
     Raises
     ------
     InputError
-        Where the image cannot be used.
+        If the image cannot be used.
     """
     prepared = prepare_image(image, floor=settings.floor)
     unit = prepared.jy_per_pixel / image.grid.cell**2
@@ -235,7 +235,7 @@ def autoencode_image(
 def _regions(
     mean: Array32, valid: NDArray[np.bool_], image: RadioImage, settings: AutoencoderSettings
 ) -> NDArray[np.int32]:
-    """Labels of what is above the threshold and large enough; pixels touch at sides and corners."""
+    """Labels of large enough regions above the threshold; pixels touch at sides and corners."""
     from scipy.ndimage import label
 
     allowed = valid if image.mask is None else valid & image.mask[0]
@@ -246,7 +246,7 @@ def _regions(
 
 
 def _with_beam(mean: Array32, image: RadioImage) -> Array32:
-    """An estimate of the brightness in each pixel at the resolution of the image's beam, in the same unit."""
+    """An estimate of the true brightness convolved with the image's beam, in the same unit."""
     beam = np.array(image.middle_beam)
     return (at_resolution(mean, beam, 1.0) / float(beam_pixels(beam, 1.0)[0])).astype(np.float32)
 
@@ -254,19 +254,19 @@ def _with_beam(mean: Array32, image: RadioImage) -> Array32:
 def _notes(image: RadioImage, settings: AutoencoderSettings, members: int) -> list[str]:
     notes = [f"model of {PRODUCTS[settings.product]} images"]
     if settings.product in WITH_BEAM:
-        notes[0] += ": its answer is the sky's brightness in each pixel, the beam taken out"
+        notes[0] += ": the result is the sky's brightness in each pixel, without the beam"
     notes += _unlike(image, settings)
     if "psf" in image.companions:
         notes.append("the psf was not used")
     if settings.scaling == "image":
-        notes.append("scaled by its own extremes, as the true sky is not: brightness is not calibrated")
+        notes.append("scaled by its own extremes, unlike the true sky: brightness is not calibrated")
     if members == 1:
-        notes.append("one encoding: spots that noise makes go away in a stack (members)")
+        notes.append("one encoding: a stack of several (members) suppresses false spots from noise")
     return notes
 
 
 def check(image: RadioImage, model: Model) -> list[str]:
-    """What of an image is unlike the training's: pixels of another size, a beam or none, the noise."""
+    """Differences between an image and the training images: in pixel size, beam and noise."""
     return _unlike(image, AutoencoderSettings.read(model.settings, what="model setting"))
 
 
@@ -275,7 +275,7 @@ def _unlike(image: RadioImage, settings: AutoencoderSettings) -> list[str]:
     if settings.cell and abs(cell / settings.cell - 1) > SAME_CELL:
         notes.append(f"trained on pixels of {settings.cell:g} arcsec, here they have {cell:.3g}")
     if (image.beams is not None) != (settings.product in WITH_BEAM):
-        notes.append("the image and those of the training are not of one kind: one has a beam")
+        notes.append("the image is not of the kind of the training images: only one of them has a beam")
     elif settings.beam and abs((beam := beam_width(image)) / settings.beam - 1) > SAME_BEAM:
         notes.append(f"trained on a beam of {settings.beam:.3g} arcsec, here it has {beam:.3g}")
     if settings.rms:
@@ -283,13 +283,13 @@ def _unlike(image: RadioImage, settings: AutoencoderSettings) -> list[str]:
         if abs(np.log(max(rms, 1e-30) / settings.rms)) > np.log1p(SAME_RMS):
             notes.append(
                 f"trained on images whose pixels scatter by {settings.rms:.2g} Jy/arcsec², here by {rms:.2g}:"
-                " what is bright and what is noise was learned from brightness itself"
+                " the network distinguishes emission from noise by its brightness"
             )
     return notes
 
 
 def beam_width(image: RadioImage) -> float:
-    """Geometric mean of the FWHMs of an image's beam [arcsec]; 0 where it has none."""
+    """Geometric mean of the FWHMs of an image's beam [arcsec]; 0 if it has none."""
     beam = image.middle_beam
     return 0.0 if beam is None else float(np.sqrt(beam[0] * beam[1])) * image.grid.cell
 
@@ -307,11 +307,11 @@ def encode(
     Parameters
     ----------
     network : torch.nn.Module
-        ``[b, 1, tile, tile]`` to the same, on `device`; its ``tile`` says how many pixels.
+        ``[b, 1, tile, tile]`` to the same, on `device`; ``tile`` is its attribute.
     image : array
-        As the network takes it, ``[y, x]``.
+        Scaled image, ``[y, x]``.
     shift : tuple of int, optional
-        Pixels that the tiles' grid begins before the image along y and x, less than half a tile.
+        Offset of the tiles' grid before the image's first pixel along y and x, less than half a tile [pixel].
     device : str, optional
         A torch device.
     progress : callable, optional
@@ -354,7 +354,7 @@ def stack_encodings(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Array32, Array32]:
-    """Mean of several encodings, and how far they are apart.
+    """Mean and spread of several encodings.
 
     Parameters
     ----------
@@ -363,16 +363,16 @@ def stack_encodings(
     brightness : callable
         From an encoding to brightness.
     members : int, optional
-        Encodings, 1 to 8: each of another turn or mirror image, and with the tiles beginning elsewhere.
+        Number of encodings, 1 to 8, with different rotations, reflections and origins of the tiles.
     progress : callable, optional
         Called with rows of tiles done, and in all.
 
     Returns
     -------
     mean, spread : array
-        ``[y, x]``, in the unit of brightness. The mean is that of the network's own scale: of a spot that a
-        single member sees, the mean of its logarithm leaves less. The spread is the standard deviation of the
-        members' brightness, 0 for a single one.
+        ``[y, x]``, in the unit of brightness. The mean is taken on the network's logarithmic scale, which
+        better suppresses a spot in a single member. The spread is the standard deviation of the members'
+        brightness, 0 for a single one.
     """
     keep = max(int(network.tile) // 2, 1)  # type: ignore[arg-type]
     made = np.empty((members, *image.shape), dtype=np.float32)

@@ -1,11 +1,11 @@
-"""What the published autoencoder learns: tiles of true skies from tiles of what was made of them.
+"""Training of the published autoencoder, from tiles of images to tiles of the true sky.
 
-Gheller & Vazza (2021), Sections 2, 3.2 and 4. Images of 2000 x 2000 pixels, of a folder or a simulation,
-are brought to Jy/arcsec2, scaled (`LogScale`) and cut into tiles without overlap; a remainder at the far
-edges is left out. The squared error of the tiles on the logarithmic scale is made small. The input is one
-product: the sky itself (Identity), or the Noise, Clean or Dirty image of it.
+This follows Gheller & Vazza (2021), Sections 2, 3.2 and 4. Images of 2000 x 2000 pixels, from a folder or a
+simulation, are converted to Jy/arcsec2, scaled (`LogScale`) and cut into tiles without overlap; a remainder
+at the far edges is left out. The squared error on the logarithmic scale is minimised. The input is one
+product: the sky itself (Identity), or its Noise, Clean or Dirty image.
 
-Tiles are held in 16 bits, steps of 0.02 per cent of a brightness over six decades.
+Tiles are stored in 16 bits, in steps of 0.02 per cent for a brightness scale of six decades.
 """
 
 from __future__ import annotations
@@ -48,41 +48,41 @@ from faintsky.training import (
 Array32 = NDArray[np.float32]
 Coded = NDArray[np.uint16]
 Pair = tuple[Array32, Array32, float, float]
-"""Image and sky [Jy/arcsec2], cell and FWHM of the beam [arcsec], 0 where there is none."""
+"""Image and sky [Jy/arcsec2], cell and FWHM of the beam [arcsec], 0 without one."""
 
 STEPS = 65_535
 VALIDATION_SHARE = 0.1
-"""Of the skies, the last ones; at least one."""
+"""Fraction of the skies for validation: the last ones, at least one."""
 SEED = 7_000_000
-"""What is added to a run's seed for its simulations, so that nothing else has these skies."""
+"""Added to a run's seed for its simulations, so that its skies are used nowhere else."""
 CHUNK = 64
-"""Tiles that are validated at a time."""
+"""Tiles validated at a time."""
 ERROR_EDGES = EDGES[::2]
-"""Of the bins of brightness that errors are given for [Jy/arcsec2]."""
+"""Edges of the bins of brightness for errors [Jy/arcsec2]."""
 
 
 class TileSettings(LogScale):
-    """Of the task.
+    """Settings of the autoencoder's training data.
 
     Parameters
     ----------
     floor, ceiling, scaling
         See `LogScale`.
     product : {"sky", "noise", "clean", "dirty"}
-        What is denoised.
+        The product that is denoised.
     fields, size : int
-        Images to simulate, and their side [pixel].
+        Number of images to simulate, and their side [pixel].
     tiles : int
-        Training tiles, chosen at random; 0 for all.
+        Number of training tiles, chosen at random; 0 for all.
     empty : float
-        Share of the tiles without a pixel above the floor that is trained on: nine in ten are in fields of
-        groups. Validation has them all.
+        Fraction of the tiles without a pixel above the floor that are used for training (in fields of groups
+        nine in ten tiles are empty). Validation uses all.
     augment : bool
-        Turn and mirror training tiles: the paper's skies are turned views of one simulation.
+        Rotate and mirror training tiles; the paper's skies are rotated views of one simulation.
     calibrate : float
-        Brightness [Jy/arcsec2] from which on the answer is corrected to the mean true brightness where the
-        network says so, measured on all tiles (`AutoencoderSettings.true`); 0 for an answer as it is,
-        the paper's.
+        Brightness [Jy/arcsec2] above which the result is corrected to the mean true brightness at the
+        network's brightness, measured on all tiles (`AutoencoderSettings.true`); 0 for no correction, as in
+        the paper.
     """
 
     product: Product = "noise"
@@ -96,14 +96,14 @@ class TileSettings(LogScale):
 
 @dataclass(frozen=True)
 class Tiles:
-    """Pairs of tiles, coded, with the limits that their images were scaled by.
+    """Pairs of tiles in 16 bits, with the limits of their scales.
 
     Parameters
     ----------
     image, target : array
         ``[tile, y, x]``: 0 to `STEPS` for 0 to 1.
     image_limits, target_limits : array
-        Of `LogScale.limits`, ``[tile, 2]``.
+        From `LogScale.limits`, ``[tile, 2]``.
     """
 
     image: Coded
@@ -115,12 +115,12 @@ class Tiles:
         return len(self.image)
 
     def take(self, pick: Any) -> Tiles:
-        """Some of them."""
+        """Some of the tiles."""
         return Tiles(self.image[pick], self.target[pick], self.image_limits[pick], self.target_limits[pick])
 
 
 class TileSets(NamedTuple):
-    """Tiles for training and for validation, and of their images what `AutoencoderSettings` tells."""
+    """Tiles for training and for validation, and properties of their images for `AutoencoderSettings`."""
 
     train: Tiles
     held: Tiles
@@ -130,17 +130,17 @@ class TileSets(NamedTuple):
 
 
 _kept: dict[Any, TileSets] = {}
-"""The last ones made: a study of hyperparameters trains on the same many times."""
+"""Cache of the last ones made, because a search for hyperparameters uses the same many times."""
 
 
 def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
-    """Read or simulate images and cut them.
+    """Read or simulate images and cut them into tiles.
 
     Raises
     ------
     InputError
-        For fewer than two skies, images in another unit or smaller than a tile, or a product that the
-        preset has not.
+        For fewer than two skies, images in another unit or smaller than a tile, or a product that the preset
+        lacks.
     """
     s, data, tile = plan.settings, plan.data, int(plan.arguments["tile"])
     seed = plan.schedule.seed
@@ -202,7 +202,7 @@ def _simulated(plan: Plan, progress: Progress | None) -> Iterator[Pair]:
 
     s = plan.settings
     if s.product == "clean":
-        raise InputError("Clean images are not simulated as training goes", "give --data with clean images")
+        raise InputError("Clean images are not simulated during training", "give --data with clean images")
     products = ("sky", "dirty" if s.product == "dirty" else "noise")
     how = {"seed": SEED + plan.schedule.seed, "preset": plan.preset, "size": s.size, "products": products}
     seen = simulated("lofar", s.fields, quick=True, **how)
@@ -218,7 +218,7 @@ def _simulated(plan: Plan, progress: Progress | None) -> Iterator[Pair]:
 
 
 def _stored(folder: Path, product: str, progress: Progress | None) -> Iterator[Pair]:
-    """FITS files where there are any, else compact data; none of either is left out."""
+    """FITS files, or compact data if there are none."""
     compact = compact_files(folder)
     files: list[Any] = [*compact] or [*stored_pairs(folder, (product,))]
     for done, one in enumerate(files, start=1):
@@ -250,23 +250,25 @@ def _of_compact(file: Path, product: str) -> Pair:
 
 
 class TilePairs(EpochTask):
-    """The task.
+    """Training of the autoencoder on pairs of tiles.
 
     Parameters
     ----------
     network : torch.nn.Module
         ``dda``.
     data : TileSets
+        The tiles.
     settings : TileSettings
+        Settings of the training data.
     """
 
     def __init__(self, network: nn.Module, data: TileSets, settings: TileSettings) -> None:
         self.network, self.data, self.settings = network, data, settings
         self.examples = len(data.train)
-        # An untrained sigmoid says 0.5 where most of the sky is at the floor; on the way down from there it
-        # overshoots into saturation, and no gradient leads out of that.
+        # An untrained sigmoid returns 0.5, but most of the sky is at the floor. Training would overshoot into
+        # saturation, where there is no gradient.
         last = network.get_parameter("out.bias")
-        if not last.any():  # else it has been trained
+        if not last.any():  # otherwise it has been trained
             mean = np.clip(data.train.target.mean() / STEPS, 1e-3, 1 - 1e-3)
             nn.init.constant_(last, float(np.log(mean / (1 - mean))))
 
@@ -308,9 +310,10 @@ class TilePairs(EpochTask):
         }
 
     def errors(self, network: nn.Module) -> dict[str, tuple[float, ...]]:
-        """Of `AutoencoderSettings`: what the network says, how wrong it is there, and what is true there.
+        """``error_at``, ``error`` and ``true`` of `AutoencoderSettings`.
 
-        Errors are of validation tiles; bright pixels are so few that all tiles say what is true.
+        Errors are those of validation tiles. The true brightness is measured on all tiles, because bright
+        pixels are few.
         """
         held, s = self._sums(network, self.data.held), self.settings
         known = held[0] > 0
@@ -325,9 +328,9 @@ class TilePairs(EpochTask):
         return {k: tuple(float(f"{v:.4g}") for v in values) for k, values in found.items()}
 
     def _sums(self, network: nn.Module, tiles: Tiles) -> NDArray[np.float64]:
-        """In each of the bins, number of pixels and sums of answer, truth, and their products, ``[6, bin]``.
+        """Number of pixels, and sums of result, truth and their products, in each bin, ``[6, bin]``.
 
-        The middle of a tile counts, which is what is kept of it.
+        Only the central part of a tile counts, as in use.
         """
         sums = np.zeros((6, len(ERROR_EDGES) - 1))
         side = tiles.image.shape[1]
@@ -340,14 +343,14 @@ class TilePairs(EpochTask):
         return sums
 
     def _answers(self, network: nn.Module, tiles: Tiles) -> Iterator[tuple[float, Array32, Array32]]:
-        """Sum of squares on the network's scale, and brightness as it is used and as it is, by chunks."""
+        """Sums of squares on the network's scale, and brightness as used and true brightness, by chunks."""
         device = next(network.parameters()).device
         for i in range(0, len(tiles), CHUNK):
             part = tiles.take(slice(i, i + CHUNK))
             image, target = _values(part.image).to(device), _values(part.target).to(device)
             made = network(image).float()
             square = float((made - target).double().square().sum())
-            # of an image in use nothing but its own limits is known
+            # in use, only the image's own limits are known
             bright = LogScale.decode(made[:, 0].cpu().numpy(), part.image_limits)
             yield square, bright, LogScale.decode(target[:, 0].cpu().numpy(), part.target_limits)
 
@@ -357,7 +360,7 @@ def _values(coded: NDArray[np.uint16]) -> Tensor:
 
 
 class DdaRecipe(Recipe):
-    """Of ``dda``, with the schedule of Sections 4.1 and 4.2; they do not name the optimiser."""
+    """Recipe of ``dda``, with the schedule of Sections 4.1 and 4.2, which do not name the optimiser."""
 
     network, job, key = "dda", "denoise", "denoiser"
     presets = ("paper", "lotss", "varied")
@@ -368,7 +371,7 @@ class DdaRecipe(Recipe):
     }  # fmt: skip
     settings = TileSettings
     spaces: ClassVar = {
-        # Appendix B, with the rate of 0.005 that Table B1 lists and the text's grid lacks
+        # Appendix B, with the rate of 0.005 that is in Table B1 but not in the text's grid
         "paper": {
             "learning_rate": (0.1, 0.01, 0.005, 1e-3, 1e-4, 5e-5, 1e-5),
             "batch_size": (25, 50, 100, 150, 200),
@@ -380,20 +383,20 @@ class DdaRecipe(Recipe):
     cost = (4.6e-6, 1190)
 
     def check_data(self, data: Path, settings: TileSettings) -> None:
-        """A folder of ``faintsky simulate lofar``, or of the same files."""
+        """Refuse a folder without files like those of ``faintsky simulate lofar``."""
         if not compact_files(data) and not stored_pairs(data, (settings.product,)):
             raise InputError("holds no images", "give a folder of `faintsky simulate lofar`", data)
 
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> TilePairs:
-        """On tiles that are read or simulated now."""
+        """See `faintsky.training.Recipe.task`; tiles are read or simulated now."""
         return TilePairs(network, make_tiles(plan, progress), plan.settings)
 
     def pixels(self, plan: Plan) -> int:
-        """Of a tile."""
+        """Pixels of a tile."""
         return int(plan.arguments["tile"]) ** 2
 
     def examples(self, plan: Plan) -> int:
-        """Tiles, as if the folder's images had the size of those that are simulated."""
+        """Number of tiles, assuming that the folder's images have the size of simulated ones."""
         s = plan.settings
         fields = s.fields if plan.data is None else len(list(plan.data.glob("*_truth.ecsv"))) or 1
         return int(s.tiles or fields * (s.size // plan.arguments["tile"]) ** 2)

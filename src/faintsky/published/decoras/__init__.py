@@ -1,4 +1,4 @@
-"""DECORAS (Rezaei et al. 2021) as Delli Veneri et al. (2022), Section 5.1, built and ran it."""
+"""DECORAS (Rezaei et al. 2021) as built and used by Delli Veneri et al. (2022), Section 5.1."""
 
 from faintsky.registry import DETECTORS, NETWORKS, RECIPES
 

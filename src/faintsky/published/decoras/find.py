@@ -1,9 +1,9 @@
 """Sources of a cube by DECORAS's autoencoder (Rezaei et al. 2021, MNRAS 510, 5891) on the integrated image.
 
-As Delli Veneri et al. (2022), Section 5.1, ran it: the network's image of the sky is searched for blobs by
+As in Delli Veneri et al. (2022), Section 5.1, the network's image of the sky is searched for blobs by
 differences of Gaussians, and a blob of scale sigma has the box ``r = sqrt((3 sigma)**2)`` (eq. 21). Rezaei et
-al. accept what two networks, trained with different losses, both show within three pixels; with one network
-all its blobs count.
+al. accept blobs that agree within three pixels in two networks with different losses; with one network all
+its blobs count.
 """
 
 from __future__ import annotations
@@ -37,37 +37,37 @@ from faintsky.published.deepfocus import (
 )
 
 EMPTY = -4.0
-"""What the output's bias begins with: most of the sky is empty, and a bias is slow to learn that."""
+"""Initial bias of the output: most of the sky is empty, which a bias is slow to learn."""
 SETTINGS: dict[str, Any] = {
     "method": "decoras", "threshold": 0.1, "min_sigma": 1.0, "max_sigma": 10.0, "sigma_ratio": 1.6,
     "overlap": 0.5, "agree": 3.0, "radius": 3.0,
 }  # fmt: skip
-"""Those of ``skimage.feature.blob_dog``, for maps in [0, 1]; how near [pixel] the blobs of two networks have
-to be; and half the side of a box in units of a blob's sigma."""
+"""Settings of ``skimage.feature.blob_dog`` for maps in [0, 1]; largest distance of blobs in two networks
+[pixel]; half side of a box in units of a blob's sigma."""
 Float = NDArray[np.float64]
 
 
 def join_networks(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Model:
-    """One model that finds sources, from folders of trained ``decoras`` networks.
+    """Make a model for detection from folders of trained ``decoras`` networks.
 
     Parameters
     ----------
     runs : sequence of path-like
         One or two folders; the positions and boxes are the first one's.
     out : path-like
-        Folder to write.
+        Folder of the model.
 
     Raises
     ------
     InputError
-        A folder does not hold one ``decoras`` network.
+        If a folder does not hold one ``decoras`` network.
     """
     networks = {}
     for number, run in enumerate(runs, start=1):
         trained = load_model(Path(run))
         entries = {k: e for k, e in trained.card["networks"].items() if e["network"] == "decoras"}
         if len(entries) != 1:
-            raise InputError("holds no decoras network", "give what faintsky train decoras wrote", run)
+            raise InputError("holds no decoras network", "give a folder of faintsky train decoras", run)
         ((key, entry),) = entries.items()
         networks[f"decoras_{number}"] = "decoras", entry["arguments"], trained.network(key)
     return save_model(
@@ -77,7 +77,24 @@ def join_networks(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike
 
 
 def sky_map(image: NDArray[np.floating], model: Model, key: str, device: str = "cpu") -> NDArray[np.float32]:
-    """A network's image of the sky in [0, 1], the middle of the integrated image, ``[256, 256]``."""
+    """A network's image of the sky, for the centre of the integrated image.
+
+    Parameters
+    ----------
+    image : array
+        The integrated image, ``[y, x]``.
+    model : Model
+        Has the network.
+    key : str
+        Name of the network in the model.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    array
+        ``[256, 256]``, in [0, 1].
+    """
     network = model.network(key, device)
     size = int(model.card["networks"][key]["arguments"].get("size", 256))
     whole = torch.as_tensor(np.nan_to_num(image), device=device)[None, None]
@@ -96,30 +113,43 @@ def blobs(sky: NDArray[np.floating], settings: Mapping[str, Any]) -> Float:
 
 
 def agreeing(first: Float, second: Float, radius: float) -> Float:
-    """The first one's blobs that have a partner of their own in the second within a radius [pixel]."""
+    """Blobs that have a partner in another list, by one-to-one matching.
+
+    Parameters
+    ----------
+    first, second : array
+        Blobs, ``[n, 3]``: y, x, sigma [pixel].
+    radius : float
+        Largest distance [pixel].
+
+    Returns
+    -------
+    array
+        Blobs of the first list.
+    """
     tables = [Table({"x": blobs[:, 1], "y": blobs[:, 0]}) for blobs in (first, second)]
     rule = Criterion("agreement", along_z=False, radius=radius)
     return first[match(tables[0], tables[1], rule).i_true]
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
-    """Blobs of the network's image of the sky, or those that two networks agree on.
+    """Blobs of a network's image of the sky, or those that agree in two networks.
 
     Parameters
     ----------
     cube : RadioCube
-        Its middle 256 x 256 pixels are looked at.
+        Its central 256 x 256 pixels are searched.
     model : Model
-        As `join_networks` makes it; its settings are `SETTINGS`.
+        From `join_networks`, with the settings in `SETTINGS`.
     reliability : float, optional
-        Not used: there are none.
+        Not used, as there are no reliabilities.
     device : str, optional
-        Where PyTorch computes.
+        A torch device.
 
     Raises
     ------
     InputError
-        The cube is blank, or the model has no networks.
+        If the cube is blank, or the model has no networks.
     """
     s = SETTINGS | model.settings
     keys = sorted(model.card["networks"])
@@ -154,13 +184,13 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
 class Decoras(nn.Module):
     """The autoencoder as Delli Veneri et al. (2022) built it; 8.5 million weights at 256 pixels.
 
-    Beside Blobs Finder it has half the convolutions, a quarter of the latent values, and a chain of
-    transposed convolutions in place of interpolation.
+    Compared with Blobs Finder it has half the convolutions, a quarter of the latent values, and transposed
+    convolutions instead of interpolation.
 
     Parameters
     ----------
     size : int
-        Pixels a side of its images, a multiple of 16.
+        Side of its images, a multiple of 16 [pixel].
     latent : int
         Values between encoder and decoder.
     """
@@ -196,13 +226,13 @@ class Decoras(nn.Module):
 
 
 class DecorasSettings(ImageSettings):
-    """As for Blobs Finder, with another loss."""
+    """Settings of Blobs Finder, with another loss."""
 
     loss: Literal["ramp", "sum", "bce", "msle"] = "bce"
 
 
 class DecorasRecipe(BlobsFinderRecipe):
-    """Of ``decoras``: the autoencoder learns from what Blobs Finder learns from."""
+    """Recipe of ``decoras``, trained on the same data as Blobs Finder."""
 
     network = key = method = "decoras"
     settings = DecorasSettings

@@ -1,7 +1,8 @@
 """Step i: blobs in Blobs Finder's map (Delli Veneri et al. 2022, Sections 4.1 and 4.4 i).
 
-The paper's one threshold on the whole map, and one of our own that goes by each blob's own peak: a source's
-true box lies at 3 to 12 % of its own peak, and a companion's peak may be a third of the brightest one's."""
+Two methods: the paper's single threshold on the whole map, and our own thresholds relative to each blob's
+peak. A source's true box corresponds to 3 to 12 % of its own peak, and a companion's peak may be a third of
+the brightest one's."""
 
 from __future__ import annotations
 
@@ -35,9 +36,9 @@ class Blob:
     x, y : float
         Centre, weighted by the map.
     peak : float
-        Of the map.
+        Peak of the map.
     rise : float, optional
-        How far the peak rises above the highest way to another blob, as a share of itself.
+        Prominence: height of the peak above the highest path to another blob, as a fraction of itself.
     """
 
     box: Box
@@ -48,7 +49,7 @@ class Blob:
 
 
 def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "cpu") -> Array:
-    """Blobs Finder's picture of the integrated sky in [0, 1], ``[y, x]``; 0 outside of its crop.
+    """Blobs Finder's image of the integrated sky in [0, 1], ``[y, x]``; 0 outside of its crop.
 
     Parameters
     ----------
@@ -57,8 +58,9 @@ def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "
     network : torch.nn.Module
         ``[b, 1, size, size]`` to the same.
     size : int, optional
-        Of the images it was trained on.
+        Side of the images on which it was trained [pixel].
     device : str, optional
+        A torch device.
     """
     seen = unit_range(crop_centre(torch.as_tensor(image, device=device), size))
     with torch.no_grad():
@@ -79,12 +81,12 @@ def find_blobs(
     picture : array
         From `sky_map`.
     threshold : float, optional
-        Of the map as it is, so that an empty field gives nothing.
+        Threshold on the map itself, so that an empty field has no blobs.
     least : float, optional
-        Of a blob's brightest pixel: what is a detection need not be where its box ends.
+        Least value of a blob's brightest pixel, which may differ from the threshold that limits its box.
     paper_code : bool, optional
-        Bring the map to [0, 1] first, take 0.15 and dilate once, as their program did (fidelity page, B9):
-        the brightest pixel of any map is then a detection.
+        Scale the map to [0, 1] first, use 0.15 and dilate once, as in the authors' code (fidelity page, B9).
+        The brightest pixel of any map is then a detection.
     """
     if paper_code:
         picture = unit_range(torch.as_tensor(picture)).numpy()
@@ -102,19 +104,19 @@ def find_blobs(
 
 
 def peak_blobs(picture: Array, least: float, share: float = 0.1, dip: float = 0.05) -> list[Blob]:
-    """Boxes around the map's peaks, each at a share of its own height, brightest first.
+    """Boxes around the map's peaks, each at a fraction of its own height, brightest first.
 
     Parameters
     ----------
     picture : array
         From `sky_map`.
     least : float
-        Of a peak.
+        Least value of a peak.
     share : float, optional
-        Of the peak, where its box ends. A blurred map wants a higher one.
+        Fraction of the peak at the edge of its box; a blurred map needs a higher one.
     dip : float, optional
-        Two peaks are two blobs where the map falls by at least this share of the lower one between them;
-        the watershed is then their border.
+        Two peaks are separate blobs if the map falls between them by at least this fraction of the lower one.
+        Their border is the watershed.
     """
     floor = share * max(least, _FLOOR)
     ys, xs = np.nonzero(picture > floor)
@@ -137,10 +139,10 @@ def peak_blobs(picture: Array, least: float, share: float = 0.1, dip: float = 0.
 
 
 def _regions(picture: NDArray, floor: float, least: float, dip: float) -> tuple[NDArray[np.intp], NDArray]:
-    """Basins of the peaks that count, ``[y, x]``, and each peak's rise, ``[number]``.
+    """Basins of the separate peaks, ``[y, x]``, and each peak's prominence, ``[number]``.
 
-    Every peak has a basin at first. The passes between them are gone through from the highest down: of two
-    peaks that one joins, the lower is a part of the other where it does not rise enough.
+    Initially every peak has a basin. The saddles between basins are processed from the highest down: the
+    lower of the two peaks is merged with the other if it is not prominent enough.
     """
     basins = watershed(-picture, mask=picture > floor)
     tops = np.zeros(int(basins.max()) + 1)

@@ -1,12 +1,12 @@
-"""The whole of DeepFocus trained: all networks in both phases, thresholds, and one model's folder.
+"""Training of the whole of DeepFocus: all networks in both phases, thresholds, and the model's folder.
 
-Delli Veneri et al. (2022), Section 4.5. Phase 1 trains every network on what the true parameters give.
-Phase 2 goes on with each but the first on what the networks before it predict: the data set's cubes are
-made again one at a time, seen by the pipeline as far as it is trained, and what it finds is kept where it
-is a true source. For Deep GRU these are the spectra of Blobs Finder's boxes, for the residual networks the
-focused and line images about the sources found; the files are like those of the first phase. The thresholds
-are fitted last, on cubes that no network has seen. Every part that is finished is kept: the same command
-goes on after a stop."""
+This follows Delli Veneri et al. (2022), Section 4.5. Phase 1 trains every network on data made with the true
+parameters. Phase 2 continues with all networks except the first, on predictions of the networks before them.
+For this, the data set's cubes are simulated again one at a time and processed by the networks trained so far;
+detections of true sources are kept. For Deep GRU they are the spectra of Blobs Finder's boxes, for the
+residual networks the focused and line images about the sources found. The files are like those of phase 1.
+The thresholds are fitted last, on cubes that no network has seen. Finished parts are kept: after a stop, the
+same command continues."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from faintsky.training import Plan, read_value, source
 Progress = Callable[[int, int, str], None]
 
 SPECTRA, IMAGES = "spectra", "images"
-"""Folders of the two kinds of predictions."""
+"""Folders of the two kinds of predictions, with the criteria for true sources."""
 MATCHED = {SPECTRA: "iou2d", IMAGES: "iou"}
-"""Criteria of Section 5.1, in the image alone for blobs, which have no frequency yet."""
+"""Criteria of Section 5.1; blobs, which have no frequency yet, are matched in the image only."""
 STAGES: dict[str, tuple[str, dict[str, str]]] = {
     "blobs_finder": ("blobs_finder", {}),
     "deep_gru": ("deep_gru", {}),
@@ -53,31 +53,31 @@ STAGES: dict[str, tuple[str, dict[str, str]]] = {
     "pa": ("shape_resnet", {"parameter": "pa"}),
     "flux": ("shape_resnet", {"parameter": "flux"}),
 }
-"""Each network's role, its architecture and what its recipe is told."""
+"""Each network's role, its architecture and settings of its recipe."""
 EMPTY_EVERY = 6
-"""One in this many of the cubes that thresholds are fitted on holds no source."""
+"""One in this number of cubes for the fit of thresholds has no source."""
 SECOND = (("deep_gru",), ("fwhm_x", "fwhm_y", "pa"), ("flux",))
-"""Networks of the second phase, by the step whose predictions they learn from."""
+"""Networks of the second phase, by the step with the predictions on which they are trained."""
 
 
 class Numbers(SettingsBase):
-    """Of the whole; those of one network are given as ``NETWORK.name=value``.
+    """Settings of the whole chain; those of one network are given as ``NETWORK.name=value``.
 
     Parameters
     ----------
     phase2_epochs : int
-        Of each network in the second phase (the paper's 50); 0 leaves it out.
+        Epochs of each network in the second phase (50 in the paper); 0 skips it.
     phase2_cubes : int
-        Training cubes whose predictions are taken, 0 for all; a third as many validate.
+        Number of training cubes for predictions, 0 for all; a third as many are used for validation.
     passes : int
-        1 makes all predictions at once with the networks of the first phase; 3 makes those for each step
-        again with the networks of the second, which takes three times as long.
+        1 makes all predictions at once, with networks of the first phase. 3 repeats them for each step with
+        networks of the second phase, which takes three times as long.
     fit_cubes, fit_seed : int
-        Number of cubes that the thresholds are fitted on, and the seed they are simulated with.
+        Number of cubes for the fit of thresholds, and the seed of their simulation.
     extract : str
-        How blobs are taken from Blobs Finder's map, by their own ``peaks`` or by one threshold, ``label``.
+        Method for blobs in Blobs Finder's map: relative to their ``peaks``, or by one threshold, ``label``.
     train, validation : float
-        Shares of the data's cubes.
+        Fractions of the data's cubes.
     """
 
     phase2_epochs: int = Field(50, ge=0)
@@ -91,8 +91,7 @@ class Numbers(SettingsBase):
 
 
 class ChainRecipe:
-    """Of ``deepfocus``, in the place of a `faintsky.training.Recipe`: its stages are the networks'
-    recipes."""
+    """Recipe of ``deepfocus``, like a `faintsky.training.Recipe`; its stages are the networks' recipes."""
 
     network, job = "deepfocus", "detect"
 
@@ -105,28 +104,29 @@ class ChainRecipe:
         changes: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> Chain:
-        """What is to be done, checked.
+        """The chain to be trained, checked.
 
         Parameters
         ----------
         data : path-like
             Folder of ``faintsky simulate alma --products compact``.
         simulate, init
-            There are none.
+            Not possible here.
         changes : mapping, optional
-            Of `Numbers`; ``NETWORK=FOLDER`` takes a run of the first phase that is there already, and
-            ``NETWORK.name=value`` changes a number of that network's recipe. Networks are `STAGES`.
+            Values of `Numbers`. ``NETWORK=FOLDER`` uses an existing run of the first phase, and
+            ``NETWORK.name=value`` changes a setting of that network's recipe. Networks are `STAGES`.
         seed : int, optional
+            Seed of weights and data.
 
         Raises
         ------
         InputError
-            Where an option is wrong.
+            If an option is wrong.
         """
         folder, _ = source(self.network, data, simulate, ())
         assert folder is not None
         if init is not None:
-            raise InputError("a chain begins with no model", "give the networks' runs as --set NETWORK=DIR")
+            raise InputError("a chain takes no initial model", "give the networks' runs as --set NETWORK=DIR")
         numbers: dict[str, Any] = {}
         runs: dict[str, Path] = {}
         own: dict[str, dict[str, Any]] = {}
@@ -151,17 +151,20 @@ class ChainRecipe:
 
 @dataclass(frozen=True)
 class Chain:
-    """One training of all networks that can begin; `faintsky.training.Plan` is that of a single one.
+    """A planned training of all networks; `faintsky.training.Plan` is that of a single one.
 
     Parameters
     ----------
     data : pathlib.Path
+        Folder of the data.
     numbers : Numbers
+        Settings of the chain.
     runs : mapping
-        Folders of networks whose first phase is done.
+        Folders of networks of which the first phase is done.
     own : mapping
-        Changes of single recipes.
+        Changes to recipes of single networks.
     seed : int
+        Seed of weights and data.
     """
 
     data: Path
@@ -171,14 +174,14 @@ class Chain:
     seed: int
 
     def record(self) -> dict[str, Any]:
-        """For the card and for ``run.json``."""
+        """The settings, for the card and ``run.json``."""
         return {
             "network": "deepfocus", "data": str(self.data), "chain": self.numbers.model_dump(),
             "runs": {k: load_model(v).hash for k, v in self.runs.items()}, "own": self.own,
         }  # fmt: skip
 
     def needs(self) -> Needs:
-        """Of all networks one after the other, in both phases."""
+        """Needs of all networks one after the other, in both phases."""
         total = Needs(0.0, 0.0, 0.0)
         for key in STAGES:
             plan = self.stage(key, self.data)
@@ -192,7 +195,21 @@ class Chain:
         return total
 
     def stage(self, key: str, data: Path, init: Path | None = None) -> Plan:
-        """The training of one network; with ``init``, of its second phase."""
+        """The training of one network.
+
+        Parameters
+        ----------
+        key : str
+            One of `STAGES`.
+        data : pathlib.Path
+            Folder of its data.
+        init : pathlib.Path, optional
+            Its run of the first phase, for the second.
+
+        Returns
+        -------
+        Plan
+        """
         network, told = STAGES[key]
         changes: dict[str, Any] = {**told, **self._shares(data), **self.own.get(key, {})}
         if init is not None:
@@ -203,7 +220,7 @@ class Chain:
         return made
 
     def _shares(self, data: Path) -> dict[str, float]:
-        """Of the cubes in a folder: predictions are made for training and validation cubes only."""
+        """Fractions of the cubes in a folder; predictions exist for training and validation cubes only."""
         if data == self.data:
             return {"train": self.numbers.train, "validation": self.numbers.validation}
         training, held = self.cubes()
@@ -211,7 +228,7 @@ class Chain:
         return {"train": share, "validation": 1 - share}
 
     def cubes(self) -> tuple[list[int], list[int]]:
-        """Cubes for the second phase: of those that trained, and of those that validated."""
+        """Cubes for the second phase, from those for training and those for validation."""
         compact = open_compact(self.data, self.numbers.train, self.numbers.validation)
         training, held = ([int(f.name.partition("_")[0]) for f in p] for p in (compact.train, compact.held))
         most = self.numbers.phase2_cubes or len(training)
@@ -226,19 +243,21 @@ class Chain:
         progress: Progress | None = None,
         watch: Callable[[Mapping[str, float]], None] | None = None,
     ) -> tuple[Model, dict[str, Any]]:
-        """Both phases, thresholds and the model; without the second where the first finds no true source.
+        """Train both phases, fit thresholds and write the model.
+
+        The second phase is skipped if the first finds no true source.
 
         Parameters
         ----------
         folder : pathlib.Path
-            ``phase1``, ``phase2``, ``predicted`` and files of thresholds in it hold what was done;
-            ``survey``, with 33 MB a cube of `paper`, goes when all is.
+            Finished parts are in ``phase1``, ``phase2``, ``predicted`` and files of thresholds. ``survey``,
+            with 33 MB for each cube of ``paper``, is removed at the end.
         record : mapping
             The run's provenance, with this plan's `record` as ``config``.
         device, progress
             See `faintsky.training.Plan.fit`.
         watch : callable, optional
-            Not used: the networks' losses are of different kinds.
+            Not used, because the networks' losses are of different kinds.
         """
         work = _Work(self, folder, record, device, progress)
         folders = dict(self.runs)
@@ -286,7 +305,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class _Work:
-    """One run: where it writes, and what every part of it needs."""
+    """One run: its folder and common parameters."""
 
     chain: Chain
     out: Path
@@ -295,7 +314,7 @@ class _Work:
     progress: Progress | None
 
     def train(self, key: str, phase: str, data: Path, init: Path | None) -> Path:
-        """Train one network in one phase, where that is not done yet; its run's folder."""
+        """Train one network in one phase, unless that is done; returns its run's folder."""
         folder = self.out / phase / key
         if not (folder / "model.json").is_file():
             plan = self.chain.stage(key, data, init)
@@ -304,14 +323,14 @@ class _Work:
         return folder
 
     def pipeline(self, folders: Mapping[str, Path], settings: Settings) -> DeepFocus:
-        """The pipeline with the networks that there are."""
+        """The pipeline with the networks trained so far."""
         device = choose_device(self.device)
         networks = {key: load_model(folder).network(key, device) for key, folder in folders.items()}
         size = image_size(load_model(folders["blobs_finder"]))
         return DeepFocus(networks, settings, size, device)
 
     def predict(self, folders: Mapping[str, Path], settings: Settings, step: int) -> Path:
-        """Predictions on training cubes; their folder."""
+        """Make predictions on training cubes; returns their folder."""
         out = self.out / "predicted" / str(step)
         training, held = self.chain.cubes()
         pipeline = self.pipeline(folders, settings)
@@ -321,7 +340,7 @@ class _Work:
         return out
 
     def thresholds(self, folders: Mapping[str, Path], where: str) -> tuple[Settings, dict[str, float]]:
-        """Thresholds and reliabilities on cubes of their own, and the scores there."""
+        """Fit thresholds and reliabilities on separate cubes; returns them with the scores there."""
         file = self.out / f"thresholds_{where}.json"
         if file.is_file():
             known = json.loads(file.read_text(encoding="utf-8"))
@@ -351,7 +370,7 @@ class _Work:
         return fitted, scores
 
     def say(self, what: str) -> Progress | None:
-        """Progress with the stage's name before each word."""
+        """A progress function that adds the stage's name."""
         told = self.progress
         if told is None:
             return None
@@ -365,25 +384,25 @@ def write_predicted(
     indices: Sequence[int],
     progress: Callable[[int, int, str], None] | None = None,
 ) -> None:
-    """Run a pipeline over cubes of a data set and keep what it sees of true sources.
+    """Run a pipeline over cubes of a data set and keep its data of true sources.
 
     Parameters
     ----------
     data : pathlib.Path
         Folder of ``faintsky simulate alma``; only its ``dataset.json`` is read.
     pipeline : DeepFocus
-        With the networks trained so far: at least ``blobs_finder`` and ``deep_gru``.
+        Has the networks trained so far, at least ``blobs_finder`` and ``deep_gru``.
     out : pathlib.Path
-        Gets the folders ``spectra`` and ``images``, each with ``NNNN_compact.npz`` and ``NNNN_truth.ecsv``.
+        Folder for ``spectra`` and ``images``, each with ``NNNN_compact.npz`` and ``NNNN_truth.ecsv``.
     indices : sequence of int
-        Numbers of the cubes; those that are there already are left out.
+        Numbers of the cubes; finished ones are skipped.
     progress : callable, optional
         Called with cubes done, cubes in all, and a word.
 
     Raises
     ------
     InputError
-        Where the data set cannot be made again.
+        If the data set cannot be simulated again.
     """
     missing = [i for i in indices if not _files(out / IMAGES, i)[1].is_file()]
     if not missing:
@@ -395,7 +414,7 @@ def write_predicted(
     for done, index in enumerate(missing, start=len(indices) - len(missing) + 1):
         seen = observatory.sample(seed, index)
         result = pipeline.run(seen.dirty, area)
-        # the images last: where they are, the spectra are
+        # images are written last, so that spectra exist if they do
         _write(out / SPECTRA, index, seen, *_spectra(seen, result))
         _write(out / IMAGES, index, seen, *_images(seen, result))
         if progress is not None:
@@ -403,7 +422,7 @@ def write_predicted(
 
 
 def count_predicted(folder: Path, indices: Sequence[int]) -> int:
-    """Sources kept of some cubes, in one of the folders ``spectra`` and ``images``."""
+    """Number of sources of some cubes in one of the folders ``spectra`` and ``images``."""
     total = 0
     for index in indices:
         with np.load(_files(folder, index)[0]) as arrays:
@@ -412,18 +431,18 @@ def count_predicted(folder: Path, indices: Sequence[int]) -> int:
 
 
 def observatory_of(data: Path) -> tuple[Observatory, int]:
-    """The telescope that made a data set, and its seed."""
+    """The observatory of a data set, and its seed."""
     settings, seed = recorded_settings(data)
     return open_observatory(settings), seed
 
 
 def beam_area(observatory: Observatory) -> float:
-    """Of the synthesised beam, median over the channels [pixel]."""
+    """Area of the synthesised beam, median over the channels [pixel]."""
     return float(np.median(beam_pixels(observatory.instrument.beams, observatory.instrument.grid.cell)))
 
 
 def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Numbers of the blobs or sources that are true ones, and rows of these in the truth."""
+    """Numbers of the blobs or sources that match true ones, and rows of these in the truth."""
     box, nan = ("x_min", "x_max", "y_min", "y_max"), np.full(len(found), np.nan)
     place = ("x", "y", "z", "fwhm_z", "z_min", "z_max")
     columns = {name: [f.box[k] for f in found] for k, name in enumerate(box)}
@@ -436,7 +455,7 @@ def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray
 
 
 def _spectra(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
-    """Dirty and true spectra of the blobs that are sources, and which ones."""
+    """Dirty and true spectra of the blobs that match true sources, and rows of these."""
     good, true = _true_ones(SPECTRA, seen, result.blobs)
     clean = np.zeros((len(good), len(seen.dirty)), dtype=np.float32)
     for row, i in enumerate(good):
@@ -446,7 +465,7 @@ def _spectra(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArra
 
 
 def _images(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
-    """Focused and line images of the sources that are true ones, and which ones."""
+    """Focused and line images of the sources that match true ones, and rows of these."""
     good, true = _true_ones(IMAGES, seen, result.sources)
     return {"focused": result.focused[good], "line_images": result.lines[good]}, true
 

@@ -1,7 +1,7 @@
 """Steps i to iii: blobs in the integrated image, lines in their spectra, and focusing on both.
 
-Delli Veneri et al. (2022), Section 4.4, Fig. 14 and eqs. 17 and 18; the fidelity page, B9 and S11, says
-where their program does something else."""
+Delli Veneri et al. (2022), Section 4.4, Fig. 14 and eqs. 17 and 18. The fidelity page, B9 and S11, lists
+differences from the authors' code."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import binary_dilation
 from scipy.optimize import least_squares
 from scipy.signal import find_peaks, peak_widths
 from skimage.measure import label
-from torch import nn
 
 from faintsky import system
 from faintsky.cutouts import SIZE, Box, channel_range
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import MAD_TO_SIGMA
 from faintsky.published.deepfocus.blobs import PAPER_THRESHOLD, Blob, find_blobs, peak_blobs
-from faintsky.published.deepfocus.networks import standardise
 
 Array = NDArray[np.float32]
 Float = NDArray[np.float64]
 
 MOST_PEAKS = 8
-"""Peaks of a spectrum that are looked at, the highest: more are noise, or a network that is not trained."""
+"""Most peaks of a spectrum that are used; more come from noise or from an untrained network."""
 _LEAST_RING = 8
 RULES = (
     "no line in the spectrum",
@@ -42,51 +39,50 @@ RULES = (
     "focused S/N too low",
     "reliability too low",
 )
-"""What may remove a candidate, in order; the numbers are those of Fig. 14."""
+"""Rules that remove candidates, in order; the numbers are those of Fig. 14."""
 EVENTS = ("blobs", "flagged for deblending", "split off", "peaks joined")
 NO_LINE, CONDITION_1, CONDITION_2, SAME_PLACE, NEIGHBOUR, TWICE, FAINT, UNRELIABLE = RULES
 
 
 class Settings(system.Settings):
-    """Thresholds and choices of all steps, as a model's card holds them (Section 4.4).
+    """Thresholds and choices of all steps, in a model's card (Section 4.4).
 
     The thresholds are fitted on validation cubes when the model is trained.
 
     Parameters
     ----------
     extract : str
-        How blobs are made of Blobs Finder's map: ``label`` as in the paper, `find_blobs`; ``peaks``,
+        Method for blobs in Blobs Finder's map: ``label`` is the paper's, `find_blobs`; ``peaks`` is
         `peak_blobs`.
     threshold : float
-        With ``label``, of the map (paper: 0.15): where blobs and their boxes end.
+        With ``label``, value of the map at the edges of blobs and their boxes (paper: 0.15).
     least : float
         Least peak of a blob in the map.
     share, dip : float
-        With ``peaks``: a blob's box ends at this share of its own peak, and two peaks are two blobs where the
-        map falls between them by at least this share of the lower one.
+        With ``peaks``, see `peak_blobs`.
     paper_code : bool
-        As their program did it: each map brought to [0, 1], 0.15, and one dilation.
+        Use the method of the authors' code: each map scaled to [0, 1], 0.15, and one dilation.
     height, prominence : float
-        Least of a peak in Deep GRU's answer.
+        Least height and prominence of a peak in Deep GRU's result.
     bright : float
-        Global S/N in the integrated image above which one line is enough (paper: 6, in other units).
+        Global S/N in the integrated image above which one line is sufficient (paper: 6, in other units).
     faint : float
         Least global S/N of the focused image (paper: 1).
     apart : float
-        Two peaks farther from each other than this are two sources [pixel].
+        Distance above which two peaks are two sources [pixel].
     split : float
-        With ``peaks``: the box of a source that was split off, and of what it was split from, ends at this
-        share of its peak in the focused image without continuum.
+        With ``peaks``, fraction of the peak in the focused image without continuum at the edge of the box of
+        a source that was split off, and of the source that it was split from.
     friend, plateau : float
-        With ``label``: a pixel joins a growing source above this pixel S/N; growth ends where the global S/N
-        falls below this share of its best.
+        With ``label``, least S/N of a pixel that joins a growing source, and fraction of the best global S/N
+        below which growth ends.
     dilation : float
-        Of the segmentation mask.
+        Dilation of the segmentation mask.
     reliability_fit : tuple of float
         Logistic curve: a constant and a slope for each of `faintsky.published.deepfocus.finding.Source`'s
         features.
     reliability : float
-        Least reliability in the catalogue where the user gives none.
+        Default least reliability in the catalogue.
     trained : dict
         ``cell`` [arcsec], ``beam`` [arcsec, arcsec], ``channels`` and ``width`` [Hz] of the training cubes.
     """
@@ -113,7 +109,7 @@ class Settings(system.Settings):
 
 
 def blobs_of(picture: Array, settings: Settings) -> list[Blob]:
-    """Step i in the settings' way, brightest first."""
+    """Step i by the settings, brightest first."""
     if settings.extract == "peaks" and not settings.paper_code:
         return peak_blobs(picture, settings.least, settings.share, settings.dip)
     return find_blobs(picture, settings.threshold, settings.least, paper_code=settings.paper_code)
@@ -129,9 +125,9 @@ class Line:
     Parameters
     ----------
     z, fwhm_z : float
-        Middle and full width at half maximum of the Gaussian fitted [channel].
+        Centre and full width at half maximum of the fitted Gaussian [channel].
     height : float
-        Its amplitude in Deep GRU's answer.
+        Its amplitude in Deep GRU's result.
     """
 
     z: float
@@ -140,7 +136,7 @@ class Line:
 
     @property
     def low(self) -> float:
-        """First end of the emission range of 2 FWHM [channel]."""
+        """Lower end of the emission range of 2 FWHM [channel]."""
         return self.z - self.fwhm_z
 
     @property
@@ -153,27 +149,19 @@ class Line:
         return self.low < other.high and other.low < self.high
 
 
-def clean_spectra(spectra: Array, network: nn.Module, device: str = "cpu") -> Array:
-    """Deep GRU's answer in [0, 1] to dirty spectra, both ``[n, chan]``."""
-    if not len(spectra):
-        return np.zeros_like(spectra)
-    with torch.no_grad():
-        answer: Array = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
-    return answer
-
-
 def find_lines(clean: NDArray[np.floating], height: float = 0.1, prominence: float = 0.05) -> list[Line]:
-    """Peaks of a denoised spectrum ``[chan]``, each with its Gaussian, highest first.
+    """Peaks of a denoised spectrum ``[chan]``, each with a fitted Gaussian, highest first.
 
     Parameters
     ----------
     clean : array
-        From `clean_spectra`.
+        From `faintsky.published.deepfocus.networks.clean_spectra`.
     height, prominence : float, optional
-        Least of a peak. The paper's threshold of 0.1 is its height: the ``threshold`` of
-        `scipy.signal.find_peaks`, a step between neighbours, finds nothing in lines wider than 4 channels.
+        Least height and prominence of a peak. The paper's threshold of 0.1 is taken as the height; the
+        ``threshold`` of `scipy.signal.find_peaks`, a step between neighbours, misses lines wider than 4
+        channels.
     """
-    # a peak at the end of the band is one, too
+    # padded, so that a peak at the end of the band counts
     padded = np.concatenate([[0.0], np.asarray(clean, dtype=float), [0.0]])
     places, _ = find_peaks(padded, height=height, prominence=prominence)
     most = min(MOST_PEAKS, len(clean) // 3)
@@ -214,7 +202,7 @@ def _fit(spectrum: Float, start: Float) -> Float:
     with np.errstate(all="ignore"):
         try:
             found = least_squares(misfit, start.ravel(), slopes, method="lm", max_nfev=50).x.reshape(-1, 3)
-        except ValueError:  # a step led to infinite values
+        except ValueError:  # a step of the fit led to infinite values
             return start
     found[:, 2] = np.abs(found[:, 2])
     return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, start)
@@ -230,7 +218,7 @@ def line_free(n_chan: int, lines: Sequence[Line]) -> NDArray[np.bool_]:
 
 
 def continuum_of(spectrum: Array, lines: Sequence[Line]) -> Float:
-    """Straight line through the channels without emission, ``[chan]``; 0 where fewer than two are left."""
+    """Straight line fitted to the line-free channels, ``[chan]``; 0 with fewer than two of them."""
     free = line_free(len(spectrum), lines)
     if free.sum() < 2:
         return np.zeros(len(spectrum))
@@ -251,7 +239,7 @@ class Patch:
     values : array
         ``[y, x]``
     y0, x0 : int
-        Pixel of the image that its first pixel is.
+        Its first pixel in the image.
     """
 
     values: Array
@@ -262,16 +250,16 @@ class Patch:
 def focused_patch(
     cube: Array, y: float, x: float, z_min: float, z_max: float, radius: float = SIZE / 2
 ) -> Patch:
-    """Sum of a channel range about a place; like `faintsky.cutouts.focus`, but with blanks kept apart.
+    """Sum of a channel range about a position; like `faintsky.cutouts.focus`, but blank pixels stay blank.
 
     Parameters
     ----------
     cube : array
         ``[chan, y, x]``
     y, x : float
-        Middle of the patch [pixel].
+        Centre of the patch [pixel].
     z_min, z_max : float
-        Range [channel].
+        Range of channels.
     radius : float, optional
         Half of the patch's side [pixel].
     """
@@ -292,21 +280,21 @@ def reach(box: Box) -> float:
 
 
 def global_snr(patch: Patch, box: Box, beam_area: float = 1.0) -> float:
-    """Flux in the circle around a box over its error from the annulus of equal area about it.
+    """Flux in the circle around a box, over its error from the surrounding annulus of equal area.
 
     Parameters
     ----------
     patch : Patch
-        Wide enough to hold the annulus, whose outer radius is sqrt(2) times the circle's.
+        Contains the annulus, of which the outer radius is sqrt(2) times the circle's.
     box : tuple of int
         ``x_min, x_max, y_min, y_max`` in the image.
     beam_area : float, optional
-        Pixels that the beam makes one measurement.
+        Area of the beam, the number of pixels per independent measurement.
 
     Returns
     -------
     float
-        0 where too little is left of circle or annulus, as at the edge of the image.
+        0 if too little of circle or annulus is in the image.
     """
     x0, x1, y0, y1 = box
     radius = reach(box)
@@ -348,25 +336,25 @@ def brightest_pixel(patch: Patch, box: Box) -> tuple[int, int]:
 def grow(
     patch: Patch, y: int, x: int, beam_area: float = 1.0, *, friend: float = 1.0, plateau: float = 0.8
 ) -> tuple[Box, float, float]:
-    """Link pixels about the brightest one, friends of friends, until the global S/N has had its plateau.
+    """Link pixels to the brightest one by friends of friends, until the global S/N decreases.
 
     Parameters
     ----------
     patch : Patch
         Focused on the source.
     y, x : int
-        Pixel of the image to begin with.
+        First pixel, in the image.
     beam_area : float, optional
         See `global_snr`.
     friend : float, optional
-        A neighbour joins above this pixel S/N.
+        Least S/N of a neighbour that joins.
     plateau : float, optional
-        Growth ends where the global S/N falls below this share of its best.
+        Fraction of the best global S/N below which growth ends.
 
     Returns
     -------
     box : tuple of int
-        Of all pixels linked.
+        Box of all linked pixels.
     x, y : float
         Their centre, weighted by brightness.
     """
@@ -386,7 +374,17 @@ def grow(
 
 
 def around(patch: Patch, y: int, x: int, share: float) -> tuple[Box, float, float]:
-    """Box and centre, as of `grow`, of the pixels about one that are above a share of its value."""
+    """Box and centre of connected pixels above a fraction of a pixel's value, as from `grow`.
+
+    Parameters
+    ----------
+    patch : Patch
+        Focused on the source.
+    y, x : int
+        The pixel, in the image.
+    share : float
+        The fraction.
+    """
     values = np.nan_to_num(patch.values)
     j, i = y - patch.y0, x - patch.x0
     parts = label(values >= share * values[j, i])
@@ -422,9 +420,9 @@ class Source:
     snr, snr_integrated : float
         Global S/N of the focused and of the integrated image.
     blob : Blob
-        Where it was found.
+        Its blob.
     height : float
-        Of its line in Deep GRU's answer.
+        Height of its line in Deep GRU's result.
     lines : tuple of Line
         All lines of that blob's spectrum.
     secondary : bool
@@ -450,12 +448,12 @@ class Source:
 
     @property
     def features(self) -> tuple[float, ...]:
-        """What its reliability is judged by: the S/N, and what both networks made of it."""
+        """Features for the reliability: the S/N, and values of both networks."""
         return float(np.log(max(self.snr, 1e-3))), self.blob.peak, self.height, self.blob.rise
 
     @property
     def z_min(self) -> float:
-        """First end of the emission range [channel]."""
+        """Lower end of the emission range [channel]."""
         return self.z - self.fwhm_z
 
     @property
@@ -466,7 +464,7 @@ class Source:
 
 @dataclass
 class Tally:
-    """What became of the candidates.
+    """Counts of candidates.
 
     Attributes
     ----------
@@ -480,11 +478,19 @@ class Tally:
     removed: list[list[object]] = field(default_factory=list)
 
     def count(self, name: str) -> None:
-        """One more."""
+        """Count an event."""
         self.steps[name] += 1
 
     def remove(self, rule: str, x: float, y: float, z: float = float("nan")) -> None:
-        """A candidate is taken out by a rule."""
+        """Count a candidate removed by a rule.
+
+        Parameters
+        ----------
+        rule : str
+            One of `RULES`.
+        x, y, z : float
+            Its position.
+        """
         self.count(rule)
         self.removed.append([rule, x, y, z])
 
@@ -500,8 +506,9 @@ class Focus:
     image : array
         `faintsky.cutouts.integrated` of it.
     settings : Settings
+        Thresholds and choices.
     beam_area : float
-        Of the noise's correlation [pixel].
+        Area of the beam, over which noise is correlated [pixel].
     """
 
     cube: Array
@@ -510,13 +517,27 @@ class Focus:
     beam_area: float = 1.0
 
     def patch(self, box: Box, z_min: float, z_max: float) -> Patch:
-        """Focused on a range, wide enough for the annulus."""
+        """An image focused on a range of channels, wide enough for the annulus.
+
+        Parameters
+        ----------
+        box : tuple of int
+            The source.
+        z_min, z_max : float
+            Range of channels.
+        """
         x0, x1, y0, y1 = box
         radius = max(SIZE / 2, np.sqrt(2) * reach(box))
         return focused_patch(self.cube, (y0 + y1) / 2, (x0 + x1) / 2, z_min, z_max, radius)
 
     def snr(self, box: Box, z_min: float, z_max: float) -> float:
-        """Global S/N of the focused image."""
+        """Global S/N of the focused image.
+
+        Parameters
+        ----------
+        box, z_min, z_max
+            As for `patch`.
+        """
         return global_snr(self.patch(box, z_min, z_max), box, self.beam_area)
 
     def snr_integrated(self, box: Box) -> float:
@@ -524,7 +545,17 @@ class Focus:
         return global_snr(Patch(self.image, 0, 0), box, self.beam_area)
 
     def line_patch(self, box: Box, line: Line, lines: Sequence[Line]) -> Patch:
-        """Focused on a line; with ``peaks``, less the continuum, which does not disappear off a line."""
+        """An image focused on a line, with ``peaks`` without the continuum.
+
+        Parameters
+        ----------
+        box : tuple of int
+            The source.
+        line : Line
+            The line.
+        lines : sequence of Line
+            All lines of its spectrum.
+        """
         patch = self.patch(box, line.low, line.high)
         free = line_free(len(self.cube), lines)
         if self.settings.extract == "label" or not free.any():
@@ -537,19 +568,21 @@ class Focus:
     def sources_of(
         self, blob: Blob, lines: Sequence[Line], tally: Tally, others: Sequence[Blob] = ()
     ) -> list[Source]:
-        """Fig. 14 for one blob and the lines of its spectrum, highest first; the last cut is not made yet.
+        """Fig. 14, except the last cut, for one blob and the lines of its spectrum, highest first.
 
-        With ``peaks`` a line that comes from the blob's own middle goes before a higher one that a neighbour
-        spills into its box, and what lies in a neighbour's box is the neighbour's.
+        With ``peaks``, a line from the blob's own centre has priority over a higher one from a neighbour's
+        emission in its box, and emission in a neighbour's box belongs to the neighbour.
 
         Parameters
         ----------
         blob : Blob
+            The blob.
         lines : sequence of Line
+            Lines of its spectrum.
         tally : Tally
-            Counts what each rule removes.
+            Counts the candidates removed by each rule.
         others : sequence of Blob, optional
-            All of the cube.
+            All blobs of the cube.
         """
         if not lines:
             tally.remove(NO_LINE, blob.x, blob.y)
@@ -593,12 +626,12 @@ class Focus:
             else:
                 tally.count("peaks joined")
                 primary = joined
-        if split:  # its box was that of the blended ones together
+        if split:  # its box was the common one of the blended sources
             primary = self._grown(primary, seen[chosen], *places[chosen])
         return [primary, *split]
 
     def _grown(self, source: Source, patch: Patch, y: int, x: int) -> Source:
-        """A source with a box and centre of its own (Fig. 14), grown about a pixel of its focused image."""
+        """A source with its own box and centre (Fig. 14), grown about a pixel of its focused image."""
         s = self.settings
         if s.extract == "peaks":
             box, at_x, at_y = around(patch, y, x, s.split)
@@ -610,7 +643,7 @@ class Focus:
         )  # fmt: skip
 
     def _joined(self, primary: Source, line: Line) -> Source | None:
-        """The primary with its range extended over another peak, where that raises the S/N."""
+        """The primary with its range extended over another peak, if that increases the S/N."""
         low, high = min(primary.z_min, line.low), max(primary.z_max, line.high)
         snr = self.snr(primary.box, low, high)
         if snr <= primary.snr:
@@ -619,11 +652,24 @@ class Focus:
 
 
 def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> list[Source]:
-    """Drop what was found twice and what is too faint when focused; strongest first.
+    """Remove duplicate sources and those too faint in the focused image; strongest first.
 
-    Two blobs may hold the same source: of two at frequencies in common the stronger stays, where their
-    centres are no farther apart than the 3-pixel rule's distance. What was split off also gives way to a
-    source in whose box it lies.
+    Two blobs may contain the same source. Of two sources with common frequencies and centres within the
+    distance of the 3-pixel rule, only the stronger is kept. A source that was split off is also removed if it
+    lies in the box of another.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        All sources of the cube.
+    settings : Settings
+        Thresholds.
+    tally : Tally
+        Counts the sources removed.
+
+    Returns
+    -------
+    list of Source
     """
     kept: list[Source] = []
     for s in sorted(sources, key=lambda s: (s.secondary, -s.snr)):

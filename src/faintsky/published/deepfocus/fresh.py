@@ -1,4 +1,4 @@
-"""What Blobs Finder learns from where cubes cost little: images of new ones, drawn as training goes."""
+"""Training of Blobs Finder on images of new cubes, simulated during training."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from faintsky.sky import empty_sky
 from faintsky.training import VALIDATION, Batch
 
 HELD = 64
-"""Images that validate."""
+"""Number of images for validation."""
 
 
 class FreshImages(IntegratedImages):
-    """The same of cubes that are simulated as training goes; those of validation come from fixed seeds.
+    """As `IntegratedImages`, with cubes simulated during training; those for validation have fixed seeds.
 
     Parameters
     ----------
     network : torch.nn.Module
+        ``blobs_finder``.
     observatory : CubeObservatory
+        Simulates the cubes.
     empty : float
-        Share of the skies without any source.
+        Fraction of skies without sources.
     loss, augment
         See `IntegratedImages`.
     """
@@ -47,5 +49,5 @@ class FreshImages(IntegratedImages):
         return torch.nan_to_num(dirty), true
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """Fresh ones."""
+        """A batch of new images."""
         return self.varied(rng, *self.draw(rng, size))

@@ -1,8 +1,8 @@
-"""The three architectures of DeepFocus, what they see, and what they answer.
+"""The three architectures of DeepFocus, their inputs and outputs.
 
-Delli Veneri et al. (2022), Sections 4.1 to 4.5. What the networks see of images and spectra is the same in
-training and in use; what the residual ones answer, and the way back to a source's parameters, are on the
-fidelity page, R4 and R5."""
+Delli Veneri et al. (2022), Sections 4.1 to 4.5. Images and spectra are prepared in the same way for training
+and for use. The outputs of the residual networks, and their conversion to a source's parameters, are
+described on the fidelity page, R4 and R5."""
 
 from __future__ import annotations
 
@@ -21,58 +21,71 @@ from faintsky.grid import paper_frame_to_sky, sky_to_paper_frame
 Float = NDArray[np.float64]
 
 IMAGE = 256
-"""Pixels a side of what Blobs Finder looks at."""
+"""Side of Blobs Finder's images [pixel]."""
 FLUX_UNIT = 100.0
-"""Line fluxes, in units of the noise, are divided by this to be of order one."""
+"""Unit of line fluxes over the noise for the network, so that values are of order one."""
 NARROWEST = 0.5
-"""Least width that is believed [pixel]."""
+"""Least accepted width [pixel]."""
 STATES, HIDDEN = 32, 256
-"""Hidden states of each recurrent layer, and values before the residual network's answer."""
+"""Hidden states of each recurrent layer, and size of the residual network's last hidden layer."""
 WIDTHS = (8, 16, 32, 64)
 """Channels of the autoencoder after each halving (Table 3)."""
 STRIDE = 2 ** len(WIDTHS)
 OFFSET = 3.0
-"""Standard deviations of the features."""
+"""Offset of the features in units of their standard deviation."""
 
 
 def activated(width: int) -> nn.Sequential:
-    """Leaky ReLU and batch normalisation, in the text's order."""
+    """Leaky ReLU and batch normalisation, in the paper's order."""
     return nn.Sequential(nn.LeakyReLU(), nn.BatchNorm2d(width))
 
 
 def bottleneck(size: int, latent: int, maps: int = WIDTHS[-1], identity: bool = False) -> nn.Sequential:
-    """The two fully connected layers between encoder and decoder, on ``maps`` flat feature maps.
+    """The two fully connected layers between encoder and decoder.
 
-    With ``identity`` they begin as one, or as near to it as ``latent`` values allow: each place of the image
-    then knows from the first step which place of the sky it is.
+    Parameters
+    ----------
+    size : int
+        Side of the images [pixel].
+    latent : int
+        Number of latent values.
+    maps : int, optional
+        Number of feature maps.
+    identity : bool, optional
+        Initialise the layers as the identity, or as near to it as the latent values allow, so that positions
+        are preserved from the first step.
+
+    Returns
+    -------
+    torch.nn.Sequential
 
     Raises
     ------
     InputError
-        Where the images' size is no multiple of 16.
+        If the size is not a multiple of 16.
     """
     if size < STRIDE or size % STRIDE:
-        raise InputError(f"size={size} is no multiple of {STRIDE}", "give one that is")
+        raise InputError(f"size={size} is not a multiple of {STRIDE}", "give one that is")
     features = maps * (size // STRIDE) ** 2
     into, back = nn.Linear(features, latent), nn.Linear(latent, features)
     if identity:
         with torch.no_grad():
             (nn.init.eye_ if latent == features else nn.init.orthogonal_)(into.weight)
             back.weight.copy_(into.weight.T)
-            # normalised features stay above 0, where a leaky ReLU leaves them as they are
+            # with the offset, normalised features are positive, where a leaky ReLU does not change them
             into.bias.fill_(OFFSET)
             back.bias.copy_(OFFSET - back.weight.sum(dim=1) * OFFSET)
     return nn.Sequential(into, nn.LeakyReLU(), back, nn.LeakyReLU())
 
 
 def example_image(size: int) -> tuple[Tensor, ...]:
-    """Two images, of the nearest size that halves four times."""
+    """Two images, of the nearest size that is a multiple of 16."""
     side = max(STRIDE, round(size / STRIDE) * STRIDE)
     return (torch.rand(2, 1, side, side),)
 
 
 class Up(nn.Module):
-    """Doubles the size twice over, by interpolation and by learned weights, and convolves both."""
+    """Doubles the size in two ways, by interpolation and by transposed convolution, and convolves both."""
 
     def __init__(self, inner: int, outer: int, bare: bool) -> None:
         super().__init__()
@@ -95,26 +108,26 @@ class Up(nn.Module):
 
 
 class BlobsFinder(nn.Module):
-    """The autoencoder that turns an integrated dirty image into one of the sky.
+    """The autoencoder from an integrated dirty image to an image of the sky.
 
     Section 4.1, Fig. 4 and Table 3; 33.7 million weights at 256 pixels. The decoder's convolutions have
-    stride 1: with the stride 2 of the text they would undo the doubling before them.
+    stride 1; with the stride 2 of the text they would undo the doubling before them.
 
     Parameters
     ----------
     size : int
-        Pixels a side of its images, a multiple of 16.
+        Side of its images, a multiple of 16 [pixel].
     latent : int
         Values between encoder and decoder.
     squeeze : int
-        Where not 0, the feature maps that the fully connected layers see: convolutions of one pixel make
-        them of the encoder's 64, and 64 of them for the decoder. 8, with ``latent=512``, leaves 2.3 of the
-        33.7 million weights.
+        If not 0, number of feature maps for the fully connected layers. Convolutions of one pixel reduce the
+        encoder's 64 to this number, and expand them for the decoder. With 8 and ``latent=512`` there are 2.3
+        instead of 33.7 million weights.
     bare : bool
-        As in the authors' code: neither activation nor normalisation after the interpolation and the
-        transposed convolution, and interpolation between the corners' centres.
+        As in the authors' code, omit activation and normalisation after the interpolation and the transposed
+        convolution, and interpolate between the corners' centres.
     identity : bool
-        How the fully connected layers begin; see `bottleneck`.
+        Initialisation of the fully connected layers; see `bottleneck`.
     """
 
     def __init__(
@@ -142,7 +155,7 @@ class BlobsFinder(nn.Module):
         steps = zip(WIDTHS[::-1], (*WIDTHS[-2::-1], 1), strict=True)
         self.decoder = nn.Sequential(*(Up(inner, outer, bare) for inner, outer in steps))
         self.out = nn.Conv2d(1, 1, 1)
-        # most of the sky is empty: from a half everywhere it takes hundreds of steps to get there
+        # most of the sky is empty: starting from 0.5 everywhere would take hundreds of steps more
         nn.init.constant_(self.out.bias, -3.0)  # type: ignore[arg-type]
         nn.init.ones_(self.out.weight)
 
@@ -152,7 +165,7 @@ class BlobsFinder(nn.Module):
         return example_image(size)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Where the sky is bright.
+        """Image of the sky.
 
         Parameters
         ----------
@@ -170,19 +183,19 @@ class BlobsFinder(nn.Module):
 
 
 class DeepGru(nn.Module):
-    """From a dirty spectrum to a denoised one (Section 4.2 and Fig. 6).
+    """Denoises spectra (Section 4.2 and Fig. 6).
 
-    Two layers of gated recurrent units in opposite directions, and a layer on their states together.
+    It has two layers of gated recurrent units in opposite directions, and a layer on their states.
 
     Parameters
     ----------
     head : {"dense", "per_channel"}
-        ``dense`` is the text: the second layer runs back over the first one's states, and one fully
-        connected layer sees the states of all channels (1.06 million weights). ``per_channel`` is the
+        ``dense`` follows the text: the second layer runs backwards over the first one's states, and one fully
+        connected layer sees the states of all channels (1.06 million weights). ``per_channel`` follows the
         authors' code: both directions read the spectrum, and the same small layer is applied to each channel
-        (6,785 weights), so that it takes any number of channels.
+        (6,785 weights), so that any number of channels is possible.
     channels : int
-        Of the spectra; ``per_channel`` does not need it.
+        Channels of the spectra; ``per_channel`` ignores it.
     """
 
     def __init__(self, head: Literal["dense", "per_channel"] = "dense", channels: int = 128) -> None:
@@ -203,7 +216,7 @@ class DeepGru(nn.Module):
         return (torch.randn(2, size),)
 
     def forward(self, spectrum: Tensor) -> Tensor:
-        """Where along frequency a source emits.
+        """Denoised spectrum of a source.
 
         Parameters
         ----------
@@ -215,7 +228,7 @@ class DeepGru(nn.Module):
         Tensor
             ``[b, chan]``, in [0, 1].
         """
-        # errors of half precision would add up along the spectrum
+        # errors of half precision would accumulate along the spectrum
         with torch.autocast(spectrum.device.type, enabled=False):
             x = spectrum.float()[..., None]
             if self.dense:
@@ -228,16 +241,30 @@ class DeepGru(nn.Module):
 
 
 def convolved(inner: int, outer: int, size: int, stride: int = 1) -> nn.Sequential:
-    """A convolution without bias, and batch normalisation."""
+    """A convolution without bias, and batch normalisation.
+
+    Parameters
+    ----------
+    inner, outer : int
+        Input and output channels.
+    size : int
+        Side of the kernel.
+    stride : int, optional
+        Stride.
+
+    Returns
+    -------
+    torch.nn.Sequential
+    """
     return nn.Sequential(
         nn.Conv2d(inner, outer, size, stride=stride, padding=size // 2, bias=False), nn.BatchNorm2d(outer)
     )
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut; with ``add`` their sum goes on, else their channels side by side.
+    """Two convolutions and a shortcut, which are added or, without ``add``, concatenated.
 
-    Side by side the shortcut has half of the channels that come out, so that there are no more of them.
+    When concatenated, the shortcut has half of the output channels, so that their number is the same.
     """
 
     def __init__(self, inner: int, outer: int, stride: int, add: bool) -> None:
@@ -255,23 +282,23 @@ class Residual(nn.Module):
 
 
 class ShapeResNet(nn.Module):
-    """Reads a source's shape or flux off a small image of it (Section 4.3, Figs 7 and 8).
+    """Measures a source's shape or flux from a small image (Section 4.3, Figs 7 and 8).
 
-    11.3 million weights. The residual blocks are those of He et al. (2016, arXiv:1512.03385) with
-    convolution, batch normalisation, ReLU in this order.
+    It has 11.3 million weights. The residual blocks are those of He et al. (2016, arXiv:1512.03385), with
+    convolution, batch normalisation and ReLU in this order.
 
     Parameters
     ----------
     outputs : int
-        Values to be given.
+        Number of values.
     join : {"add", "concatenate"}
-        What becomes of a shortcut: added as in the authors' code, or concatenated as in the text, where each
-        of both has half of the channels.
+        Whether shortcuts are added, as in the authors' code, or concatenated with half of the channels each,
+        as in the text.
     pool : {"max", "mean"}
-        Over the last ``[512, 4, 4]``.
+        Pooling of the last features, ``[512, 4, 4]``.
     stem : int
-        Stride of the first convolution. 2, as in the authors' code, ends at ``[512, 2, 2]`` and takes less
-        than half of the time.
+        Stride of the first convolution. With 2, as in the authors' code, the last features are ``[512, 2,
+        2]``, and the time is less than half.
     width : int
         Channels of the first block; the others have 2, 4 and 8 times as many.
     """
@@ -309,12 +336,12 @@ class ShapeResNet(nn.Module):
         return (torch.rand(2, 1, size, size),)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The values asked for.
+        """The measured values.
 
         Parameters
         ----------
         image : Tensor
-            ``[b, 1, y, x]``, 64 pixels a side in the paper; any size from 16 on.
+            ``[b, 1, y, x]``, with sides of 64 pixels in the paper, and at least 16.
 
         Returns
         -------
@@ -328,7 +355,7 @@ class ShapeResNet(nn.Module):
 
 
 def unit_range(images: Tensor) -> Tensor:
-    """Images ``[..., y, x]``, each brought to [0, 1]; blanks count as 0, a constant image becomes all 0."""
+    """Images ``[..., y, x]``, each scaled to [0, 1]; blank pixels count as 0, constant images become 0."""
     clean = torch.nan_to_num(images.float())
     low, high = clean.amin((-2, -1), keepdim=True), clean.amax((-2, -1), keepdim=True)
     span = high - low
@@ -336,27 +363,51 @@ def unit_range(images: Tensor) -> Tensor:
 
 
 def unit_range_1d(spectra: Tensor) -> Tensor:
-    """Spectra ``[..., chan]``, each brought to [0, 1] like `unit_range`: what Deep GRU is to give."""
+    """Spectra ``[..., chan]``, each scaled to [0, 1] like `unit_range`, as targets of Deep GRU."""
     return unit_range(spectra[..., None, :])[..., 0, :]
 
 
 def standardise(spectra: Tensor) -> Tensor:
-    """Spectra ``[..., chan]``, each with mean 0 and standard deviation 1; a constant one becomes all 0."""
+    """Spectra ``[..., chan]``, each with mean 0 and standard deviation 1; constant ones become 0."""
     clean = torch.nan_to_num(spectra.float())
     centred = clean - clean.mean(-1, keepdim=True)
     spread = centred.std(-1, correction=0, keepdim=True)
     return torch.where(spread > 0, centred / torch.where(spread > 0, spread, 1.0), 0.0)
 
 
+def clean_spectra(spectra: NDArray[np.float32], network: nn.Module, device: str = "cpu") -> NDArray[np.float32]:
+    """Denoise spectra by Deep GRU.
+
+    Parameters
+    ----------
+    spectra : array
+        Dirty spectra, ``[n, chan]``.
+    network : torch.nn.Module
+        ``deep_gru``.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    array
+        ``[n, chan]``, in [0, 1].
+    """
+    if not len(spectra):
+        return np.zeros_like(spectra)
+    with torch.no_grad():
+        answer: NDArray[np.float32] = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
+    return answer
+
+
 def crop_slices(shape: Sequence[int], size: int = IMAGE) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the middle of an image ``(n_y, n_x)`` lies in it, and in its crop, which may be larger."""
+    """Slices of the centre of an image ``(n_y, n_x)`` in the image, and in its crop, which may be larger."""
     first = [n // 2 - size // 2 for n in shape]
     inside = tuple(slice(max(a, 0), min(a + size, n)) for a, n in zip(first, shape))
     return inside, tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, first))
 
 
 def crop_centre(images: Tensor, size: int = IMAGE) -> Tensor:
-    """The middle of images ``[..., y, x]``, ``[..., size, size]``; 0 where they are smaller or blank."""
+    """The centre of images ``[..., y, x]``, ``[..., size, size]``; 0 where they are smaller or blank."""
     out = images.new_zeros((*images.shape[:-2], size, size))
     inside, target = crop_slices(images.shape[-2:], size)
     out[(..., *target)] = torch.nan_to_num(images[(..., *inside)])  # type: ignore[index]
@@ -364,16 +415,16 @@ def crop_centre(images: Tensor, size: int = IMAGE) -> Tensor:
 
 
 def shape_targets(fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, degrees: bool = False) -> Float:
-    """Targets ``[n, 4]``, or ``[n, 3]`` with the angle in degrees.
+    """Training targets of shapes, ``[n, 4]``, or ``[n, 3]`` with the angle in degrees.
 
     Parameters
     ----------
     fwhm_maj, fwhm_min : array
         Intrinsic widths, ``[n]`` [pixel].
     pa : array
-        Of the major axis, ``[n]`` [deg east of north].
+        Position angle of the major axis, ``[n]`` [deg east of north].
     degrees : bool
-        The papers' projection angle in [0, 90) instead of sine and cosine.
+        Use the papers' projection angle in [0, 90) instead of sine and cosine.
 
     Returns
     -------
@@ -390,7 +441,7 @@ def shape_targets(fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, degre
 
 
 def shape_of(fwhm_x: ArrayLike, fwhm_y: ArrayLike, angle: ArrayLike) -> tuple[Float, Float, Float]:
-    """Major and minor axis [pixel] and position angle [deg, 0-180) from the networks' answers.
+    """Major and minor axis [pixel] and position angle [deg, 0-180) from the networks' results.
 
     Parameters
     ----------
@@ -414,5 +465,5 @@ def flux_target(flux: ArrayLike, rms: ArrayLike) -> Float:
 
 
 def flux_of(answer: ArrayLike, rms: ArrayLike) -> Float:
-    """Line flux as received [Jy channel] from the network's answer; never negative."""
+    """Line flux as received [Jy channel] from the network's result; not negative."""
     return np.maximum(np.asarray(answer, dtype=float), 0.0) * np.asarray(rms, dtype=float) * FLUX_UNIT

@@ -1,4 +1,4 @@
-"""Steps iv to vi, the six steps in a row on plain arrays, and on a cube of any kind to a catalogue.
+"""Steps iv to vi, all six steps on plain arrays, and all steps from a cube to a catalogue.
 
 Delli Veneri et al. (2022), Sections 4.3 and 4.4, Fig. 9 and eq. 19: sizes and angles, the three-dimensional
 model and its segmentation mask, continuum and line images, and the line's flux."""
@@ -30,7 +30,7 @@ from faintsky.preparing import MAD_TO_SIGMA, PrimaryBeam
 from faintsky.published.deepfocus import finding
 from faintsky.published.deepfocus.blobs import Blob, sky_map
 from faintsky.published.deepfocus.finding import UNRELIABLE, Focus, Settings, Source, Tally
-from faintsky.published.deepfocus.networks import IMAGE, flux_of, shape_of, unit_range
+from faintsky.published.deepfocus.networks import IMAGE, clean_spectra, flux_of, shape_of, unit_range
 from faintsky.source_model import line_profile
 
 Array = NDArray[np.float32]
@@ -38,7 +38,7 @@ Float = NDArray[np.float64]
 
 NETWORKS = ("blobs_finder", "deep_gru", "fwhm_x", "fwhm_y", "pa", "flux")
 TOLERANCE = 0.05
-"""Relative difference of cell or beam from the training's above which the user is told."""
+"""Relative difference of cell or beam from the training's above which there is a note."""
 PEAK = float(np.sqrt(4 * np.log(2) / np.pi))
 """Peak of a Gaussian of unit integral and unit FWHM."""
 _REACH = 3.5
@@ -54,7 +54,22 @@ def focused_images(cube: Array, sources: Sequence[Source]) -> Array:
 
 
 def answers(images: NDArray[np.floating], network: nn.Module, device: str = "cpu") -> Array:
-    """What a ResNet says of images already scaled, ``[n, y, x]`` to ``[n, outputs]``."""
+    """Results of a residual network.
+
+    Parameters
+    ----------
+    images : array
+        Scaled images, ``[n, y, x]``.
+    network : torch.nn.Module
+        ``shape_resnet``.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    array
+        ``[n, outputs]``
+    """
     with torch.no_grad():
         seen = torch.as_tensor(np.asarray(images, dtype=np.float32), device=device)[:, None]
         out: Array = network(seen).float().cpu().numpy()
@@ -62,7 +77,22 @@ def answers(images: NDArray[np.floating], network: nn.Module, device: str = "cpu
 
 
 def shapes(images: Array, networks: Mapping[str, nn.Module], device: str = "cpu") -> Float:
-    """Intrinsic axes [pixel] and position angle [deg east of north] of focused images, ``[n, 3]``."""
+    """Intrinsic axes and position angles from focused images.
+
+    Parameters
+    ----------
+    images : array
+        ``[n, y, x]``
+    networks : mapping of str to torch.nn.Module
+        ``fwhm_x``, ``fwhm_y`` and ``pa``.
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    array
+        ``[n, 3]``: [pixel], [pixel], [deg east of north].
+    """
     if not len(images):
         return np.zeros((0, 3))
     scaled = unit_range(torch.as_tensor(images)).numpy()
@@ -83,22 +113,22 @@ def paint(
     beam: tuple[float, float, float],
     dilation: float,
 ) -> float:
-    """Give a source's voxels its number, those that have none yet, and add it to the model, both in place.
+    """Label a source's voxels, if they have no label yet, and add it to the model, both in place.
 
     Parameters
     ----------
     labels : array of int
         ``[chan, y, x]``
     model : array
-        ``[chan, y, x]`` [Jy/beam]; the source as the telescope shows it is added, a Gaussian widened by the
-        beam times its line.
+        ``[chan, y, x]`` [Jy/beam]; a Gaussian convolved with the beam, times the line, is added.
     number : int
+        The source's label.
     source : Source
-        Its place and the width of its line.
+        Its position and the width of its line.
     shape : array
         Major and minor FWHM [pixel] and position angle [deg].
     flux : float
-        At the line's peak [Jy], as received.
+        Flux density at the line's peak as received [Jy].
     beam : tuple of float
         Major, minor FWHM [pixel], position angle [deg].
     dilation : float
@@ -132,7 +162,7 @@ def paint(
 def _part(
     cube: NDArray, place: tuple[float, float, float], half: tuple[int, int, int]
 ) -> tuple[NDArray, list[int]]:
-    """The part of a cube about a place, as a view, and the index of its first voxel."""
+    """The part of a cube about a position, as a view, and the index of its first voxel."""
     slices = [
         slice(min(max(round(c) - h, 0), n), max(min(round(c) + h + 1, n), 0))
         for c, h, n in zip(place, half, cube.shape, strict=True)
@@ -151,10 +181,11 @@ def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation:
     cube : array
         ``[chan, y, x]``
     sources : sequence of Source
+        The sources.
     widths : array
         Their `shapes`, ``[n, 3]``.
     dilation : float
-        Of the mask.
+        Dilation of the mask.
     """
     out = np.zeros((len(sources), SIZE, SIZE), dtype=np.float32)
     for i, (s, (major, minor, pa)) in enumerate(zip(sources, widths.tolist())):
@@ -168,14 +199,31 @@ def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation:
 
 
 def fluxes(images: Array, network: nn.Module, rms: float, device: str = "cpu") -> Float:
-    """Line fluxes as received, ``[n]`` [Jy channel], of line images [Jy/beam channel] and the cube's rms."""
+    """Line fluxes from line images.
+
+    Parameters
+    ----------
+    images : array
+        ``[n, y, x]`` [Jy/beam channel].
+    network : torch.nn.Module
+        The network for the flux.
+    rms : float
+        Noise of the cube [Jy/beam].
+    device : str, optional
+        A torch device.
+
+    Returns
+    -------
+    array
+        Fluxes as received, ``[n]`` [Jy channel].
+    """
     if not len(images):
         return np.zeros(0)
     return flux_of(answers(images / np.float32(rms), network, device)[:, 0], rms)
 
 
 def continuum_at(cube: Array, source: Source) -> float:
-    """Mean of the channels without lines at a source's pixel [unit of the cube]; NaN where there are none."""
+    """Mean of the line-free channels at a source's pixel [unit of the cube]; NaN if there are none."""
     n_chan, n_y, n_x = cube.shape
     y, x = int(np.clip(round(source.y), 0, n_y - 1)), int(np.clip(round(source.x), 0, n_x - 1))
     values = cube[finding.line_free(n_chan, source.lines), y, x]
@@ -186,7 +234,7 @@ def continuum_at(cube: Array, source: Source) -> float:
 def noise_level(cube: Array) -> float:
     """Median over the channels of their noise [unit of the cube].
 
-    From the differences of neighbouring channels, so that continuum does not count, on every third pixel.
+    It is measured from differences of neighbouring channels, without continuum, on every third pixel.
     """
     thin = cube[:, ::3, ::3]
     step = np.diff(thin, axis=0) if len(thin) > 1 else thin
@@ -200,7 +248,7 @@ def noise_level(cube: Array) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a cube.
+    """Results for a cube.
 
     Attributes
     ----------
@@ -208,18 +256,19 @@ class Result:
         Blobs Finder's map, ``[y, x]``.
     blobs : list of Blob
     spectra : array
-        Of the blobs, ``[blob, chan]``.
+        Spectra of the blobs, ``[blob, chan]``.
     sources : list of Source
-        Strongest first.
+        Sources, strongest first.
     focused, lines : array
         Their focused and line images, ``[n, 64, 64]``.
     shapes : array
         Major and minor FWHM [pixel] and position angle [deg], ``[n, 3]``.
     flux : array
-        As received, ``[n]`` [Jy channel].
+        Fluxes as received, ``[n]`` [Jy channel].
     tally : Tally
+        Counts of candidates.
     stages : dict of str to float
-        Seconds of each step.
+        Time of each step [s].
     """
 
     picture: Array
@@ -241,11 +290,13 @@ class DeepFocus:
     Parameters
     ----------
     networks : mapping of str to torch.nn.Module
-        `NETWORKS`.
+        Those of `NETWORKS`.
     settings : Settings
+        Thresholds and choices.
     size : int
-        Pixels a side of Blobs Finder's images.
+        Side of Blobs Finder's images [pixel].
     device : str
+        A torch device.
     """
 
     networks: Mapping[str, nn.Module]
@@ -261,7 +312,7 @@ class DeepFocus:
         cube : array
             ``[chan, y, x]`` [Jy/beam], NaN where blank.
         beam_area : float, optional
-            Of the beam [pixel]: how many of them are one measurement of the noise.
+            Area of the beam, the number of pixels per independent measurement.
         """
         s, networks, device = self.settings, self.networks, self.device
         stages: dict[str, float] = {}
@@ -285,13 +336,34 @@ class DeepFocus:
         return Result(picture, blobs, spectra, sources, focused, lines, widths, flux, tally, stages)
 
     def sky_map(self, image: Array) -> Array:
-        """Blobs Finder's picture of an integrated image, ``[y, x]``."""
+        """Blobs Finder's image of the sky for an integrated image, ``[y, x]``."""
         return sky_map(image, self.networks["blobs_finder"], self.size, self.device)
 
     def focus(
         self, cube: Array, image: Array, blobs: Sequence[Blob], clean: Array, beam_area: float, tally: Tally
     ) -> list[Source]:
-        """Step iii: the sources in blobs with denoised spectra ``[blob, chan]``, strongest first."""
+        """Step iii: sources in blobs.
+
+        Parameters
+        ----------
+        cube : array
+            ``[chan, y, x]``
+        image : array
+            The integrated image, ``[y, x]``.
+        blobs : sequence of Blob
+            From step i.
+        clean : array
+            Their denoised spectra, ``[blob, chan]``.
+        beam_area : float
+            [pixel]
+        tally : Tally
+            Counts of candidates.
+
+        Returns
+        -------
+        list of Source
+            Strongest first.
+        """
         s, on = self.settings, Focus(cube, image, self.settings, beam_area)
         others = blobs if s.extract == "peaks" else ()
         found: list[Source] = []
@@ -304,7 +376,7 @@ class DeepFocus:
         """Spectra of blobs, dirty and denoised, ``[blob, chan]``."""
         spectra = [box_spectrum(cube, b.box) for b in blobs]
         dirty = np.stack(spectra) if spectra else np.zeros((0, len(cube)), dtype=np.float32)
-        return dirty, finding.clean_spectra(dirty, self.networks["deep_gru"], self.device)
+        return dirty, clean_spectra(dirty, self.networks["deep_gru"], self.device)
 
 
 @contextmanager
@@ -315,22 +387,23 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
-    """Find and measure the line emitters of a cube as Delli Veneri et al. (2022) do.
+    """Find and measure the line emitters of a cube by the method of Delli Veneri et al. (2022).
 
     Parameters
     ----------
     cube : RadioCube
-        A dirty cube of cells, beam and channels like those of the training.
+        A dirty cube with cell, beam and channels like those of the training.
     model : Model
         From ``faintsky train deepfocus``.
     reliability : float, optional
-        Least of a source; the model's own where not given.
+        Least reliability; by default the model's.
     device : str, optional
+        A torch device.
 
     Raises
     ------
     InputError
-        Where the cube has no beam, no data, or not the channels that Deep GRU takes.
+        If the cube has no beam, no data, or not the number of channels of Deep GRU.
     """
     settings = Settings.read(model.settings, what="model setting", hint="correct model.json")
     beam = beam_of(cube)
@@ -346,12 +419,12 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
 
 
 def check(cube: RadioCube, model: Model) -> list[str]:
-    """What of a cube is unlike the training's: sizes, fluxes and what is found are then not to be trusted.
+    """Differences between a cube and the training cubes, which make sizes, fluxes and detections unreliable.
 
     Raises
     ------
     InputError
-        Where the cube has no beam, or Deep GRU was made for another number of channels.
+        If the cube has no beam, or Deep GRU was made for another number of channels.
     """
     arguments = model.card["networks"].get("deep_gru", {}).get("arguments", {})
     trained = model.settings.get("trained", {})
@@ -375,21 +448,21 @@ def check(cube: RadioCube, model: Model) -> list[str]:
             what = "channels" if name == "width" else name
             notes.append(
                 f"{what} of {value / size:.3g} {unit}, the networks were trained on {known / size:.3g}: "
-                "sizes, fluxes and what is found are not to be trusted"
+                "sizes, fluxes and detections are unreliable"
             )
     size = image_size(model)
     if max(cube.shape[1:]) > size:
-        notes.append(f"only the middle {size} x {size} pixels are searched: the size that Blobs Finder takes")
+        notes.append(f"only the central {size} x {size} pixels are searched (Blobs Finder's size)")
     return notes
 
 
 def image_size(model: Model) -> int:
-    """Pixels a side of Blobs Finder's images."""
+    """Side of Blobs Finder's images [pixel]."""
     return int(model.card["networks"]["blobs_finder"]["arguments"].get("size", IMAGE))
 
 
 def load_networks(model: Model, device: str = "cpu") -> dict[str, nn.Module]:
-    """A model's networks, kept from call to call."""
+    """A model's networks, which are cached."""
     return _loaded(str(model.path), (model.path / "model.json").stat().st_mtime_ns, device)
 
 
@@ -464,7 +537,7 @@ def _values(sources: list[Any], names: tuple[str, ...]) -> list[Float]:
 
 
 def _noise(data: NDArray[np.float32]) -> tuple[Float, NDArray[np.bool_]]:
-    """Noise, and where there is any, on every fourth pixel."""
+    """Noise by channel, and channels with data, from every fourth pixel."""
     step = np.abs(np.diff(data[:, ::4, ::4], axis=0))
     valid: NDArray[np.bool_] = np.asarray(np.isfinite(step).any(axis=0))
     noise = np.full(valid.shape, np.nan)

@@ -1,9 +1,9 @@
 """DeepFocus' thresholds and reliabilities, fitted on cubes that no network was trained on.
 
-One number after the other takes the value that is best with the others as they are, by steps i to iii run
-again on cubes whose maps by Blobs Finder are kept; the last cut is one in reliability. A hit is a source by
-the paper's criteria, one-to-one. What has a true source's place but a poor box is no hit, but is not counted
-as false either: it is missed already, and without it no catalogue would be better. In empty cubes all is
+One threshold after the other is set to its best value with the others fixed. For this, steps i to iii are
+repeated on cubes with stored maps of Blobs Finder. The last cut is one in reliability. A hit is a one-to-one
+match by the paper's criteria. A source at a true position but with a poor box is not a hit, and is not
+counted as false either, because the true source already counts as missed. In empty cubes all sources are
 false."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GRID: dict[str, dict[str, tuple[float, ...]]] = {
         "split": (0.2, 0.3, 0.4),
     },
 }
-"""Values that are tried, in this order."""
+"""Values that are tried; thresholds are fitted in this order."""
 BOTH: dict[str, tuple[float, ...]] = {
     "prominence": (0.03, 0.06, 0.12, 0.25),
     "apart": (2.0, 3.0, 4.0, 5.0),
@@ -51,20 +51,20 @@ BOTH: dict[str, tuple[float, ...]] = {
 }
 ROUNDS = 2
 FALSE_IN_EMPTY = 0.05
-"""False sources in an empty cube that are let pass; each above weighs as much as the whole score."""
+"""Allowed false sources in an empty cube; each further one costs as much as the whole score."""
 BOX = ("x_min", "x_max", "y_min", "y_max")
 TRUE = (*BOX, "x", "y", "z", "fwhm_z", "z_min", "z_max")
-"""Columns of what is kept of true sources and of candidates."""
+"""Columns that are kept of true sources and of candidates."""
 
 
 @dataclass(frozen=True)
 class Surveyed:
-    """A cube that thresholds are fitted on.
+    """A cube for the fit of thresholds.
 
     Parameters
     ----------
     file : pathlib.Path
-        Holds ``cube`` ``[chan, y, x]`` in half precision, its ``scale``, and Blobs Finder's ``picture``.
+        File with ``cube`` ``[chan, y, x]`` in half precision, its ``scale``, and Blobs Finder's ``picture``.
     true : Table
         True sources, with the columns `TRUE`.
     """
@@ -86,20 +86,20 @@ def survey(
     out: Path,
     progress: Progress | None = None,
 ) -> list[Surveyed]:
-    """Simulate cubes and keep them with their maps; goes on where it stopped.
+    """Simulate cubes and store them with their maps; finished ones are kept.
 
     Parameters
     ----------
     sample : callable
-        From a cube's number to what was simulated, with ``dirty`` and ``truth``.
+        From a cube's number to a simulated cube, with ``dirty`` and ``truth``.
     label : str
-        Begins the files' names.
+        Beginning of the files' names.
     indices : sequence of int
         Numbers of the cubes.
     pipeline : DeepFocus
-        With ``blobs_finder``.
+        Has ``blobs_finder``.
     out : pathlib.Path
-        Folder for one file a cube.
+        Folder for one file per cube.
     progress : callable, optional
         Called with cubes done, cubes in all, and a word.
     """
@@ -110,7 +110,7 @@ def survey(
         if not file.is_file():
             seen = sample(index)
             scale = np.float32(noise_level(seen.dirty))
-            # where there is no source, there are no boxes
+            # without sources there are no boxes
             true = np.stack([np.asarray(seen.truth.get(k, ()), dtype=float) for k in TRUE], axis=1)
             picture = pipeline.sky_map(integrated(seen.dirty))
             cube = (seen.dirty / scale).astype(np.float16)
@@ -126,7 +126,24 @@ def survey(
 def candidates_of(
     surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, tried: Sequence[Settings]
 ) -> Iterator[list[list[Source]]]:
-    """Of every cube, what steps i to iii find with each of some settings."""
+    """Sources of every cube by steps i to iii, with several settings.
+
+    Parameters
+    ----------
+    surveyed : sequence of Surveyed
+        The cubes.
+    pipeline : DeepFocus
+        Has the networks.
+    area : float
+        Area of the beam [pixel].
+    tried : sequence of Settings
+        The settings.
+
+    Yields
+    ------
+    list of list of Source
+        For each cube, the sources with each of the settings.
+    """
     for case in surveyed:
         cube, picture = case.open()
         image, found = integrated(cube), []
@@ -138,16 +155,16 @@ def candidates_of(
 
 @dataclass(frozen=True)
 class Judged:
-    """Candidates of all cubes, each true, or with a true source's place, or false.
+    """Candidates of all cubes: true, at a true source's position, or false.
 
     Attributes
     ----------
     features : array
-        As of `faintsky.published.deepfocus.finding.Source`, ``[n, feature]``.
+        Features of `faintsky.published.deepfocus.finding.Source`, ``[n, feature]``.
     hit, place, empty : array of bool
-        By the paper's criteria; by place and frequency; in an empty cube.
+        Whether it is a match by the paper's criteria, a match by position and frequency, in an empty cube.
     n_true, n_empty : int
-        True sources and empty cubes.
+        Numbers of true sources and of empty cubes.
     """
 
     features: Float
@@ -159,7 +176,7 @@ class Judged:
 
     @classmethod
     def of(cls, true: Sequence[Table], found: Sequence[Sequence[Source]]) -> Judged:
-        """Matched one-to-one."""
+        """Match candidates and true sources one-to-one."""
         tables = [sources_table(f) for f in found]
         rows = {
             name: np.concatenate([
@@ -177,7 +194,7 @@ class Judged:
         )  # fmt: skip
 
     def best(self, settings: Settings) -> tuple[float, Settings]:
-        """Score and settings with the reliabilities, and the least of them, that are best."""
+        """Score and settings with the best fit of reliabilities, and the best threshold on them."""
         fit = logistic(self.features, self.place)
         order = np.argsort(-(self.features @ fit[1:]), kind="stable")
         odds = fit[0] + self.features[order] @ fit[1:]
@@ -187,7 +204,7 @@ class Judged:
         if not len(odds) or score.max() <= 0:
             return 0.0, settings.model_copy(update={"reliability_fit": fit})
         k = int(np.argmax(score))
-        # half way to the next one, which is left out
+        # half way to the next one, which is excluded
         cut = expit(0.5 * (odds[k] + odds[k + 1])) if k + 1 < len(odds) else 0.0
         return float(score[k]), settings.model_copy(
             update={"reliability_fit": fit, "reliability": float(cut)}
@@ -204,27 +221,29 @@ def sources_table(found: Sequence[Source]) -> Table:
 def fit_thresholds(
     surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, progress: Progress | None = None
 ) -> tuple[Settings, dict[str, float]]:
-    """Thresholds of the best score, and what is found with them.
+    """Fit the thresholds with the best score.
 
     Parameters
     ----------
     surveyed : sequence of Surveyed
+        The cubes.
     pipeline : DeepFocus
-        With ``deep_gru``; its settings say how blobs are extracted.
+        Has ``deep_gru``; its settings choose the method for blobs.
     area : float
-        Of the beam [pixel].
+        Area of the beam [pixel].
     progress : callable, optional
+        Called with steps done, steps in all, and a word.
 
     Returns
     -------
     settings : Settings
-        With everything in `GRID` and `BOTH`, and the reliabilities.
+        With the thresholds of `GRID` and `BOTH`, and the reliabilities.
     scores : dict
         ``precision``, ``recall``, ``f1`` by the paper's criteria, ``recall_place`` and ``precision_place`` by
-        place and frequency, false sources of an empty cube, cubes and sources.
+        position and frequency, false sources per empty cube, numbers of cubes and sources.
     """
     grid, true, top = GRID[pipeline.settings.extract] | BOTH, [s.true for s in surveyed], -np.inf
-    # nothing is dropped for being faint before the last cut
+    # faint sources are removed only by the last cut
     middle = {name: values[len(values) // 2] for name, values in grid.items()}
     start = middle | {"faint": 0.0, "bright": 0.0, "reliability": 0.0}
     best = pipeline.settings.model_copy(update=start)
@@ -254,8 +273,7 @@ def scores_of(judged: Judged) -> dict[str, float]:
 
 
 def logistic(features: Float, good: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Constant and slopes, none of them negative, of a logistic curve in ``[n, k]`` features; a weak
-    prior."""
+    """Constant and non-negative slopes of a logistic curve in ``[n, k]`` features, with a weak prior."""
     x, sign = np.asarray(features, dtype=float), np.where(good, 1.0, -1.0)
     number = x.shape[1]
     if not len(x):

@@ -1,9 +1,8 @@
-"""What the networks learn: the sky from integrated images, clean spectra, and shapes and fluxes from small
-images.
+"""Training of the networks: sky from integrated images, clean spectra, shapes and fluxes from small images.
 
 Delli Veneri et al. (2022), Sections 4.1 to 4.3 and 4.5. Data are folders of ``faintsky simulate alma
---products compact``, split by cube. Phase 1 takes what the true parameters give; phase 2 what the networks
-before find, which are the same arrays in another folder."""
+--products compact``, split by cube. Phase 1 uses data made with the true parameters, phase 2 detections of
+earlier networks, which are the same arrays in another folder."""
 
 from __future__ import annotations
 
@@ -41,16 +40,16 @@ Array = NDArray[np.float32]
 Arrays = dict[str, Array]
 
 TRUTH = ("dc_maj", "dc_min", "dc_pa", "fwhm_z", "line_flux_peak", "pb")
-"""Columns of the truth tables that are read."""
+"""Columns of the truth tables that are used."""
 SOURCES_A_CUBE = 4.5
 WINDOW, SPREAD = 11, 1.5
-"""Of the structural similarity's Gaussian window: pixels a side and standard deviation (Wang et al. 2004)."""
+"""Gaussian window of the structural similarity: side and standard deviation [pixel] (Wang et al. 2004)."""
 C1, C2 = 0.01**2, 0.03**2
-"""Of Delli Veneri et al. (2022), eqs. 9 and 10, with the range L = 1 of images in [0, 1]."""
+"""Constants of Delli Veneri et al. (2022), eqs. 9 and 10, for the range L = 1 of images in [0, 1]."""
 SHIFT = 1
-"""Pixels that a training image of a source is moved by, at most."""
+"""Largest random shift of a training image of a source [pixel]."""
 AT_ONCE = 64
-"""Examples that are validated at a time."""
+"""Examples validated at a time."""
 
 
 # ------------------------------------------------------------------------------------------- stored data
@@ -58,14 +57,14 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class CompactSet:
-    """The files of a folder, by cube.
+    """The files of a folder, split by cube.
 
     Parameters
     ----------
     train, held : tuple of pathlib.Path
-        ``NNNN_compact.npz`` of training and of validation.
+        ``NNNN_compact.npz`` for training and for validation.
     cell : float
-        Of the images [arcsec].
+        Side of a pixel [arcsec].
     """
 
     train: tuple[Path, ...]
@@ -74,18 +73,19 @@ class CompactSet:
 
 
 def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> CompactSet:
-    """Split a folder by cube: the first ones train, the next ones validate, the others are not read.
+    """Split a folder by cube: the first for training, the next for validation; the others are not used.
 
     Parameters
     ----------
     folder : pathlib.Path
+        The folder.
     train, validation : float
-        Shares of the cubes (60, 20 and 20 % with those for tests in the paper).
+        Fractions of the cubes (in the paper 60 and 20 %, and 20 % for tests).
 
     Raises
     ------
     InputError
-        Where it is no such folder, or holds too few cubes for such shares.
+        If it is not such a folder, or holds too few cubes for these fractions.
     """
     files = sorted(folder.glob("*_compact.npz"), key=lambda f: int(f.name.partition("_")[0]))
     cell = parameters_of(folder).get("cell")
@@ -96,7 +96,7 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
             folder,
         )
     if min(train, validation) <= 0 or train + validation > 1 + 1e-9:
-        raise InputError(f"train={train} and validation={validation} are no shares", "give e.g. 0.6 and 0.2")
+        raise InputError(f"train={train} and validation={validation} are not fractions", "give e.g. 0.6 and 0.2")
     a = round(train * len(files))
     b = round((train + validation) * len(files))
     if a < 1 or b <= a:
@@ -105,7 +105,7 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
 
 
 def read_images(files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """Integrated images, each over its largest value, in half precision: they are scaled again where used.
+    """Integrated images, each over its largest value, in half precision; they are scaled again before use.
 
     Returns
     -------
@@ -132,15 +132,16 @@ def _unit(image: Array) -> NDArray[np.float16]:
 def read_sources(
     files: Sequence[Path], names: Iterable[str], *, truth: bool = False
 ) -> dict[str, NDArray[np.float32]]:
-    """What the files hold for each source, one after the other.
+    """Read arrays of all sources from compact files.
 
     Parameters
     ----------
     files : sequence of pathlib.Path
+        The files.
     names : iterable of str
-        Arrays with one row a source.
+        Arrays with one row per source.
     truth : bool
-        Columns `TRUTH` of the truth tables beside the files, too.
+        Also read the columns `TRUTH` of the truth tables.
 
     Returns
     -------
@@ -150,7 +151,7 @@ def read_sources(
     Raises
     ------
     InputError
-        For a damaged file, a table that does not fit, or no source at all.
+        For a damaged file, a table that does not fit, or no sources.
     """
     names = tuple(names)
     parts: dict[str, list[Array]] = {n: [] for n in (*names, "rms", *(TRUTH if truth else ()))}
@@ -179,7 +180,7 @@ def _load(file: Path, names: tuple[str, ...]) -> list[Array]:
 
 
 def _truth(file: Path, n: int) -> dict[str, Array]:
-    """`TRUTH` of a cube; its table is read as text, since thousands of them are."""
+    """`TRUTH` of a cube, read as text for speed, because there are thousands of tables."""
     table = file.with_name(file.name.replace("_compact.npz", "_truth.ecsv"))
     try:
         text = table.read_text(encoding="utf-8")
@@ -187,7 +188,7 @@ def _truth(file: Path, n: int) -> dict[str, Array]:
         at = {name: columns.index(name) for name in TRUTH}
         out = {name: np.array([float(r[i]) for r in rows], dtype=np.float32) for name, i in at.items()}
     except (OSError, ValueError, IndexError) as error:
-        raise InputError("is no truth table of a simulation", "simulate again", table) from error
+        raise InputError("is not a truth table of a simulation", "simulate again", table) from error
     if len(rows) != n:
         raise InputError("does not fit the arrays beside it", "simulate again", table)
     return out
@@ -198,7 +199,7 @@ def _truth(file: Path, n: int) -> dict[str, Array]:
 
 @cache
 def _window(n: int, device: torch.device) -> Tensor:
-    """Matrix ``[n - 10, n]`` that averages along an axis, where the window is inside."""
+    """Matrix ``[n - 10, n]`` that averages along an axis at positions where the window is inside."""
     offsets = (
         torch.arange(n, device=device) - torch.arange(n - WINDOW + 1, device=device)[:, None] - WINDOW // 2
     )
@@ -209,13 +210,13 @@ def _window(n: int, device: torch.device) -> Tensor:
 def dssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural dissimilarity ``(1 - SSIM) / 2`` (eqs. 7 and 8), a scalar.
 
-    The mean over all places where a Gaussian window of 11 pixels (standard deviation 1.5) is inside. As a
-    product with two narrow-banded matrices it takes a fraction of a convolution's time on a CPU.
+    It is the mean over all positions where a Gaussian window of 11 pixels (standard deviation 1.5) is inside.
+    Products with two banded matrices are much faster than a convolution on a CPU.
 
     Parameters
     ----------
     x, y : Tensor
-        ``[b, 1, y, x]`` in [0, 1], at least 11 pixels a side.
+        ``[b, 1, y, x]`` in [0, 1], with sides of at least 11 pixels.
     """
     with torch.autocast(x.device.type, enabled=False):
         x, y = x.float()[:, 0], y.float()[:, 0]
@@ -245,14 +246,14 @@ def squared_logarithms(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ramp(x: Tensor, y: Tensor, done: float) -> Tensor:
-    """From `l1` in the first epoch to `dssim` in the last, linearly (eq. 20).
+    """Linear change from `l1` in the first epoch to `dssim` in the last (eq. 20).
 
     Parameters
     ----------
     x, y : Tensor
         As for `dssim`.
     done : float
-        Share of the epochs, 0 in the first and 1 in the last.
+        Fraction of the epochs, 0 in the first and 1 in the last.
     """
     total = x.new_zeros(())
     if done < 1:
@@ -270,33 +271,32 @@ def constant_sum(x: Tensor, y: Tensor) -> Tensor:
 FIXED = {
     "ramp": constant_sum, "sum": constant_sum, "bce": binary_cross_entropy, "msle": squared_logarithms,
 }  # fmt: skip
-"""What validation measures for each loss, which must mean the same in every epoch; the ramp's changes."""
+"""Validation score for each loss; it must not depend on the epoch, as the ramp does."""
 
 
 # ------------------------------------------------------------------------------------- the three tasks
 
 
 class StoredTask(EpochTask):
-    """Inputs and targets that are stored; a subclass says what the network sees of them, and how it is
-    judged."""
+    """Training on stored inputs and targets; a subclass defines the network's input and the scores."""
 
     names: tuple[str, ...] = ("loss",)
-    """What `scores` gives."""
+    """Names of the values of `scores`."""
 
     def __init__(self, network: nn.Module, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> None:
         self.network, self.train, self.held = network, train, held
         self.examples = len(train[0])
 
     def seen(self, given: Tensor, target: Tensor) -> Batch:
-        """``input`` and ``target``, as they are."""
+        """``input`` and ``target``, here unchanged."""
         return {"input": given, "target": target}
 
     def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
-        """Means over some examples, the loss first: here the absolute difference."""
+        """Means over some examples, the loss first; here the absolute difference."""
         return [l1(made, target)]
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """`seen` of some training examples."""
+        """Some training examples, see `seen`."""
         return self.seen(*(part[torch.as_tensor(pick)] for part in self.train))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -315,20 +315,21 @@ class StoredTask(EpochTask):
 
 
 class IntegratedImages(StoredTask):
-    """What Blobs Finder and DECORAS's autoencoder learn: the integrated sky from the integrated dirty image.
+    """Training of Blobs Finder and DECORAS's autoencoder: integrated sky from integrated dirty image.
 
-    Both images are rotated, mirrored and cropped alike and then brought to [0, 1], blanks being 0; an empty
-    sky is all 0.
+    Both images are rotated, mirrored and cropped in the same way, and then scaled to [0, 1]. Blank pixels,
+    and empty skies, are 0.
 
     Parameters
     ----------
     network : torch.nn.Module
         ``blobs_finder`` or ``decoras``; its ``size`` is that of the crops.
     train, held : tuple of Tensor
-        Dirty images and skies, ``[image, y, x]`` each: `read_images`.
+        Dirty images and skies from `read_images`, ``[image, y, x]`` each.
     loss : {"ramp", "sum", "bce", "msle"}
+        The loss.
     augment : bool
-        Rotate and mirror training images; those of validation never are.
+        Rotate and mirror training images (not those for validation).
     """
 
     names = ("loss", "l1", "dssim")
@@ -348,20 +349,32 @@ class IntegratedImages(StoredTask):
         self.kind, self.augment = loss, augment
 
     def seen(self, given: Tensor, target: Tensor) -> Batch:
-        """Both cropped and in [0, 1], ``[b, 1, size, size]``."""
+        """Both cropped and scaled to [0, 1], ``[b, 1, size, size]``."""
         made, true = (unit_range(crop_centre(x.float(), self.size))[:, None] for x in (given, target))
         return {"input": made.contiguous(memory_format=torch.channels_last), "target": true}
 
     def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
-        """Of the loss that means the same in every epoch, and of both parts of the ramp."""
+        """Means of the validation loss and of both parts of the ramp."""
         return [FIXED[self.kind](made, target), l1(made, target), dssim(made, target)]
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """Turned and mirrored at random."""
+        """Some training examples, rotated and mirrored at random."""
         return self.varied(rng, *(part[torch.as_tensor(pick)] for part in self.train))
 
     def varied(self, rng: np.random.Generator, given: Tensor, target: Tensor) -> Batch:
-        """Training images ``[b, y, x]``, turned and mirrored alike where that is wanted."""
+        """Training images, rotated and mirrored if requested.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The source of random numbers.
+        given, target : Tensor
+            ``[b, y, x]``; both are changed in the same way.
+
+        Returns
+        -------
+        Batch
+        """
         if not self.augment:
             return self.seen(given, target)
         both = torch.stack([given, target], dim=1).float()
@@ -370,7 +383,7 @@ class IntegratedImages(StoredTask):
         return self.seen(*turned(both, angles, mirrors, self.size).unbind(dim=1))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Of a batch; ``done`` is where the ramp is."""
+        """Loss of a batch; ``done`` is the position in the ramp."""
         made, target = network(batch["input"]), batch["target"]
         if self.kind == "ramp":
             return ramp(made, target, float(batch.get("done", 0.0)))
@@ -378,23 +391,23 @@ class IntegratedImages(StoredTask):
 
 
 def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
-    """Images turned and mirrored about their middle pixel, and cropped about it.
+    """Images rotated and mirrored about their central pixel, and cropped.
 
     Parameters
     ----------
     images : Tensor
-        ``[b, plane, y, x]``; all planes of an example are treated alike.
+        ``[b, plane, y, x]``; all planes of an example are treated in the same way.
     angles : Tensor
         ``[b]`` [rad]
     mirrors : Tensor
         1 or -1 for x and y, ``[b, 2]``.
     size : int
-        Of the crop; the middle pixel ``n // 2`` comes to ``size // 2``.
+        Side of the crop; the central pixel ``n // 2`` comes to ``size // 2``.
 
     Returns
     -------
     Tensor
-        ``[b, plane, size, size]``, bilinear between pixels, 0 outside.
+        ``[b, plane, size, size]``, interpolated bilinearly, 0 outside.
     """
     n_y, n_x = images.shape[-2:]
     line = torch.arange(size, dtype=torch.float32) - size // 2
@@ -410,21 +423,21 @@ def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor
 
 
 class Spectra(StoredTask):
-    """What Deep GRU learns: clean spectra from dirty ones.
+    """Training of Deep GRU: clean spectra from dirty ones.
 
     Parameters
     ----------
     network : torch.nn.Module
         ``deep_gru``
     train, held : dict of arrays
-        ``spectra`` and ``clean_spectra``, ``[source, chan]``: `read_sources`.
+        ``spectra`` and ``clean_spectra``, ``[source, chan]``, from `read_sources`.
     augment : bool
-        Half of the training spectra backwards: lines and continua know no direction.
+        Reverse half of the training spectra, because lines and continua have no preferred direction.
 
     Raises
     ------
     InputError
-        Where the network is for another number of channels.
+        If the network is for another number of channels.
     """
 
     def __init__(self, network: nn.Module, train: Arrays, held: Arrays, *, augment: bool = False) -> None:
@@ -436,7 +449,7 @@ class Spectra(StoredTask):
         self.augment = augment
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """Some of them backwards, where that is wanted."""
+        """Some training examples, half of them reversed if requested."""
         whole = super().take(rng, pick)
         if not self.augment:
             return whole
@@ -445,38 +458,38 @@ class Spectra(StoredTask):
 
 
 def target_names(parameter: str, angle: str) -> list[str]:
-    """What a network gives for a parameter, in order."""
+    """Names of a network's outputs for a parameter, in order."""
     turn = ["pa"] if angle == "degrees" else ["sin_2pa", "cos_2pa"]
     each = {"fwhm_x": ["fwhm_x"], "fwhm_y": ["fwhm_y"], "pa": turn, "flux": ["flux"]}
     return each.get(parameter) or [name for names in each.values() for name in names]
 
 
 def image_name(parameter: str) -> str:
-    """Which array of the compact data a parameter is read off: the flux needs the one with a scale."""
+    """Array of the compact data for a parameter: the flux needs the one with a scale."""
     return "line_images" if parameter in ("flux", "all") else "focused"
 
 
 class FocusedImages(StoredTask):
-    """What the residual networks learn: a source's widths, angle or flux from a small image of it.
+    """Training of the residual networks: a source's widths, angle or flux from a small image.
 
-    Shapes are read off the spectrally focused image, in [0, 1]; the flux off the line image over the cube's
-    rms, which keeps the scale.
+    Shapes are measured on the spectrally focused image, scaled to [0, 1]; the flux on the line image over the
+    cube's rms, which keeps the scale.
 
     Parameters
     ----------
     network : torch.nn.Module
         ``shape_resnet`` with one output for each of `target_names`.
     train, held : dict of arrays
-        `image_name`, ``rms`` and the truth, ``[source, ...]``: `read_sources`.
+        The array `image_name`, ``rms`` and the truth, ``[source, ...]``, from `read_sources`.
     cell : float
-        Of the images [arcsec].
+        Side of a pixel [arcsec].
     parameter : {"fwhm_x", "fwhm_y", "pa", "flux", "all"}
-        ``all`` is one network for everything, on line images.
+        ``all`` is one network for all parameters, on line images.
     angle : {"double", "degrees"}
         Sine and cosine of twice the position angle, or the paper's projection angle in [0, 90) [deg].
     augment : bool
-        Training images turned by half a circle by chance, which psf, widths and angle do not notice, and
-        shifted by `SHIFT` pixels at most, as the places are that are found.
+        Rotate training images by 180 deg at random, which changes neither psf, widths nor angle, and shift
+        them by up to `SHIFT` pixels, like the positions of detections.
     """
 
     def __init__(
@@ -494,14 +507,14 @@ class FocusedImages(StoredTask):
         targets = target_names(parameter, angle)
         self.names = "loss", *targets
         self.scale = image_name(parameter) == "focused"
-        # of fewer channels a backward pass that strides writes outside of its memory on some processors
+        # with fewer channels, a strided backward pass writes outside of its memory on some processors
         self.order = torch.channels_last if network.stem[0].out_channels >= 8 else torch.contiguous_format  # type: ignore[index,union-attr]
         network.to(memory_format=self.order)  # type: ignore[call-overload]
         super().__init__(
             network,
             *((_images(a, parameter), _targets(a, cell, targets, angle)) for a in (train, held)),
         )
-        # outputs of different units count alike
+        # outputs of different units have equal weight
         self.spread = self.train[1].std(dim=0, correction=0).clamp_min(1e-6)
 
     def seen(self, given: Tensor, target: Tensor) -> Batch:
@@ -510,7 +523,7 @@ class FocusedImages(StoredTask):
         return {"input": made[:, None].contiguous(memory_format=self.order), "target": target}
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
-        """Turned and shifted where that is wanted."""
+        """Some training examples, rotated and shifted if requested."""
         batch = super().take(rng, pick)
         if not self.augment:
             return batch
@@ -522,7 +535,7 @@ class FocusedImages(StoredTask):
         return {**batch, "input": torch.stack(images).contiguous(memory_format=torch.channels_last)}
 
     def scores(self, made: Tensor, target: Tensor) -> list[Tensor]:
-        """Mean absolute differences: in units of the targets' standard deviations, and of every value."""
+        """Mean absolute differences, in units of the targets' standard deviations, and of each value."""
         errors = (made - target).abs().mean(dim=0)
         return [(errors / self.spread.to(made.device)).mean(), *errors]
 
@@ -551,7 +564,7 @@ def _targets(arrays: Arrays, cell: float, names: list[str], angle: str) -> Tenso
 
 
 class Shares(Settings):
-    """Of the cubes; the paper leaves the others for tests."""
+    """Fractions of the cubes for training and validation; in the paper the others are for tests."""
 
     train: float = Field(0.6, gt=0, le=1)
     validation: float = Field(0.2, gt=0, le=1)
@@ -564,7 +577,7 @@ class SpectraSettings(Shares):
 
 
 class ImageSettings(Shares):
-    """See `IntegratedImages`; ``empty`` is the share of fresh skies without any source."""
+    """See `IntegratedImages`; ``empty`` is the fraction of new skies without sources."""
 
     loss: Literal["ramp", "sum", "bce", "msle"] = "ramp"
     augment: bool = True
@@ -580,8 +593,7 @@ class ShapeSettings(Shares):
 
 
 class CompactRecipe(Recipe):
-    """On a folder of compact data, with the schedule of Section 4.5; they do not give the size of the
-    batches."""
+    """Recipe with compact data and the schedule of Section 4.5, which does not give the batch size."""
 
     job = "detect"
     method: ClassVar[str] = "deepfocus"
@@ -592,29 +604,29 @@ class CompactRecipe(Recipe):
     }  # fmt: skip
     settings: ClassVar[type[Settings]] = Shares
     sources: ClassVar[float] = SOURCES_A_CUBE
-    """Examples that a cube gives."""
+    """Number of examples from a cube."""
 
     def check_data(self, data: Path, settings: Shares) -> None:
         """See `open_compact`."""
         open_compact(data, settings.train, settings.validation)
 
     def compact(self, plan: Plan) -> CompactSet:
-        """The folder's cubes."""
+        """The cubes of a folder."""
         assert plan.data is not None
         return open_compact(plan.data, plan.settings.train, plan.settings.validation)
 
     def examples(self, plan: Plan) -> int:
-        """By the number of files."""
+        """Number of examples, from the number of files."""
         files = 0 if plan.data is None else len(list(plan.data.glob("*_compact.npz")))
         return math.ceil(files * plan.settings.train * self.sources)
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
-        """The method that it is a network of."""
+        """The method to which the network belongs."""
         return {"method": self.method}
 
 
 class BlobsFinderRecipe(CompactRecipe):
-    """Of ``blobs_finder``."""
+    """Recipe of ``blobs_finder``."""
 
     network = key = "blobs_finder"
     presets = ("paper", "text", "emitters")
@@ -624,13 +636,13 @@ class BlobsFinderRecipe(CompactRecipe):
     cost = (2.2e-6, 640)
 
     def plan(self, *, data: Any = None, changes: Any = None, **more: Any) -> Plan:
-        """By steps, not by epochs, where images are fresh."""
+        """See `faintsky.training.Recipe.plan`; with new images the length is in steps, not in epochs."""
         return super().plan(data=data, changes={**({} if data else {"epochs": 0}), **(changes or {})}, **more)
 
     def task(
         self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None
     ) -> IntegratedImages:
-        """On images of the training and the validation cubes, or on fresh ones, by steps."""
+        """See `faintsky.training.Recipe.task`; without a folder images are simulated."""
         s = plan.settings
         if plan.data is None:
             from faintsky.published.deepfocus.fresh import FreshImages
@@ -643,7 +655,7 @@ class BlobsFinderRecipe(CompactRecipe):
 
 
 class DeepGruRecipe(CompactRecipe):
-    """Of ``deep_gru``."""
+    """Recipe of ``deep_gru``."""
 
     network = key = "deep_gru"
     settings: ClassVar[type[Settings]] = SpectraSettings
@@ -651,25 +663,25 @@ class DeepGruRecipe(CompactRecipe):
     cost = (9.9e-6, 16_000)
 
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None = None) -> Spectra:
-        """On spectra of their sources."""
+        """See `faintsky.training.Recipe.task`."""
         data, names = self.compact(plan), ("spectra", "clean_spectra")
         parts = (read_sources(files, names) for files in (data.train, data.held))
         return Spectra(network, *parts, augment=plan.settings.augment)
 
     def pixels(self, plan: Plan) -> int:
-        """Channels."""
+        """Channels of a spectrum."""
         return int(plan.arguments["channels"])
 
 
 class ShapeRecipe(CompactRecipe):
-    """Of ``shape_resnet``."""
+    """Recipe of ``shape_resnet``."""
 
     network, key = "shape_resnet", "{parameter}"
     settings = ShapeSettings
     cost = (1.1e-5, 2800)
 
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> FocusedImages:
-        """On images about their sources."""
+        """See `faintsky.training.Recipe.task`."""
         data, s = self.compact(plan), plan.settings
         names = (image_name(s.parameter),)
         parts = (read_sources(files, names, truth=True) for files in (data.train, data.held))
@@ -678,7 +690,7 @@ class ShapeRecipe(CompactRecipe):
         )
 
     def pixels(self, plan: Plan) -> int:
-        """Of an image."""
+        """Pixels of an image."""
         return 64**2
 
     def fitting(self, settings: Any, arguments: dict[str, Any]) -> dict[str, Any]:

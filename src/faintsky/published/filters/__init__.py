@@ -1,7 +1,7 @@
-"""Filters to compare with, which need no training; `filters` holds what is no more than a line or two.
+"""Filters for comparison, which need no training.
 
-Gaussian smoothing and a cut in frequency are those of Gheller & Vazza (2021), Section 4.2; starlets are
-also what our own denoiser begins the deconvolution of a dirty image with."""
+Gaussian smoothing and a frequency cut are those of Gheller & Vazza (2021), Section 4.2. Our own denoiser also
+uses starlets, to begin the deconvolution of a dirty image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILTERS.add("constant", "faintsky.published.filters.filters:constant")
 
 
 def tuned_settings() -> dict[str, dict[str, dict[str, Any]]]:
-    """Settings of each filter for each kind of image, fitted on validation fields, by filter and kind."""
+    """Settings of each filter for each kind of image, fitted on validation fields; by filter, then kind."""
     file = Path(__file__).parent / "tuned_filters.json"
     found: dict[str, dict[str, dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))
     return found

@@ -1,6 +1,7 @@
-"""Filters of an image over its rms ``[y, x]``, 0 where blank; pixels that are not; the noise's correlation.
+"""Simple filters.
 
-All take the three, whether they need them or not, and their own settings by name.
+All take the image over its rms ``[y, x]``, 0 where blank; a mask of the pixels that are not blank; and the
+correlation of the noise, whether they need them or not. Their own settings are keywords.
 """
 
 from __future__ import annotations
@@ -16,17 +17,36 @@ Correlation = NDArray[np.floating] | None
 
 
 def same(signal: Array32, known: Known, correlation: Correlation) -> Array32:
-    """The input itself: what doing nothing is worth."""
+    """The input itself, the score of doing nothing; see the module for the arguments.
+
+    See `faintsky.registry.FILTERS`.
+    """
     return signal
 
 
 def constant(signal: Array32, known: Known, correlation: Correlation) -> Array32:
-    """The median everywhere: what knowing nothing is worth."""
+    """The median everywhere, the score without any information; see the module for the arguments.
+
+    See `faintsky.registry.FILTERS`.
+    """
     return np.full_like(signal, np.median(signal[known]))
 
 
 def threshold(signal: Array32, known: Known, correlation: Correlation, *, k: float) -> Array32:
-    """What is brighter than ``k`` times the noise, as it is, and nothing elsewhere."""
+    """Pixels above a threshold as they are, and 0 elsewhere.
+
+    Parameters
+    ----------
+    signal, known, correlation
+        See the module.
+    k : float
+        Threshold, over the noise.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
+    """
     return np.where(signal > k, signal, np.float32(0))
 
 
@@ -36,7 +56,7 @@ def smooth_gaussian(signal: Array32, known: Known, correlation: Correlation, *, 
     Parameters
     ----------
     signal, known, correlation
-        See the module's text.
+        See the module.
     sigma : float
         Standard deviation of the Gaussian [pixel]; 3 in Gheller & Vazza (2021), Section 4.2.
     """
@@ -47,18 +67,18 @@ def smooth_gaussian(signal: Array32, known: Known, correlation: Correlation, *, 
 
 
 def cut_frequencies(signal: Array32, known: Known, correlation: Correlation, *, cut: float) -> Array32:
-    """The image without its Fourier modes above ``cut``, mirrored at its edges so that they do not meet.
+    """The image without its Fourier modes above a frequency, with mirrored edges.
 
     Parameters
     ----------
     signal, known, correlation
-        See the module's text.
+        See the module.
     cut : float
-        Highest frequency that is kept [cycles per pixel], in every direction.
+        Highest frequency that is kept, in every direction [cycles/pixel].
 
     Notes
     -----
-    Gheller & Vazza (2021), Section 4.2, which does not say at which frequency it cut.
+    Gheller & Vazza (2021), Section 4.2, do not give their frequency.
     """
     margin = min(int(np.ceil(2 / max(cut, 1e-3))), *signal.shape)
     ends = [margin + next_fast_len(n + 2 * margin, real=True) - n - 2 * margin for n in signal.shape]

@@ -1,4 +1,4 @@
-"""Source finders of others that are run as programs: what their slices share."""
+"""Common code of other source finders that are run as programs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class Peer:
     Parameters
     ----------
     name : str
+        Its name.
     package : str
-        What it is imported as.
+        Its Python package.
     folder : pathlib.Path
-        Of its slice, with ``program.py``, which has the functions ``sources(image, options)``, rows of
-        `faintsky.published.peers.inside.KEYS`, and ``islands(image, options)``, labels ``[y, x]`` or None;
-        and with ``model``, its shipped model.
+        Folder of its slice, with ``model``, its shipped model, and ``program.py``. This has the functions
+        ``sources(image, options)``, which returns rows of `faintsky.published.peers.inside.KEYS`, and
+        ``islands(image, options)``, which returns labels ``[y, x]`` or None.
     island_options : callable
-        From tuned settings and the rms to what it takes in its search for islands.
+        From tuned settings and the rms to its options for the search for islands.
     frequency : tuple of str
-        The option that the image's frequency is given by, if any.
+        Its option for the image's frequency, if any.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Peer:
 
 
 def add_peer(peer: Peer) -> None:
-    """Make a program known, as a method on cubes and for islands of images."""
+    """Register a program as a method for cubes and for islands of images."""
     PEERS[peer.name] = peer
     DETECTORS.add(peer.name, "faintsky.published.peers.run:find")
     MODELS.add(peer.name, peer.folder / "model")

@@ -1,9 +1,9 @@
-"""What runs inside the interpreter that has a source finder: an image in, Gaussians or islands out.
+"""Program for an interpreter that has a source finder: finds Gaussians or islands in an image.
 
     python inside.py PROGRAM.py sources|islands IMAGE.fits OUT OPTIONS.json
 
-Needs nothing of faintsky, so that the programs can live in an environment of their own. Positions and fitted
-(not deconvolved) shapes are in degrees, position angles east of north.
+It does not import faintsky, so that the source finders can have an environment of their own. Positions and
+fitted (not deconvolved) shapes are in degrees, position angles east of north.
 """
 
 from __future__ import annotations

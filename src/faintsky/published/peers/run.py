@@ -1,7 +1,6 @@
-"""Source finders of others, run as programs: on a cube's integrated image, or for islands of an image.
+"""Other source finders, run as programs on a cube's integrated image, or for islands of an image.
 
-They run in a process of their own, by the interpreter that `PYTHON` names, since they need older libraries
-than the rest at times."""
+They run as separate processes by the interpreter named by `PYTHON`, because they may need older libraries."""
 
 from __future__ import annotations
 
@@ -36,20 +35,20 @@ Array32 = NDArray[np.float32]
 Beam = tuple[float, float, float]
 
 PYTHON = "FAINTSKY_PEERS_PYTHON"
-"""Environment variable: a Python interpreter that has the programs; without it the one that runs faintsky."""
+"""Environment variable with the Python interpreter that has the programs; by default faintsky's own."""
 TENTH = float(np.sqrt(2 * np.log(10)))
-"""Standard deviations at which a Gaussian has a tenth of its peak."""
+"""Distance at which a Gaussian falls to a tenth of its peak [standard deviations]."""
 TUNED = Path(__file__).parent / "tuned_islands.json"
 """Settings for islands by program and kind of noise, found by ``reproduction/tune_islands.py``."""
 
 
 def interpreter(program: str) -> str:
-    """The Python that has a program.
+    """Path of a Python interpreter that has a program.
 
     Raises
     ------
     InputError
-        It is missing, or cannot import it.
+        If it is missing, or cannot import the program.
     """
     python, package = os.environ.get(PYTHON, sys.executable), PEERS[program].package
     if not _imports(python, package):
@@ -63,7 +62,7 @@ def interpreter(program: str) -> str:
 @lru_cache(maxsize=8)
 def _imports(python: str, package: str) -> bool:
     try:
-        # a package as good as installed may still lack a library: only importing it tells
+        # only importing it shows whether an installed package lacks a library
         run = subprocess.run([python, "-c", f"import {package}"], capture_output=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -78,7 +77,7 @@ def run_program(
     frequency: float,
     options: Mapping[str, Any],
 ) -> dict[str, NDArray[np.float64]]:
-    """Gaussians that a program fits to an image.
+    """Fit Gaussians to an image by a program.
 
     Parameters
     ----------
@@ -87,26 +86,26 @@ def run_program(
     image : array
         ``[y, x]`` [Jy/beam], NaN where blank.
     cell : float
-        [arcsec]
+        Side of a pixel [arcsec].
     beam : tuple of float
         Major, minor FWHM [pixel], position angle [deg].
     frequency : float
-        [Hz]
+        Frequency of the image [Hz].
     options : mapping
-        Of ``bdsf.process_image`` or of Aegean's ``find_sources_in_image``.
+        Options of ``bdsf.process_image`` or of Aegean's ``find_sources_in_image``.
 
     Returns
     -------
     dict
         ``x``, ``y``, ``maj``, ``min`` [pixel], ``pa`` [deg], ``peak``, ``total``, ``rms``, each ``[n]``; the
-        shapes as fitted, beam included.
+        shapes are fitted ones, with the beam.
 
     Raises
     ------
     InputError
-        The program is not there.
+        If the program is missing.
     FaintskyError
-        It failed.
+        If it fails.
     """
     from astropy.wcs import WCS
 
@@ -129,31 +128,33 @@ def find_islands(
     correlation: NDArray[np.float64] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[NDArray[np.int32], Array32]:
-    """Islands that a program finds in an image, or in the image smoothed to bring out extended emission.
+    """Find islands in an image, which may be smoothed for extended emission, by a program.
 
     Parameters
     ----------
     program : str
-        One of `PEERS`. PyBDSF's islands include those on the scales of its wavelets where they are on;
-        Aegean's are the positive ones.
+        One of `PEERS`. PyBDSF's islands include those of its wavelet scales, if these are used; Aegean's are
+        the positive ones.
     data : array
         Image over its rms, ``[y, x]``, NaN where blank.
     cell : float
-        [arcsec]
+        Side of a pixel [arcsec].
     width : float
-        FWHM of what smoothing is measured by [pixel]; also that of the beam where none is given.
-    beam, correlation
-        Of the image (FWHMs [pixel], angle [deg]), and of its noise; white without one.
+        FWHM [pixel] that is the unit of smoothing, and by default the beam.
+    beam : tuple of float, optional
+        Beam of the image (FWHMs [pixel], angle [deg]).
+    correlation : array, optional
+        Correlation of its noise; by default white.
     settings : mapping, optional
         ``smooth`` (FWHM over `width`), ``seed`` and ``grow`` (S/N of an island's peak and of its pixels),
-        and for PyBDSF ``wavelets``; the tuned ones where not given.
+        and for PyBDSF ``wavelets``; by default the tuned ones.
 
     Returns
     -------
     labels : array of int
         ``[y, x]``: numbers from 1, 0 outside.
     searched : array
-        What was searched, over its rms, ``[y, x]``.
+        The image searched, over its rms, ``[y, x]``.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def find_islands(
     )
     options = PEERS[program].island_options(settings, rms)
     content = _call(program, "islands", image, _header(image, cell, seen), options)
-    # islands that became part of others leave gaps in the numbers
+    # merged islands leave gaps in the numbers
     found, labels = np.unique(np.load(BytesIO(content)), return_inverse=True)
     return labels.reshape(image.shape).astype(np.int32) + (1 if found[0] > 0 else 0), image / np.float32(rms)
 
@@ -181,7 +182,28 @@ def searched_image(
     beam: Beam | None = None,
     correlation: NDArray[np.float64] | None = None,
 ) -> tuple[Array32, float, Beam]:
-    """The image over its rms as it is searched, smoothed or not; its rms then; its beam then."""
+    """The image that is searched, smoothed or not.
+
+    Parameters
+    ----------
+    data : array
+        Image over its rms, ``[y, x]``.
+    width : float
+        FWHM [pixel] that is the unit of smoothing, and by default the beam.
+    smooth : float
+        FWHM of the smoothing over `width`; 0 for none.
+    beam, correlation : optional
+        See `find_islands`.
+
+    Returns
+    -------
+    image : array
+        ``[y, x]``
+    rms : float
+        Its noise.
+    beam : tuple of float
+        Its beam.
+    """
     data = np.asarray(data, dtype=np.float32)
     beam = (width, width, 0.0) if beam is None else beam
     if not smooth:
@@ -210,7 +232,7 @@ def _header(image: NDArray[np.floating], cell: float, beam: Beam) -> Header:
 def _call(
     program: str, what: str, image: NDArray[np.floating], header: Header, options: Mapping[str, Any]
 ) -> bytes:
-    """What `inside` writes, run by the interpreter that has the program."""
+    """Run `inside` by the interpreter that has the program, and read its output."""
     from astropy.io import fits
 
     python = interpreter(program)
@@ -220,7 +242,7 @@ def _call(
         (place / "options.json").write_text(json.dumps(dict(options)))
         script = str(PEERS[program].folder / "program.py")
         command = [python, str(inside.__file__), script, what, "image.fits", "out", "options.json"]
-        # both spread over threads of their own where they may
+        # both programs would start threads of their own
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
         if run.returncode:
@@ -230,17 +252,17 @@ def _call(
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
-    """Gaussians of the mean image over all channels, the beam taken out of their shapes.
+    """Gaussians of the mean image over all channels, deconvolved from the beam.
 
     Parameters
     ----------
     cube : RadioCube
-        With a beam.
+        A cube with a beam.
     model : Model
-        With the settings ``method`` (the program), ``options`` (its own), ``least_snr`` at the peak,
+        Has the settings ``method`` (the program), ``options`` (its own), ``least_snr`` at the peak,
         and those of `faintsky.detection.methods.looked_at`.
     reliability : float, optional
-        Not used: they give none.
+        Not used, as the programs give none.
     device : str, optional
         Not used.
 
@@ -268,14 +290,27 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         columns[f"{name}_min"] = np.clip(np.round(found[name] - half), 0, n - 1)
         columns[f"{name}_max"] = np.clip(np.round(found[name] + half), 0, n - 1)
     notes = [f"{program} on the integrated image: no positions in frequency, no reliabilities"]
-    # boxes follow from the shapes, like those of the truth
+    # boxes are computed from the shapes, like those of the truth
     return Found(source_table(cube, columns, {"own_boxes": False, "steps": {}}), None, None, {}, notes)
 
 
 def intrinsic(
     maj: float, minor: float, pa: float, beam: tuple[float, float, float]
 ) -> tuple[float, float, float, float, float]:
-    """A fitted Gaussian with the beam taken out: FWHMs, angle, and half sides of its tenth-peak box."""
+    """A fitted Gaussian deconvolved from the beam.
+
+    Parameters
+    ----------
+    maj, minor, pa : float
+        FWHMs [pixel] and position angle [deg].
+    beam : tuple of float
+        The same of the beam.
+
+    Returns
+    -------
+    tuple of float
+        FWHMs [pixel], angle [deg], and half sides of the box at a tenth of its peak [pixel].
+    """
     cov = beam_covariance((maj, minor, pa)) - beam_covariance(beam)
     values, vectors = np.linalg.eigh(cov)
     cov = (vectors * np.maximum(values, 0)) @ vectors.T

@@ -10,7 +10,7 @@ from faintsky.published.peers import Peer, add_peer
 
 
 def island_options(settings: Mapping[str, Any], rms: float) -> dict[str, Any]:
-    """Told the true noise, and to subtract no background, which would take diffuse emission with it."""
+    """Options with the true noise and no background, because subtracting it would remove diffuse emission."""
     return {
         "thresh": "hard", "thresh_pix": settings["seed"], "thresh_isl": settings["grow"], "rms_map": False,
         "rms_value": rms, "mean_map": "zero", "atrous_do": bool(settings["wavelets"]), "frequency": 150e6,

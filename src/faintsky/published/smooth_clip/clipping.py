@@ -1,14 +1,14 @@
-"""Smooth and clip: voxels that stand out of a cube smoothed on many scales.
+"""Smooth and clip: voxels above a threshold in a cube smoothed on many scales.
 
-The S+C finder of SoFiA (Serra, Jurek & Floer 2012, PASA 29, 296; Serra et al. 2015, MNRAS 448, 1922;
-Westmeier et al. 2021, MNRAS 506, 3962), written from these papers: the cube is smoothed with every pair of a
-spatial Gaussian and a spectral boxcar, and what exceeds a threshold, up or down, in units of the smoothed
-cube's own noise joins the mask. What is in the mask already enters the next smoothing on the sky as twice
-the noise only, so that bright sources do not grow (in SoFiA every smoothing, along frequency too).
+This is the S+C finder of SoFiA, written from the papers (Serra, Jurek & Floer 2012, PASA 29, 296; Serra et
+al. 2015, MNRAS 448, 1922; Westmeier et al. 2021, MNRAS 506, 3962). The cube is smoothed with every pair of a
+spatial Gaussian and a spectral boxcar. Voxels beyond a threshold, positive or negative, in units of the
+smoothed cube's own noise join the mask. Before the next spatial smoothing, voxels in the mask are set to
+twice the noise, so that bright sources do not grow (in SoFiA also before spectral smoothing).
 
-Voxels of the mask are then joined to objects by friends of friends and measured. Serra et al. (2015),
-Section 3.3; Westmeier et al. (2021), Section 2.5: two voxels are of one object where they are no further
-apart than a radius on the sky and another one along frequency; those that are too small are dropped."""
+Voxels of the mask are then linked to objects by friends of friends, and measured (Serra et al. 2015, Section
+3.3; Westmeier et al. 2021, Section 2.5). Two voxels belong to one object if they are within one radius on the
+sky and another along frequency. Objects that are too small are dropped."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from faintsky.preparing import MAD_TO_SIGMA
 Cube = NDArray[np.float32]
 Float = NDArray[np.float64]
 REPLACEMENT = 2.0
-"""What masked voxels become before the next smoothing, in units of the noise."""
-_SAMPLES = 400_000  # voxels that a median is taken over
-_MANY = 300_000  # voxels above which it pays to look at surfaces only
+"""Value of masked voxels before the next smoothing, in units of the noise."""
+_SAMPLES = 400_000  # voxels for a median
+_MANY = 300_000  # voxels above which only surfaces are linked, which is then faster
 
 
 def negative_rms(cube: Cube, valid: NDArray[np.bool_]) -> float:
-    """Noise from the voxels below zero, by their median deviation: no emission is among them.
+    """Noise from the median of negative voxels, which contain no emission.
 
     Parameters
     ----------
     cube : array
-        ``[chan, y, x]`` or ``[y, x]``, of mean zero where there is no source.
+        ``[chan, y, x]`` or ``[y, x]``, with mean zero outside of sources.
     valid : array of bool
-        Where it holds data, of the same shape.
+        Voxels with data, of the same shape.
     """
-    step = max(1, cube.size // _SAMPLES) | 1  # odd: no stripes
+    step = max(1, cube.size // _SAMPLES) | 1  # odd, so that the sample is not a set of columns
     values = cube.reshape(-1)[::step][valid.reshape(-1)[::step]]
     below = values[values < 0]
     return MAD_TO_SIGMA * float(np.median(-below)) if below.size else 0.0
@@ -63,25 +63,25 @@ def smooth_clip(
     spectral: Sequence[int] = (0, 3, 7, 15),
     threshold: float = 4.0,
 ) -> NDArray[np.int8]:
-    """Voxels that stand out, up or down, at any scale.
+    """Voxels beyond the threshold, positive or negative, on any scale.
 
     Parameters
     ----------
     cube : array
         ``[chan, y, x]``, 0 where blank.
     valid : array of bool
-        Where it holds data, ``[chan, y, x]``; nothing is found elsewhere.
+        Voxels with data, ``[chan, y, x]``; nothing is found elsewhere.
     spatial : sequence of float
-        FWHM of the Gaussians [pixel], of unit sum; 0 for none. Outside counts as 0.
+        FWHM of the Gaussians, of unit sum [pixel]; 0 for none. The cube is 0 outside.
     spectral : sequence of int
         Widths of the boxcars [channel], odd; 0 for none.
     threshold : float
-        In standard deviations of each smoothed cube.
+        Threshold in standard deviations of each smoothed cube.
 
     Returns
     -------
     array of int
-        ``[chan, y, x]``: 1 where the cube stands out upwards at the first such scale, -1 downwards, else 0.
+        ``[chan, y, x]``: sign of the voxel at the first scale where it is beyond the threshold, 0 for none.
     """
     sign = np.zeros(cube.shape, dtype=np.int8)
     flat, good = sign.reshape(-1), valid.reshape(-1)
@@ -104,21 +104,21 @@ def smooth_clip(
 
 
 def link(mask: NDArray[np.bool_], radius_xy: float, radius_z: int) -> tuple[NDArray[np.int32], int]:
-    """Number the voxels of a mask by the object that they belong to.
+    """Link the voxels of a mask to objects.
 
     Parameters
     ----------
     mask : array of bool
         ``[chan, y, x]``
     radius_xy : float
-        Largest distance on the sky of two friends [pixel], 1 at least.
+        Largest distance of two friends on the sky [pixel], at least 1.
     radius_z : int
-        And along frequency [channel], 1 at least.
+        The same along frequency [channel], at least 1.
 
     Returns
     -------
     labels : array of int
-        ``[chan, y, x]``, from 1 on; 0 outside of the mask.
+        ``[chan, y, x]``, from 1; 0 outside of the mask.
     n : int
         Number of objects.
     """
@@ -126,7 +126,7 @@ def link(mask: NDArray[np.bool_], radius_xy: float, radius_z: int) -> tuple[NDAr
     touching = touching.astype(np.int32, copy=False)
     if n < 2:
         return touching, n
-    # Of two bodies the voxels at their surfaces are nearest, and of the largest one's the others find them.
+    # the nearest voxels of two bodies are on their surfaces, and the largest body need not search for others
     reach_xy, reach_z = int(radius_xy), int(radius_z)
     sizes = np.bincount(touching.ravel())
     sizes[0] = 0
@@ -162,12 +162,12 @@ def link(mask: NDArray[np.bool_], radius_xy: float, radius_z: int) -> tuple[NDAr
 
 @dataclass(frozen=True)
 class Objects:
-    """What is measured of the objects of a labelled mask; every array is ``[n]`` or ``[n, 3]`` (z, y, x).
+    """Measured values of the objects of a labelled mask; arrays are ``[n]`` or ``[n, 3]`` (z, y, x).
 
     Attributes
     ----------
     voxels : array
-        Number of them.
+        Number of voxels.
     total, peak : array
         Sum and largest value of the data.
     centre, spread : array
@@ -193,7 +193,7 @@ class Objects:
 
     @property
     def sides(self) -> NDArray[np.intp]:
-        """Voxels along z, y and x that each spans, ``[n, 3]``."""
+        """Extent of each object along z, y and x, ``[n, 3]``."""
         return self.high - self.low + 1
 
 
@@ -205,9 +205,9 @@ def measure(data: NDArray[np.floating], labels: NDArray[np.int32], n: int) -> Ob
     data : array
         ``[chan, y, x]``; negated for negative objects.
     labels : array of int
-        As `link` numbers them.
+        Labels from `link`.
     n : int
-        Their number.
+        Number of objects.
     """
     if n == 0:
         none, three = np.zeros(0), np.zeros((0, 3))

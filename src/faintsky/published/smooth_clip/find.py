@@ -29,20 +29,20 @@ from faintsky.published.smooth_clip.clipping import Cube, Objects, link, measure
 
 @dataclass
 class Scaled:
-    """The cube that is searched, trimmed to where there is something to look at.
+    """The cube that is searched, cut to the part to be searched.
 
     Attributes
     ----------
     data : array
-        Over its noise, ``[chan, y, x]``, 0 where blank.
+        The cube over its noise, ``[chan, y, x]``, 0 where blank.
     valid : array of bool
-        Where it holds data, the same shape.
+        Voxels with data, of the same shape.
     jansky : array
-        What turns it back into Jy/beam, ``[chan, y, x]`` or fewer axes that broadcast.
+        Factor to Jy/beam, broadcastable to ``[chan, y, x]``.
     corner : tuple of int
-        Pixel (y, x) of the cube that is its first.
+        Its first pixel (y, x) in the whole cube.
     beam_area : float
-        [pixel]
+        Area of the beam [pixel].
     """
 
     data: Cube
@@ -53,21 +53,21 @@ class Scaled:
 
 
 def scaled_cube(cube: RadioCube, settings: Mapping[str, Any], device: str = "cpu") -> Scaled:
-    """The cube as the settings want it: with its continuum or without, noise scaled or not.
+    """Prepare a cube for the search by its settings: subtract the continuum, scale by the noise.
 
     Parameters
     ----------
     cube : RadioCube
-        With a beam.
+        A cube with a beam.
     settings : mapping
-        ``continuum`` (whether it stays), ``noise_scaling`` (every channel, and the pixels where the noise
-        varies over the image; else one noise for the whole cube), and those of
+        ``continuum`` (whether to keep it), ``noise_scaling`` (by channel, and by pixel if the noise varies
+        over the image; otherwise one noise for the whole cube), and those of
         `faintsky.detection.methods.looked_at`.
 
     Raises
     ------
     InputError
-        See `faintsky.preparing.cube.prepare_cube`; the cube has no beam.
+        See `faintsky.preparing.prepare_cube`; also if the cube has no beam.
     """
     major, minor, _ = beam_of(cube)
     if settings["continuum"] and not settings["noise_scaling"]:
@@ -99,7 +99,7 @@ def scaled_cube(cube: RadioCube, settings: Mapping[str, Any], device: str = "cpu
 
 
 def search(scaled: Scaled, settings: Mapping[str, Any]) -> NDArray[np.int8]:
-    """Voxels that stand out, by `smooth_clip`."""
+    """Run `smooth_clip`."""
     return smooth_clip(
         scaled.data, scaled.valid, spatial=settings["spatial_kernels"],
         spectral=settings["spectral_kernels"], threshold=settings["threshold"],
@@ -108,7 +108,7 @@ def search(scaled: Scaled, settings: Mapping[str, Any]) -> NDArray[np.int8]:
 
 @dataclass
 class Judged:
-    """Positive objects with S/N and reliability, and how many each rule removed.
+    """Positive objects with S/N and reliability, and the number of objects removed by each rule.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Judged:
     objects : Objects
         All of them.
     snr, reliability : array
-        ``[n]``; reliability is 0 for what was too small or too faint.
+        ``[n]``; reliability is 0 for objects that are too small or too faint.
     steps : dict
         Objects removed by each rule.
     """
@@ -130,10 +130,21 @@ class Judged:
 
 
 def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -> Judged:
-    """Link, measure, and set positive beside negative detections.
+    """Link and measure objects, and compare positive with negative ones.
 
-    The settings are ``link_xy``, ``link_z``, ``least_xy``, ``least_z`` (extents that an object needs), the
-    ``least_snr`` of its sum, and ``kernel_scale`` of the reliability's kernel.
+    Parameters
+    ----------
+    scaled : Scaled
+        The cube.
+    sign : array of int
+        From `search`, ``[chan, y, x]``.
+    settings : mapping
+        ``link_xy``, ``link_z``, ``least_xy``, ``least_z`` (least extents of an object), ``least_snr`` (of its
+        sum), and ``kernel_scale`` (of the reliability's kernel).
+
+    Returns
+    -------
+    Judged
     """
     kept, points, sets = [], [], []
     for direction in (1, -1):
@@ -156,17 +167,17 @@ def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
-    """Positive objects of the smoothed and clipped cube that are reliable.
+    """Reliable positive objects of the smoothed and clipped cube.
 
     Parameters
     ----------
     cube : RadioCube
-        With a beam.
+        A cube with a beam.
     model : Model
-        Its settings: those of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
-        (one of `faintsky.detection.methods.BOXES`) with ``box_xy`` and ``box_z``, the factors on it.
+        Has the settings of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
+        (one of `faintsky.detection.methods.BOXES`), and ``box_xy`` and ``box_z``, factors on the box.
     reliability : float, optional
-        Takes precedence over the model's.
+        Least reliability; by default the model's.
     device : str, optional
         Where PyTorch fits the continuum.
 
@@ -204,7 +215,7 @@ def _table(
     corner = np.array([0, *scaled.corner])
     low, high, centre = (v + corner for v in (objects.low, objects.high, objects.centre))
     columns: dict[str, Any] = {"x": centre[:, 2], "y": centre[:, 1]}
-    # a centroid is as uncertain as the light is spread, over the S/N of the sum
+    # the error of a centroid is the spread of the emission over the S/N of the sum
     for name, axis in (("x", 2), ("y", 1), ("z", 0)):
         columns[f"{name}_err"] = objects.spread[:, axis] / judged.snr[order]
     for name, axis in (("x", 2), ("y", 1)):
