@@ -18,6 +18,7 @@ from torch.nn import functional
 from faintsky.errors import InputError
 from faintsky.grid import paper_frame_to_sky, sky_to_paper_frame
 
+Array = NDArray[np.float32]
 Float = NDArray[np.float64]
 
 IMAGE = 256
@@ -375,7 +376,7 @@ def standardise(spectra: Tensor) -> Tensor:
     return torch.where(spread > 0, centred / torch.where(spread > 0, spread, 1.0), 0.0)
 
 
-def clean_spectra(spectra: NDArray[np.float32], network: nn.Module, device: str = "cpu") -> NDArray[np.float32]:
+def clean_spectra(spectra: Array, network: nn.Module, device: str = "cpu") -> Array:
     """Denoise spectra by Deep GRU.
 
     Parameters
@@ -395,7 +396,7 @@ def clean_spectra(spectra: NDArray[np.float32], network: nn.Module, device: str 
     if not len(spectra):
         return np.zeros_like(spectra)
     with torch.no_grad():
-        answer: NDArray[np.float32] = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
+        answer: Array = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
     return answer
 
 

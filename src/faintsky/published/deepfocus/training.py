@@ -96,7 +96,7 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
             folder,
         )
     if min(train, validation) <= 0 or train + validation > 1 + 1e-9:
-        raise InputError(f"train={train} and validation={validation} are not fractions", "give e.g. 0.6 and 0.2")
+        raise InputError(f"train={train} and validation={validation} are not fractions", "give 0.6 and 0.2")
     a = round(train * len(files))
     b = round((train + validation) * len(files))
     if a < 1 or b <= a:
