@@ -210,6 +210,11 @@ def mask_extents(
         Labels of the objects, ``[n]``.
     frame : LocalFrame
         The sky about each, ``[n]``.
+
+    Returns
+    -------
+    dict
+        ``las`` and ``area``, ``[n]`` each.
     """
     from scipy.ndimage import find_objects
 

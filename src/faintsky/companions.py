@@ -168,6 +168,10 @@ def companion(
     in_data_unit : bool, optional
         Whether its header has the unit of the data.
 
+    Returns
+    -------
+    callable
+
     Raises
     ------
     InputError

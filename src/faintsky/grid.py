@@ -442,6 +442,10 @@ def local_frame(sky: Callable[[Float, Float], tuple[Float, Float]], x: ArrayLike
         Longitude and latitude [deg] of pixels x and y.
     x, y : array
         ``[n]`` or a number. At a pole, east and north follow from the longitude given there.
+
+    Returns
+    -------
+    LocalFrame
     """
     x, y = _columns(x, y)
     step = 0.5 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])

@@ -311,33 +311,11 @@ class RadioData:
         raise InputError(f"its unit {self.unit} cannot be turned into Jy/beam", "correct BUNIT", self.name)
 
     def sky(self, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-        """Sky positions of pixels.
-
-        Parameters
-        ----------
-        x, y : array
-            Pixels, from 0.
-
-        Returns
-        -------
-        ra, dec : array
-            ICRS right ascension, 0 to 360, and declination [deg]; NaN off the sky.
-        """
+        """ICRS ``ra, dec`` [deg] of 0-based pixels, NaN off the sky. See `faintsky.grid.icrs_sky`."""
         return icrs_sky(self.wcs, x, y)
 
     def pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
-        """Pixels of sky positions.
-
-        Parameters
-        ----------
-        ra, dec : array
-            ICRS right ascension and declination [deg].
-
-        Returns
-        -------
-        x, y : array
-            Pixels, from 0.
-        """
+        """Pixels ``x, y``, from 0, of ICRS positions [deg]. See `faintsky.grid.icrs_pixels`."""
         return icrs_pixels(self.wcs, ra, dec)
 
     def frame(self, x: ArrayLike, y: ArrayLike) -> LocalFrame:
@@ -587,6 +565,10 @@ class RadioCube(RadioData):
         ----------
         x, y, z : float
             Pixel and channel, from 0; beyond the border the nearest one counts.
+
+        Returns
+        -------
+        bool
         """
         k, j, i = (int(np.clip(round(v), 0, n - 1)) for v, n in zip((z, y, x), self.shape))
         return not self.blank_channels[k] and bool(np.isfinite(self.data[k, j, i]))

@@ -88,6 +88,11 @@ def matched_norm(
         Width of the psf image [pixel].
     fwhm_maj, fwhm_min, pa : float
         Intrinsic shape [pixel, pixel, deg].
+
+    Returns
+    -------
+    float
+        At most 1.
     """
     fx, fy = frequencies_2d(transfer.shape[0], n_x)
     g = gaussian_transform(fx, fy, 0.0, 0.0, fwhm_maj, fwhm_min, pa).real
@@ -95,7 +100,22 @@ def matched_norm(
 
 
 def line_profile(z: ArrayLike, centre: ArrayLike, fwhm: float) -> NDArray[np.float64]:
-    """Gaussian line of unit peak at channels ``z`` (eq. 2 of Delli Veneri et al. 2022)."""
+    """Gaussian line of unit peak (eq. 2 of Delli Veneri et al. 2022).
+
+    Parameters
+    ----------
+    z : array
+        Channels.
+    centre : float or array
+        Centre of the line [channel].
+    fwhm : float
+        Width of the line [channel].
+
+    Returns
+    -------
+    array
+        The profile at `z`.
+    """
     return np.exp(-0.5 * ((np.asarray(z, dtype=float) - np.asarray(centre)) * FWHM_PER_SIGMA / fwhm) ** 2)
 
 
@@ -118,6 +138,10 @@ def matched_snr(
         Noise of the dirty image, of each channel or of all [Jy/beam].
     transfer, n_x, fwhm_maj, fwhm_min, pa
         As in `matched_norm`.
+
+    Returns
+    -------
+    float
     """
     norm = matched_norm(transfer, n_x, fwhm_maj, fwhm_min, pa)
     ratio = np.asarray(line_flux, dtype=float) / np.asarray(sigma, dtype=float)

@@ -199,6 +199,11 @@ def in_unit(value: Any, unit: Any, what: str, name: str) -> Any:
     what, name : str
         What the value is, and of which data; for messages.
 
+    Returns
+    -------
+    object
+        The number or array.
+
     Raises
     ------
     InputError

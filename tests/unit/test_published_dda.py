@@ -177,7 +177,7 @@ def test_an_image_in_jy_per_beam_is_read_as_brightness_and_shown_with_the_beam()
     assert "without the beam" in notes
     assert "trained on pixels of 1.5 arcsec" in notes
     assert passed(image, product="noise").seen is None
-    assert "not of one kind" in " ".join(passed(image, product="noise").notes)
+    assert "of them has a beam" in " ".join(passed(image, product="noise").notes)
     alike = passed(image, product="dirty", beam=10.0, rms=1.5 * robust_sigma(truth)).notes
     assert "trained on a beam" not in " ".join(alike)
     assert "scatter" not in " ".join(alike)

@@ -346,7 +346,7 @@ def test_wrong_data_are_refused(folder, tmp_path):
         faintsky.train("deep_gru", tmp_path / "run")
     with pytest.raises(InputError, match="compact"):
         faintsky.train("blobs_finder", tmp_path / "run", data=tmp_path)
-    with pytest.raises(InputError, match="shares"):
+    with pytest.raises(InputError, match="fractions"):
         open_compact(folder, 0.9, 0.2)
     with pytest.raises(InputError, match="too few"):
         open_compact(folder, 0.01, 0.2)

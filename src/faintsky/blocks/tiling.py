@@ -121,6 +121,10 @@ def tiles(shape: Sequence[int], margin: int, *, core: int = CORE, whole: int = L
         Pixels that are read around a write region.
     core, whole : int
         Side of the write regions, and of the longest image that is one block [pixel].
+
+    Returns
+    -------
+    list of Block
     """
     along = []
     for n in shape:
@@ -175,6 +179,10 @@ def bricks(shape: Sequence[int], margin: Sequence[int], voxels: float, longest: 
         Most voxels of a read region; exceeded if the margins leave no room.
     longest : int
         Most channels of a read region.
+
+    Returns
+    -------
+    list of Brick
     """
 
     def cut(n: int, margin: int, pieces: int) -> tuple[int, int, int]:
@@ -233,6 +241,11 @@ def in_blocks(
         From `cover`.
     progress : callable, optional
         Called with the blocks done and the blocks in all.
+
+    Returns
+    -------
+    list of array
+        One for each array that the function returns, ``[..., y, x]``.
     """
     whole: list[NDArray[Any]] = []
     for done, block in enumerate(blocks, start=1):

@@ -231,6 +231,10 @@ def against_snr(rows: Rows, quantity: str, x: str, y: str, limits: tuple[float, 
         Labels of the axes.
     limits : tuple of float
         Limits of the ordinate, which is logarithmic if they are positive.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     mine = [r for r in rows if r["quantity"] == quantity and r["snr_low"] is not None]
     sets, methods = (list(dict.fromkeys(r[k] for r in mine)) for k in ("set", "method"))

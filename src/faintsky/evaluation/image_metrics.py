@@ -116,6 +116,10 @@ def draw_apertures(truth: Image, width: float, correlation: Image | None = None)
         FWHM of the beam [pixel], or an equivalent width for white noise.
     correlation : array, optional
         Correlation of the noise by separation, 1 at its centre; by default white.
+
+    Returns
+    -------
+    Apertures
     """
     from scipy.ndimage import find_objects, gaussian_filter, maximum
     from skimage.feature import peak_local_max
@@ -160,6 +164,10 @@ def over_fields(
         One for each field.
     draws, seed : int, optional
         Number of draws and seed of the bootstrap.
+
+    Returns
+    -------
+    list of Estimate
     """
     rng = np.random.default_rng(seed)
     value = statistic(np.concatenate(parts))

@@ -95,6 +95,10 @@ def segments_of(labels: NDArray[np.integer], table: Table, image: Image, rms: fl
         Noise, in its unit.
     cut : float
         Least reliability of the regions that the method reports; without reliabilities it reports all.
+
+    Returns
+    -------
+    Segments
     """
     score, snr = column(table, "reliability"), column(table, "snr")
     flux = np.bincount(labels.ravel(), np.nan_to_num(image).ravel(), len(table) + 1)[1:] / rms
@@ -142,6 +146,11 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
         ``[y, x]``, over the rms.
     beam_area : float
         [pixel]; for white noise that of the 6 arcsec beam to which its rms refers.
+
+    Returns
+    -------
+    array
+        ``[1 + cut, column]``, with the columns of `SEGMENT_COLUMNS`.
     """
     # finite, because pixels that are not labelled have a score of minus infinity
     cuts = np.maximum([segments.cut, *segments.cuts], np.finfo(float).min)

@@ -385,6 +385,10 @@ def evaluate(
         Provenance, recorded with the results.
     progress : callable, optional
         As in `run_methods`.
+
+    Returns
+    -------
+    Evaluation
     """
     if isinstance(methods, Mapping):
         methods = [Method(name, run_) for name, run_ in methods.items()]

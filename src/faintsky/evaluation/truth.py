@@ -77,6 +77,10 @@ class Setting:
         box_rule : str, optional
             Takes precedence.
 
+        Returns
+        -------
+        Setting
+
         Raises
         ------
         InputError
@@ -234,6 +238,10 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
         Gives cell and channels.
     transfer : array
         `faintsky.source_model.psf_transform` of its psf, to convert the continuum's peak from Jy/beam to Jy.
+
+    Returns
+    -------
+    list of Line
     """
     pb = column(truth, "pb") if "pb" in truth.colnames else np.ones(len(truth))
     pb = np.where(np.isfinite(pb), pb, 1.0)

@@ -255,6 +255,10 @@ def place_in_cube(
         Their labels, ``[chan, y, x]``; None uses their boxes.
     prepared : PreparedCube
         Noise, psf and beam of the cube.
+
+    Returns
+    -------
+    CubePlace
     """
     taken: Bool = np.zeros(cube.shape, dtype=bool)
     if mask is not None:

@@ -162,6 +162,10 @@ def recovery_of(
         S/N at which the completeness is reported.
     image : bool, optional
         Whether they were injected into an image; then ``share`` is averaged as well.
+
+    Returns
+    -------
+    Recovery
     """
     snr, found = column(sources, "snr"), np.asarray(sources["found"], dtype=bool)
     spaced = np.geomspace if image else np.linspace

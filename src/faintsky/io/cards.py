@@ -52,6 +52,13 @@ def standard_header(
     rest_frequency : float, optional
         Rest frequency given by the user [Hz].
 
+    Returns
+    -------
+    header : astropy.io.fits.Header
+        A changed copy.
+    notes : list of str
+        The assumptions.
+
     Raises
     ------
     InputError

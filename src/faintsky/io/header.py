@@ -242,6 +242,13 @@ def read_spectral(wcs: Any, n_chan: int, name: str) -> tuple[Spectral | None, li
     name : str
         For messages.
 
+    Returns
+    -------
+    spectral : Spectral or None
+        None if there is no spectral axis.
+    notes : list of str
+        Assumptions.
+
     Raises
     ------
     InputError

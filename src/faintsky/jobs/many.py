@@ -38,6 +38,10 @@ def many(
     running : Spread
         Options of the function, with all its arguments.
 
+    Returns
+    -------
+    Result
+
     Raises
     ------
     InputError

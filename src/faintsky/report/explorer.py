@@ -66,6 +66,10 @@ def explore(
         Units shown instead of the table's: a thousandth of these if they begin with ``m``, or GHz for Hz.
     mask : array of int, optional
         Labels of objects, ``[y, x]``, whose outlines are drawn on the second map.
+
+    Returns
+    -------
+    str
     """
     from bokeh.embed import components
     from bokeh.layouts import column, gridplot, row

@@ -63,6 +63,10 @@ def detection_report(
         Least reliability in the catalogue.
     provenance : mapping
         Version, command, configuration.
+
+    Returns
+    -------
+    str
     """
     table, prepared, verdict = found.catalog, found.prepared, cube_verdict(found)
     n_chan, n_y, n_x = cube.shape
@@ -119,6 +123,10 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
         The denoised image and its regions.
     provenance : mapping
         Version, command, configuration.
+
+    Returns
+    -------
+    str
     """
     table, p = found.catalog, found.prepared
     facts = _image_facts(image, found) | {
@@ -162,6 +170,10 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         The sources found.
     provenance : mapping
         Version, command, configuration.
+
+    Returns
+    -------
+    str
     """
     table, verdict = found.catalog, residual_verdict(found)
     facts = _image_facts(image, found) | {
@@ -290,6 +302,10 @@ def injection_report(
         The input.
     provenance : mapping
         Version, command, configuration.
+
+    Returns
+    -------
+    str
     """
     diffuse, points = "share" in rows[0], "reliability" in rows[0]
     kind = "diffuse" if diffuse else "points" if points else "lines"

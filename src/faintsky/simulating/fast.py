@@ -211,6 +211,11 @@ class FastTelescope:
             Row of the catalogued source.
         sigma : array
             Noise, ``[chan]`` [Jy/beam]; infinite where a channel does not count.
+
+        Returns
+        -------
+        snr, peak : float
+            Matched S/N, and peak [Jy/beam].
         """
         mine = sky.terms_of(source)
         node = terms.images.shape[1] // 2
@@ -242,6 +247,11 @@ class FastTelescope:
             Its standard deviation, ``[chan]``, in the cube's unit.
         generator : torch.Generator
             Random numbers of this device.
+
+        Returns
+        -------
+        tensor
+            The cube.
         """
         n_chan = cube.shape[0]
         # the batch is fixed, so that each cell has the same random number on any machine

@@ -167,6 +167,10 @@ class ImageTelescope:
             From `gains`.
         clean : bool, optional
             Also deconvolve the image.
+
+        Returns
+        -------
+        Seen
         """
         grid, freq = self.instrument.grid, self.observation.freq
         model = sky * np.float32(grid.cell**2)

@@ -62,6 +62,11 @@ def uv_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[ND
         [Hz]
     grid : ImageGrid
         Its cell and shape set the uv cells: ``1 / (n cell)``.
+
+    Returns
+    -------
+    iy, ix : array of int
+        ``[row]``
     """
     scale = freq / SPEED_OF_LIGHT * grid.cell_rad
     # x runs against l, so the spatial frequency along x is -u

@@ -623,6 +623,10 @@ def data_header(
         TELESCOP.
     cards : mapping
         Further cards: a value or ``(value, comment)`` each; ``HISTORY`` takes a list.
+
+    Returns
+    -------
+    astropy.io.fits.Header
     """
     known: dict[str, Any] = {"BTYPE": "Intensity", **({"BUNIT": unit} if unit else {})}
     axis = None

@@ -38,6 +38,11 @@ def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> t
         The pixels.
     x, y : array
         Pixels from 0.
+
+    Returns
+    -------
+    ra, dec : array
+        [deg]
     """
     east, north = -(x - grid.x0) * grid.cell_rad, (y - grid.y0) * grid.cell_rad
     forward = np.sqrt(1 - east**2 - north**2)

@@ -74,6 +74,11 @@ def random_field(rng: np.random.Generator, shape: tuple[int, int], index: float,
         Its power spectrum falls as ``k**-index`` on scales below `largest`, and is flat above.
     largest : float
         That scale [pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``, float32.
     """
     n_y, n_x = shape
     fx, fy = np.fft.rfftfreq(n_x)[None, :], np.fft.fftfreq(n_y)[:, None]

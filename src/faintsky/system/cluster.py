@@ -55,6 +55,11 @@ def run_tasks(
         them; or a scheduler's address, ``tcp://host:port``, whose workers have faintsky and see the same
         files.
 
+    Yields
+    ------
+    task, result
+        In the order in which tasks are finished.
+
     Raises
     ------
     InputError

@@ -38,6 +38,10 @@ class Settings(BaseModel):
         path : path-like, optional
             The file that holds them.
 
+        Returns
+        -------
+        Settings
+
         Raises
         ------
         InputError

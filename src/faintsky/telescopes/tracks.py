@@ -122,6 +122,11 @@ def casa_track_middle(array: AntennaArray, ra: float, dec: float, hour_angle: fl
         J2000 [rad].
     hour_angle : float
         [hours]
+
+    Returns
+    -------
+    float
+        MJD.
     """
     import erfa
 

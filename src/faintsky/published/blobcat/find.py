@@ -155,6 +155,10 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     device : str, optional
         Not used.
 
+    Returns
+    -------
+    Found
+
     Raises
     ------
     InputError

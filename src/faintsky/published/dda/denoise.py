@@ -200,6 +200,10 @@ def autoencode_image(
     progress : callable, optional
         Called with parts done, parts in all, and a word.
 
+    Returns
+    -------
+    Denoised
+
     Raises
     ------
     InputError
@@ -316,6 +320,11 @@ def encode(
         A torch device.
     progress : callable, optional
         Called with rows of tiles done, and in all.
+
+    Returns
+    -------
+    array
+        ``[y, x]``, on the network's scale.
     """
     import torch
 

@@ -146,6 +146,10 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     device : str, optional
         A torch device.
 
+    Returns
+    -------
+    Found
+
     Raises
     ------
     InputError

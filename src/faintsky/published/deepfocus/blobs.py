@@ -61,6 +61,11 @@ def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "
         Side of the images on which it was trained [pixel].
     device : str, optional
         A torch device.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     seen = unit_range(crop_centre(torch.as_tensor(image, device=device), size))
     with torch.no_grad():
@@ -87,6 +92,10 @@ def find_blobs(
     paper_code : bool, optional
         Scale the map to [0, 1] first, use 0.15 and dilate once, as in the authors' code (fidelity page, B9).
         The brightest pixel of any map is then a detection.
+
+    Returns
+    -------
+    list of Blob
     """
     if paper_code:
         picture = unit_range(torch.as_tensor(picture)).numpy()
@@ -117,6 +126,10 @@ def peak_blobs(picture: Array, least: float, share: float = 0.1, dip: float = 0.
     dip : float, optional
         Two peaks are separate blobs if the map falls between them by at least this fraction of the lower one.
         Their border is the watershed.
+
+    Returns
+    -------
+    list of Blob
     """
     floor = share * max(least, _FLOOR)
     ys, xs = np.nonzero(picture > floor)

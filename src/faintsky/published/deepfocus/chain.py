@@ -118,6 +118,10 @@ class ChainRecipe:
         seed : int, optional
             Seed of weights and data.
 
+        Returns
+        -------
+        Chain
+
         Raises
         ------
         InputError

@@ -115,9 +115,6 @@ def blobs_of(picture: Array, settings: Settings) -> list[Blob]:
     return find_blobs(picture, settings.threshold, settings.least, paper_code=settings.paper_code)
 
 
-# -------------------------------------------------------------- step ii: spectra (Sections 4.2, 4.4 ii)
-
-
 @dataclass(frozen=True)
 class Line:
     """An emission peak of a spectrum.
@@ -160,6 +157,10 @@ def find_lines(clean: NDArray[np.floating], height: float = 0.1, prominence: flo
         Least height and prominence of a peak. The paper's threshold of 0.1 is taken as the height; the
         ``threshold`` of `scipy.signal.find_peaks`, a step between neighbours, misses lines wider than 4
         channels.
+
+    Returns
+    -------
+    list of Line
     """
     # padded, so that a peak at the end of the band counts
     padded = np.concatenate([[0.0], np.asarray(clean, dtype=float), [0.0]])
@@ -227,9 +228,6 @@ def continuum_of(spectrum: Array, lines: Sequence[Line]) -> Float:
     return np.asarray(level + slope * channels, dtype=float)
 
 
-# ------------------------------------------ step iii: signal to noise (eqs. 17, 18; fidelity page, S11)
-
-
 @dataclass(frozen=True)
 class Patch:
     """Part of an image, NaN where blank.
@@ -262,6 +260,10 @@ def focused_patch(
         Range of channels.
     radius : float, optional
         Half of the patch's side [pixel].
+
+    Returns
+    -------
+    Patch
     """
     part = cube[channel_range(z_min, z_max, len(cube))]
     half = int(np.ceil(radius)) + 1
@@ -374,7 +376,7 @@ def grow(
 
 
 def around(patch: Patch, y: int, x: int, share: float) -> tuple[Box, float, float]:
-    """Box and centre of connected pixels above a fraction of a pixel's value, as from `grow`.
+    """Box and centre of connected pixels above a fraction of a pixel's value; see `grow`.
 
     Parameters
     ----------
@@ -384,6 +386,11 @@ def around(patch: Patch, y: int, x: int, share: float) -> tuple[Box, float, floa
         The pixel, in the image.
     share : float
         The fraction.
+
+    Returns
+    -------
+    box, x, y
+        As from `grow`.
     """
     values = np.nan_to_num(patch.values)
     j, i = y - patch.y0, x - patch.x0
@@ -402,9 +409,6 @@ def _box_of(linked: NDArray[np.bool_], patch: Patch) -> Box:
     ys, xs = np.nonzero(linked)
     (x0, x1), (y0, y1) = ((int(v.min()), int(v.max())) for v in (xs + patch.x0, ys + patch.y0))
     return x0, x1, y0, y1
-
-
-# ------------------------------------- step iii: focusing, deblending, false detections (Section 4.4 iii)
 
 
 @dataclass(frozen=True)
@@ -525,13 +529,17 @@ class Focus:
             The source.
         z_min, z_max : float
             Range of channels.
+
+        Returns
+        -------
+        Patch
         """
         x0, x1, y0, y1 = box
         radius = max(SIZE / 2, np.sqrt(2) * reach(box))
         return focused_patch(self.cube, (y0 + y1) / 2, (x0 + x1) / 2, z_min, z_max, radius)
 
     def snr(self, box: Box, z_min: float, z_max: float) -> float:
-        """Global S/N of the focused image.
+        """Global S/N of the focused image. See `patch`.
 
         Parameters
         ----------
@@ -545,17 +553,7 @@ class Focus:
         return global_snr(Patch(self.image, 0, 0), box, self.beam_area)
 
     def line_patch(self, box: Box, line: Line, lines: Sequence[Line]) -> Patch:
-        """An image focused on a line, with ``peaks`` without the continuum.
-
-        Parameters
-        ----------
-        box : tuple of int
-            The source.
-        line : Line
-            The line.
-        lines : sequence of Line
-            All lines of its spectrum.
-        """
+        """An image focused on a line, with ``peaks`` without the continuum. See `patch`."""
         patch = self.patch(box, line.low, line.high)
         free = line_free(len(self.cube), lines)
         if self.settings.extract == "label" or not free.any():
@@ -583,6 +581,10 @@ class Focus:
             Counts the candidates removed by each rule.
         others : sequence of Blob, optional
             All blobs of the cube.
+
+        Returns
+        -------
+        list of Source
         """
         if not lines:
             tally.remove(NO_LINE, blob.x, blob.y)

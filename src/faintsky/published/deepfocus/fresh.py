@@ -50,4 +50,4 @@ class FreshImages(IntegratedImages):
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
         """A batch of new images."""
-        return self.varied(rng, *self.draw(rng, size))
+        return self._varied(rng, *self.draw(rng, size))

@@ -450,6 +450,11 @@ def shape_of(fwhm_x: ArrayLike, fwhm_y: ArrayLike, angle: ArrayLike) -> tuple[Fl
         ``[n]`` [pixel]
     angle : array
         ``[n, 2]``, sine and cosine, or ``[n, 1]``, degrees; see `shape_targets`.
+
+    Returns
+    -------
+    fwhm_maj, fwhm_min, pa : array
+        ``[n]`` [pixel], [pixel], [deg].
     """
     wide = np.maximum(np.asarray(fwhm_x, dtype=float), NARROWEST)
     high = np.maximum(np.asarray(fwhm_y, dtype=float), NARROWEST)

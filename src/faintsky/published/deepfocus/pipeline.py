@@ -186,6 +186,11 @@ def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation:
         Their `shapes`, ``[n, 3]``.
     dilation : float
         Dilation of the mask.
+
+    Returns
+    -------
+    array
+        ``[n, 64, 64]``
     """
     out = np.zeros((len(sources), SIZE, SIZE), dtype=np.float32)
     for i, (s, (major, minor, pa)) in enumerate(zip(sources, widths.tolist())):
@@ -399,6 +404,10 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
         Least reliability; by default the model's.
     device : str, optional
         A torch device.
+
+    Returns
+    -------
+    Found
 
     Raises
     ------

@@ -102,6 +102,10 @@ def survey(
         Folder for one file per cube.
     progress : callable, optional
         Called with cubes done, cubes in all, and a word.
+
+    Returns
+    -------
+    list of Surveyed
     """
     out.mkdir(parents=True, exist_ok=True)
     surveyed = []

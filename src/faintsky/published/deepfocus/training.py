@@ -82,6 +82,10 @@ def open_compact(folder: Path, train: float = 0.6, validation: float = 0.2) -> C
     train, validation : float
         Fractions of the cubes (in the paper 60 and 20 %, and 20 % for tests).
 
+    Returns
+    -------
+    CompactSet
+
     Raises
     ------
     InputError
@@ -254,6 +258,11 @@ def ramp(x: Tensor, y: Tensor, done: float) -> Tensor:
         As for `dssim`.
     done : float
         Fraction of the epochs, 0 in the first and 1 in the last.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
     """
     total = x.new_zeros(())
     if done < 1:
@@ -359,22 +368,10 @@ class IntegratedImages(StoredTask):
 
     def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
         """Some training examples, rotated and mirrored at random."""
-        return self.varied(rng, *(part[torch.as_tensor(pick)] for part in self.train))
+        return self._varied(rng, *(part[torch.as_tensor(pick)] for part in self.train))
 
-    def varied(self, rng: np.random.Generator, given: Tensor, target: Tensor) -> Batch:
-        """Training images, rotated and mirrored if requested.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            The source of random numbers.
-        given, target : Tensor
-            ``[b, y, x]``; both are changed in the same way.
-
-        Returns
-        -------
-        Batch
-        """
+    def _varied(self, rng: np.random.Generator, given: Tensor, target: Tensor) -> Batch:
+        """Training images ``[b, y, x]``, both rotated and mirrored in the same way if requested."""
         if not self.augment:
             return self.seen(given, target)
         both = torch.stack([given, target], dim=1).float()

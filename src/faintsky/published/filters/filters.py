@@ -59,6 +59,11 @@ def smooth_gaussian(signal: Array32, known: Known, correlation: Correlation, *, 
         See the module.
     sigma : float
         Standard deviation of the Gaussian [pixel]; 3 in Gheller & Vazza (2021), Section 4.2.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     if sigma <= 0:
         return signal
@@ -75,6 +80,11 @@ def cut_frequencies(signal: Array32, known: Known, correlation: Correlation, *, 
         See the module.
     cut : float
         Highest frequency that is kept, in every direction [cycles/pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
 
     Notes
     -----

@@ -208,6 +208,10 @@ def measure(data: NDArray[np.floating], labels: NDArray[np.int32], n: int) -> Ob
         Labels from `link`.
     n : int
         Number of objects.
+
+    Returns
+    -------
+    Objects
     """
     if n == 0:
         none, three = np.zeros(0), np.zeros((0, 3))

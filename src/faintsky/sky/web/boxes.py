@@ -99,6 +99,10 @@ def make_box(
     progress : callable, optional
         Called with steps done and steps in all.
 
+    Returns
+    -------
+    WebBox
+
     Raises
     ------
     InputError
@@ -243,6 +247,10 @@ def open_web(
         Called with a line of text during long steps.
     device : str, optional
         Torch device on which a missing web is made.
+
+    Returns
+    -------
+    Web
 
     Raises
     ------

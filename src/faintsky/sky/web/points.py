@@ -99,6 +99,10 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
         Seed of positions and turbulence.
     most : int, optional
         Largest number of points; all cells get fewer points to keep it, at least one each.
+
+    Returns
+    -------
+    Points
     """
     cell = box / n
     ratio, hotter = jump_ratios(shocks.mach)
@@ -152,6 +156,10 @@ def saturated(points: Points, n: int, box: float, z: float) -> Points:
     points : Points
     n, box, z
         As for `luminous_points`.
+
+    Returns
+    -------
+    Points
     """
     x = torch.from_numpy(points.position.T.astype(np.float32) * np.float32(n / 65536))
     power = torch.from_numpy(10.0 ** points.power.astype(np.float32))

@@ -85,6 +85,10 @@ def gas(x: Tensor, p: Tensor, a: float, n: int, box: float) -> Gas:
         Cells along a side.
     box : float
         Side [Mpc].
+
+    Returns
+    -------
+    Gas
     """
     unit = HUBBLE * box / n / a
     ks = wave_numbers(n, n, x.device)
