@@ -107,7 +107,7 @@ class FitsMaps:
             name.write_bytes(pickle.dumps(seen))
 
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
-        """Write a box of a map; see `faintsky.blocks.Maps.write`."""
+        """Write a box of a map. See `faintsky.blocks.Maps.write`."""
         native = self.layout.to_native(values).astype(self._kind(name), order="C")
         file = os.open(self.path(name), os.O_RDWR | os.O_CREAT, 0o666)
         try:
