@@ -1,4 +1,4 @@
-"""Boxes of arrays that lie in files, read and written run by run; what lies together in a file is one run."""
+"""Boxes of arrays in files, read and written by runs, which are contiguous in the file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Part = Sequence[slice | int]
 
 
 def runs(shape: Sequence[int], part: Part) -> tuple[NDArray[np.int64], int, tuple[int, ...]]:
-    """Where a box of an array lies.
+    """Runs of a box of an array.
 
     Parameters
     ----------
     shape : sequence of int
-        Of the array.
+        Shape of the array.
     part : sequence of slice or int
         The box, along each axis.
 
     Returns
     -------
     first : array of int
-        First element of each run, in the order of the array ``[n]``.
+        First element of each run, in the order of the array, ``[n]``.
     length : int
         Elements in each run.
     extent : tuple of int
@@ -46,7 +46,7 @@ def runs(shape: Sequence[int], part: Part) -> tuple[NDArray[np.int64], int, tupl
 def read_box(
     file: int, begin: int, shape: Sequence[int], kind: DTypeLike, part: Part, *, short: bool = False
 ) -> NDArray[Any]:
-    """A box of an array in a file.
+    """Read a box of an array in a file.
 
     Parameters
     ----------
@@ -55,18 +55,23 @@ def read_box(
     begin : int
         Where the array begins in it [byte].
     shape : sequence of int
-        Of the array.
+        Shape of the array.
     kind : dtype
-        Of its elements.
+        Type of its elements.
     part : sequence of slice or int
         The box, along each axis; an integer's axis has one element.
     short : bool, optional
-        Whether the file may end before the array does: then the rest is 0.
+        Whether the file may end before the array; the rest is then 0.
+
+    Returns
+    -------
+    array
+        The box.
 
     Raises
     ------
     EOFError
-        Where the file ends before the box does.
+        If the file ends before the box.
     """
     first, length, extent = runs(shape, part)
     out = np.zeros(extent, kind)
@@ -85,7 +90,7 @@ def read_box(
 
 
 def write_box(file: int, begin: int, shape: Sequence[int], part: Part, values: NDArray[Any]) -> None:
-    """Put a box into an array in a file.
+    """Write a box of an array in a file.
 
     Parameters
     ----------
@@ -94,11 +99,11 @@ def write_box(file: int, begin: int, shape: Sequence[int], part: Part, values: N
     begin : int
         Where the array begins in it [byte].
     shape : sequence of int
-        Of the array.
+        Shape of the array.
     part : sequence of slice or int
         The box, along each axis.
     values : array
-        What to write, of the array's kind of elements.
+        Values of the box, with the array's type.
     """
     first, length, _ = runs(shape, part)
     size = length * values.itemsize

@@ -73,12 +73,12 @@ def run_tasks(
 
 
 class Workers:
-    """Workers that stay for several rounds of tasks, and start with the first that needs them.
+    """Workers for several rounds of tasks, started when first needed.
 
     Parameters
     ----------
     jobs : int
-        Workers at most.
+        Most workers.
     cluster : str, optional
         ``local``, ``slurm``, or a scheduler's address.
     """
@@ -99,12 +99,17 @@ class Workers:
         tasks: Sequence[Task],
         prepare: Callable[[], None] | None = None,
     ) -> Iterator[tuple[int, Result]]:
-        """Give the number of every task with its result as it is done.
+        """Work on tasks, and yield the number of every task with its result as it is done.
 
         Parameters
         ----------
         work, tasks, prepare
             As for `run_tasks`.
+
+        Yields
+        ------
+        number, result
+            In the order in which tasks are finished.
         """
         local = self._client is None and self.cluster == LOCAL
         if local and (self.jobs <= 1 or len(tasks) < 2 or not may_start_workers()):
@@ -134,14 +139,18 @@ class Workers:
         tasks: Sequence[Task],
         done: Callable[[], None] | None = None,
     ) -> list[Result]:
-        """What comes of some tasks, in their order.
+        """Results of tasks, in their order.
 
         Parameters
         ----------
         work, tasks
             As for `run_tasks`.
         done : callable, optional
-            Called after each.
+            Called after each task.
+
+        Returns
+        -------
+        list
         """
         out: dict[int, Result] = {}
         for number, result in self.run(work, tasks):
