@@ -314,7 +314,7 @@ BYTES_OF_PARENT = 0.4e9
 """Of the process that gives out tiles, and makes tables and report."""
 BYTES_A_COLUMN = 40
 """Of a pixel of the image in each layer of tiles, and in the maps of the report."""
-SECONDS_A_TILE, SECONDS_A_VOXEL = 2.0, 4e-7
+SECONDS_A_TILE, SECONDS_A_VOXEL = 2.0, 7e-7
 """Of one processor core."""
 
 

@@ -81,7 +81,7 @@ class Job:
             asked["model"] = model.name
             details |= {"model": model.name, "model_hash": model.hash}
         asked = {k: v for k, v in (asked | dict(config or {})).items() if k != "out" and not callable(v)}
-        self.running, self.out = running, out
+        self.running, self.out, self.needs = running, out, needs
         self.record = provenance(command=running.command, config=asked, job=name, **details, **seed)
         self.output: OutputFolder | None = None
         self.done: dict[str, Any] | None = None

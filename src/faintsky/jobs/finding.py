@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from faintsky.image import RadioData, RadioImage
     from faintsky.io import FitsMaps, Job
     from faintsky.models import Model
+    from faintsky.system import Needs
 
 TILES, NEGATIVE = ".tiles", ".tiles-negative"
 """Subfolders for the results of the tiles of an image, and of its negative, until the run is complete."""
@@ -121,7 +122,7 @@ def detect(
     about = {"cube": opened.name, "shape": list(opened.shape), "notes": [*opened.notes, *unlike]}
     job = Job(
         "detect", out, running,
-        needs_of_bricks(opened, _workers(running)) if several else needs_of_cube(opened), about,
+        _shared(running, partial(needs_of_bricks, opened)) if several else needs_of_cube(opened), about,
         data=opened, model=chosen, resumable=several,
     )  # fmt: skip
     if job.done is not None:
@@ -176,7 +177,7 @@ def _detect_in_image(
     shape = (image.shape[1], image.shape[2])
     about = {"image": image.name, "shape": list(shape), "notes": image.notes}
     several = len(tiles_of(image)) > 1
-    needs = needs_of_tiles(image, _workers(running)) if several else needs_of_detection(shape)
+    needs = _shared(running, partial(needs_of_tiles, image)) if several else needs_of_detection(shape)
     job = Job("detect", out, running, needs, about, data=image, model=model, resumable=several)
     if job.done is not None:
         return Result(job.done)
@@ -203,12 +204,12 @@ def _spread(job: Job, image: RadioData, folder: str = TILES) -> tuple[FitsMaps |
     if Path(image.name).is_file():  # a file that was rewritten is a different image
         known["written"] = Path(image.name).stat().st_mtime_ns
     maps = FitsMaps(Path(job.out) / folder, image, job.made_by, known, fresh=running.overwrite)
-    return maps, {"maps": maps, "jobs": _workers(running), "cluster": running.cluster}
+    return maps, {"maps": maps, "jobs": job.needs.processes, "cluster": running.cluster}
 
 
-def _workers(running: Spread) -> int:
-    """Processes that share the tiles of an image."""
-    return worker_count(running.jobs)
+def _shared(running: Spread, needs_of: Callable[[int], Needs]) -> Needs:
+    """What a run takes whose tiles are shared by as many processes as are worth starting."""
+    return needs_of(worker_count(running.jobs, needs_of(1).seconds))
 
 
 def _see(model: str, device: str, members: int, prepared: Any) -> Any:
@@ -300,7 +301,7 @@ def denoise(
     )  # fmt: skip
     several, whole = "method" not in chosen.settings and len(tiles_of(opened)) > 1, needs
     if several:
-        needs = needs_of_tiles(opened, _workers(running), 2 * passes)
+        needs = _shared(running, partial(needs_of_tiles, opened, passes=2 * passes))
     elif "method" not in chosen.settings:
         search = needs_of_detection((opened.shape[1], opened.shape[2]))
         needs = replace(
