@@ -120,6 +120,24 @@ def test_diffuse_regions_and_compact_sources_are_one_catalogue(clouds):
     assert min(true) > 0.6 * 3 * (40 / 4) ** 2
 
 
+def test_a_remnant_a_filament_and_stripes_on_a_plateau_are_told_apart():
+    y, x = np.indices((320, 320))
+    remnant = 30 * np.exp(-4 * np.log(2) * ((x - 150) ** 2 + (y - 90) ** 2) / 45**2)
+    along, across = 0.94 * (x - 150) + 0.34 * (y - 190), 0.94 * (y - 190) - 0.34 * (x - 150)
+    filament = 3 * np.exp(-4 * np.log(2) * ((along / 110) ** 2 + (across / 26) ** 2))
+    stripes = 0.8 * np.sin((x + 0.3 * y) / 3) * (1 + 0.5 * np.sin(y / 40)) * (x > 170)
+    plateau = 1.2 + 0.3 * np.sin(x / 25) * np.sin(y / 31)
+    data = (spots(320) + remnant + filament + stripes + plateau).astype(np.float32)
+    regions = denoise(RadioImage.from_array(data, cell=2.0, beam=[8, 8, 0]), device="cpu").mask_diffuse
+    inside = [regions == k for k in np.unique(regions[regions > 0])]
+    assert len(inside) == 2
+    for mine, other in ((remnant, filament), (filament, remnant)):
+        region = max(inside, key=lambda r, mine=mine: (r & (mine > 1)).sum())
+        assert region[mine > 1].mean() > 0.85
+        assert not region[(other > 1) & (mine < 1)].any()
+        assert (mine[region] < 0.3).mean() < 0.05
+
+
 def test_fluxes_and_residual_are_the_image(clouds):
     np.testing.assert_allclose(clouds.model + clouds.residual, clouds.data.data, atol=1e-5)
     area = np.pi / (4 * np.log(2)) * 4**2

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, gaussian_filter
+from scipy.ndimage import (
+    binary_dilation,
+    distance_transform_edt,
+    find_objects,
+    gaussian_filter,
+    maximum_filter,
+)
 from scipy.spatial import cKDTree
 
 from faintsky.catalog import components_of
@@ -25,7 +31,7 @@ from faintsky.detection.compact import CompactSearch
 from faintsky.detection.sources import Sources, add_sources, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
-from faintsky.preparing import PreparedImage, robust_sigma
+from faintsky.preparing import PreparedImage
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -47,7 +53,11 @@ SMOOTH = 3.0
 """FWHM of the Gaussian that the residual is smoothed with [beam]."""
 HINT, LEAST, GROW, AGAINST = 7.0, 4.0, 2.0, 1.5
 """S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, and that it has
-everywhere; the first two are at least `AGAINST` times the deepest negative one."""
+everywhere; the first two are at least `AGAINST` times the deepest negative one about."""
+ABOUT = 20.0
+"""How far a negative speaks against a region [beam]: artefacts are as deep about as they are high."""
+OFFSET = 0.2
+"""Of the median of a Gaussian's values up to one deviation from its middle [deviation]."""
 NEAR = 50.0
 """Area of a region about a brighter source that may be what its fit has left [beam]."""
 FEW, DESCRIBED = 2, 0.6
@@ -80,7 +90,7 @@ class Diffuse:
         were taken out of `image`.
     signs : dict of array
         Of each candidate, ``[n + 1]``, within the tile's write region: ``pixels``; ``flux``, of the residual;
-        ``taken``, of the sources taken out; ``highest`` S/N; ``deepest``, the tile's deepest negative;
+        ``taken``, of the sources taken out; ``highest`` S/N; ``deepest`` negative about that;
         ``large`` enough, or cut by an edge.
     broad : array
         Candidate and flux of the broad Gaussians, ``[m, 2]``.
@@ -104,21 +114,41 @@ class Diffuse:
         return np.where(self.inside, self.image, np.float32(0))
 
 
-def significance(search: CompactSearch, residual: Float) -> tuple[Float, float]:
-    """S/N of a residual smoothed over `SMOOTH` beams, ``[y, x]``, and the S/N as deep as its deepest minimum.
+def significance(search: CompactSearch, residual: Float) -> tuple[Float, Float]:
+    """S/N of a residual smoothed over `SMOOTH` beams, and depth of the deepest minimum about, ``[y, x]``.
 
-    Its noise is what the noise's correlation makes of it, or the scatter of the residual without sources,
-    whichever is more: stripes are correlated over more than is followed.
+    Its noise is what the noise's correlation makes of it, or the scatter of the residual without sources
+    below its zero level, whichever is more: stripes are correlated over more than is followed. S/N is counted
+    from the zero level where that is positive: nothing tells emission that fills most of an image from it.
+    Depths are those within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
     """
     width = SMOOTH * search.size / FWHM_PER_SIGMA
     noise = np.where(search.valid, search.rms * search.level, 1.0)
     lags = search.correlation.lags
     apart = np.fft.fftfreq(len(lags), 1 / len(lags))
     seen = np.exp(-(apart[:, None] ** 2 + apart**2) / (4 * width**2)) / (4 * np.pi * width**2)
-    empty = gaussian_filter(np.where(search.valid, (search.residual + search.background) / noise, 0), width)
-    scatter = max(float(np.sqrt(max((lags * seen).sum(), 0.0))), robust_sigma(empty[search.valid]))
-    smooth = gaussian_filter(np.where(search.valid, residual / noise, 0), width)
-    return smooth / scatter, float(-empty.min() / scatter)
+    empty, smooth = (
+        gaussian_filter(np.where(search.valid, image / noise, 0), width)
+        for image in (search.residual + search.background, residual)
+    )
+    zero, spread = _zero_level(empty[search.valid])
+    scatter = max(float(np.sqrt(max((lags * seen).sum(), 0.0))), spread)
+    away = gaussian_filter(search.valid.astype(float), width) * max(zero, 0.0)
+    depth = (away - empty) / scatter
+    about = maximum_filter(depth, size=2 * int(ABOUT * search.size) + 1)
+    return (smooth - away) / scatter, np.maximum(about, depth.max() / AGAINST)
+
+
+def _zero_level(values: Float) -> tuple[float, float]:
+    """Middle and deviation of the values that are no emission: those below the middle, and as far above."""
+    middle, spread = float(np.median(values)), 0.0
+    for _ in range(50):
+        low = values[values <= middle]
+        spread = float(np.sqrt(np.mean((middle - low) ** 2)))
+        before, middle = middle, float(np.median(values[values <= middle + spread])) + OFFSET * spread
+        if abs(middle - before) < 0.01 * spread:
+            break
+    return middle, spread
 
 
 def pieces(sources: Sources, search: CompactSearch) -> Bool:
@@ -144,10 +174,10 @@ def _hinted(search: CompactSearch, rest: Float, broad: Sources, against: float) 
     """Whether a residual, with those broad sources that touch each other, hints at diffuse emission."""
     seen = rest.copy()
     add_sources(seen, broad.values[_beside(broad)])
-    snr, deepest = significance(search, seen)
+    snr, depth = significance(search, seen)
     # sources cut by an edge are no hint
     inner = distance_transform_edt(np.pad(search.valid, 1))[1:-1, 1:-1] > SMOOTH * search.size
-    return bool(snr[inner].max(initial=0.0) > max(HINT, against * deepest))
+    return bool((snr > np.maximum(HINT, against * depth))[inner].any())
 
 
 def find_diffuse(
@@ -180,8 +210,8 @@ def find_diffuse(
     always : bool, optional
         Whether to ask it even where nothing hints at diffuse emission.
     against : float, optional
-        How many times the deepest negative the S/N of a region is at least; 0 where negatives are compared
-        otherwise.
+        How many times the deepest negative about it the S/N of a region is at least; 0 where negatives are
+        compared otherwise.
     reliability : float
         Least reliability of a region.
     sidelobes : array, optional
@@ -201,7 +231,7 @@ def find_diffuse(
     add_sources(rest, sources.values[~sure])
     wide = sure & sources.resolved & (sources.fwhm > BROAD * search.size)
     add_sources(alone, sources.values[wide])
-    snr, deepest = significance(search, rest)
+    snr, depth = significance(search, rest)
     noise = search.rms * (1.0 if prepared.rms_origin == "given" else search.level)
     if sidelobes is not None:
         noise = np.hypot(noise, sidelobes)
@@ -227,13 +257,15 @@ def find_diffuse(
     edge = binary_dilation(~valid, border_value=1)
     whole = slice(0, labels.shape[0]), slice(0, labels.shape[1])
     signs = [
-        _signs(labels[box], rest[box], taken[box], snr[box], edge[box], int(labels.max(initial=0)), deepest)
+        _signs(
+            labels[box], rest[box], taken[box], snr[box], edge[box], depth[box], int(labels.max(initial=0))
+        )
         for box in (whole, core)
     ]
     clear = are_regions(signs[0], fluxes, prepared.beam_area, against)
     mean, sigma = mean * rms, sigma * rms
     kernel = settings.error_kernel(prepared.beam, max(mean.shape))
-    regions = split_regions(relabelled(labels, np.flatnonzero(clear)), snr)
+    regions = parted(relabelled(labels, np.flatnonzero(clear)), snr, least_snr(signs[0], against)[clear])
     noise = np.nan_to_num(seen.rms * gain)
     likely = np.zeros(int(regions.max(initial=0)) + 1, bool)
     for r in measure(mean * gain, sigma * gain, regions, kernel, shapes=False):
@@ -245,7 +277,7 @@ def find_diffuse(
 
 
 def _signs(
-    labels: NDArray[np.int32], rest: Float, taken: Float, snr: Float, edge: Bool, count: int, deepest: float
+    labels: NDArray[np.int32], rest: Float, taken: Float, snr: Float, edge: Bool, depth: Float, count: int
 ) -> dict[str, Float]:
     """See `Diffuse`."""
     at = labels > 0
@@ -254,18 +286,35 @@ def _signs(
         np.bincount(own, weights=w, minlength=count + 1).astype(float)
         for w in (None, rest[at], taken[at], edge[at].astype(float))
     )
-    highest = np.full(count + 1, -np.inf)
-    np.maximum.at(highest, own, snr[at])
+    highest, deepest = np.full(count + 1, -np.inf), np.zeros(count + 1)
+    order = np.argsort(snr[at], kind="stable")
+    highest[own[order]], deepest[own[order]] = snr[at][order], depth[at][order]
     return {
-        "pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut,
-        "deepest": np.full(count + 1, deepest),
+        "pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut, "deepest": deepest,
     }  # fmt: skip
+
+
+def least_snr(signs: dict[str, Float], against: float) -> Float:
+    """S/N that a candidate, and each part that it is cut into, holds somewhere."""
+    return np.maximum(LEAST, against * signs["deepest"])
+
+
+def parted(labels: NDArray[np.int32], snr: NDArray[np.floating], least: Float) -> NDArray[np.int32]:
+    """Regions 1 … n cut at their saddles, without parts that hold less than the least S/N ``[n]``."""
+    parts = split_regions(labels, snr)
+    found = find_objects(parts)
+    kept = []
+    for k, box in enumerate(found, start=1):
+        inside = parts[box] == k
+        if (snr[box][inside] > least[labels[box][inside][0] - 1]).any():
+            kept.append(k)
+    return relabelled(parts, np.array(kept, np.intp))
 
 
 def are_regions(signs: dict[str, Float], broad: Float, beam_area: float, against: float) -> Bool:
     """Which candidates are regions by their signs, ``[n + 1]``; see `Diffuse`. False first."""
     pixels, flux = signs["pixels"], signs["flux"]
-    clear = signs["highest"] > np.maximum(LEAST, against * signs["deepest"])
+    clear = signs["highest"] > least_snr(signs, against)
     clear &= (pixels > SMALLEST * beam_area) | (signs["cut"] > 0)
     # small, and of less flux than the sources that were taken out of it
     clear &= ~((pixels < NEAR * beam_area) & (signs["taken"] > flux))

@@ -20,7 +20,7 @@ from faintsky.detection.counts import (
     deboosted,
     fit_counts,
 )
-from faintsky.detection.diffuse import are_regions
+from faintsky.detection.diffuse import are_regions, least_snr
 from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources
 from faintsky.detection.tiles import Plan, Seen, SeenRegions
@@ -179,11 +179,14 @@ class Region:
         ``[4]``: first y, first x, and those after the last.
     tile : Seen
         The one that sees most of it.
+    least : float
+        S/N that each part of it holds somewhere.
     """
 
     codes: NDArray[np.intp]
     box: NDArray[np.intp]
     tile: Seen
+    least: float
 
 
 def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) -> list[Region]:
@@ -201,7 +204,7 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
     broad = np.concatenate(
         [np.stack([n[p.broad[:, 0].astype(int)], p.broad[:, 1]], axis=1) for p, n in zip(parts, numbers)]
     )
-    clear = are_regions(signs, broad, beam_area, plan.against)
+    clear, least = are_regions(signs, broad, beam_area, plan.against), least_snr(signs, plan.against)
     codes, home, boxes, pixels, owner = (
         np.concatenate(v)
         for v in zip(
@@ -219,5 +222,7 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
     for rows in np.split(order, np.flatnonzero(np.diff(home[order])) + 1) if len(order) else []:
         if clear[home[rows[0]]]:
             box = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
-            out.append(Region(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]]))
+            out.append(
+                Region(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]], least[home[rows[0]]])
+            )
     return out

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.blocks import Block, Maps, Pieces, joined, merged_pieces, pieces_of
-from faintsky.denoising import build_catalog, split_regions
-from faintsky.detection.diffuse import measure_again
+from faintsky.denoising import build_catalog
+from faintsky.detection.diffuse import measure_again, parted
 from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
 from faintsky.detection.judging import Judged, Region
 from faintsky.detection.sources import Sources, add_sources
@@ -253,7 +253,8 @@ def measure_region(
     part = plan.image.part(window)
     mean, sigma, rms, snr = (maps.read(f"diffuse{k}", window) for k in ("", "_sigma", "_rms", "_snr"))
     noise = maps.read("noise", window)
-    labels = split_regions(np.isin(maps.read("pieces", window), region.codes).astype(np.int32), snr)
+    inside = np.isin(maps.read("pieces", window), region.codes).astype(np.int32)
+    labels = parted(inside, snr, np.array([region.least]))
     valid = noise > 0
     seen = replace(prepared, data=mean, valid=valid, rms=np.where(valid, rms, np.nan).astype(np.float32))
     beam = PrimaryBeam(part, in_data=in_data)
