@@ -42,10 +42,11 @@ def task(library):
 def only(monkeypatch, **settings):
     """Examples of one kind, on an empty sky unless said otherwise."""
     plain = {
-        "WHITE_SHARE": 0.0, "BLANK_SHARE": 0.0, "UNEVEN_SHARE": 0.0, "CLEANED_SHARE": 0.0,
-        "_draw": lambda rng, cell, skies, held: np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32),
+        "DiffuseImages.white": 0.0, "DiffuseImages.cleaned": 0.0, "BLANK_SHARE": 0.0, "UNEVEN_SHARE": 0.0,
+        "DiffuseImages.draw": lambda *given: np.zeros((1, PSF_SIDE, PSF_SIDE), dtype=np.float32),
     }  # fmt: skip
     for name, value in {**plain, **settings}.items():
+        name = f"DiffuseImages.{name}" if name in ("white", "cleaned", "draw") else name
         monkeypatch.setattr(f"faintsky.training.diffuse_images.{name}", value)
 
 
@@ -91,7 +92,7 @@ def test_noise_has_unit_rms_and_the_psf_for_its_correlation(task, library, monke
 
 
 def test_white_examples_have_no_beam(task, monkeypatch):
-    only(monkeypatch, WHITE_SHARE=1.0)
+    only(monkeypatch, white=1.0)
     batch = task.batch(np.random.default_rng(0), 8)
     assert not batch["beam"].any()
     noise = batch["image"][:, 0].numpy()
@@ -102,7 +103,7 @@ def test_white_examples_have_no_beam(task, monkeypatch):
 def test_the_target_of_a_point_is_the_beam(task, library, monkeypatch):
     sky = np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32)
     sky[120, 130] = 1.0
-    only(monkeypatch, _draw=lambda rng, cell, skies, held: sky)
+    only(monkeypatch, draw=lambda *given: sky[None])
     batch = task.batch(np.random.default_rng(5), 8)
     for target, beam in zip(batch["target"][:, 0].numpy(), batch["beam"].numpy(), strict=True):
         y, x = np.unravel_index(target.argmax(), target.shape)

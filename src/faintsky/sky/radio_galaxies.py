@@ -68,7 +68,7 @@ def draw_radio_galaxies(
     points = ~double & (width < 1.5)
     _points(sky, x[points], y[points], flux[points])
     for i in np.nonzero(double)[0]:
-        _double(sky, rng, cell, x[i], y[i], flux[i])
+        add_double(sky, rng, cell, x[i], y[i], flux[i])
     return sky
 
 
@@ -126,8 +126,19 @@ def _gaussian(
     sky[y0:y1, x0:x1] += (flux / (2 * np.pi * major * minor) * np.exp(-0.5 * exponent)).astype(np.float32)
 
 
-def _double(sky: Array32, rng: np.random.Generator, cell: float, x: float, y: float, flux: float) -> None:
-    """A core, two unequal lobes on a bent line, and a bridge of blobs between them."""
+def add_double(sky: Array32, rng: np.random.Generator, cell: float, x: float, y: float, flux: float) -> None:
+    """Add a core, two unequal lobes on a bent line, and a bridge of blobs between them.
+
+    Parameters
+    ----------
+    sky : array
+        ``[y, x]`` [Jy/pixel]; it is changed.
+    rng : numpy.random.Generator
+    cell : float
+        Side of a pixel [arcsec].
+    x, y, flux : float
+        Of the core [pixel], and of all of it [Jy].
+    """
     half = np.clip(rng.lognormal(np.log(25.0), 0.7), 5, 300) / cell / 2
     angle, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.25)
     core, bridge = rng.uniform(0, 0.15), rng.uniform(0, 0.4)

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
         holes,
         stripes,
     )
-    from faintsky.training.denoiser import DenoiserTask, importance
-    from faintsky.training.diffuse_images import DiffuseImages, cut_sky, make_skies, open_skies
+    from faintsky.training.denoiser import DenoiserTask, UNetRecipe, UNetSettings, importance
+    from faintsky.training.diffuse_images import (
+        DiffuseImages,
+        cut_sky,
+        draw_sky,
+        make_skies,
+        open_skies,
+    )
     from faintsky.training.loop import VALIDATION, Batch, EpochTask, Schedule, Task, fit, stalled
     from faintsky.training.recipes import Plan, Progress, Recipe, read_value, source
     from faintsky.training.search import (
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     )
     from faintsky.training.stored_images import (
         StoredImages,
+        check_library,
         compact_files,
         primary_beam_of,
         stored_pairs,

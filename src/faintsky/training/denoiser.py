@@ -192,7 +192,7 @@ class UNetRecipe(Recipe):
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> DenoiserTask:
         """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
         from faintsky.simulating import PsfLibrary, make_library
-        from faintsky.training.diffuse_images import DiffuseImages, make_skies, open_skies
+        from faintsky.training.diffuse_images import make_skies, open_skies
         from faintsky.training.stored_images import StoredImages, holds_images
 
         s, data, seed = plan.settings, plan.data, plan.schedule.seed
@@ -204,10 +204,16 @@ class UNetRecipe(Recipe):
         bank = library.with_name("skies.npy")
         if s.web and not bank.is_file():
             make_skies(bank, s.web, s.skies, seed, progress)
-        return DiffuseImages(
-            network, PsfLibrary.load(library), errors=s.errors, artefacts=s.artefacts, mismatch=s.mismatch,
+        return self.simulated(
+            s, network, PsfLibrary.load(library), errors=s.errors, artefacts=s.artefacts, mismatch=s.mismatch,
             skies=open_skies(bank) if s.web else None, tile=s.tile, blur=s.blur, emission=s.emission,
         )  # fmt: skip
+
+    def simulated(self, settings: Any, network: nn.Module, *library: Any, **images: Any) -> DenoiserTask:
+        """The task on images that are simulated as training goes: see `DiffuseImages`."""
+        from faintsky.training.diffuse_images import DiffuseImages
+
+        return DiffuseImages(network, *library, **images)
 
     def pixels(self, plan: Plan) -> int:
         """Of a tile."""

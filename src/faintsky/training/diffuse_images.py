@@ -151,6 +151,8 @@ class DiffuseImages(DenoiserTask):
         `open_skies` of cosmic webs, for a share of the examples.
     """
 
+    white, noise, cleaned = WHITE_SHARE, NOISE_RANGE, CLEANED_SHARE
+
     def __init__(
         self,
         network: nn.Module,
@@ -176,42 +178,49 @@ class DiffuseImages(DenoiserTask):
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
             cell = log_uniform(rng, (1.0, 4.0))
-            sky = _draw(rng, cell, self.skies, held)
+            sky = self.draw(rng, cell, held)
             parts += [self._example(rng, sky, cell) for _ in range(min(SHARED, size - len(parts)))]
         image, weight, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
-        planes = {"image": image, "weight": weight, "target": target}
-        batch = {k: torch.from_numpy(v[:, None].astype(np.float32)) for k, v in planes.items()}
+        planes = {"image": image[:, None], "weight": weight[:, None], "target": target}
+        batch = {k: torch.from_numpy(v.astype(np.float32)) for k, v in planes.items()}
         return batch | {"beam": torch.from_numpy(beam)}
 
+    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> Array32:
+        """A sky [Jy/arcsec2], and parts of it that are targets, too, ``[1 + part, y, x]``."""
+        diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
+        return (diffuse + galaxies)[None]
+
     def _example(self, rng: np.random.Generator, sky: Array32, cell: float) -> tuple[NDArray, ...]:
-        """Image, weight and target ``[tile, tile]`` and beam ``[4]`` from a sky [Jy/arcsec2]."""
-        sky = np.rot90(sky, int(rng.integers(4)))
+        """Image, weight ``[tile, tile]``, targets ``[part, tile, tile]``, beam ``[4]`` of a sky of `draw`."""
+        sky = np.rot90(sky, int(rng.integers(4)), axes=(1, 2))
         if rng.random() < 0.5:
-            sky = sky[:, ::-1]
-        is_white = rng.random() < WHITE_SHARE
-        noise = NOISE * log_uniform(rng, WHITE_RANGE if is_white else NOISE_RANGE)
+            sky = sky[..., ::-1]
+        shape = (sky.shape[1], sky.shape[2])
+        is_white = rng.random() < self.white
+        noise = NOISE * log_uniform(rng, WHITE_RANGE if is_white else self.noise)
         white = rng.standard_normal((PSF_SIDE, PSF_SIDE), dtype=np.float32)
         if is_white:
             # the papers' noise a pixel: that of a beam of 6 arcsec, spread over its area
             target = sky / np.float32(noise / 40.8)
-            image, beam = target, np.zeros(4, dtype=np.float32)
+            image, beam = target[0], np.zeros(4, dtype=np.float32)
         else:
             psf, restored, power, beam = _plane(self.library, rng)
             scaled = sky * np.float32(cell**2 / noise)
             spectrum = np.fft.rfft2(scaled)
-            target = np.fft.irfft2(spectrum * restored, s=sky.shape).astype(np.float32)
+            target = np.fft.irfft2(spectrum * restored, s=shape).astype(np.float32)
+            spectrum = spectrum[0]
             # most images are cleaned, half of them but for a remainder; the rest is anything up to dirty
-            is_cleaned = rng.random() < CLEANED_SHARE
+            is_cleaned = rng.random() < self.cleaned
             left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
-            lobes = np.fft.irfft2(spectrum * (psf - restored), s=sky.shape).astype(np.float32)
-            image = target + _limited(lobes * np.float32(left), WORST_LOBES)
+            lobes = np.fft.irfft2(spectrum * (psf - restored), s=shape).astype(np.float32)
+            image = target[0] + _limited(lobes * np.float32(left), WORST_LOBES)
             worst = log_uniform(rng, WORST_ERRORS)
             if rng.random() < self.errors:
-                errors = deconvolution_errors(rng, scaled, psf, restored)
+                errors = deconvolution_errors(rng, scaled[0], psf, restored)
                 image = image + _limited(errors, worst)
             if rng.random() < self.errors:
-                image = image + _limited(gain_errors(rng, spectrum, psf, sky.shape), worst)
-            white = np.fft.irfft2(np.fft.rfft2(white) * power, s=sky.shape).astype(np.float32)
+                image = image + _limited(gain_errors(rng, spectrum, psf, shape), worst)
+            white = np.fft.irfft2(np.fft.rfft2(white) * power, s=shape).astype(np.float32)
             image, beam = self._with_artefacts(rng, image, restored, beam)
         local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
         # an rms map is itself measured: a few per cent off
@@ -223,7 +232,7 @@ class DiffuseImages(DenoiserTask):
                slice(b := int(rng.integers(PSF_SIDE - self.tile + 1)), b + self.tile))  # fmt: skip
         seen = weight[cut] > 0
         image = (image[cut] + white[cut] * local[cut]) / scale[cut] * seen
-        return image, weight[cut], target[cut] / scale[cut] * seen, beam
+        return image, weight[cut], target[:, *cut] / scale[cut] * seen, beam
 
     def _with_artefacts(
         self, rng: np.random.Generator, image: Array32, restored: Array32, beam: Array32
@@ -247,21 +256,22 @@ def _limited(errors: Array32, worst: float) -> Array32:
     return errors * np.float32(min(1.0, worst / max(float(errors.std()), 1e-9)))
 
 
-def _draw(
+def draw_sky(
     rng: np.random.Generator, cell: float, skies: NDArray[np.float16] | None = None, held: bool = False
-) -> Array32:
-    """A sky [Jy/arcsec2]: diffuse emission, radio galaxies, both, or (one in twenty) nothing."""
-    sky = np.zeros((PSF_SIDE, PSF_SIDE), dtype=np.float32)
+) -> tuple[Array32, Array32]:
+    """Diffuse emission and radio galaxies [Jy/arcsec2]: either, both, or (one in twenty) nothing."""
+    shape = (PSF_SIDE, PSF_SIDE)
+    diffuse, galaxies = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     kind = rng.random()
     if kind < 0.8 and skies is not None and rng.random() < WEB_SHARE:
-        sky += cut_sky(skies, rng, PSF_SIDE, held)
+        diffuse = cut_sky(skies, rng, PSF_SIDE, held)
     elif kind < 0.8:
         # small fields: crowded, or most of them would be empty
-        sky += draw_diffuse(rng, sky.shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
+        diffuse = draw_diffuse(rng, shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
     if kind > 0.5 and kind < 0.95:
         faintest = log_uniform(rng, (5e-5, 2e-3))
-        sky += draw_radio_galaxies(rng, sky.shape, cell, faintest=faintest) / np.float32(cell**2)
-    return sky
+        galaxies = draw_radio_galaxies(rng, shape, cell, faintest=faintest) / np.float32(cell**2)
+    return diffuse, galaxies
 
 
 def _plane(library: PsfLibrary, rng: np.random.Generator) -> tuple[Array32, Array32, Array32, Array32]:

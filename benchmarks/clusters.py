@@ -1,0 +1,162 @@
+"""Which clusters host diffuse emission: ours, Radio U-Net and starlets on simulated LoTSS cutouts.
+
+    python -m benchmarks.clusters MODEL [-n 60] [--tune 40]
+
+As Stuardi et al. (2024) asked it of 246 clusters of LoTSS: the share of hosting clusters that are found, and
+the share of all that are told right. MODEL is a folder that ``faintsky train radio_unet`` wrote. Cutouts have
+a beam of 6 arcsec and 60 to 150 µJy/beam of noise, the cluster's place is known, half of them have a halo
+whose middle exceeds the noise of a beam 0.5 to 8 times (log-uniform); all have radio galaxies, errors of
+gains and of the deconvolution (`faintsky.training.DiffuseImages` with psfs of LOFAR), and nothing is
+subtracted or imaged again by hand. A cluster is said to host where the area outlined within `WITHIN` exceeds
+a threshold, each method's own: that of most right answers on other seeds (``--tune``). Writes
+``clusters.json`` and ``clusters.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+from torch import nn
+
+import faintsky
+from benchmarks.real_diffuse import Answer, ours, starlets
+from faintsky.image import RadioImage
+from faintsky.preparing import gaussian_psf, prepare_image
+from faintsky.simulating import PSF_SIDE, PsfLibrary, make_library
+from faintsky.sky import draw_cluster
+from faintsky.training import DiffuseImages
+from reproduction import common
+
+BEAM, WITHIN, SNR = 6.0, 100.0, (0.5, 8.0)
+"""FWHM of the beam, radius about the cluster [arcsec]; S/N of the halo's middle in a beam."""
+NOMINAL = 1e-4
+"""Noise [Jy/beam]."""
+TUNED, SEED = 7000, 8000
+PSFS, HOURS = 6, 3.0
+"""Of LOFAR, observed for at least as long."""
+BINS = ((0.5, 1), (1, 2), (2, 4), (4, 8))
+
+
+class Cutouts(DiffuseImages):
+    """Clusters as LoTSS would see them, one each, with one psf."""
+
+    white, noise, cleaned = 0.0, (0.6, 1.5), 1.0
+    snr = 0.0
+
+    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> NDArray[np.float32]:
+        """A cluster ``[2, y, x]``: all of it, and its diffuse emission."""
+        area = np.pi / (4 * np.log(2)) * BEAM**2
+        cell = BEAM / float(np.sqrt(np.prod(self.library.beams[0, :2])))
+        diffuse, galaxies = draw_cluster(rng, (PSF_SIDE, PSF_SIDE), cell, self.snr * NOMINAL / area)
+        return np.stack([diffuse + galaxies, diffuse])
+
+    def _example(self, rng: np.random.Generator, sky: NDArray, cell: float) -> tuple[NDArray, ...]:
+        return super()._example(rng, sky, BEAM / float(np.sqrt(np.prod(self.library.beams[0, :2]))))
+
+
+def lofar_psfs(path: Path) -> PsfLibrary:
+    """Long observations of LOFAR's, kept in a file."""
+    if not path.is_file():
+        made, seed = [], 0
+        while len(made) < PSFS:
+            one = make_library(8, SEED + seed)
+            good = [
+                k
+                for k, r in enumerate(one.record)
+                if "lofar" in str(r["array"]) and float(r["hours"]) > HOURS
+            ]
+            made += [(one.transfer[k], one.noise[k], one.beams[k], one.record[k]) for k in good]
+            seed += 1
+        transfer, noise, beams, record = zip(*made[:PSFS])
+        PsfLibrary(np.stack(transfer), np.stack(noise), np.array(beams), list(record)).save(path)
+    return PsfLibrary.load(path)
+
+
+def cutout(library: PsfLibrary, seed: int) -> tuple[RadioImage, float, int]:
+    """An image, the S/N of its halo (0 for every other one), and which psf it was seen with."""
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(len(library.beams)))
+    parts = (library.transfer, library.noise, library.beams, library.record)
+    one = PsfLibrary(*(v[k : k + 1] for v in parts))
+    images = Cutouts(nn.Identity(), one, errors=1.0, tile=PSF_SIDE)
+    images.snr = float(np.exp(rng.uniform(*np.log(SNR)))) if seed % 2 else 0.0
+    batch = {name: v[0].numpy() for name, v in images.batch(rng, 1).items()}
+    major, minor, sine, cosine = (float(v) for v in batch["beam"])
+    cell = BEAM / np.sqrt(major * minor)
+    data = np.where(batch["weight"][0] > 0, batch["image"][0], np.nan) * np.float32(NOMINAL)
+    pa = float(np.rad2deg(np.arctan2(sine, cosine)) / 2 % 180)
+    return RadioImage.from_array(data, cell=cell, beam=[major * cell, minor * cell, pa]), images.snr, k
+
+
+def areas(library: PsfLibrary, seeds: range, model: str) -> list[dict[str, float]]:
+    """Of each cluster: S/N of its halo, and area [beam] that each method outlines about it."""
+    filters, rows = {}, []
+    for seed in seeds:
+        image, snr, k = cutout(library, seed)
+        prepared = prepare_image(image)
+        assert prepared.beam is not None
+        if k not in filters:
+            beam = gaussian_psf((65, 65), *prepared.beam)
+            seen = fftconvolve(beam, beam, mode="same")
+            filters[k] = starlets(seen / seen.max(), prepared.beam_area, (image.grid.cell / 3600) ** 2)
+        answers: dict[str, Answer] = {
+            "faintsky": (faintsky.denoise(image, device="cpu").mask_diffuse, None),
+            "radio_unet": ours(image, prepared, model),
+            "starlet": filters[k](image, prepared),
+        }
+        y, x = np.indices(prepared.data.shape)
+        near = np.hypot(y - y.mean(), x - x.mean()) * image.grid.cell < WITHIN
+        outlined = {name: float((labels[near] > 0).sum()) for name, (labels, _) in answers.items()}
+        rows.append({"seed": seed, "snr": snr, **{k: v / prepared.beam_area for k, v in outlined.items()}})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def best_threshold(area: NDArray[np.floating], host: NDArray[np.bool_]) -> float:
+    """Area above which most clusters are told right: the middle of the range that does."""
+    levels = np.unique(np.concatenate([[0.0], area]))
+    right = np.array([((area > level) == host).mean() for level in levels])
+    good = np.flatnonzero(right == right.max())
+    return float(levels[good[len(good) // 2]])
+
+
+def main() -> None:
+    """The command line."""
+    parser = common.parser(__doc__)
+    parser.add_argument("model")
+    parser.add_argument("-n", type=int, default=60)
+    parser.add_argument("--tune", type=int, default=40)
+    parser.add_argument("--work", type=Path, default=Path("/tmp/faintsky_clusters"))
+    parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "clusters")
+    o = parser.parse_args()
+    library = lofar_psfs(o.work / "psfs.npz")
+    tuned = areas(library, range(TUNED, TUNED + o.tune), o.model)
+    rows = areas(library, range(SEED, SEED + o.n), o.model)
+    o.out.mkdir(parents=True, exist_ok=True)
+    (o.out / "clusters.json").write_text(json.dumps({"tuned on": tuned, "clusters": rows}, indent=1) + "\n")
+    snr = np.array([r["snr"] for r in rows])
+    head = ["method", "hosts found", "accuracy", "without: told right"]
+    head += [f"found, S/N {a:g}–{b:g}" for a, b in BINS]
+    lines = ["| " + " | ".join([*head, "threshold [beam]"]) + " |", "|" + "---|" * (len(head) + 1)]
+
+    def share(right: NDArray[np.bool_]) -> str:
+        p, n = float(right.mean()) if right.size else np.nan, max(right.size, 1)
+        return f"{p:.2f} ± {np.sqrt(max(p * (1 - p), 0.25 / n) / n):.2f} ({right.size})"
+
+    for name in ("faintsky", "radio_unet", "starlet"):
+        level = best_threshold(np.array([r[name] for r in tuned]), np.array([r["snr"] > 0 for r in tuned]))
+        said = np.array([r[name] for r in rows]) > level
+        cells = [share(said[snr > 0]), share(said == (snr > 0)), share(~said[snr == 0])]
+        cells += [share(said[(snr >= a) & (snr < b)]) for a, b in BINS]
+        lines.append("| " + " | ".join([name, *cells, f"{level:.1f}"]) + " |")
+    table = "\n".join(lines)
+    (o.out / "clusters.md").write_text(f"# Clusters with and without diffuse emission\n\n{table}\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Images by Radio U-Net: regions are pixels that are probably diffuse emission, with the data's fluxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faintsky.denoising import Denoised, RegionSettings, build_catalog, predict, relabelled, touching
+from faintsky.image import RadioImage
+from faintsky.preparing import PreparedImage, prepare_image
+from faintsky.system import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from faintsky.denoising import DenoiseCall
+    from faintsky.models import Model
+
+
+class SegmentSettings(Settings):
+    """What a model's card says beside the weights.
+
+    Attributes
+    ----------
+    threshold : float
+        Probability of a region's pixels.
+    least_area : float
+        Of a region [beam].
+    """
+
+    method: Literal["radio_unet"] = "radio_unet"
+    threshold: float = Field(0.5, gt=0, lt=1)
+    least_area: float = Field(1.0, ge=0)
+
+
+def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
+    """What segments images as a model's card says; `InputError` for one that cannot be used."""
+    settings = SegmentSettings.read(model.settings, what="model setting", hint="correct model.json")
+    network = model.network("denoiser", device)
+    return partial(segment_image, network=network, settings=settings, device=device)
+
+
+def probability(
+    network: nn.Module, prepared: PreparedImage, *, members: int = 1, device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Probability that pixels show diffuse emission, ``[y, x]``, 0 where blank. See `predict`."""
+    seen, _ = predict(
+        network, prepared.scaled, prepared.weight, None, members=members, device=device, progress=progress
+    )
+    return np.where(prepared.valid, seen, np.float32(0))
+
+
+def segment_image(
+    image: RadioImage,
+    network: nn.Module,
+    settings: SegmentSettings,
+    *,
+    members: int = 1,
+    reliability: float = 0.0,
+    device: str = "cpu",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Denoised:
+    """Outline diffuse emission; its image is what is positive of the data within the regions.
+
+    Parameters
+    ----------
+    image : RadioImage
+    network : torch.nn.Module
+        ``radio_unet``, on `device`.
+    settings : SegmentSettings
+    members : int
+        Mirror images and quarter turns to average, 1 to 8.
+    reliability : float
+        Without effect: the probability of pixels is all that there is.
+    device : str
+        A torch device.
+    progress : callable, optional
+        Called with parts done, parts in all, and a word.
+
+    Returns
+    -------
+    Denoised
+        Regions, the brightest first, without reliability.
+
+    Raises
+    ------
+    InputError
+        Where the image cannot be used.
+    """
+    prepared = prepare_image(image)
+    p = probability(
+        network, prepared, members=members, device=device,
+        progress=progress and (lambda done, total: progress(done, total, "network")),
+    )  # fmt: skip
+    allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
+    labels = touching(allowed & (p > settings.threshold))
+    large = np.bincount(labels.ravel()) >= settings.least_area * prepared.beam_area
+    large[0] = False
+    labels = relabelled(labels, np.flatnonzero(large))
+    rms = np.where(prepared.valid, prepared.rms, np.float32(0))
+    # moments need an image that is not negative
+    inside = np.where(labels > 0, np.maximum(prepared.data, 0), np.float32(0))
+    table = build_catalog(image, prepared, inside, rms, labels, RegionSettings())
+    table["reliability"] = np.nan
+    table.sort("flux", reverse=True)
+    labels = relabelled(labels, np.asarray(table["id"]))
+    table["id"] = table["island"] = np.arange(1, len(table) + 1)
+    blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
+    rule = f"of probability {settings.threshold:g} and above"
+    notes = ["Radio U-Net tells where diffuse emission is: fluxes are the data's, compact sources with them"]
+    return Denoised(
+        inside + blank, rms + blank, prepared.data - inside + blank, labels, table, prepared, None,
+        "restored", len(table), [*image.notes, *notes], rule=rule,
+    )  # fmt: skip

@@ -1,0 +1,102 @@
+"""How Radio U-Net learns: where our simulated skies have diffuse emission, by cross-entropy.
+
+Theirs learns from images of a simulated cosmic web as LOFAR would see it, and which of their pixels exceed
+1e-8 Jy; ours from `faintsky.training.DiffuseImages`: diffuse emission and radio galaxies together, where only
+the first is to be outlined, with errors of calibration and deconvolution, stripes and bowls.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from faintsky.published.radio_unet.segment import SegmentSettings
+from faintsky.training import (
+    VALIDATION,
+    Batch,
+    DiffuseImages,
+    UNetRecipe,
+    UNetSettings,
+    check_library,
+    draw_sky,
+)
+
+VALIDATION_BATCHES = 8
+
+
+class SegmentTask(DiffuseImages):
+    """Which pixels show diffuse emission that exceeds ``least`` noises at the beam's resolution."""
+
+    least = 0.5
+
+    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> NDArray[np.float32]:
+        """All of a sky, and what of it is diffuse [Jy/arcsec2], ``[2, y, x]``. See `DiffuseImages.draw`."""
+        diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
+        return np.stack([diffuse + galaxies, diffuse])
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy of the pixels that are seen."""
+        logit = network.logit(batch["image"])  # type: ignore[operator]
+        true = (batch["target"][:, 1:] > self.least).float()
+        seen = (batch["weight"] > 0).float()
+        loss = nn.functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
+        return (loss * seen).sum() / seen.sum()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Loss; completeness and purity of pixels of a probability above a half."""
+        device = next(network.parameters()).device
+        loss, counts = [], np.zeros(3)
+        for i in range(VALIDATION_BATCHES):
+            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
+            batch = {k: v.to(device) for k, v in batch.items()}
+            loss.append(float(self.loss(network, batch)))
+            seen = batch["weight"] > 0
+            said = (network.logit(batch["image"]) > 0) & seen  # type: ignore[operator]
+            true = (batch["target"][:, 1:] > self.least) & seen
+            counts += [float(v.sum()) for v in (said & true, true, said)]
+        both, true_count, said_count = np.maximum(counts, 1e-9)
+        return {
+            "loss": float(np.mean(loss)), "completeness": both / true_count, "purity": both / said_count,
+        }  # fmt: skip
+
+
+class SegmentTaskSettings(UNetSettings):
+    """As for our denoiser, with errors in most images; ``blur`` and ``emission`` count for nothing.
+
+    Attributes
+    ----------
+    least : float
+        Of the true brightness of a pixel that is to be outlined, over the noise.
+    """
+
+    errors: float = Field(0.5, ge=0, le=1)
+    artefacts: float = Field(0.3, ge=0, le=1)
+    least: float = Field(0.5, gt=0)
+
+
+class RadioUNetRecipe(UNetRecipe):
+    """Of ``radio_unet``."""
+
+    network = "radio_unet"
+    schedule: ClassVar = {"steps": 3000, "learning_rate": 1e-3}
+    settings = SegmentTaskSettings
+    cost = (1.5e-6, 1200)
+
+    def check_data(self, data: Path, settings: Any) -> None:
+        """Psfs and skies that another run has made."""
+        check_library(data)
+
+    def simulated(self, settings: Any, network: nn.Module, *library: Any, **images: Any) -> SegmentTask:
+        """Images whose diffuse emission is known."""
+        task = SegmentTask(network, *library, **images)
+        task.least = settings.least
+        return task
+
+    def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
+        """Half and half."""
+        return SegmentSettings().model_dump()
