@@ -103,6 +103,29 @@ def test_a_galaxy_makes_no_continuum():
     assert got.catalog[0]["flux"] == pytest.approx(wide.sum() / AREA * km_s(None), rel=0.06)
 
 
+def test_levels_all_over_are_a_continuum_beside_a_galaxy_too():
+    """As after a continuum was fitted to a few channels and taken out: what its noise left is in all."""
+    levels = np.random.default_rng(2).normal(size=(SIDE, SIDE))
+    levels = gaussian_filter(levels, BEAM / 2.3548 / np.sqrt(2), mode="wrap")
+    galaxy, line = disc(36, 36, 30, half=14), point(12, 14, 10, snr=12)
+    got = found(galaxy, line, level=levels * 0.5 * RMS / levels.std())
+    assert got.prepared.present[got.prepared.valid].mean() > 0.7
+    assert len(got.catalog) == 2
+    rows = got.catalog[np.argsort(-np.asarray(got.catalog["snr"]))]
+    assert rows["flux"][0] == pytest.approx(galaxy.sum() / AREA * km_s(None), abs=3 * rows["flux_err"][0])
+    assert rows["snr"][1] == pytest.approx(12, rel=0.2)
+
+
+def test_what_negative_emission_is_as_strong_as_is_not_trusted():
+    galaxy, faint = disc(36, 36, 30), 0.4 * disc(61, 61, 0, scale=3, half=6)
+    bowl = -0.5 * disc(12, 12, 0, scale=3, half=6)
+    alone, doubtful = found(galaxy, faint), found(galaxy, faint, bowl)
+    assert len(alone.catalog) == 2
+    assert alone.catalog["reliability"].min() > 0.99
+    assert len(doubtful.catalog) == 1
+    assert doubtful.catalog["x"][0] == pytest.approx(36, abs=2)
+
+
 def test_the_continuum_is_what_the_user_says():
     """A third of the line's peak in all channels."""
     line = point(30, 40, 20, snr=30, width=8)

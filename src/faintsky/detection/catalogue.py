@@ -284,7 +284,7 @@ def galaxy_row(
         "flux_hz": m.flux * hertz, "flux_hz_err": flux_err * hertz,
         "flux_peak": peak, "flux_peak_err": peak_err,
         "pb": pb, "continuum": level, "continuum_err": level_err,
-        "snr": r.snr, "reliability": 1.0, "snr_effective": r.snr,
+        "snr": r.snr, "reliability": r.reliability, "snr_effective": r.snr,
         "w50": w50 * km_s, "w50_err": w50_err * km_s,
         "w20": w20 * km_s, "w20_err": w20_err * km_s if above else np.nan,
         "kin_pa": angle, "kin_pa_err": min(angle_err, 180.0),

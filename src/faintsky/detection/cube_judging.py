@@ -201,10 +201,11 @@ class Galaxy:
 def galaxies_of(plan: CubePlan, seen: Sequence[SeenCube]) -> list[Galaxy]:
     """The galaxies that the tiles have seen, each once: as one tile shows it whole, or put together."""
     pieces = [
-        _piece(plan, s, r, k)
+        _piece(plan, s, r)
         for s in seen
         if s.prepared is not None
-        for k, r in enumerate(s.resolved)
+        for r in s.resolved
+        if r.reliability >= plan.reliability
     ]  # fmt: skip
     home = list(range(len(pieces)))
 
@@ -240,7 +241,7 @@ class _Piece:
     whole_here: bool
 
 
-def _piece(plan: CubePlan, seen: SeenCube, r: Resolved, number: int) -> _Piece:
+def _piece(plan: CubePlan, seen: SeenCube, r: Resolved) -> _Piece:
     assert seen.prepared is not None
     block, start = plan.blocks[seen.number], origin_of(plan.blocks[seen.number].read)
     brightest = np.unravel_index(int(r.inside.argmax()), r.mask.shape)
@@ -253,7 +254,7 @@ def _piece(plan: CubePlan, seen: SeenCube, r: Resolved, number: int) -> _Piece:
     line = r.line
     if seen.prepared.relative is not None:
         line = line * np.nan_to_num(seen.prepared.relative[r.box[1:]], nan=1.0).astype(np.float32)
-    return _Piece(Resolved(box, r.mask, line, r.snr), seen.number, inside, inside and not cut)
+    return _Piece(replace(r, box=box, line=line), seen.number, inside, inside and not cut)
 
 
 def _meet(a: Resolved, b: Resolved) -> bool:
@@ -279,7 +280,8 @@ def _joined(pieces: Sequence[_Piece]) -> Galaxy:
         line[place] = np.where(p.whole.mask & ~mask[place], p.whole.line, line[place])
         mask[place] |= p.whole.mask
     best = max(pieces, key=lambda p: (p.inside, p.whole.snr))
-    return Galaxy(Resolved(box, mask, line, max(p.whole.snr for p in pieces)), best.tile)
+    strongest = {k: max(getattr(p.whole, k) for p in pieces) for k in ("snr", "reliability")}
+    return Galaxy(Resolved(box, mask, line, **strongest), best.tile)
 
 
 def galaxy_tables(
@@ -293,7 +295,7 @@ def galaxy_tables(
     relative = np.ones(part.shape[1:]) if prepared.relative is None else prepared.relative
     relative = np.nan_to_num(relative, nan=1.0)
     flat = r.line / np.maximum(relative[own[1:]], 1e-6).astype(np.float32)
-    here = Resolved(own, r.mask, flat, r.snr)
+    here = replace(r, box=own, line=flat)
     beam = PrimaryBeam(part, in_data=in_data)
     row = galaxy_row(part, prepared, here, beam, beam.gain() * relative)
     false_alarm = float(noise.fitted.above(r.snr))

@@ -35,13 +35,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from faintsky.blocks import Brick, bricks
 from faintsky.detection.find import doubts_of, needs_of_search
 from faintsky.detection.fits import LineSource
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
-from faintsky.detection.resolved import Resolved, occupied
+from faintsky.detection.resolved import Resolved, closed_to_continuum, occupied
 from faintsky.detection.search import PeakCounts, search_cube
 from faintsky.errors import InputError, NoDataError
 from faintsky.image import RadioCube
@@ -102,8 +101,6 @@ class SeenCube:
         In what the tile writes.
     resolved : list of Resolved
         Galaxies.
-    denied : array of bool or None
-        Where there is no continuum.
     notes, lost : list of str
         On reading it, and what could not be read.
     """
@@ -116,7 +113,6 @@ class SeenCube:
     widths: int = 0
     counts: PeakCounts | None = None
     resolved: list[Resolved] = field(default_factory=list)
-    denied: NDArray[np.bool_] | None = None
     notes: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -196,7 +192,6 @@ def look_at(plan: CubePlan, number: int) -> SeenCube:
         len(search.pursuit.bank.line_fwhm),
         search.counts,
         search.resolved,
-        search.pursuit.denied,
         part.notes,
     )
 
@@ -208,9 +203,12 @@ def look_again(plan: CubePlan, seen: SeenCube) -> tuple[RadioCube, PreparedCube,
     prepared = seen.prepared.again(part)
     shape = (part.shape[1], part.shape[2])
     imager = SourceImager(prepared.psf, shape, prepared.valid, beam_at=prepared.beam_at(part))
-    taken = occupied(seen.resolved, part.shape, prepared) if seen.resolved else None
+    taken = closed = None
+    if seen.resolved:
+        taken = occupied(seen.resolved, part.shape, prepared)
+        closed = torch.as_tensor(closed_to_continuum(seen.resolved, part.shape, prepared))
     line = prepared.line if taken is None else np.where(taken, np.float32(0), prepared.line)
-    pursuit = Pursuit.for_fits(Residual(line), prepared, imager, taken=taken, denied=seen.denied)
+    pursuit = Pursuit.for_fits(Residual(line), prepared, imager, taken=taken, closed=closed)
     return part, prepared, pursuit
 
 

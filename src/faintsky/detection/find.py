@@ -183,7 +183,8 @@ def settle(
         c.reliability *= doubt
     search.keep(accepted(search.candidates, reliability, prepared.beam_pixels))
     groups = measured_groups(search.cube, prepared, pursuit, settings, reliability, search.noise.stretch)
-    return build_catalog(search.cube, prepared, pursuit.components, [*groups, *search.resolved], search.noise)
+    galaxies = [r for r in search.resolved if r.reliability >= reliability]
+    return build_catalog(search.cube, prepared, pursuit.components, [*groups, *galaxies], search.noise)
 
 
 def doubts_of(prepared: PreparedCube, candidates: Sequence[Component]) -> list[float]:

@@ -19,12 +19,8 @@ from faintsky.preparing import (
     LEAST_CHANNELS,
     ChannelCorrelation,
     Continuum,
-    LineFree,
     PreparedCube,
-    continuum_present,
-    fit_continuum,
     gaussian_psf,
-    one,
     psf_from_noise,
     subtract_continuum,
 )
@@ -256,8 +252,8 @@ class Pursuit:
         Where the noise of the channels is correlated.
     taken : array of bool, optional
         Voxels of resolved galaxies, which are left out of the data, ``[chan, y, x]``.
-    denied : array of bool, optional
-        Where there is no continuum, ``[y, x]``.
+    closed : torch.Tensor of bool, optional
+        Voxels that tell nothing of the continuum, galaxies and what surrounds them, ``[chan, y, x]``.
     components : list of Component
         The sources so far.
     tell : callable
@@ -273,7 +269,7 @@ class Pursuit:
     psf_error: float = 0.0
     channels: ChannelCorrelation | None = None
     taken: NDArray[np.bool_] | None = None
-    denied: NDArray[np.bool_] | None = None
+    closed: torch.Tensor | None = None
     components: list[Component] = field(default_factory=list)
     tell: Callable[[int], None] = lambda n: None
 
@@ -289,7 +285,7 @@ class Pursuit:
             prepared.fidelity,
             prepared.psf_error,
         )
-        made.taken = made.denied = None
+        made.taken = made.closed = None
         made.components, made.tell = [], lambda n: None
         made.__dict__.update(details)
         return made
@@ -548,62 +544,37 @@ class Pursuit:
                 out[k] += spectrum[k] * c.image
         return out
 
-    def _bright(self) -> torch.Tensor | None:
-        """Where the sources are so bright that their models' error would bend the continuum."""
+    def _closed(self) -> torch.Tensor | None:
+        """Where galaxies are, or sources so bright that their models' error would bend the continuum."""
         limit = (0.5 / self.fidelity * self.sigma).astype(np.float32)
         spectra = np.array([self.spectrum(c.source) for c in self.components]).astype(np.float32)
         tops = np.array([np.abs(c.image).max() for c in self.components])
-        reached = np.flatnonzero((np.abs(spectra) * tops[:, None]).sum(0) > limit)
+        reached = np.flatnonzero((np.abs(spectra) * tops[:, None]).sum(0) > limit) if len(tops) else tops
         if not reached.size:
-            return None
-        mask = np.zeros((self.sigma.size, *self.imager.shape), dtype=bool)
+            return self.closed
+        shape = (self.sigma.size, *self.imager.shape)
+        mask = np.zeros(shape, dtype=bool) if self.closed is None else self.closed.numpy().copy()
         for k in reached:
             plane = sum(f * c.image for f, c in zip(spectra[:, k], self.components) if f != 0)
-            mask[k] = np.abs(plane) > limit[k]
+            mask[k] |= np.abs(plane) > limit[k]
         return torch.as_tensor(mask)
-
-    def _continuum(self, prepared: PreparedCube) -> Continuum:
-        """The continuum of the data less the sources.
-
-        Where a source is so bright that its model's error would bend the continuum, its channels are left
-        out.
-        """
-        parts = [(self.spectrum(c.source), c.image) for c in self.components]
-        return fit_continuum(
-            torch.as_tensor(prepared.data), self.sigma, line_mask=self._bright(), without=parts
-        ).less_certain(1.0 if self.channels is None else self.channels.mean_error(self.sigma.size))
 
     def continuum_left(self, prepared: PreparedCube) -> tuple[Continuum, NDArray[np.bool_]]:
         """The continuum of the data less the sources, and where there is any."""
-        fit = self._continuum(prepared)
-        spectra = [self.spectrum(c.source) for c in self.components]
-        line_free = LineFree(
-            lambda y, x: (
-                prepared.data[:, y, x]
-                - sum(s[:, None] * c.image[y, x] for c, s in zip(self.components, spectra))
-            ),
-            self.sigma,
-            self.channels.mean_error if self.channels else one,
-        )
+        parts = [(self.spectrum(c.source), c.image) for c in self.components]
         # where bright lines were taken out, what their models cannot describe would pass for a continuum
         left = sum(
             float(np.abs(spectrum).mean())
             * modelled_reach(c.image, c.source.x, c.source.y, self.imager.psf.shape[1:], self.fidelity)
-            for c, spectrum in zip(self.components, spectra)
+            for c, (spectrum, _) in zip(self.components, parts)
         )
-        present = continuum_present(
-            fit, prepared.valid, prepared.beam_pixels, line_free, prepared.asked, self.fidelity * left
-        )
-        return fit, present if self.denied is None else present & ~self.denied
+        return prepared.find_continuum(self._closed(), parts, self.fidelity * left, self.closed is not None)
 
     def new_line_cube(self, prepared: PreparedCube) -> None:
         """Fit the continuum again to the data less the sources, and start the residual from it."""
-        fit, prepared.present = self.continuum_left(prepared)
-        prepared.continuum = fit
-        line = subtract_continuum(prepared.data, fit.where(prepared.present), prepared.valid, self.sigma)
-        if self.taken is not None:
-            line[self.taken] = 0
-        self.data = Residual(line)
+        prepared.take_out(*self.continuum_left(prepared))
+        line = prepared.line
+        self.data = Residual(line if self.taken is None else np.where(self.taken, np.float32(0), line))
         for c in self.components:
             self.subtract(c, 1.0)
 
@@ -612,7 +583,7 @@ class Pursuit:
 
         The lines of bright sources widen the psf that `prepare_cube` reads by some per cent.
         """
-        fit, model = self._continuum(prepared), self.model()
+        fit, model = self.continuum_left(prepared)[0], self.model()
         residual = subtract_continuum(prepared.data, fit, prepared.valid, self.sigma) - model
         power = np.square(model).mean(axis=(1, 2)) / np.where(self.sigma > 0, self.sigma, np.inf) ** 2
         least = np.sort(power[self.sigma > 0])[: 2 * LEAST_CHANNELS][-1]

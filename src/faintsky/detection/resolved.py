@@ -16,11 +16,11 @@ from scipy.ndimage import (
     find_objects,
     gaussian_filter,
     label,
-    maximum_filter,
     uniform_filter1d,
 )
 
 from faintsky.beams import beam_covariance, beam_pixels
+from faintsky.detection.counts import NoisePeaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import PreparedCube, core_sigma
 
@@ -43,9 +43,13 @@ DIP = 0.5
 """Depth of a dip over the fainter of two peaks in the integrated image that parts two galaxies: the horns of
 a rotating one have none there."""
 
+AROUND = 3.0
+"""Beams beyond as far as it is large, within which negative emission tells of a galaxy."""
 ONE_SIDED = 0.1
 """Least part of the flux that each half of a galaxy's spectrum has."""
 
+SURROUNDED = 3.0
+"""Beams about a galaxy, in each channel, in which its bowl may pass for a continuum."""
 FREE = 4
 """Channels without a galaxy that tell of a continuum, at least."""
 
@@ -64,12 +68,15 @@ class Resolved:
         The data in the box, without continuum, flat in noise [Jy/beam].
     snr : float
         Of its brightest smoothed voxel.
+    reliability : float
+        Probability to be real.
     """
 
     box: tuple[slice, ...]
     mask: Bool
     line: NDArray[np.float32]
     snr: float
+    reliability: float = 1.0
 
     @property
     def inside(self) -> NDArray[np.float32]:
@@ -77,10 +84,13 @@ class Resolved:
         return np.where(self.mask, self.line, np.float32(0))
 
 
-def resolved_emission(prepared: PreparedCube, where: Bool | None = None) -> list[Resolved]:
-    """The resolved galaxies of a cube, the one with the largest mask first; only `where` one may look."""
+def resolved_emission(prepared: PreparedCube, where: Bool | None = None, sign: float = 1.0) -> list[Resolved]:
+    """The resolved galaxies of a cube, the one with the largest mask first; only `where` one may look.
+
+    With a `sign` of -1 what would be galaxies in its negative.
+    """
     beam = prepared.beam_pixels
-    sigma = np.where(prepared.sigma > 0, prepared.sigma, np.inf).astype(np.float32)
+    sigma = np.where(prepared.sigma > 0, sign * prepared.sigma, np.inf).astype(np.float32)
     scaled = prepared.line / sigma[:, None, None]
     height = np.zeros(scaled.shape, dtype=np.float32)
     for wide, channels in SMOOTHED:
@@ -212,28 +222,37 @@ def occupied(
     return grown
 
 
-def no_continuum(prepared: PreparedCube, found: list[Resolved]) -> Bool:
-    """Where galaxies, or the bowls about them, pass for a continuum, ``[y, x]``.
+def judge_galaxies(
+    found: list[Resolved], negative: list[Resolved], noise: NoisePeaks, prepared: PreparedCube
+) -> None:
+    """Give galaxies their reliabilities: against peaks of the noise, and what is as strong in the negative.
 
-    A galaxy that fills most of the band has a mean, as a continuum has. About each, as far as it is large,
-    the level is asked for in the channels that it leaves free; where these are too few to tell there is none.
+    Bowls, and what calibration and deconvolution left about a bright galaxy, are of both signs: what lies
+    beside as strong negative emission is real as often as positive is seen more often there.
     """
-    out: Bool = np.zeros(prepared.valid.shape, dtype=bool)
     for r in found:
-        reach = max(s.stop - s.start for s in r.box[1:])
-        place = tuple(
-            slice(max(0, s.start - reach), min(n, s.stop + reach)) for s, n in zip(r.box[1:], out.shape)
-        )
-        free = prepared.sigma > 0
-        free[r.box[0]] = False
-        seen: Bool = np.zeros(out[place].shape, dtype=bool)
-        if free.sum() >= FREE:
-            wide = 1.0 if prepared.channels is None else prepared.channels.mean_error(int(free.sum()))
-            error = wide * np.sqrt((prepared.sigma[free] ** 2).sum()) / free.sum()
-            level = np.nan_to_num(prepared.data[free][:, place[0], place[1]]).mean(axis=0)
-            seen = np.abs(level) > 4.5 * error
-            seen = maximum_filter(seen, 2 * round(2 * prepared.beam_pixels) + 1)
-        out[place] |= ~seen
+        reach = max(s.stop - s.start for s in r.box[1:]) + AROUND * prepared.beam_pixels
+        alike = [
+            sum(o.snr >= r.snr and _beside(o.box, r.box, reach) for o in those) for those in (found, negative)
+        ]
+        real = max(alike[0] - alike[1], 0) / alike[0]
+        r.reliability = real / (1 + float(noise.fitted.above(r.snr)))
+
+
+def _beside(a: tuple[slice, ...], b: tuple[slice, ...], reach: float) -> bool:
+    """Whether two boxes share channels and are no farther apart than a reach [pixel]."""
+    gaps = [max(s.start - t.stop, t.start - s.stop, 0) for s, t in zip(a, b)]
+    return gaps[0] == 0 and max(gaps[1:]) <= reach
+
+
+def closed_to_continuum(found: list[Resolved], shape: tuple[int, ...], prepared: PreparedCube) -> Bool:
+    """Voxels that tell nothing of a continuum: galaxies, and what surrounds them in each channel.
+
+    A galaxy that fills most of the band has a mean, as a continuum has, and so has the bowl about it.
+    """
+    out = occupied(found, shape, prepared, SURROUNDED)
+    # too few channels beside it tell nothing either
+    out[:, shape[0] - out.sum(axis=0) < FREE] = True
     return out
 
 

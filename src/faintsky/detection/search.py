@@ -16,7 +16,13 @@ from faintsky.detection.counts import SURE, NoisePeaks, against_negatives, fit_c
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
-from faintsky.detection.resolved import Resolved, no_continuum, occupied, resolved_emission
+from faintsky.detection.resolved import (
+    Resolved,
+    closed_to_continuum,
+    judge_galaxies,
+    occupied,
+    resolved_emission,
+)
 from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, channel_rms, prepare_cube
 
@@ -261,11 +267,12 @@ def search_cube(
     restored = prepared.kind.name == "restored"
     hidden = prepared.continuum_hidden
     if hidden:
-        prepared.deny_continuum(prepared.valid)
+        prepared.take_out(prepared.continuum, np.zeros_like(prepared.valid))
     resolved = resolved_emission(prepared, cube.mask) if restored else []
-    denied = no_continuum(prepared, resolved) & (prepared.asked == "auto")
-    if (prepared.present & denied).any():
-        prepared.deny_continuum(denied)
+    closed = None
+    if resolved and prepared.asked != "none":
+        closed = torch.as_tensor(closed_to_continuum(resolved, cube.shape, prepared))
+        prepared.take_out(*prepared.find_continuum(closed, bowls=True))
         resolved = resolved_emission(prepared, cube.mask)
     taken = occupied(resolved, cube.shape, prepared)
     line = np.where(taken, np.float32(0), prepared.line) if resolved else prepared.line
@@ -279,7 +286,7 @@ def search_cube(
         prepared.psf_error,
         prepared.channels,
         taken if resolved else None,
-        denied,
+        closed,
     )
     # what surrounds a galaxy, bowl or outskirts, is not what noise looks like elsewhere
     far = torch.ones_like(pursuit.guard, dtype=torch.bool)
@@ -321,6 +328,8 @@ def search_cube(
         for c in [c for c in pursuit.components if c.snr < 0.95 * start]:
             pursuit.remove(c)
     counts = _counts(pursuit, prepared, settings["beam_guard"], far, core)
+    if resolved:
+        judge_galaxies(resolved, resolved_emission(prepared, cube.mask, sign=-1), counts.law, prepared)
     rims = occupied(resolved, cube.shape, prepared, RIM)
     within = [
         c

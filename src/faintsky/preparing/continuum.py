@@ -259,6 +259,7 @@ def continuum_present(
     without_lines: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.float64]] | None = None,
     asked: str = "auto",
     doubt: NDArray[np.floating] | float = 0.0,
+    bowls: bool = False,
 ) -> NDArray[np.bool_]:
     """Where there is continuum at all, ``[y, x]``.
 
@@ -279,6 +280,9 @@ def continuum_present(
         What the user says: there is some everywhere, or nowhere.
     doubt : array or float, optional
         What else may be in the levels beside noise, rms, ``[y, x]``.
+    bowls : bool, optional
+        Whether there are galaxies, about which levels lie below 0, or above: then only positive ones make a
+        source, and only what scatters to both sides is more than noise.
     """
     if asked != "auto":
         return valid & (asked == "fit")
@@ -289,9 +293,15 @@ def continuum_present(
     z /= np.sqrt(1 + (doubt / np.maximum(continuum.level_err, 1e-30)) ** 2)
     wide = WIDE * beam_pixels / FWHM_PER_SIGMA
     along_y, along_x = (_smoothing(n, wide) for n in valid.shape)
-    weight, square = (along_y @ a @ along_x.T for a in (valid.astype(float), np.minimum(z**2, 16.0)))
-    local = square / np.maximum(weight, 1e-3)
-    near = maximum_filter(np.abs(z), size=2 * int(2 * beam_pixels) + 1)
+    power = np.minimum(z**2, 16.0)
+
+    def smooth(a: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.asarray(along_y @ a @ along_x.T)
+
+    sides = [power * (z > 0), power * (z < 0)]
+    square = 2 * np.minimum(*map(smooth, sides)) if bowls else smooth(power)
+    local = square / np.maximum(smooth(valid.astype(float)), 1e-3)
+    near = maximum_filter(z if bowls else np.abs(z), size=2 * int(2 * beam_pixels) + 1)
     # one peak of the noise may stand that high somewhere: without a sure one there is none at all
     return (local > 1.6) | ((near > 4.5) & (near.max() > CERTAIN))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,11 +130,40 @@ class PreparedCube:
         least = PSF_FLUX_ERROR.get(self.psf_origin, 0.0)
         return float(np.hypot(least, 2 * self.psf_error)) if least else 0.0
 
-    def deny_continuum(self, where: NDArray[np.bool_]) -> None:
-        """Put back what was taken for a continuum, ``[y, x]``."""
-        self.present = self.present & ~where
-        there = self.continuum.where(self.present)
-        self.line = subtract_continuum(self.data, there, self.valid, self.sigma)
+    def find_continuum(
+        self,
+        closed: torch.Tensor | None = None,
+        without: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]] = (),
+        doubt: NDArray[np.floating] | float = 0.0,
+        bowls: bool = False,
+    ) -> tuple[Continuum, NDArray[np.bool_]]:
+        """The continuum of the data less some sources, and where there is any, ``[y, x]``.
+
+        Parameters
+        ----------
+        closed : torch.Tensor of bool, optional
+            Voxels that tell nothing of it, ``[chan, y, x]``.
+        without : sequence of (array, array), optional
+            What to take out first: spectra ``[chan]`` times images ``[y, x]``.
+        doubt, bowls
+            See `continuum_present`.
+        """
+        widening = self.channels.mean_error if self.channels else one
+        fit = fit_continuum(torch.as_tensor(self.data), self.sigma, line_mask=closed, without=without)
+        fit = fit.less_certain(widening(self.sigma.size))
+
+        def columns(y: NDArray[np.int_], x: NDArray[np.int_]) -> NDArray[np.floating]:
+            spectra = self.data[:, y, x] - sum(s[:, None] * image[y, x] for s, image in without)
+            return spectra if closed is None else np.where(closed[:, y, x].numpy(), np.nan, spectra)
+
+        line_free = LineFree(columns, self.sigma, widening)
+        present = continuum_present(fit, self.valid, self.beam_pixels, line_free, self.asked, doubt, bowls)
+        return fit, present
+
+    def take_out(self, continuum: Continuum, present: NDArray[np.bool_]) -> None:
+        """Go on with a continuum where it is `present`, ``[y, x]``."""
+        self.continuum, self.present = continuum, present
+        self.line = subtract_continuum(self.data, continuum.where(present), self.valid, self.sigma)
 
     def gain(self, x: float, y: float) -> float:
         """Factor that turns a flux of the flattened cube back into the file's, at a pixel."""
