@@ -272,8 +272,10 @@ def search_cube(
     closed = None
     if resolved and prepared.asked != "none":
         closed = torch.as_tensor(closed_to_continuum(resolved, cube.shape, prepared))
+        before = prepared.present
         prepared.take_out(*prepared.find_continuum(closed, bowls=True))
-        resolved = resolved_emission(prepared, cube.mask)
+        if (before | prepared.present).any():
+            resolved = resolved_emission(prepared, cube.mask)
     taken = occupied(resolved, cube.shape, prepared)
     line = np.where(taken, np.float32(0), prepared.line) if resolved else prepared.line
     pursuit = Pursuit(
