@@ -46,6 +46,8 @@ class LineSource:
         ``m . (psf * m)`` of the unit source: its response to the psf.
     fitted_snr : float
         Amplitude over its error at fixed shape.
+    larger : tuple of float
+        By which part of it the flux of what was fitted as a point is expected to be larger, and its error.
     """
 
     amplitude: float
@@ -59,6 +61,7 @@ class LineSource:
     covariance: NDArray[np.float64]
     norm: float = 1.0
     fitted_snr: float = 0.0
+    larger: tuple[float, float] = (0.0, 0.0)
 
     @property
     def peak(self) -> float:
@@ -89,7 +92,7 @@ class LineSource:
         wider = axes_of(abs(self.l11) + float(sd[3]), self.l21, abs(self.l22) + float(sd[5]))
         maj, minor = (max(e, w - own) for e, w, own in zip((maj, minor), wider, self.axes()))
         # relative error of amplitude * width
-        rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude
+        rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude + self.larger[1] ** 2
         return {
             "amplitude": sd[0], "x": sd[1], "y": sd[2], "z": sd[6], "fwhm_z": sd[7] * self.fwhm_z,
             "fwhm_maj": maj, "fwhm_min": minor, "pa": min(pa, 90.0), "flux": float(np.sqrt(max(rel, 0.0))),
@@ -522,7 +525,7 @@ def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -
     That is asked of the curvature of the likelihood about the point; a shape is fitted only where it says
     no, or where there is one to begin from.
     """
-    point, alone, size, spread = _fitted_point(window, start, size_scale)
+    point, alone, size, spread, growth = _fitted_point(window, start, size_scale)
     gain, best = _likelier_size(size, spread)
     least = 0.2 * size_scale / 1.5 / FWHM_PER_SIGMA
     large = start.axes()[0] > 3 * least * FWHM_PER_SIGMA
@@ -537,13 +540,16 @@ def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -
     covariance = point.covariance.copy()
     variances = 0.5 * np.sqrt(np.diag(spread)) + np.maximum(size, 0) / 3.29
     covariance[3:6, 3:6] = np.diag([variances[0], min(variances[[0, 2]]), variances[2]])
-    return replace(point, covariance=covariance)
+    return replace(point, covariance=covariance, larger=_larger(size, spread, growth, size_scale / 1.5))
 
 
 def _fitted_point(
     window: GroupWindow, start: LineSource, size_scale: float
-) -> tuple[LineSource, float, Float, Float]:
-    """The best point, its log likelihood ratio, and the covariance (xx, xy, yy) that suits the data best."""
+) -> tuple[LineSource, float, Float, Float, Float]:
+    """The best point, its log likelihood ratio, and the covariance (xx, xy, yy) that suits the data best.
+
+    With its own covariance, and by how much the logarithm of the flux grows with each of its elements.
+    """
     point, alone = _fitted(window, replace(start, l11=0.0, l21=0.0, l22=0.0), size_scale)
     fit = GroupFit(window, [member_of(point)], size_scale)
     _, score, fisher = fit.evaluate(fit.members[0].vector(), squares=True)
@@ -551,7 +557,24 @@ def _fitted_point(
     scaled, unit = _unit_free(fisher)
     scaled[np.diag_indices_from(scaled)] += 1e-9
     inverse = np.linalg.inv(scaled) / np.outer(unit, unit)
-    return point, alone, (inverse @ score)[2:5], inverse[2:5, 2:5]
+    spread = inverse[2:5, 2:5]
+    together = inverse[2:5, SHAPE] / point.amplitude + inverse[2:5, SHAPE + 2]
+    growth: Float = np.linalg.inv(spread) @ together
+    return point, alone, (inverse @ score)[2:5], spread, growth
+
+
+def _larger(size: Float, spread: Float, growth: Float, beam: float) -> tuple[float, float]:
+    """See `LineSource.larger`: half of all sources are taken for points, the others for round and any size
+    up to the beam's, whichever the data leave open.
+    """
+    round_ = np.array([1.0, 0.0, 1.0])
+    variance = (np.linspace(0, beam, 33) / FWHM_PER_SIGMA) ** 2
+    weight = np.linalg.solve(spread, round_)
+    like = np.exp(variance * (weight @ size) - 0.5 * variance**2 * (weight @ round_))
+    share = like / (like.sum() + len(like))
+    more = float(growth @ round_) * variance
+    mean = float(share @ more)
+    return mean, float(np.sqrt(max(share @ more**2 - mean**2, 0.0)))
 
 
 def _likelier_size(size: Float, spread: Float) -> tuple[float, Float]:
