@@ -81,3 +81,18 @@ def test_a_dry_run_writes_nothing(files, tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["files"] == len(facts["each"]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_small_files_share_the_cores_and_large_ones_have_them_all(files, tmp_path, monkeypatch):
+    def processes(**facts):
+        known = {"memory_gb": 1.0, "time_minutes": 1.0, "processes": 1, "blocks": 1, **facts}
+        monkeypatch.setattr("faintsky.jobs.many._one", lambda *task: ("", known))
+        return faintsky.detect(files, tmp_path / "out", dry_run=True).facts["processes"]
+
+    monkeypatch.setattr("faintsky.system.processes.cpu_count", lambda: 8)
+    monkeypatch.setattr("faintsky.jobs.many.free_memory", lambda: 16e9)
+    assert processes() == 3
+    assert processes(memory_gb=8.0) == 2
+    assert processes(memory_gb=20.0) == 1
+    assert processes(time_minutes=0.01) == 1
+    assert processes(blocks=4) == 1

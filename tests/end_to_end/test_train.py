@@ -1,7 +1,10 @@
 """`faintsky train`: a tiny network learns, a killed run goes on where it was, and its folder is a model."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -352,3 +355,40 @@ def test_without_lightning_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "pytorch_lightning", None)
     with pytest.raises(InputError, match=r"extra 'train'"):
         fitting.fit(Line(), tmp_path / "run", LINE)
+
+
+def test_processes_share_every_batch(tmp_path):
+    # Lightning starts the second process by the same command
+    out = tmp_path / "run"
+    settings = {**TINY, "steps": 20, "validate_every": 10, "devices": 2}
+    command = [sys.executable, "-m", "faintsky.cli", "train", "local_unet", "--out", str(out), "--seed", "1"]
+    command += [f"--set={k}={json.dumps(v)}" for k, v in settings.items()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    history = json.loads((out / "history.json").read_text())
+    assert [h["step"] for h in history] == [10, 20]
+    assert history[1]["loss"] < history[0]["loss"]
+    state = torch.load(out / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 20
+    assert faintsky.models.load_model(out).card["recipe"]["schedule"]["devices"] == 2
+
+
+def test_a_process_has_its_share_of_stored_examples():
+    class Numbers:
+        examples = 12
+
+        def take(self, rng, pick):
+            return {"number": torch.from_numpy(pick)}
+
+    schedule = Schedule(epochs=1, steps=3, validate_every=3, batch_size=4)
+    whole, *shares = (
+        [b["number"].tolist() for b in fitting._Stream(Numbers(), schedule, 0, *share)]
+        for share in ((0, 1), (0, 2), (1, 2))
+    )
+    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(b) for b in whole]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a batch of 3 cannot be shared by 2 processes"):
+        fit(None, tmp_path, Schedule(batch_size=3, devices=2))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import cloudpickle
 import pytest
 
 from faintsky.errors import FaintskyError, InputError
-from faintsky.system import run_tasks
+from faintsky.system import Workers, run_tasks
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find tests
 
@@ -64,6 +65,27 @@ def test_workers_have_one_thread_and_are_prepared(tmp_path):
     assert all(
         ready for _, ready in run_tasks(partial(prepared, tmp_path), range(4), 2, partial(note, tmp_path))
     )
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from faintsky.system import Workers, run_tasks\n"
+        "def cube(x):\n    return x**3\n"
+        "print('begun')\n"
+        "print(sorted(dict(run_tasks(cube, range(3), 2)).values()))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["begun", "[0, 1, 8]"], done.stderr
+
+
+def test_workers_stay_for_several_rounds():
+    with Workers(2) as workers:
+        first, second = (workers.results(threads, range(4)) for _ in range(2))
+        assert {p for _, p in second} <= {p for _, p in first}
+        told = []
+        assert workers.results(square, [3, 1, 2], lambda: told.append(1)) == [9, 1, 4]
+        assert len(told) == 3
 
 
 def test_a_worker_that_dies_is_replaced_and_its_task_done_again(tmp_path):

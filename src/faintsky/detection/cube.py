@@ -136,6 +136,8 @@ def detect_cube(
     plan = plan_cube(cube, model.settings, choose_device(device), reliability)
     maps = maps or Maps(cube.shape)
     done, total = 0, (SEARCHING + 2) * len(plan.blocks)
+    if progress is not None:
+        progress(0, total, "tiles searched")
 
     def told(word: str, steps: int) -> None:
         nonlocal done

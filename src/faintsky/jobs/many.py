@@ -11,11 +11,13 @@ from typing import Any
 from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.result import Result
 from faintsky.options import Spread
-from faintsky.system import LOCAL, Needs, run_tasks, worker_count
+from faintsky.system import LOCAL, Needs, free_memory, run_tasks, worker_count
 
 JOINT = ("catalog", "components")
 SHOWN = 3
 """Most failures listed in the final message; all are in ``run.json``."""
+LOOKED_AT = 32
+"""Files, at most, that are opened to see how long all of them will take."""
 Path_ = str | os.PathLike[str]
 
 
@@ -59,11 +61,16 @@ def many(
     options = {k: v for k, v in running.asked.items() if k not in (first, "out")}
     options |= {"device": running.device, "overwrite": running.overwrite, "command": running.command}
     tasks = [(str(f), str(Path(out) / stem)) for f, stem in zip(files, _stems(files), strict=True)]
-    alone = running.jobs is None and running.cluster == LOCAL
-    jobs = 1 if alone else min(worker_count(running.jobs), len(tasks))
+    asked = running.jobs is not None or running.cluster != LOCAL
+    dry = partial(_one, function, options | {"dry_run": True, "progress": None})
+    if asked:
+        jobs = min(worker_count(running.jobs), len(tasks))
+    else:
+        few = tasks[:: -(-len(tasks) // LOOKED_AT)]
+        jobs = min(_worth([dry(task)[1] for task in few], len(tasks) / len(few)), len(tasks))
     if running.dry_run:
-        each = [_one(function, options | {"dry_run": True}, task) for task in tasks]
-        return Result({"files": len(tasks), "processes": jobs, "each": [facts for _, facts in each]})
+        each = [dry(task)[1] for task in tasks]
+        return Result({"files": len(tasks), "processes": jobs, "each": each})
     about = {"files": len(tasks)}
     config = {first: [str(f) for f in files]}
     job = Job(function.__name__, out, running, Needs(0.0, 0.0, 0.0), about, config=config, resumable=True)
@@ -91,6 +98,19 @@ def many(
         "out": str(out),
     }
     return Result(facts, joint.get("catalog"), joint.get("components"))
+
+
+def _worth(some: Sequence[dict[str, Any]], times: float) -> int:
+    """Processes that are worth starting, and for which there is memory; one where tiles are shared already.
+
+    Dry runs of some files say so, of which there are so many `times` in all.
+    """
+    known = [facts for facts in some if "memory_gb" in facts]
+    if not known or any(facts["blocks"] > 1 for facts in known):
+        return 1
+    most = max(facts["memory_gb"] for facts in known) * 1e9
+    seconds = sum(60 * facts["time_minutes"] * facts["processes"] for facts in known)
+    return min(worker_count(None, seconds * times), max(1, int(free_memory() / most)))
 
 
 def _stems(files: Sequence[Path_]) -> list[str]:

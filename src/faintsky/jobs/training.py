@@ -90,6 +90,8 @@ def train(
     plan = RECIPES[network]().plan(data=data, simulate=simulate, init=init, changes=settings, seed=seed)
     config = plan.record()
     running.asked = {"seed": seed}  # the plan holds all the rest, including defaults
+    if plan.rank:  # ends with the training, for the first of the processes that share it does the rest
+        plan.fit(Path(out), {}, device=running.device)
     job = Job("train", out, running, plan.needs(), plain(config), config=config, resumable=True)
     if job.done is not None:
         return TrainResult(load_model(Path(out)) if "already_complete" in job.done else None, job.done)

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
         nearest_folder,
         replacing,
     )
-    from faintsky.system.machine import BYTES_OF_TABLES, Needs, __version__, choose_device, versions
+    from faintsky.system.machine import (
+        BYTES_OF_TABLES,
+        Needs,
+        __version__,
+        choose_device,
+        free_memory,
+        versions,
+    )
     from faintsky.system.processes import (
         LONGEST,
         cpu_count,

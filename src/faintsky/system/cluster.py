@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from multiprocessing import spawn
 from typing import Any, TypeVar
 
 from faintsky.errors import FaintskyError, InputError
@@ -176,6 +177,21 @@ def _do(run: str, prepare: Callable[[], None] | None, work: Callable[[Task], Res
 
 
 @contextmanager
+def _without_main() -> Iterator[None]:
+    """Within the block, new processes do not import the user's script, which would begin it once more."""
+    prepare = spawn.get_preparation_data
+
+    def without(name: str) -> dict[str, object]:
+        return {k: v for k, v in prepare(name).items() if not k.startswith("init_main")}
+
+    spawn.get_preparation_data = without
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = prepare
+
+
+@contextmanager
 def _client(cluster: str, workers: int) -> Iterator[Any]:
     """A connection to a cluster; one that was started here ends with it."""
     import dask
@@ -189,6 +205,7 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
         stack.enter_context(dask.config.set(quiet))
         if cluster == LOCAL:
             one_thread = dict.fromkeys(THREADS, "1")
+            stack.enter_context(_without_main())
             made: Any = LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None,
                 dashboard_address=":0", silence_logs=logging.CRITICAL, env=os.environ | one_thread,

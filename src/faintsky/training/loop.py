@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,6 +177,11 @@ class Schedule(Settings):
     compiled : bool
         Compile the network first, which takes a minute and a C++ compiler; on a CPU a step of narrow
         convolutions then takes two thirds of the time.
+    devices : int
+        Processes of one device each (GPU, or CPU core) that share every batch, by Lightning's DDP. Stored
+        examples are shared out as they are; of simulated ones each process draws its share.
+    nodes : int
+        Machines with so many devices each; of several, SLURM's ``srun`` starts the processes.
     """
 
     steps: int = Field(20_000, ge=1)
@@ -196,30 +202,50 @@ class Schedule(Settings):
     keep_every: int = Field(1, ge=1)
     half: bool = True
     compiled: bool = False
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
 
 
 class _Stream(IterableDataset):
-    """Batches from ``first`` on; worker w of n draws every n-th. An epoch has a random order of its own."""
+    """Batches from ``first`` on; worker w of n draws every n-th. An epoch has a random order of its own.
 
-    def __init__(self, task: Task, schedule: Schedule, first: int) -> None:
+    Of every batch there is the share of process ``rank`` of ``world``.
+    """
+
+    def __init__(self, task: Task, schedule: Schedule, first: int, rank: int = 0, world: int = 1) -> None:
         self.task, self.schedule, self.first = task, schedule, first
+        self.rank, self.world = rank, world
 
     def __iter__(self) -> Iterator[Batch]:
         info, s = get_worker_info(), self.schedule
         start, step = (0, 1) if info is None else (info.id, info.num_workers)
         of, order = -1, np.zeros(0, dtype=np.int64)
         for i in range(self.first + start, s.steps, step):
-            rng = np.random.default_rng([_TRAIN, s.seed, i])
+            rng = np.random.default_rng([_TRAIN, s.seed, i, *([self.rank] if self.rank else [])])
             if not s.epochs:
                 done = torch.tensor(i / max(s.steps - 1, 1))
-                yield {**self.task.batch(rng, s.batch_size), "done": done}
+                yield {**self.task.batch(rng, s.batch_size // self.world), "done": done}
                 continue
             task = cast(EpochTask, self.task)
             epoch, at = divmod(i, s.validate_every)
             if epoch != of:
                 of, order = epoch, np.random.default_rng([_ORDER, s.seed, epoch]).permutation(task.examples)
-            pick = order[at * s.batch_size : (at + 1) * s.batch_size]
+            pick = order[at * s.batch_size : (at + 1) * s.batch_size][self.rank :: self.world]
             yield {**task.take(rng, pick), "done": torch.tensor(epoch / max(s.epochs - 1, 1))}
+
+
+def process_rank(schedule: Schedule) -> int:
+    """Number of this process among those that share a training; the first, 0, writes.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Of the training.
+    """
+    if schedule.devices * schedule.nodes == 1:
+        return 0
+    slurm = int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID" if slurm else "LOCAL_RANK", 0)))
 
 
 # words in the seeds keep training, validation and test data apart
@@ -265,9 +291,14 @@ def fit(
     Raises
     ------
     InputError
-        Without the extra ``train``.
+        Without the extra ``train``, or where a batch cannot be shared by all processes.
     """
-    pl = _lightning()
+    pl, processes = _lightning(), schedule.devices * schedule.nodes
+    if schedule.batch_size % processes:
+        raise InputError(
+            f"a batch of {schedule.batch_size} cannot be shared by {processes} processes",
+            f"give --set batch_size={processes * -(-schedule.batch_size // processes)}",
+        )
     name = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
@@ -277,7 +308,7 @@ def fit(
     loop = _loop(pl, task, schedule, out, progress, watch)
     checkpoint = out / CHECKPOINT
     state = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.is_file() else None
-    first = 0 if state is None else int(state["global_step"])
+    first = loop.first = 0 if state is None else int(state["global_step"])
     if state is not None:
         loop.on_load_checkpoint(state)
     with warnings.catch_warnings():
@@ -286,7 +317,10 @@ def fit(
             max_steps=schedule.steps,
             max_epochs=-1,
             accelerator="gpu" if name.startswith("cuda") else "cpu",
-            devices=1,
+            devices=schedule.devices,
+            num_nodes=schedule.nodes,
+            # a loss may leave some of the weights out
+            strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
             precision="bf16-mixed" if schedule.half and _half_is_fast(name) else "32-true",
             logger=False,
             enable_checkpointing=False,
@@ -295,20 +329,13 @@ def fit(
             gradient_clip_val=schedule.clip or None,
             use_distributed_sampler=False,
         )
-    loader = DataLoader(
-        _Stream(task, schedule, first),
-        batch_size=None,
-        num_workers=schedule.workers if may_start_workers() else 0,
-        worker_init_fn=_one_thread,
-        persistent_workers=False,
-    )
     if first < schedule.steps and not loop.finished:
         with warnings.catch_warnings():
             # hints on worker numbers and on the loader's length, which a stream has not
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             warnings.filterwarnings("ignore", message=SRUN)
             with _interruptible(trainer):
-                trainer.fit(loop, loader, ckpt_path=str(checkpoint) if state is not None else None)
+                trainer.fit(loop, ckpt_path=str(checkpoint) if state is not None else None)
     best = task.network
     best.load_state_dict(loop.best)
     return best.eval(), loop.history
@@ -346,10 +373,18 @@ def _loop(
                 self.average = torch.optim.swa_utils.AveragedModel(
                     task.network, multi_avg_fn=_warm_average(schedule.decay), use_buffers=True
                 )
+                self.average.requires_grad_(False)
             self.history: list[dict[str, float]] = []
             self.best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
             self.losses: list[float] = []
-            self.finished = False
+            self.finished, self.first = False, 0
+
+        def train_dataloader(self) -> Any:
+            share = self.trainer.global_rank, self.trainer.world_size
+            return DataLoader(
+                _Stream(task, schedule, self.first, *share), batch_size=None, worker_init_fn=_one_thread,
+                num_workers=schedule.workers if may_start_workers() else 0, persistent_workers=False,
+            )  # fmt: skip
 
         def training_step(self, batch: Batch, _: int) -> Tensor:
             return task.loss(trained, batch)
@@ -369,7 +404,7 @@ def _loop(
                 self.average.update_parameters(self.network)
             self.losses.append(float(outputs["loss"]))
             step = self.global_step
-            if progress is not None and step % 10 == 0:
+            if progress is not None and step % 10 == 0 and self.trainer.is_global_zero:
                 where = f"epoch {(step - 1) // schedule.validate_every + 1}, " if schedule.epochs else ""
                 word = f"training ({where}loss {np.mean(self.losses[-200:]):.4f})"
                 progress(step, schedule.steps, word)
@@ -390,14 +425,23 @@ def _loop(
                 self.best = {k: v.detach().clone().cpu() for k, v in network.state_dict().items()}
             self.finished = stalled(values, schedule.patience, schedule.window)
             self.trainer.should_stop = self.finished
-            with replacing(out / HISTORY) as file:
-                file.write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
             last = self.finished or step == schedule.steps
             if last or len(self.history) % schedule.keep_every == 0:
-                with replacing(out / CHECKPOINT) as file:
-                    self.trainer.save_checkpoint(file)
+                self._keep()
+            if not self.trainer.is_global_zero:
+                return
+            with replacing(out / HISTORY) as file:
+                file.write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
             if watch is not None:
                 watch(self.history[-1])
+
+        def _keep(self) -> None:
+            """All processes save together, and the first one writes."""
+            if not self.trainer.is_global_zero:
+                self.trainer.save_checkpoint(out / CHECKPOINT)
+                return
+            with replacing(out / CHECKPOINT) as file:
+                self.trainer.save_checkpoint(file)
 
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
             checkpoint["faintsky"] = {

@@ -18,7 +18,7 @@ from faintsky.errors import InputError
 from faintsky.models import Model, load_model, save_model
 from faintsky.networks import arguments_of, make_network
 from faintsky.system import BYTES_OF_TABLES, Needs, Settings
-from faintsky.training.loop import Schedule, Task, fit
+from faintsky.training.loop import Schedule, Task, fit, process_rank
 
 if TYPE_CHECKING:
     from torch import nn
@@ -310,6 +310,11 @@ class Plan:
     settings: Any
     arguments: dict[str, Any]
 
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that share the training; the first, 0, has the folder."""
+        return process_rank(self.schedule)
+
     def record(self) -> dict[str, Any]:
         """What the card and ``run.json`` say of it.
 
@@ -381,6 +386,8 @@ class Plan:
         key = recipe.key.format(**self.settings.model_dump())
         task = recipe.task(self, self._start(key), folder, progress)
         trained, history = fit(task, folder, self.schedule, device=device, progress=progress, watch=watch)
+        if self.rank:
+            raise SystemExit
         best = min(history, key=lambda h: h["loss"])
         reached = {k: history[-1][k] for k in ("step", "epoch") if k in history[-1]}
         model = save_model(

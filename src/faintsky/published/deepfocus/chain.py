@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from astropy.table import Table
@@ -176,6 +176,7 @@ class Chain:
     runs: Mapping[str, Path]
     own: Mapping[str, Mapping[str, Any]]
     seed: int
+    rank: ClassVar[int] = 0
 
     def record(self) -> dict[str, Any]:
         """The settings, for the card and ``run.json``."""
@@ -221,6 +222,11 @@ class Chain:
         made: Plan = RECIPES[network]().plan(
             data=data, init=None if init is None else str(init), changes=changes, seed=self.seed
         )
+        if made.schedule.devices * made.schedule.nodes > 1:
+            raise InputError(
+                "the whole chain is trained by one process",
+                f"train its networks alone, as {network}, with several, and give {key}=FOLDER",
+            )
         return made
 
     def _shares(self, data: Path) -> dict[str, float]:
