@@ -9,9 +9,9 @@ simulated fields, cut at `CUT` times what it leaves of noise alone of the same c
 same, cut where that leaves one region a square degree; ``pybdsf`` its islands with the settings tuned for
 diffuse emission, wavelets included. These three see the image over our map of its noise. Any other name is
 a model's or its folder's, such as ``dda_clean``, the published autoencoder as shipped. A source is found
-where a quarter of its outline is outlined. Regions of the image's negative are false: they are of noise and
-of artefacts that are as deep as they are high. Writes ``real_diffuse.json`` and ``real_diffuse.md``; methods
-that are not run again stay there.
+where a quarter of its outline is outlined, and was not without it. Regions of the image's negative are false:
+they are of noise and of artefacts that are as deep as they are high. Writes ``real_diffuse.json`` and
+``real_diffuse.md``; methods that are not run again stay there.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def measured(path: Path, n: int, names: list[str]) -> dict[str, dict[str, Any]]:
                     {
                         "kind": s.kind,
                         "snr": s.snr,
-                        "share": float((labels[s.box][inside] > 0).mean()),
+                        "share": float(((labels > 0) & (own[0] <= 0))[s.box][inside].mean()),
                         "flux": ratio,
                     }
                 )
@@ -184,6 +184,7 @@ def measured(path: Path, n: int, names: list[str]) -> dict[str, dict[str, Any]]:
             "false": false,
             "own": len(np.unique(own[0])) - 1,
             "beams": float(beams),
+            "area": float((found[0][room] > 0).mean()),
         }
         print(
             path.name,
@@ -211,7 +212,7 @@ def main() -> None:
             every[name] = every.get(name, {}) | measured(path, o.n, o.methods)
             file.write_text(json.dumps(every, indent=1) + "\n")
     head = ["method", *(f"found, S/N {a:g}–{b:g}" for a, b in pairwise(EDGES)), "share outlined"]
-    head += ["flux, S/N > 1.2", "false regions of the negative, per 10,000 beams"]
+    head += ["flux, S/N > 1.2", "false regions of the negative, per 10,000 beams", "their share of the area"]
     lines = []
     for name in dict.fromkeys(n for e in every.values() for n in e):
         found = [e[name] for e in every.values() if name in e]
@@ -230,6 +231,7 @@ def main() -> None:
             f"{share.mean():.2f}",
             f"{np.median(bright):.2f}" if bright.size else "–",
             f"{1e4 * false / beams:.1f} ({false})",
+            f"{sum(e['area'] * e['beams'] for e in found) / beams:.3f}",
         ]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     table = "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines])

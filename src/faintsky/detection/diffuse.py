@@ -49,11 +49,12 @@ PLAIN = 20.0
 """S/N of such a Gaussian that is a source of its own where it touches no other."""
 SURE = 5.0
 """S/N of compact sources that are taken out before the network looks."""
-SMOOTH = 3.0
-"""FWHM of the Gaussian that the residual is smoothed with [beam]."""
-HINT, LEAST, GROW, AGAINST = 7.0, 4.0, 2.0, 1.5
-"""S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, and that it has
-everywhere; the first two are at least `AGAINST` times the deepest negative one about."""
+SMOOTH, FINE = 3.0, 1.0
+"""FWHM of the Gaussians that the residual is smoothed with [beam]: a thin filament is plain in the second."""
+HINT, LEAST, LEAST_FINE, GROW, AGAINST = 7.0, 4.0, 5.0, 2.0, 1.5
+"""S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, of either
+smoothing, and that it has everywhere; all but the last are at least `AGAINST` times the deepest negative one
+about."""
 ABOUT = 20.0
 """How far a negative speaks against a region [beam]: artefacts are as deep about as they are high."""
 OFFSET = 0.2
@@ -79,8 +80,8 @@ class Diffuse:
         file, 0 where blank.
     rms : array
         The noise that the network was told of, 0 where blank.
-    snr : array
-        S/N of the smoothed residual, ``[y, x]``.
+    snr, clear : array
+        S/N of the smoothed residual, and over the least that a region holds somewhere, ``[y, x]``.
     settings : RegionSettings
         Of the network.
     compact : Sources
@@ -90,7 +91,7 @@ class Diffuse:
         were taken out of `image`.
     signs : dict of array
         Of each candidate, ``[n + 1]``, within the tile's write region: ``pixels``; ``flux``, of the residual;
-        ``taken``, of the sources taken out; ``highest`` S/N; ``deepest`` negative about that;
+        ``taken``, of the sources taken out; ``highest`` of `clear`;
         ``large`` enough, or cut by an edge.
     broad : array
         Candidate and flux of the broad Gaussians, ``[m, 2]``.
@@ -102,6 +103,7 @@ class Diffuse:
     sigma: Array32
     rms: Array32
     snr: Float
+    clear: Float
     settings: RegionSettings
     compact: Sources
     alone: Float
@@ -114,15 +116,15 @@ class Diffuse:
         return np.where(self.inside, self.image, np.float32(0))
 
 
-def significance(search: CompactSearch, residual: Float) -> tuple[Float, Float]:
-    """S/N of a residual smoothed over `SMOOTH` beams, and depth of the deepest minimum about, ``[y, x]``.
+def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -> tuple[Float, Float]:
+    """S/N of a residual smoothed over some beams, and depth of the deepest minimum about, ``[y, x]``.
 
     Its noise is what the noise's correlation makes of it, or the scatter of the residual without sources
     below its zero level, whichever is more: stripes are correlated over more than is followed. S/N is counted
     from the zero level where that is positive: nothing tells emission that fills most of an image from it.
     Depths are those within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
     """
-    width = SMOOTH * search.size / FWHM_PER_SIGMA
+    width = wide * search.size / FWHM_PER_SIGMA
     noise = np.where(search.valid, search.rms * search.level, 1.0)
     lags = search.correlation.lags
     apart = np.fft.fftfreq(len(lags), 1 / len(lags))
@@ -137,6 +139,14 @@ def significance(search: CompactSearch, residual: Float) -> tuple[Float, Float]:
     depth = (away - empty) / scatter
     about = maximum_filter(depth, size=2 * int(ABOUT * search.size) + 1)
     return (smooth - away) / scatter, np.maximum(about, depth.max() / AGAINST)
+
+
+def _clear(search: CompactSearch, residual: Float, snr: Float, depth: Float, against: float) -> Float:
+    """S/N over the least that a region holds somewhere, of the smoothing that shows it best, ``[y, x]``."""
+    fine, fine_depth = significance(search, residual, FINE)
+    return np.maximum(
+        snr / np.maximum(LEAST, against * depth), fine / np.maximum(LEAST_FINE, against * fine_depth)
+    )
 
 
 def _zero_level(values: Float) -> tuple[float, float]:
@@ -232,6 +242,7 @@ def find_diffuse(
     wide = sure & sources.resolved & (sources.fwhm > BROAD * search.size)
     add_sources(alone, sources.values[wide])
     snr, depth = significance(search, rest)
+    clear = _clear(search, rest, snr, depth, against)
     noise = search.rms * (1.0 if prepared.rms_origin == "given" else search.level)
     if sidelobes is not None:
         noise = np.hypot(noise, sidelobes)
@@ -257,27 +268,25 @@ def find_diffuse(
     edge = binary_dilation(~valid, border_value=1)
     whole = slice(0, labels.shape[0]), slice(0, labels.shape[1])
     signs = [
-        _signs(
-            labels[box], rest[box], taken[box], snr[box], edge[box], depth[box], int(labels.max(initial=0))
-        )
+        _signs(labels[box], rest[box], taken[box], clear[box], edge[box], int(labels.max(initial=0)))
         for box in (whole, core)
     ]
-    clear = are_regions(signs[0], fluxes, prepared.beam_area, against)
+    likely = are_regions(signs[0], fluxes, prepared.beam_area)
     mean, sigma = mean * rms, sigma * rms
     kernel = settings.error_kernel(prepared.beam, max(mean.shape))
-    regions = parted(relabelled(labels, np.flatnonzero(clear)), snr, least_snr(signs[0], against)[clear])
+    regions = parted(relabelled(labels, np.flatnonzero(likely)), snr, clear)
     noise = np.nan_to_num(seen.rms * gain)
     likely = np.zeros(int(regions.max(initial=0)) + 1, bool)
     for r in measure(mean * gain, sigma * gain, regions, kernel, shapes=False):
         likely[r.number] = region_reliability(r, noise, settings, prepared.beam_area) >= reliability
     return Diffuse(
-        labels, likely[regions], mean, sigma, rms, snr, settings, sources.take(sure & ~wide), alone, signs[1],
-        fluxes[own],
+        labels, likely[regions], mean, sigma, rms, snr, clear, settings, sources.take(sure & ~wide), alone,
+        signs[1], fluxes[own],
     )  # fmt: skip
 
 
 def _signs(
-    labels: NDArray[np.int32], rest: Float, taken: Float, snr: Float, edge: Bool, depth: Float, count: int
+    labels: NDArray[np.int32], rest: Float, taken: Float, clear: Float, edge: Bool, count: int
 ) -> dict[str, Float]:
     """See `Diffuse`."""
     at = labels > 0
@@ -286,35 +295,25 @@ def _signs(
         np.bincount(own, weights=w, minlength=count + 1).astype(float)
         for w in (None, rest[at], taken[at], edge[at].astype(float))
     )
-    highest, deepest = np.full(count + 1, -np.inf), np.zeros(count + 1)
-    order = np.argsort(snr[at], kind="stable")
-    highest[own[order]], deepest[own[order]] = snr[at][order], depth[at][order]
-    return {
-        "pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut, "deepest": deepest,
-    }  # fmt: skip
+    highest = np.full(count + 1, -np.inf)
+    np.maximum.at(highest, own, clear[at])
+    return {"pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut}
 
 
-def least_snr(signs: dict[str, Float], against: float) -> Float:
-    """S/N that a candidate, and each part that it is cut into, holds somewhere."""
-    return np.maximum(LEAST, against * signs["deepest"])
-
-
-def parted(labels: NDArray[np.int32], snr: NDArray[np.floating], least: Float) -> NDArray[np.int32]:
-    """Regions 1 … n cut at their saddles, without parts that hold less than the least S/N ``[n]``."""
+def parted(
+    labels: NDArray[np.int32], snr: NDArray[np.floating], clear: NDArray[np.floating]
+) -> NDArray[np.int32]:
+    """Regions cut at their saddles, without parts that are not clear by themselves. See `Diffuse`."""
     parts = split_regions(labels, snr)
     found = find_objects(parts)
-    kept = []
-    for k, box in enumerate(found, start=1):
-        inside = parts[box] == k
-        if (snr[box][inside] > least[labels[box][inside][0] - 1]).any():
-            kept.append(k)
+    kept = [k for k, box in enumerate(found, start=1) if (clear[box][parts[box] == k] > 1).any()]
     return relabelled(parts, np.array(kept, np.intp))
 
 
-def are_regions(signs: dict[str, Float], broad: Float, beam_area: float, against: float) -> Bool:
+def are_regions(signs: dict[str, Float], broad: Float, beam_area: float) -> Bool:
     """Which candidates are regions by their signs, ``[n + 1]``; see `Diffuse`. False first."""
     pixels, flux = signs["pixels"], signs["flux"]
-    clear = signs["highest"] > least_snr(signs, against)
+    clear = signs["highest"] > 1
     clear &= (pixels > SMALLEST * beam_area) | (signs["cut"] > 0)
     # small, and of less flux than the sources that were taken out of it
     clear &= ~((pixels < NEAR * beam_area) & (signs["taken"] > flux))

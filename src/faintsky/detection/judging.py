@@ -20,7 +20,7 @@ from faintsky.detection.counts import (
     deboosted,
     fit_counts,
 )
-from faintsky.detection.diffuse import are_regions, least_snr
+from faintsky.detection.diffuse import are_regions
 from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources
 from faintsky.detection.tiles import Plan, Seen, SeenRegions
@@ -179,14 +179,11 @@ class Region:
         ``[4]``: first y, first x, and those after the last.
     tile : Seen
         The one that sees most of it.
-    least : float
-        S/N that each part of it holds somewhere.
     """
 
     codes: NDArray[np.intp]
     box: NDArray[np.intp]
     tile: Seen
-    least: float
 
 
 def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) -> list[Region]:
@@ -200,11 +197,11 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
     signs = {name: np.zeros(count + 1) for name in parts[0].signs} | {"highest": np.full(count + 1, -np.inf)}
     for part, number in zip(parts, numbers):
         for name, values in part.signs.items():
-            (np.maximum if name in ("highest", "deepest") else np.add).at(signs[name], number[1:], values[1:])
+            (np.maximum if name == "highest" else np.add).at(signs[name], number[1:], values[1:])
     broad = np.concatenate(
         [np.stack([n[p.broad[:, 0].astype(int)], p.broad[:, 1]], axis=1) for p, n in zip(parts, numbers)]
     )
-    clear, least = are_regions(signs, broad, beam_area, plan.against), least_snr(signs, plan.against)
+    clear = are_regions(signs, broad, beam_area)
     codes, home, boxes, pixels, owner = (
         np.concatenate(v)
         for v in zip(
@@ -222,7 +219,5 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
     for rows in np.split(order, np.flatnonzero(np.diff(home[order])) + 1) if len(order) else []:
         if clear[home[rows[0]]]:
             box = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
-            out.append(
-                Region(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]], least[home[rows[0]]])
-            )
+            out.append(Region(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]]))
     return out

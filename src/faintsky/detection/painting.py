@@ -251,10 +251,12 @@ def measure_region(
     window = slice(max(y0 - 1, 0), min(y1 + 1, n_y)), slice(max(x0 - 1, 0), min(x1 + 1, n_x))
     origin = (window[0].start, window[1].start)
     part = plan.image.part(window)
-    mean, sigma, rms, snr = (maps.read(f"diffuse{k}", window) for k in ("", "_sigma", "_rms", "_snr"))
+    mean, sigma, rms, snr, clear = (
+        maps.read(f"diffuse{k}", window) for k in ("", "_sigma", "_rms", "_snr", "_clear")
+    )
     noise = maps.read("noise", window)
     inside = np.isin(maps.read("pieces", window), region.codes).astype(np.int32)
-    labels = parted(inside, snr, np.array([region.least]))
+    labels = parted(inside, snr, clear)
     valid = noise > 0
     seen = replace(prepared, data=mean, valid=valid, rms=np.where(valid, rms, np.nan).astype(np.float32))
     beam = PrimaryBeam(part, in_data=in_data)

@@ -365,6 +365,7 @@ def _regions_seen(
         "_sigma": diffuse.sigma,
         "_rms": diffuse.rms,
         "_snr": diffuse.snr,
+        "_clear": diffuse.clear,
     }
     for name, array in arrays.items():
         maps.write(f"diffuse{name}", block.write, array[core])
