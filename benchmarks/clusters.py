@@ -1,6 +1,6 @@
 """Which clusters host diffuse emission: ours, Radio U-Net and starlets on simulated LoTSS cutouts.
 
-    python -m benchmarks.clusters MODEL [-n 60] [--tune 40]
+    python -m benchmarks.clusters [--radio-unet MODEL] [-n 60] [--tune 40]
 
 As Stuardi et al. (2024) asked it of 246 clusters of LoTSS: the share of hosting clusters that are found, and
 the share of all that are told right. MODEL is a folder that ``faintsky train radio_unet`` wrote. Cutouts have
@@ -92,7 +92,7 @@ def cutout(library: PsfLibrary, seed: int) -> tuple[RadioImage, float, int]:
     return RadioImage.from_array(data, cell=cell, beam=[major * cell, minor * cell, pa]), images.snr, k
 
 
-def areas(library: PsfLibrary, seeds: range, model: str) -> list[dict[str, float]]:
+def areas(library: PsfLibrary, seeds: range, model: str | None) -> list[dict[str, float]]:
     """Of each cluster: S/N of its halo, and area [beam] that each method outlines about it."""
     filters, rows = {}, []
     for seed in seeds:
@@ -105,9 +105,10 @@ def areas(library: PsfLibrary, seeds: range, model: str) -> list[dict[str, float
             filters[k] = starlets(seen / seen.max(), prepared.beam_area, (image.grid.cell / 3600) ** 2)
         answers: dict[str, Answer] = {
             "faintsky": (faintsky.denoise(image, device="cpu").mask_diffuse, None),
-            "radio_unet": ours(image, prepared, model),
             "starlet": filters[k](image, prepared),
         }
+        if model is not None:
+            answers["radio_unet"] = ours(image, prepared, model)
         y, x = np.indices(prepared.data.shape)
         near = np.hypot(y - y.mean(), x - x.mean()) * image.grid.cell < WITHIN
         outlined = {name: float((labels[near] > 0).sum()) for name, (labels, _) in answers.items()}
@@ -127,15 +128,15 @@ def best_threshold(area: NDArray[np.floating], host: NDArray[np.bool_]) -> float
 def main() -> None:
     """The command line."""
     parser = common.parser(__doc__)
-    parser.add_argument("model")
+    parser.add_argument("--radio-unet", metavar="MODEL")
     parser.add_argument("-n", type=int, default=60)
     parser.add_argument("--tune", type=int, default=40)
     parser.add_argument("--work", type=Path, default=Path("/tmp/faintsky_clusters"))
     parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "clusters")
     o = parser.parse_args()
     library = lofar_psfs(o.work / "psfs.npz")
-    tuned = areas(library, range(TUNED, TUNED + o.tune), o.model)
-    rows = areas(library, range(SEED, SEED + o.n), o.model)
+    tuned = areas(library, range(TUNED, TUNED + o.tune), o.radio_unet)
+    rows = areas(library, range(SEED, SEED + o.n), o.radio_unet)
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "clusters.json").write_text(json.dumps({"tuned on": tuned, "clusters": rows}, indent=1) + "\n")
     snr = np.array([r["snr"] for r in rows])
@@ -147,7 +148,7 @@ def main() -> None:
         p, n = float(right.mean()) if right.size else np.nan, max(right.size, 1)
         return f"{p:.2f} ± {np.sqrt(max(p * (1 - p), 0.25 / n) / n):.2f} ({right.size})"
 
-    for name in ("faintsky", "radio_unet", "starlet"):
+    for name in [k for k in rows[0] if k not in ("seed", "snr")]:
         level = best_threshold(np.array([r[name] for r in tuned]), np.array([r["snr"] > 0 for r in tuned]))
         said = np.array([r[name] for r in rows]) > level
         cells = [share(said[snr > 0]), share(said == (snr > 0)), share(~said[snr == 0])]
