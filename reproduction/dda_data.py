@@ -42,7 +42,7 @@ def restore(folder: Path) -> None:
         scale = np.float32(np.abs(clean).max() / 2**15)
         stored |= {"clean": (clean / scale).astype(np.float16), "clean_scale": scale}
         with replacing(path) as temporary, open(temporary, "wb") as out:
-            np.savez(out, allow_pickle=False, **stored)
+            np.savez(out, **stored)
 
 
 def main() -> None:

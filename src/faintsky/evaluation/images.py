@@ -547,7 +547,7 @@ def _small(image: NDArray) -> NDArray[np.float16]:
 
 def _write(path: Path, parts: Parts) -> None:
     with open(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **parts)
+        np.savez_compressed(file, **dict[str, Any](parts))
 
 
 def _read(path: Path) -> Parts:

@@ -155,7 +155,7 @@ def facts(tools: Any, clean: str, noisy: str, details: bool) -> dict[str, Any]:
             "flagged": flagged,
         }
         columns["time_mjd_s"] = columns.pop("time")
-        np.savez_compressed("uvw.npz", allow_pickle=False, **{k: v[::97] for k, v in columns.items()})
+        np.savez_compressed("uvw.npz", **{k: v[::97] for k, v in columns.items()})
         if noisy != clean:
             other.open(noisy)
             difference = other.getcol("DATA") - table.getcol("DATA")

@@ -352,7 +352,7 @@ class Instrument:
         plain |= {"format": FORMAT_VERSION, "grid": asdict(self.grid), "spectral": asdict(self.spectral)}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as name, name.open("wb") as file:
-            np.savez(file, allow_pickle=False, plain=np.array(json.dumps(plain)), **arrays)
+            np.savez(file, plain=np.array(json.dumps(plain)), **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Instrument:

@@ -59,7 +59,7 @@ class PsfLibrary:
         half = {k: (v / peaks[f"{k}_peak"][:, None, None]).astype(np.float16) for k, v in planes.items()}
         record = np.array(json.dumps(self.record))
         with replacing(path) as name, name.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, beams=self.beams, record=record, **half, **peaks)
+            np.savez_compressed(file, beams=self.beams, record=record, **half, **peaks)
 
     @classmethod
     def load(cls, path: Path) -> PsfLibrary:

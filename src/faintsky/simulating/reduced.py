@@ -110,7 +110,7 @@ def write_compact(path: Path, seen: Observed, settings: Settings, seed: int, ind
             if image.size:
                 arrays[name], arrays[f"{name}_scale"] = _half(image)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
 
 
 def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -121,14 +121,13 @@ class WscleanTelescope(ImageTelescope):
             header.update({f"CTYPE{i}": kind, f"CRVAL{i}": value, f"CDELT{i}": step, f"CRPIX{i}": 1.0})
         fits.writeto(path, model, header)
 
-    def _run(self, folder: Path, steps: list[list[Any]], **rows: NDArray[Any]) -> None:
+    def _run(self, folder: Path, steps: list[list[Any]], **rows: Any) -> None:
         observation, track = self.observation, self.sampling.track
         array, n_times = observation.array, len(track.ut1_mjd)
         begin, step = (observation.begin() or 0.0) * DAY, observation.integration
         one, two = np.triu_indices(len(array.pads), k=1)
         np.savez(
             folder / "rows.npz",
-            allow_pickle=False,
             itrf=array.itrf,
             uvw=track.uvw,
             antenna1=one[track.pair],
