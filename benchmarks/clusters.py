@@ -9,7 +9,7 @@ whose middle exceeds the noise of a beam 0.5 to 8 times (log-uniform); all have 
 gains and of the deconvolution (`faintsky.training.DiffuseImages` with psfs of LOFAR), and nothing is
 subtracted or imaged again by hand. A cluster is said to host where the area outlined within `WITHIN` exceeds
 a threshold, each method's own: that of most right answers on other seeds (``--tune``). Writes
-``clusters.json`` and ``clusters.md``.
+``clusters.json`` and ``clusters.md``; what ``--work`` holds is not done again.
 """
 
 from __future__ import annotations
@@ -92,10 +92,14 @@ def cutout(library: PsfLibrary, seed: int) -> tuple[RadioImage, float, int]:
     return RadioImage.from_array(data, cell=cell, beam=[major * cell, minor * cell, pa]), images.snr, k
 
 
-def areas(library: PsfLibrary, seeds: range, model: str | None) -> list[dict[str, float]]:
+def areas(library: PsfLibrary, seeds: range, model: str | None, known: Path) -> list[dict[str, float]]:
     """Of each cluster: S/N of its halo, and area [beam] that each method outlines about it."""
-    filters, rows = {}, []
+    filters, done = {}, {}
+    if known.exists():
+        done = {r["seed"]: r for r in map(json.loads, known.read_text().splitlines())}
     for seed in seeds:
+        if seed in done and (model is None or "radio_unet" in done[seed]):
+            continue
         image, snr, k = cutout(library, seed)
         prepared = prepare_image(image)
         assert prepared.beam is not None
@@ -112,9 +116,10 @@ def areas(library: PsfLibrary, seeds: range, model: str | None) -> list[dict[str
         y, x = np.indices(prepared.data.shape)
         near = np.hypot(y - y.mean(), x - x.mean()) * image.grid.cell < WITHIN
         outlined = {name: float((labels[near] > 0).sum()) for name, (labels, _) in answers.items()}
-        rows.append({"seed": seed, "snr": snr, **{k: v / prepared.beam_area for k, v in outlined.items()}})
-        print(rows[-1], flush=True)
-    return rows
+        done[seed] = {"seed": seed, "snr": snr, **{k: v / prepared.beam_area for k, v in outlined.items()}}
+        with known.open("a") as file:
+            file.write(json.dumps(done[seed]) + "\n")
+    return [done[seed] for seed in seeds]
 
 
 def best_threshold(area: NDArray[np.floating], host: NDArray[np.bool_]) -> float:
@@ -135,8 +140,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "clusters")
     o = parser.parse_args()
     library = lofar_psfs(o.work / "psfs.npz")
-    tuned = areas(library, range(TUNED, TUNED + o.tune), o.radio_unet)
-    rows = areas(library, range(SEED, SEED + o.n), o.radio_unet)
+    known = o.work / "rows.jsonl"
+    tuned, rows = (
+        areas(library, range(a, a + n), o.radio_unet, known) for a, n in ((TUNED, o.tune), (SEED, o.n))
+    )
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "clusters.json").write_text(json.dumps({"tuned on": tuned, "clusters": rows}, indent=1) + "\n")
     snr = np.array([r["snr"] for r in rows])
