@@ -302,7 +302,7 @@ class RadioData:
             return self.unit.to(u.Jy / u.arcsec**2) * area
         if self.unit.is_equivalent(u.K) and self.spectral is not None and self.spectral.relative:
             raise InputError(
-                f"its unit {self.unit} is no flux without a frequency", "give --rest-frequency", self.name
+                f"its unit {self.unit} gives no flux without a frequency", "give --rest-frequency", self.name
             )
         if self.unit.is_equivalent(u.K) and self.frequencies is not None:
             solid_angle = beam_pixels(self.require_beam(), 1.0) * ARCSEC**2

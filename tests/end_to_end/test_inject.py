@@ -169,7 +169,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
     fits.PrimaryHDU(np.zeros((32, 32), np.float32), header).writeto(image)
     with pytest.raises(InputError, match="it is blank"):
         faintsky.inject(image, tmp_path / "out")
-    with pytest.raises(InputError, match="no range"):
+    with pytest.raises(InputError, match="not a range"):
         faintsky.inject(user_cube(), snr_low=8, snr_high=3)
     with pytest.raises(InputError, match="n 0 is out of range; give at least 1"):
         faintsky.inject(user_cube(), n=0)

@@ -229,7 +229,7 @@ def test_images_are_no_data_for_networks_that_read_compact_sets(own, tmp_path):
     [
         ({"network": "no_such"}, "local_unet"),
         ({"simulate": "no_such"}, "diffuse"),
-        ({"data": "nowhere"}, "no folder"),
+        ({"data": "nowhere"}, "not a folder"),
         ({"data": ".", "simulate": "diffuse"}, "one of them"),
         ({"settings": {"no_such": "1"}}, "batch_size"),
         ({"settings": {"steps": "many"}}, "valid integer"),

@@ -51,7 +51,7 @@ def test_text_is_read_as_choices_ranges_and_values():
     [
         ({"no_such": "1/2"}, "unknown setting"),
         ({"batch_size": "a/b"}, "valid integer"),
-        ({"batch_size": "8..4"}, "no range"),
+        ({"batch_size": "8..4"}, "not a range"),
     ],
 )
 def test_bad_spaces(changes, message):
@@ -232,7 +232,7 @@ def test_every_network_can_be_tuned(trainings, tmp_path):
         ({"prune": "no_such"}, "no pruning"),
         ({"grid": "no_such"}, "no grid"),
         ({"trials": 0}, "trials 0 is out of range"),
-        ({"data": "nowhere"}, "no folder"),
+        ({"data": "nowhere"}, "not a folder"),
         ({"settings": {"steps": "0/5"}}, "greater than or equal to 1"),
     ],
 )

@@ -117,7 +117,7 @@ def test_no_coordinates(tmp_path):
         ({"WCSAXESA": 65536}, "WCSAXESA is 65536"),
         ({"CD1_1": 1e304}, "no valid size"),
         ({"RADESYS": "ABC"}, "RADESYS 'ABC' is unknown"),
-        ({"RADESYS": None, "EQUINOX": 1e65}, "is no year"),
+        ({"RADESYS": None, "EQUINOX": 1e65}, "is not a year"),
     ],
     ids=lambda v: " ".join(f"{k}={x}" for k, x in v.items()) if isinstance(v, dict) else "",
 )

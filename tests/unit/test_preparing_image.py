@@ -226,7 +226,7 @@ def told(data, beam):
     p = prepare_image(RadioImage.from_array(data, cell=1.0, beam=list(beam)))
     plane = Plane(p.data, np.nan_to_num(p.rms), p.valid)
     kind = kind_by_sources(Surroundings([plane], p.beam_pixels))
-    return kind.name, not kind.why.startswith(("noise hides", "nothing"))
+    return kind.name, not kind.why.startswith(("noise hides", "no source"))
 
 
 @pytest.mark.parametrize("psf", PSFS)
@@ -336,7 +336,7 @@ def test_what_the_user_says_of_a_cube_counts():
     assert prepare_cube(open_cube(line_cube("lofar", "dirty", 60), kind="restored")).psf_origin == "beam"
     # where nothing tells: what is too faint for CLEAN looks like the psf of the noise
     faint = prepare_cube(line_cube("lofar", "restored", 4))
-    assert "nothing in it is bright enough" in faint.kind.note
+    assert "no source is bright enough" in faint.kind.note
     assert faint.psf_from_noise
 
 

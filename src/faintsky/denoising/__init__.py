@@ -1,6 +1,6 @@
 """Denoised images: prediction by a network, deconvolution, regions and their catalogue.
 
-Other methods than ours are found by name in the registry.
+Other methods are found by name in the registry.
 """
 
 from __future__ import annotations

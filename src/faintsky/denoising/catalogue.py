@@ -1,4 +1,4 @@
-"""Regions of a denoised image to a catalogue: fluxes, shapes by moments, and their errors."""
+"""From regions of a denoised image to a catalogue: fluxes, shapes by moments, and their errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SIDELOBE = 5.0
 
 @dataclass(frozen=True)
 class Region:
-    """What was measured of a region, in pixels and the image's unit summed over pixels.
+    """Measurements of a region, in pixels and the image's unit summed over pixels.
 
     Attributes
     ----------
     number : int
         Its label.
     box : tuple of slice
-        Pixels ``(y, x)`` that hold it.
+        Pixels ``(y, x)`` that contain it.
     flux, flux_err : float
         Sum of the denoised image, and its standard error.
     peak, peak_err : float
@@ -71,7 +71,7 @@ def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float
         ``rho``, by the separation of two pixels.
     """
     reach = [(k // 2, n - 1) for k, n in zip(kernel.shape, sigma.shape)]
-    # no pair of pixels is farther apart than the box is wide
+    # pairs of pixels are at most as far apart as the box is wide
     inner = tuple(slice(max(h - n, 0), h + min(h, n) + 1) for h, n in reach)
     s = np.asarray(sigma, dtype=float)
     return float(np.sqrt(max((s * convolve(s, kernel[inner])).sum(), 0.0)))
@@ -96,7 +96,11 @@ def measure(
     kernel : array
         Of `RegionSettings.error_kernel`.
     shapes : bool, optional
-        Whether the errors of the moments are wanted, which take most of the time; NaN where not.
+        Whether to calculate the errors of the moments, which takes most of the time; otherwise NaN.
+
+    Returns
+    -------
+    list of Region
     """
     regions = []
     for number, box in enumerate(find_objects(labels), start=1):
@@ -111,7 +115,7 @@ def measure(
         dx, dy = xx - x, yy - y
         second = [dx * dx, dx * dy, dy * dy]
         cov = [(m * f).sum() / total for m in second]
-        # a weighted mean's derivative by a pixel: its value less the mean, over the sum
+        # derivative of a weighted mean by a pixel: its value minus the mean, over the sum
         slopes = [dx, dy, *(m - c for m, c in zip(second, cov))]
         at = np.unravel_index(int(f.argmax()), f.shape)
         errors = np.array([sum_error(s * d, kernel) / total if shapes else np.nan for d in slopes])
@@ -129,13 +133,27 @@ def measure(
 def region_reliability(
     r: Region, noise: NDArray[np.floating], settings: RegionSettings, beam_area: float
 ) -> float:
-    """Probability that a region is real, as its catalogue has it, given the noise ``[y, x]``."""
+    """Probability that a region is real.
+
+    Parameters
+    ----------
+    r : Region
+    noise : array
+        ``[y, x]``, in the image's unit.
+    settings : RegionSettings
+    beam_area : float
+        [pixel]; 1 for white noise.
+
+    Returns
+    -------
+    float
+    """
     error = float(settings.flux_error(r.flux, r.flux_err, noise[r.box].max() * beam_area))
     return float(settings.probability(r.flux / max(error, 1e-300), r.significance, r.area / beam_area))
 
 
 def _within_a_pixel(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Least errors of a region's moments: one that is a pixel wide may lie anywhere in that pixel."""
+    """Least errors of a region's moments: a region one pixel wide may lie anywhere in that pixel."""
     one = [n == 1 for n in shape[::-1]]
     return np.array([*one, one[0], any(one), one[1]]) * (1 / 12) ** np.array([0.5, 0.5, 1, 1, 1])
 
@@ -143,7 +161,7 @@ def _within_a_pixel(shape: tuple[int, ...]) -> NDArray[np.float64]:
 def _shape(
     moments: NDArray[np.float64], errors: NDArray[np.float64], beam: NDArray[np.float64] | None
 ) -> dict[str, float]:
-    """Intrinsic FWHMs and position angle, with errors [pixel, deg], of second moments less the beam's."""
+    """Intrinsic FWHMs and position angle, with errors [pixel, deg], beam deconvolved."""
     cov = np.array([[moments[2], moments[3]], [moments[3], moments[4]]])
     if beam is not None:
         cov = cov - beam_covariance((beam[0], beam[1], beam[2]))
@@ -155,7 +173,7 @@ def _shape(
         spread = np.sqrt(
             (vx * vx * errors[2]) ** 2 + (2 * vx * vy * errors[3]) ** 2 + (vy * vy * errors[4]) ** 2
         )
-        # an axis the beam hides is known to be smaller than its error
+        # an unresolved axis is smaller than its error
         low = FWHM_PER_SIGMA**2 * spread / 2
         out[f"dc_{name}"], out[f"dc_{name}_err"] = fwhm[k], low / max(fwhm[k], np.sqrt(low), 1e-9)
     out["dc_pa"] = float(np.rad2deg(np.arctan2(-vectors[0, 1], vectors[1, 1])) % 180)
@@ -174,14 +192,14 @@ def build_catalog(
     sidelobes: NDArray[np.floating] | None = None,
     beam: PrimaryBeam | None = None,
 ) -> Table:
-    """Catalogue of all regions, with their labels as ``id``, in the order of these.
+    """Catalogue of all regions, with their labels as ``id``, in this order.
 
     Parameters
     ----------
     image : RadioImage
         The input, for coordinates and primary beam.
     prepared : PreparedImage
-        Of it.
+        The input, prepared.
     mean, sigma : array
         Denoised image and its calibrated standard deviation, ``[y, x]``, in the unit of the file.
     labels : array of int
@@ -191,7 +209,11 @@ def build_catalog(
     sidelobes : array, optional
         Rms of the sidelobes that are in a dirty image, ``[y, x]``, in its unit.
     beam : PrimaryBeam, optional
-        Where it is known whether it is in the data.
+        If already known.
+
+    Returns
+    -------
+    Table
     """
     if beam is None:
         flat = np.ptp(prepared.rms[prepared.valid]) == 0
@@ -231,7 +253,7 @@ def _on_the_sky(
     labels: NDArray[np.int32],
     beam: tuple[float, float, float] | None,
 ) -> dict[str, Any]:
-    """The columns that depend on the projection, from those in pixels and of the beam in `beam_frame`."""
+    """Columns that depend on the projection, from those in pixels and the beam in `beam_frame`."""
     one = {name: np.array(values) for name, values in columns.items()}
     x, y = one["x"], one["y"]
     out = image.sky_columns(one)
@@ -258,11 +280,11 @@ def _row(
     beam = None if prepared.beam is None else image.local_beams(prepared.beam, x, y)[0]
     shape = _shape(r.moments, r.errors, beam)
     if not prepared.valid[round(y), round(x)]:
-        # the middle of a region about a hole: the place is the region's nearest to it
+        # the centre of a region around a hole: use the region's nearest pixel
         j, i = np.nonzero(labels[r.box] == r.number)
         near = int(np.hypot(i + r.box[1].start - x, j + r.box[0].start - y).argmin())
         x, y = float(i[near] + r.box[1].start), float(j[near] + r.box[0].start)
-    # the centre of what lies within the image lies within it
+    # the centre of a region inside the image is inside the image
     pb = np.nan if plane is None else float(plane[round(y), round(x)])
     sampling, alias = (0.0, 0.0) if prepared.beam is None else sampling_errors(prepared.beam)
     for name in ("dc_maj_err", "dc_min_err"):

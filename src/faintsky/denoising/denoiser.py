@@ -1,4 +1,4 @@
-"""The whole way of an image: prepared, denoised, its regions found and catalogued."""
+"""Denoising of an image from start to end: preparation, denoising, regions and their catalogue."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
 STARLET_CYCLES, NETWORK_CYCLES = 12, 2
-"""Major cycles at most: with starlets first, which take a fraction of the time, then with the network."""
+"""Most major cycles: first with starlets, which take a fraction of the time, then with the network."""
 SIGNIFICANT, SCALES, MANY = 3.0, 6, 500_000
-"""Threshold of the starlet coefficients over their noise, and scales; pixels that tell the noise."""
+"""Threshold of the starlet coefficients over their noise, and number of scales; pixels used for the noise."""
 PARTS = 100
-"""Parts of the whole that progress is told in."""
+"""Number of steps in which progress is reported."""
 
 
 @dataclass
 class Denoised:
-    """What `denoise_image` makes of an image, in the unit of the file; NaN where the image is blank.
+    """Result of `denoise_image`, in the unit of the file; NaN where the image is blank.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Denoised:
     uncertainty : array
         Its standard deviation, calibrated, ``[y, x]``.
     residual : array
-        Input less `image`, or `seen`; of a dirty image, less `image` as the psf shows it.
+        Input minus `image`, or `seen`; for a dirty image, minus `image` convolved with the psf.
     mask : array of int
         Number of the region in the catalogue, 0 outside.
     catalog : astropy.table.Table
@@ -65,17 +65,18 @@ class Denoised:
     prepared : PreparedImage
         Input, noise and beam.
     response : Response or None
-        Of the psf, where it was used.
+        Of the psf, if it was used.
     kind : str
-        What the image was taken for: ``restored`` or ``dirty``; of a model that knows one product, its name.
+        Kind of the image: ``restored`` or ``dirty``; for a model of a single product, the product's name.
     regions : int
         Regions before the cut in reliability.
     notes : list of str
         What was assumed or corrected.
     rule : str
-        What the regions have in common, in words.
+        Which regions are listed, in words.
     seen : array or None
-        `image` with the input's beam, where it is the sky's brightness in each pixel, the beam taken out.
+        `image` convolved with the input's beam, where `image` is the sky's brightness in each pixel without
+        beam.
     """
 
     image: Array32
@@ -107,19 +108,23 @@ def denoise_image(
     Parameters
     ----------
     image : RadioImage
-        With whichever of psf, pb, rms and mask it has.
+        With its psf, primary beam, rms and mask where known.
     network : torch.nn.Module
-        As `faintsky.networks.local_unet` is, on `device`.
+        Such as `faintsky.networks.local_unet`, on `device`.
     settings : DenoiserSettings, optional
         Thresholds and calibration.
     members : int
-        Mirror images and quarter turns to average, 1 to 8.
+        Mirrored and rotated images to average, 1 to 8.
     reliability : float
         Least reliability of a region.
     device : str
         A torch device.
     progress : callable, optional
         Called with parts done, parts in all, and a word.
+
+    Returns
+    -------
+    Denoised
 
     Raises
     ------
@@ -156,8 +161,8 @@ def denoise_image(
             rms = np.hypot(prepared.rms, sidelobes).astype(np.float32)
             prepared = replace(prepared, rms=rms, rms_origin="sidelobes")
             notes.append(
-                "no psf: the sidelobes of bright sources stay in the image, count as noise, and hide what is "
-                "fainter; give --psf to take them out"
+                "no psf: the sidelobes of bright sources stay in the image, count as noise, and hide fainter "
+                "emission; give --psf to remove them"
             )
         working, mean, sigma = estimate(network, prepared, **ask)
     own = settings.of(working.beam is None, response is not None)
@@ -185,11 +190,11 @@ def _deconvolved(
     tell: Progress,
     notes: list[str],
 ) -> tuple[PreparedImage, Array32 | None]:
-    """The image with the sidelobes of its emission taken out, and the noise measured on what is left.
+    """The image without the sidelobes of its emission, and the noise measured on the residual.
 
-    Starlets bring the bright emission to where it belongs, in cycles that cost little; what is faint is the
-    network's. A network that makes the residual grow at once does not know such images: then what starlets
-    find in the image, in units of the noise, is returned as well.
+    Starlets model the bright emission in cheap cycles; the network models the faint emission. If the residual
+    grows at once, the network was not trained for such images: then the starlets' result, in units of the
+    noise, is returned as well.
     """
     data, valid, now = prepared.data, prepared.valid, prepared
     thin = 1 + data.size // MANY
@@ -199,7 +204,7 @@ def _deconvolved(
         return replace(prepared.with_noise(residual, emission), data=image)
 
     def by_starlets(image: Array32, residual: Array32) -> tuple[Array32, float]:
-        # sidelobes that are still there count as noise
+        # remaining sidelobes count as noise
         rms = prepared.rms if prepared.rms_origin == "given" else robust_sigma(residual[valid][::thin])
         found = apply_filter(
             threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True
@@ -221,11 +226,11 @@ def _deconvolved(
         progress=lambda cycle, most: tell(20 + 20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     if not response.whole:
-        notes.append("the psf is less than twice as wide as the image: its farther sidelobes stay in")
-    end = "" if rough.settled or done.settled else ": sidelobes of bright emission may be left"
+        notes.append("the psf is less than twice as wide as the image: its distant sidelobes stay")
+    end = "" if rough.settled or done.settled else ": sidelobes of bright emission may remain"
     notes.append(f"{rough.cycles} major cycles with starlets, {done.cycles} with the network{end}")
     if done.cycles == 0:
-        notes.append("the network does not know such images: this is what starlets find, its error the noise")
+        notes.append("the network fails on such an image: this is the starlets' result, its error the noise")
         working = seen(rough.image, rough.residual)
         found = by_starlets(rough.image, rough.residual)[0]
         return working, np.where(valid, found / np.where(valid, working.rms, 1), 0).astype(np.float32)
@@ -241,7 +246,7 @@ def _regions(
     settings: RegionSettings,
     reliability: float,
 ) -> tuple[NDArray[np.int32], Table, int]:
-    """Mask and catalogue of the reliable regions, the most significant first, and how many there were."""
+    """Mask and catalogue of the reliable regions, the most significant first; number before the cut."""
     allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
     labels = segment(mean, sigma, allowed, settings, prepared.beam_area)
     rms = np.where(prepared.valid, prepared.rms, np.float32(0))
@@ -254,11 +259,11 @@ def _regions(
 
 
 DenoiseCall = Callable[..., Denoised]
-"""As `denoise_image`, network and settings filled in: image, ``members``, ``reliability``, ``progress``."""
+"""`denoise_image` with network and settings: takes image, ``members``, ``reliability``, ``progress``."""
 
 
 def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
-    """What denoises images as a model's card says.
+    """The function that denoises images with a model.
 
     Parameters
     ----------
@@ -281,14 +286,14 @@ def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
 
 
 Eye = Callable[[PreparedImage], tuple[PreparedImage, Array32, Array32, RegionSettings]]
-"""A network: image to image with the noise that was used, its mean and standard deviation in units of that
-noise, calibrated, and what outlines regions."""
+"""A network: takes an image; gives the image with the noise that was used, mean and calibrated standard
+deviation in units of that noise, and the settings for regions."""
 
 
 def make_eye(
     model: Model, device: str = "cpu", *, members: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Eye:
-    """A model of our network, loaded when it is first asked.
+    """A model of our network, loaded at its first use.
 
     Parameters
     ----------
@@ -296,6 +301,11 @@ def make_eye(
         Of the job ``denoise``.
     device, members, progress
         As for `predict`.
+
+    Returns
+    -------
+    callable
+        See `Eye`.
     """
 
     known: list[Any] = []
@@ -313,8 +323,8 @@ def make_eye(
 
 
 def deconvolves(image: RadioImage) -> bool:
-    """Whether an image is dirty and its psf known, or its noise white: `denoise_image` alone can treat it."""
-    bare = replace(image, notes=[])  # what was assumed is said by those who do the work
+    """Whether an image is dirty with known psf, or has white noise: only `denoise_image` can treat these."""
+    bare = replace(image, notes=[])  # the actual run makes the notes
     if "psf" not in image.companions:
         if image.beams is not None:
             return False
@@ -331,7 +341,7 @@ def deconvolves(image: RadioImage) -> bool:
 
 
 def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[int, int], int]:
-    """Blocks that an image ``(n_y, n_x)`` is cut into, their shape, and pixels in work at a time."""
+    """Number of blocks of an image ``(n_y, n_x)``, their shape, and pixels processed at a time."""
     if hasattr(network, "blocks"):
         said: tuple[int, tuple[int, int], int] = network.blocks(shape)  # type: ignore[operator]
         return said
@@ -341,16 +351,16 @@ def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[
 
 
 BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.45e9, 90, 156, 140
-"""Most memory at a time: the libraries; a pixel of the image, with maps and figures; what a dirty image takes
-besides; a pixel of a block, with the network's features. Resident set sizes, images of 256 to 2000 pixels."""
+"""Peak memory: the libraries; a pixel of the image, with maps and figures; the extra for a dirty image; a
+pixel of a block, with the network's features. Resident set sizes, images of 256 to 2000 pixels."""
 SECONDS_FIXED, SECONDS_A_PIXEL, SECONDS_A_PASS = 6.0, 1e-6, 2e-6
-"""Of one processor core."""
+"""Seconds of one processor core."""
 
 
 def needs_of_image(
     network: nn.Module, shape: tuple[int, int], *, dirty: bool = False, passes: int = 1
 ) -> tuple[Needs, tuple[int, int]]:
-    """Resident set sizes and times as measured on a CPU.
+    """Memory and time of `denoise_image`, as measured on a CPU.
 
     Parameters
     ----------
@@ -377,28 +387,28 @@ def needs_of_image(
 
 
 COLUMN = "reliability_negative"
-"""What the catalogue gets."""
+"""Column added to the catalogue."""
 
 
 def compare_with_negative(image: RadioImage, found: Any, again: Callable[[RadioImage], Any]) -> int:
-    """Denoise the negative of an image, and give its regions a reliability by those of the negative.
+    """Denoise the negative of an image, and derive reliabilities of the image's regions from it.
 
     The densities of both are compared in S/N and area, as in Serra, Jurek & Floer (2012): 1 where the
-    negative has no region. The network knows positive emission only, so that noise, which is as often
-    negative, is told from it; stripes, sidelobes and bowls are where they are as deep as they are high.
+    negative has no region. The network knows only positive emission, so noise, which is as often negative, is
+    recognised; so are stripes, sidelobes and bowls that are as deep as they are high.
 
     Parameters
     ----------
     image : RadioImage
     found : Denoised or DetectedImage
-        Of the image; its catalogue gets the column `COLUMN`, NaN for what is compact, its notes a line.
+        Of the image. Its catalogue gets the column `COLUMN` (NaN for compact sources), its notes a line.
     again : callable
-        What made it.
+        Function that made it.
 
     Returns
     -------
     int
-        Regions of the negative.
+        Number of regions in the negative.
     """
     other = again(replace(image.negative(), kind=found.kind))
     diffuse, theirs = (np.asarray(t["kind"]).astype(str) == "diffuse" for t in (found.catalog, other.catalog))

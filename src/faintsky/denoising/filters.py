@@ -38,7 +38,7 @@ def _smoothed(image: Array32, step: int) -> Array32:
 
 
 def starlet_transform(image: Array32, scales: int) -> Array32:
-    """Detail at 1, 2, 4 … pixels and what is left: ``[scales + 1, y, x]``, whose sum is the image."""
+    """Detail at 1, 2, 4 … pixels and the smooth remainder: ``[scales + 1, y, x]``, whose sum is the image."""
     planes = np.empty((scales + 1, *image.shape), dtype=image.dtype)
     smooth = image
     for j in range(scales):
@@ -55,7 +55,7 @@ def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, i
     Parameters
     ----------
     correlation : array or None
-        Of the noise, 1 at its middle, odd sides; None is white.
+        Of the noise, 1 at its middle, odd sides; None for white noise.
     shape : tuple of int
         Of the grid; the correlation is cut to it where it is larger.
     """
@@ -72,16 +72,21 @@ def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, i
 
 
 def scale_sigmas(scales: int, correlation: NDArray[np.floating] | None = None, size: int = 512) -> Float:
-    """Noise of the coefficients of each scale for an image of unit rms, ``[scales + 1]``.
+    """Noise of the coefficients of each scale for an image of unit rms.
 
     Parameters
     ----------
     scales : int
-        Number of them; the last value is that of what is left.
+        Number of scales.
     correlation : array or None
-        Of the noise, 1 at its middle; None is white.
+        Of the noise, 1 at its middle; None for white noise.
     size : int, optional
         Of the grid on which the power spectrum is summed [pixel].
+
+    Returns
+    -------
+    array
+        ``[scales + 1]``; the last is that of the smooth remainder.
     """
     power = power_spectrum(correlation, (size, size))
     f = np.fft.fftfreq(size)
@@ -106,7 +111,7 @@ def threshold_starlets(
     iterations: int = 1,
     positive: bool = False,
 ) -> Array32:
-    """The image's significant wavelet coefficients, and what is left at the largest scale, put together.
+    """Image of the significant wavelet coefficients plus the smooth remainder.
 
     Parameters
     ----------
@@ -115,18 +120,22 @@ def threshold_starlets(
     known : array of bool
         Pixels that are not blank, ``[y, x]``.
     correlation : array or None
-        Of the noise; None is white.
+        Of the noise; None for white noise.
     k : float or sequence of float, optional
         Threshold of each scale, in its noise; the last is repeated.
     scales : int, optional
-        Of detail.
-    soft : bool, optional
-        Shrink what is kept by the threshold (then ``iterations`` must be 1).
+        Number of scales of detail.    soft : bool, optional
+        Shrink the kept coefficients by the threshold (then ``iterations`` must be 1).
     iterations : int, optional
-        Above 1: what the residual still has of the significant coefficients (the multiresolution support) is
-        added again.
+        Above 1: add the residual's values of the significant coefficients (the multiresolution support)
+        again.
     positive : bool, optional
-        No negative emission, after each iteration.
+        Set negative emission to 0 after each iteration.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     levels = np.atleast_1d(np.asarray(k, dtype=float))
     levels = np.append(levels, np.full(max(0, scales - len(levels)), levels[-1]))[:scales]
@@ -163,13 +172,13 @@ def apply_filter(
     which : str or callable
         A filter, or its name: one of `faintsky.registry.FILTERS`.
     image : array
-        ``[y, x]``, in any unit; NaN is blank and stays so.
+        ``[y, x]``, in any unit; NaN is blank and stays NaN.
     rms : float or array
         Noise, in the same unit; ``[y, x]`` where it varies. Pixels without noise are left as they are.
     correlation : array, optional
         Of the noise between pixels, 1 at its middle, odd sides; white where not given.
     **settings
-        Of the filter.
+        Further arguments of the filter.
 
     Returns
     -------

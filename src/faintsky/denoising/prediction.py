@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 Array32 = NDArray[np.float32]
 
 EVEN = 1.1
-"""A noise map whose largest value is less than this many times its least is left as it is."""
+"""A noise map with a smaller ratio of largest to least value is not measured again."""
 EMPTY = 1.0
-"""Denoised pixels below that, over the rms, are empty sky, where two maps of the noise agree."""
+"""Denoised pixels below this, over the rms, are empty sky, where two noise maps must agree."""
 TURNS = ((0, False), (2, False), (1, True), (3, True), (1, False), (3, False), (0, True), (2, True))
-"""Quarter turns and mirroring of each member: the symmetries of the square, opposite ones first."""
+"""Quarter turns and mirroring of each member: the symmetries of the square, opposites first."""
 
 
 def describe_beam(beam: Sequence[float] | None) -> Array32:
@@ -69,12 +69,12 @@ def predict(
     largest: int = LARGEST,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Array32, Array32]:
-    """Mean and standard deviation of the sky given an image, in units of the local noise.
+    """Predict mean and standard deviation of the sky from an image, in units of the local noise.
 
     Parameters
     ----------
     network : torch.nn.Module
-        As `faintsky.networks.local_unet` is, on `device`.
+        Such as `faintsky.networks.local_unet`, on `device`.
     image : array
         Data over local rms, ``[y, x]``, 0 where blank.
     weight : array
@@ -82,7 +82,7 @@ def predict(
     beam : sequence of float or None
         Major and minor FWHM [pixel] and position angle [deg]; None for noise without correlation.
     members : int
-        Mirror images and quarter turns to average, 1 to 8.
+        Mirrored and rotated images to average, 1 to 8.
     device : str
         A torch device.
     largest : int
@@ -93,8 +93,8 @@ def predict(
     Returns
     -------
     mean, sigma : array
-        ``[y, x]``. Over several members, `mean` is their mean, and `sigma` squared the mean of theirs plus
-        the variance of their means.
+        ``[y, x]``. With several members, `mean` is their mean, and `sigma` squared the mean of their
+        variances plus the variance of their means.
     """
     import torch
 
@@ -114,7 +114,7 @@ def predict(
         spread = stack.var(dim=0, unbiased=False) + torch.stack(variances).mean(dim=0)
         return stack.mean(dim=0).cpu().numpy(), spread.sqrt().cpu().numpy()
 
-    # the blocks' sides are multiples of the stride, so that turned ones are cut like the others
+    # the blocks' sides are multiples of the stride, so that rotated images have the same blocks
     reach, stride = (int(getattr(network, name)) for name in ("reach", "stride"))
     blocks = cover(image.shape, reach=reach, stride=stride, largest=largest)
     with torch.inference_mode():
@@ -130,11 +130,11 @@ def estimate(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[PreparedImage, Array32, Array32]:
-    """`predict` for a restored image, whose noise is measured again on what is left of it.
+    """`predict` for a restored image, whose noise is measured again on the residual.
 
-    The texture of bright emission raises a noise map, and what passes for noise is smoothed. Where the map
-    varies over the image, the network is asked twice, and the second time with the noise of the first
-    residual, which is nowhere more than before. By how much the answers differ counts as uncertainty.
+    The texture of bright emission raises a noise map, and the network smooths what looks like noise. Where
+    the map varies over the image, the network runs twice, the second time with the noise of the first
+    residual, which is nowhere higher than before. The difference of the two results counts as uncertainty.
 
     Parameters
     ----------
@@ -145,9 +145,8 @@ def estimate(
     Returns
     -------
     prepared : PreparedImage
-        With the noise that was used last.
-    mean, sigma : array
-        In units of it.
+        With the noise of the last run.    mean, sigma : array
+        In units of that noise.
     """
     tell = progress or (lambda done, total: None)
 
@@ -164,7 +163,7 @@ def estimate(
     if not again or not empty.any():
         return prepared, mean, sigma
     left = prepared.with_noise(prepared.data - np.where(prepared.valid, mean * rms, 0))
-    # a residual lacks some of the noise
+    # a residual contains less than the full noise
     scale = np.median(rms[empty] / left.rms[empty])
     measured = replace(prepared, rms=np.minimum(prepared.rms, left.rms * np.float32(scale)))
     first = mean * np.where(prepared.valid, prepared.rms / measured.rms, 0)

@@ -1,4 +1,4 @@
-"""Regions of emission in a denoised image, by what a model has learnt: thresholds, errors, reliability."""
+"""Regions of emission in a denoised image: thresholds, errors and reliability as calibrated for a model."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class RegionSettings(Settings):
-    """Settings for images of one kind of noise; the defaults are guesses for an uncalibrated network.
+    """Settings for images with one kind of noise; the defaults are guesses for an uncalibrated network.
 
     Attributes
     ----------
     seed, grow : tuple of float
-        Least mean over sigma, and least mean over rms, of a region's seeds and of the pixels joined to them.
+        Least mean over sigma, and least mean over rms, for a region's seeds and for the pixels added to them.
     smooth, cap : float
-        Emission that no pixel shows by itself is looked for in the mean, cut off at `cap` times the rms lest
-        bright sources grow haloes, and smoothed with a round Gaussian of this FWHM [root of the beam's area;
-        pixel for white noise]; 0 for not at all.
+        Emission too faint for single pixels is looked for in the mean, cut off at `cap` times the rms to
+        avoid haloes of bright sources, and smoothed with a round Gaussian of FWHM `smooth` [root of the
+        beam's area; pixel for white noise]; 0 to skip this.
     faint : tuple of float
-        Least value of that over rms, of a region's seeds and of the pixels joined to them.
+        Least smoothed value over rms, for a region's seeds and for the pixels added to them.
     least_area : float
-        Of a region [beam; pixel for white noise].
+        Least area of a region [beam; pixel for white noise].
     sigma_at, sigma_raw : tuple of float
-        Rising values of mean over rms, and of the network's standard deviation over rms.
+        Increasing values of mean over rms, and of the network's standard deviation over rms.
     sigma_factor, sigma_factor_points : tuple of tuple of float
-        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``, of smooth emission and of
-        points (`pointed`), whose errors are larger; the second are the first where not given. Logarithms are
-        interpolated, in the mean and in the logarithm of the standard deviation.
+        Factors on the network's standard deviation, ``[sigma_at, sigma_raw]``, for smooth emission and for
+        points (`pointed`), whose errors are larger; by default the same for both. Their logarithms are
+        interpolated in the mean and in the logarithm of the standard deviation.
     error_lengths, error_weights : tuple of float
-        The correlation of the denoised image's errors: FWHMs of Gaussians [beam; pixel for white noise], and
-        the weight of each.
+        Correlation of the denoised image's errors: FWHMs of Gaussians [beam; pixel for white noise], and
+        their weights.
     error_factor, error_fraction, error_floor : float
-        Factor on a flux's error, and what is added to it in quadrature: a fraction of the flux, and a
-        factor times the rms over a beam (a pixel for white noise), for small regions' sake, whose truth is
-        more often twice as much, or nothing, than a Gaussian has it.
+        Factor on a flux's error, and two terms added in quadrature: a fraction of the flux, and a factor
+        times the rms over a beam (a pixel for white noise). The last is for small regions, whose errors have
+        wider tails than a Gaussian.
     reliability : tuple of float
-        Constant, and weights of the logarithms of S/N, peak significance and area (in beams): logit of the
-        probability that a region is real.
+        Logit of the probability that a region is real: constant, and weights of the logarithms of S/N, peak
+        significance and area [beam].
     """
 
     seed: tuple[float, float] = (5.0, 0.5)
@@ -71,7 +71,7 @@ class RegionSettings(Settings):
     def _table(self) -> Self:
         for factors in (self.sigma_factor, self.sigma_factor_points or self.sigma_factor):
             if [len(self.sigma_raw)] * len(self.sigma_at) != [len(row) for row in factors]:
-                raise ValueError("sigma_factor is no table over sigma_at and sigma_raw")
+                raise ValueError("sigma_factor is not a table over sigma_at and sigma_raw")
         if len(self.error_lengths) != len(self.error_weights):
             raise ValueError("each of error_lengths needs one of error_weights")
         return self
@@ -79,7 +79,7 @@ class RegionSettings(Settings):
     def calibrated(
         self, mean: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float
     ) -> NDArray[np.float32]:
-        """The network's standard deviation made honest.
+        """Calibrated standard deviation of the network.
 
         Parameters
         ----------
@@ -87,6 +87,10 @@ class RegionSettings(Settings):
             Of the network, in units of the local rms, ``[y, x]``.
         beam_area : float
             [pixel]; 1 for white noise.
+
+        Returns
+        -------
+        array
         """
         level, raw = np.abs(np.asarray(mean, dtype=np.float32)), np.asarray(sigma, dtype=np.float32)
         place = [
@@ -113,8 +117,8 @@ class RegionSettings(Settings):
         beam : tuple of float or None
             FWHMs [pixel] and position angle [deg]; None for white noise.
         most : int, optional
-            It reaches no farther than that many pixels, the image's side: the beam of an image without noise,
-            read off its correlation, can be of any size.
+            Largest reach [pixel], the image's side: the beam measured on an image without noise can have any
+            size.
         """
         major, minor, pa = (1.0, 1.0, 0.0) if beam is None else beam
         half = min(int(np.ceil(1.1 * max(self.error_lengths) * major)) + 1, most)
@@ -128,20 +132,42 @@ class RegionSettings(Settings):
         )
 
     def flux_error(self, flux: ArrayLike, error: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
-        """Error of a flux, from that of the sum and the noise's flux in a beam (a pixel for white noise)."""
+        """Error of a region's flux.
+
+        Parameters
+        ----------
+        flux, error : array or float
+            Sum of the denoised image, and its error.
+        noise : array or float
+            Flux of the noise in a beam (a pixel for white noise).
+
+        Returns
+        -------
+        array
+        """
         f, e, n = (np.asarray(v, dtype=float) for v in (flux, error, noise))
         parts = (self.error_factor * e, self.error_fraction * f, self.error_floor * n)
         return np.sqrt(sum(p**2 for p in parts))
 
     def probability(self, snr: ArrayLike, peak: ArrayLike, area: ArrayLike) -> NDArray[np.float64]:
-        """Probability that regions are real, from their S/N, peak mean over sigma and area [beam]."""
+        """Probability that regions are real.
+
+        Parameters
+        ----------
+        snr, peak, area : array or float
+            S/N of the flux, highest mean over sigma, area [beam].
+
+        Returns
+        -------
+        array
+        """
         logs = [np.log(np.maximum(np.asarray(v, dtype=float), 1e-6)) for v in (snr, peak, area)]
         logit = self.reliability[0] + sum(w * v for w, v in zip(self.reliability[1:], logs))
         return 1 / (1 + np.exp(-np.clip(logit, -60, 60)))
 
 
 POINT, WHITE_POINT = 2.0, 5
-"""Side of the square that points do not fill [beam; pixel for white noise]."""
+"""Side of a square that points do not fill [beam; pixel for white noise]."""
 
 
 def _point_side(beam_area: float) -> int:
@@ -149,7 +175,7 @@ def _point_side(beam_area: float) -> int:
 
 
 def pointed(level: NDArray[np.floating], beam_area: float) -> NDArray[np.bool_]:
-    """Where an image is narrow: half of its brightness is gone by an opening with a square of `POINT` beams.
+    """Where emission is narrow: an opening with a square of `POINT` beams removes half of its brightness.
 
     Parameters
     ----------
@@ -162,23 +188,23 @@ def pointed(level: NDArray[np.floating], beam_area: float) -> NDArray[np.bool_]:
 
 
 class WhiteSettings(RegionSettings):
-    """Those for white noise."""
+    """`RegionSettings` for white noise."""
 
     least_area: float = 25.0
     error_lengths: tuple[Positive, ...] = (6.0,)
 
 
 class DenoiserSettings(Settings):
-    """Settings by what the network is shown.
+    """Settings for each kind of image.
 
     Attributes
     ----------
     correlated : RegionSettings
-        Restored images without their compact sources; noise that is correlated like the beam.
+        Restored images without their compact sources: noise correlated like the beam.
     white : RegionSettings
         Whole images with white noise.
     dirty : RegionSettings
-        Dirty images that major cycles have freed of sidelobes; those of `correlated` where not given.
+        Dirty images after major cycles; as `correlated` by default.
     """
 
     correlated: RegionSettings = RegionSettings()
@@ -193,7 +219,7 @@ class DenoiserSettings(Settings):
         return values
 
     def of(self, white: bool, dirty: bool = False) -> RegionSettings:
-        """Those of an image's noise."""
+        """Settings for an image's kind and noise."""
         return self.white if white else self.dirty if dirty else self.correlated
 
 
@@ -204,7 +230,7 @@ def segment(
     settings: RegionSettings,
     beam_area: float,
 ) -> NDArray[np.int32]:
-    """Label regions of emission by thresholds with hysteresis, on the image and on it smoothed.
+    """Label regions of emission by thresholds with hysteresis, in the image and in the smoothed image.
 
     Parameters
     ----------
@@ -220,14 +246,14 @@ def segment(
     Returns
     -------
     array
-        1 … n for pixels above the lower thresholds, of either image, that touch one above the upper ones, at
-        a side or a corner, in regions of the least area or more; 0 elsewhere.
+        1 … n for pixels above the lower thresholds of either image that are connected, by sides or corners,
+        to one above the upper ones, in regions of at least the least area; 0 elsewhere.
     """
     seeds, grown = thresholded(mean, sigma, allowed, settings, beam_area)
     labels = touching(grown | seeds)
     n = int(labels.max(initial=0))
     keep = np.bincount(labels[seeds], minlength=n + 1) > 0
-    # of a beam hardly larger than a pixel, one pixel is all that a point may show
+    # with a beam hardly larger than a pixel, a point may show only one pixel
     area = beam_area if beam_area > 2 else 1.0
     keep &= np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area * area
     keep[0] = False
@@ -241,7 +267,7 @@ def thresholded(
     settings: RegionSettings,
     beam_area: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Pixels above the upper and above the lower thresholds; see `segment`."""
+    """Pixels above the upper, and pixels above the lower thresholds. See `segment` for the arguments."""
     seeds, grown = (
         allowed & (mean > k_sigma * sigma) & (mean > k_rms)
         for k_sigma, k_rms in (settings.seed, settings.grow)
@@ -255,44 +281,60 @@ def thresholded(
 
 
 def touching(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Labels of regions that touch at a side or a corner."""
+    """Labels of regions connected by sides or corners."""
     return np.asarray(label(mask, structure=np.ones((3, 3)))[0], dtype=np.int32)
 
 
 def smoothed(
     mean: NDArray[np.floating], allowed: NDArray[np.bool_], settings: RegionSettings, beam_area: float
 ) -> NDArray[np.float32]:
-    """The denoised image over rms, cut off at the cap and smoothed: what faint regions are found in."""
+    """The denoised image over rms, cut off at the cap and smoothed, in which faint regions are found.
+
+    Parameters
+    ----------
+    mean : array
+        Denoised image over rms, ``[y, x]``.
+    allowed : array of bool
+        Where to look.
+    settings : RegionSettings
+    beam_area : float
+        [pixel]; 1 for white noise.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
+    """
     capped = np.where(allowed, np.minimum(mean, settings.cap), 0).astype(np.float32)
     return np.asarray(gaussian_filter(capped, settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA))
 
 
 def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Labels 1 … n for the regions whose old numbers are listed, in that order; 0 for the others."""
+    """Labels 1 … n for the regions listed by their old numbers, in that order; 0 for others."""
     numbers = np.zeros(int(labels.max()) + 1, dtype=np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
     return np.asarray(numbers[labels])
 
 
 DIP, CONTRAST = 2.5, 1.5
-"""By how much the S/N of a region's lower peak exceeds that of the saddle to a higher one, and how many times
-as high it is, where the two are apart."""
+"""Two peaks are separate regions if the S/N of the lower one exceeds that of the saddle by this difference,
+and by this factor."""
 
 
 def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArray[np.int32]:
-    """Cut regions at the saddles between peaks that are plainly two.
+    """Cut regions at the saddles between clearly separate peaks.
 
     Parameters
     ----------
     labels : array of int
         Regions, which do not touch each other, 0 elsewhere, ``[y, x]``.
     snr : array
-        S/N of the smoothed image, ``[y, x]``: noise alone makes dips of about 1.
+        S/N of the smoothed image, ``[y, x]``: noise makes dips of about 1.
 
     Returns
     -------
     array of int
-        1 … n; what is cut at a saddle goes to the peak that it leads up to.
+        1 … n; pixels go to the peak that they lead up to.
     """
     from skimage.morphology import local_maxima
     from skimage.segmentation import watershed

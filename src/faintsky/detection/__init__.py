@@ -1,6 +1,6 @@
 """Sources of images and cubes: search, pursuit, fits, blends, objects, masks, reliability, catalogue.
 
-Other methods than ours are found by name in the registry.
+Other methods are found by name in the registry.
 """
 
 from __future__ import annotations

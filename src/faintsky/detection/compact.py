@@ -1,4 +1,4 @@
-"""Compact sources of an image: found with the filter that its noise asks for, fitted, blends taken apart."""
+"""Compact sources of an image: found with the matched filter of its noise, fitted, blends split."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 LOWEST = 4.0
-"""S/N down to which sources are tried."""
+"""Lowest S/N at which sources are tried."""
 NEIGHBOURS, STAMP, SIDE = 2.0, 1.25, 19
-"""Sources closer than `NEIGHBOURS` beams are fitted together. A fit sees what lies within `STAMP` FWHMs of a
+"""Sources closer than `NEIGHBOURS` beams are fitted together. A fit uses the data within `STAMP` FWHMs of a
 source, on about `SIDE` pixels a side."""
 RESOLVED, NARROWER, ADDED, SPLIT = 10.0, 30.0, 22.0, 9.0
-"""Least gain in chi2 of a source that is wider than the beam, or narrower, of one source more, and of two
-points in place of one Gaussian (which has as many numbers)."""
+"""Least gain in chi2 for a source wider than the beam, or narrower, for an additional source, and for two
+points in place of one Gaussian (with as many parameters)."""
 HOPE = 0.5
-"""Share of the gain that must be expected to first order before a fit is made."""
+"""A fit is made where this fraction of the least gain is expected to first order."""
 LARGEST, COMPACT = 4.0, 3.3
-"""FWHM of a fitted Gaussian at most, and of a compact source [beam]: what is larger is a part of something
-that no Gaussian describes."""
+"""Largest FWHM of a fitted Gaussian, and of a compact source [beam]: larger ones are parts of emission that
+no Gaussian describes."""
 TOGETHER, ROUNDS, TOUCH = 8, 2, 1.5
-"""Sources in one fit, rounds of taking blends apart; FWHMs within which two sources touch."""
+"""Most sources in one fit; rounds of splitting blends; FWHMs within which two sources touch."""
 BRIGHT, ARTEFACTS = 40.0, 20
-"""S/N of sources that may have artefacts about them, and how far these are looked for at most [beam]: a tenth
-of the S/N."""
+"""S/N of sources that may have artefacts around them; largest distance to which these are looked for [beam],
+otherwise a tenth of the S/N."""
 TENTH = 1.645
-"""What a tenth of a Gaussian's values exceed, either way, in standard deviations."""
+"""Standard deviations that a tenth of a Gaussian's values exceed, on either side."""
 FAIR = 2.0
-"""Stronger over weaker of the two signs of artefacts, at most."""
+"""Largest ratio of the stronger to the weaker sign of artefacts."""
 STAGE = 10.0
-"""Sources are taken out down to the brightest one over this, the noise is measured again, and so on: what
-lies about a bright source is not to pass for others before that is known."""
+"""Sources are subtracted down to the brightest one over this factor, the noise is measured again, and so on:
+so artefacts around a bright source are known before they could be taken for sources."""
 
 
 class CompactSearch:
-    """Sources of an image, found and fitted in turn until nothing is left.
+    """Sources of an image, found and fitted in turn until no peak remains.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class CompactSearch:
         self.set_noise(rms, correlation)
 
     def set_noise(self, rms: NDArray[np.floating], correlation: NoiseCorrelation) -> None:
-        """Go on with another noise."""
+        """Continue with another noise."""
         self._snr: Float | None = None
         self.rms, self.correlation = np.where(self.valid, rms, np.inf).astype(float), correlation
         self.kernel, self.seen = correlation.matched_filter(self.beam)
@@ -96,7 +96,7 @@ class CompactSearch:
         )  # fmt: skip
 
     def take_background(self, background: NDArray[np.floating]) -> None:
-        """Take a background out of data and residual."""
+        """Subtract a background from data and residual."""
         change = np.where(self.valid, background, 0)
         self.background = self.background + change
         self.data, self.residual, self._snr = self.data - change, self.residual - change, None
@@ -112,7 +112,7 @@ class CompactSearch:
         return product / product.sum()
 
     def _move(self, values: Float, sign: float) -> None:
-        """Put sources into the residual, or take them out."""
+        """Add sources to the residual, or subtract them."""
         add_sources(self.residual, values, sign)
         self._snr = None
 
@@ -123,7 +123,7 @@ class CompactSearch:
         return self._snr
 
     def _filtered(self, scaled: Float) -> Float:
-        # beyond its border an image goes on as in a mirror: a step there would look like a source
+        # mirrored beyond the border: a step there would look like a source
         h = self.kernel.shape[0] // 2
         out = convolve(np.pad(scaled, h, mode="symmetric"), self.kernel)[h:-h, h:-h]
         if self._share is not None:
@@ -131,10 +131,10 @@ class CompactSearch:
         return np.where(self.valid, out, 0.0)
 
     def measure_level(self) -> None:
-        """How much more than noise the S/N map of the residual scatters: artefacts about bright sources."""
+        """Scatter of the residual's S/N map over that of noise: artefacts around bright sources."""
         snr = self.snr_map()
         level = np.nan_to_num(scatter_map(snr, self.valid, self.size), nan=1.0).astype(float)
-        level = np.maximum(level, 1.0)  # a calm core is no proof that sources are as plain
+        level = np.maximum(level, 1.0)  # low scatter in the core says nothing about sources
         n_y, n_x = snr.shape
         width = self.size
         bright = np.abs(self.sources.snr) > BRIGHT
@@ -147,29 +147,29 @@ class CompactSearch:
             ring = np.minimum((np.hypot(dx, dy) / width).astype(int), ARTEFACTS)
             ratio, ring_of = snr[box] / level[box], np.where(self.valid[box], ring, 0)
             part = 4 * ring_of + 2 * (dy > 0) + (dx > 0)
-            # spokes fill a part of a ring only: its highest values count, no more than those of the second
-            # worst quarter, as another source lies in one of them
+            # spokes fill only part of a ring: its highest values count, at most those of the second worst
+            # quarter, as another source may lie in the worst
             high = np.sort(_tails(ratio, part, 4 * (ARTEFACTS + 1)).reshape(-1, 4), axis=1)[:, 2]
             high = np.minimum(high, _tails(ratio, ring_of, ARTEFACTS + 1))
             count = np.bincount(ring_of.ravel(), minlength=ARTEFACTS + 1)
             scatter = np.where(high > 0, high / TENTH, 1.0)
             chance = 1.2 + 1.5 * self.size / np.sqrt(np.maximum(count, 1))
             scatter[[0, -1]] = 1.0
-            # a ring that noise alone could be is left alone
+            # a ring that is consistent with noise stays as it is
             scatter = np.where(scatter > chance, scatter, 1.0)
             scatter[1:-1] = np.maximum(scatter[1:-1], (scatter[:-2] + scatter[2:]) / 2)
             level[box] *= scatter[ring]
         self.level = level
 
     def peaks(self, snr: Float, lowest: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Pixels y, x of local maxima above, and minima below."""
+        """Pixels y, x of local maxima above `lowest`, and of minima below its negative."""
         high = np.abs(snr)
         y, x = np.nonzero(high > lowest)
         highest = high[y, x] == highest_about(high, y, x, max(1, round(0.35 * self.size)))
         return y[highest], x[highest]
 
     def new_peaks(self, snr: Float, lowest: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
-        """`peaks` that the filter's own sidelobes about brighter ones do not explain: y, x and S/N."""
+        """`peaks` that are not the filter's own sidelobes around brighter ones: y, x and S/N."""
         y, x = self.peaks(snr / self.level, lowest)
         strength, h = snr[y, x], self.seen.shape[0] // 2
         kept = np.ones(len(x), bool)
@@ -182,7 +182,15 @@ class CompactSearch:
         return y[kept], x[kept], strength[kept]
 
     def add(self, y: NDArray[np.integer], x: NDArray[np.integer], snr: Float) -> None:
-        """Take points at some pixels into the list."""
+        """Add points at some pixels to the list.
+
+        Parameters
+        ----------
+        y, x : array of int
+            Pixels.
+        snr : array
+            Their S/N.
+        """
         values = np.empty((len(x), NUMBERS))
         values[:, 0] = snr / self.gain * self.rms[y, x]
         values[:, 1], values[:, 2], values[:, 3:] = x, y, self.moments
@@ -203,14 +211,14 @@ class CompactSearch:
         return self.sources.snr / self.level_at(self.sources.values)
 
     def off_the_image(self) -> Bool:
-        """Sources whose centre lies outside of the image, or on a blank pixel."""
+        """Sources whose centre lies outside the image, or on a blank pixel."""
         x, y = self.sources.values[:, 1], self.sources.values[:, 2]
         n_y, n_x = self.data.shape
         blank = ~self.valid[pixels_of(self.sources.values, self.data.shape)]
         return np.asarray(blank | (x < -0.5) | (y < -0.5) | (x > n_x - 0.5) | (y > n_y - 0.5))
 
     def left_over(self) -> Bool:
-        """Sources that are the other way up than a brighter one that they touch: its model is not exact."""
+        """Sources of opposite sign to a brighter one that they touch: errors of its model."""
         s, out = self.sources, np.zeros(len(self.sources), bool)
         tree = cKDTree(s.values[:, 1:3])
         a, b = tree.query_pairs(LARGEST * self.size, output_type="ndarray").reshape(-1, 2).T
@@ -222,12 +230,12 @@ class CompactSearch:
         return out
 
     def put_back(self, away: Bool) -> None:
-        """Drop some sources."""
+        """Drop some sources, and add them to the residual."""
         self._move(self.sources.values[away], 1.0)
         self.sources = self.sources.take(~away)
 
     def groups(self) -> list[NDArray[np.intp]]:
-        """Sources to be fitted together, singles first; large groups are cut where they are thinnest."""
+        """Sources to be fitted together, single ones first; large groups are cut at their largest gaps."""
         s, link = self.sources, NEIGHBOURS * self.size
         out: list[NDArray[np.intp]] = []
         todo = [np.arange(len(s))]
@@ -246,7 +254,7 @@ class CompactSearch:
         return out
 
     def fit(self, rows: list[NDArray[np.intp]] | None = None) -> None:
-        """Fit all sources, those that are close to each other together."""
+        """Fit all sources, close ones together."""
         groups = self.groups() if rows is None else rows
         singles = np.array([g[0] for g in groups if len(g) == 1], np.intp)
         left = self._fit_singles(singles)
@@ -263,9 +271,9 @@ class CompactSearch:
         self._move(values, -1.0)
 
     def _fit_singles(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Fit lone sources, many at once; returns those by blanks or an edge, which have other pixels."""
+        """Fit single sources, many at once; returns those near blanks or an edge, which are not fitted."""
         s = self.sources
-        # classes of size: each has one pattern of pixels and one covariance
+        # classes of size, each with one pattern of pixels and one covariance
         wide = np.maximum(s.fwhm[rows], self.size) / self.size
         of = np.ceil(np.log(np.maximum(wide / 1.05, 1.0)) / np.log(1.5)).astype(int)
         left: list[NDArray[np.intp]] = []
@@ -324,13 +332,13 @@ class CompactSearch:
         self._store(rows, values, errors, chosen, unit)
 
     def _earned(self, values: Float, gain: Float) -> Bool:
-        """Whether moments of ``[..., 6]`` that differ from the beam's have won enough."""
+        """Whether Gaussians ``[..., 6]`` with moments other than the beam's gain enough."""
         area = values[..., 3] * values[..., 5] - values[..., 4] ** 2
         beam = self.moments[0] * self.moments[2] - self.moments[1] ** 2
         return np.asarray(gain > np.where(area > beam, RESOLVED, NARROWER))
 
     def _near(self, values: Float, start: Float) -> Bool:
-        """Whether fits ``[..., 6]`` stayed where they began, and of a sensible size."""
+        """Whether fits ``[..., 6]`` stayed near their start, with a possible size."""
         moved = np.hypot(values[..., 1] - start[..., 1], values[..., 2] - start[..., 2])
         return np.asarray(
             (moved < 0.95 * self.size)
@@ -345,7 +353,7 @@ class CompactSearch:
         self._replace(rows, values * scale, errors * scale[:, :, None] * scale[:, None, :], resolved)
 
     def _stamp(self, values: Float) -> tuple[Float, Float, Float, float]:
-        """Pixels about some sources, ``[m]``, their whitening, and the noise there."""
+        """Pixels around some sources, ``[m]``, their whitening, and the noise there."""
         xx, xy, yy = values[:, 3:].T
         fwhm = FWHM_PER_SIGMA * np.sqrt((xx + yy) / 2 + np.hypot((xx - yy) / 2, xy))
         reach = STAMP * np.maximum(fwhm, self.size)
@@ -368,7 +376,7 @@ class CompactSearch:
         return x.astype(float), y.astype(float), self.correlation.whitening(x, y), unit
 
     def _fit_group(self, own: Sources) -> tuple[Float, Float, Bool]:
-        """Fit a few sources together, each as a point unless more has been earned."""
+        """Fit a few sources together, each as a point unless a size gains enough."""
         x, y, white, unit = self._stamp(own.values)
         if x.size < 4:
             return own.values, own.errors, own.resolved
@@ -379,7 +387,7 @@ class CompactSearch:
             stray = self._stray(own.values, trial.values, trial.now.covariance[0])
         if not stray.any():
             return trial.result()
-        # there is no such source: the others are fitted without it
+        # this source does not exist: fit the others without it
         values, errors, resolved = own.values.copy(), own.errors.copy(), own.resolved.copy()
         values[stray, 0] = 0.0
         if not stray.all():
@@ -387,19 +395,19 @@ class CompactSearch:
         return values, errors, resolved
 
     def _stray(self, start: Float, values: Float, covariance: Float) -> Bool:
-        """Sources that have left their place, or of which the data say nothing."""
+        """Sources that have moved away, or that the data do not constrain."""
         k = len(values)
         error = np.diagonal(covariance).reshape(k, NUMBERS)[:, 0]
         lost = (
             ~self._near(values, start) | ~np.isfinite(error) | ~(error > 0) | (np.sqrt(np.abs(error)) > 1e3)
         )
-        # of several that go astray together the faintest is the one that is not there
+        # of several that move away together the faintest one does not exist
         if lost.sum() > 1:
             lost &= np.abs(start[:, 0]) == np.abs(start[lost, 0]).min()
         return np.asarray(lost)
 
     def part_blends(self, lowest: float) -> None:
-        """One source more, or two points in place of one Gaussian, wherever the data ask for it."""
+        """Add a source, or replace one Gaussian by two points, wherever the data require it."""
         for again in range(ROUNDS):
             s = self.sources
             if not len(s):
@@ -411,7 +419,7 @@ class CompactSearch:
             far, nearest = cKDTree(s.values[:, 1:3]).query(np.c_[x, y].reshape(-1, 2))
             close = far < 2.0 * np.maximum(s.fwhm[nearest], self.size)
             asked: dict[int, list[tuple[float, int, int]]] = {}
-            if not again:  # those made since have been asked already
+            if not again:  # newer ones have been tried already
                 asked = {int(g): [] for g in s.group[s.resolved]}
             for j, i, k in zip(y[close], x[close], nearest[close]):
                 asked.setdefault(int(s.group[k]), []).append((abs(float(snr[j, i])), int(i), int(j)))
@@ -457,7 +465,7 @@ class CompactSearch:
             self.sources.group[g] = number
 
     def fidelity_floor(self, y: NDArray[np.intp], x: NDArray[np.intp]) -> Float:
-        """How much more than noise the residual may scatter at some pixels, for models that are not exact."""
+        """Scatter of the residual over the noise that inexact models may leave at some pixels."""
         model, half = np.abs(self.data - self.residual) / self.rms, max(1, round(self.size / 2))
         bright = self.sources.values[np.abs(self.sources.snr) > 50]
         share = 0.002
@@ -469,16 +477,16 @@ class CompactSearch:
 
 
 def _tails(values: Float, part: NDArray[np.intp], n: int) -> Float:
-    """What a tenth of the values of each of ``n`` parts exceed, either way; 0 of a few pixels.
+    """The level that a tenth of the values of each of ``n`` parts exceed, on either side; 0 for few pixels.
 
-    It is no more than `FAIR` times what a twentieth exceed on the weaker side: sources have one sign only.
+    It is at most `FAIR` times the level that a twentieth exceed on the weaker side: sources have one sign.
     """
     count = np.bincount(part.ravel(), minlength=n)
     first, last = np.cumsum(count) - count, np.cumsum(count) - 1
     top = 2.002 * float(np.abs(values).max()) + 1e-9
 
     def ordered(what: Float, at: NDArray[np.intp]) -> Float:
-        # one sort for all parts, each with its values between its number and the next
+        # one sort for all parts: the values of each lie between its number and the next
         order = np.sort(part + (what / top + 0.5), axis=None)
         return (order[np.clip(at, 0, len(order) - 1)] - np.arange(n) - 0.5) * top
 
@@ -489,7 +497,7 @@ def _tails(values: Float, part: NDArray[np.intp], n: int) -> Float:
 
 
 def _stages(highest: float) -> list[float]:
-    """S/N down to which sources are taken out, in turn."""
+    """S/N levels down to which sources are subtracted, in turn."""
     stages = []
     while (highest := highest / STAGE) > 2.5 * LOWEST:
         stages.append(highest)
@@ -499,16 +507,20 @@ def _stages(highest: float) -> list[float]:
 def find_compact(
     prepared: PreparedImage, background_scale: float, tell: Callable[[str], None] = lambda word: None
 ) -> CompactSearch:
-    """Compact sources of an image, down to `LOWEST`.
+    """Find the compact sources of an image, down to `LOWEST`.
 
     Parameters
     ----------
     prepared : PreparedImage
         With a beam.
     background_scale : float
-        The background follows nothing smaller [beam].
+        Scale of the background [beam].
     tell : callable, optional
         Called with a word as each part begins.
+
+    Returns
+    -------
+    CompactSearch
     """
     assert prepared.beam is not None
     valid, size = prepared.valid, prepared.beam_pixels
@@ -594,7 +606,7 @@ class _Trial:
         return self.values * scale, errors, self.resolved
 
     def settle(self) -> None:
-        """Points made resolved, and the other way round, one at a time."""
+        """Turn points into resolved sources, and the reverse, one at a time."""
         search = self.search
         for k in np.flatnonzero(self.resolved):
             without = self.resolved.copy()
@@ -619,7 +631,7 @@ class _Trial:
         start = np.concatenate([self.values, [[peak, x, y, *self.search.moments]]])
         resolved = np.append(self.resolved, False)
         other = self.fitted(start, resolved)
-        # what was resolved only for want of this one is a point now
+        # a source that was resolved only because this one was missing is a point now
         found = other.values[0]
         apart = np.hypot(*(found[:-1, 1:3] - found[-1, 1:3]).T).min() if len(found) > 1 else np.inf
         if (
@@ -632,7 +644,7 @@ class _Trial:
             self.settle()
 
     def try_two_points(self) -> None:
-        """Two points in place of a Gaussian that is as narrow as the beam across."""
+        """Try two points in place of a Gaussian whose minor axis is that of the beam."""
         search = self.search
         for k in np.flatnonzero(self.resolved):
             v, beam = self.values[k], search.moments

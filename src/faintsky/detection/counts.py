@@ -1,4 +1,4 @@
-"""Counts of noise peaks and of sources: how likely one of some strength is real, how bright it truly is."""
+"""Counts of noise peaks and sources by S/N: reliabilities, and corrections of measured fluxes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 Float = NDArray[np.float64]
 
 FITTED_GAIN = 1.015
-"""A source's S/N once its place, size and width are fitted, over that of the same peak in the filter bank,
-whose grids of pixels and templates are coarse: `tools/fit_classical.py`, from empty cubes."""
+"""S/N of a source after the fit of position, size and width over that of its peak in the filter bank, whose
+grids of pixels and templates are coarse: `tools/fit_classical.py`, from empty cubes."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class NoisePeaks:
     amplitude : float
         Set by the counted peaks.
     stretch : float
-        1 for Gaussian noise; more where the counts fall off more slowly.
+        1 for Gaussian noise; more where the counts fall more slowly.
     power : int
-        Dimensions of the field less one: 2 in a cube, 1 in an image.
+        Dimensions of the field minus one: 2 in a cube, 1 in an image.
     """
 
     amplitude: float
@@ -42,7 +42,7 @@ class NoisePeaks:
 
     @property
     def fitted(self) -> NoisePeaks:
-        """The same of peaks that were fitted as sources are."""
+        """The same for peaks that were fitted like sources."""
         return replace(self, stretch=self.stretch * FITTED_GAIN)
 
     def density(self, snr: ArrayLike) -> NDArray[np.float64]:
@@ -60,14 +60,14 @@ class NoisePeaks:
 
 
 SURE = 7.0
-"""S/N above which all that is found is real."""
+"""S/N above which every detection is real."""
 SLOPE, SLOPE_ERROR = 1.0, 0.4
-"""What the slope of integral counts is taken for before they are seen: those of radio sources between 0.1 mJy
-and 1 Jy lie between 0.6 and 1.4 (de Zotti et al. 2010, fig. 1)."""
+"""Prior mean and range of the slope of integral counts: those of radio sources between 0.1 mJy and 1 Jy lie
+between 0.6 and 1.4 (de Zotti et al. 2010, fig. 1)."""
 
 WINDOW, CONTINUED = 0.4, 0.5
-"""Half of the range of S/N that candidates are counted in, and the relative error of counts that are
-continued to lower S/N: there may be fewer there, or some may hide behind others."""
+"""Half of the S/N range in which candidates are counted, and the relative error of extrapolated counts: there
+may be fewer faint sources, or some may be hidden by others."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,23 @@ class SourceCounts:
     ) -> Float:
         """Probability that a candidate of some S/N is a source and no noise peak.
 
-        Below `SURE` the counts are what is continued from above and what is seen, each by its error: the
-        candidates within `WINDOW` of the S/N, less the noise peaks there.
+        Below `SURE` the number of sources is the weighted mean of the extrapolated counts and of the observed
+        ones: candidates within `WINDOW` of the S/N, minus the noise peaks there.
 
         Parameters
         ----------
         snr : array
-            Of those to judge.
+            Of the candidates to judge.
         noise : NoisePeaks
             Expected in the same data.
         candidates : array
-            S/N of all that was found, complete down to its least.
+            S/N of all candidates, complete down to the lowest.
         likeness : array or float, optional
-            By how much more often sources than noise peaks have the shape of each.
+            How many times more often sources than noise peaks have the shape of each.
+
+        Returns
+        -------
+        array
         """
         ranked = np.sort(candidates)
         low = np.maximum(snr - WINDOW, ranked[0] if len(ranked) else 0.0)
@@ -120,9 +124,9 @@ class SourceCounts:
 
 
 def fit_counts(snr: Float) -> SourceCounts:
-    """The counts of the candidates above `SURE`, continued below.
+    """The counts of the candidates above `SURE`, extrapolated below.
 
-    Half a source is counted where there is none: an empty field is no proof that there are no sources.
+    Half a source is counted where there is none: an empty field does not prove that there are no sources.
     """
     sure = snr[snr > SURE]
     logs = np.log(sure / SURE)
@@ -135,10 +139,25 @@ def fit_counts(snr: Float) -> SourceCounts:
 def against_negatives(
     snr: Float, negative: Float, noise: NoisePeaks, candidates: Float | None = None
 ) -> Float:
-    """Share of the candidates as strong that are real if artefacts, like noise, are as often negative.
+    """Share of equally strong candidates that are real if artefacts are as often negative as positive.
 
-    Only what the negative ones are more than noise makes, and twice its error, counts as artefacts. The
-    `candidates` are those of `snr` where they are not given.
+    Only negatives beyond the expected noise peaks, plus twice their error, count as artefacts.
+
+    Parameters
+    ----------
+    snr : array
+        Of the candidates to judge.
+    negative : array
+        S/N of the negative peaks, taken as positive.
+    noise : NoisePeaks
+        Expected in the same data.
+    candidates : array, optional
+        S/N of all candidates; `snr` by default.
+
+    Returns
+    -------
+    array
+        For each of `snr`, in [0, 1].
     """
     strong, low = np.sort(snr if candidates is None else candidates), np.sort(negative)
     as_strong, as_low = (len(v) - np.searchsorted(v, snr) for v in (strong, low))
@@ -149,26 +168,30 @@ def against_negatives(
 
 SIZE_SHARES = (0.66, 0.16, 0.09, 0.06, 0.03)
 WIDTH_SHARES = (0.50, 0.19, 0.13, 0.08, 0.06, 0.04)
-"""Parts of the noise peaks of a cube that each size on the sky and each line width fits best."""
+"""Fractions of the noise peaks of a cube that each sky size and each line width fits best."""
 UNSEEN = 4.0
-"""Sources of any shape that are put to those seen, lest few tell too much."""
+"""Sources of unknown shape that are added to the observed ones, so that a few do not decide."""
 
 
 def likeness(template: NDArray[np.intp], sure: NDArray[np.intp], n_widths: int) -> Float:
-    """By how much more often sources than noise peaks are of a template of the default filter bank.
+    """How many times more often sources than noise peaks have a template of the default filter bank.
 
-    Most noise peaks are as small and narrow as can be. What sources are like is told by those of the cube
-    that are sure, each counted by half for its own size and width and by a quarter for the next ones, and by
-    `UNSEEN` of all kinds alike.
+    Most noise peaks are as small and narrow as possible. The shapes of sources follow from the certain ones
+    of the cube, each counted by half for its own size and width and by a quarter for the neighbouring ones,
+    plus `UNSEEN` sources spread evenly.
 
     Parameters
     ----------
     template : array of int
-        Of those to judge, ``size * n_widths + width``.
+        Of the candidates, ``size * n_widths + width``.
     sure : array of int
-        Of the sources that are sure.
+        Of the certain sources.
     n_widths : int
-        Widths of the bank, the narrowest of the default ones.
+        Line widths of the bank, the narrowest of the default ones.
+
+    Returns
+    -------
+    array
     """
     widths = np.array(WIDTH_SHARES[:n_widths])
     noise = np.outer(SIZE_SHARES, widths / widths.sum())
@@ -180,17 +203,16 @@ def likeness(template: NDArray[np.intp], sure: NDArray[np.intp], n_widths: int) 
 
 
 def _near(k: int, n: int) -> Float:
-    """Half at `k`, a quarter on both sides, what is beyond the ends at these."""
+    """Half at `k`, a quarter on both sides; at an end, that end gets the outer quarter."""
     out = np.zeros(n)
     np.add.at(out, np.clip([k - 1, k, k, k + 1], 0, n - 1), 0.25)
     return out
 
 
 def deboosted(snr: Float, counts: SourceCounts) -> tuple[Float, Float]:
-    """Median S/N that sources truly have, and half of the interval that holds 68 %.
+    """Median true S/N of sources, and half of the interval that contains 68 %.
 
-    The posterior of Bayes: a Gaussian of width 1 about the measured S/N, times the counts, of which none is
-    fainter than the noise.
+    The posterior is a Gaussian of width 1 around the measured S/N, times the counts, which end at the noise.
 
     Parameters
     ----------

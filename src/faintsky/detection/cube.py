@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 SEARCHING = 8
-"""How many times longer a tile is searched than it is measured, or painted."""
+"""Time to search a tile over the time to measure, or to paint it."""
 SHOWN_CHANNELS, SAMPLE = 512, (64, 256, 256)
-"""Channels to either side of a source that the report may show; channels, rows and columns in the middle that
-it looks at for what is left."""
+"""Channels on either side of a source that the report may show; size of the middle part (channels, rows and
+columns) in which it checks the residual."""
 
 
 @dataclass(kw_only=True)
 class TiledDetections(Detections):
-    """What was found in a cube of several tiles; its arrays of voxels are in the maps.
+    """What was found in a cube of several tiles; arrays of voxels are in the maps.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class TiledDetections(Detections):
     maps : Maps
         ``mask``, ``model``, ``line`` and, where they are shared, ``residual``.
     sky : Sky
-        Noise and continuum of all places.
+        Noise and continuum of the whole image.
     lost : list of str
-        What of the cube could not be read.
+        Parts of the file that could not be read.
     """
 
     cube: RadioCube
@@ -65,7 +65,7 @@ class TiledDetections(Detections):
     lost: list[str] = field(default_factory=list)
 
     def about(self, cube: RadioCube, row: Any) -> tuple[RadioCube, Detections, Any]:
-        """A part of the cube about a source, what was found in it, and the source's row there."""
+        """A part of the cube around a source, what was found in it, and the source's row there."""
         n_chan, n_y, n_x = cube.shape
         wide = float(np.nan_to_num(row["fwhm_maj"])) / cube.grid.cell
         half = int(4 * self.prepared.beam_pixels + 2 * wide) + 2
@@ -87,7 +87,7 @@ class TiledDetections(Detections):
         return cube.part(box), self.seen_in(box, table), table[0]
 
     def seen_in(self, box: Box, table: Table) -> Detections:
-        """What was found in a part of the cube, of which a table says."""
+        """What was found in a part of the cube, with the rows of `table`."""
         part, prepared = self.cube.part(box), self.sky.part(box)
         factors = np.broadcast_to(part.working_factors(), (part.shape[0],)).astype(np.float32)
         model = self.maps.read("model", box) * factors[:, None, None]
@@ -114,13 +114,13 @@ def detect_cube(
     model : Model
         The matched filter's.
     reliability : float
-        Sources below are left out of the catalogue.
+        Least reliability of a source in the catalogue.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes the filter bank.
     maps : Maps, optional
-        Where to put results: ``mask``, ``model``, ``line``, ``residual``; in memory by default.
+        Where to write the results: ``mask``, ``model``, ``line``, ``residual``; in memory by default.
     jobs : int, optional
-        Processes that share the tiles, where they share the maps.
+        Processes that share the tiles; more than one needs maps in files.
     cluster : str, optional
         See `faintsky.system.run_tasks`.
     progress : callable, optional
@@ -190,7 +190,7 @@ def _primary_beam_in_data(plan: CubePlan, seen: Sequence[SeenCube]) -> bool:
 
 
 def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:
-    """See `look_at`; what was noted is not looked at again."""
+    """See `look_at`; a tile that has been searched is read from the file."""
     seen: SeenCube | None = maps.known(number)
     if seen is None:
         plan.cube.lost.clear()
@@ -201,7 +201,7 @@ def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:
 
 
 def _measure(plan: CubePlan, maps: Maps, noise: NoisePeaks, in_data: bool, seen: SeenCube) -> MeasuredTile:
-    """The same of `measure_tile`."""
+    """See `measure_tile`; as for `_look`."""
     number = len(plan.blocks) + seen.number
     made: MeasuredTile | None = maps.known(number)
     if made is None:
@@ -218,7 +218,7 @@ def _tables(
     plan: CubePlan, measured: Sequence[MeasuredTile], kept: Sequence[tuple[int, int]],
     galaxies: Sequence[Galaxy], sky: Sky, noise: NoisePeaks, in_data: bool,
 ) -> tuple[Table, Table, NDArray[np.intp]]:  # fmt: skip
-    """The catalogue, the components, and the number of each source that was kept, and of each galaxy."""
+    """The catalogue, the components, and the numbers of the kept sources and of the galaxies."""
     from astropy.table import vstack
 
     from faintsky.catalog import make_components, make_table
@@ -264,7 +264,7 @@ def _paint_tasks(
     plan: CubePlan, seen: Sequence[SeenCube], measured: Sequence[MeasuredTile],
     kept: Sequence[tuple[int, int]], galaxies: Sequence[Galaxy], order: NDArray[np.intp], beam_pixels: float,
 ) -> list[PaintTask | int]:  # fmt: skip
-    """What each tile shows; the number alone of one that is blank."""
+    """What to paint in each tile; only the number of a blank one."""
     tiles = {m.number: m.prepared for m in measured}
     tasks: list[PaintTask | int] = []
     for s in seen:
@@ -286,7 +286,7 @@ def _paint_tasks(
 def _together(
     plan: CubePlan, painted: Sequence[PaintedTile]
 ) -> tuple[MomentSums, dict[str, NDArray[np.float32]]]:
-    """Moments and maps for the report, of the whole image."""
+    """Moments and maps of the whole image, for the report."""
     shape = plan.cube.shape[1:]
     moments = MomentSums.empty(shape)
     shown = {name: np.zeros(shape, np.float32) for name in ("snr", "rest", "moment")}
@@ -313,15 +313,15 @@ def _notes(plan: CubePlan, seen: Sequence[SeenCube], sky: Sky) -> list[str]:
 
 
 BYTES_OF_PARENT = 0.4e9
-"""Of the process that gives out tiles, and makes tables and report."""
+"""Memory of the process that hands out tiles, and makes tables and report."""
 BYTES_A_COLUMN = 40
-"""Of a pixel of the image in each layer of tiles, and in the maps of the report."""
+"""Memory of a pixel of the image in each layer of tiles, and in the maps of the report."""
 SECONDS_A_TILE, SECONDS_A_VOXEL = 2.0, 7e-7
-"""Of one processor core."""
+"""Seconds of one processor core."""
 
 
 def needs_of_bricks(cube: RadioCube, workers: int) -> Needs:
-    """Memory, disk and time of `detect_cube`, whose tiles some processes share."""
+    """Memory, disk and time of `detect_cube` where several processes share the tiles."""
     blocks = bricks_of(cube)
     read = [b.voxels for b in blocks]
     beam = cube.middle_beam
@@ -329,7 +329,7 @@ def needs_of_bricks(cube: RadioCube, workers: int) -> Needs:
     voxels = float(np.prod(cube.shape, dtype=float))
     layers = len({b.write[0].start for b in blocks})
     sky = cube.shape[1] * cube.shape[2]
-    # mask, model, residual, and the line for the way
+    # mask, model, residual, and the line cube until the end
     disk = 16 * voxels + BYTES_OF_TABLES
     seconds = SECONDS_A_TILE * len(blocks) + sum(read) * SECONDS_A_VOXEL
     parent = BYTES_OF_PARENT + BYTES_A_COLUMN * sky * (layers + 2)

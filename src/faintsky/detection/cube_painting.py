@@ -1,4 +1,4 @@
-"""The maps of a cube, tile by tile, from one list of its sources; and what its report shows."""
+"""The maps of a cube, tile by tile, from the list of its sources; and the maps for its report."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from faintsky.detection.pursuit import Component
 
 @dataclass
 class PaintTask:
-    """What a tile shows of the list.
+    """What to paint in a tile.
 
     Attributes
     ----------
     seen : SeenCube
-        As its sources were fitted.
+        Result of the tile's search.
     ids : list of int
         Of the sources that reach into it.
     members : list of list of LineSource
@@ -46,18 +46,18 @@ class PaintTask:
 
 @dataclass
 class PaintedTile:
-    """What comes of it, beside the maps.
+    """Result of painting, besides the maps.
 
     Attributes
     ----------
     number : int
         Of the tile.
     moments : MomentSums
-        Of what it writes.
+        Of the voxels that it writes.
     extents : dict
         ``las`` and ``area`` of the sources that it owns, by their numbers.
     shown : dict of array
-        For the report, ``[y, x]``: strongest S/N with and without the sources, and the line's sum in the
+        For the report, ``[y, x]``: strongest S/N with and without the sources, and sum of the line in the
         mask.
     """
 
@@ -71,6 +71,17 @@ def paint_tile(plan: CubePlan, maps: Maps, task: PaintTask) -> PaintedTile:
     """Write ``mask``, ``model``, ``residual`` and ``line`` of a tile into the maps.
 
     ``line`` is the data without continuum [Jy/beam]; the others are in the unit of the file.
+
+    Parameters
+    ----------
+    plan : CubePlan
+    maps : Maps
+        Where to write.
+    task : PaintTask
+
+    Returns
+    -------
+    PaintedTile
     """
     number = task.seen.number
     block = plan.blocks[number]
@@ -121,7 +132,20 @@ def paint_tile(plan: CubePlan, maps: Maps, task: PaintTask) -> PaintedTile:
 
 
 def blank_tile(plan: CubePlan, maps: Maps, number: int) -> PaintedTile:
-    """A tile without data: its residual is what the file has."""
+    """Write a tile without data: its residual is the data of the file.
+
+    Parameters
+    ----------
+    plan : CubePlan
+    maps : Maps
+        Where to write.
+    number : int
+        Of the tile.
+
+    Returns
+    -------
+    PaintedTile
+    """
     write = plan.blocks[number].write
     if maps.shared:
         maps.write("residual", write, plan.cube.taken(write))
@@ -133,7 +157,7 @@ def blank_tile(plan: CubePlan, maps: Maps, number: int) -> PaintedTile:
 def _put(
     galaxy: Galaxy, number: int, read: Box, labels: NDArray[np.int32], model: NDArray[np.float32]
 ) -> None:
-    """A galaxy into the maps of a tile, as far as it reaches into it."""
+    """Add the part of a galaxy inside a tile to the tile's maps."""
     r = galaxy.whole
     common = [(max(s.start, t.start), min(s.stop, t.stop)) for s, t in zip(r.box, read)]
     if any(low >= high for low, high in common):
@@ -147,7 +171,22 @@ def _put(
 
 
 def reaches(plan: CubePlan, members: Sequence[LineSource], beam_pixels: float, number: int) -> bool:
-    """Whether a source shows in what a tile reads."""
+    """Whether a source extends into the part that a tile reads.
+
+    Parameters
+    ----------
+    plan : CubePlan
+    members : sequence of LineSource
+        The source's components, in pixels of the cube.
+    beam_pixels : float
+        FWHM of the beam [pixel].
+    number : int
+        Of the tile.
+
+    Returns
+    -------
+    bool
+    """
     read = plan.blocks[number].read
     for s in members:
         wide = 2.0 * float(np.hypot(s.axes()[0], beam_pixels)) + 2

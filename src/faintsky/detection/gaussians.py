@@ -12,22 +12,22 @@ from faintsky.grid import FWHM_PER_SIGMA
 Float = NDArray[np.float64]
 
 NUMBERS = 6
-"""Of a Gaussian: peak, x, y [pixel], and its second moments xx, xy, yy as observed [pixel**2]."""
+"""Parameters of a Gaussian: peak, x, y [pixel], and second moments xx, xy, yy as observed [pixel**2]."""
 _STEPS, _TOLERANCE, _SMALLEST = 25, 0.01, 0.3
 
 
 @dataclass
 class Fitted:
-    """Gaussians fitted to ``n`` pieces, ``k`` to each.
+    """Gaussians fitted to ``n`` pieces of an image, ``k`` in each.
 
     Attributes
     ----------
     values : array
         ``[n, k, 6]``: peak, x, y, xx, xy, yy.
     covariance : array
-        Of them, ``[n, 6 k, 6 k]``; 0 where a number was held.
+        Of the values, ``[n, 6 k, 6 k]``; 0 for what was held fixed.
     chi2 : array
-        ``[n]``: of the residual in the noise's covariance.
+        Of the residual, with the noise's covariance, ``[n]``.
     """
 
     values: Float
@@ -36,7 +36,20 @@ class Fitted:
 
 
 def images_of(values: Float, x: Float, y: Float) -> Float:
-    """Gaussians ``[..., k, 6]`` at pixels ``[..., m]``, ``[..., k, m]``."""
+    """Images of Gaussians, one by one.
+
+    Parameters
+    ----------
+    values : array
+        Parameters, ``[..., k, 6]``.
+    x, y : array
+        Pixels, ``[..., m]``.
+
+    Returns
+    -------
+    array
+        ``[..., k, m]``
+    """
     return _parts(values, x, y)[0]
 
 
@@ -50,7 +63,22 @@ def _parts(values: Float, x: Float, y: Float) -> tuple[Float, tuple[Float, Float
 
 
 def slopes_of(values: Float, x: Float, y: Float) -> tuple[Float, Float]:
-    """Gaussians summed, ``[n, m]``, and their derivatives by all numbers, ``[n, m, 6 k]``."""
+    """Summed image of Gaussians, and its derivatives.
+
+    Parameters
+    ----------
+    values : array
+        Parameters, ``[n, k, 6]``.
+    x, y : array
+        Pixels, ``[n, m]``.
+
+    Returns
+    -------
+    image : array
+        ``[n, m]``
+    slopes : array
+        By all parameters, ``[n, m, 6 k]``.
+    """
     parts, (gx, gy, _, _) = _parts(values, x, y)
     n, k, m = parts.shape
     unit = parts / np.where(values[..., :1] == 0, 1e-300, values[..., :1])
@@ -65,7 +93,7 @@ def fit_gaussians(
     data: Float, x: Float, y: Float, whitening: Float, start: Float, free: NDArray[np.bool_], roam: float,
     widest: float,
 ) -> Fitted:  # fmt: skip
-    """Least squares in the noise's covariance, by Levenberg and Marquardt's way, of many pieces at a time.
+    """Least squares with the noise's covariance (Levenberg-Marquardt), for many pieces at a time.
 
     Parameters
     ----------
@@ -74,11 +102,12 @@ def fit_gaussians(
     x, y : array
         Where they are, ``[n, m]``.
     whitening : array
-        Turns the noise of a piece into independent numbers of variance 1, ``[m, m]``, or ``[n, m, m]``.
+        Matrix that turns the noise of a piece into independent numbers of variance 1, ``[m, m]``, or ``[n, m,
+        m]``.
     start : array
         ``[n, k, 6]``; see `NUMBERS`.
     free : array of bool
-        Which numbers are fitted, ``[n, k, 6]``; the others are held.
+        Which parameters are fitted, ``[n, k, 6]``; the others are held.
     roam : float
         How far a centre may go from where it starts, along x and y [pixel].
     widest : float
@@ -105,7 +134,7 @@ def fit_gaussians(
     everyone = np.arange(n)
     chi2, damping, active = cost(everyone, values), np.full(n, 1e-3), everyone
     unit = np.eye(k * NUMBERS)
-    # two that all but cancel each other fit anything
+    # two Gaussians that nearly cancel each other fit anything
     highest = 1.5 * np.abs(data).max(axis=1, keepdims=True) + 5
     for _ in range(_STEPS):
         if not active.size:
@@ -154,7 +183,7 @@ def fit_gaussians(
 
 
 def _possible(values: Float, start: Float, roam: float, widest: float) -> NDArray[np.bool_]:
-    """Whether all Gaussians of each piece have moments that a Gaussian can have, near where they started."""
+    """Whether all Gaussians of each piece have possible moments, near where they started."""
     xx, xy, yy = values[..., 3], values[..., 4], values[..., 5]
     fine = (xx > _SMALLEST**2) & (yy > _SMALLEST**2) & (xy * xy < 0.999 * xx * yy)
     fine &= np.maximum(xx, yy) < (widest / FWHM_PER_SIGMA) ** 2
@@ -165,14 +194,14 @@ def _possible(values: Float, start: Float, roam: float, widest: float) -> NDArra
 def gain_if_freed(
     data: Float, x: Float, y: Float, whitening: Float, values: Float, free: NDArray[np.bool_]
 ) -> Float:
-    """By how much chi2 would fall, to first order, if the moments of each Gaussian were fitted: a score test.
+    """Expected fall of chi2, to first order, if the moments of each Gaussian were fitted: a score test.
 
     Parameters
     ----------
     data, x, y, whitening
         Of one piece, as in `fit_gaussians`, without the first axis.
     values, free : array
-        ``[k, 6]``: fitted, and which numbers were.
+        Fitted values, and which of them were free, ``[k, 6]``.
 
     Returns
     -------

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 STEPS = 6
-"""Steps that progress is told in where there is one tile."""
+"""Steps of progress that are reported where there is one tile."""
 SEARCHING = 15
-"""How many times longer a tile is searched than it is painted."""
+"""Time to search a tile over the time to paint it."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class DetectedImage:
     uncertainty : array
         The noise, with artefacts where there are any, ``[y, x]``.
     residual : array
-        Input less the model.
+        Input minus the model.
     prepared : PreparedImage
         Input, noise and beam.
     kind : str
@@ -67,20 +67,20 @@ class DetectedImage:
     notes : list of str
         What was assumed or corrected.
     rule : str
-        What the objects have in common, in words.
+        Which objects are listed, in words.
     regions : array of int or None
         Number of the diffuse region in the catalogue, 0 outside, ``[y, x]``; None where the network was not
         asked.
     denoised, denoised_error : array or None
-        The network's image of what is not compact, and all compact sources, at the beam's resolution, and its
-        standard deviation, ``[y, x]``.
+        The network's image of the diffuse emission plus all compact sources, at the beam's resolution, and
+        its standard deviation, ``[y, x]``.
     thin : int
-        Where the image has several tiles, all arrays are of every n-th pixel, or averaged over as many: the
-        whole ones are in the maps.
+        Where the image has several tiles, all arrays hold every n-th pixel, or averages over n x n pixels:
+        the full ones are in the maps.
     sample : DetectedImage or None
-        Then, all of a part of the image.
+        In that case, part of the image at full resolution.
     lost : list of str
-        What of it could not be read.
+        Parts of the file that could not be read.
     """
 
     catalog: Table
@@ -115,21 +115,21 @@ def detect_image(
     Parameters
     ----------
     image : RadioImage
-        With whichever of psf, pb, rms and mask it has.
+        With its psf, primary beam, rms and mask where known.
     eye : callable, optional
-        A network that sees diffuse emission; without it there are compact sources alone.
+        A network that shows diffuse emission; without it only compact sources are found.
     always : bool, optional
-        Ask it even where nothing hints at diffuse emission.
+        Run it even where nothing hints at diffuse emission.
     against : float, optional
-        How many times the deepest negative the S/N of a region is at least.
+        Least S/N of a region over that of the deepest negative near it.
     reliability : float
         Least reliability of an object.
     background_scale : float
-        Fits take out a background that follows nothing smaller [beam].
+        Scale of the background that is subtracted for the fits [beam].
     maps : Maps, optional
-        Where to put results: ``mask``, ``model`` and what else there is; in memory by default.
+        Where to write the results: ``mask``, ``model`` and the other maps; in memory by default.
     jobs : int, optional
-        Processes that share the tiles, where they share the maps.
+        Processes that share the tiles; more than one needs maps in files.
     cluster : str, optional
         See `faintsky.system.run_tasks`.
     progress : callable, optional
@@ -209,7 +209,7 @@ def detect_image(
     found.notes = [*image.notes, *PrimaryBeam(image).notes, kind.note, *said]
     most = max(s.background for s in seen)
     if most > 0:
-        found.notes.append(f"a slow background of up to {most:.2g} sigma was taken out for the fits")
+        found.notes.append(f"a slow background of up to {most:.2g} sigma was subtracted for the fits")
     blank = sum(s.kind is None for s in seen)
     if blank:
         found.notes.append(f"{blank} of {len(seen)} tiles hold no data")
@@ -220,7 +220,7 @@ def detect_image(
 
 
 def _look(how: Plan, maps: Maps, number: int) -> Seen:
-    """See `look`; what was noted is not looked at again."""
+    """See `look`; a tile that has been searched is read from the file."""
     seen: Seen | None = maps.known(number)
     if seen is None:
         how.image.lost.clear()
@@ -231,7 +231,7 @@ def _look(how: Plan, maps: Maps, number: int) -> Seen:
 
 
 def _prepared(how: Plan, seen: Sequence[Seen]) -> PreparedImage:
-    """The image made ready; of several tiles every n-th pixel."""
+    """The prepared image; of several tiles every n-th pixel."""
     if how.whole:
         assert seen[0].prepared is not None
         return seen[0].prepared
@@ -246,7 +246,7 @@ def _prepared(how: Plan, seen: Sequence[Seen]) -> PreparedImage:
 
 
 def _mosaic(how: Plan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArray[Any]:
-    """What tiles show, put together."""
+    """The tiles' maps put together."""
     shape = tuple(-(-n // how.thin) for n in how.image.shape[1:])
     out = np.full(shape, fill, next(iter(parts.values())).dtype)
     for number, values in parts.items():
@@ -258,7 +258,7 @@ def _mosaic(how: Plan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArray[Any
 def _regions_measured(
     made: Sequence[tuple[Table, tuple[slice, slice], NDArray[np.int32]]], maps: Maps
 ) -> list[Table]:
-    """Tables of regions, which are numbered 1 … n in the map ``parts``."""
+    """Tables of the regions, which are numbered 1 … n in the map ``parts``."""
     count = 0
     for table, window, labels in made:
         there = maps.read("parts", window) if "parts" in maps.names else np.zeros_like(labels)
@@ -271,7 +271,7 @@ def _assembled(
     how: Plan, maps: Maps, prepared: PreparedImage, painted: Sequence[Painted], judged: Judged,
     regions: Table | None, asked: bool,
 ) -> DetectedImage:  # fmt: skip
-    """One catalogue, and the maps, or what is shown of them."""
+    """One catalogue, and the maps, or the thinned maps for the report."""
     from astropy.table import vstack
 
     tables = []
@@ -322,7 +322,7 @@ def _found(
     tables: tuple[Table, Table], judged: Judged, rule: str, prepared: PreparedImage,
     maps: dict[str, NDArray[Any]], asked: bool,
 ) -> DetectedImage:  # fmt: skip
-    """What was found, with some maps."""
+    """The result, with the maps given."""
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     model, noise = maps["model"].astype(np.float32), maps["noise"].astype(np.float32)
     return DetectedImage(
@@ -347,13 +347,14 @@ def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
 
 
 BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.33e9, 200, 165
-"""Of a process that searches tiles: its libraries, and what a pixel of a tile takes, to which the network
+"""Memory of a process that searches tiles: its libraries, and each pixel of a tile, to which the network
 adds `BYTES_A_SHOWN_PIXEL`: 1.96 GB for two processes without it, 1.42 GB for one with it (tiles of 1,792
 pixels with their margins); with two threads a fifth more."""
 SECONDS_A_TILE, SECONDS_A_PIXEL, SECONDS_A_PASS = 1.0, 6e-6, 7e-6
-"""Of one processor core."""
+"""Seconds of one processor core."""
 BYTES_OF_PARENT, BYTES_OF_SOURCES = 0.33e9, 3
-"""Of the one that gives them out and makes tables and report; and of the sources, a pixel of the image."""
+"""Memory of the process that hands out tiles and makes tables and report; and of the sources, for each
+pixel."""
 
 
 def needs_of_detection(shape: tuple[int, int]) -> Needs:
@@ -363,16 +364,26 @@ def needs_of_detection(shape: tuple[int, int]) -> Needs:
 
 
 def needs_of_tiles(image: RadioImage, workers: int, passes: int = 0) -> Needs:
-    """The same where there are several tiles, shared by some processes.
+    """Memory, disk and time of `detect_image` where several processes share the tiles.
 
-    `passes` is how often the network sees the image; 0: only where something hints at diffuse emission.
+    Parameters
+    ----------
+    image : RadioImage
+    workers : int
+        Processes.
+    passes : int, optional
+        How often the network sees the image; 0: only where something hints at diffuse emission.
+
+    Returns
+    -------
+    Needs
     """
     blocks = tiles_of(image)
     read = [b.shape[0] * b.shape[1] for b in blocks]
     n_y, n_x = image.shape[1:]
     sky = n_y * n_x
     tile = max(read) * (BYTES_A_TILE_PIXEL + (BYTES_A_SHOWN_PIXEL if passes else 0))
-    # mask, model, residual, the noise; where the network is asked mask_diffuse and six maps for the way
+    # mask, model, residual, the noise; with the network mask_diffuse and six intermediate maps
     disk = sky * (16 + 4 + (32 if passes else 8)) + BYTES_OF_TABLES
     seconds = SECONDS_A_TILE * len(blocks) + sum(read) * (SECONDS_A_PIXEL + max(passes, 0.3) * SECONDS_A_PASS)
     several = min(workers, len(blocks))

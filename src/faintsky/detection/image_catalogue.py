@@ -1,4 +1,4 @@
-"""Gaussians of an image to objects, masks and tables in astronomers' units."""
+"""From Gaussians to objects, masks and tables in astronomers' units."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 FLOOD, DIP = 3.0, 3.0
-"""Level of a mask over the noise, and how deep the dip between two objects is at least, over the noise."""
+"""Level of a mask over the noise, and least depth of the dip between two objects, over the noise."""
 EXTENDED, ARTEFACT = 3.0, 2.0
-"""Intrinsic size in beams, and noise over that without artefacts, beyond which objects are flagged."""
+"""Objects are flagged above this intrinsic size [beam], and this ratio of the noise to that without
+artefacts."""
 
 
 def join_objects(sources: Sources, level: Float) -> list[NDArray[np.intp]]:
-    """Components of one object each: those that no dip parts which noise could not make.
+    """Join components to objects: two are one unless a significant dip lies between them.
 
-    ``level``: the noise where each source is, over that without artefacts.
+    ``level`` is the noise at each source over that without artefacts.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -62,7 +63,7 @@ def split_by(groups: NDArray[np.integer]) -> list[NDArray[np.intp]]:
 
 
 def boxes_of(sources: Sources, members: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
-    """Pixels that an object's mask may lie in, ``[n, 4]``: first y, first x, and those after the last."""
+    """Box of each object's mask, ``[n, 4]``: first y and x, and one past the last y and x."""
     out = np.zeros((len(members), 4), np.intp)
     for k, rows in enumerate(members):
         v = sources.values[rows]
@@ -75,9 +76,25 @@ def boxes_of(sources: Sources, members: Sequence[NDArray[np.intp]]) -> NDArray[n
 def label_objects(
     sources: Sources, members: Sequence[NDArray[np.intp]], noise: Float, origin: tuple[int, int] = (0, 0)
 ) -> NDArray[np.int32]:
-    """Number of the object that is brightest at each pixel where its model exceeds the flood level.
+    """Mask of the objects: the brightest one at each pixel where its model exceeds the flood level.
 
-    An object's mask holds at least the pixels above half of its peak. `noise` begins at the pixel `origin`.
+    The mask of an object holds at least the pixels above half of its peak.
+
+    Parameters
+    ----------
+    sources : Sources
+        The components.
+    members : sequence of array
+        Components of each object.
+    noise : array
+        ``[y, x]``, in the image's unit, 0 where blank.
+    origin : tuple of int, optional
+        Pixel ``(y, x)`` of the image at which `noise` begins.
+
+    Returns
+    -------
+    array of int
+        Number of the object, from 1, 0 outside, ``[y, x]``.
     """
     labels, best = np.zeros(noise.shape, np.int32), np.zeros(noise.shape)
     for number, (rows, limits) in enumerate(zip(members, boxes_of(sources, members)), start=1):
@@ -85,7 +102,7 @@ def label_objects(
         at = (a.ravel().astype(float) for a in np.meshgrid(x, y))
         shown = np.abs(images_of(sources.values[rows], *at).sum(axis=0)).reshape(y.size, x.size)
         half = shown.max() / 2
-        # what of it lies within
+        # the part inside
         (j, i), box = zip(*(_within(p - o, n) for p, o, n in zip((y, x), origin, noise.shape)))
         shown = shown[j, i]
         inside = (shown > np.minimum(FLOOD * noise[box], half)) & (noise[box] > 0)
@@ -95,14 +112,14 @@ def label_objects(
 
 
 def _within(places: NDArray[np.intp], n: int) -> tuple[slice, slice]:
-    """Which of consecutive places lie in 0 … n - 1, and these."""
+    """Slice of consecutive indices that lie in 0 … n - 1, and the slice of these values."""
     low, high = max(int(places[0]), 0), min(int(places[-1]) + 1, n)
     high = max(low, high)
     return slice(low - int(places[0]), high - int(places[0])), slice(low, high)
 
 
 def _shapes(values: Float, errors: Float, beams: Float) -> dict[str, Float]:
-    """Intrinsic FWHMs [pixel] and angle [deg] of moments less the beam's, with errors to first order."""
+    """Intrinsic FWHMs [pixel] and angle [deg], beam deconvolved, with errors to first order."""
     sigma = beams[:, :2] / FWHM_PER_SIGMA
     angle = np.deg2rad(beams[:, 2])
     # the major axis points from +y towards -x
@@ -159,13 +176,28 @@ def _together(sources: Sources, members: Sequence[NDArray[np.intp]], area: Float
 
 
 def _peak(values: Float) -> float:
-    """Of Gaussians ``[n, 6]`` together, where the brightest has its own."""
+    """Value of summed Gaussians ``[n, 6]`` at the peak of the brightest."""
     main = np.abs(values[:, 0]).argmax()
     return float(images_of(values, values[main, 1:2], values[main, 2:3]).sum())
 
 
 def strengths(sources: Sources, members: Sequence[NDArray[np.intp]], snr: Float) -> Float:
-    """S/N of objects: their best component's, but what is at one place is seen together."""
+    """S/N of objects: that of the best component, with components at one place added.
+
+    Parameters
+    ----------
+    sources : Sources
+        The components.
+    members : sequence of array
+        Components of each object.
+    snr : array
+        Of the components.
+
+    Returns
+    -------
+    array
+        ``[object]``
+    """
     out = np.zeros(len(members))
     for k, rows in enumerate(members):
         values = sources.values[rows]
@@ -191,7 +223,7 @@ def build_tables(
     Parameters
     ----------
     image, prepared : RadioImage, PreparedImage
-        A part of the image that holds them whole.
+        A part of the image that contains all of them.
     sources : Sources
         The components, in pixels of the part.
     members : sequence of array
@@ -204,9 +236,13 @@ def build_tables(
     labels, numbers : array of int
         Of `label_objects`, and the numbers that these objects have there.
     ids : array of int
-        What they are called in the catalogue.
+        Their catalogue numbers.
     beam : PrimaryBeam
         Over the part.
+
+    Returns
+    -------
+    catalog, components : Table
     """
     assert prepared.beam is not None
     alone = [np.array([k]) for rows in members for k in rows]
@@ -237,7 +273,7 @@ def _boxes(
     image: RadioImage, prepared: PreparedImage, columns: dict[str, Any], labels: NDArray[np.int32],
     numbers: NDArray[np.integer],
 ) -> dict[str, Any]:  # fmt: skip
-    """Extents of the masks, and the flag of what touches an edge."""
+    """Extents of the masks, and whether they touch an edge."""
     boxes = find_objects(labels, max_label=int(np.max(numbers)))
     places = [boxes[k - 1] for k in numbers]
     out: dict[str, Any] = {}
@@ -258,7 +294,7 @@ def _columns(
     image: RadioImage, prepared: PreparedImage, sources: Sources, members: Sequence[NDArray[np.intp]],
     judged: Mapping[str, Any], noise: Float, beam: PrimaryBeam,
 ) -> dict[str, Any]:  # fmt: skip
-    """All columns but those of the mask, one row for each of `members`."""
+    """All columns except those of the mask, one row for each of `members`."""
     assert prepared.beam is not None
     each = sources.values
     beam_det = np.linalg.det(_moments(np.array([prepared.beam])))[0]
@@ -270,25 +306,25 @@ def _columns(
         slope[:, k] = each[:, 0] * area * part / (2 * det)
     flux = each[:, 0] * area
     flux_err = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", slope, sources.errors, slope), 0))
-    # a centre that is free finds the noise's help: half a unit of chi2 for each coordinate
+    # a free centre moves to where noise adds: half a unit of chi2 for each coordinate
     snr = judged["snr"]
     unbiased = 1 - 1 / np.maximum(snr, 2.0) ** 2
     values, errors = _together(sources, members, area)
     main = np.array([r[np.abs(each[r, 0]).argmax()] for r in members])
-    # the middle of several may be blank
+    # the centre of several components may be blank
     blank = ~prepared.valid[pixels_of(values, noise.shape)]
     values[blank, 1:3] = each[main[blank], 1:3]
     x, y = values[:, 1], values[:, 2]
     j, i = pixels_of(values, noise.shape)
     local = noise[j, i]
-    # errors of artefacts: as many times those of noise as the S/N map scatters more
+    # artefacts raise the errors by as much as the scatter of the S/N map
     raised = np.array([np.max(np.abs(sources.snr[r]) / np.maximum(snr[r], 1e-9)) for r in members])
     beams = image.local_beams(prepared.beam, x, y)
     shape = _shapes(values, errors * raised[:, None, None] ** 2, beams)
     strength = strengths(sources, members, snr)
     sampling, alias = sampling_errors(prepared.beam) if prepared.beam_origin != "none" else (0.0, 0.0)
     point = np.array([len(r) == 1 and not sources.resolved[r[0]] for r in members])
-    # Condon (1997): widths of a point are as uncertain as its peak, times the root of two
+    # Condon (1997): relative errors of a point's widths are sqrt(2) times that of its peak
     limit = np.sqrt(beams[:, 0] * beams[:, 1]) * np.sqrt((1 + 1.645 * np.sqrt(2) / strength) ** 2 - 1)
     for name in ("dc_maj", "dc_min"):
         shape[name] = np.where(point, 0.0, shape[name])

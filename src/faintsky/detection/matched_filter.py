@@ -1,14 +1,14 @@
 """Separable 3-D matched-filter bank: sky Gaussians of several sizes times lines of several widths.
 
 The noise of a naturally weighted dirty image is correlated like its psf, so the optimal filter for a source
-of intrinsic shape ``g`` is ``g`` itself: whitening undoes just what the psf did (see `source_model`). A point
-source therefore needs no smoothing at all, and the bank's sky templates are *intrinsic* Gaussians. Along
-frequency the noise is white and the templates are Gaussian lines, less the straight line that a continuum
-fit takes from them: each is the likelihood ratio of a line upon a continuum against a continuum alone.
+of intrinsic shape ``g`` is ``g`` itself: whitening undoes exactly the effect of the psf (see `source_model`).
+A point source therefore needs no smoothing, and the bank's sky templates are *intrinsic* Gaussians. Along
+frequency the noise is white and the templates are Gaussian lines, minus the straight line that a continuum
+fit subtracts: each gives the likelihood ratio of a line on a continuum against a continuum alone.
 
-Only the cubes filtered on the sky are kept, one a sky template. Filtering is linear and a source is an image
-times a spectrum, so that subtracting one is an outer product each. The line templates are applied where and
-when their values are asked for.
+Only the cubes filtered on the sky are stored, one for each sky template. Filtering is linear and a source is
+an image times a spectrum, so subtracting a source is an outer product. The line templates are applied only
+where values are needed.
 """
 
 from __future__ import annotations
@@ -32,27 +32,28 @@ from faintsky.source_model import (
 SKY_SIZES = (0.0, 0.65, 1.2, 2.0, 3.2)
 """Intrinsic FWHM of the sky templates, in beams: no round Gaussian between loses more than 2 % of its S/N."""
 LINE_WIDTHS = (2.0, 3.2, 5.0, 8.0, 13.0, 20.0)
-"""FWHM of the line templates [channel]: no Gaussian line between loses more than 2 % of its S/N. One channel
-alone is left out: it would double the number of noise peaks, and a line that narrow loses only a tenth."""
+"""FWHM of the line templates [channel]: no Gaussian line between loses more than 2 % of its S/N. A single
+channel is not a template: it would double the number of noise peaks, and a line that narrow loses only a
+tenth."""
 
 
 BORDER = 1.5
-"""FWHMs of the widest template by which the image is padded. Beyond 2.5 nothing is seen, to 1e-4 of the
-brightest pixel: narrow templates, as their transforms end at the finest wave, ring by so much."""
+"""Padding of the image, in FWHMs of the widest template. Beyond 2.5 the templates are below 1e-4 of the
+brightest pixel, as far as narrow ones ring because their transforms end at the finest wave."""
 BAND, BAND_REACH, RINGING, COLUMNS = 32, 1.95, 12, 4096
-"""Channels that are filtered at once, FWHMs that a line template reaches to either side (4.6 standard
-deviations), by how much farther where the channels are correlated, and pixels that are filtered at once."""
+"""Channels that are filtered at once; reach of a line template to either side in FWHMs (4.6 standard
+deviations), and how many times farther with correlated channels; pixels that are filtered at once."""
 Band = tuple[slice, slice, torch.Tensor]
 """Channels out, channels in, and the rows of some templates, ``[template, out, in]``."""
 
 
 def seen_widths(channels: ChannelCorrelation | None) -> NDArray[np.float64]:
-    """`LINE_WIDTHS` as smoothed spectra show them."""
+    """`LINE_WIDTHS` after the smoothing of the spectra."""
     return np.hypot(LINE_WIDTHS, 0.0 if channels is None else channels.response)
 
 
 def decimation(beam_pixels: float) -> int:
-    """Step of the filter [pixel] for a beam of this width [pixel]: its images hold no finer detail."""
+    """Step of the filter [pixel] for a beam of this width [pixel]: images have no finer detail."""
     return max(1, int(beam_pixels / 3.5))
 
 
@@ -70,11 +71,11 @@ class FilterBank:
     beam_pixels : float
         Geometric-mean FWHM of the beam [pixel].
     continuum_fitted : bool, optional
-        Whether a straight line was taken out of the spectra (of most pixels).
+        Whether a straight line was subtracted from the spectra (of most pixels).
     sky_sizes : sequence of float, optional
         Intrinsic FWHM of the templates [beam].
     decimated : bool, optional
-        Whether `cube` holds every `step`-th pixel only.
+        Whether `cube` holds only every `step`-th pixel.
     channels : ChannelCorrelation, optional
         Where the noise of the channels is correlated: lines are then filtered by its inverse.
 
@@ -83,7 +84,7 @@ class FilterBank:
     sky : torch.Tensor
         The cube filtered by every sky template, ``[size, chan, y', x']``, every `step`-th pixel.
     step : int
-        Decimation of the image: dirty images hold no finer detail than about a third of their beam.
+        Decimation of the image: dirty images have no finer detail than about a third of their beam.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class FilterBank:
         return n_chan, n_y, n_x
 
     def set_continuum(self, fitted: bool) -> None:
-        """Say whether a straight line was taken out of the spectra, and so of the templates."""
+        """Set whether a straight line was subtracted from the spectra, and so from the templates."""
         self.continuum_fitted = fitted
         self._rows, self._straight, self._bands = self._line_rows(fitted)
 
@@ -147,9 +148,9 @@ class FilterBank:
         rows : torch.Tensor
             ``[template, chan out, chan in]``, of unit noise over the usable channels.
         straight : torch.Tensor or None
-            Orthonormal constant and slope ``[chan, 2]`` that all of them leave out.
+            Orthonormal constant and slope ``[chan, 2]`` that all templates exclude.
         bands : list of Band
-            The same rows, to be applied to spectra without `straight`.
+            The same rows, for spectra without `straight`.
         """
         z = np.arange(self.n_chan)
         usable = self.usable.astype(float)
@@ -210,7 +211,7 @@ class FilterBank:
         Parameters
         ----------
         image : array
-            The source as observed (psf and all), ``[y, x]``.
+            The source as observed, ``[y, x]``.
         spectrum : array
             Its spectrum over the rms of each channel, ``[chan]``.
         """
@@ -224,7 +225,7 @@ class FilterBank:
         return self._rows @ torch.as_tensor(spectrum, dtype=torch.float32, device=self.device)
 
     def subtract(self, sky: torch.Tensor, spectrum: NDArray[np.floating]) -> None:
-        """Take a source's sky `response`, in the channels of its `spectrum` over the rms, out of the data."""
+        """Subtract a source, given by its sky `response` and its `spectrum` over the rms, from the data."""
         filled = np.flatnonzero(spectrum)
         if filled.size == 0:
             return
@@ -236,7 +237,18 @@ class FilterBank:
     def values(
         self, zs: slice = slice(None), ys: slice = slice(None), xs: slice = slice(None)
     ) -> torch.Tensor:
-        """S/N of every template in a box, ``[template, chan, y', x']``; template ``s * n_lines + t``."""
+        """S/N of every template in a box.
+
+        Parameters
+        ----------
+        zs, ys, xs : slice, optional
+            The box; the whole by default.
+
+        Returns
+        -------
+        torch.Tensor
+            ``[template, chan, y', x']``; template ``s * n_lines + t``.
+        """
         box = self.sky[:, None, :, ys, xs]
         out = self._rows[:, zs] @ box.flatten(3)
         return out.view(-1, out.shape[2], *box.shape[3:])
@@ -249,8 +261,7 @@ class FilterBank:
         Parameters
         ----------
         channels : slice, optional
-            Which.
-        columns : torch.Tensor, optional
+            Channels; all by default.        columns : torch.Tensor, optional
             Indices of pixels, ``y' * n_x + x'``; all by default.
 
         Returns
@@ -285,13 +296,13 @@ class FilterBank:
 
 
 CLOSE = 0.02
-"""Standard deviations by which values may differ from what they were."""
+"""Change of a value, in standard deviations, that does not matter."""
 SPREAD = 8
-"""Channels to either side that much of a line template lies in."""
+"""Channels to either side that contain much of a line template."""
 CHANNELS = 8
-"""So many are compared at a time: their values stay in the processor's cache."""
+"""Number compared at a time, so that the values stay in the processor's cache."""
 AT_ONCE = 20_000
-"""Voxels that are looked at in one go, the most promising first."""
+"""Voxels that are calculated at once, the most promising first."""
 
 
 class Peaks:
@@ -300,14 +311,14 @@ class Peaks:
     Parameters
     ----------
     bank : FilterBank
-        Who changes it says so by `change`.
+        Every change of it is reported to `change`.
 
     Attributes
     ----------
     high, low : torch.Tensor
-        The larger of largest value and minus the smallest, and the smallest, ``[chan, y', x']``.
+        Largest absolute value, and smallest value, ``[chan, y', x']``.
     slack : torch.Tensor
-        By how much they may have changed since they were calculated.
+        Possible change since they were calculated.
     """
 
     def __init__(self, bank: FilterBank) -> None:
@@ -317,7 +328,7 @@ class Peaks:
         self.slack = torch.zeros_like(self.high)
 
     def change(self, line: torch.Tensor, sky: torch.Tensor) -> None:
-        """Something of response ``line[t, chan]`` times ``sky[s, y', x']`` entered or left the data."""
+        """Note that a response ``line[t, chan]`` times ``sky[s, y', x']`` was added or subtracted."""
         strength, image = line.abs().amax(0), sky.abs().amax(0)
         touched = torch.nonzero(strength * image.max() > CLOSE / 2).flatten()
         if touched.numel():
@@ -325,10 +336,10 @@ class Peaks:
             self.slack[span].addcmul_(strength[span, None, None], image)
 
     def rescale(self, factor: torch.Tensor) -> None:
-        """The data of each channel have been multiplied by a factor, ``[chan]``.
+        """Note that the data of each channel were multiplied by a factor, ``[chan]``.
 
-        Over the channels of a line the factors may differ: by so much times the values, and the noise in
-        them, the result is in doubt.
+        The factors may differ over the channels of a line: the result is uncertain by this difference times
+        the values and their noise.
         """
         near = torch.nn.functional.pad(factor[None], (SPREAD, SPREAD), mode="replicate")[0]
         near = near.unfold(0, 2 * SPREAD + 1, 1)
@@ -340,9 +351,21 @@ class Peaks:
     def strongest(
         self, threshold: float, guard: torch.Tensor, blocked: torch.Tensor
     ) -> tuple[int, int, int] | None:
-        """The voxel of largest absolute value over ``sqrt(1 + guard)`` outside `blocked`.
+        """The highest voxel, by its absolute value over ``sqrt(1 + guard)``.
 
-        None where nothing reaches `threshold`.
+        Parameters
+        ----------
+        threshold : float
+            Least value.
+        guard : torch.Tensor
+            Variance that is added to the noise's, ``[chan, y', x']``.
+        blocked : torch.Tensor of bool
+            Voxels to skip.
+
+        Returns
+        -------
+        tuple of int or None
+            Indices of the voxel; None where nothing reaches `threshold`.
         """
         place = self._where(lambda z: self.high[z] + self.slack[z] >= threshold)
         place = place[~blocked.flatten()[place]]
@@ -365,7 +388,7 @@ class Peaks:
         return None
 
     def lows_below(self, level: float, where: torch.Tensor) -> torch.Tensor:
-        """`low`, right wherever it is below `level`, in places where ``where[chan, y', x']``."""
+        """`low`, exact wherever it is below `level`, at voxels where ``where[chan, y', x']`` is true."""
         stale = self._where(
             lambda z: (self.low[z] - self.slack[z] < level) & (self.slack[z] > CLOSE) & where[z]
         )
@@ -374,13 +397,13 @@ class Peaks:
         return self.low
 
     def _where(self, condition: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """Flat indices where a condition holds that is given for some channels at a time."""
+        """Flat indices where a condition holds, which is evaluated for some channels at a time."""
         n_chan, n = len(self.high), self.high[0].numel()
         spans = [slice(k, min(k + CHANNELS, n_chan)) for k in range(0, n_chan, CHANNELS)]
         return torch.cat([torch.nonzero(condition(z).flatten()).flatten() + z.start * n for z in spans])
 
     def _settle(self, places: torch.Tensor) -> None:
-        """Calculate the values again at flat indices, and in all channels between them."""
+        """Recalculate the values at flat indices, and in all channels between them."""
         n = self.high[0].numel()
         z = torch.div(places, n, rounding_mode="floor")
         span = slice(int(z.min()), int(z.max()) + 1)

@@ -1,4 +1,5 @@
-"""The sources of a cube's continuum image: found one after the other, those that overlap fitted together."""
+"""The sources of a cube's continuum image, found in turn and fitted together where they overlap; their
+lines."""
 
 from __future__ import annotations
 
@@ -27,16 +28,16 @@ from faintsky.source_model import (
 SIZES = (0.0, 1.0, 2.0)
 """Intrinsic FWHM of the filters [beam]."""
 FAINTEST = 5.5
-"""S/N of a source found in the image; one beneath a line needs `BENEATH`."""
+"""Least S/N of a source found in the image; one beneath a line needs `BENEATH`."""
 BENEATH = 5.0
 MOST = 60
-"""Continuum sources looked for, at most."""
+"""Largest number of continuum sources."""
 SAME = 0.35
-"""Beams within which two fits describe one source."""
+"""Two fits closer than this [beam] describe one source."""
 WIDEST = 6.0
-"""Beams above which a source is none: fits of what is no source grow."""
+"""Fits larger than this [beam] are dropped: fits of emission that is not a source grow."""
 TWO = 40.0
-"""Twice the log likelihood that two sources must gain over one: chance gains 40 once in two million times."""
+"""Twice the log likelihood that two sources must gain over one: noise gains 40 once in two million times."""
 
 
 def axes(m: Member) -> tuple[float, float, float]:
@@ -50,14 +51,28 @@ def radius(m: Member, beam: float) -> float:
 
 
 def distance(a: Member, b: Member) -> float:
-    """Between the centres [pixel]."""
+    """Distance between the centres [pixel]."""
     return float(np.hypot(*(a.shape[:2] - b.shape[:2])))
 
 
 def overlapping(members: Sequence[Member], beam: float, reach: float = 1.0, most: int = 6) -> list[list[int]]:
-    """Groups of members whose observed half widths, times `reach`, meet; none larger than `most`.
+    """Group members that overlap.
 
-    Too large a group falls apart by a smaller reach: those that touch least are separated first.
+    Groups that are too large fall apart at the largest gaps.
+
+    Parameters
+    ----------
+    members : sequence of Member
+    beam : float
+        FWHM of the beam [pixel].
+    reach : float, optional
+        Two overlap within this times the sum of their observed half widths.
+    most : int, optional
+        Largest size of a group.
+
+    Returns
+    -------
+    list of list of int
     """
     n = len(members)
     label = list(range(n))
@@ -88,13 +103,13 @@ class ContinuumImage:
     Parameters
     ----------
     level : array
-        Mean over the channels, ``[y, x]`` [Jy/beam], lines taken out.
+        Mean over the channels, lines subtracted, ``[y, x]`` [Jy/beam].
     error : float
         Its noise.
     valid : array of bool
         ``[y, x]``
     pursuit : Pursuit
-        For psf and beam.
+        Gives psf and beam.
     """
 
     def __init__(
@@ -117,14 +132,22 @@ class ContinuumImage:
         self._norms = [matched_norm(transfer, n_x, w, w, 0.0) for w in widths]
 
     def image(self, m: Member) -> NDArray[np.float32]:
-        """A member of unit flux through the psf."""
+        """Image of a member of unit flux, with the psf."""
         x, y, l11, l21, l22 = m.shape.tolist()
         return self.pursuit.imager.image(
             LineSource(1.0, x, y, l11, l21, l22, 0.5 * self.pursuit.sigma.size, 1.0, np.zeros((8, 8)))
         )
 
     def put(self, k: int, m: Member, image: NDArray[np.float32] | None = None) -> None:
-        """Replace member `k`, or add one at the end."""
+        """Replace member `k`, or add one at the end.
+
+        Parameters
+        ----------
+        k : int
+        m : Member
+        image : array, optional
+            Of unit flux, ``[y, x]``, if already known.
+        """
         if image is None:
             image = self.image(m)
         if k < len(self.members):
@@ -144,15 +167,15 @@ class ContinuumImage:
         self.guard += np.float32(sign * abs(m.continuum or 0.0)) * reach
 
     def find(self, starts: Sequence[LineSource]) -> None:
-        """Find the sources: beneath lines, strongest first, then wherever the image has peaks left."""
+        """Find the sources: beneath lines, strongest first, then at the remaining peaks of the image."""
         scale = 1.5 * self.beam
         for s in starts:
             shape = np.array([s.x, s.y, s.l11, s.l21, s.l22])
-            if not shape[2:].any():  # what is a point in its line may be none in its continuum
+            if not shape[2:].any():  # a point in its line may be resolved in its continuum
                 shape[[2, 4]] = 0.35 * self.beam / FWHM_PER_SIGMA
             self._try(Member(shape, 0.0), BENEATH, scale)
         self.refit()
-        # a blend is best separated before its remains are taken for sources
+        # separate blends before their residuals are taken for sources
         split = [self._part(k) for k in range(len(self.members))]
         if any(split):
             self.refit()
@@ -166,7 +189,7 @@ class ContinuumImage:
             self.refit([new])
 
     def _try(self, start: Member, least: float, scale: float) -> bool:
-        """Fit one more source to what is left; whether it holds."""
+        """Fit one more source to the residual; whether it is kept."""
         rest = self.level - self.total
         window = self._window([start], rest)
         (m,), _ = GroupFit(window, [start], scale).run()
@@ -175,7 +198,7 @@ class ContinuumImage:
         if any(distance(m, o) < SAME * self.beam for o in self.members) or axes(m)[0] > WIDEST * self.beam:
             return False
         image = self.image(m)
-        # what is a source leaves less behind than it found
+        # a real source lowers the residual
         if np.abs(rest - np.float32(m.continuum) * image).max() > 1.1 * np.abs(rest).max():
             return False
         self.put(len(self.members), m, image)
@@ -196,7 +219,7 @@ class ContinuumImage:
                 k += 1
 
     def _without(self, k: int, near: Sequence[int]) -> bool:
-        """Take source `k` out if its neighbours can do without it; whether they can."""
+        """Remove source `k` if its neighbours describe the image without it; whether it was removed."""
         group = [k, *near]
         own = sum(np.float32(self.members[i].continuum) * self.images[i] for i in group)
         members = [self.members[i] for i in group]
@@ -214,13 +237,14 @@ class ContinuumImage:
     def _doubt(self, members: Sequence[Member]) -> float:
         """Twice the log likelihood that one more source must gain over some.
 
-        What is no Gaussian gains as well, by no more than the square of the fraction of it that no model has.
+        Sources that are not Gaussian gain as well, at most by the square of the fraction that the model
+        misses.
         """
         snr = max((m.continuum or 0.0) * np.sqrt(max(m.norm, 0.0)) for m in members) / self.error
         return TWO + (self.pursuit.fidelity * snr) ** 2
 
     def _part(self, k: int) -> bool:
-        """Describe a source by two where that is much more likely; whether it is."""
+        """Replace a source by two where that is much more likely; whether it was replaced."""
         m = self.members[k]
         flux = m.continuum or 0.0
         least = self._doubt([m])
@@ -250,7 +274,7 @@ class ContinuumImage:
         return cut_group(empty, np.zeros(0, dtype=int), np.zeros(0), image, self.error, psf, centre, side)
 
     def frame(self, members: Sequence[Member]) -> tuple[tuple[float, float], int]:
-        """Centre and side of a window that holds some members."""
+        """Centre and side of a window that contains some members."""
         half = np.array([0.5 * self.pursuit.window_side(axes(m)[0]) for m in members])
         place = np.array([m.shape[:2] for m in members])
         low, high = (place - half[:, None]).min(0), (place + half[:, None]).max(0)
@@ -258,7 +282,7 @@ class ContinuumImage:
         return (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2), side
 
     def refit(self, which: Sequence[int] | None = None) -> None:
-        """Fit overlapping sources together; only the groups of some where those are named."""
+        """Fit overlapping sources together; if `which` is given, only the groups of these."""
         for group in overlapping(self.members, self.beam):
             if which is not None and not set(group) & set(which):
                 continue
@@ -271,13 +295,13 @@ class ContinuumImage:
                     self.put(k, m)
 
     def sound(self, fitted: Sequence[Member]) -> bool:
-        """Whether no continuum has run away: what no source describes makes some grow, or turn negative."""
+        """Whether all continua are plausible: fits of emission that is not a source grow or turn negative."""
         return all(
             m.continuum is None or (m.continuum > 0 and axes(m)[0] <= WIDEST * self.beam) for m in fitted
         )
 
     def _peak(self) -> Member | None:
-        """Where to begin with what stands out most; None where nothing does."""
+        """Start for a fit of the highest remaining peak; None where there is none."""
         rest = self.level - self.total
         guard = np.sqrt(1 + (self.pursuit.fidelity * self.guard / self.error) ** 2)
         transform = rfft2(rest, s=self._padded, workers=1)
@@ -296,14 +320,14 @@ class ContinuumImage:
 
 
 def without_lines(m: Member) -> Member:
-    """Its continuum alone."""
+    """The member with its continuum alone."""
     return replace(m, lines=())
 
 
 Float = NDArray[np.float64]
 AGREE = 25.0
-"""Twice the loss of log likelihood, for five shared parameters, at which line and continuum still agree:
-chance exceeds it once in ten thousand times."""
+"""Twice the log likelihood that line and continuum may lose by sharing five parameters: noise exceeds it once
+in ten thousand times."""
 SEED_PEAKS = 0.16
 """Noise peaks above u in a filtered spectrum of n channels are ``SEED_PEAKS * n * exp(-u**2 / 2)``: counted
 in 80,000 spectra of noise."""
@@ -311,24 +335,24 @@ in 80,000 spectra of noise."""
 PART = 4.0
 """Least S/N, all else free, of each part of a line that is split."""
 TRIED = 0.5
-"""Noise peaks that may be expected at all places, however low the reliability that is asked for."""
+"""Most noise peaks expected at all positions together, however low the reliability asked for."""
 LINED = 0.5
-"""Share of continuum sources of which a line above S/N `BENEATH` is to be found: integral counts as 1/S/N."""
+"""Expected fraction of continuum sources with a line above S/N `BENEATH`; integral counts fall as 1/S/N."""
 SECOND = 30.0
-"""By how much rarer another line of a source is than its first: so much stronger it must be."""
+"""Further lines of a source are this many times rarer than the first, and must be stronger accordingly."""
 
 
 class Measurement:
-    """Sources of a search, fitted again.
+    """Final fits of the sources of a search: lines, continuum, and both together.
 
     Parameters
     ----------
     pursuit : Pursuit
-        With the sources that were accepted; changed in place.
+        With the accepted sources; changed in place.
     prepared : PreparedCube
-        Its continuum, with the sources taken out, is fitted here.
+        Its continuum, without the sources, is fitted here.
     allowed : callable
-        Whether a line may be looked for at a place.
+        Whether a line is allowed at a position.
     """
 
     def __init__(
@@ -366,17 +390,17 @@ class Measurement:
         self.sky.find([c.source for c in sorted(p.components, key=lambda c: -c.snr)])
         self.link(p.components)
         self.split()
-        # what deconvolution leaves of bright lines in a restored cube is no noise
+        # remains of bright lines after deconvolution, in a restored cube, are not noise
         if prepared.psf_origin != "beam":
             self.seed()
         self.join()
 
     # ------------------------------------------------------------------ windows
 
-    def window(
+    def _window(
         self, members: Sequence[Member], own: Sequence[Component], continua: Sequence[int]
     ) -> GroupWindow:
-        """Data about members: lines `own` and continua of the sources `continua` left in, all others out."""
+        """Data around members, without any other lines than `own` and continua of sources `continua`."""
         p, sky = self.pursuit, self.sky
         p.tell(len(p.components))
         centre, side = sky.frame(members)
@@ -401,7 +425,7 @@ class Measurement:
         )
 
     def channels(self, lines: Sequence[NDArray[np.float64]]) -> NDArray[np.int_]:
-        """Channels that some lines' fits look at."""
+        """Channels that the fits of some lines use."""
         used = np.zeros(self.pursuit.sigma.size, dtype=bool)
         for _, z, log_width in lines:
             half = int(max(8, 2.5 * np.exp(log_width)))
@@ -411,7 +435,7 @@ class Measurement:
     # ------------------------------------------------------------------ which line is whose
 
     def link(self, components: Sequence[Component]) -> None:
-        """Give every line the continuum source whose place and shape it has, if there is one."""
+        """Assign every line to the continuum source of the same position and shape, if there is one."""
         beam = self.sky.beam
         for c in components:
             line = member_of(c.source)
@@ -426,17 +450,17 @@ class Measurement:
                     best, self.home[id(c)] = loss, k
 
     def disagreement(self, c: Component, k: int) -> float:
-        """Twice the log likelihood lost where a line is to share the shape of continuum source `k`."""
+        """Twice the log likelihood that a line loses by sharing the shape of continuum source `k`."""
         alone, m = member_of(c.source), self.sky.members[k]
         both = replace(m, lines=alone.lines)
-        w = self.window([alone, m], [c], [k])
+        w = self._window([alone, m], [c], [k])
         _, level = GroupFit(w, [without_lines(m)], self.scale).run()
         _, line = GroupFit(w, [alone], self.scale).run()
         _, joint = GroupFit(w, [both], self.scale).run()
         return 2 * (level + line - joint)
 
     def host(self, c: Component) -> int | None:
-        """The one continuum source that a line without a continuum of its own shape lies on, if any."""
+        """The single continuum source beneath a line that shares no continuum's shape, if any."""
         if id(c) in self.home:
             return None
         line, beam = member_of(c.source), self.sky.beam
@@ -446,9 +470,9 @@ class Measurement:
     # ------------------------------------------------------------------ blends
 
     def split(self) -> None:
-        """Describe lines of no continuum source, and what touches them, by one line on each source beneath.
+        """Replace lines without a continuum source, and those they touch, by one line on each source beneath.
 
-        That has fewer parameters, and is taken where it costs no more likelihood than these are worth.
+        That takes fewer parameters, and is kept where it does not lose more likelihood than these are worth.
         """
         sky, p = self.sky, self.pursuit
         for c in list(p.components):
@@ -461,7 +485,7 @@ class Measurement:
                 continue
             of = {self.home[id(o)]: o for o in parts if id(o) in self.home}
             members = [replace(sky.members[k], lines=member_of(of.get(k, c).source).lines) for k in under]
-            w = self.window([*members, *(member_of(o.source) for o in parts)], parts, under)
+            w = self._window([*members, *(member_of(o.source) for o in parts)], parts, under)
             _, lines = GroupFit(w, [member_of(o.source) for o in parts], self.scale).run()
             _, continua = GroupFit(w, [without_lines(m) for m in members], self.scale).run()
             fitted, joint = GroupFit(w, members, self.scale).run(iterations=25)
@@ -473,11 +497,11 @@ class Measurement:
                 p.subtract(o, -1.0)
             p.components = [o for o in p.components if not any(o is q for q in parts)]
             for k, m in zip(under, fitted):
-                new = self.place(m.source(), c, k)
+                new = self._place(m.source(), c, k)
                 new.snr = new.effective_snr = abs(new.source.fitted_snr)
 
-    def place(self, s: LineSource, like: Component, k: int) -> Component:
-        """Add a line to the data's model, a part of `like`, on continuum source `k`."""
+    def _place(self, s: LineSource, like: Component, k: int) -> Component:
+        """Add a line, a part of `like`, on continuum source `k` to the model."""
         new = replace(like, source=s, image=self.pursuit.imager.image(s))
         self.pursuit.subtract(new, 1.0)
         self.pursuit.components.append(new)
@@ -487,7 +511,7 @@ class Measurement:
     # ------------------------------------------------------------------ lines at known places
 
     def seed(self) -> None:
-        """Look for lines at the places of continuum sources, where far fewer noise peaks can pass for one."""
+        """Look for lines at continuum sources: few positions, so fewer noise peaks to confuse them with."""
         sky, p = self.sky, self.pursuit
         rows = line_rows(p.sigma, p.channels)
         n_chan = int((p.sigma > 0).sum())
@@ -505,7 +529,7 @@ class Measurement:
                 reliability = real / (real + expected * snr / self.stretch**2)
                 if reliability < self.least or rarer * expected > TRIED:
                     break
-                c = self.grow(
+                c = self._grow(
                     int(k), float(z), float(seen_widths(p.channels)[t]), float(np.sign(rows[t, z] @ spectrum))
                 )
                 if c is None:
@@ -514,11 +538,11 @@ class Measurement:
                 spectrum, guard = self.spectrum(int(k))
 
     def spectrum(self, k: int) -> tuple[Float, Float]:
-        """S/N of what is left at continuum source `k` in every channel, and of the lines taken out there."""
+        """S/N of the residual at continuum source `k` in every channel, and of the lines subtracted there."""
         sky, p = self.sky, self.pursuit
         m, image = sky.members[k], sky.images[k]
         chol = np.array([[m.shape[2], 0.0], [m.shape[3], m.shape[4]]])
-        # what is narrower than two pixels is drawn that wide: images hold no finer detail
+        # draw at least two pixels wide: images contain no finer detail
         values, vectors = np.linalg.eigh(chol @ chol.T)
         cov = (vectors * np.maximum(values, (2 / FWHM_PER_SIGMA) ** 2)) @ vectors.T
         ys, xs, patch = gaussian_patch(cov, m.shape[0], m.shape[1], image.shape, 4.0)
@@ -534,7 +558,7 @@ class Measurement:
         return left, guard
 
     def near_lines(self, k: int) -> NDArray[np.bool_]:
-        """Channels about the lines that continuum source `k`, or one that covers it, has already."""
+        """Channels of the lines that continuum source `k`, or one that covers it, has already."""
         z = np.arange(self.pursuit.sigma.size)
         near = np.zeros(z.size, dtype=bool)
         m, beam = self.sky.members[k], self.sky.beam
@@ -545,23 +569,23 @@ class Measurement:
                 near |= np.abs(z - c.source.z) < 1.5 * c.source.fwhm_z + 2
         return near
 
-    def grow(self, k: int, z: float, width: float, sign: float) -> Component | None:
-        """Fit a line to continuum source `k` from channel `z` on, and take it out; None where it fails."""
+    def _grow(self, k: int, z: float, width: float, sign: float) -> Component | None:
+        """Fit a line at continuum source `k`, starting at channel `z`, and subtract it; None on failure."""
         m, p = self.sky.members[k], self.pursuit
         start = replace(m, lines=(np.array([0.1 * sign * (m.continuum or 0.0), z, np.log(width)]),))
-        (fitted,), _ = GroupFit(self.window([start], [], [k]), [start], self.scale).run([False])
+        (fitted,), _ = GroupFit(self._window([start], [], [k]), [start], self.scale).run([False])
         s = fitted.source()
         too_deep = s.amplitude < 0 and -s.amplitude > (m.continuum or 0.0) * (1 + 3 / max(-s.fitted_snr, 1.0))
         if np.sign(s.amplitude) != sign or abs(s.z - z) > 2 * width or too_deep or not self.allowed(s):
             return None
         response = torch.zeros(0)
         new = Component(s, p.imager.image(s), response, response, response)
-        return self.place(s, new, k)
+        return self._place(s, new, k)
 
     # ------------------------------------------------------------------ all together
 
     def join(self) -> None:
-        """Fit overlapping sources together, each line with its continuum; errors with the neighbours free."""
+        """Fit overlapping sources together, lines with their continua; errors allow for neighbours."""
         p, sky = self.pursuit, self.sky
         lines: dict[int, list[Component]] = {k: [] for k in range(len(sky.members))}
         alone = []
@@ -581,16 +605,16 @@ class Measurement:
                 continue
             continua = [k for k in group if k < len(sky.members)]
             start = [members[k] for k in group]
-            fitted, _ = GroupFit(self.window(start, own, continua), start, self.scale).run()
+            fitted, _ = GroupFit(self._window(start, own, continua), start, self.scale).run()
             if not sky.sound(fitted):
                 continue
             for k, m in zip(group, fitted):
                 if k < len(sky.members):
                     sky.put(k, m)
                 for i, c in enumerate(owners[k]):
-                    self.renew(c, m, i)
+                    self._renew(c, m, i)
 
-    def renew(self, c: Component, m: Member, i: int) -> None:
+    def _renew(self, c: Component, m: Member, i: int) -> None:
         """Give a component the i-th line of a fitted member."""
         p = self.pursuit
         new = m.source(i)
@@ -613,7 +637,7 @@ class Measurement:
 
 
 def line_rows(sigma: Float, channels: ChannelCorrelation | None = None) -> Float:
-    """Line templates as rows of unit noise ``[template, chan, chan]``, a straight line taken out of each."""
+    """Line templates as rows of unit noise ``[template, chan, chan]``, each less a straight line."""
     z = np.arange(sigma.size)
     usable = (sigma > 0).astype(float)
     q, _ = np.linalg.qr(np.stack([usable, usable * (z - z.mean())]).T)

@@ -1,4 +1,4 @@
-"""Methods by name, and what they share: boxes, the integrated image, catalogue columns of sources."""
+"""Methods by name, and their shared parts: boxes, the integrated image, catalogue columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MATCHED_FILTER = "matched_filter"
 BOXES = ("mask", "moments")
-"""Where a box comes from: the ends of the mask, or centroid and spread of the brightness in it."""
+"""Origin of a box: the ends of the mask, or centroid and spread of the brightness in it."""
 
 
 def world_columns(
@@ -40,6 +40,10 @@ def world_columns(
         For its coordinates.
     x, y, z, fwhm_z : array
         ``[source]`` [pixel, pixel, channel, channel]; NaN where not known.
+
+    Returns
+    -------
+    dict of array
     """
     x, y, z, fwhm_z = (np.atleast_1d(np.asarray(v, dtype=float)) for v in (x, y, z, fwhm_z))
     ra, dec = cube.sky(x, y) if len(x) else (x, y)
@@ -55,7 +59,7 @@ def world_columns(
 
 
 def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
-    """Width of a channel at a line [km/s]: in the header's convention, or ``c dnu / nu`` of the line."""
+    """Width of a channel at a line [km/s]: in the header's convention, or ``c dnu / nu``."""
     z = np.atleast_1d(np.asarray(z, dtype=float))
     widths = cube.channel_widths_velocity()
     channels = np.arange(cube.shape[0])
@@ -65,7 +69,7 @@ def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
 
 
 def flux_width(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
-    """``c dnu / nu`` of a channel at a line [km/s]: what fluxes are sums over, whatever the axis."""
+    """``c dnu / nu`` of a channel at a line [km/s], over which fluxes are summed, whatever the axis."""
     at = np.nan_to_num(np.atleast_1d(np.asarray(z, dtype=float)))
     hertz = np.interp(at, np.arange(cube.shape[0]), cube.channel_widths())
     return SPEED_OF_LIGHT / 1e3 * hertz / cube.frequency(at)
@@ -77,14 +81,14 @@ def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None)
     Parameters
     ----------
     cube : RadioCube
-        Its mask, where it has one, says where to look.
+        Its mask, if any, says where to look.
     settings : mapping, optional
         For `looked_at`.
 
     Raises
     ------
     InputError
-        Nothing is left to look at.
+        No pixels remain.
     """
     factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
@@ -97,10 +101,10 @@ def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None)
 
 
 def looked_at(cube: RadioCube, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Pixels that are searched, ``[y, x]``: those of the cube's mask, and of what the settings leave.
+    """Pixels that are searched, ``[y, x]``: those of the cube's mask that the settings allow.
 
-    The settings ``central``, the side of a square in the middle [pixel], and ``least_pb``, the least primary
-    beam (where it is known); 0 or none for the whole image.
+    The settings are ``central``, the side of a square in the middle [pixel], and ``least_pb``, the least
+    primary beam (where it is known); 0 or none means the whole image.
     """
     n_y, n_x = cube.shape[1:]
     inside = np.ones((n_y, n_x), dtype=bool)
@@ -115,7 +119,7 @@ def looked_at(cube: RadioCube, settings: Mapping[str, Any]) -> NDArray[np.bool_]
 
 
 def beam_of(cube: RadioCube) -> tuple[float, float, float]:
-    """Major, minor FWHM [pixel] and position angle [deg] in the middle of the band; `InputError` without."""
+    """Major, minor FWHM [pixel] and position angle [deg] in the middle of the band, or `InputError`."""
     cube.require_beam()
     assert cube.middle_beam is not None
     return cube.middle_beam
@@ -135,13 +139,17 @@ def whole_pixels(
     Parameters
     ----------
     low, high : array of int
-        Ends of the mask, both in it.
+        First and last pixel of the mask.
     centre, spread : array
         Centroid and standard deviation of the brightness.
     kind : str
         One of `BOXES`.
     factor : float
-        On the mask's length, or on the standard deviation for the half of the box.
+        Length of the box over that of the mask, or half length over the standard deviation.
+
+    Returns
+    -------
+    first, last : array of int
     """
     middle, half = box_span(low, high, centre, spread, kind, factor)
     first = np.clip(np.round(middle - half + 0.5), 0, n - 1).astype(np.intp)
@@ -152,7 +160,7 @@ def whole_pixels(
 def box_span(
     low: ArrayLike, high: ArrayLike, centre: ArrayLike, spread: ArrayLike, kind: str, factor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Middle and half length of boxes along one axis; see `whole_pixels`."""
+    """Middle and half length of boxes along one axis. See `whole_pixels` for the arguments."""
     low, high, centre, spread = (np.asarray(v, dtype=float) for v in (low, high, centre, spread))
     if kind == "moments":
         return centre, np.maximum(factor * spread, 0.5)
@@ -160,7 +168,7 @@ def box_span(
 
 
 def source_table(cube: RadioCube, columns: Mapping[str, Any], meta: Mapping[str, Any]) -> Table:
-    """Catalogue of sources with boxes of their own, in the order given.
+    """Catalogue of sources that have their own boxes, in the order given.
 
     Parameters
     ----------
@@ -169,7 +177,11 @@ def source_table(cube: RadioCube, columns: Mapping[str, Any], meta: Mapping[str,
     columns : mapping
         ``x``, ``y`` and, where known, ``z``, ``fwhm_z``, the boxes and more.
     meta : mapping
-        For the table.
+        Of the table.
+
+    Returns
+    -------
+    Table
     """
     given = {name: np.asarray(value) for name, value in columns.items()}
     unknown = np.full(len(given["x"]), np.nan)
@@ -186,19 +198,19 @@ class Found:
     Attributes
     ----------
     catalog : astropy.table.Table
-        One row a source; what the method does not measure is NaN. Its ``meta`` may hold ``stages`` (seconds
-        by stage), ``own_boxes`` (True where a source's box is what was detected, not made from its shape)
-        and ``removed`` (``[rule, x, y, z]`` of candidates).
+        One row for each source; quantities that the method does not measure are NaN. Its ``meta`` may hold
+        ``stages`` (seconds by stage), ``own_boxes`` (True where a source's box is the detection itself, not
+        made from its shape) and ``removed`` (``[rule, x, y, z]`` of candidates).
     mask : array or None
-        Labels, ``[chan, y, x]``; the source's id, 0 where none. None for a method without any.
+        Labels, ``[chan, y, x]``: the source's id, or 0. None for a method without masks.
     model : array or None
-        The sources as the telescope shows them, ``[chan, y, x]`` [Jy/beam].
+        The sources as observed, ``[chan, y, x]`` [Jy/beam].
     steps : dict of str to int
         Candidates after each step, or removed by each rule, in the order of the steps.
     notes : list of str
-        What the reader should know.
+        Remarks for the user.
     image : array or None
-        The method's picture of the integrated sky, ``[y, x]``, 0 outside what it looks at.
+        The method's image of the integrated sky, ``[y, x]``, 0 where it does not look.
     """
 
     catalog: Table
@@ -210,12 +222,12 @@ class Found:
 
 
 def method_name(model: Model) -> str:
-    """The method that a model is for: the matched filter where its card does not say.
+    """The method of a model: the matched filter where its card names none.
 
     Raises
     ------
     InputError
-        For a method that there is not.
+        For an unknown method.
     """
     name = str(model.settings.get("method", MATCHED_FILTER))
     if name != MATCHED_FILTER and name not in DETECTORS:
@@ -241,11 +253,15 @@ def find_catalog(
     model : str or Model
         A shipped model's name, a folder or a model.
     reliability : float, optional
-        Sources below are left out; the method's own threshold where not given.
+        Least reliability of a source; the method's own threshold by default.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
+
+    Returns
+    -------
+    Found
 
     Raises
     ------
@@ -270,9 +286,21 @@ def find_catalog(
 
 
 def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detections:
-    """What any method found, with the line cube, noise and continuum that the report and the files show.
+    """Add to any method's result the line cube, noise and continuum that report and files need.
 
-    Data whose unit gives no flux have none in the catalogue.
+    Data whose unit gives no flux have no fluxes in the catalogue.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    found : Found
+        Its tables are changed in place.
+    device : str, optional
+        Where PyTorch computes.
+
+    Returns
+    -------
+    Detections
 
     Raises
     ------
@@ -299,7 +327,7 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
         candidates = next(iter(found.steps.values()), len(found.catalog))
         made = vars(found) | {"notes": notes, "prepared": prepared, "candidates": candidates}
         found = Detections(**made)
-    if found.moments is None:  # or else the tiles have done it
+    if found.moments is None:  # otherwise the tiles have done it
         complete_columns(found.catalog, cube, found.prepared, found.mask)
     if found.components is None:
         found.components = components_of(found.catalog)
@@ -316,7 +344,17 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
 def complete_columns(
     table: Table, cube: RadioCube, prepared: PreparedCube, mask: NDArray[np.int32] | None = None
 ) -> None:
-    """Fill in what follows from beam, noise and mask: observed sizes, ``rms``, ``las`` and ``area``."""
+    """Fill in the columns of observed sizes, ``rms``, ``las`` and ``area``.
+
+    Parameters
+    ----------
+    table : Table
+        Changed in place.
+    cube : RadioCube
+    prepared : PreparedCube
+    mask : array of int, optional
+        Labels, ``[chan, y, x]``.
+    """
     if not len(table):
         return
     x, y, z = (np.asarray(table[name], dtype=float) for name in "xyz")

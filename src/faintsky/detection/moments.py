@@ -1,4 +1,4 @@
-"""Maps of the lines of a cube: strongest S/N; flux, mean velocity, dispersion in a mask, whose sums merge."""
+"""Maps of the lines of a cube: strongest S/N; flux, mean velocity and dispersion, as sums of parts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MomentSums:
     Attributes
     ----------
     powers : array
-        Brightness times the width of its channel, times velocity to the power of 0, 1 and 2, ``[3, y, x]``.
+        Brightness times channel width, times velocity to the power of 0, 1 and 2, ``[3, y, x]``.
     low, high : array
-        Ends of the velocities in the mask, infinities without any.
+        Lowest and highest velocity in the mask; infinite without any.
     """
 
     powers: Float
@@ -31,11 +31,11 @@ class MomentSums:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> MomentSums:
-        """Of nothing, ``(n_y, n_x)``."""
+        """Sums of no voxels, ``(n_y, n_x)``."""
         return cls(np.zeros((3, *shape)), np.full(shape, np.inf), np.full(shape, -np.inf))
 
     def add(self, other: MomentSums, box: tuple[slice, ...]) -> None:
-        """Those of some channels, rows and columns."""
+        """Add the sums of a part of the cube: channels, rows and columns of `box`."""
         self.powers[:, *box] += other.powers
         np.minimum(self.low[box], other.low, out=self.low[box])
         np.maximum(self.high[box], other.high, out=self.high[box])
@@ -62,7 +62,7 @@ class MomentSums:
 
 
 def _zero(cube: RadioCube) -> float:
-    """Velocity that others are counted from: squares of large ones lose digits."""
+    """Zero point of the velocities: squares of large ones would lose digits."""
     velocities = cube.velocities()
     return 0.0 if velocities is None else float(velocities[len(velocities) // 2])
 
@@ -70,18 +70,22 @@ def _zero(cube: RadioCube) -> float:
 def moment_sums(
     cube: RadioCube, line: NDArray[np.floating], inside: NDArray[np.bool_], channels: slice
 ) -> MomentSums:
-    """Of some voxels of a cube.
+    """Sums over some voxels of a cube.
 
     Parameters
     ----------
     cube : RadioCube
-        The whole, for its channels.
+        The whole cube, for its channels.
     line : array
-        Data without continuum, ``[chan, y, x]``: `channels` of the cube.
+        Data without continuum, in `channels` of the cube, ``[chan, y, x]``.
     inside : array of bool
-        The voxels.
+        The voxels to sum.
     channels : slice
-        See above.
+        Channels of the cube.
+
+    Returns
+    -------
+    MomentSums
     """
     velocity = cube.velocities()
     axis = cube.frequencies if velocity is None else velocity
@@ -100,7 +104,7 @@ def moment_sums(
 def strongest(
     line: NDArray[np.floating], sigma: NDArray[np.float64], inner: tuple[slice, ...], *, signed: bool
 ) -> NDArray[np.float32]:
-    """S/N along frequency of a line cube averaged over three channels that is largest, or farthest from 0.
+    """Highest S/N along frequency of a line cube averaged over three channels.
 
     Parameters
     ----------
@@ -109,9 +113,14 @@ def strongest(
     sigma : array
         Rms of every channel, 0 where blank.
     inner : tuple of slice
-        The middle channels that are looked at, rows and columns.
+        Channels, rows and columns to search.
     signed : bool
-        See above.
+        Whether negative values count too: then the value farthest from 0 is taken.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0).astype(np.float32)
     ys, xs = inner[1:]

@@ -1,4 +1,4 @@
-"""Objects: the components that make one, sources that touch, and their 3-D label mask."""
+"""Objects: which components form one source, and the 3-D label mask of the sources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,20 @@ def observed_value(components: Sequence[Component], points: NDArray[np.float64])
 
 
 def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0) -> bool:
-    """Whether two components come within `reach` times the sum of their observed half widths."""
+    """Whether two components overlap.
+
+    Parameters
+    ----------
+    a, b : Component
+    beam_pixels : float
+        FWHM of the beam [pixel].
+    reach : float, optional
+        They overlap within this times the sum of their observed half widths.
+
+    Returns
+    -------
+    bool
+    """
     s, t = a.source, b.source
     if abs(s.z - t.z) >= reach * (0.5 * s.fwhm_z + 0.5 * t.fwhm_z):
         return False
@@ -42,10 +55,20 @@ def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0)
 
 
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:
-    """Whether the way from one component to the other has no significant dip.
+    """Whether two components are one source: no significant dip between them.
 
-    The sum of all models is followed along the straight line between the two: where it falls below the
+    The sum of all models is followed along the straight line between the two. Where it falls below the
     fainter end by more than `DIP` of it, and by more than three standard errors, there are two sources.
+
+    Parameters
+    ----------
+    a, b : Component
+    components : sequence of Component
+        All, with these.
+
+    Returns
+    -------
+    bool
     """
     if np.sign(a.source.amplitude) != np.sign(b.source.amplitude):
         return False
@@ -63,10 +86,10 @@ def group_components(
     homes: Sequence[int | None] | None = None,
     hosts: Sequence[int | None] | None = None,
 ) -> list[list[int]]:
-    """Indices of the components of each source: connected where they touch and no dip parts them.
+    """Indices of the components of each source: connected where they touch and no dip lies between them.
 
     The parts of a rotating galaxy's line lie side by side on its continuum, each at another frequency, and a
-    dip between its horns is no end of it.
+    dip between its horns does not separate two sources.
 
     Parameters
     ----------
@@ -75,9 +98,13 @@ def group_components(
     beam_pixels : float
         FWHM of the beam [pixel].
     homes : sequence of int or None, optional
-        Continuum source whose place and shape each component has: components of two are two sources.
+        Continuum source whose position and shape each component shares: two of these are two sources.
     hosts : sequence of int or None, optional
         Continuum source that a component without a home lies on.
+
+    Returns
+    -------
+    list of list of int
     """
     n = len(components)
     homes = [None] * n if homes is None else homes
@@ -97,7 +124,26 @@ def group_components(
 def gaussian_patch(
     covariance: NDArray[np.float64], x: float, y: float, shape: Sequence[int], reach: float
 ) -> tuple[slice, slice, NDArray[np.float64]]:
-    """A Gaussian of unit peak on the pixels within `reach` standard deviations, and where they are."""
+    """A Gaussian of unit peak on the pixels that it reaches.
+
+    Parameters
+    ----------
+    covariance : array
+        ``[2, 2]`` in (x, y) [pixel**2].
+    x, y : float
+        Centre [pixel].
+    shape : sequence of int
+        Of the image, ``(n_y, n_x)``.
+    reach : float
+        Extent of the patch [standard deviation].
+
+    Returns
+    -------
+    ys, xs : slice
+        Pixels of the patch.
+    values : array
+        ``[y, x]``
+    """
     half = reach * np.sqrt(np.diag(covariance)) + 1
     xs, ys = (slice(max(0, int(c - h)), min(n, int(c + h) + 2)) for c, h, n in zip((x, y), half, shape[::-1]))
     dy = np.arange(ys.start, ys.stop)[:, None] - y
@@ -117,9 +163,9 @@ def label_mask(
 ) -> NDArray[np.int32]:
     """Label the voxels of every source, ``[chan, y, x]``: 1 for the first group, and so on.
 
-    A voxel belongs to the source whose model is brightest there, where that model, seen with the Gaussian
-    beam, exceeds `depth` times the noise, or half of its own peak if that is fainter. Emission that the
-    models miss but that is joined to a source is added to it: see `grown`.
+    A voxel belongs to the source whose model is brightest there, where that model, convolved with the
+    Gaussian beam, exceeds `depth` times the noise, or half of its own peak if that is lower. Emission that
+    the models miss but that is connected to a source is added to it: see `grown`.
 
     Parameters
     ----------
@@ -128,9 +174,13 @@ def label_mask(
     prepared : PreparedCube
         The cube.
     data : Residual
-        Line cube less all models.
+        Line cube minus all models.
     depth : float, optional
-        See above.
+        Level of the mask over the noise.
+
+    Returns
+    -------
+    array of int
     """
     n_chan, n_y, n_x = prepared.line.shape
     labels = np.zeros((n_chan, n_y, n_x), dtype=np.int32)
@@ -141,7 +191,7 @@ def label_mask(
         for i in group:
             s = components[i].source
             chol = np.array([[s.l11, 0.0], [s.l21, s.l22]])
-            # without the sidelobes of the psf, which belong to no source's mask
+            # without the sidelobes of the psf, which are not part of any mask
             seen_as = chol @ chol.T + beam_covariance(prepared.beam)
             ys, xs, gaussian = gaussian_patch(seen_as, s.x, s.y, (n_y, n_x), 3.5)
             patch = gaussian.astype(np.float32)
@@ -163,12 +213,12 @@ def label_mask(
 
 
 class Restored:
-    """Residual and models seen with the Gaussian beam, free of sidelobes.
+    """Residual plus models convolved with the Gaussian beam, free of sidelobes.
 
     Attributes
     ----------
     parts : dict
-        What of each channel is added to the residual: slices along y and x, and the image there.
+        Models added to the residual, by channel: slices along y and x, and the image there.
     """
 
     def __init__(self, data: Residual) -> None:
@@ -192,7 +242,7 @@ def grown(
     threshold: float = 5.0,
     floor: float = 0.01,
 ) -> NDArray[np.int32]:
-    """Labels extended over the emission that is joined to them, each voxel to the source it slopes up to.
+    """Extend labels over connected emission: each voxel goes to the source that it slopes up to.
 
     Parameters
     ----------
@@ -203,10 +253,15 @@ def grown(
     prepared : PreparedCube
         The cube.
     threshold : float
-        Of the restored cube averaged over three channels, in units of its noise.
+        Least S/N of the restored cube averaged over three channels.
     floor : float
         Fraction of the cube's brightest voxel below which nothing is added: deconvolution and calibration
-        leave as much.
+        leave errors of this size.
+
+    Returns
+    -------
+    array of int
+        The labels.
     """
     place, value = _bright(restored, prepared, threshold)
     place = place[value > floor * value.max(initial=0.0)]
@@ -216,7 +271,7 @@ def grown(
         return labels
     voxels = np.union1d(place, known)
     joined = _connected(voxels, labels.shape)
-    # the emission of a source that has no more than its label has nothing to add
+    # emission entirely inside its label adds nothing
     count = np.bincount(joined)
     of_labels = np.bincount(joined[np.isin(voxels, known, assume_unique=True)], minlength=count.size)
     for one in np.flatnonzero((of_labels > 0) & (of_labels < count)):
@@ -232,12 +287,12 @@ def grown(
 def _bright(
     restored: Restored, prepared: PreparedCube, threshold: float
 ) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
-    """Voxels above `threshold` over three channels, as flat indices, and their values in the cube."""
+    """Flat indices of voxels above `threshold` over three channels, and their values in the cube."""
     n_chan, n_y, n_x = prepared.line.shape
     usable = prepared.sigma > 0
     scale = np.where(usable, 1 / np.where(usable, prepared.sigma, 1.0), 0.0).astype(np.float32)
     places, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=np.float32)]
-    # a channel at a time stays in the processor's cache
+    # channel by channel, which stays in the processor's cache
     near = {0: restored.planes(slice(0, 1))[0]}
     for k in range(n_chan):
         if k + 1 < n_chan:
@@ -256,7 +311,7 @@ def _bright(
 
 
 def _connected(voxels: NDArray[np.int_], shape: tuple[int, ...]) -> NDArray[np.int_]:
-    """Number of the connected group (over faces) that each voxel is in; sorted flat indices."""
+    """Number of the connected group (over faces) of each voxel, given as sorted flat indices."""
     steps = (shape[1] * shape[2], shape[2], 1)
     pairs = []
     for apart, coordinate, n in zip(steps, np.unravel_index(voxels, shape), shape):

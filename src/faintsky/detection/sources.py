@@ -25,11 +25,11 @@ class Sources:
     values : array
         ``[n, 6]``: peak [unit of the image], x, y [pixel], second moments xx, xy, yy as observed [pixel**2].
     errors : array
-        Their covariance, ``[n, 6, 6]``, 0 for what was held.
+        Their covariance, ``[n, 6, 6]``, 0 for what was held fixed.
     resolved : array of bool
-        Whether the moments were fitted; those of the others are the beam's.
+        Whether the moments were fitted; otherwise they are the beam's.
     group : array of int
-        Sources fitted together share it.
+        Number of the group that was fitted together.
     """
 
     values: Float
@@ -47,11 +47,11 @@ class Sources:
         return len(self.values)
 
     def take(self, rows: NDArray[np.integer] | Bool) -> Sources:
-        """Some of them."""
+        """A selection of the sources."""
         return Sources(self.values[rows], self.errors[rows], self.resolved[rows], self.group[rows])
 
     def moved(self, x: float, y: float) -> Sources:
-        """The same in pixels that are counted from elsewhere."""
+        """The same sources in pixels with another origin."""
         values = self.values + np.array([0, x, y, 0, 0, 0])
         return Sources(values, self.errors, self.resolved, self.group)
 
@@ -70,7 +70,19 @@ class Sources:
 def add_sources(
     image: NDArray[np.floating], values: Float, sign: float = 1.0, origin: tuple[int, int] = (0, 0)
 ) -> None:
-    """Put Gaussians ``[n, 6]`` into an image that begins at (y, x), out to 4.5 standard deviations."""
+    """Add Gaussians to an image, out to 4.5 standard deviations.
+
+    Parameters
+    ----------
+    image : array
+        ``[y, x]``, changed in place.
+    values : array
+        Parameters of the Gaussians, ``[n, 6]``.
+    sign : float, optional
+        Factor; -1 subtracts.
+    origin : tuple of int, optional
+        Pixel ``(y, x)`` at which `image` begins.
+    """
     for v in values:
         (y, x), box = _reached(v, image.shape, origin)
         if not (x.size and y.size):
@@ -84,7 +96,7 @@ def add_sources(
 def _reached(
     v: Float, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)
 ) -> tuple[list[NDArray[np.intp]], tuple[slice, slice]]:
-    """Rows and columns that a Gaussian reaches, of those that an image has, and where they are in it."""
+    """Rows and columns of an image that a Gaussian reaches, and their box in the array."""
     places = []
     for k, variance, first, n in ((2, 5, origin[0], shape[0]), (1, 3, origin[1], shape[1])):
         middle, half = int(np.floor(v[k])), int(np.ceil(4.5 * np.sqrt(v[variance])))
@@ -107,7 +119,7 @@ def model_variance(sources: Sources, shape: tuple[int, ...]) -> Float:
 
 
 def joined_sources(parts: Sequence[Sources]) -> Sources:
-    """Several lists in one; their groups stay apart."""
+    """Several lists in one; their groups stay separate."""
     shift = np.cumsum([0, *(int(p.group.max(initial=-1)) + 1 for p in parts)])
     return Sources(
         np.concatenate([p.values for p in parts]), np.concatenate([p.errors for p in parts]),
@@ -123,7 +135,22 @@ def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], 
 
 
 def highest_about(image: Float, y: NDArray[np.intp], x: NDArray[np.intp], half: int) -> Float:
-    """Largest value of an image in the squares about some pixels, which reach `half` pixels to each side."""
+    """Largest value of an image in squares around some pixels.
+
+    Parameters
+    ----------
+    image : array
+        ``[y, x]``
+    y, x : array of int
+        Pixels, ``[n]``.
+    half : int
+        Reach of the squares to each side [pixel].
+
+    Returns
+    -------
+    array
+        ``[n]``
+    """
     steps = range(-half, half + 1)
     if len(y) * len(steps) ** 2 > 10 * image.size:
         return np.asarray(maximum_filter(image, len(steps))[y, x])

@@ -80,7 +80,7 @@ def _require_frame(wcs: Any, name: str) -> None:
 
     equinox = float(wcs.wcs.equinox)
     if np.isfinite(equinox) and not 1800 <= equinox <= 2200:
-        raise InputError(f"its EQUINOX {equinox:.5g} is no year", "set it to 2000 or 1950", name)
+        raise InputError(f"its EQUINOX {equinox:.5g} is not a year", "set it to 2000 or 1950", name)
     try:
         wcs_to_celestial_frame(wcs)
     except ValueError as error:

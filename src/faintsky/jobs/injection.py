@@ -128,7 +128,7 @@ def inject(
     at_once = usual.PER_RUN if per_run is None else per_run
     low, high = (u if asked is None else asked for u, asked in zip(usual.SNR_RANGE, (snr_low, snr_high)))
     if not 0 < low < high:
-        raise InputError(f"S/N from {low:g} to {high:g} is no range", "give a low above 0 and a higher one")
+        raise InputError(f"S/N from {low:g} to {high:g} is not a range", "give 0 < low < high")
     chosen = load_model(
         model or ("denoiser" if usual is ImagePlace else "classical"),
         job="denoise" if usual is ImagePlace else "detect",

@@ -1,6 +1,6 @@
-"""What every method sees: noise, background, continuum, psf, primary beam, and the kind of the data.
+"""Preparation of data for all methods: noise, background, continuum, psf, primary beam, kind of the data.
 
-It knows data in memory and telescopes; no network, and no method that uses what it prepares.
+It knows data in memory and telescopes, but no network and none of the methods.
 """
 
 from __future__ import annotations

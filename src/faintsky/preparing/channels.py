@@ -1,4 +1,4 @@
-"""How the noise of a cube's channels is correlated: smoothed, interpolated or oversampled spectra."""
+"""Correlation of the noise between a cube's channels: smoothed, interpolated or oversampled spectra."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from faintsky.grid import FWHM_PER_SIGMA
 Float = NDArray[np.float64]
 
 LAGS = 8
-"""Channels apart up to which the correlation is followed."""
+"""Largest separation at which the correlation is measured [channel]."""
 LEAST = 0.03
 """Correlation of neighbouring channels below which they count as independent."""
 SURE = 5.0
-"""Standard errors above which a correlation is believed."""
+"""Standard errors above which a correlation is accepted."""
 FLOOR = 0.01
-"""Least variance of any spectral pattern over that of a channel: smoothing leaves some with next to none, and
-what no model gets right would be all that counts there."""
+"""Least variance of any spectral pattern over that of a channel: smoothing removes nearly all noise from some
+patterns, in which only errors of models would count."""
 LINE_FREE = 0.3
-"""Share of the channels that have neither lines nor sidelobes, at least."""
+"""Least fraction of the channels with neither lines nor sidelobes."""
 WIDEST = 4.0
-"""Smoothing [channel] above which it is none: what is alike over more is emission, or its sidelobes."""
+"""Largest smoothing [channel]: correlations over more channels are emission or its sidelobes."""
 CLIP = 3.5
-"""Standard deviations beyond which a voxel takes no part."""
+"""Voxels beyond this are left out [standard deviation]."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class ChannelCorrelation:
     matrix : array
         Correlation of each pair of channels, ``[chan, chan]``, regularised by `FLOOR`.
     response : float
-        FWHM of the smoothing that made it [channel]: no line is seen narrower.
+        FWHM of the smoothing that made it [channel]: no line appears narrower.
     period : float
-        Channels after which it repeats itself, as in regridded cubes; 0 where it is the same all along.
+        Channels after which it repeats, as in regridded cubes; 0 where it is the same along the band.
     """
 
     matrix: Float
@@ -53,14 +53,14 @@ class ChannelCorrelation:
         return float(np.diag(self.matrix, 1).mean())
 
     def mean_error(self, channels: int) -> float:
-        """Noise of the mean of some neighbouring channels over that of as many independent ones."""
+        """Noise of the mean of `channels` neighbouring channels over that of as many independent ones."""
         m = min(channels, len(self.matrix))
         part = self.matrix[(len(self.matrix) - m) // 2 :, (len(self.matrix) - m) // 2 :][:m, :m]
         return float(np.sqrt(max(part.mean() * m, 1e-6)))
 
     @property
     def note(self) -> str:
-        """For the reader."""
+        """Remark for the user."""
         again = f", the same every {self.period:.1f} channels" if self.period else ""
         return (
             f"neighbouring channels' noise is correlated by {self.neighbours:.2f} (spectral resolution "
@@ -69,7 +69,21 @@ class ChannelCorrelation:
 
 
 def precision(sigma: Float, channels: ChannelCorrelation | None, z: NDArray[np.int_]) -> Float:
-    """Inverse covariance of channels `z` with noise `sigma`, 0 where that is 0, ``[n, n]``."""
+    """Inverse covariance of channels, 0 where their noise is 0.
+
+    Parameters
+    ----------
+    sigma : array
+        Noise of the channels, ``[n]``.
+    channels : ChannelCorrelation or None
+    z : array of int
+        Which channels, ``[n]``.
+
+    Returns
+    -------
+    array
+        ``[n, n]``
+    """
     weight = np.where(sigma > 0, 1 / np.where(sigma > 0, sigma, 1.0), 0.0)
     if channels is None:
         return np.diag(weight**2)
@@ -89,11 +103,16 @@ def channel_correlation(
     scaled : array
         Line-free data over the rms of each channel, ``[chan, y, x]``.
     used : array of bool
-        Voxels that hold noise alone, ``[chan, y, x]``.
+        Voxels with noise only, ``[chan, y, x]``.
     beam_area : float
-        Pixels that are no more than one independent value.
+        Pixels of one independent value.
     taken_out : int, optional
-        Parameters of each spectrum's continuum that were fitted and taken out: that makes channels differ.
+        Parameters of each spectrum's continuum that were fitted and subtracted, which correlates channels.
+
+    Returns
+    -------
+    ChannelCorrelation or None
+        None where the channels are independent.
     """
     n = len(scaled)
     lags = min(LAGS, n // 4)
@@ -115,7 +134,7 @@ def channel_correlation(
     known = np.isfinite(by_lag)
     if not known[1].any():
         return None
-    # lines, and the sidelobes of bright ones all over a dirty image, are alike in their own channels only
+    # lines, and the sidelobes of bright ones all over a dirty image, are limited to their own channels
     if np.quantile(by_lag[1][known[1]], LINE_FREE) < LEAST:
         return None
     mean = np.array([np.median(v[m]) if m.any() else 0.0 for v, m in zip(by_lag, known)])
@@ -126,7 +145,7 @@ def channel_correlation(
     real = np.abs(mean) > np.maximum(SURE * error, LEAST)
     if not real[1]:
         return None
-    # the first lag that is none ends it: what comes after are the tails of lines
+    # stop at the first uncorrelated lag: later ones are tails of lines
     reach = int(np.argmin(real)) if not real.all() else lags + 1
     period = _period(by_lag[1], float((1 - mean[1] ** 2) / np.sqrt(independent)))
     matrix = np.eye(n)
@@ -139,7 +158,7 @@ def channel_correlation(
     matrix = (vectors * np.maximum(values, FLOOR)) @ vectors.T
     scale = np.sqrt(np.diag(matrix))
     lag = np.arange(1, reach)
-    # the variance of the smoothing is half of that of its own correlation
+    # the variance of the smoothing kernel is half that of its autocorrelation
     spread = (lag**2 * mean[1:reach]).sum() / max(0.5 + mean[1:reach].sum(), 0.1)
     response = FWHM_PER_SIGMA * float(np.sqrt(max(spread, 0.0) / 2))
     if response > WIDEST:
@@ -148,7 +167,7 @@ def channel_correlation(
 
 
 def _before(mean: Float, n: int, taken_out: int) -> Float:
-    """Correlations by lag before polynomials of so many parameters were fitted to spectra and taken out."""
+    """Correlations by lag as they were before polynomials of `taken_out` parameters were subtracted."""
     if not taken_out:
         return mean
     q, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, n), taken_out, increasing=True))
@@ -162,7 +181,7 @@ def _before(mean: Float, n: int, taken_out: int) -> Float:
 
 
 def _period(values: Float, error: float) -> float:
-    """Period of correlations along a band; 0 where they vary no more than by chance."""
+    """Period of correlations along a band; 0 where they vary only by chance."""
     z = np.flatnonzero(np.isfinite(values))
     if z.size < 16:
         return 0.0
@@ -171,7 +190,7 @@ def _period(values: Float, error: float) -> float:
     wave = np.exp(-2j * np.pi * z / periods[:, None])
     power = np.abs(wave @ rest) ** 2 / (z.size * error**2)
     best = int(power.argmax())
-    # exponentially distributed where there is none
+    # exponentially distributed without a period
     return float(periods[best]) if power[best] > 25 else 0.0
 
 

@@ -1,7 +1,7 @@
-"""CLEAN taken further: what an image still shows through the dirty beam is given the clean beam.
+"""Deeper CLEAN: what an image still shows with the dirty beam gets the clean beam.
 
 A restored image is ``model * clean beam + residual``. Sources below the threshold of its CLEAN are in the
-residual, in the shape of the dirty beam and with its sidelobes; a dirty image is a residual with no model.
+residual, with the shape of the dirty beam and its sidelobes; a dirty image is a residual without model.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from faintsky.preparing.psf import convolve, gaussian_psf
 Float = NDArray[np.float64]
 
 MASKED, DEPTH = 4.0, 1.0
-"""S/N in the residual of what is cleaned, and down to which it is: the auto-mask and auto-threshold of
+"""S/N in the residual above which sources are cleaned, and down to which: the auto-mask and auto-threshold of
 Offringa & Smirnov (2017, MNRAS 471, 301)."""
 GAIN, STAGE, ROUNDS, MOST = 0.2, 0.2, 20, 60_000
-"""Loop gain; share of the brightest that is cleaned in one major cycle, above all sidelobes; major
-cycles and components in each, at most."""
+"""Loop gain; fraction of the brightest peak, above all sidelobes, down to which one major cycle cleans; most
+major cycles, and most components in each."""
 
 
 def clean_further(
@@ -51,9 +51,9 @@ def clean_further(
     Returns
     -------
     residual : array
-        What is left.
+        The residual after cleaning.
     restored : array
-        The new components seen through the clean beam.
+        The new components convolved with the clean beam.
     """
     n_y, n_x = residual.shape
     size = float(np.sqrt(beam[0] * beam[1]))
@@ -100,9 +100,10 @@ def _minor_cycle(
 
 
 def clean_threshold(header: Any) -> tuple[float, float]:
-    """How deep an image was cleaned by its header: in Jy/beam, and in units of the noise; 0 where not said.
+    """Depth of CLEAN by the header: in Jy/beam, and in units of the noise; 0 where not given.
 
-    Of WSClean its keyword and options, of CASA and others the last threshold in the history.
+    It is read from WSClean's keyword and options, or from the last threshold in the history (CASA and
+    others).
 
     Parameters
     ----------

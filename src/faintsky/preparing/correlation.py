@@ -1,4 +1,4 @@
-"""How the noise of an image is correlated between pixels, and the filter that shows a source best in it."""
+"""Correlation of an image's noise between pixels, and the matched filter that follows from it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from faintsky.preparing.psf import autocorrelation, gaussian_psf
 Float = NDArray[np.float64]
 
 FLOOR = 2e-3
-"""Least share of the noise's variance that is white: rounding, pixels, and what no model gets right."""
+"""Least fraction of white noise in the noise's variance: rounding, pixels, and errors of models."""
 HOLES = 0.2
-"""Least power of the noise at any scale, over that of noise that is correlated like the beam and has the same
-variance once smoothed with it. Where a telescope has measured nothing, an image holds only what deconvolution
-has put there: a filter that believed in a noise of 0 would list the clean components of noise peaks."""
+"""Least power of the noise at any scale, over that of noise correlated like the beam with the same variance
+after smoothing with it. At scales that the telescope did not measure, an image holds only what deconvolution
+put there: with a noise of 0 the filter would list the clean components of noise peaks."""
 REACH_BEAMS = 6.0
-"""How far the correlation is followed [beam]."""
+"""Largest separation at which the correlation is measured [beam]."""
 
 
 @dataclass(frozen=True)
 class NoiseCorrelation:
-    """The noise of an image in units of its local rms, the same all over the image.
+    """Correlation of an image's noise in units of the local rms; the same over the whole image.
 
     Attributes
     ----------
     lags : array
-        Covariance by separation, ``[n, n]``, the variance at ``[0, 0]``; it repeats itself beyond.
+        Covariance by separation, ``[n, n]``, the variance at ``[0, 0]``; periodic.
     power : array
         Its power spectrum, for a real FFT of ``[n, n]``; nowhere below `FLOOR` of the variance.
     """
@@ -40,27 +40,27 @@ class NoiseCorrelation:
 
     @property
     def reach(self) -> int:
-        """Pixels around a pixel that the matched filter takes."""
+        """Reach of the matched filter to each side [pixel]."""
         return self.lags.shape[0] // 4
 
     def covariance(self, x: NDArray[np.integer], y: NDArray[np.integer]) -> Float:
-        """Of pixels ``[m]``, ``[m, m]``."""
+        """Covariance of pixels ``[m]``: ``[m, m]``."""
         n = self.lags.shape[0]
         x, y = np.asarray(x, int), np.asarray(y, int)
         return self.lags[(y[:, None] - y[None, :]) % n, (x[:, None] - x[None, :]) % n]
 
     def whitening(self, x: NDArray[np.integer], y: NDArray[np.integer]) -> Float:
-        """What turns pixels' noise into independent numbers of variance 1, ``[m, m]``."""
+        """Matrix that turns the noise of pixels into independent numbers of variance 1, ``[m, m]``."""
         from scipy.linalg import cholesky, solve_triangular
 
-        # pixels farther apart than a period look like the same ones: the white share keeps them apart
+        # pixels farther apart than a period would be identical: the white noise keeps the matrix regular
         lower = cholesky(self.covariance(x, y) + FLOOR * self.lags[0, 0] * np.eye(len(x)), lower=True)
         return np.asarray(solve_triangular(lower, np.eye(len(x)), lower=True))
 
     def matched_filter(self, beam: tuple[float, float, float]) -> tuple[Float, Float]:
-        """The kernel that an image is correlated with for the S/N of points, and that of the points' own S/N.
+        """The kernel that gives the S/N of points, and a point's response to it.
 
-        North (1943) for correlated noise: beam over power spectrum.
+        The filter of North (1943) for correlated noise: beam over power spectrum.
 
         Parameters
         ----------
@@ -96,11 +96,15 @@ def noise_correlation_of(
     Parameters
     ----------
     scaled : array
-        Image over local rms, ``[y, x]``, its sources masked or taken out.
+        Image over local rms, ``[y, x]``, its sources masked or subtracted.
     quiet : array of bool
-        Pixels that hold noise alone.
+        Pixels with noise only.
     beam : tuple of float
-        Major and minor FWHM [pixel] and position angle [deg]; the scale on which the noise is followed.
+        Major and minor FWHM [pixel] and position angle [deg]; sets the scale of the measurement.
+
+    Returns
+    -------
+    NoiseCorrelation
     """
     size = float(np.sqrt(beam[0] * beam[1]))
     reach = int(min(np.ceil(REACH_BEAMS * max(size, 2.0)), min(scaled.shape) // 4, 60))
@@ -108,7 +112,7 @@ def noise_correlation_of(
     lags = autocorrelation(scaled - mean, quiet, reach)
     y, x = np.indices(lags.shape) - reach
     # the autocorrelation of a disc: its power spectrum is nowhere negative, so stripes leave no holes.
-    # Its cusp makes up for fine waves that no model gets right: fits are told of a little more noise there
+    # Its cusp adds a little noise at fine waves, which models do not describe exactly
     t = np.clip(np.hypot(x, y) / reach, 0, 1)
     taper = (np.arccos(t) - t * np.sqrt(1 - t * t)) * 2 / np.pi
     return correlation_from(lags * taper, core_sigma(scaled[quiet]) ** 2, beam)
@@ -117,9 +121,21 @@ def noise_correlation_of(
 def correlation_from(
     lags: Float, variance: float = 1.0, beam: tuple[float, float, float] | None = None
 ) -> NoiseCorrelation:
-    """From correlations by separation that fall to 0 at the rim, made such as noise can have.
+    """Make measured correlations such as noise can have.
 
-    With a beam no scale has less than `HOLES` of the noise of a beam; the variance grows by as much.
+    With a beam, no scale has less than `HOLES` of the noise of a beam, and the variance grows accordingly.
+
+    Parameters
+    ----------
+    lags : array
+        Correlation by separation, falling to 0 at the rim, ``[2 reach + 1, 2 reach + 1]``.
+    variance : float, optional
+    beam : tuple of float, optional
+        Major and minor FWHM [pixel] and position angle [deg].
+
+    Returns
+    -------
+    NoiseCorrelation
     """
     reach = lags.shape[0] // 2
     n = 4 * reach

@@ -1,4 +1,4 @@
-"""An image made ready for a denoiser: what is blank, how strong the noise is, and how it is correlated."""
+"""An image prepared for search and denoising: blanks, noise, beam and units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faintsky.preparing.noise import noise_map
 from faintsky.preparing.psf import beam_from_noise, fitted_beam
 
 LEAST_SIDE = 8
-"""Pixels a side below which there is no telling signal from noise."""
+"""Least side of an image [pixel]: in a smaller one signal and noise cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """What a denoiser works on, in the unit of the file.
+    """Data for detectors and denoisers, in the unit of the file.
 
     Attributes
     ----------
@@ -40,11 +40,11 @@ class PreparedImage:
     rms : array
         Standard deviation of the noise, ``[y, x]``, NaN where blank.
     rms_origin : {"given", "measured", "sidelobes"}
-        Where it is from; the last where sidelobes were added to one of the others.
+        Origin; ``sidelobes`` where these were added to one of the others.
     beam : tuple of float or None
         Major and minor FWHM [pixel] and position angle [deg]; None for noise without correlation.
     beam_origin : {"given", "psf", "noise", "none"}
-        Where it is from.
+        Origin.
     jy_per_pixel, jy_per_beam : float
         Factors that turn the file's unit into Jy/pixel and Jy/beam; NaN where that is not possible.
     """
@@ -88,13 +88,13 @@ class PreparedImage:
 
     @property
     def plane(self) -> Plane:
-        """What sources are looked for in."""
+        """Data and noise in which sources are looked for."""
         return Plane(self.data, np.nan_to_num(self.rms), self.valid)
 
     def with_noise(
         self, residual: NDArray[np.floating], emission: NDArray[np.bool_] | None = None
     ) -> PreparedImage:
-        """The same, its noise measured again on a residual; unchanged where the noise was given."""
+        """The same with the noise measured again on a residual; unchanged where the noise was given."""
         if self.rms_origin == "given":
             return self
         rms = noise_map(residual, self.valid, self.beam_pixels, emission=emission)
@@ -107,15 +107,15 @@ def prepare_image(image: RadioImage, *, floor: float = 0.0) -> PreparedImage:
     Parameters
     ----------
     image : RadioImage
-        With whichever of psf and rms it has.
+        With its psf and rms where known.
     floor : float, optional
-        Least noise [Jy/arcsec2]. Where it is not 0 an image may be free of noise, and areas of one value are
-        data and not blank.
+        Least noise [Jy/arcsec2]. If not 0, the image may be free of noise, and areas of constant value are
+        data, not blanks.
 
     Raises
     ------
     InputError
-        Where it holds no data, no noise, or is too small; with a floor, where its unit is no brightness.
+        Where it holds no data, no noise, or is too small; with a floor, where its unit is not a brightness.
     """
     data = image.data
     if min(data.shape) < LEAST_SIDE:
@@ -143,7 +143,7 @@ def prepare_image(image: RadioImage, *, floor: float = 0.0) -> PreparedImage:
         rms = np.maximum(rms, floor / _brightness(image, per_pixel))
     if not np.nanmedian(rms) > 0:
         raise InputError("has no noise: most of it is constant", "give an image with noise", image.name)
-    # a box of constants has no noise of its own
+    # a box of constant values has no noise
     rms = np.where(valid & (rms > 0), rms, np.nan).astype(np.float32)
     valid &= np.isfinite(rms)
     return PreparedImage(
@@ -153,7 +153,7 @@ def prepare_image(image: RadioImage, *, floor: float = 0.0) -> PreparedImage:
 
 
 def surface_brightness(image: RadioImage) -> float:
-    """Factor that turns an image's unit into Jy/arcsec2, with the beam of its header where it needs one.
+    """Factor from an image's unit to Jy/arcsec2, with the beam of its header where needed.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _brightness(image: RadioImage, per_pixel: float) -> float:
 
 
 def pixels_with_data(data: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels that hold data: neither NaN nor part of an area of exact zeros, as some imagers leave it."""
+    """Pixels that hold data: neither NaN nor in an area of exact zeros, which some imagers write."""
     finite = np.isfinite(data)
     zero = data == 0
     block = np.ones((3, 3), dtype=bool)
@@ -198,7 +198,7 @@ def _beam(
 
 
 def _jansky(image: RadioImage, beam: tuple[float, float, float] | None) -> tuple[float, float]:
-    """Factors to Jy/pixel and Jy/beam, NaN where unit or beam do not allow them, which is noted."""
+    """Factors to Jy/pixel and Jy/beam; NaN, with a note, where unit or beam do not allow them."""
     from astropy import units as u
 
     cell = image.grid.cell
@@ -217,6 +217,6 @@ def _jansky(image: RadioImage, beam: tuple[float, float, float] | None) -> tuple
             fault = error.fault
         else:
             return per_beam / float(sampled_area(beams, cell)[0]), per_beam
-    if image.has_flux:  # otherwise it has been said
+    if image.has_flux:  # otherwise there is a note already
         image.notes.append(f"fluxes are not known: {fault}")
     return np.nan, np.nan

@@ -1,8 +1,8 @@
-"""Whether data are dirty or restored: by their header, or by what surrounds their bright sources.
+"""Whether data are dirty or restored: by their header, or by the surroundings of their bright sources.
 
-No psf is needed for the second. A psf is the same about every source, and point-symmetric, ``P(-d) = P(d)``.
-So all sources, each seen both ways round and divided by its peak, are views of one pattern. The mean product
-of two views is the pattern's square; noise and other sources, which differ from view to view, drop out of it.
+The second needs no psf. A psf is the same around every source, and point-symmetric, ``P(-d) = P(d)``. So all
+sources, each in both orientations and divided by its peak, are views of one pattern. The mean product of two
+views is the pattern's square; noise and other sources, which differ from view to view, cancel.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ Float = NDArray[np.floating]
 Int = NDArray[np.int64]
 
 NEAR, FAR = 1.3, 16.0
-"""Distances from a source at which its surroundings tell the kind of an image [beam]."""
+"""Range of distances from a source in which its surroundings show the kind of an image [beam]."""
 SPACING, GROWTH, ANGLES = 0.5, 1.1, 100
-"""Distance between offsets up to there [beam]; of the rings beyond, one over the last; offsets in each."""
+"""Distance between offsets inside that range [beam]; ratio of successive rings beyond; offsets in each
+ring."""
 BRIGHT, MOST, SHARE = 12.0, 20, 0.1
-"""Least S/N of a source whose surroundings are looked at; how many at most; least peak over the highest."""
+"""Least S/N of a source that is used; largest number of sources; least peak over the highest one."""
 APART = 1.5
-"""Beams within which two peaks are one source."""
+"""Two peaks closer than this [beam] are one source."""
 COMMON = 0.02
-"""Sidelobes, over the peak, down to which brighter sources count for more."""
+"""Sidelobes, over the peak, down to which brighter sources have more weight."""
 NEIGHBOUR = 0.3
-"""What is brighter than this share of a source is another one."""
+"""Emission brighter than this fraction of a source is another source."""
 LEAST_PEAK = 3.0
-"""A source is brighter than this many times the rms of the sidelobes of others."""
+"""Least peak of a source over the rms of the sidelobes of others."""
 COARSE = 700
-"""Pixels a side of the image that the sidelobes of all sources are added up in, at most twice as many."""
+"""Side of the image in which the sidelobes of all sources are added [pixel]; at most twice as large."""
 
 
 class Surroundings:
-    """What surrounds the bright sources of images, over the sources' peaks.
+    """Surroundings of the bright sources of images, relative to the sources' peaks.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class Surroundings:
     Attributes
     ----------
     views : array
-        ``[view, offset]``, two a source; NaN outside of the image.
+        ``[view, offset]``, two for each source; NaN outside the image.
     noise : array
         Noise over peak, ``[view]``.
     offsets : tuple of array
@@ -72,7 +73,7 @@ class Surroundings:
         found = [bright_peaks(p, size) for p in planes]
         which = np.repeat(np.arange(len(found)), [len(f[0]) for f in found])
         y, x, snr = (np.concatenate(v) for v in zip(*found))
-        # sidelobes raise the noise near bright sources: it is the image's that tells how bright these are
+        # sidelobes raise the noise near bright sources: compare these with the noise of the whole image
         typical = np.array([np.median(p.rms[p.valid]) for p in planes])
         bright = np.concatenate([p.data[f[0], f[1]] for p, f in zip(planes, found)]) / typical[which]
         views = [np.zeros((0, len(dy)))]
@@ -85,36 +86,36 @@ class Surroundings:
             for sign in (1, -1):
                 views.append(_values(image, y[k] + sign * dy, x[k] + sign * dx)[None] / image[y[k], x[k]])
                 noise.append(1 / snr[k])
-            # the same source in another image would see the same neighbours; what is faint may be a sidelobe
+            # the same source in another image has the same neighbours; faint ones may be sidelobes
             away = np.hypot(y - y[k], x - x[k]) / size
             free &= (away > FAR) | ((away > APART) & (bright > NEIGHBOUR * bright[k]))
         self.views, self.noise = np.concatenate(views), np.array(noise, dtype=float)
 
     @property
     def sources(self) -> int:
-        """How many are bright enough."""
+        """Number of sources that are bright enough."""
         return len(self.noise) // 2
 
     def depth(self) -> tuple[float, float]:
-        """Covariance of the depths below zero of two views, and its error, over the peaks squared.
+        """Covariance of the negative parts of two views, and its error, over the peaks squared.
 
-        What surrounds sources in a restored image is emission, and positive: it takes no part.
+        Positive surroundings are left out: in a restored image they are emission.
         """
         seen = self._shallow()
         below = np.where(seen, np.maximum(-np.nan_to_num(self.views), 0), 0)
         weight = self._weight(seen)
-        # less the mean over rings: a halo leaves no room for depths, and bowls of missing spacings are even
+        # minus the mean over rings: haloes fill negative parts, and bowls of missing spacings are round
         ring = (self.distance / 2).astype(int)
         inside = np.equal.outer(ring, np.arange(ring.max() + 1))
         mean = (weight * below) @ inside / np.maximum(weight @ inside, 1e-300)
-        # neighbouring offsets are not independent: the error is the scatter of sectors of rings
+        # neighbouring offsets are not independent: use the scatter of sectors of rings as error
         sector = (6 * self.angle / np.pi).astype(int) % 6 + 6 * ring
         return _mean_product(np.where(seen, below - mean[:, ring], 0), weight, sector)
 
     def share(self, psf: Float) -> tuple[float, float]:
-        """How much there is of a psf's negative sidelobes, and its error: about 0 in restored data.
+        """Amount of a psf's negative sidelobes in the data, and its error: about 0 in restored data.
 
-        In dirty ones it is up to 1, less where noise or other sources fill them up.
+        In dirty data it is up to 1, less where noise or other sources fill them.
 
         Parameters
         ----------
@@ -132,7 +133,7 @@ class Surroundings:
         return value, float(1 / (SPACING * np.sqrt(power)))
 
     def level(self, edges: Float) -> Float:
-        """Rms of the sidelobes over the peak between distances [beam], and no less than its error."""
+        """Rms of the sidelobes over the peak between distances [beam], at least its error."""
         seen = np.isfinite(self.views) & (np.abs(self.views) < NEIGHBOUR)
         values, weight = np.where(seen, self.views, 0), self._weight(seen)
         squares = []
@@ -143,7 +144,7 @@ class Surroundings:
         return np.sqrt(squares)
 
     def _shallow(self) -> NDArray[np.bool_]:
-        """Where a view is no emission, as far as the kind of an image is looked for, ``[view, offset]``."""
+        """Where a view shows no emission, in the range of distances that is used, ``[view, offset]``."""
         near = np.isfinite(self.views) & (self.distance < FAR)
         return np.asarray(near & (self.views < 3 * self.noise[:, None]))
 
@@ -152,7 +153,7 @@ class Surroundings:
 
 
 def _offsets(size: float, reach: float) -> tuple[Int, Int]:
-    """Offsets in a half plane, dy and dx [pixel]: dense up to `FAR`, then ever wider rings up to `reach`."""
+    """Offsets in a half plane, dy and dx [pixel]: dense up to `FAR`, then in widening rings up to `reach`."""
     rings = list(np.arange(NEAR, FAR, SPACING))
     while rings[-1] * size < reach:
         rings.append(rings[-1] * GROWTH)
@@ -163,7 +164,7 @@ def _offsets(size: float, reach: float) -> tuple[Int, Int]:
 
 
 def _values(image: NDArray[Any], y: Int, x: Int) -> Float:
-    """Of an image at pixels, NaN outside of it."""
+    """Values of an image at pixels, NaN outside it."""
     inside = (y >= 0) & (y < image.shape[0]) & (x >= 0) & (x < image.shape[1])
     out = np.full(y.shape, np.nan)
     out[inside] = image[y[inside], x[inside]]
@@ -171,7 +172,7 @@ def _values(image: NDArray[Any], y: Int, x: Int) -> Float:
 
 
 def _mean_product(values: Float, weight: Float, group: Int) -> tuple[float, float]:
-    """Weighted mean product of distinct views, over all pairs and offsets, and its error by groups."""
+    """Weighted mean product of different views, over all pairs and offsets, and its error by groups."""
     product = (weight * values).sum(axis=0) ** 2 - (weight**2 * values**2).sum(axis=0)
     pairs = weight.sum(axis=0) ** 2 - (weight**2).sum(axis=0)
     p, n = np.bincount(group, product), np.bincount(group, pairs)
@@ -191,7 +192,7 @@ def bright_peaks(plane: Plane, size: float) -> tuple[Int, Int, Float]:
 def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
     """Rms of the sidelobes of all sources of an image at each pixel, in its unit, ``[y, x]``.
 
-    The squares of the peaks, times that of the sidelobes' level at their distance, are added up.
+    The squares of the peaks, times the squared level of sidelobes at their distance, are summed.
     """
     size, around = max(beam_pixels, 1.0), Surroundings([plane], beam_pixels)
     step = max(1, int(size / 2), max(plane.data.shape) // COARSE)
@@ -209,7 +210,7 @@ def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
             squares = np.zeros_like(power)
             np.add.at(squares, (y // step, x // step), peak**2)
             power = np.maximum(convolve(squares, kernel), 0)
-            # what is no brighter than others' sidelobes may be one, and has none of its own
+            # a peak no brighter than others' sidelobes may be a sidelobe itself
             keep = peak > LEAST_PEAK * np.sqrt(power[y // step, x // step])
             y, x, peak = y[keep], x[keep], peak[keep]
     full = np.repeat(np.repeat(np.sqrt(power), step, axis=0), step, axis=1)
@@ -217,37 +218,37 @@ def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
 
 
 DEPTH, HIDDEN = 0.004, 0.15
-"""Common depth of sidelobes that makes data dirty, over the peaks, and over the noise: what is shallower is
-left by a good CLEAN, or does no harm. ALMA's 43 antennas have 0.005 in natural weights, LOFAR 0.01; images
+"""Common depth of sidelobes that makes data dirty, over the peaks, and over the noise: shallower ones remain
+after a good CLEAN, or do no harm. ALMA's 43 antennas have 0.005 in natural weights, LOFAR 0.01; images
 CLEANed down to three times the noise have 0.001."""
 SURE_ONE, SURE_MORE = 3.5, 2.2
-"""By how many of its errors: about one source, whose own shape may be symmetric, and about several."""
+"""Significance required: with one source, whose own shape may be symmetric, and with several."""
 FAINT = 0.008
-"""Rms of a psf's sidelobes, below which data are the same, dirty or restored. In cubes of the presets `paper`
-and `varied` it is 0.014 and more, and up to 0.005 where it is read off noise without sidelobes."""
+"""Rms of a psf's sidelobes below which dirty and restored data are the same. In cubes of the presets `paper`
+and `varied` it is 0.014 and more, and up to 0.005 where it is measured from noise without sidelobes."""
 NOISE_DIRTY, NOISE_RESTORED = 0.2, 0.3
-"""Share of the negative sidelobes of a psf read off the noise: surely above in dirty cubes, or below in
-restored ones. Dirty cubes have 0.5 and more in natural weights, in Briggs', whose psf it is not quite, 0.1 to
-0.3."""
+"""Amount of the negative sidelobes of a psf measured from the noise: certainly above in dirty cubes, or below
+in restored ones. Dirty cubes have 0.5 and more with natural weights, and 0.1 to 0.3 with Briggs' weights,
+whose psf differs from it."""
 RESTORED_SHARE = 0.2
-"""Share of a given psf's sidelobes about bright sources below which an image is free of them."""
+"""Amount of a given psf's sidelobes around bright sources below which an image is free of them."""
 LINES, LINE_SNR = 4, 6.0
-"""Lines of a cube whose surroundings are looked at, and the least S/N in their channels."""
+"""Number of a cube's lines whose surroundings are used, and their least S/N in a channel."""
 CARDS = ("WSCMINOR", "WSCNITER", "NITERS", "NITER")
-"""Iterations of CLEAN: WSClean's, done and at most, MIRIAD's, and others'."""
+"""Header cards of CLEAN's iterations: WSClean's (done, and limit), MIRIAD's, and others'."""
 _COUNT = re.compile(r"\bn_?iters?\s*[=:]\s*'?(\d+)")
 _RESTORED = re.compile(r"\brestor:|fitted beam used in restoration")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What data are taken for.
+    """Kind of data.
 
     Attributes
     ----------
     name : {"restored", "dirty"}
     why : str
-        In words.
+        Reason, in words.
     """
 
     name: str
@@ -255,16 +256,15 @@ class Kind:
 
     @property
     def note(self) -> str:
-        """For the reader."""
+        """Remark for the user."""
         return f"taken for {self.name}: {self.why}"
 
 
 def said_kind(data: RadioData) -> Kind | None:
-    """What the user says of data, or else their header; None where neither tells.
+    """Kind of data by the user, or else by the header; None where neither tells.
 
-    Headers count CLEAN's iterations in a card, or tell of it in their history, in which any call with
-    iterations makes a restored image. AIPS writes ``CLEAN NITER=0`` where the number was lost, too: that says
-    nothing.
+    Headers give CLEAN's iterations in a card, or CLEAN calls in their history: any call with iterations makes
+    a restored image. AIPS also writes ``CLEAN NITER=0`` where the number was lost: it is ignored.
     """
     if data.kind != "auto":
         return Kind(data.kind, "as asked")
@@ -274,7 +274,7 @@ def said_kind(data: RadioData) -> Kind | None:
             made = f"{count:.0f}" if count > 0 else "no"
             name = "restored" if count > 0 else "dirty"
             return Kind(name, f"{made} iterations of CLEAN in its header ({card})")
-    # CASA goes on behind ">" where a card is full
+    # CASA continues after ">" where a card is full
     history = "\n".join(str(line).lower() for line in data.header.get("HISTORY", []))
     lines = history.replace("\n>", "").splitlines()
     counts = [(int(n), line) for line in lines for n in _COUNT.findall(line)]
@@ -288,11 +288,21 @@ def said_kind(data: RadioData) -> Kind | None:
 def kind_of_image(
     image: RadioImage, prepared: PreparedImage, response: Callable[[NDArray[np.float32]], Any] | None
 ) -> Kind:
-    """What an image is taken for: as said, or by what surrounds its sources.
+    """Kind of an image: as the user or header says, or by the surroundings of its sources.
 
-    One with a psf is dirty unless its sources are free of sidelobes: a psf is of use to a dirty image only,
-    and broad sidelobes look like faint emission. `response` gives the dirty image of a sky at the beam's
-    resolution.
+    One with a psf is dirty unless its sources are free of sidelobes: a psf is useful only for a dirty image,
+    and broad sidelobes look like faint emission.
+
+    Parameters
+    ----------
+    image : RadioImage
+    prepared : PreparedImage
+    response : callable or None
+        Gives the dirty image of a sky at the beam's resolution.
+
+    Returns
+    -------
+    Kind
     """
     if (said := said_kind(image)) is not None:
         return said
@@ -301,9 +311,9 @@ def kind_of_image(
     snr = prepared.scaled
     bright = snr > max(6.0, 0.5 * float(snr.max()))
     if not bright.any():
-        return Kind("dirty", "there is a psf, and nothing bright enough to tell")
-    # What the parts above half of the peak would add to their surroundings in a dirty image is fitted to
-    # these, out to six beams: 1 is what points in a dirty image have, 0 what they have in a restored one.
+        return Kind("dirty", "there is a psf, and no source is bright enough to tell")
+    # The sidelobes expected from the parts above half of the peak are fitted to their surroundings, out to
+    # six beams: the factor is 1 for points in a dirty image, 0 in a restored one.
     distance = distance_transform_edt(~bright) / max(prepared.beam_pixels, 1.0)
     ring = prepared.valid & (distance > 0.7) & (distance < 6)
     scale = np.where(ring, 1 / np.where(ring, prepared.rms, 1), 0.0)
@@ -321,20 +331,24 @@ def kind_by_sources(
     noise_psf: NDArray[np.floating] | None = None,
     otherwise: str = "restored",
 ) -> Kind:
-    """What the surroundings of the bright sources tell: in dirty data all have the same sidelobes.
+    """Kind of data by the surroundings of bright sources: in dirty data all have the same sidelobes.
 
     Parameters
     ----------
     around : Surroundings
-        Of an image's sources, or of a cube's.
+        Of the sources of an image or a cube.
     noise_psf : array, optional
-        A psf read off the noise, ``[y, x]``.
+        Measured from the noise, ``[y, x]``.
     otherwise : str, optional
-        What is taken where they do not tell.
+        Kind that is assumed if they do not tell.
+
+    Returns
+    -------
+    Kind
     """
     hint = f"; say --kind {'dirty' if otherwise == 'restored' else 'restored'} if it is"
     if not around.sources:
-        return Kind(otherwise, f"nothing in it is bright enough to tell{hint}")
+        return Kind(otherwise, f"no source is bright enough to tell{hint}")
     sources = "its bright source" if around.sources == 1 else f"its {around.sources} brightest sources"
     value, error = around.depth()
     share, share_error = (0.0, np.inf) if noise_psf is None else around.share(noise_psf)
@@ -356,11 +370,11 @@ def kind_of_cube(
     beam: tuple[float, float, float],
     noise_psf: NDArray[np.floating] | None,
 ) -> Kind:
-    """What a cube without a psf is taken for.
+    """Kind of a cube without a psf.
 
-    Looked at are the continuum, and the channels of the strongest lines. Where nothing tells it is taken for
-    dirty, if a psf with sidelobes was read off its noise: what is too faint for CLEAN looks like that in both
-    kinds.
+    It uses the continuum, and the channels of the strongest lines. If these do not tell, a cube with a psf
+    with sidelobes, measured from its noise, is taken for dirty: emission too faint for CLEAN looks the same
+    in both.
 
     Parameters
     ----------
@@ -368,7 +382,7 @@ def kind_of_cube(
     continuum : array
         ``[y, x]``
     line : array
-        The cube less its continuum, ``[chan, y, x]``.
+        The cube minus its continuum, ``[chan, y, x]``.
     sigma : array
         Noise of every channel, 0 for a blank one.
     valid : array of bool
@@ -376,7 +390,11 @@ def kind_of_cube(
     beam : tuple of float
         FWHMs [pixel] and position angle.
     noise_psf : array or None
-        Read off the noise, ``[y, x]``.
+        Measured from the noise, ``[y, x]``.
+
+    Returns
+    -------
+    Kind
     """
     said = said_kind(cube)
     if said is not None:
@@ -396,7 +414,7 @@ def kind_of_cube(
     for image in images:
         image = np.nan_to_num(image)
         level, rms = float(np.median(image[valid])), robust_sigma(image[valid])
-        # a level of its own, which all pixels share, is no sidelobe
+        # a level common to all pixels is not a sidelobe
         data = np.where(valid, image - level * (abs(level) > rms), 0)
         planes.append(Plane(data, np.where(valid, rms, 0), valid))
     size = float(np.sqrt(beam[0] * beam[1]))
@@ -406,7 +424,7 @@ def kind_of_cube(
 
 
 def _bare(psf: NDArray[np.floating], beam_pixels: float) -> bool:
-    """Whether a psf has no sidelobes to speak of: those of arrays are twice `FAINT` and more, rms."""
+    """Whether a psf has negligible sidelobes: the rms of those of arrays is twice `FAINT` and more."""
     dy, dx = np.indices(psf.shape) - np.array(psf.shape).reshape(2, 1, 1) // 2
     far = np.hypot(dy, dx) / beam_pixels
     ring = (far > 2) & (far < 8)

@@ -1,4 +1,4 @@
-"""Noise: robust scatter, of every channel of a cube, and its map over a cube or an image."""
+"""Noise: robust scatter, rms of a cube's channels, and noise maps of cubes and images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAD_TO_SIGMA = 1.482602218505602
 def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0) -> float:
     """Standard deviation of the Gaussian core of `values`, about their median.
 
-    Starts from the median absolute deviation, then takes the standard deviation of what lies within
-    `clip` deviations and corrects for the clipped tails, which is three times more precise than the
-    median absolute deviation itself. NaNs are left out; 0 where nothing is left.
+    It starts from the median absolute deviation, then takes the standard deviation of the values within
+    `clip` deviations and corrects for the clipped tails, which is three times more precise than the median
+    absolute deviation itself. NaNs are ignored; 0 without values.
     """
     v = np.asarray(values, dtype=np.float64).ravel()
     v = v[np.isfinite(v)]
@@ -41,7 +41,7 @@ def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0) -> float:
 
 
 def _kept(clip: float) -> float:
-    """Share of a Gaussian's variance that is left within `clip` deviations."""
+    """Fraction of a Gaussian's variance that remains within `clip` deviations."""
     pdf = np.exp(-0.5 * clip**2) / np.sqrt(2 * np.pi)
     return float(1 - 2 * clip * pdf / erf(clip / np.sqrt(2)))
 
@@ -63,10 +63,10 @@ def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = No
 
 
 def core_sigma(values: NDArray[np.floating], clip: float = 4.0) -> float:
-    """`robust_sigma` of many values of any float type, in a tenth of the time.
+    """`robust_sigma` of many values of any float type, ten times faster.
 
-    The first clip is at the median absolute deviation of every eighth value: where it ends hardly depends on
-    where it starts.
+    The first clip uses the median absolute deviation of every eighth value: the result hardly depends on the
+    start.
     """
     if not np.isfinite(values.sum()):
         values = values[np.isfinite(values)]
@@ -91,7 +91,7 @@ def core_sigma(values: NDArray[np.floating], clip: float = 4.0) -> float:
 
 
 def _middle(values: NDArray[np.floating]) -> np.floating:
-    """Median; of an even number of values the upper of the two in the middle."""
+    """Median; the upper one of an even number of values."""
     half = values.size // 2
     return np.asarray(np.partition(values, half))[half]
 
@@ -104,11 +104,11 @@ def relative_noise_map(
     *,
     tolerance: float = 0.15,
 ) -> NDArray[np.float64] | None:
-    """Noise of every pixel relative to that of its channel, where it varies over the image; else None.
+    """Noise of every pixel relative to that of its channel, if it varies over the image.
 
     The scatter along frequency of each pixel, winsorised at 2.5 standard deviations, is smoothed over three
-    beams. A map is returned only when it varies by more than `tolerance` (root mean square): images in which
-    the noise is flat, as dirty images have it, are better off without.
+    beams. A map is returned only if it varies by more than `tolerance` (root mean square): images with flat
+    noise, such as dirty ones, are better without a map.
 
     Parameters
     ----------
@@ -120,6 +120,11 @@ def relative_noise_map(
         Rms of every channel, ``[chan]``; 0 for a blank one.
     beam_pixels : float
         FWHM of the beam [pixel].
+
+    Returns
+    -------
+    array or None
+        ``[y, x]``; None where the noise is flat.
     """
     good = np.flatnonzero(sigma > 0)
     if good.size < 8:
@@ -158,7 +163,7 @@ _WINSORISED_VARIANCE = _winsorised_variance(WINSOR)
 
 
 BOX_BEAMS, LEAST_BOX, MOST_BOXES = 12.0, 24, 128
-"""Side of a mesh box in beams, and at least in pixels; boxes along an axis at most."""
+"""Side of a mesh box in beams, its least side in pixels, and most boxes along an axis."""
 CLIP = 3.0
 CHANCE = 2.0
 """Mean square of the boxes' medians over their errors, below which there is no background."""
@@ -173,11 +178,11 @@ def noise_map(
 ) -> NDArray[np.float32]:
     """Standard deviation of the noise at every pixel.
 
-    The image less itself smoothed with twice the beam is free of diffuse emission. Its robust scatter in
-    boxes of twelve beams, half overlapping, gives the noise's variation over the image. What the smoothing
-    took from the noise is given back as one factor for the whole image: the lower quartile over the boxes of
-    the scatter before over the scatter after, within what noise correlated like the beam can have. Where the
-    boxes differ by no more than chance, the map is constant.
+    The image minus itself smoothed with twice the beam is free of diffuse emission. Its robust scatter in
+    half-overlapping boxes of twelve beams gives the noise's variation over the image. The noise that this
+    subtraction removes is corrected by one factor for the whole image: the lower quartile over the boxes of
+    the scatter before over the scatter after, within the limits for noise correlated like the beam. Where the
+    boxes differ only by chance, the map is constant.
 
     Parameters
     ----------
@@ -188,7 +193,7 @@ def noise_map(
     beam_pixels : float
         FWHM of the noise's correlation [pixel]; 0 for white noise.
     emission : array of bool, optional
-        Pixels to leave out, where most of a box is left.
+        Pixels to leave out of boxes in which most pixels remain.
 
     Returns
     -------
@@ -216,7 +221,22 @@ def noise_map(
 def scatter_map(
     image: NDArray[np.floating], valid: NDArray[np.bool_], beam_pixels: float
 ) -> NDArray[np.float32]:
-    """Robust scatter of an image that holds no diffuse emission, at every pixel, as `noise_map` maps it."""
+    """Robust scatter of an image without diffuse emission, at every pixel; maps as in `noise_map`.
+
+    Parameters
+    ----------
+    image : array
+        ``[y, x]``
+    valid : array of bool
+        Pixels that hold data.
+    beam_pixels : float
+        FWHM of the noise's correlation [pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
+    """
     box = max(LEAST_BOX, round(BOX_BEAMS * beam_pixels))
     mesh, centres = _mesh(image.astype(np.float64), valid, valid, box, max(1, int(beam_pixels / 2)))
     return _smooth_map(mesh, centres, valid, box, beam_pixels)
@@ -225,18 +245,23 @@ def scatter_map(
 def background_map(
     image: NDArray[np.floating], used: NDArray[np.bool_], beam_pixels: float, scale: float
 ) -> NDArray[np.float32]:
-    """Slow background of an image at every pixel: medians of boxes; 0 where noise alone could make them.
+    """Slow background of an image: medians of boxes; 0 where noise alone explains them.
 
     Parameters
     ----------
     image : array
         ``[y, x]``.
     used : array of bool
-        Pixels that hold no sources.
+        Pixels without sources.
     beam_pixels : float
         FWHM of the noise's correlation [pixel].
     scale : float
-        Side of a box [beam]: nothing smaller is followed.
+        Side of a box [beam], the smallest scale of the background.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     size = max(beam_pixels, 1.0)
     box, thin = max(LEAST_BOX, round(scale * size)), max(1, int(size / 2))
@@ -244,7 +269,7 @@ def background_map(
     middle, centres = _mesh(plain, used, used, box, thin, _middles)
     scatter, _ = _mesh(plain, used, used, box, thin)
     inside = [min(box, n) for n in image.shape]
-    # the median of correlated noise
+    # error of the median of correlated noise
     error = 1.25 * scatter / np.sqrt(max(inside[0] * inside[1] / max(1.133 * size**2, 1.0), 1.0))
     known = np.isfinite(middle) & (error > 0)
     if not known.any():
@@ -259,7 +284,7 @@ def _smooth_map(
     mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], valid: NDArray[np.bool_], box: int,
     beam_pixels: float,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """From boxes to pixels; one number where the boxes differ by no more than chance."""
+    """From boxes to pixels; one constant where the boxes differ only by chance."""
     mesh[~(mesh > 0)] = np.nan
     independent = box**2 / max(1.133 * beam_pixels**2, 1.0)
     logs = np.log(mesh[np.isfinite(mesh)])
@@ -271,7 +296,7 @@ def _smooth_map(
 
 
 def _over_sharp(beam_pixels: float, wide: float) -> float:
-    """Noise correlated like a Gaussian beam over what is left of it after taking its smoothed self away."""
+    """Noise correlated like a Gaussian beam, over the same after subtracting its smoothed version."""
     s2, t2 = max(beam_pixels / FWHM_PER_SIGMA, 0.4) ** 2, wide**2
     return float(1 / np.sqrt(1 - 2 * s2 / (s2 + t2) + s2 / (s2 + 2 * t2)))
 
@@ -280,11 +305,11 @@ def _mesh(
     image: NDArray[np.float64], valid: NDArray[np.bool_], used: NDArray[np.bool_], box: int, thin: int,
     statistic: Callable[..., NDArray[np.float64]] | None = None,
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:  # fmt: skip
-    """Robust scatter in half-overlapping boxes, NaN where they hold too little; their centres [pixel].
+    """Robust scatter in half-overlapping boxes, NaN where they have too few pixels; their centres [pixel].
 
     Or another statistic of rows of values and of which of them to use.
 
-    Every `thin`-th pixel along both axes is looked at: the noise of those between is much the same.
+    Every `thin`-th pixel along both axes is used: the noise of those between is nearly the same.
     """
     firsts = []
     for n in image.shape:
@@ -296,7 +321,7 @@ def _mesh(
     for j, y in enumerate(firsts[0]):
         values, inside, chosen = (w[y, firsts[1]].reshape(len(firsts[1]), -1) for w in windows)
         count = inside.sum(axis=1)
-        # where emission fills a box, its clipped scatter is better than nothing
+        # where emission fills a box, its clipped scatter is better than none
         chosen = np.where((chosen.sum(axis=1) > 0.3 * count)[:, None], chosen, inside)
         mesh[j] = np.where(count >= 0.2 * inside.shape[1], (statistic or _scatters)(values, chosen), np.nan)
     centres = [f + (min(box, n) - 1) / 2 for f, n in zip(firsts, image.shape)]
@@ -306,12 +331,12 @@ def _mesh(
 def _middles(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Median of each row's used values."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # rows without any
+        warnings.simplefilter("ignore", RuntimeWarning)  # rows without used values
         return np.asarray(np.nanmedian(np.where(used, values, np.nan), axis=1))
 
 
 def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """`robust_sigma` of each row, clipped at `CLIP`, from its used values; 0 where there are none."""
+    """`robust_sigma` of each row's used values, clipped at `CLIP`; 0 where there are none."""
     n = used.sum(axis=1)
     ordered = np.sort(np.where(used, values, np.inf), axis=1)
     rows = np.arange(len(values))
@@ -333,7 +358,7 @@ def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[n
 def _interpolated(
     mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """The mesh at every pixel, linear between boxes; single odd ones are smoothed away."""
+    """The mesh at every pixel, linear between boxes; single outliers are smoothed away."""
     unknown = np.isnan(mesh)
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
     smooth = median_filter(mesh[tuple(nearest)], size=3, mode="nearest")

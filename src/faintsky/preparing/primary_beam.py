@@ -1,4 +1,4 @@
-"""The primary beam over an image or cube: given, or the telescope's by the header; in the data or not."""
+"""The primary beam of an image or cube: given, or the telescope's by the header; corrected for or not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from faintsky.image import RadioData
 
 COMPACT, SINGLE = 60.0, 15.0
 """Wavelength over beam [m] below which ALMA's dishes are those of 7 m, whose longest baseline is 49 m, and
-below which there is one dish only: its beam of 1.13 wavelengths over 12 m gives 10.6 m."""
+below which there is only one dish: its beam of 1.13 wavelengths over 12 m gives 10.6 m."""
 LEAST = 0.02
-"""Least primary beam that an image is divided by."""
+"""Least primary beam by which an image is divided."""
 
 
 class PrimaryBeam:
@@ -26,21 +26,21 @@ class PrimaryBeam:
     Parameters
     ----------
     data : RadioData
-        With the primary beam given, or a header that tells the dishes.
+        With the primary beam given, or a header that names the telescope.
     noise : array, optional
-        Of the data, in any unit, ``[y, x]``, or every n-th pixel of it; None where it is flat or unknown.
+        Of the data, in any unit, ``[y, x]``, or every n-th pixel; None where it is flat or unknown.
     valid : array of bool, optional
-        Where that holds, in its shape.
+        Valid pixels of `noise`, same shape.
     in_data : bool, optional
-        As below, where it is known already, as that of a part is.
+        As below, if already known, as for a part of an image.
 
     Attributes
     ----------
     diameter : float or None
         Of the dishes [m]: given, or ALMA's by the beam; 0 for a single dish; None where unknown.
     in_data : bool
-        Whether the data are divided by it already: their noise below 0.6 of the beam is three tenths higher
-        than above 0.9. False where there is no noise that would tell.
+        Whether the data are already divided by it: their noise below 0.6 of the beam is 30 % higher than
+        above 0.9. False without a noise map.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PrimaryBeam:
 
     @property
     def origin(self) -> str:
-        """``given``, ``dishes of 12 m`` or so, ``single dish`` (1 everywhere) or ``unknown``."""
+        """``given``, such as ``dishes of 12 m``, ``single dish`` (1 everywhere) or ``unknown``."""
         if self._is_given:
             return "given"
         if self.diameter is None:
@@ -72,17 +72,17 @@ class PrimaryBeam:
 
     @property
     def known(self) -> bool:
-        """Whether there is one."""
+        """Whether the primary beam is known."""
         return self.origin != "unknown"
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a catalogue says of it."""
+        """Metadata for a catalogue."""
         return {"primary_beam": self.origin, "primary_beam_in_data": self.in_data}
 
     @property
     def notes(self) -> list[str]:
-        """What is assumed of the dishes, in words."""
+        """What is assumed about the dishes, in words."""
         if self._is_given or self.diameter is None:
             return []
         if self.diameter == 0:
@@ -96,7 +96,7 @@ class PrimaryBeam:
 
     @cached_property
     def plane(self) -> NDArray[np.float64] | None:
-        """At the middle channel, ``[y, x]``, 0 where it is not known; None where it is known nowhere."""
+        """The beam at the middle channel, ``[y, x]``, 0 where unknown; None if unknown everywhere."""
         return self._thinned(1) if self.known else None
 
     def _thinned(self, step: int) -> NDArray[np.float64]:
@@ -116,12 +116,23 @@ class PrimaryBeam:
         return np.nan_to_num(np.concatenate(strips), nan=0.0)
 
     def at(self, x: float, y: float, z: float) -> float:
-        """Its value at a pixel and channel; NaN where unknown."""
+        """Value of the beam at a position.
+
+        Parameters
+        ----------
+        x, y, z : float
+            Pixel and channel.
+
+        Returns
+        -------
+        float
+            NaN where unknown.
+        """
         given = self._data.pb
         if given is None:
             return float(self._power(x, y, z))
         k = int(np.clip(round(z), 0, given.shape[0] - 1))
-        # what is not known about a place is no zero
+        # unknown neighbours do not count as zero
         j, i = (slice(max(int(v) - 1, 0), int(v) + 3) for v in (max(y, 0.0), max(x, 0.0)))
         near = given[k, j, i]
         known = (near > 0).astype(float)
@@ -131,12 +142,22 @@ class PrimaryBeam:
         return float(value / weight) if weight > 0 else np.nan
 
     def share(self, x: float, y: float, z: float) -> float:
-        """What the data hold of a flux at a place: its value, or 1 where it is unknown or in the data."""
+        """Fraction of a flux that the data contain: the beam's value; 1 if unknown or already divided out.
+
+        Parameters
+        ----------
+        x, y, z : float
+            Pixel and channel.
+
+        Returns
+        -------
+        float
+        """
         value = np.nan if self.in_data else self.at(x, y, z)
         return value if np.isfinite(value) else 1.0
 
     def gain(self) -> NDArray[np.float64]:
-        """What an image is multiplied by to be free of it, ``[y, x]``, at most one over `LEAST`."""
+        """Factor that corrects an image for the beam, ``[y, x]``, at most one over `LEAST`."""
         if self.plane is None or self.in_data:
             return np.ones(self._data.shape[1:])
         return 1 / np.maximum(self.plane, LEAST)
@@ -144,11 +165,23 @@ class PrimaryBeam:
     def displacement(
         self, covariance: NDArray[np.float64], x: float, y: float, z: float
     ) -> NDArray[np.float64]:
-        """By how much the beam's slope moves a source of some intrinsic covariance, ``(x, y)`` [pixel].
+        """Shift of a source's position by the beam's slope.
 
-        A Gaussian times a beam that falls off to one side is a Gaussian whose centre lies towards the other:
-        by the covariance times the gradient of the beam's logarithm. Zero where the beam is not known, or
-        has been taken out of the data.
+        A Gaussian times a beam that falls off to one side is a Gaussian shifted to the other side, by the
+        covariance times the gradient of the beam's logarithm. The shift is zero where the beam is unknown, or
+        already divided out.
+
+        Parameters
+        ----------
+        covariance : array
+            Intrinsic, ``[2, 2]`` in (x, y) [pixel**2].
+        x, y, z : float
+            Pixel and channel.
+
+        Returns
+        -------
+        array
+            ``(x, y)`` [pixel].
         """
         if not self.known or self.in_data:
             return np.zeros(2)
@@ -158,17 +191,17 @@ class PrimaryBeam:
             return np.zeros(2)
         logs = np.log(ends)
         move = covariance @ np.array([logs[0] - logs[1], logs[2] - logs[3]]) / (2 * step)
-        # far out the beam is no Gaussian any more, and a source that large no point in it
+        # far out the beam is no longer a Gaussian, and such a source is not a point in it
         return np.clip(move, -step, step)
 
     def _power(self, x: ArrayLike, y: ArrayLike, z: float) -> NDArray[np.float64]:
-        """The telescope's at pixels and a channel; NaN where the dishes are not known."""
+        """The telescope's beam at pixels and a channel; NaN where the dishes are unknown."""
         from faintsky.telescopes import primary_beam
 
         x = np.asarray(x, dtype=float)
         if not self.diameter:
             return np.full(x.shape, np.nan if self.diameter is None else 1.0)
-        # others are lit as those of 12 m are
+        # other dishes are illuminated like those of 12 m
         own = 7.0 if self.diameter == 7.0 else 12.0
         radius = self._data.radius(x, y) * (self.diameter / own)
         return primary_beam(radius, float(self._data.frequency(z)), own)

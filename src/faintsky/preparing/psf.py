@@ -1,4 +1,4 @@
-"""The psf that data were made with: given, or read off the noise, or the Gaussian of the header."""
+"""The psf of data: given, measured from the noise, or the Gaussian of the header."""
 
 from __future__ import annotations
 
@@ -15,22 +15,37 @@ from faintsky.preparing.noise import MAD_TO_SIGMA, robust_sigma
 from faintsky.source_model import frequencies_2d
 
 LEAST_CHANNELS, MOST_CHANNELS = 16, 128
-"""Channels with data below which the noise's correlation is not measured, and how many are looked at."""
+"""Least number of channels with data for measuring the noise's correlation, and largest number used."""
 QUIET, LEAST_QUIET = 2.5, 8
-"""Standard deviations of its power above the median beyond which a channel is not quiet, and how many
-channels are taken all the same."""
+"""Power, in standard deviations above the median, beyond which a channel is not quiet; and number of channels
+that are used in any case."""
 ROBUST = 0.05
-"""Part by which the beam fitted to the noise's correlation is smaller in area than the header's, from which
-on the weights are robust. Robust 1 makes it 0.09, robust 0.5 0.23, robust 0 0.28."""
+"""Weights are robust if the beam fitted to the noise's correlation is smaller in area than the header's by
+this fraction. Robust 1 makes it 0.09, robust 0.5 0.23, robust 0 0.28."""
 RING, SMOOTH = 0.025, 0.1
-"""Width of the rings of the transform in which weights are solved for, and of their smoothing [1/beam]."""
+"""Width of the rings of the transform in which weights are determined, and of their smoothing [1/beam]."""
 STEPS, DENSEST, SPARSE = 8, 0.1, 0.8
-"""Steps in which the density of baselines is tried while no cell is dense (x > 1); the least power relative
-to a quarter, which bounds x; and the power relative to its peak, within whose radius cells may be dense."""
+"""Densities of baselines that are tried while no cell is dense (x > 1); least power relative to a quarter,
+which limits x; and power relative to its peak, within whose radius cells may be dense."""
 
 
 def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: float) -> NDArray[np.float64]:
-    """Gaussian beam of unit peak at ``(n_y // 2, n_x // 2)``; widths in pixels, `pa` in degrees."""
+    """Gaussian beam of unit peak at ``(n_y // 2, n_x // 2)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(n_y, n_x)``
+    fwhm_maj, fwhm_min : float
+        Widths [pixel].
+    pa : float
+        Position angle [deg].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
+    """
     y = np.arange(shape[0])[:, None] - shape[0] // 2
     x = np.arange(shape[1])[None, :] - shape[1] // 2
     dx, dy = major_axis_direction(pa)
@@ -43,13 +58,12 @@ def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: f
 def noise_correlation(
     residual: NDArray[np.floating], sigma: NDArray[np.float64], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], int] | None:
-    """How the noise of neighbouring pixels of a cube is correlated, from its quiet channels.
+    """Correlation of the noise between pixels of a cube, from its quiet channels.
 
-    A line adds power where its source has it: at the short baselines. Channels in which they show more power
-    than the noise's own scatter explains are left out, so that the correlation is not widened by sources. The
-    transform is padded and the correlation divided by that of the valid pixels, so that the image's border
-    leaves no trace. White noise of the pixels themselves is taken out: the highest frequencies tell its
-    level.
+    A line adds power at the short baselines. Channels with more power there than the noise's scatter explains
+    are left out, so that sources do not widen the correlation. The transform is padded and the correlation
+    divided by that of the valid pixels, so that the image's border has no effect. White noise of the pixels
+    is subtracted; the highest frequencies give its level.
 
     Parameters
     ----------
@@ -65,7 +79,7 @@ def noise_correlation(
     correlation : array
         ``[y, x]``, 1 at ``(n_y // 2, n_x // 2)``, 0 where too few pixel pairs have that separation.
     channels : int
-        How many were used. None instead of both with fewer than `LEAST_CHANNELS` usable ones.
+        Number of channels used. None instead of both with fewer than `LEAST_CHANNELS` usable ones.
     """
     good = np.flatnonzero(sigma > 0)
     if good.size < LEAST_CHANNELS:
@@ -76,7 +90,7 @@ def noise_correlation(
     padded = tuple(next_fast_len(n + n // 2 + 1, real=True) for n in (n_y, n_x))
     power = np.empty((good.size, padded[0], padded[1] // 2 + 1), dtype=np.float32)
     for i, c in enumerate(good):
-        # clip what stands out: a bright line would otherwise leak through the image's edges everywhere
+        # clip outliers: a bright line would otherwise leak everywhere through the image's edges
         plane = np.clip(residual[c] / np.float32(sigma[c]), -8, 8).astype(np.float32) * valid
         power[i] = np.square(np.abs(rfft2(plane, s=padded, workers=1)))
     quiet = _quiet(power)
@@ -93,12 +107,12 @@ def noise_correlation(
 
 
 def _quiet(power: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which channels hold noise alone, ``[chan]``, by their power ``[chan, fy, fx]``.
+    """Channels with noise only, ``[chan]``, by their power ``[chan, fy, fx]``.
 
-    The power is weighted by the square of its own mean: that is largest at the short baselines, where
-    sources have theirs.
+    The power is weighted by the square of its mean, which is largest at the short baselines, like that of
+    sources.
     """
-    # exponentially distributed over the channels: a minority with lines hardly moves the median
+    # exponentially distributed over the channels: a few with lines hardly change the median
     reference = np.median(power[:, ::2, ::2], axis=0)
     quiet = np.ones(len(power), dtype=bool)
     centre = None
@@ -125,20 +139,20 @@ def psf_from_correlation(
     """Dirty beam of a cube from the correlation of its noise, and whether its weights were natural.
 
     The psf is the transform of the weights W w of the uv cells, where W is the natural weight of a cell and w
-    what the imager multiplies it by; the noise's correlation is that of W w**2. With natural weights, w = 1,
+    the imager's factor; the noise's correlation is that of W w**2. With natural weights, w = 1,
     both are the same. Robust weights (Briggs 1995, eq. 3.19) have ``w = 1 / (1 + x)`` with ``x`` proportional
     to W, so that the noise's power is ``x / (1 + x)**2`` up to a factor: it grows with the density of
     baselines, up to x = 1, and falls again at the short baselines where they are dense. Solved for x in
-    rings, it gives the psf as that power times 1 + x. How far in the second branch holds follows from the
-    header's beam, which was fitted to the psf.
+    rings, it gives the psf as that power times 1 + x. The radius out to which the second branch holds follows
+    from the header's beam, which was fitted to the psf.
 
     Parameters
     ----------
     correlation : array
-        As `noise_correlation` gives it.
+        From `noise_correlation`.
     beam : tuple of float or None
-        Major and minor FWHM [pixel] and position angle [deg] of the header; without it the weights are taken
-        to be natural.
+        Major and minor FWHM [pixel] and position angle [deg] of the header; without it natural
+        weights are assumed.
     error : float, optional
         Standard error of the correlation.
 
@@ -147,7 +161,7 @@ def psf_from_correlation(
     psf : array
         ``[y, x]``, 1 at ``(n_y // 2, n_x // 2)``.
     natural : bool
-        Whether it is the correlation itself.
+        Whether the psf is the correlation itself.
     """
     if beam is None or _area(correlation) > (1 - max(ROBUST, 4 * error)) * beam[0] * beam[1]:
         return correlation, True
@@ -165,12 +179,12 @@ def psf_from_correlation(
     middle = RING * (np.arange(level.size) + 0.5)
 
     def psf(step: int) -> NDArray[np.float64]:
-        # at first the density grows while no cell is dense; then ring after ring is
+        # first the density grows while no cell is dense; then more and more rings become dense
         y = np.clip(min(step / STEPS, 1.0) * level / (4 * level[peak]), 1e-6, 0.25)
         root = np.sqrt(1 - 4 * y)
         dense = np.arange(level.size) < step - STEPS
         x = np.where(dense, (1 - 2 * y + root) / (2 * np.maximum(y, DENSEST)), (1 - 2 * y - root) / (2 * y))
-        # every array is denser at shorter baselines, and gradually so
+        # every array becomes gradually denser towards shorter baselines
         falling = isotonic_regression(x, weights=np.maximum(cells, 0.1), increasing=False).x
         x = gaussian_filter1d(falling, SMOOTH / RING)
         image = np.fft.fftshift(np.fft.irfft2(power * (1 + np.interp(radius, middle, x)), s=(n_y, n_x)))
@@ -187,7 +201,20 @@ def psf_from_noise(
     valid: NDArray[np.bool_],
     beam: tuple[float, float, float] | None,
 ) -> tuple[NDArray[np.float64], bool] | None:
-    """`psf_from_correlation` of the `noise_correlation`; None where that cannot be measured."""
+    """`psf_from_correlation` of the `noise_correlation`.
+
+    Parameters
+    ----------
+    residual, sigma, valid : array
+        See `noise_correlation`.
+    beam : tuple of float or None
+        Of the header, see `psf_from_correlation`.
+
+    Returns
+    -------
+    psf, natural : array, bool
+        None instead where the correlation cannot be measured.
+    """
     found = noise_correlation(residual, sigma, valid)
     if found is None:
         return None
@@ -196,9 +223,22 @@ def psf_from_noise(
 
 
 def psf_error(pixels: int, beam_area: float, channels: int) -> float:
-    """Standard error of a correlation measured over pixels and channels; `beam_area` as of `_area`.
+    """Standard error of a measured noise correlation.
 
     Pairs of pixels half an image apart are half as many as all.
+
+    Parameters
+    ----------
+    pixels : int
+        Valid pixels of the image.
+    beam_area : float
+        As of `_area` [pixel].
+    channels : int
+        Number used.
+
+    Returns
+    -------
+    float
     """
     return float(2 / np.sqrt(max(pixels / (1.133 * beam_area) * channels, 1.0)))
 
@@ -218,7 +258,7 @@ def _ring_radius(beam: tuple[float, float, float], n_y: int, n_x: int) -> NDArra
 def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     """Gaussian fitted to the main lobe of a psf above 0.35 of its peak: FWHMs [pixel], position angle [deg].
 
-    The level is where CASA's imager stops, too. The logarithm of the lobe is fitted by a quadratic form,
+    CASA's imager uses the same level. The logarithm of the lobe is fitted by a quadratic form,
     weighted by the squared psf.
     """
     p = np.asarray(psf, dtype=float)
@@ -237,7 +277,7 @@ def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     yy, xx = np.nonzero(main)
     dy, dx, v = yy + y0 - cy, xx + x0 - cx, patch[main]
     if v.size < 6:
-        # narrower than three pixels: a crude answer, from the area of the lobe
+        # narrower than three pixels: a rough estimate from the area of the lobe
         width = 2 * np.sqrt(max(v.size, 1) / np.pi)
         return width, width, 0.0
     design = np.stack([dx * dx, 2 * dx * dy, dy * dy], 1) * v[:, None]
@@ -251,8 +291,8 @@ def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
 
 
 WHITE = 1.35
-"""Scatter of differences over two pixels against one, squared, below which noise counts as white: correlation
-of 1.5 pixels FWHM."""
+"""Squared ratio of the scatter of differences over two pixels to that over one, below which noise counts as
+white: a correlation of 1.5 pixels FWHM."""
 _SMOOTH = 16.0
 _BOX, _LEAST_BOXES = 32, 8
 
@@ -268,6 +308,10 @@ def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach
         Pixels to use.
     reach : int
         Largest shift [pixel]; 0 is returned for shifts that few pairs of pixels have.
+
+    Returns
+    -------
+    array
     """
     sigma = robust_sigma(image[valid])
     clipped = np.where(valid, np.clip(image, -4 * sigma, 4 * sigma), 0.0)
@@ -286,9 +330,10 @@ def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach
 
 
 def convolve(image: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArray[np.float64]:
-    """An image seen through a kernel of odd sides, 0 beyond its border, ``[y, x]``.
+    """Convolution of an image with a kernel of odd sides, 0 beyond the border, ``[y, x]``.
 
-    As `scipy.signal.fftconvolve` with ``mode="same"``, whose import takes as long as to search a small image.
+    Same as `scipy.signal.fftconvolve` with ``mode="same"``, whose import takes as long as searching a small
+    image.
     """
     half = [n // 2 for n in kernel.shape]
     padded = [next_fast_len(max(n, h + 1) + h, real=True) for n, h in zip(image.shape, half)]
@@ -297,7 +342,7 @@ def convolve(image: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArr
 
 
 def radial_mean(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean over circles about the middle pixel of a square image, one value a pixel of radius."""
+    """Mean over circles around the middle pixel of a square image, one value for each pixel of radius."""
     half = image.shape[0] // 2
     y, x = np.indices(image.shape) - half
     ring = np.rint(np.hypot(y, x)).astype(int).ravel()
@@ -310,10 +355,10 @@ def beam_from_noise(
 ) -> tuple[float, float, float] | None:
     """FWHMs [pixel] and position angle [deg] of the noise's correlation; None where the noise is white.
 
-    Dirty images' noise is correlated like their psf, whose main lobe the clean beam is fitted to. Whether it
-    is white is told by the differences of close neighbours, which smooth emission does not touch, in
-    the calmer half of the image. For the correlation, emission larger than some 40 pixels and what stands out
-    of the rest is left out.
+    The noise of dirty images is correlated like their psf, to whose main lobe the clean beam is fitted.
+    Whether it is white follows from the differences of close neighbours, which smooth emission hardly
+    changes, in the calmer half of the image. For the correlation, emission larger than some 40 pixels and
+    outliers are left out.
     """
     calm = _calm(data, valid)
     if _steps(data, calm, 2) ** 2 < WHITE * _steps(data, calm, 1) ** 2:
@@ -327,7 +372,7 @@ def beam_from_noise(
 
 
 def _calm(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The half of the image, in boxes, where close neighbours differ least: bright emission is elsewhere."""
+    """The half of the image, in boxes, where close neighbours differ least, without bright emission."""
     boxes: dict[tuple[int, int], float] = {}
     for y in range(0, data.shape[0], _BOX):
         for x in range(0, data.shape[1], _BOX):
@@ -342,7 +387,7 @@ def _calm(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.bo
 
 
 def _steps(data: NDArray[np.floating], used: NDArray[np.bool_], shift: int) -> float:
-    """Scatter of the differences between pixels so far apart, along both axes."""
+    """Scatter of the differences between pixels at a distance of `shift`, along both axes."""
     both = [used[shift:] & used[:-shift], used[:, shift:] & used[:, :-shift]]
     steps = [data[shift:] - data[:-shift], data[:, shift:] - data[:, :-shift]]
     return robust_sigma(np.concatenate([s[b] for s, b in zip(steps, both)]))

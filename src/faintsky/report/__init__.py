@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from faintsky.report.curves import recovery_figure, training_figure
     from faintsky.report.explorer import explore
     from faintsky.report.layers import image_layers
-    from faintsky.report.noise import histogram
+    from faintsky.report.noise import cube_verdict, histogram, residual_verdict
     from faintsky.report.page import Section, render
     from faintsky.report.pages import (
         denoising_report,
@@ -22,6 +22,5 @@ if TYPE_CHECKING:
         injection_report,
     )
     from faintsky.report.spectra import source_drawing
-    from faintsky.report.verdict import cube_verdict, residual_verdict
 
 lazy(__name__)

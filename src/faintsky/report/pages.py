@@ -16,10 +16,9 @@ from faintsky.report.layers import (
     image_layers,
     spectral_axis,
 )
-from faintsky.report.noise import noise_curves
+from faintsky.report.noise import cube_verdict, doubts, noise_curves, residual_verdict
 from faintsky.report.page import Section, embedded, render
 from faintsky.report.spectra import source_drawing
-from faintsky.report.verdict import cube_verdict, doubts, residual_verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

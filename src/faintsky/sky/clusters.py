@@ -1,8 +1,8 @@
-"""Galaxy clusters at low frequency: a radio halo, now and then with a relic, or neither, and radio galaxies.
+"""Galaxy clusters at low frequency: a radio halo, sometimes with a relic, or neither, and radio galaxies.
 
-Haloes are exponential discs of an e-folding radius of tens of arcsec (Murgia et al. 2009, A&A 499, 679), as
-those of the clusters in LoTSS are (Botteon et al. 2022, A&A 660, A78); relics are arcs beyond them whose
-outer edge is sharp. Members crowd towards the middle, and are as bright with a halo as without.
+Haloes are exponential discs with an e-folding radius of tens of arcsec (Murgia et al. 2009, A&A 499, 679),
+like those of clusters in LoTSS (Botteon et al. 2022, A&A 660, A78); relics are arcs outside them with a sharp
+outer edge. Member galaxies concentrate towards the centre, and are as bright with a halo as without.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Array32 = NDArray[np.float32]
 RADIUS = (15.0, 45.0)
 """E-folding radius of a halo [arcsec]."""
 MEMBERS, SPREAD, MEMBER_FLUX = 6, 50.0, (3e-4, 3e-2)
-"""Mean number of members, their scatter about the middle [arcsec], and their fluxes at 150 MHz [Jy]."""
+"""Mean number of members, their scatter around the centre [arcsec], and their fluxes at 150 MHz [Jy]."""
 RELIC = 0.3
-"""Share of the haloes with a relic."""
+"""Fraction of the haloes with a relic."""
 
 
 def draw_cluster(
     rng: np.random.Generator, shape: tuple[int, int], cell: float, brightness: float
 ) -> tuple[Array32, Array32]:
-    """Diffuse emission and galaxies of a cluster in the middle of a field, and the field's galaxies.
+    """Draw diffuse emission and galaxies of a cluster in the centre of a field, and the field's galaxies.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def draw_cluster(
     cell : float
         Side of a pixel [arcsec].
     brightness : float
-        Of the halo's middle [Jy/arcsec2]; 0 for a cluster that hosts none.
+        Central brightness of the halo [Jy/arcsec2]; 0 for a cluster without halo.
 
     Returns
     -------

@@ -132,12 +132,12 @@ def add_double(sky: Array32, rng: np.random.Generator, cell: float, x: float, y:
     Parameters
     ----------
     sky : array
-        ``[y, x]`` [Jy/pixel]; it is changed.
+        ``[y, x]`` [Jy/pixel], changed in place.
     rng : numpy.random.Generator
     cell : float
         Side of a pixel [arcsec].
     x, y, flux : float
-        Of the core [pixel], and of all of it [Jy].
+        Position of the core [pixel], and total flux [Jy].
     """
     half = np.clip(rng.lognormal(np.log(25.0), 0.7), 5, 300) / cell / 2
     angle, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.25)

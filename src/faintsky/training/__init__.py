@@ -1,6 +1,6 @@
-"""Training: the one `fit`, recipes, the search for their numbers, and what our own denoiser learns from.
+"""Training: `fit`, recipes, the search for hyperparameters, and the training data of our denoiser.
 
-A network is trained by the recipe that is registered under its name; this room knows our own network's only.
+A network is trained by the recipe registered under its name; this room holds only that of our denoiser.
 """
 
 from __future__ import annotations

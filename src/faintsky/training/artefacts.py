@@ -1,16 +1,18 @@
-"""What is in real images and not in the sky, for training: errors, stripes, what is left of compact sources.
+"""Artefacts of real images, for training: calibration and deconvolution errors, stripes, residues of sources.
 
 With a model m of the sky s, a restored image is ``b * m + psf * (s - m)``: the sky at the beam's resolution,
-``b * s``, and ``(psf - b) * (s - m)``. What the model lacks is a share of the extended emission that differs
-from place to place, and less of what the psf measures well than of what it hardly sees: each step of a
-deconvolution takes a part of the residual that is proportional to ``psf / b``.
+``b * s``, and ``(psf - b) * (s - m)``. The model lacks a
+fraction of the extended emission that differs from place to place, less at spatial frequencies that the psf
+measures well than at others: each step of a deconvolution takes a part of the residual that is proportional
+to ``psf / b``.
 
 Gains that are not quite 1 multiply each visibility by ``1 + e``, whatever its source. Errors of one time lie
-on a spoke of the uv plane, those of one baseline on an arc, and appear as spokes and rings about sources.
-A bad baseline alone makes a stripe all over the image.
+on a spoke of the uv plane, those of one baseline on an arc, and appear as spokes and rings around sources.
+A single bad baseline makes a stripe all over the image.
 
-Compact sources are taken out before a network looks (`faintsky.detection.diffuse`). What is left of one is an
-error of its brightness and of its place: a spot and a dipole, of the noise and of what a Gaussian is not.
+Compact sources are subtracted before a network runs (`faintsky.detection.diffuse`). The residue of one is an
+error of its brightness and position: a spot and a dipole, from the noise and from its difference to a
+Gaussian.
 """
 
 from __future__ import annotations
@@ -25,36 +27,42 @@ from faintsky.source_model import frequencies_2d
 Array32 = NDArray[np.float32]
 
 STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
-"""Ranges, all log-uniform: steps of the deconvolution; rms share of the sky that its model lacks; rms error
-of a visibility. The steps and shares enclose what WSClean leaves of a sky with bright extended emission:
+"""Log-uniform ranges: steps of the deconvolution; rms fraction of the sky that its model lacks; rms error of
+a visibility. Steps and fractions include the residuals of WSClean for a sky with bright extended emission:
 errors of 5 to 10 per cent at well measured spatial frequencies, 30 to 50 where psf / b is below a half."""
 COMPACT = 5
-"""Sources narrower than that [pixel] are in any model."""
+"""Sources narrower than this [pixel] are always in the model."""
 STRIPES, STRIPE_RMS, STRIPE_WAVE = 4, (0.1, 1.5), (1.5, 40.0)
-"""Most stripes of an image, their rms together over the noise's, and their wavelength [beam]."""
+"""Largest number of stripes in an image, their total rms over the noise, and their wavelength [beam]."""
 LEFT, BRIGHT, UNLIKE = (3, 60), (8.0, 3000.0), (0.003, 0.05)
-"""Compact sources that were taken out, their S/N, and by how much they are unlike their model."""
+"""Number of subtracted compact sources, their S/N, and the relative error of their models."""
 HOLES, DEPTH, WIDTH = 3, (0.2, 4.0), (1.0, 25.0)
-"""Most negative spots, how deep over the noise, and their FWHM [beam]: bowls and negative sources."""
+"""Largest number of negative spots, their depth over the noise, and their FWHM [beam]: bowls and negative
+sources."""
 
 
 def log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
-    """A number whose logarithm is uniform."""
+    """A random number with uniform logarithm."""
     return float(np.exp(rng.uniform(*np.log(between))))
 
 
 def deconvolution_errors(
     rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32
 ) -> NDArray[np.float32]:
-    """Leftovers of a deconvolution, ``[y, x]``.
+    """Residual errors of a deconvolution.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     sky : array
-        ``[y, x]``, in units of the noise (a pixel).
+        ``[y, x]``, in units of a pixel's noise.
     psf, beam : array
         Their real transforms, ``[y, x // 2 + 1]``.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     scale = log_uniform(rng, (2.0, 40.0))
     lacking = random_field(rng, (sky.shape[0], sky.shape[1]), 4.0, scale) + np.float32(rng.normal())
@@ -68,7 +76,21 @@ def deconvolution_errors(
 def gain_errors(
     rng: np.random.Generator, spectrum: NDArray[np.complexfloating], psf: Array32, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """What wrong gains add to an image, ``[y, x]``; the sky's transform and the psf's are given."""
+    """Errors of an image caused by wrong gains.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    spectrum, psf : array
+        Real transforms of sky and psf, ``[y, x // 2 + 1]``.
+    shape : tuple of int
+        Of the image.
+
+    Returns
+    -------
+    array
+        ``[y, x]``
+    """
     fx, fy = frequencies_2d(shape[0], shape[1])
     spokes, rings = (int(log_uniform(rng, (4, 96))) for _ in range(2))
     angle = (np.arctan2(fy, fx) / np.pi + 0.5) * (spokes - 1)
@@ -81,7 +103,7 @@ def gain_errors(
 
 
 def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDArray[np.float32]:
-    """Plane waves over the whole image, stronger here and weaker there, ``[y, x]``, in units of the noise.
+    """Plane waves over the whole image, of varying strength, in units of the noise.
 
     Parameters
     ----------
@@ -89,6 +111,11 @@ def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> ND
     shape : tuple of int
     size : float
         FWHM of the beam [pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     y, x = np.indices(shape, dtype=np.float32)
     out = np.zeros(shape, np.float32)
@@ -103,10 +130,10 @@ def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> ND
 def compact_residues(
     rng: np.random.Generator, beam: Array32, shape: tuple[int, int], size: float
 ) -> NDArray[np.float32]:
-    """What is left of compact sources that were taken out, ``[y, x]``, in units of the noise.
+    """Residues of subtracted compact sources, in units of the noise.
 
-    A fit's amplitude is off by the noise, its place by about half of a beam's FWHM over the S/N (Condon
-    1997); on top of both comes what the source is unlike its model.
+    A fit's amplitude has the error of the noise, its position about half of a beam's FWHM over the S/N
+    (Condon 1997); the difference between source and model adds to both.
 
     Parameters
     ----------
@@ -116,6 +143,11 @@ def compact_residues(
     shape : tuple of int
     size : float
         FWHM of the beam [pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     n = int(log_uniform(rng, LEFT))
     snr = np.exp(rng.uniform(np.log(BRIGHT[0]), np.log(BRIGHT[1]), n))
@@ -133,7 +165,7 @@ def compact_residues(
 
 
 def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDArray[np.float32]:
-    """Bowls, as missing short spacings leave them, and negative sources, ``[y, x]``, in units of the noise.
+    """Bowls, as missing short spacings cause them, and negative sources, in units of the noise.
 
     Parameters
     ----------
@@ -141,13 +173,18 @@ def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDAr
     shape : tuple of int
     size : float
         FWHM of the beam [pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     y, x = np.indices(shape, dtype=np.float32)
     out = np.zeros(shape, np.float32)
     for _ in range(int(rng.integers(1, HOLES + 1))):
         cy, cx = (rng.uniform(0, side) for side in shape)
         wide = size * log_uniform(rng, WIDTH)
-        # narrow ones are sources, and may be as deep as these are high
+        # narrow ones are sources, and may be as deep as positive ones are high
         deep = log_uniform(rng, DEPTH) * (10 if wide < 2 * size else 1)
         out -= np.float32(deep) * np.exp(-4 * np.log(2) * ((x - cx) ** 2 + (y - cy) ** 2) / wide**2)
     return out

@@ -1,7 +1,7 @@
-"""Our denoiser's training: its loss, its scores, and its recipe.
+"""Training of our denoiser: loss, scores and recipe.
 
-What is learned is the sky at the beam's resolution, and how far the estimate is off; from images simulated as
-training goes (`faintsky.training.diffuse_images`) or stored ones (`faintsky.training.stored_images`).
+It learns the sky at the beam's resolution, and the error of the estimate, from images simulated during
+training (`faintsky.training.diffuse_images`) or stored ones (`faintsky.training.stored_images`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from faintsky.training.recipes import Plan, Progress, Recipe
 
 OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
 WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0
-"""How much more than empty sky a pixel of S/N 1 counts: with a beam fewer pixels are independent, and what
-is hardly sure would be shrunk more."""
+"""Weight of a pixel of S/N 1 over that of empty sky: with a beam fewer pixels are independent, and uncertain
+emission would be shrunk more."""
 VALIDATION_BATCHES = 12
 
 
 def importance(target: Tensor, beam: Tensor, factor: float = 1.0) -> Tensor:
-    """How much a pixel counts, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
+    """Weight of a pixel, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
 
     Parameters
     ----------
@@ -38,14 +38,19 @@ def importance(target: Tensor, beam: Tensor, factor: float = 1.0) -> Tensor:
     beam : Tensor
         ``[b, 4]``, as networks take it.
     factor : float, optional
-        On how much more emission counts than empty sky.
+        Factor on the additional weight of emission.
+
+    Returns
+    -------
+    Tensor
+        ``[b, 1, y, x]``
     """
     root = (1.133 * beam[:, 0] * beam[:, 1]).clamp(min=1).sqrt()[:, None, None, None]
     snr, faint = target, target.clamp(0, 3)
     for pixels in (4, 8, 16):
         mean = nn.functional.avg_pool2d(faint, pixels) * pixels / root
         near = nn.functional.interpolate(mean, size=target.shape[-2:])
-        # surroundings of a source are not the source
+        # the surroundings of a source do not count as source
         snr = torch.maximum(snr, torch.minimum(near, 10 * target))
     emission = torch.where(beam[:, 0] > 0, BEAM_EMISSION, WHITE_EMISSION)[:, None, None, None]
     return 1 + factor * emission * snr.clamp(0, SURE)
@@ -61,16 +66,16 @@ def _by_example(share: Tensor, loss: Tensor) -> Tensor:
 
 
 class DenoiserTask(ABC):
-    """What is learned of ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
+    """Task with batches of ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
 
     Parameters
     ----------
     network : torch.nn.Module
         Such as ``local_unet``: (image, weight, beam) to (mean, sigma).
     tile : int, optional
-        Side of the images that are cut out of larger ones [pixel].
+        Side of the tiles cut out of the images [pixel].
     blur : float, optional
-        Weight of the errors' averages over 4, 8 and 16 pixels in the loss: what aperture fluxes feel.
+        Weight in the loss of errors averaged over 4, 8 and 16 pixels, which matter for aperture fluxes.
     emission : float, optional
         See `importance`.
     """
@@ -82,17 +87,30 @@ class DenoiserTask(ABC):
 
     @abstractmethod
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
-        """``size`` examples; with ``held`` of what is kept for validation."""
+        """Draw examples.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        size : int
+            Number of examples.
+        held : bool, optional
+            Whether to take them from the validation data.
+
+        Returns
+        -------
+        dict of Tensor
+        """
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the mean, and the negative log likelihood of the errors under sigma.
 
-        Pixels on true emission count more (`importance`), the more the surer it is. The mean is then that of
-        a posterior with so much more emission in its prior: an unweighted one shrinks whatever is not
-        certain, and fluxes and peaks would come out low. Sigma learns from errors that it cannot change: in
-        one likelihood the empty sky, where both may go to nothing, would rule the rest. Very bright pixels
-        count less, where the relative error matters; beyond OUTLIER errors count linearly. Of each example's
-        loss the logarithm counts, or a few with strong artefacts would rule all others.
+        Pixels with true emission count more (`importance`), more so the higher their S/N. The mean is then
+        that of a posterior with more emission in its prior: an unweighted one shrinks uncertain emission, and
+        fluxes and peaks would come out low. Sigma learns from errors that it cannot change: in one joint
+        likelihood the empty sky, where both can go to zero, would dominate. Very bright pixels count less, as
+        their relative error matters; beyond OUTLIER errors count linearly. The logarithm of each example's
+        loss is averaged, or a few with strong artefacts would dominate.
         """
         mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
         target = batch["target"]
@@ -133,7 +151,7 @@ class DenoiserTask(ABC):
 
 
 class UNetSettings(Settings):
-    """Of the task.
+    """Settings of the task.
 
     Parameters
     ----------
@@ -142,16 +160,17 @@ class UNetSettings(Settings):
     tile, blur, emission
         See `DenoiserTask`.
     errors : float
-        Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
+        Fraction of the images with a beam that have deconvolution errors, and fraction with calibration
+        errors.
     artefacts : float
-        Share of the images with a beam that hold stripes; likewise what is left of compact sources that were
-        taken out; and bowls and negative sources.
+        Fraction of the images with a beam that have stripes; the same fraction for residues of compact
+        sources, and for bowls and negative sources.
     mismatch : float
-        Relative error of the beam that the network is told.
+        Relative error of the beam that is given to the network.
     web : str
         Cosmic web that half of the diffuse skies come from, as `faintsky.sky.web.open_web` takes it.
     skies : int
-        To draw of it.
+        Number of skies to draw from it.
     """
 
     psfs: int = Field(64, ge=1)
@@ -166,7 +185,7 @@ class UNetSettings(Settings):
 
 
 class UNetRecipe(Recipe):
-    """Of ``local_unet``."""
+    """Recipe of ``local_unet``."""
 
     network, job, key = "local_unet", "denoise", "denoiser"
     presets = ("diffuse",)
@@ -175,7 +194,7 @@ class UNetRecipe(Recipe):
     cost = (2.3e-6, 1200)
 
     def check_data(self, data: Path, settings: UNetSettings) -> None:
-        """A folder of images, or psfs and skies that another run has made; not both, and nothing else."""
+        """Allow a folder of images, or psfs and skies from another run; not both, and nothing else."""
         from faintsky.training.stored_images import check_library, holds_images, stored_pairs
 
         if not holds_images(data):
@@ -190,7 +209,7 @@ class UNetRecipe(Recipe):
         stored_pairs(data, ("noise", "dirty"))
 
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> DenoiserTask:
-        """Of the folder's images, or of images made with psfs and skies that are kept in a folder."""
+        """Task on the folder's images, or on images of stored psfs and skies. See `Recipe.task`."""
         from faintsky.simulating import PsfLibrary, make_library
         from faintsky.training.diffuse_images import make_skies, open_skies
         from faintsky.training.stored_images import StoredImages, holds_images
@@ -210,19 +229,19 @@ class UNetRecipe(Recipe):
         )  # fmt: skip
 
     def simulated(self, settings: Any, network: nn.Module, *library: Any, **images: Any) -> DenoiserTask:
-        """The task on images that are simulated as training goes: see `DiffuseImages`."""
+        """The task on images that are simulated during training: see `DiffuseImages`."""
         from faintsky.training.diffuse_images import DiffuseImages
 
         return DiffuseImages(network, *library, **images)
 
     def pixels(self, plan: Plan) -> int:
-        """Of a tile."""
+        """Pixels of a tile."""
         return int(plan.settings.tile) ** 2
 
     def kept_bytes(self, plan: Plan) -> float:
-        """Of the skies: 2000 x 2000 pixels in half precision each."""
+        """Size of the skies: 2000 x 2000 pixels in half precision each."""
         return 8e6 * plan.settings.skies if plan.settings.web else 0.0
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
-        """Of a network that is not calibrated yet."""
+        """Settings of a network that is not calibrated yet."""
         return DenoiserSettings().model_dump()

@@ -1,12 +1,12 @@
-"""What the denoiser learns: images of random diffuse skies, seen by random arrays, drawn as training goes.
+"""Training data of the denoiser: images of random diffuse skies with random arrays, drawn during training.
 
 An example is a sky (diffuse emission or a cosmic web's, radio galaxies, both or none), a psf and its beam
 from a `PsfLibrary`, and noise with the power that belongs to that psf. The target is the sky at the beam's
-resolution. The image holds a random share of the sidelobes: none is a perfectly cleaned image, all of them
-the dirty image, and what lies between is what the major cycles of a deconvolution pass through; so one
-network serves all of them. Some hold errors of a real deconvolution or calibration.
-A quarter of the examples is white: noise without correlation on a sky without a beam (the Noise images of
-Gheller & Vazza 2021). The local rms varies over some images, and some have blank borders.
+resolution. The image has a random fraction of the sidelobes: 0 for a perfectly cleaned image, 1 for the
+dirty image, and values between as in the major cycles of a deconvolution; so one network serves all of them.
+Some have errors of a real deconvolution or calibration.
+A quarter of the examples have white noise on a sky without a beam (the Noise images of Gheller & Vazza 2021).
+The local rms varies over some images, and some have blank borders.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ from faintsky.training.loop import Batch
 Array32 = NDArray[np.float32]
 
 NOISE = 1e-4
-"""Noise of a nominal image [Jy/beam]: what LOFAR reaches in eight hours; skies are drawn for it."""
+"""Noise of a nominal image [Jy/beam], as LOFAR reaches in eight hours; skies are drawn for it."""
 WHITE_SHARE, BLANK_SHARE, UNEVEN_SHARE = 0.25, 0.15, 0.3
 SHARED = 2
-"""Examples made of one sky, each with another psf, noise level and orientation."""
+"""Examples from one sky, each with another psf, noise level and orientation."""
 NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
-"""Noise of an example over the nominal one, log-uniform; white noise a pixel is so much more of it."""
+"""Noise of an example over the nominal one, log-uniform; and the factor for white noise in a pixel."""
 CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 WEB_SHARE = 0.5
-"""Of cosmic webs among diffuse skies."""
+"""Fraction of cosmic webs among diffuse skies."""
 WORST_ERRORS = (0.1, 1.0)
-"""Largest rms of such errors over that of the noise, log-uniform: more, and there is nothing to learn."""
+"""Largest rms of artefacts over that of the noise, log-uniform: with more there is nothing to learn."""
 SCALE = np.float32(1e7)
 """In half precision 1 is 1e-7 Jy/arcsec2: 6e-12 to 6e-3 keep a relative error of 5e-4."""
 HELD_SHARE = 1 / 6
-"""Of the skies, the last ones: for validation."""
+"""Fraction of the skies, the last ones, for validation."""
 FACTOR = (0.03, 10.0)
-"""Range of the factor on a cutting's brightness, log-uniform."""
+"""Range of the factor on a cutout's brightness, log-uniform."""
 TRIES, STEP = 6, 16
 
 
 def open_skies(path: Path) -> NDArray[np.float16]:
-    """What `make_skies` wrote, ``[sky, y, x]`` in units of 1e-7 Jy/arcsec2, without reading it.
+    """The file of `make_skies`, ``[sky, y, x]`` in units of 1e-7 Jy/arcsec2, memory-mapped.
 
     Raises
     ------
     InputError
-        Where the file is another one.
+        For any other file.
     """
     try:
         skies: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -78,10 +78,24 @@ def open_skies(path: Path) -> NDArray[np.float16]:
 
 
 def cut_sky(skies: NDArray[np.float16], rng: np.random.Generator, size: int, held: bool = False) -> Array32:
-    """A part ``[size, size]`` of one of some skies [Jy/arcsec2], times a random factor.
+    """Cut out a part of a random sky, times a random factor.
 
-    With ``held`` of one that is kept for validation. Most of a web is empty: two cuttings in three are the
-    one of `TRIES` with most emission.
+    Most of a cosmic web is empty: two cutouts in three are the one with most emission of `TRIES`.
+
+    Parameters
+    ----------
+    skies : array
+        See `open_skies`.
+    rng : numpy.random.Generator
+    size : int
+        Side [pixel].
+    held : bool, optional
+        Whether to take a sky kept for validation.
+
+    Returns
+    -------
+    array
+        ``[y, x]`` [Jy/arcsec2]
     """
     first = len(skies) - max(1, round(len(skies) * HELD_SHARE))
     sky = skies[rng.integers(first, len(skies)) if held else rng.integers(first)]
@@ -133,7 +147,7 @@ def make_skies(
 
 
 class DiffuseImages(DenoiserTask):
-    """The task on images that are simulated as training goes.
+    """The task on images that are simulated during training.
 
     Parameters
     ----------
@@ -141,14 +155,15 @@ class DiffuseImages(DenoiserTask):
         See `DenoiserTask`.
     library : PsfLibrary
     errors : float, optional
-        Share of the images with a beam that hold errors of a deconvolution, and as many of a calibration.
+        Fraction of the images with a beam that have deconvolution errors, and fraction with calibration
+        errors.
     artefacts : float, optional
-        Share of the images with a beam that hold stripes, as many what is left of compact sources, and as
-        many bowls and negative sources.
+        Fraction of the images with a beam that have stripes; the same fraction for residues of compact
+        sources, and for bowls and negative sources.
     mismatch : float, optional
-        Relative error of the beam that the network is told.
+        Relative error of the beam that is given to the network.
     skies : array, optional
-        `open_skies` of cosmic webs, for a share of the examples.
+        Cosmic webs from `open_skies`, for a fraction of the examples.
     """
 
     white, noise, cleaned = WHITE_SHARE, NOISE_RANGE, CLEANED_SHARE
@@ -171,9 +186,19 @@ class DiffuseImages(DenoiserTask):
         self.artefacts, self.mismatch = artefacts, mismatch
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
-        """``size`` examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
+        """Draw examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
 
-        With ``held``, of what is kept for validation.
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        size : int
+            Number of examples.
+        held : bool, optional
+            Whether to use skies kept for validation.
+
+        Returns
+        -------
+        dict of Tensor
         """
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
@@ -186,7 +211,21 @@ class DiffuseImages(DenoiserTask):
         return batch | {"beam": torch.from_numpy(beam)}
 
     def draw(self, rng: np.random.Generator, cell: float, held: bool) -> Array32:
-        """A sky [Jy/arcsec2], and parts of it that are targets, too, ``[1 + part, y, x]``."""
+        """Draw a sky, and parts of it that are targets too.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        cell : float
+            Side of a pixel [arcsec].
+        held : bool
+            Whether to use skies kept for validation.
+
+        Returns
+        -------
+        array
+            ``[1 + part, y, x]`` [Jy/arcsec2]
+        """
         diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
         return (diffuse + galaxies)[None]
 
@@ -200,7 +239,7 @@ class DiffuseImages(DenoiserTask):
         noise = NOISE * log_uniform(rng, WHITE_RANGE if is_white else self.noise)
         white = rng.standard_normal((PSF_SIDE, PSF_SIDE), dtype=np.float32)
         if is_white:
-            # the papers' noise a pixel: that of a beam of 6 arcsec, spread over its area
+            # the papers' noise in a pixel: that of a beam of 6 arcsec, spread over its area
             target = sky / np.float32(noise / 40.8)
             image, beam = target[0], np.zeros(4, dtype=np.float32)
         else:
@@ -209,7 +248,7 @@ class DiffuseImages(DenoiserTask):
             spectrum = np.fft.rfft2(scaled)
             target = np.fft.irfft2(spectrum * restored, s=shape).astype(np.float32)
             spectrum = spectrum[0]
-            # most images are cleaned, half of them but for a remainder; the rest is anything up to dirty
+            # most images are cleaned, half of them completely; the rest range up to dirty
             is_cleaned = rng.random() < self.cleaned
             left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (psf - restored), s=shape).astype(np.float32)
@@ -223,7 +262,7 @@ class DiffuseImages(DenoiserTask):
             white = np.fft.irfft2(np.fft.rfft2(white) * power, s=shape).astype(np.float32)
             image, beam = self._with_artefacts(rng, image, restored, beam)
         local = _uneven(rng) if rng.random() < UNEVEN_SHARE else np.float32(1.0) * np.ones_like(white)
-        # an rms map is itself measured: a few per cent off
+        # an rms map is measured, with errors of a few per cent
         scale = local * np.float32(np.exp(rng.normal(0, 0.05)))
         weight = np.float32(np.median(scale)) / scale
         if rng.random() < BLANK_SHARE:
@@ -237,7 +276,7 @@ class DiffuseImages(DenoiserTask):
     def _with_artefacts(
         self, rng: np.random.Generator, image: Array32, restored: Array32, beam: Array32
     ) -> tuple[Array32, Array32]:
-        """The image with what is not sky, and the beam as it is said to be."""
+        """The image with artefacts, and the beam with its error."""
         shape, size = (image.shape[0], image.shape[1]), float(np.sqrt(beam[0] * beam[1]))
         for add in (
             lambda: stripes(rng, shape, size),
@@ -252,14 +291,30 @@ class DiffuseImages(DenoiserTask):
 
 
 def _limited(errors: Array32, worst: float) -> Array32:
-    """Errors, with an rms of no more than ``worst``."""
+    """Errors scaled to an rms of at most ``worst``."""
     return errors * np.float32(min(1.0, worst / max(float(errors.std()), 1e-9)))
 
 
 def draw_sky(
     rng: np.random.Generator, cell: float, skies: NDArray[np.float16] | None = None, held: bool = False
 ) -> tuple[Array32, Array32]:
-    """Diffuse emission and radio galaxies [Jy/arcsec2]: either, both, or (one in twenty) nothing."""
+    """Draw diffuse emission and radio galaxies: either, both, or (one in twenty) nothing.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    cell : float
+        Side of a pixel [arcsec].
+    skies : array, optional
+        See `open_skies`.
+    held : bool, optional
+        Whether to use skies kept for validation.
+
+    Returns
+    -------
+    diffuse, galaxies : array
+        ``[y, x]`` [Jy/arcsec2]
+    """
     shape = (PSF_SIDE, PSF_SIDE)
     diffuse, galaxies = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     kind = rng.random()
@@ -275,7 +330,7 @@ def draw_sky(
 
 
 def _plane(library: PsfLibrary, rng: np.random.Generator) -> tuple[Array32, Array32, Array32, Array32]:
-    """A random psf's transform, its beam's, the root of the noise's power, and the beam as networks take it.
+    """Transforms of a random psf and its beam, root of the noise's power, and the beam as networks take it.
 
     The restored sky is in Jy/beam: the beam has unit peak and so its area at zero frequency.
     """
@@ -290,7 +345,7 @@ def _plane(library: PsfLibrary, rng: np.random.Generator) -> tuple[Array32, Arra
     beam = area * gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
     twice = np.deg2rad(2 * pa)
     shape = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
-    # white noise of unit variance has PSF_SIDE**2 in every cell, the image is to have unit variance
+    # white noise of unit variance has PSF_SIDE**2 in every cell; the image must have unit variance
     root = np.sqrt(noise * np.float32(PSF_SIDE**2))
     return psf * np.float32(PSF_SIDE**2), beam.astype(np.float32), root, shape
 

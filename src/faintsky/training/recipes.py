@@ -269,7 +269,7 @@ def source(
     if data is not None:
         folder = Path(data)
         if not folder.is_dir():
-            raise InputError("is no folder", "give a folder of `faintsky simulate`", folder)
+            raise InputError("is not a folder", "give a folder of `faintsky simulate`", folder)
         return folder, ""
     if not presets:
         hint = "give --data, made by faintsky simulate alma --products compact"

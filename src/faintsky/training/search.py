@@ -1,12 +1,12 @@
-"""A search for a recipe's numbers: what is tried, and the study that many workers share.
+"""Search for a recipe's hyperparameters: their space, and the study that many workers share.
 
-As text, ``batch_size=25/50/100`` are choices, ``learning_rate=1e-5..1e-2`` is a range that is drawn from by
-its logarithm where it spans more than a factor of ten, and ``epochs=50`` is one value, the same for all.
+As text, ``batch_size=25/50/100`` are choices, ``learning_rate=1e-5..1e-2`` is a range (logarithmic if it
+spans more than a factor of ten), and ``epochs=50`` is one value for all trials.
 
-A study is Optuna's journal in one file. A worker is a process that ran the same command, on any machine
-that sees the folder. What a killed worker leaves is taken up by another: workers sign each of their trials
-with host and process, and renew that every minute; a trial whose process is gone, or that was not renewed
-for long, is handed out again with its folder, where its checkpoint is."""
+A study is Optuna's journal in one file. A worker is a process that runs the same command, on any machine that
+sees the folder. Trials of a killed worker are continued by another: workers sign each of their trials with
+host and process, and renew that every minute; a trial whose process is gone, or that was not renewed for
+long, is handed out again with its folder, which holds its checkpoint."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from faintsky.system import replacing
 from faintsky.training.recipes import Recipe, read_value
 
 WIDE = 10.0
-"""Ratio of a range's ends from which it is logarithmic."""
+"""Least ratio of a range's ends for which it is logarithmic."""
 SAMPLERS = ("grid", "tpe", "random")
 PRUNERS = ("median", "halving", "none")
 JOURNAL, LOCK, TRIALS = "journal.log", ".workers", "trials"
 RENEWED, GONE = 60.0, 600.0
-"""Seconds between a worker's signs of life, and without one until its trial is given to another."""
+"""Seconds between a worker's signs of life, and seconds without one until its trial is given to another."""
 FIRST_TRIALS, FIRST_STEPS = 5, 5
-"""Trials, and validations of each, before any trial is stopped for being worse than the median."""
+"""Trials, and validations of each, before trials worse than the median are stopped."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, whole ones where both are; logarithmic where ``log`` is true."""
+    """Numbers from ``low`` to ``high``, integers if both are; logarithmic if ``log`` is true."""
 
     low: float
     high: float
@@ -51,7 +51,7 @@ Space = dict[str, Range | tuple[Any, ...]]
 
 
 def make_space(recipe: Recipe, grid: str | None, changes: Mapping[str, Any]) -> tuple[Space, dict[str, Any]]:
-    """What is searched, and what is set for all trials.
+    """The values to search, and those that are the same for all trials.
 
     Parameters
     ----------
@@ -59,14 +59,13 @@ def make_space(recipe: Recipe, grid: str | None, changes: Mapping[str, Any]) -> 
     grid : str or None
         Name of one of the recipe's spaces.
     changes : mapping
-        By key of the recipe: text as in the module's, or a value. A key of the grid takes these in place of
-        the grid's values.
+        By key of the recipe: text as described in the module, or a value. They replace the grid's values.
 
     Returns
     -------
     space : dict
-        `Range` or tuple of choices by key. Where neither the grid nor `changes` has any: the rate within a
-        factor of thirty and the batches within a factor of two, which any network has.
+        `Range` or tuple of choices by key. By default the learning rate within a factor of thirty and the
+        batch size within a factor of two.
     fixed : dict
         Values by key.
 
@@ -98,7 +97,7 @@ def make_space(recipe: Recipe, grid: str | None, changes: Mapping[str, Any]) -> 
 
 
 def _typed(recipe: Recipe, key: str, *given: Any) -> Any:
-    """A recipe's value of a key, or one that is given in its place, read and checked."""
+    """A recipe's value of a key, or the one given in its place, read and checked."""
     schedule, settings, arguments = recipe.numbers({key: given[0]} if given else {})
     return {**schedule.model_dump(), **settings.model_dump(), **arguments}[key]
 
@@ -114,12 +113,12 @@ def _read(recipe: Recipe, key: str, given: Any) -> Range | tuple[Any, ...] | Any
         return _typed(recipe, key, given)
     low, high = (_typed(recipe, key, end) for end in ends)
     if not low < high:
-        raise InputError(f"{key}={given} is no range", "give the lower end first")
+        raise InputError(f"{key}={given} is not a range", "give the lower end first")
     return Range(low, high, low > 0 and high / low > WIDE)
 
 
 def combinations(space: Space) -> list[dict[str, Any]]:
-    """All combinations of the choices, the last key changing fastest; `InputError` where there is a range."""
+    """All combinations of the choices, the last key changing fastest; `InputError` for a range."""
     for key, values in space.items():
         if isinstance(values, Range):
             raise InputError(
@@ -130,7 +129,7 @@ def combinations(space: Space) -> list[dict[str, Any]]:
 
 
 def optuna() -> Any:
-    """The package, its own messages turned off.
+    """The package Optuna, its messages turned off.
 
     Raises
     ------
@@ -153,7 +152,7 @@ class Study:
     folder : pathlib.Path
         Of the study; made where missing.
     record : mapping
-        Plain values that all workers must agree on.
+        Values that must be the same for all workers.
     space : dict
         Of `make_space`.
     sampler, prune : str
@@ -164,7 +163,7 @@ class Study:
     Raises
     ------
     InputError
-        Where the folder holds another study, or something else.
+        Where the folder holds another study, or other files.
     """
 
     def __init__(
@@ -206,12 +205,12 @@ class Study:
                 )  # fmt: skip
 
     def next(self, most: int | None) -> Any:
-        """A trial to work at, signed; None where nothing is left.
+        """The next trial, signed; None where nothing is left to do.
 
         Parameters
         ----------
         most : int or None
-            Trials of all workers; None for no limit, which only a grid has.
+            Largest number of trials of all workers; None for no limit, only with a grid.
         """
         with self._alone(), _quiet():
             self._take_up()
@@ -222,7 +221,7 @@ class Study:
             if waiting and most is not None and len(trials) - len(waiting) >= most:
                 return None
             samplers, seed = self.optuna.samplers, self.seed + len(trials)
-            # of the number of trials, or all workers would draw the same
+            # seed depends on the number of trials, or all workers would draw the same
             self.study.sampler = (
                 samplers.TPESampler(seed=seed) if self.sampler == "tpe" else samplers.RandomSampler(seed=seed)
             )
@@ -231,18 +230,18 @@ class Study:
         return trial
 
     def trials(self) -> list[Any]:
-        """All but those that were handed out again."""
+        """All trials except those that were handed out again."""
         every = self.study.get_trials(deepcopy=False)
         again = {t.user_attrs["instead_of"] for t in every if "instead_of" in t.user_attrs}
         return [t for t in every if t.number not in again]
 
     def trial_folder(self, trial: Any) -> Path:
-        """Where a trial trains; that of the one which it goes on with."""
+        """Folder of a trial; a continued trial uses that of the original one."""
         return self.folder / TRIALS / str(trial.user_attrs.get("folder", f"{trial.number:04d}"))
 
     @contextmanager
     def alive(self, trial: Any) -> Iterator[None]:
-        """Sign for a trial as long as the block runs."""
+        """Sign a trial as long as the block runs."""
         done = threading.Event()
 
         def renew() -> None:
@@ -258,7 +257,7 @@ class Study:
             thread.join()
 
     def _take_up(self) -> None:
-        """Hand out again what workers that are gone have left."""
+        """Hand out again the trials of workers that are gone."""
         states = self.optuna.trial.TrialState
         for trial in self.study.get_trials(deepcopy=False, states=(states.RUNNING,)):
             folder = self.trial_folder(trial)
@@ -304,7 +303,7 @@ class Study:
 
 
 def _coded(value: Any) -> Any:
-    """As Optuna keeps it: lists as the text that a recipe reads."""
+    """A value as Optuna stores it: lists as text that a recipe reads."""
     return json.dumps(value) if isinstance(value, list | tuple) else value
 
 

@@ -1,6 +1,6 @@
-"""Folders of images with their true skies, as ``--data`` takes them, and our denoiser's task on them.
+"""Folders of images with their true skies, for ``--data``, and our denoiser's task on them.
 
-A folder is one of ``faintsky simulate lofar``, or one of the same files. All in it is used, or refused.
+A folder comes from ``faintsky simulate lofar``, or has the same files. Every file in it is used, or refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from faintsky.training.loop import Batch
 Example = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 PRODUCTS = ("sky", "noise", "dirty", "clean", "psf", "pb")
-"""Images are called ``NAME_PRODUCT.fits``; psf and primary beam of all have no ``NAME_``."""
+"""Images are named ``NAME_PRODUCT.fits``; a psf or primary beam of all images has no ``NAME_``."""
 WITH_BEAM = ("dirty", "clean")
 """In Jy/beam; the others in Jy/arcsec2."""
 NAMES = "NAME_sky.fits with NAME_noise.fits or NAME_dirty.fits"
@@ -35,33 +35,33 @@ _OF_A_RUN = {
 }
 _NAME = re.compile(rf"(.+)_({'|'.join(PRODUCTS)})\.fits|psf\.fits|pb\.fits")
 KEPT = 16
-"""Images held in memory."""
+"""Number of images held in memory."""
 VALIDATION_SHARE = 0.1
-"""Of the images, the last ones; at least one."""
+"""Fraction of the images, the last ones, for validation; at least one."""
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Everything in a folder that is called like a FITS file, compressed or not."""
+    """All files in a folder that are named like FITS files, compressed or not."""
     return sorted(p for p in folder.iterdir() if re.search(r"\.(fits?|fz)(\.|$)", p.name.lower()))
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a folder is one of images: by its card, or by any file that is called like one."""
+    """Whether a folder holds images: by its card, or by any file that is named like one."""
     return (folder / "dataset.json").is_file() or bool(images_in(folder))
 
 
 def compact_files(folder: Path) -> list[Path]:
-    """Compact data, which are taken where there are no skies as FITS files."""
+    """Compact data, which are used where there are no skies as FITS files."""
     return [] if any(folder.glob("*_sky.fits")) else sorted(folder.glob("*_compact.npz"))
 
 
 def check_library(folder: Path) -> None:
-    """Refuse a folder that has no images and is not a training run's, with psfs and nothing foreign.
+    """Refuse a folder that holds neither images nor only the files of a training run with psfs.
 
     Raises
     ------
     InputError
-        Naming the file that would be left out.
+        Names the file that would be left out.
     """
     if not (folder / "psfs.npz").is_file():
         raise InputError("holds neither images nor psfs.npz", f"the images' names are {NAMES}", folder)
@@ -71,13 +71,13 @@ def check_library(folder: Path) -> None:
 
 
 def stored_pairs(folder: Path, products: Sequence[str]) -> list[tuple[Path, Path]]:
-    """True skies and the images of them, every one checked by its header.
+    """True skies and their images, each checked by its header.
 
     Parameters
     ----------
     folder : pathlib.Path
     products : sequence of str
-        What is trained on; each sky has one of them at least.
+        Products used for training; each sky has at least one of them.
 
     Returns
     -------
@@ -87,9 +87,9 @@ def stored_pairs(folder: Path, products: Sequence[str]) -> list[tuple[Path, Path
     Raises
     ------
     InputError
-        Naming the file that would be left out or misunderstood: of another name, without its partner, no
-        FITS image, of another shape or pixel than its sky, or in a unit that is no brightness; or where a
-        library of psfs lies there as well.
+        Names the file that would be left out or misunderstood: another name, no partner, not a FITS image,
+        another shape or pixel size than its sky, or a unit that is not a brightness; or where there is a
+        library of psfs, too.
     """
     if (folder / "psfs.npz").is_file():
         raise InputError("holds images and psfs.npz", "give a folder with one of the two", folder)
@@ -97,7 +97,7 @@ def stored_pairs(folder: Path, products: Sequence[str]) -> list[tuple[Path, Path
     for path in images_in(folder):
         match = _NAME.fullmatch(path.name)
         if match is None:
-            raise InputError("is not of a name that is trained on", f"the names are {NAMES}", path)
+            raise InputError("has a name that is not used for training", f"the names are {NAMES}", path)
         if match[1] is not None:
             found.setdefault(match[1], {})[match[2]] = path
     pairs = []
@@ -128,13 +128,13 @@ def product_of(path: Path) -> str:
 
 
 def primary_beam_of(sky: Path) -> Path | None:
-    """The primary beam's file of a sky, its own or that of all, which the images have and the sky has not."""
+    """The primary beam of a sky's images, its own or that of all; the sky itself has none."""
     corrected = parameters_of(sky.parent).get("pbcor")
     return None if corrected else beside(sky.parent, sky.name.removesuffix("_sky.fits"), "pb")
 
 
 class StoredImages(DenoiserTask):
-    """Tiles of ``NNNN_noise.fits`` and ``NNNN_dirty.fits`` with ``NNNN_sky.fits`` for the truth.
+    """Tiles of ``NNNN_noise.fits`` and ``NNNN_dirty.fits`` with ``NNNN_sky.fits`` as truth.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ class StoredImages(DenoiserTask):
     Raises
     ------
     InputError
-        Where there are fewer than two skies, a file would be left out or is no such image (`stored_pairs`),
-        or an image is smaller than a tile.
+        Where there are fewer than two skies, a file cannot be used (`stored_pairs`), or an image is smaller
+        than a tile.
     """
 
     def __init__(
@@ -166,7 +166,20 @@ class StoredImages(DenoiserTask):
             raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", folder)
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
-        """``size`` tiles of training images, or of those held out."""
+        """Draw tiles.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        size : int
+            Number of tiles.
+        held : bool, optional
+            Whether to take them from the images held out for validation.
+
+        Returns
+        -------
+        dict of Tensor
+        """
         pairs, parts = self.held if held else self.train, []
         for _ in range(size):
             image, target, beam = self.load(*pairs[rng.integers(len(pairs))])
@@ -181,7 +194,7 @@ class StoredImages(DenoiserTask):
 
 
 def _load(sky_file: Path, observed_file: Path) -> Example:
-    """Image and truth at its resolution, both over the noise, and the beam as networks take it."""
+    """Image, and truth at its resolution, over the noise; and the beam as networks take it."""
     sky, observed = open_image(sky_file), open_image(observed_file)
     image = observed.data * np.float32(surface_brightness(observed))
     truth = np.nan_to_num(sky.data).astype(float) * surface_brightness(sky)

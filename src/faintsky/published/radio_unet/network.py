@@ -1,11 +1,11 @@
 """The network of Stuardi et al. (2024), as their published program (ICSC-Spoke3/Radio-U-Net) builds it.
 
-A convolution of stride 2; levels of two convolutions and a maximum over 2 x 2 pixels; as many of two
-convolutions and a repetition of each pixel. A level's input, brought to its size and number of channels by
-single weights, is added to what comes out of it: these shortcuts are all that goes past a level.
+It has a convolution of stride 2; levels of two convolutions and a maximum over 2 x 2 pixels; and as many
+levels of two convolutions and a repetition of each pixel. A level's input, brought to its size and number of
+channels by 1 x 1 convolutions, is added to its output; there are no other shortcuts.
 
-Theirs sees the logarithm of Jy/pixel between two fixed values; ours that of the S/N, so that one network
-serves images of any noise. It is not told the beam.
+The original's input is the logarithm of Jy/pixel between two fixed values, ours that of the S/N, so that one
+network serves images of any noise. The beam is not an input.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FAINTEST, BRIGHTEST = 0.1, 1e3
-"""S/N that become 0 and 1: what is fainter, all negative pixels with it, and what is brighter is cut off."""
+"""S/N that become 0 and 1: fainter pixels, including all negative ones, and brighter ones are cut off."""
 
 
 class _Level(nn.Module):
-    """Two convolutions beside a shortcut, to half or to twice the size."""
+    """Two convolutions with a shortcut, to half or to twice the size."""
 
     def __init__(self, before: int, width: int, *, down: bool) -> None:
         super().__init__()
@@ -41,12 +41,12 @@ class _Level(nn.Module):
 
 
 class RadioUNet(nn.Module):
-    """See the module's text.
+    """Radio U-Net; see the module.
 
     Parameters
     ----------
     widths : sequence of int
-        Channels at 1/2, 1/4 … of the resolution; theirs are 32, 64, 128, 256 and 512.
+        Channels at 1/2, 1/4 … of the resolution; the original has 32, 64, 128, 256 and 512.
     """
 
     def __init__(self, widths: Sequence[int] = (8, 16, 32, 64, 96)) -> None:
@@ -64,17 +64,17 @@ class RadioUNet(nn.Module):
         self.levels = nn.Sequential(*levels)
         self.out = nn.Conv2d(before, 1, 1)
         self.stride = 2 ** len(widths)
-        # two convolutions at each scale on both ways, and the cells that a maximum is over
+        # two convolutions at each scale, down and up, and the cells of the maxima
         self.reach = 7 * self.stride
 
     @staticmethod
     def example(size: int = 32) -> tuple[Tensor, ...]:
-        """An image, its weights and its beam, which is not looked at."""
+        """An image, its weights and its beam, which is not used."""
         shape = (2, 1, size, size + 3)
         return 3 * torch.randn(shape), torch.ones(shape), torch.zeros(2, 4)
 
     def logit(self, image: Tensor) -> Tensor:
-        """Of the probability, ``[b, 1, y, x]``, from data over the local rms."""
+        """Logit of the probability, ``[b, 1, y, x]``, from data over the local rms."""
         n_y, n_x = image.shape[-2:]
         seen = torch.log10(image.float().clamp(FAINTEST, BRIGHTEST) / FAINTEST)
         seen = seen / torch.log10(seen.new_tensor(BRIGHTEST / FAINTEST))
@@ -83,7 +83,7 @@ class RadioUNet(nn.Module):
         return out.float()[..., :n_y, :n_x]
 
     def forward(self, image: Tensor, weight: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability that a pixel shows diffuse emission, and the standard deviation of a yes or no.
+        """Probability that a pixel shows diffuse emission, and the binomial standard deviation.
 
         Parameters
         ----------

@@ -1,4 +1,5 @@
-"""Images by Radio U-Net: regions are pixels that are probably diffuse emission, with the data's fluxes."""
+"""Segmentation by Radio U-Net: regions are pixels that probably show diffuse emission, with the data's
+fluxes."""
 
 from __future__ import annotations
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class SegmentSettings(Settings):
-    """What a model's card says beside the weights.
+    """Settings in a model's card.
 
     Attributes
     ----------
     threshold : float
-        Probability of a region's pixels.
+        Least probability of a region's pixels.
     least_area : float
-        Of a region [beam].
+        Least area of a region [beam].
     """
 
     method: Literal["radio_unet"] = "radio_unet"
@@ -39,7 +40,7 @@ class SegmentSettings(Settings):
 
 
 def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
-    """What segments images as a model's card says; `InputError` for one that cannot be used."""
+    """The function that segments images with a model; `InputError` for one that cannot be used."""
     settings = SegmentSettings.read(model.settings, what="model setting", hint="correct model.json")
     network = model.network("denoiser", device)
     return partial(segment_image, network=network, settings=settings, device=device)
@@ -66,7 +67,7 @@ def segment_image(
     device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Denoised:
-    """Outline diffuse emission; its image is what is positive of the data within the regions.
+    """Outline diffuse emission; its image is the positive data within the regions.
 
     Parameters
     ----------
@@ -75,13 +76,13 @@ def segment_image(
         ``radio_unet``, on `device`.
     settings : SegmentSettings
     members : int
-        Mirror images and quarter turns to average, 1 to 8.
+        Mirrored and rotated images to average, 1 to 8.
     reliability : float
-        Without effect: the probability of pixels is all that there is.
+        Without effect: only pixels have a probability.
     device : str
         A torch device.
     progress : callable, optional
-        Called with parts done, parts in all, and a word.
+        Called with steps done, steps in all, and a word.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def segment_image(
     large[0] = False
     labels = relabelled(labels, np.flatnonzero(large))
     rms = np.where(prepared.valid, prepared.rms, np.float32(0))
-    # moments need an image that is not negative
+    # moments need a non-negative image
     inside = np.where(labels > 0, np.maximum(prepared.data, 0), np.float32(0))
     table = build_catalog(image, prepared, inside, rms, labels, RegionSettings())
     table["reliability"] = np.nan
@@ -113,7 +114,7 @@ def segment_image(
     table["id"] = table["island"] = np.arange(1, len(table) + 1)
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     rule = f"of probability {settings.threshold:g} and above"
-    notes = ["Radio U-Net tells where diffuse emission is: fluxes are the data's, compact sources with them"]
+    notes = ["Radio U-Net outlines diffuse emission: fluxes are the data's, with any compact sources inside"]
     return Denoised(
         inside + blank, rms + blank, prepared.data - inside + blank, labels, table, prepared, None,
         "restored", len(table), [*image.notes, *notes], rule=rule,

@@ -1,8 +1,8 @@
-"""How Radio U-Net learns: where our simulated skies have diffuse emission, by cross-entropy.
+"""Training of Radio U-Net: where our simulated skies have diffuse emission, by cross-entropy.
 
-Theirs learns from images of a simulated cosmic web as LOFAR would see it, and which of their pixels exceed
-1e-8 Jy; ours from `faintsky.training.DiffuseImages`: diffuse emission and radio galaxies together, where only
-the first is to be outlined, with errors of calibration and deconvolution, stripes and bowls.
+The original learns from images of a simulated cosmic web as seen by LOFAR, and their pixels above 1e-8 Jy;
+ours from `faintsky.training.DiffuseImages`: diffuse emission and radio galaxies together, where only the
+first is to be outlined, with errors of calibration and deconvolution, stripes and bowls.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ VALIDATION_BATCHES = 8
 
 
 class SegmentTask(DiffuseImages):
-    """Which pixels show diffuse emission that exceeds ``least`` noises at the beam's resolution."""
+    """Which pixels show diffuse emission above ``least`` times the noise at the beam's resolution."""
 
     least = 0.5
 
     def draw(self, rng: np.random.Generator, cell: float, held: bool) -> NDArray[np.float32]:
-        """All of a sky, and what of it is diffuse [Jy/arcsec2], ``[2, y, x]``. See `DiffuseImages.draw`."""
+        """A sky, and its diffuse part [Jy/arcsec2], ``[2, y, x]``. See `DiffuseImages.draw`."""
         diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
         return np.stack([diffuse + galaxies, diffuse])
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy of the pixels that are seen."""
+        """Cross-entropy of the pixels with data."""
         logit = network.logit(batch["image"])  # type: ignore[operator]
         true = (batch["target"][:, 1:] > self.least).float()
         seen = (batch["weight"] > 0).float()
@@ -48,7 +48,7 @@ class SegmentTask(DiffuseImages):
         return (loss * seen).sum() / seen.sum()
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss; completeness and purity of pixels of a probability above a half."""
+        """Loss; completeness and purity of pixels with a probability above one half."""
         device = next(network.parameters()).device
         loss, counts = [], np.zeros(3)
         for i in range(VALIDATION_BATCHES):
@@ -66,12 +66,12 @@ class SegmentTask(DiffuseImages):
 
 
 class SegmentTaskSettings(UNetSettings):
-    """As for our denoiser, with errors in most images; ``blur`` and ``emission`` count for nothing.
+    """As for our denoiser, with errors in most images; ``blur`` and ``emission`` have no effect.
 
     Attributes
     ----------
     least : float
-        Of the true brightness of a pixel that is to be outlined, over the noise.
+        Least true brightness of a pixel to be outlined, over the noise.
     """
 
     errors: float = Field(0.5, ge=0, le=1)
@@ -80,7 +80,7 @@ class SegmentTaskSettings(UNetSettings):
 
 
 class RadioUNetRecipe(UNetRecipe):
-    """Of ``radio_unet``."""
+    """Recipe of ``radio_unet``."""
 
     network = "radio_unet"
     schedule: ClassVar = {"steps": 3000, "learning_rate": 1e-3}
@@ -88,15 +88,15 @@ class RadioUNetRecipe(UNetRecipe):
     cost = (1.5e-6, 1200)
 
     def check_data(self, data: Path, settings: Any) -> None:
-        """Psfs and skies that another run has made."""
+        """Allow psfs and skies from another run."""
         check_library(data)
 
     def simulated(self, settings: Any, network: nn.Module, *library: Any, **images: Any) -> SegmentTask:
-        """Images whose diffuse emission is known."""
+        """Simulated images with known diffuse emission."""
         task = SegmentTask(network, *library, **images)
         task.least = settings.least
         return task
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
-        """Half and half."""
+        """Settings with a threshold of one half."""
         return SegmentSettings().model_dump()
