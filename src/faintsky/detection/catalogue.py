@@ -1,4 +1,4 @@
-"""Sources in pixels to a catalogue in astronomers' units."""
+"""From sources in pixels to a catalogue in astronomers' units."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 GAUSSIAN_AREA = float(np.sqrt(np.pi / (4 * np.log(2))))
 """Integral of a Gaussian over its peak and FWHM (1.0645)."""
 BOX_LEVEL = 0.1
-"""The box holds where the source's own sky image is above this fraction of its peak."""
+"""The box contains the pixels where the source's own sky image is above this fraction of its peak."""
 DYNAMIC_RANGE, SIDELOBES = 0.05, 0.15
-"""Fraction of a bright source's peak below which others in its channels are doubtful: in restored images, and
-in dirty ones without a psf."""
+"""Sources fainter than this fraction of a bright one in the same channels are doubtful: in restored images,
+and in dirty ones without a psf."""
 
 
 def build_catalog(
@@ -43,7 +43,26 @@ def build_catalog(
     *,
     beam: PrimaryBeam | None = None,
 ) -> tuple[Table, Table, list[list[int] | Resolved]]:
-    """The sources, strongest first, their components, and what each row is: its components, or a galaxy."""
+    """Catalogue and components of a cube's sources, strongest first.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    prepared : PreparedCube
+    components : sequence of Component
+    things : sequence
+        For each source the list of its components, or a galaxy.
+    noise : NoisePeaks
+        Expected in the cube.
+    beam : PrimaryBeam, optional
+        If already known.
+
+    Returns
+    -------
+    catalog, components : Table
+    things : list
+        In the order of the catalogue.
+    """
     beam = beam or PrimaryBeam(cube, prepared.relative, prepared.valid)
     strength = [t.snr if isinstance(t, Resolved) else max(components[i].snr for i in t) for t in things]
     order = sorted(range(len(things)), key=lambda i: -strength[i])
@@ -80,12 +99,23 @@ def build_catalog(
 
 
 def row_tables(cube: RadioCube, row: Mapping[str, object], part: Mapping[str, object]) -> tuple[Table, Table]:
-    """Tables of one row each: a source, and its component."""
+    """Tables of one row each: a source, and its component.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    row, part : mapping
+        Values by column, of the source and of the component.
+
+    Returns
+    -------
+    catalog, components : Table
+    """
     return make_table(_columns(cube, [row])), make_components(_columns(cube, [part]))
 
 
 def _columns(cube: RadioCube, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
-    """Columns of rows in pixels, on the sky where they depend on the projection."""
+    """Columns of rows, converted to the sky where they depend on the projection."""
     if not rows:
         return {"snr_effective": []}
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
@@ -96,7 +126,7 @@ def _columns(cube: RadioCube, rows: Sequence[Mapping[str, object]]) -> dict[str,
 
 
 def _moments(group: Sequence[Component]) -> dict[str, Any]:
-    """Centre, axes and width of the summed intrinsic models."""
+    """Centre, axes and width of the sum of the intrinsic models."""
     f = np.array([abs(c.source.amplitude) * c.source.fwhm_z for c in group])
     f = f / f.sum()
     x, y, z = (np.array([getattr(c.source, k) for c in group]) for k in ("x", "y", "z"))
@@ -117,7 +147,7 @@ def _moments(group: Sequence[Component]) -> dict[str, Any]:
 
 
 def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
-    """Errors of a source of several components, weighted like their fluxes."""
+    """Errors of a source of several components, weighted by flux."""
     f = np.array([abs(c.source.amplitude) * c.source.fwhm_z for c in group])
     f = f / f.sum()
     errors = [c.source.errors() for c in group]
@@ -125,10 +155,10 @@ def _combined_errors(group: Sequence[Component]) -> dict[str, float]:
 
 
 def _with_beam_errors(e: dict[str, float], m: dict[str, Any], prepared: PreparedCube) -> dict[str, float]:
-    """Errors with those of a psf that was worked out from the noise, or of a beam narrower than a pixel.
+    """Errors plus those of a psf measured from the noise, or of a beam narrower than a pixel.
 
-    The psf's main lobe is as uncertain as fluxes are, and the variances of a source and the beam add.
-    Positions are shifted by neighbours' sidelobes, which are known no better than the psf.
+    The psf's main lobe is as uncertain as the fluxes, and the variances of source and beam add. Positions are
+    shifted by sidelobes of neighbours, which are known only as well as the psf.
     """
     error, (sampling, alias) = prepared.flux_error, _sampling(prepared)
     out = dict(e, flux=float(np.linalg.norm([e["flux"], error, sampling, alias / 2])))
@@ -143,7 +173,7 @@ def _with_beam_errors(e: dict[str, float], m: dict[str, Any], prepared: Prepared
 
 
 def _sampling(prepared: PreparedCube) -> tuple[float, float]:
-    """`sampling_errors`; what comes of the cells of the uv plane has no finer waves than its pixels show."""
+    """`sampling_errors` of a Gaussian psf; 0 for one made of uv cells, which its pixels always sample."""
     return sampling_errors(prepared.beam) if prepared.psf_origin == "beam" else (0.0, 0.0)
 
 
@@ -158,7 +188,7 @@ def _row(
     """One catalogue row, without id and sky position, its widths in pixels."""
     m = _moments(group)
     if not cube.holds_data(m["x"], m["y"], m["z"]):
-        # the middle of several about a hole: the place is that of the nearest
+        # the centre of several components around a hole: use the nearest one's position
         near = min((c.source for c in group), key=lambda s: np.hypot(s.x - m["x"], s.y - m["y"]))
         m |= {"x": near.x, "y": near.y, "z": near.z}
     e = _with_beam_errors(_combined_errors(group), m, prepared)
@@ -175,7 +205,7 @@ def _row(
     velocity = np.nan if values is None else float(np.interp(m["z"], channels, values))
     hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
     per_channel = float(flux_width(cube, m["z"])[0])
-    inflate = continuum_inflation(prepared, m["x"], m["y"], m["z"], m["fwhm_z"])
+    inflate = _continuum_inflation(prepared, m["x"], m["y"], m["z"], m["fwhm_z"])
     parts = [c.source.amplitude * c.source.fwhm_z * (boost(c) + c.source.larger[0]) for c in group]
     line = sum(parts) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
@@ -205,7 +235,7 @@ def _row(
         "reliability": max(c.reliability for c in group),
         "snr_effective": max(c.effective_snr for c in group),
     }  # fmt: skip
-    # the fitted lines together make the spectrum
+    # the spectrum is the sum of the fitted lines
     z = np.arange(4 * cube.shape[0]) / 4
     sign = np.sign(group[0].source.amplitude)
     total = sign * sum(c.source.amplitude * line_profile(z, c.source.z, c.source.fwhm_z) for c in group)
@@ -225,16 +255,31 @@ def _row(
 def galaxy_row(
     cube: RadioCube, prepared: PreparedCube, r: Resolved, beam: PrimaryBeam, gain: NDArray[np.float64]
 ) -> dict[str, object]:
-    """The row of a resolved galaxy: as `_row`, from the data in its mask."""
+    """Catalogue row of a resolved galaxy, from the data in its mask.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    prepared : PreparedCube
+    r : Resolved
+    beam : PrimaryBeam
+    gain : array
+        Factor that turns the flattened data into true brightness, ``[y, x]``.
+
+    Returns
+    -------
+    dict
+        Values by column.
+    """
     m = measured(r, prepared, gain)
     maj, minor, pa = axes_of_covariance(m.covariance)
     x, y, channels = m.x, m.y, np.arange(cube.shape[0])
     (ends, w50_err, _), (outer, w20_err, above) = (width_at(m.spectrum, m.noise, v) for v in (0.5, 0.2))
-    # where the galaxy as a whole is, whichever half is brighter
+    # the centre of the galaxy, whichever half is brighter
     z = r.box[0].start + channel_between(m.spectrum, m.noise)
     w50, w20 = ends[1] - ends[0], outer[1] - outer[0] if above else np.nan
     z_err = max(0.5 * (w20_err if above else w50_err), m.z_err)
-    flux_err = m.flux_err * continuum_inflation(prepared, x, y, z, w50)
+    flux_err = m.flux_err * _continuum_inflation(prepared, x, y, z, w50)
     km_s, per_channel = float(channel_velocity(cube, z)[0]), float(flux_width(cube, z)[0])
     hertz, values = float(np.interp(z, channels, cube.channel_widths())), cube.velocities()
     velocity = np.nan if values is None else float(np.interp(z, channels, values))
@@ -247,7 +292,7 @@ def galaxy_row(
     )
     pb = beam.at(x, y, z)
     level, level_err = _continuum(prepared, {"x": x, "y": y, "z": z})
-    # towards where velocities rise: channels may fall with them
+    # in the direction of rising velocities, which may be that of falling channels
     rising = (
         np.sign(values[-1] - values[0]) if values is not None else -np.sign(np.diff(cube.frequencies[:2])[0])
     )
@@ -293,10 +338,20 @@ def galaxy_row(
     }  # fmt: skip
 
 
-def continuum_inflation(prepared: PreparedCube, x: float, y: float, z: float, fwhm_z: float) -> float:
-    """By how much the continuum's own error raises that of a line's flux; 1 where none was taken out.
+def _continuum_inflation(prepared: PreparedCube, x: float, y: float, z: float, fwhm_z: float) -> float:
+    """Factor by which the continuum's error raises that of a line's flux; 1 where none was subtracted.
 
-    The error of a straight line through the channels free of the line, at its middle.
+    The error is that of a straight line through the channels without the line, at the line's middle.
+
+    Parameters
+    ----------
+    prepared : PreparedCube
+    x, y, z, fwhm_z : float
+        Position and width of the line [pixel, channel].
+
+    Returns
+    -------
+    float
     """
     n_y, n_x = prepared.present.shape
     if not prepared.present[int(np.clip(round(y), 0, n_y - 1)), int(np.clip(round(x), 0, n_x - 1))]:
@@ -310,10 +365,10 @@ def continuum_inflation(prepared: PreparedCube, x: float, y: float, z: float, fw
 
 
 def boost(c: Component) -> float:
-    """What a fitted amplitude is to be multiplied by, since it is where the likelihood is highest.
+    """Factor on a fitted amplitude that corrects the bias of maximum likelihood.
 
-    Each parameter that the fit was free to choose (channel and width; place, unless a continuum tells it;
-    shape, unless it is a point) adds 1 to the expected square of the fitted S/N.
+    Each free parameter (channel and width; position, unless a continuum gives it; shape, unless it is a
+    point) adds 1 to the expected square of the fitted S/N.
     """
     s = c.source
     free = 2 if c.continuum is not None else 4 if s.axes()[0] == 0 else 7
@@ -328,12 +383,12 @@ def _peak(group: Sequence[Component]) -> tuple[float, float]:
     y = np.clip(s.y, 0, c.image.shape[0] - 1)
     x = np.clip(s.x, 0, c.image.shape[1] - 1)
     value = s.amplitude * float(map_coordinates(c.image, [[y], [x]], order=3, mode="nearest")[0])
-    # the peak is measured like the matched filter measures it: shape errors hardly change it
+    # peak as the matched filter measures it: errors of the shape hardly change it
     return boost(c) * value, abs(value) / max(abs(s.fitted_snr), 1e-3)
 
 
 def _continuum(prepared: PreparedCube, m: dict[str, Any]) -> tuple[float, float]:
-    """Continuum at the source [Jy/beam] and its error; what is there, significant or not."""
+    """Continuum at the source [Jy/beam] and its error, significant or not."""
     level = prepared.continuum.at(m["z"])
     y, x = np.clip(m["y"], 0, level.shape[0] - 1), np.clip(m["x"], 0, level.shape[1] - 1)
     value = float(map_coordinates(level, [[y], [x]], order=1, mode="nearest")[0])
@@ -386,8 +441,19 @@ def _flags(
 def in_the_shadow(prepared: PreparedCube, group: Sequence[Component], others: Sequence[Component]) -> bool:
     """Whether a source is fainter than `DYNAMIC_RANGE`, or `SIDELOBES`, of another in the same channels.
 
-    What a restored image shows at that level may be left over from its deconvolution or calibration, what a
-    dirty one shows may be a sidelobe.
+    At that level a restored image may show errors of deconvolution or calibration, a dirty one sidelobes.
+
+    Parameters
+    ----------
+    prepared : PreparedCube
+    group : sequence of Component
+        The source.
+    others : sequence of Component
+        All sources.
+
+    Returns
+    -------
+    bool
     """
     level = SIDELOBES if prepared.sidelobes_stay else DYNAMIC_RANGE
     peak = max(c.source.peak for c in group)

@@ -1,4 +1,4 @@
-"""What all tiles of a cube have seen, judged together: reliabilities, galaxies, sources once each."""
+"""The results of all tiles of a cube, judged together: reliabilities, galaxies, each source once."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 SAME = 0.5
-"""Two tiles' sources at a seam that are one: beams, and widths of the line, between them at most."""
+"""Two tiles' sources at a seam count as one within this separation, in beams and in widths of the line."""
 
 
 def rate(seen: Sequence[SeenCube], plan: CubePlan) -> tuple[NoisePeaks, int]:
-    """Give every candidate its reliability, by the list of the whole cube; the noise peaks expected in it.
+    """Set every candidate's reliability, from the list of the whole cube.
 
-    Also how many candidates there are. Those that a tile sees beyond what it writes are rated as they would
-    be if they were on the list.
+    Candidates outside the part that a tile writes are rated as if they were on the list. Returns the noise
+    peaks expected in the cube, and the number of candidates.
     """
     known = [s for s in seen if s.counts is not None]
     noise = PeakCounts.together([s.counts for s in known if s.counts is not None]).law
@@ -42,7 +42,7 @@ def rate(seen: Sequence[SeenCube], plan: CubePlan) -> tuple[NoisePeaks, int]:
             size, width = divmod(c.template, s.widths)
             c.template = size * widths + width
     candidates = [c for s in known for c in s.candidates]
-    listed = [holds(plan, s.number, place_of(c.source)) for s in known for c in s.candidates]
+    listed = [_holds(plan, s.number, place_of(c.source)) for s in known for c in s.candidates]
     negative = [v for s in known for v in s.negative]
     judge_lines(candidates, negative, noise, widths, np.array(listed, bool))
     for c, doubt in zip(candidates, (d for s in known for d in s.doubts)):
@@ -55,8 +55,23 @@ def place_of(s: LineSource) -> tuple[float, float, float]:
     return s.z, s.y, s.x
 
 
-def holds(plan: CubePlan, number: int, place: Sequence[float], room: Sequence[float] = (0, 0, 0)) -> bool:
-    """Whether a tile writes a place, in its own pixels, and some `room` about it."""
+def _holds(plan: CubePlan, number: int, place: Sequence[float], room: Sequence[float] = (0, 0, 0)) -> bool:
+    """Whether a tile writes a position.
+
+    Parameters
+    ----------
+    plan : CubePlan
+    number : int
+        Of the tile.
+    place : sequence of float
+        Channel, row and column in the tile.
+    room : sequence of float, optional
+        Distance from the written part that still counts.
+
+    Returns
+    -------
+    bool
+    """
     block = plan.blocks[number]
     ends = zip(place, block.inner, room, block.write, plan.cube.shape)
     return all(
@@ -70,7 +85,7 @@ def holds(plan: CubePlan, number: int, place: Sequence[float], room: Sequence[fl
 
 @dataclass
 class MeasuredTile:
-    """The sources that a tile owns, and those at its seams that it would own if the others did not.
+    """The sources that a tile owns, and those at its seams that it owns unless another tile does.
 
     Attributes
     ----------
@@ -79,7 +94,7 @@ class MeasuredTile:
     catalog, components : Table or None
         In pixels and channels of the cube; None where there are none.
     members : list of list of LineSource
-        Of each row, in pixels of the cube, and fluxes as the file has them (gain and all).
+        Of each row, in pixels of the cube, with fluxes as in the file.
     inside : list of bool
         Whether the tile owns it.
     places : array
@@ -98,7 +113,7 @@ class MeasuredTile:
 
 
 def measure_tile(plan: CubePlan, seen: SeenCube, noise: NoisePeaks, in_data: bool) -> MeasuredTile:
-    """Fit the sources of a tile for good, and make their rows.
+    """Make the final fits of a tile's sources, and their rows.
 
     Parameters
     ----------
@@ -109,13 +124,17 @@ def measure_tile(plan: CubePlan, seen: SeenCube, noise: NoisePeaks, in_data: boo
         Of the cube.
     in_data : bool
         Whether the primary beam is in the data.
+
+    Returns
+    -------
+    MeasuredTile
     """
     from threadpoolctl import threadpool_limits
 
     assert seen.prepared is not None
     kept = accepted(seen.candidates, plan.reliability, seen.prepared.beam_pixels)
     nothing = MeasuredTile(seen.number, None, None, [], [], np.zeros((0, 4)), seen.prepared)
-    # lines are looked for at the places of continuum sources, too, but in restored cubes
+    # also look for lines at continuum sources, except in restored cubes
     if not kept and seen.prepared.psf_origin == "beam":
         return nothing
     part, prepared, pursuit = look_again(plan, seen)
@@ -134,10 +153,10 @@ def measure_tile(plan: CubePlan, seen: SeenCube, noise: NoisePeaks, in_data: boo
         sources = [pursuit.components[i].source for i in group]
         brightest = max(sources, key=lambda s: s.peak * s.fwhm_z)
         place, wide = place_of(brightest), SAME * prepared.beam_pixels
-        if not holds(plan, seen.number, place, (SAME * brightest.fwhm_z, wide, wide)):
+        if not _holds(plan, seen.number, place, (SAME * brightest.fwhm_z, wide, wide)):
             continue
         rows.append(row)
-        inside.append(holds(plan, seen.number, place))
+        inside.append(_holds(plan, seen.number, place))
         start = origin_of(plan.blocks[seen.number].read)
         members.append([moved(s, start, prepared.gain(s.x, s.y)) for s in sources])
         places.append((*np.add(place, start), brightest.fwhm_z / 2))
@@ -152,7 +171,7 @@ def measure_tile(plan: CubePlan, seen: SeenCube, noise: NoisePeaks, in_data: boo
 
 
 def shift(table: Table, origin: Sequence[int]) -> None:
-    """Count the pixels and channels of a table from elsewhere."""
+    """Move the origin of a table's pixels and channels."""
     for axis, first in zip("zyx", origin):
         for name in (axis, f"{axis}_min", f"{axis}_max"):
             if name in table.colnames:
@@ -160,7 +179,7 @@ def shift(table: Table, origin: Sequence[int]) -> None:
 
 
 def once(measured: Sequence[MeasuredTile], beam_pixels: float) -> list[tuple[int, int]]:
-    """Which sources there are, each once: number in the list of tiles, and row."""
+    """All sources, each once: index in the list of tiles, and row."""
     found = [(k, row) for k, m in enumerate(measured) for row in range(len(m.members))]
     if not found:
         return []
@@ -184,14 +203,14 @@ def once(measured: Sequence[MeasuredTile], beam_pixels: float) -> list[tuple[int
 
 @dataclass
 class Galaxy:
-    """A resolved galaxy in pixels of the cube, its data as the file has them [Jy/beam].
+    """A resolved galaxy in pixels of the cube, its data as in the file [Jy/beam].
 
     Attributes
     ----------
     whole : Resolved
-        What it is.
+        Mask and data.
     tile : int
-        The one that writes its brightest voxel.
+        The tile that writes its brightest voxel.
     """
 
     whole: Resolved
@@ -199,7 +218,7 @@ class Galaxy:
 
 
 def galaxies_of(plan: CubePlan, seen: Sequence[SeenCube]) -> list[Galaxy]:
-    """The galaxies that the tiles have seen, each once: as one tile shows it whole, or put together."""
+    """The galaxies of all tiles, each once: from a tile that holds all of it, or joined."""
     pieces = [
         _piece(plan, s, r)
         for s in seen
@@ -232,8 +251,10 @@ def galaxies_of(plan: CubePlan, seen: Sequence[SeenCube]) -> list[Galaxy]:
 
 @dataclass
 class _Piece:
-    """A galaxy as a tile sees it, in pixels of the cube; whether the tile writes its brightest voxel, and
-    whether it sees all of it then."""
+    """A tile's part of a galaxy, in pixels of the cube.
+
+    Also whether the tile writes its brightest voxel, and whether it then holds all of it.
+    """
 
     whole: Resolved
     tile: int
@@ -245,7 +266,7 @@ def _piece(plan: CubePlan, seen: SeenCube, r: Resolved) -> _Piece:
     assert seen.prepared is not None
     block, start = plan.blocks[seen.number], origin_of(plan.blocks[seen.number].read)
     brightest = np.unravel_index(int(r.inside.argmax()), r.mask.shape)
-    inside = holds(plan, seen.number, [s.start + int(v) for s, v in zip(r.box, brightest)])
+    inside = _holds(plan, seen.number, [s.start + int(v) for s, v in zip(r.box, brightest)])
     cut = any(
         (s.start == 0 and read.start > 0) or (s.stop == read.stop - read.start and read.stop < n)
         for s, read, n in zip(r.box, block.read, plan.cube.shape)
@@ -268,7 +289,7 @@ def _meet(a: Resolved, b: Resolved) -> bool:
 
 
 def _joined(pieces: Sequence[_Piece]) -> Galaxy:
-    """One galaxy of its parts in several tiles."""
+    """Join the parts of a galaxy from several tiles."""
     boxes = [p.whole.box for p in pieces]
     box = tuple(
         slice(min(b[k].start for b in boxes), max(b[k].stop for b in boxes)) for k in range(3)
@@ -287,7 +308,22 @@ def _joined(pieces: Sequence[_Piece]) -> Galaxy:
 def galaxy_tables(
     plan: CubePlan, galaxy: Galaxy, sky: Sky, noise: NoisePeaks, in_data: bool
 ) -> tuple[Table, Table]:
-    """The row of a galaxy in the catalogue, and in the components."""
+    """Tables with the row of a galaxy, in pixels of the cube.
+
+    Parameters
+    ----------
+    plan : CubePlan
+    galaxy : Galaxy
+    sky : Sky
+    noise : NoisePeaks
+        Of the cube.
+    in_data : bool
+        Whether the primary beam is in the data.
+
+    Returns
+    -------
+    catalog, components : Table
+    """
     r, shape = galaxy.whole, plan.cube.shape
     room = tuple(slice(max(s.start - 2, 0), min(s.stop + 2, n)) for s, n in zip(r.box, shape))
     part, prepared = plan.cube.part(room), sky.part(room)
@@ -318,11 +354,11 @@ class Sky:
     Attributes
     ----------
     first : PreparedCube
-        Of one tile: psf, beam, kind.
+        One tile's psf, beam and kind.
     sigma : array
         Rms of every channel, ``[chan]``.
     layers : list
-        Of each range of channels: the range, and maps ``[y, x]`` by their names.
+        For each range of channels: the range, and maps ``[y, x]`` by name.
     """
 
     first: PreparedCube
@@ -331,7 +367,7 @@ class Sky:
 
     @classmethod
     def of(cls, plan: CubePlan, prepared: dict[int, PreparedCube]) -> Sky:
-        """Put together what tiles, by their numbers, are like."""
+        """Put together noise and continuum of tiles, given by number."""
         n_chan, n_y, n_x = plan.cube.shape
         levels = np.full((len(prepared), n_chan), np.nan, np.float32)
         for row, (number, p) in zip(levels, prepared.items()):
@@ -360,7 +396,7 @@ class Sky:
             maps["valid"][core], maps["present"][core] = p.valid[inner[1:]], p.present[inner[1:]]
             gain = 1.0 if p.relative is None else np.nan_to_num(p.relative[inner[1:]], nan=1.0)
             middle = (z.start + z.stop - 1) / 2 - plan.blocks[number].read[0].start
-            # all as the file has it, since tiles differ in what is relative to what
+            # in the unit of the file, since the tiles' noise maps are relative to different channels
             for name, values in (
                 ("level", p.continuum.at(middle)), ("slope", p.continuum.slope),
                 ("level_err", p.continuum.level_err),
@@ -371,12 +407,12 @@ class Sky:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """Where any channels hold data, ``[y, x]``."""
+        """Where any channel holds data, ``[y, x]``."""
         return np.logical_or.reduce([maps["valid"] for _, maps in self.layers])
 
     @cached_property
     def relative(self) -> Float | None:
-        """The noise over that of the channels, ``[y, x]``; None where it is much the same all over."""
+        """The noise over that of the channels, ``[y, x]``; None where it hardly varies."""
         total, count = np.zeros(self.valid.shape), np.zeros(self.valid.shape)
         for _, maps in self.layers:
             good = maps["valid"] & np.isfinite(maps["relative"])
@@ -387,7 +423,7 @@ class Sky:
         return np.asarray(mean, float) if spread > 0.15 else None
 
     def as_file(self, line: NDArray[np.float32]) -> PreparedCube:
-        """As of the whole cube, all as the file has it [Jy/beam]: the continuum is its mean."""
+        """For the whole cube, in the unit of the file [Jy/beam]; the continuum is its mean."""
         empty = np.zeros((0, 0, 0), np.float32)
         level, error = (
             np.mean([m[k] for _, m in self.layers], axis=0).astype(np.float32) for k in ("level", "level_err")
@@ -402,14 +438,14 @@ class Sky:
 
     @property
     def psf(self) -> NDArray[np.floating]:
-        """Of one tile: in the middle of its band, or a Gaussian that reaches as far as it shows."""
+        """One tile's psf in the middle of its band, or a Gaussian cut off where it vanishes."""
         if self.first.psf_origin != "beam":
             return self.first.psf
         side = 2 * int(4 * max(self.first.beam[0], 1.0)) + 1
         return gaussian_psf((side, side), *self.first.beam)[None]
 
     def part(self, box: Box) -> PreparedCube:
-        """As of a box of the cube, flat where the noise is not, without data, line and psf."""
+        """For a box of the cube, flattened where the noise varies, without data, line and psf."""
         z = (box[0].start + box[0].stop) // 2
         layer, maps = next((k, m) for k, m in self.layers if k.stop > z or m is self.layers[-1][1])
         few = {name: values[box[1:]] for name, values in maps.items()}

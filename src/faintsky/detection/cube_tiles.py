@@ -1,10 +1,10 @@
-"""What the tiles of a cube see, each with its surroundings.
+"""Search of single tiles of a cube, each with its surroundings.
 
-`cube_judging` makes one list of it, `cube_painting` the maps.
+`cube_judging` joins the results in one list, `cube_painting` makes the maps.
 
-A cube of any size is worked on in tiles of one grid that its shape and beam alone decide
-(`faintsky.blocks.bricks`), one that fits into a tile as a whole: results do not depend on how many are
-worked on at a time, or where. What each step sees:
+A cube of any size is worked on in tiles of one grid that depends only on its shape and beam
+(`faintsky.blocks.bricks`); one that fits into a tile is one tile. Results do not depend on how many tiles are
+worked on at a time, or where. How far each step looks:
 
 =========================  =============================================================================
 noise, its correlation     the tile
@@ -21,9 +21,9 @@ continuum sources          the tile
 moments                    sums over the tiles
 =========================  =============================================================================
 
-A tile reads `MARGIN` beams and `CHANNELS` channels about what it writes. It owns the sources whose brightest
-part it writes; two tiles' fits of one source at a seam are one. In a dirty cube sidelobes reach over the
-whole image: it is cut along frequency alone.
+A tile reads `MARGIN` beams and `CHANNELS` channels around the voxels it writes. It owns the sources whose
+brightest part it writes; two tiles' fits of one source at a seam count once. In a dirty cube sidelobes reach
+over the whole image: it is cut along frequency only.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from faintsky.preparing import Kind, PreparedCube, prepare_cube, said_kind
 
 Box = tuple[slice, ...]
 MARGIN, CHANNELS = 8.0, 48
-"""Surroundings that a tile reads: on the sky [beam], of 24 to 128 pixels, and along frequency."""
+"""Margin that a tile reads: on the sky [beam], 24 to 128 pixels, and along frequency [channel]."""
 VOXELS, LONGEST = 40e6, 1200
-"""Voxels and channels that a tile reads at most; a cube with no more is one."""
+"""Most voxels and channels that a tile reads; a smaller cube is one tile."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class CubePlan:
         With its kind and its beam.
     blocks : list of Brick
     settings : mapping
-        Of the model.
+        The model's.
     device : str
     kind : Kind
         What the cube is taken for, and why.
     reliability : float
-        Least that a source has.
+        Least reliability of a source.
     """
 
     cube: RadioCube
@@ -81,7 +81,7 @@ class CubePlan:
 
 @dataclass
 class SeenCube:
-    """What a tile has seen, in its own pixels and channels.
+    """Result of the search of a tile, in its own pixels and channels.
 
     Attributes
     ----------
@@ -90,19 +90,19 @@ class SeenCube:
     prepared : PreparedCube or None
         Without its arrays of voxels; None where the tile is blank.
     candidates : list of Component
-        Those that may be sources, without their images.
+        Possible sources, without their images.
     doubts : list of float
         See `faintsky.detection.find.doubts_of`.
     negative : list of float
-        See `Search`; of what the tile writes.
+        See `Search`; in the voxels that the tile writes.
     widths : int
         Line widths of its filter bank.
     counts : PeakCounts or None
-        In what the tile writes.
+        In the voxels that the tile writes.
     resolved : list of Resolved
         Galaxies.
     notes, lost : list of str
-        On reading it, and what could not be read.
+        Notes on reading it, and parts that could not be read.
     """
 
     number: int
@@ -118,7 +118,7 @@ class SeenCube:
 
 
 def bricks_of(cube: RadioCube, *, dirty: bool | None = None) -> list[Brick]:
-    """Tiles of a cube, ``dirty`` or not; by default as the user, its header or a psf says."""
+    """Tiles of a cube, ``dirty`` or not; by default as the user, the header or a psf tells."""
     whole = tuple(slice(0, n) for n in cube.shape)
     if np.prod(cube.shape, dtype=float) <= VOXELS and cube.shape[0] <= LONGEST:
         return [Brick(whole, whole)]
@@ -134,7 +134,22 @@ def bricks_of(cube: RadioCube, *, dirty: bool | None = None) -> list[Brick]:
 
 
 def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliability: float) -> CubePlan:
-    """Look at a cube as far as its tiles have to know of it."""
+    """Determine what all tiles of a cube share.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    settings : mapping
+        Of the model.
+    device : str
+        Where PyTorch computes.
+    reliability : float
+        Least reliability of a source.
+
+    Returns
+    -------
+    CubePlan
+    """
     blocks = bricks_of(cube)
     given = "psf" in cube.companions and cube.kind != "restored"
     kind = Kind("dirty", "there is a psf") if given else said_kind(cube)
@@ -150,13 +165,13 @@ def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliabi
         blocks = bricks_of(cube, dirty=True)
         beam = cube.middle_beam or (4.0, 4.0, 0.0)
         needs_of_search((max(b.voxels for b in blocks),), float(np.sqrt(beam[0] * beam[1]))).check(None)
-    # coordinates lose a digit on their way to a worker; here they have, too
+    # pickling rounds coordinates by a digit: do it here too, so that all processes have the same
     cube = replace(cube, kind=kind.name, wcs=pickle.loads(pickle.dumps(cube.wcs)))
     return CubePlan(cube, blocks, settings, device, kind, reliability)
 
 
 def _brightest(cube: RadioCube, blocks: Sequence[Brick]) -> Brick:
-    """The tile with the highest voxel over the scatter about it."""
+    """The tile with the highest voxel over the scatter around it."""
     best: tuple[float, Brick | None] = (0.0, None)
     for block in blocks:
         data = cube.taken(block.write)
@@ -197,7 +212,7 @@ def look_at(plan: CubePlan, number: int) -> SeenCube:
 
 
 def look_again(plan: CubePlan, seen: SeenCube) -> tuple[RadioCube, PreparedCube, Pursuit]:
-    """A tile as it was searched: its part of the cube, made ready, and what fits sources, without any."""
+    """A tile as it was searched: its part of the cube, prepared, and a `Pursuit` without sources for fits."""
     assert seen.prepared is not None
     part = plan.cube.part(plan.blocks[seen.number].read)
     prepared = seen.prepared.again(part)
@@ -213,7 +228,19 @@ def look_again(plan: CubePlan, seen: SeenCube) -> tuple[RadioCube, PreparedCube,
 
 
 def moved(s: LineSource, origin: Sequence[int], factor: float = 1.0) -> LineSource:
-    """A source in pixels and channels that are counted from elsewhere; its flux times a factor."""
+    """A source in pixels and channels with another origin, its flux times a factor.
+
+    Parameters
+    ----------
+    s : LineSource
+    origin : sequence of int
+        Added to channel, row and column.
+    factor : float, optional
+
+    Returns
+    -------
+    LineSource
+    """
     z, y, x = origin
     return replace(s, x=s.x + x, y=s.y + y, z=s.z + z, amplitude=s.amplitude * factor)
 

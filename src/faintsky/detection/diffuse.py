@@ -1,4 +1,4 @@
-"""Diffuse emission of an image: what a network sees in it where its compact sources are taken out."""
+"""Diffuse emission of an image: regions in what a network sees once the compact sources are subtracted."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 SMALLEST = 10.0
-"""Area of a region [beam] unless an edge cuts it: what is left of compact sources is smaller."""
+"""Least area of a region [beam] unless an edge cuts it: remains of compact sources are smaller."""
 BROAD, FAINTER = 2.8, 0.5
-"""Gaussians of a larger FWHM [beam] may be pieces of something larger, and so may be positive ones that are
-less than that share of the sum of these at their place."""
+"""Gaussians of a larger FWHM [beam] may be pieces of diffuse emission, and so may positive ones fainter than
+this fraction of the sum of such Gaussians at their position."""
 PLAIN = 20.0
-"""S/N of such a Gaussian that is a source of its own where it touches no other."""
+"""S/N above which such a Gaussian is a source by itself where it touches no other."""
 SURE = 5.0
 """S/N of compact sources that are taken out before the network looks."""
 SMOOTH, FINE = 3.0, 1.0
@@ -56,13 +56,13 @@ HINT, LEAST, LEAST_FINE, GROW, AGAINST = 7.0, 4.0, 5.0, 2.0, 1.5
 smoothing, and that it has everywhere; all but the last are at least `AGAINST` times the deepest negative one
 about."""
 ABOUT = 20.0
-"""How far a negative speaks against a region [beam]: artefacts are as deep about as they are high."""
+"""Distance within which a negative counts against a region [beam]: artefacts are as deep nearby as high."""
 OFFSET = 0.2
-"""Of the median of a Gaussian's values up to one deviation from its middle [deviation]."""
+"""Offset of the median of a Gaussian's values up to one deviation above its middle [deviation]."""
 NEAR = 50.0
-"""Area of a region about a brighter source that may be what its fit has left [beam]."""
+"""Area up to which a region around a brighter source may be a remainder of its fit [beam]."""
 FEW, DESCRIBED = 2, 0.6
-"""A region is left to the Gaussians where this number of them holds this share of its flux."""
+"""A region is described by Gaussians alone where this number of them holds this share of its flux."""
 
 
 @dataclass
@@ -72,12 +72,12 @@ class Diffuse:
     Attributes
     ----------
     labels : array of int
-        Candidates for regions, ``[y, x]``, 1 … n, 0 elsewhere.
+        Candidate regions, ``[y, x]``, 1 … n, 0 elsewhere.
     inside : array of bool
-        Where regions are, as far as the tile can tell, ``[y, x]``.
+        Where regions are, judged by this tile alone, ``[y, x]``.
     image, sigma : array
-        The network's image of what is not compact, and its standard deviation, ``[y, x]``, in the unit of the
-        file, 0 where blank.
+        The network's image of the diffuse emission, and its standard deviation, ``[y, x]``, in the unit of
+        the file, 0 where blank.
     rms : array
         The noise that the network was told of, 0 where blank.
     snr, clear : array
@@ -85,10 +85,10 @@ class Diffuse:
     settings : RegionSettings
         Of the network.
     compact : Sources
-        What the network has not seen.
+        Sources that were subtracted before the network ran.
     alone : array
-        Image of the compact sources that it has seen, as it sees broad ones better than Gaussians are: they
-        were taken out of `image`.
+        Image of the broad compact sources, which the network shows better than Gaussians do; it is subtracted
+        from `image`.
     signs : dict of array
         Of each candidate, ``[n + 1]``, within the tile's write region: ``pixels``; ``flux``, of the residual;
         ``taken``, of the sources taken out; ``highest`` of `clear`;
@@ -119,10 +119,10 @@ class Diffuse:
 def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -> tuple[Float, Float]:
     """S/N of a residual smoothed over some beams, and depth of the deepest minimum about, ``[y, x]``.
 
-    Its noise is what the noise's correlation makes of it, or the scatter of the residual without sources
-    below its zero level, whichever is more: stripes are correlated over more than is followed. S/N is counted
-    from the zero level where that is positive: nothing tells emission that fills most of an image from it.
-    Depths are those within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
+    Its noise is the larger of the one expected from the noise's correlation and the scatter of the residual
+    without sources below its zero level: stripes are correlated over longer distances than are measured. S/N
+    is counted from the zero level if that is positive: emission that fills most of an image cannot be told
+    from it. Depths are those within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
     """
     width = wide * search.size / FWHM_PER_SIGMA
     noise = np.where(search.valid, search.rms * search.level, 1.0)
@@ -150,7 +150,7 @@ def _clear(search: CompactSearch, residual: Float, snr: Float, depth: Float, aga
 
 
 def _zero_level(values: Float) -> tuple[float, float]:
-    """Middle and deviation of the values that are no emission: those below the middle, and as far above."""
+    """Middle and deviation of the values without emission: those below the middle, and as far above."""
     middle, spread = float(np.median(values)), 0.0
     for _ in range(50):
         low = values[values <= middle]
@@ -162,7 +162,7 @@ def _zero_level(values: Float) -> tuple[float, float]:
 
 
 def pieces(sources: Sources, search: CompactSearch) -> Bool:
-    """Sources that may be pieces of something larger."""
+    """Sources that may be pieces of diffuse emission."""
     values = sources.values
     positive = values[:, 0] > 0
     broad = sources.resolved & positive & (sources.fwhm > BROAD * search.size)
@@ -173,7 +173,7 @@ def pieces(sources: Sources, search: CompactSearch) -> Bool:
 
 
 def _beside(sources: Sources) -> Bool:
-    """Which sources touch another."""
+    """Which sources touch another one."""
     if len(sources) < 2:
         return np.zeros(len(sources), bool)
     places = sources.values[:, 1:3]
@@ -181,11 +181,11 @@ def _beside(sources: Sources) -> Bool:
 
 
 def _hinted(search: CompactSearch, rest: Float, broad: Sources, against: float) -> bool:
-    """Whether a residual, with those broad sources that touch each other, hints at diffuse emission."""
+    """Whether a residual, with the broad sources that touch each other, hints at diffuse emission."""
     seen = rest.copy()
     add_sources(seen, broad.values[_beside(broad)])
     snr, depth = significance(search, seen)
-    # sources cut by an edge are no hint
+    # sources cut by an edge do not count
     inner = distance_transform_edt(np.pad(search.valid, 1))[1:-1, 1:-1] > SMOOTH * search.size
     return bool((snr > np.maximum(HINT, against * depth))[inner].any())
 
@@ -203,7 +203,7 @@ def find_diffuse(
     reliability: float,
     sidelobes: Array32 | None = None,
 ) -> Diffuse | None:
-    """Regions of emission that is not compact.
+    """Find regions of diffuse emission.
 
     Parameters
     ----------
@@ -214,14 +214,13 @@ def find_diffuse(
     eye : callable
         The network.
     gain : array
-        What the image is multiplied by to be free of the primary beam, ``[y, x]``.
+        Factor that corrects the image for the primary beam, ``[y, x]``.
     core : tuple of slice
         The write region, in the image.
     always : bool, optional
-        Whether to ask it even where nothing hints at diffuse emission.
+        Whether to run it even where nothing hints at diffuse emission.
     against : float, optional
-        How many times the deepest negative about it the S/N of a region is at least; 0 where negatives are
-        compared otherwise.
+        Least S/N of a region over that of the deepest negative near it; 0 where negatives are compared later.
     reliability : float
         Least reliability of a region.
     sidelobes : array, optional
@@ -230,7 +229,7 @@ def find_diffuse(
     Returns
     -------
     Diffuse or None
-        None where the network was not asked.
+        None where the network was not run.
     """
     sources, valid = search.sources, prepared.valid
     broad = pieces(sources, search)
@@ -315,14 +314,14 @@ def are_regions(signs: dict[str, Float], broad: Float, beam_area: float) -> Bool
     pixels, flux = signs["pixels"], signs["flux"]
     clear = signs["highest"] > 1
     clear &= (pixels > SMALLEST * beam_area) | (signs["cut"] > 0)
-    # small, and of less flux than the sources that were taken out of it
+    # small, and with less flux than the sources subtracted from it
     clear &= ~((pixels < NEAR * beam_area) & (signs["taken"] > flux))
     held = np.zeros(len(pixels))
     home = broad[:, 0].astype(int)
     order = np.lexsort([-broad[:, 1], home])
     rank = np.arange(len(order)) - np.searchsorted(home[order], home[order])
     np.add.at(held, home[order][rank < FEW], broad[order, 1][rank < FEW])
-    # a few Gaussians describe it
+    # a few Gaussians describe the emission
     clear &= ~(held > DESCRIBED * flux)
     clear[0] = False
     return np.asarray(clear)
@@ -337,18 +336,18 @@ def measure_again(
     noise: Float,
     kernel: Float,
 ) -> None:
-    """Give regions the flux of the data less the compact model.
+    """Measure the fluxes of regions in the data minus the compact model.
 
     Parameters
     ----------
     table : Table
-        Of the regions, in the order of their labels; it is changed.
+        Of the regions, in the order of their labels; changed in place.
     gain : array
         As for `find_diffuse`.
     labels : array of int
         The regions, ``[y, x]``.
     seen, rest : array
-        The network's image, and the data less the compact model.
+        The network's image, and the data minus the compact model.
     noise, kernel : array
         The noise, and its correlation by the separation of two pixels.
     """
@@ -370,10 +369,21 @@ def measure_again(
 def join_tables(
     catalog: Table, components: Table, regions: Table, islands: NDArray[np.integer]
 ) -> tuple[Table, Table]:
-    """One catalogue of compact objects and regions, by their ids.
+    """Join the catalogues of compact objects and regions.
 
-    ``island`` is ``islands[id]``; ``group`` the number of regions that touch each other and of what lies in
-    them.
+    Parameters
+    ----------
+    catalog, components : Table
+        Of the compact objects.
+    regions : Table
+    islands : array of int
+        Connected area of each row, by its id.
+
+    Returns
+    -------
+    catalog, components : Table
+        With the columns ``island`` and ``group`` (in the catalogue): the number of regions that touch each
+        other and of the objects inside them.
     """
     from astropy.table import vstack
 
@@ -388,7 +398,7 @@ def join_tables(
 
 
 def _groups(table: Table) -> NDArray[np.int64]:
-    """A number for regions that touch each other and the objects in them; 0 for what is alone."""
+    """A number for regions that touch each other and the objects in them; 0 for single objects."""
     home, diffuse = np.array(table["id"]), np.asarray(table["kind"]) == "diffuse"
     island = np.asarray(table["island"])
     _, first, which = np.unique(island[diffuse], return_index=True, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Find the line emitters of a cube: prepare, search, refine, judge."""
+"""Find the line emitters of a cube: prepare, search, measure, judge."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 DOUBTFUL = 0.5
-"""Factor on the reliability of what may be a sidelobe."""
+"""Factor on the reliability of a possible sidelobe."""
 PART_SNR = 4.0
-"""Effective S/N of a component that belongs to a source already accepted."""
+"""Least effective S/N of a further component of an accepted source."""
 
 
 @dataclass(kw_only=True)
 class Detections(Found):
-    """What was found in a cube, with what it was found in.
+    """What was found in a cube, with the data it was found in.
 
     Attributes
     ----------
@@ -49,11 +49,11 @@ class Detections(Found):
     candidates : int
         Candidates before the cut in reliability.
     components : astropy.table.Table or None
-        One row a line that was fitted, with the source that it belongs to; None where each source is one.
+        One row for each fitted line, with the source that it belongs to; None where each source is one line.
     sample : Detections or None
-        Of a part of a cube that is too large to be looked at as a whole.
+        Of a part of the cube, where the whole is too large for the report.
     shown : dict of array
-        Then, maps for the report, ``[y, x]``; `moments` the sums for those of the lines.
+        In that case, maps for the report, ``[y, x]``; `moments` holds the sums for those of the lines.
     """
 
     prepared: PreparedCube
@@ -65,7 +65,7 @@ class Detections(Found):
     moments: MomentSums | None = None
 
     def about(self, cube: RadioCube, row: Any) -> tuple[RadioCube, Detections, Any]:
-        """What shows a source of the catalogue: a cube, what was found in it, and its row there."""
+        """A cube that shows a source of the catalogue, what was found in it, and the source's row there."""
         return cube, self, row
 
 
@@ -86,7 +86,7 @@ def find_sources(
     model : str or Model
         ``classical`` is the matched filter.
     reliability : float
-        Sources below are left out of the catalogue.
+        Least reliability of a source in the catalogue.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes the filter bank.
     progress : callable, optional
@@ -117,11 +117,24 @@ def find_sources(
 
 
 def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> Detections:
-    """From the candidates of a search to the sources: judged, measured and listed. The search is used up."""
+    """Judge, measure and list the sources of a search, which cannot be used afterwards.
+
+    Parameters
+    ----------
+    search : Search
+    model : Model
+        The matched filter's.
+    reliability : float
+        Least reliability of a source.
+
+    Returns
+    -------
+    Detections
+    """
     cube, prepared, pursuit = search.cube, search.prepared, search.pursuit
     catalog, parts, order = settle(search, model, reliability)
     mask = label_mask(pursuit.components, [g for g in order if isinstance(g, list)], prepared, pursuit.data)
-    # the compact lines' labels among those of all
+    # labels of the compact lines, numbered as in the catalogue
     numbers = [0, *(k for k, g in enumerate(order, start=1) if isinstance(g, list))]
     mask = np.array(numbers, dtype=np.int32)[mask]
     made = pursuit.model()
@@ -137,11 +150,24 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
 
 
 CURVED = 0.5
-"""Beams by which sidelobes move over the band, where a straight line in frequency follows them no more."""
+"""Movement of sidelobes over the band [beam] above which a straight line in frequency no longer follows
+them."""
 
 
 def notes_of(cube: RadioCube, prepared: PreparedCube, share: float) -> list[str]:
-    """What was assumed of a cube; a `share` of its spectra has a continuum."""
+    """What was assumed of a cube, in words.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    prepared : PreparedCube
+    share : float
+        Fraction of the spectra with a continuum.
+
+    Returns
+    -------
+    list of str
+    """
     kind = [] if prepared.psf_origin == "given" else [prepared.kind.note]
     if prepared.channels is not None:
         kind.append(prepared.channels.note)
@@ -155,7 +181,7 @@ def notes_of(cube: RadioCube, prepared: PreparedCube, share: float) -> list[str]
 
 
 def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list[str]:
-    """What was done about the continuum, where that is worth a word, and whether it can be enough."""
+    """Notes on how the continuum was subtracted, where needed, and on whether that suffices."""
     out = []
     if prepared.asked != "auto":
         out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")
@@ -176,7 +202,21 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list
 def settle(
     search: Search, model: Model, reliability: float = RELIABILITY
 ) -> tuple[Table, Table, list[list[int] | Resolved]]:
-    """The catalogue, the table of components, and each row's components or galaxy, for `finish`."""
+    """Decide which sources there are, and make their catalogue.
+
+    Parameters
+    ----------
+    search : Search
+    model : Model
+    reliability : float
+        Least reliability of a source.
+
+    Returns
+    -------
+    catalog, components : Table
+    order : list
+        For each row of the catalogue its components or its galaxy.
+    """
     settings, prepared, pursuit = model.settings, search.prepared, search.pursuit
     judge_lines(search.candidates, search.negative, search.noise, len(pursuit.bank.line_fwhm))
     for c, doubt in zip(search.candidates, doubts_of(prepared, search.candidates)):
@@ -188,13 +228,26 @@ def settle(
 
 
 def doubts_of(prepared: PreparedCube, candidates: Sequence[Component]) -> list[float]:
-    """Factor on each candidate's reliability: below 1 for what may be a sidelobe."""
+    """Factor on each candidate's reliability: below 1 for possible sidelobes."""
     shadows = [prepared.sidelobes_stay and in_the_shadow(prepared, [c], candidates) for c in candidates]
     return [DOUBTFUL if dark else 1.0 for dark in shadows]
 
 
 def accepted(candidates: Sequence[Component], reliability: float, beam_pixels: float) -> list[Component]:
-    """Those of some reliability and above, and more parts of the same sources."""
+    """Candidates that are reliable enough, and further components of the same sources.
+
+    Parameters
+    ----------
+    candidates : sequence of Component
+    reliability : float
+        Least reliability.
+    beam_pixels : float
+        FWHM of the beam [pixel].
+
+    Returns
+    -------
+    list of Component
+    """
     kept = [c for c in candidates if c.reliability >= reliability]
     rest = [c for c in candidates if c.reliability < reliability]
     return _with_their_parts(kept, rest, beam_pixels)
@@ -208,7 +261,26 @@ def measured_groups(
     reliability: float,
     stretch: float,
 ) -> list[list[int]]:
-    """Fit the components of a pursuit for good; which of them make each source."""
+    """Make the final fits of a search's components, and group them to sources.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    prepared : PreparedCube
+    pursuit : Pursuit
+        With the accepted components; changed in place.
+    settings : mapping
+        Of the model.
+    reliability : float
+        Least reliability of a line found at a continuum source.
+    stretch : float
+        See `NoisePeaks`.
+
+    Returns
+    -------
+    list of list of int
+        Components of each source.
+    """
     measurement = Measurement(
         pursuit,
         prepared,
@@ -217,7 +289,7 @@ def measured_groups(
         ),
     )
     measurement.run(int(settings["final_rounds"]), reliability, stretch)
-    # the last fits may have moved one out of the data
+    # the last fits may have moved a component out of the data
     pursuit.components = [c for c in pursuit.components if inside(c.source, cube, pursuit.imager)]
     homes = [measurement.home.get(id(c)) for c in pursuit.components]
     hosts = [measurement.host(c) for c in pursuit.components]
@@ -234,11 +306,11 @@ _PSF_WORDS = {
 
 
 def _with_their_parts(kept: list[Component], rest: list[Component], beam_pixels: float) -> list[Component]:
-    """Accepted components and those that describe more of the same sources.
+    """Accepted components, and further components of the same sources.
 
-    What is no Gaussian, a galaxy, takes several components, and one at the side of a brighter one is doubtful
-    as a source. It is none, but a part of that source, where it stands out by `PART_SNR` of what the
-    brighter one's model may leave and no dip parts the two.
+    A galaxy that is not a Gaussian needs several components, and one beside a brighter one is doubtful as a
+    source. It is a part of that source where it exceeds by `PART_SNR` what the brighter one's model may
+    leave, and no dip separates the two.
     """
     kept, rest = list(kept), [c for c in rest if c.effective_snr > PART_SNR]
     grown = True
@@ -256,15 +328,15 @@ def _with_their_parts(kept: list[Component], rest: list[Component], beam_pixels:
 
 
 BYTES_FIXED, BYTES_A_VOXEL, BYTES_A_FILTERED = 0.37e9, 32, 33
-"""Most memory at a time: the libraries; a voxel's data, line cube, residual and working space; a voxel of the
+"""Peak memory: the libraries; a voxel's data, line cube, residual and working space; a voxel of the
 image as it is filtered, in all filtered cubes and their peaks. Resident set sizes: cubes of 0.3 to
 17 million voxels, beams of 3.5 and 8.5 pixels, with psf and primary beam."""
 SECONDS_FIXED, SECONDS_A_VOXEL = 6.0, 3e-7
-"""Of one processor core; a cube with very many sources takes more."""
+"""Seconds of one processor core; a cube with very many sources takes more."""
 
 
 def needs_of_search(shape: tuple[int, ...], beam_pixels: float = 0.0) -> Needs:
-    """Of the matched filter, which takes most of all methods.
+    """Needs of the matched filter, which are the largest of all methods.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Maximum-likelihood fits of emitters in dirty (or restored) data: one, or several that overlap.
 
-Each is an elliptical Gaussian on the sky with Gaussian lines and a continuum, which share place and shape.
-The likelihood is that of `source_model`, of the channels of the lines with their continuum taken out and of
-the continuum's own image: it needs inner products of the data with the *intrinsic* model only, so that a fit
+Each is an elliptical Gaussian on the sky with Gaussian lines and a continuum, which share position and shape.
+The likelihood is that of `source_model`, of the channels of the lines without their continuum and of the
+continuum's own image: it needs inner products of the data with the *intrinsic* model only, so that a fit
 sees a small window, treats the correlated noise exactly where the weighting is natural, and its Fisher
 information gives the errors. Sources that overlap are fitted together, so that each one's errors allow for
 the others.
@@ -23,7 +23,7 @@ from faintsky.preparing import ChannelCorrelation, precision
 from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
 
 SINGULAR = 1e-10
-"""Least eigenvalue of an information matrix of unit diagonal: what is below is rounding."""
+"""Least eigenvalue of an information matrix of unit diagonal: smaller ones are rounding."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LineSource:
 
     @property
     def peak(self) -> float:
-        """Absolute brightness of its peak as the psf shows it [Jy/beam]."""
+        """Absolute brightness of the observed peak [Jy/beam]."""
         return abs(self.amplitude) * self.norm
 
     def axes(self) -> tuple[float, float, float]:
@@ -100,7 +100,18 @@ class LineSource:
 
 
 def axes_of(l11: float, l21: float, l22: float) -> tuple[float, float, float]:
-    """FWHM along the major and minor axis and position angle of a covariance given by its Cholesky factor."""
+    """FWHMs and position angle from a covariance's Cholesky factor.
+
+    Parameters
+    ----------
+    l11, l21, l22 : float
+        Of the covariance in (x, y) [pixel].
+
+    Returns
+    -------
+    tuple of float
+        Major and minor FWHM [pixel], position angle [deg east of north].
+    """
     return axes_of_covariance(np.array([[l11 * l11, l11 * l21], [l11 * l21, l21 * l21 + l22 * l22]]))
 
 
@@ -131,7 +142,7 @@ Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
 
 def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """An information matrix in units of each parameter's error, and one over these: no unit is left in it."""
+    """An information matrix scaled to unit diagonal, and the scales."""
     diagonal = np.diag(matrix)
     unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     return matrix / np.outer(unit, unit), unit
@@ -153,11 +164,11 @@ class Member:
     shape : array
         ``x, y, l11, l21, l22`` [pixel].
     continuum : float or None
-        Flux density as received [Jy]; None where the shape is not that of a continuum.
+        Flux density as received [Jy]; None without continuum.
     lines : tuple of array
         ``amplitude, z, log FWHM`` of each line.
     covariance : array
-        Of shape, continuum (where there is one) and lines in turn, neighbours free.
+        Of shape, continuum (if any) and lines in turn, with the neighbours free.
     norm : float
         ``m . (psf * m)`` of the unit source.
     """
@@ -175,7 +186,7 @@ class Member:
 
     @property
     def first_line(self) -> int:
-        """Number of those before its lines'."""
+        """Number of parameters before those of the lines."""
         return SHAPE + (self.continuum is not None)
 
     def vector(self) -> Float:
@@ -215,7 +226,7 @@ def member_of(s: LineSource, continuum: float | None = None) -> Member:
 
 @dataclass(frozen=True)
 class GroupWindow:
-    """Data of a group, in the Fourier cells that are used.
+    """Data of a group of sources, in the Fourier cells that are used.
 
     Attributes
     ----------
@@ -261,7 +272,7 @@ def cut_group(
 ) -> GroupWindow:
     """Cut ``n`` x ``n`` pixels about ``centre`` ``(x, y)`` out of planes and continuum.
 
-    What lies outside of the image counts as zero.
+    Pixels outside the image count as zero.
 
     Parameters
     ----------
@@ -270,13 +281,17 @@ def cut_group(
     sigma : array
         Noise of these channels, ``[chan]``; 0 is blank.
     continuum, continuum_error : array, float
-        Image ``[y, x]``, likewise, and its noise; None and infinite where it takes no part.
+        Image ``[y, x]``, with the same origin, and its noise; None and infinite without continuum.
     psf : array
         ``[y, x]``
     precise : bool, optional
         Use all Fourier cells, in double precision.
     channels : ChannelCorrelation, optional
         Where the noise of the channels is correlated.
+
+    Returns
+    -------
+    GroupWindow
     """
     x0, y0 = round(centre[0]) - n // 2 - origin[0], round(centre[1]) - n // 2 - origin[1]
     ys, xs = (slice(max(a, 0), min(a + n, size)) for a, size in zip((y0, x0), lines.shape[1:]))
@@ -285,7 +300,7 @@ def cut_group(
     data[:-1][inner] = lines[:, ys, xs]
     if continuum is not None:
         data[-1][inner[1:]] = continuum[ys, xs]
-    # the transform would ring at the window's edges; only the sources' own extent has weight in the fit
+    # a sharp window would make the transform ring; only the sources' own extent has weight in the fit
     ramp = np.clip((np.minimum(np.arange(n), n - 1 - np.arange(n)) + 0.5) / (0.1 * n), 0, 1)
     taper = (np.sin(0.5 * np.pi * ramp) ** 2).astype(data.dtype)
     data *= taper[:, None] * taper
@@ -310,9 +325,9 @@ class GroupFit:
     Parameters
     ----------
     window : GroupWindow
-        Data with nothing else in them.
+        Data without any other source.
     members : sequence of Member
-        Where to begin; their kinds stay.
+        Where to start; points stay points, and so on.
     size_scale : float
         See `fit_source`.
     reach : float, optional
@@ -346,7 +361,7 @@ class GroupFit:
     def _images(self, shape: Float, squares: bool = False) -> Float:
         """Transform of the unit source and its derivatives by its shape, ``[6, 2 * cell]``.
 
-        Those of a point vanish but by the covariance itself: with `squares` they are by xx, xy and yy.
+        A point's derivatives by the Cholesky factor vanish: with `squares` they are by xx, xy and yy.
         """
         x, y, l11, l21, l22 = shape
         fx, fy = self.w.fx, self.w.fy
@@ -368,7 +383,7 @@ class GroupFit:
         return out.reshape(6, -1)
 
     def _spectra(self, p: Float, m: Member) -> tuple[Float, Float]:
-        """Spectrum of a member, ``[plane]``, and what multiplies its images, ``[parameter, plane]``."""
+        """Spectrum of a member, ``[plane]``, and the factors of its images, ``[parameter, plane]``."""
         z = self.w.z
         rows = np.zeros((m.size, z.size + 1))
         total = np.zeros(z.size + 1)
@@ -411,10 +426,9 @@ class GroupFit:
         Parameters
         ----------
         free : sequence of bool, optional
-            Whether each member's shape is fitted, too; otherwise it stays.
+            Whether each member's shape is fitted too; otherwise it is held.
         iterations : int, optional
-            At most.
-        """
+            Largest number."""
         full = np.concatenate([m.vector() for m in self.members])
         prior, centre = np.zeros((2, full.size))
         active = np.ones(full.size, dtype=bool)
@@ -460,8 +474,8 @@ class GroupFit:
                     break
         full[active] = p
         loglike, _, fisher = self.evaluate(full)
-        # errors with everything free: a shape that was kept is not known exactly; what the data do not fix
-        # gets large errors, not none
+        # errors with everything free: a shape that was held is not known exactly, and what the data do not
+        # constrain gets large errors
         scaled, unit = _unit_free(fisher + np.diag(prior))
         values, vectors = np.linalg.eigh(scaled)
         covariance = (vectors / np.maximum(values, SINGULAR)) @ vectors.T / np.outer(unit, unit)
@@ -479,9 +493,9 @@ LEAST_SIZE = 0.015
 
 
 def _resized(cholesky: Float, step: Float, ends: tuple[float, float]) -> Float:
-    """A Cholesky factor after a step, taken as one of the covariance; its standard deviations stay in `ends`.
+    """A Cholesky factor after a step of the covariance; its standard deviations stay within `ends`.
 
-    Steps of the factor itself go astray where an axis is short: the likelihood knows its square alone.
+    Steps of the factor itself fail where an axis is short: the likelihood depends on its square only.
     """
     l11, l21, l22 = cholesky
     factor, change = np.array([[l11, 0.0], [l21, l22]]), np.array([[step[0], 0.0], [step[1], step[2]]])
@@ -493,8 +507,8 @@ def _resized(cholesky: Float, step: Float, ends: tuple[float, float]) -> Float:
 
 
 POINT = 4.0
-"""Twice the log likelihood that a shape must gain over a point: three parameters gain it from noise once in
-ten times, and a flux with them free is the larger by their noise."""
+"""Twice the log likelihood that a shape must gain over a point: noise gains it once in ten times with three
+parameters, and free ones would raise the flux by their noise."""
 
 
 def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
@@ -505,7 +519,7 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
     window : GroupWindow
         Data about the source.
     start : LineSource
-        Where to begin; its amplitude is replaced by the best one. Where it has no size it stays a point.
+        Where to start; its amplitude is replaced by the best one. A start without size stays a point.
     size_scale : float
         Standard deviation [pixel] of a weak Gaussian prior on the intrinsic size (about two beams), and
         the unit of a prior of one e-fold on the line's width about where the search found it: they keep a
@@ -514,16 +528,27 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
     Returns
     -------
     LineSource
-        With covariance, norm and S/N.
+        The fit, with covariance, norm and S/N.
     """
     return _fitted(window, start, size_scale)[0]
 
 
 def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
-    """`fit_source`, as a point where the data do not tell it from one.
+    """`fit_source`, but as a point where the data do not show a size.
 
-    That is asked of the curvature of the likelihood about the point; a shape is fitted only where it says
-    no, or where there is one to begin from.
+    The curvature of the likelihood at the point decides; a shape is fitted only if it says so, or if the
+    start has one.
+
+    Parameters
+    ----------
+    window : GroupWindow
+    start : LineSource
+    size_scale : float
+        See `fit_source`.
+
+    Returns
+    -------
+    LineSource
     """
     point, alone, size, spread, growth = _fitted_point(window, start, size_scale)
     gain, best = _likelier_size(size, spread)
@@ -536,7 +561,7 @@ def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -
         free, extended = _fitted(window, start, size_scale)
         if 2 * (extended - alone) > POINT or point.amplitude * free.amplitude <= 0:
             return free
-    # how large it may be after all: errors are those of squares, which `axes` halves
+    # errors of the size of a point: those of squares, which `axes` halves
     covariance = point.covariance.copy()
     variances = 0.5 * np.sqrt(np.diag(spread)) + np.maximum(size, 0) / 3.29
     covariance[3:6, 3:6] = np.diag([variances[0], min(variances[[0, 2]]), variances[2]])
@@ -578,15 +603,15 @@ def _larger(size: Float, spread: Float, growth: Float, beam: float) -> tuple[flo
 
 
 def _likelier_size(size: Float, spread: Float) -> tuple[float, Float]:
-    """Twice the log likelihood that sizes gain over a point, none of them negative, and the best covariance.
+    """Twice the log likelihood that non-negative sizes gain over a point, and the best covariance.
 
-    Of a covariance (xx, xy, yy) that fits best, whatever its sign, and its own errors.
+    The arguments are the best-fitting covariance (xx, xy, yy), whatever its sign, and its covariance matrix.
     """
     weight = np.linalg.inv(spread)
     xx, xy, yy = size
     if xx > 0 and xx * yy > xy * xy:
         return float(size @ weight @ size), np.array([[xx, xy], [xy, yy]])
-    # else the best is a line, along one of these
+    # otherwise the best is a line, along one of these
     angle = np.linspace(0, np.pi, 24, endpoint=False)
     lines = np.stack([np.cos(angle) ** 2, np.cos(angle) * np.sin(angle), np.sin(angle) ** 2], axis=1)
     norm = np.einsum("ni,ij,nj->n", lines, weight, lines)
@@ -607,6 +632,6 @@ def _fitted(window: GroupWindow, start: LineSource, size_scale: float) -> tuple[
     _, score, fisher = fit.evaluate(fitted.vector())
     information = max(float(fisher[SHAPE, SHAPE]), 1e-300)
     source = fitted.source()
-    # of the amplitude at fixed shape
+    # S/N of the amplitude at fixed shape
     snr = float(score[SHAPE] / information + source.amplitude) * information**0.5
     return replace(source, fitted_snr=snr), loglike

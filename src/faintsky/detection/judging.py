@@ -1,4 +1,4 @@
-"""What all tiles have seen, judged together: sources once each, their reliabilities, objects, regions."""
+"""The results of all tiles, judged together: each source once, reliabilities, objects, regions."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from faintsky.detection.tiles import Plan, Seen, SeenRegions
 
 Float = NDArray[np.float64]
 ABOVE = 2.0
-"""Peak over the region's brightness that makes a source of what may be a piece of the region."""
+"""Peak over the region's brightness above which a possible piece of the region is a source."""
 PLAIN = 3.0
-"""Excess of negative peaks over those of Gaussian noise, in its error, that counts as artefacts."""
+"""Excess of negative peaks over those of Gaussian noise, in standard errors, that counts as artefacts."""
 LOW = (1.013, 1.025)
-"""What the noise is stretched by at least: fits have taken their share of what it is measured on. For one
+"""Least stretch of the noise, as fits have removed part of the noise it is measured on. For a constant
 level, and for a map, which scatters (images 101 and 102 of `benchmarks.survey`, uniform and pbcor)."""
 ODD = 14.0
-"""S/N of negatives that are sources of their own, but about bright sources."""
+"""S/N above which negative peaks are sources, except around bright sources."""
 SAME, ORPHAN = 0.35, 0.5
-"""Two tiles' sources at a seam that are one: separation [beam], less than that of any blend; and the distance
-of a source that neither tile owns from all others."""
+"""Two tiles' sources at a seam count as one within this separation [beam], less than that of any blend; and
+least distance of a source that neither tile owns from all others."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Judged:
     sources : Sources
         Those in the catalogue.
     tile : array of int
-        Which tile owns each.
+        The tile that owns each.
     members : list of array
         Components of each object, the most significant object first.
     values : dict of array
@@ -74,7 +74,20 @@ class Judged:
 
 
 def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
-    """Reliabilities, the cut, and objects, of what all tiles have seen; `size` is the beam's [pixel]."""
+    """Reliabilities, the cut, and objects, from the results of all tiles.
+
+    Parameters
+    ----------
+    plan : Plan
+    seen : sequence of Seen
+        Of all tiles.
+    size : float
+        FWHM of the beam [pixel].
+
+    Returns
+    -------
+    Judged
+    """
     sources, tile, columns = _gathered(seen, size)
     snr = columns["snr"]
     noise = noise_peaks(sum(s.noise_peaks for s in seen), all(s.flat for s in seen), snr)
@@ -84,18 +97,18 @@ def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
         strength = np.abs(snr[its])
         counts[sign] = fit_counts(strength)
         values[its] = counts[sign].reliability(strength, noise, strength)
-    # artefacts are counted where they are: about bright sources, and elsewhere
+    # artefacts are counted separately around bright sources and elsewhere
     about = columns["about"]
     for those, deepest in ((about, np.inf), (~about, ODD)):
         high, low = those & (snr > 0), those & (snr < 0) & (snr > -deepest)
         values[high] *= against_negatives(snr[high], -snr[low], noise)
-    # two Gaussians at one place share an S/N, and neither is to be left out
+    # two Gaussians at one place share an S/N: keep both
     together = np.bincount(sources.group)[sources.group] > 1 if len(sources) else np.zeros(0, bool)
     kept = (values >= plan.reliability) | (together & (columns["alone"] > SURE))
     kept &= columns["looked"]
-    # what the network has smoothed away within a region is the region's, unless it is much brighter
+    # what the network smooths away within a region belongs to the region, unless it is much brighter
     kept &= ~(columns["piece"] & (np.abs(sources.values[:, 0]) < ABOVE * columns["brightness"]))
-    # but an object of such Gaussians alone is
+    # but an object of several such Gaussians is kept or dropped as a whole
     place = np.flatnonzero(kept)
     for rows in join_objects(sources.take(kept), columns["level"][kept]):
         kept[place[rows]] = values[place[rows]].max() >= plan.reliability
@@ -126,7 +139,7 @@ def _gathered(seen: Sequence[Seen], size: float) -> tuple[Sources, NDArray[np.in
     a, b = cKDTree(places[owned]).query_pairs(SAME * size, output_type="ndarray").reshape(-1, 2).T
     later = np.where(tile[owned[a]] > tile[owned[b]], a, b)[tile[owned[a]] != tile[owned[b]]]
     kept[owned[later]] = False
-    # the brightest of a group speaks for it
+    # the brightest member decides for its group
     strays = np.flatnonzero(~columns["inside"].astype(bool))
     for rows in _groups_of(sources, strays):
         lead = rows[np.abs(sources.values[rows, 0]).argmax()]
@@ -142,7 +155,7 @@ def _groups_of(sources: Sources, rows: NDArray[np.intp]) -> list[NDArray[np.intp
 
 
 def _boost(snr: Float, counts: dict[float, SourceCounts]) -> tuple[Float, Float]:
-    """What fluxes are to be multiplied by for the counts' sake, and the error of that flux, in S/N."""
+    """Factor on fluxes that corrects for the source counts (Eddington bias), and its flux's error, in S/N."""
     strength = np.abs(snr)
     middle, error = deboosted(strength, counts[1.0])
     lower, lower_error = deboosted(strength, counts[-1.0])
@@ -154,8 +167,21 @@ def noise_peaks(amplitude: float, flat: bool, snr: Float) -> NoisePeaks:
     """Noise peaks expected in an image: those of a Gaussian field with the filtered noise's correlation.
 
     Adler (1981): ``N(> u) = area sqrt(det L) (2 pi)**-1.5 u exp(-u**2 / 2)``, where ``L`` is the curvature of
-    the correlation. Stretched where the negative ones among `snr`, of the candidates, are plainly more above
-    some level, as stripes and other artefacts make them, and always by `LOW`.
+    the correlation. The law is stretched where clearly more negative candidates exceed some level, as stripes
+    and other artefacts cause, and always at least by `LOW`.
+
+    Parameters
+    ----------
+    amplitude : float
+        Of the law.
+    flat : bool
+        Whether the noise is constant.
+    snr : array
+        S/N of the candidates, negative for negative ones.
+
+    Returns
+    -------
+    NoisePeaks
     """
     levels = np.arange(LOWEST, SURE)
     counted = ((snr < -levels[:, None]) & (snr > -SURE)).sum(axis=1)
@@ -174,9 +200,9 @@ class Region:
     Attributes
     ----------
     codes : array of int
-        Numbers of its pieces in the map of them.
+        Numbers of its pieces in the map ``pieces``.
     box : array of int
-        ``[4]``: first y, first x, and those after the last.
+        ``[4]``: first y and x, and one past the last y and x.
     tile : Seen
         The one that sees most of it.
     """
@@ -187,7 +213,22 @@ class Region:
 
 
 def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) -> list[Region]:
-    """The regions that the candidates of all tiles are pieces of, in the order of their first pixels."""
+    """The regions that the candidates of all tiles form, in the order of their first pixels.
+
+    Parameters
+    ----------
+    plan : Plan
+    seen : sequence of Seen
+        Of all tiles.
+    beam_area : float
+        [pixel]
+    many : int
+        Offset of piece numbers between tiles in the map ``pieces``.
+
+    Returns
+    -------
+    list of Region
+    """
     known = [s for s in seen if s.regions is not None]
     if not known:
         return []

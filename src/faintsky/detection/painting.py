@@ -1,4 +1,4 @@
-"""Maps and tables of an image from what was found in it, tile by tile, and region by region."""
+"""Maps and tables of an image from its list of sources, tile by tile and region by region."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Ints = NDArray[np.intp]
 
 @dataclass
 class Task:
-    """What a tile is to paint.
+    """What to paint in a tile.
 
     Attributes
     ----------
     number : int
         Of the tile.
     window : tuple of slice
-        The part of the image that holds its write region, and the objects that it owns.
+        The part of the image with its write region and the objects that it owns.
     sources : Sources
         Of all objects that reach into the window.
     members : list of array
         Their components.
     ids : array of int
-        What they are called, ``[object]``.
+        Their catalogue numbers, ``[object]``.
     owned : array of int
         Which of the objects the tile owns.
     values : dict of array
@@ -59,18 +59,19 @@ class Task:
 
 @dataclass
 class Painted:
-    """What came of it: tables of the objects that the tile owns, and of all that it shows.
+    """Result of painting: tables of the objects that the tile owns, and what it shows.
 
     Attributes
     ----------
     number : int
     catalog, components : Table
     pieces : Pieces
-        Of all objects and regions, one where they touch.
+        Of all objects and regions; those that touch are one piece.
     first : array of int
-        ``[n, 3]``: what is shown, its first pixel in the image, counted row by row, and the piece there.
+        ``[n, 3]``: number of each object or region, its first pixel in the image, counted row by row, and its
+        piece.
     shown : dict of array
-        Maps, of every n-th pixel or averaged over as many; empty where the image is one tile.
+        Maps of every n-th pixel or of averages; empty where the image is one tile.
     """
 
     number: int
@@ -82,7 +83,19 @@ class Painted:
 
 
 def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
-    """What each tile is to paint; `ids` are those of the objects, in their order."""
+    """What to paint in each tile.
+
+    Parameters
+    ----------
+    plan : Plan
+    judged : Judged
+    ids : array of int
+        Catalogue numbers of the objects, in their order.
+
+    Returns
+    -------
+    list of Task
+    """
     boxes = boxes_of(judged.sources, judged.members)
     owner = np.array([judged.tile[rows[0]] for rows in judged.members], np.intp)
     n_y, n_x = plan.image.shape[1:]
@@ -94,7 +107,7 @@ def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
         high = np.maximum(write[1], boxes[its, 2:].max(axis=0, initial=0)) + 1
         low, high = np.maximum(low, 0), np.minimum(high, [n_y, n_x])
         window = slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
-        # a model reaches farther than a mask
+        # models reach farther than masks
         wide = (boxes[:, 2:] - boxes[:, :2]) // 4 + 2
         near = np.flatnonzero(((boxes[:, 2:] + wide > low) & (boxes[:, :2] - wide < high)).all(axis=1))
         members = [judged.members[k] for k in near]
@@ -122,9 +135,9 @@ def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
 def paint(
     plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, regions: Ints | None, task: Task
 ) -> Painted:
-    """Write what a tile shows into the maps, and make the tables of what it owns.
+    """Write a tile into the maps, and make the tables of the objects that it owns.
 
-    That is ``mask`` and ``model``, ``mask_diffuse`` where there is such, ``residual`` where maps are shared.
+    The maps are ``mask`` and ``model``, ``mask_diffuse`` with diffuse emission, ``residual`` in shared maps.
 
     Parameters
     ----------
@@ -135,9 +148,12 @@ def paint(
     in_data : bool
         Whether the primary beam is in the data.
     regions : array of int or None
-        What the regions of the map ``parts`` are called, 0 for those that are none; None where the network
-        was not asked.
+        Catalogue numbers of the regions of the map ``parts``, 0 for none; None where the network was not run.
     task : Task
+
+    Returns
+    -------
+    Painted
     """
     block, window, origin = plan.blocks[task.number], task.window, tuple(s.start for s in task.window)
     part = plan.image if plan.whole else plan.image.part(window)
@@ -191,7 +207,7 @@ def paint(
 def _firsts(
     mask: NDArray[np.int32], pieces: NDArray[np.int32], block: Block, width: int, table: Table
 ) -> Ints:
-    """See `Painted`; objects that show nowhere are where their middle is."""
+    """See `Painted`; objects without pixels in the mask are placed at their centre."""
     flat = mask.ravel()
     ids, at = np.unique(flat, return_index=True)
     seen = ids > 0
@@ -209,7 +225,21 @@ def _firsts(
 
 
 def islands_of(plan: Plan, painted: Sequence[Painted], count: int) -> Ints:
-    """Number of the connected region that each thing begins in, ``[count + 1]``."""
+    """Number of the connected area that each object or region begins in.
+
+    Parameters
+    ----------
+    plan : Plan
+    painted : sequence of Painted
+        All tiles.
+    count : int
+        Objects and regions.
+
+    Returns
+    -------
+    array of int
+        ``[count + 1]``, by catalogue number.
+    """
     numbers = merged_pieces([p.pieces for p in painted], [plan.blocks[p.number] for p in painted])
     rows = np.concatenate(
         [np.column_stack([p.first[:, :2], n[p.first[:, 2]]]) for p, n in zip(painted, numbers)]
@@ -221,7 +251,7 @@ def islands_of(plan: Plan, painted: Sequence[Painted], count: int) -> Ints:
 
 
 def averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
-    """Means over squares of pixels."""
+    """Means over squares of ``thin`` x ``thin`` pixels."""
     good, pads = np.isfinite(values), [(0, -n % thin) for n in values.shape]
     total, number = (
         np.pad(a, pads).reshape((values.shape[0] + pads[0][1]) // thin, thin, -1, thin).sum(axis=(1, 3))
@@ -231,7 +261,7 @@ def averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
 
 
 def region_task(judged: Judged, region: Region) -> tuple[Region, Sources]:
-    """A region, and the compact sources that reach into it."""
+    """A region and the compact sources that reach into it."""
     v = judged.sources.values
     half = 4.5 * np.sqrt(np.maximum(v[:, 3], v[:, 5])) + 2
     y0, x0, y1, x1 = region.box
@@ -243,7 +273,28 @@ def region_task(judged: Judged, region: Region) -> tuple[Region, Sources]:
 def measure_region(
     plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, task: tuple[Region, Sources]
 ) -> tuple[Table, tuple[slice, slice], NDArray[np.int32]]:
-    """A region cut at its saddles: rows of the catalogue, and their labels in a part of the image."""
+    """Cut a region at its saddles, and measure the parts.
+
+    Parameters
+    ----------
+    plan : Plan
+    maps : Maps
+    prepared : PreparedImage
+        Beam and units.
+    in_data : bool
+        Whether the primary beam is in the data.
+    task : tuple of Region and Sources
+        See `region_task`.
+
+    Returns
+    -------
+    rows : Table
+        Of the catalogue, one for each part.
+    window : tuple of slice
+        Part of the image ``(y, x)`` that holds the region.
+    labels : array of int
+        Numbers of the rows in that window.
+    """
     region, near = task
     assert region.tile.regions is not None
     n_y, n_x = plan.image.shape[1:]

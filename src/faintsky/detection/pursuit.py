@@ -1,4 +1,4 @@
-"""Images of single sources through the psf, and a cube less some of them."""
+"""Matching pursuit in a cube: find the strongest source, fit it, subtract it, and repeat."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from faintsky.preparing import (
 from faintsky.source_model import frequencies_2d, line_profile
 
 MOST_PLANES = 9
-"""Most planes of a psf cube that are used; it changes slowly with frequency."""
+"""Largest number of planes of a psf cube that are used; it changes slowly with frequency."""
 PENDING = 12
-"""Sources that `Residual` carries along before it takes them out of the whole cube."""
+"""Sources that `Residual` keeps in a list before it subtracts them from the whole cube."""
 
 
 class SourceImager:
-    """Images of unit sources through the psf of their channel.
+    """Images of sources of unit flux, with the psf of their channel.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class SourceImager:
     shape : tuple
         Of the image, ``(n_y, n_x)``.
     valid : array of bool, optional
-        Pixels that hold data, ``[y, x]``: elsewhere the images are 0, as the data are.
+        Pixels that hold data, ``[y, x]``: elsewhere the images are 0, like the data.
     beam_at : callable, optional
         Beam (major, minor [pixel], angle [deg]) at a pixel ``(x, y)``, where the psf is a Gaussian that
         differs from place to place.
@@ -66,7 +66,7 @@ class SourceImager:
         self._transfers: dict[int, NDArray[np.complex64]] = {}
 
     def covers(self, s: LineSource) -> bool:
-        """Whether a source's centre is on the image: what peaks beyond its border cannot be measured."""
+        """Whether a source's centre is on the image: a source beyond the border cannot be measured."""
         y, x = round(s.y), round(s.x)
         n_y, n_x = self.shape
         return 1 <= y < n_y - 1 and 1 <= x < n_x - 1 and (self.valid is None or bool(self.valid[y, x]))
@@ -86,7 +86,18 @@ class SourceImager:
         return self._transfers[k]
 
     def psf_at(self, x: float, y: float, z: float) -> NDArray[np.floating]:
-        """The psf of a place and channel, ``[y, x]``."""
+        """The psf of a place and channel, ``[y, x]``.
+
+        Parameters
+        ----------
+        x, y, z : float
+            Pixel and channel.
+
+        Returns
+        -------
+        array
+            ``[y, x]``
+        """
         if self.beam_at is None:
             return self.psf[self.plane(z)]
         beam = self.beam_at(x, y)
@@ -94,7 +105,7 @@ class SourceImager:
         return gaussian_psf((n_y, n_x), *beam)
 
     def _shape_and_transfer(self, s: LineSource) -> tuple[float, float, float, NDArray[np.complex64]]:
-        """Shape of a source, and the psf's transform; or its shape with the beam's, and the beam's area."""
+        """Shape of a source and the psf's transform; or its shape with the beam, and the beam's area."""
         if self.beam_at is None:
             return s.l11, s.l21, s.l22, self.transfer(s.z)
         beam = self.beam_at(s.x, s.y)
@@ -104,7 +115,7 @@ class SourceImager:
         return float(l11), float(l21), float(l22), area
 
     def image(self, s: LineSource) -> NDArray[np.float32]:
-        """The source at unit flux as the telescope shows it, ``[y, x]`` [Jy/beam per Jy]."""
+        """The source at unit flux as observed, ``[y, x]`` [Jy/beam per Jy]."""
         l11, l21, l22, transfer = self._shape_and_transfer(s)
         quad = np.square(l11 * self.fx + l21 * self.fy, dtype=np.float32, casting="same_kind")
         quad += np.float32(l22**2) * np.square(self.fy, dtype=np.float32, casting="same_kind")
@@ -118,10 +129,10 @@ class SourceImager:
 
 
 class Residual:
-    """A cube less sources, each an image times a spectrum.
+    """A cube minus its sources, each an image times a spectrum.
 
-    They are taken out where and when the data are looked at: a fit needs a small window of a cube that holds
-    millions of voxels.
+    Sources are subtracted only in the parts that are read: a fit needs a small window of a cube of millions
+    of voxels.
 
     Parameters
     ----------
@@ -135,14 +146,14 @@ class Residual:
         self._pending: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
     def copy(self) -> Residual:
-        """Another with the same contents; neither changes the other."""
+        """An independent copy."""
         twin = Residual(self._cube)
         twin._pending = list(self._pending)
         self._own = False
         return twin
 
     def subtract(self, image: NDArray[np.float32], spectrum: NDArray[np.floating]) -> None:
-        """Take ``spectrum[:, None, None] * image`` out."""
+        """Subtract ``spectrum[:, None, None] * image``."""
         flux = spectrum.astype(np.float32)
         for k, (other, theirs) in enumerate(self._pending):
             if other is image and np.array_equal(theirs, -flux):
@@ -153,7 +164,7 @@ class Residual:
             self.whole()
 
     def whole(self) -> NDArray[np.float32]:
-        """All of it, ``[chan, y, x]``; to be read only."""
+        """The whole residual, ``[chan, y, x]``; read-only."""
         if self._pending:
             if not self._own:
                 self._cube, self._own = self._cube.copy(), True
@@ -162,7 +173,7 @@ class Residual:
         return self._cube
 
     def box(self, zs: slice, ys: slice, xs: slice) -> NDArray[np.float32]:
-        """A copy of a part, ``[chan, y, x]``."""
+        """A copy of a part, ``[chan, y, x]``. See `whole` for all of it."""
         out = np.array(self._cube[zs, ys, xs])
         self._take_out(out, zs, ys, xs)
         return out
@@ -178,12 +189,12 @@ class Residual:
 LINE_REACH = 3.5
 """Half width of a model along frequency, in standard deviations of its line."""
 LINE_POWER = 0.2
-"""Power of the sources over that of the noise, above which a channel is not used to measure the noise's
-correlation: what a model with an error of a few per cent leaves in it is correlated like the sources."""
+"""Power of the sources over that of the noise above which a channel is not used to measure the noise's
+correlation: models are wrong by a few per cent, and the remainder is correlated like the sources."""
 CLEAR = 10.0
-"""S/N from which on an emitter and an absorber that overlap are told apart."""
+"""S/N above which an emitter and an absorber that overlap are told apart."""
 BEYOND = 0.5
-"""Fraction by which the sidelobes of a source beyond the border of the image may differ from its model."""
+"""Relative error of the modelled sidelobes of a source beyond the image's border."""
 
 
 def line_channels(s: LineSource, n_chan: int) -> slice:
@@ -194,23 +205,23 @@ def line_channels(s: LineSource, n_chan: int) -> slice:
 
 @dataclass
 class Component:
-    """A fitted source with what was subtracted for it.
+    """A fitted source, and the model that was subtracted.
 
     Attributes
     ----------
     source : LineSource
         The fit.
     image : array
-        It at unit flux through the psf, ``[y, x]``.
+        The source at unit flux as observed, ``[y, x]``.
     sky, line : torch.Tensor
         Its response in the filter bank, see `FilterBank.response`.
     reach : torch.Tensor
-        Largest response over the sky templates, ``[y', x']``; where the psf is not known, so far from the
-        source, the level its sidelobes may have there over the search's `fidelity`.
+        Largest response over the sky templates, ``[y', x']``; beyond the end of the psf, the possible level
+        of its sidelobes over the search's `fidelity`.
     snr, template, reliability
-        As detected: by which template of the filter bank.
+        As detected, with the template of the filter bank.
     false_alarm : float, optional
-        Noise peaks as strong that are expected where it was looked for, if not in the whole cube.
+        Expected noise peaks of this strength where it was looked for, if that was not the whole cube.
     continuum : tuple of float, optional
         Level and its error, where it was fitted with the line [Jy/beam].
     """
@@ -230,12 +241,12 @@ class Component:
 
 @dataclass
 class Pursuit:
-    """State of the search: data, filtered data, and the sources so far.
+    """State of the search: data, filtered data, and the sources found so far.
 
     Parameters
     ----------
     data : Residual
-        Continuum-free cube of flat noise, ``[chan, y, x]``, blanks 0, less the sources.
+        Continuum-free cube of flat noise, ``[chan, y, x]``, blanks 0, minus the sources.
     sigma : array
         Rms of every channel, 0 where blank.
     bank : FilterBank
@@ -245,7 +256,7 @@ class Pursuit:
     beam_pixels : float
         FWHM of the beam [pixel].
     fidelity : float
-        Fraction of a subtracted model by which the data may differ from it.
+        Relative error of subtracted models.
     psf_error : float
         Standard error of the psf far from its peak.
     channels : ChannelCorrelation, optional
@@ -255,7 +266,7 @@ class Pursuit:
     closed : torch.Tensor of bool, optional
         Voxels that tell nothing of the continuum, galaxies and what surrounds them, ``[chan, y, x]``.
     components : list of Component
-        The sources so far.
+        The sources found so far.
     tell : callable
         Called with their number before each fit.
     """
@@ -277,7 +288,7 @@ class Pursuit:
     def for_fits(
         cls, data: Residual, prepared: PreparedCube, imager: SourceImager, **details: Any
     ) -> Pursuit:
-        """One that fits and subtracts sources, and cannot search for more: without a filter bank."""
+        """A pursuit for fits only, without a filter bank. See `Pursuit` for the arguments."""
         made = cls.__new__(cls)
         made.data, made.sigma, made.imager, made.channels = data, prepared.sigma, imager, prepared.channels
         made.beam_pixels, made.fidelity, made.psf_error = (
@@ -293,7 +304,7 @@ class Pursuit:
     def __post_init__(self) -> None:
         self.peaks = Peaks(self.bank)
         self.around = torch.zeros_like(self.peaks.low)
-        """What is in doubt about resolved galaxies, as `guard`."""
+        """What the uncertain surroundings of resolved galaxies add to `guard`."""
         self.guard = torch.zeros_like(self.peaks.low)
         self.far = torch.zeros_like(self.guard[:, 0, 0])
 
@@ -303,7 +314,7 @@ class Pursuit:
         return min(max(24, n + n % 2), 192)
 
     def fit(self, start: LineSource, own: Component | None = None) -> LineSource:
-        """Fit one source to the residual, to which `own` is given back, perhaps as a point."""
+        """Fit one source, perhaps as a point, to the residual with `own` added back."""
         self.tell(len(self.components))
         n = self.window_side(start.axes()[0])
         half = int(max(8, 2.5 * start.fwhm_z))
@@ -321,13 +332,13 @@ class Pursuit:
         return point_or_not(window, start, size_scale=1.5 * self.beam_pixels)
 
     def voxel(self, s: LineSource) -> tuple[int, int, int]:
-        """The voxel of the filter bank that a source is in, or the nearest at the border."""
+        """The filter bank's voxel that contains a source, or the nearest one."""
         where = (s.z, s.y / self.bank.step, s.x / self.bank.step)
         z, y, x = (int(np.clip(round(v), 0, n - 1)) for v, n in zip(where, self.bank.shape))
         return z, y, x
 
     def detection_snr(self, c: Component) -> float:
-        """S/N of a subtracted source, as if only it were in the data; its `template` is noted.
+        """S/N of a subtracted source, as if it were alone in the data; sets its `template`.
 
         The maximum over neighbouring voxels is taken to sub-pixel accuracy by parabolas along x and y.
         """
@@ -353,13 +364,13 @@ class Pursuit:
         return np.where(self.sigma > 0, self.spectrum(s) / np.maximum(self.sigma, 1e-300), 0.0)
 
     def component(self, s: LineSource) -> Component:
-        """A source with all that is needed to subtract it."""
+        """A source with its image and responses, ready to be subtracted."""
         image = self.imager.image(s)
         sky, line = self.bank.response(image, self.over_noise(s))
         return Component(s, image, sky, line, self._reach(s, sky))
 
     def add(self, s: LineSource) -> Component:
-        """Subtract a source everywhere and remember it."""
+        """Subtract a source from data and filter bank, and list it."""
         component = self.component(s)
         self._apply(component, 1.0)
         self.peaks.change(component.line, component.sky)
@@ -367,11 +378,11 @@ class Pursuit:
         return component
 
     def _reach(self, s: LineSource, sky: torch.Tensor) -> torch.Tensor:
-        """See `Component.reach`. A psf as large as the image ends half an image away from a source."""
+        """See `Component.reach`; a psf as large as the image ends half an image away from a source."""
         reach = sky.abs().amax(0)
         if not self.imager.covers(s):
             reach = reach * (BEYOND / self.fidelity)
-        # what the noise of a psf makes of sidelobes is none: see `_watch`
+        # noise of a measured psf is not a sidelobe: see `_watch`
         reach = torch.where(reach < 5 * self.psf_error * float(reach.max()), 0.0, reach)
         step = self.bank.step
         half_y, half_x = (n // 2 / step for n in self.imager.psf.shape[1:])
@@ -392,18 +403,18 @@ class Pursuit:
         self.peaks.change(component.line, component.sky)
 
     def exchange(self, old: Component, source: LineSource) -> Component:
-        """Put a source back and subtract it as it is known better."""
+        """Replace a subtracted source by a better model."""
         new = self.component(source)
         self._apply(old, -1.0)
         self._apply(new, 1.0)
-        # what changes is the small difference between the two
+        # only the small difference between the two changes
         self.peaks.change(new.line - old.line, old.sky)
         self.peaks.change(new.line, new.sky - old.sky)
         self.components = [c for c in self.components if c is not old] + [new]
         return new
 
     def subtract(self, c: Component, sign: float) -> None:
-        """Take a source out of the residual alone, or with ``sign`` -1 put it back."""
+        """Subtract a source from the residual only; with ``sign`` -1 add it."""
         self.data.subtract(c.image, np.where(self.sigma > 0, sign * self.spectrum(c.source), 0.0))
 
     def _apply(self, c: Component, sign: float) -> None:
@@ -418,16 +429,16 @@ class Pursuit:
             zs = slice(int(span[0]), int(span[-1]) + 1)
             self.guard[zs].addcmul_(strength[zs, None, None], c.reach, value=sign).clamp_min_(0)
         if self.psf_error > 0:
-            # what a psf's own noise leaves of each source adds up as noise does
+            # errors from a psf's own noise add in quadrature
             power = (strength * (float(c.sky.abs().max()) * self.psf_error)).square()
             self.far.add_(power, alpha=sign).clamp_min_(0)
 
     def next_candidate(
         self, threshold: float, blocked: torch.Tensor
     ) -> tuple[LineSource, tuple[int, ...]] | None:
-        """Strongest candidate above `threshold` outside `blocked`, as a source to start a fit from.
+        """Strongest candidate above `threshold` outside `blocked`, as the start of a fit.
 
-        The S/N of emission and of absorption is lowered where sources of many sigmas were subtracted.
+        The S/N is lowered where sources of many sigmas were subtracted.
         """
         doubt = (self.fidelity * self.guard).square_().add_(self.far[:, None, None])
         found = self.peaks.strongest(threshold, doubt, blocked)
@@ -445,12 +456,20 @@ class Pursuit:
     def run(
         self, threshold: float, *, max_sources: int = 500, blocked: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Find, fit and subtract until nothing above `threshold` is left.
+        """Find, fit and subtract until nothing above `threshold` remains.
+
+        Parameters
+        ----------
+        threshold : float
+            Least S/N.
+        max_sources : int, optional
+        blocked : torch.Tensor of bool, optional
+            Voxels not to be tried; changed in place.
 
         Returns
         -------
         torch.Tensor of bool
-            Places, ``[chan, y', x']``, where a candidate was tried and did not hold.
+            Voxels, ``[chan, y', x']``, where a candidate was tried and rejected.
         """
         if blocked is None:
             blocked = torch.zeros_like(self.guard, dtype=torch.bool)
@@ -461,24 +480,20 @@ class Pursuit:
                 break
             start, (z, j, i) = found
             fitted = self.fit(start)
-            moved = np.hypot(fitted.x - start.x, fitted.y - start.y) > 1.5 * np.hypot(
-                self.beam_pixels, start.axes()[0]
-            )
+            most = 1.5 * np.hypot(self.beam_pixels, start.axes()[0])
+            moved = np.hypot(fitted.x - start.x, fitted.y - start.y) > most
             if moved or np.sign(fitted.amplitude) != np.sign(start.amplitude) or self._contrary(fitted):
-                blocked[
-                    max(0, z - 1) : z + 2,
-                    max(0, j - reach) : j + reach + 1,
-                    max(0, i - reach) : i + reach + 1,
-                ] = True
+                far = ((z, 1), (j, reach), (i, reach))
+                blocked[tuple(slice(max(0, k - n), k + n + 1) for k, n in far)] = True
                 continue
             component = self.add(fitted)
             component.snr = self.detection_snr(component)
         return blocked
 
     def _contrary(self, s: LineSource) -> bool:
-        """Whether a source overlaps one of the other sign, and either is faint.
+        """Whether a source overlaps one of opposite sign, and either is faint.
 
-        Such a pair is hardly told from nothing: each would grow at the other's expense.
+        Such a pair is hardly distinguishable from nothing: both would grow together.
         """
         for c in self.components:
             t = c.source
@@ -499,16 +514,16 @@ class Pursuit:
                 c.snr = self.detection_snr(c)
 
     def lowered_snr(self, c: Component) -> float:
-        """S/N of a source, lowered by what other subtracted sources may have left at its place."""
+        """S/N of a source, lowered by what other subtracted sources may have left at its position."""
         z, j, i = self.voxel(c.source)
         own = float(c.line[:, z].abs().max() * c.reach[j, i])
         others = max(float(self.guard[z, j, i]) - own, 0.0)
         return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2 + float(self.far[z])))
 
     def rescale(self, sigma: NDArray[np.float64], continuum_fitted: bool) -> None:
-        """Take the rms of every channel, ``[chan]``, for what it is with the sources taken out.
+        """Set the rms of every channel, ``[chan]``, to that without the sources.
 
-        Sources keep their fits and get a new S/N; so they do for what `FilterBank.set_continuum` says.
+        Sources keep their fits and get a new S/N, also for `FilterBank.set_continuum`.
         """
         used = (sigma > 0) & (self.sigma > 0)
         ratio = np.where(used, self.sigma / np.where(used, sigma, 1.0), 1.0)
@@ -529,14 +544,14 @@ class Pursuit:
             c.snr = self.detection_snr(c)
 
     def shift(self, image: NDArray[np.float32], spectrum: NDArray[np.floating]) -> None:
-        """Tell the filter bank of what left the data but is no source: an image times a spectrum."""
+        """Subtract from the filter bank an image times a spectrum that is not a source."""
         over_noise = np.where(self.sigma > 0, spectrum / np.maximum(self.sigma, 1e-300), 0.0)
         sky, line = self.bank.response(image, over_noise)
         self.bank.subtract(sky, over_noise)
         self.peaks.change(line, sky)
 
     def model(self) -> NDArray[np.float32]:
-        """Sum of all sources as the telescope shows them, ``[chan, y, x]`` [Jy/beam]."""
+        """Sum of all sources as observed, ``[chan, y, x]`` [Jy/beam]."""
         out = np.zeros((self.sigma.size, *self.imager.shape), dtype=np.float32)
         for c in self.components:
             spectrum = self.spectrum(c.source).astype(np.float32)
@@ -579,9 +594,9 @@ class Pursuit:
             self.subtract(c, 1.0)
 
     def measure_psf(self, prepared: PreparedCube) -> None:
-        """Read the psf off the noise again, with the sources taken out, and start the residual again.
+        """Measure the psf from the noise again, without the sources, and restart the residual.
 
-        The lines of bright sources widen the psf that `prepare_cube` reads by some per cent.
+        The lines of bright sources widen the psf that `prepare_cube` measures by some per cent.
         """
         fit, model = self.continuum_left(prepared)[0], self.model()
         residual = subtract_continuum(prepared.data, fit, prepared.valid, self.sigma) - model
@@ -615,10 +630,25 @@ def modelled_reach(
     fidelity: float,
     margin: float = 0.0,
 ) -> NDArray[np.float32]:
-    """Size of a source's image, ``[y, x]``; where the psf ends, its sidelobes' level over the fidelity.
+    """Size of a source's image; beyond the end of the psf, its sidelobes' level over the fidelity.
 
-    A psf as large as the image ends half an image away from a source; what lies beyond is not modelled, and
-    filters see it from `margin` pixels before.
+    A psf as large as the image ends half an image away from a source; sidelobes beyond are not modelled.
+
+    Parameters
+    ----------
+    image : array
+        Of the source, ``[y, x]``.
+    x, y : float
+        Its centre [pixel].
+    psf_shape : tuple of int
+    fidelity : float
+    margin : float, optional
+        Reach of the filter that the image was seen with [pixel].
+
+    Returns
+    -------
+    array
+        ``[y, x]``
     """
     out = np.abs(image)
     far_y = np.abs(np.arange(image.shape[0]) - y) / max(psf_shape[0] // 2 - margin, 1.0)

@@ -1,7 +1,7 @@
-"""Galaxies that no Gaussian describes: found by smoothing and clipping, measured from the data in a mask.
+"""Resolved galaxies, which no Gaussian describes: found by smoothing and clipping, measured in their mask.
 
-For restored cubes, in which emission is where it shows. What is found is kept from the search for compact
-lines, so that what their models could not describe of it blinds that search nowhere else.
+For restored cubes, in which emission has no sidelobes. The galaxies are excluded from the search for compact
+lines, which therefore need not describe them.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 CLIP = 4.0
-"""Noise of each smoothed cube above which voxels belong to emission."""
+"""S/N of the smoothed cubes above which voxels belong to emission."""
 SURE = 7.0
-"""Noise above which it must rise somewhere."""
+"""S/N that emission must reach somewhere."""
 SMOOTHED = ((0.0, 3), (1.0, 5))
 """FWHM on the sky [beam] and channels of the two smoothings."""
 RESOLVED, LARGE, TURNING = 2.2, 4.0, 0.35
-"""Area above half of the peak of the integrated image over that of the beam, from which on it is resolved: a
-Gaussian 1.1 beams wide has as much. Up to the second a Gaussian describes it, unless its centre moves from
-channel to channel by more than the third [beam]."""
+"""Emission is resolved if its area above half of the peak of the integrated image exceeds the first number
+[area of the beam], that of a Gaussian of 1.1 beams. Up to the second a Gaussian describes it, unless its
+centre moves between channels by more than the third [beam]."""
 FEW = 9
-"""Pixels above half of the peak that tell nothing of a size."""
+"""So few pixels above half of the peak do not constrain a size."""
 DIP = 0.5
-"""Depth of a dip over the fainter of two peaks in the integrated image that parts two galaxies: the horns of
-a rotating one have none there."""
+"""Depth of a dip, over the fainter of two peaks in the integrated image, that separates two galaxies: the
+horns of a rotating one have no dip there."""
 
 AROUND = 3.0
 """Beams beyond as far as it is large, within which negative emission tells of a galaxy."""
 ONE_SIDED = 0.1
-"""Least part of the flux that each half of a galaxy's spectrum has."""
+"""Least fraction of the flux in each half of a galaxy's spectrum."""
 
 SURROUNDED = 3.0
 """Beams about a galaxy, in each channel, in which its bowl may pass for a continuum."""
 FREE = 4
-"""Channels without a galaxy that tell of a continuum, at least."""
+"""Least number of channels without a galaxy that constrain a continuum."""
 
 
 @dataclass
 class Resolved:
-    """One galaxy.
+    """One resolved galaxy.
 
     Attributes
     ----------
     box : tuple of slice
         Where its mask is, ``[chan, y, x]``.
     mask : array of bool
-        Of that box: what was clipped, and a beam and a channel more.
+        Mask in that box: the clipped voxels, grown by a beam and a channel.
     line : array
         The data in the box, without continuum, flat in noise [Jy/beam].
     snr : float
@@ -132,7 +132,7 @@ def resolved_emission(prepared: PreparedCube, where: Bool | None = None, sign: f
 
 
 def _turn(line: NDArray[np.floating], part: Bool) -> float:
-    """How far the centre of some emission moves from channel to channel: standard deviation [pixel]."""
+    """Movement of the emission's centre between channels: standard deviation [pixel]."""
     flux = np.where(part, np.maximum(line, 0), 0).astype(float)
     weight = flux.sum(axis=(1, 2))
     weight[weight < weight.max() / 5] = 0
@@ -146,7 +146,7 @@ def _turn(line: NDArray[np.floating], part: Bool) -> float:
 
 
 def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
-    """Number of the galaxy that each pixel is part of: peaks with a dip of `DIP` and three sigma between."""
+    """Number of each pixel's galaxy: two peaks are two if a dip of `DIP` and three sigma lies between."""
     padded = np.pad(image, 1)
     values, n_x = padded.ravel(), padded.shape[1]
     steps = [dy * n_x + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
@@ -159,7 +159,7 @@ def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
         return k
 
     at = np.flatnonzero(np.pad(inside, 1))
-    # from the highest on: a pixel belongs to the highest of the peaks that it touches
+    # from the highest pixel down: each belongs to the highest of the peaks that it touches
     for p in at[np.argsort(-values[at])].tolist():
         near = sorted({top(home[p + d]) for d in steps if home[p + d]}, key=lambda k: -peak[k])
         if not near:
@@ -176,7 +176,7 @@ def _basins(image: Float, inside: Bool, noise: float) -> NDArray[np.int_]:
 
 
 def _grown(prepared: PreparedCube, box: tuple[slice, ...], part: Bool, snr: float) -> Resolved:
-    """With a beam and a spectral resolution about what was clipped."""
+    """The clipped voxels, grown by a beam and a spectral resolution."""
     reach = max(1, round(prepared.beam_pixels))
     far = max(1, round(prepared.channels.response if prepared.channels else 1.0))
     room = tuple(
@@ -193,7 +193,7 @@ def _grown(prepared: PreparedCube, box: tuple[slice, ...], part: Bool, snr: floa
 
 
 def _disjoint(found: list[Resolved], shape: tuple[int, ...]) -> list[Resolved]:
-    """A voxel of two masks is the larger one's."""
+    """Give voxels of two masks to the larger one."""
     taken = np.zeros(shape, dtype=bool)
     for r in found:
         r.mask &= ~taken[r.box]
@@ -204,7 +204,22 @@ def _disjoint(found: list[Resolved], shape: tuple[int, ...]) -> list[Resolved]:
 def occupied(
     found: list[Resolved], shape: tuple[int, ...], prepared: PreparedCube, beams: float = 0.0
 ) -> Bool:
-    """Voxels of all masks, and as many beams and a spectral resolution each about them, ``[chan, y, x]``."""
+    """Voxels of all masks and of the space around them.
+
+    Parameters
+    ----------
+    found : list of Resolved
+    shape : tuple of int
+        Of the cube, ``[chan, y, x]``.
+    prepared : PreparedCube
+    beams : float, optional
+        Beams added around the masks on the sky; if not 0, a channel is added along frequency, too.
+
+    Returns
+    -------
+    array of bool
+        ``[chan, y, x]``
+    """
     out = np.zeros(shape, dtype=bool)
     for r in found:
         out[r.box] |= r.mask
@@ -258,22 +273,22 @@ def closed_to_continuum(found: list[Resolved], shape: tuple[int, ...], prepared:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the data in a galaxy's mask tell, in pixels and channels.
+    """Measurements in a galaxy's mask, in pixels and channels.
 
     Attributes
     ----------
     flux, flux_err : float
         Sum over voxels [Jy channel].
     x, y, position_err : float
-        Place, half way between the centroids of both halves of the spectrum, and its error.
+        Position, half way between the centroids of both halves of the spectrum, and its error.
     z_err : float
         Error of the centroid along frequency.
     covariance : array
-        On the sky, the beam taken out [pixel].
+        Second moments on the sky, beam deconvolved [pixel**2].
     spectrum, noise : array
         Of the channels of the box [Jy].
     gradient, gradient_err : array
-        Of the mean channel along x and y [channel/pixel].
+        Gradient of the mean channel along x and y [channel/pixel].
     """
 
     flux: float
@@ -297,13 +312,17 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
     r : Resolved
     prepared : PreparedCube
     gain : array
-        What turns the flattened data into true brightness, ``[y, x]`` of the whole image.
+        Factor that turns the flattened data into true brightness, ``[y, x]`` of the whole image.
+
+    Returns
+    -------
+    Measured
     """
     area = float(beam_pixels(prepared.beam, 1.0)[0])
     factor = gain[r.box[1:]]
     data, z = r.inside * factor, np.arange(r.box[0].start, r.box[0].stop)
     y, x = np.mgrid[r.box[1], r.box[2]].astype(float)
-    # the noise of a sum: as many independent values as beams, and channels as correlated as they are
+    # noise of a sum, with the correlation of pixels (beam) and channels
     sigma = prepared.sigma[r.box[0]]
     noise = sigma * np.sqrt((r.mask * factor**2).sum(axis=(1, 2)) / area)
     spectrum = data.sum(axis=(1, 2)) / area
@@ -311,7 +330,7 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
     flux = float(spectrum.sum())
     error = float(np.sqrt((noise**2).sum())) * together
     image = data.sum(axis=0) / area
-    # where the primary beam is low the noise would move it
+    # noise would move the position where the primary beam is low
     weight = np.maximum(r.inside.sum(axis=0), 0).astype(float)
     weight /= max(float(weight.sum()), 1e-300)
     cx, cy = _middle(r, z < r.box[0].start + channel_between(spectrum, noise), x, y)
@@ -338,9 +357,9 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
 
 
 def _middle(r: Resolved, lower: Bool, x: Float, y: Float) -> tuple[float, float]:
-    """Half way between the centroids of the approaching and the receding half, whichever is brighter.
+    """Point half way between the centroids of the approaching and the receding half, whatever their fluxes.
 
-    The centroid of all, where one half has hardly any flux.
+    Where one half has hardly any flux: the centroid of all.
     """
     parts = [np.maximum(r.inside[side].sum(axis=0), 0).astype(float) for side in (lower, ~lower)]
     totals = [float(p.sum()) for p in parts]
@@ -352,7 +371,7 @@ def _middle(r: Resolved, lower: Bool, x: Float, y: Float) -> tuple[float, float]
 
 
 def channel_between(spectrum: Float, noise: Float) -> float:
-    """Middle between the outermost crossings of 20 % of the peak [channel], of 50 % if noise hides it."""
+    """Middle of the outermost crossings of 20 % of the peak [channel], or of 50 % if noise hides 20 %."""
     outer, _, above = width_at(spectrum, noise, 0.2)
     return float(np.mean(outer if above else width_at(spectrum, noise, 0.5)[0]))
 
@@ -361,7 +380,7 @@ def _gradient(
     data: Float, image: Float, mask: Bool, z: NDArray[np.int_], x: Float, y: Float, sigma: Float, area: float,
     together: float,
 ) -> tuple[Float, Float]:  # fmt: skip
-    """Plane through the mean channel of each pixel, weighted by its flux; errors per independent beam."""
+    """Slopes of a plane through the mean channel of each pixel, weighted by flux; errors by beams."""
     good = image > 0.2 * image.max()
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.tensordot(z, data, 1) / area / image
@@ -380,9 +399,23 @@ def _gradient(
 
 
 def width_at(spectrum: Float, noise: Float, share: float) -> tuple[tuple[float, float], float, bool]:
-    """The outermost crossings of a share of a spectrum's peak [channel], and the error of their distance.
+    """The outermost crossings of a share of a spectrum's peak.
 
-    Also whether that level is above twice the noise.
+    Parameters
+    ----------
+    spectrum, noise : array
+        ``[chan]``
+    share : float
+        Fraction of the peak.
+
+    Returns
+    -------
+    ends : tuple of float
+        [channel]; NaN without emission.
+    error : float
+        Of their distance.
+    above : bool
+        Whether the level is above twice the noise.
     """
     level = share * float(spectrum.max())
     typical = float(np.median(noise[noise > 0])) if (noise > 0).any() else 0.0

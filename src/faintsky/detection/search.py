@@ -1,4 +1,4 @@
-"""How likely a candidate is real: the noise's own peaks, counted on the negative side, against the finds."""
+"""Search of a cube, and reliabilities: candidates compared with the noise peaks on the negative side."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, channel_rms, prepare_cube
 
 COUNT_FROM = 3.8
-"""S/N above which the noise's peaks are counted: lower ones crowd each other."""
+"""S/N above which noise peaks are counted: lower ones are crowded."""
 FEW_PEAKS = 50
-"""Counted peaks below which their number alone is no safe guide."""
+"""With fewer counted peaks the amplitude is at least that of pure noise."""
 LEFT_OVER = 0.01
-"""Part of a galaxy's peak that deconvolution and calibration may leave about it."""
+"""Fraction of a galaxy's peak that deconvolution and calibration may leave around it."""
 RIM, AROUND = 1.0, 3.0
-"""Beams about the mask of a galaxy within which a peak is part of it, and within which the noise's own are
-not counted."""
+"""Beams around the mask of a galaxy within which peaks are part of it, and within which noise peaks are not
+counted."""
 ODD = 14.0
-"""S/N of negative peaks that tell nothing of fainter ones."""
+"""Negative peaks of this S/N do not predict fainter ones."""
 PEAKS_A_BEAM_CHANNEL = 0.11
 """Amplitude of `NoisePeaks` for each beam and channel of pure noise with the default filter bank, as counted
 in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
@@ -45,16 +45,29 @@ in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
 def local_peaks(
     values: torch.Tensor, size: tuple[int, int, int], floor: float, within: Sequence[slice] = ()
 ) -> NDArray[np.float64]:
-    """Values of the local maxima above `floor` of ``[chan, y, x]``, over boxes of odd `size`, sorted.
+    """Values of the local maxima of a cube, sorted.
 
-    Those in a box alone, if there is one, `within` which they are to lie.
+    Parameters
+    ----------
+    values : torch.Tensor
+        ``[chan, y, x]``
+    size : tuple of int
+        Sides of the box in which a maximum is the highest; odd.
+    floor : float
+        Lowest value that counts.
+    within : sequence of slice, optional
+        Box that the maxima must lie in.
+
+    Returns
+    -------
+    array
     """
     pad = [s // 2 for s in size]
     at = torch.nonzero(values > floor)
     for axis, span in enumerate(within):
         at = at[(at[:, axis] >= span.start) & (at[:, axis] < span.stop)]
-    # few voxels stand that high: looking round each is far cheaper than a maximum filter of the cube, and
-    # after each step fewer are left that may be peaks
+    # few voxels are that high: checking around each is far cheaper than a maximum filter of the cube, and
+    # fewer are left after each step
     top = values[tuple(at.T)]
     limits = torch.tensor(values.shape, device=values.device) - 1
     shifts = itertools.product(*(range(-p, p + 1) for p in pad))
@@ -68,18 +81,18 @@ def local_peaks(
 
 @dataclass(frozen=True)
 class PeakCounts:
-    """The noise's peaks in a cube, or in a part of it.
+    """Noise peaks in a cube, or in a part of it.
 
     Attributes
     ----------
     peaks : array
-        S/N of the negative ones where little was subtracted.
+        S/N of the negative peaks where little was subtracted.
     share : float
-        How much of it that is.
+        Fraction of the voxels that this covers.
     beam_channels : float
         Beams in the image times channels.
     voxels : float
-        Its size, which weighs the parts of a cube.
+        Number of voxels: the weight of this part.
     """
 
     peaks: NDArray[np.float64]
@@ -89,13 +102,13 @@ class PeakCounts:
 
     @property
     def law(self) -> NoisePeaks:
-        """The noise peaks that are expected in all of it."""
+        """The noise peaks expected in the whole part."""
         found = fit_noise_peaks(self.peaks, beam_channels=self.share * self.beam_channels)
         return NoisePeaks(found.amplitude / max(self.share, 0.05), found.stretch)
 
     @staticmethod
     def together(parts: Sequence[PeakCounts]) -> PeakCounts:
-        """Those of a cube, from those of its parts."""
+        """The counts of a cube, from those of its parts."""
         voxels = sum(p.voxels for p in parts)
         return PeakCounts(
             np.concatenate([p.peaks for p in parts]), sum(p.share * p.voxels for p in parts) / voxels,
@@ -106,24 +119,28 @@ class PeakCounts:
 def fit_noise_peaks(
     peaks: NDArray[np.float64], *, beam_channels: float = 0.0, start: float = COUNT_FROM
 ) -> NoisePeaks:
-    """Amplitude and stretch of the noise's peak distribution from counted peaks.
+    """Fit amplitude and stretch of the noise peaks' distribution to counted peaks.
 
-    The amplitude matches the count above `start`. The stretch is the maximum-likelihood one, and is taken
-    only where it exceeds 1 by more than twice its error: real images have heavier tails than noise, never
-    lighter ones. Where fewer than `FEW_PEAKS` were counted, as in a small cube, the amplitude is at least the
-    one that pure noise has in as many beams and channels.
+    The amplitude matches the count above `start`. The stretch is the maximum-likelihood one, and is used only
+    where it exceeds 1 by more than twice its error: real images have heavier tails than noise, never lighter
+    ones. With fewer than `FEW_PEAKS` peaks, as in a small cube, the amplitude is at least that of pure noise
+    in as many beams and channels.
 
     Parameters
     ----------
     peaks : array
-        S/N of the noise's peaks, those below `start` are ignored.
+        S/N of the noise peaks; those below `start` are ignored.
     beam_channels : float
         Beams in the image times channels.
+
+    Returns
+    -------
+    NoisePeaks
     """
     u = np.asarray(peaks, dtype=float)
     u = u[u > start]
     unit = NoisePeaks(1.0)
-    # half a peak where none was seen: an empty sky is no proof of a perfect one
+    # half a peak where none was seen: no peaks do not prove that there can be none
     if u.size < FEW_PEAKS:
         counted = max(u.size, 0.5) / float(unit.above(start))
         return NoisePeaks(max(counted, PEAKS_A_BEAM_CHANNEL * beam_channels))
@@ -143,22 +160,23 @@ def line_reliability(
     snr: ArrayLike, template: ArrayLike, negative: ArrayLike, noise: NoisePeaks, *, n_widths: int,
     listed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Probability of each candidate line to be real: of its S/N and shape, among the noise peaks.
+    """Probability that each candidate line is real, from S/N and shape, compared with the noise peaks.
 
     Parameters
     ----------
     snr : array
         Of the candidates; negative in absorption.
     template : array of int
-        Of the filter bank, by which each was found.
+        Template of the filter bank that found each.
     negative : array
-        S/N, above 0, of negative peaks that are no absorption: artefacts have them more often than noise.
+        S/N, taken as positive, of negative peaks that are not absorption: artefacts make more of them than
+        noise.
     noise : NoisePeaks
         Expected in the whole cube.
     n_widths : int
         Line widths of the filter bank.
     listed : array of bool, optional
-        Those that make the list; others are judged as if they were on it. All by default.
+        Candidates that make up the list; others are judged as if they were on it. All by default.
 
     Returns
     -------
@@ -173,7 +191,7 @@ def line_reliability(
         its = sign * s > 0
         strength = np.abs(s[its & known])
         out[its] = fit_counts(strength).reliability(np.abs(s[its]), law, strength, shapes[its])
-    # what lies in the doubt about a brighter one tells nothing
+    # candidates within the model error of a brighter one do not count
     out[np.abs(s) < COUNT_FROM] = 0
     high = (s > 0) & (s < ODD)
     out[high] *= against_negatives(s[high], low[low < ODD], law, s[high & known])
@@ -191,13 +209,13 @@ class Search:
     prepared : PreparedCube
         What was searched.
     pursuit : Pursuit
-        With all candidates that were subtracted.
+        Holds all candidates that were subtracted.
     counts : PeakCounts
-        The noise's peaks in the cube, or in its `core`.
+        Noise peaks in the cube, or in its `core`.
     candidates : list of Component
-        Those that may be sources: on the image, and emission or absorption of a continuum.
+        Possible sources: on the image, and in emission or in absorption of a continuum.
     negative : list of float
-        S/N of those on the image that are negative and no absorption.
+        S/N of the negative ones on the image that are not absorption.
     tried : int
         Candidates of any kind.
     resolved : list of Resolved
@@ -219,7 +237,7 @@ class Search:
         return self.counts.law
 
     def keep(self, components: list[Component]) -> None:
-        """Put all others back into the data. The filter bank keeps them out: it is done with."""
+        """Put all other components back into the data; the filter bank, no longer used, stays as it is."""
         kept = {id(c) for c in components}
         for c in self.pursuit.components:
             if id(c) not in kept:
@@ -236,7 +254,7 @@ def search_cube(
     core: Sequence[slice] = (),
     times: float = 1.0,
 ) -> Search:
-    """Find candidates down to the S/N that `settings` say.
+    """Find candidates down to the S/N given by `settings`.
 
     Parameters
     ----------
@@ -249,9 +267,9 @@ def search_cube(
     say : callable, optional
         Called with steps done and a word.
     core : sequence of slice, optional
-        Of a part of a cube the box, ``[chan, y, x]``, that no other part counts noise peaks in.
+        For a part of a cube: the box, ``[chan, y, x]``, in which only this part counts noise peaks.
     times : float, optional
-        By how much larger the whole cube is.
+        Size of the whole cube over that of this part.
 
     Raises
     ------
@@ -290,7 +308,7 @@ def search_cube(
         taken if resolved else None,
         closed,
     )
-    # what surrounds a galaxy, bowl or outskirts, is not what noise looks like elsewhere
+    # bowls and outskirts of galaxies do not look like noise elsewhere
     far = torch.ones_like(pursuit.guard, dtype=torch.bool)
     for r in resolved:
         near = torch.as_tensor(
@@ -307,7 +325,7 @@ def search_cube(
         return replace(here, amplitude=times * here.amplitude)
 
     quiet = law()
-    # nothing is looked for where data are blank, or outside of the user's mask
+    # no search where data are blank, or outside the user's mask
     outside = np.broadcast_to(~prepared.valid, cube.shape) | taken
     if cube.mask is not None:
         outside = outside | ~cube.mask
@@ -323,10 +341,10 @@ def search_cube(
             _drop_continuum(pursuit, prepared)
         pursuit.refine(1)
         _with_residuals(pursuit, prepared, ask)
-        # sidelobes of what is out now counted as peaks of the noise
+        # sidelobes of the sources subtracted now had counted as noise peaks
         start = min(start, _threshold(law(), settings))
         pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
-        # what fell below the threshold when its neighbours were modelled better is put back
+        # put back what fell below the threshold once its neighbours were modelled better
         for c in [c for c in pursuit.components if c.snr < 0.95 * start]:
             pursuit.remove(c)
     counts = _counts(pursuit, prepared, settings["beam_guard"], far, core)
@@ -357,7 +375,7 @@ def judge_lines(
     n_widths: int,
     listed: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Give the candidates of a cube their reliabilities: see `line_reliability`."""
+    """Set the reliabilities of a cube's candidates. See `line_reliability` for the arguments."""
     values = line_reliability(
         [np.sign(c.source.amplitude) * c.effective_snr for c in candidates],
         [c.template for c in candidates],
@@ -375,12 +393,12 @@ def _nearest(s: LineSource, cube: NDArray[Any]) -> tuple[int, ...]:
 
 
 def _threshold(noise: NoisePeaks, settings: Mapping[str, Any]) -> float:
-    """S/N down to which candidates are tried."""
+    """Lowest S/N at which candidates are tried."""
     return float(np.clip(noise.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
 
 
 def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
-    """The filter bank of a line cube of which every `decimation`-th pixel is given."""
+    """Filter bank of a line cube, given as every `decimation`-th pixel."""
     inverse = np.where(prepared.sigma > 0, 1 / np.maximum(prepared.sigma, 1e-300), 0.0).astype(np.float32)
     return FilterBank(
         torch.as_tensor(coarse * inverse[:, None, None], device=device),
@@ -394,15 +412,15 @@ def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> F
 
 
 def _continuum_fitted(prepared: PreparedCube) -> bool:
-    """Whether enough spectra have lost a straight line that the templates should be without it, too."""
+    """Whether enough spectra had a straight line subtracted that the templates need the same."""
     return float(prepared.present[prepared.valid].mean()) > 0.2
 
 
 def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, ask: bool = False) -> None:
-    """Go on with continuum and noise measured once the sources are out.
+    """Measure continuum and noise again without the sources, and continue with them.
 
-    Lines too weak to be masked bend the continuum about them, which makes troughs that look like absorption,
-    and sidelobes count as noise. `ask` for a continuum where none was taken out so far.
+    Lines too weak to be masked bend the continuum around them, which makes troughs that look like absorption,
+    and sidelobes count as noise. With `ask`, look for a continuum where none was subtracted so far.
     """
     before = prepared.continuum.where(prepared.present & prepared.valid)
     bent = ask or bool(prepared.present.any())
@@ -415,7 +433,7 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, ask: bool = False)
         coarse[pursuit.taken[:, every, every]] = np.nan
     sigma = np.where(prepared.sigma > 0, channel_rms(coarse, valid), 0.0)
     used = prepared.sigma > 0
-    # the residual has lost a share to the continuum; bright channels alone may come down
+    # the residual has lost a share to the continuum; only bright channels may get less noise
     scale = np.median(prepared.sigma[used] / np.maximum(sigma[used], 1e-300))
     sigma = np.minimum(sigma * scale, prepared.sigma)
     if bent:
@@ -429,7 +447,7 @@ def _with_residuals(pursuit: Pursuit, prepared: PreparedCube, ask: bool = False)
 
 
 def _drop_continuum(pursuit: Pursuit, prepared: PreparedCube) -> None:
-    """Put back what was taken for wide lines, or lines at the ends of the band, and is continuum."""
+    """Put back wide lines, or lines at the ends of the band, that are really continuum."""
     n = prepared.sigma.size
     doubtful = [c for c in pursuit.components if c.source.fwhm_z > n / 2 or cut_off(c.source, n)]
     for c in doubtful:
@@ -443,7 +461,7 @@ def _drop_continuum(pursuit: Pursuit, prepared: PreparedCube) -> None:
 def _counts(
     pursuit: Pursuit, prepared: PreparedCube, guard: float, far: torch.Tensor, core: Sequence[slice] = ()
 ) -> PeakCounts:
-    """The residual's negative peaks, away from where much was subtracted."""
+    """The residual's negative peaks, except where much was subtracted."""
     clear = (pursuit.guard < guard / prepared.fidelity) & far
     low = pursuit.peaks.lows_below(-COUNT_FROM, clear)
     step = pursuit.bank.step
@@ -460,7 +478,18 @@ def _counts(
 
 
 def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
-    """Whether a source's centre can be measured, and is where the user wants to look."""
+    """Whether a source's centre can be measured, and lies where the user wants to look.
+
+    Parameters
+    ----------
+    s : LineSource
+    cube : RadioCube
+    imager : SourceImager
+
+    Returns
+    -------
+    bool
+    """
     if not imager.covers(s) or not cube.holds_data(s.x, s.y, s.z):
         return False
     if cube.mask is None:
@@ -470,15 +499,15 @@ def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
 
 
 def cut_off(s: LineSource, n_chan: int) -> bool:
-    """Whether a line of more than an eighth of the band reaches over its end."""
+    """Whether a line wider than an eighth of the band extends beyond its end."""
     reach = 0.5 * s.fwhm_z
     return s.fwhm_z > n_chan / 8 and not reach - 0.5 <= s.z <= n_chan - 0.5 - reach
 
 
 def _is_absorption(c: Component, prepared: PreparedCube) -> bool:
-    """A negative source counts as absorption where there is continuum for it to absorb.
+    """Whether a negative source counts as absorption: there must be a continuum to absorb.
 
-    A broad one that the band cuts off is none: the continuum's own curvature looks like that.
+    A broad one that the band cuts off does not count: the continuum's own curvature looks like that.
     """
     s = c.source
     if cut_off(s, prepared.sigma.size):

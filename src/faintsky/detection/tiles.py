@@ -1,9 +1,10 @@
-"""What the tiles of an image see, each with its surroundings.
+"""Search of single tiles of an image, each with its surroundings.
 
-`judging` makes one list of it, `painting` the maps.
+`judging` joins the results in one list, `painting` makes the maps.
 
-An image of any size is worked on in tiles of one fixed grid (`faintsky.blocks.tiles`), one that fits into a
-tile as a whole: results do not depend on how many are worked on at a time, or where. What each step sees:
+An image of any size is worked on in tiles of one fixed grid (`faintsky.blocks.tiles`); one that
+fits into a tile is one tile. Results do not depend on how many tiles are worked on at a time, or where. How
+far each step looks:
 
 =========================  =============================================================================
 data or blank              2 pixels
@@ -21,9 +22,9 @@ primary beam in the data   every n-th pixel of the image
 counts, reliabilities      the whole list
 =========================  =============================================================================
 
-A tile reads `MARGIN` beams about what it writes. It owns the sources that were fitted together with one whose
-peak it writes; two tiles' fits of one source at a seam are one. The background's boxes may be larger than the
-margin: then it follows what the tile has of it.
+A tile reads `MARGIN` beams around the pixels it writes. It owns the sources that were fitted together with
+one whose peak it writes; two tiles' fits of one source at a seam count once. The background's boxes may be
+larger than the margin: then it follows the part that the tile reads.
 """
 
 from __future__ import annotations
@@ -63,18 +64,18 @@ from faintsky.preparing import (
 Float = NDArray[np.float64]
 Tell = Callable[[int, str], None]
 MARGIN = 30.0
-"""Surroundings that a tile reads [beam], in whole cells of the network (32 pixels), of which 4 to 12."""
+"""Margin that a tile reads [beam], in whole cells of the network (32 pixels): 4 to 12 of them."""
 UNCLEAN, ABOUT = 0.5, 1.2
-"""Share of a source's peak in the residual, and its peak over the threshold of CLEAN, with which it counts as
-not cleaned."""
+"""A source counts as not cleaned above this fraction of its peak in the residual, and below this peak over
+the threshold of CLEAN."""
 FIDELITY = 0.05
-"""Error of Gaussians that stand for a source, over its brightness: `tools/compare_denoisers.py`."""
+"""Relative error of the Gaussian models of sources: `tools/compare_denoisers.py`."""
 WHITE_BEAM = (2.0, 2.0, 0.0)
-"""What sources of an image of white noise without a beam are taken for [pixel]."""
+"""FWHM assumed of point sources in an image of white noise without a beam [pixel]."""
 MOST_SHOWN = 900
-"""Pixels a side of what is kept of a large image for its report."""
+"""Side of the thinned image that is kept for the report of a large one [pixel]."""
 MANY = 1 << 14
-"""Candidates for regions in a tile, at most."""
+"""Largest number of candidate regions in a tile."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ class Plan:
     eye, always, against, reliability, background_scale
         As for `detect_image`.
     kind : Kind or None
-        None where the one tile is to tell.
+        None where the only tile determines it.
     prepared : PreparedImage or None
-        Of a part of the image: its beam and units are the image's.
+        Of a part of the image: beam and units hold for the whole.
     thin : int
-        The report shows every n-th pixel along both axes: this is n.
+        The report shows every ``thin``-th pixel along both axes.
     """
 
     image: RadioImage
@@ -115,32 +116,33 @@ class Plan:
 
 @dataclass
 class Seen:
-    """What a tile has seen, in pixels of the image.
+    """Result of the search of a tile, in pixels of the image.
 
     Attributes
     ----------
     number : int
         Of the tile.
     sources : Sources
-        Those that it owns, and those at its seams that it would own if the others did not.
+        Those that it owns, and those at its seams that it owns unless another tile does.
     columns : dict of array
         Of each: ``inside``, whether it owns it; S/N; ``level`` of the noise over that without artefacts;
-        ``about`` a bright source; S/N ``alone`` in its place; whether it is a ``piece`` of something larger,
-        and the ``brightness`` of that; whether the user ``looked`` there; ``undeconvolved``; ``background``.
+        whether it is ``about`` (around) a bright source; S/N ``alone`` at its place; whether it may be a
+        ``piece`` of diffuse emission, and the ``brightness`` of that; whether the user's mask allows it
+        (``looked``); ``undeconvolved``; ``background``.
     prepared : PreparedImage or None
-        Of the image where the tile is all of it, otherwise every n-th pixel; None where it is blank.
+        The whole tile where there is only one, otherwise every n-th pixel; None where it is blank.
     noise_peaks : float
-        Amplitude of the law of their number.
+        Amplitude of their number law.
     background : float
-        The largest, over the noise.
+        Largest value, over the noise.
     flat : bool
-        Whether the noise is one number.
+        Whether the noise is constant.
     kind : Kind or None
     notes : list of str
     regions : SeenRegions or None
-        None where the network was not asked.
+        None where the network was not run.
     lost : list of str
-        What could not be read.
+        Parts of the file that could not be read.
     """
 
     number: int
@@ -158,7 +160,7 @@ class Seen:
 
 @dataclass
 class SeenRegions:
-    """The diffuse emission that a tile has seen: see `Diffuse`; boxes ``[n + 1, 4]`` are in the image."""
+    """Diffuse emission in a tile: see `Diffuse`; boxes ``[n + 1, 4]`` in pixels of the image."""
 
     pieces: Pieces
     signs: dict[str, Float]
@@ -169,7 +171,7 @@ class SeenRegions:
 
 
 def tiles_of(image: RadioImage) -> list[Block]:
-    """Tiles of an image; one where its psf is given, whose sidelobes reach over the whole."""
+    """Tiles of an image; a single one where its psf is given, as sidelobes reach over the whole image."""
     shape, beam = (image.shape[1], image.shape[2]), image.middle_beam
     beam_pixels = 4.0 if beam is None else float(np.sqrt(beam[0] * beam[1]))
     if "psf" in image.companions:
@@ -178,7 +180,7 @@ def tiles_of(image: RadioImage) -> list[Block]:
 
 
 def plan(image: RadioImage, **how: Any) -> Plan:
-    """Look at an image as far as its tiles have to know of it; `how` is that of `Plan`."""
+    """Determine what all tiles of an image share; `how` holds further arguments of `Plan`."""
     blocks = tiles_of(image)
     if len(blocks) == 1:
         return Plan(image, blocks, **how)
@@ -196,13 +198,13 @@ def plan(image: RadioImage, **how: Any) -> Plan:
     first = replace(first, beam=beam)
     if image.beams is None:
         image = replace(image, beams=np.array([image.sky_beam(beam)]))
-    # coordinates lose a digit on their way to a worker; here they have, too
+    # pickling rounds coordinates by a digit: do it here too, so that all processes have the same
     image = replace(image, wcs=pickle.loads(pickle.dumps(image.wcs)))
     return Plan(image, blocks, **how, kind=kind, prepared=bare(first), thin=thin)
 
 
 def _brightest(image: RadioImage, blocks: list[Block], most: int) -> list[Block]:
-    """The tiles with the highest peaks over their scatter; of one, the first with any, from the middle on."""
+    """The tiles with the highest peaks over their scatter; if one is asked for, the first with data."""
     found: list[tuple[float, int]] = []
     for k, block in enumerate(
         blocks if most > 1 else blocks[len(blocks) // 2 :] + blocks[: len(blocks) // 2]
@@ -219,17 +221,44 @@ def _brightest(image: RadioImage, blocks: list[Block], most: int) -> list[Block]
 
 
 def bare(prepared: PreparedImage, thin: int = 0, box: tuple[slice, slice] | None = None) -> PreparedImage:
-    """The same without its arrays, or with every n-th pixel of a box of them."""
+    """The same without its arrays, or with every n-th pixel of a box of them.
+
+    Parameters
+    ----------
+    prepared : PreparedImage
+    thin : int, optional
+        Step between the pixels that are kept.
+    box : tuple of slice, optional
+        Pixels ``(y, x)`` to thin; without it the arrays are empty.
+
+    Returns
+    -------
+    PreparedImage
+    """
     where = (slice(0), slice(0)) if box is None else tuple(slice(s.start, s.stop, thin) for s in box)
     arrays = {name: getattr(prepared, name)[where].copy() for name in ("data", "valid", "rms")}
     return replace(prepared, **arrays)
 
 
 def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: None) -> Seen:
-    """Search a tile, and write what it sees into the maps.
+    """Search a tile, and write its maps.
 
-    ``noise``, 0 where blank; where the network is asked ``diffuse`` and what goes with it, and ``pieces``,
-    the candidates for regions; where it is always asked ``denoised`` and ``uncertainty``.
+    ``noise``, 0 where blank; with the network ``diffuse`` and its companions, and ``pieces``, the candidate
+    regions; ``denoised`` and ``uncertainty`` where the network always runs.
+
+    Parameters
+    ----------
+    plan : Plan
+    number : int
+        Of the tile.
+    maps : Maps
+        Where to write.
+    tell : callable, optional
+        Called with steps done and a word.
+
+    Returns
+    -------
+    Seen
     """
     from threadpoolctl import threadpool_limits
 
@@ -264,7 +293,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
     if diffuse is not None and diffuse.inside.any():
         rest = replace(prepared, data=prepared.data - diffuse.model)
         with threadpool_limits(limits=1, user_api="blas"):
-            search = find_compact(rest, plan.background_scale, lambda word: tell(3, f"once more, {word}"))
+            search = find_compact(rest, plan.background_scale, lambda word: tell(3, f"again, {word}"))
     maps.write("noise", block.write, np.where(valid, search.rms * search.level, 0.0)[core])
     seen = _sources_seen(plan, number, part, prepared, search, diffuse, left)
     seen.kind, seen.notes = kind, said
@@ -277,7 +306,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
 
 
 def _prepared(plan: Plan, part: RadioImage) -> PreparedImage | None:
-    """A tile made ready; None where it is blank."""
+    """A prepared tile; None where it is blank."""
     if plan.prepared is None:
         prepared = prepare_image(part)
         return prepared if prepared.beam is not None else replace(prepared, beam=WHITE_BEAM)
@@ -285,7 +314,7 @@ def _prepared(plan: Plan, part: RadioImage) -> PreparedImage | None:
         return None
     try:
         prepared = prepare_image(part)
-    except InputError:  # what is blank or constant in places only
+    except InputError:  # blank or constant here, not everywhere
         return None
     known = plan.prepared
     return replace(
@@ -313,7 +342,7 @@ def _sources_seen(
     }  # fmt: skip
     if diffuse is not None:
         columns |= {"piece": pieces(sources, search), "brightness": diffuse.model[at]}
-    # whoever has the brightest of a group's peaks has all of it
+    # the tile with the brightest peak of a group owns the whole group
     order = np.lexsort([-np.abs(values[:, 0]), sources.group])
     first = order[np.unique(sources.group[order], return_index=True)[1]]
     lead = first[np.unique(sources.group, return_inverse=True)[1]] if len(sources) else first
@@ -340,7 +369,7 @@ def _sources_seen(
 def _regions_seen(
     plan: Plan, number: int, diffuse: Diffuse, search: CompactSearch, maps: Maps
 ) -> SeenRegions:
-    """The candidates for regions of a tile, numbered from 1 within its write region."""
+    """Candidate regions of a tile, numbered from 1 within its write region."""
     block = plan.blocks[number]
     core, count = block.inner, len(diffuse.signs["pixels"])
     labels = diffuse.labels[core]
@@ -377,7 +406,8 @@ def _regions_seen(
 
 def _denoised(prepared: PreparedImage, diffuse: Diffuse) -> tuple[Float, Float]:
     """The image at the beam's resolution without noise, and its standard deviation; NaN where blank."""
-    # the network has not seen the compact sources; the data count where Gaussians are less true than these
+    # the network has not seen the compact sources; where Gaussians describe them worse than the data, use
+    # these
     shape = prepared.data.shape
     taken, noise = np.zeros(shape), np.where(prepared.valid, prepared.rms, 1).astype(float) ** 2
     add_sources(taken, diffuse.compact.values)
@@ -392,7 +422,7 @@ def _denoised(prepared: PreparedImage, diffuse: Diffuse) -> tuple[Float, Float]:
 def _cleaned(
     image: RadioImage, prepared: PreparedImage, dirty: bool
 ) -> tuple[PreparedImage, NDArray[np.floating] | None, list[str]]:
-    """The image, cleaned further where that can be done, what CLEAN has left where known, and notes."""
+    """The image, cleaned further where possible, the residual of CLEAN where known, and notes."""
     assert prepared.beam is not None
     left: NDArray[np.floating] | None = None
     if image.residual is not None:
@@ -408,19 +438,19 @@ def _cleaned(
     if image.psf is None:
         if not dirty:
             return prepared, left, ["without --psf nothing is cleaned further; what is not clean is flagged"]
-        note = "the sidelobes of bright sources stay in a dirty image, and raise its noise about these: "
-        return prepared, left, [f"{note}give --psf, or clean it first"]
+        note = "the sidelobes of bright sources stay in a dirty image, and raise the noise around them: "
+        return prepared, left, [f"{note}give --psf, or clean the image first"]
     given = prepared.rms if prepared.rms_origin == "given" else None
     rest, restored = clean_further(left, prepared.valid, image.psf[0], prepared.beam, given)
     data = np.where(prepared.valid, prepared.data - left + rest + restored, 0).astype(np.float32)
     prepared = replace(prepared, data=data).with_noise(data)
-    return prepared, rest, ["sources that were seen through the dirty beam were cleaned first, with the psf"]
+    return prepared, rest, ["sources that still had the dirty beam's shape were first cleaned with the psf"]
 
 
 def _not_clean(
     image: RadioImage, prepared: PreparedImage, values: Float, rms: Float, left: NDArray[np.floating] | None
 ) -> NDArray[np.bool_]:
-    """Which Gaussians ``[n, 6]`` CLEAN has hardly reached."""
+    """Which Gaussians ``[n, 6]`` were hardly cleaned."""
     at = pixels_of(values, prepared.data.shape)
     if left is not None:
         return np.asarray(np.abs(left[at]) > UNCLEAN * np.abs(prepared.data[at]))

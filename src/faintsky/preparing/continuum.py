@@ -1,4 +1,4 @@
-"""Continuum and line apart: a straight line in frequency for every pixel, fitted where there is no line."""
+"""Separation of continuum and lines: a straight line in frequency for every pixel, fitted outside lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from faintsky.grid import FWHM_PER_SIGMA
 WIDE = 5.0
 """FWHM over which the scatter of the continuum's level is smoothed [beam]."""
 _AT_A_TIME = 4096
-"""Spectra that are searched for strong lines in one go."""
+"""Spectra that are searched for strong lines at once."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Continuum:
     level_err: NDArray[np.float32]
 
     def where(self, present: NDArray[np.bool_]) -> Continuum:
-        """The same, zero but where it is `present`, ``[y, x]``."""
+        """The same, but zero where it is not `present`, ``[y, x]``."""
         level, slope = np.where(present, self.level, 0), np.where(present, self.slope, 0)
         return replace(self, level=level.astype(np.float32), slope=slope.astype(np.float32))
 
@@ -60,7 +60,7 @@ class Continuum:
 def _common_fit(
     cube: torch.Tensor, weight: torch.Tensor, z: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """`_line_fit` of whole images ``[chan, y, x]`` with one weight a channel, ``[chan]``."""
+    """`_line_fit` of whole images ``[chan, y, x]`` with one weight for each channel, ``[chan]``."""
     unit = torch.eye(cube.shape[0], device=cube.device)
     level, slope, variance = _line_fit(unit, weight[:, None].expand(-1, cube.shape[0]), z)
     both = (torch.stack([level, slope]) @ cube.flatten(1)).view(2, *cube.shape[1:])
@@ -75,7 +75,7 @@ def _line_fit(
     s0, s1, s2 = powers @ w
     t0, t1 = powers[:2] @ (w * columns)
     det = s0 * s2 - s1 * s1
-    # one usable channel, or none, fixes no slope
+    # one usable channel, or none, does not determine a slope
     sloped = det > 1e-6 * (s0 * s2).clamp_min(1e-30)
     safe_det = torch.where(sloped, det, torch.ones_like(det))
     slope = torch.where(sloped, (s0 * t1 - s1 * t0) / safe_det, torch.zeros_like(det))
@@ -92,20 +92,24 @@ def fit_continuum(
     order: int = 1,
     without: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]] = (),
 ) -> Continuum:
-    """Fit every pixel's continuum over the channels that `line_mask` leaves.
+    """Fit every pixel's continuum over the channels outside `line_mask`.
 
     Parameters
     ----------
     cube : torch.Tensor
         ``[chan, y, x]``; blanks are NaN.
     sigma : array
-        Rms of every channel, ``[chan]``; 0 leaves a channel out.
+        Rms of every channel, ``[chan]``; 0 excludes a channel.
     line_mask : torch.Tensor of bool, optional
         True where there is line emission or absorption; same shape, or coarser by a whole factor in y, x.
     order : {0, 1}
         Constant or straight line.
     without : sequence of (array, array), optional
-        What to take out of the cube first: spectra ``[chan]`` times images ``[y, x]``.
+        Models to subtract from the cube first: spectra ``[chan]`` times images ``[y, x]``.
+
+    Returns
+    -------
+    Continuum
     """
     n = cube.shape[0]
     middle = (n - 1) / 2
@@ -114,13 +118,13 @@ def fit_continuum(
     scale = float(good.max().clamp_min(1e-300))
     w_chan = (good / scale).to(torch.float32).to(cube.device)
     basis = z if order else torch.zeros_like(z)
-    # pixels without a line or a blank all have the same weights: one matrix product serves them
+    # pixels without a line or a blank all have the same weights: one matrix product does them
     parts = [[torch.as_tensor(np.asarray(a, np.float32), device=cube.device) for a in p] for p in without]
     level, slope, variance = _common_fit(cube, w_chan, basis)
     for spectrum, image in parts:
         own = _common_fit(spectrum[:, None, None], w_chan, basis)
         level, slope = level - own[0] * image, slope - own[1] * image
-    # a blank of no weight, too, leaves its mark: 0 times NaN
+    # a blank without weight would still give 0 times NaN
     special = ~torch.isfinite(level)
     if line_mask is not None:
         special |= upsampled(line_mask.any(0)[None], cube.shape[1:])[0]
@@ -163,10 +167,10 @@ def find_strong_lines(
 ) -> torch.Tensor:
     """Voxels of lines so strong that they would bend a continuum fitted through them.
 
-    Every pixel's spectrum, less its median, is averaged over 1, 3 and 9 channels; what exceeds `kappa`
-    standard deviations is masked and grown along frequency as long as the three-channel average stays
-    above `grow`. Weak lines stay unmasked on purpose: a mask that follows the noise makes noise peaks
-    more significant than they are. The filter bank allows for what the fit takes from them.
+    Every pixel's spectrum, minus its median, is averaged over 1, 3 and 9 channels. Voxels above `kappa`
+    standard deviations are masked, and the mask grows along frequency as long as the three-channel average
+    stays above `grow`. Weak lines stay unmasked on purpose: a mask that follows the noise makes noise peaks
+    more significant than they are. The filter bank allows for what the fit subtracts from them.
 
     Parameters
     ----------
@@ -175,7 +179,7 @@ def find_strong_lines(
     kappa, grow : float
         Thresholds in standard deviations of the averaged spectrum.
     widening : callable, optional
-        Noise of an average over so many channels over that of independent ones.
+        Noise of an average over a number of channels, over that of independent ones.
 
     Returns
     -------
@@ -183,7 +187,7 @@ def find_strong_lines(
         True where there is a strong line.
     """
     flat = cube.flatten(1)
-    # in chunks of pixels, so that all the passes over them stay in the processor's cache
+    # in chunks of pixels that stay in the processor's cache
     wider = (1.0, 1.0) if widening is None else (widening(3), widening(9))
     parts = [_strong_lines(part, kappa, grow, *wider) for part in flat.split(_AT_A_TIME, dim=1)]
     return torch.cat(parts, dim=1).view(cube.shape)
@@ -199,10 +203,10 @@ def _strong_lines(
     place = torch.arange(n, device=columns.device, dtype=columns.dtype)
 
     def count(reach: int) -> torch.Tensor:
-        """Root of the channels that an average over `reach` to either side holds."""
+        """Square root of the number of channels within `reach` to either side."""
         return (place.clamp_max(reach) + (n - 1 - place).clamp_max(reach) + 1).sqrt()[:, None]
 
-    # sums over three channels, and of these over nine, of spectra that go on as 0
+    # sums over three channels, and from these over nine, of spectra continued by 0
     threes = torch.nn.functional.pad(residual, (0, 0, 4, 4))
     threes = threes[:-2] + threes[1:-1] + threes[2:]
     smooth = threes[3:-3] / (three * count(1)) if n >= 3 else residual
@@ -213,7 +217,7 @@ def _strong_lines(
     pixels = seeds.any(0)
     if not bool(pixels.any()):
         return seeds
-    # grow only in the pixels that hold a line: they are few
+    # grow only in the few pixels with a line
     mask, reach = seeds[:, pixels], smooth[:, pixels].abs() > grow
     for _ in range(n):
         wider = mask.clone()
@@ -225,14 +229,14 @@ def _strong_lines(
     edge = mask.clone()
     edge[1:] |= mask[:-1]
     edge[:-1] |= mask[1:]
-    # where nearly all is masked, a biased continuum is better than none
+    # where nearly everything is masked, a biased continuum is better than none
     edge &= edge.sum(0, keepdim=True) <= 0.7 * n
     seeds[:, pixels] = edge
     return seeds
 
 
 def _medians(columns: torch.Tensor) -> torch.Tensor:
-    """Median of every column, without its NaNs; of an even number the lower of the two in the middle."""
+    """Median of every column without its NaNs; the lower one of an even number of values."""
     if columns.device.type != "cpu":
         return torch.nanmedian(columns, dim=0).values
     # NumPy's partition is ten times faster than PyTorch's median
@@ -261,11 +265,11 @@ def continuum_present(
     doubt: NDArray[np.floating] | float = 0.0,
     bowls: bool = False,
 ) -> NDArray[np.bool_]:
-    """Where there is continuum at all, ``[y, x]``.
+    """Where there is continuum at all.
 
-    Taking a continuum out that is not there costs a line of 12 channels in 128 some 7 % of its S/N. There is
-    one within two beams of a level above four standard errors, and wherever the levels scatter by a quarter
-    more than their errors over an area of some eighty beams, as in the sidelobes of bright sources.
+    Subtracting a continuum where there is none costs a line of 12 channels in 128 some 7 % of its S/N. There
+    is one within two beams of a level above four standard errors, and wherever the levels scatter by a
+    quarter more than their errors over an area of some eighty beams, as in the sidelobes of bright sources.
 
     Parameters
     ----------
@@ -277,7 +281,7 @@ def continuum_present(
     without_lines : callable, optional
         `LineFree` of the same cube, asked wherever a level stands out.
     asked : {"auto", "fit", "none"}
-        What the user says: there is some everywhere, or nowhere.
+        What the user says: ``fit``, everywhere; ``none``, nowhere.
     doubt : array or float, optional
         What else may be in the levels beside noise, rms, ``[y, x]``.
     bowls : bool, optional
@@ -307,20 +311,20 @@ def continuum_present(
 
 
 def curvature(frequencies: NDArray[np.float64], beams: float) -> float:
-    """By how many beams sidelobes move over a band, at a distance of `beams` from their source.
+    """Movement of sidelobes over a band [beam], at a distance of `beams` from their source.
 
-    That distance scales as the wavelength. Where they move by more than about half a beam, a straight line in
-    frequency does not follow them.
+    The distance scales as the wavelength. A straight line in frequency does not follow movements of more than
+    about half a beam.
     """
     return float(np.ptp(frequencies) / np.mean(frequencies)) * beams
 
 
 ASKED, LINE, CERTAIN = 2.5, 4.0, 5.3
-"""Standard errors of a level from which on it is looked at without lines, of a line there, and of a level
-that no noise makes in thousands of beams."""
+"""Standard errors of a level above which it is measured again without lines, of a line there, and of a level
+that noise does not reach in thousands of beams."""
 WIDTHS, BESIDE, MOST_LINES = (4.0, 6.0, 9.0, 13.0, 20.0, 30.0, 45.0), 1.4, 4
-"""FWHM of the lines looked for [channel], how far to either side of one, in FWHMs, no channel counts as free
-of it, and how many are looked for in a spectrum."""
+"""FWHM of the lines looked for [channel]; channels within this many FWHMs of a line do not count as free of
+it; and number of lines looked for in a spectrum."""
 
 
 def one(channels: int) -> float:
@@ -330,20 +334,20 @@ def one(channels: int) -> float:
 
 @dataclass(frozen=True)
 class LineFree:
-    """The F-test of a straight line in the channels of a spectrum that are free of lines.
+    """F-test of a straight line in the channels of a spectrum that are free of lines.
 
-    A wide line, and the wings of a strong one, have a mean as a continuum does, but nothing elsewhere.
+    A wide line, and the wings of a strong one, have a mean like a continuum, but nothing elsewhere.
 
     Attributes
     ----------
     columns : callable
-        Spectra ``[chan, n]`` of pixels ``y, x``, in the cube's unit, lines and continuum in them.
+        Gives spectra ``[chan, n]`` of pixels ``y, x``, with lines and continuum, in the cube's unit.
     sigma : array
         Rms of every channel, ``[chan]``; 0 where blank.
     widening : callable
-        Noise of the mean of so many channels over that of independent ones.
+        Noise of the mean of a number of channels, over that of independent ones.
     quiet : array of bool, optional
-        Channels that are free of strong lines all over the image, if there are enough.
+        Channels without strong lines anywhere in the image, if there are enough.
     """
 
     columns: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.floating]]
@@ -390,7 +394,7 @@ class LineFree:
 def _free_line(
     data: NDArray[np.float64], free: NDArray[np.bool_], z: NDArray[np.int_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
-    """Straight lines through free channels, ``[n]`` each: level, slope, where the level is, how many."""
+    """Straight lines through free channels, ``[n]`` each: level, slope, channel of the level, channels."""
     count = free.sum(axis=0)
     middle = (free * z[:, None]).sum(axis=0) / np.maximum(count, 1)
     level = (free * data).sum(axis=0) / np.maximum(count, 1)

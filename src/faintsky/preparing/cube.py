@@ -1,4 +1,4 @@
-"""A cube made ready for a search: flat noise, continuum taken out, its psf and beam known."""
+"""A cube prepared for a search: flat noise, continuum subtracted, psf and beam known."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from faintsky.preparing.noise import channel_rms, relative_noise_map
 from faintsky.preparing.psf import fitted_beam, gaussian_psf, psf_error, psf_from_noise
 
 FIDELITY = {"given": 0.03, "noise": 0.06, "robust": 0.20, "beam": 0.10}
-"""Fraction of a subtracted source by which the data may differ from its model, by where the psf comes from:
-given (its error is the model's), read off the noise, or the Gaussian of the header."""
+"""Relative error of a subtracted source by origin of the psf: given (only the model's error), measured from
+the noise, or the Gaussian of the header."""
 
 PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
-"""Relative error of fluxes by that of a psf worked out from the noise, beside the psf's own noise: what faint
-sources leave in it, and what a solution in rings cannot know of robust weights."""
+"""Relative flux errors caused by a psf measured from the noise, besides the psf's own noise: remains of faint
+sources, and details of robust weights that a solution in rings misses."""
 
 QUIET = 12
-"""Channels free of strong lines and their sidelobes, with fewer of which a dirty cube is asked for a
-continuum when its lines are out: what is faint of sidelobes adds up, too."""
+"""With fewer channels than this free of strong lines and their sidelobes, a dirty cube's continuum is
+measured once its lines are subtracted: faint sidelobes add up, too."""
 
 
 @dataclass
 class PreparedCube:
-    """What a detector works on, in Jy/beam of an image whose noise is the same all over a channel.
+    """Data for detectors, in Jy/beam of an image whose noise is the same all over a channel.
 
     Data whose unit gives no flux stay in their unit.
 
@@ -52,17 +52,17 @@ class PreparedCube:
     sigma : array
         Rms of every channel, ``[chan]``; 0 marks a blank one.
     relative : array or None
-        By what the cube was divided to make its noise flat, ``[y, x]``; None where it already was.
+        Noise map by which the cube was divided to make its noise flat, ``[y, x]``; None where it already was.
     continuum : Continuum
         Of `data`.
     present : array of bool
-        Where there is any, ``[y, x]``: elsewhere nothing was taken out of `line`.
+        Where there is a continuum, ``[y, x]``: elsewhere nothing was subtracted from `line`.
     line : array
-        `data` less the continuum, ``[chan, y, x]``.
+        `data` minus the continuum, ``[chan, y, x]``.
     psf : array
         ``[1 or chan, y, x]``.
     psf_origin : {"given", "noise", "robust", "beam"}
-        Where it comes from: the user, the noise of a cube with natural weights or of one with robust weights
+        Origin: the user, the noise of a cube with natural weights or of one with robust weights
         (`faintsky.preparing.psf.psf_from_correlation`), or the Gaussian of the header.
     beam : tuple of float
         Major, minor FWHM [pixel] and position angle [deg].
@@ -71,9 +71,9 @@ class PreparedCube:
     channels : ChannelCorrelation or None
         How the noise of its channels is correlated; None where they are independent.
     asked : {"auto", "fit", "none"}
-        What the user says of the continuum.
+        What the user says about the continuum.
     quiet : int
-        Channels that are free of strong lines and their sidelobes all over the image.
+        Number of channels without strong lines and their sidelobes anywhere in the image.
     """
 
     data: NDArray[np.float32]
@@ -93,7 +93,7 @@ class PreparedCube:
 
     @property
     def continuum_hidden(self) -> bool:
-        """Whether lines' sidelobes leave too few channels to tell of a continuum, till they are out."""
+        """Whether sidelobes of lines hide the continuum in too many channels until they are subtracted."""
         dirty = self.kind.name == "dirty" and not self.sidelobes_stay
         return dirty and self.asked == "auto" and self.quiet < QUIET
 
@@ -114,19 +114,19 @@ class PreparedCube:
 
     @property
     def psf_from_noise(self) -> bool:
-        """Whether the psf was worked out from the noise."""
+        """Whether the psf was measured from the noise."""
         return self.psf_origin in ("noise", "robust")
 
     @property
     def psf_error(self) -> float:
-        """Standard error of a psf worked out from the noise; 0 of another."""
+        """Standard error of a psf measured from the noise; 0 for others."""
         if not self.psf_from_noise:
             return 0.0
         return psf_error(int(self.valid.sum()), self.beam[0] * self.beam[1], int((self.sigma > 0).sum()))
 
     @property
     def flux_error(self) -> float:
-        """Relative error of fluxes by that of the psf; see `PSF_FLUX_ERROR`."""
+        """Relative error of fluxes caused by that of the psf; see `PSF_FLUX_ERROR`."""
         least = PSF_FLUX_ERROR.get(self.psf_origin, 0.0)
         return float(np.hypot(least, 2 * self.psf_error)) if least else 0.0
 
@@ -166,7 +166,7 @@ class PreparedCube:
         self.line = subtract_continuum(self.data, continuum.where(present), self.valid, self.sigma)
 
     def gain(self, x: float, y: float) -> float:
-        """Factor that turns a flux of the flattened cube back into the file's, at a pixel."""
+        """Factor from fluxes of the flattened cube to those of the file, at a pixel."""
         if self.relative is None:
             return 1.0
         j = int(np.clip(round(y), 0, self.relative.shape[0] - 1))
@@ -175,25 +175,25 @@ class PreparedCube:
         return value if np.isfinite(value) else 1.0
 
     def beam_at(self, cube: RadioCube) -> Callable[[float, float], tuple[float, float, float]] | None:
-        """The beam at a pixel ``(x, y)`` of the cube, where it differs from place to place; else None."""
+        """Function that gives the beam at a pixel ``(x, y)``; None where the beam is the same everywhere."""
         if self.psf_origin != "beam" or not cube.beam_varies:
             return None
         return lambda x, y: tuple(cube.local_beams(self.beam, x, y)[0])
 
     def restored(self, flat: NDArray[np.floating]) -> NDArray[np.float32]:
-        """A cube or image of the flattened scale back on the file's."""
+        """A flattened cube or image in the unit of the file."""
         out = flat if self.relative is None else flat * np.nan_to_num(self.relative, nan=1.0)
         return np.asarray(out, dtype=np.float32)
 
     def bare(self) -> PreparedCube:
-        """The same without what a cube gives once more: see `again`."""
+        """The same without arrays that can be made again from the cube: see `again`."""
         empty = np.zeros((0, 0, 0), np.float32)
         middle = len(self.psf) // 2
         psf = empty if self.psf_origin == "beam" else self.psf[middle : middle + 1]
         return replace(self, data=empty, line=empty, psf=psf)
 
     def again(self, cube: RadioCube) -> PreparedCube:
-        """What lost its arrays by `bare`, with those of the cube that it was made of."""
+        """The inverse of `bare`, with the cube that this was made from."""
         filled = _filled(cube, cube.blank_channels)[2]
         if self.relative is not None:
             filled = _flattened(filled, self.relative)
@@ -219,7 +219,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     Parameters
     ----------
     cube : RadioCube
-        With whichever of psf, rms it has.
+        With its psf and rms where known.
     device : str, optional
         Where PyTorch computes.
 
@@ -282,14 +282,14 @@ def _blanks_marked(
     valid: NDArray[np.bool_],
     blank: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Blank pixels and channels as 0, single blank voxels of other pixels as NaN.
+    """Mark blank pixels and channels by 0, single blank voxels of other pixels by NaN.
 
     A primary beam that shrinks with frequency leaves a rim of pixels with data in some channels only: a 0
     there would look like absorption of all their continuum.
     """
     filled = np.empty_like(data)
     for k in range(len(data)):
-        # all that is not finite is NaN already, or an infinity
+        # everything not finite is NaN already, or an infinity
         hole = np.float32(0.0 if blank[k] else np.nan)
         np.copyto(filled[k], np.where(valid, hole, np.float32(0)))
         np.copyto(filled[k], data[k], where=finite[k])
@@ -315,7 +315,7 @@ def _require_size(cube: RadioCube, beam_pixels: float) -> None:
 def _given_noise(
     cube: RadioCube, factors: NDArray[np.float32], blank: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Noise of every channel, and of every pixel relative to it, from the user's own noise map."""
+    """Noise of every channel, and of every pixel relative to it, from the user's noise map."""
     if cube.rms is None:
         return None, None
     rms = np.where(cube.rms > 0, cube.rms, np.nan).astype(float)
@@ -364,14 +364,14 @@ def _separate(
 ) -> _Parts:
     """Fit the continuum outside the strong lines."""
     n_chan, usable = data.shape[0], int((~blank).sum())
-    # every other pixel holds all that a dirty image does, and four times less work
+    # every other pixel contains all information of a dirty image, for a quarter of the work
     step = 2 if min(data.shape[1:]) >= 64 else 1
     coarse = np.ascontiguousarray(data[:, ::step, ::step])
     coarse_valid = valid[::step, ::step]
     level_free = coarse - medians_of_spectra(coarse[~blank])
     sigma = np.where(blank, 0.0, channel_rms(level_free, coarse_valid))
     order = 1 if usable >= 8 else 0
-    # a fit of `order + 1` parameters takes its share of the noise with it
+    # a fit of `order + 1` parameters removes its share of the noise
     share = np.sqrt(1 - (order + 1) / usable)
     scale = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-300), 0.0).astype(np.float32)
     # a bright level over an rms that differs from channel to channel would look like lines
@@ -403,7 +403,7 @@ def _separate(
 
 
 def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median of every spectrum, NaNs as 0, ``[y, x]``; the lower of two in the middle."""
+    """Median of every spectrum, NaNs as 0, ``[y, x]``; the lower one of an even number of values."""
     rows = np.ascontiguousarray(cube.reshape(len(cube), -1).T)
     rows[np.isnan(rows)] = 0
     middle = (len(cube) - 1) // 2
@@ -414,12 +414,28 @@ def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
 def subtract_continuum(
     data: NDArray[np.float32], continuum: Continuum, valid: NDArray[np.bool_], sigma: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """`data` less the continuum; zero where blank, ``[chan, y, x]``."""
+    """Subtract the continuum from a cube.
+
+    Parameters
+    ----------
+    data : array
+        ``[chan, y, x]``
+    continuum : Continuum
+    valid : array of bool
+        Pixels that hold data, ``[y, x]``.
+    sigma : array
+        Rms of every channel, 0 where blank.
+
+    Returns
+    -------
+    array
+        ``[chan, y, x]``, 0 where blank.
+    """
     part = continuum.where(valid)
     used = np.flatnonzero(sigma > 0)
     line = np.zeros_like(data)
     for k, plane in ((k, line[k]) for k in used):
-        # in place, since a plane fits the processor's cache
+        # in place: a plane fits the processor's cache
         np.multiply(part.slope, np.float32(part.middle - k), out=plane)
         plane -= part.level
         plane += data[k]
@@ -438,12 +454,12 @@ def _choose_psf(
     valid: NDArray[np.bool_],
     header_beam: tuple[float, float, float] | None,
 ) -> tuple[NDArray[np.floating], str, tuple[float, float, float], Kind]:
-    """The psf, where it is from, the beam (the header's, if it has one), and what the cube is taken for."""
+    """The psf, its origin, the beam (the header's if given), and the kind of the cube."""
     if cube.psf is not None and cube.kind != "restored":
         psf = cube.psf
         beam = header_beam or fitted_beam(psf[psf.shape[0] // 2])
         return psf, "given", beam, Kind("dirty", "there is a psf")
-    # here the continuum is taken out everywhere: what nobody would call present still adds up in the noise
+    # subtract the continuum everywhere here: an insignificant one still adds to the noise's correlation
     found = psf_from_noise(subtract_continuum(data, continuum, valid, sigma), sigma, valid, header_beam)
     if header_beam is None:
         if found is None:
@@ -455,7 +471,7 @@ def _choose_psf(
         measured = fitted_beam(found[0])
         same = 0.67 < (measured[0] * measured[1]) / (header_beam[0] * header_beam[1]) < 1.5
         if cube.beam_varies or not same:
-            found = None  # no one psf is that of a cube whose beam changes over it
+            found = None  # a cube whose beam changes over the image has no single psf
     noise_psf = None if found is None else found[0]
     kind = kind_of_cube(cube, continuum.level, line, sigma, valid, header_beam, noise_psf)
     if kind.name == "restored" or found is None:

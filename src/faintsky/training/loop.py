@@ -1,12 +1,12 @@
-"""The one training loop: PyTorch Lightning around a task.
+"""The training loop: PyTorch Lightning around a task.
 
-A task says what is learned: it holds the network, draws batches, and knows the loss. The loop does the rest:
-Adam with warm-up and a cosine decay, an exponential moving average of the weights (which is what is validated
-and kept), early stopping, half precision where the device is good at it, and checkpoints from which a killed
-run goes on. Batch *i* of a run depends on (seed, i) only, whatever the number of workers.
+A task defines what is learned: it holds the network, draws batches, and computes the loss. The loop does the
+rest: Adam with warm-up and a cosine decay, an exponential moving average of the weights (which is validated
+and kept), early stopping, half precision where the device is fast at it, and checkpoints from which a stopped
+run continues. Batch *i* of a run depends only on (seed, i), whatever the number of workers.
 
-Stored examples can be gone through by epochs, with Adam at a constant rate after the warm-up, the weights as
-they are, and the stopping rule of Delli Veneri et al. (2022), Section 4.5.
+Stored examples can be used in epochs, with Adam at a constant rate after the warm-up, weights without
+average, and the stopping rule of Delli Veneri et al. (2022), Section 4.5.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from faintsky.system import Settings, choose_device, may_start_workers, replacin
 
 Batch = dict[str, Tensor]
 SRUN = ".*srun"
-"""A hint that Lightning gives wherever SLURM is installed, and that one process has no use for."""
+"""A warning that Lightning gives wherever SLURM is installed, which does not matter for one process."""
 CHECKPOINT, HISTORY = "last.ckpt", "history.json"
 
 
 class Task(Protocol):
-    """What `fit` trains."""
+    """A task for `fit`."""
 
     network: nn.Module
 
@@ -61,14 +61,13 @@ class Task(Protocol):
         ...
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """What is to be made small.
+        """The loss to be minimised.
 
         Parameters
         ----------
         network : torch.nn.Module
-            In training.
-        batch : dict of str to torch.Tensor
-            As `batch` gives it, on the network's device.
+            In training mode.        batch : dict of str to torch.Tensor
+            From `batch`, on the network's device.
 
         Returns
         -------
@@ -78,17 +77,16 @@ class Task(Protocol):
         ...
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Score on data that are never trained on.
+        """Scores on data that are never used for training.
 
         Parameters
         ----------
         network : torch.nn.Module
-            In evaluation.
-
+            In evaluation mode.
         Returns
         -------
         dict of str to float
-            Scores; ``loss`` is what early stopping watches.
+            Scores; early stopping uses ``loss``.
         """
         ...
 
@@ -104,7 +102,7 @@ class EpochTask(Task, Protocol):
         Parameters
         ----------
         rng : numpy.random.Generator
-            For what is at random in them.
+            For random augmentation.
         pick : array of int
             Their numbers, ``[size]``.
 
@@ -134,48 +132,48 @@ class EpochTask(Task, Protocol):
 
 
 class Schedule(Settings):
-    """How long and how fast.
+    """Length and pace of a training.
 
     Parameters
     ----------
     steps : int
-        Batches in all.
+        Total number of batches.
     batch_size : int
-        Examples in a batch.
+        Examples in each batch.
     learning_rate : float
-        At the top of the warm-up.
+        At the end of the warm-up.
     warmup : int
-        Steps of its linear rise.
+        Steps of the linear increase.
     validate_every : int
         Steps between validations.
     patience : int
-        Validations without gain after which training stops.
+        Validations without improvement after which training stops.
     decay : float
-        Of the moving average of the weights; 0 keeps none.
+        Of the moving average of the weights; 0 for none.
     seed : int
         Of weights and data.
     workers : int
         Processes that draw batches; 0 draws them in the training process.
     epochs : int
-        Where not 0, ``steps`` is what this many passes over an `EpochTask`'s examples need (an incomplete
-        last batch is left out), and each is followed by a validation.
+        If not 0, ``steps`` is the number of batches in this many passes over an `EpochTask`'s examples
+        (without an incomplete last batch), and a validation follows each pass.
     rate : str
-        After the warm-up: ``cosine`` falls to a hundredth, ``constant`` stays.
+        After the warm-up: ``cosine`` falls to a hundredth, ``constant`` does not change.
     adam : str
         ``adamw``, or ``adam`` with the weight decay in the gradient.
     weight_decay : float
         Of Adam.
     clip : float
-        Largest norm of the gradient; 0 leaves it as it is.
+        Largest norm of the gradient; 0 for no limit.
     window : int
-        Where not 0, a validation without gain is one not below the mean of these before it, and `patience`
-        such in a row end the training; else one that is not the best of all.
+        If not 0, a validation without improvement is one not below the mean of the last `window` ones, and
+        `patience` of these in a row end the training; otherwise it is one that is not the best of all.
     keep_every : int
         Validations between checkpoints.
     half : bool
-        Half precision where the device is good at it.
+        Half precision where the device is fast at it.
     compiled : bool
-        Compile the network first, which takes a minute and a C++ compiler; on a CPU a step of narrow
+        Compile the network first, which takes a minute and needs a C++ compiler; on a CPU a step of narrow
         convolutions then takes two thirds of the time.
     devices : int
         Processes of one device each (GPU, or CPU core) that share every batch, by Lightning's DDP. Stored
@@ -263,30 +261,30 @@ def fit(
     progress: Callable[[int, int, str], None] | None = None,
     watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train, or go on where a killed run in ``out`` stopped.
+    """Train, or continue a stopped run in ``out``.
 
     Parameters
     ----------
     task : Task
-        Its ``network`` holds the weights to begin with.
+        Its ``network`` holds the initial weights.
     out : pathlib.Path
         Folder for the checkpoint and ``history.json``.
     schedule : Schedule
-        How long and how fast.
+        Length and pace.
     device : str, optional
         ``"auto"``, or a torch device.
     progress : callable, optional
         Called with steps done, steps in all, and a word.
     watch : callable, optional
-        Called with each entry of the history when it is made; what it raises ends the training.
+        Called with each new entry of the history; an exception ends the training.
 
     Returns
     -------
     network : torch.nn.Module
         With the averaged weights of the best validation.
     history : list of dict
-        ``step``, ``epoch`` where there are any, ``train`` (mean loss since the last) and the scores of every
-        validation.
+        For every validation ``step``, ``epoch`` (if used), ``train`` (mean loss since the last one) and the
+        scores.
 
     Raises
     ------
@@ -331,7 +329,7 @@ def fit(
         )
     if first < schedule.steps and not loop.finished:
         with warnings.catch_warnings():
-            # hints on worker numbers and on the loader's length, which a stream has not
+            # hints about worker numbers and the loader's length, which a stream does not have
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             warnings.filterwarnings("ignore", message=SRUN)
             with _interruptible(trainer):
@@ -361,7 +359,7 @@ def _loop(
     watch: Callable[..., None] | None,
 ) -> Any:
     """The Lightning module; built here because Lightning is an extra."""
-    # no attribute of the module, which would hold all weights twice
+    # not an attribute of the module, which would store all weights twice
     trained = cast(nn.Module, torch.compile(task.network)) if schedule.compiled else task.network
 
     class Loop(pl.LightningModule):
@@ -393,7 +391,7 @@ def _loop(
             kind = torch.optim.Adam if schedule.adam == "adam" else torch.optim.AdamW
             optimiser = kind(
                 self.network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay,
-                # one pass over the weights; Lightning cannot clip before it
+                # the fused optimiser makes one pass over the weights; Lightning cannot clip before it
                 fused=True if schedule.clip == 0 else None,
             )  # fmt: skip
             rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(schedule))
@@ -457,7 +455,7 @@ def _loop(
 
 
 def stalled(values: Sequence[float], patience: int, window: int = 0) -> bool:
-    """Whether validation losses have stopped to fall.
+    """Whether validation losses have stopped falling.
 
     Parameters
     ----------
@@ -474,7 +472,7 @@ def stalled(values: Sequence[float], patience: int, window: int = 0) -> bool:
 
 
 def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Moving average whose memory grows with the steps taken, up to ``1 / (1 - decay)``."""
+    """Moving average whose length grows with the steps, up to ``1 / (1 - decay)``."""
 
     def update(average: Any, current: Any, taken: Tensor) -> None:
         share = 1 - min(decay, (1 + float(taken)) / (10 + float(taken)))
@@ -488,7 +486,7 @@ def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
 
 
 def _rate(schedule: Schedule) -> Callable[[int], float]:
-    """Linear warm-up, then half a cosine down to 1 % or nothing more."""
+    """Linear warm-up, then half a cosine down to 1 %, or a constant."""
 
     def rate(step: int) -> float:
         if step < schedule.warmup:
@@ -502,7 +500,7 @@ def _rate(schedule: Schedule) -> Callable[[int], float]:
 
 
 def _lightning() -> Any:
-    """The package, its own messages turned off.
+    """The package Lightning, its messages turned off.
 
     Raises
     ------
@@ -522,13 +520,13 @@ def _lightning() -> Any:
 
 @contextmanager
 def _interruptible(trainer: Any) -> Iterator[None]:
-    """Let Ctrl-C through: Lightning makes an exit with status 1 of it, some versions a quiet end."""
+    """Pass on Ctrl-C: Lightning turns it into an exit with status 1, some versions into a silent end."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, before)  # which Lightning leaves without effect
+            signal.signal(signal.SIGINT, before)  # Lightning leaves it without effect
             raise end.__context__ from None
         raise
     if trainer.interrupted:

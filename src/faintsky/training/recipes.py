@@ -1,7 +1,7 @@
-"""How a network is trained: a recipe, the plan that it makes of the user's numbers, and what comes of it.
+"""How a network is trained: a recipe, the plan that it makes from the user's numbers, and the trained model.
 
-A recipe is found by the name of its network in `faintsky.registry.RECIPES`. It says what is learned (a task,
-see `faintsky.training.loop`), on which data, with which numbers, and what the model's card is to hold.
+A recipe is found by the name of its network in `faintsky.registry.RECIPES`. It defines the task (see
+`faintsky.training.loop`), the data, the hyperparameters, and the content of the model's card.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ Progress = Callable[[int, int, str], None]
 Watch = Callable[[Mapping[str, float]], None]
 
 BYTES_FIXED, BYTES_A_WEIGHT, BYTES_A_WEIGHT_KEPT = 0.6e9, 28, 24
-"""Memory of the libraries; a weight with gradient, two moments, average, best and a copy; and on disk, in the
-model and in its checkpoint."""
+"""Memory of the libraries; of a weight with gradient, two moments, average, best and a copy; and disk space
+of a weight in the model and its checkpoint."""
 
 
 class Recipe(ABC):
-    """How one network is trained; a recipe is a class that changes what is different.
+    """How one network is trained; subclasses override what differs.
 
     Attributes
     ----------
     network : str
         Its name in `faintsky.registry.NETWORKS`.
     job : str
-        What the model will be for.
+        Purpose of the model.
     key : str
         The network's name in the model's card; ``{setting}`` stands for that setting's value.
     presets : tuple of str
-        Simulations it can be trained on; the first is the default. Where empty it needs data.
+        Simulations for training, the default first; if empty, data are required.
     schedule : mapping
-        Where it differs from `Schedule`'s defaults.
+        Differences from `Schedule`'s defaults.
     settings : type of Settings
-        Of the task; the network's arguments are those of its class.
+        Settings of the task; the network's arguments are those of its class.
     spaces : mapping
         Named grids of a search (`faintsky.training.search`): values by key.
     cost : tuple of float
-        Seconds of a processor core, and bytes, that a step takes for each pixel or channel of each example,
-        there and back; measured with the recipe's own sizes.
+        Seconds of a processor core, and bytes, of a step for each pixel or channel of each example, forward
+        and backward; measured with the recipe's own sizes.
     """
 
     network: ClassVar[str]
@@ -66,7 +66,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def check_data(self, data: Path, settings: Any) -> None:
-        """Refuse a folder of data that is not what would be trained on, all of it.
+        """Refuse a folder of data unless all of it would be used for training.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def task(self, plan: Plan, network: nn.Module, folder: Path, progress: Progress | None) -> Task:
-        """What is learned.
+        """The task to learn.
 
         Parameters
         ----------
@@ -87,9 +87,9 @@ class Recipe(ABC):
         network : torch.nn.Module
             To be trained.
         folder : pathlib.Path
-            Of the run: what the task computes once is kept there.
+            Of the run; the task stores there what it computes once.
         progress : callable or None
-            Called with parts done, parts in all, and a word.
+            Called with steps done, steps in all, and a word.
 
         Returns
         -------
@@ -98,7 +98,7 @@ class Recipe(ABC):
         """
 
     def pixels(self, plan: Plan) -> int:
-        """How large an example is.
+        """Size of an example.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class Recipe(ABC):
         return int(plan.arguments["size"]) ** 2
 
     def examples(self, plan: Plan) -> int:
-        """How many examples there are, where they are stored.
+        """Number of stored examples.
 
         Parameters
         ----------
@@ -123,12 +123,12 @@ class Recipe(ABC):
         Returns
         -------
         int
-            About how many.
+            Approximate number.
         """
         return 0
 
     def kept_bytes(self, plan: Plan) -> float:
-        """How large is what is made once for the run and kept in its folder.
+        """Size of the data that are made once for the run and kept in its folder.
 
         Parameters
         ----------
@@ -143,29 +143,29 @@ class Recipe(ABC):
         return 0.0
 
     def fitting(self, settings: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The network's arguments, with those that follow from the settings.
+        """The network's arguments, including those that follow from the settings.
 
         Parameters
         ----------
         settings : Settings
             Of the task.
         arguments : dict
-            The user's, and defaults.
+            The user's values and defaults.
 
         Returns
         -------
         dict
-            What the network is made with.
+            Arguments of the network's class.
         """
         return arguments
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
-        """What the model's card says for the job, once the network is trained.
+        """Settings for the model's card, once the network is trained.
 
         Parameters
         ----------
         task : Task
-            What was learned.
+            The trained task.
         network : torch.nn.Module
             As trained.
 
@@ -187,7 +187,7 @@ class Recipe(ABC):
         Returns
         -------
         schedule : Schedule
-            How long and how fast.
+            Length and pace.
         settings : Settings
             Of the task.
         arguments : dict
@@ -196,7 +196,7 @@ class Recipe(ABC):
         Raises
         ------
         InputError
-            For an unknown key, or a value of another type or out of bounds.
+            For an unknown key, or a value of wrong type or out of bounds.
         """
         kinds: tuple[type[Settings], ...] = (Schedule, self.settings, arguments_of(self.network))
         groups: list[dict[str, Any]] = [dict(self.schedule), {}, {}]
@@ -219,16 +219,16 @@ class Recipe(ABC):
         changes: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> Plan:
-        """What is to be done, checked.
+        """Plan of a training, checked.
 
         Parameters
         ----------
         data : path-like, optional
             A folder of data.
         simulate : str, optional
-            A preset; the first one where no data are given either.
+            A preset; the first one by default, if no data are given.
         init : str, optional
-            Name or folder of a model to begin with.
+            Name or folder of a model to start from.
         changes : mapping, optional
             See `numbers`.
         seed : int, optional
@@ -237,12 +237,12 @@ class Recipe(ABC):
         Returns
         -------
         Plan
-            A training that can begin.
+            A training that can start.
 
         Raises
         ------
         InputError
-            Where any of it is wrong.
+            Where any of these is wrong.
         """
         folder, preset = source(self.network, data, simulate, self.presets)
         schedule, settings, arguments = self.numbers({**(changes or {}), "seed": seed})
@@ -253,7 +253,7 @@ class Recipe(ABC):
 
 
 def read_value(value: Any) -> Any:
-    """A setting's value, where it is text that of the JSON which it is."""
+    """A setting's value; text is read as JSON where possible."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -263,7 +263,30 @@ def read_value(value: Any) -> Any:
 def source(
     network: str, data: str | os.PathLike[str] | None, simulate: str | None, presets: tuple[str, ...]
 ) -> tuple[Path | None, str]:
-    """The folder of data, or None and the preset of a simulation; `InputError` where there is neither."""
+    """The source of training data.
+
+    Parameters
+    ----------
+    network : str
+        Name of the network, for messages.
+    data : path-like or None
+        The user's folder.
+    simulate : str or None
+        The user's preset.
+    presets : tuple of str
+        Presets of the recipe.
+
+    Returns
+    -------
+    folder : pathlib.Path or None
+    preset : str
+        Of the simulation, if there is no folder.
+
+    Raises
+    ------
+    InputError
+        Where there is neither, or both.
+    """
     if data is not None and simulate is not None:
         raise InputError("both data and a simulation were given", "give one of them")
     if data is not None:
@@ -282,7 +305,7 @@ def source(
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that can begin.
+    """A training that can start.
 
     Parameters
     ----------
@@ -291,11 +314,11 @@ class Plan:
     data : pathlib.Path or None
         Folder of the data.
     preset : str
-        Of the simulation, where there are no data.
+        Of the simulation, if there are no data.
     init : Model or None
-        To begin with.
+        Model to start from.
     schedule : Schedule
-        As `Recipe.numbers` gives it, like the next two.
+        From `Recipe.numbers`, like the next two.
     settings : Settings
         Of the task.
     arguments : dict
@@ -316,7 +339,7 @@ class Plan:
         return process_rank(self.schedule)
 
     def record(self) -> dict[str, Any]:
-        """What the card and ``run.json`` say of it.
+        """Description of the training for the card and ``run.json``.
 
         Returns
         -------
@@ -331,7 +354,7 @@ class Plan:
         }  # fmt: skip
 
     def needs(self) -> Needs:
-        """What the whole run takes; of epochs over stored data by the number of their files.
+        """Needs of the whole run; for epochs over stored data, by the number of their files.
 
         Returns
         -------
@@ -362,7 +385,7 @@ class Plan:
         progress: Progress | None = None,
         watch: Watch | None = None,
     ) -> tuple[Model, dict[str, Any]]:
-        """Train, or go on where a run in the folder was stopped, and leave a model there.
+        """Train, or continue a stopped run in the folder, and write the model there.
 
         Parameters
         ----------
@@ -378,7 +401,7 @@ class Plan:
         Returns
         -------
         model : Model
-            The folder's.
+            The model in the folder.
         facts : dict
             Weights, steps, epochs, and the best validation.
         """
