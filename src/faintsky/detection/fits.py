@@ -47,7 +47,7 @@ class LineSource:
     fitted_snr : float
         Amplitude over its error at fixed shape.
     larger : tuple of float
-        By which part of it the flux of what was fitted as a point is expected to be larger, and its error.
+        Expected relative increase of the flux of a source that was fitted as a point, and its error.
     """
 
     amplitude: float
@@ -571,9 +571,9 @@ def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -
 def _fitted_point(
     window: GroupWindow, start: LineSource, size_scale: float
 ) -> tuple[LineSource, float, Float, Float, Float]:
-    """The best point, its log likelihood ratio, and the covariance (xx, xy, yy) that suits the data best.
+    """The best point, its log likelihood ratio, and the best covariance (xx, xy, yy).
 
-    With its own covariance, and by how much the logarithm of the flux grows with each of its elements.
+    Also that covariance's own errors, and the derivatives of the log flux by its elements.
     """
     point, alone = _fitted(window, replace(start, l11=0.0, l21=0.0, l22=0.0), size_scale)
     fit = GroupFit(window, [member_of(point)], size_scale)
@@ -589,9 +589,7 @@ def _fitted_point(
 
 
 def _larger(size: Float, spread: Float, growth: Float, beam: float) -> tuple[float, float]:
-    """See `LineSource.larger`: half of all sources are taken for points, the others for round and any size
-    up to the beam's, whichever the data leave open.
-    """
+    """See `LineSource.larger`: half of all sources are points, the others round and up to a beam wide."""
     round_ = np.array([1.0, 0.0, 1.0])
     variance = (np.linspace(0, beam, 33) / FWHM_PER_SIGMA) ** 2
     weight = np.linalg.solve(spread, round_)

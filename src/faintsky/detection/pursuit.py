@@ -173,7 +173,17 @@ class Residual:
         return self._cube
 
     def box(self, zs: slice, ys: slice, xs: slice) -> NDArray[np.float32]:
-        """A copy of a part, ``[chan, y, x]``. See `whole` for all of it."""
+        """A copy of a part.
+
+        Parameters
+        ----------
+        zs, ys, xs : slice
+
+        Returns
+        -------
+        array
+            ``[chan, y, x]``
+        """
         out = np.array(self._cube[zs, ys, xs])
         self._take_out(out, zs, ys, xs)
         return out
@@ -264,7 +274,7 @@ class Pursuit:
     taken : array of bool, optional
         Voxels of resolved galaxies, which are left out of the data, ``[chan, y, x]``.
     closed : torch.Tensor of bool, optional
-        Voxels that tell nothing of the continuum, galaxies and what surrounds them, ``[chan, y, x]``.
+        Voxels not used for the continuum: galaxies and their surroundings, ``[chan, y, x]``.
     components : list of Component
         The sources found so far.
     tell : callable

@@ -44,12 +44,12 @@ DIP = 0.5
 horns of a rotating one have no dip there."""
 
 AROUND = 3.0
-"""Beams beyond as far as it is large, within which negative emission tells of a galaxy."""
+"""Negative emission within a galaxy's own size plus this [beam] counts for its reliability."""
 ONE_SIDED = 0.1
 """Least fraction of the flux in each half of a galaxy's spectrum."""
 
 SURROUNDED = 3.0
-"""Beams about a galaxy, in each channel, in which its bowl may pass for a continuum."""
+"""Distance from a galaxy, in each channel, within which its bowl may look like a continuum [beam]."""
 FREE = 4
 """Least number of channels without a galaxy that constrain a continuum."""
 
@@ -69,7 +69,7 @@ class Resolved:
     snr : float
         Of its brightest smoothed voxel.
     reliability : float
-        Probability to be real.
+        Probability that it is real.
     """
 
     box: tuple[slice, ...]
@@ -85,9 +85,20 @@ class Resolved:
 
 
 def resolved_emission(prepared: PreparedCube, where: Bool | None = None, sign: float = 1.0) -> list[Resolved]:
-    """The resolved galaxies of a cube, the one with the largest mask first; only `where` one may look.
+    """Find the resolved galaxies of a cube.
 
-    With a `sign` of -1 what would be galaxies in its negative.
+    Parameters
+    ----------
+    prepared : PreparedCube
+    where : array of bool, optional
+        Allowed voxels, ``[chan, y, x]``.
+    sign : float, optional
+        -1 to find them in the negative.
+
+    Returns
+    -------
+    list of Resolved
+        The one with the largest mask first.
     """
     beam = prepared.beam_pixels
     sigma = np.where(prepared.sigma > 0, sign * prepared.sigma, np.inf).astype(np.float32)
@@ -240,10 +251,18 @@ def occupied(
 def judge_galaxies(
     found: list[Resolved], negative: list[Resolved], noise: NoisePeaks, prepared: PreparedCube
 ) -> None:
-    """Give galaxies their reliabilities: against peaks of the noise, and what is as strong in the negative.
+    """Set the reliabilities of galaxies, from noise peaks and equally strong negative emission.
 
-    Bowls, and what calibration and deconvolution left about a bright galaxy, are of both signs: what lies
-    beside as strong negative emission is real as often as positive is seen more often there.
+    Bowls, and errors of calibration and deconvolution around a bright galaxy, have both signs: next to
+    equally strong negative emission, the reliability is the excess of positive detections over negative ones.
+
+    Parameters
+    ----------
+    found, negative : list of Resolved
+        Galaxies, and those in the negative of the cube; `found` is changed in place.
+    noise : NoisePeaks
+        Expected in the cube.
+    prepared : PreparedCube
     """
     for r in found:
         reach = max(s.stop - s.start for s in r.box[1:]) + AROUND * prepared.beam_pixels
@@ -255,18 +274,30 @@ def judge_galaxies(
 
 
 def _beside(a: tuple[slice, ...], b: tuple[slice, ...], reach: float) -> bool:
-    """Whether two boxes share channels and are no farther apart than a reach [pixel]."""
+    """Whether two boxes share channels and are at most `reach` apart [pixel]."""
     gaps = [max(s.start - t.stop, t.start - s.stop, 0) for s, t in zip(a, b)]
     return gaps[0] == 0 and max(gaps[1:]) <= reach
 
 
 def closed_to_continuum(found: list[Resolved], shape: tuple[int, ...], prepared: PreparedCube) -> Bool:
-    """Voxels that tell nothing of a continuum: galaxies, and what surrounds them in each channel.
+    """Voxels not used for the continuum: galaxies, and their surroundings in each channel.
 
-    A galaxy that fills most of the band has a mean, as a continuum has, and so has the bowl about it.
+    A galaxy that fills most of the band has a mean, like a continuum, and so has the bowl around it.
+
+    Parameters
+    ----------
+    found : list of Resolved
+    shape : tuple of int
+        Of the cube.
+    prepared : PreparedCube
+
+    Returns
+    -------
+    array of bool
+        ``[chan, y, x]``
     """
     out = occupied(found, shape, prepared, SURROUNDED)
-    # too few channels beside it tell nothing either
+    # so are pixels with too few other channels
     out[:, shape[0] - out.sum(axis=0) < FREE] = True
     return out
 

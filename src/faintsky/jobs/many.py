@@ -17,7 +17,7 @@ JOINT = ("catalog", "components")
 SHOWN = 3
 """Most failures listed in the final message; all are in ``run.json``."""
 LOOKED_AT = 32
-"""Files, at most, that are opened to see how long all of them will take."""
+"""Largest number of files that are opened to estimate the time for all."""
 Path_ = str | os.PathLike[str]
 
 
@@ -101,9 +101,9 @@ def many(
 
 
 def _worth(some: Sequence[dict[str, Any]], times: float) -> int:
-    """Processes that are worth starting, and for which there is memory; one where tiles are shared already.
+    """Number of processes worth starting, limited by memory; one where tiles are shared already.
 
-    Dry runs of some files say so, of which there are so many `times` in all.
+    Dry runs of some files give the estimate; all files are `times` as many.
     """
     known = [facts for facts in some if "memory_gb" in facts]
     if not known or any(facts["blocks"] > 1 for facts in known):

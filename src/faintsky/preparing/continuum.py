@@ -285,8 +285,13 @@ def continuum_present(
     doubt : array or float, optional
         What else may be in the levels beside noise, rms, ``[y, x]``.
     bowls : bool, optional
-        Whether there are galaxies, about which levels lie below 0, or above: then only positive ones make a
-        source, and only what scatters to both sides is more than noise.
+        Whether there are galaxies, around which levels are shifted: then only positive levels count as
+        sources, and only scatter to both sides counts as more than noise.
+
+    Returns
+    -------
+    array of bool
+        ``[y, x]``
     """
     if asked != "auto":
         return valid & (asked == "fit")

@@ -137,16 +137,22 @@ class PreparedCube:
         doubt: NDArray[np.floating] | float = 0.0,
         bowls: bool = False,
     ) -> tuple[Continuum, NDArray[np.bool_]]:
-        """The continuum of the data less some sources, and where there is any, ``[y, x]``.
+        """Fit the continuum of the data minus some sources, and decide where there is any.
 
         Parameters
         ----------
         closed : torch.Tensor of bool, optional
-            Voxels that tell nothing of it, ``[chan, y, x]``.
+            Voxels not to be used, ``[chan, y, x]``.
         without : sequence of (array, array), optional
-            What to take out first: spectra ``[chan]`` times images ``[y, x]``.
+            Models to subtract first: spectra ``[chan]`` times images ``[y, x]``.
         doubt, bowls
             See `continuum_present`.
+
+        Returns
+        -------
+        continuum : Continuum
+        present : array of bool
+            ``[y, x]``
         """
         widening = self.channels.mean_error if self.channels else one
         fit = fit_continuum(torch.as_tensor(self.data), self.sigma, line_mask=closed, without=without)
@@ -161,7 +167,7 @@ class PreparedCube:
         return fit, present
 
     def take_out(self, continuum: Continuum, present: NDArray[np.bool_]) -> None:
-        """Go on with a continuum where it is `present`, ``[y, x]``."""
+        """Subtract a continuum where it is `present`, ``[y, x]``."""
         self.continuum, self.present = continuum, present
         self.line = subtract_continuum(self.data, continuum.where(present), self.valid, self.sigma)
 

@@ -176,10 +176,10 @@ class Schedule(Settings):
         Compile the network first, which takes a minute and needs a C++ compiler; on a CPU a step of narrow
         convolutions then takes two thirds of the time.
     devices : int
-        Processes of one device each (GPU, or CPU core) that share every batch, by Lightning's DDP. Stored
-        examples are shared out as they are; of simulated ones each process draws its share.
+        Processes with one device each (GPU or CPU core) that share every batch, by Lightning's DDP. Stored
+        examples are divided among them; simulated ones are drawn by each process.
     nodes : int
-        Machines with so many devices each; of several, SLURM's ``srun`` starts the processes.
+        Machines with this number of devices each; with several, SLURM's ``srun`` starts the processes.
     """
 
     steps: int = Field(20_000, ge=1)
@@ -205,9 +205,9 @@ class Schedule(Settings):
 
 
 class _Stream(IterableDataset):
-    """Batches from ``first`` on; worker w of n draws every n-th. An epoch has a random order of its own.
+    """Batches from ``first`` on; worker w of n draws every n-th. Each epoch has its own random order.
 
-    Of every batch there is the share of process ``rank`` of ``world``.
+    Each batch holds the share of process ``rank`` of ``world``.
     """
 
     def __init__(self, task: Task, schedule: Schedule, first: int, rank: int = 0, world: int = 1) -> None:
@@ -233,7 +233,7 @@ class _Stream(IterableDataset):
 
 
 def process_rank(schedule: Schedule) -> int:
-    """Number of this process among those that share a training; the first, 0, writes.
+    """Number of this process among those that share a training; the first, 0, writes files.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def fit(
             accelerator="gpu" if name.startswith("cuda") else "cpu",
             devices=schedule.devices,
             num_nodes=schedule.nodes,
-            # a loss may leave some of the weights out
+            # a loss may not depend on all weights
             strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
             precision="bf16-mixed" if schedule.half and _half_is_fast(name) else "32-true",
             logger=False,

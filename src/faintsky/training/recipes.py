@@ -335,7 +335,7 @@ class Plan:
 
     @property
     def rank(self) -> int:
-        """Number of this process among those that share the training; the first, 0, has the folder."""
+        """Number of this process among those that share the training; the first, 0, writes the folder."""
         return process_rank(self.schedule)
 
     def record(self) -> dict[str, Any]:
