@@ -48,13 +48,13 @@ this fraction of the sum of such Gaussians at their position."""
 PLAIN = 20.0
 """S/N above which such a Gaussian is a source by itself where it touches no other."""
 SURE = 5.0
-"""S/N of compact sources that are taken out before the network looks."""
+"""S/N above which compact sources are subtracted before the network runs."""
 SMOOTH, FINE = 3.0, 1.0
-"""FWHM of the Gaussians that the residual is smoothed with [beam]: a thin filament is plain in the second."""
+"""FWHM of the Gaussians that smooth the residual [beam]: the second shows thin filaments."""
 HINT, LEAST, LEAST_FINE, GROW, AGAINST = 7.0, 4.0, 5.0, 2.0, 1.5
-"""S/N of the smoothed residual that hints at diffuse emission, that a region holds somewhere, of either
-smoothing, and that it has everywhere; all but the last are at least `AGAINST` times the deepest negative one
-about."""
+"""S/N of the smoothed residual that hints at diffuse emission, that a region reaches somewhere with the first
+or the second smoothing, and that it has everywhere; the first three are at least `AGAINST` times the depth of
+the deepest negative nearby."""
 ABOUT = 20.0
 """Distance within which a negative counts against a region [beam]: artefacts are as deep nearby as high."""
 OFFSET = 0.2
@@ -79,9 +79,9 @@ class Diffuse:
         The network's image of the diffuse emission, and its standard deviation, ``[y, x]``, in the unit of
         the file, 0 where blank.
     rms : array
-        The noise that the network was told of, 0 where blank.
+        The noise given to the network, 0 where blank.
     snr, clear : array
-        S/N of the smoothed residual, and over the least that a region holds somewhere, ``[y, x]``.
+        S/N of the smoothed residual, and its ratio to the least S/N of a region, ``[y, x]``.
     settings : RegionSettings
         Of the network.
     compact : Sources
@@ -90,9 +90,9 @@ class Diffuse:
         Image of the broad compact sources, which the network shows better than Gaussians do; it is subtracted
         from `image`.
     signs : dict of array
-        Of each candidate, ``[n + 1]``, within the tile's write region: ``pixels``; ``flux``, of the residual;
-        ``taken``, of the sources taken out; ``highest`` of `clear`;
-        ``large`` enough, or cut by an edge.
+        Of each candidate, ``[n + 1]``, within the tile's write region: ``pixels``; ``flux`` of the residual;
+        ``taken``, flux of the subtracted sources; ``highest`` value of `clear`;
+        ``cut``, pixels at an edge.
     broad : array
         Candidate and flux of the broad Gaussians, ``[m, 2]``.
     """
@@ -117,12 +117,25 @@ class Diffuse:
 
 
 def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -> tuple[Float, Float]:
-    """S/N of a residual smoothed over some beams, and depth of the deepest minimum about, ``[y, x]``.
+    """S/N of a smoothed residual, and depth of its deepest minimum nearby.
 
-    Its noise is the larger of the one expected from the noise's correlation and the scatter of the residual
+    The noise is the larger of the one expected from the noise's correlation and the scatter of the residual
     without sources below its zero level: stripes are correlated over longer distances than are measured. S/N
     is counted from the zero level if that is positive: emission that fills most of an image cannot be told
     from it. Depths are those within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
+
+    Parameters
+    ----------
+    search : CompactSearch
+    residual : array
+        ``[y, x]``
+    wide : float, optional
+        FWHM of the smoothing [beam].
+
+    Returns
+    -------
+    snr, depth : array
+        ``[y, x]``
     """
     width = wide * search.size / FWHM_PER_SIGMA
     noise = np.where(search.valid, search.rms * search.level, 1.0)
@@ -142,7 +155,7 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
 
 
 def _clear(search: CompactSearch, residual: Float, snr: Float, depth: Float, against: float) -> Float:
-    """S/N over the least that a region holds somewhere, of the smoothing that shows it best, ``[y, x]``."""
+    """S/N over the least S/N of a region, for the better one of the two smoothings, ``[y, x]``."""
     fine, fine_depth = significance(search, residual, FINE)
     return np.maximum(
         snr / np.maximum(LEAST, against * depth), fine / np.maximum(LEAST_FINE, against * fine_depth)
@@ -302,7 +315,20 @@ def _signs(
 def parted(
     labels: NDArray[np.int32], snr: NDArray[np.floating], clear: NDArray[np.floating]
 ) -> NDArray[np.int32]:
-    """Regions cut at their saddles, without parts that are not clear by themselves. See `Diffuse`."""
+    """Cut regions at their saddles, and drop parts that are too faint.
+
+    Parameters
+    ----------
+    labels : array of int
+        Regions, ``[y, x]``.
+    snr, clear : array
+        See `Diffuse`; each part has `clear` above 1 somewhere.
+
+    Returns
+    -------
+    array of int
+        Parts from 1, ``[y, x]``.
+    """
     parts = split_regions(labels, snr)
     found = find_objects(parts)
     kept = [k for k, box in enumerate(found, start=1) if (clear[box][parts[box] == k] > 1).any()]
@@ -310,7 +336,22 @@ def parted(
 
 
 def are_regions(signs: dict[str, Float], broad: Float, beam_area: float) -> Bool:
-    """Which candidates are regions by their signs, ``[n + 1]``; see `Diffuse`. False first."""
+    """Which candidates are regions, by their signs; see `Diffuse`.
+
+    Parameters
+    ----------
+    signs : dict of array
+        Of each candidate, ``[n + 1]``.
+    broad : array
+        Candidate and flux of the broad Gaussians, ``[m, 2]``.
+    beam_area : float
+        [pixel]
+
+    Returns
+    -------
+    array of bool
+        ``[n + 1]``; the first is False.
+    """
     pixels, flux = signs["pixels"], signs["flux"]
     clear = signs["highest"] > 1
     clear &= (pixels > SMALLEST * beam_area) | (signs["cut"] > 0)

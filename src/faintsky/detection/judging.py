@@ -204,7 +204,7 @@ class Region:
     box : array of int
         ``[4]``: first y and x, and one past the last y and x.
     tile : Seen
-        The one that sees most of it.
+        The one that holds most of it.
     """
 
     codes: NDArray[np.intp]
