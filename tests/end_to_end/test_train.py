@@ -202,7 +202,7 @@ def spoil(folder, what):
     ("local_unet", "text", "m1_dirty.fits: "), ("local_unet", "psfs", "own: holds images and psfs.npz"),
     ("local_unet", "no sky", "m1_dirty.fits: has no true sky"),
     ("local_unet", "no image", "m1_sky.fits: has no "),
-    ("local_unet", "name", "mine.fits.gz: is not of a name"),
+    ("local_unet", "name", "mine.fits.gz: has a name that is not used"),
     ("local_unet", "shape", "m1_[a-z]*.fits: differs from its sky"),
     ("local_unet", "beam", "m1_dirty.fits: no synthesised beam"), ("local_unet", "foreign", "own"),
     ("dda", "psfs", "own: holds images and psfs.npz"), ("dda", "foreign", "own"),
