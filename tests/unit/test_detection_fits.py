@@ -143,6 +143,21 @@ def test_what_no_data_tell_from_a_point_is_one(scope):
             assert 0.3 < got.errors()["fwhm_maj"] < 3
 
 
+def test_the_flux_error_of_a_point_allows_for_sizes_that_noise_hides(scope):
+    """Hardly that of a true point; that of a small source fitted as one covers what the point lacks."""
+    got = {}
+    for size in (0.0, 2.5):
+        source = scope.at_snr(Emitter(31.4, 32.7, 9.6, maj=size, min=size, fwhm_z=5.5), 14, 1e-3, N_CHAN)
+        window = cut(scope, scope.cube([source], N_CHAN, seed=None), np.full(N_CHAN, 1e-3), 31.4, 32.7, 48)
+        s = point_or_not(window, replace(a_guess(31, 33, 9), l11=0.0, l22=0.0), size_scale=9.0)
+        assert s.axes()[0] == 0
+        got[size] = s.amplitude / source.flux, s.larger, s.errors()["flux"]
+    point, small = got[0.0], got[2.5]
+    assert point[1] < 0.5 * point[2]
+    assert small[1] > 1.5 * point[1]
+    assert 0.02 < 1 - small[0] < 1.5 * small[2]
+
+
 def test_position_angle_on_the_sky(scope):
     # from lower right (south-west) to upper left (north-east): 45 degrees
     data = np.zeros((N_CHAN, 64, 64))

@@ -206,8 +206,7 @@ def _row(
     hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
     per_channel = float(flux_width(cube, m["z"])[0])
     inflate = _continuum_inflation(prepared, m["x"], m["y"], m["z"], m["fwhm_z"])
-    parts = [c.source.amplitude * c.source.fwhm_z * (boost(c) + c.source.larger[0]) for c in group]
-    line = sum(parts) * GAUSSIAN_AREA * scale
+    line = sum(boost(c) * c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
     peak, peak_err = _peak(group)
     peak_err = float(np.linalg.norm([peak_err, *(v * peak for v in _sampling(prepared))]))

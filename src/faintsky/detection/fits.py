@@ -46,8 +46,8 @@ class LineSource:
         ``m . (psf * m)`` of the unit source: its response to the psf.
     fitted_snr : float
         Amplitude over its error at fixed shape.
-    larger : tuple of float
-        Expected relative increase of the flux of a source that was fitted as a point, and its error.
+    larger : float
+        By which part of it the flux of what was fitted as a point may be larger, rms.
     """
 
     amplitude: float
@@ -61,7 +61,7 @@ class LineSource:
     covariance: NDArray[np.float64]
     norm: float = 1.0
     fitted_snr: float = 0.0
-    larger: tuple[float, float] = (0.0, 0.0)
+    larger: float = 0.0
 
     @property
     def peak(self) -> float:
@@ -92,7 +92,7 @@ class LineSource:
         wider = axes_of(abs(self.l11) + float(sd[3]), self.l21, abs(self.l22) + float(sd[5]))
         maj, minor = (max(e, w - own) for e, w, own in zip((maj, minor), wider, self.axes()))
         # relative error of amplitude * width
-        rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude + self.larger[1] ** 2
+        rel = cov[0, 0] / self.amplitude**2 + cov[7, 7] + 2 * cov[0, 7] / self.amplitude + self.larger**2
         return {
             "amplitude": sd[0], "x": sd[1], "y": sd[2], "z": sd[6], "fwhm_z": sd[7] * self.fwhm_z,
             "fwhm_maj": maj, "fwhm_min": minor, "pa": min(pa, 90.0), "flux": float(np.sqrt(max(rel, 0.0))),
@@ -588,16 +588,14 @@ def _fitted_point(
     return point, alone, (inverse @ score)[2:5], spread, growth
 
 
-def _larger(size: Float, spread: Float, growth: Float, beam: float) -> tuple[float, float]:
+def _larger(size: Float, spread: Float, growth: Float, beam: float) -> float:
     """See `LineSource.larger`: half of all sources are points, the others round and up to a beam wide."""
     round_ = np.array([1.0, 0.0, 1.0])
     variance = (np.linspace(0, beam, 33) / FWHM_PER_SIGMA) ** 2
     weight = np.linalg.solve(spread, round_)
     like = np.exp(variance * (weight @ size) - 0.5 * variance**2 * (weight @ round_))
-    share = like / (like.sum() + len(like))
     more = float(growth @ round_) * variance
-    mean = float(share @ more)
-    return mean, float(np.sqrt(max(share @ more**2 - mean**2, 0.0)))
+    return float(np.sqrt((like @ more**2) / (like.sum() + len(like))))
 
 
 def _likelier_size(size: Float, spread: Float) -> tuple[float, Float]:
