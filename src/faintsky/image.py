@@ -196,7 +196,13 @@ class RadioData:
         return f[low] + (z - low) * (f[low + 1] - f[low])
 
     def velocities(self) -> NDArray[np.float64] | None:
-        """Velocities in the header's convention, ``[chan]`` [km/s]; None without a rest frequency."""
+        """Velocity of each channel in the header's frame and convention.
+
+        Returns
+        -------
+        array or None
+            ``[chan]`` [km/s]; None without a rest frequency.
+        """
         return None if self.spectral is None else self.spectral.velocity(self.spectral.frequencies)
 
     @cached_property
@@ -311,11 +317,33 @@ class RadioData:
         raise InputError(f"its unit {self.unit} cannot be turned into Jy/beam", "correct BUNIT", self.name)
 
     def sky(self, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
-        """ICRS ``ra, dec`` [deg] of 0-based pixels, NaN off the sky. See `faintsky.grid.icrs_sky`."""
+        """Positions of pixels on the sky. See `faintsky.grid.icrs_sky`.
+
+        Parameters
+        ----------
+        x, y : array
+            Pixels, from 0.
+
+        Returns
+        -------
+        ra, dec : array
+            ICRS [deg], 0 ≤ ra < 360; NaN off the sky.
+        """
         return icrs_sky(self.wcs, x, y)
 
     def pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[Float, Float]:
-        """Pixels ``x, y``, from 0, of ICRS positions [deg]. See `faintsky.grid.icrs_pixels`."""
+        """Pixels of positions on the sky. See `faintsky.grid.icrs_pixels`.
+
+        Parameters
+        ----------
+        ra, dec : array
+            ICRS [deg].
+
+        Returns
+        -------
+        x, y : array
+            Pixels, from 0.
+        """
         return icrs_pixels(self.wcs, ra, dec)
 
     def frame(self, x: ArrayLike, y: ArrayLike) -> LocalFrame:
@@ -622,26 +650,11 @@ def _is_blank(plane: Array32) -> bool:
 
 
 def _from_array(
-    of: type[Any],
-    data: Any,
-    cell: Any,
-    frequencies: Any,
-    *,
-    beam: Any = None,
-    unit: Any = None,
-    ra: Any = 0.0,
-    dec: Any = 0.0,
-    rest_frequency: Any = None,
-    kind: str = "auto",
-    continuum: str = "auto",
-    name: str = "array",
-    psf: Any = None,
-    pb: Any = None,
-    rms: Any = None,
-    mask: Any = None,
-    residual: Any = None,
-    model_image: Any = None,
-) -> Any:
+    of: type[Any], data: Any, cell: Any, frequencies: Any, *, beam: Any = None, unit: Any = None,
+    ra: Any = 0.0, dec: Any = 0.0, rest_frequency: Any = None, kind: str = "auto", continuum: str = "auto",
+    name: str = "array", psf: Any = None, pb: Any = None, rms: Any = None, mask: Any = None,
+    residual: Any = None, model_image: Any = None,
+) -> Any:  # fmt: skip
     from astropy.wcs import WCS
 
     own = getattr(data, "unit", None)

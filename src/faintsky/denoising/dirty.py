@@ -145,7 +145,8 @@ def major_cycles(
     start : Cleaned, optional
         Result of cycles with another denoiser.
     most : int, optional
-        Largest number of cycles.    progress : callable, optional
+        Largest number of cycles.
+    progress : callable, optional
         Called with cycles done and cycles at most.
 
     Returns

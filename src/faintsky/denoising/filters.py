@@ -124,7 +124,8 @@ def threshold_starlets(
     k : float or sequence of float, optional
         Threshold of each scale, in its noise; the last is repeated.
     scales : int, optional
-        Number of scales of detail.    soft : bool, optional
+        Number of scales of detail.
+    soft : bool, optional
         Shrink the kept coefficients by the threshold (then ``iterations`` must be 1).
     iterations : int, optional
         Above 1: add the residual's values of the significant coefficients (the multiresolution support)

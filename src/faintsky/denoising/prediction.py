@@ -145,7 +145,8 @@ def estimate(
     Returns
     -------
     prepared : PreparedImage
-        With the noise of the last run.    mean, sigma : array
+        With the noise of the last run.
+    mean, sigma : array
         In units of that noise.
     """
     tell = progress or (lambda done, total: None)

@@ -261,7 +261,8 @@ class FilterBank:
         Parameters
         ----------
         channels : slice, optional
-            Channels; all by default.        columns : torch.Tensor, optional
+            Channels; all by default.
+        columns : torch.Tensor, optional
             Indices of pixels, ``y' * n_x + x'``; all by default.
 
         Returns

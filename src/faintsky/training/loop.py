@@ -66,7 +66,8 @@ class Task(Protocol):
         Parameters
         ----------
         network : torch.nn.Module
-            In training mode.        batch : dict of str to torch.Tensor
+            In training mode.
+        batch : dict of str to torch.Tensor
             From `batch`, on the network's device.
 
         Returns
@@ -83,6 +84,7 @@ class Task(Protocol):
         ----------
         network : torch.nn.Module
             In evaluation mode.
+
         Returns
         -------
         dict of str to float
