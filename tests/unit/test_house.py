@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,16 @@ def test_public_names_resolve():
             assert not (path.parent / f"{name}.py").exists(), f"{name_of(path)}: {name} is also a file"
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = faintsky.no_such_name
+
+
+def test_sections_of_docstrings_stand_by_themselves():
+    wrong = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                lines = (ast.get_docstring(node) or "").splitlines()
+                for above, line in pairwise(lines):
+                    joined = re.search(r"\S {3,}\w+ : ", line)
+                    if joined or (line in ("Parameters", "Returns", "Raises") and above):
+                        wrong.append(f"{name_of(path)} {node.name}: {line}")
+    assert not wrong, "\n".join(wrong)
