@@ -286,7 +286,7 @@ def find_diffuse(
     likely = are_regions(signs[0], fluxes, prepared.beam_area)
     mean, sigma = mean * rms, sigma * rms
     kernel = settings.error_kernel(prepared.beam, max(mean.shape))
-    regions = parted(relabelled(labels, np.flatnonzero(likely)), snr, clear)
+    regions = split_at_saddles(relabelled(labels, np.flatnonzero(likely)), snr, clear)
     noise = np.nan_to_num(seen.rms * gain)
     likely = np.zeros(int(regions.max(initial=0)) + 1, bool)
     for r in measure(mean * gain, sigma * gain, regions, kernel, shapes=False):
@@ -312,7 +312,7 @@ def _signs(
     return {"pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut}
 
 
-def parted(
+def split_at_saddles(
     labels: NDArray[np.int32], snr: NDArray[np.floating], clear: NDArray[np.floating]
 ) -> NDArray[np.int32]:
     """Cut regions at their saddles, and drop parts that are too faint.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from faintsky.blocks import Block, Maps, Pieces, joined, merged_pieces, pieces_of
 from faintsky.denoising import build_catalog
-from faintsky.detection.diffuse import measure_again, parted
+from faintsky.detection.diffuse import measure_again, split_at_saddles
 from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
 from faintsky.detection.judging import Judged, Region
 from faintsky.detection.sources import Sources, add_sources
@@ -307,7 +307,7 @@ def measure_region(
     )
     noise = maps.read("noise", window)
     inside = np.isin(maps.read("pieces", window), region.codes).astype(np.int32)
-    labels = parted(inside, snr, clear)
+    labels = split_at_saddles(inside, snr, clear)
     valid = noise > 0
     seen = replace(prepared, data=mean, valid=valid, rms=np.where(valid, rms, np.nan).astype(np.float32))
     beam = PrimaryBeam(part, in_data=in_data)
