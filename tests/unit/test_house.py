@@ -15,8 +15,8 @@ import faintsky
 
 SOURCE = Path(faintsky.__file__).parent
 ROOMS = [
-    *("errors", "options", "registry", "units", "system", "grid", "source_model", "cutouts", "beams"),
-    *("companions", "image", "catalog", "columns", "io", "blocks", "matching", "sky", "telescopes"),
+    *("arrays", "errors", "options", "registry", "units", "system", "grid", "source_model", "cutouts"),
+    *("beams", "companions", "image", "catalog", "columns", "io", "blocks", "matching", "sky", "telescopes"),
     *("simulating", "preparing", "networks", "models", "denoising", "detection", "injecting", "training"),
     *("published", "evaluation", "report", "jobs", "__init__", "cli"),
 ]

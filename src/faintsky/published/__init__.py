@@ -16,5 +16,5 @@ from faintsky.published import (
 )
 
 __all__ = [
-    *("aegean", "blobcat", "dda", "decoras", "deepfocus", "filters", "pybdsf", "radio_unet", "smooth_clip"),
+    *("aegean", "blobcat", "dda", "decoras", "deepfocus", "filters", "pybdsf", "radio_unet", "smooth_clip")
 ]

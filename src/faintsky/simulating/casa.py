@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Bool
 from faintsky.errors import InputError
 from faintsky.io import write_fits
 from faintsky.simulating.cubes import CubeObservatory
@@ -73,18 +73,18 @@ class CasaInstrument(Instrument):
         ``[chan, y, x]``; the primary beam is NaN where it is below the cutoff.
     """
 
-    psf: NDArray[np.float32]
-    primary: NDArray[np.float32]
+    psf: Array32
+    primary: Array32
 
-    def psf_cube(self) -> NDArray[np.float32]:
+    def psf_cube(self) -> Array32:
         """Psf of every channel, ``[chan, y, x]``."""
         return self.psf.copy()
 
-    def pb_cube(self) -> NDArray[np.float32]:
+    def pb_cube(self) -> Array32:
         """Primary beam, ``[chan, y, x]``."""
         return self.primary.copy()
 
-    def valid(self) -> NDArray[np.bool_]:
+    def valid(self) -> Bool:
         """Where the primary beam is above the cutoff, ``[chan, y, x]``."""
         return np.isfinite(self.primary)
 
@@ -99,7 +99,7 @@ class CasaObservatory(CubeObservatory):
 
     def receive(
         self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
-    ) -> tuple[NDArray[np.float32], Instrument]:
+    ) -> tuple[Array32, Instrument]:
         """See `CubeObservatory.receive`; here the cube is observed by CASA."""
         settings = self.settings
         white = settings.extra_noise == "white"
@@ -122,7 +122,7 @@ class CasaObservatory(CubeObservatory):
 
 
 def run_casa(
-    sky: NDArray[np.float32],
+    sky: Array32,
     observation: Observation,
     *,
     noise: bool = True,

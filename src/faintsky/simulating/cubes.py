@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Bool, Float
 from faintsky.simulating.fast import FastTelescope, TermImages
 from faintsky.simulating.instrument import Instrument, Observation, build_instrument, get_instrument
 from faintsky.simulating.observatory import Observatory, Observed, seeds_of
@@ -57,7 +57,7 @@ class CubeObservatory(Observatory):
         sky = self.draw(rng)
         return self.observe(sky, rng, int(noise_seed.generate_state(1, np.uint64)[0] >> 1))
 
-    def psf(self) -> NDArray[np.float32]:
+    def psf(self) -> Array32:
         """The psf of all cubes, ``[chan, y, x]``."""
         return self.instrument.psf_cube()
 
@@ -109,7 +109,7 @@ class CubeObservatory(Observatory):
 
     def observe_integrated(
         self, sky: SkyModel, rng: np.random.Generator, noise_seed: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[Array32, Array32]:
         """The sum over channels of what `observe` gives, without making the cube, in a twentieth of the time.
 
         The noise has the same power, but is not the same realisation. Images are not corrected for the
@@ -148,7 +148,7 @@ class CubeObservatory(Observatory):
 
     def receive(
         self, sky: SkyModel, clean: torch.Tensor, extra: float, noise_seed: int
-    ) -> tuple[NDArray[np.float32], Instrument]:
+    ) -> tuple[Array32, Instrument]:
         """The dirty cube with noise and blanks, corrected for the primary beam if requested.
 
         Parameters
@@ -198,7 +198,7 @@ class CubeObservatory(Observatory):
         return sky.scaled(factors)
 
     def _rotating(
-        self, sky: SkyModel, terms: TermImages | None, sigma: NDArray[np.float64]
+        self, sky: SkyModel, terms: TermImages | None, sigma: Float
     ) -> dict[int, tuple[float, float]]:
         """Matched S/N and dirty peak of the rotating discs, by number of the source."""
         if terms is None or "rotating" not in sky.sources:
@@ -222,7 +222,7 @@ class CubeObservatory(Observatory):
         extra = (voxel(z, y, x) / target) ** 2 - float(self.instrument.sigma[z]) ** 2
         return target, float(np.sqrt(max(extra, 0.0)))
 
-    def _truth(self, sky: SkyModel, terms: TermImages | None, sigma: NDArray[np.float64]) -> dict[str, Any]:
+    def _truth(self, sky: SkyModel, terms: TermImages | None, sigma: Float) -> dict[str, Any]:
         continuum = np.zeros(sky.n_sources)
         if terms is not None:
             seen = replace(sky, spectra=sky.spectra - sky.lines, cube=None)
@@ -236,7 +236,7 @@ class CubeObservatory(Observatory):
         return truth_columns(sky, self.instrument, sigma, continuum, rest, rule, self._response, turning)
 
 
-def draw_visible(rng: np.random.Generator, n_chan: int) -> NDArray[np.bool_]:
+def draw_visible(rng: np.random.Generator, n_chan: int) -> Bool:
     """Channels that are not blank, ``[chan]``: all in most cubes; others lack some at an end or inside."""
     visible = np.ones(n_chan, dtype=bool)
     if rng.random() >= BLANK:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32
 from faintsky.errors import InputError
 from faintsky.io import write_fits
 from faintsky.options import Spread
@@ -198,7 +198,7 @@ class DataFiles:
         header = data_header(grid, None if image else instrument.spectral, unit, title, cards)
         write_fits(path, data, header, beams=beams if product in ("dirty", "clean", "psf") else None)
 
-    def _data(self, product: str, seen: Any) -> NDArray[np.float32]:
+    def _data(self, product: str, seen: Any) -> Array32:
         if product == "psf":
             return seen.psf()
         image, instrument = self.settings.data == "image", seen.instrument
@@ -241,13 +241,7 @@ def _wsclean() -> str:
 
 
 def write_dataset(
-    out: str | os.PathLike[str],
-    n: int,
-    files: DataFiles,
-    seed: int,
-    jobs: int,
-    running: Spread,
-    size: float,
+    out: str | os.PathLike[str], n: int, files: DataFiles, seed: int, jobs: int, running: Spread, size: float
 ) -> dict[str, Any]:
     """Write samples into a folder.
 

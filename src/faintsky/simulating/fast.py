@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Float
 from faintsky.simulating.instrument import Instrument
 from faintsky.sky import SkyModel
 
@@ -80,7 +81,7 @@ class FastTelescope:
         wide = torch.fft.rfft2(images, s=padded) * transfer
         return torch.fft.irfft2(wide, s=padded)[..., : grid.n_y, : grid.n_x]
 
-    def convolve(self, images: NDArray[np.float32], transfer: NDArray[Any]) -> torch.Tensor:
+    def convolve(self, images: Array32, transfer: NDArray[Any]) -> torch.Tensor:
         """Images ``[..., y, x]`` convolved with another psf than the instrument's own.
 
         Parameters
@@ -92,7 +93,7 @@ class FastTelescope:
         """
         return self._convolved(self._put(images), self._put(transfer))
 
-    def observe_terms(self, images: NDArray[np.float32]) -> TermImages:
+    def observe_terms(self, images: Array32) -> TermImages:
         """Observe the images ``[term, y, x]`` of a sky at every node (at the middle one if they are many)."""
         sky = self._put(images)
         if self._many_nodes:
@@ -128,7 +129,7 @@ class FastTelescope:
             self._add_cube(cube, sky.cube)
         return cube
 
-    def summed(self, sky: SkyModel, weights: NDArray[np.floating]) -> torch.Tensor:
+    def summed(self, sky: SkyModel, weights: Array) -> torch.Tensor:
         """Weighted sum ``[y, x]`` over channels of the noise-free dirty cube, without making the cube.
 
         The sky is summed for every node before it is observed, so there is one transform per node, not per
@@ -167,7 +168,7 @@ class FastTelescope:
         plane = np.tensordot(sky.spectra[:, z].astype(np.float32), sky.images, 1)
         return float((about * self._pb * self._put(plane)).sum(dim=(1, 2)) @ self._weights[z])
 
-    def _add_cube(self, cube: torch.Tensor, sky: NDArray[np.float32]) -> None:
+    def _add_cube(self, cube: torch.Tensor, sky: Array32) -> None:
         for c in range(cube.shape[0]):
             if not sky[c].any():
                 continue
@@ -176,7 +177,7 @@ class FastTelescope:
             transfer = torch.tensordot(weights, self._transfer, dims=1)
             cube[c] += self._convolved(self._put(sky[c]) * pb, transfer)
 
-    def spectrum_at(self, sky: SkyModel, terms: TermImages, y: int, x: int) -> NDArray[np.float64]:
+    def spectrum_at(self, sky: SkyModel, terms: TermImages, y: int, x: int) -> Float:
         """Noise-free dirty spectrum of each term at a pixel.
 
         Parameters
@@ -197,7 +198,7 @@ class FastTelescope:
         return sky.spectra * (here @ terms.weights.cpu().numpy().astype(float).T)
 
     def own_response(
-        self, sky: SkyModel, terms: TermImages, source: int, sigma: NDArray[np.float64]
+        self, sky: SkyModel, terms: TermImages, source: int, sigma: Float
     ) -> tuple[float, float]:
         """Matched S/N and noise-free dirty peak [Jy/beam] of a source's line, from all its terms.
 
@@ -234,9 +235,7 @@ class FastTelescope:
         """A generator of random numbers on this device."""
         return torch.Generator(device=self.device).manual_seed(seed)
 
-    def add_noise(
-        self, cube: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
-    ) -> torch.Tensor:
+    def add_noise(self, cube: torch.Tensor, sigma: Float, generator: torch.Generator) -> torch.Tensor:
         """Add noise that is correlated like the dirty image's, in place.
 
         Parameters
@@ -261,9 +260,7 @@ class FastTelescope:
             cube[channels] += self._noise(self.instrument.noise_at(channels), scale, generator)
         return cube
 
-    def add_summed_noise(
-        self, image: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
-    ) -> torch.Tensor:
+    def add_summed_noise(self, image: torch.Tensor, sigma: Float, generator: torch.Generator) -> torch.Tensor:
         """Add the sum over channels of the noise of `add_noise` to an image, in place.
 
         The sum of independent noises has the sum of their powers, and is drawn directly.
@@ -285,9 +282,7 @@ class FastTelescope:
         power = self.instrument.summed_noise(sigma)
         return image.add_(self._noise(power[None], np.ones((1, 1), np.float32), generator)[0])
 
-    def _noise(
-        self, power: NDArray[np.float32], scale: NDArray[np.float32], generator: torch.Generator
-    ) -> torch.Tensor:
+    def _noise(self, power: Array32, scale: Array32, generator: torch.Generator) -> torch.Tensor:
         """Noise ``[n, y, x]`` with power ``[n, cell]``, times a scale ``[n, 1]``."""
         grid, padded = self.instrument.grid, self.instrument.padded
         count = len(power)
@@ -303,9 +298,7 @@ class FastTelescope:
         rows = torch.fft.ifft(plane, dim=1, norm="forward")[:, : grid.n_y]
         return torch.fft.irfft(rows, n=padded[1], dim=2, norm="forward")[:, :, : grid.n_x]
 
-    def add_white_noise(
-        self, cube: torch.Tensor, sigma: NDArray[np.float64], generator: torch.Generator
-    ) -> torch.Tensor:
+    def add_white_noise(self, cube: torch.Tensor, sigma: Float, generator: torch.Generator) -> torch.Tensor:
         """Add noise that is independent from pixel to pixel, in place.
 
         Parameters

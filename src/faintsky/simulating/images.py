@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.simulating.imaging import GainErrors, baseline_factors, predict
 from faintsky.simulating.instrument import Observation, Sampling, build_instrument, get_instrument
-from faintsky.simulating.observatory import Array32, Observatory, Observed, seeds_of
+from faintsky.simulating.observatory import Observatory, Observed, seeds_of
 from faintsky.simulating.settings import Settings
 from faintsky.simulating.truth import region_columns
 from faintsky.sky import draw_diffuse, draw_radio_galaxies
@@ -39,7 +40,7 @@ class Seen:
 
     dirty: Array32
     clean: Array32 | None
-    beam: NDArray[np.float64]
+    beam: Float
 
 
 class ImageTelescope:
@@ -92,7 +93,7 @@ class ImageTelescope:
         return self.instrument.pb[0]
 
     @property
-    def beam(self) -> NDArray[np.float64]:
+    def beam(self) -> Float:
         """Fitted beam, ``[3]``: major, minor [arcsec], position angle [deg]."""
         return self.instrument.beams[0]
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Bool, Float, Int
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid
 
@@ -51,7 +52,7 @@ def parse_weighting(text: str) -> float | None:
     return robust
 
 
-def uv_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[NDArray, NDArray]:
+def uv_cells(uvw: Float, freq: float, grid: ImageGrid) -> tuple[NDArray, NDArray]:
     """Nearest cells ``(iy, ix)`` of a uv grid of the image's shape, centred on ``(n_y // 2, n_x // 2)``.
 
     Parameters
@@ -75,9 +76,7 @@ def uv_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[ND
     return iy, ix
 
 
-def gridded(
-    uvw: NDArray[np.float64], freq: float, grid: ImageGrid, weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def gridded(uvw: Float, freq: float, grid: ImageGrid, weight: Float) -> Float:
     """Sums of weights in the nearest cells of the uv plane, for each baseline and its mirror image.
 
     Parameters
@@ -111,7 +110,7 @@ def padded_size(n: int) -> int:
     return wide + -wide % 4
 
 
-def wsclean_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tuple[NDArray, NDArray]:
+def wsclean_cells(uvw: Float, freq: float, grid: ImageGrid) -> tuple[NDArray, NDArray]:
     """WSClean's uv cells, in the half plane v >= 0.
 
     Parameters
@@ -133,8 +132,8 @@ def wsclean_cells(uvw: NDArray[np.float64], freq: float, grid: ImageGrid) -> tup
 
 
 def imaging_weights(
-    uvw: NDArray[np.float64], freq: float, grid: ImageGrid, robust: float | None, rule: str = "casa"
-) -> NDArray[np.float64]:
+    uvw: Float, freq: float, grid: ImageGrid, robust: float | None, rule: str = "casa"
+) -> Float:
     """Weight of every row in the image of one channel.
 
     Parameters
@@ -182,7 +181,7 @@ MOST_OF_CORE = 2.5
 _WANTED_POINTS = 3001
 
 
-def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bool_]:
+def main_lobe(psf: Array, level: float = CUTOFF) -> Bool:
     """The connected region above ``level`` around the central pixel ``(n_y // 2, n_x // 2)``."""
     from scipy.ndimage import label
 
@@ -190,7 +189,7 @@ def main_lobe(psf: NDArray[np.floating], level: float = CUTOFF) -> NDArray[np.bo
     return regions == regions[psf.shape[0] // 2, psf.shape[1] // 2]
 
 
-def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
+def fit_beam(psf: Array) -> tuple[float, float, float]:
     """Gaussian of unit peak that fits a psf's main lobe best (least squares).
 
     As in CASA, the lobe is first sampled finely (about 3000 points above the cutoff). With the few pixels of
@@ -221,7 +220,7 @@ def fit_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     return _least_squares(dx[x], dy[y], sampled[y, x])
 
 
-def fit_beam_wsclean(psf: NDArray[np.floating]) -> tuple[float, float, float]:
+def fit_beam_wsclean(psf: Array) -> tuple[float, float, float]:
     """The beam that WSClean 3.1 fits to a psf; arguments and result as for `fit_beam`.
 
     It fits a box of ten major axes, including the faintest pixels. By an error in its arithmetic (differences
@@ -242,9 +241,7 @@ def fit_beam_wsclean(psf: NDArray[np.floating]) -> tuple[float, float, float]:
     return fit if fit[0] < MOST_OF_CORE * core[0] else core
 
 
-def _least_squares(
-    dx: NDArray[np.float64], dy: NDArray[np.float64], value: NDArray[np.float64]
-) -> tuple[float, float, float]:
+def _least_squares(dx: Float, dy: Float, value: Float) -> tuple[float, float, float]:
     from scipy.optimize import least_squares
 
     # first guess from the logarithm, which is linear in the coefficients
@@ -268,7 +265,7 @@ _SIGNS = np.array([1.0, -1.0, 1.0])
 _SMALLEST = 32
 
 
-def _arguments(uvw: NDArray[np.float64], freq: float, grid: ImageGrid, w_term: bool) -> dict[str, Any]:
+def _arguments(uvw: Float, freq: float, grid: ImageGrid, w_term: bool) -> dict[str, Any]:
     n_y, n_x = _even(grid)
     return {
         "uvw": uvw * _SIGNS,
@@ -290,9 +287,7 @@ def _even(grid: ImageGrid) -> tuple[int, int]:
     return n_y, n_x
 
 
-def predict(
-    model: NDArray[np.floating], uvw: NDArray[np.float64], freq: float, grid: ImageGrid
-) -> NDArray[np.complex64]:
+def predict(model: Array, uvw: Float, freq: float, grid: ImageGrid) -> NDArray[np.complex64]:
     """Visibilities of an image.
 
     Parameters
@@ -320,8 +315,8 @@ def predict(
 
 def dirty_image(
     vis: NDArray[np.complexfloating],
-    weight: NDArray[np.float64],
-    uvw: NDArray[np.float64],
+    weight: Float,
+    uvw: Float,
     freq: float,
     grid: ImageGrid,
     *,
@@ -359,9 +354,7 @@ def dirty_image(
     return np.ascontiguousarray(image.T[: grid.n_y, : grid.n_x] / kind(weight.sum()))
 
 
-def exact_psf(
-    uvw: NDArray[np.float64], weight: NDArray[np.float64], freq: float, grid: ImageGrid
-) -> NDArray[np.float64]:
+def exact_psf(uvw: Float, weight: Float, freq: float, grid: ImageGrid) -> Float:
     """``sum w cos(2 pi (u l + v m)) / sum w`` in double precision.
 
     Parameters
@@ -384,7 +377,7 @@ def exact_psf(
     return dirty_image(ones, weight, uvw, freq, grid, w_term=False, exact=True)
 
 
-def noise_factor(weight: NDArray[np.float64]) -> float:
+def noise_factor(weight: Float) -> float:
     """Noise of the dirty image, for visibilities with a noise of 1 in real and imaginary part."""
     return float(np.sqrt((weight**2).sum()) / weight.sum())
 
@@ -414,9 +407,7 @@ class GainErrors:
     def __bool__(self) -> bool:
         return self.amplitude > 0 or self.phase > 0
 
-    def draw(
-        self, rng: np.random.Generator, times: NDArray[np.float64], n_stations: int
-    ) -> NDArray[np.complex64]:
+    def draw(self, rng: np.random.Generator, times: Float, n_stations: int) -> NDArray[np.complex64]:
         """Random gains.
 
         Parameters
@@ -444,9 +435,7 @@ class GainErrors:
         return gains.astype(np.complex64)
 
 
-def baseline_factors(
-    gains: NDArray[np.complexfloating], time_index: NDArray[np.int64], pair: NDArray[np.int64]
-) -> NDArray[np.complex64]:
+def baseline_factors(gains: NDArray[np.complexfloating], time_index: Int, pair: Int) -> NDArray[np.complex64]:
     """Factors of gain errors on visibilities.
 
     Parameters

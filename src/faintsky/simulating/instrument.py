@@ -23,6 +23,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Bool, Float, Int
 from faintsky.errors import DiskError, InputError
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT, ImageGrid, Spectral, SpectralGrid, array_header
 from faintsky.simulating.imaging import (
@@ -172,13 +173,13 @@ class Sampling:
                 f"give a cell below {0.5 / observation.longest(self.track) / ARCSEC:.2g} arcsec",
             )
 
-    def weights(self, freq: float) -> NDArray[np.float64]:
+    def weights(self, freq: float) -> Float:
         """Imaging weights at a frequency [Hz], ``[row]``."""
         o = self.observation
         return imaging_weights(self.track.uvw, freq, o.grid, o.robust, o.cells)
 
     @cached_property
-    def weight(self) -> NDArray[np.float64]:
+    def weight(self) -> Float:
         """Imaging weights of the middle channel, ``[row]``."""
         return self.weights(self.observation.freq)
 
@@ -197,16 +198,16 @@ class Sampling:
         o = self.observation
         return dirty_image(vis, self.weight, self.track.uvw, o.freq, grid or o.grid, **how)
 
-    def psf(self, grid: ImageGrid) -> NDArray[np.float32]:
+    def psf(self, grid: ImageGrid) -> Array32:
         """Dirty image of a point of 1 Jy at the phase centre of ``grid``, ``[y, x]``."""
         return self.image(np.ones(self.weight.size, dtype=np.complex64), grid)
 
-    def exact_psf(self, freq: float, padded: tuple[int, int]) -> NDArray[np.float64]:
+    def exact_psf(self, freq: float, padded: tuple[int, int]) -> Float:
         """The psf for w = 0 at a frequency [Hz], with its centre at ``n // 2`` of the padded shape."""
         wide = self.observation.grid.padded(*padded)
         return exact_psf(self.track.uvw, self.weights(freq), freq, wide)
 
-    def sigmas(self, freq: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sigmas(self, freq: Float) -> Float:
         """Thermal noise of a visibility of one polarisation, ``[time, chan]`` [Jy]."""
         o = self.observation
         assert o.record.sigma is not None
@@ -253,23 +254,23 @@ class Instrument:
 
     grid: ImageGrid
     spectral: SpectralGrid
-    nodes: NDArray[np.float64]
-    transfer: NDArray[np.float32]
-    pb: NDArray[np.float32]
-    noise_cells: NDArray[np.int64]
-    noise_nodes: NDArray[np.float64]
-    noise_power: NDArray[np.float32]
-    sigma: NDArray[np.float64]
-    beams: NDArray[np.float64]
+    nodes: Float
+    transfer: Array32
+    pb: Array32
+    noise_cells: Int
+    noise_nodes: Float
+    noise_power: Array32
+    sigma: Float
+    beams: Float
     pb_cutoff: float
     padded: tuple[int, int]
     record: dict[str, Any]
 
-    def node_weights(self) -> NDArray[np.float64]:
+    def node_weights(self) -> Float:
         """Lagrange weights of the nodes at every channel, ``[chan, node]``."""
         return lagrange(self.nodes, self.spectral.frequencies())
 
-    def noise_at(self, channels: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+    def noise_at(self, channels: slice | Int) -> Array32:
         """Power of the noise of some channels, ``[chan, cell]``; linear between nodes."""
         freq = self.spectral.frequencies()[channels]
         where = np.interp(freq, self.noise_nodes, np.arange(self.noise_nodes.size))
@@ -278,38 +279,38 @@ class Instrument:
         part = (where - low).astype(np.float32)[:, None]
         return self.noise_power[low] * (1 - part) + self.noise_power[high] * part
 
-    def summed_noise(self, sigma: NDArray[np.floating]) -> NDArray[np.float32]:
+    def summed_noise(self, sigma: Array) -> Array32:
         """Power ``[cell]`` of the sum over channels of noises with standard deviations ``[chan]``."""
         freq = self.spectral.frequencies()
         hats = [np.interp(freq, self.noise_nodes, hat) for hat in np.eye(self.noise_nodes.size)]
         amounts = np.array(hats) @ np.square(sigma)
         return np.tensordot(amounts.astype(np.float32), self.noise_power, axes=1)
 
-    def pb_cube(self) -> NDArray[np.float32]:
+    def pb_cube(self) -> Array32:
         """Primary beam, ``[chan, y, x]``."""
         return np.tensordot(self.node_weights().astype(np.float32), self.pb, axes=1)
 
-    def valid(self) -> NDArray[np.bool_]:
+    def valid(self) -> Bool:
         """Where the primary beam is above the cutoff, ``[chan, y, x]``."""
         radius = self.grid.radius()[None] * self.spectral.frequencies()[:, None, None]
         return radius < self.pb_cutoff
 
-    def node_psfs(self) -> NDArray[np.float32]:
+    def node_psfs(self) -> Array32:
         """Psf at the nodes for all lags smaller than the image, ``[node, p_y, p_x]``, centred on p // 2."""
         images = np.fft.irfft2(self.transfer.astype(float), s=self.padded)
         return np.fft.fftshift(images, axes=(1, 2)).astype(np.float32)
 
-    def psf_nodes_at_image(self) -> NDArray[np.float32]:
+    def psf_nodes_at_image(self) -> Array32:
         """Psf at the nodes with the image's shape, 1 at the phase centre's pixel, ``[node, y, x]``."""
         y0 = self.padded[0] // 2 - round(self.grid.y0)
         x0 = self.padded[1] // 2 - round(self.grid.x0)
         return self.node_psfs()[:, y0 : y0 + self.grid.n_y, x0 : x0 + self.grid.n_x]
 
-    def psf_cube(self) -> NDArray[np.float32]:
+    def psf_cube(self) -> Array32:
         """Psf of every channel with the image's shape, ``[chan, y, x]``."""
         return np.tensordot(self.node_weights().astype(np.float32), self.psf_nodes_at_image(), axes=1)
 
-    def small_transfer(self, size: int = 256) -> tuple[NDArray[np.float64], int]:
+    def small_transfer(self, size: int = 256) -> tuple[Float, int]:
         """Transform of the middle channel's psf within ``size`` pixels, and its width."""
         n = min(size, *(2 * (p // 2) for p in self.padded))
         weights = self.node_weights()[self.spectral.n_chan // 2]
@@ -317,7 +318,7 @@ class Instrument:
         y0, x0 = self.padded[0] // 2 - n // 2, self.padded[1] // 2 - n // 2
         return np.fft.rfft2(np.fft.ifftshift(psf[y0 : y0 + n, x0 : x0 + n])).real, n
 
-    def primary_beam_at(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float64]:
+    def primary_beam_at(self, x: NDArray, y: NDArray, z: NDArray) -> Float:
         """Primary beam at sources.
 
         Parameters
@@ -369,7 +370,7 @@ class Instrument:
 _ARRAYS = ("nodes", "transfer", "pb", "noise_cells", "noise_nodes", "noise_power", "sigma", "beams")
 
 
-def lagrange(nodes: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+def lagrange(nodes: Float, at: Float) -> Float:
     """Weights of values at ``nodes`` in the polynomial through them, ``[at, node]``."""
     scale = np.ptp(nodes) or 1.0
     x, a = (nodes - nodes[0]) / scale, (np.asarray(at) - nodes[0]) / scale
@@ -381,7 +382,7 @@ def lagrange(nodes: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.
     return weights
 
 
-def chebyshev_nodes(low: float, high: float, count: int) -> NDArray[np.float64]:
+def chebyshev_nodes(low: float, high: float, count: int) -> Float:
     """Chebyshev nodes of an interval.
 
     Parameters
@@ -508,7 +509,7 @@ def build_instrument(
     )  # fmt: skip
 
 
-def _transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
+def _transfer(psf: Float) -> Float:
     """Real transform ``[p_y, p_x // 2 + 1]`` of a psf ``[p_y, p_x]``; lags of -p/2 (unused) are cleared."""
     clean = psf.copy()
     clean[0, :] = 0.0
@@ -516,9 +517,7 @@ def _transfer(psf: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.fft.rfft2(np.fft.ifftshift(clean)).real
 
 
-def _nodes(
-    sampling: Sampling, padded: tuple[int, int]
-) -> tuple[NDArray[np.float64], list[NDArray[np.float64]], float]:
+def _nodes(sampling: Sampling, padded: tuple[int, int]) -> tuple[Float, list[Float], float]:
     """Nodes and psfs from which every channel's psf is interpolated, and the error of the interpolation.
 
     Nodes are added until the error is within tolerance. Robust weights jump from channel to channel when
@@ -556,9 +555,7 @@ def _nodes(
     return freq, [sampling.exact_psf(float(f), padded) for f in freq], 0.0
 
 
-def _noise_spectrum(
-    sampling: Sampling, padded: tuple[int, int], thermal: bool
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+def _noise_spectrum(sampling: Sampling, padded: tuple[int, int], thermal: bool) -> tuple[Int, Array32, Float]:
     """Cells, power and frequencies of noise that is correlated like the dirty image's.
 
     The transform of the noise's correlation is the density of squared weights times variance. Here it is
@@ -581,7 +578,7 @@ def _noise_spectrum(
     return cells, power[:, cells].astype(np.float32), nodes
 
 
-def _image_sigma(sampling: Sampling) -> NDArray[np.float64]:
+def _image_sigma(sampling: Sampling) -> Float:
     """Thermal noise of the dirty image from two polarisations, ``[chan]`` [Jy/beam]."""
     freq, track = sampling.observation.spectral.frequencies(), sampling.track
     per_time = sampling.sigmas(freq)
@@ -595,9 +592,7 @@ def _image_sigma(sampling: Sampling) -> NDArray[np.float64]:
     return np.sqrt((share * per_time.T**2).sum(axis=1) / 2)
 
 
-def _beams(
-    psfs: NDArray[np.float64], nodes: NDArray[np.float64], freq: NDArray[np.float64], cell: float
-) -> NDArray[np.float64]:
+def _beams(psfs: Float, nodes: Float, freq: Float, cell: float) -> Float:
     """Fitted beam of every channel, ``[chan, 3]`` [arcsec, arcsec, deg]."""
     n = min(*psfs.shape[1:], 128)
     y0, x0 = (s // 2 - n // 2 for s in psfs.shape[1:])

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC
 from faintsky.simulating.imaging import GainErrors
@@ -26,7 +26,6 @@ from faintsky.telescopes import cutoff_radius
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Array32 = NDArray[np.float32]
 
 LOWEST = np.deg2rad(20.0)
 """Least elevation of tracks that are drawn."""
@@ -68,11 +67,11 @@ class Observed:
     """
 
     dirty: Array32
-    sigma: NDArray[np.float64]
+    sigma: Float
     truth: dict[str, Any]
     sky: Any
     instrument: Instrument
-    beams: NDArray[np.float64]
+    beams: Float
     target_snr: float = float("nan")
     noisy: Array32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     clean: Array32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))

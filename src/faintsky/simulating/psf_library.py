@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.simulating.imaging import fit_beam, gridded, imaging_weights
@@ -46,9 +46,9 @@ class PsfLibrary:
         Array, declination, time and weighting of every entry.
     """
 
-    transfer: NDArray[np.float32]
-    noise: NDArray[np.float32]
-    beams: NDArray[np.float64]
+    transfer: Array32
+    noise: Array32
+    beams: Float
     record: list[dict[str, float | str]]
 
     def save(self, path: Path) -> None:
@@ -114,7 +114,7 @@ def make_library(
 
 def _entry(
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], dict[str, float | str]]:
+) -> tuple[Array32, Array32, tuple[float, float, float], dict[str, float | str]]:
     # the order of draws must not change, as it decides the result of a seed
     records = [telescope(name) for name in reversed(TELESCOPES)]
     choices = [(name, r, r.library) for r in records if r.library for name in r.library.arrays]

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, ImageGrid
 from faintsky.simulating.imaging import dirty_image, predict
 from faintsky.system import LONGEST, run_program, start_watching
-
-Array32 = NDArray[np.float32]
 
 ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA = 20_000, 0.8, 3.0, 1.0
 """Minor iterations, fraction of the peak removed in a major one, and thresholds of mask and stop."""
@@ -40,12 +39,7 @@ def check_radler() -> None:
 
 
 def clean(
-    vis: NDArray[np.complexfloating],
-    weight: NDArray[np.float64],
-    uvw: NDArray[np.float64],
-    freq: float,
-    grid: ImageGrid,
-    beam: NDArray[np.float64],
+    vis: NDArray[np.complexfloating], weight: Float, uvw: Float, freq: float, grid: ImageGrid, beam: Float
 ) -> Array32:
     """The restored image: components at the beam's resolution plus the residual.
 

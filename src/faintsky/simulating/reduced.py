@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_image, source_mask
 from faintsky.errors import InputError
 from faintsky.simulating.images import UNIT_BEAM, add_white_noise
@@ -23,7 +24,7 @@ from faintsky.simulating.settings import Settings
 from faintsky.simulating.truth import grid_frame
 from faintsky.system import replacing
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, Array32]
 
 
 def compact(cube: Observed) -> Arrays:
@@ -153,13 +154,13 @@ def read_compact(path: str | os.PathLike[str]) -> dict[str, Any]:
     return out
 
 
-def _half(image: NDArray[np.float32]) -> tuple[NDArray[np.float16], float]:
+def _half(image: Array32) -> tuple[NDArray[np.float16], float]:
     """An image as float16, and its scale."""
     peak = float(np.nanmax(np.abs(image), initial=0.0))
     scale = 2.0 ** np.ceil(np.log2(peak / _LARGEST)) if peak > 0 else 1.0
     return (image / np.float32(scale)).astype(np.float16), scale
 
 
-def _coarse_places(shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+def _coarse_places(shape: tuple[int, ...]) -> list[Float]:
     """Rows and columns at which the primary beam is stored."""
     return [np.linspace(0, n - 1, _PB_POINTS) for n in shape]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Array, Array32, Bool, Float, Int
 from faintsky.beams import beam_pixels, observed_sizes
 from faintsky.catalog import join_flags, mask_extents
 from faintsky.grid import FWHM_PER_SIGMA, SPEED_OF_LIGHT, ImageGrid, LocalFrame, local_frame, wrapped
@@ -29,7 +30,7 @@ BOX_RULES = {
 }
 
 
-def to_sky(grid: ImageGrid, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+def to_sky(grid: ImageGrid, x: Float, y: Float) -> tuple[NDArray, NDArray]:
     """Right ascension and declination of pixels (SIN projection), both [deg].
 
     Parameters
@@ -101,14 +102,7 @@ class BeamResponse:
         shape = gaussian_transform(self._fx, self._fy, 0.0, 0.0, fwhm_maj, fwhm_min, pa).real
         return float((self._total * shape).sum())
 
-    def snr(
-        self,
-        line: NDArray[np.float64],
-        sigma: NDArray[np.float64],
-        fwhm_maj: float,
-        fwhm_min: float,
-        pa: float,
-    ) -> float:
+    def snr(self, line: Float, sigma: Float, fwhm_maj: float, fwhm_min: float, pa: float) -> float:
         """Matched S/N of a line; see `faintsky.source_model.matched_snr`.
 
         Parameters
@@ -129,7 +123,7 @@ class BeamResponse:
         return matched_snr(line, sigma, self.transfer, self.n, fwhm_maj, fwhm_min, pa)
 
 
-def box(image: NDArray[np.float32], rule: str) -> tuple[int, int, int, int]:
+def box(image: Array32, rule: str) -> tuple[int, int, int, int]:
     """``x_min, x_max, y_min, y_max`` (inclusive) of a source's own image ``[y, x]``; see `BOX_RULES`."""
     low, high = float(image.min()), float(image.max())
     if rule == "paper":
@@ -143,8 +137,8 @@ def box(image: NDArray[np.float32], rule: str) -> tuple[int, int, int, int]:
 def truth_columns(
     sky: SkyModel,
     instrument: Instrument,
-    sigma: NDArray[np.float64],
-    continuum: NDArray[np.float64],
+    sigma: Float,
+    continuum: Float,
     rest_frequency: float,
     rule: str,
     response: BeamResponse,
@@ -216,13 +210,13 @@ def truth_columns(
     }
 
 
-def _common(n: int, kind: str, intrinsic: Mapping[str, Any], beam: NDArray[np.floating]) -> dict[str, Any]:
+def _common(n: int, kind: str, intrinsic: Mapping[str, Any], beam: Array) -> dict[str, Any]:
     """Columns of all sources: their kind, and their sizes without and with the beam."""
     known = {"kind": np.full(n, kind), "n_components": np.ones(n, dtype=int), "reliability": np.ones(n)}
     return {**known, **intrinsic, **observed_sizes(intrinsic, beam)}
 
 
-def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: NDArray[np.bool_]) -> list[str]:
+def _flags(s: Mapping[str, NDArray], beam: float, grid: ImageGrid, seen: Bool) -> list[str]:
     """Flags of `faintsky.catalog.FLAGS`.
 
     ``blended`` means that the widths of two sources (with the beam) meet, ``edge`` is for the cube's ends and
@@ -256,9 +250,7 @@ REGION_RULE = (
 )
 
 
-def at_resolution(
-    image: NDArray[np.floating], beam: NDArray[np.floating], cell: float
-) -> NDArray[np.float64]:
+def at_resolution(image: Array, beam: Array, cell: float) -> Float:
     """An image convolved with a Gaussian beam of unit peak; outside the image it is 0.
 
     Parameters
@@ -284,13 +276,7 @@ def at_resolution(
     return wide[: image.shape[0], : image.shape[1]] * float(beam_pixels(beam, cell)[0])
 
 
-def region_columns(
-    sky: NDArray[np.floating],
-    pb: NDArray[np.floating],
-    beam: NDArray[np.floating],
-    rms: float,
-    grid: ImageGrid,
-) -> dict[str, Any]:
+def region_columns(sky: Array, pb: Array, beam: Array, rms: float, grid: ImageGrid) -> dict[str, Any]:
     """Columns of an image's truth table.
 
     Parameters
@@ -325,7 +311,7 @@ def region_columns(
     # a region that holds only another's wings has no flux of its own, and its pixels get equal weights
     weight = np.maximum(flux.ravel()[inside], 0.0) + 1e-12 * seen.ravel()[inside]
 
-    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def total(values: Float) -> Float:
         return np.bincount(which, weights=values, minlength=n).astype(float)
 
     norm = total(weight)
@@ -353,9 +339,7 @@ def region_columns(
     }
 
 
-def _region_flags(
-    ends: NDArray[np.int64], major: NDArray[np.float64], beam: NDArray[np.floating], grid: ImageGrid
-) -> list[str]:
+def _region_flags(ends: Int, major: Float, beam: Array, grid: ImageGrid) -> list[str]:
     at_edge = (ends == [0, grid.n_y - 1, 0, grid.n_x - 1]).any(axis=1)
     sizes = np.select([major < beam[1] / 2, major > 2 * beam[0]], ["unresolved", "extended"], "")
     pairs = zip(np.where(at_edge, "edge", ""), sizes, strict=True)

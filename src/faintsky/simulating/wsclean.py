@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
-from faintsky.simulating.images import Array32, ImageTelescope, Seen
+from faintsky.simulating.images import ImageTelescope, Seen
 from faintsky.simulating.instrument import data_header
 from faintsky.simulating.radler_clean import ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA
 from faintsky.simulating.truth import to_sky

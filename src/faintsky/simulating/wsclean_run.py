@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Float
 from faintsky.system import start_watching
 
 MS = "obs.ms"
@@ -70,7 +71,7 @@ def write_measurement_set(path: str, job: Mapping[str, Any], rows: Mapping[str, 
     _write_subtables(path, job, rows["itrf"])
 
 
-def _write_subtables(path: str, job: Mapping[str, Any], itrf: NDArray[np.float64]) -> None:
+def _write_subtables(path: str, job: Mapping[str, Any], itrf: Float) -> None:
     n, names = len(itrf), np.array(job["stations"])
     place = np.array([[[job["ra"], job["dec"]]]])
     _fill(path, "ANTENNA", n, NAME=names, STATION=names, POSITION=itrf, OFFSET=np.zeros((n, 3)),

@@ -8,12 +8,10 @@ outer edge. Member galaxies concentrate towards the centre, and are as bright wi
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32
 from faintsky.sky.diffuse import random_field
 from faintsky.sky.radio_galaxies import add_double, draw_radio_galaxies
-
-Array32 = NDArray[np.float32]
 
 RADIUS = (15.0, 45.0)
 """E-folding radius of a halo [arcsec]."""

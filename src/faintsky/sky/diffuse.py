@@ -14,11 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32
 from faintsky.grid import FWHM_PER_SIGMA
-
-Array32 = NDArray[np.float32]
 
 FAINTEST, BRIGHTEST = 1e-7, 1e-3
 """Range of peak brightness [Jy/arcsec2]; a tenth of the objects are in its upper half."""
@@ -118,9 +116,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _place(
-    sky: Array32, rng: np.random.Generator, reach: float
-) -> tuple[slice, slice, NDArray[np.float32], NDArray[np.float32]]:
+def _place(sky: Array32, rng: np.random.Generator, reach: float) -> tuple[slice, slice, Array32, Array32]:
     """A random centre, the slices within ``reach`` pixels of it, and the offsets dy, dx in them.
 
     Centres may lie outside the image by up to half the reach, so that its edges are as crowded as the rest.
@@ -134,9 +130,7 @@ def _place(
     return ys, xs, dy, dx
 
 
-def _elliptical(
-    rng: np.random.Generator, dy: NDArray[np.float32], dx: NDArray[np.float32], least: float
-) -> NDArray[np.float32]:
+def _elliptical(rng: np.random.Generator, dy: Array32, dx: Array32, least: float) -> Array32:
     """Radius in the frame of a random ellipse of axis ratio ``least`` to 1, in units of its major axis."""
     ratio, angle = rng.uniform(least, 1), rng.uniform(0, np.pi)
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))

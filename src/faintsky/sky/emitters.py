@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Bool, Float
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
 from faintsky.sky.model import Part, SkyModel, empty_sky, gaussian_image, joined
 from faintsky.sky.rotating_discs import CURVES, PROFILES, Disc, disc_terms
@@ -61,7 +61,7 @@ class Field:
     reach: float
     beam: float
     noise: float
-    visible: NDArray[np.bool_]
+    visible: Bool
 
 
 def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float | None = None) -> SkyModel:
@@ -204,7 +204,7 @@ def gaussian_part(s: dict[str, Any], grid: ImageGrid, spectral: SpectralGrid) ->
     return Part(image[None], (s["continuum"] * slope)[None], lines[None], row)
 
 
-def _amplitudes(s: dict[str, Any], spectral: SpectralGrid) -> tuple[NDArray[np.float64], float, float]:
+def _amplitudes(s: dict[str, Any], spectral: SpectralGrid) -> tuple[Float, float, float]:
     """The continuum's spectral shape (1 in the first channel), its value at the line, and the line's peak."""
     freq, at_line = spectral.frequencies(), spectral.first + spectral.width * s["z"]
     slope = (freq[0] / freq) ** s["spectral_index"]

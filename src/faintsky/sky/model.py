@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float, Int
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_direction
 from faintsky.source_model import frequencies_2d, gaussian_transform
@@ -51,19 +52,19 @@ class SkyModel:
 
     grid: ImageGrid
     spectral: SpectralGrid
-    images: NDArray[np.float32]
-    spectra: NDArray[np.float64]
-    lines: NDArray[np.float64]
-    cube: NDArray[np.float32] | None = None
+    images: Array32
+    spectra: Float
+    lines: Float
+    cube: Array32 | None = None
     sources: Mapping[str, NDArray] = field(default_factory=dict)
-    owner: NDArray[np.int64] | None = None
+    owner: Int | None = None
 
     @property
     def n_sources(self) -> int:
         """Number of catalogued sources."""
         return len(self.sources["x"]) if self.sources else 0
 
-    def integrated(self) -> NDArray[np.float32]:
+    def integrated(self) -> Array32:
         """The sky summed over the channels.
 
         Returns
@@ -74,7 +75,7 @@ class SkyModel:
         image = np.tensordot(self.spectra.sum(axis=1).astype(np.float32), self.images, 1)
         return image if self.cube is None else image + self.cube.sum(axis=0)
 
-    def as_cube(self) -> NDArray[np.float32]:
+    def as_cube(self) -> Array32:
         """The whole sky.
 
         Returns
@@ -87,7 +88,7 @@ class SkyModel:
         total = (self.spectra.T.astype(np.float32) @ flat).reshape(shape)
         return total if self.cube is None else total + self.cube
 
-    def terms_of(self, source: int) -> NDArray[np.int64]:
+    def terms_of(self, source: int) -> Int:
         """Terms of a source.
 
         Parameters
@@ -102,7 +103,7 @@ class SkyModel:
         """
         return np.array([source]) if self.owner is None else np.nonzero(self.owner == source)[0]
 
-    def line_of(self, source: int) -> NDArray[np.float64]:
+    def line_of(self, source: int) -> Float:
         """Spectrum of a source's line, integrated over its image.
 
         Parameters
@@ -117,7 +118,7 @@ class SkyModel:
         """
         return self.lines[self.terms_of(source)].sum(axis=0)
 
-    def line_image(self, source: int) -> NDArray[np.float32]:
+    def line_image(self, source: int) -> Array32:
         """Image of a source's line, summed over the channels.
 
         Parameters
@@ -136,7 +137,7 @@ class SkyModel:
             return self.images[terms[0]]
         return np.tensordot((share / share.sum()).astype(np.float32), self.images[terms], axes=1)
 
-    def scaled(self, factors: NDArray[np.float64]) -> SkyModel:
+    def scaled(self, factors: Float) -> SkyModel:
         """The same sky with other fluxes.
 
         Parameters
@@ -188,9 +189,9 @@ class Part:
         Its entries in the catalogue, see `SkyModel.sources`; None if it is not catalogued.
     """
 
-    images: NDArray[np.float32]
-    continua: NDArray[np.float64]
-    lines: NDArray[np.float64]
+    images: Array32
+    continua: Float
+    lines: Float
     row: Mapping[str, Any] | None
 
 
@@ -237,7 +238,7 @@ def empty_sky(grid: ImageGrid, spectral: SpectralGrid) -> SkyModel:
 
 def gaussian_image(
     grid: ImageGrid, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float
-) -> NDArray[np.float32]:
+) -> Array32:
     """Image of a Gaussian of unit flux.
 
     Parameters
@@ -291,13 +292,11 @@ def shape_of_moments(xx: Any, yy: Any, xy: Any) -> tuple[Any, Any, Any]:
     return major, minor, np.mod(np.rad2deg(np.arctan2(2 * xy, xx - yy)) / 2 - 90.0, 180.0)
 
 
-def _roll_off(f: NDArray[np.float64]) -> NDArray[np.float64]:
+def _roll_off(f: Float) -> Float:
     return np.cos(np.pi / 2 * np.clip((np.abs(f) - 0.3) / 0.2, 0, 1)) ** 2
 
 
-def _sampled(
-    grid: ImageGrid, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float
-) -> NDArray[np.float32]:
+def _sampled(grid: ImageGrid, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float) -> Array32:
     reach = int(np.ceil(6 * fwhm_maj / FWHM_PER_SIGMA)) + 1
     ys = slice(max(round(y) - reach, 0), min(round(y) + reach + 1, grid.n_y))
     xs = slice(max(round(x) - reach, 0), min(round(x) + reach + 1, grid.n_x))
@@ -327,7 +326,7 @@ class ModelFile:
         None if the file has no frequency axis.
     """
 
-    data: NDArray[np.float32]
+    data: Array32
     grid: ImageGrid
     spectral: SpectralGrid | None
 

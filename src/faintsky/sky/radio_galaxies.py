@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.grid import FWHM_PER_SIGMA
-
-Array32 = NDArray[np.float32]
 
 PER_SQUARE_DEGREE = 650.0
 """Number of sources above 1 mJy [1/deg2]."""
@@ -72,9 +71,7 @@ def draw_radio_galaxies(
     return sky
 
 
-def draw_fluxes(
-    rng: np.random.Generator, area: float, faintest: float, brightest: float
-) -> NDArray[np.float64]:
+def draw_fluxes(rng: np.random.Generator, area: float, faintest: float, brightest: float) -> Float:
     """Random flux densities of the sources in an area.
 
     Parameters

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.grid import ImageGrid, major_axis_direction
 from faintsky.sky.model import shape_of_moments
 
@@ -88,15 +88,15 @@ class DiscTerms:
         Peak of the whole disc's line [1/channel].
     """
 
-    images: NDArray[np.float32]
-    centres: NDArray[np.float64]
-    shares: NDArray[np.float64]
+    images: Array32
+    centres: Float
+    shares: Float
     sigma: float
     shape: tuple[float, float, float]
     fwhm_z: float = 0.0
     peak: float = 0.0
 
-    def lines(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    def lines(self, z: Float) -> Float:
         """Spectra of the terms at some channels, ``[term, chan]`` [1/channel]."""
         offset = (z[None, :] - self.centres[:, None]) / self.sigma
         height = self.shares[:, None] / (np.sqrt(2 * np.pi) * self.sigma)
@@ -141,9 +141,7 @@ def disc_terms(grid: ImageGrid, disc: Disc) -> DiscTerms:
     return replace(terms, fwhm_z=float(high - low), peak=float(line.max()))
 
 
-def _light_and_velocity(
-    disc: Disc, dx: NDArray[np.float64], dy: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _light_and_velocity(disc: Disc, dx: Float, dy: Float) -> tuple[Float, Float]:
     """Brightness, and velocity along the line of sight [channel], at offsets from the centre [pixel]."""
     ux, uy = major_axis_direction(disc.pa)
     along, across = dx * ux + dy * uy, -dx * uy + dy * ux
@@ -158,9 +156,7 @@ def _light_and_velocity(
     return light, disc.velocity * speed * np.sin(tilt) * along / radius
 
 
-def _by_velocity(
-    light: NDArray[np.float64], velocity: NDArray[np.float64], dispersion: float, n: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+def _by_velocity(light: Float, velocity: Float, dispersion: float, n: int) -> tuple[Float, Float, float]:
     """Images of about one velocity each, ``[term, n, n]``, those velocities, and the terms' line width."""
     most = float(np.abs(velocity).max())
     half = int(np.ceil(most / dispersion))
@@ -182,7 +178,7 @@ def _by_velocity(
     return planes[full], offsets[full], sigma
 
 
-def _gaussian_equivalent(image: NDArray[np.float64], x0: float, y0: float) -> tuple[float, float, float]:
+def _gaussian_equivalent(image: Float, x0: float, y0: float) -> tuple[float, float, float]:
     """FWHMs and angle of the Gaussian with an image's second moments about the disc's centre."""
     y, x = np.arange(image.shape[0])[:, None] + y0, np.arange(image.shape[1])[None, :] + x0
     flux = image.sum()

@@ -21,8 +21,9 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Float
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT
 from faintsky.telescopes.arrays import OBSERVATORIES, Stations
@@ -79,15 +80,13 @@ def receiver_temperature(freq: float) -> float:
 
 
 @lru_cache(maxsize=1)
-def _table() -> dict[str, NDArray[np.float64]]:
+def _table() -> dict[str, Float]:
     path = files("faintsky.telescopes").joinpath("data/atmosphere.npz")
     with path.open("rb") as file, np.load(file) as table:
         return {k: table[k].astype(float) for k in table.files}
 
 
-def atmosphere(
-    freq: ArrayLike, pwv: float, airmass: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def atmosphere(freq: ArrayLike, pwv: float, airmass: float) -> tuple[Float, Float]:
     """Opacity along the line of sight and mean radiation temperature of the atmosphere.
 
     Parameters
@@ -127,11 +126,11 @@ def atmosphere(
     return (dry + pwv * wet) * airmass, kelvin
 
 
-def _photons(freq: NDArray[np.float64], kelvin: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def _photons(freq: Float, kelvin: Float | float) -> Float:
     return 1 / np.expm1(KELVIN_PER_HZ * freq / kelvin)
 
 
-def system_temperature(freq: ArrayLike, *, pwv: float, elevation: float) -> NDArray[np.float64]:
+def system_temperature(freq: ArrayLike, *, pwv: float, elevation: float) -> Float:
     """System temperature referred to above the atmosphere.
 
     Parameters
@@ -170,7 +169,7 @@ def visibility_sigma(
     pwv: float,
     elevation: float,
     diameter: float = 12.0,
-) -> NDArray[np.float64]:
+) -> Float:
     """Noise of a visibility of one polarisation: standard deviation of its real and of its imaginary part.
 
     Parameters
@@ -207,7 +206,7 @@ def visibility_sigma(
 _TABLE_SCALE = 0.99973
 
 
-def primary_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 12.0) -> NDArray[np.float64]:
+def primary_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 12.0) -> Float:
     """Power pattern, 1 on axis.
 
     Parameters

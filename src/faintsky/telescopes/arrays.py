@@ -13,8 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Float
 from faintsky.errors import InputError
 
 WGS84 = 6_378_137.0, 1 - 6_356_752.3142 / 6_378_137.0
@@ -48,14 +49,14 @@ class AntennaArray:
 
     name: str
     pads: tuple[str, ...]
-    itrf: NDArray[np.float64]
+    itrf: Float
     diameter: float
     longitude: float
     latitude: float
     dishes: bool = True
 
 
-def enu_to_itrf(enu: ArrayLike, longitude: float, latitude: float, height: float) -> NDArray[np.float64]:
+def enu_to_itrf(enu: ArrayLike, longitude: float, latitude: float, height: float) -> Float:
     """Earth-centred positions of points given east, north and up of a reference position on WGS84.
 
     Parameters

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import FaintskyError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.telescopes.arrays import Stations
@@ -44,7 +45,7 @@ _DEGREE = 6
 _TILES = 24
 
 
-def everybeam_beam(grid: ImageGrid, freq: float, times: NDArray[np.float64]) -> NDArray[np.float32]:
+def everybeam_beam(grid: ImageGrid, freq: float, times: Float) -> Array32:
     """Stokes-I power beam, mean over baselines and times, 1 at the phase centre.
 
     Only the 24 inner tiles of remote stations are used (HBA_DUAL_INNER).
@@ -162,7 +163,7 @@ def _telescope(
     return telescope, grid
 
 
-def _tile(positions: Any, name: str) -> NDArray[np.float64]:
+def _tile(positions: Any, name: str) -> Float:
     """Dipoles of a station's first tile relative to its centre, Earth-fixed, ``[16, 3]`` [m]."""
     dipoles = positions.hba_dipole_pqr(name).reshape(-1, 16, 3)[0]
     return (dipoles - positions.antenna_pqr(name)[0]) @ positions.pqr_to_etrs[name].T
@@ -176,7 +177,7 @@ def _sidereal(mjd: float) -> float:
     return float(erfa.gmst06(zero, mjd, *erfa.taitt(*erfa.utctai(zero, mjd))))
 
 
-def gaussian_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 0.0) -> NDArray[np.float64]:
+def gaussian_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 0.0) -> Float:
     """The Gaussian primary beam that is used if EveryBeam is not installed.
 
     Parameters

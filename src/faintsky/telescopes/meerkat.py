@@ -9,8 +9,9 @@ which 64 were built, at other positions.) The default field is DEEP2 (Mauch et a
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Float
 from faintsky.telescopes.arrays import Stations
 from faintsky.telescopes.record import Preset, Telescope
 
@@ -22,7 +23,7 @@ SEFD = 426.0
 """System equivalent flux density of a dish for one polarisation [Jy]."""
 
 
-def cosine_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 13.5) -> NDArray[np.float64]:
+def cosine_beam(radius: ArrayLike, freq: ArrayLike, diameter: float = 13.5) -> Float:
     """Primary beam of a dish illuminated with a cosine taper, 1 on axis (Mauch et al. 2020, ApJ 888, 61).
 
     Parameters
@@ -54,7 +55,7 @@ def visibility_sigma(
     pwv: float = 0.0,
     elevation: float = 0.0,
     diameter: float = 13.5,
-) -> NDArray[np.float64]:
+) -> Float:
     """Noise of a visibility of one polarisation.
 
     Parameters

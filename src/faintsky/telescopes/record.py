@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
 from faintsky.telescopes import TELESCOPES
@@ -22,7 +23,7 @@ from faintsky.telescopes.arrays import AntennaArray, Stations, read_cfg
 CUTOFF = 0.2
 """Primary beam below which images are blank, as in tclean."""
 
-RadialBeam = Callable[[ArrayLike, ArrayLike, float], NDArray[np.float64]]
+RadialBeam = Callable[[ArrayLike, ArrayLike, float], Float]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class BeamMap:
         The extra that installs them.
     """
 
-    beam: Callable[[ImageGrid, float, NDArray[np.float64]], NDArray[np.float32]]
+    beam: Callable[[ImageGrid, float, Float], Array32]
     needs: tuple[str, ...]
     extra: str
 
@@ -162,7 +163,7 @@ class Telescope:
     backends: Mapping[str, tuple[str, ...]]
     options: tuple[str, ...]
     defaults: Mapping[str, Any]
-    sigma: Callable[..., NDArray[np.float64]] | None = None
+    sigma: Callable[..., Float] | None = None
     maps: Mapping[str, BeamMap] = field(default_factory=dict)
     beam_name: str = "dish"
     usual_cell: float | None = None

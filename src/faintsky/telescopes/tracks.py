@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Bool, Float, Int
 from faintsky.errors import InputError
 from faintsky.telescopes.arrays import AntennaArray
 
@@ -53,12 +53,12 @@ class Track:
         Number of shadowed rows, which are left out.
     """
 
-    uvw: NDArray[np.float64]
-    time_index: NDArray[np.int64]
-    pair: NDArray[np.int64]
-    ut1_mjd: NDArray[np.float64]
-    elevation: NDArray[np.float64]
-    hour_angle: NDArray[np.float64]
+    uvw: Float
+    time_index: Int
+    pair: Int
+    ut1_mjd: Float
+    elevation: Float
+    hour_angle: Float
     n_shadowed: int
 
 
@@ -66,12 +66,12 @@ class Track:
 class _Sky:
     """The Earth's orientation and the source's direction at each time."""
 
-    rotation: NDArray[np.float64]  # [time, 3, 3], Earth-fixed to J2000
-    gast: NDArray[np.float64]
-    apparent_ra: NDArray[np.float64]
-    apparent_dec: NDArray[np.float64]
-    source: NDArray[np.float64]  # unit vector, J2000
-    apparent: NDArray[np.float64]  # [time, 3], with aberration, J2000
+    rotation: Float  # [time, 3, 3], Earth-fixed to J2000
+    gast: Float
+    apparent_ra: Float
+    apparent_dec: Float
+    source: Float  # unit vector, J2000
+    apparent: Float  # [time, 3], with aberration, J2000
 
 
 def ut1_minus_utc(mjd: float) -> float:
@@ -82,7 +82,7 @@ def ut1_minus_utc(mjd: float) -> float:
     return float(value.value) if status == iers.FROM_IERS_B else 0.0
 
 
-def _attitude(ut1_mjd: NDArray[np.float64], ra: float, dec: float) -> _Sky:
+def _attitude(ut1_mjd: Float, ra: float, dec: float) -> _Sky:
     import erfa
 
     # UT1 in place of UTC, where a second does not matter
@@ -107,7 +107,7 @@ def _attitude(ut1_mjd: NDArray[np.float64], ra: float, dec: float) -> _Sky:
     )
 
 
-def _wrap(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+def _wrap(angle: Float) -> Float:
     return np.mod(angle + np.pi, 2 * np.pi) - np.pi
 
 
@@ -236,7 +236,7 @@ def make_track(
     )
 
 
-def _refuse_low(elevation: NDArray[np.float64], latitude: float, dec: float) -> None:
+def _refuse_low(elevation: Float, latitude: float, dec: float) -> None:
     lowest = float(np.rad2deg(elevation.min()))
     if lowest >= np.rad2deg(MIN_ELEVATION):
         return
@@ -248,7 +248,7 @@ def _refuse_low(elevation: NDArray[np.float64], latitude: float, dec: float) -> 
     raise InputError(f"the source is at {lowest:.1f} deg of elevation, below the limit of 10 deg", hint)
 
 
-def _antenna_uvw(array: AntennaArray, sky: _Sky, ra: float, dec: float) -> NDArray[np.float64]:
+def _antenna_uvw(array: AntennaArray, sky: _Sky, ra: float, dec: float) -> Float:
     """Antenna positions toward east, north and the source, ``[time, antenna, 3]`` [m]."""
     east = np.array([-np.sin(ra), np.cos(ra), 0.0])
     north = np.array([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)])
@@ -268,9 +268,7 @@ def _antenna_uvw(array: AntennaArray, sky: _Sky, ra: float, dec: float) -> NDArr
     return turned @ axes.T
 
 
-def _shadowed(
-    baselines: NDArray[np.float64], one: NDArray[np.int64], two: NDArray[np.int64], n: int, diameter: float
-) -> NDArray[np.bool_]:
+def _shadowed(baselines: Float, one: Int, two: Int, n: int, diameter: float) -> Bool:
     """Antennas that CASA flags because discs overlap as seen from the source, ``[time, antenna]``."""
     time, pair = np.nonzero(np.hypot(baselines[..., 0], baselines[..., 1]) < diameter)
     # as in CASA, the antenna nearer to the source counts as shadowed, so that baselines agree

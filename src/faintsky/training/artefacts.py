@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import grey_opening, map_coordinates
 
+from faintsky.arrays import Array32
 from faintsky.sky import random_field
 from faintsky.source_model import frequencies_2d
-
-Array32 = NDArray[np.float32]
 
 STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
 """Log-uniform ranges: steps of the deconvolution; rms fraction of the sky that its model lacks; rms error of
@@ -46,9 +45,7 @@ def log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float
     return float(np.exp(rng.uniform(*np.log(between))))
 
 
-def deconvolution_errors(
-    rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32
-) -> NDArray[np.float32]:
+def deconvolution_errors(rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32) -> Array32:
     """Residual errors of a deconvolution.
 
     Parameters
@@ -75,7 +72,7 @@ def deconvolution_errors(
 
 def gain_errors(
     rng: np.random.Generator, spectrum: NDArray[np.complexfloating], psf: Array32, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+) -> Array32:
     """Errors of an image caused by wrong gains.
 
     Parameters
@@ -102,7 +99,7 @@ def gain_errors(
     return _image(spectrum * psf * error, shape)
 
 
-def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDArray[np.float32]:
+def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Array32:
     """Plane waves over the whole image, of varying strength, in units of the noise.
 
     Parameters
@@ -127,9 +124,7 @@ def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> ND
     return out * np.float32(log_uniform(rng, STRIPE_RMS) / max(float(out.std()), 1e-9))
 
 
-def compact_residues(
-    rng: np.random.Generator, beam: Array32, shape: tuple[int, int], size: float
-) -> NDArray[np.float32]:
+def compact_residues(rng: np.random.Generator, beam: Array32, shape: tuple[int, int], size: float) -> Array32:
     """Residues of subtracted compact sources, in units of the noise.
 
     A fit's amplitude has the error of the noise, its position about half of a beam's FWHM over the S/N
@@ -164,7 +159,7 @@ def compact_residues(
     return _image(spectrum * beam, shape)
 
 
-def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDArray[np.float32]:
+def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Array32:
     """Bowls, as missing short spacings cause them, and negative sources, in units of the noise.
 
     Parameters
@@ -190,5 +185,5 @@ def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> NDAr
     return out
 
 
-def _image(spectrum: NDArray[np.complexfloating], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _image(spectrum: NDArray[np.complexfloating], shape: tuple[int, ...]) -> Array32:
     return np.fft.irfft2(spectrum, s=shape).astype(np.float32)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from faintsky.arrays import Array32
 from faintsky.errors import InputError
 from faintsky.simulating import PSF_SIDE, PsfLibrary
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
@@ -35,8 +36,6 @@ from faintsky.training.artefacts import (
 )
 from faintsky.training.denoiser import DenoiserTask
 from faintsky.training.loop import Batch
-
-Array32 = NDArray[np.float32]
 
 NOISE = 1e-4
 """Noise of a nominal image [Jy/beam], as LOFAR reaches in eight hours; skies are drawn for it."""

@@ -24,11 +24,11 @@ from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from faintsky.arrays import Int
 from faintsky.errors import InputError
 from faintsky.system import Settings, choose_device, may_start_workers, replacing
 
@@ -98,7 +98,7 @@ class EpochTask(Task, Protocol):
 
     examples: int
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+    def take(self, rng: np.random.Generator, pick: Int) -> Batch:
         """Take examples.
 
         Parameters

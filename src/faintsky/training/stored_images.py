@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from faintsky.arrays import Array32
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma, surface_brightness
@@ -23,7 +23,7 @@ from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training.denoiser import DenoiserTask
 from faintsky.training.loop import Batch
 
-Example = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+Example = tuple[Array32, Array32, Array32]
 
 PRODUCTS = ("sky", "noise", "dirty", "clean", "psf", "pb")
 """Images are named ``NAME_PRODUCT.fits``; a psf or primary beam of all images has no ``NAME_``."""
@@ -31,7 +31,7 @@ WITH_BEAM = ("dirty", "clean")
 """In Jy/beam; the others in Jy/arcsec2."""
 NAMES = "NAME_sky.fits with NAME_noise.fits or NAME_dirty.fits"
 _OF_A_RUN = {
-    *("psfs.npz", "skies.npy", "model.json", "run.json", "history.json", "training.png", "last.ckpt"),
+    *("psfs.npz", "skies.npy", "model.json", "run.json", "history.json", "training.png", "last.ckpt")
 }
 _NAME = re.compile(rf"(.+)_({'|'.join(PRODUCTS)})\.fits|psf\.fits|pb\.fits")
 KEPT = 16

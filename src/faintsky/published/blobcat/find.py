@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, maximum
 
+from faintsky.arrays import Array, Labels
 from faintsky.detection import Found, beam_of, integrated_image, source_table, whole_pixels
 from faintsky.image import RadioCube
 from faintsky.models import Model
@@ -52,13 +52,8 @@ class Blob:
 
 
 def flood_fill(
-    image: NDArray[np.floating],
-    rms: NDArray[np.floating],
-    detect: float,
-    flood: float,
-    *,
-    least_side: int = 3,
-) -> tuple[NDArray[np.int32], list[Blob]]:
+    image: Array, rms: Array, detect: float, flood: float, *, least_side: int = 3
+) -> tuple[Labels, list[Blob]]:
     """Islands of an image, the most significant first.
 
     Parameters
@@ -110,7 +105,7 @@ def flood_fill(
     return labels, blobs
 
 
-def parabola_peak(image: NDArray[np.floating], y: int, x: int) -> float:
+def parabola_peak(image: Array, y: int, x: int) -> float:
     """Peak of the two-dimensional parabola through the nine pixels about the brightest one.
 
     Parameters

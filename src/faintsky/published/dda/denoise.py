@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from faintsky.arrays import Array, Array32, Bool, Labels
 from faintsky.beams import beam_pixels
 from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from faintsky.denoising import DenoiseCall
     from faintsky.models import Model
 
-Array32 = NDArray[np.float32]
 Limits = tuple[float, float]
 Product = Literal["sky", "noise", "clean", "dirty"]
 
@@ -76,7 +75,7 @@ class LogScale(Settings):
             raise ValueError(f"floor={self.floor:g} and ceiling={self.ceiling:g} are not a valid range")
         return self
 
-    def limits(self, image: NDArray[np.floating]) -> Limits:
+    def limits(self, image: Array) -> Limits:
         """Logarithms that become 0 and 1 for an image [Jy/arcsec2]; blank pixels (NaN) are ignored."""
         fixed = float(np.log10(self.floor)), float(np.log10(self.ceiling))
         if self.scaling == "fixed" or not np.isfinite(image).any():
@@ -84,13 +83,13 @@ class LogScale(Settings):
         low, high = (np.log10(max(float(f(image)), self.floor)) for f in (np.nanmin, np.nanmax))
         return (float(low), float(high)) if high > low else fixed
 
-    def encode(self, image: NDArray[np.floating], limits: Limits) -> NDArray[np.float32]:
+    def encode(self, image: Array, limits: Limits) -> Array32:
         """Scale an image [Jy/arcsec2] to [0, 1]; blank pixels become the floor."""
         logs = np.log10(np.maximum(np.nan_to_num(image, nan=0.0), self.floor))
         return np.clip((logs - limits[0]) / (limits[1] - limits[0]), 0, 1).astype(np.float32)
 
     @staticmethod
-    def decode(values: NDArray[np.floating], limits: NDArray[np.floating] | Limits) -> NDArray[np.float32]:
+    def decode(values: Array, limits: Array | Limits) -> Array32:
         """Convert [0, 1] to brightness [Jy/arcsec2].
 
         Parameters
@@ -236,9 +235,7 @@ def autoencode_image(
     )  # fmt: skip
 
 
-def _regions(
-    mean: Array32, valid: NDArray[np.bool_], image: RadioImage, settings: AutoencoderSettings
-) -> NDArray[np.int32]:
+def _regions(mean: Array32, valid: Bool, image: RadioImage, settings: AutoencoderSettings) -> Labels:
     """Labels of large enough regions above the threshold; pixels touch at sides and corners."""
     from scipy.ndimage import label
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from faintsky.arrays import Array32, Float, Int
 from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.io import open_image
@@ -45,7 +46,6 @@ from faintsky.training import (
     stored_pairs,
 )
 
-Array32 = NDArray[np.float32]
 Coded = NDArray[np.uint16]
 Pair = tuple[Array32, Array32, float, float]
 """Image and sky [Jy/arcsec2], cell and FWHM of the beam [arcsec], 0 without one."""
@@ -108,8 +108,8 @@ class Tiles:
 
     image: Coded
     target: Coded
-    image_limits: NDArray[np.float64]
-    target_limits: NDArray[np.float64]
+    image_limits: Float
+    target_limits: Float
 
     def __len__(self) -> int:
         return len(self.image)
@@ -272,7 +272,7 @@ class TilePairs(EpochTask):
             mean = np.clip(data.train.target.mean() / STEPS, 1e-3, 1 - 1e-3)
             nn.init.constant_(last, float(np.log(mean / (1 - mean))))
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+    def take(self, rng: np.random.Generator, pick: Int) -> Batch:
         """``image`` and ``target``, ``[b, 1, tile, tile]`` in [0, 1]."""
         both = np.stack([self.data.train.image[pick], self.data.train.target[pick]], axis=1)
         if self.settings.augment:
@@ -327,7 +327,7 @@ class TilePairs(EpochTask):
         found = {"error_at": at, "error": error} | ({"true": ratio * at} if s.calibrate else {})
         return {k: tuple(float(f"{v:.4g}") for v in values) for k, values in found.items()}
 
-    def _sums(self, network: nn.Module, tiles: Tiles) -> NDArray[np.float64]:
+    def _sums(self, network: nn.Module, tiles: Tiles) -> Float:
         """Number of pixels, and sums of result, truth and their products, in each bin, ``[6, bin]``.
 
         Only the central part of a tile counts, as in use.

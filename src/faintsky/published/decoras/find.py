@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from astropy.table import Table
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from faintsky.arrays import Array, Array32, Float
 from faintsky.detection import Found, integrated_image, source_table, whole_pixels
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
@@ -44,7 +44,6 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 """Settings of ``skimage.feature.blob_dog`` for maps in [0, 1]; largest distance of blobs in two networks
 [pixel]; half side of a box in units of a blob's sigma."""
-Float = NDArray[np.float64]
 
 
 def join_networks(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Model:
@@ -76,7 +75,7 @@ def join_networks(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike
     )  # fmt: skip
 
 
-def sky_map(image: NDArray[np.floating], model: Model, key: str, device: str = "cpu") -> NDArray[np.float32]:
+def sky_map(image: Array, model: Model, key: str, device: str = "cpu") -> Array32:
     """A network's image of the sky, for the centre of the integrated image.
 
     Parameters
@@ -99,11 +98,11 @@ def sky_map(image: NDArray[np.floating], model: Model, key: str, device: str = "
     size = int(model.card["networks"][key]["arguments"].get("size", 256))
     whole = torch.as_tensor(np.nan_to_num(image), device=device)[None, None]
     with torch.inference_mode():
-        seen: NDArray[np.float32] = network(unit_range(crop_centre(whole, size)))[0, 0].cpu().numpy()
+        seen: Array32 = network(unit_range(crop_centre(whole, size)))[0, 0].cpu().numpy()
     return seen
 
 
-def blobs(sky: NDArray[np.floating], settings: Mapping[str, Any]) -> Float:
+def blobs(sky: Array, settings: Mapping[str, Any]) -> Float:
     """Blobs of an image in [0, 1] by ``skimage.feature.blob_dog``, ``[n, 3]``: y, x, sigma [pixel]."""
     from skimage.feature import blob_dog
 

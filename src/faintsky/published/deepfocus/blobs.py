@@ -16,10 +16,9 @@ from skimage.morphology import dilation
 from skimage.segmentation import watershed
 from torch import nn
 
+from faintsky.arrays import Array32
 from faintsky.cutouts import Box
 from faintsky.published.deepfocus.networks import IMAGE, crop_centre, crop_slices, unit_range
-
-Array = NDArray[np.float32]
 
 PAPER_THRESHOLD = 0.15
 _FLOOR = 1e-4
@@ -48,7 +47,7 @@ class Blob:
     rise: float = 1.0
 
 
-def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "cpu") -> Array:
+def sky_map(image: Array32, network: nn.Module, size: int = IMAGE, device: str = "cpu") -> Array32:
     """Blobs Finder's image of the integrated sky in [0, 1], ``[y, x]``; 0 outside of its crop.
 
     Parameters
@@ -70,14 +69,14 @@ def sky_map(image: Array, network: nn.Module, size: int = IMAGE, device: str = "
     seen = unit_range(crop_centre(torch.as_tensor(image, device=device), size))
     with torch.no_grad():
         answer = network(seen[None, None])[0, 0].float().cpu().numpy()
-    out: Array = np.zeros(image.shape, dtype=np.float32)
+    out: Array32 = np.zeros(image.shape, dtype=np.float32)
     inside, seen_part = crop_slices(image.shape, size)
     out[inside] = answer[seen_part]
     return np.where(np.isnan(image), np.float32(0), out)
 
 
 def find_blobs(
-    picture: Array, threshold: float = PAPER_THRESHOLD, least: float = 0.0, *, paper_code: bool = False
+    picture: Array32, threshold: float = PAPER_THRESHOLD, least: float = 0.0, *, paper_code: bool = False
 ) -> list[Blob]:
     """Boxes around the connected pixels above a threshold, brightest first.
 
@@ -112,7 +111,7 @@ def find_blobs(
     return sorted(blobs, key=lambda b: -b.peak)
 
 
-def peak_blobs(picture: Array, least: float, share: float = 0.1, dip: float = 0.05) -> list[Blob]:
+def peak_blobs(picture: Array32, least: float, share: float = 0.1, dip: float = 0.05) -> list[Blob]:
     """Boxes around the map's peaks, each at a fraction of its own height, brightest first.
 
     Parameters

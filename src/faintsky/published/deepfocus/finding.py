@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import binary_dilation
 from scipy.optimize import least_squares
@@ -18,13 +17,11 @@ from scipy.signal import find_peaks, peak_widths
 from skimage.measure import label
 
 from faintsky import system
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.cutouts import SIZE, Box, channel_range
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import MAD_TO_SIGMA
 from faintsky.published.deepfocus.blobs import PAPER_THRESHOLD, Blob, find_blobs, peak_blobs
-
-Array = NDArray[np.float32]
-Float = NDArray[np.float64]
 
 MOST_PEAKS = 8
 """Most peaks of a spectrum that are used; more come from noise or from an untrained network."""
@@ -108,7 +105,7 @@ class Settings(system.Settings):
     trained: dict[str, Any] = Field({})
 
 
-def blobs_of(picture: Array, settings: Settings) -> list[Blob]:
+def blobs_of(picture: Array32, settings: Settings) -> list[Blob]:
     """Step i by the settings, brightest first."""
     if settings.extract == "peaks" and not settings.paper_code:
         return peak_blobs(picture, settings.least, settings.share, settings.dip)
@@ -146,7 +143,7 @@ class Line:
         return self.low < other.high and other.low < self.high
 
 
-def find_lines(clean: NDArray[np.floating], height: float = 0.1, prominence: float = 0.05) -> list[Line]:
+def find_lines(clean: Array, height: float = 0.1, prominence: float = 0.05) -> list[Line]:
     """Peaks of a denoised spectrum ``[chan]``, each with a fitted Gaussian, highest first.
 
     Parameters
@@ -209,7 +206,7 @@ def _fit(spectrum: Float, start: Float) -> Float:
     return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, start)
 
 
-def line_free(n_chan: int, lines: Sequence[Line]) -> NDArray[np.bool_]:
+def line_free(n_chan: int, lines: Sequence[Line]) -> Bool:
     """Channels outside of every emission range, ``[chan]``."""
     channels = np.arange(n_chan)
     free = np.ones(n_chan, dtype=bool)
@@ -218,7 +215,7 @@ def line_free(n_chan: int, lines: Sequence[Line]) -> NDArray[np.bool_]:
     return free
 
 
-def continuum_of(spectrum: Array, lines: Sequence[Line]) -> Float:
+def continuum_of(spectrum: Array32, lines: Sequence[Line]) -> Float:
     """Straight line fitted to the line-free channels, ``[chan]``; 0 with fewer than two of them."""
     free = line_free(len(spectrum), lines)
     if free.sum() < 2:
@@ -240,13 +237,13 @@ class Patch:
         Its first pixel in the image.
     """
 
-    values: Array
+    values: Array32
     y0: int
     x0: int
 
 
 def focused_patch(
-    cube: Array, y: float, x: float, z_min: float, z_max: float, radius: float = SIZE / 2
+    cube: Array32, y: float, x: float, z_min: float, z_max: float, radius: float = SIZE / 2
 ) -> Patch:
     """Sum of a channel range about a position; like `faintsky.cutouts.focus`, but blank pixels stay blank.
 
@@ -317,7 +314,7 @@ def global_snr(patch: Patch, box: Box, beam_area: float = 1.0) -> float:
     return float((patch.values[inside] - level).sum() / error)
 
 
-def pixel_snr(patch: Patch) -> Array:
+def pixel_snr(patch: Patch) -> Array32:
     """Each pixel over the standard deviation of the whole image (eq. 18), ``[y, x]``; 0 where blank."""
     spread = float(np.nanstd(patch.values)) if np.isfinite(patch.values).any() else 0.0
     if spread == 0:
@@ -398,14 +395,14 @@ def around(patch: Patch, y: int, x: int, share: float) -> tuple[Box, float, floa
     return _outlined(parts == parts[j, i], patch) if values[j, i] > 0 else ((x, x, y, y), x, y)
 
 
-def _outlined(linked: NDArray[np.bool_], patch: Patch) -> tuple[Box, float, float]:
+def _outlined(linked: Bool, patch: Patch) -> tuple[Box, float, float]:
     ys, xs = np.nonzero(linked)
     weight = np.clip(np.nan_to_num(patch.values[ys, xs]), 0, None) + np.finfo(float).tiny
     centre_x, centre_y = np.average(xs, weights=weight), np.average(ys, weights=weight)
     return _box_of(linked, patch), float(centre_x) + patch.x0, float(centre_y) + patch.y0
 
 
-def _box_of(linked: NDArray[np.bool_], patch: Patch) -> Box:
+def _box_of(linked: Bool, patch: Patch) -> Box:
     ys, xs = np.nonzero(linked)
     (x0, x1), (y0, y1) = ((int(v.min()), int(v.max())) for v in (xs + patch.x0, ys + patch.y0))
     return x0, x1, y0, y1
@@ -515,8 +512,8 @@ class Focus:
         Area of the beam, over which noise is correlated [pixel].
     """
 
-    cube: Array
-    image: Array
+    cube: Array32
+    image: Array32
     settings: Settings
     beam_area: float = 1.0
 

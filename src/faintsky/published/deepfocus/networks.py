@@ -11,15 +11,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import paper_frame_to_sky, sky_to_paper_frame
-
-Array = NDArray[np.float32]
-Float = NDArray[np.float64]
 
 IMAGE = 256
 """Side of Blobs Finder's images [pixel]."""
@@ -376,7 +374,7 @@ def standardise(spectra: Tensor) -> Tensor:
     return torch.where(spread > 0, centred / torch.where(spread > 0, spread, 1.0), 0.0)
 
 
-def clean_spectra(spectra: Array, network: nn.Module, device: str = "cpu") -> Array:
+def clean_spectra(spectra: Array32, network: nn.Module, device: str = "cpu") -> Array32:
     """Denoise spectra by Deep GRU.
 
     Parameters
@@ -396,7 +394,7 @@ def clean_spectra(spectra: Array, network: nn.Module, device: str = "cpu") -> Ar
     if not len(spectra):
         return np.zeros_like(spectra)
     with torch.no_grad():
-        answer: Array = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
+        answer: Array32 = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
     return answer
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
+from faintsky.arrays import Array, Array32, Bool, Float, Labels
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.catalog import join_flags, make_table
 from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_image, source_mask
@@ -33,9 +34,6 @@ from faintsky.published.deepfocus.finding import UNRELIABLE, Focus, Settings, So
 from faintsky.published.deepfocus.networks import IMAGE, clean_spectra, flux_of, shape_of, unit_range
 from faintsky.source_model import line_profile
 
-Array = NDArray[np.float32]
-Float = NDArray[np.float64]
-
 NETWORKS = ("blobs_finder", "deep_gru", "fwhm_x", "fwhm_y", "pa", "flux")
 TOLERANCE = 0.05
 """Relative difference of cell or beam from the training's above which there is a note."""
@@ -47,13 +45,13 @@ _REACH = 3.5
 # ------------------------------------------------------- step iv: sizes and angles (Sections 4.3, 4.4 iv)
 
 
-def focused_images(cube: Array, sources: Sequence[Source]) -> Array:
+def focused_images(cube: Array32, sources: Sequence[Source]) -> Array32:
     """Spectrally focused images about the sources, ``[n, 64, 64]`` [unit of the cube times channels]."""
     images = [focus(cube, s.y, s.x, s.z_min, s.z_max) for s in sources]
     return np.stack(images) if images else np.zeros((0, SIZE, SIZE), dtype=np.float32)
 
 
-def answers(images: NDArray[np.floating], network: nn.Module, device: str = "cpu") -> Array:
+def answers(images: Array, network: nn.Module, device: str = "cpu") -> Array32:
     """Results of a residual network.
 
     Parameters
@@ -72,11 +70,11 @@ def answers(images: NDArray[np.floating], network: nn.Module, device: str = "cpu
     """
     with torch.no_grad():
         seen = torch.as_tensor(np.asarray(images, dtype=np.float32), device=device)[:, None]
-        out: Array = network(seen).float().cpu().numpy()
+        out: Array32 = network(seen).float().cpu().numpy()
     return out.reshape(len(images), -1)
 
 
-def shapes(images: Array, networks: Mapping[str, nn.Module], device: str = "cpu") -> Float:
+def shapes(images: Array32, networks: Mapping[str, nn.Module], device: str = "cpu") -> Float:
     """Intrinsic axes and position angles from focused images.
 
     Parameters
@@ -104,8 +102,8 @@ def shapes(images: Array, networks: Mapping[str, nn.Module], device: str = "cpu"
 
 
 def paint(
-    labels: NDArray[np.int32],
-    model: Array,
+    labels: Labels,
+    model: Array32,
     number: int,
     source: Source,
     shape: Float,
@@ -173,7 +171,7 @@ def _part(
 # ------------------------------------------------- step vi: line images and fluxes (Section 4.4 vi, eq. 19)
 
 
-def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation: float) -> Array:
+def line_images(cube: Array32, sources: Sequence[Source], widths: Float, dilation: float) -> Array32:
     """Line emission images about the sources, ``[n, 64, 64]`` [unit of the cube times channels].
 
     Parameters
@@ -203,7 +201,7 @@ def line_images(cube: Array, sources: Sequence[Source], widths: Float, dilation:
     return out
 
 
-def fluxes(images: Array, network: nn.Module, rms: float, device: str = "cpu") -> Float:
+def fluxes(images: Array32, network: nn.Module, rms: float, device: str = "cpu") -> Float:
     """Line fluxes from line images.
 
     Parameters
@@ -227,7 +225,7 @@ def fluxes(images: Array, network: nn.Module, rms: float, device: str = "cpu") -
     return flux_of(answers(images / np.float32(rms), network, device)[:, 0], rms)
 
 
-def continuum_at(cube: Array, source: Source) -> float:
+def continuum_at(cube: Array32, source: Source) -> float:
     """Mean of the line-free channels at a source's pixel [unit of the cube]; NaN if there are none."""
     n_chan, n_y, n_x = cube.shape
     y, x = int(np.clip(round(source.y), 0, n_y - 1)), int(np.clip(round(source.x), 0, n_x - 1))
@@ -236,7 +234,7 @@ def continuum_at(cube: Array, source: Source) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def noise_level(cube: Array) -> float:
+def noise_level(cube: Array32) -> float:
     """Median over the channels of their noise [unit of the cube].
 
     It is measured from differences of neighbouring channels, without continuum, on every third pixel.
@@ -276,12 +274,12 @@ class Result:
         Time of each step [s].
     """
 
-    picture: Array
+    picture: Array32
     blobs: list[Blob]
-    spectra: Array
+    spectra: Array32
     sources: list[Source]
-    focused: Array
-    lines: Array
+    focused: Array32
+    lines: Array32
     shapes: Float
     flux: Float
     tally: Tally
@@ -309,7 +307,7 @@ class DeepFocus:
     size: int = IMAGE
     device: str = "cpu"
 
-    def run(self, cube: Array, beam_area: float = 1.0) -> Result:
+    def run(self, cube: Array32, beam_area: float = 1.0) -> Result:
         """All steps on a cube.
 
         Parameters
@@ -340,12 +338,18 @@ class DeepFocus:
             flux = fluxes(lines, networks["flux"], noise_level(cube), device)
         return Result(picture, blobs, spectra, sources, focused, lines, widths, flux, tally, stages)
 
-    def sky_map(self, image: Array) -> Array:
+    def sky_map(self, image: Array32) -> Array32:
         """Blobs Finder's image of the sky for an integrated image, ``[y, x]``."""
         return sky_map(image, self.networks["blobs_finder"], self.size, self.device)
 
     def focus(
-        self, cube: Array, image: Array, blobs: Sequence[Blob], clean: Array, beam_area: float, tally: Tally
+        self,
+        cube: Array32,
+        image: Array32,
+        blobs: Sequence[Blob],
+        clean: Array32,
+        beam_area: float,
+        tally: Tally,
     ) -> list[Source]:
         """Step iii: sources in blobs.
 
@@ -377,7 +381,7 @@ class DeepFocus:
             found += on.sources_of(blob, lines, tally, others)
         return finding.last_cuts(found, s, tally)
 
-    def spectra_of(self, cube: Array, blobs: Sequence[Blob]) -> tuple[Array, Array]:
+    def spectra_of(self, cube: Array32, blobs: Sequence[Blob]) -> tuple[Array32, Array32]:
         """Spectra of blobs, dirty and denoised, ``[blob, chan]``."""
         spectra = [box_spectrum(cube, b.box) for b in blobs]
         dirty = np.stack(spectra) if spectra else np.zeros((0, len(cube)), dtype=np.float32)
@@ -491,7 +495,7 @@ def reliabilities(sources: Sequence[Source], settings: Settings) -> Float:
 
 def _found(
     cube: RadioCube,
-    data: NDArray[np.float32],
+    data: Array32,
     result: Result,
     settings: Settings,
     beam: tuple[float, float, float],
@@ -545,16 +549,16 @@ def _values(sources: list[Any], names: tuple[str, ...]) -> list[Float]:
     return [np.array([getattr(s, name) for s in sources], dtype=float) for name in names]
 
 
-def _noise(data: NDArray[np.float32]) -> tuple[Float, NDArray[np.bool_]]:
+def _noise(data: Array32) -> tuple[Float, Bool]:
     """Noise by channel, and channels with data, from every fourth pixel."""
     step = np.abs(np.diff(data[:, ::4, ::4], axis=0))
-    valid: NDArray[np.bool_] = np.asarray(np.isfinite(step).any(axis=0))
+    valid: Bool = np.asarray(np.isfinite(step).any(axis=0))
     noise = np.full(valid.shape, np.nan)
     noise[valid] = np.nanmedian(step[:, valid], axis=0)
     return noise, valid
 
 
-def _flags(cube: RadioCube, data: NDArray[np.float32], source: Any, pb: float, known: bool) -> str:
+def _flags(cube: RadioCube, data: Array32, source: Any, pb: float, known: bool) -> str:
     n_chan, n_y, n_x = cube.shape
     x0, x1, y0, y1 = source.box
     flags = ["blended"] if source.flagged else []

@@ -15,18 +15,16 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from faintsky.arrays import Array32, Bool, Float
 from faintsky.cutouts import integrated
 from faintsky.matching import CRITERIA, match
 from faintsky.published.deepfocus.finding import Settings, Source, Tally, blobs_of
 from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level, reliabilities
 from faintsky.system import replacing
 
-Float = NDArray[np.float64]
-Array = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
 
 GRID: dict[str, dict[str, tuple[float, ...]]] = {
@@ -72,7 +70,7 @@ class Surveyed:
     file: Path
     true: Table
 
-    def open(self) -> tuple[Array, Array]:
+    def open(self) -> tuple[Array32, Array32]:
         """Cube and picture."""
         with np.load(self.file) as kept:
             return kept["cube"].astype(np.float32) * kept["scale"], kept["picture"]
@@ -172,9 +170,9 @@ class Judged:
     """
 
     features: Float
-    hit: NDArray[np.bool_]
-    place: NDArray[np.bool_]
-    empty: NDArray[np.bool_]
+    hit: Bool
+    place: Bool
+    empty: Bool
     n_true: int
     n_empty: int
 
@@ -276,7 +274,7 @@ def scores_of(judged: Judged) -> dict[str, float]:
     return {k: float(v) for k, v in out.items()}
 
 
-def logistic(features: Float, good: NDArray[np.bool_]) -> tuple[float, ...]:
+def logistic(features: Float, good: Bool) -> tuple[float, ...]:
     """Constant and non-negative slopes of a logistic curve in ``[n, k]`` features, with a weak prior."""
     x, sign = np.asarray(features, dtype=float), np.where(good, 1.0, -1.0)
     number = x.shape[1]

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faintsky.arrays import Array32, Int
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.published.deepfocus.networks import (
@@ -36,8 +37,7 @@ from faintsky.simulating import open_observatory, parameters_of
 from faintsky.system import Settings
 from faintsky.training import Batch, EpochTask, Plan, Progress, Recipe
 
-Array = NDArray[np.float32]
-Arrays = dict[str, Array]
+Arrays = dict[str, Array32]
 
 TRUTH = ("dc_maj", "dc_min", "dc_pa", "fwhm_z", "line_flux_peak", "pb")
 """Columns of the truth tables that are used."""
@@ -128,14 +128,12 @@ def read_images(files: Sequence[Path]) -> tuple[Tensor, Tensor]:
     return dirty, sky
 
 
-def _unit(image: Array) -> NDArray[np.float16]:
+def _unit(image: Array32) -> NDArray[np.float16]:
     clean = np.nan_to_num(image)
     return (clean / max(float(np.abs(clean).max()), 1e-30)).astype(np.float16)
 
 
-def read_sources(
-    files: Sequence[Path], names: Iterable[str], *, truth: bool = False
-) -> dict[str, NDArray[np.float32]]:
+def read_sources(files: Sequence[Path], names: Iterable[str], *, truth: bool = False) -> dict[str, Array32]:
     """Read arrays of all sources from compact files.
 
     Parameters
@@ -158,7 +156,7 @@ def read_sources(
         For a damaged file, a table that does not fit, or no sources.
     """
     names = tuple(names)
-    parts: dict[str, list[Array]] = {n: [] for n in (*names, "rms", *(TRUTH if truth else ()))}
+    parts: dict[str, list[Array32]] = {n: [] for n in (*names, "rms", *(TRUTH if truth else ()))}
     for file in files:
         *arrays, sigma = _load(file, (*names, "sigma"))
         n = len(arrays[0])
@@ -175,7 +173,7 @@ def read_sources(
         raise InputError("its arrays differ in size", "simulate one kind of cube", files[0].parent) from error
 
 
-def _load(file: Path, names: tuple[str, ...]) -> list[Array]:
+def _load(file: Path, names: tuple[str, ...]) -> list[Array32]:
     try:
         with np.load(file) as data:
             return [data[n] for n in names]
@@ -183,7 +181,7 @@ def _load(file: Path, names: tuple[str, ...]) -> list[Array]:
         raise InputError("damaged, or lacks what is needed", "simulate again", file) from error
 
 
-def _truth(file: Path, n: int) -> dict[str, Array]:
+def _truth(file: Path, n: int) -> dict[str, Array32]:
     """`TRUTH` of a cube, read as text for speed, because there are thousands of tables."""
     table = file.with_name(file.name.replace("_compact.npz", "_truth.ecsv"))
     try:
@@ -304,7 +302,7 @@ class StoredTask(EpochTask):
         """Means over some examples, the loss first; here the absolute difference."""
         return [l1(made, target)]
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+    def take(self, rng: np.random.Generator, pick: Int) -> Batch:
         """Some training examples, see `seen`."""
         return self.seen(*(part[torch.as_tensor(pick)] for part in self.train))
 
@@ -366,7 +364,7 @@ class IntegratedImages(StoredTask):
         """Means of the validation loss and of both parts of the ramp."""
         return [FIXED[self.kind](made, target), l1(made, target), dssim(made, target)]
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+    def take(self, rng: np.random.Generator, pick: Int) -> Batch:
         """Some training examples, rotated and mirrored at random."""
         return self._varied(rng, *(part[torch.as_tensor(pick)] for part in self.train))
 
@@ -445,7 +443,7 @@ class Spectra(StoredTask):
         super().__init__(network, *((standardise(dirty), unit_range_1d(clean)) for dirty, clean in parts))
         self.augment = augment
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+    def take(self, rng: np.random.Generator, pick: Int) -> Batch:
         """Some training examples, half of them reversed if requested."""
         whole = super().take(rng, pick)
         if not self.augment:
@@ -508,8 +506,7 @@ class FocusedImages(StoredTask):
         self.order = torch.channels_last if network.stem[0].out_channels >= 8 else torch.contiguous_format  # type: ignore[index,union-attr]
         network.to(memory_format=self.order)  # type: ignore[call-overload]
         super().__init__(
-            network,
-            *((_images(a, parameter), _targets(a, cell, targets, angle)) for a in (train, held)),
+            network, *((_images(a, parameter), _targets(a, cell, targets, angle)) for a in (train, held))
         )
         # outputs of different units have equal weight
         self.spread = self.train[1].std(dim=0, correction=0).clamp_min(1e-6)
@@ -519,7 +516,7 @@ class FocusedImages(StoredTask):
         made = unit_range(given) if self.scale else given.float()
         return {"input": made[:, None].contiguous(memory_format=self.order), "target": target}
 
-    def take(self, rng: np.random.Generator, pick: NDArray[np.int64]) -> Batch:
+    def take(self, rng: np.random.Generator, pick: Int) -> Batch:
         """Some training examples, rotated and shifted if requested."""
         batch = super().take(rng, pick)
         if not self.augment:

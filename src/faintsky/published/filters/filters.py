@@ -7,13 +7,13 @@ correlation of the noise, whether they need them or not. Their own settings are 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter
 
-Array32 = NDArray[np.float32]
-Known = NDArray[np.bool_]
-Correlation = NDArray[np.floating] | None
+from faintsky.arrays import Array, Array32, Bool
+
+Known = Bool
+Correlation = Array | None
 
 
 def same(signal: Array32, known: Known, correlation: Correlation) -> Array32:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from faintsky.arrays import Array, Array32, Float, Labels
 from faintsky.beams import beam_covariance
 from faintsky.denoising import sum_error
 from faintsky.detection import Found, axes_of, beam_of, integrated_image, source_table
@@ -31,7 +31,6 @@ from faintsky.published.peers import PEERS, inside
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-Array32 = NDArray[np.float32]
 Beam = tuple[float, float, float]
 
 PYTHON = "FAINTSKY_PEERS_PYTHON"
@@ -70,13 +69,8 @@ def _imports(python: str, package: str) -> bool:
 
 
 def run_program(
-    program: str,
-    image: NDArray[np.floating],
-    cell: float,
-    beam: Beam,
-    frequency: float,
-    options: Mapping[str, Any],
-) -> dict[str, NDArray[np.float64]]:
+    program: str, image: Array, cell: float, beam: Beam, frequency: float, options: Mapping[str, Any]
+) -> dict[str, Float]:
     """Fit Gaussians to an image by a program.
 
     Parameters
@@ -120,14 +114,14 @@ def run_program(
 
 def find_islands(
     program: str,
-    data: NDArray[np.floating],
+    data: Array,
     cell: float,
     width: float,
     *,
     beam: Beam | None = None,
-    correlation: NDArray[np.float64] | None = None,
+    correlation: Float | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> tuple[NDArray[np.int32], Array32]:
+) -> tuple[Labels, Array32]:
     """Find islands in an image, which may be smoothed for extended emission, by a program.
 
     Parameters
@@ -175,12 +169,7 @@ def find_islands(
 
 
 def searched_image(
-    data: NDArray[np.floating],
-    width: float,
-    smooth: float,
-    *,
-    beam: Beam | None = None,
-    correlation: NDArray[np.float64] | None = None,
+    data: Array, width: float, smooth: float, *, beam: Beam | None = None, correlation: Float | None = None
 ) -> tuple[Array32, float, Beam]:
     """The image that is searched, smoothed or not.
 
@@ -219,7 +208,7 @@ def searched_image(
     return gaussian_filter(np.nan_to_num(data), fwhm / FWHM_PER_SIGMA), rms, wide
 
 
-def _header(image: NDArray[np.floating], cell: float, beam: Beam) -> Header:
+def _header(image: Array, cell: float, beam: Beam) -> Header:
     from faintsky.grid import ImageGrid, array_header
 
     grid = ImageGrid(image.shape[0], image.shape[1], cell, 150.0, 0.0)
@@ -229,9 +218,7 @@ def _header(image: NDArray[np.floating], cell: float, beam: Beam) -> Header:
     return header
 
 
-def _call(
-    program: str, what: str, image: NDArray[np.floating], header: Header, options: Mapping[str, Any]
-) -> bytes:
+def _call(program: str, what: str, image: Array, header: Header, options: Mapping[str, Any]) -> bytes:
     """Run `inside` by the interpreter that has the program, and read its output."""
     from astropy.io import fits
 

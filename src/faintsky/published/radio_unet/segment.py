@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from faintsky.arrays import Array32
 from faintsky.denoising import Denoised, RegionSettings, build_catalog, predict, relabelled, touching
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, prepare_image
@@ -49,7 +49,7 @@ def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
 def probability(
     network: nn.Module, prepared: PreparedImage, *, members: int = 1, device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> Array32:  # fmt: skip
     """Probability that pixels show diffuse emission, ``[y, x]``, 0 where blank. See `predict`."""
     seen, _ = predict(
         network, prepared.scaled, prepared.weight, None, members=members, device=device, progress=progress

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from faintsky.arrays import Array32
 from faintsky.published.radio_unet.segment import SegmentSettings
 from faintsky.training import (
     VALIDATION,
@@ -34,7 +34,7 @@ class SegmentTask(DiffuseImages):
 
     least = 0.5
 
-    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> NDArray[np.float32]:
+    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> Array32:
         """A sky, and its diffuse part [Jy/arcsec2], ``[2, y, x]``. See `DiffuseImages.draw`."""
         diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
         return np.stack([diffuse + galaxies, diffuse])

@@ -28,18 +28,17 @@ from scipy.ndimage import (
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from faintsky.arrays import Array, Array32, Bool, Float, Labels
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import MAD_TO_SIGMA
 
-Cube = NDArray[np.float32]
-Float = NDArray[np.float64]
 REPLACEMENT = 2.0
 """Value of masked voxels before the next smoothing, in units of the noise."""
 _SAMPLES = 400_000  # voxels for a median
 _MANY = 300_000  # voxels above which only surfaces are linked, which is then faster
 
 
-def negative_rms(cube: Cube, valid: NDArray[np.bool_]) -> float:
+def negative_rms(cube: Array32, valid: Bool) -> float:
     """Noise from the median of negative voxels, which contain no emission.
 
     Parameters
@@ -56,8 +55,8 @@ def negative_rms(cube: Cube, valid: NDArray[np.bool_]) -> float:
 
 
 def smooth_clip(
-    cube: Cube,
-    valid: NDArray[np.bool_],
+    cube: Array32,
+    valid: Bool,
     *,
     spatial: Sequence[float] = (0, 3, 6),
     spectral: Sequence[int] = (0, 3, 7, 15),
@@ -103,7 +102,7 @@ def smooth_clip(
     return sign
 
 
-def link(mask: NDArray[np.bool_], radius_xy: float, radius_z: int) -> tuple[NDArray[np.int32], int]:
+def link(mask: Bool, radius_xy: float, radius_z: int) -> tuple[Labels, int]:
     """Link the voxels of a mask to objects.
 
     Parameters
@@ -187,7 +186,7 @@ class Objects:
     def __len__(self) -> int:
         return len(self.voxels)
 
-    def select(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Objects:
+    def select(self, which: Bool | NDArray[np.intp]) -> Objects:
         """Some of the objects, by a mask or by their numbers."""
         return Objects(**{name: value[which] for name, value in self.__dict__.items()})
 
@@ -197,7 +196,7 @@ class Objects:
         return self.high - self.low + 1
 
 
-def measure(data: NDArray[np.floating], labels: NDArray[np.int32], n: int) -> Objects:
+def measure(data: Array, labels: Labels, n: int) -> Objects:
     """Measure the objects of a mask.
 
     Parameters

@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Bool, Float, Labels
 from faintsky.catalog import join_flags
-from faintsky.detection import (
-    Found,
-    beam_of,
-    box_span,
-    flux_width,
-    looked_at,
-    source_table,
-    whole_pixels,
-)
+from faintsky.detection import Found, beam_of, box_span, flux_width, looked_at, source_table, whole_pixels
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.matching import reliability_of
 from faintsky.models import Model
 from faintsky.preparing import prepare_cube
-from faintsky.published.smooth_clip.clipping import Cube, Objects, link, measure, negative_rms, smooth_clip
+from faintsky.published.smooth_clip.clipping import Objects, link, measure, negative_rms, smooth_clip
 
 
 @dataclass
@@ -45,9 +38,9 @@ class Scaled:
         Area of the beam [pixel].
     """
 
-    data: Cube
-    valid: NDArray[np.bool_]
-    jansky: NDArray[np.float32]
+    data: Array32
+    valid: Bool
+    jansky: Array32
     corner: tuple[int, int]
     beam_area: float
 
@@ -122,10 +115,10 @@ class Judged:
         Objects removed by each rule.
     """
 
-    labels: NDArray[np.int32]
+    labels: Labels
     objects: Objects
-    snr: NDArray[np.float64]
-    reliability: NDArray[np.float64]
+    snr: Float
+    reliability: Float
     steps: dict[str, int]
 
 

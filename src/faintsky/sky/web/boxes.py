@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Float
 from faintsky.errors import InputError
 from faintsky.sky.web.gravity import comoving_distance, evolve, find_haloes, initial_density
 from faintsky.sky.web.points import BLOCKS, Points, luminous_points, saturated
@@ -68,13 +69,13 @@ class WebBox:
     peak_mass: float = 0.0
     redshifts: tuple[float, ...] = REDSHIFTS
     snapshots: tuple[Points, ...] = ()
-    haloes: tuple[NDArray[np.float32], ...] = ()
+    haloes: tuple[Array32, ...] = ()
 
     def snapshot_at(self, z: float) -> int:
         """Number of the snapshot that is nearest in redshift."""
         return int(np.argmin(np.abs(np.array(self.redshifts) - z)))
 
-    def cluster(self, snapshot: int) -> NDArray[np.float32]:
+    def cluster(self, snapshot: int) -> Array32:
         """Position of the cluster, which is the most massive halo and has moved from the origin [Mpc]."""
         known = self.haloes[snapshot]
         return known[0, :3] if len(known) else np.zeros(3, dtype=np.float32)
@@ -310,8 +311,6 @@ def _files(where: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-Array32 = NDArray[np.float32]
-
 NEAREST, FARTHEST = 0.02, 0.15
 """Redshifts of the cone's ends."""
 CLUSTER_REDSHIFTS = (0.06, 0.14)
@@ -391,7 +390,7 @@ def draw_web(
     return pyramid.image() / np.float32(cell**2)
 
 
-def _redshift(distance: NDArray[np.floating]) -> NDArray[np.floating]:
+def _redshift(distance: Array) -> Array:
     z = np.linspace(0, 0.3, 200)
     return np.interp(distance, comoving_distance(z), z)
 
@@ -452,7 +451,7 @@ def _is_seen(place: NDArray, turn: NDArray, centre: NDArray, side: float, half: 
     return bool(near.any())
 
 
-def _rotation(rng: np.random.Generator) -> NDArray[np.float64]:
+def _rotation(rng: np.random.Generator) -> Float:
     """A random rotation, with or without a reflection."""
     from scipy.spatial.transform import Rotation
 

@@ -20,9 +20,9 @@ from itertools import pairwise
 import ducc0
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from faintsky.arrays import Array, Array32
 from faintsky.errors import InputError
 
 OMEGA_M, OMEGA_B, HUBBLE, SIGMA8 = 0.308, 0.0478, 67.8, 0.815
@@ -34,7 +34,7 @@ LIGHT = 299792.458
 """[km/s]"""
 
 
-def expansion(a: NDArray[np.floating] | float) -> NDArray[np.floating]:
+def expansion(a: Array | float) -> Array:
     """Hubble rate at scale factor ``a`` over today's, for a flat universe of matter and Lambda."""
     return np.sqrt(OMEGA_M / np.asarray(a) ** 3 + 1 - OMEGA_M)
 
@@ -58,7 +58,7 @@ def growth(a: float) -> tuple[float, float]:
     return size, slope
 
 
-def comoving_distance(z: NDArray[np.floating] | float) -> NDArray[np.floating]:
+def comoving_distance(z: Array | float) -> Array:
     """Line-of-sight comoving distance [Mpc], by Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(16)
     z = np.asarray(z, dtype=float)
@@ -66,7 +66,7 @@ def comoving_distance(z: NDArray[np.floating] | float) -> NDArray[np.floating]:
     return LIGHT / HUBBLE * z / 2 * np.sum(weights / expansion(1 / (1 + at)), axis=-1)
 
 
-def linear_power(k: NDArray[np.floating]) -> NDArray[np.floating]:
+def linear_power(k: Array) -> Array:
     """Linear matter power spectrum today [Mpc3] at ``k`` [1/Mpc] (Eisenstein & Hu 1998).
 
     Raises
@@ -109,13 +109,7 @@ def wave_numbers(n: int, box: float, device: str | torch.device = "cpu") -> tupl
 
 
 def initial_density(
-    n: int,
-    box: float,
-    seed: int,
-    *,
-    peak_mass: float = 0.0,
-    collapse: float = 0.6,
-    device: str = "cpu",
+    n: int, box: float, seed: int, *, peak_mass: float = 0.0, collapse: float = 0.6, device: str = "cpu"
 ) -> Tensor:
     """Transform of a Gaussian random density field, linearly extrapolated to today.
 
@@ -434,7 +428,7 @@ LARGEST = 3.0
 """Largest radius of a halo [Mpc]."""
 
 
-def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> NDArray[np.float32]:
+def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> Array32:
     """Haloes around maxima of the density, none within a more massive one.
 
     Parameters
@@ -469,7 +463,7 @@ def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> NDArray[
         mass = inside[last] * cell**3 * MEAN_DENSITY
         found.append([*(place * cell), mass, np.cbrt(3 * mass / (4 * np.pi * CONTRAST * MEAN_DENSITY))])
     haloes = np.array(sorted(found, key=lambda h: -h[3]), dtype=np.float32).reshape(-1, 5)
-    kept: list[NDArray[np.float32]] = []
+    kept: list[Array32] = []
     for halo in haloes[haloes[:, 3] > least]:
         away = np.array([np.abs((k[:3] - halo[:3] + box / 2) % box - box / 2) for k in kept]).reshape(-1, 3)
         if not any(np.linalg.norm(a) < k[4] for a, k in zip(away, kept)):

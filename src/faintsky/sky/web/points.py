@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Int
 from faintsky.sky.web.gravity import deposit, interpolate
 from faintsky.sky.web.shocks import (
     ELECTRONS,
@@ -27,8 +28,6 @@ from faintsky.sky.web.shocks import (
     magnetic_field,
     shock_power,
 )
-
-Array32 = NDArray[np.float32]
 
 FAINTEST = 1e-10
 """Cells of lower surface brightness are dropped [Jy/arcsec2]."""
@@ -77,7 +76,7 @@ class Points:
         return np.searchsorted(_block(self.position), np.arange(BLOCKS**3 + 1))
 
 
-def _block(position: NDArray[np.uint16]) -> NDArray[np.int64]:
+def _block(position: NDArray[np.uint16]) -> Int:
     part = (position.astype(np.int64) * BLOCKS) >> 16
     return (part[:, 0] * BLOCKS + part[:, 1]) * BLOCKS + part[:, 2]
 
@@ -168,20 +167,20 @@ def saturated(points: Points, n: int, box: float, z: float) -> Points:
     return replace(points, power=(points.power - np.log10(1 + glow / BRIGHTEST)).astype(np.float16))
 
 
-def _per_side(glow: NDArray) -> NDArray[np.int64]:
+def _per_side(glow: NDArray) -> Int:
     return np.select([glow >= level for level, _ in LATTICES], [m for _, m in LATTICES])
 
 
 class _Lookup:
     """Values of the shocked cells at any position, by quadratic B-splines; 0 elsewhere."""
 
-    def __init__(self, cell: NDArray[np.int64], columns: Array32, n: int) -> None:
+    def __init__(self, cell: Int, columns: Array32, n: int) -> None:
         self.cell, self.n = cell, n
         self.columns = np.concatenate([columns, np.zeros((len(columns), 1), dtype=np.float32)], axis=1)
         self.slot = np.full(n**3, cell.shape[1], dtype=np.int32)
         self.slot[(cell[0] * n + cell[1]) * n + cell[2]] = np.arange(cell.shape[1])
 
-    def __call__(self, x: NDArray[np.floating], rows: list[int]) -> Array32:
+    def __call__(self, x: Array, rows: list[int]) -> Array32:
         """Sums of weights times values, ``[rows, m]``, at ``x`` ``[3, m]`` [cells]."""
         middle = np.rint(x).astype(np.int64)
         d = (x - middle).astype(np.float32)
@@ -213,7 +212,7 @@ class _Turbulence:
         )
         self.fields = (fields / fields.std(axis=(1, 2, 3), keepdims=True)).astype(np.float32)
 
-    def __call__(self, x: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
+    def __call__(self, x: Array) -> tuple[NDArray, NDArray]:
         """Displacements ``[3, m]`` [Mpc] and factors ``[m]`` of the brightness at ``x`` ``[3, m]`` [Mpc]."""
         from scipy.ndimage import map_coordinates
 
@@ -229,7 +228,7 @@ class _Turbulence:
 
 
 def _fill(
-    cells: NDArray[np.int64], m: int, lookup: _Lookup, turbulence: _Turbulence, rng: np.random.Generator,
+    cells: Int, m: int, lookup: _Lookup, turbulence: _Turbulence, rng: np.random.Generator,
     cell: float,
 ) -> tuple[NDArray, NDArray, NDArray]:  # fmt: skip
     """Positions ``[points, 3]`` [cells], powers and sizes [cells] of ``m**3`` points in each cell."""

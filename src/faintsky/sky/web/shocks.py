@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from faintsky.arrays import Array, Array32, Int
 from faintsky.sky.web.gravity import HUBBLE, OMEGA_B, deposit, interpolate, to_real, wave_numbers
 
 WIDTH = 1.0
@@ -63,13 +64,13 @@ class Shocks:
         ``[3, m]``: vector along the normal to the strongest convergence [cells].
     """
 
-    cell: NDArray[np.int64]
-    downstream: NDArray[np.float32]
-    mach: NDArray[np.float32]
-    density: NDArray[np.float32]
-    dispersion: NDArray[np.float32]
-    area: NDArray[np.float32]
-    to_ridge: NDArray[np.float32]
+    cell: Int
+    downstream: Array32
+    mach: Array32
+    density: Array32
+    dispersion: Array32
+    area: Array32
+    to_ridge: Array32
 
 
 def gas(x: Tensor, p: Tensor, a: float, n: int, box: float) -> Gas:
@@ -192,8 +193,6 @@ def _shift(ridge: Tensor, x: Tensor, normal: Tensor) -> Tensor:
         moment += float(t) * found
     return normal * (moment / total.clamp_min(1e-6))
 
-
-Array = NDArray[np.floating]
 
 WEB_FREQUENCY = 150e6
 """[Hz]"""

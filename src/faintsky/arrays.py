@@ -1,0 +1,14 @@
+"""Short names of types that are written in many signatures."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+"""Of any precision."""
+Array32 = NDArray[np.float32]
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Int = NDArray[np.int64]
+Labels = NDArray[np.int32]
