@@ -41,7 +41,7 @@ from faintsky.evaluation import (
     true_regions,
 )
 from faintsky.image import RadioImage
-from faintsky.published.peers import PEERS, interpreter, searched_image
+from faintsky.published.peers import interpreter, island_options, searched_image
 
 SMALL = 128
 COSTS = ("seconds", "CPU seconds", "peak memory")
@@ -392,8 +392,8 @@ def test_the_smoothed_image_s_noise_is_known():
 
 def test_options_in_the_programs_words():
     s = {"smooth": 0.0, "seed": 5.0, "grow": 3.0, "wavelets": True}
-    made = PEERS["aegean"].island_options(s, 0.2)
+    made = island_options("aegean", s, 0.2)
     assert made == {"innerclip": 5.0, "outerclip": 3.0, "rms": 0.2, "bkg": 0.0}
-    made = PEERS["pybdsf"].island_options(s, 0.2)
+    made = island_options("pybdsf", s, 0.2)
     assert (made["thresh_pix"], made["thresh_isl"], made["rms_value"]) == (5.0, 3.0, 0.2)
     assert made["atrous_do"] is True

@@ -22,11 +22,12 @@ from faintsky.arrays import Array, Array32, Float, Labels
 from faintsky.beams import beam_covariance
 from faintsky.denoising import sum_error
 from faintsky.detection import Found, axes_of, beam_of, integrated_image, source_table
-from faintsky.errors import FaintskyError, InputError
+from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model
 from faintsky.published.peers import PEERS, inside
+from faintsky.system import run_program
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -49,7 +50,7 @@ def interpreter(program: str) -> str:
     InputError
         If it is missing, or cannot import the program.
     """
-    python, package = os.environ.get(PYTHON, sys.executable), PEERS[program].package
+    python, package = os.environ.get(PYTHON, sys.executable), PEERS[program]
     if not _imports(python, package):
         raise InputError(
             f"{package} cannot be imported by {python}",
@@ -68,43 +69,19 @@ def _imports(python: str, package: str) -> bool:
     return run.returncode == 0
 
 
-def run_program(
+def _sources(
     program: str, image: Array, cell: float, beam: Beam, frequency: float, options: Mapping[str, Any]
 ) -> dict[str, Float]:
-    """Fit Gaussians to an image by a program.
+    """Gaussians fitted by a program to an image ``[y, x]`` [Jy/beam], NaN where blank.
 
-    Parameters
-    ----------
-    program : str
-        One of `PEERS`.
-    image : array
-        ``[y, x]`` [Jy/beam], NaN where blank.
-    cell : float
-        Side of a pixel [arcsec].
-    beam : tuple of float
-        Major, minor FWHM [pixel], position angle [deg].
-    frequency : float
-        Frequency of the image [Hz].
-    options : mapping
-        Options of ``bdsf.process_image`` or of Aegean's ``find_sources_in_image``.
-
-    Returns
-    -------
-    dict
-        ``x``, ``y``, ``maj``, ``min`` [pixel], ``pa`` [deg], ``peak``, ``total``, ``rms``, each ``[n]``; the
-        shapes are fitted ones, with the beam.
-
-    Raises
-    ------
-    InputError
-        If the program is missing.
-    FaintskyError
-        If it fails.
+    These are ``x``, ``y``, ``maj``, ``min`` [pixel], ``pa`` [deg], ``peak``, ``total``, ``rms``, each
+    ``[n]``, with the shapes as fitted. Options are those of ``bdsf.process_image`` or of Aegean's
+    ``find_sources_in_image``.
     """
     from astropy.wcs import WCS
 
     header = _header(image, cell, beam)
-    given = {**dict.fromkeys(PEERS[program].frequency, frequency), **options}
+    given = options if program == "aegean" else {"frequency": frequency, **options}
     rows = json.loads(_call(program, "sources", image, header, given))
     table = {key: np.array([row[key] for row in rows], dtype=float) for key in inside.KEYS}
     x, y = WCS(header).celestial.wcs_world2pix(table.pop("ra"), table.pop("dec"), 0)
@@ -152,8 +129,10 @@ def find_islands(
 
     Raises
     ------
-    InputError, FaintskyError
-        See `run_program`.
+    InputError
+        If the program is missing.
+    FaintskyError
+        If it fails.
     """
     if settings is None:
         tuned = json.loads(TUNED.read_text(encoding="utf-8"))
@@ -161,11 +140,24 @@ def find_islands(
     image, rms, seen = searched_image(
         data, width, float(settings["smooth"]), beam=beam, correlation=correlation
     )
-    options = PEERS[program].island_options(settings, rms)
+    options = island_options(program, settings, rms)
     content = _call(program, "islands", image, _header(image, cell, seen), options)
     # merged islands leave gaps in the numbers
     found, labels = np.unique(np.load(BytesIO(content)), return_inverse=True)
     return labels.reshape(image.shape).astype(np.int32) + (1 if found[0] > 0 else 0), image / np.float32(rms)
+
+
+def island_options(program: str, settings: Mapping[str, Any], rms: float) -> dict[str, Any]:
+    """The settings of `find_islands` in a program's words. See `find_islands`.
+
+    Noise is the true one, and there is no background, because subtracting it would remove diffuse emission.
+    """
+    if program == "aegean":
+        return {"innerclip": settings["seed"], "outerclip": settings["grow"], "rms": rms, "bkg": 0.0}
+    return {
+        "thresh": "hard", "thresh_pix": settings["seed"], "thresh_isl": settings["grow"], "rms_map": False,
+        "rms_value": rms, "mean_map": "zero", "atrous_do": bool(settings["wavelets"]), "frequency": 150e6,
+    }  # fmt: skip
 
 
 def searched_image(
@@ -222,19 +214,13 @@ def _call(program: str, what: str, image: Array, header: Header, options: Mappin
     """Run `inside` by the interpreter that has the program, and read its output."""
     from astropy.io import fits
 
-    python = interpreter(program)
+    command = [interpreter(program), str(inside.__file__), program, what, "image.fits", "out", "options.json"]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         fits.writeto(place / "image.fits", image.astype(np.float32), header)
         (place / "options.json").write_text(json.dumps(dict(options)))
-        script = str(PEERS[program].folder / "program.py")
-        command = [python, str(inside.__file__), script, what, "image.fits", "out", "options.json"]
-        # both programs would start threads of their own
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-        run = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-        if run.returncode:
-            last = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-            raise FaintskyError(f"{program} failed ({run.returncode}): {last}")
+        environment = os.environ | {"MPLBACKEND": "Agg"}
+        run_program(command, place, program, leaves="out", environment=environment)
         return (place / "out").read_bytes()
 
 
@@ -256,13 +242,13 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     Raises
     ------
     InputError, FaintskyError
-        See `run_program`.
+        See `find_islands`.
     """
     s = model.settings
     program = str(s["method"])
     image, beam = integrated_image(cube, s) / cube.shape[0], beam_of(cube)
     middle = float(np.median(cube.frequencies))
-    found = run_program(program, image, cube.grid.cell, beam, middle, s["options"])
+    found = _sources(program, image, cube.grid.cell, beam, middle, s["options"])
     snr = found["peak"] / found["rms"]
     order = np.flatnonzero(snr >= s["least_snr"])
     order = order[np.argsort(-snr[order], kind="stable")]
