@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 import faintsky
+from benchmarks.clusters import draw_cluster
 from faintsky.image import RadioImage
 from faintsky.models import load_model
 from faintsky.networks import make_network
 from faintsky.published.radio_unet import SegmentSettings, SegmentTask, probability, segment_image
 from faintsky.simulating import make_library
-from faintsky.sky import draw_cluster
 
 
 class Bright(nn.Module):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.sky.clusters import draw_cluster
     from faintsky.sky.diffuse import draw_diffuse, random_field
     from faintsky.sky.emitters import PRESETS, Field, draw_lines
     from faintsky.sky.model import (
