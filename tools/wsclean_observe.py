@@ -22,7 +22,7 @@ from astropy.time import Time
 from faintsky.grid import ImageGrid
 from faintsky.simulating import Settings
 from faintsky.simulating.instrument import data_header
-from faintsky.simulating.wsclean_run import write_measurement_set
+from faintsky.simulating.wsclean import write_measurement_set
 from faintsky.sky import gaussian_image
 
 
