@@ -29,7 +29,7 @@ from faintsky.preparing import gaussian_psf, prepare_image
 from faintsky.simulating import PSF_SIDE, PsfLibrary, make_library
 from faintsky.sky import draw_radio_galaxies, random_field
 from faintsky.sky.radio_galaxies import add_double
-from faintsky.training import DiffuseImages
+from faintsky.training import DiffuseImages, UNetSettings
 from reproduction import common
 
 BEAM, WITHIN, SNR = 6.0, 100.0, (0.5, 8.0)
@@ -140,7 +140,7 @@ def cutout(library: PsfLibrary, seed: int) -> tuple[RadioImage, float, int]:
     k = int(rng.integers(len(library.beams)))
     parts = (library.transfer, library.noise, library.beams, library.record)
     one = PsfLibrary(*(v[k : k + 1] for v in parts))
-    images = Cutouts(nn.Identity(), one, errors=1.0, tile=PSF_SIDE)
+    images = Cutouts(nn.Identity(), one, UNetSettings(errors=1.0, tile=PSF_SIDE))
     images.snr = float(np.exp(rng.uniform(*np.log(SNR)))) if seed % 2 else 0.0
     batch = {name: v[0].numpy() for name, v in images.batch(rng, 1).items()}
     major, minor, sine, cosine = (float(v) for v in batch["beam"])

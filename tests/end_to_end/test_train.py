@@ -17,7 +17,7 @@ from faintsky.cli import main
 from faintsky.errors import InputError
 from faintsky.networks import make_network
 from faintsky.simulating import PsfLibrary
-from faintsky.training import DiffuseImages, Schedule, StoredImages, fit
+from faintsky.training import DiffuseImages, Schedule, StoredImages, UNetSettings, fit
 from faintsky.training import loop as fitting
 
 pytest.importorskip("pytorch_lightning", reason="the extra 'train' is not installed")
@@ -27,6 +27,7 @@ TINY = {
     "widths": [8, 12, 16], "encoder": [1, 1, 1], "decoder": [1, 1], "tile": 64, "batch_size": 4, "psfs": 2,
     "warmup": 5, "workers": 0, "learning_rate": 3e-3, "decay": 0.9,
 }  # fmt: skip
+TILES = UNetSettings(tile=TINY["tile"])
 LONG = {**TINY, "steps": 90, "validate_every": 30}
 
 
@@ -53,7 +54,7 @@ def test_a_tiny_network_learns_in_seconds(trained, monkeypatch):
     torch.manual_seed(1)
     fresh = make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")})
     with torch.no_grad():
-        untrained = DiffuseImages(fresh, PsfLibrary.load(out / "psfs.npz"), tile=64).validate(fresh)
+        untrained = DiffuseImages(fresh, PsfLibrary.load(out / "psfs.npz"), TILES).validate(fresh)
     assert history[-1]["loss"] < 0.7 * untrained["loss"]
     # untrained it passes half of the image
     assert history[-1]["beam"] < 0.7 * untrained["beam"]
@@ -140,9 +141,8 @@ def test_own_images_are_what_is_trained_on(own, tmp_path):
     assert np.isfinite(
         faintsky.train("local_unet", tmp_path / "run", data=own, settings=short).facts["best"]["loss"]
     )
-    task = StoredImages(
-        make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")}), own, tile=64
-    )
+    network = make_network("local_unet", **{k: TINY[k] for k in ("widths", "encoder", "decoder")})
+    task = StoredImages(network, own, TILES)
     batch = task.batch(np.random.default_rng(1), 8)
     # the smoothed sky has been brought to the image's unit: what is left is noise of unit rms
     assert (batch["image"] - batch["target"]).std() == pytest.approx(1, rel=0.1)
@@ -160,13 +160,13 @@ def test_units_and_the_primary_beam_of_own_images_are_heeded(tmp_path):
         folder.mkdir()
         for i in range(2):
             write_pair(folder, f"{i}", unit=unit, seed=i)
-        seen[unit] = StoredImages(network, folder, tile=64).batch(np.random.default_rng(1), 2)
+        seen[unit] = StoredImages(network, folder, TILES).batch(np.random.default_rng(1), 2)
     assert torch.allclose(seen["Jy/beam"]["image"], seen["mJy/beam"]["image"], rtol=1e-4, atol=1e-4)
     fits.writeto(folder / "pb.fits", np.full((1, 96, 96), 0.5, "f4"), cube_header(BUNIT=""))
-    dimmed = StoredImages(network, folder, tile=64)
+    dimmed = StoredImages(network, folder, TILES)
     assert dimmed.load(*dimmed.pairs[0])[1].max() < 60  # of a residual that half the sky is left in
     (folder / "dataset.json").write_text(json.dumps({"parameters": {"pbcor": True}}))
-    corrected = StoredImages(network, folder, tile=64)
+    corrected = StoredImages(network, folder, TILES)
     assert np.allclose(
         corrected.load(*corrected.pairs[0])[1].max(), seen["Jy/beam"]["target"].max(), rtol=0.01
     )

@@ -11,6 +11,7 @@ from faintsky.sky.web import Web, WebBox
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.training import (
     DiffuseImages,
+    UNetSettings,
     compact_residues,
     cut_sky,
     deconvolution_errors,
@@ -36,7 +37,7 @@ def small_network():
 
 @pytest.fixture
 def task(library):
-    return DiffuseImages(small_network(), library, tile=PSF_SIDE)
+    return DiffuseImages(small_network(), library, UNetSettings(tile=PSF_SIDE))
 
 
 def only(monkeypatch, **settings):
@@ -214,7 +215,9 @@ def test_holes_are_negative():
 def test_artefacts_are_not_in_the_target_and_the_beam_may_be_wrong(library, monkeypatch):
     only(monkeypatch)
     plain, spoilt = (
-        DiffuseImages(small_network(), library, tile=PSF_SIDE, **more).batch(np.random.default_rng(3), 2)
+        DiffuseImages(small_network(), library, UNetSettings(tile=PSF_SIDE, **more)).batch(
+            np.random.default_rng(3), 2
+        )
         for more in ({}, {"artefacts": 1.0, "mismatch": 0.1})
     )
     assert plain["target"].abs().max() == spoilt["target"].abs().max() == 0
@@ -239,7 +242,7 @@ def test_skies_of_webs_are_kept_cut_and_held_out(tmp_path, monkeypatch, library)
     seen = {round(float(cut_sky(bank, rng, PSF_SIDE)[0, 0]) * 1e7, 2) for _ in range(60)}
     assert seen == {1, 2, 3, 4, 5}
     assert cut_sky(bank, rng, PSF_SIDE, held=True) == pytest.approx(6e-7, rel=1e-3)
-    task = DiffuseImages(small_network(), library, tile=64, errors=1.0, skies=bank)
+    task = DiffuseImages(small_network(), library, UNetSettings(tile=64, errors=1.0), bank)
     monkeypatch.setattr("faintsky.training.diffuse_images.WEB_SHARE", 1.0)
     assert task.batch(rng, 4)["image"].shape == (4, 1, 64, 64)
     (tmp_path / "skies.npy").write_bytes(b"other")

@@ -28,6 +28,44 @@ emission would be shrunk more."""
 VALIDATION_BATCHES = 12
 
 
+class UNetSettings(Settings):
+    """Settings of the task.
+
+    Parameters
+    ----------
+    psfs : int
+        Random arrays to simulate.
+    tile : int
+        Side of the tiles cut out of the images [pixel].
+    blur : float
+        Weight in the loss of errors averaged over 4, 8 and 16 pixels, which matter for aperture fluxes.
+    emission : float
+        See `importance`.
+    errors : float
+        Fraction of the images with a beam that have deconvolution errors, and fraction with calibration
+        errors.
+    artefacts : float
+        Fraction of the images with a beam that have stripes; the same fraction for residues of compact
+        sources, and for bowls and negative sources.
+    mismatch : float
+        Relative error of the beam that is given to the network.
+    web : str
+        Cosmic web that half of the diffuse skies come from, as `faintsky.sky.web.open_web` takes it.
+    skies : int
+        Number of skies to draw from it.
+    """
+
+    psfs: int = Field(64, ge=1)
+    tile: int = Field(192, ge=1)
+    blur: float = Field(0.3, ge=0)
+    emission: float = Field(1.0, gt=0)
+    errors: float = Field(0.0, ge=0, le=1)
+    artefacts: float = Field(0.0, ge=0, le=1)
+    mismatch: float = Field(0.0, ge=0, le=0.5)
+    web: str = ""
+    skies: int = Field(24, ge=2)
+
+
 def importance(target: Tensor, beam: Tensor, factor: float = 1.0) -> Tensor:
     """Weight of a pixel, 1 in empty sky, by its true S/N or that of the 4, 8 or 16 pixels around it.
 
@@ -72,18 +110,12 @@ class DenoiserTask(ABC):
     ----------
     network : torch.nn.Module
         Such as ``local_unet``: (image, weight, beam) to (mean, sigma).
-    tile : int, optional
-        Side of the tiles cut out of the images [pixel].
-    blur : float, optional
-        Weight in the loss of errors averaged over 4, 8 and 16 pixels, which matter for aperture fluxes.
-    emission : float, optional
-        See `importance`.
+    settings : UNetSettings
+        Sizes and shares of what is drawn, weights of the loss.
     """
 
-    def __init__(
-        self, network: nn.Module, *, tile: int = 192, blur: float = 0.3, emission: float = 1.0
-    ) -> None:
-        self.network, self.tile, self.blur, self.emission = network, tile, blur, emission
+    def __init__(self, network: nn.Module, settings: UNetSettings) -> None:
+        self.network, self.settings = network, settings
 
     @abstractmethod
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
@@ -117,11 +149,11 @@ class DenoiserTask(ABC):
         seen = (batch["weight"] > 0).float()
         error = (mean - target) * seen
         scaled = error / torch.sqrt(1 + (target / BRIGHT) ** 2)
-        share = seen * importance(target, batch["beam"], self.emission)
+        share = seen * importance(target, batch["beam"], self.settings.emission)
         loss = _by_example(share, _huber(scaled))
-        for pixels in (4, 8, 16) if self.blur else ():
+        for pixels in (4, 8, 16) if self.settings.blur else ():
             local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
-            loss = loss + self.blur * pixels / 4 * _by_example(local, _huber(means))
+            loss = loss + self.settings.blur * pixels / 4 * _by_example(local, _huber(means))
         loss = torch.log1p(loss / HALF).mean()
         likelihood = (_huber(error.detach() / sigma) + torch.log(sigma)) * seen
         return loss + SIGMA_SHARE * likelihood.sum() / seen.sum()
@@ -148,40 +180,6 @@ class DenoiserTask(ABC):
             squares["pull"].append((square / sigma.square())[seen])
         rms = {k: float(torch.cat(v).mean().sqrt()) for k, v in squares.items()}
         return {"loss": float(np.mean(loss)), **rms}
-
-
-class UNetSettings(Settings):
-    """Settings of the task.
-
-    Parameters
-    ----------
-    psfs : int
-        Random arrays to simulate.
-    tile, blur, emission
-        See `DenoiserTask`.
-    errors : float
-        Fraction of the images with a beam that have deconvolution errors, and fraction with calibration
-        errors.
-    artefacts : float
-        Fraction of the images with a beam that have stripes; the same fraction for residues of compact
-        sources, and for bowls and negative sources.
-    mismatch : float
-        Relative error of the beam that is given to the network.
-    web : str
-        Cosmic web that half of the diffuse skies come from, as `faintsky.sky.web.open_web` takes it.
-    skies : int
-        Number of skies to draw from it.
-    """
-
-    psfs: int = Field(64, ge=1)
-    tile: int = Field(192, ge=1)
-    blur: float = Field(0.3, ge=0)
-    emission: float = Field(1.0, gt=0)
-    errors: float = Field(0.0, ge=0, le=1)
-    artefacts: float = Field(0.0, ge=0, le=1)
-    mismatch: float = Field(0.0, ge=0, le=0.5)
-    web: str = ""
-    skies: int = Field(24, ge=2)
 
 
 class UNetRecipe(Recipe):
@@ -216,23 +214,20 @@ class UNetRecipe(Recipe):
 
         s, data, seed = plan.settings, plan.data, plan.schedule.seed
         if data is not None and holds_images(data):
-            return StoredImages(network, data, tile=s.tile, blur=s.blur, emission=s.emission)
+            return StoredImages(network, data, s)
         library = (folder if data is None else data) / "psfs.npz"
         if not library.is_file():
             make_library(s.psfs, seed, progress).save(library)
         bank = library.with_name("skies.npy")
         if s.web and not bank.is_file():
             make_skies(bank, s.web, s.skies, seed, progress)
-        return self.simulated(
-            s, network, PsfLibrary.load(library), errors=s.errors, artefacts=s.artefacts, mismatch=s.mismatch,
-            skies=open_skies(bank) if s.web else None, tile=s.tile, blur=s.blur, emission=s.emission,
-        )  # fmt: skip
+        return self.simulated(network, PsfLibrary.load(library), s, open_skies(bank) if s.web else None)
 
-    def simulated(self, settings: Any, network: nn.Module, *library: Any, **images: Any) -> DenoiserTask:
+    def simulated(self, *given: Any) -> DenoiserTask:
         """The task on images that are simulated during training: see `DiffuseImages`."""
         from faintsky.training.diffuse_images import DiffuseImages
 
-        return DiffuseImages(network, *library, **images)
+        return DiffuseImages(*given)
 
     def pixels(self, plan: Plan) -> int:
         """Pixels of a tile."""

@@ -34,7 +34,7 @@ from faintsky.training.artefacts import (
     log_uniform,
     stripes,
 )
-from faintsky.training.denoiser import DenoiserTask
+from faintsky.training.denoiser import DenoiserTask, UNetSettings
 from faintsky.training.loop import Batch
 
 NOISE = 1e-4
@@ -150,17 +150,9 @@ class DiffuseImages(DenoiserTask):
 
     Parameters
     ----------
-    network, tile, blur, emission
+    network, settings
         See `DenoiserTask`.
     library : PsfLibrary
-    errors : float, optional
-        Fraction of the images with a beam that have deconvolution errors, and fraction with calibration
-        errors.
-    artefacts : float, optional
-        Fraction of the images with a beam that have stripes; the same fraction for residues of compact
-        sources, and for bowls and negative sources.
-    mismatch : float, optional
-        Relative error of the beam that is given to the network.
     skies : array, optional
         Cosmic webs from `open_skies`, for a fraction of the examples.
     """
@@ -171,18 +163,11 @@ class DiffuseImages(DenoiserTask):
         self,
         network: nn.Module,
         library: PsfLibrary,
-        *,
-        errors: float = 0.0,
-        artefacts: float = 0.0,
-        mismatch: float = 0.0,
+        settings: UNetSettings,
         skies: NDArray[np.float16] | None = None,
-        tile: int = 192,
-        blur: float = 0.3,
-        emission: float = 1.0,
     ) -> None:
-        super().__init__(network, tile=tile, blur=blur, emission=emission)
-        self.library, self.errors, self.skies = library, errors, skies
-        self.artefacts, self.mismatch = artefacts, mismatch
+        super().__init__(network, settings)
+        self.library, self.skies = library, skies
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
         """Draw examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
@@ -253,10 +238,10 @@ class DiffuseImages(DenoiserTask):
             lobes = np.fft.irfft2(spectrum * (psf - restored), s=shape).astype(np.float32)
             image = target[0] + _limited(lobes * np.float32(left), WORST_LOBES)
             worst = log_uniform(rng, WORST_ERRORS)
-            if rng.random() < self.errors:
+            if rng.random() < self.settings.errors:
                 errors = deconvolution_errors(rng, scaled[0], psf, restored)
                 image = image + _limited(errors, worst)
-            if rng.random() < self.errors:
+            if rng.random() < self.settings.errors:
                 image = image + _limited(gain_errors(rng, spectrum, psf, shape), worst)
             white = np.fft.irfft2(np.fft.rfft2(white) * power, s=shape).astype(np.float32)
             image, beam = self._with_artefacts(rng, image, restored, beam)
@@ -266,8 +251,9 @@ class DiffuseImages(DenoiserTask):
         weight = np.float32(np.median(scale)) / scale
         if rng.random() < BLANK_SHARE:
             weight = weight * _seen(rng)
-        cut = (slice(a := int(rng.integers(PSF_SIDE - self.tile + 1)), a + self.tile),
-               slice(b := int(rng.integers(PSF_SIDE - self.tile + 1)), b + self.tile))  # fmt: skip
+        tile = self.settings.tile
+        y, x = (int(rng.integers(PSF_SIDE - tile + 1)) for _ in range(2))
+        cut = slice(y, y + tile), slice(x, x + tile)
         seen = weight[cut] > 0
         image = (image[cut] + white[cut] * local[cut]) / scale[cut] * seen
         return image, weight[cut], target[:, *cut] / scale[cut] * seen, beam
@@ -282,10 +268,10 @@ class DiffuseImages(DenoiserTask):
             lambda: compact_residues(rng, restored, shape, size),
             lambda: holes(rng, shape, size),
         ):
-            if rng.random() < self.artefacts:
+            if rng.random() < self.settings.artefacts:
                 image = image + add()
-        if self.mismatch:
-            beam = beam * np.array([*np.exp(rng.normal(0, self.mismatch, 2)), 1, 1], np.float32)
+        if self.settings.mismatch:
+            beam = beam * np.array([*np.exp(rng.normal(0, self.settings.mismatch, 2)), 1, 1], np.float32)
         return image, beam
 
 

@@ -20,7 +20,7 @@ from faintsky.io import open_image
 from faintsky.preparing import robust_sigma, surface_brightness
 from faintsky.simulating import beside, parameters_of
 from faintsky.source_model import frequencies_2d, gaussian_transform
-from faintsky.training.denoiser import DenoiserTask
+from faintsky.training.denoiser import DenoiserTask, UNetSettings
 from faintsky.training.loop import Batch
 
 Example = tuple[Array32, Array32, Array32]
@@ -140,8 +140,7 @@ class StoredImages(DenoiserTask):
     ----------
     network : torch.nn.Module
     folder : pathlib.Path
-    tile, blur, emission
-        As in `DenoiserTask`.
+    settings : UNetSettings
 
     Raises
     ------
@@ -150,10 +149,8 @@ class StoredImages(DenoiserTask):
         than a tile.
     """
 
-    def __init__(
-        self, network: nn.Module, folder: Path, *, tile: int = 192, blur: float = 0.3, emission: float = 1.0
-    ) -> None:
-        super().__init__(network, tile=tile, blur=blur, emission=emission)
+    def __init__(self, network: nn.Module, folder: Path, settings: UNetSettings) -> None:
+        super().__init__(network, settings)
         self.pairs = stored_pairs(folder, ("noise", "dirty"))
         skies = sorted({sky for sky, _ in self.pairs})
         if len(skies) < 2:
@@ -162,8 +159,10 @@ class StoredImages(DenoiserTask):
         self.train = [p for p in self.pairs if p[0] not in held]
         self.held = [p for p in self.pairs if p[0] in held]
         self.load = lru_cache(maxsize=KEPT)(_load)
-        if min(self.load(*self.pairs[0])[0].shape) < tile:
-            raise InputError(f"its images are smaller than a tile of {tile}", "give --set tile=…", folder)
+        if min(self.load(*self.pairs[0])[0].shape) < settings.tile:
+            raise InputError(
+                f"its images are smaller than a tile of {settings.tile}", "give --set tile=…", folder
+            )
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
         """Draw tiles.
@@ -180,11 +179,11 @@ class StoredImages(DenoiserTask):
         -------
         dict of Tensor
         """
-        pairs, parts = self.held if held else self.train, []
+        pairs, parts, tile = self.held if held else self.train, [], self.settings.tile
         for _ in range(size):
             image, target, beam = self.load(*pairs[rng.integers(len(pairs))])
-            y, x = (int(rng.integers(n - self.tile + 1)) for n in image.shape)
-            cut = (slice(y, y + self.tile), slice(x, x + self.tile))
+            y, x = (int(rng.integers(n - tile + 1)) for n in image.shape)
+            cut = slice(y, y + tile), slice(x, x + tile)
             parts.append((image[cut], target[cut], beam))
         image, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
         seen = np.isfinite(image)

@@ -9,7 +9,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.published.radio_unet.segment import SegmentSettings, probability, segment_image
-    from faintsky.published.radio_unet.training import SegmentTask
+    from faintsky.published.radio_unet.training import SegmentTask, SegmentTaskSettings
 
 lazy(__name__)
 

@@ -29,42 +29,6 @@ from faintsky.training import (
 VALIDATION_BATCHES = 8
 
 
-class SegmentTask(DiffuseImages):
-    """Which pixels show diffuse emission above ``least`` times the noise at the beam's resolution."""
-
-    least = 0.5
-
-    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> Array32:
-        """A sky, and its diffuse part [Jy/arcsec2], ``[2, y, x]``. See `DiffuseImages.draw`."""
-        diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
-        return np.stack([diffuse + galaxies, diffuse])
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy of the pixels with data."""
-        logit = network.logit(batch["image"])  # type: ignore[operator]
-        true = (batch["target"][:, 1:] > self.least).float()
-        seen = (batch["weight"] > 0).float()
-        loss = nn.functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
-        return (loss * seen).sum() / seen.sum()
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Loss; completeness and purity of pixels with a probability above one half."""
-        device = next(network.parameters()).device
-        loss, counts = [], np.zeros(3)
-        for i in range(VALIDATION_BATCHES):
-            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
-            batch = {k: v.to(device) for k, v in batch.items()}
-            loss.append(float(self.loss(network, batch)))
-            seen = batch["weight"] > 0
-            said = (network.logit(batch["image"]) > 0) & seen  # type: ignore[operator]
-            true = (batch["target"][:, 1:] > self.least) & seen
-            counts += [float(v.sum()) for v in (said & true, true, said)]
-        both, true_count, said_count = np.maximum(counts, 1e-9)
-        return {
-            "loss": float(np.mean(loss)), "completeness": both / true_count, "purity": both / said_count,
-        }  # fmt: skip
-
-
 class SegmentTaskSettings(UNetSettings):
     """As for our denoiser, with errors in most images; ``blur`` and ``emission`` have no effect.
 
@@ -79,6 +43,42 @@ class SegmentTaskSettings(UNetSettings):
     least: float = Field(0.5, gt=0)
 
 
+class SegmentTask(DiffuseImages):
+    """Which pixels show diffuse emission above ``least`` times the noise at the beam's resolution."""
+
+    settings: SegmentTaskSettings
+
+    def draw(self, rng: np.random.Generator, cell: float, held: bool) -> Array32:
+        """A sky, and its diffuse part [Jy/arcsec2], ``[2, y, x]``. See `DiffuseImages.draw`."""
+        diffuse, galaxies = draw_sky(rng, cell, self.skies, held)
+        return np.stack([diffuse + galaxies, diffuse])
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy of the pixels with data."""
+        logit = network.logit(batch["image"])  # type: ignore[operator]
+        true = (batch["target"][:, 1:] > self.settings.least).float()
+        seen = (batch["weight"] > 0).float()
+        loss = nn.functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
+        return (loss * seen).sum() / seen.sum()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Loss; completeness and purity of pixels with a probability above one half."""
+        device = next(network.parameters()).device
+        loss, counts = [], np.zeros(3)
+        for i in range(VALIDATION_BATCHES):
+            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
+            batch = {k: v.to(device) for k, v in batch.items()}
+            loss.append(float(self.loss(network, batch)))
+            seen = batch["weight"] > 0
+            said = (network.logit(batch["image"]) > 0) & seen  # type: ignore[operator]
+            true = (batch["target"][:, 1:] > self.settings.least) & seen
+            counts += [float(v.sum()) for v in (said & true, true, said)]
+        both, true_count, said_count = np.maximum(counts, 1e-9)
+        return {
+            "loss": float(np.mean(loss)), "completeness": both / true_count, "purity": both / said_count,
+        }  # fmt: skip
+
+
 class RadioUNetRecipe(UNetRecipe):
     """Recipe of ``radio_unet``."""
 
@@ -91,11 +91,9 @@ class RadioUNetRecipe(UNetRecipe):
         """Allow psfs and skies from another run."""
         check_library(data)
 
-    def simulated(self, settings: Any, network: nn.Module, *library: Any, **images: Any) -> SegmentTask:
+    def simulated(self, *given: Any) -> SegmentTask:
         """Simulated images with known diffuse emission."""
-        task = SegmentTask(network, *library, **images)
-        task.least = settings.least
-        return task
+        return SegmentTask(*given)
 
     def model_settings(self, task: Any, network: nn.Module) -> dict[str, Any]:
         """Settings with a threshold of one half."""
