@@ -8,7 +8,6 @@ drawn from the squared weights. The repetition does no harm, because training im
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
+from faintsky.options import Progress
 from faintsky.simulating.imaging import fit_beam, gridded, imaging_weights
 from faintsky.system import replacing
 from faintsky.telescopes import TELESCOPES, load_array, make_track, telescope
@@ -81,9 +81,7 @@ class PsfLibrary:
             raise InputError("not a library of psfs", "delete it; it will be made again", path) from error
 
 
-def make_library(
-    count: int, seed: int, progress: Callable[[int, int, str], None] | None = None
-) -> PsfLibrary:
+def make_library(count: int, seed: int, progress: Progress | None = None) -> PsfLibrary:
     """Observe random fields with random arrays.
 
     Tracks last from two minutes to eight hours, weights are from natural to robust -1, and the cell is such

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from faintsky.denoising import DenoiserSettings
 from faintsky.errors import InputError
+from faintsky.options import Progress
 from faintsky.system import Settings
 from faintsky.training.loop import VALIDATION, Batch
-from faintsky.training.recipes import Plan, Progress, Recipe
+from faintsky.training.recipes import Plan, Recipe
 
 OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
 WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0

@@ -12,7 +12,6 @@ The local rms varies over some images, and some have blank borders.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import nn
 
 from faintsky.arrays import Array32
 from faintsky.errors import InputError
+from faintsky.options import Progress
 from faintsky.simulating import PSF_SIDE, PsfLibrary
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
@@ -111,7 +111,7 @@ def make_skies(
     web: str | os.PathLike[str],
     count: int,
     seed: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     *,
     size: int = 2000,
 ) -> None:

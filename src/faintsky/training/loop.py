@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from faintsky.arrays import Int
 from faintsky.errors import InputError
+from faintsky.options import Progress
 from faintsky.system import Settings, choose_device, may_start_workers, replacing
 
 Batch = dict[str, Tensor]
@@ -260,7 +261,7 @@ def fit(
     schedule: Schedule,
     *,
     device: str = "auto",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train, or continue a stopped run in ``out``.

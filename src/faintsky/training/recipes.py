@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from faintsky.errors import InputError
 from faintsky.models import Model, load_model, save_model
 from faintsky.networks import arguments_of, make_network
+from faintsky.options import Progress
 from faintsky.system import BYTES_OF_TABLES, Needs, Settings
 from faintsky.training.loop import Schedule, Task, fit, process_rank
 
 if TYPE_CHECKING:
     from torch import nn
 
-Progress = Callable[[int, int, str], None]
 Watch = Callable[[Mapping[str, float]], None]
 
 BYTES_FIXED, BYTES_A_WEIGHT, BYTES_A_WEIGHT_KEPT = 0.6e9, 28, 24

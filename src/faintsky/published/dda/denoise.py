@@ -27,6 +27,7 @@ from faintsky.arrays import Array, Array32, Bool, Labels
 from faintsky.beams import beam_pixels
 from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
+from faintsky.options import Progress
 from faintsky.preparing import prepare_image, robust_sigma, surface_brightness
 from faintsky.simulating import at_resolution
 from faintsky.system import Settings
@@ -178,7 +179,7 @@ def autoencode_image(
     members: int = 1,
     reliability: float = 0.0,
     device: str = "cpu",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Denoised:
     """Denoise an image with a trained autoencoder and catalogue its regions of emission.
 

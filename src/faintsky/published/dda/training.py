@@ -25,6 +25,7 @@ from faintsky.arrays import Array32, Float, Int
 from faintsky.beams import beam_pixels
 from faintsky.errors import InputError
 from faintsky.io import open_image
+from faintsky.options import Progress
 from faintsky.preparing import robust_sigma, surface_brightness
 from faintsky.published.dda.denoise import (
     EDGES,
@@ -39,7 +40,6 @@ from faintsky.training import (
     Batch,
     EpochTask,
     Plan,
-    Progress,
     Recipe,
     compact_files,
     primary_beam_of,

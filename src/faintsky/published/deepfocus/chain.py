@@ -28,6 +28,7 @@ from faintsky.catalog import make_table
 from faintsky.errors import InputError
 from faintsky.matching import CRITERIA, match
 from faintsky.models import Model, load_model, save_model
+from faintsky.options import Progress
 from faintsky.published.deepfocus.finding import Settings
 from faintsky.published.deepfocus.pipeline import DeepFocus, Result, image_size
 from faintsky.published.deepfocus.thresholds import fit_thresholds, survey
@@ -38,8 +39,6 @@ from faintsky.sky import empty_sky
 from faintsky.system import Needs, choose_device, replacing
 from faintsky.system import Settings as SettingsBase
 from faintsky.training import Plan, read_value, source
-
-Progress = Callable[[int, int, str], None]
 
 SPECTRA, IMAGES = "spectra", "images"
 """Folders of the two kinds of predictions, with the criteria for true sources."""
@@ -392,7 +391,7 @@ def write_predicted(
     pipeline: DeepFocus,
     out: Path,
     indices: Sequence[int],
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Run a pipeline over cubes of a data set and keep its data of true sources.
 

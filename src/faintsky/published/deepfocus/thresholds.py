@@ -21,11 +21,10 @@ from scipy.special import expit
 from faintsky.arrays import Array32, Bool, Float
 from faintsky.cutouts import integrated
 from faintsky.matching import CRITERIA, match
+from faintsky.options import Progress
 from faintsky.published.deepfocus.finding import Settings, Source, Tally, blobs_of
 from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level, reliabilities
 from faintsky.system import replacing
-
-Progress = Callable[[int, int, str], None]
 
 GRID: dict[str, dict[str, tuple[float, ...]]] = {
     "label": {

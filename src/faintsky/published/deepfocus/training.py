@@ -24,6 +24,7 @@ from torch.nn import functional
 from faintsky.arrays import Array32, Int
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.options import Progress
 from faintsky.published.deepfocus.networks import (
     crop_centre,
     flux_target,
@@ -35,7 +36,7 @@ from faintsky.published.deepfocus.networks import (
 from faintsky.simulating import Settings as SimulationSettings
 from faintsky.simulating import open_observatory, parameters_of
 from faintsky.system import Settings
-from faintsky.training import Batch, EpochTask, Plan, Progress, Recipe
+from faintsky.training import Batch, EpochTask, Plan, Recipe
 
 Arrays = dict[str, Array32]
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from faintsky.arrays import Array32
 from faintsky.denoising import Denoised, RegionSettings, build_catalog, predict, relabelled, touching
 from faintsky.image import RadioImage
+from faintsky.options import Progress
 from faintsky.preparing import PreparedImage, prepare_image
 from faintsky.system import Settings
 
@@ -65,7 +66,7 @@ def segment_image(
     members: int = 1,
     reliability: float = 0.0,
     device: str = "cpu",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Denoised:
     """Outline diffuse emission; its image is the positive data within the regions.
 
