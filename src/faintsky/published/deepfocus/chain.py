@@ -31,7 +31,7 @@ from faintsky.models import Model, load_model, save_model
 from faintsky.options import Progress
 from faintsky.published.deepfocus.finding import Settings
 from faintsky.published.deepfocus.pipeline import DeepFocus, Result, image_size
-from faintsky.published.deepfocus.thresholds import fit_thresholds, survey
+from faintsky.published.deepfocus.thresholds import TRUE, fit_thresholds, sources_table, survey
 from faintsky.published.deepfocus.training import open_compact
 from faintsky.registry import RECIPES
 from faintsky.simulating import Observatory, Observed, open_observatory, recorded_settings
@@ -452,13 +452,8 @@ def beam_area(observatory: Observatory) -> float:
 
 def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Numbers of the blobs or sources that match true ones, and rows of these in the truth."""
-    box, nan = ("x_min", "x_max", "y_min", "y_max"), np.full(len(found), np.nan)
-    place = ("x", "y", "z", "fwhm_z", "z_min", "z_max")
-    columns = {name: [f.box[k] for f in found] for k, name in enumerate(box)}
-    columns |= {k: [getattr(f, k) for f in found] for k in (place if kind == IMAGES else place[:2])}
-    table = Table({k: np.asarray(columns.get(k, nan), dtype=float) for k in (*box, *place)})
-    truth = Table({k: np.asarray(seen.truth[k], dtype=float) for k in (*box, *place)})
-    matched = match(truth, table, CRITERIA[MATCHED[kind]])
+    truth = Table({k: np.asarray(seen.truth[k], dtype=float) for k in TRUE})
+    matched = match(truth, sources_table(found), CRITERIA[MATCHED[kind]])
     order = np.argsort(matched.i_found)
     return matched.i_found[order], matched.i_true[order]
 

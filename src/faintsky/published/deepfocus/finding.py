@@ -112,8 +112,29 @@ def blobs_of(picture: Array32, settings: Settings) -> list[Blob]:
     return find_blobs(picture, settings.threshold, settings.least, paper_code=settings.paper_code)
 
 
+class Span:
+    """A range of channels of twice the full width at half maximum of a line."""
+
+    z: float
+    fwhm_z: float
+
+    @property
+    def z_min(self) -> float:
+        """Lower end [channel]."""
+        return self.z - self.fwhm_z
+
+    @property
+    def z_max(self) -> float:
+        """Its other end."""
+        return self.z + self.fwhm_z
+
+    def overlaps(self, other: Span) -> bool:
+        """Whether the ranges have channels in common."""
+        return self.z_min < other.z_max and other.z_min < self.z_max
+
+
 @dataclass(frozen=True)
-class Line:
+class Line(Span):
     """An emission peak of a spectrum.
 
     Parameters
@@ -127,20 +148,6 @@ class Line:
     z: float
     fwhm_z: float
     height: float
-
-    @property
-    def low(self) -> float:
-        """Lower end of the emission range of 2 FWHM [channel]."""
-        return self.z - self.fwhm_z
-
-    @property
-    def high(self) -> float:
-        """Its other end."""
-        return self.z + self.fwhm_z
-
-    def overlaps(self, other: Line) -> bool:
-        """Whether the emission ranges have channels in common."""
-        return self.low < other.high and other.low < self.high
 
 
 def find_lines(clean: Array, height: float = 0.1, prominence: float = 0.05) -> list[Line]:
@@ -211,7 +218,7 @@ def line_free(n_chan: int, lines: Sequence[Line]) -> Bool:
     channels = np.arange(n_chan)
     free = np.ones(n_chan, dtype=bool)
     for line in lines:
-        free &= (channels < line.low) | (channels > line.high)
+        free &= (channels < line.z_min) | (channels > line.z_max)
     return free
 
 
@@ -409,7 +416,7 @@ def _box_of(linked: Bool, patch: Patch) -> Box:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Span):
     """A source in frequency and in the image.
 
     Parameters
@@ -451,16 +458,6 @@ class Source:
     def features(self) -> tuple[float, ...]:
         """Features for the reliability: the S/N, and values of both networks."""
         return float(np.log(max(self.snr, 1e-3))), self.blob.peak, self.height, self.blob.rise
-
-    @property
-    def z_min(self) -> float:
-        """Lower end of the emission range [channel]."""
-        return self.z - self.fwhm_z
-
-    @property
-    def z_max(self) -> float:
-        """Its other end."""
-        return self.z + self.fwhm_z
 
 
 @dataclass
@@ -551,13 +548,13 @@ class Focus:
 
     def line_patch(self, box: Box, line: Line, lines: Sequence[Line]) -> Patch:
         """An image focused on a line, with ``peaks`` without the continuum. See `patch`."""
-        patch = self.patch(box, line.low, line.high)
+        patch = self.patch(box, line.z_min, line.z_max)
         free = line_free(len(self.cube), lines)
         if self.settings.extract == "label" or not free.any():
             return patch
         n_y, n_x = patch.values.shape
         near = np.nan_to_num(self.cube[:, patch.y0 : patch.y0 + n_y, patch.x0 : patch.x0 + n_x])
-        used = channel_range(line.low, line.high, len(self.cube))
+        used = channel_range(line.z_min, line.z_max, len(self.cube))
         return replace(patch, values=patch.values - (used.stop - used.start) * near[free].mean(axis=0))
 
     def sources_of(
@@ -598,7 +595,7 @@ class Focus:
         first = lines[chosen]
         whole = self.snr_integrated(blob.box)
         primary = Source(
-            blob.box, blob.x, blob.y, first.z, first.fwhm_z, self.snr(blob.box, first.low, first.high),
+            blob.box, blob.x, blob.y, first.z, first.fwhm_z, self.snr(blob.box, first.z_min, first.z_max),
             whole, blob, first.height, tuple(lines), flagged=flagged,
         )  # fmt: skip
         if whole <= self.settings.bright and primary.snr <= whole:
@@ -616,7 +613,7 @@ class Focus:
                 new = replace(primary, z=line.z, fwhm_z=line.fwhm_z, height=line.height, secondary=True)
                 split.append(self._grown(new, patch, y, x))
                 continue
-            if not line.overlaps(Line(primary.z, primary.fwhm_z, first.height)):
+            if not line.overlaps(primary):
                 tally.remove(SAME_PLACE, blob.x, blob.y, line.z)
                 continue
             joined = self._joined(primary, line)
@@ -643,7 +640,7 @@ class Focus:
 
     def _joined(self, primary: Source, line: Line) -> Source | None:
         """The primary with its range extended over another peak, if that increases the S/N."""
-        low, high = min(primary.z_min, line.low), max(primary.z_max, line.high)
+        low, high = min(primary.z_min, line.z_min), max(primary.z_max, line.z_max)
         snr = self.snr(primary.box, low, high)
         if snr <= primary.snr:
             return None
@@ -672,7 +669,7 @@ def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> li
     """
     kept: list[Source] = []
     for s in sorted(sources, key=lambda s: (s.secondary, -s.snr)):
-        if any(s.z_min < o.z_max and o.z_min < s.z_max and _same_place(s, o, settings.apart) for o in kept):
+        if any(s.overlaps(o) and _same_place(s, o, settings.apart) for o in kept):
             tally.remove(TWICE, s.x, s.y, s.z)
         elif s.snr < settings.faint:
             tally.remove(FAINT, s.x, s.y, s.z)

@@ -22,6 +22,7 @@ from faintsky.arrays import Array32, Bool, Float
 from faintsky.cutouts import integrated
 from faintsky.matching import CRITERIA, match
 from faintsky.options import Progress
+from faintsky.published.deepfocus.blobs import Blob
 from faintsky.published.deepfocus.finding import Settings, Source, Tally, blobs_of
 from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level, reliabilities
 from faintsky.system import replacing
@@ -212,10 +213,10 @@ class Judged:
         )
 
 
-def sources_table(found: Sequence[Source]) -> Table:
-    """Sources with the columns `TRUE`."""
+def sources_table(found: Sequence[Source | Blob]) -> Table:
+    """Sources with the columns `TRUE`; blobs, which have no frequency, with NaN there."""
     columns = {k: [s.box[i] for s in found] for i, k in enumerate(BOX)}
-    columns |= {k: [getattr(s, k) for s in found] for k in TRUE[4:]}
+    columns |= {k: [getattr(s, k, np.nan) for s in found] for k in TRUE[4:]}
     return Table({k: np.asarray(v, dtype=float) for k, v in columns.items()})
 
 
