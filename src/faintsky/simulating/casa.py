@@ -17,9 +17,10 @@ import tempfile
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from faintsky.arrays import Array32, Bool
 from faintsky.errors import InputError
@@ -27,14 +28,10 @@ from faintsky.io import write_fits
 from faintsky.simulating.cubes import CubeObservatory
 from faintsky.simulating.imaging import noise_factor
 from faintsky.simulating.instrument import Instrument, Observation, Sampling, data_header
+from faintsky.simulating.settings import Settings
+from faintsky.sky import SkyModel
 from faintsky.system import run_program
 from faintsky.telescopes import AntennaArray
-
-if TYPE_CHECKING:
-    import torch
-
-    from faintsky.simulating.settings import Settings
-    from faintsky.sky import SkyModel
 
 PYTHON = "FAINTSKY_CASA_PYTHON"
 _PROGRAM = Path(__file__).with_name("casa_run.py")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from faintsky.arrays import Array32, Bool, Float
 from faintsky.simulating.fast import FastTelescope, TermImages
@@ -15,9 +16,6 @@ from faintsky.simulating.observatory import Observatory, Observed, seeds_of
 from faintsky.simulating.truth import BeamResponse, truth_columns
 from faintsky.sky import Field, SkyModel, draw_lines, empty_sky
 from faintsky.system import choose_device
-
-if TYPE_CHECKING:
-    import torch
 
 TARGET_SNR = (10.0, 50.0)
 """Range of the central source's S/N in ``paper`` and ``text`` cubes (fidelity page, S10)."""

@@ -125,26 +125,9 @@ class ImageTelescope:
         """Factors of gain errors on visibilities, ``[row]``."""
         return baseline_factors(gains, self.sampling.track.time_index, self.sampling.track.pair)
 
-    def dirty(
-        self,
-        sky: Array32,
-        rms: float,
-        seed: np.random.SeedSequence,
-        gains: NDArray[np.complex64] | None = None,
-    ) -> Array32:
-        """Dirty image of a sky.
-
-        Parameters
-        ----------
-        sky, rms, seed, gains
-            As for `observe`.
-
-        Returns
-        -------
-        array
-            ``[y, x]`` [Jy/beam]
-        """
-        return self.observe(sky, rms, seed, gains).dirty
+    def dirty(self, sky: Array32, rms: float, seed: np.random.SeedSequence) -> Array32:
+        """Dirty image of a sky, ``[y, x]`` [Jy/beam]. See `observe`."""
+        return self.observe(sky, rms, seed).dirty
 
     def observe(
         self,

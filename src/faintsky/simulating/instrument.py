@@ -300,15 +300,11 @@ class Instrument:
         images = np.fft.irfft2(self.transfer.astype(float), s=self.padded)
         return np.fft.fftshift(images, axes=(1, 2)).astype(np.float32)
 
-    def psf_nodes_at_image(self) -> Array32:
-        """Psf at the nodes with the image's shape, 1 at the phase centre's pixel, ``[node, y, x]``."""
-        y0 = self.padded[0] // 2 - round(self.grid.y0)
-        x0 = self.padded[1] // 2 - round(self.grid.x0)
-        return self.node_psfs()[:, y0 : y0 + self.grid.n_y, x0 : x0 + self.grid.n_x]
-
     def psf_cube(self) -> Array32:
-        """Psf of every channel with the image's shape, ``[chan, y, x]``."""
-        return np.tensordot(self.node_weights().astype(np.float32), self.psf_nodes_at_image(), axes=1)
+        """Psf of every channel with the image's shape, 1 at the phase centre's pixel, ``[chan, y, x]``."""
+        y0, x0 = (p // 2 - round(c) for p, c in zip(self.padded, (self.grid.y0, self.grid.x0)))
+        nodes = self.node_psfs()[:, y0 : y0 + self.grid.n_y, x0 : x0 + self.grid.n_x]
+        return np.tensordot(self.node_weights().astype(np.float32), nodes, axes=1)
 
     def small_transfer(self, size: int = 256) -> tuple[Float, int]:
         """Transform of the middle channel's psf within ``size`` pixels, and its width."""

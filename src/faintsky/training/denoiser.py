@@ -7,6 +7,7 @@ training (`faintsky.training.diffuse_images`) or stored ones (`faintsky.training
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,6 +136,13 @@ class DenoiserTask(ABC):
         dict of Tensor
         """
 
+    def held_batches(self, network: nn.Module, number: int) -> Iterator[Batch]:
+        """Examples of the validation data, the same every time, on the network's device."""
+        device = next(network.parameters()).device
+        for i in range(number):
+            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
+            yield {k: v.to(device) for k, v in batch.items()}
+
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the mean, and the negative log likelihood of the errors under sigma.
 
@@ -164,11 +172,8 @@ class DenoiserTask(ABC):
 
         Errors inside are given for images with white noise and for images with a beam.
         """
-        device = next(network.parameters()).device
         loss, squares = [], {k: [] for k in ("white", "beam", "outside", "pull")}  # type: ignore[var-annotated]
-        for i in range(VALIDATION_BATCHES):
-            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
-            batch = {k: v.to(device) for k, v in batch.items()}
+        for batch in self.held_batches(network, VALIDATION_BATCHES):
             loss.append(float(self.loss(network, batch)))
             mean, sigma = network(batch["image"], batch["weight"], batch["beam"])
             target, seen = batch["target"], batch["weight"] > 0

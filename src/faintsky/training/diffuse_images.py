@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from faintsky.arrays import Array32
+from faintsky.denoising import describe_beam
 from faintsky.errors import InputError
 from faintsky.options import Progress
 from faintsky.simulating import PSF_SIDE, PsfLibrary
@@ -328,11 +329,9 @@ def _plane(library: PsfLibrary, rng: np.random.Generator) -> tuple[Array32, Arra
     area = np.pi / (4 * np.log(2)) * major * minor
     fx, fy = frequencies_2d(PSF_SIDE, PSF_SIDE)
     beam = area * gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
-    twice = np.deg2rad(2 * pa)
-    shape = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
     # white noise of unit variance has PSF_SIDE**2 in every cell; the image must have unit variance
     root = np.sqrt(noise * np.float32(PSF_SIDE**2))
-    return psf * np.float32(PSF_SIDE**2), beam.astype(np.float32), root, shape
+    return psf * np.float32(PSF_SIDE**2), beam.astype(np.float32), root, describe_beam((major, minor, pa))
 
 
 def _uneven(rng: np.random.Generator) -> Array32:

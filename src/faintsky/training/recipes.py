@@ -12,7 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
 
 from faintsky.errors import InputError
 from faintsky.models import Model, load_model, save_model
@@ -20,9 +23,6 @@ from faintsky.networks import arguments_of, make_network
 from faintsky.options import Progress
 from faintsky.system import BYTES_OF_TABLES, Needs, Settings
 from faintsky.training.loop import Schedule, Task, fit, process_rank
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Watch = Callable[[Mapping[str, float]], None]
 
@@ -426,8 +426,6 @@ class Plan:
         return model, {"parameters": weights, **{f"{k}s": v for k, v in reached.items()}, "best": best}
 
     def _start(self, key: str) -> nn.Module:
-        import torch
-
         torch.manual_seed(self.schedule.seed)
         fresh = make_network(self.recipe.network, **self.arguments)
         if self.init is not None:

@@ -181,7 +181,7 @@ class Study:
             "halving": pruners.SuccessiveHalvingPruner(),
             "none": pruners.NopPruner(),
         }[prune]
-        with self._alone(), _quiet():
+        with self._alone():
             others = any(not p.name.startswith(".") for p in self.folder.iterdir())
             if others and not (self.folder / JOURNAL).is_file():
                 (self.folder / LOCK).unlink()
@@ -212,7 +212,7 @@ class Study:
         most : int or None
             Largest number of trials of all workers; None for no limit, only with a grid.
         """
-        with self._alone(), _quiet():
+        with self._alone():
             self._take_up()
             trials = self.trials()
             waiting = [t for t in trials if t.state.name == "WAITING"]
@@ -293,13 +293,15 @@ class Study:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One worker at a time, on any machine."""
+        """One worker at a time, on any machine; without Optuna's warnings."""
         lock = self.optuna.storages.journal.JournalFileSymlinkLock(str(self.folder / LOCK))
-        lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
 
 
 def _coded(value: Any) -> Any:
@@ -312,13 +314,6 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # another user's
+        pass
     return True
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from faintsky.arrays import Array32
+from faintsky.denoising import describe_beam
 from faintsky.errors import InputError
 from faintsky.io import open_image
 from faintsky.preparing import robust_sigma, surface_brightness
@@ -197,17 +198,13 @@ def _load(sky_file: Path, observed_file: Path) -> Example:
     sky, observed = open_image(sky_file), open_image(observed_file)
     image = observed.data * np.float32(surface_brightness(observed))
     truth = np.nan_to_num(sky.data).astype(float) * surface_brightness(sky)
-    beam = np.zeros(4, dtype=np.float32)
+    beam = None
     if product_of(observed_file) in WITH_BEAM:
         pb = primary_beam_of(sky_file)
         if pb is not None:
             truth = truth * np.nan_to_num(open_image(pb).data)
-        major, minor = observed.require_beam()[0, :2] / observed.grid.cell
-        pa = float(observed.require_beam()[0, 2])
-        fx, fy = frequencies_2d(*truth.shape)
-        transform = gaussian_transform(fx, fy, 0.0, 0.0, major, minor, pa).real
+        beam = observed.require_beam()[0] / [observed.grid.cell, observed.grid.cell, 1.0]
+        transform = gaussian_transform(*frequencies_2d(*truth.shape), 0.0, 0.0, *beam).real
         truth = np.fft.irfft2(np.fft.rfft2(truth) * transform, s=truth.shape)
-        twice = np.deg2rad(2 * pa)
-        beam = np.array([major, minor, np.sin(twice), np.cos(twice)], dtype=np.float32)
     rms = robust_sigma(image - truth)
-    return (image / rms).astype(np.float32), (truth / rms).astype(np.float32), beam
+    return (image / rms).astype(np.float32), (truth / rms).astype(np.float32), describe_beam(beam)

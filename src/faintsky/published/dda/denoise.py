@@ -25,8 +25,9 @@ from pydantic import Field, model_validator
 
 from faintsky.arrays import Array, Array32, Bool, Labels
 from faintsky.beams import beam_pixels
-from faintsky.denoising import TURNS, Denoised, RegionSettings, build_catalog, relabelled
+from faintsky.denoising import TURNS, DenoiseCall, Denoised, RegionSettings, build_catalog, relabelled
 from faintsky.image import RadioImage
+from faintsky.models import Model
 from faintsky.options import Progress
 from faintsky.preparing import prepare_image, robust_sigma, surface_brightness
 from faintsky.simulating import at_resolution
@@ -34,9 +35,6 @@ from faintsky.system import Settings
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from faintsky.denoising import DenoiseCall
-    from faintsky.models import Model
 
 Limits = tuple[float, float]
 Product = Literal["sky", "noise", "clean", "dirty"]
@@ -164,10 +162,8 @@ class AutoencoderSettings(LogScale):
 
 def make_denoiser(model: Model, device: str = "cpu") -> DenoiseCall:
     """The denoiser of a model, by its card; `InputError` if it cannot be used."""
-    network, settings = (
-        model.network("denoiser", device),
-        AutoencoderSettings.read(model.settings, what="model setting", hint="correct model.json"),
-    )
+    settings = AutoencoderSettings.read(model.settings, what="model setting", hint="correct model.json")
+    network = model.network("denoiser", device)
     return partial(autoencode_image, network=network, settings=settings, device=device)
 
 

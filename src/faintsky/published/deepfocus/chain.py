@@ -47,10 +47,7 @@ MATCHED = {SPECTRA: "iou2d", IMAGES: "iou"}
 STAGES: dict[str, tuple[str, dict[str, str]]] = {
     "blobs_finder": ("blobs_finder", {}),
     "deep_gru": ("deep_gru", {}),
-    "fwhm_x": ("shape_resnet", {"parameter": "fwhm_x"}),
-    "fwhm_y": ("shape_resnet", {"parameter": "fwhm_y"}),
-    "pa": ("shape_resnet", {"parameter": "pa"}),
-    "flux": ("shape_resnet", {"parameter": "flux"}),
+    **{key: ("shape_resnet", {"parameter": key}) for key in ("fwhm_x", "fwhm_y", "pa", "flux")},
 }
 """Each network's role, its architecture and settings of its recipe."""
 EMPTY_EVERY = 6

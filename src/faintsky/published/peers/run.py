@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -28,9 +28,6 @@ from faintsky.image import SHAPE, RadioCube
 from faintsky.models import Model
 from faintsky.published.peers import PEERS, inside
 from faintsky.system import run_program
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 Beam = tuple[float, float, float]
 
@@ -200,7 +197,7 @@ def searched_image(
     return gaussian_filter(np.nan_to_num(data), fwhm / FWHM_PER_SIGMA), rms, wide
 
 
-def _header(image: Array, cell: float, beam: Beam) -> Header:
+def _header(image: Array, cell: float, beam: Beam) -> Any:
     from faintsky.grid import ImageGrid, array_header
 
     grid = ImageGrid(image.shape[0], image.shape[1], cell, 150.0, 0.0)
@@ -210,7 +207,7 @@ def _header(image: Array, cell: float, beam: Beam) -> Header:
     return header
 
 
-def _call(program: str, what: str, image: Array, header: Header, options: Mapping[str, Any]) -> bytes:
+def _call(program: str, what: str, image: Array, header: Any, options: Mapping[str, Any]) -> bytes:
     """Run `inside` by the interpreter that has the program, and read its output."""
     from astropy.io import fits
 

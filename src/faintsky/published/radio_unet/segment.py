@@ -11,17 +11,23 @@ import numpy as np
 from pydantic import Field
 
 from faintsky.arrays import Array32
-from faintsky.denoising import Denoised, RegionSettings, build_catalog, predict, relabelled, touching
+from faintsky.denoising import (
+    DenoiseCall,
+    Denoised,
+    RegionSettings,
+    build_catalog,
+    predict,
+    relabelled,
+    touching,
+)
 from faintsky.image import RadioImage
+from faintsky.models import Model
 from faintsky.options import Progress
 from faintsky.preparing import PreparedImage, prepare_image
 from faintsky.system import Settings
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from faintsky.denoising import DenoiseCall
-    from faintsky.models import Model
 
 
 class SegmentSettings(Settings):

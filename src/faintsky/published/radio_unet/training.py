@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from faintsky.arrays import Array32
 from faintsky.published.radio_unet.segment import SegmentSettings
 from faintsky.training import (
-    VALIDATION,
     Batch,
     DiffuseImages,
     UNetRecipe,
@@ -63,11 +62,8 @@ class SegmentTask(DiffuseImages):
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Loss; completeness and purity of pixels with a probability above one half."""
-        device = next(network.parameters()).device
         loss, counts = [], np.zeros(3)
-        for i in range(VALIDATION_BATCHES):
-            batch = self.batch(np.random.default_rng([VALIDATION, i]), 8, held=True)
-            batch = {k: v.to(device) for k, v in batch.items()}
+        for batch in self.held_batches(network, VALIDATION_BATCHES):
             loss.append(float(self.loss(network, batch)))
             seen = batch["weight"] > 0
             said = (network.logit(batch["image"]) > 0) & seen  # type: ignore[operator]
