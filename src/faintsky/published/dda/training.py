@@ -36,15 +36,7 @@ from faintsky.published.dda.denoise import (
     Product,
     beam_width,
 )
-from faintsky.training import (
-    Batch,
-    EpochTask,
-    Plan,
-    Recipe,
-    compact_files,
-    primary_beam_of,
-    stored_pairs,
-)
+from faintsky.training import Batch, EpochTask, Plan, Recipe, compact_files, primary_beam_of, stored_pairs
 
 Coded = NDArray[np.uint16]
 Pair = tuple[Array32, Array32, float, float]

@@ -384,11 +384,7 @@ class _Work:
 
 
 def write_predicted(
-    data: Path,
-    pipeline: DeepFocus,
-    out: Path,
-    indices: Sequence[int],
-    progress: Progress | None = None,
+    data: Path, pipeline: DeepFocus, out: Path, indices: Sequence[int], progress: Progress | None = None
 ) -> None:
     """Run a pipeline over cubes of a data set and keep its data of true sources.
 

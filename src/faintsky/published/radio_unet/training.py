@@ -16,14 +16,7 @@ from torch import Tensor, nn
 
 from faintsky.arrays import Array32
 from faintsky.published.radio_unet.segment import SegmentSettings
-from faintsky.training import (
-    Batch,
-    DiffuseImages,
-    UNetRecipe,
-    UNetSettings,
-    check_library,
-    draw_sky,
-)
+from faintsky.training import Batch, DiffuseImages, UNetRecipe, UNetSettings, check_library, draw_sky
 
 VALIDATION_BATCHES = 8
 

@@ -386,7 +386,7 @@ def draw_web(
             rng.choice(fronts[(fronts > low) & (fronts < high)]) + rng.uniform(0.3, 0.7) * box.box
         )
     for front in fronts:
-        _add_slab(pyramid, box, rng, float(front), cluster, n, cell)
+        _add_slab(pyramid, box, rng, float(front), cluster, cell)
     return pyramid.image() / np.float32(cell**2)
 
 
@@ -396,16 +396,10 @@ def _redshift(distance: Array) -> Array:
 
 
 def _add_slab(
-    pyramid: _Pyramid,
-    box: WebBox,
-    rng: np.random.Generator,
-    front: float,
-    cluster: float,
-    n: int,
-    cell: float,
+    pyramid: _Pyramid, box: WebBox, rng: np.random.Generator, front: float, cluster: float, cell: float
 ) -> None:
     """Add the points of a slab that begins at ``front`` [Mpc]; ``cluster`` is a cluster's distance, or -1."""
-    side = box.box
+    side, n = box.box, pyramid.n
     radian = np.deg2rad(cell / 3600)
     half = (front + side) * n * radian / 2
     turn = _rotation(rng)

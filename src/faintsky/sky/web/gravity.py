@@ -154,13 +154,7 @@ def initial_density(
 
 
 def _add_peak(
-    modes: Tensor,
-    power: Tensor,
-    ks: tuple[Tensor, Tensor, Tensor],
-    k: Tensor,
-    box: float,
-    mass: float,
-    collapse: float,
+    modes: Tensor, power: Tensor, ks: tuple[Tensor, ...], k: Tensor, box: float, mass: float, collapse: float
 ) -> None:
     radius = (3 * mass / (4 * np.pi * MEAN_DENSITY)) ** (1 / 3)
     if radius > 0.4 * box:
