@@ -428,7 +428,46 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     pipeline = DeepFocus(load_networks(model, device), settings, image_size(model), device)
     result = pipeline.run(data, float(np.median(beam_pixels(cube.require_beam(), cube.grid.cell))))
     least = settings.reliability if reliability is None else reliability
-    return _found(cube, data, result, settings, beam, least, unlike)
+    judged = reliabilities(result.sources, settings)
+    for s, value in zip(result.sources, judged):
+        if value < least:
+            result.tally.remove(UNRELIABLE, s.x, s.y, s.z)
+    keep = np.flatnonzero(judged >= least)
+    sources = [result.sources[i] for i in keep]
+    widths, flux = result.shapes[keep], result.flux[keep]
+    labels = np.zeros(data.shape, dtype=np.int32)
+    picture = np.zeros(data.shape, dtype=np.float32)
+    peaks = np.full(len(keep), np.nan)
+    for i, s in enumerate(sources):
+        bright = flux[i] * PEAK / s.fwhm_z
+        peaks[i] = paint(labels, picture, i + 1, s, widths[i], bright, beam, settings.dilation)
+    labels[np.isnan(data)] = 0
+    columns: dict[str, Any] = world_columns(cube, *_values(sources, ("x", "y", "z", "fwhm_z")))
+    primary = PrimaryBeam(cube, *_noise(data))
+    pb = np.array([primary.at(s.x, s.y, s.z) for s in sources])
+    scale = np.where(np.isfinite(pb) & (not primary.in_data), 1 / np.where(pb > 0, pb, 1.0), 1.0)
+    scale = scale * cube.peak_factor(columns["x"], columns["y"])
+    columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, widths.T))})
+    columns |= {
+        "pb": pb, "flux_peak": peaks * scale,
+        "kind": np.full(len(keep), "line"), "n_components": np.ones(len(keep), dtype=int),
+        "flux_method": np.full(len(keep), "fit"),
+        "flux": flux * scale * flux_width(cube, columns["z"]),
+        "flux_hz": flux * scale * np.interp(columns["z"], np.arange(cube.shape[0]), cube.channel_widths()),
+        "continuum": np.array([continuum_at(data, s) for s in sources]) * scale,
+        "snr": _values(sources, ("snr",))[0], "reliability": judged[keep],
+        "flags": [_flags(cube, data, s, v, primary.known) for s, v in zip(sources, pb)],
+    }  # fmt: skip
+    for k, name in enumerate(("x_min", "x_max", "y_min", "y_max")):
+        columns[name] = np.array([s.box[k] for s in sources], dtype=int)
+    columns["z_min"], columns["z_max"] = _values(sources, ("z_min", "z_max"))
+    columns["snr_integrated"] = _values(sources, ("snr_integrated",))[0]
+    meta = {
+        "own_boxes": True, "stages": result.stages, "steps": dict(result.tally.steps),
+        "removed": result.tally.removed, **primary.meta,
+    }  # fmt: skip
+    table = make_table(columns, meta=meta)
+    return Found(table, labels, picture, dict(result.tally.steps), [*cube.notes, *unlike], result.picture)
 
 
 def check(cube: RadioCube, model: Model) -> list[str]:
@@ -491,58 +530,6 @@ def reliabilities(sources: Sequence[Source], settings: Settings) -> Float:
     # a curve of an earlier version has fewer features
     features = np.array([(1.0, *s.features)[: len(fit)] for s in sources]).reshape(-1, len(fit))
     return expit(features @ fit)
-
-
-def _found(
-    cube: RadioCube,
-    data: Array32,
-    result: Result,
-    settings: Settings,
-    beam: tuple[float, float, float],
-    least: float,
-    unlike: list[str],
-) -> Found:
-    judged = reliabilities(result.sources, settings)
-    for s, value in zip(result.sources, judged):
-        if value < least:
-            result.tally.remove(UNRELIABLE, s.x, s.y, s.z)
-    keep = np.flatnonzero(judged >= least)
-    sources = [result.sources[i] for i in keep]
-    widths, flux = result.shapes[keep], result.flux[keep]
-    labels = np.zeros(data.shape, dtype=np.int32)
-    picture = np.zeros(data.shape, dtype=np.float32)
-    peaks = np.full(len(keep), np.nan)
-    for i, s in enumerate(sources):
-        bright = flux[i] * PEAK / s.fwhm_z
-        peaks[i] = paint(labels, picture, i + 1, s, widths[i], bright, beam, settings.dilation)
-    labels[np.isnan(data)] = 0
-    columns: dict[str, Any] = world_columns(cube, *_values(sources, ("x", "y", "z", "fwhm_z")))
-    primary = PrimaryBeam(cube, *_noise(data))
-    pb = np.array([primary.at(s.x, s.y, s.z) for s in sources])
-    scale = np.where(np.isfinite(pb) & (not primary.in_data), 1 / np.where(pb > 0, pb, 1.0), 1.0)
-    scale = scale * cube.peak_factor(columns["x"], columns["y"])
-    columns |= cube.sky_columns({"x": columns["x"], "y": columns["y"], **dict(zip(SHAPE, widths.T))})
-    columns |= {
-        "pb": pb, "flux_peak": peaks * scale,
-        "kind": np.full(len(keep), "line"), "n_components": np.ones(len(keep), dtype=int),
-        "flux_method": np.full(len(keep), "fit"),
-        "flux": flux * scale * flux_width(cube, columns["z"]),
-        "flux_hz": flux * scale * np.interp(columns["z"], np.arange(cube.shape[0]), cube.channel_widths()),
-        "continuum": np.array([continuum_at(data, s) for s in sources]) * scale,
-        "snr": _values(sources, ("snr",))[0], "reliability": judged[keep],
-        "flags": [_flags(cube, data, s, v, primary.known) for s, v in zip(sources, pb)],
-    }  # fmt: skip
-    for k, name in enumerate(("x_min", "x_max", "y_min", "y_max")):
-        columns[name] = np.array([s.box[k] for s in sources], dtype=int)
-    columns["z_min"], columns["z_max"] = _values(sources, ("z_min", "z_max"))
-    columns["snr_integrated"] = _values(sources, ("snr_integrated",))[0]
-    meta = {
-        "own_boxes": True, "stages": result.stages, "steps": dict(result.tally.steps),
-        "removed": result.tally.removed, **primary.meta,
-    }  # fmt: skip
-    notes = [*cube.notes, *unlike]
-    table = make_table(columns, meta=meta)
-    return Found(table, labels, picture, dict(result.tally.steps), notes, result.picture)
 
 
 def _values(sources: list[Any], names: tuple[str, ...]) -> list[Float]:

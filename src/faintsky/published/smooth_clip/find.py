@@ -187,23 +187,6 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     too_doubtful = len(passed) - int(passed.sum()) - sum(judged.steps.values())
     steps = {**judged.steps, "unreliable": too_doubtful}
     order = np.flatnonzero(passed)[np.argsort(-judged.snr[passed], kind="stable")]
-    table = _table(cube, scaled, judged, order, s, {"steps": steps})
-    names = np.zeros(len(judged.objects) + 1, dtype=np.int32)
-    names[order + 1] = np.arange(1, len(order) + 1)
-    mask = np.zeros(cube.shape, dtype=np.int32)
-    y0, x0 = scaled.corner
-    mask[:, y0 : y0 + scaled.data.shape[1], x0 : x0 + scaled.data.shape[2]] = names[judged.labels]
-    return Found(table, mask, None, steps, [])
-
-
-def _table(
-    cube: RadioCube,
-    scaled: Scaled,
-    judged: Judged,
-    order: NDArray[np.intp],
-    settings: Mapping[str, Any],
-    meta: Mapping[str, Any],
-) -> Any:
     objects = judged.objects.select(order)
     corner = np.array([0, *scaled.corner])
     low, high, centre = (v + corner for v in (objects.low, objects.high, objects.centre))
@@ -213,12 +196,10 @@ def _table(
         columns[f"{name}_err"] = objects.spread[:, axis] / judged.snr[order]
     for name, axis in (("x", 2), ("y", 1)):
         columns[f"{name}_min"], columns[f"{name}_max"] = whole_pixels(
-            low[:, axis], high[:, axis], centre[:, axis], objects.spread[:, axis], settings["box"],
-            settings["box_xy"], cube.shape[axis],
+            low[:, axis], high[:, axis], centre[:, axis], objects.spread[:, axis], s["box"],
+            s["box_xy"], cube.shape[axis],
         )  # fmt: skip
-    middle, half = box_span(
-        low[:, 0], high[:, 0], centre[:, 0], objects.spread[:, 0], settings["box"], settings["box_z"]
-    )
+    middle, half = box_span(low[:, 0], high[:, 0], centre[:, 0], objects.spread[:, 0], s["box"], s["box_z"])
     columns["z"], columns["fwhm_z"] = centre[:, 0], half
     columns["z_min"], columns["z_max"] = middle - half, middle + half
     where = np.nonzero(judged.labels)
@@ -231,4 +212,10 @@ def _table(
     ends = np.array(cube.shape) - 1
     at_edge = ((low <= 0) | (high >= ends)).any(axis=1)
     columns["flags"] = [join_flags(["edge"] if edge else []) for edge in at_edge]
-    return source_table(cube, columns, meta)
+    table = source_table(cube, columns, {"steps": steps})
+    names = np.zeros(len(judged.objects) + 1, dtype=np.int32)
+    names[order + 1] = np.arange(1, len(order) + 1)
+    mask = np.zeros(cube.shape, dtype=np.int32)
+    y0, x0 = scaled.corner
+    mask[:, y0 : y0 + scaled.data.shape[1], x0 : x0 + scaled.data.shape[2]] = names[judged.labels]
+    return Found(table, mask, None, steps, [])
