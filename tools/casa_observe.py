@@ -12,9 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
-from faintsky.simulating import Settings
+import numpy as np
+
+from faintsky.simulating import Settings, casa_python, casa_run
 from faintsky.simulating.casa import run_casa
 
 
@@ -51,10 +54,15 @@ def main():
         for product, file in (("image", "dirty"), ("psf", "psf"), ("pb", "pb")):
             (out / name / f"{file}.fits").replace(out / f"{name}.{product}.fits")
     facts = json.loads((out / "noisy" / "facts.json").read_text())
-    (out / "clean" / "uvw.npz").replace(out / "uvw.npz")
+    script = Path(__file__).with_name("casa_visibilities.py")
+    subprocess.run([casa_python(), script, casa_run.__file__, "noisy", "uvw.npz"], cwd=out, check=True)
+    with np.load(out / "uvw.npz") as file:
+        sigma, rows = file["visibility_sigma_jy"].tolist(), {k: file[k] for k in file.files if k[0] != "v"}
+    np.savez_compressed(out / "uvw.npz", **rows)
     for name in ("clean", "noisy"):
         shutil.rmtree(out / name)
     record = {**asked, "robust": options.robust, "noise_seed": options.noise_seed, **facts}
+    record["visibility_sigma_jy"] = sigma
     (out / "observation.json").write_text(json.dumps(record, indent=1))
     shutil.copy(options.sky, out / "sky.fits")
 

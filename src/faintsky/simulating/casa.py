@@ -100,13 +100,9 @@ class CasaObservatory(CubeObservatory):
         """See `CubeObservatory.receive`; here the cube is observed by CASA."""
         settings = self.settings
         white = settings.extra_noise == "white"
-        seen = run_casa(
-            sky.as_cube(),
-            self.observation,
-            noise=settings.noise,
-            seed=noise_seed,
-            extra=0.0 if white or not settings.noise else extra,
-        )
+        received = 0.0 if white or not settings.noise else extra
+        how = {"noise": settings.noise, "seed": noise_seed, "extra": received}
+        seen = run_casa(sky.as_cube(), self.observation, **how)
         dirty = seen["dirty"]
         if settings.noise and white and extra > 0:
             rng = np.random.default_rng(noise_seed)
@@ -142,8 +138,7 @@ def run_casa(
     extra : float, optional
         Further noise that is added to the visibilities: its standard deviation in the dirty image [Jy/beam].
     keep : Path, optional
-        Folder for CASA's FITS files, ``facts.json`` with the noise of the visibilities, and ``uvw.npz``
-        (every 97th row).
+        A new folder for a copy of all that CASA has written.
 
     Returns
     -------
@@ -163,23 +158,18 @@ def run_casa(
     _check(observation)
     # noise of the dirty image over that of a visibility's real part, for two polarisations
     factor = noise_factor(Sampling(observation).weight) / np.sqrt(2)
+    same = ("freq", "hour_angle", "total_time", "integration", "pwv", "robust")
     job = {
+        **{name: getattr(observation, name) for name in same},
         "sky": "sky.fits",
         "array": f"{observation.array.name}.cfg",
-        "freq": spectral.middle,
         "channel_width": spectral.width,
-        "hour_angle": observation.hour_angle,
-        "total_time": observation.total_time,
-        "integration": observation.integration,
-        "pwv": observation.pwv,
-        "robust": observation.robust,
         "size": [grid.n_x, grid.n_y],
         "cell": grid.cell,
         "noise": noise,
         "seed": seed % (2**31 - 1) + 1,
         "extra_sigma": extra / factor if extra > 0 else 0.0,
         "extra_seed": seed,
-        "details": keep is not None,
     }
     with tempfile.TemporaryDirectory(prefix="faintsky_casa_") as name:
         folder = Path(name)
@@ -192,9 +182,7 @@ def run_casa(
         _run(program, folder)
         seen = _read(folder)
         if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            for file in ("dirty.fits", "psf.fits", "pb.fits", "facts.json", "uvw.npz"):
-                shutil.copy(folder / file, keep / file)
+            shutil.copytree(folder, keep)
     return seen
 
 
