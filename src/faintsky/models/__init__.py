@@ -20,16 +20,7 @@ from faintsky.system import replacing
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = [
-    "MODELS",
-    "SHIPPED",
-    "Model",
-    "card_lines",
-    "check_model",
-    "list_models",
-    "load_model",
-    "save_model",
-]
+__all__ = ["SHIPPED", "Model", "card_lines", "check_model", "list_models", "load_model", "save_model"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of our own shipped models."""

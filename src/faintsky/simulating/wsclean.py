@@ -98,13 +98,8 @@ class WscleanTelescope(ImageTelescope):
         if rms > 0:
             rows["noise"] = self.noise(rms, seed)
         predict = ["-predict", "-name", "in", *_geometry(self.instrument.grid)]
-        image = [
-            "-make-psf",
-            *(CLEAN if clean else ("-niter", 0)),
-            "-name",
-            "out",
-            "-no-update-model-required",
-        ]
+        steps = CLEAN if clean else ("-niter", 0)
+        image = ["-make-psf", *steps, "-name", "out", "-no-update-model-required"]
         image += ["-weight", "briggs", self.observation.robust, *_geometry(self.instrument.grid)]
         with tempfile.TemporaryDirectory(prefix="faintsky_wsclean_") as name:
             folder = Path(name)

@@ -14,6 +14,7 @@ because simulations must agree with CASA (it differs from the textbook's by 0.01
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,19 +39,9 @@ T_GROUND = 270.0
 SPILLOVER_EFFICIENCY = 0.95
 _TAPER_EFFICIENCY = 0.72
 _SUBREFLECTOR = 0.75
-# lower edge of each receiver band [GHz] and its noise temperature [K]; gaps belong to the band below
-_RECEIVERS = (
-    (35.0, 28.0),
-    (50.0, 30.0),
-    (84.0, 40.0),
-    (116.0, 42.0),
-    (162.0, 50.0),
-    (211.0, 50.0),
-    (275.0, 72.0),
-    (373.0, 135.0),
-    (500.0, 105.0),
-    (720.0, 230.0),
-)
+_EDGES = (35.0, 50.0, 84.0, 116.0, 162.0, 211.0, 275.0, 373.0, 500.0, 720.0)
+_RECEIVERS = (28.0, 30.0, 40.0, 42.0, 50.0, 50.0, 72.0, 135.0, 105.0, 230.0)
+"""Lower edge of each receiver band [GHz] and its noise temperature [K]; gaps belong to the band below."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,7 @@ def dish_of(diameter: float) -> Dish:
 
 def receiver_temperature(freq: float) -> float:
     """Receiver temperature of simobserve at ``freq`` [Hz], in K."""
-    return next(t for low, t in reversed(_RECEIVERS) if freq / 1e9 > low or low == _RECEIVERS[0][0])
+    return _RECEIVERS[max(bisect_left(_EDGES, freq / 1e9) - 1, 0)]
 
 
 @lru_cache(maxsize=1)

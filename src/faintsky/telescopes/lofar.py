@@ -146,17 +146,9 @@ def _telescope(
     options.beam_normalisation_mode = eb.BeamNormalisationMode.amplitude
     options.use_channel_frequency = True
     pointing = [ra, dec]
-    telescope = eb.create_telescope(
-        eb.TelescopeType.LOFAR,
-        options,
-        root,
-        np.array(pointing),
-        pointing,
-        pointing,
-        eb.BeamMode.none,
-        [],
-        freq,
-    )
+    centres = np.array(pointing), pointing, pointing
+    kind, mode = eb.TelescopeType.LOFAR, eb.BeamMode.none
+    telescope = eb.create_telescope(kind, options, root, *centres, mode, [], freq)
     grid = eb.GridSettings()
     grid.width = grid.height = COARSE
     grid.ra, grid.dec, grid.dl, grid.dm, grid.l_shift, grid.m_shift = ra, dec, step, step, 0.0, 0.0

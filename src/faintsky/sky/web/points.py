@@ -114,15 +114,9 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
     bright = glow * _JY_ARCSEC2 > FAINTEST
     glow, area = glow[bright], (cell / (1 + z)) ** 2
     length = cooling_length(shocks.mach, temperature, field, z)[bright] * (1 + z) / cell
-    columns = np.concatenate(
-        [
-            (glow * area)[None],
-            np.minimum(length, 2.0)[None],
-            shocks.to_ridge[:, bright],
-            shocks.downstream[:, bright],
-            np.ones((1, int(bright.sum()))),
-        ]
-    ).astype(np.float32)
+    normals = shocks.to_ridge[:, bright], shocks.downstream[:, bright]
+    columns = np.vstack([glow * area, np.minimum(length, 2.0), *normals, np.ones(len(glow))])
+    columns = columns.astype(np.float32)
     lookup = _Lookup(shocks.cell[:, bright], columns, n)
     rng = np.random.default_rng([seed, 2])
     turbulence = _Turbulence(rng, box)
