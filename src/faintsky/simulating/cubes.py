@@ -137,7 +137,7 @@ class CubeObservatory(Observatory):
             sigma = np.where(self.visible, own, 0.0)
             telescope.add_summed_noise(image, sigma, generator)
             if white and extra > 0:
-                several = np.full(1, extra * np.sqrt(self.visible.sum()))
+                several = extra * float(np.sqrt(self.visible.sum()))
                 telescope.add_white_noise(image[None], several, generator)
         out = image.cpu().numpy()
         lowest = instrument.spectral.frequencies()[self.visible].min()
@@ -173,7 +173,7 @@ class CubeObservatory(Observatory):
             white = settings.extra_noise == "white"
             telescope.add_noise(clean, thermal if white else np.sqrt(thermal**2 + extra**2), generator)
             if white and extra > 0:
-                telescope.add_white_noise(clean, np.full(thermal.shape, extra), generator)
+                telescope.add_white_noise(clean, extra, generator)
         if settings.pbcor:
             telescope.correct_pb(clean)
         return telescope.blank(clean).cpu().numpy(), self.instrument

@@ -298,28 +298,22 @@ class FastTelescope:
         rows = torch.fft.ifft(plane, dim=1, norm="forward")[:, : grid.n_y]
         return torch.fft.irfft(rows, n=padded[1], dim=2, norm="forward")[:, :, : grid.n_x]
 
-    def add_white_noise(self, cube: torch.Tensor, sigma: Float, generator: torch.Generator) -> torch.Tensor:
+    def add_white_noise(self, cube: torch.Tensor, sigma: float, generator: torch.Generator) -> None:
         """Add noise that is independent from pixel to pixel, in place.
 
         Parameters
         ----------
         cube : tensor
             ``[chan, y, x]``
-        sigma : array
-            Its standard deviation, ``[chan]``, in the cube's unit.
+        sigma : float
+            Its standard deviation, in the cube's unit.
         generator : torch.Generator
             Random numbers of this device.
-
-        Returns
-        -------
-        tensor
-            The cube.
         """
-        for c in range(cube.shape[0]):
-            cube[c] += float(sigma[c]) * torch.randn(
-                cube.shape[1:], generator=generator, device=self.device, dtype=torch.float32
+        for plane in cube:
+            plane += sigma * torch.randn(
+                plane.shape, generator=generator, device=self.device, dtype=torch.float32
             )
-        return cube
 
     def blank(self, cube: torch.Tensor) -> torch.Tensor:
         """Set voxels to NaN where the primary beam is below the cutoff, as in tclean's images, in place."""
@@ -328,8 +322,7 @@ class FastTelescope:
             plane[radius * freq >= self.instrument.pb_cutoff] = float("nan")
         return cube
 
-    def correct_pb(self, cube: torch.Tensor) -> torch.Tensor:
+    def correct_pb(self, cube: torch.Tensor) -> None:
         """Divide by the primary beam, in place."""
-        for c in range(cube.shape[0]):
-            cube[c] /= torch.tensordot(self._weights[c], self._pb, dims=1)
-        return cube
+        for plane, weights in zip(cube, self._weights, strict=True):
+            plane /= torch.tensordot(weights, self._pb, dims=1)
