@@ -17,7 +17,6 @@ Presets
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +33,14 @@ BRIGHTEST = 1e-3
 """Brightest pixel of a ``paper`` or ``text`` cube [Jy/pixel] (``inbright`` in Table 2)."""
 _PAPER_SIZE, _PAPER_CHANNELS = 360, 128
 _TRIES = 2000
+PLAIN: dict[str, Any] = {
+    "continuum": 0.0,
+    "spectral_index": 0.0,
+    "line": 1.0,
+    "central": False,
+    "wanted_snr": np.nan,
+}
+"""A line without continuum, of any strength."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dic
         fwhm_x, fwhm_y = rng.uniform(2, 8, 2) * width
         maj, minor, pa = paper_frame_to_sky(fwhm_x, fwhm_y, rng.uniform(0, 90))
         continuum, line = rng.uniform(1, 5, 2)
-        return {
+        return PLAIN | {
             "x": float(grid.n_x // 2) if central else x * scale_x,
             "y": float(grid.n_y // 2) if central else y * scale_y,
             "fwhm_maj": float(maj),
@@ -121,7 +128,6 @@ def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dic
             "z": rng.uniform(10, 110) * scale_z,
             "fwhm_z": rng.uniform(3, 10),
             "central": central,
-            "wanted_snr": np.nan,
             "peak": continuum * (1 + line),
         }
 
@@ -155,22 +161,14 @@ def _draw_emitters(rng: np.random.Generator, field: Field, snr: float | None) ->
             if np.hypot(x - grid.x0, y - grid.y0) > field.reach or near:
                 continue
             maj = rng.uniform(0, 1.5) * beam
-            sources.append(
-                {
-                    "x": x,
-                    "y": y,
-                    "fwhm_maj": maj,
-                    "fwhm_min": maj * rng.uniform(0.4, 1),
-                    "pa": rng.uniform(0, 180),
-                    "continuum": 0.0,
-                    "spectral_index": 0.0,
-                    "line": 1.0,
-                    "z": rng.uniform(margin_z, spectral.n_chan - 1 - margin_z),
-                    "fwhm_z": rng.uniform(3, 12),
-                    "central": False,
-                    "wanted_snr": rng.uniform(4, 14) if snr is None else snr,
-                }
-            )
+            new = {
+                "fwhm_min": maj * rng.uniform(0.4, 1),
+                "pa": rng.uniform(0, 180),
+                "z": rng.uniform(margin_z, spectral.n_chan - 1 - margin_z),
+                "fwhm_z": rng.uniform(3, 12),
+                "wanted_snr": rng.uniform(4, 14) if snr is None else snr,
+            }
+            sources.append({**PLAIN, "x": x, "y": y, "fwhm_maj": maj, **new})
             break
     return sources
 
@@ -239,7 +237,7 @@ def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> S
         if rng.random() < SECOND_LINE:
             strength = rng.uniform(0.3, 1.0 if s["line"] < 0 else 1.5)
             other = s | {"line": s["line"] * strength, "wanted_snr": np.nan}
-            other["z"] = _line_centre(field, s["fwhm_z"], lambda: _anywhere(rng, field))
+            other["z"] = _line_centre(rng, field, s["fwhm_z"])
             second = _part(other, field)
             # the continuum is added once, but listed with both lines
             parts.append(replace(second, continua=np.zeros_like(second.continua)))
@@ -267,17 +265,21 @@ def _beside(rng: np.random.Generator, field: Field, s: dict[str, Any]) -> tuple[
     return float(np.clip(x, 0, field.grid.n_x - 1)), float(np.clip(y, 0, field.grid.n_y - 1))
 
 
-def _anywhere(rng: np.random.Generator, field: Field) -> float:
-    return float(rng.uniform(0, field.spectral.n_chan - 1))
+def _line_centre(
+    rng: np.random.Generator, field: Field, fwhm: float, beside: tuple[float, float] | None = None
+) -> float:
+    """A channel for the line's centre such that at least half of its power is in channels with data.
 
-
-def _line_centre(field: Field, fwhm: float, draw: Callable[[], float]) -> float:
-    """A channel for the line's centre such that at least half of its power is in channels with data."""
+    It is anywhere, or within two widths of another line, given by its centre and this width.
+    """
     z = np.arange(-3 * field.spectral.n_chan, 4 * field.spectral.n_chan)
     there = np.zeros(len(z))
     there[3 * field.spectral.n_chan : 4 * field.spectral.n_chan] = field.visible
     for _ in range(_PLACES):
-        centre = draw()
+        if beside is None:
+            centre = float(rng.uniform(0, field.spectral.n_chan - 1))
+        else:
+            centre = float(beside[0] + rng.uniform(-2, 2) * beside[1])
         power = line_profile(z, centre, fwhm) ** 2
         if (power * there).sum() >= 0.5 * power.sum():
             return centre
@@ -289,16 +291,13 @@ def _gaussian(rng: np.random.Generator, field: Field, place: tuple[float, float]
     """A Gaussian of a tenth of a beam to 4.5 beams, with a Gaussian line."""
     maj = min(field.beam * 10 ** rng.uniform(-1, 0.65), min(field.grid.shape) / 5)
     widest = min(25.0, field.spectral.n_chan / 4)
-    return {
-        "x": place[0],
-        "y": place[1],
+    return PLAIN | {
+        **dict(zip("xy", place)),
         "fwhm_maj": maj,
         "fwhm_min": maj * rng.uniform(0.3, 1),
         "pa": rng.uniform(0, 180),
         "fwhm_z": float(np.exp(rng.uniform(np.log(2), np.log(max(widest, 2.1))))),
         "spectral_index": rng.uniform(-2, 2),
-        "central": False,
-        "wanted_snr": np.nan,
     }
 
 
@@ -323,7 +322,7 @@ def _disc(rng: np.random.Generator, field: Field, place: tuple[float, float]) ->
         curve=curve,
     )
     width = {"fwhm_z": 2 * seen + 2 * disc.dispersion}
-    return {"x": place[0], "y": place[1], "disc": disc, **width, "spectral_index": rng.uniform(-2, 2)}
+    return {**PLAIN, **dict(zip("xy", place)), "disc": disc, **width, "spectral_index": rng.uniform(-2, 2)}
 
 
 def _source(rng: np.random.Generator, field: Field, others: list[dict[str, Any]]) -> dict[str, Any]:
@@ -335,19 +334,10 @@ def _source(rng: np.random.Generator, field: Field, others: list[dict[str, Any]]
         s |= {"continuum": 1.0, "line": -rng.uniform(0.2, 1)}
     elif kind < ABSORBING + CONTINUUM:
         s |= {"continuum": 1.0, "line": float(np.exp(rng.uniform(np.log(0.2), np.log(20))))}
-    else:
-        s |= {"continuum": 0.0, "line": 1.0}
+    beside = None
     if parent is not None and rng.random() < 0.5:
-        width = (s["fwhm_z"] + parent["fwhm_z"]) / 2
-
-        def draw() -> float:
-            return float(parent["z"] + rng.uniform(-2, 2) * width)
-    else:
-
-        def draw() -> float:
-            return _anywhere(rng, field)
-
-    return s | {"z": _line_centre(field, s["fwhm_z"], draw)}
+        beside = parent["z"], (s["fwhm_z"] + parent["fwhm_z"]) / 2
+    return s | {"z": _line_centre(rng, field, s["fwhm_z"], beside)}
 
 
 def _part(s: dict[str, Any], field: Field) -> Part:
