@@ -12,7 +12,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.simulating.casa import casa_python
     from faintsky.simulating.cubes import draw_visible
-    from faintsky.simulating.dataset import beside, parameters_of
+    from faintsky.simulating.dataset import beside
     from faintsky.simulating.fast import FastTelescope
     from faintsky.simulating.images import UNIT_BEAM, ImageTelescope, errors_of
     from faintsky.simulating.imaging import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from faintsky.simulating.psf_library import PSF_SIDE, PsfLibrary, make_library
     from faintsky.simulating.radler_clean import check_radler
     from faintsky.simulating.reduced import compact, read_compact
-    from faintsky.simulating.settings import Settings, recorded_settings
+    from faintsky.simulating.settings import Settings, parameters_of, recorded_settings
     from faintsky.simulating.simulate import simulated, simulator
     from faintsky.simulating.truth import BOX_RULES, at_resolution, box, grid_frame, region_columns, to_sky
     from faintsky.simulating.wsclean import check_wsclean

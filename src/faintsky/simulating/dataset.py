@@ -20,7 +20,7 @@ from faintsky.simulating.images import UNIT_BEAM
 from faintsky.simulating.instrument import Instrument, data_header
 from faintsky.simulating.observatory import Observatory, Observed, open_observatory
 from faintsky.simulating.reduced import write_compact
-from faintsky.simulating.settings import PRODUCTS, Settings
+from faintsky.simulating.settings import PRODUCTS, Settings, read_record
 from faintsky.simulating.truth import BOX_RULES, REGION_RULE
 from faintsky.system import (
     FolderLock,
@@ -279,7 +279,7 @@ def write_dataset(
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder):
             clear_leftovers(folder)
-            if running.overwrite and _recorded(folder) not in (None, identity):
+            if running.overwrite and _other(read_record(folder), identity):
                 for path in (*_ours(folder), folder / "dataset.json"):
                     path.unlink(missing_ok=True)
             record = {
@@ -302,14 +302,6 @@ def write_dataset(
                 done += 1
                 running.tell(done, n, "simulating")
     return {"out": str(folder), **files.summary(observatory)}
-
-
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        return {k: record.get(k) for k in ("kind", "seed", "parameters")}
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def check_folder(out: str | os.PathLike[str], files: DataFiles, seed: int, overwrite: bool) -> dict[str, Any]:
@@ -336,14 +328,19 @@ def check_folder(out: str | os.PathLike[str], files: DataFiles, seed: int, overw
     check_writable(folder)
     if not folder.is_dir() or overwrite or all(p.name.startswith(".") for p in folder.iterdir()):
         return identity
-    recorded, hint = _recorded(folder), "choose another --out or give --overwrite"
-    if recorded is None:
+    recorded, hint = read_record(folder), "choose another --out or give --overwrite"
+    if not recorded:
         raise InputError("holds files of another kind", hint, folder)
-    if recorded != identity:
-        old, new = recorded.get("parameters") or {}, identity["parameters"]
+    if _other(recorded, identity):
+        old, new = recorded["parameters"], identity["parameters"]
         changed = [k for k in {**new, **old} if k != "drawn" and old.get(k) != new.get(k)] or ["seed"]
         raise InputError(f"holds a data set made with another {changed[0]}", hint, folder)
     return identity
+
+
+def _other(record: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether a record is that of another data set; not if there is none."""
+    return bool(record) and any(record.get(k) != v for k, v in identity.items())
 
 
 def _ours(folder: Path) -> Iterator[Path]:
@@ -370,15 +367,6 @@ def _work(folder: Path, seed: int, index: int) -> None:
     assert _worker is not None
     files, observatory = _worker
     files.write_sample(folder, index, observatory, seed)
-
-
-def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Parameters in a data set's record; empty without a record."""
-    try:
-        found = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))["parameters"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def beside(folder: str | os.PathLike[str], name: str, kind: str) -> Path | None:

@@ -433,6 +433,20 @@ def options_of(name: str) -> type[Checked]:
     return create_model(f"{record.title}Options", __base__=Checked, **fields)
 
 
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """``dataset.json`` of a folder; empty if there is none with parameters."""
+    try:
+        record = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))
+        return record if isinstance(record["parameters"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Parameters in a data set's record; empty without a record."""
+    return read_record(folder).get("parameters", {})
+
+
 def recorded_settings(folder: str | os.PathLike[str]) -> tuple[Settings, int]:
     """Settings and seed of a folder that ``faintsky simulate`` wrote.
 
@@ -441,12 +455,11 @@ def recorded_settings(folder: str | os.PathLike[str]) -> tuple[Settings, int]:
     InputError
         If there is no such record, or the same settings would give other data now.
     """
-    path = Path(folder) / "dataset.json"
+    path, record = Path(folder) / "dataset.json", read_record(folder)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         known, seed = record["parameters"], int(record["seed"])
         settings = Settings(**{k: v for k, v in known.items() if not k.endswith("_sha256")})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         hint = "give a folder of `faintsky simulate`"
         raise InputError("has no record of a simulated data set", hint, path) from error
     now = settings.parameters()
