@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faintsky.simulating import Settings, casa_python, casa_run
+import faintsky.simulating.casa_run as program
+from faintsky.simulating import Settings, casa_python
 from faintsky.simulating.casa import run_casa
 
 
@@ -55,7 +56,7 @@ def main():
             (out / name / f"{file}.fits").replace(out / f"{name}.{product}.fits")
     facts = json.loads((out / "noisy" / "facts.json").read_text())
     script = Path(__file__).with_name("casa_visibilities.py")
-    subprocess.run([casa_python(), script, casa_run.__file__, "noisy", "uvw.npz"], cwd=out, check=True)
+    subprocess.run([casa_python(), script, program.__file__, "noisy", "uvw.npz"], cwd=out, check=True)
     with np.load(out / "uvw.npz") as file:
         sigma, rows = file["visibility_sigma_jy"].tolist(), {k: file[k] for k in file.files if k[0] != "v"}
     np.savez_compressed(out / "uvw.npz", **rows)

@@ -101,7 +101,7 @@ class CasaObservatory(CubeObservatory):
         settings = self.settings
         white = settings.extra_noise == "white"
         received = 0.0 if white or not settings.noise else extra
-        how = {"noise": settings.noise, "seed": noise_seed, "extra": received}
+        how: dict[str, Any] = {"noise": settings.noise, "seed": noise_seed, "extra": received}
         seen = run_casa(sky.as_cube(), self.observation, **how)
         dirty = seen["dirty"]
         if settings.noise and white and extra > 0:

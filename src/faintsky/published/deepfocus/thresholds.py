@@ -215,7 +215,7 @@ class Judged:
 
 def sources_table(found: Sequence[Source | Blob]) -> Table:
     """Sources with the columns `TRUE`; blobs, which have no frequency, with NaN there."""
-    columns = {k: [s.box[i] for s in found] for i, k in enumerate(BOX)}
+    columns: dict[str, list[float]] = {k: [s.box[i] for s in found] for i, k in enumerate(BOX)}
     columns |= {k: [getattr(s, k, np.nan) for s in found] for k in TRUE[4:]}
     return Table({k: np.asarray(v, dtype=float) for k, v in columns.items()})
 
