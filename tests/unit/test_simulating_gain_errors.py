@@ -67,13 +67,13 @@ def test_the_dirty_image_is_that_of_the_corrupted_visibilities():
     one, two = np.triu_indices(62, 1)
     for t in range(6):
         vis[t * 1891 : (t + 1) * 1891] *= gains[t, one] * np.conj(gains[t, two])
-    dirty = telescope.dirty(sky, 0.0, seed, gains)
+    dirty = telescope.observe(sky, 0.0, seed, gains).dirty
     np.testing.assert_allclose(dirty, telescope.sampling.image(vis), atol=1e-6)
     # phases of 40 deg on both stations: the point loses exp(-0.49) of its light to the whole image
     clean = telescope.dirty(sky, 0.0, seed)
     assert dirty[30, 70] / clean[30, 70] == pytest.approx(np.exp(-(np.deg2rad(40) ** 2)), abs=0.1)
     quick = open_observatory(Settings(telescope="lofar", **SMALL, noise=False, quick=True)).telescope
-    assert np.abs(quick.dirty(sky, 0.0, seed, gains) - dirty).max() < 0.02 * dirty.max()
+    assert np.abs(quick.observe(sky, 0.0, seed, gains).dirty - dirty).max() < 0.02 * dirty.max()
     assert np.abs(dirty - clean).max() > 0.2 * clean.max()
 
 
