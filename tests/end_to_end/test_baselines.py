@@ -19,7 +19,7 @@ from faintsky.matching import match
 from faintsky.models import Model, load_model, save_model
 from faintsky.networks import make_network
 from faintsky.published.decoras import find as decoras
-from faintsky.published.peers import run as peers
+from faintsky.published.peers import interpreter
 
 N_CHAN = 48
 SOURCES = [
@@ -244,7 +244,7 @@ def test_agreement_is_one_to_one():
 
 @pytest.mark.parametrize("program", ["pybdsf", "aegean"])
 def test_a_program_measures_a_resolved_source(dish, cube, truth, program):
-    skip_without(peers.interpreter, program)
+    skip_without(interpreter, program)
     table = find_catalog(cube, program).catalog
     assert near(table, truth) == 3
     assert not table.meta["own_boxes"]
@@ -256,20 +256,10 @@ def test_a_program_measures_a_resolved_source(dish, cube, truth, program):
 
 
 def test_a_missing_program_names_the_extra(cube, monkeypatch):
-    monkeypatch.setenv(peers.PYTHON, "/nowhere/python")
+    monkeypatch.setenv("FAINTSKY_PEERS_PYTHON", "/nowhere/python")
     for program in ("pybdsf", "aegean"):
         with pytest.raises(InputError, match=r"faintsky\[peers\]"):
             find_catalog(cube, program)
-
-
-def test_the_beam_is_taken_out_of_a_fit():
-    beam = (8.0, 6.0, 20.0)
-    maj, minor, pa, half_x, _ = peers.intrinsic(8.0, 6.0, 20.0, beam)
-    assert (maj, minor, half_x) == pytest.approx((0, 0, 0), abs=1e-5)
-    maj, minor, pa, half_x, half_y = peers.intrinsic(10.0, 10.0, 0.0, (6.0, 6.0, 0.0))
-    assert (maj, minor) == pytest.approx((8, 8))
-    assert half_x == half_y == pytest.approx(8 / 2.3548 * np.sqrt(2 * np.log(10)), rel=1e-3)
-    assert np.isfinite(pa)
 
 
 def test_a_cube_without_a_beam_is_refused(cube):

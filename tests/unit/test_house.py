@@ -37,7 +37,6 @@ TESTED_BY_THEMSELVES = {
         "published.deepfocus.finding published.deepfocus.pipeline published.deepfocus.thresholds "
         "published.deepfocus.training"
     ),
-    "sizes of a program's sources are turned into ours": "published.peers.run",
     "shocks, points and haloes by formula": "sky.web.boxes sky.web.gravity sky.web.points sky.web.shocks",
     "the learning rate follows its schedule, and a training is broken off inside": "training.loop",
 }

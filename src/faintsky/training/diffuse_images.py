@@ -171,20 +171,7 @@ class DiffuseImages(DenoiserTask):
         self.library, self.skies = library, skies
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
-        """Draw examples: ``image``, ``weight``, ``target`` ``[b, 1, y, x]`` and ``beam`` ``[b, 4]``.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        size : int
-            Number of examples.
-        held : bool, optional
-            Whether to use skies kept for validation.
-
-        Returns
-        -------
-        dict of Tensor
-        """
+        """Draw examples of new skies. See `DenoiserTask.batch`."""
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
             cell = log_uniform(rng, (1.0, 4.0))

@@ -117,20 +117,7 @@ class EpochTask(Task, Protocol):
         ...
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw examples at random.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            The only source of chance.
-        size : int
-            How many.
-
-        Returns
-        -------
-        dict of str to torch.Tensor
-            On the CPU, ``[size, ...]`` each.
-        """
+        """Draw examples at random; see `Task.batch`."""
         return self.take(rng, rng.integers(self.examples, size=size))
 
 

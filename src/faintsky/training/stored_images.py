@@ -166,20 +166,7 @@ class StoredImages(DenoiserTask):
             )
 
     def batch(self, rng: np.random.Generator, size: int, held: bool = False) -> Batch:
-        """Draw tiles.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        size : int
-            Number of tiles.
-        held : bool, optional
-            Whether to take them from the images held out for validation.
-
-        Returns
-        -------
-        dict of Tensor
-        """
+        """Draw tiles of the stored images. See `DenoiserTask.batch`."""
         pairs, parts, tile = self.held if held else self.train, [], self.settings.tile
         for _ in range(size):
             image, target, beam = self.load(*pairs[rng.integers(len(pairs))])

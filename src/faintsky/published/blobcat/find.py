@@ -135,29 +135,11 @@ def parabola_peak(image: Array, y: int, x: int) -> float:
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
-    """Islands of the integrated image, continuum and lines alike.
+    """Islands of the integrated image, continuum and lines alike. See `faintsky.registry.DETECTORS`.
 
-    Parameters
-    ----------
-    cube : RadioCube
-        A cube with a beam.
-    model : Model
-        Has the settings ``detect``, ``flood`` (T_d, T_f), ``noise`` (``map`` or ``global``), ``least_side``
-        [pixel], ``box`` (one of `faintsky.detection.methods.BOXES`), ``box_factor``, and those of
-        `faintsky.detection.methods.looked_at`.
-    reliability : float, optional
-        Not used, as a flood fill has no reliabilities.
-    device : str, optional
-        Not used.
-
-    Returns
-    -------
-    Found
-
-    Raises
-    ------
-    InputError
-        If the cube is blank or has no beam.
+    The model has the settings ``detect``, ``flood`` (T_d, T_f), ``noise`` (``map`` or ``global``),
+    ``least_side`` [pixel], ``box`` (one of `faintsky.detection.methods.BOXES`), ``box_factor``, and those of
+    `faintsky.detection.methods.looked_at`. A flood fill has no reliabilities.
     """
     s = model.settings
     image = integrated_image(cube, s)

@@ -179,31 +179,8 @@ def autoencode_image(
 ) -> Denoised:
     """Denoise an image with a trained autoencoder and catalogue its regions of emission.
 
-    Parameters
-    ----------
-    image : RadioImage
-        The data, in Jy/arcsec2, or in a unit that its beam converts to this.
-    network : torch.nn.Module
-        ``dda``, on `device`.
-    settings : AutoencoderSettings
-        From the model's card.
-    members : int
-        Number of encodings to stack, 1 to 8.
-    reliability : float
-        Not used.
-    device : str
-        A torch device.
-    progress : callable, optional
-        Called with parts done, parts in all, and a word.
-
-    Returns
-    -------
-    Denoised
-
-    Raises
-    ------
-    InputError
-        If the image cannot be used.
+    See `faintsky.denoising.denoise_image`. The image is in Jy/arcsec2, or in a unit that its beam converts to
+    this; members are encodings to stack, 1 to 8; a reliability has no effect.
     """
     prepared = prepare_image(image, floor=settings.floor)
     unit = prepared.jy_per_pixel / image.grid.cell**2

@@ -134,25 +134,8 @@ def agreeing(first: Float, second: Float, radius: float) -> Float:
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
     """Blobs of a network's image of the sky, or those that agree in two networks.
 
-    Parameters
-    ----------
-    cube : RadioCube
-        Its central 256 x 256 pixels are searched.
-    model : Model
-        From `join_networks`, with the settings in `SETTINGS`.
-    reliability : float, optional
-        Not used, as there are no reliabilities.
-    device : str, optional
-        A torch device.
-
-    Returns
-    -------
-    Found
-
-    Raises
-    ------
-    InputError
-        If the cube is blank, or the model has no networks.
+    See `faintsky.registry.DETECTORS`. The model is one of `join_networks`, with the settings in `SETTINGS`;
+    the central 256 x 256 pixels are searched, and there are no reliabilities.
     """
     s = SETTINGS | model.settings
     keys = sorted(model.card["networks"])

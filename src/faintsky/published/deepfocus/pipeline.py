@@ -398,25 +398,8 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
     """Find and measure the line emitters of a cube by the method of Delli Veneri et al. (2022).
 
-    Parameters
-    ----------
-    cube : RadioCube
-        A dirty cube with cell, beam and channels like those of the training.
-    model : Model
-        From ``faintsky train deepfocus``.
-    reliability : float, optional
-        Least reliability; by default the model's.
-    device : str, optional
-        A torch device.
-
-    Returns
-    -------
-    Found
-
-    Raises
-    ------
-    InputError
-        If the cube has no beam, no data, or not the number of channels of Deep GRU.
+    See `faintsky.registry.DETECTORS`. The cube is a dirty one, with cell, beam and channels like those of the
+    training, and the model one of ``faintsky train deepfocus``.
     """
     settings = Settings.read(model.settings, what="model setting", hint="correct model.json")
     beam = beam_of(cube)

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from faintsky.arrays import Array, Array32, Float, Labels
-from faintsky.beams import beam_covariance
+from faintsky.beams import beam_covariance, convolved
 from faintsky.denoising import sum_error
-from faintsky.detection import Found, axes_of, beam_of, integrated_image, source_table
+from faintsky.detection import Found, beam_of, integrated_image, source_table
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
@@ -224,22 +224,9 @@ def _call(program: str, what: str, image: Array, header: Any, options: Mapping[s
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
     """Gaussians of the mean image over all channels, deconvolved from the beam.
 
-    Parameters
-    ----------
-    cube : RadioCube
-        A cube with a beam.
-    model : Model
-        Has the settings ``method`` (the program), ``options`` (its own), ``least_snr`` at the peak,
-        and those of `faintsky.detection.methods.looked_at`.
-    reliability : float, optional
-        Not used, as the programs give none.
-    device : str, optional
-        Not used.
-
-    Raises
-    ------
-    InputError, FaintskyError
-        See `find_islands`.
+    See `faintsky.registry.DETECTORS`. The model has the settings ``method`` (the program), ``options`` (its
+    own), ``least_snr`` at the peak, and those of `faintsky.detection.methods.looked_at`. The programs give no
+    reliabilities.
     """
     s = model.settings
     program = str(s["method"])
@@ -251,9 +238,9 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     order = order[np.argsort(-snr[order], kind="stable")]
     found = {name: values[order] for name, values in found.items()}
     x, y = found["x"], found["y"]
-    fits = zip(found["maj"], found["min"], found["pa"], cube.local_beams(beam, x, y))
-    shapes = [intrinsic(maj, minor, pa, tuple(there)) for maj, minor, pa, there in fits]
-    *shape, half_x, half_y = np.array(shapes).reshape(-1, 5).T
+    shape = convolved(found["maj"], found["min"], found["pa"], cube.local_beams(beam, x, y), sign=-1)
+    spreads = [np.sqrt(np.diag(beam_covariance(one))) for one in zip(*shape)]
+    half_x, half_y = TENTH * np.reshape(spreads, (-1, 2)).T
     on_sky = cube.sky_columns({"x": x, "y": y, **dict(zip(SHAPE, shape))})
     columns: dict[str, Any] = {"x": x, "y": y, **on_sky, "kind": "gaussian", "snr": snr[order]}
     for name, half, n in (("x", half_x, cube.shape[2]), ("y", half_y, cube.shape[1])):
@@ -262,29 +249,3 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     notes = [f"{program} on the integrated image: no positions in frequency, no reliabilities"]
     # boxes are computed from the shapes, like those of the truth
     return Found(source_table(cube, columns, {"own_boxes": False, "steps": {}}), None, None, {}, notes)
-
-
-def intrinsic(
-    maj: float, minor: float, pa: float, beam: tuple[float, float, float]
-) -> tuple[float, float, float, float, float]:
-    """A fitted Gaussian deconvolved from the beam.
-
-    Parameters
-    ----------
-    maj, minor, pa : float
-        FWHMs [pixel] and position angle [deg].
-    beam : tuple of float
-        The same of the beam.
-
-    Returns
-    -------
-    tuple of float
-        FWHMs [pixel], angle [deg], and half sides of the box at a tenth of its peak [pixel].
-    """
-    cov = beam_covariance((maj, minor, pa)) - beam_covariance(beam)
-    values, vectors = np.linalg.eigh(cov)
-    cov = (vectors * np.maximum(values, 0)) @ vectors.T
-    l11 = float(np.sqrt(max(cov[0, 0], 0.0)))
-    l21 = float(cov[0, 1] / l11) if l11 > 0 else 0.0
-    l22 = float(np.sqrt(max(cov[1, 1] - l21**2, 0.0)))
-    return *axes_of(l11, l21, l22), TENTH * l11, TENTH * float(np.hypot(l21, l22))

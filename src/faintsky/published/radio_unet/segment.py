@@ -76,30 +76,8 @@ def segment_image(
 ) -> Denoised:
     """Outline diffuse emission; its image is the positive data within the regions.
 
-    Parameters
-    ----------
-    image : RadioImage
-    network : torch.nn.Module
-        ``radio_unet``, on `device`.
-    settings : SegmentSettings
-    members : int
-        Mirrored and rotated images to average, 1 to 8.
-    reliability : float
-        Without effect: only pixels have a probability.
-    device : str
-        A torch device.
-    progress : callable, optional
-        Called with steps done, steps in all, and a word.
-
-    Returns
-    -------
-    Denoised
-        Regions, the brightest first, without reliability.
-
-    Raises
-    ------
-    InputError
-        Where the image cannot be used.
+    See `faintsky.denoising.denoise_image`: members are mirrored and rotated images to average, and a
+    reliability has no effect, because only pixels have a probability. Regions are sorted by flux.
     """
     prepared = prepare_image(image)
     p = probability(

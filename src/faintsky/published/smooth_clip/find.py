@@ -160,24 +160,10 @@ def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
-    """Reliable positive objects of the smoothed and clipped cube.
+    """Reliable positive objects of the smoothed and clipped cube. See `faintsky.registry.DETECTORS`.
 
-    Parameters
-    ----------
-    cube : RadioCube
-        A cube with a beam.
-    model : Model
-        Has the settings of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
-        (one of `faintsky.detection.methods.BOXES`), and ``box_xy`` and ``box_z``, factors on the box.
-    reliability : float, optional
-        Least reliability; by default the model's.
-    device : str, optional
-        Where PyTorch fits the continuum.
-
-    Raises
-    ------
-    InputError
-        See `scaled_cube`.
+    The model has the settings of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
+    (one of `faintsky.detection.methods.BOXES`), and ``box_xy`` and ``box_z``, factors on the box.
     """
     s = model.settings
     limit = float(s["reliability"] if reliability is None else reliability)
