@@ -56,7 +56,7 @@ def main() -> None:
     for box in wanted_boxes(given.web):
         part, web = given.folder / "parts" / str(box.seed), given.folder / f"web_{box.seed}.npz"
         if not web.is_file():
-            save_box(cached_box(box, "cpu"), web)
+            save_box(cached_box(box), web)
         n = CLUSTERS if box.peak_mass else GROUPS
         simulate_lofar(part, n, seed=SEED + box.seed, size=SIZE, web=web, quick=True, products=("compact",))
         restore(part)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from faintsky.errors import InputError
 from faintsky.models import load_model, save_model
-from faintsky.networks import example_inputs, make_network
+from faintsky.networks import make_network
 from faintsky.networks.local_unet import TAKEN, plane_noise, starlet_planes
 from faintsky.registry import NETWORKS
 from faintsky.source_model import frequencies_2d, gaussian_transform
@@ -44,7 +44,7 @@ def awakened(name, seed=0, **arguments):
 @pytest.mark.parametrize("size", [32, 45])
 def test_forward_is_finite_and_the_same_twice(name, size):
     torch.manual_seed(1)
-    inputs = example_inputs(name, size)
+    inputs = NETWORKS[name].example(size)
     network = awakened(name, **sized(name, inputs))
     with torch.no_grad():
         first, second = outputs(network, inputs), outputs(network, inputs)
@@ -57,7 +57,7 @@ def test_forward_is_finite_and_the_same_twice(name, size):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_weight_is_learned(name):
     torch.manual_seed(2)
-    inputs = example_inputs(name)
+    inputs = NETWORKS[name].example(32)
     network = awakened(name, **sized(name, inputs)).train()
     sum((o**2).sum() for o in outputs(network, inputs)).backward()
     idle = [k for k, w in network.named_parameters() if w.grad is None or not w.grad.abs().sum() > 0]
@@ -67,7 +67,7 @@ def test_every_weight_is_learned(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_examples_of_a_batch_do_not_meet(name):
     torch.manual_seed(3)
-    inputs = example_inputs(name)
+    inputs = NETWORKS[name].example(32)
     network = awakened(name, **sized(name, inputs))
     with torch.no_grad():
         whole = outputs(network, inputs)
@@ -98,7 +98,7 @@ def test_half_precision_halves_the_file_and_leaves_the_answer(tmp_path):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_there_and_back(name, tmp_path):
-    inputs = example_inputs(name)
+    inputs = NETWORKS[name].example(32)
     arguments = sized(name, inputs)
     network = awakened(name, **arguments)
     save_model(

@@ -12,7 +12,7 @@ from faintsky.detection import find_catalog
 from faintsky.errors import InputError
 from faintsky.image import RadioCube
 from faintsky.models import save_model
-from faintsky.networks import example_inputs, make_network
+from faintsky.networks import make_network
 
 TOY = '''
 import torch
@@ -106,7 +106,7 @@ def cube_with_a_peak():
 
 
 def test_a_method_from_outside_finds_sources(toy, tmp_path):
-    (image,) = example_inputs("gain", 4)
+    (image,) = registry.NETWORKS["gain"].example(4)
     assert make_network("gain", gain=3.0)(image).equal(3 * image)
     with pytest.raises(InputError, match="no_such"):
         make_network("gain", no_such=1)

@@ -17,7 +17,7 @@ from faintsky.system import Settings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["arguments_of", "example_inputs", "make_network"]
+__all__ = ["arguments_of", "make_network"]
 
 NETWORKS.add("local_unet", "faintsky.networks.local_unet:LocalUNet")
 
@@ -48,9 +48,3 @@ def arguments_of(name: str) -> type[Settings]:
     hints = get_type_hints(made.__init__, include_extras=True)
     fields: dict[str, Any] = {k: (hints[k], p.default) for k, p in signature(made).parameters.items()}
     return create_model(name, __base__=Settings, **fields)
-
-
-def example_inputs(name: str, size: int = 32) -> tuple[torch.Tensor, ...]:
-    """Random inputs of a network, of about ``size`` pixels along a side."""
-    example: tuple[torch.Tensor, ...] = NETWORKS[name].example(size)
-    return example

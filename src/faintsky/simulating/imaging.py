@@ -181,11 +181,11 @@ MOST_OF_CORE = 2.5
 _WANTED_POINTS = 3001
 
 
-def main_lobe(psf: Array, level: float = CUTOFF) -> Bool:
-    """The connected region above ``level`` around the central pixel ``(n_y // 2, n_x // 2)``."""
+def main_lobe(psf: Array) -> Bool:
+    """The connected region above `CUTOFF` around the central pixel ``(n_y // 2, n_x // 2)``."""
     from scipy.ndimage import label
 
-    regions, _ = label(np.asarray(psf) > level, structure=np.ones((3, 3)))
+    regions, _ = label(np.asarray(psf) > CUTOFF, structure=np.ones((3, 3)))
     return regions == regions[psf.shape[0] // 2, psf.shape[1] // 2]
 
 

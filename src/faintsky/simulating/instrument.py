@@ -55,6 +55,7 @@ MAX_PSF_BYTES = 2**30
 MOST_LEFT_OUT = {"casa": 0.0, "wsclean": 0.05}
 """Fraction of visibilities that may lie outside the image's uv plane."""
 _FITTED = 256
+"""Side of the central part of a psf for what needs no more of it [pixel]."""
 
 
 @dataclass(frozen=True)
@@ -306,9 +307,9 @@ class Instrument:
         nodes = self.node_psfs()[:, y0 : y0 + self.grid.n_y, x0 : x0 + self.grid.n_x]
         return np.tensordot(self.node_weights().astype(np.float32), nodes, axes=1)
 
-    def small_transfer(self, size: int = 256) -> tuple[Float, int]:
-        """Transform of the middle channel's psf within ``size`` pixels, and its width."""
-        n = min(size, *(2 * (p // 2) for p in self.padded))
+    def small_transfer(self) -> tuple[Float, int]:
+        """Transform of the middle channel's psf within 256 pixels, and its width."""
+        n = min(_FITTED, *(2 * (p // 2) for p in self.padded))
         weights = self.node_weights()[self.spectral.n_chan // 2]
         psf = np.tensordot(weights, self.node_psfs().astype(float), axes=1)
         y0, x0 = self.padded[0] // 2 - n // 2, self.padded[1] // 2 - n // 2

@@ -230,10 +230,7 @@ def check_web(where: str | os.PathLike[str]) -> str:
 
 
 def open_web(
-    where: str | os.PathLike[str],
-    kind: str | None = None,
-    progress: Callable[[str], None] | None = None,
-    device: str = "cpu",
+    where: str | os.PathLike[str], kind: str | None = None, progress: Callable[[str], None] | None = None
 ) -> Web:
     """The web of a split, which is made and cached if missing, or that of given files.
 
@@ -246,8 +243,6 @@ def open_web(
         As for `wanted_boxes`.
     progress : callable, optional
         Called with a line of text during long steps.
-    device : str, optional
-        Torch device on which a missing web is made.
 
     Returns
     -------
@@ -269,19 +264,17 @@ def open_web(
         def step(done: int, total: int, what: str = what) -> None:
             report(f"{what}, step {done} of {total}")
 
-        boxes.append(cached_box(box, device, step))
+        boxes.append(cached_box(box, step))
     return Web(tuple(boxes))
 
 
-def cached_box(box: WebBox, device: str, progress: Callable[[int, int], None] | None = None) -> WebBox:
+def cached_box(box: WebBox, progress: Callable[[int, int], None] | None = None) -> WebBox:
     """A realisation from the cache; if missing it is made and stored.
 
     Parameters
     ----------
     box : WebBox
         Without snapshots.
-    device : str
-        Torch device.
     progress : callable, optional
         Called with steps done and steps in all.
 
@@ -295,7 +288,7 @@ def cached_box(box: WebBox, device: str, progress: Callable[[int, int], None] | 
         # a damaged or older file is replaced
         with suppress(InputError):
             return load_box(path)
-    made = make_box(box, device=device, progress=progress)
+    made = make_box(box, progress=progress)
     with suppress(OSError):  # a cache that cannot be written is no error
         path.parent.mkdir(parents=True, exist_ok=True)
         save_box(made, path)

@@ -108,9 +108,11 @@ def wave_numbers(n: int, box: float, device: str | torch.device = "cpu") -> tupl
     return full[:, None, None], full[None, :, None], half[None, None, :]
 
 
-def initial_density(
-    n: int, box: float, seed: int, *, peak_mass: float = 0.0, collapse: float = 0.6, device: str = "cpu"
-) -> Tensor:
+COLLAPSE = 0.6
+"""Redshift at which a peak has collapsed, by the spherical top-hat model."""
+
+
+def initial_density(n: int, box: float, seed: int, *, peak_mass: float = 0.0, device: str = "cpu") -> Tensor:
     """Transform of a Gaussian random density field, linearly extrapolated to today.
 
     Parameters
@@ -124,8 +126,6 @@ def initial_density(
     peak_mass : float, optional
         Mass of a peak at the origin [solar masses]: the density in the top hat of that mass, and its zero
         gradient, are constraints on the random field (Hoffman & Ribak 1991, ApJ 380, L5).
-    collapse : float, optional
-        Redshift at which the peak has collapsed, by the spherical top-hat model.
     device : str, optional
         Torch device.
 
@@ -149,12 +149,12 @@ def initial_density(
     power[0, 0, 0] = 0
     modes *= power.sqrt()
     if peak_mass:
-        _add_peak(modes, power, (kx, ky, kz), k, box, peak_mass, collapse)
+        _add_peak(modes, power, (kx, ky, kz), k, box, peak_mass)
     return modes
 
 
 def _add_peak(
-    modes: Tensor, power: Tensor, ks: tuple[Tensor, ...], k: Tensor, box: float, mass: float, collapse: float
+    modes: Tensor, power: Tensor, ks: tuple[Tensor, ...], k: Tensor, box: float, mass: float
 ) -> None:
     radius = (3 * mass / (4 * np.pi * MEAN_DENSITY)) ** (1 / 3)
     if radius > 0.4 * box:
@@ -164,7 +164,7 @@ def _add_peak(
         )
     kr = (k * radius).clamp_min(1e-3)
     window = 3 * (torch.sin(kr) - kr * torch.cos(kr)) / kr**3
-    height = 1.686 / growth(1 / (1 + collapse))[0]
+    height = 1.686 / growth(1 / (1 + COLLAPSE))[0]
 
     def at_origin(transform: Tensor) -> Tensor:
         return to_real(transform)[0, 0, 0]
@@ -418,11 +418,11 @@ def interpolate(mesh: Tensor, x: Tensor) -> Tensor:
 
 CONTRAST = 200.0
 """Mean density within a halo's radius, over the mean matter density."""
-LARGEST = 3.0
-"""Largest radius of a halo [Mpc]."""
+LARGEST, LEAST = 3.0, 1e12
+"""Largest radius [Mpc] and least mass [solar masses] of a halo."""
 
 
-def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> Array32:
+def find_haloes(density: Tensor, box: float) -> Array32:
     """Haloes around maxima of the density, none within a more massive one.
 
     Parameters
@@ -431,8 +431,6 @@ def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> Array32:
         Density over its mean, ``[n, n, n]``.
     box : float
         Side [Mpc].
-    least : float, optional
-        Least mass [solar masses].
 
     Returns
     -------
@@ -458,7 +456,7 @@ def find_haloes(density: Tensor, box: float, *, least: float = 1e12) -> Array32:
         found.append([*(place * cell), mass, np.cbrt(3 * mass / (4 * np.pi * CONTRAST * MEAN_DENSITY))])
     haloes = np.array(sorted(found, key=lambda h: -h[3]), dtype=np.float32).reshape(-1, 5)
     kept: list[Array32] = []
-    for halo in haloes[haloes[:, 3] > least]:
+    for halo in haloes[haloes[:, 3] > LEAST]:
         away = np.array([np.abs((k[:3] - halo[:3] + box / 2) % box - box / 2) for k in kept]).reshape(-1, 3)
         if not any(np.linalg.norm(a) < k[4] for a, k in zip(away, kept)):
             kept.append(halo)

@@ -42,6 +42,8 @@ CORRUGATION = ((8, 0.045), (23, 0.015))
 """Turbulence: number of periods in a box of 25 Mpc, and rms displacement [Mpc]."""
 CONTRAST = 0.6
 """Turbulence: rms of the logarithm of the brightness."""
+MOST = 1_500_000
+"""Largest number of points; all cells get fewer points to keep it, at least one each."""
 NOTHING = np.zeros((0, 3)), np.zeros(0), np.zeros(0)
 """No points: places, powers and sizes."""
 BLOCKS = 12
@@ -81,7 +83,7 @@ def _block(position: NDArray[np.uint16]) -> Int:
     return (part[:, 0] * BLOCKS + part[:, 1]) * BLOCKS + part[:, 2]
 
 
-def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, most: int = 1_500_000) -> Points:
+def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int) -> Points:
     """Luminous points of shocks.
 
     Parameters
@@ -96,8 +98,6 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
         Redshift.
     seed : int
         Seed of positions and turbulence.
-    most : int, optional
-        Largest number of points; all cells get fewer points to keep it, at least one each.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def luminous_points(shocks: Shocks, n: int, box: float, z: float, seed: int, mos
     turbulence = _Turbulence(rng, box)
     glow *= _JY_ARCSEC2
     scale, per_side = 1.0, _per_side(glow)
-    while (per_side**3).sum() > most and scale < 1e6:
+    while (per_side**3).sum() > MOST and scale < 1e6:
         scale *= 1.5
         per_side = _per_side(glow / scale)
     parts = []

@@ -330,10 +330,8 @@ def _downstream_speed(mach: Array, ratio: Array, hotter: Array, kt: Array) -> Ar
     return mach / ratio * np.sqrt(5 / 3 * kt / hotter / (0.59 * 1.6726e-24))
 
 
-def cooling_length(
-    mach: Array, temperature: Array, field: Array, z: float, freq: float = WEB_FREQUENCY
-) -> Array:
-    """Distance behind a shock up to which electrons emit at a frequency (van Weeren et al. 2019).
+def cooling_length(mach: Array, temperature: Array, field: Array, z: float) -> Array:
+    """Distance behind a shock up to which electrons emit at 150 MHz (van Weeren et al. 2019).
 
     Parameters
     ----------
@@ -341,8 +339,6 @@ def cooling_length(
         Mach number, and temperature [keV] and magnetic field [microgauss] behind the shock.
     z : float
         Redshift.
-    freq : float, optional
-        Observed frequency [Hz].
 
     Returns
     -------
@@ -351,7 +347,6 @@ def cooling_length(
     """
     m = np.maximum(np.asarray(mach, dtype=float), WEAKEST)
     speed = _downstream_speed(m, *jump_ratios(m), np.asarray(temperature, dtype=float) * _KEV)
-    megayears = (
-        1590 * np.sqrt(field) / ((field**2 + background_field(z) ** 2) * np.sqrt(freq / 1e9 * (1 + z)))
-    )
+    seen = np.sqrt(WEB_FREQUENCY / 1e9 * (1 + z))
+    megayears = 1590 * np.sqrt(field) / ((field**2 + background_field(z) ** 2) * seen)
     return speed * megayears * 3.156e13 / _MPC
