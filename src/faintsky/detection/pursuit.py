@@ -203,6 +203,8 @@ LINE_POWER = 0.2
 correlation: models are wrong by a few per cent, and the remainder is correlated like the sources."""
 CLEAR = 10.0
 """S/N above which an emitter and an absorber that overlap are told apart."""
+BENDS = 0.5
+"""What bends a continuum fitted through it, in units of the noise."""
 BEYOND = 0.5
 """Relative error of the modelled sidelobes of a source beyond the image's border."""
 
@@ -570,8 +572,13 @@ class Pursuit:
         return out
 
     def _closed(self) -> torch.Tensor | None:
-        """Where galaxies are, or sources so bright that their models' error would bend the continuum."""
-        limit = (0.5 / self.fidelity * self.sigma).astype(np.float32)
+        """Where galaxies are, or sources so bright that their models' error would bend the continuum.
+
+        Where there are galaxies, the cube is a restored one, and every source is left out. In a dirty cube
+        sidelobes are everywhere: hardly a channel would stay.
+        """
+        bends = BENDS / self.fidelity if self.closed is None else BENDS
+        limit = (bends * self.sigma).astype(np.float32)
         spectra = np.array([self.spectrum(c.source) for c in self.components]).astype(np.float32)
         tops = np.array([np.abs(c.image).max() for c in self.components])
         reached = np.flatnonzero((np.abs(spectra) * tops[:, None]).sum(0) > limit) if len(tops) else tops

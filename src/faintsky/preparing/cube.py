@@ -130,6 +130,12 @@ class PreparedCube:
         least = PSF_FLUX_ERROR.get(self.psf_origin, 0.0)
         return float(np.hypot(least, 2 * self.psf_error)) if least else 0.0
 
+    def strong_lines(self) -> torch.Tensor:
+        """Voxels of lines that would bend a continuum, ``[chan, y, x]``; see `find_strong_lines`."""
+        inverse = np.where(self.sigma > 0, 1 / np.maximum(self.sigma, 1e-300), 0.0).astype(np.float32)
+        scaled = torch.as_tensor(self.line * inverse[:, None, None])
+        return find_strong_lines(scaled, widening=self.channels.mean_error if self.channels else None)
+
     def find_continuum(
         self,
         closed: torch.Tensor | None = None,
