@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faintsky import published as _published  # noqa: F401  (makes the methods known)
-from faintsky.system import prepare_threads
+from faintsky.system import prepare_memory, prepare_threads
 from faintsky.system.lazy import lazy
 from faintsky.telescopes import TELESCOPES
 
@@ -53,4 +53,5 @@ def __getattr__(name: str) -> Any:
     return _find(name)
 
 
+prepare_memory()
 prepare_threads()

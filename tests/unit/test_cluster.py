@@ -1,6 +1,7 @@
 """Tasks spread over Dask workers: results, preparation, workers that die, failures, schedulers."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -119,3 +120,18 @@ def test_clusters_that_are_none(name, fault, monkeypatch):
     monkeypatch.setattr("faintsky.system.cluster.PATIENCE", "1s")
     with pytest.raises(InputError, match=fault):
         list(run_tasks(square, range(2), 2, cluster=name))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_freed_memory_is_kept_for_the_next_array():
+    code = (
+        "import faintsky, resource, numpy as np\n"
+        "def pages():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    np.ones(10_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "print(pages(), pages())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    first, second = map(int, said.split())
+    assert second < 0.1 * first

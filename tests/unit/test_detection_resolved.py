@@ -116,6 +116,19 @@ def test_levels_all_over_are_a_continuum_beside_a_galaxy_too():
     assert rows["snr"][1] == pytest.approx(12, rel=0.2)
 
 
+def test_no_line_is_weaker_for_a_continuum_beside_a_galaxy():
+    """What a wide line adds to the continuum fitted through it would be taken out of it."""
+    levels = gaussian_filter(np.random.default_rng(2).normal(size=(SIDE, SIDE)), 1.2, mode="wrap")
+    places = [(12, 14, 10), (60, 14, 30), (60, 60, 15), (12, 60, 34)]
+    lines = [point(*place, snr=20, width=10) for place in places]
+    rows = found(disc(36, 36, 30, half=14), *lines, level=levels * 0.5 * RMS / levels.std()).catalog
+    pulls = []
+    for line, (x, y, _) in zip(lines, places):
+        row = rows[np.hypot(rows["x"] - x, rows["y"] - y).argmin()]
+        pulls.append((row["flux"] - line.sum() / AREA * km_s(None)) / row["flux_err"])
+    assert abs(np.mean(pulls)) < 2
+
+
 def test_what_negative_emission_is_as_strong_as_is_not_trusted():
     galaxy, faint = disc(36, 36, 30), 0.4 * disc(61, 61, 0, scale=3, half=6)
     bowl = -0.5 * disc(12, 12, 0, scale=3, half=6)

@@ -187,6 +187,10 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list
         out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")
     elif share:
         out.append(f"a continuum was taken out of {100 * share:.3g} % of the spectra")
+    if prepared.continuum_hidden:
+        out.append(
+            "lines and their sidelobes fill the band: they were subtracted before the continuum was looked for"
+        )
     if not share or prepared.kind.name != "dirty" or cube.frequencies is None:
         return out
     field = float(np.hypot(cube.shape[1], cube.shape[2])) / 2 / prepared.beam_pixels

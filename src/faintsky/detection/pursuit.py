@@ -586,9 +586,10 @@ class Pursuit:
             return self.closed
         shape = (self.sigma.size, *self.imager.shape)
         mask = np.zeros(shape, dtype=bool) if self.closed is None else self.closed.numpy().copy()
+        outside = ~mask.any(axis=0)
         for k in reached:
             plane = sum(f * c.image for f, c in zip(spectra[:, k], self.components) if f != 0)
-            mask[k] |= np.abs(plane) > limit[k]
+            mask[k] |= outside & (np.abs(plane) > limit[k])
         return torch.as_tensor(mask)
 
     def continuum_left(self, prepared: PreparedCube) -> tuple[Continuum, NDArray[np.bool_]]:

@@ -291,7 +291,9 @@ def search_cube(
     if resolved and prepared.asked != "none":
         closed = torch.as_tensor(closed_to_continuum(resolved, cube.shape, prepared))
         before = prepared.present
-        prepared.take_out(*prepared.find_continuum(closed | prepared.strong_lines(), bowls=True))
+        # spectra of galaxies have few other channels as it is
+        lines = prepared.strong_lines() & ~closed.any(dim=0)
+        prepared.take_out(*prepared.find_continuum(closed | lines, bowls=True))
         if (before | prepared.present).any():
             resolved = resolved_emission(prepared, cube.mask)
     taken = occupied(resolved, cube.shape, prepared)

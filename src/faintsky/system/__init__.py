@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         limited_threads,
         may_start_workers,
         one_thread,
+        prepare_memory,
         prepare_threads,
         run_program,
         start_watching,
