@@ -171,6 +171,7 @@ def test_sidelobes_of_bright_lines_are_no_continuum(scope, level):
     for s in lines:
         assert row_at(found.catalog, s, 0.3)["flux"] == pytest.approx(jy_km_s(s), rel=0.05)
     assert found.prepared.present[50, 40] == (level > 0)
+    assert any("fill the band" in note for note in found.notes)
     assert level or not found.prepared.present.any()
 
 

@@ -189,7 +189,7 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list
         out.append(f"a continuum was taken out of {100 * share:.3g} % of the spectra")
     if prepared.continuum_hidden:
         out.append(
-            "lines and their sidelobes fill the band: they were subtracted before the continuum was looked for"
+            "lines and their sidelobes fill the band: they were subtracted before a continuum was looked for"
         )
     if not share or prepared.kind.name != "dirty" or cube.frequencies is None:
         return out
