@@ -38,10 +38,16 @@ if TYPE_CHECKING:
 
 Array32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
-STARLET_CYCLES, NETWORK_CYCLES = 12, 2
-"""Most major cycles: first with starlets, which take a fraction of the time, then with the network."""
-SIGNIFICANT, SCALES, MANY = 3.0, 6, 500_000
-"""Threshold of the starlet coefficients over their noise, and number of scales; pixels used for the noise."""
+STARLET_CYCLES = 12
+"""Most major cycles with starlets, which take a fraction of the time."""
+NETWORK_CYCLES = 2
+"""Most major cycles with the network, after those with starlets."""
+SIGNIFICANT = 3.0
+"""Threshold of starlet coefficients over their noise."""
+SCALES = 6
+"""Number of scales of the starlets."""
+MANY = 500_000
+"""Most pixels from which the noise is measured."""
 PARTS = 100
 """Number of steps in which progress is reported."""
 
@@ -350,11 +356,20 @@ def plan_blocks(network: nn.Module, shape: tuple[int, int]) -> tuple[int, tuple[
     return len(blocks), most, most[0] * most[1]
 
 
-BYTES_FIXED, BYTES_A_PIXEL, BYTES_A_DIRTY_PIXEL, BYTES_A_BLOCK_PIXEL = 0.45e9, 90, 156, 140
-"""Peak memory: the libraries; a pixel of the image, with maps and figures; the extra for a dirty image; a
-pixel of a block, with the network's features. Resident set sizes, images of 256 to 2000 pixels."""
-SECONDS_FIXED, SECONDS_A_PIXEL, SECONDS_A_PASS = 6.0, 1e-6, 2e-6
-"""Seconds of one processor core."""
+BYTES_FIXED = 0.45e9
+"""Memory of the libraries. Like those below: resident set sizes, images of 256 to 2000 pixels."""
+BYTES_A_PIXEL = 90
+"""Memory of a pixel of the image, with maps and figures."""
+BYTES_A_DIRTY_PIXEL = 156
+"""Memory that a pixel of a dirty image needs in addition."""
+BYTES_A_BLOCK_PIXEL = 140
+"""Memory of a pixel of a block, with the network's features."""
+SECONDS_FIXED = 6.0
+"""Time of one processor core, for any image."""
+SECONDS_A_PIXEL = 1e-6
+"""Time for a pixel of the image."""
+SECONDS_A_PASS = 2e-6
+"""Time for a pixel each time that the network sees it."""
 
 
 def needs_of_image(

@@ -13,9 +13,12 @@ from faintsky.preparing import gaussian_psf
 
 EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
-CYCLES, SETTLED, GROWTH = 8, 0.3, 1.5
-"""Most major cycles; change of the image, in rms, at which they end; growth of the residual over the least
-one at which they are given up."""
+CYCLES = 8
+"""Most major cycles."""
+SETTLED = 0.3
+"""Change of the image at which the cycles end, over its noise."""
+GROWTH = 1.5
+"""Residual over the least one at which the cycles are given up."""
 SHORTEN = 1.2
 """Steps at spatial frequencies where the dirty image is R times the sky are this over R, at most 1: a fifth
 of bright emission, which a denoiser does not change, remains for the next cycle, and no noise."""

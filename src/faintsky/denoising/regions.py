@@ -166,8 +166,10 @@ class RegionSettings(Settings):
         return 1 / (1 + np.exp(-np.clip(logit, -60, 60)))
 
 
-POINT, WHITE_POINT = 2.0, 5
-"""Side of a square that points do not fill [beam; pixel for white noise]."""
+POINT = 2.0
+"""Side of a square that points do not fill [beam]."""
+WHITE_POINT = 5
+"""The same for white noise [pixel]."""
 
 
 def _point_side(beam_area: float) -> int:
@@ -316,9 +318,10 @@ def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> NDArr
     return np.asarray(numbers[labels])
 
 
-DIP, CONTRAST = 2.5, 1.5
-"""Two peaks are separate regions if the S/N of the lower one exceeds that of the saddle by this difference,
-and by this factor."""
+DIP = 2.5
+"""Two peaks are separate regions if the S/N of the lower one exceeds that of the saddle by this."""
+CONTRAST = 1.5
+"""The same for the ratio of the S/N."""
 
 
 def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArray[np.int32]:

@@ -29,9 +29,10 @@ GAUSSIAN_AREA = float(np.sqrt(np.pi / (4 * np.log(2))))
 """Integral of a Gaussian over its peak and FWHM (1.0645)."""
 BOX_LEVEL = 0.1
 """The box contains the pixels where the source's own sky image is above this fraction of its peak."""
-DYNAMIC_RANGE, SIDELOBES = 0.05, 0.15
-"""Sources fainter than this fraction of a bright one in the same channels are doubtful: in restored images,
-and in dirty ones without a psf."""
+DYNAMIC_RANGE = 0.05
+"""Sources fainter than this fraction of a bright one in the same channels are doubtful."""
+SIDELOBES = 0.15
+"""The same in dirty cubes without a psf."""
 
 
 def build_catalog(

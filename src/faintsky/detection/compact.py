@@ -30,22 +30,36 @@ Bool = NDArray[np.bool_]
 
 LOWEST = 4.0
 """Lowest S/N at which sources are tried."""
-NEIGHBOURS, STAMP, SIDE = 2.0, 1.25, 19
-"""Sources closer than `NEIGHBOURS` beams are fitted together. A fit uses the data within `STAMP` FWHMs of a
-source, on about `SIDE` pixels a side."""
-RESOLVED, NARROWER, ADDED, SPLIT = 10.0, 30.0, 22.0, 9.0
-"""Least gain in chi2 for a source wider than the beam, or narrower, for an additional source, and for two
-points in place of one Gaussian (with as many parameters)."""
+NEIGHBOURS = 2.0
+"""Distance within which sources are fitted together [beam]."""
+STAMP = 1.25
+"""A fit uses the data within this many FWHMs of a source."""
+SIDE = 19
+"""Pixels on a side of a fit's data, about."""
+RESOLVED = 10.0
+"""Least gain in chi2 for a source wider than the beam."""
+NARROWER = 30.0
+"""Least gain in chi2 for a source narrower than the beam."""
+ADDED = 22.0
+"""Least gain in chi2 for an additional source."""
+SPLIT = 9.0
+"""Least gain in chi2 for two points in place of one Gaussian, which has as many parameters."""
 HOPE = 0.5
 """A fit is made where this fraction of the least gain is expected to first order."""
-LARGEST, COMPACT = 4.0, 3.3
-"""Largest FWHM of a fitted Gaussian, and of a compact source [beam]: larger ones are parts of emission that
-no Gaussian describes."""
-TOGETHER, ROUNDS, TOUCH = 8, 2, 1.5
-"""Most sources in one fit; rounds of splitting blends; FWHMs within which two sources touch."""
-BRIGHT, ARTEFACTS = 40.0, 20
-"""S/N of sources that may have artefacts around them; largest distance to which these are looked for [beam],
-otherwise a tenth of the S/N."""
+LARGEST = 4.0
+"""Largest FWHM of a fitted Gaussian [beam]."""
+COMPACT = 3.3
+"""Largest FWHM of a compact source [beam]: larger ones are parts of emission that no Gaussian describes."""
+TOGETHER = 8
+"""Most sources in one fit."""
+ROUNDS = 2
+"""Rounds of splitting blends."""
+TOUCH = 1.5
+"""Distance within which two sources touch [FWHM]."""
+BRIGHT = 40.0
+"""S/N of sources that may have artefacts around them."""
+ARTEFACTS = 20
+"""Largest distance to which artefacts are looked for [beam]; it is a tenth of the S/N where that is less."""
 TENTH = 1.645
 """Standard deviations that a tenth of a Gaussian's values exceed, on either side."""
 FAIR = 2.0

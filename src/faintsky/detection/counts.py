@@ -61,13 +61,16 @@ class NoisePeaks:
 
 SURE = 7.0
 """S/N above which every detection is real."""
-SLOPE, SLOPE_ERROR = 1.0, 0.4
-"""Prior mean and range of the slope of integral counts: those of radio sources between 0.1 mJy and 1 Jy lie
-between 0.6 and 1.4 (de Zotti et al. 2010, fig. 1)."""
+SLOPE = 1.0
+"""Prior mean of the slope of integral counts: those of radio sources between 0.1 mJy and 1 Jy have
+0.6 to 1.4 (de Zotti et al. 2010, fig. 1)."""
+SLOPE_ERROR = 0.4
+"""Prior range of that slope."""
 
-WINDOW, CONTINUED = 0.4, 0.5
-"""Half of the S/N range in which candidates are counted, and the relative error of extrapolated counts: there
-may be fewer faint sources, or some may be hidden by others."""
+WINDOW = 0.4
+"""Half of the range of S/N in which candidates are counted."""
+CONTINUED = 0.5
+"""Relative error of extrapolated counts: there may be fewer faint sources, or others may hide some."""
 
 
 @dataclass(frozen=True)

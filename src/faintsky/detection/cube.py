@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 SEARCHING = 8
 """Time to search a tile over the time to measure, or to paint it."""
-SHOWN_CHANNELS, SAMPLE = 512, (64, 256, 256)
-"""Channels on either side of a source that the report may show; size of the middle part (channels, rows and
-columns) in which it checks the residual."""
+SHOWN_CHANNELS = 512
+"""Channels on either side of a source that the report may show."""
+SAMPLE = (64, 256, 256)
+"""Size of the middle part in which the report checks the residual: channels, rows, columns."""
 
 
 @dataclass(kw_only=True)
@@ -316,8 +317,10 @@ BYTES_OF_PARENT = 0.4e9
 """Memory of the process that hands out tiles, and makes tables and report."""
 BYTES_A_COLUMN = 40
 """Memory of a pixel of the image in each layer of tiles, and in the maps of the report."""
-SECONDS_A_TILE, SECONDS_A_VOXEL = 2.0, 7e-7
-"""Seconds of one processor core."""
+SECONDS_A_TILE = 2.0
+"""Time of one processor core for any tile."""
+SECONDS_A_VOXEL = 7e-7
+"""Time for a voxel that is read."""
 
 
 def needs_of_bricks(cube: RadioCube, workers: int) -> Needs:

@@ -47,10 +47,14 @@ from faintsky.image import RadioCube
 from faintsky.preparing import Kind, PreparedCube, prepare_cube, said_kind
 
 Box = tuple[slice, ...]
-MARGIN, CHANNELS = 8.0, 48
-"""Margin that a tile reads: on the sky [beam], 24 to 128 pixels, and along frequency [channel]."""
-VOXELS, LONGEST = 40e6, 1200
-"""Most voxels and channels that a tile reads; a smaller cube is one tile."""
+MARGIN = 8.0
+"""Margin on the sky that a tile reads [beam], 24 to 128 pixels."""
+CHANNELS = 48
+"""Margin along frequency [channel]."""
+VOXELS = 40e6
+"""Most voxels that a tile reads; a smaller cube is one tile."""
+LONGEST = 1200
+"""Most channels that a tile reads."""
 
 
 @dataclass(frozen=True)

@@ -42,27 +42,38 @@ Bool = NDArray[np.bool_]
 
 SMALLEST = 10.0
 """Least area of a region [beam] unless an edge cuts it: remains of compact sources are smaller."""
-BROAD, FAINTER = 2.8, 0.5
-"""Gaussians of a larger FWHM [beam] may be pieces of diffuse emission, and so may positive ones fainter than
-this fraction of the sum of such Gaussians at their position."""
+BROAD = 2.8
+"""Gaussians of a larger FWHM may be pieces of diffuse emission [beam]."""
+FAINTER = 0.5
+"""So may positive sources fainter than this fraction of the sum of such Gaussians at their position."""
 PLAIN = 20.0
 """S/N above which such a Gaussian is a source by itself where it touches no other."""
 SURE = 5.0
 """S/N above which compact sources are subtracted before the network runs."""
-SMOOTH, FINE = 3.0, 1.0
-"""FWHM of the Gaussians that smooth the residual [beam]: the second shows thin filaments."""
-HINT, LEAST, LEAST_FINE, GROW, AGAINST = 7.0, 4.0, 5.0, 2.0, 1.5
-"""S/N of the smoothed residual that hints at diffuse emission, that a region reaches somewhere with the first
-or the second smoothing, and that it has everywhere; the first three are at least `AGAINST` times the depth of
-the deepest negative nearby."""
+SMOOTH = 3.0
+"""FWHM of the Gaussian that smooths the residual [beam]."""
+FINE = 1.0
+"""FWHM of a second one, which shows thin filaments [beam]."""
+HINT = 7.0
+"""S/N of the smoothed residual that hints at diffuse emission."""
+LEAST = 4.0
+"""S/N that a region reaches somewhere in the smoothed residual."""
+LEAST_FINE = 5.0
+"""The same with the second smoothing."""
+GROW = 2.0
+"""S/N that a region has everywhere."""
+AGAINST = 1.5
+"""`HINT`, `LEAST` and `LEAST_FINE` are at least this many times the depth of the deepest negative nearby."""
 ABOUT = 20.0
 """Distance within which a negative counts against a region [beam]: artefacts are as deep nearby as high."""
 OFFSET = 0.2
 """Offset of the median of a Gaussian's values up to one deviation above its middle [deviation]."""
 NEAR = 50.0
 """Area up to which a region around a brighter source may be a remainder of its fit [beam]."""
-FEW, DESCRIBED = 2, 0.6
-"""A region is described by Gaussians alone where this number of them holds this share of its flux."""
+FEW = 2
+"""Number of Gaussians that may describe a region alone."""
+DESCRIBED = 0.6
+"""Share of its flux that they must hold."""
 
 
 @dataclass

@@ -331,12 +331,17 @@ def _with_their_parts(kept: list[Component], rest: list[Component], beam_pixels:
     return kept
 
 
-BYTES_FIXED, BYTES_A_VOXEL, BYTES_A_FILTERED = 0.37e9, 32, 33
-"""Peak memory: the libraries; a voxel's data, line cube, residual and working space; a voxel of the
-image as it is filtered, in all filtered cubes and their peaks. Resident set sizes: cubes of 0.3 to
-17 million voxels, beams of 3.5 and 8.5 pixels, with psf and primary beam."""
-SECONDS_FIXED, SECONDS_A_VOXEL = 6.0, 3e-7
-"""Seconds of one processor core; a cube with very many sources takes more."""
+BYTES_FIXED = 0.37e9
+"""Memory of the libraries. Like those below: resident set sizes of cubes of 0.3 to 17 million voxels, beams
+of 3.5 and 8.5 pixels, with psf and primary beam."""
+BYTES_A_VOXEL = 32
+"""Memory of a voxel's data, line cube, residual and working space."""
+BYTES_A_FILTERED = 33
+"""Memory of a voxel of the image as it is filtered, in all filtered cubes and their peaks."""
+SECONDS_FIXED = 6.0
+"""Time of one processor core, for any cube."""
+SECONDS_A_VOXEL = 3e-7
+"""Time for a voxel; a cube with very many sources takes more."""
 
 
 def needs_of_search(shape: tuple[int, ...], beam_pixels: float = 0.0) -> Needs:

@@ -149,8 +149,10 @@ def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 
 Float = NDArray[np.float64]
-SHAPE, LINE = 5, 3
-"""Parameters of a shape (x, y and Cholesky factor) and of a line (amplitude, channel, log of its FWHM)."""
+SHAPE = 5
+"""Parameters of a shape: x, y and Cholesky factor."""
+LINE = 3
+"""Parameters of a line: amplitude, channel, log of its FWHM."""
 MEASURED = 2e-3
 """Fraction of the transfer function's maximum above which a Fourier cell is used."""
 

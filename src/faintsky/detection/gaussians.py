@@ -13,7 +13,12 @@ Float = NDArray[np.float64]
 
 NUMBERS = 6
 """Parameters of a Gaussian: peak, x, y [pixel], and second moments xx, xy, yy as observed [pixel**2]."""
-_STEPS, _TOLERANCE, _SMALLEST = 25, 0.01, 0.3
+_STEPS = 25
+"""Most steps of a fit."""
+_TOLERANCE = 0.01
+"""Gain in chi2 at which a fit ends."""
+_SMALLEST = 0.3
+"""Least standard deviation of a Gaussian [pixel]."""
 
 
 @dataclass

@@ -346,15 +346,23 @@ def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
     return out
 
 
-BYTES_OF_WORKER, BYTES_A_TILE_PIXEL, BYTES_A_SHOWN_PIXEL = 0.33e9, 200, 165
-"""Memory of a process that searches tiles: its libraries, and each pixel of a tile, to which the network
-adds `BYTES_A_SHOWN_PIXEL`: 1.96 GB for two processes without it, 1.42 GB for one with it (tiles of 1,792
-pixels with their margins); with two threads a fifth more."""
-SECONDS_A_TILE, SECONDS_A_PIXEL, SECONDS_A_PASS = 1.0, 6e-6, 7e-6
-"""Seconds of one processor core."""
-BYTES_OF_PARENT, BYTES_OF_SOURCES = 0.33e9, 3
-"""Memory of the process that hands out tiles and makes tables and report; and of the sources, for each
-pixel."""
+BYTES_OF_WORKER = 0.33e9
+"""Memory of the libraries of a process that searches tiles."""
+BYTES_A_TILE_PIXEL = 200
+"""Memory of a pixel of a tile: 1.96 GB for two processes (tiles of 1,792 pixels with their margins); with
+two threads a fifth more."""
+BYTES_A_SHOWN_PIXEL = 165
+"""What the network adds to it: 1.42 GB for one process with it."""
+SECONDS_A_TILE = 1.0
+"""Time of one processor core for any tile."""
+SECONDS_A_PIXEL = 6e-6
+"""Time for a pixel of a tile."""
+SECONDS_A_PASS = 7e-6
+"""Time for a pixel that the network sees."""
+BYTES_OF_PARENT = 0.33e9
+"""Memory of the process that hands out tiles and makes tables and report."""
+BYTES_OF_SOURCES = 3
+"""Memory of the sources, for each pixel."""
 
 
 def needs_of_detection(shape: tuple[int, int]) -> Needs:

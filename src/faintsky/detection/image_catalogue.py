@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 Float = NDArray[np.float64]
-FLOOD, DIP = 3.0, 3.0
-"""Level of a mask over the noise, and least depth of the dip between two objects, over the noise."""
-EXTENDED, ARTEFACT = 3.0, 2.0
-"""Objects are flagged above this intrinsic size [beam], and this ratio of the noise to that without
-artefacts."""
+FLOOD = 3.0
+"""Level of a mask over the noise."""
+DIP = 3.0
+"""Least depth of the dip between two objects, over the noise."""
+EXTENDED = 3.0
+"""Intrinsic size above which an object is flagged [beam]."""
+ARTEFACT = 2.0
+"""Ratio of the noise to that without artefacts above which an object is flagged."""
 
 
 def join_objects(sources: Sources, level: Float) -> list[NDArray[np.intp]]:

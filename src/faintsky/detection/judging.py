@@ -35,9 +35,10 @@ LOW = (1.013, 1.025)
 level, and for a map, which scatters (images 101 and 102 of `benchmarks.survey`, uniform and pbcor)."""
 ODD = 14.0
 """S/N above which negative peaks are sources, except around bright sources."""
-SAME, ORPHAN = 0.35, 0.5
-"""Two tiles' sources at a seam count as one within this separation [beam], less than that of any blend; and
-least distance of a source that neither tile owns from all others."""
+SAME = 0.35
+"""Two tiles' sources at a seam count as one within this separation [beam], less than that of any blend."""
+ORPHAN = 0.5
+"""Least distance of a source that neither tile owns from all others [beam]."""
 
 
 @dataclass

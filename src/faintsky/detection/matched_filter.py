@@ -40,9 +40,14 @@ tenth."""
 BORDER = 1.5
 """Padding of the image, in FWHMs of the widest template. Beyond 2.5 the templates are below 1e-4 of the
 brightest pixel, as far as narrow ones ring because their transforms end at the finest wave."""
-BAND, BAND_REACH, RINGING, COLUMNS = 32, 1.95, 12, 4096
-"""Channels that are filtered at once; reach of a line template to either side in FWHMs (4.6 standard
-deviations), and how many times farther with correlated channels; pixels that are filtered at once."""
+BAND = 32
+"""Channels that are filtered at once."""
+BAND_REACH = 1.95
+"""Reach of a line template to either side [FWHM]: 4.6 standard deviations."""
+RINGING = 12
+"""How many times farther templates reach where channels are correlated."""
+COLUMNS = 4096
+"""Pixels that are filtered at once."""
 Band = tuple[slice, slice, torch.Tensor]
 """Channels out, channels in, and the rows of some templates, ``[template, out, in]``."""
 

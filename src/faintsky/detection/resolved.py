@@ -33,10 +33,13 @@ SURE = 7.0
 """S/N that emission must reach somewhere."""
 SMOOTHED = ((0.0, 3), (1.0, 5))
 """FWHM on the sky [beam] and channels of the two smoothings."""
-RESOLVED, LARGE, TURNING = 2.2, 4.0, 0.35
-"""Emission is resolved if its area above half of the peak of the integrated image exceeds the first number
-[area of the beam], that of a Gaussian of 1.1 beams. Up to the second a Gaussian describes it, unless its
-centre moves between channels by more than the third [beam]."""
+RESOLVED = 2.2
+"""Emission is resolved if its area above half of the peak of the integrated image is larger [area of the
+beam]; a Gaussian of 1.1 beams has this one."""
+LARGE = 4.0
+"""Area up to which a Gaussian describes it, unless its centre moves between channels [area of the beam]."""
+TURNING = 0.35
+"""Movement of the centre between channels up to which a Gaussian describes it [beam]."""
 FEW = 9
 """So few pixels above half of the peak do not constrain a size."""
 DIP = 0.5

@@ -32,9 +32,10 @@ FEW_PEAKS = 50
 """With fewer counted peaks the amplitude is at least that of pure noise."""
 LEFT_OVER = 0.01
 """Fraction of a galaxy's peak that deconvolution and calibration may leave around it."""
-RIM, AROUND = 1.0, 3.0
-"""Beams around the mask of a galaxy within which peaks are part of it, and within which noise peaks are not
-counted."""
+RIM = 1.0
+"""Distance from the mask of a galaxy within which peaks are part of it [beam]."""
+AROUND = 3.0
+"""Distance from it within which noise peaks are not counted [beam]."""
 ODD = 14.0
 """Negative peaks of this S/N do not predict fainter ones."""
 PEAKS_A_BEAM_CHANNEL = 0.11

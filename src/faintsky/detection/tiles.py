@@ -65,9 +65,10 @@ Float = NDArray[np.float64]
 Tell = Callable[[int, str], None]
 MARGIN = 30.0
 """Margin that a tile reads [beam], in whole cells of the network (32 pixels): 4 to 12 of them."""
-UNCLEAN, ABOUT = 0.5, 1.2
-"""A source counts as not cleaned above this fraction of its peak in the residual, and below this peak over
-the threshold of CLEAN."""
+UNCLEAN = 0.5
+"""A source counts as not cleaned above this fraction of its peak in the residual."""
+ABOUT = 1.2
+"""So it does below this peak over the threshold of CLEAN."""
 FIDELITY = 0.05
 """Relative error of the Gaussian models of sources: `tools/compare_denoisers.py`."""
 WHITE_BEAM = (2.0, 2.0, 0.0)

@@ -18,12 +18,19 @@ from faintsky.preparing.psf import convolve, gaussian_psf
 
 Float = NDArray[np.float64]
 
-MASKED, DEPTH = 4.0, 1.0
-"""S/N in the residual above which sources are cleaned, and down to which: the auto-mask and auto-threshold of
-Offringa & Smirnov (2017, MNRAS 471, 301)."""
-GAIN, STAGE, ROUNDS, MOST = 0.2, 0.2, 20, 60_000
-"""Loop gain; fraction of the brightest peak, above all sidelobes, down to which one major cycle cleans; most
-major cycles, and most components in each."""
+MASKED = 4.0
+"""S/N in the residual above which sources are cleaned: the auto-mask of Offringa & Smirnov (2017, MNRAS
+471, 301)."""
+DEPTH = 1.0
+"""S/N down to which they are cleaned: the auto-threshold of the same paper."""
+GAIN = 0.2
+"""Loop gain."""
+STAGE = 0.2
+"""Fraction of the brightest peak, above all sidelobes, down to which one major cycle cleans."""
+ROUNDS = 20
+"""Most major cycles."""
+MOST = 60_000
+"""Most components in a major cycle."""
 
 
 def clean_further(

@@ -324,12 +324,18 @@ def curvature(frequencies: NDArray[np.float64], beams: float) -> float:
     return float(np.ptp(frequencies) / np.mean(frequencies)) * beams
 
 
-ASKED, LINE, CERTAIN = 2.5, 4.0, 5.3
-"""Standard errors of a level above which it is measured again without lines, of a line there, and of a level
-that noise does not reach in thousands of beams."""
-WIDTHS, BESIDE, MOST_LINES = (4.0, 6.0, 9.0, 13.0, 20.0, 30.0, 45.0), 1.4, 4
-"""FWHM of the lines looked for [channel]; channels within this many FWHMs of a line do not count as free of
-it; and number of lines looked for in a spectrum."""
+ASKED = 2.5
+"""Standard errors of a level above which it is measured again without lines."""
+LINE = 4.0
+"""Standard errors of a line that is left out there."""
+CERTAIN = 5.3
+"""Standard errors of a level that noise does not reach in thousands of beams."""
+WIDTHS = (4.0, 6.0, 9.0, 13.0, 20.0, 30.0, 45.0)
+"""FWHM of the lines that are looked for [channel]."""
+BESIDE = 1.4
+"""Channels within this many FWHMs of a line do not count as free of it."""
+MOST_LINES = 4
+"""Number of lines looked for in a spectrum."""
 
 
 def one(channels: int) -> float:

@@ -25,13 +25,22 @@ from faintsky.preparing.psf import convolve
 Float = NDArray[np.floating]
 Int = NDArray[np.int64]
 
-NEAR, FAR = 1.3, 16.0
-"""Range of distances from a source in which its surroundings show the kind of an image [beam]."""
-SPACING, GROWTH, ANGLES = 0.5, 1.1, 100
-"""Distance between offsets inside that range [beam]; ratio of successive rings beyond; offsets in each
-ring."""
-BRIGHT, MOST, SHARE = 12.0, 20, 0.1
-"""Least S/N of a source that is used; largest number of sources; least peak over the highest one."""
+NEAR = 1.3
+"""Least distance from a source in which its surroundings show the kind of an image [beam]."""
+FAR = 16.0
+"""Largest such distance [beam]."""
+SPACING = 0.5
+"""Distance between offsets inside the least distance [beam]."""
+GROWTH = 1.1
+"""Ratio of successive rings beyond."""
+ANGLES = 100
+"""Offsets in each ring."""
+BRIGHT = 12.0
+"""Least S/N of a source that is used."""
+MOST = 20
+"""Most sources that are used."""
+SHARE = 0.1
+"""Least peak of such a source over the highest one."""
 APART = 1.5
 """Two peaks closer than this [beam] are one source."""
 COMMON = 0.02
@@ -217,23 +226,30 @@ def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
     return np.asarray(full[: plane.data.shape[0], : plane.data.shape[1]], dtype=np.float32)
 
 
-DEPTH, HIDDEN = 0.004, 0.15
-"""Common depth of sidelobes that makes data dirty, over the peaks, and over the noise: shallower ones remain
-after a good CLEAN, or do no harm. ALMA's 43 antennas have 0.005 in natural weights, LOFAR 0.01; images
-CLEANed down to three times the noise have 0.001."""
-SURE_ONE, SURE_MORE = 3.5, 2.2
-"""Significance required: with one source, whose own shape may be symmetric, and with several."""
+DEPTH = 0.004
+"""Common depth of sidelobes over the peaks that makes data dirty: shallower ones remain after a good CLEAN.
+ALMA's 43 antennas have 0.005 in natural weights, LOFAR 0.01; images CLEANed down to three times the noise
+have 0.001."""
+HIDDEN = 0.15
+"""The same over the noise: shallower ones do no harm."""
+SURE_ONE = 3.5
+"""Significance required with one source, whose own shape may be symmetric."""
+SURE_MORE = 2.2
+"""Significance required with several."""
 FAINT = 0.008
 """Rms of a psf's sidelobes below which dirty and restored data are the same. In cubes of the presets `paper`
 and `varied` it is 0.014 and more, and up to 0.005 where it is measured from noise without sidelobes."""
-NOISE_DIRTY, NOISE_RESTORED = 0.2, 0.3
-"""Amount of the negative sidelobes of a psf measured from the noise: certainly above in dirty cubes, or below
-in restored ones. Dirty cubes have 0.5 and more with natural weights, and 0.1 to 0.3 with Briggs' weights,
-whose psf differs from it."""
+NOISE_DIRTY = 0.2
+"""Amount of the negative sidelobes of a psf measured from the noise that only dirty cubes have: 0.5 and more
+with natural weights, and 0.1 to 0.3 with Briggs' weights, whose psf differs from it."""
+NOISE_RESTORED = 0.3
+"""Amount below which a cube is certainly restored."""
 RESTORED_SHARE = 0.2
 """Amount of a given psf's sidelobes around bright sources below which an image is free of them."""
-LINES, LINE_SNR = 4, 6.0
-"""Number of a cube's lines whose surroundings are used, and their least S/N in a channel."""
+LINES = 4
+"""Number of a cube's lines whose surroundings are used."""
+LINE_SNR = 6.0
+"""Their least S/N in a channel."""
 CARDS = ("WSCMINOR", "WSCNITER", "NITERS", "NITER")
 """Header cards of CLEAN's iterations: WSClean's (done, and limit), MIRIAD's, and others'."""
 _COUNT = re.compile(r"\bn_?iters?\s*[=:]\s*'?(\d+)")

@@ -162,8 +162,12 @@ WINSOR = 2.5
 _WINSORISED_VARIANCE = _winsorised_variance(WINSOR)
 
 
-BOX_BEAMS, LEAST_BOX, MOST_BOXES = 12.0, 24, 128
-"""Side of a mesh box in beams, its least side in pixels, and most boxes along an axis."""
+BOX_BEAMS = 12.0
+"""Side of a mesh box [beam]."""
+LEAST_BOX = 24
+"""Its least side [pixel]."""
+MOST_BOXES = 128
+"""Most boxes along an axis."""
 CLIP = 3.0
 CHANCE = 2.0
 """Mean square of the boxes' medians over their errors, below which there is no background."""

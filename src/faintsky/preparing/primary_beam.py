@@ -13,9 +13,11 @@ from scipy.ndimage import map_coordinates
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT
 from faintsky.image import RadioData
 
-COMPACT, SINGLE = 60.0, 15.0
-"""Wavelength over beam [m] below which ALMA's dishes are those of 7 m, whose longest baseline is 49 m, and
-below which there is only one dish: its beam of 1.13 wavelengths over 12 m gives 10.6 m."""
+COMPACT = 60.0
+"""Wavelength over beam below which ALMA's dishes are those of 7 m [m], whose longest baseline is 49 m."""
+SINGLE = 15.0
+"""Wavelength over beam below which there is only one dish [m]: its beam of 1.13 wavelengths over 12 m gives
+10.6 m."""
 LEAST = 0.02
 """Least primary beam by which an image is divided."""
 

@@ -14,19 +14,27 @@ from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing.noise import MAD_TO_SIGMA, robust_sigma
 from faintsky.source_model import frequencies_2d
 
-LEAST_CHANNELS, MOST_CHANNELS = 16, 128
-"""Least number of channels with data for measuring the noise's correlation, and largest number used."""
-QUIET, LEAST_QUIET = 2.5, 8
-"""Power, in standard deviations above the median, beyond which a channel is not quiet; and number of channels
-that are used in any case."""
+LEAST_CHANNELS = 16
+"""Fewest channels with data for measuring the noise's correlation."""
+MOST_CHANNELS = 128
+"""Most channels used for it."""
+QUIET = 2.5
+"""Power, in standard deviations above the median, beyond which a channel is not quiet."""
+LEAST_QUIET = 8
+"""Number of channels that are used in any case."""
 ROBUST = 0.05
 """Weights are robust if the beam fitted to the noise's correlation is smaller in area than the header's by
 this fraction. Robust 1 makes it 0.09, robust 0.5 0.23, robust 0 0.28."""
-RING, SMOOTH = 0.025, 0.1
-"""Width of the rings of the transform in which weights are determined, and of their smoothing [1/beam]."""
-STEPS, DENSEST, SPARSE = 8, 0.1, 0.8
-"""Densities of baselines that are tried while no cell is dense (x > 1); least power relative to a quarter,
-which limits x; and power relative to its peak, within whose radius cells may be dense."""
+RING = 0.025
+"""Width of the rings of the transform in which weights are determined [1/beam]."""
+SMOOTH = 0.1
+"""Width of their smoothing [1/beam]."""
+STEPS = 8
+"""Densities of baselines that are tried while no cell is dense (x > 1)."""
+DENSEST = 0.1
+"""Least power relative to a quarter, which limits x."""
+SPARSE = 0.8
+"""Power relative to its peak within whose radius cells may be dense."""
 
 
 def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: float) -> NDArray[np.float64]:
@@ -294,7 +302,10 @@ WHITE = 1.35
 """Squared ratio of the scatter of differences over two pixels to that over one, below which noise counts as
 white: a correlation of 1.5 pixels FWHM."""
 _SMOOTH = 16.0
-_BOX, _LEAST_BOXES = 32, 8
+_BOX = 32
+"""Side of the boxes that are calm or not [pixel]."""
+_LEAST_BOXES = 8
+"""Calm boxes that are used in any case."""
 
 
 def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
