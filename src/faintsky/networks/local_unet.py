@@ -26,8 +26,6 @@ the
   shift).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cache

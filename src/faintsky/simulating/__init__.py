@@ -3,8 +3,6 @@
 This room knows telescopes only by their records, and no networks.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -8,8 +8,6 @@ The sky, the target S/N and the truth are those of the fast telescope. Thermal n
 visibilities.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -5,8 +5,6 @@ adds noise to the measurement set, and runs ``tclean(niter=0)``. It writes ``dir
 ``pb.fits`` and ``facts.json``. It does not use the network or the home folder.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Spectral cubes: skies of lines, observed by FFT with thermal noise, and their truth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

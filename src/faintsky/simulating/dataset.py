@@ -1,7 +1,5 @@
 """Data sets of simulated observations on disk: FITS files, truth, provenance, resuming, several processes."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

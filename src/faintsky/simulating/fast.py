@@ -9,8 +9,6 @@ Thermal noise is drawn in the padded uv plane, in the cells reached by baselines
 gridded weights. It is thus correlated like that of the dirty image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ convolved with the psf of w = 0 by FFT in torch, with noise drawn in the uv plan
 is that of a point observed with them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

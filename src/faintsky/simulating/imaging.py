@@ -15,8 +15,6 @@ phi)`` in all directions, so that a visibility of stations p and q becomes ``g_p
 independent from station to station. Noise is not changed, because it is that of the calibrated data.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

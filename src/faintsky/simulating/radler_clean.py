@@ -5,8 +5,6 @@ separate process, ``python -m faintsky.simulating.radler_clean job.npz``, becaus
 output.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from importlib.util import find_spec

@@ -6,8 +6,6 @@ decades below the brightest pixel. Noise images are not stored: `read_compact` m
 random numbers of (seed, index).
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

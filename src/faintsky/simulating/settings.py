@@ -1,7 +1,5 @@
 """Settings of simulations: every option of every telescope, checked and completed with defaults."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

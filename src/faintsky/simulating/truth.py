@@ -6,8 +6,6 @@ of the true sky itself within the region (not attenuated, not convolved): its ce
 second moments, and its sum. The peak is that of the true sky at the beam's resolution.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -10,8 +10,6 @@ the visibilities of the model by WSClean, adds gain errors and noise, and images
 leaves WSClean's FITS files and ``done``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

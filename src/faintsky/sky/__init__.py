@@ -3,8 +3,6 @@
 A sky is drawn from random numbers on a grid of pixels and channels. This room knows no telescope.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

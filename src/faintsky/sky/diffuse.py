@@ -9,8 +9,6 @@ a Kolmogorov cascade seen in projection) and fluctuations of up to 60 per cent. 
 log-uniform, so that every signal-to-noise ratio from far below one upwards occurs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

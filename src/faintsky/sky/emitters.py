@@ -15,8 +15,6 @@ Presets
     and in frequency, down to none. Some fields have no lines.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

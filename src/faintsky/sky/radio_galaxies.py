@@ -7,8 +7,6 @@ al. 2017, A&A 598, A78), and GLEAM 12 / deg2 (0.31 million above about 50 mJy in
 al. 2017, MNRAS 464, 1146). One in eight is resolved into lobes, with sizes around 25 arcsec, as in LoTSS.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

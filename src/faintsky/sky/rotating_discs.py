@@ -5,8 +5,6 @@ is a sum of few images times spectra. Each image holds the gas of about one line
 between two such velocities is divided between them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

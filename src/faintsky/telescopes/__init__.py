@@ -3,8 +3,6 @@
 A new telescope is a file here with its record, a table of its stations, and its name in `TELESCOPES`.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -12,8 +12,6 @@ the hole's term CASA has ``b x`` where an annular aperture would have ``x / b``;
 because simulations must agree with CASA (it differs from the textbook's by 0.011 at most).
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass

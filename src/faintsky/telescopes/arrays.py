@@ -4,8 +4,6 @@ Local coordinates are converted to Earth-fixed ones as in CASA's simutil: they a
 WGS84 ellipsoid at the observatory's reference position.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from dataclasses import dataclass

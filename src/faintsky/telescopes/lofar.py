@@ -16,8 +16,6 @@ pointing is on the grid only if its width is even. Station names must end in HBA
 is built by hand lacks the 16 dipoles of a tile, so their array factor is multiplied in here.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

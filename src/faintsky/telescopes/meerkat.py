@@ -6,8 +6,6 @@ east, north and up of the array's reference position. (CASA's data package has a
 which 64 were built, at other positions.) The default field is DEEP2 (Mauch et al. 2020, ApJ 888, 61).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,7 +1,5 @@
 """Records of telescopes, which hold everything in which one differs from another."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

@@ -14,8 +14,6 @@ older nutation). Those written by pyuvdata are rotated about the line of sight, 
 RA 180 deg, Dec 55 deg (0.35 m including other differences) and by 3.4 arcsec at RA 100 deg, Dec 35 deg.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

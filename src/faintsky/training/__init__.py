@@ -3,8 +3,6 @@
 A network is trained by the recipe registered under its name; this room holds only that of our denoiser.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.registry import RECIPES

@@ -15,8 +15,6 @@ error of its brightness and position: a spot and a dipole, from the noise and fr
 Gaussian.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import grey_opening, map_coordinates

@@ -4,8 +4,6 @@ It learns the sky at the beam's resolution, and the error of the estimate, from 
 training (`faintsky.training.diffuse_images`) or stored ones (`faintsky.training.stored_images`).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path

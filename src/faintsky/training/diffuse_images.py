@@ -9,8 +9,6 @@ A quarter of the examples have white noise on a sky without a beam (the Noise im
 The local rms varies over some images, and some have blank borders.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

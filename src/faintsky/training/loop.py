@@ -9,8 +9,6 @@ Stored examples can be used in epochs, with Adam at a constant rate after the wa
 average, and the stopping rule of Delli Veneri et al. (2022), Section 4.5.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

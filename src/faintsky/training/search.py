@@ -8,8 +8,6 @@ sees the folder. Trials of a killed worker are continued by another: workers sig
 host and process, and renew that every minute; a trial whose process is gone, or that was not renewed for
 long, is handed out again with its folder, which holds its checkpoint."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

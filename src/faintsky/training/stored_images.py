@@ -3,8 +3,6 @@
 A folder comes from ``faintsky simulate lofar``, or has the same files. Every file in it is used, or refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The flood fill of BLOBCAT (Hales et al. 2012) on the integrated image, and its two shipped models."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -5,8 +5,6 @@ to ``T_f`` from every pixel above ``T_d``. The peak is that of a parabola about 
 flux is corrected for emission below the flood level as for a Gaussian.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

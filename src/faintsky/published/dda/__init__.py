@@ -1,7 +1,5 @@
 """The deep denoising autoencoder (DDA) of Gheller & Vazza (2021): network, data, training and use."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.registry import CHECKS, DENOISERS, NETWORKS, RECIPES

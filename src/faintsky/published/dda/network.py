@@ -9,8 +9,6 @@ which 26.2 million are dense. This agrees with "around 26 million" and 210 MB (i
 Weights are initialised as in Keras, which the paper used: uniform (Glorot & Bengio 2010), and biases 0.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Annotated

@@ -6,8 +6,6 @@ al. accept blobs that agree within three pixels in two networks with different l
 its blobs count.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

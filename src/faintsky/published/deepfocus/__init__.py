@@ -1,7 +1,5 @@
 """DeepFocus (Delli Veneri et al. 2022): networks, data, training, and the six logical steps."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.registry import CHECKS, DETECTORS, NETWORKS, RECIPES

@@ -4,8 +4,6 @@ Two methods: the paper's single threshold on the whole map, and our own threshol
 peak. A source's true box corresponds to 3 to 12 % of its own peak, and a companion's peak may be a third of
 the brightest one's."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training of Blobs Finder on images of new cubes, simulated during training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Delli Veneri et al. (2022), Sections 4.1 to 4.5. Images and spectra are prepared
 and for use. The outputs of the residual networks, and their conversion to a source's parameters, are
 described on the fidelity page, R4 and R5."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -3,8 +3,6 @@
 Delli Veneri et al. (2022), Sections 4.3 and 4.4, Fig. 9 and eq. 19: sizes and angles, the three-dimensional
 model and its segmentation mask, continuum and line images, and the line's flux."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Delli Veneri et al. (2022), Sections 4.1 to 4.3 and 4.5. Data are folders of ``f
 --products compact``, split by cube. Phase 1 uses data made with the true parameters, phase 2 detections of
 earlier networks, which are the same arrays in another folder."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Iterable, Sequence

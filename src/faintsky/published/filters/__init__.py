@@ -3,8 +3,6 @@
 Gaussian smoothing and a frequency cut are those of Gheller & Vazza (2021), Section 4.2. Our own denoiser also
 uses starlets, to begin the deconvolution of a dirty image."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ All take the image over its rms ``[y, x]``, 0 where blank; a mask of the pixels 
 correlation of the noise, whether they need them or not. Their own settings are keywords.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter

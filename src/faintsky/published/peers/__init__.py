@@ -3,8 +3,6 @@
 Aegean (Hancock et al. 2012, 2018) and PyBDSF (Mohan & Rafferty 2015) fit elliptical Gaussians to the islands
 of an image."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -7,8 +7,6 @@ fitted (not deconvolved) shapes are in degrees, position angles east of north. I
 0 outside, or None.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

@@ -2,8 +2,6 @@
 
 They run as separate processes by the interpreter named by `PYTHON`, because they may need older libraries."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

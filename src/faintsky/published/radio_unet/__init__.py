@@ -1,7 +1,5 @@
 """Radio U-Net (Stuardi et al. 2024, MNRAS 533, 3194): which pixels of a radio image show diffuse emission."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.registry import DENOISERS, NETWORKS, RECIPES

@@ -8,8 +8,6 @@ The original's input is the logarithm of Jy/pixel between two fixed values, ours
 network serves images of any noise. The beam is not an input.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

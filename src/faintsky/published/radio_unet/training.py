@@ -5,8 +5,6 @@ ours from `faintsky.training.DiffuseImages`: diffuse emission and radio galaxies
 first is to be outlined, with errors of calibration and deconvolution, stripes and bowls.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, ClassVar
 

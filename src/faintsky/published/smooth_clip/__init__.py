@@ -1,7 +1,5 @@
 """Smoothing and clipping like SoFiA-2 (Westmeier et al. 2021), and its shipped models."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

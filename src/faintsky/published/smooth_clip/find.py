@@ -1,7 +1,5 @@
 """Sources of a cube by smoothing, clipping, linking and reliability, like SoFiA-2 (Westmeier et al. 2021)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Skies from a simulated cosmic web: gravity, shocks, their emission, and views of it."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -9,8 +9,6 @@ growth, so that few of them suffice for the large scales. Positions are in cells
 holds one particle per cell. Momenta are ``a**2 dx/dt`` over today's Hubble rate, also in cells.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache

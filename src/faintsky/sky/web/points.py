@@ -7,8 +7,6 @@ Turbulence below the mesh's resolution corrugates the surface and modulates its 
 filaments of observed relics (Skillman et al. 2013, ApJ 765, 21; Wittor et al. 2019, MNRAS 490, 3987).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product

@@ -13,8 +13,6 @@ Their total emission is given per area of the shock. The fraction depends on the
 efficiency of acceleration (Kang et al. 2007, ApJ 669, 729, equation 8).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
