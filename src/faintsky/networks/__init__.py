@@ -38,8 +38,7 @@ def make_network(name: str, **arguments: Any) -> torch.nn.Module:
         For an unknown name, or arguments that the network does not take.
     """
     arguments_of(name).read(arguments, what=f"argument of {name}")
-    network: torch.nn.Module = NETWORKS[name](**arguments)
-    return network
+    return NETWORKS[name](**arguments)
 
 
 def arguments_of(name: str) -> type[Settings]:

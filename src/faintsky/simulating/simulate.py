@@ -56,45 +56,6 @@ def simulated(
         yield observatory.sample(seed, index)
 
 
-def simulate(
-    settings: Settings, out: str | os.PathLike[str], n: int = 1, seed: int = 0, running: Spread | None = None
-) -> dict[str, Any]:
-    """Simulate a data set and write it with its truth.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the data set.
-    out : path-like
-        Its folder.
-    n : int, optional
-        Number of samples.
-    seed : int, optional
-        Seed of the data set.
-    running : Spread, optional
-        Device, processes, cluster, progress and overwriting.
-
-    Returns
-    -------
-    dict
-        The summary; see `faintsky.simulate_alma`.
-    """
-    from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
-
-    how = running or Spread(device="cpu", jobs=1)
-    for name, value, low in (("n", n, 1), ("seed", seed, 0), ("jobs", how.jobs or 1, 1)):
-        if int(value) != value or value < low:
-            raise InputError(f"{name} {value!r} is not possible", f"give a whole number of at least {low}")
-    files = DataFiles(settings)
-    needs, about = _plan(n, settings)
-    workers = min(n, worker_count(how.jobs, needs.seconds if how.cluster == LOCAL else math.inf))
-    if how.dry_run:
-        check_folder(out, files, seed, how.overwrite)
-        return about | replace(needs, processes=workers).summary(out)
-    result = write_dataset(out, n, files, seed, workers, how, needs.disk)
-    return {"out": result.pop("out"), f"{settings.data}s": n, **result}
-
-
 @cache
 def simulator(name: str) -> Callable[..., dict[str, Any]]:
     """The public function of a telescope: ``faintsky.simulate_alma`` is ``simulator("alma")``."""
@@ -135,7 +96,20 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
         InputError
             For invalid values, a source that does not rise, or an ``out`` that holds something else.
         """
-        return simulate(Settings(telescope=name, **dict(options)), out, n, seed, running)
+        from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
+
+        settings = Settings(telescope=name, **dict(options))
+        for word, value in (("n", n), ("seed", seed), ("jobs", running.jobs or 1)):
+            if int(value) != value:
+                raise InputError(f"{word} {value!r} is not possible", "give a whole number")
+        files, (needs, about) = DataFiles(settings), _plan(n, settings)
+        local = running.cluster == LOCAL
+        workers = min(n, worker_count(running.jobs, needs.seconds if local else math.inf))
+        if running.dry_run:
+            check_folder(out, files, seed, running.overwrite)
+            return about | replace(needs, processes=workers).summary(out)
+        result = write_dataset(out, n, files, seed, workers, running, needs.disk)
+        return {"out": result.pop("out"), f"{settings.data}s": n, **result}
 
     data = " and ".join({"cube": "line cubes", "image": "continuum images"}[d] for d in record.backends)
     function.__doc__ = str(function.__doc__).format(title=record.title, data=data)

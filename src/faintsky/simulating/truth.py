@@ -124,10 +124,7 @@ class BeamResponse:
 def box(image: Array32, rule: str) -> tuple[int, int, int, int]:
     """``x_min, x_max, y_min, y_max`` (inclusive) of a source's own image ``[y, x]``; see `BOX_RULES`."""
     low, high = float(image.min()), float(image.max())
-    if rule == "paper":
-        level = low + 3 * float(image.std())
-    else:
-        level = 0.1 * high
+    level = low + 3 * float(image.std()) if rule == "paper" else 0.1 * high
     ys, xs = np.nonzero(image >= min(level, high))
     return int(xs.min()), int(xs.max()), int(ys.min()), int(ys.max())
 

@@ -96,8 +96,7 @@ def sky_map(image: Array, model: Model, key: str, device: str = "cpu") -> Array3
     size = int(model.card["networks"][key]["arguments"].get("size", 256))
     whole = torch.as_tensor(np.nan_to_num(image), device=device)[None, None]
     with torch.inference_mode():
-        seen: Array32 = network(unit_range(crop_centre(whole, size)))[0, 0].cpu().numpy()
-    return seen
+        return network(unit_range(crop_centre(whole, size)))[0, 0].cpu().numpy()
 
 
 def blobs(sky: Array, settings: Mapping[str, Any]) -> Float:

@@ -100,8 +100,7 @@ class Up(nn.Module):
         """From ``[b, inner, y, x]`` to ``[b, outer, 2 y, 2 x]``."""
         smooth = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=self.bare)
         both = torch.cat([self.after_smooth(smooth), self.after_learned(self.learned(x))], dim=1)
-        out: Tensor = self.convolved(both)
-        return out
+        return self.convolved(both)
 
 
 class BlobsFinder(nn.Module):
@@ -347,8 +346,7 @@ class ShapeResNet(nn.Module):
         """
         features = self.pool(self.blocks(self.stem(image))).flatten(1)
         with torch.autocast(image.device.type, enabled=False):
-            out: Tensor = self.out(features.float())
-        return out
+            return self.out(features.float())
 
 
 def unit_range(images: Tensor) -> Tensor:
@@ -392,8 +390,7 @@ def clean_spectra(spectra: Array32, network: nn.Module, device: str = "cpu") -> 
     if not len(spectra):
         return np.zeros_like(spectra)
     with torch.no_grad():
-        answer: Array32 = network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
-    return answer
+        return network(standardise(torch.as_tensor(spectra, device=device))).float().cpu().numpy()
 
 
 def crop_slices(shape: Sequence[int], size: int = IMAGE) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -22,5 +22,4 @@ FILTERS.add("constant", "faintsky.published.filters.filters:constant")
 def tuned_settings() -> dict[str, dict[str, dict[str, Any]]]:
     """Settings of each filter for each kind of image, fitted on validation fields; by filter, then kind."""
     file = Path(__file__).parent / "tuned_filters.json"
-    found: dict[str, dict[str, dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return json.loads(file.read_text(encoding="utf-8"))
