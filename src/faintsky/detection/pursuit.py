@@ -21,6 +21,7 @@ from faintsky.preparing import (
     Continuum,
     PreparedCube,
     gaussian_psf,
+    left_out,
     psf_from_noise,
     subtract_continuum,
 )
@@ -584,13 +585,12 @@ class Pursuit:
         reached = np.flatnonzero((np.abs(spectra) * tops[:, None]).sum(0) > limit) if len(tops) else tops
         if not reached.size:
             return self.closed
-        shape = (self.sigma.size, *self.imager.shape)
-        mask = np.zeros(shape, dtype=bool) if self.closed is None else self.closed.numpy().copy()
-        outside = ~mask.any(axis=0)
+        mask = np.zeros((self.sigma.size, *self.imager.shape), dtype=bool)
         for k in reached:
             plane = sum(f * c.image for f, c in zip(spectra[:, k], self.components) if f != 0)
-            mask[k] |= outside & (np.abs(plane) > limit[k])
-        return torch.as_tensor(mask)
+            mask[k] = np.abs(plane) > limit[k]
+        lines = torch.as_tensor(mask)
+        return lines if self.closed is None else left_out(self.closed, lines)
 
     def continuum_left(self, prepared: PreparedCube) -> tuple[Continuum, NDArray[np.bool_]]:
         """The continuum of the data less the sources, and where there is any."""

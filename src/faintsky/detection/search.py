@@ -24,7 +24,7 @@ from faintsky.detection.resolved import (
     resolved_emission,
 )
 from faintsky.image import RadioCube
-from faintsky.preparing import PreparedCube, channel_rms, prepare_cube
+from faintsky.preparing import PreparedCube, channel_rms, left_out, prepare_cube
 
 COUNT_FROM = 3.8
 """S/N above which noise peaks are counted: lower ones are crowded."""
@@ -292,9 +292,8 @@ def search_cube(
     if resolved and prepared.asked != "none":
         closed = torch.as_tensor(closed_to_continuum(resolved, cube.shape, prepared))
         before = prepared.present
-        # spectra of galaxies have few other channels as it is
-        lines = prepared.strong_lines() & ~closed.any(dim=0)
-        prepared.take_out(*prepared.find_continuum(closed | lines, bowls=True))
+        unused = left_out(closed, prepared.strong_lines())
+        prepared.take_out(*prepared.find_continuum(unused, bowls=True))
         if (before | prepared.present).any():
             resolved = resolved_emission(prepared, cube.mask)
     taken = occupied(resolved, cube.shape, prepared)

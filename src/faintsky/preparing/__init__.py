@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         curvature,
         find_strong_lines,
         fit_continuum,
+        left_out,
         one,
         upsampled,
     )

@@ -149,6 +149,23 @@ def fit_continuum(
     )
 
 
+def left_out(closed: torch.Tensor, lines: torch.Tensor) -> torch.Tensor:
+    """Voxels not used for a continuum beside galaxies.
+
+    Parameters
+    ----------
+    closed, lines : torch.Tensor of bool
+        Voxels of galaxies and of lines, ``[chan, y, x]``; lines count where half of the channels stay.
+
+    Returns
+    -------
+    torch.Tensor of bool
+        ``[chan, y, x]``
+    """
+    both = closed | lines
+    return torch.where(both.sum(dim=0) < len(both) / 2, both, closed)
+
+
 def upsampled(mask: torch.Tensor, shape: torch.Size | tuple[int, int]) -> torch.Tensor:
     """Repeat a mask that is coarser by a whole factor to `shape` ``(n_y, n_x)``."""
     if tuple(mask.shape[1:]) == tuple(shape):
