@@ -8,8 +8,6 @@ and interpolated by polynomials. Nodes are added until the error of the psf betw
 `PSF_TOLERANCE` of its peak. An image has one node.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -17,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -353,7 +351,7 @@ class Instrument:
             np.savez(file, plain=np.array(json.dumps(plain)), **arrays)
 
     @classmethod
-    def load(cls, path: str | Path) -> Instrument:
+    def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote; raises ValueError for a file of another format."""
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             plain = json.loads(str(file["plain"]))

@@ -4,14 +4,12 @@
 each sample if the preset draws it.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,10 +20,6 @@ from faintsky.simulating.imaging import GainErrors
 from faintsky.simulating.instrument import Instrument, Observation
 from faintsky.simulating.settings import Settings
 from faintsky.telescopes import cutoff_radius
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 LOWEST = np.deg2rad(20.0)
 """Least elevation of tracks that are drawn."""
@@ -79,7 +73,7 @@ class Observed:
     psf: Callable[[], Array32] | None = None
     psf_middle: Callable[[], Array32] | None = None
 
-    def truth_table(self, **meta: Any) -> Table:
+    def truth_table(self, **meta: Any) -> Any:
         """The truth as an astropy table."""
         from faintsky.catalog import make_table
 
@@ -115,7 +109,7 @@ class Observatory(ABC):
         if not settings.drawn:
             self._open(settings.observation, keep=True)
 
-    def at(self, seed: int, index: int) -> Observatory:
+    def at(self, seed: int, index: int) -> Self:
         """The observatory of one sample: this one, unless each has its own."""
         if self.instrument is not None:
             return self

@@ -5,11 +5,10 @@ declination, track, weighting and cell. Its transform is a psf that repeats ever
 drawn from the squared weights. The repetition does no harm, because training images are periodic as well.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -62,7 +61,7 @@ class PsfLibrary:
             np.savez_compressed(file, beams=self.beams, record=record, **half, **peaks)
 
     @classmethod
-    def load(cls, path: Path) -> PsfLibrary:
+    def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
 
         Raises

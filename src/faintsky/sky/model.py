@@ -3,12 +3,10 @@
 A user's model is a FITS image or cube in Jy/pixel or Jy/arcsec2.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +135,7 @@ class SkyModel:
             return self.images[terms[0]]
         return np.tensordot((share / share.sum()).astype(np.float32), self.images[terms], axes=1)
 
-    def scaled(self, factors: Float) -> SkyModel:
+    def scaled(self, factors: Float) -> Self:
         """The same sky with other fluxes.
 
         Parameters

@@ -13,15 +13,15 @@ in the origin of the tiles, and in rotation and reflection of the image.
 The network returns the true sky's brightness in each pixel, even if the image has a beam. Regions are pixels
 above a threshold, by default the 1e-7 Jy/arcsec2 of the paper's figures; they have no reliability."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field, model_validator
+from torch import nn
 
 from faintsky.arrays import Array, Array32, Bool, Labels
 from faintsky.beams import beam_pixels
@@ -30,11 +30,9 @@ from faintsky.image import RadioImage
 from faintsky.models import Model
 from faintsky.options import Progress
 from faintsky.preparing import prepare_image, robust_sigma, surface_brightness
+from faintsky.published.dda.network import BATCH
 from faintsky.simulating import at_resolution
 from faintsky.system import Settings
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Limits = tuple[float, float]
 Product = Literal["sky", "noise", "clean", "dirty"]
@@ -297,10 +295,6 @@ def encode(
     array
         ``[y, x]``, on the network's scale.
     """
-    import torch
-
-    from faintsky.published.dda.network import BATCH
-
     tile = int(network.tile)  # type: ignore[arg-type]
     keep = max(tile // 2, 1)
     margin = (tile - keep) // 2

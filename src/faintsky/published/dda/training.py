@@ -8,12 +8,10 @@ product: the sky itself (Identity), or its Noise, Clean or Dirty image.
 Tiles are stored in 16 bits, in steps of 0.02 per cent for a brightness scale of six decades.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -106,9 +104,9 @@ class Tiles:
     def __len__(self) -> int:
         return len(self.image)
 
-    def take(self, pick: Any) -> Tiles:
+    def take(self, pick: Any) -> Self:
         """Some of the tiles."""
-        return Tiles(self.image[pick], self.target[pick], self.image_limits[pick], self.target_limits[pick])
+        return type(self)(*(values[pick] for values in vars(self).values()))
 
 
 class TileSets(NamedTuple):
@@ -170,8 +168,7 @@ def make_tiles(plan: Plan, progress: Progress | None = None) -> TileSets:
 
 
 def _joined(parts: list[Tiles]) -> Tiles:
-    names = ("image", "target", "image_limits", "target_limits")
-    return Tiles(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+    return Tiles(*(np.concatenate(values) for values in zip(*(vars(p).values() for p in parts))))
 
 
 def _cut(image: Array32, sky: Array32, tile: int, scale: LogScale) -> Tiles:

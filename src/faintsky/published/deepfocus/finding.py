@@ -3,8 +3,6 @@
 Delli Veneri et al. (2022), Section 4.4, Fig. 14 and eqs. 17 and 18. The fidelity page, B9 and S11, lists
 differences from the authors' code."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
@@ -128,7 +126,7 @@ class Span:
         """Its other end."""
         return self.z + self.fwhm_z
 
-    def overlaps(self, other: Span) -> bool:
+    def overlaps(self, other: "Span") -> bool:
         """Whether the ranges have channels in common."""
         return self.z_min < other.z_max and other.z_min < self.z_max
 

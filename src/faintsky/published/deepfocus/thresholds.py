@@ -6,12 +6,10 @@ match by the paper's criteria. A source at a true position but with a poor box i
 counted as false either, because the true source already counts as missed. In empty cubes all sources are
 false."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from astropy.table import Table
@@ -177,7 +175,7 @@ class Judged:
     n_empty: int
 
     @classmethod
-    def of(cls, true: Sequence[Table], found: Sequence[Sequence[Source]]) -> Judged:
+    def of(cls, true: Sequence[Table], found: Sequence[Sequence[Source]]) -> Self:
         """Match candidates and true sources one-to-one."""
         tables = [sources_table(f) for f in found]
         rows = {

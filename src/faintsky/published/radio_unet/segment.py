@@ -1,14 +1,13 @@
 """Segmentation by Radio U-Net: regions are pixels that probably show diffuse emission, with the data's
 fluxes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
+from torch import nn
 
 from faintsky.arrays import Array32
 from faintsky.denoising import (
@@ -25,9 +24,6 @@ from faintsky.models import Model
 from faintsky.options import Progress
 from faintsky.preparing import PreparedImage, prepare_image
 from faintsky.system import Settings
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class SegmentSettings(Settings):

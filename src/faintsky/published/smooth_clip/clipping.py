@@ -10,10 +10,9 @@ Voxels of the mask are then linked to objects by friends of friends, and measure
 3.3; Westmeier et al. 2021, Section 2.5). Two voxels belong to one object if they are within one radius on the
 sky and another along frequency. Objects that are too small are dropped."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,9 +185,9 @@ class Objects:
     def __len__(self) -> int:
         return len(self.voxels)
 
-    def select(self, which: Bool | NDArray[np.intp]) -> Objects:
+    def select(self, which: Bool | NDArray[np.intp]) -> Self:
         """Some of the objects, by a mask or by their numbers."""
-        return Objects(**{name: value[which] for name, value in self.__dict__.items()})
+        return type(self)(**{name: value[which] for name, value in self.__dict__.items()})
 
     @property
     def sides(self) -> NDArray[np.intp]:
