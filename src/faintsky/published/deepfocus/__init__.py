@@ -8,7 +8,6 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.published.deepfocus.chain import beam_area, observatory_of, write_predicted
     from faintsky.published.deepfocus.finding import RULES
-    from faintsky.published.deepfocus.fresh import FreshImages
     from faintsky.published.deepfocus.networks import (
         WIDTHS,
         activated,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         shape_of,
         shape_targets,
         standardise,
+        turned,
         unit_range,
         unit_range_1d,
     )
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
         BlobsFinderRecipe,
         CompactRecipe,
         FocusedImages,
+        FreshImages,
         ImageSettings,
         IntegratedImages,
         Spectra,
         open_compact,
         read_images,
         read_sources,
-        turned,
     )
 
 lazy(__name__)

@@ -408,6 +408,38 @@ def crop_centre(images: Tensor, size: int = IMAGE) -> Tensor:
     return out
 
 
+def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
+    """Images rotated and mirrored about their central pixel, and cropped.
+
+    Parameters
+    ----------
+    images : Tensor
+        ``[b, plane, y, x]``; all planes of an example are treated in the same way.
+    angles : Tensor
+        ``[b]`` [rad]
+    mirrors : Tensor
+        1 or -1 for x and y, ``[b, 2]``.
+    size : int
+        Side of the crop; the central pixel ``n // 2`` comes to ``size // 2``.
+
+    Returns
+    -------
+    Tensor
+        ``[b, plane, size, size]``, interpolated bilinearly, 0 outside.
+    """
+    n_y, n_x = images.shape[-2:]
+    line = torch.arange(size, dtype=torch.float32) - size // 2
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1) * mirrors[:, None]
+    scale = torch.tensor([2.0 / n_x, 2.0 / n_y])
+    # pixel p has its centre at (2 p + 1) / n - 1
+    middle = torch.tensor([(2 * (n_x // 2) + 1) / n_x - 1, (2 * (n_y // 2) + 1) / n_y - 1])
+    turn = turn * scale[:, None]
+    along_x, along_y = line[:, None] * turn[:, None, :, 0], line[:, None] * turn[:, None, :, 1]
+    grid = along_x[:, None, :] + along_y[:, :, None] + middle
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
 def shape_targets(fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, degrees: bool = False) -> Float:
     """Training targets of shapes, ``[n, 4]``, or ``[n, 3]`` with the angle in degrees.
 

@@ -28,13 +28,15 @@ from faintsky.published.deepfocus.networks import (
     flux_target,
     shape_targets,
     standardise,
+    turned,
     unit_range,
     unit_range_1d,
 )
 from faintsky.simulating import Settings as SimulationSettings
 from faintsky.simulating import open_observatory, parameters_of
+from faintsky.sky import empty_sky
 from faintsky.system import Settings
-from faintsky.training import Batch, EpochTask, Plan, Recipe
+from faintsky.training import VALIDATION, Batch, EpochTask, Plan, Recipe
 
 Arrays = dict[str, Array32]
 
@@ -47,8 +49,8 @@ C1, C2 = 0.01**2, 0.03**2
 """Constants of Delli Veneri et al. (2022), eqs. 9 and 10, for the range L = 1 of images in [0, 1]."""
 SHIFT = 1
 """Largest random shift of a training image of a source [pixel]."""
-AT_ONCE = 64
-"""Examples validated at a time."""
+AT_ONCE = HELD = 64
+"""Examples validated at a time, and number of new images for validation."""
 
 
 # ------------------------------------------------------------------------------------------- stored data
@@ -384,36 +386,39 @@ class IntegratedImages(StoredTask):
         return FIXED[self.kind](made, target)
 
 
-def turned(images: Tensor, angles: Tensor, mirrors: Tensor, size: int) -> Tensor:
-    """Images rotated and mirrored about their central pixel, and cropped.
+class FreshImages(IntegratedImages):
+    """As `IntegratedImages`, with cubes simulated during training; those for validation have fixed seeds.
 
     Parameters
     ----------
-    images : Tensor
-        ``[b, plane, y, x]``; all planes of an example are treated in the same way.
-    angles : Tensor
-        ``[b]`` [rad]
-    mirrors : Tensor
-        1 or -1 for x and y, ``[b, 2]``.
-    size : int
-        Side of the crop; the central pixel ``n // 2`` comes to ``size // 2``.
-
-    Returns
-    -------
-    Tensor
-        ``[b, plane, size, size]``, interpolated bilinearly, 0 outside.
+    observatory : CubeObservatory
+        Simulates the cubes.
+    empty : float
+        Fraction of skies without sources.
+    network, loss, augment
+        See `IntegratedImages`.
     """
-    n_y, n_x = images.shape[-2:]
-    line = torch.arange(size, dtype=torch.float32) - size // 2
-    cos, sin = torch.cos(angles), torch.sin(angles)
-    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1) * mirrors[:, None]
-    scale = torch.tensor([2.0 / n_x, 2.0 / n_y])
-    # pixel p has its centre at (2 p + 1) / n - 1
-    middle = torch.tensor([(2 * (n_x // 2) + 1) / n_x - 1, (2 * (n_y // 2) + 1) / n_y - 1])
-    turn = turn * scale[:, None]
-    along_x, along_y = line[:, None] * turn[:, None, :, 0], line[:, None] * turn[:, None, :, 1]
-    grid = along_x[:, None, :] + along_y[:, :, None] + middle
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    def __init__(
+        self, network: nn.Module, observatory: Any, *, empty: float, loss: str, augment: bool
+    ) -> None:
+        self.observatory, self.empty = observatory, empty
+        held = self.draw(np.random.default_rng([VALIDATION]), HELD)
+        super().__init__(network, held, held, loss=loss, augment=augment)
+
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+        """``size`` integrated images, dirty and true, ``[b, y, x]``."""
+        made, instrument = [], self.observatory.instrument
+        for _ in range(size):
+            none = rng.random() < self.empty
+            sky = empty_sky(instrument.grid, instrument.spectral) if none else self.observatory.draw(rng)
+            made.append(self.observatory.observe_integrated(sky, rng, int(rng.integers(2**62))))
+        dirty, true = (torch.from_numpy(np.stack(images)) for images in zip(*made, strict=True))
+        return torch.nan_to_num(dirty), true
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """A batch of new images."""
+        return self._varied(rng, *self.draw(rng, size))
 
 
 class Spectra(StoredTask):
@@ -638,8 +643,6 @@ class BlobsFinderRecipe(CompactRecipe):
         """See `faintsky.training.Recipe.task`; without a folder images are simulated."""
         s = plan.settings
         if plan.data is None:
-            from faintsky.published.deepfocus.fresh import FreshImages
-
             observatory = open_observatory(SimulationSettings(telescope="alma", preset=plan.preset))
             return FreshImages(network, observatory, empty=s.empty, loss=s.loss, augment=s.augment)
         data = self.compact(plan)
