@@ -297,7 +297,10 @@ def fit(
     first = loop.first = 0 if state is None else int(state["global_step"])
     if state is not None:
         loop.on_load_checkpoint(state)
+    parts = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     with warnings.catch_warnings():
+        # hints about worker numbers and the loader's length, which a stream does not have
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=SRUN)
         trainer = pl.Trainer(
             max_steps=schedule.steps,
@@ -308,18 +311,11 @@ def fit(
             # a loss may not depend on all weights
             strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
             precision="bf16-mixed" if schedule.half and _half_is_fast(name) else "32-true",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             gradient_clip_val=schedule.clip or None,
             use_distributed_sampler=False,
+            **dict.fromkeys(parts, False),
         )
-    if first < schedule.steps and not loop.finished:
-        with warnings.catch_warnings():
-            # hints about worker numbers and the loader's length, which a stream does not have
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
-            warnings.filterwarnings("ignore", message=SRUN)
+        if first < schedule.steps and not loop.finished:
             with _interruptible(trainer):
                 trainer.fit(loop, ckpt_path=str(checkpoint) if state is not None else None)
     best = task.network

@@ -29,9 +29,7 @@ PRODUCTS = ("sky", "noise", "dirty", "clean", "psf", "pb")
 WITH_BEAM = ("dirty", "clean")
 """In Jy/beam; the others in Jy/arcsec2."""
 NAMES = "NAME_sky.fits with NAME_noise.fits or NAME_dirty.fits"
-_OF_A_RUN = {
-    *("psfs.npz", "skies.npy", "model.json", "run.json", "history.json", "training.png", "last.ckpt")
-}
+_OF_A_RUN = {"psfs.npz", "skies.npy", "model.json", "run.json", "history.json", "training.png", "last.ckpt"}
 _NAME = re.compile(rf"(.+)_({'|'.join(PRODUCTS)})\.fits|psf\.fits|pb\.fits")
 KEPT = 16
 """Number of images held in memory."""

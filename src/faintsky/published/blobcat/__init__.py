@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 lazy(__name__)
 
 DETECTORS.add("flood_fill", "faintsky.published.blobcat.find:find")
-for name in ("flood_fill", "flood_fill_paper"):
-    MODELS.add(name, Path(__file__).parent / name)
+for folder in Path(__file__).parent.glob("flood_fill*"):
+    MODELS.add(folder.name, folder)

@@ -13,9 +13,5 @@ if TYPE_CHECKING:
 lazy(__name__)
 
 DETECTORS.add("smooth_clip", "faintsky.published.smooth_clip.find:find")
-for name in (
-    "smooth_clip",
-    "smooth_clip_paper",
-    *(f"smooth_clip_{k}" for k in ("emitters", "varied", "lines")),
-):
-    MODELS.add(name, Path(__file__).parent / name)
+for folder in Path(__file__).parent.glob("smooth_clip*"):
+    MODELS.add(folder.name, folder)
