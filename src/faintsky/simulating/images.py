@@ -20,7 +20,7 @@ from faintsky.simulating.instrument import Observation, Sampling, build_instrume
 from faintsky.simulating.observatory import Observatory, Observed, seeds_of
 from faintsky.simulating.settings import Settings
 from faintsky.simulating.truth import region_columns
-from faintsky.sky import draw_diffuse, draw_radio_galaxies
+from faintsky.sky import draw_diffuse, draw_radio_galaxies, log_uniform
 from faintsky.sky.web import SPECTRAL_INDEX, WEB_FREQUENCY, draw_web, open_web
 from faintsky.system import choose_device
 from faintsky.telescopes import CUTOFF
@@ -298,7 +298,7 @@ class ImageObservatory(Observatory):
 def errors_of(settings: Settings, rng: np.random.Generator) -> GainErrors:
     """Size of one image's gain errors: as given, or random for ``varied`` images, or none."""
     amplitude, phase = round(rng.uniform(0, MOST_GAIN), 4), round(rng.uniform(0, MOST_PHASE), 2)
-    time = float(round(float(np.exp(rng.uniform(*np.log(TIMESCALES))))))
+    time = float(round(log_uniform(rng, *TIMESCALES)))
     if settings.preset_record.varied is None:
         amplitude, phase, time = 0.0, 0.0, GainErrors.timescale
     given = (settings.gain_rms, settings.phase_rms, settings.gain_time)

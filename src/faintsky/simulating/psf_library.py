@@ -17,6 +17,7 @@ from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.options import Progress
 from faintsky.simulating.imaging import fit_beam, gridded, imaging_weights
+from faintsky.sky import log_uniform
 from faintsky.system import replacing
 from faintsky.telescopes import TELESCOPES, load_array, make_track, telescope
 from faintsky.units import quantity
@@ -119,9 +120,9 @@ def _entry(
         name, record, library = choices[int(rng.choice(len(choices)))]
         array, freq = load_array(name), quantity(record.defaults["freq"], "frequency", "")
         dec = float(rng.uniform(*library.dec))
-        hours = float(np.exp(rng.uniform(np.log(1 / 30), np.log(library.hours))))
+        hours = log_uniform(rng, 1 / 30, library.hours)
         robust = None if rng.random() < 0.3 else float(rng.uniform(-1, 1.5))
-        wanted = float(np.exp(rng.uniform(*np.log(BEAM_PIXELS))))
+        wanted = log_uniform(rng, *BEAM_PIXELS)
         time, steps = hours * 3600, int(np.clip(round(hours * 20), 1, 60))
         try:
             uvw = make_track(array, 0.0, dec, total_time=time, integration=time / steps).uvw

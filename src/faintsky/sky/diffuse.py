@@ -45,7 +45,7 @@ def draw_diffuse(
     """
     n_y, n_x = shape
     if crowding is None:
-        crowding = float(np.exp(rng.uniform(0, np.log(10))))
+        crowding = log_uniform(rng, 1, 10)
     count = rng.poisson(crowding * n_y * n_x * (cell / FIELD) ** 2)
     sky = np.zeros(shape, dtype=np.float32)
     texture = _Texture(rng, shape)
@@ -107,10 +107,11 @@ def _peak(rng: np.random.Generator) -> float:
     """Peak brightness, log-uniform in each half of the logarithmic range; a tenth lies in the upper half."""
     middle = np.sqrt(FAINTEST * BRIGHTEST)
     low, high = (FAINTEST, middle) if rng.random() < 0.9 else (middle, BRIGHTEST)
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    return log_uniform(rng, low, high)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A random number with uniform logarithm. See `numpy.random.Generator.uniform`."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -136,7 +137,7 @@ def _elliptical(rng: np.random.Generator, dy: Array32, dx: Array32, least: float
 
 
 def _halo(sky: Array32, rng: np.random.Generator, cell: float, texture: _Texture) -> None:
-    scale = _log_uniform(rng, 5, 120) / cell
+    scale = log_uniform(rng, 5, 120) / cell
     ys, xs, dy, dx = _place(sky, rng, 6 * scale)
     radius = _elliptical(rng, dy, dx, 0.4) / np.float32(scale)
     profile = np.exp(-radius) if rng.random() < 0.5 else np.exp(-0.5 * radius**2)
@@ -145,8 +146,8 @@ def _halo(sky: Array32, rng: np.random.Generator, cell: float, texture: _Texture
 
 
 def _relic(sky: Array32, rng: np.random.Generator, cell: float, texture: _Texture) -> None:
-    radius = _log_uniform(rng, 40, 500) / cell
-    tail = radius * _log_uniform(rng, 0.03, 0.2)
+    radius = log_uniform(rng, 40, 500) / cell
+    tail = radius * log_uniform(rng, 0.03, 0.2)
     edge = max(tail * rng.uniform(0.05, 0.3), 0.5)
     direction, opening = rng.uniform(-np.pi, np.pi), rng.uniform(0.2, 0.9)
     ys, xs, dy, dx = _place(sky, rng, radius + 5 * edge)
@@ -159,7 +160,7 @@ def _relic(sky: Array32, rng: np.random.Generator, cell: float, texture: _Textur
 
 
 def _shell(sky: Array32, rng: np.random.Generator, cell: float, texture: _Texture) -> None:
-    radius = _log_uniform(rng, 20, 250) / cell
+    radius = log_uniform(rng, 20, 250) / cell
     inner = rng.uniform(0.6, 0.95)
     ys, xs, dy, dx = _place(sky, rng, radius + 2)
     r2 = np.square(_elliptical(rng, dy, dx, 0.6) / np.float32(radius))
@@ -172,8 +173,8 @@ def _shell(sky: Array32, rng: np.random.Generator, cell: float, texture: _Textur
 def _filaments(sky: Array32, rng: np.random.Generator, cell: float, texture: _Texture) -> None:
     """Where a smooth random field crosses zero, broken up by a second one."""
     everywhere = (slice(0, sky.shape[0]), slice(0, sky.shape[1]))
-    width = _log_uniform(rng, 4, 40) / cell
-    coarse = min(width * _log_uniform(rng, 15, 80), 2.0 * max(sky.shape))
+    width = log_uniform(rng, 4, 40) / cell
+    coarse = min(width * log_uniform(rng, 15, 80), 2.0 * max(sky.shape))
     level = random_field(rng, sky.shape, 6.0, coarse)
     where = random_field(rng, sky.shape, 6.0, coarse)
     part = np.clip((where - np.float32(rng.uniform(0, 1.2))) / 1.2, 0, 1)

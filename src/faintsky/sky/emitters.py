@@ -22,6 +22,7 @@ import numpy as np
 
 from faintsky.arrays import Bool, Float
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, paper_frame_to_sky
+from faintsky.sky.diffuse import log_uniform
 from faintsky.sky.model import Part, SkyModel, empty_sky, gaussian_image, joined
 from faintsky.sky.rotating_discs import CURVES, PROFILES, Disc, disc_terms
 from faintsky.source_model import line_profile
@@ -229,7 +230,7 @@ def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> S
     parts: list[Part] = []
     for i in range(number):
         s = _source(rng, field, sources)
-        s |= {"wanted_snr": float(np.exp(rng.uniform(*np.log(SNR)))) if snr is None else snr, "source": i + 1}
+        s |= {"wanted_snr": log_uniform(rng, *SNR) if snr is None else snr, "source": i + 1}
         parts.append(_part(s, field))
         sources.append(s)
         if rng.random() < SECOND_LINE:
@@ -241,7 +242,7 @@ def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> S
             parts.append(replace(second, continua=np.zeros_like(second.continua)))
     if rng.random() < BARE_CONTINUUM:
         for _ in range(int(rng.integers(1, 3))):
-            flux = field.noise * float(np.exp(rng.uniform(np.log(3), np.log(100))))
+            flux = field.noise * log_uniform(rng, 3, 100)
             bare = _gaussian(rng, field, _place(rng, field)) | {"continuum": flux, "line": 0.0, "z": 0.0}
             parts.append(replace(gaussian_part(bare, field.grid, field.spectral), row=None))
     return joined(parts, field.grid, field.spectral)
@@ -294,18 +295,18 @@ def _gaussian(rng: np.random.Generator, field: Field, place: tuple[float, float]
         "fwhm_maj": maj,
         "fwhm_min": maj * rng.uniform(0.3, 1),
         "pa": rng.uniform(0, 180),
-        "fwhm_z": float(np.exp(rng.uniform(np.log(2), np.log(max(widest, 2.1))))),
+        "fwhm_z": log_uniform(rng, 2, max(widest, 2.1)),
         "spectral_index": rng.uniform(-2, 2),
     }
 
 
 def _disc(rng: np.random.Generator, field: Field, place: tuple[float, float]) -> dict[str, Any]:
     """A rotating disc of one beam to five, 3 to 15 channels to each side of its centre."""
-    fwhm = min(field.beam * float(np.exp(rng.uniform(0, np.log(5)))), min(field.grid.shape) / 5)
+    fwhm = min(field.beam * log_uniform(rng, 1, 5), min(field.grid.shape) / 5)
     profile, curve = PROFILES[rng.integers(2)], CURVES[rng.integers(2)]
     scale = fwhm / FWHM_PER_SIGMA / (np.sqrt(3) if profile == "exponential" else 1.0)
     inclination = float(np.rad2deg(np.arccos(rng.uniform(0.17, 0.95))))
-    seen = float(np.exp(rng.uniform(np.log(3), np.log(max(3.1, min(15.0, field.spectral.n_chan / 6))))))
+    seen = log_uniform(rng, 3, max(3.1, min(15.0, field.spectral.n_chan / 6)))
     disc = Disc(
         x=place[0],
         y=place[1],
@@ -331,7 +332,7 @@ def _source(rng: np.random.Generator, field: Field, others: list[dict[str, Any]]
     if kind < ABSORBING and not rotating:
         s |= {"continuum": 1.0, "line": -rng.uniform(0.2, 1)}
     elif kind < ABSORBING + CONTINUUM:
-        s |= {"continuum": 1.0, "line": float(np.exp(rng.uniform(np.log(0.2), np.log(20))))}
+        s |= {"continuum": 1.0, "line": log_uniform(rng, 0.2, 20)}
     beside = None
     if parent is not None and rng.random() < 0.5:
         beside = parent["z"], (s["fwhm_z"] + parent["fwhm_z"]) / 2

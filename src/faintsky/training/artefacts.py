@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import grey_opening, map_coordinates
 
 from faintsky.arrays import Array32
-from faintsky.sky import random_field
+from faintsky.sky import log_uniform, random_field
 from faintsky.source_model import frequencies_2d
 
 STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
@@ -36,11 +36,6 @@ LEFT, BRIGHT, UNLIKE = (3, 60), (8.0, 3000.0), (0.003, 0.05)
 HOLES, DEPTH, WIDTH = 3, (0.2, 4.0), (1.0, 25.0)
 """Largest number of negative spots, their depth over the noise, and their FWHM [beam]: bowls and negative
 sources."""
-
-
-def log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
-    """A random number with uniform logarithm."""
-    return float(np.exp(rng.uniform(*np.log(between))))
 
 
 def deconvolution_errors(rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32) -> Array32:
@@ -59,11 +54,11 @@ def deconvolution_errors(rng: np.random.Generator, sky: Array32, psf: Array32, b
     array
         ``[y, x]``
     """
-    scale = log_uniform(rng, (2.0, 40.0))
+    scale = log_uniform(rng, 2.0, 40.0)
     lacking = random_field(rng, (sky.shape[0], sky.shape[1]), 4.0, scale) + np.float32(rng.normal())
-    lacking *= np.float32(log_uniform(rng, UNMODELLED))
+    lacking *= np.float32(log_uniform(rng, *UNMODELLED))
     seen = np.maximum(psf, 0) * beam / (beam**2 + (0.01 * beam.max()) ** 2)
-    left = np.exp(-log_uniform(rng, STEPS) * seen)
+    left = np.exp(-log_uniform(rng, *STEPS) * seen)
     extended = grey_opening(sky, COMPACT, mode="wrap")
     return _image(np.fft.rfft2(extended * lacking) * (psf - beam) * left, sky.shape)
 
@@ -87,13 +82,13 @@ def gain_errors(
         ``[y, x]``
     """
     fx, fy = frequencies_2d(shape[0], shape[1])
-    spokes, rings = (int(log_uniform(rng, (4, 96))) for _ in range(2))
+    spokes, rings = (int(log_uniform(rng, 4, 96)) for _ in range(2))
     angle = (np.arctan2(fy, fx) / np.pi + 0.5) * (spokes - 1)
     radius = np.minimum(np.hypot(fx, fy) * 2, 1) * (rings - 1)
     amplitude, phase = (
         map_coordinates(rng.standard_normal((spokes, rings)), [angle, radius], order=1) for _ in range(2)
     )
-    error = np.float32(log_uniform(rng, GAIN)) * (rng.uniform(0, 1) * amplitude + 1j * phase)
+    error = np.float32(log_uniform(rng, *GAIN)) * (rng.uniform(0, 1) * amplitude + 1j * phase)
     return _image(spectrum * psf * error, shape)
 
 
@@ -115,11 +110,11 @@ def stripes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Ar
     y, x = np.indices(shape, dtype=np.float32)
     out = np.zeros(shape, np.float32)
     for _ in range(int(rng.integers(1, STRIPES + 1))):
-        turn, wave = rng.uniform(0, np.pi), size * log_uniform(rng, STRIPE_WAVE)
+        turn, wave = rng.uniform(0, np.pi), size * log_uniform(rng, *STRIPE_WAVE)
         along = (x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / wave)
         strength = 1 + np.float32(0.5) * random_field(rng, shape, 5.0, min(shape) / 2)
         out += strength * np.cos(along + rng.uniform(0, 2 * np.pi)) * np.float32(rng.exponential())
-    return out * np.float32(log_uniform(rng, STRIPE_RMS) / max(float(out.std()), 1e-9))
+    return out * np.float32(log_uniform(rng, *STRIPE_RMS) / max(float(out.std()), 1e-9))
 
 
 def compact_residues(rng: np.random.Generator, beam: Array32, shape: tuple[int, int], size: float) -> Array32:
@@ -142,10 +137,10 @@ def compact_residues(rng: np.random.Generator, beam: Array32, shape: tuple[int, 
     array
         ``[y, x]``
     """
-    n = int(log_uniform(rng, LEFT))
+    n = int(log_uniform(rng, *LEFT))
     snr = np.exp(rng.uniform(np.log(BRIGHT[0]), np.log(BRIGHT[1]), n))
     at = tuple(rng.integers(0, side, n) for side in shape)
-    unlike = log_uniform(rng, UNLIKE)
+    unlike = log_uniform(rng, *UNLIKE)
     amplitude = rng.normal(size=n) * np.hypot(0.7, unlike * snr)
     place = rng.normal(size=(2, n)) * size * np.hypot(0.4 / snr, unlike / 2) * snr
     fx, fy = frequencies_2d(shape[0], shape[1])
@@ -176,9 +171,9 @@ def holes(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Arra
     out = np.zeros(shape, np.float32)
     for _ in range(int(rng.integers(1, HOLES + 1))):
         cy, cx = (rng.uniform(0, side) for side in shape)
-        wide = size * log_uniform(rng, WIDTH)
+        wide = size * log_uniform(rng, *WIDTH)
         # narrow ones are sources, and may be as deep as positive ones are high
-        deep = log_uniform(rng, DEPTH) * (10 if wide < 2 * size else 1)
+        deep = log_uniform(rng, *DEPTH) * (10 if wide < 2 * size else 1)
         out -= np.float32(deep) * np.exp(-4 * np.log(2) * ((x - cx) ** 2 + (y - cy) ** 2) / wide**2)
     return out
 

@@ -22,17 +22,10 @@ from faintsky.denoising import describe_beam
 from faintsky.errors import InputError
 from faintsky.options import Progress
 from faintsky.simulating import PSF_SIDE, PsfLibrary
-from faintsky.sky import draw_diffuse, draw_radio_galaxies, random_field
+from faintsky.sky import draw_diffuse, draw_radio_galaxies, log_uniform, random_field
 from faintsky.source_model import frequencies_2d, gaussian_transform
 from faintsky.system import replacing
-from faintsky.training.artefacts import (
-    compact_residues,
-    deconvolution_errors,
-    gain_errors,
-    holes,
-    log_uniform,
-    stripes,
-)
+from faintsky.training.artefacts import compact_residues, deconvolution_errors, gain_errors, holes, stripes
 from faintsky.training.denoiser import DenoiserTask, UNetSettings
 from faintsky.training.loop import Batch
 
@@ -101,7 +94,7 @@ def cut_sky(skies: NDArray[np.float16], rng: np.random.Generator, size: int, hel
     cuttings = [sky[y : y + size, x : x + size] for y, x in corners]
     light = [np.sqrt(c[::STEP, ::STEP].astype(np.float32)).mean() for c in cuttings]
     best = int(np.argmax(light)) if rng.random() < 2 / 3 else 0
-    factor = np.float32(np.exp(rng.uniform(*np.log(FACTOR))))
+    factor = np.float32(log_uniform(rng, *FACTOR))
     return cuttings[best].astype(np.float32) * (factor / SCALE)
 
 
@@ -172,7 +165,7 @@ class DiffuseImages(DenoiserTask):
         """Draw examples of new skies. See `DenoiserTask.batch`."""
         parts: list[tuple[NDArray, ...]] = []
         while len(parts) < size:
-            cell = log_uniform(rng, (1.0, 4.0))
+            cell = log_uniform(rng, 1.0, 4.0)
             sky = self.draw(rng, cell, held)
             parts += [self._example(rng, sky, cell) for _ in range(min(SHARED, size - len(parts)))]
         image, weight, target, beam = (np.stack(p) for p in zip(*parts, strict=True))
@@ -206,7 +199,7 @@ class DiffuseImages(DenoiserTask):
             sky = sky[..., ::-1]
         shape = (sky.shape[1], sky.shape[2])
         is_white = rng.random() < self.white
-        noise = NOISE * log_uniform(rng, WHITE_RANGE if is_white else self.noise)
+        noise = NOISE * log_uniform(rng, *(WHITE_RANGE if is_white else self.noise))
         white = rng.standard_normal((PSF_SIDE, PSF_SIDE), dtype=np.float32)
         if is_white:
             # the papers' noise in a pixel: that of a beam of 6 arcsec, spread over its area
@@ -223,7 +216,7 @@ class DiffuseImages(DenoiserTask):
             left = max(0.0, rng.uniform(-0.05, 0.05)) if is_cleaned else rng.uniform(0, 1)
             lobes = np.fft.irfft2(spectrum * (psf - restored), s=shape).astype(np.float32)
             image = target[0] + _limited(lobes * np.float32(left), WORST_LOBES)
-            worst = log_uniform(rng, WORST_ERRORS)
+            worst = log_uniform(rng, *WORST_ERRORS)
             if rng.random() < self.settings.errors:
                 errors = deconvolution_errors(rng, scaled[0], psf, restored)
                 image = image + _limited(errors, worst)
@@ -295,7 +288,7 @@ def draw_sky(
         # small fields: crowded, or most of them would be empty
         diffuse = draw_diffuse(rng, shape, cell, crowding=float(np.exp(rng.uniform(1, 4))))
     if kind > 0.5 and kind < 0.95:
-        faintest = log_uniform(rng, (5e-5, 2e-3))
+        faintest = log_uniform(rng, 5e-5, 2e-3)
         galaxies = draw_radio_galaxies(rng, shape, cell, faintest=faintest) / np.float32(cell**2)
     return diffuse, galaxies
 
