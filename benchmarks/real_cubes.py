@@ -41,7 +41,7 @@ Row = dict[str, Any]
 def negative(cube: RadioCube) -> RadioCube:
     """The cube with its sign turned."""
     data = -np.asarray(cube.data)
-    return replace(cube, load=lambda: data)
+    return replace(cube, load=lambda box=None: data if box is None else data[box])
 
 
 def measured(cube: RadioCube, n: int) -> tuple[Table, Table, Table, int]:

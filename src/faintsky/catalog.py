@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,67 +62,14 @@ class ColumnSpec:
         return "" if self.dtype == "U" else -1 if self.dtype == "i8" else np.nan
 
 
-_TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
-    ("name", "U", "", "meta.id;meta.main", "", "IAU name, Jhhmmss.s+ddmmss, truncated, not rounded"),
-    ("id", "i8", "k", "meta.id", "", "number of the object, its label in the mask"),
-    ("island", "i8", "k", "meta.id", "", "connected region: objects that touch share it"),
-    ("parent", "i8", "", "meta.id", "", "id of the diffuse object that it lies in; 0 for none"),
-    ("group", "i8", "", "meta.id", "", "objects that may belong together share it; 0 for none"),
-    ("kind", "U", "k", "meta.code.class", "", "point, gaussian, complex, diffuse or line"),
-    ("n_components", "i8", "", "meta.number", "", "number of its components"),
-    ("ra", "f8", "±k", "pos.eq.ra;meta.main", "deg", "right ascension, ICRS; its error times cos(dec)"),
-    ("dec", "f8", "±k", "pos.eq.dec;meta.main", "deg", "declination, ICRS"),
-    ("x", "f8", "±k", "pos.cartesian.x;instr.pixel", "pix", "pixel along x, from 0"),
-    ("y", "f8", "±k", "pos.cartesian.y;instr.pixel", "pix", "pixel along y, from 0"),
-    ("z", "f8", "±kC", "pos.cartesian.z;instr.pixel", "chan", "channel, from 0"),
-    ("freq", "f8", "±k", "em.freq", "Hz", "of the image, or of the line, in the header's frame"),
-    ("velocity", "f8", "±kC", "spect.dopplerVeloc", "km/s", "by the convention in the metadata"),
-    ("flux", "f8", "±k", "{flux}", "{flux}", "flux_fit or flux_mask, corrected for the primary beam"),
-    ("flux_fit", "f8", "±", "{flux}", "{flux}", "flux of the fitted model, likewise corrected"),
-    ("flux_mask", "f8", "±", "{flux}", "{flux}", "flux in the mask, likewise corrected"),
-    ("flux_method", "U", "", "meta.code", "", "which of the two flux is: fit or mask"),
-    ("flux_hz", "f8", "±C", "phot.flux;em.radio", "Jy Hz", "line flux free of any convention of velocities"),
-    ("flux_peak", "f8", "±k", "phot.flux.density;stat.max;em.radio", "Jy/beam", "peak, likewise corrected"),
-    ("flux_deboosted", "f8", "±", "{flux};stat.median", "{flux}", "median flux given the counts of sources"),
-    ("fwhm_maj", "f8", "±k", "phys.angSize.smajAxis", "arcsec", "major FWHM as observed, with the beam"),
-    ("fwhm_min", "f8", "±k", "phys.angSize.sminAxis", "arcsec", "minor FWHM as observed, with the beam"),
-    ("pa", "f8", "±k", "pos.posAng", "deg", "position angle, east of local north, [0, 180)"),
-    ("dc_maj", "f8", "±k", "phys.angSize.smajAxis", "arcsec", "major FWHM without the beam; 0: unresolved"),
-    ("dc_min", "f8", "±k", "phys.angSize.sminAxis", "arcsec", "minor FWHM without the beam; 0: unresolved"),
-    ("dc_pa", "f8", "±k", "pos.posAng", "deg", "position angle of dc_maj, east of local north, [0, 180)"),
-    ("dc_maj_max", "f8", "k", "phys.angSize.smajAxis;stat.max", "arcsec", "its 95 % limit, unresolved"),
-    ("las", "f8", "", "phys.angSize", "arcsec", "largest extent of the mask"),
-    ("area", "f8", "", "phys.angArea", "arcsec2", "area of the mask"),
-    ("fwhm_z", "f8", "±kC", "spect.line.width;instr.pixel", "chan", "FWHM of the fitted line"),
-    ("fwhm_velocity", "f8", "±kC", "spect.line.width", "km/s", "FWHM of the fitted line"),
-    ("w50", "f8", "±C", "spect.line.width", "km/s", "width of the whole spectrum at half its peak"),
-    ("w20", "f8", "±C", "spect.line.width", "km/s", "width of the whole spectrum at a fifth of its peak"),
-    ("kin_pa", "f8", "±C", "pos.posAng", "deg", "angle of the velocities, to the receding side, [0, 360)"),
-    ("continuum", "f8", "±kC", "phot.flux.density;spect.continuum;em.radio", "Jy/beam", "at the peak"),
-    ("rms", "f8", "k", "stat.stdev;phot.flux.density", "Jy/beam", "local noise, without primary beam"),
-    ("background", "f8", "k", "phot.flux.density;instr.background", "Jy/beam", "local background, likewise"),
-    ("snr", "f8", "k", "stat.snr", "", "signal-to-noise ratio of the detection"),
-    ("reliability", "f8", "", "stat.probability", "", "probability that the object is real, 0-1"),
-    ("false_alarm", "f8", "", "stat.value", "", "noise peaks as strong expected in the whole search"),
-    ("pb", "f8", "k", "arith.factor;instr.beam", "", "primary beam at its place and frequency"),
-    ("x_min", "i8", "", "pos.cartesian.x;instr.pixel;stat.min", "pix", "first x in the box"),
-    ("x_max", "i8", "", "pos.cartesian.x;instr.pixel;stat.max", "pix", "last x in the box"),
-    ("y_min", "i8", "", "pos.cartesian.y;instr.pixel;stat.min", "pix", "first y in the box"),
-    ("y_max", "i8", "", "pos.cartesian.y;instr.pixel;stat.max", "pix", "last y in the box"),
-    # a box ends on whole pixels, but a line's range is its centre plus and minus its FWHM as it is
-    ("z_min", "f8", "C", "pos.cartesian.z;instr.pixel;stat.min", "chan", "first z in the box"),
-    ("z_max", "f8", "C", "pos.cartesian.z;instr.pixel;stat.max", "chan", "last z in the box"),
-    ("flags", "U", "k", "meta.code.qual", "", "flags, separated by commas"),
-)  # fmt: skip
-"""Name, type, marks, UCD, unit, meaning. Marks: ± has an error beside it, C of cubes only, k of components,
-too; ``{flux}`` is the flux density of an image, and the flux of a line in a cube."""
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _FLUX = {True: ("phot.flux.density;em.radio", "Jy"), False: ("phot.flux;em.radio", "Jy km/s")}
 
 
 def _columns(two_d: bool) -> dict[str, ColumnSpec]:
     word, jansky = _FLUX[two_d]
     columns = {}
-    for name, dtype, marks, ucd, unit, meaning in _TABLE:
+    for name, (dtype, marks, ucd, unit, meaning) in _TABLES["columns"].items():
         if two_d and "C" in marks:
             continue
         unit, ucd = unit.format(flux=jansky), ucd.format(flux=word)
@@ -139,24 +87,7 @@ COLUMNS: dict[str, ColumnSpec] = _columns(two_d=False)
 IMAGE_COLUMNS: dict[str, ColumnSpec] = _columns(two_d=True)
 """Every column of an image's catalogue: fluxes in Jy, and the frequency as the only spectral column."""
 
-FLAGS: dict[str, str] = {
-    "blended": "overlaps another source",
-    "edge": "touches the edge of the image, of the band or of blank pixels",
-    "unresolved": "no larger than the beam can tell; its intrinsic widths are upper limits or 0",
-    "extended": "much larger than the beam; a Gaussian describes it poorly",
-    "rotating": "its velocity changes over it (a disc); one Gaussian with one line describes it poorly",
-    "absorption": "negative: absorption against the continuum",
-    "negative": "a region of negative brightness",
-    "no_primary_beam": "the primary beam is not known; fluxes are not corrected for it",
-    "low_primary_beam": "the primary beam is below 0.2 here; the corrected fluxes are uncertain",
-    "no_rest_frequency": "the rest frequency is not known; there are no velocities, or else no frequencies",
-    "undeconvolved": "CLEAN hardly reached it, or no beam is known: size and flux are as seen",
-    "sidelobe": "may be a sidelobe of a brighter source",
-    "artefact": "may be left over from calibration or deconvolution",
-    "mask_incomplete": "part of its emission lies outside its mask",
-    "width_in_noise": "a width was measured at a level within the noise",
-    "barely_resolved": "smaller than three beams; its kinematic angle is uncertain",
-}
+FLAGS: dict[str, str] = _TABLES["flags"]
 """Flags of an object and what they mean; ``rotating`` is of truth tables only."""
 
 

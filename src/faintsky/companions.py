@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,20 @@ from faintsky.errors import InputError, UnreadableError
 from faintsky.units import in_unit
 
 Array32 = NDArray[np.float32]
-Load = Callable[[], NDArray[Any]]
+Load = Callable[..., NDArray[Any]]
+"""Returns data ``[1 or chan, y, x]``; called with a box, only this part of them."""
 Box = tuple[slice, ...]
 """Rows and columns, or channels, rows and columns."""
 
 
 @dataclass(frozen=True)
-class InParts:
-    """Loads data ``[chan, y, x]``, or a box of them, by calling a function."""
-
-    read: Callable[[Box | None], NDArray[Any]]
-
-    def __call__(self, box: Box | None = None) -> NDArray[Any]:
-        """All data, or those of a box."""
-        return self.read(box)
-
-
-@dataclass(frozen=True)
-class Forgiving(InParts):
+class Forgiving:
     """Loads data that cannot be read everywhere: unreadable parts are NaN, and `lost` lists them.
+
+    Parameters
+    ----------
+    read : callable
+        Reads all or a box of them.
 
     Attributes
     ----------
@@ -42,7 +38,8 @@ class Forgiving(InParts):
         Messages on the parts that could not be read.
     """
 
-    shape: tuple[int, ...] = ()
+    read: Load
+    shape: tuple[int, ...]
     lost: list[str] = field(default_factory=list)
 
     def __call__(self, box: Box | None = None) -> NDArray[Any]:
@@ -82,8 +79,10 @@ MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
 """Noise over the scatter of the data: refused above the first value, noted below the second."""
 
 
-def cut(cube: NDArray[Any], box: Box) -> NDArray[Any]:
-    """Rows and columns, or channels, rows and columns, of ``[1 or chan, y, x]``: one plane is that of all."""
+def cut(cube: NDArray[Any], box: Box | None = None) -> NDArray[Any]:
+    """All or a box of ``[1 or chan, y, x]``: one plane is that of all channels."""
+    if box is None:
+        return cube
     return cube[:, *box[-2:]] if len(box) < 3 or len(cube) == 1 else cube[box]
 
 
@@ -132,8 +131,7 @@ def array_companion(kind: str, value: Any, data: Any) -> Load:
         factors, value = data.noise_factors(value.unit), value.value
     array = as_float32(in_unit(value, "", f"{kind}", kind))
     cube = array[None] if array.ndim == 2 else array
-    load = InParts(lambda box: cube if box is None else cut(cube, box))
-    return companion(kind, load, cube.shape, data, kind, factors)
+    return companion(kind, partial(cut, cube), cube.shape, data, kind, factors)
 
 
 def companion(
@@ -156,7 +154,7 @@ def companion(
     kind : str
         One of `COMPANIONS`.
     load : callable
-        Returns its values; for an `InParts` the result is an `InParts` as well.
+        Returns its values, all or those of a box, as does the result.
     own : tuple of int
         Their shape.
     data : RadioData
@@ -182,7 +180,7 @@ def companion(
     factor = factors[:1] if np.allclose(factors, factors[0], rtol=1e-6) else factors
 
     def read(box: Box | None = None) -> Any:
-        cube = load() if box is None else load(box)  # type: ignore[call-arg]
+        cube = load(box)
         if np.any(factor != 1):
             own = factor if box is None or len(box) < 3 or len(factor) == 1 else factor[box[0]]
             cube = cube * own.astype(np.float32)[:, None, None]
@@ -211,7 +209,7 @@ def companion(
             return np.nan_to_num(cube) != 0
         return cube
 
-    return InParts(read) if isinstance(load, InParts) else read
+    return read
 
 
 def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str) -> None:

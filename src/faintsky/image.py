@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from faintsky.companions import (
     Array32,
     Box,
     Forgiving,
-    InParts,
+    Load,
     array_companion,
     as_float32,
     cut,
@@ -40,7 +40,6 @@ from faintsky.grid import (
 )
 from faintsky.units import in_unit, is_brightness, read_unit
 
-Loader = Callable[[], NDArray[Any]]
 Float = NDArray[np.float64]
 
 BOLTZMANN = 1.380649e-23
@@ -62,7 +61,7 @@ class RadioData:
     name : str
         Path of the file, or a word for an object in memory; used in messages.
     load : callable
-        Returns the data ``[chan, y, x]``, float32, NaN where blank; an `InParts` also a part of them.
+        Returns the data ``[chan, y, x]``, float32, NaN where blank; called with a box, only this part.
     shape : tuple of int
         ``(chan, y, x)``.
     header : astropy.io.fits.Header
@@ -94,7 +93,7 @@ class RadioData:
     """
 
     name: str
-    load: Loader
+    load: Load
     shape: tuple[int, ...]
     header: Any
     layout: Layout
@@ -104,7 +103,7 @@ class RadioData:
     spectral: Spectral | None = None
     beams: NDArray[np.float64] | None = None
     notes: list[str] = field(default_factory=list)
-    companions: Mapping[str, Loader] = field(default_factory=dict)
+    companions: Mapping[str, Load] = field(default_factory=dict)
     kind: str = "auto"
     continuum: str = "auto"
     dish: float | None = None
@@ -114,17 +113,15 @@ class RadioData:
         """The data as ``[chan, y, x]``, whether image or cube; read when first used."""
         return np.asarray(self.load(), dtype=np.float32)
 
-    def taken(self, box: Box) -> Array32:
-        """A box of the data, ``[chan, y, x]``; only this part is read where the file format allows it."""
-        if "cube" not in self.__dict__ and isinstance(self.load, InParts):
-            return np.asarray(self.load(box), dtype=np.float32)
-        return cut(self.cube, box)
+    def taken(self, box: Box | None = None) -> Array32:
+        """All or a box of the data, ``[chan, y, x]``; only this is read where the file format allows it."""
+        if box is None or "cube" in self.__dict__:
+            return cut(self.cube, box)
+        return np.asarray(self.load(box), dtype=np.float32)
 
     def forgiving(self) -> Self:
         """The same data, blank where they cannot be read; `lost` lists those parts."""
-        if not isinstance(self.load, InParts):
-            return self
-        return replace(self, load=Forgiving(self.load.read, self.shape))
+        return replace(self, load=Forgiving(self.load, self.shape))
 
     @property
     def lost(self) -> list[str]:
@@ -133,9 +130,8 @@ class RadioData:
 
     def companion_part(self, kind: str, box: Box) -> Any:
         """A box of a companion, ``[1 or chan, y, x]``; None where it was not given."""
-        load = self.companions.get(kind)
-        if kind not in self.__dict__ and isinstance(load, InParts):
-            return load(box)
+        if kind not in self.__dict__ and kind in self.companions:
+            return self.companions[kind](box)
         whole = getattr(self, kind)
         return None if whole is None else cut(whole, box)
 
@@ -152,24 +148,26 @@ class RadioData:
             spectral = replace(spectral, frequencies=spectral.frequencies[channels])
         made = replace(
             self,
-            load=InParts(lambda inner: self.taken(_within(box, inner))),
+            load=lambda inner=None: self.taken(_within(box, inner)),
             shape=(channels.stop - channels.start, n_y, n_x),
             wcs=self.wcs[box[-2:]],
             grid=replace(grid, n_y=n_y, n_x=n_x, x0=grid.x0 - x, y0=grid.y0 - y),
             spectral=spectral,
             beams=None if beams is None else beams[channels],
             notes=[],
-            companions={k: self._part_of(k, box) for k in self.companions if k != "psf"},
+            companions={k: partial(self._part_of, k, box) for k in self.companions if k != "psf"},
         )
         if len(box) == 3 and (n_y, n_x) == self.shape[1:] and "psf" in self.companions:
             every = slice(None)
-            psf = InParts(lambda _: self.companion_part("psf", (channels, every, every)))
-            made.companions = {**made.companions, "psf": psf}
+            made.companions = {
+                **made.companions,
+                "psf": lambda part=None: cut(self.companion_part("psf", (channels, every, every)), part),
+            }
         made.__dict__.update(beam_frame=self.beam_frame, pointing=self.pointing)
         return made
 
-    def _part_of(self, kind: str, box: Box) -> InParts:
-        return InParts(lambda inner: self.companion_part(kind, _within(box, inner)))
+    def _part_of(self, kind: str, box: Box, inner: Box | None = None) -> Any:
+        return self.companion_part(kind, _within(box, inner))
 
     @property
     def frequencies(self) -> NDArray[np.float64] | None:
@@ -243,8 +241,8 @@ class RadioData:
 
         Companions too large to be read at once are checked in parts, when these are used.
         """
-        for kind, load in self.companions.items():
-            if kind == "psf" or max(self.shape[1:]) <= LARGE or not isinstance(load, InParts):
+        for kind in self.companions:
+            if kind == "psf" or max(self.shape[1:]) <= LARGE:
                 getattr(self, kind)
 
     def scatter(self) -> float:
@@ -526,7 +524,7 @@ class RadioImage(RadioData):
 
     def negative(self) -> RadioImage:
         """The same with the other sign."""
-        return replace(self, load=InParts(lambda box: -self.cube if box is None else -self.taken(box)))
+        return replace(self, load=lambda box=None: -self.taken(box))
 
     @classmethod
     def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> RadioImage:
@@ -686,7 +684,7 @@ def _from_array(
         header["BPA"] = beams[0, 2]
     axes = ("chan", "y", "x") if spectral is not None else ("y", "x")
     layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
-    made = of(name, lambda: cube, cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
+    made = of(name, partial(cut, cube), cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
     made.kind, made.continuum = kind, continuum
     given = dict(zip(COMPANIONS, (psf, pb, rms, mask, residual, model_image), strict=True))
     made.companions = {k: array_companion(k, v, made) for k, v in given.items() if v is not None}

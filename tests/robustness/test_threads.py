@@ -12,7 +12,7 @@ import pytest
 from faintsky.errors import InputError
 from faintsky.io import Job
 from faintsky.options import Running
-from faintsky.system import FolderLock, Needs, cpu_count, limited_threads, prepare_threads, worker_count
+from faintsky.system import Needs, cpu_count, folder_lock, limited_threads, prepare_threads, worker_count
 
 SHOW = "import faintsky, json, os; print(json.dumps(dict(os.environ)))"
 NAMES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
@@ -136,7 +136,7 @@ def test_a_refused_folder_leaves_no_limit_of_threads(tmp_path):
 
     torch.set_num_threads(2)
     job = Job("test", tmp_path, Running(jobs=1), Needs(0, 0, 0), {})
-    with FolderLock(tmp_path), pytest.raises(InputError, match="another run"), job:
+    with folder_lock(tmp_path), pytest.raises(InputError, match="another run"), job:
         pass
     assert torch.get_num_threads() == 2
 

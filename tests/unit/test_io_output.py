@@ -13,7 +13,7 @@ import pytest
 
 from faintsky.errors import DiskError, InputError
 from faintsky.io import OutputFolder, provenance, write_json
-from faintsky.system import FolderLock, check_space, replacing
+from faintsky.system import check_space, folder_lock, replacing
 
 RUN = {"version": "1", "config": {"a": 1}, "seed": 3}
 
@@ -21,7 +21,7 @@ RUN = {"version": "1", "config": {"a": 1}, "seed": 3}
 def fill(path, run=RUN, names=("a.txt", "b.txt"), **options):
     with OutputFolder(path, run, **options) as out:
         for name in names:
-            with out.file(name) as temporary:
+            with replacing(out.folder / name) as temporary:
                 temporary.write_text(name)
     return out
 
@@ -30,9 +30,9 @@ def fail(path, run=RUN, done=(), error=RuntimeError, **options):
     """A run that writes some files, and half of another, and then fails."""
     with OutputFolder(path, run, **options) as out:
         for name in done:
-            with out.file(name) as temporary:
+            with replacing(out.folder / name) as temporary:
                 temporary.write_text("done")
-        with out.file("half.txt") as temporary:
+        with replacing(out.folder / "half.txt") as temporary:
             temporary.write_text("half")
             raise error
 
@@ -171,8 +171,8 @@ def test_two_runs_into_one_folder(tmp_path, resumable):
 HOLD = """
 import sys, time
 from pathlib import Path
-from faintsky.system import FolderLock
-with FolderLock(Path(sys.argv[1])):
+from faintsky.system import folder_lock
+with folder_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)
 """
@@ -183,7 +183,7 @@ def test_a_lock_of_another_process_ends_with_it_even_by_kill(tmp_path):
         try:
             assert other.stdout.readline() == b"locked\n"
             with pytest.raises(InputError, match=rf"another run \(process {other.pid} on "):
-                FolderLock(tmp_path).__enter__()
+                folder_lock(tmp_path).__enter__()
         finally:
             other.kill()
     assert (tmp_path / ".lock").exists()
@@ -225,7 +225,7 @@ def test_a_real_full_device_and_a_real_limit(tmp_path):
         with (
             pytest.raises(DiskError, match=r"big\.npy: the file is larger than the disk or `ulimit -f`"),
             OutputFolder(tmp_path / "b", RUN) as out,
-            out.file("big.npy") as name,
+            replacing(out.folder / "big.npy") as name,
         ):
             name.write_bytes(bytes(200_000))
     finally:

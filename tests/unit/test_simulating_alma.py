@@ -17,7 +17,7 @@ import faintsky
 from faintsky.errors import DiskError, InputError
 from faintsky.simulating import FastTelescope, Instrument, Settings, open_observatory, simulated, to_sky
 from faintsky.sky import SkyModel, empty_sky, gaussian_image
-from faintsky.system import FolderLock
+from faintsky.system import folder_lock
 
 SMALL = {"size": 64, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -169,7 +169,7 @@ def test_a_set_that_does_not_fit_is_refused_before_the_work(tmp_path):
 
 def test_two_simulations_into_one_folder(tmp_path):
     faintsky.simulate_alma(tmp_path, 1, **SMALL)
-    with FolderLock(tmp_path), pytest.raises(InputError, match="another run"):
+    with folder_lock(tmp_path), pytest.raises(InputError, match="another run"):
         faintsky.simulate_alma(tmp_path, 2, **SMALL)
     faintsky.simulate_alma(tmp_path, 2, **SMALL)
     assert not (tmp_path / ".lock").exists()

@@ -141,6 +141,6 @@ def test_a_dirty_cube_is_cut_along_frequency_alone(small):
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(cube, small, monkeypatch):
     monkeypatch.setattr("faintsky.system.machine.free_memory", lambda: 1e8)
-    bare = replace(cube, load=lambda: pytest.fail("it was read"), kind="dirty")
+    bare = replace(cube, load=lambda box=None: pytest.fail("it was read"), kind="dirty")
     with pytest.raises(InputError, match=r"GB of memory, and 0\.1 GB are free"):
         detect(bare)

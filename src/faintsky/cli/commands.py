@@ -20,15 +20,7 @@ from faintsky.cli.report import Report
 from faintsky.errors import InputError
 from faintsky.options import Entries, bounds, extras, options_of
 
-COMMANDS = {
-    "denoise": "denoise",
-    "detect": "detect",
-    "train": "train",
-    "tune": "tune",
-    "inject": "inject",
-    "models": "models",
-    "demo": "demo",
-}
+COMMANDS = ("denoise", "detect", "train", "tune", "inject", "models", "demo")
 GROUPS = {
     "simulate": "Simulate observations with their truth.",
     "evaluate": "Score methods on data whose truth is known.",

@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 import time
-from types import TracebackType
 from typing import Any
 
 SILENCE = 10.0
@@ -43,12 +42,7 @@ class Report:
             threading.Thread(target=self._show_life, daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: Any) -> None:
         self._stop()
 
     def progress(self, done: int, total: int, label: str = "") -> None:

@@ -9,13 +9,14 @@ as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from faintsky.companions import cut
 from faintsky.detection import flux_width, world_columns
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
@@ -218,7 +219,7 @@ class CubePlace:
             line = s["line_flux_peak"] * s["share"] * line_profile(np.arange(n_chan), s["z"], s["fwhm_z"])
             for k in np.flatnonzero((np.abs(line) > 1e-6 * np.abs(line).max()) & live):
                 data[k] += (image * (line[k] / one[k])).astype(np.float32)
-        return replace(cube, load=lambda: data)
+        return replace(cube, load=partial(cut, data))
 
     def compare(self, sources: Table, found: Table) -> tuple[Table, int]:
         """Match injected sources and detections.

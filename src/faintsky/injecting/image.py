@@ -9,12 +9,14 @@ local noise. Noise, artefacts and sidelobes are the image's own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from faintsky.companions import cut
 from faintsky.denoising import Response
 from faintsky.image import RadioImage
 from faintsky.matching import REGION_DETECTED
@@ -153,7 +155,7 @@ class ImagePlace:
             sky[s.box] += s.brightness.astype(np.float32)
         response = self.found.response
         data = self.data.data + (sky if response is None else response(sky))
-        return replace(self.data, load=lambda: data[None])
+        return replace(self.data, load=partial(cut, data[None]))
 
     def compare(self, sources: list[Injected], found: Outlined) -> tuple[Table, int]:
         """Match injected sources and regions.

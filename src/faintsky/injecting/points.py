@@ -7,7 +7,7 @@ artefacts, diffuse emission and other sources are the image's own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from faintsky.beams import beam_covariance
+from faintsky.companions import cut
 from faintsky.image import RadioImage
 from faintsky.injecting.recovery import N_BINS, Recovery, recovery_of
 from faintsky.matching import Criterion, column, match
@@ -152,7 +153,7 @@ class PointPlace:
             inverse = np.linalg.inv(beam_covariance(tuple(beam)))
             data[j, i] += peak * np.exp(-0.5 * np.einsum("iyx,ij,jyx->yx", offsets, inverse, offsets))
         seen = data.astype(np.float32)
-        return replace(self.data, load=lambda: seen[None])
+        return replace(self.data, load=partial(cut, seen[None]))
 
     def compare(self, sources: Table, found: Table) -> tuple[Table, int]:
         """Match injected points and catalogue entries.

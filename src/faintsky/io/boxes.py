@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,17 +75,9 @@ def read_box(
     """
     first, length, extent = runs(shape, part)
     out = np.zeros(extent, kind)
-    size = length * out.itemsize
-    places = out.reshape(-1).view(np.uint8).data
-    for k, at in enumerate((begin + first * out.itemsize).tolist()):
-        low, high = k * size, (k + 1) * size
-        while low < high:
-            got = os.preadv(file, [places[low:high]], at)
-            if not got and not short:
-                raise EOFError
-            if not got:
-                break
-            low, at = low + got, at + got
+    starts = begin + first * out.itemsize
+    if not _moved(lambda place, at: os.preadv(file, [place], at), out, length, starts) and not short:
+        raise EOFError
     return out
 
 
@@ -106,10 +98,20 @@ def write_box(file: int, begin: int, shape: Sequence[int], part: Part, values: N
         Values of the box, with the array's type.
     """
     first, length, _ = runs(shape, part)
-    size = length * values.itemsize
-    places = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-    for k, at in enumerate((begin + first * values.itemsize).tolist()):
+    own = np.ascontiguousarray(values)
+    _moved(lambda place, at: os.pwrite(file, place, at), own, length, begin + first * own.itemsize)
+
+
+def _moved(
+    move: Callable[[memoryview, int], int], values: NDArray[Any], length: int, starts: NDArray[np.int64]
+) -> bool:
+    """Move runs of a number of elements each; false if the file ended before the last."""
+    size, places = length * values.itemsize, values.reshape(-1).view(np.uint8).data
+    for k, at in enumerate(starts.tolist()):
         low, high = k * size, (k + 1) * size
         while low < high:
-            written = os.pwrite(file, places[low:high], at)
-            low, at = low + written, at + written
+            done = move(places[low:high], at)
+            if not done:
+                return False
+            low, at = low + done, at + done
+    return True

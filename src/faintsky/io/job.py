@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -107,11 +106,6 @@ class Job:
         """Time since the work began [s]."""
         return round(time.monotonic() - self._start, 2)
 
-    def file(self, name: str) -> AbstractContextManager[Path]:
-        """A temporary name for a file of the folder; see `faintsky.io.OutputFolder.file`."""
-        assert self.output is not None
-        return self.output.file(name)
-
     @property
     def made_by(self) -> dict[str, Any]:
         """The record as written into headers of files."""
@@ -126,13 +120,8 @@ class Job:
         self._start = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._limits.__exit__(kind, error, traceback)
+    def __exit__(self, *failure: Any) -> None:
+        self._limits.__exit__(*failure)
 
 
 def _as_opened(asked: Mapping[str, Any], data: RadioData) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
 from faintsky.companions import (
     COMPANIONS,
     Box,
-    InParts,
+    Load,
     array_companion,
     as_float32,
     companion,
@@ -167,8 +166,7 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
     """Arguments of `RadioData` for data that are open already."""
     choose_stokes(Source(source.name, source.header, source.layout.shape, lambda _: source.cube), stokes)
     parts = {f.name: getattr(source, f.name) for f in fields(source)}
-    whole = InParts(lambda box: source.cube if box is None else source.taken(box))
-    parts["load"], parts["notes"] = whole, list(source.notes)
+    parts["load"], parts["notes"] = source.taken, list(source.notes)
     if rest is not None and source.spectral is not None:
         s = source.spectral
         scale = rest / s.rest_frequency if s.relative and s.rest_frequency else 1.0
@@ -179,14 +177,14 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
     return parts
 
 
-def _loader(source: Source, layout: Layout) -> InParts:
+def _loader(source: Source, layout: Layout) -> Load:
     """Reads ``[chan, y, x]``, or a part of it."""
 
-    def read(box: Box | None) -> NDArray[np.float32]:
+    def read(box: Box | None = None) -> NDArray[np.float32]:
         part: Any = ... if box is None else layout.native_part(box)
         return as_float32(layout.to_standard(source.read(part)))
 
-    return InParts(read)
+    return read
 
 
 def _with_rest(header: Any, rest: float) -> Any:
@@ -261,7 +259,7 @@ def _beams(
     return None, said
 
 
-def _companion(kind: str, value: Any, data: RadioData) -> Callable[[], NDArray[np.float32]]:
+def _companion(kind: str, value: Any, data: RadioData) -> Load:
     """A function that reads and checks a companion; its header is checked at once."""
     if isinstance(value, np.ndarray):
         return array_companion(kind, value, data)

@@ -8,14 +8,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from faintsky.errors import InputError, disk_error
-from faintsky.system import FolderLock, check_writable, clear_leftovers, replacing
+from faintsky.system import check_writable, clear_leftovers, folder_lock, write_text
 
+RECORD = "run.json"
 _NOT_COMPARED = frozenset({"command", "complete", "files", "others", "created", "seconds"})
 
 
@@ -36,10 +36,8 @@ def plain(value: Any) -> Any:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Write a value as JSON in one step; see `plain` for what is converted."""
-    final = Path(path)
-    with replacing(final) as name:
-        name.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return final
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+    return Path(path)
 
 
 def provenance(
@@ -57,22 +55,19 @@ class OutputFolder:
     It is entered before the work, so that a folder that cannot be written is noticed early. No other run can
     use it until the end. If ``resumable`` is false, files are written into a hidden folder inside, and moved
     to their names when the block ends without an error. After an error the folder is as before, or removed if
-    it was made here. If ``resumable`` is true, ``file`` puts each file in place when it is finished. The
-    files are kept after an error, so that the same run can continue; without any file the folder is as
-    before.
+    it was made here. If ``resumable`` is true, files are written in place. They are kept after an error, so
+    that the same run can continue; without any file the folder is as before.
 
     Parameters
     ----------
     path : path-like
         The folder; made with its parents if missing.
     run : mapping
-        Record of the run, see `provenance`; written to ``record``, and compared except for the command.
+        Record of the run, see `provenance`; written to `RECORD`, and compared except for the command.
     overwrite : bool, optional
         Replace the output of another run.
     resumable : bool, optional
         See above.
-    record : str, optional
-        Name of the file that holds ``run``.
 
     Attributes
     ----------
@@ -99,17 +94,15 @@ class OutputFolder:
         *,
         overwrite: bool = False,
         resumable: bool = False,
-        record: str = "run.json",
     ) -> None:
         self.path = Path(path)
         self.run = plain(run)
-        self.overwrite, self.resumable, self.record = overwrite, resumable, record
+        self.overwrite, self.resumable = overwrite, resumable
         self.folder = self.path
         self.resumed = self.complete = False
-        self._made: list[Path] = []
         self._others: list[str] = []
         self._old_files: list[str] = []
-        self._lock: FolderLock | None = None
+        self._entered = ExitStack()
 
     def check(self) -> None:
         """Refuse a folder that must not or cannot be written into; nothing on disk changes."""
@@ -138,13 +131,13 @@ class OutputFolder:
 
     def _present(self) -> list[str]:
         names = (p.name for p in self.path.iterdir())
-        return sorted(n for n in names if not n.startswith(".") and n != self.record)
+        return sorted(n for n in names if not n.startswith(".") and n != RECORD)
 
     def _own(self) -> list[str]:
         return [name for name in self._present() if name not in self._others]
 
     def _read_record(self) -> dict[str, Any] | None:
-        path = self.path / self.record
+        path = self.path / RECORD
         if not path.is_file():
             return None
         try:
@@ -155,52 +148,41 @@ class OutputFolder:
 
     def __enter__(self) -> OutputFolder:
         self.check()
-        self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self.path).__enter__()
-            clear_leftovers(self.path)
-            if self.resumable:
-                if not self.resumed:
-                    self._remove_old()
-                unfinished = {"complete": False, "files": [], "others": self._others}
-                write_json(self.path / self.record, {**self.run, **unfinished})
-            else:
-                self.folder = self.path / f".partial-{uuid.uuid4().hex[:8]}"
-                self.folder.mkdir()
-        except BaseException as error:
-            self._unmake()
-            if isinstance(error, OSError):
+        with ExitStack() as stack:
+            for folder in reversed([p for p in (self.path, *self.path.parents) if not p.exists()]):
+                stack.callback(_remove_empty, folder)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(folder_lock(self.path))
+                clear_leftovers(self.path)
+                if self.resumable:
+                    if not self.resumed:
+                        self._remove_old()
+                    unfinished = {"complete": False, "files": [], "others": self._others}
+                    write_json(self.path / RECORD, {**self.run, **unfinished})
+                else:
+                    self.folder = self.path / f".partial-{uuid.uuid4().hex[:8]}"
+                    self.folder.mkdir()
+            except OSError as error:
                 fault = f"cannot be written into ({error.strerror})"
                 failed = disk_error(error, self.path)
                 raise failed or InputError(fault, "give another --out", self.path) from error
-            raise
+            self._entered = stack.pop_all()
         return self
 
-    def file(self, name: str) -> AbstractContextManager[Path]:
-        """A temporary name for a file of the output, which is renamed when the block succeeds."""
-        return replacing(self.folder / name)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            try:
-                self._finish()
-            except BaseException as failure:
-                error = failure
-        if error is not None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        with self._entered:
+            if error is None:
+                try:
+                    return self._finish()
+                except BaseException as failure:
+                    error = failure
             self._abandon()
-            self._unmake()
             failed = disk_error(error)
             if failed is not None:
                 raise failed from error
             if kind is None:
                 raise error
-        self._unlock()
 
     def _finish(self) -> None:
         if not self.resumable:
@@ -208,7 +190,7 @@ class OutputFolder:
             items = sorted(self.folder.iterdir())
             # if killed between two moves, the run has its record and can be repeated
             moving = {**self.run, "complete": False, "files": [i.name for i in items]}
-            write_json(self.path / self.record, moving)
+            write_json(self.path / RECORD, moving)
             for item in items:
                 target = self.path / item.name
                 if target.is_dir() and not target.is_symlink():
@@ -216,11 +198,11 @@ class OutputFolder:
                 os.replace(item, target)
             self.folder.rmdir()
             self.folder = self.path
-        write_json(self.path / self.record, {**self.run, "complete": True, "files": self._own()})
+        write_json(self.path / RECORD, {**self.run, "complete": True, "files": self._own()})
 
     def _remove_old(self) -> None:
         """Remove the files of the run that is being replaced."""
-        for name in [*self._old_files, self.record]:
+        for name in [*self._old_files, RECORD]:
             path = self.path / Path(name).name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -238,15 +220,9 @@ class OutputFolder:
                 with suppress(OSError):  # not empty
                     os.rmdir(folder)
         if not self._own():
-            (self.path / self.record).unlink(missing_ok=True)
+            (self.path / RECORD).unlink(missing_ok=True)
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.__exit__(None, None, None)
-            self._lock = None
 
-    def _unmake(self) -> None:
-        self._unlock()
-        for folder in self._made:
-            with suppress(OSError):
-                folder.rmdir()
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # not empty, or not made
+        folder.rmdir()

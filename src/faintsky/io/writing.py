@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from faintsky.catalog import has_flag
 from faintsky.image import RadioData
 from faintsky.io.sources import quiet_reading
-from faintsky.system import replacing
+from faintsky.system import replacing, write_text
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
@@ -73,18 +73,24 @@ def write_fits(
             hdus = [fits.PrimaryHDU(), image, *([] if table is None else [table])]
             fits.HDUList(hdus).writeto(name, output_verify="fix+ignore")
             return final
-        # astropy writes the header for an array of this shape that takes no memory
-        hdu = fits.PrimaryHDU(np.broadcast_to(np.zeros(1, kind), data.shape), header)
-        hdu.verify("fix+ignore")
         opened: Any = gzip.open if final.suffix == ".gz" else open
         with opened(name, "wb") as file:
-            file.write(hdu.header.tostring().encode("ascii"))
+            file.write(_header_bytes(data.shape, kind, header))
             for part in _parts(data):
                 file.write(part.astype(kind, order="C").data)
             file.write(b"\0" * (-4 * data.size % _BLOCK))
             if table is not None:
                 file.write(_bytes_of(table))
     return final
+
+
+def _header_bytes(shape: tuple[int, ...], kind: np.dtype[Any], header: Any) -> bytes:
+    """The header of an image; astropy writes it for an array of this shape that takes no memory."""
+    from astropy.io import fits
+
+    hdu = fits.PrimaryHDU(np.broadcast_to(np.zeros(1, kind), shape), header.copy())
+    hdu.verify("fix+ignore")
+    return bytes(hdu.header.tostring(), "ascii")
 
 
 def _bytes_of(table: Any) -> bytes:
@@ -259,12 +265,8 @@ def begin_fits(path: Path, shape: tuple[int, ...], kind: np.dtype[Any], header: 
     int
         Where the data begin [byte].
     """
-    from astropy.io import fits
-
     with quiet_reading():
-        hdu = fits.PrimaryHDU(np.broadcast_to(np.zeros(1, kind), shape), header.copy())
-        hdu.verify("fix+ignore")
-        text = hdu.header.tostring().encode("ascii")
+        text = _header_bytes(shape, kind, header)
     size = math.prod(shape) * kind.itemsize
     with path.open("wb") as file:
         file.write(text)
@@ -349,10 +351,7 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     lines += [
         _DS9.format(x[i] + 1, y[i] + 1, wide[i], high[i], 0.0, table["id"][i], colours[i]) for i in boxes
     ]
-    with replacing(final) as name:
-        Path(name).write_text(
-            "\n".join(["#CRTFv0" if casa else "# Region file format: DS9\nicrs", *lines, ""])
-        )
+    write_text(final, "\n".join(["#CRTFv0" if casa else "# Region file format: DS9\nicrs", *lines, ""]))
     return final
 
 

@@ -265,6 +265,7 @@ def _write(
 ) -> None:
     from faintsky.evaluation import write_csv, write_table
     from faintsky.report import injection_report, recovery_figure
+    from faintsky.system import write_text
     from faintsky.system.figures import save_figure
 
     rows = recovery.rows()
@@ -274,5 +275,4 @@ def _write(
     sources.meta = job.made_by
     write_table(sources, job.folder / "injected.ecsv")
     page = injection_report(figure, rows, facts, data=data, provenance=job.record)
-    with job.file("report.html") as file:
-        file.write_text(page, encoding="utf-8")
+    write_text(job.folder / "report.html", page)

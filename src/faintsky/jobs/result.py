@@ -120,6 +120,7 @@ class Result:
         from faintsky.columns import write_columns
         from faintsky.io import save_like, write_regions
         from faintsky.jobs.cutouts import write_cutouts
+        from faintsky.system import write_text
 
         job.running.tell(0, 1, "writing")
         write_catalog(self.catalog, job.folder)
@@ -161,8 +162,7 @@ class Result:
             path, kind = job.folder / f"moment{order}.fits", f"moment {order}"
             save_like(path, image, self.data, unit=unit, kind=kind, provenance=job.made_by)
         if html is not None:
-            with job.file("report.html") as path:
-                path.write_text(html, encoding="utf-8")
+            write_text(job.folder / "report.html", html)
         return self
 
     def moments(self) -> list[tuple[NDArray[np.float64], Any]]:

@@ -253,7 +253,7 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
     """Tables, and the best recipe."""
     from faintsky.evaluation import markdown, write_csv
     from faintsky.io import write_json
-    from faintsky.system import replacing
+    from faintsky.system import write_text
 
     ranked = [t for t in _ranked(study) if t.state.name != "WAITING"]
     rows = []
@@ -275,8 +275,7 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
         [name.replace("_", " ") for name in names],
         [[_cell(row.get(name, "")) for name in names] for row in rows],
     )
-    with replacing(study.folder / "table.md") as path:
-        path.write_text(f"{title}\n\n{table}", encoding="utf-8")
+    write_text(study.folder / "table.md", f"{title}\n\n{table}")
     if not ranked or ranked[0].state.name != "COMPLETE":
         return None
     settings = {**record["fixed"], **_plain_values(record, ranked[0].params)}

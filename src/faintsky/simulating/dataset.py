@@ -21,10 +21,10 @@ from faintsky.simulating.reduced import write_compact
 from faintsky.simulating.settings import PRODUCTS, Settings, read_record
 from faintsky.simulating.truth import BOX_RULES, REGION_RULE
 from faintsky.system import (
-    FolderLock,
     check_space,
     check_writable,
     clear_leftovers,
+    folder_lock,
     one_thread,
     replacing,
     run_tasks,
@@ -275,7 +275,7 @@ def write_dataset(
         observatory = open_observatory(files.settings, running.device, lambda text: running.tell(0, n, text))
         # nothing is written if the instrument cannot be made
         folder.mkdir(parents=True, exist_ok=True)
-        with FolderLock(folder):
+        with folder_lock(folder):
             clear_leftovers(folder)
             if running.overwrite and _other(read_record(folder), identity):
                 for path in (*_ours(folder), folder / "dataset.json"):

@@ -9,13 +9,14 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.system.cluster import LOCAL, Workers, run_tasks
     from faintsky.system.files import (
-        FolderLock,
         cache_folder,
         check_space,
         check_writable,
         clear_leftovers,
+        folder_lock,
         nearest_folder,
         replacing,
+        write_text,
     )
     from faintsky.system.machine import (
         BYTES_OF_TABLES,

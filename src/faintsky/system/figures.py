@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faintsky.system.files import replacing
 
@@ -19,21 +19,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MAPS = {"brightness": "inferno", "snr": "magma", "amount": "viridis", "signed": "RdBu_r", "paper": "gray_r"}
 """Colour maps for emission, signal-to-noise ratio, unsigned values, signed values, and print."""
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.6,
-    "errorbar.capsize": 2,
-    "figure.constrained_layout.use": True,
-}
 
 
 @contextmanager
@@ -41,7 +26,7 @@ def style() -> Iterator[None]:
     """Style of every diagram, readable at the width of a page; global settings are unchanged afterwards."""
     import matplotlib as mpl
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=Path(__file__).with_suffix(".mplstyle")):
         yield
 
 

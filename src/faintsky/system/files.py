@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -11,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from faintsky.errors import InputError, disk_error
@@ -51,6 +51,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file in one step."""
+    with replacing(path) as name:
+        name.write_text(text, encoding="utf-8")
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -117,8 +123,9 @@ _held: set[Path] = set()
 """Folders that this process has locked: the system's lock does not stop a process from locking twice."""
 
 
-class FolderLock:
-    """One run at a time in a folder; a context manager.
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder, within the block.
 
     The lock is the system's own (``lockf``, which network file systems share), so it ends with the process,
     even if that is killed. On a file system without locks nothing is locked.
@@ -133,57 +140,41 @@ class FolderLock:
     InputError
         On entering, where another run holds the lock.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder.resolve() / ".lock"
-        self.file: IO[str] | None = None
-
-    def __enter__(self) -> FolderLock:
-        if self.path in _held:
-            raise self._refusal("of this process")
-        while self.file is None:
-            file = self.path.open("a+", encoding="utf-8")
-            try:
-                self._lock(file)
-                # the run before may have removed the file since it was opened
-                if self.path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    self.file = file
-            except FileNotFoundError:
-                pass
-            finally:
-                if self.file is None:
-                    file.close()
-        _held.add(self.path)
+    path = folder.resolve() / ".lock"
+    if path in _held:
+        raise _in_use(folder, "of this process")
+    file = _locked(path, folder)
+    _held.add(path)
+    try:
         with suppress(OSError):
-            self.file.truncate(0)
-            self.file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            self.file.flush()
-        return self
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        yield
+    finally:
+        _held.discard(path)
+        path.unlink(missing_ok=True)
+        file.close()
 
-    def _lock(self, file: IO[str]) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not a Unix system
-            return
+
+def _locked(path: Path, folder: Path) -> IO[str]:
+    """The lock's file, open and locked."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 file.seek(0)
-                raise self._refusal(file.read(200)) from None
+                with file:
+                    raise _in_use(folder, file.read(200)) from None
+        # the run before may have removed the file since it was opened
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()
 
-    def _refusal(self, holder: str) -> InputError:
-        who = f"another run ({holder})" if holder else "another run"
-        return InputError(f"{who} is writing into it", "wait for its end, or give another --out", self.folder)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _held.discard(self.path)
-        self.path.unlink(missing_ok=True)
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+def _in_use(folder: Path, holder: str) -> InputError:
+    who = f"another run ({holder})" if holder else "another run"
+    return InputError(f"{who} is writing into it", "wait for its end, or give another --out", folder)
