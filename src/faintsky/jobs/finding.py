@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,11 +28,12 @@ from faintsky.system import worker_count
 
 if TYPE_CHECKING:
     from faintsky.denoising import Eye
-    from faintsky.image import RadioData, RadioImage
+    from faintsky.image import RadioCube, RadioImage
     from faintsky.io import FitsMaps, Job
     from faintsky.models import Model
     from faintsky.system import Needs
 
+PathLike = str | os.PathLike[str]
 TILES, NEGATIVE = ".tiles", ".tiles-negative"
 """Subfolders for the results of the tiles of an image, and of its negative, until the run is complete."""
 
@@ -91,8 +92,8 @@ def detect(
         Where an input cannot be used; nothing is left behind.
     """
     from faintsky.image import RadioImage
-    from faintsky.io import Job, open_image_or_cube
-    from faintsky.models import check_model, load_model
+    from faintsky.io import open_image_or_cube
+    from faintsky.models import load_model
 
     if isinstance(data, list):
         return many(detect, data, out, running)
@@ -102,9 +103,25 @@ def detect(
     if columns is not None and image == (columns == "sofia"):
         fault = "cubes, and this is an image" if image else "images, and this is a cube"
         raise InputError(f"columns of {columns!r} are for {fault}", "leave out --columns", opened.name)
-    if isinstance(opened, RadioImage):
-        settings = {"reliability": reliability, "background_scale": background_scale}
-        return _detect_in_image(opened, out, chosen, settings, columns, report, running)
+    plan = (
+        _plan_for_image(opened, chosen, reliability, background_scale, running)
+        if isinstance(opened, RadioImage)
+        else _plan_for_cube(opened, chosen, reliability, running)
+    )
+    return _run("detect", opened, chosen, out, running, plan, report=report, columns=columns, cutouts=cutouts)
+
+
+@dataclass
+class Plan:
+    """What a run takes, whether it is of several parts, and the work, which returns what makes the report."""
+
+    needs: Needs
+    several: bool
+    work: Callable[[Job], tuple[Result, Callable[..., str]]]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def _plan_for_cube(cube: RadioCube, model: Model, reliability: float, running: Spread) -> Plan:
     from faintsky.detection import (
         MATCHED_FILTER,
         bricks_of,
@@ -117,94 +134,93 @@ def detect(
     )
     from faintsky.report import detection_report
 
-    unlike = check_model(opened, chosen)
-    several = method_name(chosen) == MATCHED_FILTER and len(bricks_of(opened)) > 1
-    about = {"cube": opened.name, "shape": list(opened.shape), "notes": [*opened.notes, *unlike]}
-    job = Job(
-        "detect", out, running,
-        _shared(running, partial(needs_of_bricks, opened)) if several else needs_of_cube(opened), about,
-        data=opened, model=chosen, resumable=several,
-    )  # fmt: skip
-    if job.done is not None:
-        return Result(job.done)
-    if not several:
-        opened.check_companions()
-    for note in unlike:
-        running.tell(0, 1, f"note: {note}")
-    with job:
-        how: dict[str, Any] = {"device": running.device}
-        opened = opened.forgiving() if several else opened
-        maps, spread = _spread(job, opened) if several else (None, {})
+    several = method_name(model) == MATCHED_FILTER and len(bricks_of(cube)) > 1
+    needs = _shared(running, partial(needs_of_bricks, cube)) if several else needs_of_cube(cube)
+
+    def work(job: Job) -> tuple[Result, Callable[..., str]]:
+        opened, maps, spread = _spread(job, cube, several)
         find: Any = partial(detect_cube, **spread) if several else find_catalog
-        found = find(opened, chosen, reliability=reliability, progress=running.progress, **how)
-        found = for_report(opened, found, **how)
-        result = result_of_cube(opened, found, maps).deliver(
-            job,
-            lambda: detection_report(opened, found, reliability=reliability, provenance=job.record),
-            report=report,
-            columns=columns,
-            cutouts=cutouts,
-        )
-    return _all_read(result)
+        where: dict[str, Any] = {"device": running.device}
+        found = find(opened, model, reliability=reliability, progress=running.progress, **where)
+        found = for_report(opened, found, **where)
+        page = partial(detection_report, opened, found, reliability=reliability)
+        return result_of_cube(opened, found, maps), page
+
+    return Plan(needs, several, work)
 
 
-def _all_read(result: Result) -> Result:
-    """The result; if some data could not be read, an error is raised now that all else is done."""
-    lost = getattr(result.found, "lost", [])
-    if lost:
-        more = f", and {len(lost) - 1} more places" if len(lost) > 1 else ""
-        raise FaintskyError(f"{getattr(result.data, 'name', '')}: {lost[0]}{more}; the rest is done")
-    return result
-
-
-def _detect_in_image(
-    image: RadioImage,
-    out: str | os.PathLike[str] | None,
-    model: Model,
-    settings: dict[str, Any],
-    columns: str | None,
-    report: bool,
-    running: Spread,
-) -> Result:
-    """`detect` of an image."""
-    from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
-    from faintsky.io import Job
-    from faintsky.report import image_report
-
+def refuse_lines(image: RadioImage, model: Model) -> None:
+    """Refuse a model for cubes."""
     if "method" in model.settings:
         fault = f"model {model.name!r} looks for lines in cubes, and this is an image"
         raise InputError(fault, "leave out --model", image.name)
-    shape = (image.shape[1], image.shape[2])
-    about = {"image": image.name, "shape": list(shape), "notes": image.notes}
+
+
+def _plan_for_image(
+    image: RadioImage, model: Model, reliability: float, background_scale: float, running: Spread
+) -> Plan:
+    from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
+    from faintsky.report import image_report
+
+    refuse_lines(image, model)
     several = len(tiles_of(image)) > 1
+    shape = (image.shape[1], image.shape[2])
     needs = _shared(running, partial(needs_of_tiles, image)) if several else needs_of_detection(shape)
-    job = Job("detect", out, running, needs, about, data=image, model=model, resumable=several)
+
+    def work(job: Job) -> tuple[Result, Callable[..., str]]:
+        opened, maps, spread = _spread(job, image, several)
+        eye, how = partial(_see, "denoiser", running.device, 1), {"progress": running.progress, **spread}
+        found = detect_image(
+            opened, eye=eye, reliability=reliability, background_scale=background_scale, **how
+        )
+        return result_of_detected(opened, found, maps), partial(image_report, opened, found)
+
+    return Plan(needs, several, work)
+
+
+def _run(
+    name: str, data: Any, model: Model, out: PathLike | None, running: Spread, plan: Plan, **how: Any
+) -> Result:
+    """Do the work, and deliver its result and report; of data in several parts it can be resumed."""
+    from faintsky.image import RadioImage
+    from faintsky.io import Job
+    from faintsky.models import check_model
+
+    image, unlike = isinstance(data, RadioImage), check_model(data, model)
+    about = {"image" if image else "cube": data.name, "shape": list(data.shape[image:]), **plan.about}
+    about["notes"] = [*data.notes, *unlike]
+    job = Job(name, out, running, plan.needs, about, data=data, model=model, resumable=plan.several)
     if job.done is not None:
         return Result(job.done)
-    image.check_companions()
+    if image or not plan.several:  # those of a large cube are read in parts
+        data.check_companions()
+    for note in unlike:
+        running.tell(0, 1, f"note: {note}")
     with job:
-        eye = partial(_see, "denoiser", running.device, 1)
-        image = image.forgiving() if several else image
-        maps, spread = _spread(job, image) if several else (None, {})
-        found = detect_image(image, eye=eye, **settings, **spread, progress=running.progress)
-        result = result_of_detected(image, found, maps).deliver(
-            job, lambda: image_report(image, found, provenance=job.record), report=report, columns=columns
-        )
-    return _all_read(result)
+        result, page = plan.work(job)
+        result.deliver(job, partial(page, provenance=job.record), **how)
+    lost = getattr(result.found, "lost", [])
+    if lost:  # now that all else is done
+        more = f", and {len(lost) - 1} more places" if len(lost) > 1 else ""
+        raise FaintskyError(f"{data.name}: {lost[0]}{more}; the rest is done")
+    return result
 
 
-def _spread(job: Job, image: RadioData, folder: str = TILES) -> tuple[FitsMaps | None, dict[str, Any]]:
-    """Files for an image or cube of several tiles, and options on how to share the tiles."""
+def _spread(
+    job: Job, image: Any, several: bool = True, folder: str = TILES
+) -> tuple[Any, FitsMaps | None, dict[str, Any]]:
+    """An image or cube; if it has several tiles, files for them, and options on how to share the tiles."""
     from faintsky.io import FitsMaps
 
     running: Any = job.running
-    if job.out is None:
-        return None, {}
+    image = image.forgiving() if several else image
+    if job.out is None or not several:
+        return image, None, {}
     known = {k: v for k, v in job.record.items() if k != "command"}
     if Path(image.name).is_file():  # a file that was rewritten is a different image
         known["written"] = Path(image.name).stat().st_mtime_ns
     maps = FitsMaps(Path(job.out) / folder, image, job.made_by, known, fresh=running.overwrite)
-    return maps, {"maps": maps, "jobs": job.needs.processes, "cluster": running.cluster}
+    return image, maps, {"maps": maps, "jobs": job.needs.processes, "cluster": running.cluster}
 
 
 def _shared(running: Spread, needs_of: Callable[[int], Needs]) -> Needs:
@@ -284,64 +300,52 @@ def denoise(
     """
     from faintsky.denoising import compare_with_negative, deconvolves, make_denoiser, needs_of_image
     from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
-    from faintsky.io import Job, open_image
-    from faintsky.models import check_model, load_model
+    from faintsky.io import open_image
+    from faintsky.models import load_model
     from faintsky.report import denoising_report, image_report
     from faintsky.system import choose_device
 
     if isinstance(image, list):
         return many(denoise, image, out, running)
     chosen = load_model(model, job="denoise")
-    opened = open_image(image, **vars(opening))
-    unlike = check_model(opened, chosen)
-    passes = members * (2 if negative else 1)
-    needs, block = needs_of_image(
-        chosen.network("denoiser"), (opened.shape[1], opened.shape[2]), dirty="psf" in opened.companions,
-        passes=passes,
-    )  # fmt: skip
-    several, whole = "method" not in chosen.settings and len(tiles_of(opened)) > 1, needs
+    given, published = open_image(image, **vars(opening)), "method" in chosen.settings
+    shape, passes = (given.shape[1], given.shape[2]), members * (2 if negative else 1)
+    network, dirty = chosen.network("denoiser"), "psf" in given.companions
+    whole, block = needs_of_image(network, shape, dirty=dirty, passes=passes)
+    several, needs = not published and len(tiles_of(given)) > 1, whole
     if several:
-        needs = _shared(running, partial(needs_of_tiles, opened, passes=2 * passes))
-    elif "method" not in chosen.settings:
-        search = needs_of_detection((opened.shape[1], opened.shape[2]))
-        needs = replace(
-            needs, memory=needs.memory + search.memory / 2, seconds=needs.seconds + search.seconds
-        )
-    about = {
-        "image": opened.name, "shape": list(opened.shape[1:]), "block_shape": list(block), "members": members,
-        "notes": [*opened.notes, *unlike],
-    }  # fmt: skip
-    job = Job("denoise", out, running, needs, about, data=opened, model=chosen, resumable=several)
-    if job.done is not None:
-        return Result(job.done)
-    opened.check_companions()
-    for note in unlike:
-        running.tell(0, 1, f"note: {note}")
-    with job:
+        needs = _shared(running, partial(needs_of_tiles, given, passes=2 * passes))
+    elif not published:
+        search = needs_of_detection(shape)
+        memory, seconds = whole.memory + search.memory / 2, whole.seconds + search.seconds
+        needs = replace(whole, memory=memory, seconds=seconds)
+
+    def work(job: Job) -> tuple[Result, Callable[..., str]]:
+        alone = published or deconvolves(given)
+        opened, maps, spread = _spread(job, given, several and not alone)
         how: dict[str, Any] = {"reliability": reliability}
-        alone = "method" in chosen.settings or deconvolves(opened)
         find: Any
-        maps: FitsMaps | None = None
-        spread: dict[str, Any] = {}
         if alone:
             if several:  # an image of several tiles may not fit into memory
                 whole.check(out)
             find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
         else:
             how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
-            eye = partial(_see, model, running.device, members)
-            find = partial(detect_image, eye=eye, always=True, **how)
-            opened = opened.forgiving() if several else opened
-            maps, spread = _spread(job, opened) if several else (None, {})
+            find = partial(
+                detect_image, eye=partial(_see, model, running.device, members), always=True, **how
+            )
         found: Any = find(opened, **spread, progress=running.progress)
+        others = {}
         if negative:
-            again, other = (None, {}) if maps is None else _spread(job, opened.negative(), NEGATIVE)
-            others = compare_with_negative(opened, found, partial(find, **other))
+            again, other = None, {}
+            if maps is not None:
+                _, again, other = _spread(job, opened.negative(), folder=NEGATIVE)
+            others["regions_in_negative"] = compare_with_negative(opened, found, partial(find, **other))
             if again is not None:
                 again.drop()
         result = result_of_image(opened, found) if alone else result_of_detected(opened, found, maps)
-        if negative:
-            result.facts["regions_in_negative"] = others
-        page: Callable[..., str] = denoising_report if alone else image_report
-        result.deliver(job, lambda: page(opened, found, provenance=job.record), report=report)
-    return _all_read(result)
+        result.facts |= others
+        return result, partial(denoising_report if alone else image_report, opened, found)
+
+    plan = Plan(needs, several, work, {"block_shape": list(block), "members": members})
+    return _run("denoise", given, chosen, out, running, plan, report=report)

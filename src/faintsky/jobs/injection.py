@@ -241,11 +241,10 @@ def _point_place(
     """The same for points, with what is found in the negative of the image."""
     from faintsky.detection import detect_image
     from faintsky.injecting import PointPlace, compact_entries
+    from faintsky.jobs.finding import refuse_lines
     from faintsky.units import unit_text
 
-    if "method" in model.settings:
-        fault = f"model {model.name!r} looks for lines in cubes, and this is an image"
-        raise InputError(fault, "leave out --model", image.name)
+    refuse_lines(image, model)
 
     def find(one: RadioImage) -> Any:
         found = detect_image(one, reliability=reliability)

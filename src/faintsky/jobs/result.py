@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from faintsky.beams import beam_pixels
+from faintsky.cutouts import label_boxes
+from faintsky.system import replacing, write_text
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -101,7 +106,7 @@ class Result:
         columns : str, optional
             Also write the tables with the columns of another program: see `faintsky.columns.write_columns`.
         cutouts : bool, optional
-            Also write cutouts of the sources of a cube: see `faintsky.jobs.cutouts`.
+            Also write cutouts of the sources of a cube: see `write_cutouts`.
 
         Returns
         -------
@@ -119,42 +124,27 @@ class Result:
         from faintsky.catalog import write_catalog
         from faintsky.columns import write_columns
         from faintsky.io import save_like, write_regions
-        from faintsky.jobs.cutouts import write_cutouts
-        from faintsky.system import write_text
 
         job.running.tell(0, 1, "writing")
-        write_catalog(self.catalog, job.folder)
-        if self.components is not None:
-            write_catalog(self.components, job.folder, "components")
+        for stem, table in (("catalog", self.catalog), ("components", self.components)):
+            if table is not None:
+                write_catalog(table, job.folder, stem)
+                if columns not in (None, "sofia"):
+                    write_columns(table, columns, job.folder / f"{stem}_{columns}.fits", self.data)
         if columns == "sofia":
             prepared: Any = self.found.prepared
             parts = {"mask": self.mask, "line": prepared.restored(prepared.line)}
             for suffix in ("fits", "xml"):
-                write_columns(
-                    self.catalog, columns, job.folder / f"catalog_sofia.{suffix}", self.data, **parts
-                )
-        elif columns is not None:
-            for stem, table in (("catalog", self.catalog), ("components", self.components)):
-                if table is not None:
-                    write_columns(table, columns, job.folder / f"{stem}_{columns}.fits", self.data)
+                path = job.folder / f"catalog_sofia.{suffix}"
+                write_columns(self.catalog, columns, path, self.data, **parts)
         for suffix in ("reg", "crtf"):
             write_regions(job.folder / f"regions.{suffix}", self.catalog)
-        if self.maps is not None:
-            arrays = self.maps.finish(job.folder)
-            self.mask, self.mask_diffuse, self.model = map(arrays.get, ("mask", "mask_diffuse", "model"))
-            self.image, self.uncertainty = map(arrays.get, ("denoised", "uncertainty"))
-            self.__dict__["residual"] = arrays["residual"]
-        images: dict[str, Any] = {
-            "mask": self.mask,
-            "mask_diffuse": self.mask_diffuse,
-            "model": self.model,
-            "residual": self.residual,
-            "denoised": self.image,
-            "uncertainty": self.uncertainty,
-        }
-        for name, array in images.items():
-            if array is not None and self.maps is None:
-                kind = name if name == "uncertainty" else ""
+        arrays = {} if self.maps is None else self.maps.finish(job.folder)
+        for name in ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty"):
+            attribute, kind = "image" if name == "denoised" else name, "uncertainty" * (name == "uncertainty")
+            if self.maps is not None:
+                vars(self)[attribute] = arrays.get(name)
+            elif (array := getattr(self, attribute)) is not None:
                 save_like(job.folder / f"{name}.fits", array, self.data, kind=kind, provenance=job.made_by)
         if cutouts:
             write_cutouts(self, job.folder, job.made_by)
@@ -278,3 +268,64 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
         image,
         found,
     )
+
+
+MARGIN = (2, 6, 6)
+"""Margin around a source's mask [channel and pixel]."""
+
+
+def write_cutouts(result: Result, folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Write ``STEM_cubelets/STEM_ID_cube.fits`` and, likewise, mask, ``mom0``, ``mom1``, ``mom2``, ``chan``.
+
+    A method without a three-dimensional mask has none. The cubelet holds the data, including the continuum.
+    Moments and spectrum are those of the data without continuum, within the mask. The moments have the units
+    of ``moment0.fits`` and so on. The spectrum, ``spec.txt``, is a table of channel, frequency [Hz], flux
+    density [Jy] and number of pixels.
+
+    Parameters
+    ----------
+    result : Result
+        Result of a cube.
+    folder : pathlib.Path
+        Folder in which that of the cutouts is made.
+    provenance : mapping
+        Entries for the headers.
+    """
+    from faintsky.detection import moment_sums
+    from faintsky.io import header_like, write_fits
+
+    cube: Any = result.data
+    if result.mask is None or result.mask.ndim < 3 or result.catalog is None:
+        return
+    stem = Path(cube.name).name.split(".")[0]
+    prepared: Any = result.found.prepared
+    line = prepared.restored(prepared.line)
+    area = float(beam_pixels(prepared.beam, 1.0)[0])
+    to = folder / f"{stem}_cubelets"
+    to.mkdir(exist_ok=True)
+
+    def save(name: str, array: NDArray[Any], box: tuple[slice, ...], **how: Any) -> None:
+        native = cube.layout.to_native(array)
+        header = header_like(cube, native.shape, provenance=provenance, **how)
+        for axis, start in zip(("chan", "y", "x"), (s.start for s in box)):
+            number = len(cube.layout.axes) - cube.layout.axes.index(axis)
+            if axis != "chan" or array.ndim == 3:
+                header[f"CRPIX{number}"] = header.get(f"CRPIX{number}", 0.0) - start
+        write_fits(to / name, native, header)
+
+    for number, its in label_boxes(result.mask).items():
+        box = tuple(
+            slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(its, MARGIN, cube.shape)
+        )
+        inside, data, name = result.mask[box] == number, line[box], f"{stem}_{number}"
+        save(f"{name}_cube.fits", cube.taken(box), box)
+        save(f"{name}_mask.fits", inside.astype(np.int32), box, labels=True)
+        for order, (image, unit) in enumerate(moment_sums(cube, data, inside, box[0]).maps(cube)):
+            save(f"{name}_mom{order}.fits", image.astype(np.float32), box, unit=unit, kind=f"moment {order}")
+        save(f"{name}_chan.fits", inside.sum(axis=0, dtype=np.int32), box, labels=True, kind="channels")
+        flux = np.where(inside, data, 0).sum(axis=(1, 2)) / area
+        with replacing(to / f"{name}_spec.txt") as path:
+            z = np.arange(box[0].start, box[0].stop)
+            columns = np.stack([z, cube.frequencies[z], flux, inside.sum(axis=(1, 2))], axis=1)
+            words = "channel frequency[Hz] flux_density[Jy] pixels"
+            np.savetxt(path, columns, fmt=("%d", "%.9e", "%.6e", "%d"), header=words)

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
         binned_fraction,
         completeness_at,
         fit_completeness,
+        reliability_of,
         robust_scatter,
         snr_edges,
     )
-    from faintsky.matching.negatives import reliability_of
     from faintsky.matching.pairing import (
         CRITERIA,
         RADIUS,

@@ -237,3 +237,47 @@ def completeness_at(
     near = int(np.sum(np.abs(np.log(s / level)) < 0.2))
     error = max(float(np.std(draws)) if draws else 0.0, 0.5 / (near + 1))
     return Estimate(float(curve(level)), error), curve
+
+
+LEAST_WIDTH = 0.05
+"""Least standard deviation of the kernel along any direction [dex]."""
+LEAST_NEGATIVES = 4
+"""Below this number of negative detections the kernel takes the scatter of all detections."""
+
+
+def reliability_of(positive: Float, negative: Float, scale: float = 0.4) -> Float:
+    """Probability that each positive detection is real, ``[n]``, 0 to 1, from the negative ones.
+
+    Noise causes negative detections as often as positive ones. Serra, Jurek & Floer (2012, PASA 29, 296): in
+    the space of (log peak, log sum, log mean) the densities of both are smoothed with a Gaussian kernel, and
+    ``R = (P - N) / P``.
+
+    Parameters
+    ----------
+    positive, negative : array
+        Parameters of the detections, ``[n, parameter]``, logarithms of base 10.
+    scale : float
+        Width of the kernel in units of the scatter of the negative detections.
+
+    Returns
+    -------
+    array
+        All 1 if there are no negative detections.
+    """
+    if not len(positive) or not len(negative):
+        return np.ones(len(positive))
+    sample = negative if len(negative) >= LEAST_NEGATIVES else np.concatenate([positive, negative])
+    dimensions = positive.shape[1]
+    covariance = scale**2 * np.cov(sample, rowvar=False) if len(sample) > 1 else np.zeros((dimensions,) * 2)
+    # log mean is nearly a sum of the other two, and a few detections may lie on a line
+    values, vectors = np.linalg.eigh(covariance)
+    white = vectors / np.sqrt(np.maximum(values, LEAST_WIDTH**2))
+    ours, theirs = positive @ white, negative @ white
+    p, n = _density(ours, ours), _density(ours, theirs)
+    return np.clip((p - n) / p, 0.0, 1.0)
+
+
+def _density(at: Float, points: Float) -> Float:
+    squared = ((at[:, None, :] - points[None, :, :]) ** 2).sum(axis=-1)
+    density: Float = np.exp(-0.5 * squared).sum(axis=1)
+    return density
