@@ -95,7 +95,7 @@ def trainings(monkeypatch):
                 watch(history[-1])
         (out / "denoiser.safetensors").write_text("weights")
 
-    monkeypatch.setattr("faintsky.jobs.tuning.train", train)
+    monkeypatch.setattr("faintsky.jobs.training.train", train)
     return seen
 
 
@@ -105,7 +105,7 @@ def rows_of(out):
 
 
 def test_every_trial_uses_the_cores_that_were_asked_for(trainings, tmp_path, monkeypatch):
-    where = "faintsky.jobs.tuning.train"
+    where = "faintsky.jobs.training.train"
     train, cores = pkgutil.resolve_name(where), []
 
     def counted(*args, jobs=None, **call):

@@ -252,7 +252,7 @@ def test_a_run_that_ends_on_a_full_disk_keeps_what_was_there(tmp_path, monkeypat
             raise DiskError("full")
         return write_json(path, value)
 
-    monkeypatch.setattr("faintsky.io.output.write_json", full)
+    monkeypatch.setattr("faintsky.io.job.write_json", full)
     with pytest.raises(DiskError):
         fill(tmp_path / "out", {"seed": 4}, overwrite=True)
     assert listing(tmp_path / "out") == ["a.txt", "b.txt", "run.json"]

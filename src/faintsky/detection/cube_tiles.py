@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from faintsky.blocks import Brick, bricks
+from faintsky.blocks import Block, bricks
 from faintsky.detection.find import doubts_of, needs_of_search
 from faintsky.detection.fits import LineSource
 from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
@@ -65,7 +65,7 @@ class CubePlan:
     ----------
     cube : RadioCube
         With its kind and its beam.
-    blocks : list of Brick
+    blocks : list of Block
     settings : mapping
         The model's.
     device : str
@@ -76,7 +76,7 @@ class CubePlan:
     """
 
     cube: RadioCube
-    blocks: list[Brick]
+    blocks: list[Block]
     settings: Mapping[str, Any]
     device: str
     kind: Kind
@@ -121,11 +121,11 @@ class SeenCube:
     lost: list[str] = field(default_factory=list)
 
 
-def bricks_of(cube: RadioCube, *, dirty: bool | None = None) -> list[Brick]:
+def bricks_of(cube: RadioCube, *, dirty: bool | None = None) -> list[Block]:
     """Tiles of a cube, ``dirty`` or not; by default as the user, the header or a psf tells."""
     whole = tuple(slice(0, n) for n in cube.shape)
     if np.prod(cube.shape, dtype=float) <= VOXELS and cube.shape[0] <= LONGEST:
-        return [Brick(whole, whole)]
+        return [Block(whole, whole)]
     beam = cube.middle_beam
     beam_pixels = 4.0 if beam is None else float(np.sqrt(beam[0] * beam[1]))
     if dirty is None:
@@ -174,9 +174,9 @@ def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliabi
     return CubePlan(cube, blocks, settings, device, kind, reliability)
 
 
-def _brightest(cube: RadioCube, blocks: Sequence[Brick]) -> Brick:
+def _brightest(cube: RadioCube, blocks: Sequence[Block]) -> Block:
     """The tile with the highest voxel over the scatter around it."""
-    best: tuple[float, Brick | None] = (0.0, None)
+    best: tuple[float, Block | None] = (0.0, None)
     for block in blocks:
         data = cube.taken(block.write)
         few = data[::5, ::7, ::7]

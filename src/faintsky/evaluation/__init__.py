@@ -60,11 +60,15 @@ if TYPE_CHECKING:
         Method,
         Scores,
         evaluate,
+        markdown,
         measured,
+        number,
         pending,
         run_methods,
+        table_of,
+        with_error,
+        write_csv,
     )
-    from faintsky.evaluation.tables import markdown, number, table_of, with_error, write_csv
     from faintsky.evaluation.truth import (
         Setting,
         gaussian_box,

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from faintsky.errors import DiskError, FaintskyError, InputError
 from faintsky.evaluation import figures
-from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, measured, plain
-from faintsky.evaluation.tables import table_of, with_error
+from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, measured, plain, table_of, with_error
 from faintsky.evaluation.truth import Setting, judged_boxes, prepared_truth
 from faintsky.grid import axial_difference
 from faintsky.matching import (

@@ -43,8 +43,7 @@ from faintsky.evaluation.regions import (
     segment_statistic,
     segment_sums,
 )
-from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, measured, plain
-from faintsky.evaluation.tables import markdown, with_error
+from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, markdown, measured, plain, with_error
 from faintsky.matching import Estimate
 
 if TYPE_CHECKING:

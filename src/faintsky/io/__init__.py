@@ -6,10 +6,9 @@ warnings of third-party readers are filtered here.
 
 from __future__ import annotations
 
-from faintsky.io.job import Job
+from faintsky.io.job import Job, OutputFolder, plain, provenance, write_json
 from faintsky.io.maps import FitsMaps
 from faintsky.io.opening import open_cube, open_data, open_image, open_image_or_cube
-from faintsky.io.output import OutputFolder, plain, provenance, write_json
 from faintsky.io.sources import quiet_reading
 from faintsky.io.writing import add_provenance, header_like, save_like, write_fits, write_regions
 

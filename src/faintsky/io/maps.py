@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faintsky.companions import Box
 from faintsky.image import RadioData
 from faintsky.io.boxes import read_box, runs, write_box
-from faintsky.io.output import plain
+from faintsky.io.job import plain
 from faintsky.io.writing import add_beams, append_beams, begin_fits, header_like
 from faintsky.system import replacing
 

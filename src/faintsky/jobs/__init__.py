@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from faintsky.jobs.finding import denoise, detect
     from faintsky.jobs.injection import InjectResult, inject
     from faintsky.jobs.result import Result
-    from faintsky.jobs.training import TrainResult, train
-    from faintsky.jobs.tuning import TuneResult, tune
+    from faintsky.jobs.training import TrainResult, TuneResult, train, tune
 
 lazy(__name__)

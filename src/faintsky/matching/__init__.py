@@ -18,16 +18,6 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.matching.curves import (
-        Binned,
-        CompletenessCurve,
-        binned_fraction,
-        completeness_at,
-        fit_completeness,
-        reliability_of,
-        robust_scatter,
-        snr_edges,
-    )
     from faintsky.matching.pairing import (
         CRITERIA,
         RADIUS,
@@ -41,6 +31,21 @@ if TYPE_CHECKING:
         iou_z,
         match,
     )
-    from faintsky.matching.scores import Estimate, Metrics, above, metrics, summarise, tally
+    from faintsky.matching.scores import (
+        Binned,
+        CompletenessCurve,
+        Estimate,
+        Metrics,
+        above,
+        binned_fraction,
+        completeness_at,
+        fit_completeness,
+        metrics,
+        reliability_of,
+        robust_scatter,
+        snr_edges,
+        summarise,
+        tally,
+    )
 
 lazy(__name__)

@@ -1,14 +1,23 @@
-"""Pages on detected sources, denoised images and injected sources."""
+"""Self-contained HTML pages on detected sources, denoised images and injected sources; their figures.
+
+All text is escaped, so that a header cannot bring markup of its own.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from faintsky.evaluation import fraction
 from faintsky.image import RadioCube, RadioData, RadioImage
-from faintsky.report.explorer import ROWS, explore
+from faintsky.matching import column
+from faintsky.report.explorer import ROWS, explore, resources
 from faintsky.report.layers import (
     brightness_unit,
     cube_layers,
@@ -17,14 +26,17 @@ from faintsky.report.layers import (
     spectral_axis,
 )
 from faintsky.report.noise import cube_verdict, doubts, noise_curves, residual_verdict
-from faintsky.report.page import Section, embedded, render
 from faintsky.report.spectra import source_drawing
+from faintsky.system.figures import COLOURS, panels, save_figure, style
 
 if TYPE_CHECKING:
+    from astropy.table import Table
     from matplotlib.figure import Figure
 
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
+    from faintsky.injecting import Recovery
+
 
 WORK = (
     "Drag to pan and turn the wheel to zoom; all maps follow. Point at an object for its main values; "
@@ -335,3 +347,155 @@ def injection_report(
 
 def _two(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "–"
+
+
+def embedded(figure: Figure, dpi: int = 90) -> str:
+    """A figure as a ``data:`` URL for an ``<img>``."""
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 2}
+    )
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@dataclass
+class Section:
+    """A part of a page.
+
+    Parameters
+    ----------
+    title : str
+        Its heading.
+    figures : sequence of str, optional
+        From `embedded`.
+    shows : str, optional
+        Alternative text of the figures.
+    text : str, optional
+        Explains the figures.
+    columns : sequence of (str, str), optional
+        Names and units of a table.
+    rows : sequence of sequence of str, optional
+        Its cells.
+    note : str, optional
+        Text after the table, or instead of it.
+    drawings : sequence of str, optional
+        SVG drawings, in which text is already escaped.
+    live : str, optional
+        HTML of Bokeh's figures.
+    """
+
+    title: str
+    figures: Sequence[str] = ()
+    shows: str = ""
+    text: str = ""
+    columns: Sequence[tuple[str, str]] = ()
+    rows: Sequence[Sequence[str]] = ()
+    note: str = ""
+    drawings: Sequence[str] = ()
+    live: str = ""
+
+
+def render(
+    title: str,
+    subtitle: str,
+    facts: Mapping[str, Any],
+    sections: Sequence[Section],
+    *,
+    provenance: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> str:
+    """The page as HTML; all text is escaped, so that a header cannot bring markup of its own.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        Headings.
+    facts : mapping
+        Names and values of the summary.
+    sections : sequence of Section
+        Parts of the page.
+    provenance : mapping
+        Version, command, configuration.
+    notes : sequence of str, optional
+        Assumptions and corrections.
+
+    Returns
+    -------
+    str
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True,
+    )  # fmt: skip
+    known = {k: v for k, v in provenance.items() if v not in ("", None)}
+    return environment.get_template("report.html").render(
+        title=title, subtitle=subtitle, facts=facts, notes=notes, sections=sections, provenance=known,
+        head=resources() if any(s.live for s in sections) else "",
+    )  # fmt: skip
+
+
+def recovery_figure(sources: Table, recovery: Recovery) -> Figure:
+    """Completeness against S/N, and found over true flux of detections; for images also the share of area."""
+    diffuse, points = recovery.share is not None, bool(recovery.measured)
+    image = diffuse or points
+    label = "S/N per pixel" if diffuse else "S/N" if points else "matched S/N"
+    snr, ratio = column(sources, "snr"), column(sources, "found_flux") / column(sources, "flux")
+    known = np.isfinite(ratio)
+    b = recovery.completeness
+    with style():
+        figure, (left, right) = panels(1, 2, 4.8, 3.6)
+        fraction(left, b, 0, "injected sources, 68 % interval")
+        if recovery.curve is not None:
+            fine = np.geomspace(b.edges[0], b.edges[-1], 200)
+            left.plot(fine, recovery.curve(fine), color=COLOURS[0], lw=1.4, label="fit")
+        centres = b.centres if image else (b.edges[:-1] + b.edges[1:]) / 2
+        if recovery.share is not None:
+            left.plot(
+                centres, recovery.share, "s--", color=COLOURS[2], ms=4, lw=1, label="share of their area"
+            )
+        if image:
+            left.set_xscale("log")
+            right.set_xscale("log")
+        left.set(xlabel=label, ylabel="completeness", ylim=(-0.03, 1.18))
+        left.legend(loc="upper left", ncols=1 if image else 2)
+        right.scatter(snr[known], ratio[known], s=12, lw=0, alpha=0.5, color=COLOURS[5], label="source")
+        seen = np.isfinite(recovery.flux_ratio)
+        right.errorbar(centres[seen], recovery.flux_ratio[seen], recovery.flux_error[seen], fmt="o",
+                       color=COLOURS[1], ms=5, label="median")  # fmt: skip
+        right.axhline(1, color="0.4", lw=0.8)
+        top = float(np.nanquantile(ratio[known], 0.98)) if known.any() else 2.0
+        right.set(xlabel=label, ylabel="found / true flux", ylim=(0, max(2.0, 1.1 * top)))
+        if known.any():
+            right.legend(loc="upper right")
+    return figure
+
+
+def training_figure(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw the loss of training and validation, and one panel for every other score.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        ``step``, ``epoch`` (if any), ``train``, ``loss`` and further scores of every validation.
+    path : pathlib.Path
+        A PNG file.
+    """
+    along = "epoch" if "epoch" in history[0] else "step"
+    steps = [h[along] for h in history]
+    scores = [k for k in history[0] if k not in ("step", "epoch", "train", "loss")]
+    with style():
+        figure, axes = panels(1, 1 + len(scores), 4.2, 3.4)
+        axes[0].plot(steps, [h["train"] for h in history], label="training", color="0.6")
+        axes[0].plot(steps, [h["loss"] for h in history], label="validation", color=COLOURS[0])
+        best = min(history, key=lambda h: h["loss"])
+        axes[0].plot(best[along], best["loss"], "o", color=COLOURS[1], label="kept")
+        axes[0].set_ylabel("loss")
+        axes[0].legend()
+        for ax, score in zip(axes[1:], scores, strict=True):
+            ax.plot(steps, [h[score] for h in history], color=COLOURS[0])
+            ax.set_ylabel(score)
+        for ax in axes:
+            ax.set_xlabel(along)
+        save_figure(figure, path, dpi=120)

@@ -14,7 +14,7 @@ def lazy(room: str) -> None:
     The package says once where its names live, as type checkers read it, and loads none of them::
 
         if TYPE_CHECKING:
-            from faintsky.blocks.tiling import Block, cover
+            from faintsky.matching.pairing import Matching, match
 
         lazy(__name__)
 
