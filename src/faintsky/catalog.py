@@ -317,6 +317,18 @@ def _table(
     return table
 
 
+def column(table: Table, name: str) -> NDArray[np.float64]:
+    """A catalogue column as plain floats, NaN where masked, ``[n]``.
+
+    Raises
+    ------
+    KeyError
+        If the table has no such column.
+    """
+    values = np.ma.asarray(table[name].data if hasattr(table[name], "data") else table[name])
+    return np.asarray(np.ma.filled(values.astype(float), np.nan), dtype=float)
+
+
 def join_flags(names: Iterable[str]) -> str:
     """The flags string of several names, each once, in the order given; KeyError for one not in `FLAGS`."""
     flags = list(dict.fromkeys(names))

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faintsky.catalog import has_flag
+from faintsky.beams import SIZES
+from faintsky.catalog import column, has_flag
 from faintsky.cutouts import label_boxes
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.image import SHAPE
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
@@ -77,10 +79,6 @@ def write_columns(
     return final
 
 
-def _value(table: Table, name: str) -> Any:
-    return np.asarray(np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan))
-
-
 def _within(table: Table) -> Any:
     """Number of every row within its island, from 0, and how many rows that has."""
     _, island, size = np.unique(table["island"], return_inverse=True, return_counts=True)
@@ -94,53 +92,42 @@ def _pybdsf(table: Table, data: RadioData) -> Table:
     from astropy import units as u
     from astropy.table import Table
 
-    components, out = "parent" not in table.colnames, Table()
-    none, zero = np.full(len(table), np.nan), np.zeros(len(table), dtype=np.int32)
-    _, size = _within(table)
+    components, none = "parent" not in table.colnames, np.full(len(table), np.nan)
+    number, (_, size) = np.arange(len(table), dtype=np.int32), _within(table)
     several = np.bincount(table["id"])[table["id"]] if components else np.asarray(table["n_components"])
-    flux, flux_err = _value(table, "flux"), _value(table, "flux_err")
     _, island = np.unique(table["island"], return_inverse=True)
-    frame, cell = data.frame(_value(table, "x"), _value(table, "y")), data.grid.cell
+    frame, cell = data.frame(column(table, "x"), column(table, "y")), data.grid.cell
+    isl, source = (np.asarray(table[name] - 1, dtype=np.int32) for name in ("island", "id"))
+    if components:
+        out = Table({"Gaus_id": number, "Isl_id": isl, "Source_id": source, "Wave_id": 0 * number})
+        places = [("Xposn", "x", u.pix), ("Yposn", "y", u.pix)]
+    else:
+        out = Table({"Source_id": source, "Isl_id": isl})
+        places = [("RA_max", "ra", u.deg), ("DEC_max", "dec", u.deg)]
 
     def pair(name: str, value: Any, error: Any, unit: Any) -> None:
-        for column, numbers in ((name, value), (f"E_{name}", error)):
-            out[column] = np.asarray(numbers, dtype=float) * unit
+        for key, numbers in ((name, value), (f"E_{name}", error)):
+            out[key] = np.asarray(numbers, dtype=float) * unit
 
-    def ours(name: str, column: str, unit: Any, per_unit: float = 1.0) -> None:
-        error = _value(table, f"{column}_err") / (3600 if column in ("ra", "dec") else per_unit)
-        pair(name, _value(table, column) / per_unit, error, unit)
-
-    if components:
-        out["Gaus_id"] = np.arange(len(table), dtype=np.int32)
-        out["Isl_id"] = np.asarray(table["island"] - 1, dtype=np.int32)
-    out["Source_id"] = np.asarray(table["id"] - 1, dtype=np.int32)
-    if components:
-        out["Wave_id"] = zero
-    else:
-        out["Isl_id"] = np.asarray(table["island"] - 1, dtype=np.int32)
-    ours("RA", "ra", u.deg)
-    ours("DEC", "dec", u.deg)
-    ours("Total_flux", "flux", u.Jy)
-    ours("Peak_flux", "flux_peak", u.Jy / u.beam)
-    if components:
-        ours("Xposn", "x", u.pix)
-        ours("Yposn", "y", u.pix)
-    else:
-        ours("RA_max", "ra", u.deg)
-        ours("DEC_max", "dec", u.deg)
-    for prefix, names in (("", ("fwhm_maj", "fwhm_min", "pa")), ("DC_", ("dc_maj", "dc_min", "dc_pa"))):
-        for name, column in zip(("Maj", "Min", "PA"), names):
-            ours(prefix + name, column, u.deg, 1.0 if name == "PA" else 3600.0)
-        major, minor, pa = frame.to_pixels(*(_value(table, column) for column in names))
+    place = [("RA", "ra", u.deg), ("DEC", "dec", u.deg)]
+    fluxes = [("Total_flux", "flux", u.Jy), ("Peak_flux", "flux_peak", u.Jy / u.beam)]
+    for name, ours, unit in place + fluxes + places:
+        error = column(table, f"{ours}_err") / (3600 if unit is u.deg else 1)
+        pair(name, column(table, ours), error, unit)
+    for prefix, names in (("", SIZES), ("DC_", SHAPE)):
+        for name, ours, per in zip(("Maj", "Min", "PA"), names, (3600, 3600, 1)):
+            pair(prefix + name, column(table, ours) / per, column(table, f"{ours}_err") / per, u.deg)
+        major, minor, pa = frame.to_pixels(*(column(table, ours) for ours in names))
         plane = {"Maj": major * cell / 3600, "Min": minor * cell / 3600, "PA": pa}
         for name, values in plane.items():
             pair(f"{prefix}{name}_img_plane", values, out[f"E_{prefix}{name}"], u.deg)
+    flux, flux_err = column(table, "flux"), column(table, "flux_err")
     sums = (np.bincount(island, weights=np.nan_to_num(v))[island] for v in (flux, flux_err**2))
     total, squared = sums if len(table) else (flux, flux)
     pair("Isl_Total_flux", total, np.sqrt(squared), u.Jy)
-    known = {"Isl_rms": _value(table, "rms"), "Isl_mean": _value(table, "background")}
-    known |= {"Resid_Isl_rms": none, "Resid_Isl_mean": none}
-    known |= {"Wave_Isl_rms": none, "Wave_Isl_mean": none} if components else {}
+    known = {"Isl_rms": column(table, "rms"), "Isl_mean": column(table, "background")}
+    known |= dict.fromkeys(("Resid_Isl_rms", "Resid_Isl_mean"), none)
+    known |= dict.fromkeys(("Wave_Isl_rms", "Wave_Isl_mean") if components else (), none)
     for name, values in known.items():
         out[name] = values * (u.Jy / u.beam)
     out["S_Code"] = np.where(several > 1, "M", np.where(size > several, "C", "S")).astype("U1")
@@ -156,20 +143,20 @@ def _aegean(table: Table, data: RadioData) -> Table:
     from astropy.table import Table
 
     n, (number, _) = len(table), _within(table)
-    place = SkyCoord(_value(table, "ra"), _value(table, "dec"), unit="deg")
+    place = SkyCoord(column(table, "ra"), column(table, "dec"), unit="deg")
     beam = data.middle_beam
-    x, y = _value(table, "x"), _value(table, "y")
+    x, y = column(table, "x"), column(table, "y")
     psf = np.full((3, n), np.nan) if beam is None else data.sky_beams(beam, x, y).T
     out = Table({"island": np.asarray(table["island"], dtype=np.int32), "source": number})
-    out["background"], out["local_rms"] = _value(table, "background"), _value(table, "rms")
+    out["background"], out["local_rms"] = column(table, "background"), column(table, "rms")
     out["ra_str"] = place.ra.to_string(u.hour, sep=":", precision=2, pad=True)
     out["dec_str"] = place.dec.to_string(u.deg, sep=":", precision=2, pad=True, alwayssign=True)
     for name, ours, error in (
         ("ra", "ra", 3600), ("dec", "dec", 3600), ("peak_flux", "flux_peak", 1), ("int_flux", "flux", 1),
         ("a", "fwhm_maj", 1), ("b", "fwhm_min", 1), ("pa", "pa", 1),
     ):  # fmt: skip
-        out[name] = _value(table, ours)
-        out[f"err_{name}"] = np.nan_to_num(_value(table, f"{ours}_err") / error, nan=-1.0)
+        out[name] = column(table, ours)
+        out[f"err_{name}"] = np.nan_to_num(column(table, f"{ours}_err") / error, nan=-1.0)
     out["pa"] = 90 - (90 - np.asarray(out["pa"])) % 180
     diffuse = np.asarray(table["kind"]).astype(str) == "diffuse"
     point = has_flag(table["flags"], "unresolved")
@@ -193,14 +180,13 @@ def _sofia(table: Table, data: Any, mask: Any, line: Any) -> Table:
     from astropy.table import Table
 
     n, cells = len(table), np.zeros(len(table), dtype=np.int32)
-    lowest, highest, disc = (np.full(n, np.nan) for _ in range(3))
+    lowest, highest = np.full((2, n), np.nan)
     ell3s, flags = np.full((3, n), np.nan), np.zeros(n, dtype=np.int32)
-    disc = np.transpose(data.frame(_value(table, "x"), _value(table, "y")).to_pixels(
-        *(_value(table, name) for name in ("fwhm_maj", "fwhm_min", "pa"))
-    ))  # fmt: skip
+    frame = data.frame(column(table, "x"), column(table, "y"))
+    major, minor, pa = frame.to_pixels(*(column(table, name) for name in SIZES))
     ends = ("x_min", "x_max", "y_min", "y_max", "z_min", "z_max")
     sides = np.array([data.shape[2], data.shape[1], data.shape[0]])
-    box = np.transpose([np.nan_to_num(_value(table, name)) for name in ends]).reshape(n, 3, 2)
+    box = np.transpose([np.nan_to_num(column(table, name)) for name in ends]).reshape(n, 3, 2)
     box = np.clip(np.stack([np.floor(box[..., 0]), np.ceil(box[..., 1])], axis=2), 0, sides[:, None] - 1)
     box = box.astype(int)
     boxes = {} if mask is None else label_boxes(mask)
@@ -215,38 +201,32 @@ def _sofia(table: Table, data: Any, mask: Any, line: Any) -> Table:
         lowest[k], highest[k] = (f(values[inside]) if cells[k] else np.nan for f in (np.min, np.max))
         flags[k] += OTHERS * bool(((mask[part] > 0) & ~inside).any())
         sky = np.where(inside, values, 0).sum(axis=0)
-        seen = sky > 3 * _value(table, "rms")[k] * np.sqrt(np.maximum(inside.sum(axis=0), 1))
+        seen = sky > 3 * column(table, "rms")[k] * np.sqrt(np.maximum(inside.sum(axis=0), 1))
         if seen.sum() > 2:
             ell3s[:, k] = _ellipse(*np.nonzero(seen))
     flags += SPATIAL_EDGE * ((box[:, :2, 0] <= 0) | (box[:, :2, 1] >= sides[:2] - 1)).any(axis=1)
     flags += SPECTRAL_EDGE * ((box[:, 2, 0] <= 0) | (box[:, 2, 1] >= sides[2] - 1))
-    z = _value(table, "z")
+    z = column(table, "z")
     hertz = np.interp(np.nan_to_num(z), np.arange(sides[2]), data.channel_widths())
     widths = data.channel_widths_velocity()
     km_s = hertz * np.nan if widths is None else np.interp(np.nan_to_num(z), np.arange(sides[2]), widths)
-    brightness = u.Jy / u.beam
-    out = Table({"name": np.asarray(table["name"]), "id": np.asarray(table["id"], dtype=np.int32)})
-    for name in "xyz":
-        out[name] = _value(table, name) * u.pix
-    for k, name in enumerate(ends):
-        out[name] = box.reshape(n, 6)[:, k].astype(np.int32) * u.pix
-    out["n_pix"], out["f_min"], out["f_max"] = cells, lowest * brightness, highest * brightness
-    out["f_sum"] = _value(table, "flux_hz") * (u.Jy * u.Hz)
-    out["rel"], out["flag"] = _value(table, "reliability"), flags
-    out["rms"] = _value(table, "rms") * brightness
-    for name in ("w20", "w50"):
-        out[name] = _value(table, name) * hertz / km_s * u.Hz
-    for name, values in zip(("ell_maj", "ell_min", "ell_pa"), disc.T.reshape(3, n)):
-        out[name] = values * u.deg if name == "ell_pa" else SECOND_MOMENT * values * u.pix
-    for name, values in zip(("ell3s_maj", "ell3s_min", "ell3s_pa"), ell3s):
-        out[name] = values * (u.deg if name == "ell3s_pa" else u.pix)
-    out["kin_pa"] = _value(table, "kin_pa") * u.deg
-    for name in "xyz":
-        out[f"err_{name}"] = _value(table, f"{name}_err") * u.pix
-    out["err_f_sum"] = _value(table, "flux_hz_err") * (u.Jy * u.Hz)
-    for name, unit in (("ra", u.deg), ("dec", u.deg), ("freq", u.Hz)):
-        out[name] = _value(table, name) * unit
-    return out
+    brightness, corners = u.Jy / u.beam, box.reshape(n, 6).astype(np.int32).T
+    return Table({
+        "name": np.asarray(table["name"]), "id": np.asarray(table["id"], dtype=np.int32),
+        **{name: column(table, name) * u.pix for name in "xyz"},
+        **{name: values * u.pix for name, values in zip(ends, corners)},
+        "n_pix": cells, "f_min": lowest * brightness, "f_max": highest * brightness,
+        "f_sum": column(table, "flux_hz") * (u.Jy * u.Hz),
+        "rel": column(table, "reliability"), "flag": flags, "rms": column(table, "rms") * brightness,
+        **{name: column(table, name) * hertz / km_s * u.Hz for name in ("w20", "w50")},
+        "ell_maj": SECOND_MOMENT * major * u.pix, "ell_min": SECOND_MOMENT * minor * u.pix,
+        "ell_pa": pa * u.deg,
+        "ell3s_maj": ell3s[0] * u.pix, "ell3s_min": ell3s[1] * u.pix, "ell3s_pa": ell3s[2] * u.deg,
+        "kin_pa": column(table, "kin_pa") * u.deg,
+        **{f"err_{name}": column(table, f"{name}_err") * u.pix for name in "xyz"},
+        "err_f_sum": column(table, "flux_hz_err") * (u.Jy * u.Hz),
+        **{name: column(table, name) * u.deg for name in ("ra", "dec")}, "freq": column(table, "freq") * u.Hz,
+    })  # fmt: skip
 
 
 def _ellipse(y: Any, x: Any) -> tuple[float, float, float]:

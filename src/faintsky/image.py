@@ -50,6 +50,13 @@ SHAPE = ("dc_maj", "dc_min", "dc_pa")
 """Columns of an ellipse."""
 
 
+def _companion(kind: str, what: str) -> cached_property[Any]:
+    """A companion, which is read when first used."""
+    made = cached_property(lambda self: self.companions[kind]() if kind in self.companions else None)
+    made.__doc__ = f"{what}, ``[1 or chan, y, x]``; None where not given."
+    return made
+
+
 @dataclass(eq=False)
 class RadioData:
     """What images and cubes have in common.
@@ -203,38 +210,12 @@ class RadioData:
         """
         return None if self.spectral is None else self.spectral.velocity(self.spectral.frequencies)
 
-    @cached_property
-    def psf(self) -> Array32 | None:
-        """Synthesised beam, ``[1 or chan, y, x]``, 1 at ``(n_y // 2, n_x // 2)``; None where not given."""
-        return self._companion("psf")
-
-    @cached_property
-    def pb(self) -> Array32 | None:
-        """Primary beam, ``[1 or chan, y, x]``, NaN where unknown; None where not given."""
-        return self._companion("pb")
-
-    @cached_property
-    def rms(self) -> Array32 | None:
-        """Noise, ``[1 or chan, y, x]``, in the unit of the data; None where not given."""
-        return self._companion("rms")
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """Where to look, ``[1 or chan, y, x]``, true where the mask given is neither 0 nor blank."""
-        return self._companion("mask")
-
-    @cached_property
-    def residual(self) -> Array32 | None:
-        """What CLEAN left, ``[1 or chan, y, x]``, in the unit of the data; None where not given."""
-        return self._companion("residual")
-
-    @cached_property
-    def model_image(self) -> Array32 | None:
-        """CLEAN components [Jy/pixel], ``[1 or chan, y, x]``; None where not given."""
-        return self._companion("model_image")
-
-    def _companion(self, kind: str) -> Any:
-        return self.companions[kind]() if kind in self.companions else None
+    psf = _companion("psf", "Synthesised beam, 1 at ``(n_y // 2, n_x // 2)``")
+    pb = _companion("pb", "Primary beam, NaN where unknown")
+    rms = _companion("rms", "Noise in the unit of the data")
+    mask = _companion("mask", "Where to look: true where the mask given is neither 0 nor blank")
+    residual = _companion("residual", "What CLEAN left, in the unit of the data")
+    model_image = _companion("model_image", "CLEAN components [Jy/pixel]")
 
     def check_companions(self) -> None:
         """Read the companions; `InputError` where one cannot belong to these data.

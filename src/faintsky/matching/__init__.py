@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
+    from faintsky.catalog import column
     from faintsky.matching.pairing import (
         CRITERIA,
         RADIUS,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         Matching,
         assign,
         box_extents,
-        column,
         iou_2d,
         iou_z,
         match,

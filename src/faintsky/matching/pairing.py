@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.catalog import column
+
 if TYPE_CHECKING:
     from astropy.table import Table
 
@@ -18,18 +20,6 @@ RADIUS = 3.0
 """Largest distance of the centres of a pair [pixel] (Delli Veneri et al. 2022, section 5.1)."""
 REGION_DETECTED = 0.25
 """Smallest fraction of a true region's pixels in found regions for which it counts as detected."""
-
-
-def column(table: Table, name: str) -> Float:
-    """A catalogue column as plain floats, NaN where masked, ``[n]``.
-
-    Raises
-    ------
-    KeyError
-        If the table has no such column.
-    """
-    values = np.ma.asarray(table[name].data if hasattr(table[name], "data") else table[name])
-    return np.asarray(np.ma.filled(values.astype(float), np.nan), dtype=float)
 
 
 def box_extents(table: Table) -> tuple[Float, Float, Float, Float, Float, Float]:

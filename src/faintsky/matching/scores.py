@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from faintsky.matching.pairing import Criterion, Matching, column, match
+from faintsky.catalog import column
+from faintsky.matching.pairing import Criterion, Matching, match
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -12,6 +12,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from faintsky.detection import strongest
 from faintsky.image import RadioCube, RadioImage
+from faintsky.system.figures import MAPS
 from faintsky.units import unit_text
 
 if TYPE_CHECKING:
@@ -26,27 +27,12 @@ SHADES = 255
 """Number of colours; 0 is blank."""
 
 
-LOOKS = {
-    "brightness": "Inferno256",
-    "snr": "Magma256",
-    "amount": "Viridis256",
-    "signed": "RdBu11",
-    "paper": "Greys256",
-}
-"""Bokeh's palettes for emission, signal-to-noise ratio, unsigned values, signed values, and print."""
-
-
 def palette(look: str) -> list[str]:
     """`SHADES` colours, the darkest first; for print the brightest first."""
-    from bokeh import palettes
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
 
-    known = getattr(palettes, LOOKS[look])
-    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in known], dtype=float)
-    if look == "paper":
-        colours = colours[::-1]
-    at = np.linspace(0, len(colours) - 1, SHADES)
-    mixed = np.stack([np.interp(at, np.arange(len(colours)), colours[:, k]) for k in range(3)], axis=1)
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.rint(mixed).astype(int)]
+    return [to_hex(colour) for colour in colormaps[MAPS[look]](np.linspace(0, 1, SHADES))]
 
 
 @dataclass(frozen=True)
