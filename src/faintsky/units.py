@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from faintsky.errors import InputError
 
-_WORDS = {
-    **dict.fromkeys(("beam", "beams", "bm"), "beam"),
-    **dict.fromkeys(("pixel", "pixels", "pix", "px"), "pix"),
-    **dict.fromkeys(("sr", "ster", "steradian", "steradians"), "sr"),
-    **dict.fromkeys(("arcsec", "asec", "arcsecond", "arcseconds"), "arcsec"),
-    **dict.fromkeys(("k", "kelvin", "kelvins"), "K"),
-    **dict.fromkeys(("s", "sec"), "s"),
-    "sqarcsec": "arcsec2",
-    "hz": "Hz",
-    "km": "km",
-    "mk": "mK",
-    "uk": "uK",
-}
+_KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_WORDS, _AXIS = (
+    {word: unit for unit, words in _KNOWN[kind].items() for word in words} for kind in ("brightness", "axis")
+)
 _PREFIXES = {"": "", "m": "m", "milli": "m", "u": "u", "micro": "u", "n": "n", "nano": "n", "mega": "M"}
 _JANSKY = re.compile(r"(milli|micro|nano|mega|[mun])?_?(?:jy|janskys?|janskies)")
 _TEMPERATURE = re.compile(r"(?i)([mu]?k)\s*[\s(\[_]\s*(?:t_?)?(?:mb|b|mainbeam|brightness)\s*[)\]]?")
 _MOMENT = re.compile(r"(.+)/beam\s*[.*\s]\s*km\s*(?:/\s*s|[.\s]?s-1)")
-_AXIS = {
-    **{spelled.lower(): spelled for spelled in ("Hz", "kHz", "MHz", "GHz", "THz", "deg", "arcmin", "arcsec")},
-    **dict.fromkeys(("hertz",), "Hz"),
-    **dict.fromkeys(("degree", "degrees", "degs"), "deg"),
-    **dict.fromkeys(("asec", "arcsecond", "arcseconds"), "arcsec"),
-    **dict.fromkeys(("rad", "radian", "radians"), "rad"),
-    **dict.fromkeys(("m/s", "m/sec", "ms-1", "meter/s", "metre/s"), "m/s"),
-    **dict.fromkeys(("km/s", "km/sec", "kms-1", "kms", "kmsec-1"), "km/s"),
-    **{length: length for length in ("m", "cm", "mm", "um", "mas")},
-}
-
-UNITS = {
-    "time": {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0},
-    "frequency": {"GHz": 1e9, "MHz": 1e6, "kHz": 1e3, "Hz": 1.0, "THz": 1e12},
-    "width": {"MHz": 1e6, "kHz": 1e3, "GHz": 1e9, "Hz": 1.0, "THz": 1e12},
-    "angle": {"arcsec": 1.0, "mas": 1e-3, "arcmin": 60.0, "deg": 3600.0},
-    "hours": {"h": 1.0, "min": 1 / 60, "deg": 1 / 15},
-    "length": {"mm": 1.0},
-    "diameter": {"m": 1.0, "cm": 0.01},
-    "brightness": {"mJy/beam": 1e-3, "Jy/beam": 1.0, "uJy/beam": 1e-6},
-}
+UNITS: dict[str, dict[str, float]] = _KNOWN["factors"]
 """Factors to s, Hz, arcsec, hours, mm, m and Jy/beam; the usual unit first."""
 PLAIN = ("hours", "length")
 """Kinds for which a number without a unit is accepted, in the usual unit."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.matching import column
 from faintsky.report.explorer import ROWS, explore, resources
 from faintsky.report.layers import (
+    Layer,
     brightness_unit,
     cube_layers,
     display_unit,
@@ -38,25 +40,9 @@ if TYPE_CHECKING:
     from faintsky.injecting import Recovery
 
 
-WORK = (
-    "Drag to pan and turn the wheel to zoom; all maps follow. Point at an object for its main values; "
-    "click it, or its row, for all values and a cut-out. Click on a column's head to sort. Blink shows "
-    "model and residual in place of the input."
-)
+TEXTS = tomllib.loads((Path(__file__).parent / "texts.toml").read_text(encoding="utf-8"))
 SPECTRA = 50
 """Most sources whose spectra are shown."""
-OBJECTS = (
-    "id", "kind", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "rms", "snr", "reliability",
-    "flags",
-)  # fmt: skip
-SOURCES = (
-    "id", "ra", "dec", "freq", "velocity", "fwhm_maj", "fwhm_min", "pa", "fwhm_velocity", "flux", "flux_peak",
-    "continuum", "snr", "reliability", "flags",
-)  # fmt: skip
-REGIONS = (
-    "id", "ra", "dec", "flux", "flux_peak", "fwhm_maj", "fwhm_min", "pa", "area", "pb", "snr", "reliability",
-    "flags",
-)  # fmt: skip
 
 
 def detection_report(
@@ -102,21 +88,11 @@ def detection_report(
     units = {"freq": "GHz", "flux_peak": "mJy/beam", "continuum": "mJy/beam"}
     if not cube.has_flux:
         units |= dict.fromkeys(("flux", "flux_peak", "continuum"), "")
-    sections = [
-        Section(
-            "Maps and sources", live=explore(cube, cube_layers(cube, found), table, SOURCES, units),
-            text=f"{WORK} Ellipses: observed size at half maximum; blue: absorption. Residual: {verdict}.",
-            note=_note(table, "source", "fainter"),
-        ),
-    ]  # fmt: skip
+    text = TEXTS["maps"]["cube"].format(verdict=verdict)
+    sections = [_maps("sources", cube, cube_layers(cube, found), found, "cube", units, text, "fainter")]
     if len(table):
         spectra = [source_drawing(*found.about(cube, row)) for row in table[:SPECTRA]]
-        text = (
-            "Grey: data at the source's pixel, and one sigma about its continuum; for a resolved galaxy the "
-            "sum over its mask. Orange: model of all sources. Dashed blue: model of this source alone. "
-            "Shaded: the line's centre plus and minus its FWHM, or the galaxy's width at half of its peak."
-        )
-        sections.append(Section("Spectra and images", drawings=spectra, text=text))
+        sections.append(Section("Spectra and images", drawings=spectra, text=TEXTS["sources"]["spectra"]))
     return render(
         f"Line emitters in {cube.name}", f"{len(table)} sources of reliability {reliability:g} and above",
         facts, sections, provenance=provenance, notes=[*doubts(found, verdict), *found.notes],
@@ -146,24 +122,11 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
     }
     dirty = found.response is not None
     units = {"flux": "mJy", "flux_peak": "mJy/beam", "area": "arcsec²"}
+    text = TEXTS["maps"]["denoised"].format(seen=" as the psf shows it" if dirty else "")
     sections = [
-        Section(
-            "Maps and regions",
-            live=explore(image, image_layers(image, found), table, REGIONS, units, found.mask),
-            text=f"{WORK} Input and denoised image have one colour scale, linear near zero and logarithmic "
-            "above. Outlines: the regions of the catalogue. The residual is the input less the denoised image"
-            f"{' as the psf shows it' if dirty else ''}. Grey: blank.",
-            note=_note(table, "region", "less significant"),
-        ),
-        Section(
-            "Does the residual look like noise?", live=noise_curves(image, found),
-            text="Outside the regions the residual should follow the Gaussian, and its correlation should be "
-            f"about that of the {'psf' if dirty else 'beam'} (narrower if the weighting was not natural). "
-            "Wings, or a wider correlation, mean that emission, sidelobes or calibration errors remain in "
-            "the residual. In bright regions the residual is smaller than the noise, because the denoised "
-            "image follows the data there.",
-        ),
-    ]  # fmt: skip
+        _maps("regions", image, image_layers(image, found), found, "denoised", units, text),
+        _noise(image, found, TEXTS["noise"]["denoised"].format(beam="psf" if dirty else "beam")),
+    ]
     return render(
         f"Emission in {image.name}", f"regions {found.rule}: {len(table)}", facts, sections,
         provenance=provenance, notes=found.notes,
@@ -199,32 +162,36 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         facts["diffuse regions"] = str((np.asarray(table["kind"]) == "diffuse").sum())
     layers = image_layers(image, found, ("model", "noise"))
     units = {"flux": "mJy", "flux_peak": "mJy/beam", "rms": "mJy/beam"}
+    thin = "" if found.thin == 1 else f" Shown are means over squares of {found.thin} pixels."
+    part = "" if found.sample is None else " This is for a part in the middle of the image."
+    said = TEXTS["noise"]["image"].format(verdict=verdict[:1].upper() + verdict[1:], part=part)
     sections = [
-        Section(
-            "Maps and objects", live=explore(image, layers, table, OBJECTS, units, found.mask),
-            text=f"{WORK} Input and model have one colour scale, linear near zero and logarithmic above. "
-            "Outlines: the objects' masks. The residual is the input less the model. The noise is higher "
-            f"where bright sources are surrounded by artefacts. Grey: blank.{_shown(found)}",
-            note=_note(table, "object", "less significant"),
-        ),
-        Section(
-            "Does the residual look like noise?", live=noise_curves(image, found),
-            text=f"{verdict[:1].upper()}{verdict[1:]}. Pure noise follows the Gaussian, and its "
-            f"correlation is about that of the beam.{_part(found)}",
-        ),
-    ]  # fmt: skip
+        _maps("objects", image, layers, found, "image", units, TEXTS["maps"]["image"].format(thin=thin)),
+        _noise(image, found, said),
+    ]
     return render(
         f"Sources of {image.name}", f"objects {found.rule}: {len(table)}", facts, sections,
         provenance=provenance, notes=[*doubts(found, verdict), *found.notes],
     )  # fmt: skip
 
 
-def _shown(found: DetectedImage) -> str:
-    return "" if found.thin == 1 else f" Shown are means over squares of {found.thin} pixels."
+def _maps(
+    things: str, data: RadioCube | RadioImage, layers: Sequence[Layer], found: Any, page: str,
+    units: Mapping[str, str], text: str, rest: str = "less significant",
+) -> Section:  # fmt: skip
+    """The maps and the table."""
+    table, mask = found.catalog, None if page == "cube" else found.mask
+    live = explore(data, layers, table, TEXTS["columns"][page].split(), units, mask)
+    more = len(table) - ROWS
+    rows = f"{more} {rest} {things}, and further columns," if more > 0 else "Further columns"
+    note = f"{rows} are in the catalogue only (catalog.csv, .fits, .ecsv and .vot)."
+    if not len(table):
+        note = f"No {things[:-1]} reaches the reliability asked for."
+    return Section(f"Maps and {things}", live=live, text=f"{TEXTS['maps']['explore']} {text}", note=note)
 
 
-def _part(found: DetectedImage) -> str:
-    return "" if found.sample is None else " This is for a part in the middle of the image."
+def _noise(image: RadioImage, found: Denoised | DetectedImage, text: str) -> Section:
+    return Section("Does the residual look like noise?", live=noise_curves(image, found), text=text)
 
 
 def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str, str]:
@@ -255,36 +222,6 @@ def _beam(beam: Sequence[float]) -> str:
     return f"{beam[0]:.3g} x {beam[1]:.3g} arcsec, position angle {beam[2]:.0f} deg"
 
 
-def _note(table: Sequence[Any], thing: str, rest: str) -> str:
-    if not len(table):
-        return f"No {thing} reaches the reliability asked for."
-    more = len(table) - ROWS
-    rows = f"{more} {rest} {thing}s, and further columns," if more > 0 else "Further columns"
-    return f"{rows} are in the catalogue only (catalog.csv, .fits, .ecsv and .vot)."
-
-
-_INJECTED = {
-    "lines": (
-        "Matched S/N: that of a filter that knows a source's shape, position and line, given the psf and the "
-        "local noise. Sources were injected a few at a time, away from each other and from the cube's own "
-        "sources. Other detections are neither injected nor in the cube's own catalogue: they are false, or "
-        "the cube's own sources that were missed or placed differently before."
-    ),
-    "diffuse": (
-        "S/N per pixel: mean brightness of a filament or blob within its outline (above half of its peak), "
-        "over the local noise. Found: at least a quarter of the outline lies in regions of the catalogue. "
-        "The share is the fraction of the outline in such regions, averaged over all injected sources. "
-        "Flux: the denoised image summed over the outline, whether found or not. Sources were injected "
-        "where nothing was found in the image itself."
-    ),
-    "points": (
-        "S/N: a point's peak over the local noise. Found: a catalogue entry within 0.6 beams. The last four "
-        "columns are for the same range of measured S/N. The first two are found over true flux, raw and "
-        "deboosted, with injected sources weighted to counts N(>S) proportional to 1/S. The others are the "
-        "fraction of the image's own entries that are real, estimated from those of its negative, and their "
-        "number."
-    ),
-}
 _MEASURED = {
     "flux_bias": "flux bias, measured S/N", "deboosted_bias": "deboosted", "reliability": "reliability",
     "entries": "entries",
@@ -339,7 +276,7 @@ def injection_report(
     }
     section = Section(
         "Completeness and flux", [embedded(figure)], "completeness and flux ratio against S/N",
-        _INJECTED[kind], [(name, "") for name in names], cells,
+        TEXTS["injected"][kind], names, cells,
     )  # fmt: skip
     said = f"{facts['found']} of {facts['sources']} found"
     return render(f"Sources injected into {data.name}", said, shown, [section], provenance=provenance)
@@ -372,8 +309,8 @@ class Section:
         Alternative text of the figures.
     text : str, optional
         Explains the figures.
-    columns : sequence of (str, str), optional
-        Names and units of a table.
+    columns : sequence of str, optional
+        Headings of a table.
     rows : sequence of sequence of str, optional
         Its cells.
     note : str, optional
@@ -388,7 +325,7 @@ class Section:
     figures: Sequence[str] = ()
     shows: str = ""
     text: str = ""
-    columns: Sequence[tuple[str, str]] = ()
+    columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
     drawings: Sequence[str] = ()
