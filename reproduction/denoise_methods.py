@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faintsky.evaluation import ImageScorer, SimulatedFields, denoisers, evaluate
 from faintsky.evaluation.commands import METHODS
-from faintsky.evaluation.fields import KINDS, PRESETS
+from faintsky.evaluation.sets import KINDS, PRESETS
 from reproduction import common
 
 RESULTS = common.RESULTS / "denoise_methods"

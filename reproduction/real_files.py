@@ -31,7 +31,7 @@ from faintsky.denoising import make_denoiser
 from faintsky.detection import beam_of, find_catalog
 from faintsky.errors import InputError
 from faintsky.evaluation import table_of
-from faintsky.evaluation.fields import NOMINAL
+from faintsky.evaluation.sets import NOMINAL
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube, RadioImage
 from faintsky.io import open_cube, open_image

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from faintsky.evaluation import PIXEL_EDGES, Field, pixel_sums, simulated_sets
-from faintsky.evaluation.fields import KINDS, PRESETS
 from faintsky.evaluation.image_metrics import INSIDE
 from faintsky.evaluation.methods import filter_field
+from faintsky.evaluation.sets import KINDS, PRESETS
 from faintsky.published import filters
 from reproduction import common
 

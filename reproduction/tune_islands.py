@@ -2,7 +2,7 @@
 
 Fields of 256 x 256 pixels and seed 9000, the first with faint true regions: diffuse emission with white
 noise, and at the clean beam's resolution. The aim is the completeness of pixels with a true S/N of 0.3 to 1
-at a reliability of 0.9 (of pixels and of islands; `faintsky.evaluation.regions`), all islands counted; where
+at a reliability of 0.9 (of pixels and of islands; `faintsky.evaluation.Segments`), all islands counted; where
 no setting reaches that reliability, the highest reliability.
 
 An island is, for both programs, what is connected above one threshold and reaches another. That is quickly
@@ -37,7 +37,7 @@ from faintsky.evaluation import (
     segment_sums,
     true_regions,
 )
-from faintsky.evaluation.regions import RELIABLE
+from faintsky.evaluation.image_metrics import RELIABLE
 from faintsky.published.peers import PEERS, TUNED, searched_image
 from reproduction import common
 

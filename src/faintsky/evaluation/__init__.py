@@ -31,30 +31,26 @@ if TYPE_CHECKING:
         write_table,
     )
     from faintsky.evaluation.commands import evaluate_alma, evaluate_lofar
-    from faintsky.evaluation.cubes import FolderCubes, SimulatedCubes, open_cubes
-    from faintsky.evaluation.fields import Field, SimulatedFields, open_fields, simulated_sets
     from faintsky.evaluation.figures import fraction
     from faintsky.evaluation.image_metrics import (
         PIXEL_EDGES,
+        SEGMENT_COLUMNS,
+        SEGMENT_QUANTITIES,
+        Segments,
         draw_apertures,
+        operating_curve,
         over_fields,
         pixel_sums,
         pull_sums,
         ratio_statistic,
-    )
-    from faintsky.evaluation.images import ImageScorer, gain
-    from faintsky.evaluation.methods import Answer, denoisers, detectors, islands_of, scored_islands
-    from faintsky.evaluation.regions import (
-        SEGMENT_COLUMNS,
-        SEGMENT_QUANTITIES,
-        Segments,
-        operating_curve,
         region_fluxes,
         segment_statistic,
         segment_sums,
         segments_of,
         true_regions,
     )
+    from faintsky.evaluation.images import ImageScorer, gain
+    from faintsky.evaluation.methods import Answer, denoisers, detectors, islands_of, scored_islands
     from faintsky.evaluation.running import (
         Evaluation,
         Method,
@@ -68,6 +64,15 @@ if TYPE_CHECKING:
         table_of,
         with_error,
         write_csv,
+    )
+    from faintsky.evaluation.sets import (
+        Field,
+        FolderCubes,
+        SimulatedCubes,
+        SimulatedFields,
+        open_cubes,
+        open_fields,
+        simulated_sets,
     )
     from faintsky.evaluation.truth import (
         Setting,

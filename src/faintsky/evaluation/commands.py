@@ -119,9 +119,9 @@ def evaluate_alma(
     # imported here and below, so that the command line's help loads only this file
     from faintsky.detection import needs_of_search
     from faintsky.evaluation.catalogs import CatalogScorer
-    from faintsky.evaluation.cubes import SimulatedCubes, open_cubes, shape_of
     from faintsky.evaluation.methods import detectors
     from faintsky.evaluation.running import Method
+    from faintsky.evaluation.sets import SimulatedCubes, open_cubes, shape_of
     from faintsky.system import Needs, choose_device, worker_count
 
     number = CUBES if n is None and data is None else n
@@ -208,12 +208,12 @@ def evaluate_lofar(
     InputError
         For data without truth, unknown methods, presets or kinds, or if ``out`` holds another run.
     """
-    from faintsky.evaluation import fields
+    from faintsky.evaluation import sets as known
     from faintsky.evaluation.images import ImageScorer
     from faintsky.evaluation.methods import denoisers, model_hashes
     from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
 
-    possible = fields.ALL_KINDS if data is not None else tuple(k for k in fields.ALL_KINDS if k != "clean")
+    possible = known.ALL_KINDS if data is not None else tuple(k for k in known.ALL_KINDS if k != "clean")
     wrong = [k for k in kinds or () if k not in possible]
     if wrong:
         raise InputError(f"no kind of image is called {wrong[0]!r}", f"choose from {', '.join(possible)}")
@@ -222,15 +222,15 @@ def evaluate_lofar(
     number = FIELDS if n is None and data is None else n
     sets: Sequence[Any]
     if data is not None:
-        sets = fields.open_fields(data, number, kinds or fields.STORED)
+        sets = known.open_fields(data, number, kinds or known.STORED)
     else:
         web = None if web is None else str(web)
-        presets = preset or (fields.PRESETS if web is None else fields.PRESETS[:1])
-        sets = fields.simulated_sets(presets, kinds or fields.KINDS, number or 1, seed, size, web)
+        presets = preset or (known.PRESETS if web is None else known.PRESETS[:1])
+        sets = known.simulated_sets(presets, kinds or known.KINDS, number or 1, seed, size, web)
     chosen = denoisers(methods, choose_device(running.device))
     config: dict[str, Any] = {"models": model_hashes(methods), "size": size, "web": None, "data": None}
     if data is not None:
-        config["data"] = sorted({s.folder for s in sets if isinstance(s, fields.FolderFields)})
+        config["data"] = sorted({s.folder for s in sets if isinstance(s, known.FolderFields)})
     if web is not None:
         from faintsky.sky.web import check_web
 

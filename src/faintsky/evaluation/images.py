@@ -19,31 +19,29 @@ from scipy.ndimage import maximum
 
 from faintsky.denoising import RegionSettings, segment
 from faintsky.evaluation import figures
-from faintsky.evaluation.fields import Field
 from faintsky.evaluation.image_metrics import (
     INSIDE,
     PIXEL_EDGES,
+    RELIABLE,
+    SEGMENT_EDGES,
+    SEGMENT_QUANTITIES,
+    SNR_CUTS,
     SOURCE_EDGES,
     Apertures,
+    Segments,
     draw_apertures,
     mean_ratio,
     over_fields,
     pixel_sums,
     pull_sums,
     ratio_statistic,
-)
-from faintsky.evaluation.methods import Answer
-from faintsky.evaluation.regions import (
-    RELIABLE,
-    SEGMENT_EDGES,
-    SEGMENT_QUANTITIES,
-    SNR_CUTS,
-    Segments,
     region_fluxes,
     segment_statistic,
     segment_sums,
 )
+from faintsky.evaluation.methods import Answer
 from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, markdown, measured, plain, with_error
+from faintsky.evaluation.sets import Field
 from faintsky.matching import Estimate
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from scipy.ndimage import find_objects, maximum
 from faintsky.denoising import apply_filter, sum_error
 from faintsky.detection import find_catalog
 from faintsky.errors import InputError
-from faintsky.evaluation.fields import KINDS, Field
-from faintsky.evaluation.regions import RELIABILITIES, RELIABLE, SNR_CUTS, Segments, segments_of
+from faintsky.evaluation.image_metrics import RELIABILITIES, RELIABLE, SNR_CUTS, Segments, segments_of
 from faintsky.evaluation.running import Method
+from faintsky.evaluation.sets import KINDS, Field
 from faintsky.models import load_model
 from faintsky.preparing import robust_sigma
 from faintsky.published.filters import tuned_settings

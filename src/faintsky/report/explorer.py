@@ -92,69 +92,53 @@ def explore(
     n_y, n_x = data.shape[-2:]
     shown = table[:ROWS]
     source = ColumnDataSource(data=_objects(data, shown, columns, units), name="objects")
-    maps = ColumnDataSource(data=_maps(layers), name="maps")
-    least, words, kinds = (
-        Spinner(low=0, step=1, value=0, title="S/N of at least", width=110),
-        TextInput(title="with this flag", width=130, placeholder="extended"),
-        ["all", *sorted(set(map(str, shown["kind"])))] if "kind" in shown.colnames else ["all"],
-    )
+    maps = ColumnDataSource(data={f"map{k}": [la.shades()] for k, la in enumerate(layers)}, name="maps")
+    kinds = ["all", *sorted(set(map(str, shown["kind"])))] if "kind" in shown.colnames else ["all"]
+    least = Spinner(low=0, step=1, value=0, title="S/N of at least", width=110)
     kind = Select(title="kind", options=kinds, value="all", width=130)
-    chosen = CustomJSFilter(
-        args={"least": least, "words": words, "kind": kind},
-        code="return fsFilter(source, least, words, kind)",
-    )
+    words = TextInput(title="with this flag", width=130, placeholder="extended")
+    wanted = {"least": least, "words": words, "kind": kind}
+    chosen = CustomJSFilter(args=wanted, code="return fsFilter(source, least, words, kind)")
     again = CustomJS(args={"chosen": chosen}, code="chosen.change.emit()")
-    for widget in (least, words, kind):
+    for widget in wanted.values():
         widget.js_on_change("value", again)
     view = CDSView(filter=chosen)
     figures, objects, images, mappers = _figures(data, layers, maps, source, view, mask)
     place = Div(text="&nbsp;", styles={"font-family": "monospace", "height": "2.6em"}, width=2 * SIDE)
-    lattice = _lattice(data, n_y, n_x)
-    ends = [[la.low, la.high, la.linear] for la in layers]
-    names = [[la.title, la.unit] for la in layers]
-    moved = CustomJS(
-        args={
-            "place": place,
-            "maps": maps,
-            "sky": lattice,
-            "ends": ends,
-            "names": names,
-            "shape": [n_y, n_x],
-        },
-        code="fsMoved(cb_obj, place, maps, sky, ends, names, shape)",
-    )
+    view_of = {
+        "place": place, "maps": maps, "sky": _lattice(data, n_y, n_x), "shape": [n_y, n_x],
+        "ends": [[la.low, la.high, la.linear] for la in layers],
+        "names": [[la.title, la.unit] for la in layers],
+    }  # fmt: skip
+    moved = CustomJS(args=view_of, code="fsMoved(cb_obj, place, maps, sky, ends, names, shape)")
     first = figures[0]
     for figure in figures:
         figure.js_on_event("mousemove", moved)
         figure.select_one(TapTool).mode = "replace"
+
+    def when(widget: Any, what: str, code: str, **args: Any) -> Any:
+        """A widget that runs a script when something of it changes."""
+        widget.js_on_change(what, CustomJS(args=args, code=code))
+        return widget
+
     labels = {name: _heading(name, units, shown) for name in columns}
-    source.selected.js_on_change(
-        "indices",
-        CustomJS(
-            args={"source": source, "x": first.x_range, "y": first.y_range, "labels": labels},
-            code="fsChosen(source, x, y, labels)",
-        ),
-    )
-    marks = Toggle(label="objects", active=True, width=90)
-    marks.js_on_change(
-        "active", CustomJS(args={"all": objects}, code="all.forEach(r => r.visible = cb_obj.active)")
-    )
-    blink = Toggle(label="blink", active=False, width=90)
-    blink.js_on_change(
-        "active",
-        CustomJS(args={"images": images, "title": first.title}, code="fsBlink(cb_obj.active, images, title)"),
-    )
-    stretch = RangeSlider(start=0, end=SHADES, value=(1, SHADES), step=1, title="shades", width=220)
-    stretch.js_on_change(
-        "value", CustomJS(args={"all": mappers}, code="all.forEach(m => { [m.low, m.high] = cb_obj.value })")
-    )
+    x, y = first.x_range, first.y_range
+    when(source.selected, "indices", "fsChosen(source, x, y, labels)", source=source, x=x, y=y, labels=labels)
+    marks = when(
+        Toggle(label="objects", active=True, width=90), "active",
+        "all.forEach(r => r.visible = cb_obj.active)", all=objects,
+    )  # fmt: skip
+    blink = when(
+        Toggle(label="blink", active=False, width=90), "active",
+        "fsBlink(cb_obj.active, images, title)", images=images, title=first.title,
+    )  # fmt: skip
+    stretch = when(
+        RangeSlider(start=0, end=SHADES, value=(1, SHADES), step=1, title="shades", width=220), "value",
+        "all.forEach(m => { [m.low, m.high] = cb_obj.value })", all=mappers,
+    )  # fmt: skip
     back = Button(label="whole image", width=110)
-    back.js_on_click(
-        CustomJS(
-            args={"x": first.x_range, "y": first.y_range, "shape": [n_y, n_x]},
-            code="x.setv({start: -0.5, end: shape[1] - 0.5}); y.setv({start: -0.5, end: shape[0] - 0.5})",
-        )
-    )
+    code = "x.setv({start: -0.5, end: shape[1] - 0.5}); y.setv({start: -0.5, end: shape[0] - 0.5})"
+    back.js_on_click(CustomJS(args={"x": x, "y": y, "shape": [n_y, n_x]}, code=code))
     grid = DataTable(
         source=source, view=view, columns=_table_columns(columns, units, shown), index_position=None,
         width=2 * SIDE + 130, height=min(400, 60 + 26 * max(len(shown), 1)), row_height=26,
@@ -232,11 +216,6 @@ def _table_columns(columns: Sequence[str], units: Mapping[str, str], table: Tabl
     return out
 
 
-def _maps(layers: Sequence[Layer]) -> dict[str, Any]:
-    """Bokeh's data of one row: each layer's shades."""
-    return {f"map{k}": [layer.shades()] for k, layer in enumerate(layers)}
-
-
 def _figures(
     data: RadioCube | RadioImage,
     layers: Sequence[Layer],
@@ -253,6 +232,17 @@ def _figures(
     height = round(SIDE * min(max(n_y / n_x, FLATTEST), STEEPEST))
     ranges = {"x_range": Range1d(-0.5, n_x - 0.5), "y_range": Range1d(-0.5, n_y - 0.5)}
     figures, objects, images, mappers = [], [], [], []
+
+    def shown(f: Any, k: int, **how: Any) -> tuple[Any, dict[str, float]]:
+        """Draw a layer in a figure."""
+        mapper = LinearColorMapper(palette=palette(layers[k].look), low=1, high=SHADES)
+        if layers[k].look != "signed":
+            mappers.append(mapper)
+        extent = _extent(layers[k].values.shape, maps.data[f"map{k}"][0].shape, (n_y, n_x))
+        drawn = f.image(f"map{k}", color_mapper=mapper, source=maps, **extent, **how)
+        drawn.name = layers[k].title
+        return drawn, extent
+
     for k, layer in enumerate(layers):
         f = figure(
             title=layer.title, frame_width=SIDE, frame_height=height, match_aspect=True, **ranges,
@@ -260,17 +250,12 @@ def _figures(
             background_fill_color="#bfbfbf", x_axis_label="x [pixel]", y_axis_label="y [pixel]",
         )  # fmt: skip
         f.grid.visible = False
-        mapper = LinearColorMapper(palette=palette(layer.look), low=1, high=SHADES)
-        if layer.look != "signed":
-            mappers.append(mapper)
-        extent = _extent(layer.values.shape, maps.data[f"map{k}"][0].shape, (n_y, n_x))
-        drawn = f.image(f"map{k}", color_mapper=mapper, source=maps, **extent)
-        places = 1 + (SHADES - 1) * layer.stretched(layer.ticks())
-        ticks = [float(p) for p in places]
+        drawn, extent = shown(f, k)
+        ticks = [float(p) for p in 1 + (SHADES - 1) * layer.stretched(layer.ticks())]
         f.add_layout(
             ColorBar(
-                color_mapper=mapper, ticker=FixedTicker(ticks=ticks), title=layer.unit, width=14,
-                major_label_overrides={p: f"{v:.3g}" for p, v in zip(ticks, layer.ticks())},
+                color_mapper=drawn.glyph.color_mapper, ticker=FixedTicker(ticks=ticks), title=layer.unit,
+                width=14, major_label_overrides={p: f"{v:.3g}" for p, v in zip(ticks, layer.ticks())},
             ),
             "right",
         )  # fmt: skip
@@ -286,27 +271,15 @@ def _figures(
             selection_line_color=EMISSION, selection_line_width=3, hover_line_color="white",
             hover_fill_alpha=0,
         )  # fmt: skip
-        shown = [("id", "@id"), ("S/N", "@snr{0.0}"), ("flux", "@flux{0.0000a}")]
-        tips = [(name, text) for name, text in shown if text[1:].partition("{")[0] in source.data]
+        tips = [("id", "@id"), ("S/N", "@snr{0.0}"), ("flux", "@flux{0.0000a}")]
+        tips = [(name, text) for name, text in tips if text[1:].partition("{")[0] in source.data]
         f.add_tools(HoverTool(renderers=[marks], tooltips=[*tips, ("flags", "@flags")]))
         figures.append(f)
         objects.append(marks)
-        drawn.name = layer.title
         images.append(drawn)
     # the first map may show each of the others in turn
-    blinking = [images[0]]
-    for k in (1, 3):
-        look = layers[k].look
-        mapper = LinearColorMapper(palette=palette(look), low=1, high=SHADES)
-        if look != "signed":
-            mappers.append(mapper)
-        extent = _extent(layers[k].values.shape, maps.data[f"map{k}"][0].shape, (n_y, n_x))
-        over = figures[0].image(
-            f"map{k}", color_mapper=mapper, source=maps, visible=False, level="image", **extent
-        )
-        over.name = layers[k].title
-        blinking.append(over)
-    return figures, objects, blinking, mappers
+    blinking = [shown(figures[0], k, visible=False, level="image")[0] for k in (1, 3)]
+    return figures, objects, [images[0], *blinking], mappers
 
 
 def _extent(values: Sequence[int], shades: Sequence[int], shape: Sequence[int]) -> dict[str, float]:
