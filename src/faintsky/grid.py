@@ -151,6 +151,23 @@ def major_axis_direction(pa: float | NDArray[np.float64]) -> tuple[NDArray[np.fl
     return -np.sin(theta), np.cos(theta)
 
 
+def separation(lon1: Any, lat1: Any, lon2: Any, lat2: Any) -> Any:
+    """Angle between directions, by the haversine formula.
+
+    Parameters
+    ----------
+    lon1, lat1, lon2, lat2 : float or array
+        Longitudes and latitudes [rad].
+
+    Returns
+    -------
+    float or array
+        [rad]
+    """
+    half = np.sin((lat1 - lat2) / 2) ** 2 + np.cos(lat1) * np.cos(lat2) * np.sin((lon1 - lon2) / 2) ** 2
+    return 2 * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
+
+
 def axial_difference(a: float | NDArray[np.float64], b: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Difference ``a - b`` of two position angles, in (-90, 90] [deg]."""
     d = np.mod(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 180.0)

@@ -37,6 +37,7 @@ from faintsky.grid import (
     is_regridded,
     local_frame,
     own_sky,
+    separation,
 )
 from faintsky.units import in_unit, is_brightness, read_unit
 
@@ -377,8 +378,7 @@ class RadioData:
         """Angle between pixels and the `pointing` [rad]."""
         lon0, lat0 = np.deg2rad(self.pointing)
         lon, lat = np.deg2rad(own_sky(self.wcs, x, y))
-        half = np.sin((lat - lat0) / 2) ** 2 + np.cos(lat) * np.cos(lat0) * np.sin((lon - lon0) / 2) ** 2
-        return np.asarray(2 * np.arcsin(np.sqrt(np.minimum(half, 1.0))))
+        return np.asarray(separation(lon, lat, lon0, lat0))
 
     @cached_property
     def beam_frame(self) -> LocalFrame:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import distance_transform_edt
 
 from faintsky.companions import cut
 from faintsky.detection import flux_width, world_columns
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import SHAPE, RadioCube
+from faintsky.injecting.recovery import add_found, inner_pixels
 from faintsky.matching import column, match
 from faintsky.preparing import PreparedCube, PrimaryBeam, gaussian_psf, precision
 from faintsky.source_model import (
@@ -89,9 +90,7 @@ class CubePlace:
     @cached_property
     def room(self) -> Bool:
         """Pixels at least a beam away from blank ones and within the mask, if there is one, ``[y, x]``."""
-        valid = np.pad(self.prepared.valid, 1)
-        inner = binary_erosion(valid, iterations=max(1, round(self.prepared.beam_pixels)))[1:-1, 1:-1]
-        return inner if self.data.mask is None else inner & self.data.mask.any(axis=0)
+        return inner_pixels(self.data, self.prepared)
 
     def seen(self, x: float, y: float, maj: float, minor: float, pa: float, z: float) -> Float:
         """Image of a source of 1 Jy, convolved with the psf of its channel.
@@ -234,11 +233,8 @@ class CubePlace:
         """
         rule = "position" if np.isfinite(column(found, "z")).any() else "position2d"
         pairs = match(sources, found, rule)
-        sources["found"] = pairs.partner_of_true >= 0
-        for name in ("flux", "flux_err", "snr", "x", "y", "z", "reliability"):
-            values = np.full(len(sources), np.nan)
-            values[pairs.i_true] = column(found, name)[pairs.i_found]
-            sources[f"found_{name}"] = values
+        names = ("flux", "flux_err", "snr", "x", "y", "z", "reliability")
+        add_found(sources, pairs, {name: column(found, name) for name in names})
         return sources, len(match(self.own, found[pairs.unmatched_found], rule).unmatched_found)
 
 

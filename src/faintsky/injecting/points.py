@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import distance_transform_edt
 
 from faintsky.beams import beam_covariance
 from faintsky.companions import cut
 from faintsky.image import RadioImage
-from faintsky.injecting.recovery import N_BINS, Recovery, recovery_of
+from faintsky.injecting.recovery import N_BINS, Recovery, add_found, inner_pixels, recovery_of
 from faintsky.matching import Criterion, column, match
 from faintsky.preparing import PreparedImage
 
@@ -71,14 +71,13 @@ class PointPlace:
     def room(self) -> Bool:
         """Pixels away from blank ones and from the image's own sources, and within the mask, if any."""
         beam, empty = self.prepared.beam_pixels, np.ones(self.prepared.valid.shape, dtype=bool)
-        valid = np.pad(self.prepared.valid, 1)
-        inner = binary_erosion(valid, iterations=max(1, round(beam)))[1:-1, 1:-1]
+        inner = inner_pixels(self.data, self.prepared)
         place = [np.rint(column(self.own, name)).astype(int) for name in "yx"]
         y, x = np.clip(place, 0, np.array(empty.shape)[:, None] - 1)
         empty[y, x] = False
         if len(x):
             inner = inner & (distance_transform_edt(empty) > OWN * beam)
-        return inner if self.data.mask is None else inner & self.data.mask[0]
+        return inner
 
     def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
         """Draw points away from each other and from the image's own sources.
@@ -168,14 +167,11 @@ class PointPlace:
         """
         rule = Criterion("place", along_z=False, radius=RADIUS * self.prepared.beam_pixels)
         pairs = match(sources, found, rule)
-        sources["found"] = pairs.partner_of_true >= 0
         through = np.nan_to_num(column(found, "pb"), nan=1.0)
-        for name, of in (("flux", "flux"), ("flux_err", "flux_err"), ("deboosted", "flux_deboosted"),
-                         ("snr", "snr"), ("x", "x"), ("y", "y"), ("reliability", "reliability")):  # fmt: skip
-            values = np.full(len(sources), np.nan)
-            entries = column(found, of) * (through if of.startswith("flux") else 1.0)
-            values[pairs.i_true] = entries[pairs.i_found]
-            sources[f"found_{name}"] = values
+        fluxes = {"flux": "flux", "flux_err": "flux_err", "deboosted": "flux_deboosted"}
+        measured = {name: column(found, of) * through for name, of in fluxes.items()}
+        measured |= {name: column(found, name) for name in ("snr", "x", "y", "reliability")}
+        add_found(sources, pairs, measured)
         rest = found["x", "y"][pairs.unmatched_found]
         return sources, len(match(self.own["x", "y"], rest, rule).unmatched_found)
 

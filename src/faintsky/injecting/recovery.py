@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import binary_erosion
 
 from faintsky.errors import InputError
 from faintsky.matching import (
     Binned,
     CompletenessCurve,
     Estimate,
+    Matching,
     binned_fraction,
     column,
     completeness_at,
@@ -24,6 +26,8 @@ from faintsky.system import LOCAL, run_tasks
 
 if TYPE_CHECKING:
     from astropy.table import Table
+
+    from faintsky.image import RadioData
 
 Float = NDArray[np.float64]
 
@@ -96,6 +100,32 @@ def recover(
         tell(done, n, "sources injected")
     tables, others = zip(*(parts[k] for k in sorted(parts)))
     return vstack(tables, metadata_conflicts="silent"), len(runs), sum(others)
+
+
+def add_found(sources: Table, pairs: Matching, measured: Mapping[str, Float]) -> None:
+    """Add whether injected sources were found, and columns ``found_NAME``, NaN for those that were not.
+
+    Parameters
+    ----------
+    sources : Table
+        The injected sources, changed in place.
+    pairs : Matching
+        Of them and the detections.
+    measured : mapping
+        Columns of the detections by NAME.
+    """
+    sources["found"] = pairs.partner_of_true >= 0
+    for name, values in measured.items():
+        own = np.full(len(sources), np.nan)
+        own[pairs.i_true] = values[pairs.i_found]
+        sources[f"found_{name}"] = own
+
+
+def inner_pixels(data: RadioData, prepared: Any) -> NDArray[np.bool_]:
+    """Pixels at least a beam away from blank ones and within the mask, if there is one, ``[y, x]``."""
+    valid, beams = np.pad(prepared.valid, 1), max(1, round(prepared.beam_pixels))
+    inner: NDArray[np.bool_] = binary_erosion(valid, iterations=beams)[1:-1, 1:-1]
+    return inner if data.mask is None else inner & data.mask.any(axis=0)
 
 
 def _recovered(place: Any, find: Callable[[Any], Any], run: tuple[int, Any]) -> tuple[Table, int]:

@@ -130,16 +130,13 @@ def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Lay
     for index, label in enumerate(axes):
         if label or shape[index] == 1:
             continue
-        kind = str(header.get(f"CTYPE{n - index}", "")).strip()
-        if not kind:
-            raise InputError(
-                f"axis {n - index} has {shape[index]} planes and no type",
-                f"set CTYPE{n - index} to FREQ [Hz] or VRAD [m/s], with CRVAL, CDELT, CRPIX and CUNIT",
-                name,
-            )
+        axis = n - index
+        kind = str(header.get(f"CTYPE{axis}", "")).strip()
+        said = f"CTYPE{axis} {kind!r}" if kind else "no type"
+        rest = "or give a plane of it" if kind else "with CRVAL, CDELT, CRPIX and CUNIT"
         raise InputError(
-            f"axis {n - index} has {shape[index]} planes and CTYPE{n - index} {kind!r}",
-            f"set CTYPE{n - index} to FREQ [Hz] or VRAD [m/s], or give a plane of it",
+            f"axis {axis} has {shape[index]} planes and {said}",
+            f"set CTYPE{axis} to FREQ [Hz] or VRAD [m/s], {rest}",
             name,
         )
     return Layout(shape, tuple(axes))
@@ -197,19 +194,16 @@ def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
 
     The cards are BMAJ, BMIN, BPA [deg]; then AIPS's history; then GIPSY's BMMAJ, BMMIN [arcsec], BMPA.
     """
-    values = [number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA")]
-    if values[0] is not None and values[1] is not None:
-        pa = 0.0 if values[2] is None else values[2]
-        silent = values[2] is not None or values[0] == values[1]
+    major, minor, pa = (number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA"))
+    if major is not None and minor is not None:
+        silent = pa is not None or major == minor
         notes = [] if silent else ["the header has no BPA; taken as 0"]
-        return np.array([[values[0] * 3600, values[1] * 3600, pa]]), notes
+        return np.array([[major * 3600, minor * 3600, pa or 0.0]]), notes
     for line in reversed(list(header.get("HISTORY", []))):
         found = _HISTORY_BEAM.search(str(line))
-        if found:
-            major, minor, pa_text = (number(found[i]) for i in (1, 2, 3))
-            if major is not None and minor is not None and pa_text is not None:
-                beam = np.array([[major * 3600, minor * 3600, pa_text]])
-                return beam, ["the beam comes from the header's history"]
+        values = [number(text) for text in found.groups()] if found else [None]
+        if None not in values:
+            return np.array([values]) * (3600, 3600, 1), ["the beam comes from the header's history"]
     major, minor = number(header.get("BMMAJ")), number(header.get("BMMIN"))
     if major is not None and minor is not None:
         return np.array([[major, minor, number(header.get("BMPA")) or 0.0]]), ["the beam is GIPSY's BMMAJ"]

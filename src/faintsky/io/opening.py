@@ -19,7 +19,7 @@ from faintsky.companions import (
     require_shape,
 )
 from faintsky.errors import InputError
-from faintsky.grid import ARCSEC, Layout, projection_notes
+from faintsky.grid import ARCSEC, Layout, projection_notes, separation
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.io.cards import choose_stokes, read_rest_frequency, standard_header, stokes_planes
 from faintsky.io.header import (
@@ -200,8 +200,6 @@ def _parts(
 ) -> dict[str, Any]:
     """Arguments of `RadioData` for a source."""
     name = source.name
-    if not 2 <= len(source.shape) <= 4:
-        raise InputError(f"has {len(source.shape)} axes", "give data of 2 to 4 axes", name)
     source, plane, notes = choose_stokes(source, stokes)
     header, more = standard_header(source.header, source.shape, name, rest)
     wcs = read_wcs(header, name)
@@ -308,8 +306,6 @@ def _planes(layout: Layout) -> tuple[int, ...]:
 
 def _plain_layout(source: Source) -> Layout:
     """The axes of a file without coordinates: ``[chan, y, x]`` with axes of length 1."""
-    if not 2 <= len(source.shape) <= 4:
-        raise InputError(f"has {len(source.shape)} axes", "give data of 2 to 4 axes", source.name)
     axes = [""] * len(source.shape)
     axes[-2:] = ["y", "x"]
     long_axes = [i for i, n in enumerate(source.shape[:-2]) if n > 1]
@@ -346,9 +342,7 @@ def _cell(other: RadioData, data: RadioData) -> str:
             f"{', turned or mirrored' if alike else ''}"
         )
     ends = [d.sky((d.shape[2] - 1) / 2, (d.shape[1] - 1) / 2) for d in (other, data)]
-    (ra1, dec1), (ra2, dec2) = np.deg2rad(ends)
-    half = np.sin((dec1 - dec2) / 2) ** 2 + np.cos(dec1) * np.cos(dec2) * np.sin((ra1 - ra2) / 2) ** 2
-    away = 2 * np.arcsin(np.sqrt(half)) / ARCSEC
+    away = separation(*np.deg2rad(ends).ravel()) / ARCSEC
     side = max(*data.shape[1:], *other.shape[1:]) * data.grid.cell
     return f"it is of another field, {away / 3600:.4g} deg away" if away > side else ""
 

@@ -85,13 +85,16 @@ def as_source(thing: Any) -> Source:
         If it holds no image.
     """
     if not isinstance(thing, str | os.PathLike):
-        return _object_source(thing)
-    path = Path(thing)
-    if (path / "table.dat").exists():
+        source = _object_source(thing)
+    elif ((path := Path(thing)) / "table.dat").exists():
         raise InputError(
             "is a CASA image, which is not read", "write it as FITS with CASA's exportfits", path
         )
-    return _zarr_source(path) if path.is_dir() else _fits_source(path)
+    else:
+        source = _zarr_source(path) if path.is_dir() else _fits_source(path)
+    if not 2 <= len(source.shape) <= 4:
+        raise InputError(f"has {len(source.shape)} axes", "give data of 2 to 4 axes", source.name)
+    return source
 
 
 def _fits_source(path: Path) -> Source:

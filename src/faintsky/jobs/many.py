@@ -51,7 +51,7 @@ def many(
     FaintskyError
         At the end, if some of the files failed.
     """
-    from faintsky.io import Job
+    from faintsky.io import Job, write_json
 
     if out is None:
         raise InputError("several files need a folder for what is found", "give --out DIR")
@@ -87,7 +87,7 @@ def many(
         done = {f: ledger[f] for f, _ in tasks}
         wrong = {f: facts["error"] for f, facts in done.items() if "error" in facts}
         joint = _joined([t for t in tasks if t[0] not in wrong], Path(out))
-        _write_ledger(Path(out), done)
+        write_json(Path(out) / "files.json", done)
         if wrong:
             some = "; ".join(list(wrong.values())[:SHOWN]) + ("; …" if len(wrong) > SHOWN else "")
             raise FaintskyError(f"{len(wrong)} of {len(tasks)} files failed: {some}")
@@ -159,9 +159,3 @@ def _joined(tasks: Sequence[tuple[str, str]], out: Path) -> dict[str, Any]:
             joint[stem] = vstack(parts, metadata_conflicts="silent")
             write_catalog(joint[stem], out, stem)
     return joint
-
-
-def _write_ledger(out: Path, done: dict[str, Any]) -> None:
-    from faintsky.io import write_json
-
-    write_json(out / "files.json", done)
