@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faintsky import published as _published  # noqa: F401  (makes the methods known)
+from faintsky import published as _published  # makes the methods known
 from faintsky.system import prepare_memory, prepare_threads
 from faintsky.system.lazy import lazy
 from faintsky.telescopes import TELESCOPES
@@ -21,27 +21,9 @@ if TYPE_CHECKING:
     from faintsky.models import list_models, load_model
     from faintsky.system import __version__
 
-__all__ = [
-    "RadioCube",
-    "RadioImage",
-    "Result",
-    "__version__",
-    "demo",
-    "denoise",
-    "detect",
-    "evaluate_alma",
-    "evaluate_lofar",
-    "inject",
-    "list_models",
-    "load_model",
-    "open_cube",
-    "open_image",
-    "train",
-    "tune",
-    *(f"simulate_{name}" for name in TELESCOPES),
-]
 lazy(__name__)
 _find = globals()["__getattr__"]
+__all__ = [*_find("__all__"), *(f"simulate_{name}" for name in TELESCOPES)]
 
 
 def __getattr__(name: str) -> Any:

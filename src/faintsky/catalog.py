@@ -305,12 +305,8 @@ def _table(
 
     table = Table(meta=dict(meta or {}))
     for name, spec in specs.items():
-        table[name] = Column(
-            _filled(spec, columns.get(name), n),
-            unit=spec.unit or None,
-            description=spec.description,
-            meta={"ucd": spec.ucd},
-        )
+        about = {"description": spec.description, "meta": {"ucd": spec.ucd}}
+        table[name] = Column(_filled(spec, columns.get(name), n), unit=spec.unit or None, **about)
     for name in [n for n in columns if n not in COLUMNS]:
         value = columns[name]
         table[name] = np.broadcast_to(value, (n,)).copy() if np.ndim(value) == 0 else value

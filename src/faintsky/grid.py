@@ -409,9 +409,7 @@ class LocalFrame:
         return east, north
 
     def shape_errors(
-        self,
-        shape: tuple[ArrayLike, ArrayLike, ArrayLike],
-        errors: tuple[ArrayLike, ArrayLike, ArrayLike],
+        self, shape: tuple[ArrayLike, ArrayLike, ArrayLike], errors: tuple[ArrayLike, ArrayLike, ArrayLike]
     ) -> tuple[Float, Float, Float]:
         """Errors of the ellipses of `to_sky`, from independent errors in pixels, to first order.
 

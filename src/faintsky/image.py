@@ -11,16 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
-from faintsky.companions import (
-    COMPANIONS,
-    Array32,
-    Box,
-    Forgiving,
-    Load,
-    array_companion,
-    as_float32,
-    cut,
-)
+from faintsky.companions import COMPANIONS, Array32, Box, Forgiving, Load, array_companion, as_float32, cut
 from faintsky.errors import InputError
 from faintsky.grid import (
     ARCSEC,

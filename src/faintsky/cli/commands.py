@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+import faintsky
 from faintsky.cli.report import Report
 from faintsky.errors import InputError
 from faintsky.options import Entries, bounds, extras, options_of
@@ -50,8 +51,6 @@ class Commands(click.Group):
             return _group(cmd_name)
         if cmd_name == "models":
             return make_command("models", models)
-        import faintsky
-
         return make_command(cmd_name, getattr(faintsky, self.prefix + cmd_name))
 
 
@@ -83,27 +82,15 @@ def models(name: Annotated[str | None, "NAME"] = None) -> Listing:
 
 def build_command() -> click.Group:
     """The whole command line as one click command."""
-    version = click.Option(
-        ["--version"], is_flag=True, callback=_print_version, is_eager=True, expose_value=False,
-        help="Print the version.",
-    )  # fmt: skip
     text = "Find faint sources in radio images and spectral cubes."
-    return Commands("", [*COMMANDS, *GROUPS], name="faintsky", help=text, params=[version])
+    group = Commands("", [*COMMANDS, *GROUPS], name="faintsky", help=text, params=[])
+    version = {"message": "faintsky %(version)s", "help": "Print the version."}
+    return click.version_option(faintsky.__version__, **version)(group)
 
 
 def _group(name: str) -> click.Group:
-    import faintsky
-
     names = [f.removeprefix(f"{name}_") for f in faintsky.__all__ if f.startswith(f"{name}_")]
     return Commands(f"{name}_", names, name=name, help=GROUPS[name], params=[])
-
-
-def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        import faintsky
-
-        click.echo(f"faintsky {faintsky.__version__}")
-        context.exit()
 
 
 class Arguments(click.Command):

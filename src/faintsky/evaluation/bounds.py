@@ -90,15 +90,9 @@ def spatial_derivatives(source: Line, fx: Float, fy: Float) -> NDArray[np.comple
     unit = 4 * np.pi**2 / FWHM_PER_SIGMA**2
     # d(along)/d(pa) = across and d(across)/d(pa) = -along, for pa in radians
     turn = -unit * (source.dc_maj**2 - source.dc_min**2) * along * across * np.deg2rad(1.0)
-    factors = [
-        np.ones_like(along),
-        -2j * np.pi * fx,
-        -2j * np.pi * fy,
-        -unit * source.dc_maj * along**2,
-        -unit * source.dc_min * across**2,
-        turn,
-    ]
-    return np.stack([g * f for f in factors])
+    place = [-2j * np.pi * fx, -2j * np.pi * fy]
+    widths = [-unit * source.dc_maj * along**2, -unit * source.dc_min * across**2]
+    return np.stack([g * f for f in (np.ones_like(along), *place, *widths, turn)])
 
 
 def spectral_derivatives(source: Line, n_chan: int) -> Float:

@@ -265,12 +265,8 @@ class Scored:
                 counts = [tally(m, k) for m, k in zip(self.matchings[criterion], members, strict=True)]
                 use = isolated if subset == BRIGHT else np.ones(len(snr), dtype=bool)
                 complete, _ = completeness_at(SNR_ASKED, snr[use], found[use], cube[use], seed=seed)
-                head: dict[str, Any] = {
-                    "method": self.method,
-                    "cubes": self.cubes,
-                    "criterion": criterion,
-                    "subset": subset,
-                }
+                head: dict[str, Any] = {"method": self.method, "cubes": self.cubes}
+                head |= {"criterion": criterion, "subset": subset}
                 head |= {"completeness": complete.value, "completeness_error": complete.error}
                 head |= {"seconds": float(np.mean(seconds)), "seconds_error": float(np.std(seconds))}
                 rows.append(head | summarise(np.array(counts), seed=seed).flat())

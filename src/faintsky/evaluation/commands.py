@@ -56,14 +56,10 @@ def _run(
     if running.dry_run:
         return dict(job.done or {})
     with job:
-        how: dict[str, Any] = {
-            "seed": seed,
-            "jobs": jobs,
-            "cluster": running.cluster,
-            "run": job.record,
-            "progress": running.progress,
-        }
-        return evaluate(Path(out), sets, methods, scorer, **how)
+        return evaluate(
+            Path(out), sets, methods, scorer, seed=seed, jobs=jobs, cluster=running.cluster, run=job.record,
+            progress=running.progress,
+        )  # fmt: skip
 
 
 @with_options

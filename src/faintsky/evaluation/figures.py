@@ -20,15 +20,10 @@ Rows = Sequence[Mapping[str, Any]]
 Pairs = Mapping[str, Mapping[str, Float]]
 
 LABELS = {
-    "x": "x [pixel]",
-    "y": "y [pixel]",
-    "dc_maj": "major axis FWHM [arcsec]",
-    "dc_min": "minor axis FWHM [arcsec]",
-    "dc_pa": "position angle [deg]",
-    "z": "line centre [channel]",
-    "fwhm_z": "line FWHM [channel]",
-    "flux": "line flux (relative)",
-}
+    "x": "x [pixel]", "y": "y [pixel]", "dc_maj": "major axis FWHM [arcsec]",
+    "dc_min": "minor axis FWHM [arcsec]", "dc_pa": "position angle [deg]", "z": "line centre [channel]",
+    "fwhm_z": "line FWHM [channel]", "flux": "line flux (relative)",
+}  # fmt: skip
 SHOWN = ("denoiser", "starlet", "gaussian", "fft")
 """Methods in the pictures, if they were evaluated, after the first of the other methods."""
 SIDE = 256

@@ -36,11 +36,9 @@ FIXED: dict[str, tuple[str, dict[str, Any]]] = {
 CLEAN = "clean"
 """Name of the method that returns the image of a real deconvolution, if a dirty image's data have it."""
 SEES = {
-    "sky": ("sky",),
-    "noise": ("noise", "clean", "clean_ideal"),
-    "clean": ("clean", "clean_ideal"),
+    "sky": ("sky",), "noise": ("noise", "clean", "clean_ideal"), "clean": ("clean", "clean_ideal"),
     "dirty": ("dirty",),
-}
+}  # fmt: skip
 """Kinds of images for an autoencoder by its training product; a Noise model is also for Clean images, as in
 Section 4.3 of Gheller & Vazza (2021)."""
 

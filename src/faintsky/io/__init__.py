@@ -6,27 +6,15 @@ warnings of third-party readers are filtered here.
 
 from __future__ import annotations
 
-from faintsky.io.job import Job, OutputFolder, plain, provenance, write_json
-from faintsky.io.maps import FitsMaps
-from faintsky.io.opening import open_cube, open_data, open_image, open_image_or_cube
-from faintsky.io.sources import quiet_reading
-from faintsky.io.writing import add_provenance, header_like, save_like, write_fits, write_regions
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "FitsMaps",
-    "Job",
-    "OutputFolder",
-    "add_provenance",
-    "header_like",
-    "open_cube",
-    "open_data",
-    "open_image",
-    "open_image_or_cube",
-    "plain",
-    "provenance",
-    "quiet_reading",
-    "save_like",
-    "write_fits",
-    "write_json",
-    "write_regions",
-]
+from faintsky.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from faintsky.io.job import Job, OutputFolder, plain, provenance, write_json
+    from faintsky.io.maps import FitsMaps
+    from faintsky.io.opening import open_cube, open_data, open_image, open_image_or_cube
+    from faintsky.io.sources import quiet_reading
+    from faintsky.io.writing import add_provenance, header_like, save_like, write_fits, write_regions
+
+lazy(__name__)

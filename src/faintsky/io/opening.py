@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
-from faintsky.companions import (
-    COMPANIONS,
-    Box,
-    Load,
-    array_companion,
-    as_float32,
-    companion,
-    require_shape,
-)
+from faintsky.companions import COMPANIONS, Box, Load, array_companion, as_float32, companion, require_shape
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, Layout, projection_notes, separation
 from faintsky.image import RadioCube, RadioData, RadioImage
@@ -211,18 +203,11 @@ def _parts(
     beams, beam_notes = _beams(source, shape, grid.cell, plane) if with_beam else (None, [])
     spectral, spectral_notes = read_spectral(wcs, shape[0], name)
     return {
-        "name": name,
-        "load": _loader(source, layout),
-        "shape": shape,
-        "header": source.header if rest is None else _with_rest(source.header, rest),
-        "layout": layout,
-        "unit": unit,
-        "wcs": celestial,
-        "grid": grid,
-        "spectral": spectral,
-        "beams": beams,
+        "name": name, "load": _loader(source, layout), "shape": shape,
+        "header": source.header if rest is None else _with_rest(source.header, rest), "layout": layout,
+        "unit": unit, "wcs": celestial, "grid": grid, "spectral": spectral, "beams": beams,
         "notes": [*notes, *more, *unit_notes, *beam_notes, *spectral_notes],
-    }
+    }  # fmt: skip
 
 
 def _unit(header: Any) -> tuple[Any, list[str]]:

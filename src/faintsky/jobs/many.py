@@ -91,12 +91,8 @@ def many(
         if wrong:
             some = "; ".join(list(wrong.values())[:SHOWN]) + ("; …" if len(wrong) > SHOWN else "")
             raise FaintskyError(f"{len(wrong)} of {len(tasks)} files failed: {some}")
-    facts = {
-        "files": len(tasks),
-        **{k: len(t) for k, t in joint.items()},
-        "seconds": job.seconds,
-        "out": str(out),
-    }
+    rows = {k: len(t) for k, t in joint.items()}
+    facts = {"files": len(tasks), **rows, "seconds": job.seconds, "out": str(out)}
     return Result(facts, joint.get("catalog"), joint.get("components"))
 
 

@@ -257,17 +257,9 @@ def result_of_image(image: RadioImage, found: Denoised) -> Result:
     from faintsky.catalog import components_of
 
     return Result(
-        facts,
-        found.catalog,
-        components_of(found.catalog),
-        found.mask,
-        found.mask,
-        model,
-        found.image,
-        found.uncertainty,
-        image,
-        found,
-    )
+        facts, found.catalog, components_of(found.catalog), found.mask, found.mask, model, found.image,
+        found.uncertainty, image, found,
+    )  # fmt: skip
 
 
 MARGIN = (2, 6, 6)

@@ -152,13 +152,9 @@ class Criterion:
 
 
 CRITERIA = {
-    rule.name: rule
-    for rule in (
-        Criterion(),
-        Criterion("iou", 0.6),
-        Criterion("position2d", along_z=False),
-        Criterion("iou2d", 0.6, along_z=False),
-    )
+    name + flat: Criterion(name + flat, overlap, along_z=not flat)
+    for flat in ("", "2d")
+    for name, overlap in (("position", None), ("iou", 0.6))
 }
 """The criteria of the tables, by name; the last two use only the integrated image."""
 
@@ -282,14 +278,7 @@ def match(truth: Table, found: Table, criterion: Criterion | str = "position") -
     i, j, squared = rule.pairs(truth, found)
     kept = assign(i, j, squared, len(truth), len(found))
     i, j, squared = i[kept], j[kept], squared[kept]
-    boxes = all("x_min" in table.colnames for table in (truth, found))
-    nan = np.full(len(i), np.nan)
-    return Matching(
-        n_true=len(truth),
-        n_found=len(found),
-        i_true=i,
-        i_found=j,
-        distance=np.sqrt(squared),
-        iou_2d=iou_2d(truth, found, i, j) if boxes else nan,
-        iou_z=iou_z(truth, found, i, j) if boxes else nan,
-    )
+    flat = along = np.full(len(i), np.nan)
+    if all("x_min" in table.colnames for table in (truth, found)):
+        flat, along = iou_2d(truth, found, i, j), iou_z(truth, found, i, j)
+    return Matching(len(truth), len(found), i, j, np.sqrt(squared), flat, along)

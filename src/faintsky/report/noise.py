@@ -42,13 +42,8 @@ def noise_curves(image: RadioImage, found: Denoised | DetectedImage) -> str:
         y_axis_label="density", **look,
     )  # fmt: skip
     middle, curves = histogram(scaled, outside, prepared.valid & ~outside)
-    left.line(
-        middle,
-        np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi),
-        color="#999999",
-        width=4,
-        legend_label="Gaussian",
-    )
+    gaussian = np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi)
+    left.line(middle, gaussian, color="#999999", width=4, legend_label="Gaussian")
     for name, colour, density in curves:
         seen = np.where(density > 0, density, np.nan)
         left.step(middle, seen, mode="center", color=colour, width=1.3, legend_label=name)

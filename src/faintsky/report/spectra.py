@@ -215,13 +215,8 @@ def _image(cube: RadioCube, found: Detections, row: Row) -> list[str]:
     shape = np.array([ends_x[1] - ends_x[0], ends_y[1] - ends_y[0]])
     wide, high_side = 164 * shape / shape.max()
     panel = Panel((710, 22, wide, high_side), ends_x, ends_y)
-    over = (
-        "within the mask"
-        if whole is not None
-        else "over the line"
-        if np.isfinite(row["z"])
-        else "over all channels"
-    )
+    over = "over the line" if np.isfinite(row["z"]) else "over all channels"
+    over = over if whole is None else "within the mask"
     return [
         f'<image x="710" y="22" width="{wide:.1f}" height="{high_side:.1f}" preserveAspectRatio="none" '
         f'style="image-rendering:pixelated" href="{_coloured(image)}"/>',

@@ -95,10 +95,7 @@ class Workers:
         self._stack.close()
 
     def run(
-        self,
-        work: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        prepare: Callable[[], None] | None = None,
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], prepare: Callable[[], None] | None = None
     ) -> Iterator[tuple[int, Result]]:
         """Work on tasks, and yield the number of every task with its result as it is done.
 
@@ -135,10 +132,7 @@ class Workers:
             client.cancel(list(futures))
 
     def results(
-        self,
-        work: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        done: Callable[[], None] | None = None,
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], done: Callable[[], None] | None = None
     ) -> list[Result]:
         """Results of tasks, in their order.
 
