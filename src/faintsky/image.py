@@ -441,10 +441,8 @@ class RadioData:
 
         Parameters
         ----------
-        beam : array
-            ``[3]``: major, minor FWHM [pixel] and angle from +y toward -x [deg].
-        x, y : array
-            Pixels from 0, ``[n]`` or a number.
+        beam, x, y : array
+            As for `local_beams`.
 
         Returns
         -------

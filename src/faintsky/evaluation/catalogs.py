@@ -383,12 +383,8 @@ class CatalogScorer:
 
         Parameters
         ----------
-        out : pathlib.Path
-            Folder of the evaluation.
-        sets : sequence of SampleSet
-            The sets.
-        methods : sequence of Method
-            The methods.
+        out, sets, methods
+            As for `Scorer.score`.
         deep : bool
             Whether to read the deep methods, or the others.
 

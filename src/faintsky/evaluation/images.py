@@ -443,10 +443,8 @@ class ImageScorer:
 
         Parameters
         ----------
-        out : pathlib.Path
-            Folder of the evaluation.
-        cases : SampleSet
-            The set.
+        out, cases
+            As for `Scorer.load`.
         method : Method
             The method.
 
@@ -515,10 +513,8 @@ class ImageScorer:
 
         Parameters
         ----------
-        out : pathlib.Path
-            Folder of the evaluation.
-        cases : SampleSet
-            The set.
+        out, cases
+            As for `Scorer.load`.
         methods : sequence of Method
             The methods.
 

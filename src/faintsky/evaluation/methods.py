@@ -120,23 +120,7 @@ def detectors(names: Sequence[str], device: str = "cpu", reliability: float | No
 def denoisers(names: Sequence[str], device: str = "cpu", members: int = 1) -> list[Method]:
     """Denoisers for fields: tuned filters, `FIXED` ones, `CLEAN`, programs, and models by name or folder.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Names or folders.
-    device : str, optional
-        A torch device.
-    members : int, optional
-        Mirror images and quarter turns that a model averages.
-
-    Returns
-    -------
-    list of Method
-
-    Raises
-    ------
-    InputError
-        For unknown names, no names, or a name given twice.
+    See `detectors`; ``members`` is the number of mirror images and quarter turns that a model averages.
     """
     tuned = tuned_settings()
 

@@ -228,14 +228,8 @@ def pending(sets: Sequence[Any], methods: Sequence[Method], out: Path, scorer: S
 
     Parameters
     ----------
-    sets : sequence of SampleSet
-        The sets.
-    methods : sequence of Method
-        The methods.
-    out : pathlib.Path
-        Folder of the evaluation.
-    scorer : Scorer
-        Knows the files.
+    sets, methods, out, scorer
+        As for `run_methods`.
 
     Returns
     -------

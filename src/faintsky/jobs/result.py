@@ -211,21 +211,7 @@ def result_of_cube(cube: RadioCube, found: Detections, maps: FitsMaps | None = N
 
 
 def result_of_detected(image: RadioImage, found: DetectedImage, maps: FitsMaps | None = None) -> Result:
-    """The result for an image that was searched for sources.
-
-    Parameters
-    ----------
-    image : RadioImage
-        The data.
-    found : DetectedImage
-        The sources found.
-    maps : FitsMaps, optional
-        Files that hold the arrays.
-
-    Returns
-    -------
-    Result
-    """
+    """The result for an image that was searched for sources. See `result_of_cube`."""
     facts = {
         "kind": found.kind, "sources": len(found.catalog), "components": len(found.components),
         "candidates": found.candidates, "rms": found.prepared.typical_rms,

@@ -59,20 +59,7 @@ def iou_2d(truth: Table, found: Table, i: Index, j: Index) -> Float:
 
 
 def iou_z(truth: Table, found: Table, i: Index, j: Index) -> Float:
-    """Intersection over union of boxes along frequency.
-
-    Parameters
-    ----------
-    truth, found : astropy.table.Table
-        Catalogues with boxes.
-    i, j : array of int
-        Rows of the truth and of what was found, ``[pair]``.
-
-    Returns
-    -------
-    array
-        ``[pair]``, 0 to 1; NaN where a box has no edges along frequency.
-    """
+    """Intersection over union of boxes along frequency; NaN where a box has no edges there. See `iou_2d`."""
     a, b = [e[i] for e in box_extents(truth)[4:]], [e[j] for e in box_extents(found)[4:]]
     return np.where(np.isnan(sum([*a, *b])), np.nan, _iou(a, b))
 
