@@ -90,7 +90,7 @@ def test_small_files_share_the_cores_and_large_ones_have_them_all(files, tmp_pat
         return faintsky.detect(files, tmp_path / "out", dry_run=True).facts["processes"]
 
     monkeypatch.setattr("faintsky.system.processes.cpu_count", lambda: 8)
-    monkeypatch.setattr("faintsky.jobs.many.free_memory", lambda: 16e9)
+    monkeypatch.setattr("faintsky.system.free_memory", lambda: 16e9)
     assert processes() == 3
     assert processes(memory_gb=8.0) == 2
     assert processes(memory_gb=20.0) == 1

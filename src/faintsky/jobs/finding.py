@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
+from faintsky import denoising, detection, io, models, system
+from faintsky import report as pages
 from faintsky.errors import FaintskyError, InputError
+from faintsky.image import RadioCube, RadioImage
 from faintsky.jobs.many import many
 from faintsky.jobs.result import Result, result_of_cube, result_of_detected, result_of_image
 from faintsky.options import (
@@ -24,14 +27,6 @@ from faintsky.options import (
     Spread,
     with_options,
 )
-from faintsky.system import worker_count
-
-if TYPE_CHECKING:
-    from faintsky.denoising import Eye
-    from faintsky.image import RadioCube, RadioImage
-    from faintsky.io import FitsMaps, Job
-    from faintsky.models import Model
-    from faintsky.system import Needs
 
 PathLike = str | os.PathLike[str]
 TILES, NEGATIVE = ".tiles", ".tiles-negative"
@@ -91,14 +86,10 @@ def detect(
     InputError
         Where an input cannot be used; nothing is left behind.
     """
-    from faintsky.image import RadioImage
-    from faintsky.io import open_image_or_cube
-    from faintsky.models import load_model
-
     if isinstance(data, list):
         return many(detect, data, out, running)
-    chosen = load_model(model, job="detect")
-    opened = open_image_or_cube(data, **vars(opening))
+    chosen = models.load_model(model, job="detect")
+    opened = io.open_image_or_cube(data, **vars(opening))
     image = isinstance(opened, RadioImage)
     if columns is not None and image == (columns == "sofia"):
         fault = "cubes, and this is an image" if image else "images, and this is a cube"
@@ -113,43 +104,36 @@ def detect(
 
 @dataclass
 class Plan:
-    """What a run takes, whether it is of several parts, and the work, which returns what makes the report."""
+    """What a run takes, and the work, which returns its result and what makes the report.
 
-    needs: Needs
+    ``several`` says whether the data are cut into parts, ``unlike`` what of them is unlike the training's.
+    """
+
+    needs: system.Needs
     several: bool
-    work: Callable[[Job], tuple[Result, Callable[..., str]]]
+    work: Callable[[io.Job], tuple[Result, Callable[..., str]]]
+    unlike: Sequence[str] = ()
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def _plan_for_cube(cube: RadioCube, model: Model, reliability: float, running: Spread) -> Plan:
-    from faintsky.detection import (
-        MATCHED_FILTER,
-        bricks_of,
-        detect_cube,
-        find_catalog,
-        for_report,
-        method_name,
-        needs_of_bricks,
-        needs_of_cube,
-    )
-    from faintsky.report import detection_report
+def _plan_for_cube(cube: RadioCube, model: models.Model, reliability: float, running: Spread) -> Plan:
+    unlike = models.check_model(cube, model)
+    several = detection.method_name(model) == detection.MATCHED_FILTER and len(detection.bricks_of(cube)) > 1
+    needs = _shared(running, partial(detection.needs_of_bricks, cube)) if several else None
 
-    several = method_name(model) == MATCHED_FILTER and len(bricks_of(cube)) > 1
-    needs = _shared(running, partial(needs_of_bricks, cube)) if several else needs_of_cube(cube)
-
-    def work(job: Job) -> tuple[Result, Callable[..., str]]:
+    def work(job: io.Job) -> tuple[Result, Callable[..., str]]:
         opened, maps, spread = _spread(job, cube, several)
-        find: Any = partial(detect_cube, **spread) if several else find_catalog
+        find: Any = partial(detection.detect_cube, **spread) if several else detection.find_catalog
         where: dict[str, Any] = {"device": running.device}
         found = find(opened, model, reliability=reliability, progress=running.progress, **where)
-        found = for_report(opened, found, **where)
-        page = partial(detection_report, opened, found, reliability=reliability)
+        found = detection.for_report(opened, found, **where)
+        page = partial(pages.detection_report, opened, found, reliability=reliability)
         return result_of_cube(opened, found, maps), page
 
-    return Plan(needs, several, work)
+    return Plan(needs or detection.needs_of_cube(cube), several, work, unlike)
 
 
-def refuse_lines(image: RadioImage, model: Model) -> None:
+def refuse_lines(image: RadioImage, model: models.Model) -> None:
     """Refuse a model for cubes."""
     if "method" in model.settings:
         fault = f"model {model.name!r} looks for lines in cubes, and this is an image"
@@ -157,44 +141,37 @@ def refuse_lines(image: RadioImage, model: Model) -> None:
 
 
 def _plan_for_image(
-    image: RadioImage, model: Model, reliability: float, background_scale: float, running: Spread
+    image: RadioImage, model: models.Model, reliability: float, background_scale: float, running: Spread
 ) -> Plan:
-    from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
-    from faintsky.report import image_report
-
     refuse_lines(image, model)
-    several = len(tiles_of(image)) > 1
+    several = len(detection.tiles_of(image)) > 1
     shape = (image.shape[1], image.shape[2])
-    needs = _shared(running, partial(needs_of_tiles, image)) if several else needs_of_detection(shape)
+    needs = _shared(running, partial(detection.needs_of_tiles, image)) if several else None
 
-    def work(job: Job) -> tuple[Result, Callable[..., str]]:
+    def work(job: io.Job) -> tuple[Result, Callable[..., str]]:
         opened, maps, spread = _spread(job, image, several)
         eye, how = partial(_see, "denoiser", running.device, 1), {"progress": running.progress, **spread}
-        found = detect_image(
+        found = detection.detect_image(
             opened, eye=eye, reliability=reliability, background_scale=background_scale, **how
         )
-        return result_of_detected(opened, found, maps), partial(image_report, opened, found)
+        return result_of_detected(opened, found, maps), partial(pages.image_report, opened, found)
 
-    return Plan(needs, several, work)
+    return Plan(needs or detection.needs_of_detection(shape), several, work)
 
 
 def _run(
-    name: str, data: Any, model: Model, out: PathLike | None, running: Spread, plan: Plan, **how: Any
+    name: str, data: Any, model: models.Model, out: PathLike | None, running: Spread, plan: Plan, **how: Any
 ) -> Result:
     """Do the work, and deliver its result and report; of data in several parts it can be resumed."""
-    from faintsky.image import RadioImage
-    from faintsky.io import Job
-    from faintsky.models import check_model
-
-    image, unlike = isinstance(data, RadioImage), check_model(data, model)
+    image = isinstance(data, RadioImage)
     about = {"image" if image else "cube": data.name, "shape": list(data.shape[image:]), **plan.about}
-    about["notes"] = [*data.notes, *unlike]
-    job = Job(name, out, running, plan.needs, about, data=data, model=model, resumable=plan.several)
+    about["notes"] = [*data.notes, *plan.unlike]
+    job = io.Job(name, out, running, plan.needs, about, data=data, model=model, resumable=plan.several)
     if job.done is not None:
         return Result(job.done)
     if image or not plan.several:  # those of a large cube are read in parts
         data.check_companions()
-    for note in unlike:
+    for note in plan.unlike:
         running.tell(0, 1, f"note: {note}")
     with job:
         result, page = plan.work(job)
@@ -207,11 +184,9 @@ def _run(
 
 
 def _spread(
-    job: Job, image: Any, several: bool = True, folder: str = TILES
-) -> tuple[Any, FitsMaps | None, dict[str, Any]]:
+    job: io.Job, image: Any, several: bool = True, folder: str = TILES
+) -> tuple[Any, io.FitsMaps | None, dict[str, Any]]:
     """An image or cube; if it has several tiles, files for them, and options on how to share the tiles."""
-    from faintsky.io import FitsMaps
-
     running: Any = job.running
     image = image.forgiving() if several else image
     if job.out is None or not several:
@@ -219,13 +194,13 @@ def _spread(
     known = {k: v for k, v in job.record.items() if k != "command"}
     if Path(image.name).is_file():  # a file that was rewritten is a different image
         known["written"] = Path(image.name).stat().st_mtime_ns
-    maps = FitsMaps(Path(job.out) / folder, image, job.made_by, known, fresh=running.overwrite)
+    maps = io.FitsMaps(Path(job.out) / folder, image, job.made_by, known, fresh=running.overwrite)
     return image, maps, {"maps": maps, "jobs": job.needs.processes, "cluster": running.cluster}
 
 
-def _shared(running: Spread, needs_of: Callable[[int], Needs]) -> Needs:
+def _shared(running: Spread, needs_of: Callable[[int], system.Needs]) -> system.Needs:
     """What a run takes whose tiles are shared by as many processes as are worth starting."""
-    return needs_of(worker_count(running.jobs, needs_of(1).seconds))
+    return needs_of(system.worker_count(running.jobs, needs_of(1).seconds))
 
 
 def _see(model: str, device: str, members: int, prepared: Any) -> Any:
@@ -234,12 +209,9 @@ def _see(model: str, device: str, members: int, prepared: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str, device: str, members: int) -> Eye:
-    from faintsky.denoising import make_eye
-    from faintsky.models import load_model
-    from faintsky.system import choose_device
-
-    return make_eye(load_model(model, job="denoise"), choose_device(device), members=members)
+def _loaded(model: str, device: str, members: int) -> denoising.Eye:
+    loaded = models.load_model(model, job="denoise")
+    return denoising.make_eye(loaded, system.choose_device(device), members=members)
 
 
 @with_options
@@ -298,54 +270,49 @@ def denoise(
     InputError
         Where an input cannot be used; nothing is left behind.
     """
-    from faintsky.denoising import compare_with_negative, deconvolves, make_denoiser, needs_of_image
-    from faintsky.detection import detect_image, needs_of_detection, needs_of_tiles, tiles_of
-    from faintsky.io import open_image
-    from faintsky.models import load_model
-    from faintsky.report import denoising_report, image_report
-    from faintsky.system import choose_device
-
     if isinstance(image, list):
         return many(denoise, image, out, running)
-    chosen = load_model(model, job="denoise")
-    given, published = open_image(image, **vars(opening)), "method" in chosen.settings
+    chosen = models.load_model(model, job="denoise")
+    given, published = io.open_image(image, **vars(opening)), "method" in chosen.settings
+    unlike = models.check_model(given, chosen)
     shape, passes = (given.shape[1], given.shape[2]), members * (2 if negative else 1)
     network, dirty = chosen.network("denoiser"), "psf" in given.companions
-    whole, block = needs_of_image(network, shape, dirty=dirty, passes=passes)
-    several, needs = not published and len(tiles_of(given)) > 1, whole
+    whole, block = denoising.needs_of_image(network, shape, dirty=dirty, passes=passes)
+    several, needs = not published and len(detection.tiles_of(given)) > 1, whole
     if several:
-        needs = _shared(running, partial(needs_of_tiles, given, passes=2 * passes))
+        needs = _shared(running, partial(detection.needs_of_tiles, given, passes=2 * passes))
     elif not published:
-        search = needs_of_detection(shape)
+        search = detection.needs_of_detection(shape)
         memory, seconds = whole.memory + search.memory / 2, whole.seconds + search.seconds
         needs = replace(whole, memory=memory, seconds=seconds)
 
-    def work(job: Job) -> tuple[Result, Callable[..., str]]:
-        alone = published or deconvolves(given)
+    def work(job: io.Job) -> tuple[Result, Callable[..., str]]:
+        alone = published or denoising.deconvolves(given)
         opened, maps, spread = _spread(job, given, several and not alone)
         how: dict[str, Any] = {"reliability": reliability}
         find: Any
         if alone:
             if several:  # an image of several tiles may not fit into memory
                 whole.check(out)
-            find = partial(make_denoiser(chosen, choose_device(running.device)), members=members, **how)
+            made = denoising.make_denoiser(chosen, system.choose_device(running.device))
+            find = partial(made, members=members, **how)
         else:
             how |= {"background_scale": background_scale, **({"against": 0.0} if negative else {})}
-            find = partial(
-                detect_image, eye=partial(_see, model, running.device, members), always=True, **how
-            )
+            eye = partial(_see, model, running.device, members)
+            find = partial(detection.detect_image, eye=eye, always=True, **how)
         found: Any = find(opened, **spread, progress=running.progress)
         others = {}
         if negative:
-            again, other = None, {}
+            kept, other = None, {}
             if maps is not None:
-                _, again, other = _spread(job, opened.negative(), folder=NEGATIVE)
-            others["regions_in_negative"] = compare_with_negative(opened, found, partial(find, **other))
-            if again is not None:
-                again.drop()
+                _, kept, other = _spread(job, opened.negative(), folder=NEGATIVE)
+            again = partial(find, **other)
+            others["regions_in_negative"] = denoising.compare_with_negative(opened, found, again)
+            if kept is not None:
+                kept.drop()
         result = result_of_image(opened, found) if alone else result_of_detected(opened, found, maps)
         result.facts |= others
-        return result, partial(denoising_report if alone else image_report, opened, found)
+        return result, partial(pages.denoising_report if alone else pages.image_report, opened, found)
 
-    plan = Plan(needs, several, work, {"block_shape": list(block), "members": members})
+    plan = Plan(needs, several, work, unlike, {"block_shape": list(block), "members": members})
     return _run("denoise", given, chosen, out, running, plan, report=report)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
+from faintsky import catalog, denoising, detection, evaluation, injecting, io, models, system, units
+from faintsky import report as pages
 from faintsky.errors import InputError
 from faintsky.options import RELIABILITY, CubeOpening, Reliability, Spread, with_options
 
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube, RadioImage
-    from faintsky.injecting import Recovery
-    from faintsky.io import Job
-    from faintsky.models import Model
-    from faintsky.system import Needs
 
 PathLike = str | os.PathLike[str]
 
@@ -40,7 +38,7 @@ class InjectResult:
     """
 
     sources: Table | None = None
-    recovery: Recovery | None = None
+    recovery: injecting.Recovery | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,14 +106,9 @@ def inject(
     InputError
         If an input cannot be used, or has no room for a source.
     """
-    from faintsky.catalog import without_fluxes, write_catalog
     from faintsky.image import RadioImage
-    from faintsky.injecting import CubePlace, ImagePlace, PointPlace, recover, recovery_of
-    from faintsky.io import Job, open_image_or_cube
-    from faintsky.models import load_model
-    from faintsky.system import LOCAL, worker_count
 
-    opened = open_image_or_cube(data, **vars(opening))
+    opened = io.open_image_or_cube(data, **vars(opening))
     image = isinstance(opened, RadioImage)
     kind = sources if sources != "auto" else "diffuse" if image else "lines"
     if image == (kind == "lines"):
@@ -124,154 +117,140 @@ def inject(
             f"give --sources {'points, pairs or diffuse' if image else 'lines'}",
             opened.name,
         )
-    usual: Any = {"lines": CubePlace, "diffuse": ImagePlace}.get(kind, PointPlace)
+    places = {"lines": injecting.CubePlace, "diffuse": injecting.ImagePlace}
+    usual: Any = places.get(kind, injecting.PointPlace)
+    diffuse, points = kind == "diffuse", usual is injecting.PointPlace
     at_once = usual.PER_RUN if per_run is None else per_run
     low, high = (u if asked is None else asked for u, asked in zip(usual.SNR_RANGE, (snr_low, snr_high)))
     if not 0 < low < high:
         raise InputError(f"S/N from {low:g} to {high:g} is not a range", "give 0 < low < high")
-    chosen = load_model(
-        model or ("denoiser" if usual is ImagePlace else "classical"),
-        job="denoise" if usual is ImagePlace else "detect",
-    )
+    usually, task = ("denoiser", "denoise") if diffuse else ("classical", "detect")
+    chosen = models.load_model(model or usually, job=task)
     searches = 1 + -(-n // at_once)
     about = {
         "data": opened.name, "shape": list(opened.shape), "sources": n, "searches": searches,
         "notes": opened.notes,
     }  # fmt: skip
     config = {"per_run": at_once, "snr_low": low, "snr_high": high}
-    needs = _needs(opened, chosen, searches, usual is PointPlace)
-    job = Job("inject", out, running, needs, about, data=opened, model=chosen, config=config)
+    needs = _needs(opened, chosen, searches, points)
+    job = io.Job("inject", out, running, needs, about, data=opened, model=chosen, config=config)
     if job.done is not None:
         return InjectResult(facts=job.done)
     opened.check_companions()
     running.tell(0, n, "searching the data themselves")
     with job:
         prepare: Any = {"lines": _cube_place, "diffuse": _image_place}.get(kind, _point_place)
-        how = {"pairs": kind == "pairs"} if usual is PointPlace else {}
+        how = {"pairs": kind == "pairs"} if points else {}
         place, find, own = prepare(opened, chosen, reliability, running.device, **how)
-        workers = worker_count(running.jobs, needs.seconds if running.cluster == LOCAL else math.inf)
-        table, runs, others = recover(
+        long = needs.seconds if running.cluster == system.LOCAL else math.inf
+        workers = system.worker_count(running.jobs, long)
+        table, runs, others = injecting.recover(
             place, find, n, at_once, snr=(low, high), seed=seed, progress=running.progress, jobs=workers,
             cluster=running.cluster,
         )  # fmt: skip
-        if usual is PointPlace:
+        if points:
             recovery = place.recovery(table, (low, high))
         else:
-            recovery = recovery_of(table, level=usual.LEVEL, image=usual is ImagePlace)
+            recovery = injecting.recovery_of(table, level=usual.LEVEL, image=diffuse)
         facts = {
             "sources": len(table), "found": int(table["found"].sum()), "runs": runs,
             f"completeness_at_snr_{usual.LEVEL:g}": recovery.at_level.value,
             f"completeness_at_snr_{usual.LEVEL:g}_error": recovery.at_level.error,
             "snr_at_half": None if recovery.curve is None else recovery.curve.middle,
-            f"other_{'regions' if usual is ImagePlace else 'detections'}_per_run": others / runs, **own,
+            f"other_{'regions' if diffuse else 'detections'}_per_run": others / runs, **own,
         }  # fmt: skip
         if not opened.has_flux:
-            without_fluxes(table, keep_values=True)
+            catalog.without_fluxes(table, keep_values=True)
         if out is not None:
             _write(job, opened, table, recovery, facts)
-            if usual is PointPlace:
-                write_catalog(place.with_completeness(recovery), job.folder)
+            if points:
+                catalog.write_catalog(place.with_completeness(recovery), job.folder)
             facts["out"] = str(out)
     return InjectResult(table, recovery, facts)
 
 
-def _needs(data: RadioCube | RadioImage, model: Model, searches: int, points: bool) -> Needs:
+def _needs(data: RadioCube | RadioImage, model: models.Model, searches: int, points: bool) -> system.Needs:
     """Needs of a number of searches, one after the other."""
-    from faintsky.denoising import needs_of_image
-    from faintsky.detection import needs_of_cube, needs_of_detection
     from faintsky.image import RadioImage
-    from faintsky.system import BYTES_OF_TABLES
 
     if points:
-        one = needs_of_detection((data.shape[1], data.shape[2]))
+        one = detection.needs_of_detection((data.shape[1], data.shape[2]))
     elif isinstance(data, RadioImage):
         shape = (data.shape[1], data.shape[2])
-        one, _ = needs_of_image(model.network("denoiser"), shape)
-        one = replace(one, seconds=one.seconds + needs_of_detection(shape).seconds)
+        one, _ = denoising.needs_of_image(model.network("denoiser"), shape)
+        one = replace(one, seconds=one.seconds + detection.needs_of_detection(shape).seconds)
     else:
-        one = needs_of_cube(data)
-    return replace(one, disk=BYTES_OF_TABLES, seconds=one.seconds * searches, blocks=searches * one.blocks)
+        one = detection.needs_of_cube(data)
+    seconds, blocks = one.seconds * searches, one.blocks * searches
+    return replace(one, disk=system.BYTES_OF_TABLES, seconds=seconds, blocks=blocks)
 
 
-def _cube_place(cube: RadioCube, model: Model, reliability: float, device: str) -> Any:
+def _cube_place(cube: RadioCube, model: models.Model, reliability: float, device: str) -> Any:
     """The place for injected sources in a cube, and facts of the data themselves."""
-    from faintsky.detection import find_catalog, for_report
-    from faintsky.injecting import place_in_cube
 
     def find(one: RadioCube) -> Any:
-        return find_catalog(one, model, reliability=reliability, device=device)
+        return detection.find_catalog(one, model, reliability=reliability, device=device)
 
-    own = for_report(cube, find(cube), device=device)
-    place = place_in_cube(replace(cube, kind=own.prepared.kind.name), own.catalog, own.mask, own.prepared)
+    own = detection.for_report(cube, find(cube), device=device)
+    known = replace(cube, kind=own.prepared.kind.name)
+    place = injecting.place_in_cube(known, own.catalog, own.mask, own.prepared)
     facts = {"psf": own.prepared.psf_origin, "primary_beam": place.beam.origin}
     return place, lambda one: find(one).catalog, {"sources_of_the_cube": len(own.catalog), **facts}
 
 
-def _image_place(image: RadioImage, model: Model, reliability: float, device: str) -> Any:
+def _image_place(image: RadioImage, model: models.Model, reliability: float, device: str) -> Any:
     """The same for an image."""
-    from faintsky.denoising import deconvolves, make_denoiser, make_eye
-    from faintsky.detection import detect_image
-    from faintsky.injecting import Outlined, place_in_image
-    from faintsky.system import choose_device
-    from faintsky.units import unit_text
+    used = system.choose_device(device)
+    alone = "method" in model.settings or denoising.deconvolves(image)
+    look: Any = denoising.make_denoiser(model, used) if alone else detection.detect_image
+    how = {} if alone else {"eye": denoising.make_eye(model, used), "always": True}
 
-    used = choose_device(device)
-    alone = "method" in model.settings or deconvolves(image)
-    look: Any = make_denoiser(model, used) if alone else detect_image
-    how = {} if alone else {"eye": make_eye(model, used), "always": True}
-
-    def outlined(seen: Any) -> Outlined:
+    def outlined(seen: Any) -> injecting.Outlined:
         if not alone:
-            return Outlined(seen.mask, seen.denoised, seen.prepared)
+            return injecting.Outlined(seen.mask, seen.denoised, seen.prepared)
         estimate = seen.image if seen.seen is None else seen.seen
-        return Outlined(seen.mask, estimate, seen.prepared, seen.response)
+        return injecting.Outlined(seen.mask, estimate, seen.prepared, seen.response)
 
     # no source is injected on a candidate, whatever its reliability
     own = look(image, reliability=0.0, **how)
-    place = place_in_image(replace(image, kind=own.kind), outlined(own))
+    place = injecting.place_in_image(replace(image, kind=own.kind), outlined(own))
     return place, lambda one: outlined(look(one, reliability=reliability, **how)), {
         "regions_of_the_image": len(own.catalog), "taken_for": own.kind, "rms": own.prepared.typical_rms,
-        "unit": unit_text(image.unit),
+        "unit": units.unit_text(image.unit),
     }  # fmt: skip
 
 
 def _point_place(
-    image: RadioImage, model: Model, reliability: float, _device: str, pairs: bool = False
+    image: RadioImage, model: models.Model, reliability: float, _device: str, pairs: bool = False
 ) -> Any:
     """The same for points, with what is found in the negative of the image."""
-    from faintsky.detection import detect_image
-    from faintsky.injecting import PointPlace, compact_entries
     from faintsky.jobs.finding import refuse_lines
-    from faintsky.units import unit_text
 
     refuse_lines(image, model)
 
     def find(one: RadioImage) -> Any:
-        found = detect_image(one, reliability=reliability)
-        return compact_entries(found.catalog, found.components)
+        found = detection.detect_image(one, reliability=reliability)
+        return injecting.compact_entries(found.catalog, found.components)
 
-    own, negative = detect_image(image, reliability=reliability), image.negative()
-    entries = compact_entries(own.catalog, own.components)
-    place = PointPlace(image, own.prepared, entries, find(negative), pairs)
+    own, negative = detection.detect_image(image, reliability=reliability), image.negative()
+    entries = injecting.compact_entries(own.catalog, own.components)
+    place = injecting.PointPlace(image, own.prepared, entries, find(negative), pairs)
     return place, find, {
         "sources_of_the_image": len(place.own), "sources_of_its_negative": len(place.negative),
-        "rms": own.prepared.typical_rms, "unit": unit_text(image.unit),
+        "rms": own.prepared.typical_rms, "unit": units.unit_text(image.unit),
     }  # fmt: skip
 
 
 def _write(
-    job: Job, data: RadioCube | RadioImage, sources: Table, recovery: Recovery, facts: dict[str, Any]
+    job: io.Job, data: Any, sources: Table, recovery: injecting.Recovery, facts: dict[str, Any]
 ) -> None:
-    from faintsky.evaluation import write_csv, write_table
-    from faintsky.report import injection_report, recovery_figure
-    from faintsky.system import write_text
     from faintsky.system.figures import save_figure
 
     rows = recovery.rows()
-    write_csv(rows, job.folder / "completeness.csv")
-    figure = recovery_figure(sources, recovery)
+    evaluation.write_csv(rows, job.folder / "completeness.csv")
+    figure = pages.recovery_figure(sources, recovery)
     save_figure(figure, job.folder / "completeness.png")
     sources.meta = job.made_by
-    write_table(sources, job.folder / "injected.ecsv")
-    page = injection_report(figure, rows, facts, data=data, provenance=job.record)
-    write_text(job.folder / "report.html", page)
+    evaluation.write_table(sources, job.folder / "injected.ecsv")
+    page = pages.injection_report(figure, rows, facts, data=data, provenance=job.record)
+    system.write_text(job.folder / "report.html", page)

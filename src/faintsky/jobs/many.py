@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from faintsky import catalog, io, system
 from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.result import Result
 from faintsky.options import Spread
-from faintsky.system import LOCAL, Needs, free_memory, run_tasks, worker_count
 
 JOINT = ("catalog", "components")
 SHOWN = 3
@@ -51,8 +51,6 @@ def many(
     FaintskyError
         At the end, if some of the files failed.
     """
-    from faintsky.io import Job, write_json
-
     if out is None:
         raise InputError("several files need a folder for what is found", "give --out DIR")
     if not all(isinstance(f, str | os.PathLike) for f in files):
@@ -61,10 +59,10 @@ def many(
     options = {k: v for k, v in running.asked.items() if k not in (first, "out")}
     options |= {"device": running.device, "overwrite": running.overwrite, "command": running.command}
     tasks = [(str(f), str(Path(out) / stem)) for f, stem in zip(files, _stems(files), strict=True)]
-    asked = running.jobs is not None or running.cluster != LOCAL
+    asked = running.jobs is not None or running.cluster != system.LOCAL
     dry = partial(_one, function, options | {"dry_run": True, "progress": None})
     if asked:
-        jobs = min(worker_count(running.jobs), len(tasks))
+        jobs = min(system.worker_count(running.jobs), len(tasks))
     else:
         few = tasks[:: -(-len(tasks) // LOOKED_AT)]
         jobs = min(_worth([dry(task)[1] for task in few], len(tasks) / len(few)), len(tasks))
@@ -73,21 +71,22 @@ def many(
         return Result({"files": len(tasks), "processes": jobs, "each": each})
     about = {"files": len(tasks)}
     config = {first: [str(f) for f in files]}
-    job = Job(function.__name__, out, running, Needs(0.0, 0.0, 0.0), about, config=config, resumable=True)
+    needs = system.Needs(0.0, 0.0, 0.0)
+    job = io.Job(function.__name__, out, running, needs, about, config=config, resumable=True)
     if job.done is not None:
         return Result(job.done)
-    work = partial(_one, function, options | {"jobs": 1 if jobs > 1 else running.jobs, "cluster": LOCAL})
+    options |= {"jobs": 1 if jobs > 1 else running.jobs, "cluster": system.LOCAL}
+    work = partial(_one, function, options)
     ledger: dict[str, Any] = {}
     with job:
-        for number, (task, (failed, facts)) in enumerate(
-            run_tasks(work, tasks, jobs, cluster=running.cluster), start=1
-        ):
+        done_tasks = system.run_tasks(work, tasks, jobs, cluster=running.cluster)
+        for number, (task, (failed, facts)) in enumerate(done_tasks, start=1):
             ledger[task[0]] = {"folder": Path(task[1]).name, "error": failed} if failed else facts
             running.tell(number, len(tasks), f"files ({Path(task[0]).name}{': failed' if failed else ''})")
         done = {f: ledger[f] for f, _ in tasks}
         wrong = {f: facts["error"] for f, facts in done.items() if "error" in facts}
         joint = _joined([t for t in tasks if t[0] not in wrong], Path(out))
-        write_json(Path(out) / "files.json", done)
+        io.write_json(Path(out) / "files.json", done)
         if wrong:
             some = "; ".join(list(wrong.values())[:SHOWN]) + ("; …" if len(wrong) > SHOWN else "")
             raise FaintskyError(f"{len(wrong)} of {len(tasks)} files failed: {some}")
@@ -106,7 +105,7 @@ def _worth(some: Sequence[dict[str, Any]], times: float) -> int:
         return 1
     most = max(facts["memory_gb"] for facts in known) * 1e9
     seconds = sum(60 * facts["time_minutes"] * facts["processes"] for facts in known)
-    return min(worker_count(None, seconds * times), max(1, int(free_memory() / most)))
+    return min(system.worker_count(None, seconds * times), max(1, int(system.free_memory() / most)))
 
 
 def _stems(files: Sequence[Path_]) -> list[str]:
@@ -140,18 +139,16 @@ def _joined(tasks: Sequence[tuple[str, str]], out: Path) -> dict[str, Any]:
     """Join the tables of all folders, and write them."""
     from astropy.table import Column, vstack
 
-    from faintsky.catalog import read_catalog, write_catalog
-
     joint: dict[str, Any] = {}
     for stem in JOINT:
         parts = []
         for file, folder in tasks:
             path = Path(folder) / f"{stem}.ecsv"
-            if path.exists() and len(table := read_catalog(path)):
+            if path.exists() and len(table := catalog.read_catalog(path)):
                 table.add_column(Column([Path(file).name] * len(table), name="file"), index=0)
                 table.meta = {}
                 parts.append(table)
         if parts:
             joint[stem] = vstack(parts, metadata_conflicts="silent")
-            write_catalog(joint[stem], out, stem)
+            catalog.write_catalog(joint[stem], out, stem)
     return joint

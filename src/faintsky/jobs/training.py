@@ -14,17 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge
 
+from faintsky import evaluation, io, models, registry, system, training
+from faintsky import report as pages
 from faintsky.errors import InputError
 from faintsky.options import Running, with_options
-
-if TYPE_CHECKING:
-    from faintsky.models import Model
-    from faintsky.training import Study
-
 
 PathLike = str | os.PathLike[str]
 
@@ -41,7 +38,7 @@ class TrainResult:
         The summary.
     """
 
-    model: Model | None
+    model: models.Model | None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,26 +89,22 @@ def train(
     InputError
         If an option is wrong, or the packages for training are not installed.
     """
-    from faintsky.io import Job, plain
-    from faintsky.models import load_model
-    from faintsky.report import training_figure
-    from faintsky.training import RECIPES
-
-    plan = RECIPES[network]().plan(data=data, simulate=simulate, init=init, changes=settings, seed=seed)
+    given: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed}
+    plan = registry.RECIPES[network]().plan(changes=settings, **given)
     config = plan.record()
     running.asked = {"seed": seed}  # the plan holds all the rest, including defaults
     if plan.rank:  # ends with the training, for the first of the processes that share it does the rest
         plan.fit(Path(out), {}, device=running.device)
-    job = Job("train", out, running, plan.needs(), plain(config), config=config, resumable=True)
+    job = io.Job("train", out, running, plan.needs(), io.plain(config), config=config, resumable=True)
     if job.done is not None:
-        return TrainResult(load_model(Path(out)) if "already_complete" in job.done else None, job.done)
+        return TrainResult(models.load_model(Path(out)) if "already_complete" in job.done else None, job.done)
     with job:
         model, facts = plan.fit(
             job.folder, job.record, device=running.device, progress=running.progress, watch=watch
         )
         for history in job.folder.rglob("history.json"):
             numbers = json.loads(history.read_text(encoding="utf-8"))
-            training_figure(numbers, history.with_name("training.png"))
+            pages.training_figure(numbers, history.with_name("training.png"))
     return TrainResult(model, {"model": str(out), **facts, "minutes": round(job.seconds / 60, 1)})
 
 
@@ -208,22 +201,16 @@ def tune(
     InputError
         If an option is wrong, the folder holds another study, or Optuna is not installed.
     """
-    from faintsky.io import plain, provenance, write_json
-    from faintsky.models import load_model
-    from faintsky.registry import RECIPES
-    from faintsky.system import check_space
-    from faintsky.training import PRUNERS, SAMPLERS, Range, Recipe, Study, combinations, make_space
-
-    recipe = RECIPES[network]()
-    if not isinstance(recipe, Recipe):
+    recipe = registry.RECIPES[network]()
+    if not isinstance(recipe, training.Recipe):
         raise InputError(f"{network} cannot be tuned as a whole", "tune one of its networks")
-    space, fixed = make_space(recipe, grid, settings or {})
+    space, fixed = training.make_space(recipe, grid, settings or {})
     if sampler is None:
-        sampler = "tpe" if any(isinstance(v, Range) for v in space.values()) else "grid"
-    for name, value, known in (("sampler", sampler, SAMPLERS), ("pruning", prune, PRUNERS)):
+        sampler = "tpe" if any(isinstance(v, training.Range) for v in space.values()) else "grid"
+    for name, value, known in (("sampler", sampler, training.SAMPLERS), ("pruning", prune, training.PRUNERS)):
         if value not in known:
             raise InputError(f"no {name} {value!r}", f"choose one of {', '.join(known)}")
-    points = combinations(space) if sampler == "grid" else []
+    points = training.combinations(space) if sampler == "grid" else []
     for point in points or [{}]:
         recipe.numbers({**fixed, **point})
     call: dict[str, Any] = {"data": data, "simulate": simulate, "init": init, "seed": seed}
@@ -231,11 +218,11 @@ def tune(
     one = train(network, Path(out) / "trials" / PLANNED, settings=fixed, dry_run=True, **call)
     config = {
         "network": network, "data": None if data is None else str(Path(data).resolve()), "simulate": simulate,
-        "init": None if init is None else load_model(init).hash, "fixed": fixed,
-        "space": {k: vars(v) if isinstance(v, Range) else list(v) for k, v in space.items()},
+        "init": None if init is None else models.load_model(init).hash, "fixed": fixed,
+        "space": {k: vars(v) if isinstance(v, training.Range) else list(v) for k, v in space.items()},
         "sampler": sampler, "prune": prune, "metric": metric, "seed": seed,
     }  # fmt: skip
-    record = plain(config)
+    record = io.plain(config)
     most = trials if sampler == "grid" or trials is not None else TRIALS
     if running.dry_run:
         number = most or len(points)
@@ -245,13 +232,12 @@ def tune(
         }
         each["time_minutes"] = float(f"{number * each['time_minutes']:.3g}")
         return TuneResult(None, {**record, "trials": number, "blocks": number, **each, "out": str(out)})
-    check_space(Path(out), one.facts["disk_gb"] * 1e9)
+    system.check_space(Path(out), one.facts["disk_gb"] * 1e9)
     if running.overwrite:
         _remove(Path(out))
-    study = Study(Path(out), record, space, sampler=sampler, prune=prune, seed=seed)
-    write_json(
-        study.folder / "run.json", provenance(command=running.command, config=record, job="tune", seed=seed)
-    )
+    study = training.Study(Path(out), record, space, sampler=sampler, prune=prune, seed=seed)
+    made_by = io.provenance(command=running.command, config=record, job="tune", seed=seed)
+    io.write_json(study.folder / "run.json", made_by)
     start, worked = time.monotonic(), 0
     while (trial := study.next(most)) is not None:
         _work(study, trial, network, fixed, call, metric, running)
@@ -267,7 +253,7 @@ def tune(
 
 
 def _work(
-    study: Study,
+    study: training.Study,
     trial: Any,
     network: str,
     fixed: Mapping[str, Any],
@@ -322,7 +308,7 @@ def _score(scores: Mapping[str, float], metric: str) -> float:
     return float(scores[metric])
 
 
-def _ranked(study: Study) -> list[Any]:
+def _ranked(study: training.Study) -> list[Any]:
     """Trials, the best first; complete trials before those that were stopped."""
     order = ("COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL")
     far = math.inf
@@ -332,7 +318,7 @@ def _ranked(study: Study) -> list[Any]:
     )
 
 
-def _tidy(study: Study) -> None:
+def _tidy(study: training.Study) -> None:
     """Keep only the weights of the best trial, and no checkpoints of finished trials."""
     for place, trial in enumerate(_ranked(study)):
         if trial.state.is_finished():
@@ -341,12 +327,8 @@ def _tidy(study: Study) -> None:
                     file.unlink(missing_ok=True)
 
 
-def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> dict[str, Any] | None:
+def _write(study: training.Study, record: Mapping[str, Any], data: PathLike | None) -> dict[str, Any] | None:
     """Tables, and the best recipe."""
-    from faintsky.evaluation import markdown, write_csv
-    from faintsky.io import write_json
-    from faintsky.system import write_text
-
     ranked = [t for t in _ranked(study) if t.state.name != "WAITING"]
     rows = []
     for rank, trial in enumerate(ranked, start=1):
@@ -362,12 +344,11 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
         })  # fmt: skip
     title = f"{record['network']}: {len(rows)} trials by {record['metric']}, the least first"
     names = list(dict.fromkeys(name for row in rows for name in row))
-    write_csv([{name: row.get(name, "") for name in names} for row in rows], study.folder / "table.csv")
-    table = markdown(
-        [name.replace("_", " ") for name in names],
-        [[_cell(row.get(name, "")) for name in names] for row in rows],
-    )
-    write_text(study.folder / "table.md", f"{title}\n\n{table}")
+    whole = [{name: row.get(name, "") for name in names} for row in rows]
+    evaluation.write_csv(whole, study.folder / "table.csv")
+    cells = [list(map(_cell, row.values())) for row in whole]
+    table = evaluation.markdown([name.replace("_", " ") for name in names], cells)
+    system.write_text(study.folder / "table.md", f"{title}\n\n{table}")
     if not ranked or ranked[0].state.name != "COMPLETE":
         return None
     settings = {**record["fixed"], **_plain_values(record, ranked[0].params)}
@@ -381,7 +362,7 @@ def _write(study: Study, record: Mapping[str, Any], data: PathLike | None) -> di
         "value": ranked[0].value, "trial": ranked[0].number, "seed": record["seed"],
         "model": str(study.trial_folder(ranked[0])), "command": shlex.join(words),
     }  # fmt: skip
-    write_json(study.folder / "best.json", best)
+    io.write_json(study.folder / "best.json", best)
     return best
 
 
@@ -395,16 +376,14 @@ def _plain_values(record: Mapping[str, Any], params: Mapping[str, Any]) -> dict[
     return {k: json.loads(v) if k in lists else v for k, v in params.items()}
 
 
-def _counts(study: Study) -> dict[str, int]:
+def _counts(study: training.Study) -> dict[str, int]:
     names = [t.state.name.lower() for t in study.trials()]
     return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
 def _remove(folder: Path) -> None:
     """Remove a study's own files; a folder that holds none is left, and will be refused."""
-    from faintsky.training import JOURNAL, LOCK, TRIALS
-
-    if (folder / JOURNAL).is_file():
-        shutil.rmtree(folder / TRIALS, ignore_errors=True)
-        for name in (JOURNAL, LOCK, "run.json", "best.json", "table.csv", "table.md"):
+    if (folder / training.JOURNAL).is_file():
+        shutil.rmtree(folder / training.TRIALS, ignore_errors=True)
+        for name in (training.JOURNAL, training.LOCK, "run.json", "best.json", "table.csv", "table.md"):
             (folder / name).unlink(missing_ok=True)
