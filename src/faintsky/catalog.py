@@ -478,11 +478,8 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
         raw = _read_fits(path) if is_fits else Table.read(path, format=formats[path.suffix])
     except Exception as error:
         reason = str(error).strip().splitlines()
-        raise InputError(
-            f"not a readable catalogue ({reason[0] if reason else type(error).__name__})",
-            "write it again or give another file",
-            path,
-        ) from error
+        fault = f"not a readable catalogue ({reason[0] if reason else type(error).__name__})"
+        raise InputError(fault, "write it again or give another file", path) from error
     two_d = "x" in raw.colnames and "z" not in raw.colnames
     meta = {k: v for k, v in raw.meta.items() if k not in ("ID", "name", "description")}
     make = make_components if "island" in raw.colnames and "parent" not in raw.colnames else make_table

@@ -201,11 +201,8 @@ def companion(
             _check_noise(cube, low, data, name)
         elif kind == "mask":
             if np.any(np.nan_to_num(cube) % 1):
-                raise InputError(
-                    f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}",
-                    "give labels, or 0 and 1",
-                    name,
-                )
+                fault = f"a mask holds whole numbers, 0 outside, this one values of {low:.3g} to {high:.3g}"
+                raise InputError(fault, "give labels, or 0 and 1", name)
             return np.nan_to_num(cube) != 0
         return cube
 
@@ -231,11 +228,8 @@ def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str
     """
     planes_fit = len(own) == 3 and own[0] in (1, shape[0])
     if not (planes_fit and (tuple(own[1:]) == tuple(shape[1:]) or kind == "psf")):
-        raise InputError(
-            f"its shape {tuple(own)} does not fit the data's {tuple(shape)}",
-            f"give a {kind} of the data's shape, with one plane or one a channel",
-            name,
-        )
+        fault = f"its shape {tuple(own)} does not fit the data's {tuple(shape)}"
+        raise InputError(fault, f"give a {kind} of the data's shape, with one plane or one a channel", name)
 
 
 def _lobe_of_beam(data: Any) -> float:
@@ -266,11 +260,9 @@ def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
         wide, narrow = lobe > LOBE * beam_area + 5, not cut and LOBE * lobe + 5 < beam_area
         known = f"the data's beam {beam_area:.3g}"
     if wide or narrow:
-        raise InputError(
-            f"not the psf of these data: its main lobe covers {lobe} pixels, {known}",
-            "give the dirty beam (a primary beam is given as --pb), or correct BMAJ and BMIN",
-            name,
-        )
+        fault = f"not the psf of these data: its main lobe covers {lobe} pixels, {known}"
+        hint = "give the dirty beam (a primary beam is given as --pb), or correct BMAJ and BMIN"
+        raise InputError(fault, hint, name)
 
 
 def _no_pattern(low: float, high: float, name: str) -> InputError:
@@ -305,11 +297,8 @@ def _check_noise(cube: Array32, low: float, data: Any, name: str) -> None:
     scatter = data.scatter()
     ratio = float(np.median(values[values > 0])) / scatter if scatter > 0 else 1.0
     if ratio > MOST_NOISE:
-        raise InputError(
-            f"the noise map is {ratio:.3g} times the scatter of the data",
-            "give the noise in the data's unit (a primary beam is given as --pb)",
-            name,
-        )
+        fault = f"the noise map is {ratio:.3g} times the scatter of the data"
+        raise InputError(fault, "give the noise in the data's unit (a primary beam is given as --pb)", name)
     if ratio < LEAST_NOISE:
         data.notes.append(f"the noise map is {ratio:.2g} of the scatter of the data: is it in their unit?")
 

@@ -461,11 +461,8 @@ def open_cubes(folder: str | os.PathLike[str], n: int | None = None) -> FolderCu
     path = Path(folder)
     indices = numbered(path, "truth.ecsv", "dirty.fits", "faintsky simulate alma")
     if not indices:
-        raise InputError(
-            "has no NNNN_dirty.fits with its NNNN_truth.ecsv",
-            "give the --out of faintsky simulate alma",
-            path,
-        )
+        fault = "has no NNNN_dirty.fits with its NNNN_truth.ecsv"
+        raise InputError(fault, "give the --out of faintsky simulate alma", path)
     if n is not None and n > len(indices):
         raise InputError(f"holds {len(indices)} cubes, not {n}", f"ask for -n {len(indices)} or fewer", path)
     preset = re.sub(r"[^\w.+-]+", "_", str(parameters_of(path).get("preset") or ""))

@@ -85,11 +85,8 @@ def recover(
     while there < n:
         drawn = place.draw(min(per_run, n - there), np.random.default_rng([seed, len(runs)]), snr)
         if not len(drawn):
-            raise InputError(
-                "has no room for another source beside its own sources and blank pixels",
-                "give larger data or a mask with room",
-                place.data.name,
-            )
+            fault = "has no room for another source beside its own sources and blank pixels"
+            raise InputError(fault, "give larger data or a mask with room", place.data.name)
         runs.append((len(runs), drawn))
         there += len(drawn)
     tell(0, n, "sources injected")

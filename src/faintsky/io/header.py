@@ -34,21 +34,16 @@ def read_wcs(header: Any, name: str) -> Any:
             wcs = _wcs(header)
     except Exception as error:
         reason = [line for line in str(error).splitlines() if line.strip()]
-        raise InputError(
-            f"its world coordinates cannot be read ({reason[-1].strip() if reason else 'invalid'})",
-            "correct the CTYPE, CRVAL, CDELT and CRPIX cards",
-            name,
-        ) from error
+        fault = f"its world coordinates cannot be read ({reason[-1].strip() if reason else 'invalid'})"
+        raise InputError(fault, "correct the CTYPE, CRVAL, CDELT and CRPIX cards", name) from error
     if wcs.wcs.lng < 0 or wcs.wcs.lat < 0:
         raise InputError(
             "no celestial coordinates in its header", "add CTYPE, CRVAL, CDELT and CRPIX of RA and Dec", name
         )
     if wcs.wcs.lngtyp.strip() not in ("RA", "GLON"):
-        raise InputError(
-            f"its axes are {wcs.wcs.lngtyp.strip('-')} and {wcs.wcs.lattyp.strip('-')}",
-            "regrid it to right ascension and declination, or to Galactic coordinates",
-            name,
-        )
+        fault = f"its axes are {wcs.wcs.lngtyp.strip('-')} and {wcs.wcs.lattyp.strip('-')}"
+        hint = "regrid it to right ascension and declination, or to Galactic coordinates"
+        raise InputError(fault, hint, name)
     angles = {f"CRVAL{wcs.wcs.lng + 1}": wcs.wcs.crval[wcs.wcs.lng]}
     angles |= {"LONPOLE": wcs.wcs.lonpole, "LATPOLE": wcs.wcs.latpole}
     for card, angle in angles.items():
@@ -134,11 +129,8 @@ def read_layout(header: Any, wcs: Any, shape: tuple[int, ...], name: str) -> Lay
         kind = str(header.get(f"CTYPE{axis}", "")).strip()
         said = f"CTYPE{axis} {kind!r}" if kind else "no type"
         rest = "or give a plane of it" if kind else "with CRVAL, CDELT, CRPIX and CUNIT"
-        raise InputError(
-            f"axis {axis} has {shape[index]} planes and {said}",
-            f"set CTYPE{axis} to FREQ [Hz] or VRAD [m/s], {rest}",
-            name,
-        )
+        fault = f"axis {axis} has {shape[index]} planes and {said}"
+        raise InputError(fault, f"set CTYPE{axis} to FREQ [Hz] or VRAD [m/s], {rest}", name)
     return Layout(shape, tuple(axes))
 
 

@@ -112,11 +112,9 @@ def inject(
     image = isinstance(opened, RadioImage)
     kind = sources if sources != "auto" else "diffuse" if image else "lines"
     if image == (kind == "lines"):
-        raise InputError(
-            f"{kind} are not injected into {'an image' if image else 'a cube'}",
-            f"give --sources {'points, pairs or diffuse' if image else 'lines'}",
-            opened.name,
-        )
+        fault = f"{kind} are not injected into {'an image' if image else 'a cube'}"
+        hint = f"give --sources {'points, pairs or diffuse' if image else 'lines'}"
+        raise InputError(fault, hint, opened.name)
     places = {"lines": injecting.CubePlace, "diffuse": injecting.ImagePlace}
     usual: Any = places.get(kind, injecting.PointPlace)
     diffuse, points = kind == "diffuse", usual is injecting.PointPlace

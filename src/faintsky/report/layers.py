@@ -46,7 +46,7 @@ class Layer:
     values : array
         ``[y, x]``, NaN where blank.
     look : str
-        One of `LOOKS`.
+        One of `faintsky.system.figures.MAPS`.
     low, high : float
         Values of the darkest and the brightest shade.
     linear : float
