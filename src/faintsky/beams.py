@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Float
 from faintsky.errors import InputError
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.units import quantity
 
 
-def given_beam(value: Any) -> NDArray[np.float64]:
+def given_beam(value: Any) -> Float:
     """Beams ``[1 or chan, 3]`` that a user gives: numbers in arcsec, arcsec and deg, quantities, or text.
 
     Parameters
@@ -42,9 +43,7 @@ def given_beam(value: Any) -> NDArray[np.float64]:
     return np.array([[major, minor, pa / 3600]])
 
 
-def channel_beams(
-    table: NDArray[np.float64], n_chan: int, plane: int
-) -> tuple[NDArray[np.float64] | None, list[str]]:
+def channel_beams(table: Float, n_chan: int, plane: int) -> tuple[Float | None, list[str]]:
     """Beams of every channel from the rows of a beams table, and notes.
 
     Parameters
@@ -86,7 +85,7 @@ def channel_beams(
 
 def normalise_beams(
     raw: ArrayLike, *, largest: float = np.inf, smallest: float = 0.0
-) -> tuple[NDArray[np.float64] | None, list[str]]:
+) -> tuple[Float | None, list[str]]:
     """Beams that can be used, and what had to be corrected.
 
     A beam is bogus where an axis is not a positive number, the minor axis exceeds the major, or its size is
@@ -134,7 +133,7 @@ def normalise_beams(
     return beams, notes
 
 
-def beam_pixels(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
+def beam_pixels(beams: ArrayLike, cell: float) -> Float:
     """Area of each beam in pixels, ``[chan]``: ``pi / (4 ln 2) * major * minor / cell**2``.
 
     Parameters
@@ -152,7 +151,7 @@ NARROW = 1.5
 """FWHM [pixel] below which the sum of a beam's samples differs from its area (by 0.1 % at this width)."""
 
 
-def sampled_area(beams: ArrayLike, cell: float) -> NDArray[np.float64]:
+def sampled_area(beams: ArrayLike, cell: float) -> Float:
     """Sum of each beam's samples, with its peak at the centre of a pixel, ``[chan]``.
 
     A sum over pixels [Jy/beam] divided by it is a flux [Jy]. It equals `beam_pixels` except for beams
@@ -196,7 +195,7 @@ def sampling_errors(beam: tuple[float, float, float]) -> tuple[float, float]:
     return (min(float(np.sqrt(missed.sum() / sums.sum())), 1.0) if sums.any() else 1.0), alias
 
 
-def _sum_of_samples(beam: NDArray[np.float64], x0: float, y0: float) -> float:
+def _sum_of_samples(beam: Float, x0: float, y0: float) -> float:
     """Sum of a beam's samples, its peak at ``(x0, y0)``; FWHMs and position in pixels."""
     half = int(2 * beam[0]) + 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
@@ -206,7 +205,7 @@ def _sum_of_samples(beam: NDArray[np.float64], x0: float, y0: float) -> float:
     return float(np.exp(-4 * np.log(2) * radius).sum())
 
 
-def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
+def beam_covariance(beam: tuple[float, float, float]) -> Float:
     """Second moments of a Gaussian beam in (x, y) [pixel**2]."""
     dx, dy = major_axis_direction(beam[2])
     rotation = np.array([[dx, -dy], [dy, dx]])
@@ -215,7 +214,7 @@ def beam_covariance(beam: tuple[float, float, float]) -> NDArray[np.float64]:
 
 def convolved(
     fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike, beam: ArrayLike, sign: float = 1.0
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Float, Float, Float]:
     """Widths and position angle of Gaussians convolved with a beam: the second moments add.
 
     `radio_beam.Beam.convolve` and ``deconvolve`` do the same for one Gaussian at a time.
@@ -242,7 +241,7 @@ def convolved(
     return np.sqrt(np.maximum(total + split, 0) / 2), np.sqrt(np.maximum(total - split, 0) / 2), angle
 
 
-def _moments(major: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> list[NDArray[np.float64]]:
+def _moments(major: ArrayLike, minor: ArrayLike, pa: ArrayLike) -> list[Float]:
     """Sum of the squared axes, and their difference times cosine and sine of twice the angle."""
     a2, b2 = np.asarray(major, dtype=float) ** 2, np.asarray(minor, dtype=float) ** 2
     twice = 2 * np.deg2rad(np.asarray(pa, dtype=float))
@@ -253,7 +252,7 @@ SIZES = ("fwhm_maj", "fwhm_min", "pa")
 """Columns of an ellipse as observed; ``dc_maj``, ``dc_min`` and ``dc_pa`` are those without the beam."""
 
 
-def observed_sizes(intrinsic: Mapping[str, ArrayLike], beam: ArrayLike) -> dict[str, NDArray[np.float64]]:
+def observed_sizes(intrinsic: Mapping[str, ArrayLike], beam: ArrayLike) -> dict[str, Float]:
     """Catalogue columns of observed sizes, from those of intrinsic sizes.
 
     Parameters

@@ -20,6 +20,7 @@ from scipy.ndimage import label
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from faintsky.arrays import Bool, Int, Labels
 from faintsky.image import LARGE
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
 ]  # fmt: skip
 
 Box = tuple[slice, ...]
-Labels = NDArray[np.int32]
 
 LARGEST = LARGE
 """Side of the largest block [pixel]."""
@@ -323,7 +323,7 @@ class Pieces:
     """
 
     count: int
-    first: NDArray[np.int64]
+    first: Int
     rim: tuple[Labels, Labels, Labels, Labels]
 
 
@@ -354,12 +354,12 @@ def pieces_of(labels: Labels, block: Block, width: int) -> Pieces:
     )
 
 
-def joined(mask: NDArray[np.bool_]) -> Labels:
+def joined(mask: Bool) -> Labels:
     """Labels of the connected regions of a mask ``[y, x]``; pixels that share a side or a corner touch."""
     return np.asarray(label(mask, np.ones((3, 3)))[0], np.int32)
 
 
-def merged_pieces(pieces: Sequence[Pieces], blocks: Sequence[Block]) -> list[NDArray[np.int64]]:
+def merged_pieces(pieces: Sequence[Pieces], blocks: Sequence[Block]) -> list[Int]:
     """Number of the whole region that each piece belongs to, ``[count + 1]`` for each tile.
 
     Pieces that touch across a seam, at a side or a corner, belong together. Regions are numbered 1 … n in the
@@ -370,7 +370,7 @@ def merged_pieces(pieces: Sequence[Pieces], blocks: Sequence[Block]) -> list[NDA
     stops = {tuple((b.write[0].start, b.write[1].stop)): k for k, b in enumerate(blocks)}
     pairs = [np.zeros((2, 0), np.int64)]
 
-    def numbered(k: int, rim: Labels) -> NDArray[np.int64]:
+    def numbered(k: int, rim: Labels) -> Int:
         return np.where(rim > 0, rim + starts[k] - 1, 0).astype(np.int64)
 
     for k, block in enumerate(blocks):

@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Bool, Float
 from faintsky.errors import InputError
 from faintsky.system import replacing
 
@@ -128,9 +129,7 @@ def coordinates_meta(data: RadioData) -> dict[str, Any]:
     }
 
 
-def mask_extents(
-    labels: NDArray[np.integer], ids: ArrayLike, frame: LocalFrame
-) -> dict[str, NDArray[np.float64]]:
+def mask_extents(labels: NDArray[np.integer], ids: ArrayLike, frame: LocalFrame) -> dict[str, Float]:
     """Columns ``las`` [arcsec] and ``area`` [arcsec2] of the masks of some objects; NaN without a mask.
 
     Parameters
@@ -313,7 +312,7 @@ def _table(
     return table
 
 
-def column(table: Table, name: str) -> NDArray[np.float64]:
+def column(table: Table, name: str) -> Float:
     """A catalogue column as plain floats, NaN where masked, ``[n]``.
 
     Raises
@@ -333,7 +332,7 @@ def join_flags(names: Iterable[str]) -> str:
     return ",".join(flags)
 
 
-def has_flag(flags: ArrayLike, name: str) -> NDArray[np.bool_]:
+def has_flag(flags: ArrayLike, name: str) -> Bool:
     """Whether objects have a flag.
 
     Parameters

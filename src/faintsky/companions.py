@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.beams import beam_pixels
 from faintsky.errors import InputError, UnreadableError
 from faintsky.units import in_unit
 
-Array32 = NDArray[np.float32]
 Load = Callable[..., NDArray[Any]]
 """Returns data ``[1 or chan, y, x]``; called with a box, only this part of them."""
 Box = tuple[slice, ...]
@@ -86,7 +86,7 @@ def cut(cube: NDArray[Any], box: Box | None = None) -> NDArray[Any]:
     return cube[:, *box[-2:]] if len(box) < 3 or len(cube) == 1 else cube[box]
 
 
-def as_float32(array: Any) -> NDArray[np.float32]:
+def as_float32(array: Any) -> Array32:
     """A copy in native byte order, float32, with NaN where it is masked or not a finite number there.
 
     Parameters
@@ -140,7 +140,7 @@ def companion(
     own: tuple[int, ...],
     data: Any,
     name: str,
-    factors: NDArray[np.float64],
+    factors: Float,
     *,
     in_data_unit: bool = False,
 ) -> Load:

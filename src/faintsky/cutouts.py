@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Bool
 from faintsky.grid import major_axis_direction
 
-Array = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 
 SIZE = 64
@@ -19,15 +19,15 @@ DILATION = 1.5
 """Factor by which a source's mask is enlarged, because the dirty beam spreads its emission (step v)."""
 
 
-def integrated(cube: Array) -> Array:
+def integrated(cube: Array32) -> Array32:
     """Sum over the channels ``[chan, y, x]`` that are not blank; NaN where all are, ``[y, x]``."""
     blank = np.isnan(cube)
-    total: Array = np.where(blank, np.float32(0), cube).sum(axis=0, dtype=np.float32)
+    total: Array32 = np.where(blank, np.float32(0), cube).sum(axis=0, dtype=np.float32)
     total[blank.all(axis=0)] = np.nan
     return total
 
 
-def box_spectrum(cube: Array, box: Box) -> Array:
+def box_spectrum(cube: Array32, box: Box) -> Array32:
     """Sum of the pixels of a box in every channel, ``[chan]``.
 
     Parameters
@@ -56,7 +56,7 @@ def label_boxes(labels: NDArray[np.integer]) -> dict[int, tuple[slice, ...]]:
     return {n: tuple(slice(int(a), int(b)) for a, b in pairs.T) for n, pairs in sorted(ends.items())}
 
 
-def crop(array: Array, y: float, x: float, size: int = SIZE) -> Array:
+def crop(array: Array32, y: float, x: float, size: int = SIZE) -> Array32:
     """Cut a square about a pixel out of the last two axes, padded with 0.
 
     Parameters
@@ -102,7 +102,7 @@ def channel_range(z_min: float, z_max: float, n_chan: int) -> slice:
     return slice(first, last + 1)
 
 
-def focus(cube: Array, y: float, x: float, z_min: float, z_max: float, size: int = SIZE) -> Array:
+def focus(cube: Array32, y: float, x: float, z_min: float, z_max: float, size: int = SIZE) -> Array32:
     """Spectrally focused image: a range of channels summed about a position.
 
     Parameters
@@ -125,16 +125,9 @@ def focus(cube: Array, y: float, x: float, z_min: float, z_max: float, size: int
 
 
 def source_mask(
-    shape: tuple[int, int, int],
-    x: float,
-    y: float,
-    z: float,
-    fwhm_maj: float,
-    fwhm_min: float,
-    pa: float,
-    fwhm_z: float,
-    dilation: float = DILATION,
-) -> NDArray[np.bool_]:
+    shape: tuple[int, int, int], x: float, y: float, z: float, fwhm_maj: float, fwhm_min: float, pa: float,
+    fwhm_z: float, dilation: float = DILATION,
+) -> Bool:  # fmt: skip
     """Voxels of a source's three-dimensional Gaussian.
 
     They fill the ellipsoid whose half-axes are the widths times `dilation`: along frequency this is the range
@@ -166,11 +159,11 @@ def source_mask(
     ux, uy = major_axis_direction(pa)
     along = (dx * ux + dy * uy) / max(fwhm_maj * dilation, 0.5)
     across = (dy * ux - dx * uy) / max(fwhm_min * dilation, 0.5)
-    mask: NDArray[np.bool_] = dz**2 + (along**2 + across**2)[None] <= 1
+    mask: Bool = dz**2 + (along**2 + across**2)[None] <= 1
     return mask
 
 
-def line_image(cube: Array, mask: NDArray[np.bool_], spectrum: Array) -> Array:
+def line_image(cube: Array32, mask: Bool, spectrum: Array32) -> Array32:
     """The line's image without continuum, eq. 19, ``[y, x]`` [unit of the cube times channels].
 
     Parameters

@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Float
+
 ARCSEC = np.pi / 180 / 3600
 """One arcsecond in radians."""
 SPEED_OF_LIGHT = 299_792_458.0
@@ -81,13 +83,13 @@ class ImageGrid:
         """Side of a pixel [rad]."""
         return self.cell * ARCSEC
 
-    def direction_cosines(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def direction_cosines(self) -> tuple[Float, Float]:
         """``l`` of shape ``[1, n_x]`` (east) and ``m`` of shape ``[n_y, 1]`` (north) [rad]."""
         east = -(np.arange(self.n_x, dtype=np.float64) - self.x0) * self.cell_rad
         north = (np.arange(self.n_y, dtype=np.float64) - self.y0) * self.cell_rad
         return east[None, :], north[:, None]
 
-    def radius(self) -> NDArray[np.float64]:
+    def radius(self) -> Float:
         """Distance of every pixel from the phase centre, ``[y, x]`` [rad]."""
         east, north = self.direction_cosines()
         return np.hypot(east, north)
@@ -140,12 +142,12 @@ class SpectralGrid:
         """Frequency of channel ``n_chan // 2`` [Hz]."""
         return float(self.frequencies()[self.n_chan // 2])
 
-    def frequencies(self) -> NDArray[np.float64]:
+    def frequencies(self) -> Float:
         """Channel centres, ``[chan]`` [Hz]."""
         return self.first + self.width * np.arange(self.n_chan, dtype=np.float64)
 
 
-def major_axis_direction(pa: float | NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def major_axis_direction(pa: float | Float) -> tuple[Float, Float]:
     """Unit vector ``(dx, dy)`` in pixels along position angle ``pa`` [deg east of north]."""
     theta = np.deg2rad(np.asarray(pa, dtype=float))
     return -np.sin(theta), np.cos(theta)
@@ -168,17 +170,13 @@ def separation(lon1: Any, lat1: Any, lon2: Any, lat2: Any) -> Any:
     return 2 * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
 
 
-def axial_difference(a: float | NDArray[np.float64], b: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def axial_difference(a: float | Float, b: float | Float) -> Float:
     """Difference ``a - b`` of two position angles, in (-90, 90] [deg]."""
     d = np.mod(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 180.0)
     return np.where(d > 90.0, d - 180.0, d)
 
 
-def paper_frame_to_sky(
-    fwhm_x: NDArray[np.float64] | float,
-    fwhm_y: NDArray[np.float64] | float,
-    angle: NDArray[np.float64] | float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def paper_frame_to_sky(fwhm_x: ArrayLike, fwhm_y: ArrayLike, angle: ArrayLike) -> tuple[Float, Float, Float]:
     """Axes and position angle on the sky of a Gaussian in the frame of Delli Veneri et al. (2022), eq. 3-4.
 
     There the width ``fwhm_x`` is along ``x cos a - y sin a`` and ``fwhm_y`` along ``x sin a + y cos a``
@@ -201,11 +199,7 @@ def paper_frame_to_sky(
     return np.maximum(wx, wy), np.minimum(wx, wy), np.mod(pa, 180.0)
 
 
-def sky_to_paper_frame(
-    fwhm_maj: NDArray[np.float64] | float,
-    fwhm_min: NDArray[np.float64] | float,
-    pa: NDArray[np.float64] | float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def sky_to_paper_frame(fwhm_maj: ArrayLike, fwhm_min: ArrayLike, pa: ArrayLike) -> tuple[Float, Float, Float]:
     """Widths and angle in the frame of the papers' code; the inverse of `paper_frame_to_sky`.
 
     Parameters
@@ -291,14 +285,14 @@ class Spectral:
         frequencies are meaningful.
     """
 
-    frequencies: NDArray[np.float64]
+    frequencies: Float
     width: float = np.nan
     rest_frequency: float | None = None
     frame: str = ""
     convention: str = "radio"
     relative: bool = False
 
-    def velocity(self, frequency: ArrayLike) -> NDArray[np.float64] | None:
+    def velocity(self, frequency: ArrayLike) -> Float | None:
         """Velocity of a frequency [Hz], in km/s; None without a rest frequency."""
         if self.rest_frequency is None:
             return None
@@ -336,8 +330,6 @@ def array_header(grid: ImageGrid, spectral: Spectral | None) -> Any:
             header["SPECSYS"] = spectral.frame
     return header
 
-
-Float = NDArray[np.float64]
 
 NUDGE = 1e-6
 """Relative lengthening of the major axis to find its direction, so that circles keep their angle."""

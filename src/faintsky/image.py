@@ -8,8 +8,9 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from faintsky.arrays import Bool, Float
 from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
 from faintsky.companions import COMPANIONS, Array32, Box, Forgiving, Load, array_companion, as_float32, cut
 from faintsky.errors import InputError
@@ -31,8 +32,6 @@ from faintsky.grid import (
     separation,
 )
 from faintsky.units import in_unit, is_brightness, read_unit
-
-Float = NDArray[np.float64]
 
 BOLTZMANN = 1.380649e-23
 """Boltzmann constant [J/K] (exact)."""
@@ -100,7 +99,7 @@ class RadioData:
     wcs: Any
     grid: ImageGrid
     spectral: Spectral | None = None
-    beams: NDArray[np.float64] | None = None
+    beams: Float | None = None
     notes: list[str] = field(default_factory=list)
     companions: Mapping[str, Load] = field(default_factory=dict)
     kind: str = "auto"
@@ -169,7 +168,7 @@ class RadioData:
         return self.companion_part(kind, _within(box, inner))
 
     @property
-    def frequencies(self) -> NDArray[np.float64] | None:
+    def frequencies(self) -> Float | None:
         """Channel centres, ``[chan]`` [Hz], in the header's frame."""
         return None if self.spectral is None else self.spectral.frequencies
 
@@ -183,7 +182,7 @@ class RadioData:
         """Spectral reference frame of the header (LSRK, BARYCENT …), empty where unknown."""
         return "" if self.spectral is None else self.spectral.frame
 
-    def frequency(self, z: ArrayLike) -> NDArray[np.float64]:
+    def frequency(self, z: ArrayLike) -> Float:
         """Frequency [Hz] of 0-based, possibly fractional channels; extrapolated beyond the ends."""
         assert self.spectral is not None
         z, f = np.asarray(z, dtype=float), self.spectral.frequencies
@@ -192,7 +191,7 @@ class RadioData:
         low = np.clip(np.floor(z), 0, len(f) - 2).astype(int)
         return f[low] + (z - low) * (f[low + 1] - f[low])
 
-    def velocities(self) -> NDArray[np.float64] | None:
+    def velocities(self) -> Float | None:
         """Velocity of each channel in the header's frame and convention.
 
         Returns
@@ -229,11 +228,11 @@ class RadioData:
         """Whether fluxes follow from the data: their unit is a brightness."""
         return is_brightness(self.unit)
 
-    def working_factors(self) -> NDArray[np.float64]:
+    def working_factors(self) -> Float:
         """`to_jy_per_beam`; ones where the unit gives no flux, so that values keep the data's unit."""
         return self.to_jy_per_beam() if self.has_flux else np.ones(self.shape[0])
 
-    def noise_factors(self, unit: Any) -> NDArray[np.float64]:
+    def noise_factors(self, unit: Any) -> Float:
         """Factor of each channel that brings noise in ``unit`` into the unit of the data, ``[chan]``.
 
         Raises
@@ -249,7 +248,7 @@ class RadioData:
             raise InputError(f"its unit {unit} cannot be turned into {self.unit}, that of the data")
         return replace(self, unit=unit).to_jy_per_beam() / self.to_jy_per_beam()
 
-    def require_beam(self) -> NDArray[np.float64]:
+    def require_beam(self) -> Float:
         """The beams, ``[chan, 3]``; raises `InputError` where the file has none that can be used."""
         if self.beams is not None:
             return self.beams
@@ -257,7 +256,7 @@ class RadioData:
         fault = bogus[0] if bogus else "no synthesised beam in its header"
         raise InputError(fault, "give --beam MAJ,MIN,PA, or add BMAJ, BMIN and BPA [deg] to it", self.name)
 
-    def to_jy_per_beam(self) -> NDArray[np.float64]:
+    def to_jy_per_beam(self) -> Float:
         """Factor of each channel that turns the data into Jy/beam, ``[chan]``.
 
         Kelvin are converted by the Rayleigh-Jeans law, ``S = 2 k T Omega / lambda**2``.
@@ -530,16 +529,16 @@ class RadioCube(RadioData):
         return self.cube
 
     @property
-    def frequencies(self) -> NDArray[np.float64]:
+    def frequencies(self) -> Float:
         """Channel centres, ``[chan]`` [Hz], in the header's frame."""
         return self.spectral.frequencies
 
-    def channel_widths(self) -> NDArray[np.float64]:
+    def channel_widths(self) -> Float:
         """Separation of neighbouring channels at each channel, ``[chan]`` [Hz], positive."""
         f = self.spectral.frequencies
         return np.abs(np.gradient(f)) if len(f) > 1 else np.abs([self.spectral.width])
 
-    def channel_widths_velocity(self) -> NDArray[np.float64] | None:
+    def channel_widths_velocity(self) -> Float | None:
         """The same as a velocity, ``[chan]`` [km/s]; None without a rest frequency."""
         v = self.velocities()
         if v is None:
@@ -550,7 +549,7 @@ class RadioCube(RadioData):
         return None if ends is None else np.abs(np.diff(ends))
 
     @cached_property
-    def blank_channels(self) -> NDArray[np.bool_]:
+    def blank_channels(self) -> Bool:
         """Channels without information, ``[chan]``: all NaN, or one value throughout (CASA writes 0)."""
         return np.array([_is_blank(plane) for plane in self.cube])
 

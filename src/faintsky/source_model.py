@@ -11,23 +11,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Float
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 
 
-def frequencies_2d(n_y: int, n_x: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def frequencies_2d(n_y: int, n_x: int) -> tuple[Float, Float]:
     """``fx`` of shape ``[1, n_x // 2 + 1]`` and ``fy`` ``[n_y, 1]`` of a real 2-D FFT [cycles/pixel]."""
     fx, fy = np.fft.rfftfreq(n_x), np.fft.fftfreq(n_y)
     return np.asarray(fx, dtype=np.float64)[None, :], np.asarray(fy, dtype=np.float64)[:, None]
 
 
 def gaussian_transform(
-    fx: NDArray[np.float64],
-    fy: NDArray[np.float64],
-    x: float,
-    y: float,
-    fwhm_maj: float,
-    fwhm_min: float,
-    pa: float,
+    fx: Float, fy: Float, x: float, y: float, fwhm_maj: float, fwhm_min: float, pa: float
 ) -> NDArray[np.complex128]:
     """Fourier transform of a Gaussian of unit total flux.
 
@@ -54,7 +49,7 @@ def gaussian_transform(
     return np.exp(-2 * np.pi**2 * width - 2j * np.pi * (fx * x + fy * y))
 
 
-def psf_transform(psf: ArrayLike) -> NDArray[np.float64]:
+def psf_transform(psf: ArrayLike) -> Float:
     """Real transfer function of a psf image, ``[n_y, n_x // 2 + 1]``.
 
     The psf ``[y, x]`` has its peak at ``(n_y // 2, n_x // 2)``; it is symmetric under a half turn, so its
@@ -66,7 +61,7 @@ def psf_transform(psf: ArrayLike) -> NDArray[np.float64]:
     return np.fft.rfft2(shifted).real
 
 
-def rfft_weights(n_x: int) -> NDArray[np.float64]:
+def rfft_weights(n_x: int) -> Float:
     """Multiplicity of each column of a real 2-D FFT in a sum over the whole plane, ``[1, n_x // 2 + 1]``."""
     w = np.full(n_x // 2 + 1, 2.0)
     w[0] = 1.0
@@ -75,9 +70,7 @@ def rfft_weights(n_x: int) -> NDArray[np.float64]:
     return w[None, :]
 
 
-def matched_norm(
-    transfer: NDArray[np.float64], n_x: int, fwhm_maj: float, fwhm_min: float, pa: float
-) -> float:
+def matched_norm(transfer: Float, n_x: int, fwhm_maj: float, fwhm_min: float, pa: float) -> float:
     """``m . (psf * m)`` of a Gaussian of unit total flux: 1 for a point, less for what is resolved.
 
     Parameters
@@ -99,7 +92,7 @@ def matched_norm(
     return float((transfer * g * g * rfft_weights(n_x)).sum() / (transfer.shape[0] * n_x))
 
 
-def line_profile(z: ArrayLike, centre: ArrayLike, fwhm: float) -> NDArray[np.float64]:
+def line_profile(z: ArrayLike, centre: ArrayLike, fwhm: float) -> Float:
     """Gaussian line of unit peak (eq. 2 of Delli Veneri et al. 2022).
 
     Parameters
@@ -120,14 +113,9 @@ def line_profile(z: ArrayLike, centre: ArrayLike, fwhm: float) -> NDArray[np.flo
 
 
 def matched_snr(
-    line_flux: ArrayLike,
-    sigma: ArrayLike,
-    transfer: NDArray[np.float64],
-    n_x: int,
-    fwhm_maj: float,
-    fwhm_min: float,
+    line_flux: ArrayLike, sigma: ArrayLike, transfer: Float, n_x: int, fwhm_maj: float, fwhm_min: float,
     pa: float,
-) -> float:
+) -> float:  # fmt: skip
     """Signal-to-noise ratio of a source of known shape and spectrum: the best that a linear filter reaches.
 
     Parameters

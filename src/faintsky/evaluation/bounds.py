@@ -28,10 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Float
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.source_model import frequencies_2d, gaussian_transform, line_profile, rfft_weights
-
-Float = NDArray[np.float64]
 
 PARAMETERS = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux")
 """Order of the parameters [pixel, pixel, pixel, pixel, deg, channel, channel, flux]."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Bool, Float
 from faintsky.errors import DiskError, FaintskyError, InputError
 from faintsky.evaluation import figures
 from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, measured, plain, table_of, with_error
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from faintsky.image import RadioCube
 
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 SNR_ASKED = 7.0
 """Matched S/N at which the completeness is reported."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Float
 from faintsky.matching import Binned, CompletenessCurve, robust_scatter, snr_edges
 from faintsky.system.figures import COLOURS, MAPS, MARKERS, panels, panels_of, style
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Float = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]
 Pairs = Mapping[str, Mapping[str, Float]]
 

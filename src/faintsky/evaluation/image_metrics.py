@@ -18,15 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
+from faintsky.arrays import Array, Bool, Float, Labels
 from faintsky.denoising import sum_error
 from faintsky.matching import REGION_DETECTED, Estimate, column
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-
-Float = NDArray[np.float64]
-Image = NDArray[np.floating]
 
 INSIDE = 1.0
 """Least S/N of pixels inside a source, on the true sky at the image's resolution."""
@@ -38,14 +36,14 @@ CONTOUR = 0.2
 """Fraction of a source's peak at the edge of its aperture."""
 
 
-def binned_sums(by: Image, use: NDArray[np.bool_], *what: NDArray[Any]) -> Float:
+def binned_sums(by: Array, use: Bool, *what: NDArray[Any]) -> Float:
     """Number of pixels used, and sums of values over them, in each bin of ``by``: ``[bin, 1 + value]``."""
     place = np.clip(np.digitize(by[use], PIXEL_EDGES) - 1, 0, len(PIXEL_EDGES) - 2)
     values = [np.ones(place.shape), *(v[use].astype(np.float64) for v in what)]
     return np.stack([np.bincount(place, v, minlength=len(PIXEL_EDGES) - 1) for v in values], axis=1)
 
 
-def pixel_sums(estimate: Image, truth: Image) -> Float:
+def pixel_sums(estimate: Array, truth: Array) -> Float:
     """Sums over the pixels of each bin of true S/N, ``[bin, 4]``: number, error, error², (error / truth)².
 
     Parameters
@@ -59,7 +57,7 @@ def pixel_sums(estimate: Image, truth: Image) -> Float:
     return binned_sums(truth, use, e, e * e, relative**2)
 
 
-def pull_sums(estimate: Image, sigma: Image, truth: Image, by: Image) -> Float:
+def pull_sums(estimate: Array, sigma: Array, truth: Array, by: Array) -> Float:
     """Sums of pulls, ``(estimate - truth) / sigma``, over the pixels of each bin.
 
     Parameters
@@ -93,23 +91,23 @@ class Apertures:
         ``[peak, 2]``: y, x of the true local maxima.
     """
 
-    labels: NDArray[np.int32]
+    labels: Labels
     flux: Float
     snr: Float
     peaks: NDArray[np.intp]
 
-    def flux_ratios(self, estimate: Image) -> Float:
+    def flux_ratios(self, estimate: Array) -> Float:
         """Recovered over true flux of each aperture, ``[aperture]``."""
         total = np.bincount(self.labels.ravel(), np.nan_to_num(estimate).ravel(), len(self.flux) + 1)
         return np.asarray(total[1:] / self.flux)
 
-    def peak_ratios(self, estimate: Image, truth: Image) -> Float:
+    def peak_ratios(self, estimate: Array, truth: Array) -> Float:
         """Recovered over true brightness at the pixel of each true peak, ``[peak]``."""
         y, x = self.peaks.T
         return np.asarray(estimate[y, x] / truth[y, x], dtype=np.float64)
 
 
-def draw_apertures(truth: Image, width: float, correlation: Image | None = None) -> Apertures:
+def draw_apertures(truth: Array, width: float, correlation: Array | None = None) -> Apertures:
     """Apertures around the sources of a true sky, and its peaks.
 
     The sky, slightly smoothed so that texture is not split into sources, is divided between its local maxima
@@ -220,9 +218,6 @@ def mean_ratio(least: float) -> Callable[[NDArray], Float]:
     return statistic
 
 
-Float = NDArray[np.float64]
-Image = NDArray[np.floating]
-
 SEGMENT_EDGES = np.array([0.1, 0.3, 1.0, 3.0, np.inf])
 """Bins of the true S/N of a pixel; the true regions of a bin are those above its lower end."""
 LARGE = 10.0
@@ -266,11 +261,11 @@ class Segments:
     """
 
     labels: NDArray[np.integer]
-    score: NDArray[np.floating]
+    score: Array
     cut: float
     cuts: tuple[float, ...] = RELIABILITIES
-    flux: NDArray[np.floating] | None = None
-    snr: NDArray[np.floating] | None = None
+    flux: Array | None = None
+    snr: Array | None = None
 
     @property
     def reported(self) -> int:
@@ -282,7 +277,7 @@ SNR_CUTS = tuple(float(v) for v in np.geomspace(3, 300, 16).round(2))
 """Cuts for scores that are S/N."""
 
 
-def segments_of(labels: NDArray[np.integer], table: Table, image: Image, rms: float, cut: float) -> Segments:
+def segments_of(labels: NDArray[np.integer], table: Table, image: Array, rms: float, cut: float) -> Segments:
     """Regions of a denoised image, scored by reliability, or by S/N without one.
 
     Parameters
@@ -309,7 +304,7 @@ def segments_of(labels: NDArray[np.integer], table: Table, image: Image, rms: fl
     return Segments(labels, snr, -np.inf, SNR_CUTS, flux=flux, snr=snr)
 
 
-def true_regions(truth: Image, level: float, beam_area: float) -> tuple[NDArray[np.int32], int]:
+def true_regions(truth: Array, level: float, beam_area: float) -> tuple[Labels, int]:
     """True regions above a level.
 
     Parameters
@@ -335,7 +330,7 @@ def true_regions(truth: Image, level: float, beam_area: float) -> tuple[NDArray[
     return numbers[labels], int(keep.sum())
 
 
-def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
+def segment_sums(segments: Segments, truth: Array, beam_area: float) -> Float:
     """Counts of one field, ``[1 + cut, column]``, for the method's own cut and then for each of `cuts`.
 
     Counts of several fields are added for `segment_statistic`.
@@ -381,7 +376,7 @@ def segment_sums(segments: Segments, truth: Image, beam_area: float) -> Float:
     return out
 
 
-def _above(values: NDArray[np.floating], cuts: Float) -> Float:
+def _above(values: Array, cuts: Float) -> Float:
     """Number of values that reach each cut."""
     return np.asarray(np.size(values) - np.searchsorted(np.sort(values, axis=None), cuts), dtype=float)
 
@@ -424,7 +419,7 @@ def segment_statistic(sums: Float) -> Float:
     return np.concatenate([*parts, [curve["pixel reliability"][0], curve["region reliability"][0]]])
 
 
-def region_fluxes(segments: Segments, truth: Image) -> Float:
+def region_fluxes(segments: Segments, truth: Array) -> Float:
     """S/N, and found over true flux, of the reported real regions (see `REAL`), ``[region, 2]``.
 
     The true flux is that within the same outline.

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum
 
+from faintsky.arrays import Float
 from faintsky.denoising import RegionSettings, segment
 from faintsky.evaluation import figures
 from faintsky.evaluation.image_metrics import (
@@ -47,7 +48,6 @@ from faintsky.matching import Estimate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Float = NDArray[np.float64]
 Parts = dict[str, NDArray]
 Quantity = tuple[str, float | None, str]
 """Column of a table: quantity, lower end of its S/N, heading."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, maximum
 
+from faintsky.arrays import Array, Array32
 from faintsky.denoising import apply_filter, sum_error
 from faintsky.detection import find_catalog
 from faintsky.errors import InputError
@@ -24,8 +25,6 @@ from faintsky.preparing import robust_sigma
 from faintsky.published.filters import tuned_settings
 from faintsky.published.peers import PEERS, find_islands, interpreter
 from faintsky.registry import FILTERS
-
-Array32 = NDArray[np.float32]
 
 FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "gaussian_paper": ("gaussian", {"sigma": 3.0}),
@@ -207,7 +206,7 @@ def islands_of(field: Field, program: str, settings: Mapping[str, Any] | None = 
     return scored_islands(labels, field, searched)
 
 
-def scored_islands(labels: NDArray[np.integer], field: Field, searched: NDArray[np.floating]) -> Segments:
+def scored_islands(labels: NDArray[np.integer], field: Field, searched: Array) -> Segments:
     """Islands with their peak S/N, and flux with its S/N.
 
     Parameters

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.evaluation.commands import SIZE
 from faintsky.image import RadioCube, RadioImage
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from faintsky.simulating import Instrument
 
-
-Array32 = NDArray[np.float32]
 
 KINDS = ("noise", "dirty", "clean_ideal")
 """White noise on the sky itself; the dirty image with its psf; the image of a perfect deconvolution (the true
@@ -89,7 +87,7 @@ class Field:
     image: RadioImage
     truth: Array32
     rms: float
-    correlation: NDArray[np.float64] | None
+    correlation: Float | None
     width: float
     kind: str = ""
     sharp: Array32 | None = None
@@ -198,7 +196,7 @@ def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
 
 
 @lru_cache(maxsize=4)
-def _correlation(preset: str, size: int) -> NDArray[np.float64]:
+def _correlation(preset: str, size: int) -> Float:
     """Correlation of a preset's noise."""
     telescope = _observatory(preset, size).telescope
     blank = np.zeros((size, size), np.float32)

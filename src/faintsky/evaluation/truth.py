@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Float
 from faintsky.errors import InputError
 from faintsky.evaluation.bounds import PARAMETERS, Line, cramer_rao, spectral_derivatives
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from faintsky.image import RadioCube
 
-Float = NDArray[np.float64]
 BOX = ("x_min", "x_max", "y_min", "y_max")
 
 

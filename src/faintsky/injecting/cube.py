@@ -13,9 +13,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from faintsky.arrays import Bool, Float, Labels
 from faintsky.companions import cut
 from faintsky.detection import flux_width, world_columns
 from faintsky.grid import FWHM_PER_SIGMA
@@ -34,8 +34,6 @@ from faintsky.source_model import (
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 SIZES = (0.0, 1.5)
 """Range of the sources' major axis [beam]; the axis ratio is 0.4 to 1."""
@@ -238,9 +236,7 @@ class CubePlace:
         return sources, len(match(self.own, found[pairs.unmatched_found], rule).unmatched_found)
 
 
-def place_in_cube(
-    cube: RadioCube, catalog: Table, mask: NDArray[np.int32] | None, prepared: PreparedCube
-) -> CubePlace:
+def place_in_cube(cube: RadioCube, catalog: Table, mask: Labels | None, prepared: PreparedCube) -> CubePlace:
     """The place for sources in a cube, with its own sources and a beam around them excluded.
 
     Parameters

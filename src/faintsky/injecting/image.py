@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from faintsky.arrays import Array, Bool, Float, Labels
 from faintsky.companions import cut
 from faintsky.denoising import Response
 from faintsky.image import RadioImage
@@ -25,8 +25,6 @@ from faintsky.preparing import PreparedImage
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 WIDTHS, LENGTHS, BENDS = (1.5, 3.0), (8.0, 20.0), (0.0, 60.0)
 """Filaments: ranges of the cross-section's FWHM and of the length [beam], and of the bending angle [deg]."""
@@ -70,8 +68,8 @@ class Outlined:
         For a dirty image, the response to the sky.
     """
 
-    mask: NDArray[np.int32]
-    estimate: NDArray[np.floating]
+    mask: Labels
+    estimate: Array
     prepared: PreparedImage
     response: Response | None = None
 

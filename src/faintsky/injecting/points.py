@@ -11,9 +11,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from faintsky.arrays import Bool, Float
 from faintsky.beams import beam_covariance
 from faintsky.companions import cut
 from faintsky.image import RadioImage
@@ -24,8 +24,6 @@ from faintsky.preparing import PreparedImage
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 SEPARATIONS, RATIOS = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0), (1.0, 0.2)
 """Pairs: separations [beam], and flux ratios of the brighter to the fainter point."""

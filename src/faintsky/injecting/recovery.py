@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.ndimage import binary_erosion
 
+from faintsky.arrays import Bool, Float
 from faintsky.errors import InputError
 from faintsky.matching import (
     Binned,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from faintsky.image import RadioData
 
-Float = NDArray[np.float64]
 
 N_BINS = 8
 
@@ -118,10 +118,10 @@ def add_found(sources: Table, pairs: Matching, measured: Mapping[str, Float]) ->
         sources[f"found_{name}"] = own
 
 
-def inner_pixels(data: RadioData, prepared: Any) -> NDArray[np.bool_]:
+def inner_pixels(data: RadioData, prepared: Any) -> Bool:
     """Pixels at least a beam away from blank ones and within the mask, if there is one, ``[y, x]``."""
     valid, beams = np.pad(prepared.valid, 1), max(1, round(prepared.beam_pixels))
-    inner: NDArray[np.bool_] = binary_erosion(valid, iterations=beams)[1:-1, 1:-1]
+    inner: Bool = binary_erosion(valid, iterations=beams)[1:-1, 1:-1]
     return inner if data.mask is None else inner & data.mask.any(axis=0)
 
 

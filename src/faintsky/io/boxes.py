@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from faintsky.arrays import Int
+
 Part = Sequence[slice | int]
 
 
-def runs(shape: Sequence[int], part: Part) -> tuple[NDArray[np.int64], int, tuple[int, ...]]:
+def runs(shape: Sequence[int], part: Part) -> tuple[Int, int, tuple[int, ...]]:
     """Runs of a box of an array.
 
     Parameters
@@ -102,9 +104,7 @@ def write_box(file: int, begin: int, shape: Sequence[int], part: Part, values: N
     _moved(lambda place, at: os.pwrite(file, place, at), own, length, begin + first * own.itemsize)
 
 
-def _moved(
-    move: Callable[[memoryview, int], int], values: NDArray[Any], length: int, starts: NDArray[np.int64]
-) -> bool:
+def _moved(move: Callable[[memoryview, int], int], values: NDArray[Any], length: int, starts: Int) -> bool:
     """Move runs of a number of elements each; false if the file ended before the last."""
     size, places = length * values.itemsize, values.reshape(-1).view(np.uint8).data
     for k, at in enumerate(starts.tolist()):

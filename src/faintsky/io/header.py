@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Float
 from faintsky.errors import InputError
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid, Layout, Spectral, beam_frame, is_regridded
 from faintsky.io.cards import HI, LEAST_FREQUENCY, number
@@ -181,7 +181,7 @@ def header_unit(header: Any) -> Any | None:
 _HISTORY_BEAM = re.compile(r"BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
 
 
-def read_beam(header: Any) -> tuple[NDArray[np.float64] | None, list[str]]:
+def read_beam(header: Any) -> tuple[Float | None, list[str]]:
     """Beam ``[1, 3]`` (arcsec, arcsec, deg) of a header, or None; and notes.
 
     The cards are BMAJ, BMIN, BPA [deg]; then AIPS's history; then GIPSY's BMMAJ, BMMIN [arcsec], BMPA.

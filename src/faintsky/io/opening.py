@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float
 from faintsky.beams import NARROW, channel_beams, given_beam, normalise_beams
 from faintsky.companions import COMPANIONS, Box, Load, array_companion, as_float32, companion, require_shape
 from faintsky.errors import InputError
@@ -172,7 +172,7 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
 def _loader(source: Source, layout: Layout) -> Load:
     """Reads ``[chan, y, x]``, or a part of it."""
 
-    def read(box: Box | None = None) -> NDArray[np.float32]:
+    def read(box: Box | None = None) -> Array32:
         part: Any = ... if box is None else layout.native_part(box)
         return as_float32(layout.to_standard(source.read(part)))
 
@@ -226,9 +226,7 @@ def _bounds(shape: tuple[int, ...], cell: float) -> dict[str, float]:
     return {"largest": LARGEST * cell * max(shape[-2:]), "smallest": SMALLEST * cell}
 
 
-def _beams(
-    source: Source, shape: tuple[int, ...], cell: float, plane: int
-) -> tuple[NDArray[np.float64] | None, list[str]]:
+def _beams(source: Source, shape: tuple[int, ...], cell: float, plane: int) -> tuple[Float | None, list[str]]:
     """Beams ``[chan, 3]`` from the beams table, or else from the header."""
     table = [] if source.beams is None else [channel_beams(source.beams, shape[0], plane)]
     said: list[str] = []
@@ -269,7 +267,7 @@ def _companion(kind: str, value: Any, data: RadioData) -> Load:
     )
 
 
-def _unit_factors(kind: str, header: Any, name: str, data: RadioData) -> NDArray[np.float64]:
+def _unit_factors(kind: str, header: Any, name: str, data: RadioData) -> Float:
     """Factors of noise or a residual to the data's unit, ``[chan]``; 1 for other companions."""
     if kind not in ("rms", "residual"):
         return np.ones(1)

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Float
 from faintsky.errors import InputError, UnreadableError
 from faintsky.io.boxes import read_box
 from faintsky.units import axis_unit
 
 Part = Any
 """A part of the data: a tuple of slices, or an ellipsis for all."""
-Beams = NDArray[np.float64]
+Beams = Float
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Float
 from faintsky.catalog import has_flag
 from faintsky.image import RadioData
 from faintsky.io.sources import quiet_reading
@@ -33,11 +34,7 @@ _CHUNK = 2**18
 
 
 def write_fits(
-    path: str | os.PathLike[str],
-    data: NDArray[Any],
-    header: Any,
-    *,
-    beams: NDArray[np.floating] | None = None,
+    path: str | os.PathLike[str], data: NDArray[Any], header: Any, *, beams: Array | None = None
 ) -> Path:
     """Write an array as FITS in one step, without a copy in memory.
 
@@ -101,7 +98,7 @@ def _bytes_of(table: Any) -> bytes:
     return buffer.getvalue()[_BLOCK:]
 
 
-def add_beams(header: Any, beams: NDArray[np.floating]) -> bool:
+def add_beams(header: Any, beams: Array) -> bool:
     """Put the middle beam of ``[chan, 3]`` into a header; returns whether a table must hold them all."""
     major, minor, pa = (float(v) for v in beams[len(beams) // 2])
     header["BMAJ"], header["BMIN"], header["BPA"] = major / 3600, minor / 3600, pa
@@ -111,7 +108,7 @@ def add_beams(header: Any, beams: NDArray[np.floating]) -> bool:
     return True
 
 
-def append_beams(path: Path, beams: NDArray[np.floating]) -> None:
+def append_beams(path: Path, beams: Array) -> None:
     """Add a table of beams ``[chan, 3]`` to a file of `begin_fits`, if they differ."""
     if np.ptp(beams, axis=0).any():
         with path.open("ab") as file:
@@ -126,7 +123,7 @@ def _parts(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield rows[first : first + step]
 
 
-def _beams_hdu(beams: NDArray[np.floating]) -> Any:
+def _beams_hdu(beams: Array) -> Any:
     from astropy.io import fits
 
     n = len(beams)
@@ -328,7 +325,7 @@ def write_regions(path: str | os.PathLike[str], table: Table) -> Path:
     pathlib.Path
     """
 
-    def column(name: str) -> NDArray[np.float64]:
+    def column(name: str) -> Float:
         return np.asarray(table[name], dtype=float)
 
     final = Path(path)

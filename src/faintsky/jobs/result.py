@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Float, Labels
 from faintsky.beams import beam_pixels
 from faintsky.cutouts import label_boxes
 from faintsky.system import replacing, write_text
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from faintsky.detection import DetectedImage, Detections
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import FitsMaps, Job
-
-Array32 = NDArray[np.float32]
 
 
 @dataclass
@@ -65,8 +64,8 @@ class Result:
     facts: dict[str, Any] = field(default_factory=dict)
     catalog: Table | None = None
     components: Table | None = None
-    mask: NDArray[np.int32] | None = None
-    mask_diffuse: NDArray[np.int32] | None = None
+    mask: Labels | None = None
+    mask_diffuse: Labels | None = None
     model: Array32 | None = None
     image: Array32 | None = None
     uncertainty: Array32 | None = None
@@ -155,7 +154,7 @@ class Result:
             write_text(job.folder / "report.html", html)
         return self
 
-    def moments(self) -> list[tuple[NDArray[np.float64], Any]]:
+    def moments(self) -> list[tuple[Float, Any]]:
         """Moment maps of a cube's lines within the mask, each with its unit; NaN where the mask is empty.
 
         Returns

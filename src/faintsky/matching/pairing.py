@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Float
 from faintsky.catalog import column
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 RADIUS = 3.0

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from faintsky.arrays import Bool, Float
 from faintsky.catalog import column
 from faintsky.matching.pairing import Criterion, Matching, match
 
 if TYPE_CHECKING:
     from astropy.table import Table
-
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Metrics:
         return row
 
 
-def tally(matching: Matching, subset: NDArray[np.bool_] | None = None) -> Float:
+def tally(matching: Matching, subset: Bool | None = None) -> Float:
     """Sums over one cube: hits, false positives, misses, summed IoU in 2-D and along frequency, ``[5]``.
 
     With a ``subset`` of the truth (boolean, ``[n_true]``), hits and misses count its members only. A
@@ -322,7 +320,7 @@ class CompletenessCurve:
             return self.top * expit(self.steepness * np.log(np.asarray(snr, dtype=float) / self.middle))
 
 
-def _likelihood(p: Float, log_s: Float, detected: NDArray[np.bool_], weights: Float) -> tuple[float, Float]:
+def _likelihood(p: Float, log_s: Float, detected: Bool, weights: Float) -> tuple[float, Float]:
     """Negative log likelihood and its gradient, by the logit of the top, log middle and log steepness."""
     top, k = expit(p[0]), np.exp(p[2])
     q = expit(k * (log_s - p[1]))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from faintsky.arrays import Array, Float
 from faintsky.detection import strongest
 from faintsky.image import RadioCube, RadioImage
 from faintsky.system.figures import MAPS
@@ -55,13 +56,13 @@ class Layer:
 
     title: str
     unit: str
-    values: NDArray[np.floating]
+    values: Array
     look: str
     low: float
     high: float
     linear: float = 0.0
 
-    def stretched(self, values: ArrayLike) -> NDArray[np.float64]:
+    def stretched(self, values: ArrayLike) -> Float:
         """Values scaled from 0 (the darkest shade) to 1 (the brightest)."""
         v, low, high = (np.asarray(x, dtype=float) for x in (values, self.low, self.high))
         if self.linear:
@@ -96,7 +97,7 @@ def rounded(ends: tuple[float, float], about: float) -> list[tuple[float, str]]:
     return [(float(v), f"{v + 0.0:.{digits}f}".replace("-", "−")) for v in values]
 
 
-def averaged(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def averaged(values: Array) -> Array:
     """Means over squares of pixels, for a map of at most `MOST_PIXELS` pixels along an axis."""
     step = step_of(values.shape)
     if step == 1:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.catalog import has_flag
 from faintsky.image import RadioImage
 from faintsky.preparing import autocorrelation, gaussian_psf, radial_mean, robust_sigma
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
 
-Float = NDArray[np.float64]
 PSF, BEAM = "#7fa7d8", "#e3b071"
 FEW = 5
 """Fewest objects for which fractions are meaningful."""
@@ -65,9 +64,7 @@ def noise_curves(image: RadioImage, found: Denoised | DetectedImage) -> str:
     return div + script
 
 
-def histogram(
-    scaled: NDArray[np.floating], outside: NDArray[np.bool_], inside: NDArray[np.bool_]
-) -> tuple[Float, list[tuple[str, str, Float]]]:
+def histogram(scaled: Array, outside: Bool, inside: Bool) -> tuple[Float, list[tuple[str, str, Float]]]:
     """Histograms of a residual outside and inside the regions.
 
     Parameters
@@ -93,9 +90,7 @@ def histogram(
     return (edges[1:] + edges[:-1]) / 2, curves
 
 
-def _correlation(
-    scaled: NDArray[np.floating], used: NDArray[np.bool_], beam_pixels: float
-) -> tuple[int, Float]:
+def _correlation(scaled: Array, used: Bool, beam_pixels: float) -> tuple[int, Float]:
     """The largest separation [pixel], and the autocorrelation at each separation up to it."""
     reach = int(np.clip(6 * max(beam_pixels, 2.0), 8, min(scaled.shape) // 2))
     # means of the pixels used are subtracted, because a residual slope would correlate at all distances
@@ -115,7 +110,7 @@ def _expected(image: RadioImage, found: Denoised | DetectedImage, reach: int) ->
     return curves
 
 
-def _psf_profile(psf: NDArray[np.floating], reach: int, *, beyond: float) -> Float:
+def _psf_profile(psf: Array, reach: int, *, beyond: float) -> Float:
     """Mean of a psf over circles up to `reach`, with another value beyond its border, ``[reach + 1]``."""
     half = min(reach, *((n - 1) // 2 for n in psf.shape))
     y, x = (n // 2 for n in psf.shape)
@@ -161,12 +156,7 @@ def cube_verdict(found: Detections) -> str:
     return _verdict(scaled, outside, p.beam_pixels, p.psf[len(p.psf) // 2])
 
 
-def _verdict(
-    scaled: NDArray[np.floating],
-    outside: NDArray[np.bool_],
-    beam_pixels: float,
-    psf: NDArray[np.floating] | None = None,
-) -> str:
+def _verdict(scaled: Array, outside: Bool, beam_pixels: float, psf: Array | None = None) -> str:
     """The verdict on a residual in units of the noise, where it counts, ``[chan, y, x]``."""
     if outside.sum() < 1000:
         return "unknown: too few pixels lie outside the objects"

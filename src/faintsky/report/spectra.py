@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.image import SHAPE, RadioCube
 from faintsky.report.layers import (
     ABSORPTION,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from faintsky.detection import Detections
 
-Float = NDArray[np.float64]
 WIDTH, HEIGHT = 900, 232
 """Size of a drawing, in its own units."""
 MOST_CHANNELS = 600
@@ -120,7 +120,7 @@ def source_drawing(cube: RadioCube, found: Detections, row: Row) -> str:
     return head + "".join(parts) + "</svg>"
 
 
-def _footprint(found: Detections, row: Row) -> NDArray[np.bool_] | None:
+def _footprint(found: Detections, row: Row) -> Bool | None:
     """Pixels of a galaxy that was measured in its mask, ``[y, x]``; None for other sources."""
     if found.mask is None or row["flux_method"] != "mask":
         return None
@@ -226,7 +226,7 @@ def _image(cube: RadioCube, found: Detections, row: Row) -> list[str]:
     ]  # fmt: skip
 
 
-def _coloured(image: NDArray[np.floating]) -> str:
+def _coloured(image: Array) -> str:
     """A small map as the ``data:`` URL of a PNG, north up."""
     from PIL import Image
 
