@@ -46,21 +46,21 @@ class Block:
         The region that it owns.
     """
 
-    read: Box
-    write: Box
+    read: Any
+    write: Any
 
     @property
-    def origin(self) -> tuple[int, ...]:
+    def origin(self) -> Any:
         """First pixel of the read region."""
         return tuple(s.start for s in self.read)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Any:
         """Shape of the read region."""
         return tuple(s.stop - s.start for s in self.read)
 
     @property
-    def inner(self) -> Box:
+    def inner(self) -> Any:
         """The write region within the read region."""
         return tuple(slice(w.start - r.start, w.stop - r.start) for w, r in zip(self.write, self.read))
 

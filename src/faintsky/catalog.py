@@ -12,9 +12,9 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -370,7 +370,7 @@ def _votable(table: Table) -> bytes:
     columns = []
     for column in table.itercols():
         values = np.asarray(column).tolist()
-        texts = map(escape, values) if column.dtype.kind == "U" else map(str, values)
+        texts = (escape(v, quote=False) for v in values) if column.dtype.kind == "U" else map(str, values)
         columns.append([_WORDS.get(text, text) for text in texts] if column.dtype.kind == "f" else texts)
     rows = "\n".join(f"<TR><TD>{'</TD><TD>'.join(cells)}</TD></TR>" for cells in zip(*columns))
     head, _, rest = file.getvalue().partition(b"<TABLEDATA>")

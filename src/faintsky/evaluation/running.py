@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from faintsky.errors import InputError
 from faintsky.io import write_json
+from faintsky.options import Progress
 from faintsky.system import LOCAL, replacing, run_tasks, versions
 from faintsky.system.figures import save_figure
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Progress = Callable[[int, int, str], None]
 Rows = list[dict[str, Any]]
 
 

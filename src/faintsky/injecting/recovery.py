@@ -23,6 +23,7 @@ from faintsky.matching import (
     completeness_at,
     robust_scatter,
 )
+from faintsky.options import Progress
 from faintsky.system import LOCAL, run_tasks
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def recover(
     *,
     snr: tuple[float, float],
     seed: int = 0,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     jobs: int = 1,
     cluster: str = LOCAL,
 ) -> tuple[Table, int, int]:

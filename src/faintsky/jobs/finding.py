@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
 from faintsky import denoising, detection, io, models, system
 from faintsky import report as pages
 from faintsky.errors import FaintskyError, InputError
-from faintsky.image import RadioCube, RadioImage
 from faintsky.jobs.many import many
 from faintsky.jobs.result import Result, result_of_cube, result_of_detected, result_of_image
 from faintsky.options import (
@@ -27,6 +26,9 @@ from faintsky.options import (
     Spread,
     with_options,
 )
+
+if TYPE_CHECKING:
+    from faintsky.image import RadioCube, RadioImage
 
 PathLike = str | os.PathLike[str]
 TILES, NEGATIVE = ".tiles", ".tiles-negative"
@@ -86,6 +88,8 @@ def detect(
     InputError
         Where an input cannot be used; nothing is left behind.
     """
+    from faintsky.image import RadioImage
+
     if isinstance(data, list):
         return many(detect, data, out, running)
     chosen = models.load_model(model, job="detect")
@@ -163,6 +167,8 @@ def _run(
     name: str, data: Any, model: models.Model, out: PathLike | None, running: Spread, plan: Plan, **how: Any
 ) -> Result:
     """Do the work, and deliver its result and report; of data in several parts it can be resumed."""
+    from faintsky.image import RadioImage
+
     image = isinstance(data, RadioImage)
     about = {"image" if image else "cube": data.name, "shape": list(data.shape[image:]), **plan.about}
     about["notes"] = [*data.notes, *plan.unlike]
@@ -303,7 +309,7 @@ def denoise(
         found: Any = find(opened, **spread, progress=running.progress)
         others = {}
         if negative:
-            kept, other = None, {}
+            kept, other = None, dict[str, Any]()
             if maps is not None:
                 _, kept, other = _spread(job, opened.negative(), folder=NEGATIVE)
             again = partial(find, **other)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from faintsky import catalog, denoising, detection, evaluation, injecting, io, models, system, units
+from faintsky import denoising, detection, evaluation, injecting, io, models, system, units
 from faintsky import report as pages
 from faintsky.errors import InputError
 from faintsky.options import RELIABILITY, CubeOpening, Reliability, Spread, with_options
@@ -106,6 +106,7 @@ def inject(
     InputError
         If an input cannot be used, or has no room for a source.
     """
+    from faintsky.catalog import without_fluxes, write_catalog
     from faintsky.image import RadioImage
 
     opened = io.open_image_or_cube(data, **vars(opening))
@@ -158,11 +159,11 @@ def inject(
             f"other_{'regions' if diffuse else 'detections'}_per_run": others / runs, **own,
         }  # fmt: skip
         if not opened.has_flux:
-            catalog.without_fluxes(table, keep_values=True)
+            without_fluxes(table, keep_values=True)
         if out is not None:
             _write(job, opened, table, recovery, facts)
             if points:
-                catalog.write_catalog(place.with_completeness(recovery), job.folder)
+                write_catalog(place.with_completeness(recovery), job.folder)
             facts["out"] = str(out)
     return InjectResult(table, recovery, facts)
 

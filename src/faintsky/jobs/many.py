@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faintsky import catalog, io, system
+from faintsky import io, system
 from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.result import Result
 from faintsky.options import Spread
@@ -139,16 +139,18 @@ def _joined(tasks: Sequence[tuple[str, str]], out: Path) -> dict[str, Any]:
     """Join the tables of all folders, and write them."""
     from astropy.table import Column, vstack
 
+    from faintsky.catalog import read_catalog, write_catalog
+
     joint: dict[str, Any] = {}
     for stem in JOINT:
         parts = []
         for file, folder in tasks:
             path = Path(folder) / f"{stem}.ecsv"
-            if path.exists() and len(table := catalog.read_catalog(path)):
+            if path.exists() and len(table := read_catalog(path)):
                 table.add_column(Column([Path(file).name] * len(table), name="file"), index=0)
                 table.meta = {}
                 parts.append(table)
         if parts:
             joint[stem] = vstack(parts, metadata_conflicts="silent")
-            catalog.write_catalog(joint[stem], out, stem)
+            write_catalog(joint[stem], out, stem)
     return joint

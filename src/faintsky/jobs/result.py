@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array32, Float, Labels
-from faintsky.beams import beam_pixels
-from faintsky.cutouts import label_boxes
 from faintsky.system import replacing, write_text
 
 if TYPE_CHECKING:
@@ -268,6 +266,8 @@ def write_cutouts(result: Result, folder: Path, provenance: Mapping[str, Any]) -
     provenance : mapping
         Entries for the headers.
     """
+    from faintsky.beams import beam_pixels
+    from faintsky.cutouts import label_boxes
     from faintsky.detection import moment_sums
     from faintsky.io import header_like, write_fits
 

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -377,8 +378,7 @@ def _plain_values(record: Mapping[str, Any], params: Mapping[str, Any]) -> dict[
 
 
 def _counts(study: training.Study) -> dict[str, int]:
-    names = [t.state.name.lower() for t in study.trials()]
-    return {name: names.count(name) for name in dict.fromkeys(names)}
+    return dict(Counter(t.state.name.lower() for t in study.trials()))
 
 
 def _remove(folder: Path) -> None:
