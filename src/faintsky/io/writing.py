@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -157,20 +155,13 @@ def write_zarr(path: str | os.PathLike[str], data: NDArray[Any], header: Any) ->
     """
     import zarr
 
-    final = Path(path)
-    temporary = final.with_name(f".{uuid.uuid4().hex[:8]}.{final.name}")
-    try:
+    with replacing(path) as temporary:
         group = zarr.open_group(temporary, mode="w")
         group.attrs["header"] = header.tostring(sep="\n", endcard=False, padding=False)
         chunks = (1,) * (data.ndim - 2) + data.shape[-2:]
         store = group.create_array("data", shape=data.shape, chunks=chunks, dtype=data.dtype)
         store[...] = data
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return final
+    return Path(path)
 
 
 def save_like(

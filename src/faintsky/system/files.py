@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : path-like
-        Final name; an existing file is replaced in one step, or kept if the block raises.
+        Final name of a file or folder; an existing one is replaced in one step, or kept if the block raises.
 
     Yields
     ------
@@ -42,6 +42,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = final.with_name(f".{uuid.uuid4().hex[:8]}.{final.name}")
     try:
         yield temporary
+        if temporary.is_dir() and final.is_dir():
+            shutil.rmtree(final)
         os.replace(temporary, final)
     except Exception as error:
         failed = disk_error(error, final)
@@ -49,8 +51,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
         raise failed from error
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
