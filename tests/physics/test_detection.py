@@ -10,6 +10,8 @@ from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
 from faintsky.catalog import has_flag
 from faintsky.detection import FilterBank, build_catalog, find_catalog, find_sources, local_peaks, search_cube
+from faintsky.evaluation import SimulatedCubes
+from faintsky.matching import match
 from faintsky.models import load_model
 
 N_CHAN, SIGMA = 48, 1e-3
@@ -173,6 +175,15 @@ def test_sidelobes_of_bright_lines_are_no_continuum(scope, level):
     assert found.prepared.present[50, 40] == (level > 0)
     assert any("fill the band" in note for note in found.notes)
     assert level or not found.prepared.present.any()
+
+
+def test_bright_continuum_passes_for_no_lines_where_lines_fill_the_band():
+    cube, truth = SimulatedCubes("varied", (2,), 9400).load(2)
+    found = find_sources(cube)
+    assert found.prepared.continuum_hidden
+    assert not found.prepared.lines_first
+    assert len(match(truth, found.catalog).i_true) >= 5
+    assert len(found.catalog) <= len(truth)
 
 
 def test_absorption_against_continuum(scope):

@@ -187,7 +187,7 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list
         out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")
     elif share:
         out.append(f"a continuum was taken out of {100 * share:.3g} % of the spectra")
-    if prepared.continuum_hidden:
+    if prepared.lines_first:
         out.append(
             "lines and their sidelobes fill the band: they were subtracted before a continuum was looked for"
         )

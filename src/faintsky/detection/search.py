@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,35 @@ def search_cube(
     InputError
         See `prepare_cube`.
     """
+    search = partial(_search, cube, settings, device=device, say=say, core=core, times=times)
+    usual = search()
+    if not usual.prepared.continuum_hidden:
+        return usual
+    # sidelobes of lines may pass for a continuum, and a continuum for lines: fewer sources explain it better
+    most = len(usual.pursuit.components)
+    del usual  # two searches at a time may not fit into the memory
+    try:
+        return search(most=most)
+    except _TooManyError:
+        return search()
+
+
+class _TooManyError(Exception):
+    """A search needs more sources than another one of the same cube."""
+
+
+def _search(
+    cube: RadioCube,
+    settings: Mapping[str, Any],
+    *,
+    device: str,
+    say: Callable[[int, str], None],
+    core: Sequence[slice],
+    times: float,
+    most: int | None = None,
+) -> Search:
+    """See `search_cube`; with `most`, at most that many lines are subtracted before a continuum is looked for."""
+    lines_first = most is not None
     say(0, "noise and continuum")
     prepared = prepare_cube(cube, device=device)
     say(1, "matched filters")
@@ -284,8 +314,8 @@ def search_cube(
     imager = SourceImager(prepared.psf, shape, prepared.valid, beam_at=prepared.beam_at(cube))
     step = decimation(prepared.beam_pixels)
     restored = prepared.kind.name == "restored"
-    hidden = prepared.continuum_hidden
-    if hidden:
+    prepared.lines_first = lines_first
+    if lines_first:
         prepared.take_out(prepared.continuum, np.zeros_like(prepared.valid))
     resolved = resolved_emission(prepared, cube.mask) if restored else []
     closed = None
@@ -335,20 +365,26 @@ def search_cube(
     say(2, "search")
     pursuit.tell = lambda n: say(2, f"search ({n} candidates)")
     start = _threshold(quiet, settings)
-    blocked = pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
-    for ask in (False, True) if hidden else (False,):
+    # some are put back later: they turn out to be continuum
+    limit = int(settings["max_sources"]) if most is None else 2 * most + 3
+    blocked = pursuit.run(start, blocked=blocked, max_sources=limit)
+    for ask in (False, True) if lines_first else (False,):
         if not pursuit.components:
             break
+        if most is not None and len(pursuit.components) == limit:
+            raise _TooManyError
         if ask:
             _drop_continuum(pursuit, prepared)
         pursuit.refine(1)
         _with_residuals(pursuit, prepared, ask)
         # sidelobes of the sources subtracted now had counted as noise peaks
         start = min(start, _threshold(law(), settings))
-        pursuit.run(start, blocked=blocked, max_sources=int(settings["max_sources"]))
+        pursuit.run(start, blocked=blocked, max_sources=limit)
         # put back what fell below the threshold once its neighbours were modelled better
         for c in [c for c in pursuit.components if c.snr < 0.95 * start]:
             pursuit.remove(c)
+    if most is not None and len(pursuit.components) > most:
+        raise _TooManyError
     counts = _counts(pursuit, prepared, settings["beam_guard"], far, core)
     if resolved:
         judge_galaxies(resolved, resolved_emission(prepared, cube.mask, sign=-1), counts.law, prepared)

@@ -33,8 +33,8 @@ PSF_FLUX_ERROR = {"noise": 0.01, "robust": 0.06}
 sources, and details of robust weights that a solution in rings misses."""
 
 QUIET = 12
-"""With fewer channels than this free of strong lines and their sidelobes, a dirty cube's continuum is
-measured once its lines are subtracted: faint sidelobes add up, too."""
+"""With fewer channels than this free of strong lines and their sidelobes, faint sidelobes add up to what may
+pass for a continuum."""
 
 
 @dataclass
@@ -74,6 +74,8 @@ class PreparedCube:
         What the user says about the continuum.
     quiet : int
         Number of channels without strong lines and their sidelobes anywhere in the image.
+    lines_first : bool
+        Whether lines are subtracted before a continuum is looked for.
     """
 
     data: NDArray[np.float32]
@@ -90,10 +92,11 @@ class PreparedCube:
     channels: ChannelCorrelation | None = None
     asked: str = "auto"
     quiet: int = 0
+    lines_first: bool = False
 
     @property
     def continuum_hidden(self) -> bool:
-        """Whether sidelobes of lines hide the continuum in too many channels until they are subtracted."""
+        """Whether sidelobes of lines are in so many channels that they may pass for a continuum."""
         dirty = self.kind.name == "dirty" and not self.sidelobes_stay
         return dirty and self.asked == "auto" and self.quiet < QUIET
 
