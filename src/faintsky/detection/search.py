@@ -305,7 +305,7 @@ def _search(
     times: float,
     most: int | None = None,
 ) -> Search:
-    """See `search_cube`; with `most`, at most that many lines are subtracted before a continuum is looked for."""
+    """See `search_cube`; with `most`, at most that many lines are subtracted before any continuum."""
     lines_first = most is not None
     say(0, "noise and continuum")
     prepared = prepare_cube(cube, device=device)
