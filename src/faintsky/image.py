@@ -43,9 +43,12 @@ SHAPE = ("dc_maj", "dc_min", "dc_pa")
 
 def _companion(kind: str, what: str) -> cached_property[Any]:
     """A companion, which is read when first used."""
-    made = cached_property(lambda self: self.companions[kind]() if kind in self.companions else None)
-    made.__doc__ = f"{what}, ``[1 or chan, y, x]``; None where not given."
-    return made
+
+    def read(self: RadioData) -> Any:
+        return self.companions[kind]() if kind in self.companions else None
+
+    read.__doc__ = f"{what}, ``[1 or chan, y, x]``; None where not given."
+    return cached_property(read)
 
 
 @dataclass(eq=False)
