@@ -11,15 +11,14 @@ before it is used. A package of your own does the same::
 
 from __future__ import annotations
 
-from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 from faintsky.errors import InputError
 
 
-class Registry(UserDict[str, Any]):
+class Registry(Mapping[str, Any]):
     """Things by name, imported when asked for.
 
     Parameters
@@ -29,8 +28,8 @@ class Registry(UserDict[str, Any]):
     """
 
     def __init__(self, kind: str) -> None:
-        super().__init__()
         self.kind = kind
+        self._places: dict[str, Any] = {}
 
     def add(self, name: str, place: Any) -> None:
         """Make a thing known, or another one under a known name.
@@ -42,20 +41,26 @@ class Registry(UserDict[str, Any]):
         place : str or object
             ``"module:attribute"``, or the thing itself.
         """
-        self[name] = place
+        self._places[name] = place
 
     def __getitem__(self, name: str) -> Any:
         """The thing of a name; `InputError` where there is none."""
-        if name not in self.data:
+        if name not in self._places:
             raise InputError(f"no {self.kind} {name!r}", f"known: {', '.join(self)}")
-        place = self.data[name]
+        place = self._places[name]
         if not isinstance(place, str):
             return place
         module, _, attribute = place.partition(":")
         return getattr(import_module(module), attribute)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self.data))
+        return iter(sorted(self._places))
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 NETWORKS = Registry("network")

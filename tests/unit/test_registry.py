@@ -92,7 +92,7 @@ def toy(tmp_path, monkeypatch):
         ("NETWORKS", "gain", "Gain"), ("DETECTORS", "brightest", "find"), ("RECIPES", "gain", "GainRecipe"),
     ):  # fmt: skip
         known = getattr(registry, kind)
-        monkeypatch.setattr(known, "data", dict(known.data))
+        monkeypatch.setattr(known, "_places", dict(known._places))
         known.add(name, f"toy_package:{place}")
     yield
     sys.modules.pop("toy_package", None)

@@ -115,7 +115,19 @@ class EpochTask(Task, Protocol):
         ...
 
     def batch(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw examples at random; see `Task.batch`."""
+        """Draw examples at random.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The only source of chance.
+        size : int
+            Number of examples.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
         return self.take(rng, rng.integers(self.examples, size=size))
 
 
