@@ -127,6 +127,7 @@ class EpochTask(Task, Protocol):
         Returns
         -------
         dict of str to torch.Tensor
+            See `Task.batch`.
         """
         return self.take(rng, rng.integers(self.examples, size=size))
 
