@@ -1,6 +1,6 @@
 """What a second worker saves: images, cubes, simulations; two runs side by side; many small cubes.
 
-    python -m benchmarks.workers [images cubes simulations beside many] [--times 3] [--files 1000]
+    python -m benchmarks.workers [images limit cubes simulations beside many] [--times 3] [--files 1000]
 
 Each command is run with one worker and with two in turn, some times over; what is kept are the medians, and
 their ratio with its range. ``beside`` runs `detect` of two images one after the other and at the same time,
@@ -88,10 +88,20 @@ def images(work: Path, times: int, files: int) -> dict[str, Any]:
     return one_and_two(faintsky("detect", path, "--out", work / "out"), times)
 
 
+def limit(work: Path, times: int, files: int) -> dict[str, Any]:
+    """The most that a second process gives here: one such image twice in turn, over two at the same time.
+
+    Processes share the memory's bandwidth and a part of its cache.
+    """
+    path = image(work / "image.fits", 3072)
+    commands = [faintsky("detect", path, "--out", work / f"out{k}", "--jobs", 1) for k in range(2)]
+    return compared(lambda: 2 * seconds(commands[0]), lambda: seconds(*commands), times)
+
+
 def cubes(work: Path, times: int, files: int) -> dict[str, Any]:
-    """A cube of 1,300 channels of 128 pixels a side."""
+    """A cube of 2,000 channels of 192 pixels a side: two tiles."""
     path = work / "cube.fits"
-    large_cubes.make(path, (1300, 128, 128), seed=1)
+    large_cubes.make(path, (2000, 192, 192), seed=1)
     return one_and_two(faintsky("detect", path, "--out", work / "out"), times)
 
 
@@ -146,7 +156,7 @@ def many(work: Path, times: int, files: int) -> dict[str, Any]:
     return {"files": files, **compared(together, single, times)}
 
 
-STUDIES = {f.__name__: f for f in (images, cubes, simulations, beside, many)}
+STUDIES = {f.__name__: f for f in (images, limit, cubes, simulations, beside, many)}
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def find_flat(cube, model, *, reliability, device):
 
 @pytest.fixture
 def flat_model(tmp_path, monkeypatch):
-    monkeypatch.setitem(DETECTORS.data, "flat", find_flat)
+    monkeypatch.setitem(DETECTORS._places, "flat", find_flat)
     settings = {"method": "flat", "least": 0.5}
     return save_model(tmp_path / "flat", name="flat", job="detect", settings=settings, networks={})
 

@@ -148,8 +148,8 @@ def worker_count(jobs: int | None, seconds: float = math.inf) -> int:
 
 LOG = "words.log"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-WORTH = 6.0
-"""Work for which it is worth starting a process [s]."""
+WORTH = 12.0
+"""Work for which it is worth starting a process [s], which takes some ten seconds with all that it loads."""
 LONGEST = 12 * 3600.0
 """Longest time that the cleaning of one image may take [s]."""
 _GRACE = 10.0
