@@ -106,9 +106,10 @@ def cubes(work: Path, times: int, files: int) -> dict[str, Any]:
 
 
 def simulations(work: Path, times: int, files: int) -> dict[str, Any]:
-    """A hundred cubes of the paper, with an instrument that is known."""
-    seconds(faintsky("simulate", "alma", "-n", 1, "--out", work / "first"))
-    return one_and_two(faintsky("simulate", "alma", "-n", 100, "--out", work / "out"), times)
+    """Training data of a hundred cubes of the paper (whole cubes: the disk's speed), the instrument known."""
+    command = faintsky("simulate", "alma", "--products", "compact", "--out", work / "out")
+    seconds([*command, "-n", "1"])
+    return one_and_two([*command, "-n", "100"], times)
 
 
 def beside(work: Path, times: int, files: int) -> dict[str, Any]:

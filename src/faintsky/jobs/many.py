@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faintsky import io, system
 from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.result import Result
 from faintsky.options import Spread
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 JOINT = ("catalog", "components")
 SHOWN = 3
@@ -78,14 +81,15 @@ def many(
     options |= {"jobs": 1 if jobs > 1 else running.jobs, "cluster": system.LOCAL}
     work = partial(_one, function, options)
     ledger: dict[str, Any] = {}
+    tables: dict[str, dict[str, Table]] = {}
     with job:
         done_tasks = system.run_tasks(work, tasks, jobs, cluster=running.cluster)
-        for number, (task, (failed, facts)) in enumerate(done_tasks, start=1):
+        for number, (task, (failed, facts, tables[task[0]])) in enumerate(done_tasks, start=1):
             ledger[task[0]] = {"folder": Path(task[1]).name, "error": failed} if failed else facts
             running.tell(number, len(tasks), f"files ({Path(task[0]).name}{': failed' if failed else ''})")
         done = {f: ledger[f] for f, _ in tasks}
         wrong = {f: facts["error"] for f, facts in done.items() if "error" in facts}
-        joint = _joined([t for t in tasks if t[0] not in wrong], Path(out))
+        joint = _joined([tables[f] for f, _ in tasks], Path(out))
         io.write_json(Path(out) / "files.json", done)
         if wrong:
             some = "; ".join(list(wrong.values())[:SHOWN]) + ("; …" if len(wrong) > SHOWN else "")
@@ -125,32 +129,46 @@ def _stems(files: Sequence[Path_]) -> list[str]:
 
 def _one(
     function: Callable[..., Result], options: dict[str, Any], task: tuple[str, str]
-) -> tuple[str, dict[str, Any]]:
-    """Reason of a file's failure (empty if it succeeded) and its summary."""
+) -> tuple[str, dict[str, Any], dict[str, Table]]:
+    """Reason of a file's failure (empty if it succeeded), its summary, and its tables that have rows."""
     try:
-        return "", function(task[0], task[1], **options).facts
+        result = function(task[0], task[1], **options)
     except FaintskyError as error:
-        return str(error), {}
+        return str(error), {}, {}
     except Exception as error:  # the other files are done whatever the error
-        return f"{task[0]}: {type(error).__name__}: {error}", {}
+        return f"{task[0]}: {type(error).__name__}: {error}", {}, {}
+    return "", result.facts, {} if options.get("dry_run") else _tables(result, *task)
 
 
-def _joined(tasks: Sequence[tuple[str, str]], out: Path) -> dict[str, Any]:
-    """Join the tables of all folders, and write them."""
-    from astropy.table import Column, vstack
+def _tables(result: Result, file: str, folder: str) -> dict[str, Table]:
+    """The tables of a file that have rows, with the file's name as the first column."""
+    from astropy.table import Column
 
-    from faintsky.catalog import read_catalog, write_catalog
+    from faintsky.catalog import read_catalog
 
-    joint: dict[str, Any] = {}
+    tables = {}
     for stem in JOINT:
-        parts = []
-        for file, folder in tasks:
-            path = Path(folder) / f"{stem}.ecsv"
-            if path.exists() and len(table := read_catalog(path)):
-                table.add_column(Column([Path(file).name] * len(table), name="file"), index=0)
-                table.meta = {}
-                parts.append(table)
-        if parts:
+        path = Path(folder) / f"{stem}.ecsv"
+        table = getattr(result, stem)
+        if table is None and path.exists():  # done by an earlier run
+            table = read_catalog(path)
+        if table is not None and len(table):
+            table = table.copy()
+            table.add_column(Column([Path(file).name] * len(table), name="file"), index=0)
+            table.meta = {}
+            tables[stem] = table
+    return tables
+
+
+def _joined(tables: Sequence[dict[str, Table]], out: Path) -> dict[str, Table]:
+    """Join the tables of all folders, and write them."""
+    from astropy.table import vstack
+
+    from faintsky.catalog import write_catalog
+
+    joint = {}
+    for stem in JOINT:
+        if parts := [t[stem] for t in tables if stem in t]:
             joint[stem] = vstack(parts, metadata_conflicts="silent")
             write_catalog(joint[stem], out, stem)
     return joint
