@@ -99,17 +99,8 @@ def linked_folders() -> dict[str, str]:
 FOLDERS = linked_folders()
 
 
-def numbers_of_readme() -> str:
-    """The README's section of numbers, as a page of the folder `docs`."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("-->")[2].partition("<!-- end of numbers -->")[0]
-    return re.sub(r"\]\((docs/)?", lambda found: "](" if found[1] else "](../", section)
-
-
 def adapt(app: object, name: str, source: list[str]) -> None:
     """A page as the site needs it: examples and folders have pages, tables of results a title."""
-    if name == "docs/numbers":
-        source[0] = f"# How good is it?\n{numbers_of_readme()}"
     source[0] = re.sub(r"\]\(\.\./examples(?:/(\w+)\.py)?\)", r"](gallery/\1)", source[0])
     source[0] = source[0].replace("](gallery/)", "](gallery/index)")
     for link, page in FOLDERS.items():

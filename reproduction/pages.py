@@ -1,4 +1,4 @@
-"""Put the tracked results into the README and the pages of the two papers, between their markers.
+"""Put the tracked results into the README, the page of numbers and those of the two papers, at their markers.
 
     python -m reproduction.pages [--check]
 
@@ -9,8 +9,9 @@ them lie beside the results, ``table.md``.
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from faintsky.evaluation import markdown, number, with_error
@@ -40,7 +41,7 @@ def simulator() -> str:
     ]
     lines = [
         "**The simulator against CASA 6.7** (`simobserve` + `tclean`), two of the four observations compared",
-        "in [its page](docs/simulator.md); `python -m benchmarks.alma_agreement`:",
+        "in [its page](simulator.md); `python -m benchmarks.alma_agreement`:",
         "",
         "| | C-3, 230 GHz, 0.1″ cells | C-6, 0.02″ cells |",
         "|---|---|---|",
@@ -71,7 +72,7 @@ def detector() -> str:
     lines = [
         "**The detector** (`--model classical`) on cubes it was not fitted on, one-to-one matching, every",
         "unmatched detection a false one; `python -m reproduction.deepfocus`, definitions in",
-        "[how detections are scored](docs/evaluation.md):",
+        "[how detections are scored](evaluation.md):",
         "",
         "| set | sources | criterion | precision | recall | completeness at matched S/N 7 |",
         "|---|---|---|---|---|---|",
@@ -96,7 +97,7 @@ def detector() -> str:
         f" S/N 6.5–7.5 were found. `varied`: {sizes['varied']} cubes, each of another array, band, weather,"
         " with rotating discs, absorption, blends down to nothing apart, S/N from 3. In"
         f" {empty['n_cubes']} empty cubes there were {false} false sources a cube. How the published pipeline"
-        " and other methods do on the same cubes: [DeepFocus side by side](docs/deepfocus.md).",
+        " and other methods do on the same cubes: [DeepFocus side by side](deepfocus.md).",
     ]
     return "\n".join(lines)
 
@@ -115,7 +116,7 @@ def denoiser() -> str:
         "set of images: rms error inside sources (true S/N above 1) over the noise, so that the input has 1.",
         "Then of the denoiser: flux in apertures and peaks, recovered over true (median); false regions a",
         "square degree in empty fields, and the starlet's. `python -m reproduction.denoise_methods`,",
-        "definitions in [how images are scored](docs/evaluating-images.md):",
+        "definitions in [how images are scored](evaluating-images.md):",
         "",
         "| images | denoiser | starlet | Gaussian | FFT | denoiser / best filter | flux, S/N > 5 |"
         " peaks, S/N > 10 | false regions | starlet's |",
@@ -135,13 +136,195 @@ def denoiser() -> str:
         " The filters were tuned for the error inside sources, and pay for it with false regions and with the"
         " error outside. The aim of half the best filter's error is not reached, nor are fluxes unbiased"
         " within 5 % everywhere: what is fainter than the noise, and points in white noise, come out too"
-        " faint. All numbers by S/N: [tables](reproduction/results/denoise_methods/table.md).",
+        " faint. All numbers by S/N: [tables](../reproduction/results/denoise_methods/table.md).",
     ]
     return "\n".join(lines)
 
 
+def pooled(
+    rows: list[dict[str, Any]], method: str, quantity: str, *bins: str, kinds: Sequence[str] = ()
+) -> str:
+    """Share of what is counted in some bins of some kinds (all where none is named), with its error."""
+    here = [
+        r for r in rows
+        if (r["method"], r["quantity"]) == (method, quantity) and r["bin"] in bins
+        and (not kinds or r["kind"] in kinds) and r["n"]
+    ]  # fmt: skip
+    n = sum(r["n"] for r in here)
+    share = sum(r["n"] * r["value"] for r in here) / n
+    return f"{share:.3f} ± {math.sqrt(max(share * (1 - share), 0.25 / n) / n):.3f}"
+
+
+def total(rows: list[dict[str, Any]], method: str, name: str, kinds: Sequence[str]) -> int:
+    """Sum of a count of survey images over some kinds."""
+    return round(
+        sum(
+            r["value"] for r in rows
+            if (r["method"], r["quantity"], r["bin"]) == (method, "Counts", name) and r["kind"] in kinds
+        )
+    )  # fmt: skip
+
+
+def results(path: str) -> Any:
+    """A tracked result of a benchmark."""
+    return json.loads((BENCHMARKS / path).read_text(encoding="utf-8"))
+
+
+def compact_sources() -> list[list[str]]:
+    """Compact sources in simulated and in real noise, beside the peers'."""
+    rows = results("survey/results.json")["rows"]
+    methods = ("faintsky", "pybdsf", "aegean")
+    kinds = list(dict.fromkeys(r["kind"] for r in rows if r["method"] == "pybdsf"))
+    cells = [
+        f"{pooled(rows, m, 'Completeness of points', 'S/N 5-6', 'S/N 6-8', kinds=kinds)},"
+        f" {total(rows, m, 'false', kinds)} false"
+        for m in methods
+    ]
+    images = results("survey/results.json")["images a kind"] * len(kinds)
+    made = [
+        f"{images} survey images with gradients, stripes, negatives, blends: completeness of points of"
+        " S/N 5–8",
+        cells[0], f"PyBDSF {cells[1]}; Aegean {cells[2]}", "benchmarks.survey", "images.md",
+    ]  # fmt: skip
+    rows = results("real_noise/results.json")
+    bins = ("S/N 5-6", "S/N 6-8", "S/N 8-10")
+    cells = [pooled(rows, m, "Completeness", *bins) for m in methods]
+    count = len({r["kind"] for r in rows})
+    real = [
+        f"{count} **real** images (LOFAR, AMI, ATCA, Parkes): completeness of injected points of"
+        " S/N 5–10",
+        cells[0], f"PyBDSF {cells[1]}; Aegean {cells[2]}", "benchmarks.real_noise", "images.md",
+    ]  # fmt: skip
+    return [made, real]
+
+
+def lines_in_cubes() -> list[list[str]]:
+    """Lines in dirty cubes, in restored ones, and in real ones."""
+    table = read("deepfocus/table.csv")
+    bright = next(r["subset"] for r in table if r["subset"] != "all")
+
+    def of(cubes: str, subset: str, method: str = "classical") -> dict[str, str]:
+        wanted = (method, cubes, "position", subset)
+        return next(r for r in table if (r["method"], r["cubes"], r["criterion"], r["subset"]) == wanted)
+
+    out = []
+    for cubes, words in (
+        ("paper", "like those of Delli Veneri et al."),
+        ("emitters", "without continuum, of S/N 4–14"),
+        ("varied", "of any array and band, with discs, absorption, blends"),
+    ):
+        every, clear = of(cubes, "all"), of(cubes, bright)
+        scored = {r["method"] for r in table if (r["cubes"], r["criterion"]) == (cubes, "position")}
+        others = {
+            name: of(cubes, "all", method)
+            for method, name in (("deepfocus", "DeepFocus"), ("smooth_clip", "smooth and clip"))
+            if method in scored
+        }
+        out.append(
+            [
+                f"{every['n_cubes']} dirty ALMA cubes {words}: precision, recall"
+                f" (recall of {bright}: {pm(clear, 'recall')})",
+                f"{pm(every, 'precision')}, {pm(every, 'recall')}",
+                "; ".join(f"{m} {pm(r, 'precision')}, {pm(r, 'recall')}" for m, r in others.items()),
+                "reproduction.deepfocus", "deepfocus.md",
+            ]
+        )  # fmt: skip
+    known = results("line_cubes/results.json")
+    rows = known["rows"]
+    variants = len({r["kind"] for r in rows})
+    ratios = [r["value"] for r in rows if r["bin"] in ("least", "largest") and r["value"]]
+    out.append(
+        [
+            f"{variants * known['cubes a variant']} restored cubes, half with correlated channels, half"
+            " with a galaxy: completeness of lines of S/N 6–8",
+            pooled(rows, "classical", "Completeness", "S/N 6-7", "S/N 7-8"),
+            f"each galaxy is one row, with {min(ratios):.2f}–{max(ratios):.2f} of its flux",
+            "benchmarks.line_cubes", "detection.md",
+        ]
+    )  # fmt: skip
+    rows = results("real_cubes/results.json")
+    bins = ("S/N 8-10", "S/N 10-14", "S/N 14-20")
+    within = pooled(rows, "faintsky", "Flux within the error bars", "1 sigma")
+    out.append(
+        [
+            "3 **real** cubes (ALMA NGC 3256, WSRT NGC 2903 and WEIN069): completeness of injected lines of"
+            " S/N 8–20",
+            pooled(rows, "faintsky", "Completeness", *bins),
+            f"{within} of their fluxes are right within one standard error (0.68 expected)",
+            "benchmarks.real_cubes", "detection.md",
+        ]
+    )  # fmt: skip
+    return out
+
+
+def diffuse_emission() -> list[list[str]]:
+    """Diffuse emission in simulated and in real noise."""
+    table = read("dda/table.csv")
+    values = {
+        (r["method"], r["set"]): float(r["value"]) for r in table
+        if r["quantity"] == "error" and r["snr_low"] == "1.0"
+    }  # fmt: skip
+    out = []
+    for kind, words in (("clean_ideal", "deconvolved"), ("dirty", "dirty")):
+        shown = {
+            words: " and ".join(f"{values[m, f'{field} {kind}']:.2f}" for field in ("sky1", "sky2"))
+            for m, words in (
+                ("denoiser", ""), (f"dda_{kind.partition('_')[0]}", "autoencoder"), ("starlet", "starlet"),
+            )
+        }  # fmt: skip
+        out.append(
+            [
+                f"{words} LOFAR images of simulated clusters and groups: rms error where the emission's"
+                " S/N a pixel is 1–3, over the noise", shown[""],
+                "; ".join(f"{m} {v}" for m, v in shown.items() if m), "reproduction.dda", "autoencoder.md",
+            ]
+        )  # fmt: skip
+    every = results("real_diffuse/real_diffuse.json")
+    cells = {}
+    for method, words in (
+        ("faintsky", ""),
+        ("pybdsf", "PyBDSF"),
+        ("starlet", "starlet"),
+        ("dda_clean", "autoencoder"),
+    ):
+        found = [e[method] for e in every.values() if method in e]
+        shares = [s["share"] >= 0.25 for e in found for s in e["sources"] if s["snr"] >= 1.2]
+        cells[words] = f"{sum(shares)} of {len(shares)}, {sum(e['false'] for e in found)} false"
+    out.append(
+        [
+            f"{len(every)} **real** images: injected filaments and blobs of a mean S/N of 1.2–5 a pixel"
+            " that are found",
+            cells[""], "; ".join(f"{m} {v}" for m, v in cells.items() if m), "benchmarks.real_diffuse",
+            "denoising.md",
+        ]
+    )  # fmt: skip
+    return out
+
+
+def ten_rows() -> str:
+    """The README's table."""
+    casa, lofar = results("casa_agreement.json"), results("lofar_agreement.json")
+    speed = results("simulate_speed.json")["dirty and truth"]
+    rows = [
+        [
+            "ALMA simulator against CASA: largest difference, over the peak",
+            f"{casa['default, C-3 (tests/data)']['dirty_inner_half']:.0e}",
+            f"{speed['cpu_s_per_cube_mean']:.2f} s of CPU a cube; CASA 316 s", "benchmarks.alma_agreement",
+            "simulator.md",
+        ],
+        [
+            "LOFAR simulator against WSClean: the same", f"{lofar['from_station_positions']['dirty']:.0e}",
+            f"{lofar['from_station_positions']['image_cpu_seconds']:.1f} s of CPU an image of 2000²",
+            "benchmarks.lofar_agreement", "simulator.md",
+        ],
+        *compact_sources(), *lines_in_cubes(), *diffuse_emission(),
+    ]  # fmt: skip
+    cells = [[*r[:3], f"[`{r[3]}`](docs/{r[4]})"] for r in rows]
+    return markdown(["measured", "faintsky", "beside it", "`python -m …`"], cells).rstrip()
+
+
 def numbers() -> str:
-    """Of the README."""
+    """Of the page of that name."""
     return f"{simulator()}\n\n{detector()}\n\n{denoiser()}"
 
 
@@ -281,7 +464,8 @@ def compact() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"numbers": numbers},
+    "README.md": {"ten rows": ten_rows},
+    "docs/numbers.md": {"numbers": numbers},
     "docs/deepfocus.md": {
         "oracle": oracle,
         "shipped detection": shipped_detection,
