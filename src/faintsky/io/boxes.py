@@ -12,6 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from faintsky.arrays import Int
 
 Part = Sequence[slice | int]
+NEAR = 2**13
+"""Rows up to this length are read whole, those of a plane at once, and then cut [byte]."""
 
 
 def runs(shape: Sequence[int], part: Part) -> tuple[Int, int, tuple[int, ...]]:
@@ -77,9 +79,22 @@ def read_box(
     """
     first, length, extent = runs(shape, part)
     out = np.zeros(extent, kind)
-    starts = begin + first * out.itemsize
-    if not _moved(lambda place, at: os.preadv(file, [place], at), out, length, starts) and not short:
-        raise EOFError
+
+    def fill(values: NDArray[Any], length: int, first: Int) -> None:
+        starts = begin + first * out.itemsize
+        if not _moved(lambda place, at: os.preadv(file, [place], at), values, length, starts) and not short:
+            raise EOFError
+
+    width = shape[-1]
+    if not out.size or out.ndim < 2 or extent[-1] == width or width * out.itemsize > NEAR:
+        fill(out, length, first)
+        return out
+    planes, left = out.reshape(-1, *extent[-2:]), first[:: extent[-2]] % width
+    rows = np.empty((extent[-2], width), kind)
+    for plane, start in zip(planes, first[:: extent[-2]] - left):
+        rows[:] = 0
+        fill(rows, rows.size, start[None])
+        plane[:] = rows[:, left[0] : left[0] + extent[-1]]
     return out
 
 
