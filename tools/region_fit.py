@@ -114,7 +114,7 @@ def whole_sample(
     """
     found = denoise_image(image, network, DenoiserSettings(), device=device)
     p = found.prepared
-    if any("starlets find" in note for note in found.notes):
+    if any("the network fails" in note for note in found.notes):
         return None
     mean, sigma, true = (
         np.nan_to_num(v / p.rms).astype(np.float32) for v in (found.image, found.uncertainty, truth)

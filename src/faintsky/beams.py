@@ -77,7 +77,7 @@ def channel_beams(table: Float, n_chan: int, plane: int) -> tuple[Float | None, 
     if not fits:
         good = rows[np.isfinite(rows[:, 0]) & (rows[:, 0] > 0)]
         middle = good[np.argsort(good[:, 0] * good[:, 1])[len(good) // 2]][None, :3] if len(good) else None
-        return middle, [f"the beams table is of other channels than these {n_chan}: its median beam is used"]
+        return middle, [f"the beams table does not fit the {n_chan} channels: its median beam is used"]
     beams = np.full((n_chan, 3), np.nan)
     beams[channels.astype(int)] = rows[:, :3]
     return beams, []
@@ -88,9 +88,9 @@ def normalise_beams(
 ) -> tuple[Float | None, list[str]]:
     """Beams that can be used, and what had to be corrected.
 
-    A beam is bogus where an axis is not a positive number, the minor axis exceeds the major, or its size is
-    out of the bounds given; CASA writes zeros for flagged channels. Bogus beams take the value of the nearest
-    good channel. Position angles are brought to [0, 180).
+    A beam is impossible where an axis is not a positive number, the minor axis exceeds the major, or its size
+    is out of the bounds given; CASA writes zeros for flagged channels. Impossible beams take the value of the
+    nearest good channel. Position angles are brought to [0, 180).
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def normalise_beams(
     Returns
     -------
     beams : array, ``[chan, 3]``, or None
-        None where every beam is bogus.
+        None where every beam is impossible.
     notes : list of str
         What was changed, in words.
     """
@@ -115,7 +115,7 @@ def normalise_beams(
         good &= (major <= largest) & (major >= smallest)
     if not good.any():
         shown = ", ".join(f"{v:.4g}" for v in beams[0])
-        return None, [f"the beam is bogus (major, minor [arcsec], PA [deg]: {shown})"]
+        return None, [f"the beam is impossible (major, minor [arcsec], PA [deg]: {shown})"]
     notes = []
     if not good.all():
         index = np.arange(len(beams))
@@ -123,12 +123,13 @@ def normalise_beams(
         nearest = known[np.abs(index[:, None] - known[None, :]).argmin(axis=1)]
         beams = beams[nearest]
         notes.append(
-            f"{int((~good).sum())} of {len(good)} beams are missing or bogus and take the nearest channel's"
+            f"{int((~good).sum())} of {len(good)} beams are missing or impossible: replaced by the nearest "
+            "channel's"
         )
     wrapped = np.mod(beams[:, 2], 180.0)
     wrapped[wrapped >= 180.0] = 0.0  # the remainder of a tiny negative angle rounds to 180 itself
     if np.any(np.abs(beams[:, 2]) > 180.0):
-        notes.append("beam position angles out of range, taken modulo 180 deg")
+        notes.append("beam position angles out of range: taken modulo 180 deg")
     beams[:, 2] = wrapped
     return beams, notes
 

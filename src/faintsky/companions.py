@@ -229,7 +229,7 @@ def require_shape(kind: str, own: Sequence[int], shape: Sequence[int], name: str
     planes_fit = len(own) == 3 and own[0] in (1, shape[0])
     if not (planes_fit and (tuple(own[1:]) == tuple(shape[1:]) or kind == "psf")):
         fault = f"its shape {tuple(own)} does not fit the data's {tuple(shape)}"
-        raise InputError(fault, f"give a {kind} of the data's shape, with one plane or one a channel", name)
+        raise InputError(fault, f"give a {kind} of the data's shape, with one plane or one per channel", name)
 
 
 def _lobe_of_beam(data: Any) -> float:
@@ -254,7 +254,7 @@ def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
     lobe, cut = _main_lobe(plane)
     if np.isnan(beam_area):
         wide, narrow = min(plane.shape) >= 32 and lobe > 0.1 * plane.size, False
-        known = "a tenth of it and more"
+        known = "more than a tenth of its image"
     else:
         # a narrow lobe covers too few pixels to measure its area
         wide, narrow = lobe > LOBE * beam_area + 5, not cut and LOBE * lobe + 5 < beam_area
@@ -282,7 +282,7 @@ def _check_pattern(cube: Array32, low: float, high: float, data: Any, name: str,
     # the longest baseline of an array is many dishes long
     if not cut and lobe < LOBE * _lobe_of_beam(data) + 5:
         raise InputError(
-            "as narrow as the synthesised beam: no primary beam", "give a dirty beam as --psf", name
+            "as narrow as the synthesised beam: not a primary beam", "give a dirty beam as --psf", name
         )
 
 
@@ -293,14 +293,17 @@ def _check_noise(cube: Array32, low: float, data: Any, name: str) -> None:
     # one level beside blanks is a noise map, unless it is 1
     flat = 1 != values.max() == values[values > 0].min()
     if low == 0 and not np.any(values % 1) and not flat:
-        raise InputError("whole numbers, and 0 in places: a mask?", "give the noise, or --mask", name)
+        fault = "looks like a mask, not noise: whole numbers, and 0 in places"
+        raise InputError(fault, "give a noise map, or give this file as --mask", name)
     scatter = data.scatter()
     ratio = float(np.median(values[values > 0])) / scatter if scatter > 0 else 1.0
     if ratio > MOST_NOISE:
         fault = f"the noise map is {ratio:.3g} times the scatter of the data"
         raise InputError(fault, "give the noise in the data's unit (a primary beam is given as --pb)", name)
     if ratio < LEAST_NOISE:
-        data.notes.append(f"the noise map is {ratio:.2g} of the scatter of the data: is it in their unit?")
+        data.notes.append(
+            f"the noise map is {ratio:.2g} of the data's scatter: check that its unit is the same"
+        )
 
 
 def centred_psf(psf: Array32, name: str, notes: list[str] | None = None) -> Array32:
@@ -337,7 +340,7 @@ def centred_psf(psf: Array32, name: str, notes: list[str] | None = None) -> Arra
     values = psf.reshape(len(psf), -1).max(axis=1)
     if np.any(np.abs(values - 1) > 0.02) or len(set(peaks.tolist())) > 1:
         raise InputError(
-            f"not a psf: its planes peak at {values.min():.3g} to {values.max():.3g}, on "
+            f"not a psf: the peaks of its planes are {values.min():.3g} to {values.max():.3g}, at "
             f"{len(set(peaks.tolist()))} pixel(s)",
             "give the dirty beam, 1 at one central pixel",
             name,

@@ -52,7 +52,7 @@ _FAULTS = {
     ),
     errno.EROFS: ("the disk is read-only", "give another --out"),
     errno.EACCES: ("may not be written", "change its permissions, or give another --out"),
-    errno.EIO: ("the disk fails", "give an --out on another disk"),
+    errno.EIO: ("the disk reports an error", "give an --out on another disk"),
 }
 _LOST = ("No space left on device", "Not enough space on disk", " requested and ")
 """What libraries say of a full disk where they lose the error's number."""

@@ -255,8 +255,8 @@ class RadioData:
         """The beams, ``[chan, 3]``; raises `InputError` where the file has none that can be used."""
         if self.beams is not None:
             return self.beams
-        bogus = [note for note in self.notes if "bogus" in note]
-        fault = bogus[0] if bogus else "no synthesised beam in its header"
+        wrong = [note for note in self.notes if "beam is impossible" in note]
+        fault = wrong[0] if wrong else "no synthesised beam in its header"
         raise InputError(fault, "give --beam MAJ,MIN,PA, or add BMAJ, BMIN and BPA [deg] to it", self.name)
 
     def to_jy_per_beam(self) -> Float:

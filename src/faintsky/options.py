@@ -40,12 +40,12 @@ class Opening:
     pb : path-like or array, optional
         Primary beam, 0 to 1.
     rms : path-like or array, optional
-        Noise, in any unit of flux; without a BUNIT in that of the data.
+        Noise map, in any unit of brightness; without BUNIT, in the unit of the data.
     mask : path-like or array, optional
-        Where to look: whole numbers, 0 outside.
+        Where to search: whole numbers, 0 outside.
     residual : path-like or array, optional
-        CLEAN's residual of a restored image, in its unit. Together with the psf, sources that CLEAN did not
-        reach are cleaned.
+        CLEAN's residual of a restored image, in the unit of the image. With it and the psf, sources below
+        CLEAN's threshold are cleaned before the search.
     model_image : path-like or array, optional
         CLEAN components [Jy/pixel], instead of the residual.
     beam : str or sequence, optional
@@ -57,8 +57,8 @@ class Opening:
         Whether the data were deconvolved; by default this is judged from the header and from the surroundings
         of the sources.
     dish : float or str, optional
-        Diameter of the dishes, ``7m`` or a number in m, for the primary beam where none is given; by default
-        ALMA's by name and beam. 0 for a single dish, which has none.
+        Diameter of the dishes, ``7m`` or a number in m: sets the primary beam if none is given. By default
+        ALMA's, from TELESCOP and the beam. 0 for a single dish: fluxes are not corrected.
     """
 
     psf: Annotated[Any, "PSF.fits"] = None
@@ -82,8 +82,8 @@ class CubeOpening(Opening):
     rest_frequency : float or str, optional
         Rest frequency of the line, instead of the header's: ``1420.405752MHz``, or a number in Hz.
     continuum : {"auto", "fit", "none"}, optional
-        Whether a linear continuum is subtracted from the spectra of a cube: where an F-test on the line-free
-        channels finds one, everywhere, or nowhere.
+        Subtract a linear continuum from the spectra of a cube: where an F-test on the line-free channels
+        finds one (``auto``), everywhere (``fit``), or nowhere (``none``).
     """
 
     rest_frequency: Annotated[Any, "1420.405752MHz"] = None
@@ -103,7 +103,7 @@ class Running:
     overwrite : bool, optional
         Replace the output of another run.
     dry_run : bool, optional
-        Say what would be done, and do nothing.
+        Show what would be done and what it needs, and stop.
     command : str, optional
         The command line, kept in ``run.json``.
     progress : callable, optional
@@ -144,8 +144,8 @@ class Spread(Running):
     Parameters
     ----------
     cluster : str, optional
-        Where its parts are worked on: ``local`` processes, ``slurm`` (jobs of the queue, as the Dask
-        configuration has them), or the address of a Dask scheduler, ``tcp://host:port``.
+        Where the parts of the work run: ``local`` processes, ``slurm`` (jobs in its queue, as set in the Dask
+        configuration), or the address of a Dask scheduler, ``tcp://host:port``.
     """
 
     cluster: Annotated[str, "local|slurm|tcp://…"] = "local"

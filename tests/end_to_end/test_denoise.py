@@ -259,7 +259,7 @@ def test_dirty_and_restored_are_told_apart(dirty, passing):
     for data, kind in ((image, "dirty"), (restored, "restored")):
         result = denoise(as_image(data, beam, psf=psf), model=passing, device="cpu")
         assert result.facts["kind"] == kind
-        assert f"taken for {kind}: " in result.found.notes[0]
+        assert f"treated as {kind}: " in result.found.notes[0]
         assert denoise(as_image(data, beam), model=passing, device="cpu").facts["kind"] == kind
 
 
@@ -357,7 +357,7 @@ def test_starlets_come_before_the_network_and_answer_where_it_fails(dirty, facto
     network = Network(factor)
     found = denoise_image(as_image(image, beam, psf=psf, kind="dirty"), network)
     assert any("major cycles with starlets" in n for n in found.notes)
-    assert any("the network fails on such an image" in n for n in found.notes) != knows
+    assert any("the network fails on this image" in n for n in found.notes) != knows
     assert network.calls <= (4 if knows else 1)
     for y, x in ((40, 30), (60, 66)):
         assert found.image[y, x] == pytest.approx(restored[y, x], rel=0.1)

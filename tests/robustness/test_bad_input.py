@@ -227,11 +227,11 @@ BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
     ("cards", "fault"),
     [
         (BEAM, "no synthesised beam"),
-        ({"BMAJ": -1e-3}, "bogus"),
-        ({"BMIN": 0.0}, "bogus"),
-        ({"BMAJ": 1e-4, "BMIN": 2e-4}, "bogus"),
-        ({"BMAJ": 2.0, "BMIN": 1.5}, "bogus"),  # arcsec where degrees are due
-        ({"BMAJ": 1e-7, "BMIN": 1e-7}, "bogus"),  # a fraction of a pixel that no map has
+        ({"BMAJ": -1e-3}, "impossible"),
+        ({"BMIN": 0.0}, "impossible"),
+        ({"BMAJ": 1e-4, "BMIN": 2e-4}, "impossible"),
+        ({"BMAJ": 2.0, "BMIN": 1.5}, "impossible"),  # arcsec where degrees are due
+        ({"BMAJ": 1e-7, "BMIN": 1e-7}, "impossible"),  # a fraction of a pixel that no map has
         ({"BMAJ": "none"}, "no synthesised beam"),
     ],
     ids=str,

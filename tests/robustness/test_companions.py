@@ -189,7 +189,7 @@ def test_noise_without_a_unit(make_fits, write):
         make_fits("c3.fits"), rms=write("rms", "k.fits", BUNIT=None, data=1e-4 * VALUES["rms"])
     )
     opened.check_companions()
-    assert "is it in their unit?" in opened.notes[-1]
+    assert "check that its unit is the same" in opened.notes[-1]
 
 
 def test_masked_arrays_and_quantities_as_companions():

@@ -226,7 +226,7 @@ def test_odd_units_and_beams_that_do_not_matter(make_image, found, cards):
 
 
 @pytest.mark.parametrize(
-    "cards", [NO_BEAM, {"BMAJ": -1.0}, {"BMAJ": 0.0, "BMIN": 0.0}], ids=["none", "bogus", "zero"]
+    "cards", [NO_BEAM, {"BMAJ": -1.0}, {"BMAJ": 0.0, "BMIN": 0.0}], ids=["none", "impossible", "zero"]
 )
 def test_without_a_beam_the_noise_tells(make_image, found, cards):
     _, out = found(make_image(**cards))

@@ -96,7 +96,7 @@ def test_smaller_than_the_filter(make_fits, tmp_path, capsys, shape):
 NO_BEAM = {"BMAJ": None, "BMIN": None, "BPA": None}
 
 
-@pytest.mark.parametrize("cards", [NO_BEAM, {"BMAJ": -1.0}], ids=["none", "bogus"])
+@pytest.mark.parametrize("cards", [NO_BEAM, {"BMAJ": -1.0}], ids=["none", "impossible"])
 def test_no_beam_where_the_unit_needs_one(make_fits, tmp_path, capsys, cards):
     refused(make_fits(BUNIT="K", **cards), tmp_path, capsys, "BMAJ")
 

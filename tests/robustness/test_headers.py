@@ -182,7 +182,7 @@ def test_a_beam_is_given(make_fits, tmp_path, beam):
 def test_beams_that_cannot_be(make_fits, beam):
     with pytest.raises(InputError, match=r"--beam .*arcsec"):
         open_cube(make_fits(), beam=beam)
-    with pytest.raises(InputError, match=r"bogus.*check --beam"):
+    with pytest.raises(InputError, match=r"impossible.*check --beam"):
         open_cube(make_fits("c.fits"), beam="20deg,20deg,0deg")
 
 

@@ -1,4 +1,4 @@
-"""Beams: bogus ones are corrected from their neighbours, areas and convolution follow the textbook."""
+"""Beams: impossible ones are corrected from their neighbours, areas and convolution follow the textbook."""
 
 import numpy as np
 import pytest
@@ -12,17 +12,17 @@ from faintsky.grid import axial_difference
 @pytest.mark.parametrize(
     "bad", [(0, 0, 0), (-1, 1, 0), (np.nan, 1, 0), (1, 2, 0), (2, np.inf, 0), (1, 0.5, np.nan)]
 )
-def test_a_bogus_beam_takes_the_nearest_channels(bad):
+def test_an_impossible_beam_takes_the_nearest_channels(bad):
     good = [[2.0, 1.0, 10.0], [2.2, 1.1, 20.0]]
     beams, notes = normalise_beams([good[0], bad, bad, good[1]])
     np.testing.assert_array_equal(beams, [good[0], good[0], good[1], good[1]])
     assert "2 of 4" in notes[0]
 
 
-def test_only_bogus_beams_give_none_and_a_reason():
+def test_only_impossible_beams_give_none_and_a_reason():
     beams, notes = normalise_beams([[-1.0, 0.0, 5.0]])
     assert beams is None
-    assert "bogus" in notes[0]
+    assert "impossible" in notes[0]
     assert normalise_beams([2.0, 1.0, 0.0], largest=1.5)[0] is None
     assert normalise_beams([2.0, 1.0, 0.0], smallest=3.0)[0] is None
 

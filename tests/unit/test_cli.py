@@ -141,7 +141,7 @@ def test_bad_usage_is_one_line_and_status_2(capsys, words):
     [
         (InputError("is bad", "correct it", "a.fits"), 2, "a.fits: is bad; correct it"),
         (FaintskyError("went wrong"), 1, "went wrong"),
-        (ValueError("odd\nthing"), 1, "ValueError: odd thing (--debug shows where)"),
+        (ValueError("odd\nthing"), 1, "ValueError: odd thing (--debug shows the traceback)"),
         (MemoryError(), 1, "out of memory"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

@@ -150,7 +150,7 @@ def test_the_continuum_is_what_the_user_says():
         rows[asked] = got.catalog[got.catalog["snr"].argmax()]
         share = got.prepared.present[got.prepared.valid].mean()
         assert {"auto": 0 < share < 0.5, "fit": share == 1, "none": share == 0}[asked]
-        assert any("continuum was taken out" in note for note in got.notes)
+        assert any("continuum was subtracted" in note for note in got.notes)
     for asked in ("auto", "fit"):
         assert rows[asked]["flux"] == pytest.approx(flux, abs=4 * rows[asked]["flux_err"])
         assert rows[asked]["continuum"] == pytest.approx(0.3 * line.max(), rel=0.2)

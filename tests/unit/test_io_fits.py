@@ -194,7 +194,7 @@ def test_beams_table_one_a_channel(make_fits, tmp_path, unit, scale):
     assert "CASAMBM" not in labels.header
 
 
-def test_bogus_rows_of_a_beams_table_take_their_neighbours(make_fits):
+def test_impossible_rows_of_a_beams_table_take_their_neighbours(make_fits):
     major = np.full(24, 2.0)
     major[[0, 7]] = [0.0, -1.0]
     opened = open_cube(make_fits(extra=[beams_hdu(major, major / 2, np.zeros(24))]))
@@ -225,7 +225,7 @@ def test_a_beams_table_of_the_whole_cube_beside_a_part_of_it(make_fits):
     major = np.linspace(2.0, 3.0, 101)
     opened = open_cube(make_fits(extra=[beams_hdu(major, major / 2, np.zeros(101))]))
     np.testing.assert_allclose(opened.beams, np.tile([2.5, 1.25, 0], (24, 1)))
-    assert "other channels" in opened.notes[0]
+    assert "does not fit the 24 channels" in opened.notes[0]
 
 
 def test_beams_of_each_stokes_plane(tmp_path, header):

@@ -74,7 +74,7 @@ def test_anything_else_is_refused(thing):
 
 
 def test_folders_that_are_no_images_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no zarr store"):
+    with pytest.raises(InputError, match="not a zarr store"):
         open_cube(tmp_path)
     (tmp_path / "table.dat").write_text("")
     with pytest.raises(InputError, match=r"CASA image.*exportfits"):

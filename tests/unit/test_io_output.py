@@ -91,7 +91,7 @@ def test_a_resumable_run_goes_on_where_it_was(tmp_path):
 
 def test_another_run_is_refused_and_what_differs_is_named(tmp_path):
     fill(tmp_path / "out")
-    with pytest.raises(InputError, match=r"out: holds another run \(different seed\).*--overwrite"):
+    with pytest.raises(InputError, match=r"the output of another run \(different seed\).*--overwrite"):
         fill(tmp_path / "out", {**RUN, "seed": 4})
     assert (tmp_path / "out" / "a.txt").read_text() == "a.txt"
 
@@ -110,7 +110,7 @@ def test_a_foreign_folder_and_a_file_are_refused(tmp_path):
         fill(tmp_path)
     with pytest.raises(InputError, match="is a file"):
         fill(tmp_path / "x")
-    with pytest.raises(InputError, match=r"/x: is a file, where a folder"):
+    with pytest.raises(InputError, match=r"/x: is a file, not a folder"):
         fill(tmp_path / "x" / "below", overwrite=True)
     assert listing(tmp_path) == ["x"]
 
@@ -277,7 +277,7 @@ def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
 def test_an_unreadable_record_counts_as_another_run(tmp_path):
     fill(tmp_path / "out")
     (tmp_path / "out" / "run.json").write_text("{")
-    with pytest.raises(InputError, match="holds another run"):
+    with pytest.raises(InputError, match="holds the output of another run"):
         fill(tmp_path / "out")
 
 

@@ -44,7 +44,7 @@ def test_every_dry_run_has_one_form(command, make_fits, tmp_path, capsys, noisy,
     assert sorted(tmp_path.iterdir()) == before
     (tmp_path / "out").write_text("a file in the way")
     assert main(words) == 2
-    assert "out: is a file, where a folder" in capsys.readouterr().err
+    assert "out: is a file, not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -479,7 +479,7 @@ def test_dishes_follow_from_the_name_and_the_beam(telescope, beam, dish):
 
 def test_the_note_on_the_dishes_says_what_they_were_told_from():
     cube = alma(3.4)
-    assert PrimaryBeam(cube).notes[0].endswith("(from TELESCOP and the beam); --dish sets others")
+    assert PrimaryBeam(cube).notes[0].endswith("(from TELESCOP and the beam); --dish sets another")
     cube.beams = None
     assert "from TELESCOP);" in PrimaryBeam(cube).notes[0]
     given = alma(3.4, dish="25m")
@@ -496,7 +496,7 @@ def test_the_primary_beam_is_that_of_the_dishes():
         assert f"{dish:g} m" in beam.notes[0]
         assert beam.at(16 + half, 16, 0) == pytest.approx(0.5, abs=0.03)
         assert beam.plane[16, 16] == pytest.approx(1.0)
-    assert "--dish sets others" in PrimaryBeam(compact).notes[0]
+    assert "--dish sets another" in PrimaryBeam(compact).notes[0]
 
 
 def test_a_single_dish_has_no_primary_beam_to_divide_by():

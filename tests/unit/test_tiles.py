@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_left_blank_and_said(image, small_tiles, tmp_path
     middle = len(data) // 2
     data[middle : middle + 50] = bytes(50)
     path.write_bytes(data)
-    with pytest.raises(FaintskyError, match=r"rows \d+ to \d+.* cannot be read.*the rest is done"):
+    with pytest.raises(FaintskyError, match=r"rows \d+ to \d+.* cannot be read.*the rest was searched"):
         detect(path, tmp_path / "out", jobs=1)
     residual = np.squeeze(fits.getdata(tmp_path / "out" / "residual.fits"))
     lost = np.isnan(residual) & ~np.isnan(image.data)

@@ -81,7 +81,7 @@ def exit_status_of(error: BaseException, *, debug: bool = False) -> int:
     failed = disk_error(error)
     if failed is not None:
         return _say(str(failed), 1)
-    hint = "" if debug else " (--debug shows where)"
+    hint = "" if debug else " (--debug shows the traceback)"
     return _say(f"{type(error).__name__}: {error}{hint}", 1)
 
 

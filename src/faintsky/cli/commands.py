@@ -133,9 +133,9 @@ def make_command(name: str, function: Callable[..., Any]) -> click.Command:
         parameters.append(made)
     own = [
         click.Option(["--json", "as_json"], is_flag=True,
-                     help="Print a machine-readable summary as the last line."),
+                     help="Print the summary as one line of JSON at the end."),
         click.Option(["--config"], metavar="FILE.toml", callback=_configure, is_eager=True,
-                     expose_value=False, help="Read options from a TOML file; the command line wins."),
+                     expose_value=False, help="Read options from a TOML file; the command line comes first."),
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."),
     ]  # fmt: skip
 

@@ -122,7 +122,7 @@ def denoise_image(
     members : int
         Mirrored and rotated images to average, 1 to 8.
     reliability : float
-        Least reliability of a region.
+        Lowest reliability of a region.
     device : str
         A torch device.
     progress : callable, optional
@@ -160,7 +160,7 @@ def denoise_image(
             mean, sigma = rough, np.ones_like(rough)
     else:
         if response is not None:
-            notes.append("the psf was not used")
+            notes.append("the psf was not used, because the image is not dirty")
         response = None
         if kind.name == "dirty":
             sidelobes = sidelobe_noise(prepared.plane, prepared.beam_pixels)
@@ -236,7 +236,7 @@ def _deconvolved(
     end = "" if rough.settled or done.settled else ": sidelobes of bright emission may remain"
     notes.append(f"{rough.cycles} major cycles with starlets, {done.cycles} with the network{end}")
     if done.cycles == 0:
-        notes.append("the network fails on such an image: this is the starlets' result, its error the noise")
+        notes.append("the network fails on this image: the result is the starlets', its error the noise")
         working = seen(rough.image, rough.residual)
         found = by_starlets(rough.image, rough.residual)[0]
         return working, np.where(valid, found / np.where(valid, working.rms, 1), 0).astype(np.float32)
@@ -436,5 +436,5 @@ def compare_with_negative(image: RadioImage, found: Any, again: Callable[[RadioI
     values[diffuse] = reliability_of(ours, others)
     found.catalog[COLUMN] = values
     found.catalog[COLUMN].description = "reliability by the regions of the image's negative"
-    found.notes.append(f"the negative of the image has {theirs.sum()} regions, the image {diffuse.sum()}")
+    found.notes.append(f"the image has {diffuse.sum()} regions, its negative {theirs.sum()}")
     return int(theirs.sum())

@@ -115,7 +115,7 @@ def detect_cube(
     model : Model
         The matched filter's.
     reliability : float
-        Least reliability of a source in the catalogue.
+        Lowest reliability of a source in the catalogue.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes the filter bank.
     maps : Maps, optional

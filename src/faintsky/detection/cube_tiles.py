@@ -72,7 +72,7 @@ class CubePlan:
     kind : Kind
         What the cube is taken for, and why.
     reliability : float
-        Least reliability of a source.
+        Lowest reliability of a source.
     """
 
     cube: RadioCube
@@ -148,7 +148,7 @@ def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliabi
     device : str
         Where PyTorch computes.
     reliability : float
-        Least reliability of a source.
+        Lowest reliability of a source.
 
     Returns
     -------

@@ -244,9 +244,9 @@ def find_diffuse(
     always : bool, optional
         Whether to run it even where nothing hints at diffuse emission.
     against : float, optional
-        Least S/N of a region over that of the deepest negative near it; 0 where negatives are compared later.
+        Lowest S/N of a region over that of the deepest negative near it; 0 where they are compared later.
     reliability : float
-        Least reliability of a region.
+        Lowest reliability of a region.
     sidelobes : array, optional
         Rms of the sidelobes that are in a dirty image, ``[y, x]``, in its unit.
 

@@ -86,7 +86,7 @@ def find_sources(
     model : str or Model
         ``classical`` is the matched filter.
     reliability : float
-        Least reliability of a source in the catalogue.
+        Lowest reliability of a source in the catalogue.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes the filter bank.
     progress : callable, optional
@@ -125,7 +125,7 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
     model : Model
         The matched filter's.
     reliability : float
-        Least reliability of a source.
+        Lowest reliability of a source.
 
     Returns
     -------
@@ -184,12 +184,12 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list
     """Notes on how the continuum was subtracted, where needed, and on whether that suffices."""
     out = []
     if prepared.asked != "auto":
-        out.append(f"a continuum was taken out {'everywhere' if share else 'nowhere'}, as told")
+        out.append(f"{'a' if share else 'no'} continuum was subtracted, as requested")
     elif share:
-        out.append(f"a continuum was taken out of {100 * share:.3g} % of the spectra")
+        out.append(f"a continuum was subtracted from {100 * share:.3g} % of the spectra")
     if prepared.lines_first:
         out.append(
-            "lines and their sidelobes fill the band: they were subtracted before a continuum was looked for"
+            "lines and their sidelobes fill the band: they were subtracted before the continuum was measured"
         )
     if not share or prepared.kind.name != "dirty" or cube.frequencies is None:
         return out
@@ -197,8 +197,8 @@ def _on_continuum(cube: RadioCube, prepared: PreparedCube, share: float) -> list
     moved = curvature(cube.frequencies, field)
     if moved > CURVED:
         out.append(
-            f"sidelobes of continuum sources move by up to {moved:.1f} beams over the band, which no "
-            "straight line follows: subtract the continuum from the visibilities"
+            f"sidelobes of continuum sources move by up to {moved:.1f} beams over the band, too far for a "
+            "straight line in each spectrum: subtract the continuum from the visibilities"
         )
     return out
 
@@ -213,7 +213,7 @@ def settle(
     search : Search
     model : Model
     reliability : float
-        Least reliability of a source.
+        Lowest reliability of a source.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def accepted(candidates: Sequence[Component], reliability: float, beam_pixels: f
     ----------
     candidates : sequence of Component
     reliability : float
-        Least reliability.
+        Lowest reliability.
     beam_pixels : float
         FWHM of the beam [pixel].
 
@@ -276,7 +276,7 @@ def measured_groups(
     settings : mapping
         Of the model.
     reliability : float
-        Least reliability of a line found at a continuum source.
+        Lowest reliability of a line found at a continuum source.
     stretch : float
         See `NoisePeaks`.
 
@@ -303,9 +303,9 @@ def measured_groups(
 _PSF_WORDS = {
     "given": "as given",
     "noise": "measured from the correlation of the noise",
-    "robust": "worked out from the correlation of the noise and the header's beam (robust weights): fluxes "
+    "robust": "computed from the correlation of the noise and the header's beam (robust weights): fluxes "
     "are less certain than with --psf",
-    "beam": "a Gaussian, the beam",
+    "beam": "a Gaussian of the beam's size",
 }
 
 

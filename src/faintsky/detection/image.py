@@ -121,9 +121,9 @@ def detect_image(
     always : bool, optional
         Run it even where nothing hints at diffuse emission.
     against : float, optional
-        Least S/N of a region over that of the deepest negative near it.
+        Lowest S/N of a region over that of the deepest negative near it.
     reliability : float
-        Least reliability of an object.
+        Lowest reliability of an object.
     background_scale : float
         Scale of the background that is subtracted for the fits [beam].
     maps : Maps, optional
@@ -209,7 +209,7 @@ def detect_image(
     found.notes = [*image.notes, *PrimaryBeam(image).notes, kind.note, *said]
     most = max(s.background for s in seen)
     if most > 0:
-        found.notes.append(f"a slow background of up to {most:.2g} sigma was subtracted for the fits")
+        found.notes.append(f"a smooth background of up to {most:.2g} sigma was subtracted for the fits")
     blank = sum(s.kind is None for s in seen)
     if blank:
         found.notes.append(f"{blank} of {len(seen)} tiles hold no data")

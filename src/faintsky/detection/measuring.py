@@ -28,7 +28,7 @@ from faintsky.source_model import (
 SIZES = (0.0, 1.0, 2.0)
 """Intrinsic FWHM of the filters [beam]."""
 FAINTEST = 5.5
-"""Least S/N of a source found in the image; one beneath a line needs `BENEATH`."""
+"""Lowest S/N of a source found in the image; one beneath a line needs `BENEATH`."""
 BENEATH = 5.0
 MOST = 60
 """Largest number of continuum sources."""
@@ -333,7 +333,7 @@ SEED_PEAKS = 0.16
 in 80,000 spectra of noise."""
 
 PART = 4.0
-"""Least S/N, all else free, of each part of a line that is split."""
+"""Lowest S/N, all else free, of each part of a line that is split."""
 TRIED = 0.5
 """Most noise peaks expected at all positions together, however low the reliability asked for."""
 LINED = 0.5
@@ -371,7 +371,7 @@ class Measurement:
         rounds : int
             Of fits of the lines alone.
         least : float
-            Least reliability of a line found at a continuum source.
+            Lowest reliability of a line found at a continuum source.
         stretch : float, optional
             See `NoisePeaks`.
         """

@@ -253,7 +253,7 @@ def find_catalog(
     model : str or Model
         A shipped model's name, a folder or a model.
     reliability : float, optional
-        Least reliability of a source; the method's own threshold by default.
+        Lowest reliability of a source; the method's own threshold by default.
     device : {"auto", "cpu", "cuda"}
         Where PyTorch computes.
     progress : callable, optional

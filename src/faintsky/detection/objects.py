@@ -253,7 +253,7 @@ def grown(
     prepared : PreparedCube
         The cube.
     threshold : float
-        Least S/N of the restored cube averaged over three channels.
+        Lowest S/N of the restored cube averaged over three channels.
     floor : float
         Fraction of the cube's brightest voxel below which nothing is added: deconvolution and calibration
         leave errors of this size.

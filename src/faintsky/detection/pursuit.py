@@ -474,7 +474,7 @@ class Pursuit:
         Parameters
         ----------
         threshold : float
-            Least S/N.
+            Lowest S/N.
         max_sources : int, optional
         blocked : torch.Tensor of bool, optional
             Voxels not to be tried; changed in place.

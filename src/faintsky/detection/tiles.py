@@ -438,7 +438,8 @@ def _cleaned(
         return prepared, None, []
     if image.psf is None:
         if not dirty:
-            return prepared, left, ["without --psf nothing is cleaned further; what is not clean is flagged"]
+            note = "without --psf no source is cleaned further; those that CLEAN did not reach are flagged"
+            return prepared, left, [note]
         note = "the sidelobes of bright sources stay in a dirty image, and raise the noise around them: "
         return prepared, left, [f"{note}give --psf, or clean the image first"]
     given = prepared.rms if prepared.rms_origin == "given" else None

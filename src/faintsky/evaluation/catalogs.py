@@ -294,8 +294,8 @@ COLUMNS = {
     "method": "method", "cubes": "set", "criterion": "criterion", "subset": "sources", "n_cubes": "cubes",
     "n_true": "true", "n_found": "found", "precision:.3f": "precision", "recall:.3f": "recall",
     "f1:.3f": "F1",
-    "iou_2d:.3f": "IoU 2-D", "iou_z:.3f": "IoU z", "false_per_cube:.3f": "false a cube",
-    "completeness:.3f": f"completeness at S/N {SNR_ASKED:g}", "seconds:.2f": "s a cube",
+    "iou_2d:.3f": "IoU 2-D", "iou_z:.3f": "IoU z", "false_per_cube:.3f": "false per cube",
+    "completeness:.3f": f"completeness at S/N {SNR_ASKED:g}", "seconds:.2f": "s per cube",
 }  # fmt: skip
 RESIDUALS = {
     "method": "method", "cubes": "set", "subset": "sources", "name": "parameter", "unit": "unit", "n": "n",
@@ -460,7 +460,7 @@ def summary_of(rows: Rows) -> dict[str, Any]:
             continue
         name = f"{r['method']} on {r['cubes']}"
         if r["n_true"] == 0:
-            out[f"{name}: false sources a cube"] = text(r, "false_per_cube")
+            out[f"{name}: false sources per cube"] = text(r, "false_per_cube")
             continue
         name += "" if r["subset"] == ALL else f" ({r['subset']})"
         for key, words in (("precision", ""), ("recall", ""), ("completeness", f" at S/N {SNR_ASKED:g}")):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 INSIDE = 1.0
-"""Least S/N of pixels inside a source, on the true sky at the image's resolution."""
+"""Lowest S/N of pixels inside a source, on the true sky at the image's resolution."""
 PIXEL_EDGES = np.array([0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf])
 """Bins of the true S/N of a pixel."""
 SOURCE_EDGES = np.array([3.0, 5.0, 10.0, 20.0, 50.0, np.inf])
@@ -291,7 +291,7 @@ def segments_of(labels: NDArray[np.integer], table: Table, image: Array, rms: fl
     rms : float
         Noise, in its unit.
     cut : float
-        Least reliability of the regions that the method reports; without reliabilities it reports all.
+        Lowest reliability of the regions that the method reports; without reliabilities it reports all.
 
     Returns
     -------
@@ -312,7 +312,7 @@ def true_regions(truth: Array, level: float, beam_area: float) -> tuple[Labels, 
     truth : array
         True sky over the rms, ``[y, x]``.
     level : float
-        Least S/N of their pixels.
+        Lowest S/N of their pixels.
     beam_area : float
         [pixel]
 

@@ -241,7 +241,7 @@ SECTIONS: tuple[tuple[str, list[Quantity]], ...] = (
       ("region flux ratio, mean", BRIGHT, "flux, mean")]),
     ("Scatter of the flux ratio; false regions per square degree of empty fields; time and memory",
      [*bins_of("flux scatter", SOURCE_EDGES), ("false regions per deg2", None, "false regions"),
-      *((cost, None, words) for cost, words in zip(COSTS, ("s a field", "CPU s", "MB")))]),
+      *((cost, None, words) for cost, words in zip(COSTS, ("s per field", "CPU s", "MB")))]),
     ("Standard deviation of the pulls, by the denoised S/N", bins_of("pull std")),
 )  # fmt: skip
 """Titles and columns of the tables; empty tables and rows are left out."""

@@ -377,7 +377,7 @@ def open_fields(
         if not found:
             raise InputError(
                 f"has no NNNN_{'.fits, NNNN_'.join(kinds)}.fits with its NNNN_sky.fits, and no compact files",
-                f"give the --out of {COMMAND}", folder,
+                f"give a folder written by {COMMAND}", folder,
             )  # fmt: skip
         fewest = min(len(s.indices) for s in found)
         if n is not None and fewest < n:
@@ -443,7 +443,7 @@ def numbered(folder: str | Path, one: str, other: str, command: str) -> list[int
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError("there is no such folder", f"give the --out of {command}", path)
+        raise InputError("there is no such folder", f"give a folder written by {command}", path)
     names = [re.fullmatch(rf"(\d{{4,}})_{re.escape(one)}", p.name) for p in path.iterdir()]
     return sorted(int(m[1]) for m in names if m and (path / f"{m[1]}_{other}").is_file())
 
@@ -460,7 +460,7 @@ def open_cubes(folder: str | os.PathLike[str], n: int | None = None) -> FolderCu
     indices = numbered(path, "truth.ecsv", "dirty.fits", "faintsky simulate alma")
     if not indices:
         fault = "has no NNNN_dirty.fits with its NNNN_truth.ecsv"
-        raise InputError(fault, "give the --out of faintsky simulate alma", path)
+        raise InputError(fault, "give a folder written by faintsky simulate alma", path)
     if n is not None and n > len(indices):
         raise InputError(f"holds {len(indices)} cubes, not {n}", f"ask for -n {len(indices)} or fewer", path)
     preset = re.sub(r"[^\w.+-]+", "_", str(parameters_of(path).get("preset") or ""))

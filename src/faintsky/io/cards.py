@@ -215,7 +215,7 @@ def choose_stokes(source: Source, wanted: str | None) -> tuple[Source, int, list
         return source.read(tuple(slice(k, k + 1) if i == index else s for i, s in enumerate(of)))
 
     shape = tuple(1 if i == index else n for i, n in enumerate(source.shape))
-    notes = [] if asked else [f"Stokes I of {listed}; --stokes takes another"]
+    notes = [] if asked else [f"Stokes I of {listed}; --stokes selects another"]
     chosen = replace(source, header=header, shape=shape, read=read)
     return chosen, k, notes
 

@@ -189,7 +189,7 @@ def read_beam(header: Any) -> tuple[Float | None, list[str]]:
     major, minor, pa = (number(header.get(key)) for key in ("BMAJ", "BMIN", "BPA"))
     if major is not None and minor is not None:
         silent = pa is not None or major == minor
-        notes = [] if silent else ["the header has no BPA; taken as 0"]
+        notes = [] if silent else ["the header has no BPA: taken as 0"]
         return np.array([[major * 3600, minor * 3600, pa or 0.0]]), notes
     for line in reversed(list(header.get("HISTORY", []))):
         found = _HISTORY_BEAM.search(str(line))

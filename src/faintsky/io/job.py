@@ -255,7 +255,8 @@ class OutputFolder:
             key for key in (set(known) | set(self.run)) - _NOT_COMPARED if known.get(key) != self.run.get(key)
         )
         if changed and not self.overwrite:
-            raise InputError(f"holds another run (different {', '.join(changed)})", hint, self.path)
+            fault = f"holds the output of another run (different {', '.join(changed)})"
+            raise InputError(fault, hint, self.path)
         self.resumed = not changed and not self.overwrite
         self.complete = self.resumed and bool(known.get("complete"))
 

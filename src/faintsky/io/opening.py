@@ -219,7 +219,8 @@ def _unit(header: Any) -> tuple[Any, list[str]]:
         return u.Jy / u.beam, ["the header has no BUNIT: taken as Jy/beam"]
     if is_brightness(unit):
         return unit, []
-    return unit, [f"fluxes are not known: BUNIT {str(header['BUNIT']).strip()!r} is not a known brightness"]
+    said = str(header["BUNIT"]).strip()
+    return unit, [f"fluxes are not known: BUNIT {said!r} is not a known unit of brightness"]
 
 
 def _bounds(shape: tuple[int, ...], cell: float) -> dict[str, float]:

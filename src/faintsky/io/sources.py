@@ -210,7 +210,7 @@ def _zarr_source(path: Path) -> Source:
         array: Any = group["data"]
         text = group.attrs["header"]
     except (KeyError, OSError, ValueError) as error:
-        fault = "is a folder, but no zarr store of an image"
+        fault = "is a folder, but not a zarr store of an image"
         raise InputError(fault, "give a FITS file or a store with data and header", path) from error
     header = Header.fromstring(str(text), sep="\n")
     return Source(str(path), header, tuple(array.shape), lambda part: np.asarray(array[part]))

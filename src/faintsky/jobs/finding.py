@@ -66,16 +66,16 @@ def detect(
         Method or trained model: the name of a shipped one (see ``faintsky models``) or a folder. For images
         only the classical method.
     reliability : float
-        Least reliability of a source in the catalogue, 0 to 1.
+        Lowest reliability of a source in the catalogue, 0 to 1.
     background_scale : float
-        Smallest scale of the background that is subtracted when sources of an image are fitted [beam].
+        Images: smallest scale of the smooth background that is subtracted when sources are fitted [beam].
     columns : {"pybdsf", "aegean", "sofia"}, optional
         Also write the tables with the columns of this program (``catalog_pybdsf.fits`` and so on): PyBDSF or
         Aegean for an image, SoFiA-2 for a cube.
     cutouts : bool
         Write a cubelet, its mask, moments and spectrum for each source of a cube, under SoFiA-2's names.
     report : bool
-        Write ``report.html``. It has 2 MB and more, and takes half of the time for a small file.
+        Write ``report.html`` (2 MB or more; for small files it takes half of the time).
 
     Returns
     -------
@@ -185,7 +185,7 @@ def _run(
     lost = getattr(result.found, "lost", [])
     if lost:  # now that all else is done
         more = f", and {len(lost) - 1} more places" if len(lost) > 1 else ""
-        raise FaintskyError(f"{data.name}: {lost[0]}{more}; the rest is done")
+        raise FaintskyError(f"{data.name}: {lost[0]}{more}; the rest was searched")
     return result
 
 
@@ -252,18 +252,18 @@ def denoise(
     model : str
         Trained model: the name of a shipped one (see ``faintsky models``) or a folder.
     members : int
-        Mirror images and quarter turns to average, 1 to 8: more are more accurate, and slower in proportion.
-        For an autoencoder they also differ in where its tiles begin.
+        Number of mirrored and rotated copies of the image to average: more are more accurate and slower in
+        proportion. For an autoencoder the tiles are also shifted.
     reliability : float
-        Least reliability in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
+        Lowest reliability in mask and catalogue, 0 to 1; an autoencoder has a threshold instead.
     background_scale : float
-        Smallest scale of the background that is subtracted when compact sources are fitted [beam].
+        Smallest scale of the smooth background that is subtracted when compact sources are fitted [beam].
     negative : bool
-        Also denoise the negative of the image. Its regions give those of the image a second reliability,
-        ``reliability_negative``, from the image's own noise and artefacts. It takes twice the time. Without
-        it, regions no stronger than the image's deepest negatives are left out.
+        Also denoise the negative of the image, in twice the time. This gives each region a second
+        reliability, ``reliability_negative``, from the image's own noise and artefacts. Without it, regions
+        no stronger than the deepest negatives of the image are left out.
     report : bool
-        Write ``report.html`` (2 MB and more).
+        Write ``report.html`` (2 MB or more).
 
     Returns
     -------

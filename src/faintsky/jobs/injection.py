@@ -94,7 +94,7 @@ def inject(
     mask : path-like or array, optional
         Where to inject and look: whole numbers, 0 outside.
     reliability : float
-        Least reliability of a detection, 0 to 1.
+        Lowest reliability of a detection, 0 to 1.
 
     Returns
     -------

@@ -55,9 +55,9 @@ def many(
         At the end, if some of the files failed.
     """
     if out is None:
-        raise InputError("several files need a folder for what is found", "give --out DIR")
+        raise InputError("several files need a folder for their results", "give --out DIR")
     if not all(isinstance(f, str | os.PathLike) for f in files):
-        raise InputError("several data are files", "give their paths, or one object at a time")
+        raise InputError("several inputs at once must be files", "give their paths, or one object at a time")
     first = next(iter(running.asked))
     options = {k: v for k, v in running.asked.items() if k not in (first, "out")}
     options |= {"device": running.device, "overwrite": running.overwrite, "command": running.command}

@@ -36,9 +36,9 @@ class Result:
     facts : dict
         The summary.
     catalog : astropy.table.Table or None
-        One row an object, the most significant first.
+        One row per object, the most significant first.
     components : astropy.table.Table or None
-        One row a fitted Gaussian, line or region, with the object that it belongs to.
+        One row per fitted Gaussian, line or region, with the `id` of its object.
     mask : array of int or None
         ``id`` of the object at each pixel, 0 for none; None for a method that makes no mask.
     mask_diffuse : array of int or None

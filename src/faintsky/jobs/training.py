@@ -63,7 +63,7 @@ def train(
     Parameters
     ----------
     network : str
-        Such as ``local_unet``, ``dda`` or ``deepfocus``; the message on a wrong name lists them all.
+        Such as ``local_unet``, ``dda`` or ``deepfocus``; the error message for a wrong name lists all.
     out : path-like
         The run's folder: it becomes a model's folder with ``model.json``, weights, ``history.json``,
         ``training.png``, ``run.json`` and the last checkpoint.
@@ -343,7 +343,7 @@ def _write(study: training.Study, record: Mapping[str, Any], data: PathLike | No
             **{k: v for k, v in kept.items() if k != record["metric"]},
             **({"validations": len(scores)} if scores else {}), **extra,
         })  # fmt: skip
-    title = f"{record['network']}: {len(rows)} trials by {record['metric']}, the least first"
+    title = f"{record['network']}: {len(rows)} trials by {record['metric']}, the lowest first"
     names = list(dict.fromkeys(name for row in rows for name in row))
     whole = [{name: row.get(name, "") for name in names} for row in rows]
     evaluation.write_csv(whole, study.folder / "table.csv")

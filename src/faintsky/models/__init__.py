@@ -228,10 +228,10 @@ def card_lines(model: Model) -> list[str]:
         "trained by": (card.get("recipe") or {}).get("command", "") or "no training",
         "scores": "\n".join(_scores(card)),
         "networks": "\n".join(_networks(model)),
-        "licence": card.get("licence", "not said"),
+        "licence": card.get("licence", "not given"),
         "hash": model.hash,
         "folder": str(model.path),
-        "all of it": f"faintsky models {model.name} --json",
+        "whole card": f"faintsky models {model.name} --json",
     }
     lines = [f"{model.name}: {card.get('title', '')}"]
     for name, value in text.items():

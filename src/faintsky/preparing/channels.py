@@ -61,9 +61,9 @@ class ChannelCorrelation:
     @property
     def note(self) -> str:
         """Remark for the user."""
-        again = f", the same every {self.period:.1f} channels" if self.period else ""
+        again = f", repeating every {self.period:.1f} channels" if self.period else ""
         return (
-            f"neighbouring channels' noise is correlated by {self.neighbours:.2f} (spectral resolution "
+            f"the noise of neighbouring channels is correlated by {self.neighbours:.2f} (spectral resolution "
             f"{self.response:.1f} channels{again}): widths, S/N and errors allow for it"
         )
 

@@ -189,7 +189,7 @@ def _beam(
         return fitted_beam(image.psf[0]), "psf"
     measured = beam_from_noise(data, valid)
     if measured is None:
-        image.notes.append("no beam in the header, and noise without correlation: taken as white")
+        image.notes.append("no beam in the header, and uncorrelated noise: treated as white noise")
         return None, "none"
     image.notes.append(
         f"no beam in the header: {measured[0]:.1f} x {measured[1]:.1f} pixels, from the noise's correlation"

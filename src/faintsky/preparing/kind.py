@@ -36,7 +36,7 @@ GROWTH = 1.1
 ANGLES = 100
 """Offsets in each ring."""
 BRIGHT = 12.0
-"""Least S/N of a source that is used."""
+"""Lowest S/N of a source that is used."""
 MOST = 20
 """Most sources that are used."""
 SHARE = 0.1
@@ -273,7 +273,7 @@ class Kind:
     @property
     def note(self) -> str:
         """Remark for the user."""
-        return f"taken for {self.name}: {self.why}"
+        return f"treated as {self.name}: {self.why}"
 
 
 def said_kind(data: RadioData) -> Kind | None:
@@ -283,21 +283,20 @@ def said_kind(data: RadioData) -> Kind | None:
     a restored image. AIPS also writes ``CLEAN NITER=0`` where the number was lost: it is ignored.
     """
     if data.kind != "auto":
-        return Kind(data.kind, "as asked")
+        return Kind(data.kind, "as requested")
     for card in CARDS:
         count = data.header.get(card)
         if isinstance(count, int | float) and not isinstance(count, bool):
-            made = f"{count:.0f}" if count > 0 else "no"
             name = "restored" if count > 0 else "dirty"
-            return Kind(name, f"{made} iterations of CLEAN in its header ({card})")
+            return Kind(name, f"its header gives {count:.0f} iterations of CLEAN ({card})")
     # CASA continues after ">" where a card is full
     history = "\n".join(str(line).lower() for line in data.header.get("HISTORY", []))
     lines = history.replace("\n>", "").splitlines()
     counts = [(int(n), line) for line in lines for n in _COUNT.findall(line)]
     if any(n for n, _ in counts) or any(_RESTORED.search(line) for line in lines):
-        return Kind("restored", "its history tells of a deconvolution")
+        return Kind("restored", "its history mentions a deconvolution")
     if any("aips" not in line for _, line in counts):
-        return Kind("dirty", "no iterations of CLEAN in its history")
+        return Kind("dirty", "its history gives 0 iterations of CLEAN")
     return None
 
 
@@ -327,7 +326,7 @@ def kind_of_image(
     snr = prepared.scaled
     bright = snr > max(6.0, 0.5 * float(snr.max()))
     if not bright.any():
-        return Kind("dirty", "there is a psf, and no source is bright enough to tell")
+        return Kind("dirty", "a psf is given, and no source is bright enough to show sidelobes")
     # The sidelobes expected from the parts above half of the peak are fitted to their surroundings, out to
     # six beams: the factor is 1 for points in a dirty image, 0 in a restored one.
     distance = distance_transform_edt(~bright) / max(prepared.beam_pixels, 1.0)
@@ -362,9 +361,9 @@ def kind_by_sources(
     -------
     Kind
     """
-    hint = f"; say --kind {'dirty' if otherwise == 'restored' else 'restored'} if it is"
+    hint = f"; give --kind {'dirty' if otherwise == 'restored' else 'restored'} if it is"
     if not around.sources:
-        return Kind(otherwise, f"no source is bright enough to tell{hint}")
+        return Kind(otherwise, f"no source is bright enough to show sidelobes{hint}")
     sources = "its bright source" if around.sources == 1 else f"its {around.sources} brightest sources"
     value, error = around.depth()
     share, share_error = (0.0, np.inf) if noise_psf is None else around.share(noise_psf)
@@ -374,7 +373,7 @@ def kind_by_sources(
         return Kind("dirty", f"the same sidelobes surround {sources}")
     if max(value, 0.0) + 2 * error < DEPTH**2 or share + 2 * share_error < NOISE_RESTORED:
         return Kind("restored", f"no sidelobes surround {sources}")
-    return Kind(otherwise, f"noise hides whether sidelobes surround {sources}{hint}")
+    return Kind(otherwise, f"noise hides any sidelobes of {sources}{hint}")
 
 
 def kind_of_cube(

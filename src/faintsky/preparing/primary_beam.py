@@ -89,12 +89,12 @@ class PrimaryBeam:
             return []
         if self.diameter == 0:
             return [
-                "a beam as wide as one dish's: fluxes are not divided by a primary beam; --dish sets others"
+                "the beam is that of a single dish: no correction for a primary beam; --dish sets another"
             ]
         if self._data.dish is not None:
             return [f"primary beam of dishes of {self.diameter:g} m, as given"]
         told_by = "TELESCOP" if self._data.beams is None else "TELESCOP and the beam"
-        return [f"primary beam of dishes of {self.diameter:g} m (from {told_by}); --dish sets others"]
+        return [f"primary beam of dishes of {self.diameter:g} m (from {told_by}); --dish sets another"]
 
     @cached_property
     def plane(self) -> NDArray[np.float64] | None:

@@ -121,7 +121,9 @@ def _psf_profile(psf: Array, reach: int, *, beyond: float) -> Float:
 def doubts(found: DetectedImage | Detections, verdict: str) -> list[str]:
     """Warnings that a result should not be used as it is."""
     table, valid = found.catalog, found.prepared.valid
-    out = [f"the residual is {verdict}: limits and errors are too small"] if "not noise" in verdict else []
+    out = []
+    if "not noise" in verdict:
+        out.append(f"the residual is {verdict}: detection limits and errors are too small")
     if len(table) < FEW:
         return out
     negative, artefact = (has_flag(table["flags"], name) for name in ("negative", "artefact"))
@@ -175,5 +177,5 @@ def _verdict(scaled: Array, outside: Bool, beam_pixels: float, psf: Array | None
     values = scaled[outside]
     wings = float(np.std(values)) / max(robust_sigma(values), 1e-9)
     if wings > WINGS:
-        faults.append("with wings beyond a Gaussian's")
+        faults.append("with wings wider than a Gaussian's")
     return f"not noise: {', '.join(faults)}" if faults else "looks like noise"

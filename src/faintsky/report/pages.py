@@ -57,7 +57,7 @@ def detection_report(
     found : Detections
         The sources found.
     reliability : float
-        Least reliability in the catalogue.
+        Lowest reliability in the catalogue.
     provenance : mapping
         Version, command, configuration.
 
@@ -75,8 +75,8 @@ def detection_report(
         name: f"{axis.min():.6g} to {axis.max():.6g} {axis_unit}",
         "channels": f"{np.abs(np.gradient(axis)).mean():.4g} {axis_unit}",
         "beam": _beam(table.meta["beam_arcsec_deg"]),
-        "noise": f"{scale * np.median(prepared.sigma[prepared.sigma > 0]):.4g} {unit} a channel (median)",
-        "taken for": prepared.kind.name,
+        "noise": f"{scale * np.median(prepared.sigma[prepared.sigma > 0]):.4g} {unit} per channel (median)",
+        "treated as": prepared.kind.name,
         "primary beam": table.meta["primary_beam"],
         "candidates": str(found.candidates),
         "residual": verdict,
@@ -122,7 +122,7 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
     }
     dirty = found.response is not None
     units = {"flux": "mJy", "flux_peak": "mJy/beam", "area": "arcsec²"}
-    text = TEXTS["maps"]["denoised"].format(seen=" as the psf shows it" if dirty else "")
+    text = TEXTS["maps"]["denoised"].format(seen=" convolved with the psf" if dirty else "")
     sections = [
         _maps("regions", image, image_layers(image, found), found, "denoised", units, text),
         _noise(image, found, TEXTS["noise"]["denoised"].format(beam="psf" if dirty else "beam")),
@@ -162,7 +162,7 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         facts["diffuse regions"] = str((np.asarray(table["kind"]) == "diffuse").sum())
     layers = image_layers(image, found, ("model", "noise"))
     units = {"flux": "mJy", "flux_peak": "mJy/beam", "rms": "mJy/beam"}
-    thin = "" if found.thin == 1 else f" Shown are means over squares of {found.thin} pixels."
+    thin = "" if found.thin == 1 else f" The maps show means over squares of {found.thin} pixels."
     part = "" if found.sample is None else " This is for a part in the middle of the image."
     said = TEXTS["noise"]["image"].format(verdict=verdict[:1].upper() + verdict[1:], part=part)
     sections = [
@@ -186,7 +186,7 @@ def _maps(
     rows = f"{more} {rest} {things}, and further columns," if more > 0 else "Further columns"
     note = f"{rows} are in the catalogue only (catalog.csv, .fits, .ecsv and .vot)."
     if not len(table):
-        note = f"No {things[:-1]} reaches the reliability asked for."
+        note = f"No {things[:-1]} reaches the requested reliability."
     return Section(f"Maps and {things}", live=live, text=f"{TEXTS['maps']['explore']} {text}", note=note)
 
 
@@ -208,9 +208,9 @@ def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str
         beam += "" if p.beam_origin == "given" else f" (from the {p.beam_origin})"
     facts = {
         "image": f"{n_x} x {n_y} pixels of {image.pixel_sides} arcsec",
-        "taken for": found.kind,
+        "treated as": found.kind,
         "beam": beam,
-        "noise": noise + (" as given" if p.rms_origin == "given" else ""),
+        "noise": noise + (", given" if p.rms_origin == "given" else ""),
         "primary beam": table.meta["primary_beam"],
     }
     if image.frequencies is not None:

@@ -39,7 +39,7 @@ USUAL = ("sky", "noise", "dirty", "psf", "pb")
 """Default products, as far as the data have them."""
 BACKENDS = {
     "fast": "this package itself",
-    "casa": "CASA, of faintsky[casa]",
+    "casa": "CASA (pip install faintsky[casa])",
     "wsclean": "the program WSClean",
 }
 EXTRA_NOISE, FIELDS = ("correlated", "white"), ("sky1", "sky2")
@@ -149,8 +149,8 @@ class Settings(Checked):
     drawn: tuple[str, ...] = ()
     preset: str = _option("Kind of sky and of observations.", default="")
     backend: str = _option("Program that observes.", default="")
-    sky: str | Path | None = _option("Observe this model [Jy/pixel or Jy/arcsec2].", "SKY.fits")
-    array: str | Path | None = _option("Configuration, or a CASA file.", "NAME|FILE.cfg")
+    sky: str | Path | None = _option("Observe this model of the sky [Jy/pixel or Jy/arcsec2].", "SKY.fits")
+    array: str | Path | None = _option("Array configuration, or a CASA file.", "NAME|FILE.cfg")
     ra: Annotated[Value, BeforeValidator(_angle)] = _option("Right ascension of the field [deg].", "DEG")
     dec: Annotated[Value, BeforeValidator(_angle)] = _option("Declination of the field [deg].", "DEG")
     hour_angle: Annotated[Value, _number("hours")] = _option(
@@ -161,7 +161,7 @@ class Settings(Checked):
     )
     total_time: Annotated[Value, _number("time", 0, above=True)] = _option("Time on source.")
     integration: Annotated[Value, _number("time", 0, above=True)] = _option("Integration time.")
-    freq: Annotated[Value, _number("frequency", 0, above=True)] = _option("Frequency, of the middle channel.")
+    freq: Annotated[Value, _number("frequency", 0, above=True)] = _option("Frequency of the middle channel.")
     channels: Annotated[int | None, _number("", 1, 100_000)] = _option("Number of channels.", "N")
     channel_width: Annotated[Value, _number("width", 0, above=True)] = _option("Width of a channel.")
     cell: Annotated[Value, _number("angle", 0, above=True)] = _option(
@@ -179,10 +179,14 @@ class Settings(Checked):
         "presets emitters and varied the matched S/N of all lines.", "X",
     )  # fmt: skip
     extra_noise: str = _option(
-        "Kind of that noise: in the visibilities, or in the pixels.", "correlated|white", EXTRA_NOISE[0]
+        "Where the noise of --snr is added: correlated, in the visibilities, or white, in the pixels.",
+        "correlated|white",
+        EXTRA_NOISE[0],
     )
-    quick: bool = _option("One psf and FFTs, accurate to a few per cent, not visibilities.", default=False)
-    primary_beam: str = _option("Model of the primary beam; auto: the best one installed.", default="auto")
+    quick: bool = _option(
+        "Use one psf and FFTs instead of visibilities: faster, accurate to a few per cent.", default=False
+    )
+    primary_beam: str = _option("Model of the primary beam; auto: EveryBeam's if installed.", default="auto")
     gain_rms: Annotated[float | None, _number("", 0, 0.5)] = _option(
         "Rms amplitude errors of stations; 0 by default, in varied random up to 0.05.", "X"
     )
@@ -190,17 +194,19 @@ class Settings(Checked):
         "Rms phase errors of stations [deg]; 0 by default, in varied random up to 10.", "DEG"
     )
     gain_time: Annotated[Value, _number("time", 0, above=True)] = _option(
-        "Lag at which their correlation falls to 1/e; in varied random from 5 to 60 min.", "20min"
+        "Lag at which the correlation of gain errors is 1/e; in varied random from 5 to 60 min.", "20min"
     )
     web: str | Path | None = _option(
         "Diffuse emission of a cosmic web: a split (train:8 for eight realisations of each kind), or a "
         "file or folder.", "train|validation|test|FILE",
     )  # fmt: skip
-    field: str | None = _option("Part of the web: massive cluster or groups; both by default.", "sky1|sky2")
+    field: str | None = _option(
+        "Part of the web: sky1 has a massive cluster, sky2 groups; both by default.", "sky1|sky2"
+    )
     products: Annotated[tuple[str, ...], BeforeValidator(_words)] = _option(
         "Files to write in addition to the truth.", default=()
     )
-    noise: bool = _option("Noise.", default=True)
+    noise: bool = _option("Add noise.", default=True)
     pbcor: bool = _option("Divide by the primary beam; blank where it is below 0.2.", default=False)
 
     @model_validator(mode="before")

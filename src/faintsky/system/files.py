@@ -94,7 +94,7 @@ def check_writable(path: Path) -> None:
     there = nearest_folder(path)
     if not there.is_dir() or (path.is_symlink() and not path.exists()):
         there = path if there == path.absolute() or path.is_symlink() else there
-        raise InputError("is a file, where a folder is to be written", "give another --out", there)
+        raise InputError("is a file, not a folder", "give another --out", there)
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError("cannot be written into", "give another --out, or change its permissions", there)
 

@@ -170,7 +170,7 @@ class Study:
         self.folder, self.space, self.sampler, self.seed = folder.resolve(), space, sampler, seed
         self.optuna = optuna()
         if folder.exists() and not folder.is_dir():
-            raise InputError("is a file, where a folder is to be written", "give another --out", folder)
+            raise InputError("is a file, not a folder", "give another --out", folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / LOCK).touch()
         pruners = self.optuna.pruners

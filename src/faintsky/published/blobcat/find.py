@@ -61,8 +61,8 @@ def flood_fill(
     rms : array
         Standard deviation of its noise, ``[y, x]``.
     detect, flood : float
-        Least S/N of the peak, ``T_d``, and of the island's pixels, ``T_f``. A flood level above the detection
-        level is lowered to it.
+        Lowest S/N of the peak, ``T_d``, and of the island's pixels, ``T_f``. A flood level above the
+        detection level is lowered to it.
     least_side : int
         Least extent of an island along x and along y [pixel].
 

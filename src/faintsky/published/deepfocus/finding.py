@@ -351,7 +351,7 @@ def grow(
     beam_area : float, optional
         See `global_snr`.
     friend : float, optional
-        Least S/N of a neighbour that joins.
+        Lowest S/N of a neighbour that joins.
     plateau : float, optional
         Fraction of the best global S/N below which growth ends.
 

@@ -84,7 +84,7 @@ def scaled_cube(cube: RadioCube, settings: Mapping[str, Any], device: str = "cpu
     data = np.where(part, data[:, *place], np.float32(0))
     rms = np.float32(negative_rms(data, part))
     if not rms > 0:
-        raise InputError("has no noise to speak of", "give a cube with noise", cube.name)
+        raise InputError("has no noise", "give a cube with noise", cube.name)
     noise = noise[:, *place] if noise.shape[1:] != (1, 1) else noise
     return Scaled(data / rms, part, noise * rms, (int(rows[0]), int(columns[0])), 1.133 * major * minor)
 
