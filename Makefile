@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up they need.
 PYTHON ?= python3
-# `EXTRAS=dev,docs,train,lofar,casa,peers` adds what some tests otherwise skip for want of
+# With `EXTRAS=dev,docs,train,lofar,casa,peers`, tests that need these packages are not skipped
 EXTRAS ?= dev,docs,train
 # Tests at a time, one thread each; 0: one process with all threads
 PROCESSES ?= 2
@@ -28,17 +28,17 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Training and numbers of networks must hold on any processor: those of others, as far as this one can do as they do.
+# Training and results of networks must hold on any processor: two older kinds, as this one can imitate them.
 learning: install
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest -m learning
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m learning
 
-# The site, examples executed, in build/docs/index.html; a warning is an error.
+# The site build/docs/index.html, with all examples run; a warning is an error.
 docs: install
 	rm -rf docs/api docs/folders docs/gallery build/docs
 	$(BIN)/sphinx-build -b html -c docs -W --keep-going -q . build/docs
 
-# As it is released, outside of the source tree: on each Python that there is, and with each extra.
+# Source distribution and wheel, installed outside of the source tree: on each available Python, and with each extra.
 wheel:
 	PYTHON=$(PYTHON) .ci/wheel
 
