@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
     from faintsky.image import RadioData
 
-UNRESOLVED, REGION = 4, 16
-"""Aegean's flags FIXED2PSF and NOTFIT."""
+UNRESOLVED = 4
+"""Aegean's flag FIXED2PSF."""
+REGION = 16
+"""Aegean's flag NOTFIT."""
 
 
 def write_columns(
@@ -169,8 +171,12 @@ def _aegean(table: Table, data: RadioData) -> Table:
     return out
 
 
-SPATIAL_EDGE, SPECTRAL_EDGE, OTHERS = 1, 2, 8
-"""SoFiA-2's flags: at the edge of the image, of the band, and with pixels of another source in the box."""
+SPATIAL_EDGE = 1
+"""SoFiA-2's flag of a source at the edge of the image."""
+SPECTRAL_EDGE = 2
+"""SoFiA-2's flag of a source at the edge of the band."""
+OTHERS = 8
+"""SoFiA-2's flag of a source with pixels of another one in its box."""
 SECOND_MOMENT = 2 / FWHM_PER_SIGMA
 """SoFiA-2's axes, twice the standard deviation, over a FWHM."""
 

@@ -71,12 +71,16 @@ COMPANIONS = ("psf", "pb", "rms", "mask", "residual", "model_image")
 """Kinds of companions."""
 LOBE = 4.0
 """Largest allowed ratio of the psf's area above half its peak to the beam's."""
-LEAST_PEAK, OWN_PEAK = 0.1, 0.9
-"""The peak of a primary beam is at least the first; below the second, the image must be off the pointing."""
-LOWEST_BEAM, HIGHEST_BEAM = -0.01, 1.1
-"""Tolerance for rounding about 0 and 1."""
-MOST_NOISE, LEAST_NOISE = 20.0, 1e-3
-"""Noise over the scatter of the data: refused above the first value, noted below the second."""
+LEAST_PEAK = 0.1
+"""Least peak of a primary beam."""
+OWN_PEAK = 0.9
+"""Peak of a primary beam below which the image must be off the pointing."""
+BEAM_RANGE = (-0.01, 1.1)
+"""Values of a primary beam: 0 to 1, with a tolerance for rounding."""
+MOST_NOISE = 20.0
+"""Noise over the scatter of the data above which it is refused."""
+LEAST_NOISE = 1e-3
+"""Noise over the scatter of the data below which there is a note."""
 
 
 def cut(cube: NDArray[Any], box: Box | None = None) -> NDArray[Any]:
@@ -195,7 +199,7 @@ def companion(
         elif kind == "pb":
             if box is None:
                 _check_pattern(cube, low, high, data, name, in_data_unit)
-            elif low < LOWEST_BEAM or high > HIGHEST_BEAM:
+            elif low < BEAM_RANGE[0] or high > BEAM_RANGE[1]:
                 raise _no_pattern(low, high, name)
         elif kind == "rms" and box is None:
             _check_noise(cube, low, data, name)
@@ -275,7 +279,7 @@ def _no_pattern(low: float, high: float, name: str) -> InputError:
 
 def _check_pattern(cube: Array32, low: float, high: float, data: Any, name: str, in_data_unit: bool) -> None:
     noise = in_data_unit and high < OWN_PEAK and float(np.nanmedian(cube)) < MOST_NOISE * data.scatter()
-    if low < LOWEST_BEAM or high > HIGHEST_BEAM or high < LEAST_PEAK or noise:
+    if low < BEAM_RANGE[0] or high > BEAM_RANGE[1] or high < LEAST_PEAK or noise:
         raise _no_pattern(low, high, name)
     plane = np.nan_to_num(cube[len(cube) // 2])
     lobe, cut = _main_lobe(plane) if plane.any() else (0, True)

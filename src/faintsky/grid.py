@@ -335,8 +335,10 @@ NUDGE = 1e-6
 """Relative lengthening of the major axis to find its direction, so that circles keep their angle."""
 TELLING = 0.01
 """Relative change of a beam in pixels, or rotation [rad], above which there is a note."""
-SKY, PIXELS = 1.0, -1.0
-"""Sign of the first axis along increasing position angle: east on the sky, -x in pixels."""
+SKY = 1.0
+"""Sign of the first axis along increasing position angle on the sky: east."""
+PIXELS = -1.0
+"""Sign of the first axis along increasing position angle in pixels: -x."""
 
 
 @dataclass(frozen=True)

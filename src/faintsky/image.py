@@ -33,8 +33,6 @@ from faintsky.grid import (
 )
 from faintsky.units import in_unit, is_brightness, read_unit
 
-BOLTZMANN = 1.380649e-23
-"""Boltzmann constant [J/K] (exact)."""
 LARGE = 2752
 """Largest side of an image that is read as a whole [pixel]; `faintsky.blocks` cuts larger ones into tiles."""
 SHAPE = ("dc_maj", "dc_min", "dc_pa")
@@ -284,8 +282,10 @@ class RadioData:
                 f"its unit {self.unit} gives no flux without a frequency", "give --rest-frequency", self.name
             )
         if self.unit.is_equivalent(u.K) and self.frequencies is not None:
+            from scipy.constants import Boltzmann
+
             solid_angle = beam_pixels(self.require_beam(), 1.0) * ARCSEC**2
-            per_kelvin = 2 * BOLTZMANN * (self.frequencies / SPEED_OF_LIGHT) ** 2 * solid_angle / 1e-26
+            per_kelvin = 2 * Boltzmann * (self.frequencies / SPEED_OF_LIGHT) ** 2 * solid_angle / 1e-26
             return self.unit.to(u.K) * per_kelvin
         raise InputError(f"its unit {self.unit} cannot be turned into Jy/beam", "correct BUNIT", self.name)
 

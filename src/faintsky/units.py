@@ -10,9 +10,8 @@ from typing import Any
 from faintsky.errors import InputError
 
 _KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-_WORDS, _AXIS = (
-    {word: unit for unit, words in _KNOWN[kind].items() for word in words} for kind in ("brightness", "axis")
-)
+_WORDS = {word: unit for unit, words in _KNOWN["brightness"].items() for word in words}
+_AXIS = {word: unit for unit, words in _KNOWN["axis"].items() for word in words}
 _PREFIXES = {"": "", "m": "m", "milli": "m", "u": "u", "micro": "u", "n": "n", "nano": "n", "mega": "M"}
 _JANSKY = re.compile(r"(milli|micro|nano|mega|[mun])?_?(?:jy|janskys?|janskies)")
 _TEMPERATURE = re.compile(r"(?i)([mu]?k)\s*[\s(\[_]\s*(?:t_?)?(?:mb|b|mainbeam|brightness)\s*[)\]]?")

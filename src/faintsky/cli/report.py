@@ -12,8 +12,10 @@ SILENCE = 10.0
 """Longest time without output, after which the command shows that it is still running [s]."""
 
 
-MANY, SURE = 50, 0.02
-"""Fewest steps, and fewest of them done as a fraction, from which the remaining time is estimated."""
+LEAST_STEPS = 50
+"""Fewest steps of a run whose remaining time is estimated."""
+LEAST_DONE = 0.02
+"""Fraction of the steps that must be done before that."""
 
 
 class Report:
@@ -111,7 +113,7 @@ class Report:
 
 def _time_left(done: int, total: int, seconds: float) -> str:
     """Text on the remaining time, for work in many steps, once some of them are done."""
-    if total < MANY or not SURE * total <= done < total:
+    if total < LEAST_STEPS or not LEAST_DONE * total <= done < total:
         return ""
     left = seconds * (total - done) / done
     return f", about {left / 60:.0f} minutes left" if left > 90 else f", about {left:.0f} s left"

@@ -25,11 +25,27 @@ CURVE_RELIABILITY = 0.05
 """Reliability threshold of the catalogues for the curve of precision against recall."""
 CURVE_CUBES = 40
 """Default number of cubes of each set that are searched to this reliability as well."""
-CUBES, FIELDS = 200, 12
-"""Default numbers of simulated cubes and fields of each set; there are as many fields without emission."""
-BEAM_PIXELS, SECONDS_OF_FIGURES, BYTES_OF_A_CATALOG, BYTES_OF_FIGURES = 8.0, 60.0, 2e4, 1e7
-BYTES_FIXED, BYTES_A_PIXEL, BYTES_OF_A_SCORE, SECONDS_A_PIXEL = 0.6e9, 600, 1e6, 1e-5
-"""Assumptions for the estimate of an evaluation's needs, for cubes and for fields."""
+CUBES = 200
+"""Default number of simulated cubes of each set."""
+FIELDS = 12
+"""Default number of simulated fields of each set; there are as many without emission."""
+# assumptions for the estimate of an evaluation's needs: of cubes and fields, of cubes, and of fields
+SECONDS_OF_FIGURES = 60.0
+"""Time for all figures [s]."""
+BEAM_PIXELS = 8.0
+"""FWHM of a cube's beam [pixel]."""
+BYTES_OF_A_CATALOG = 2e4
+"""Disk space of a cube's catalogue."""
+BYTES_OF_FIGURES = 1e7
+"""Disk space of all figures."""
+BYTES_FIXED = 0.6e9
+"""Memory of the libraries."""
+BYTES_A_PIXEL = 600
+"""Memory for each pixel of a field."""
+BYTES_OF_A_SCORE = 1e6
+"""Disk space for the scores of a field by a method."""
+SECONDS_A_PIXEL = 1e-5
+"""Time for each pixel of a field and method [s]."""
 
 
 def _run(

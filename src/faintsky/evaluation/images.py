@@ -54,7 +54,10 @@ Quantity = tuple[str, float | None, str]
 
 BEAM = np.pi / (4 * np.log(2))
 """Area of a beam over its FWHM squared."""
-ISLAND, ISLAND_PEAK = 3.0, 5.0
+ISLAND = 3.0
+"""S/N at the outline of an island in a filtered image."""
+ISLAND_PEAK = 5.0
+"""Least S/N of the peak of an island that counts."""
 BRIGHT = 5.0
 """S/N above which fluxes should be unbiased."""
 FAINT = 10.0

@@ -26,12 +26,20 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 
-WIDTHS, LENGTHS, BENDS = (1.5, 3.0), (8.0, 20.0), (0.0, 60.0)
-"""Filaments: ranges of the cross-section's FWHM and of the length [beam], and of the bending angle [deg]."""
-BLOBS, RATIOS = (4.0, 8.0), (0.6, 1.0)
-"""Blobs: ranges of the major axis's FWHM [beam] and of the axis ratio."""
-OUTLINE, REACH = 0.5, 0.05
-"""Fractions of the peak at the outline, and at the edge of the room that a source needs."""
+WIDTHS = (1.5, 3.0)
+"""Filaments: range of the cross-section's FWHM [beam]."""
+LENGTHS = (8.0, 20.0)
+"""Filaments: range of the length [beam]."""
+BENDS = (0.0, 60.0)
+"""Filaments: range of the bending angle [deg]."""
+BLOBS = (4.0, 8.0)
+"""Blobs: range of the major axis's FWHM [beam]."""
+AXIS_RATIOS = (0.6, 1.0)
+"""Blobs: range of the ratio of minor to major axis."""
+OUTLINE = 0.5
+"""Brightness at a source's outline, over its peak."""
+REACH = 0.05
+"""Brightness at the edge of the room that a source needs, over its peak."""
 WHITE_BEAM = 6.0
 """Beam for sizes in images of white noise, the one to which their rms refers [arcsec]."""
 _TRIES = 400
@@ -210,7 +218,7 @@ def draw_shape(rng: np.random.Generator, beam: float) -> tuple[str, Float]:
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     if kind == "blob":
-        return kind, _gaussian(np.hypot(along, across / rng.uniform(*RATIOS)), major)
+        return kind, _gaussian(np.hypot(along, across / rng.uniform(*AXIS_RATIOS)), major)
     # the centre of curvature is to one side, and the arc is half a sagitta off the middle
     bend = max(np.deg2rad(rng.uniform(*BENDS)), 1e-3)
     radius = length / bend

@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 
-SEPARATIONS, RATIOS = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0), (1.0, 0.2)
-"""Pairs: separations [beam], and flux ratios of the brighter to the fainter point."""
-APART, OWN, RADIUS = 4.0, 1.5, 0.6
-"""Least distance from other sources, and largest distance of a detection from its source [beam]."""
+SEPARATIONS = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
+"""Pairs: separations of the two points [beam]."""
+FLUX_RATIOS = (1.0, 0.2)
+"""Pairs: ratios of the fainter to the brighter point's flux."""
+SPACING = 4.0
+"""Least distance between injected points, or between the members of pairs [beam]."""
+FROM_OWN = 1.5
+"""Least distance of an injected point from the image's own sources [beam]."""
+RADIUS = 0.6
+"""Largest distance of a detection from its source [beam]."""
 _TRIES = 40
 
 
@@ -74,7 +80,7 @@ class PointPlace:
         y, x = np.clip(place, 0, np.array(empty.shape)[:, None] - 1)
         empty[y, x] = False
         if len(x):
-            inner = inner & (distance_transform_edt(empty) > OWN * beam)
+            inner = inner & (distance_transform_edt(empty) > FROM_OWN * beam)
         return inner
 
     def draw(self, n: int, rng: np.random.Generator, snr: tuple[float, float]) -> Table:
@@ -109,9 +115,9 @@ class PointPlace:
             wanted, turn = float(np.exp(rng.uniform(*np.log(snr)))), rng.uniform(0, np.pi)
             pair = (-1, 0.0, 1.0)
             if self.pairs:
-                pair = (len(centres), float(rng.choice(SEPARATIONS)), float(rng.choice(RATIOS)))
+                pair = (len(centres), float(rng.choice(SEPARATIONS)), float(rng.choice(FLUX_RATIOS)))
             half = pair[1] * self.prepared.beam_pixels / 2 * np.array([np.cos(turn), np.sin(turn)])
-            if (np.hypot(*(centres - centre).T) < (APART + pair[1]) * self.prepared.beam_pixels).any():
+            if (np.hypot(*(centres - centre).T) < (SPACING + pair[1]) * self.prepared.beam_pixels).any():
                 continue
             members = [(centre - half, 1 / pair[2]), (centre + half, 1.0)][not self.pairs :]
             noise = [self._noise(place) for place, _ in members]

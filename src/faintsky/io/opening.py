@@ -27,11 +27,15 @@ from faintsky.io.sources import Source, as_source
 from faintsky.options import CubeOpening, with_options
 from faintsky.units import is_brightness, quantity
 
-LARGEST, SMALLEST = 20.0, 0.1
-"""Bounds of a beam: in longer sides of the image, and in pixels. Beyond these its unit must be wrong."""
+LARGEST = 20.0
+"""Largest beam, over the image's longer side; beyond this its unit must be wrong."""
+SMALLEST = 0.1
+"""Smallest beam [pixel]; below this its unit must be wrong."""
 
-SHIFT, CELL = 0.5, 2e-3
-"""Largest offset of pixels or channels, and largest relative difference of a psf's cell."""
+SHIFT = 0.5
+"""Largest offset of a companion's pixels or channels from those of the data, in their own unit."""
+CELL = 2e-3
+"""Largest relative difference of a psf's cell."""
 BAND = 0.1
 """Largest relative distance of a single plane's frequency from the data's."""
 

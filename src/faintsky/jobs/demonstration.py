@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from faintsky.matching import Matching
     from faintsky.system import Needs
 
-IMAGE_SIZE, BEAM_PIXELS = 512, 8.5
-"""Side of the LOFAR image, and beam of the cube [pixel]."""
+IMAGE_SIZE = 512
+"""Side of the LOFAR image [pixel]."""
+BEAM_PIXELS = 8.5
+"""Beam of the cube, for the estimate of its needs [pixel]."""
 
 
 @dataclass

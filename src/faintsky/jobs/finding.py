@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from faintsky.image import RadioCube, RadioImage
 
 PathLike = str | os.PathLike[str]
-TILES, NEGATIVE = ".tiles", ".tiles-negative"
-"""Subfolders for the results of the tiles of an image, and of its negative, until the run is complete."""
+TILES = ".tiles"
+"""Subfolder for the results of an image's tiles until the run is complete."""
+NEGATIVE = ".tiles-negative"
+"""The same for the negative of the image."""
 
 
 @with_options

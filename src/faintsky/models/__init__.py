@@ -26,9 +26,12 @@ SHIPPED = Path(__file__).parent / "shipped"
 """Folder of our own shipped models."""
 for _folder in SHIPPED.iterdir():
     MODELS.add(_folder.name, _folder)
-WIDTH, INDENT = 100, 12
+WIDTH = 100
+"""Columns of a printed card."""
+INDENT = 12
+"""Columns for the names of a card's lines."""
 USES = {"detect": "faintsky detect DATA.fits", "denoise": "faintsky denoise IMAGE.fits"}
-"""Width of a card's page, and the command for each job."""
+"""The command for each job."""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ from faintsky.errors import InputError
 LARGEST = 4.0
 """Bound on the network's logarithms, for factors of 0.02 to 55."""
 B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
-FINE, WIDE = 4, 3
-"""Starlet planes at full resolution (1 to 8 pixels), and on the stem's cells: 16, 32, and the rest."""
+FINE = 4
+"""Starlet planes at full resolution: 1 to 8 pixels."""
+WIDE = 3
+"""Starlet planes on the stem's cells: 16 and 32 pixels, and the rest."""
 LEAST_NOISE = 0.005
 """Least noise of a plane over the image's; planes with less are ignored."""
 TAKEN = 4.0

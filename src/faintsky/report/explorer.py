@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 ROWS = 20_000
 """Most objects on a page: the most significant ones of the catalogue."""
-SIDE, FLATTEST, STEEPEST = 460, 0.4, 1.6
-"""Width of a map on the page [pixel], and the smallest and largest ratio of its height to that."""
+SIDE = 460
+"""Width of a map on the page [pixel]."""
+HEIGHTS = (0.4, 1.6)
+"""Smallest and largest height of a map on the page, over its width."""
 NODES = 33
 """Points along an axis at which sky coordinates are computed; between them they are interpolated."""
 FORMATS = {
@@ -229,7 +231,7 @@ def _figures(
     from bokeh.plotting import figure
 
     n_y, n_x = data.shape[-2:]
-    height = round(SIDE * min(max(n_y / n_x, FLATTEST), STEEPEST))
+    height = round(SIDE * float(np.clip(n_y / n_x, *HEIGHTS)))
     ranges = {"x_range": Range1d(-0.5, n_x - 0.5), "y_range": Range1d(-0.5, n_y - 0.5)}
     figures, objects, images, mappers = [], [], [], []
 

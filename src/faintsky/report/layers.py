@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
 
-EMISSION, ABSORPTION, OUTLINE = "#c8500f", "#1f6fb2", "#19d3c5"
-"""Colours of emitters, of absorbers, and of outlines on dark maps."""
+EMISSION = "#c8500f"
+"""Colour of emitters."""
+ABSORPTION = "#1f6fb2"
+"""Colour of absorbers."""
+OUTLINE = "#19d3c5"
+"""Colour of outlines on dark maps."""
 MOST_PIXELS = 900
 """Most pixels along an axis of a map; larger images are averaged."""
 SHADES = 255

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from faintsky.denoising import Denoised
     from faintsky.detection import DetectedImage, Detections
 
-PSF, BEAM = "#7fa7d8", "#e3b071"
+PSF = "#7fa7d8"
+"""Colour of the psf's curve."""
+BEAM = "#e3b071"
+"""Colour of the clean beam's, or white noise's, curve."""
 FEW = 5
 """Fewest objects for which fractions are meaningful."""
-WINGS, FAR = 1.15, 0.1
-"""Limits above which a residual has wings (standard deviation over that of its core), or is correlated."""
+WINGS = 1.15
+"""Standard deviation of a residual, over that of its core, above which it has wings."""
+FAR = 0.1
+"""Correlation beyond the expected one above which a residual is correlated."""
 CHANNELS = 12
 """Channels of a cube whose correlation is measured."""
 

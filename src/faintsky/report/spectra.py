@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from faintsky.detection import Detections
 
 WIDTH, HEIGHT = 900, 232
-"""Size of a drawing, in its own units."""
+"""Width and height of a drawing, in its own units."""
 MOST_CHANNELS = 600
 """Most channels of a spectrum that are drawn, around the line."""
 

@@ -27,8 +27,12 @@ from faintsky.telescopes import CUTOFF
 
 UNIT_BEAM = np.pi / (4 * np.log(2)) * 6.0**2
 """Area of a beam of 6 arcsec [arcsec2], to which the rms of noise images refers."""
-MOST_GAIN, MOST_PHASE, TIMESCALES = 0.05, 10.0, (300.0, 3600.0)
-"""Largest errors of amplitude and phase [deg] in ``varied`` images, and range of their time scale [s]."""
+MOST_GAIN = 0.05
+"""Largest relative error of the amplitude in ``varied`` images."""
+MOST_PHASE = 10.0
+"""Largest error of the phase in ``varied`` images [deg]."""
+TIMESCALES = (300.0, 3600.0)
+"""Range of the time scale of these errors [s]."""
 _MIDDLE = 256
 
 

@@ -47,9 +47,16 @@ from faintsky.telescopes import (
 )
 
 FORMAT_VERSION = 4
-PSF_TOLERANCE, ROBUST_TOLERANCE = 2e-4, 1e-3
-MAX_NODES, MAX_ROBUST_NODES = 16, 6
+PSF_TOLERANCE = 2e-4
+"""Largest error of a psf between nodes with natural weights, over its peak."""
+ROBUST_TOLERANCE = 1e-3
+"""The same with Briggs weights, which change with the frequency."""
+MAX_NODES = 16
+"""Most nodes with natural weights."""
+MAX_ROBUST_NODES = 6
+"""The same with Briggs weights."""
 MAX_PSF_BYTES = 2**30
+"""Most memory for the psfs of all channels, where nodes do not reach the tolerance."""
 MOST_LEFT_OUT = {"casa": 0.0, "wsclean": 0.05}
 """Fraction of visibilities that may lie outside the image's uv plane."""
 _FITTED = 256

@@ -19,8 +19,14 @@ from faintsky.grid import ARCSEC, ImageGrid
 from faintsky.simulating.imaging import dirty_image, predict
 from faintsky.system import LONGEST, run_program, start_watching
 
-ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA = 20_000, 0.8, 3.0, 1.0
-"""Minor iterations, fraction of the peak removed in a major one, and thresholds of mask and stop."""
+ITERATIONS = 20_000
+"""Most minor iterations."""
+MAJOR_GAIN = 0.8
+"""Fraction of the peak that is removed in a major iteration."""
+MASK_SIGMA = 3.0
+"""S/N above which the mask is made."""
+STOP_SIGMA = 1.0
+"""S/N of the residual's peak at which the deconvolution stops."""
 _MOST_MAJOR = 50
 
 

@@ -42,7 +42,10 @@ BACKENDS = {
     "casa": "CASA (pip install faintsky[casa])",
     "wsclean": "the program WSClean",
 }
-EXTRA_NOISE, FIELDS = ("correlated", "white"), ("sky1", "sky2")
+EXTRA_NOISE = ("correlated", "white")
+"""Kinds of additional noise: in the visibilities, in the pixels."""
+FIELDS = ("sky1", "sky2")
+"""Kinds of fields of a cosmic web: with a massive cluster, with groups only."""
 COMMON = (
     *("preset", "backend", "sky", "ra", "dec", "hour_angle", "start", "total_time", "integration", "freq"),
     *("cell", "size", "products", "noise", "pbcor"),

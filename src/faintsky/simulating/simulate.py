@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 BYTES_FIXED = 0.37e9
 """Memory of the libraries [bytes]."""
-SECONDS_FIXED, SECONDS_OF_INSTRUMENT = 3.0, 3.0
-"""Time of a run's start, and of the instrument if it is not in the cache [s]."""
+SECONDS_FIXED = 3.0
+"""Time of a run's start [s]."""
+SECONDS_OF_INSTRUMENT = 3.0
+"""Time for the instrument if it is not in the cache [s]."""
 
 
 def simulated(

@@ -37,8 +37,12 @@ from faintsky.system import LONGEST, run_program, start_watching
 from faintsky.telescopes import DAY
 
 PROGRAM = "FAINTSKY_WSCLEAN"
-MS, DONE, WORDS = "obs.ms", "done", "wsclean.log"
-"""Files of the program."""
+MS = "obs.ms"
+"""The measurement set."""
+DONE = "done"
+"""File that is there when the run is complete."""
+LOG = "wsclean.log"
+"""File of what the program printed."""
 _XX_YY = (9, 12)
 """Casacore's codes of the correlations."""
 CLEAN = (
@@ -288,10 +292,10 @@ def add_what_the_telescope_adds(path: str, rows: Mapping[str, NDArray[Any]]) -> 
 def wsclean(program: str, words: Sequence[Any]) -> None:
     """Run WSClean on one thread, with its output in a file, and its last line as the message of a failure."""
     command = [program, "-j", "1", *(str(w) for w in words), MS]
-    with open(WORDS, "ab") as log:
+    with open(LOG, "ab") as log:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
     if status:
-        text = Path(WORDS).read_text(errors="replace").splitlines()
+        text = Path(LOG).read_text(errors="replace").splitlines()
         said = [line.strip(" +>") for line in text if line.strip(" +>")]
         raise SystemExit(said[-1] if said else f"exit status {status}")
 

@@ -16,7 +16,7 @@ import numpy as np
 from faintsky.arrays import Array32
 from faintsky.grid import FWHM_PER_SIGMA
 
-FAINTEST, BRIGHTEST = 1e-7, 1e-3
+PEAKS = (1e-7, 1e-3)
 """Range of peak brightness [Jy/arcsec2]; a tenth of the objects are in its upper half."""
 FIELD = 1000.0
 """Side of the area to which the mean numbers below refer [arcsec]."""
@@ -105,8 +105,9 @@ class _Texture:
 
 def _peak(rng: np.random.Generator) -> float:
     """Peak brightness, log-uniform in each half of the logarithmic range; a tenth lies in the upper half."""
-    middle = np.sqrt(FAINTEST * BRIGHTEST)
-    low, high = (FAINTEST, middle) if rng.random() < 0.9 else (middle, BRIGHTEST)
+    faintest, brightest = PEAKS
+    middle = np.sqrt(faintest * brightest)
+    low, high = (faintest, middle) if rng.random() < 0.9 else (middle, brightest)
     return log_uniform(rng, low, high)
 
 

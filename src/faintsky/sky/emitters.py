@@ -30,7 +30,10 @@ from faintsky.source_model import line_profile
 PRESETS = ("paper", "text", "emitters", "empty", "varied")
 BRIGHTEST = 1e-3
 """Brightest pixel of a ``paper`` or ``text`` cube [Jy/pixel] (``inbright`` in Table 2)."""
-_PAPER_SIZE, _PAPER_CHANNELS = 360, 128
+_PAPER_SIZE = 360
+"""Pixels along a side of the paper's cubes."""
+_PAPER_CHANNELS = 128
+"""Channels of the paper's cubes."""
 _TRIES = 2000
 PLAIN: dict[str, Any] = {
     "continuum": 0.0,
@@ -216,10 +219,18 @@ MOST = 7
 """Most sources with lines in a field."""
 SNR = (3.0, 50.0)
 """Range of the matched S/N, uniform in its logarithm."""
-ROTATING, ABSORBING, CONTINUUM = 0.15, 0.1, 0.35
-"""Fractions of rotating discs, of absorption (except discs), and of emission with continuum."""
-NEIGHBOUR, SECOND_LINE, BARE_CONTINUUM = 0.3, 0.15, 0.3
-"""Fractions of sources beside another and with a second line, and of fields with continuum-only sources."""
+ROTATING = 0.15
+"""Fraction of rotating discs among sources."""
+ABSORBING = 0.1
+"""Fraction of sources in absorption, discs excepted."""
+CONTINUUM = 0.35
+"""Fraction of sources that emit lines and continuum."""
+NEIGHBOUR = 0.3
+"""Fraction of sources beside another one."""
+SECOND_LINE = 0.15
+"""Fraction of sources with a second line."""
+BARE_CONTINUUM = 0.3
+"""Fraction of fields with sources that have continuum only."""
 _PLACES = 200
 _GAUSSIAN_AREA = float(np.sqrt(2 * np.pi) / FWHM_PER_SIGMA)
 

@@ -18,7 +18,10 @@ from faintsky.system.processes import THREADS, may_start_workers
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-LOCAL, SLURM = "local", "slurm"
+LOCAL = "local"
+"""Cluster of this machine's processes."""
+SLURM = "slurm"
+"""Cluster of SLURM's jobs."""
 DEATHS = 3
 """Worker deaths after which a task counts as failed."""
 MEMORY = "4GB"

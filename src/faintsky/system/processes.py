@@ -23,8 +23,10 @@ from faintsky.errors import FaintskyError
 CGROUPS = Path("/sys/fs/cgroup")
 KEPT = 2**28
 """Bytes of freed memory that a process keeps."""
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's parameters, from its ``malloc.h``."""
+TRIM_THRESHOLD = -1
+"""Number of glibc's parameter ``M_TRIM_THRESHOLD``, from its ``malloc.h``."""
+MMAP_THRESHOLD = -3
+"""Number of glibc's parameter ``M_MMAP_THRESHOLD``."""
 
 
 def cpu_count() -> int:

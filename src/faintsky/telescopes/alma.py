@@ -236,13 +236,17 @@ BANDS = (
     (277e9, 370e9, 1.3),
 )
 """Bands 3 to 7: range of frequencies [Hz], and largest amount of water [mm]."""
-DRIEST, MOST_OPAQUE = 0.4, 1.0
-"""Least water [mm] and greatest opacity toward the zenith [neper] of ``varied`` observations."""
+DRIEST = 0.4
+"""Least water of ``varied`` observations [mm]."""
+MOST_OPAQUE = 1.0
+"""Greatest opacity toward the zenith of ``varied`` observations [neper]."""
 SIZES = (192, 224, 256, 288, 320, 360)
 CHANNELS = (48, 64, 96, 128)
 WEIGHTINGS = (*("natural",) * 7, "briggs:2", "briggs:0.5", "briggs:0")
-MOST_ROBUST = 256, 64
-"""Largest image [pixel] and most channels with Briggs weights, which may need a psf for each channel."""
+ROBUST_SIZE = 256
+"""Largest image with Briggs weights, which may need a psf for each channel [pixel]."""
+ROBUST_CHANNELS = 64
+"""Most channels with Briggs weights."""
 PIXELS = (3.5, 8.0)
 """Pixels across the beam."""
 
@@ -262,7 +266,7 @@ def vary(rng: np.random.Generator, pick: Callable[[str, Any], Any]) -> dict[str,
     size = int(rng.choice(SIZES))
     weighting = pick("weighting", WEIGHTINGS[rng.integers(len(WEIGHTINGS))])
     if weighting != "natural":
-        size, n_chan = min(size, MOST_ROBUST[0]), min(n_chan, MOST_ROBUST[1])
+        size, n_chan = min(size, ROBUST_SIZE), min(n_chan, ROBUST_CHANNELS)
     pixels = float(rng.uniform(*PIXELS))
     if pick("freq", None) is None and float(atmosphere(freq, water, 1.0)[0]) > MOST_OPAQUE:
         return None

@@ -15,8 +15,10 @@ from faintsky.telescopes.record import Preset, Telescope
 
 SITE = np.deg2rad(21 + 26 / 60 + 38.0 / 3600), -np.deg2rad(30 + 42 / 60 + 39.8 / 3600), 1086.6
 """Longitude, latitude [rad] and height [m] of the reference position."""
-FWHM, REFERENCE = np.deg2rad(57.5 / 60), 1.5e9
-"""FWHM of the primary beam [rad], and its frequency [Hz]."""
+FWHM = np.deg2rad(57.5 / 60)
+"""FWHM of the primary beam at the frequency `REFERENCE` [rad]."""
+REFERENCE = 1.5e9
+"""[Hz]"""
 SEFD = 426.0
 """System equivalent flux density of a dish for one polarisation [Jy]."""
 

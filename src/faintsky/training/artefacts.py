@@ -23,19 +23,35 @@ from faintsky.arrays import Array32
 from faintsky.sky import log_uniform, random_field
 from faintsky.source_model import frequencies_2d
 
-STEPS, UNMODELLED, GAIN = (0.3, 10.0), (0.05, 0.5), (0.01, 0.3)
-"""Log-uniform ranges: steps of the deconvolution; rms fraction of the sky that its model lacks; rms error of
-a visibility. Steps and fractions include the residuals of WSClean for a sky with bright extended emission:
-errors of 5 to 10 per cent at well measured spatial frequencies, 30 to 50 where psf / b is below a half."""
+# All ranges are log-uniform. Those of steps and of what a model lacks include the residuals of WSClean for a
+# sky with bright extended emission: errors of 5 to 10 per cent at well measured spatial frequencies, and of
+# 30 to 50 where psf / b is below a half.
+STEPS = (0.3, 10.0)
+"""Range of the number of steps of the deconvolution."""
+UNMODELLED = (0.05, 0.5)
+"""Range of the rms fraction of the sky that the model of the deconvolution lacks."""
+GAIN = (0.01, 0.3)
+"""Range of the relative rms error of a visibility."""
 COMPACT = 5
 """Sources narrower than this [pixel] are always in the model."""
-STRIPES, STRIPE_RMS, STRIPE_WAVE = 4, (0.1, 1.5), (1.5, 40.0)
-"""Largest number of stripes in an image, their total rms over the noise, and their wavelength [beam]."""
-LEFT, BRIGHT, UNLIKE = (3, 60), (8.0, 3000.0), (0.003, 0.05)
-"""Number of subtracted compact sources, their S/N, and the relative error of their models."""
-HOLES, DEPTH, WIDTH = 3, (0.2, 4.0), (1.0, 25.0)
-"""Largest number of negative spots, their depth over the noise, and their FWHM [beam]: bowls and negative
-sources."""
+STRIPES = 4
+"""Largest number of stripes in an image."""
+STRIPE_RMS = (0.1, 1.5)
+"""Range of the total rms of the stripes, over the noise."""
+STRIPE_WAVE = (1.5, 40.0)
+"""Range of a stripe's wavelength [beam]."""
+SUBTRACTED = (3, 60)
+"""Range of the number of compact sources that are subtracted."""
+SUBTRACTED_SNR = (8.0, 3000.0)
+"""Range of their S/N."""
+MODEL_ERROR = (0.003, 0.05)
+"""Range of the relative error of their models."""
+HOLES = 3
+"""Largest number of negative spots: bowls and negative sources."""
+DEPTH = (0.2, 4.0)
+"""Range of the depth of a negative spot, over the noise."""
+WIDTH = (1.0, 25.0)
+"""Range of the FWHM of a negative spot [beam]."""
 
 
 def deconvolution_errors(rng: np.random.Generator, sky: Array32, psf: Array32, beam: Array32) -> Array32:
@@ -137,10 +153,10 @@ def compact_residues(rng: np.random.Generator, beam: Array32, shape: tuple[int, 
     array
         ``[y, x]``
     """
-    n = int(log_uniform(rng, *LEFT))
-    snr = np.exp(rng.uniform(np.log(BRIGHT[0]), np.log(BRIGHT[1]), n))
+    n = int(log_uniform(rng, *SUBTRACTED))
+    snr = np.exp(rng.uniform(np.log(SUBTRACTED_SNR[0]), np.log(SUBTRACTED_SNR[1]), n))
     at = tuple(rng.integers(0, side, n) for side in shape)
-    unlike = log_uniform(rng, *UNLIKE)
+    unlike = log_uniform(rng, *MODEL_ERROR)
     amplitude = rng.normal(size=n) * np.hypot(0.7, unlike * snr)
     place = rng.normal(size=(2, n)) * size * np.hypot(0.4 / snr, unlike / 2) * snr
     fx, fy = frequencies_2d(shape[0], shape[1])

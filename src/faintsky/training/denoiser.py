@@ -21,10 +21,20 @@ from faintsky.system import Settings
 from faintsky.training.loop import VALIDATION, Batch
 from faintsky.training.recipes import Plan, Recipe
 
-OUTLIER, BRIGHT, SURE, SIGMA_SHARE, HALF = 5.0, 100.0, 4.0, 0.1, 0.3
-WHITE_EMISSION, BEAM_EMISSION = 15.0, 45.0
-"""Weight of a pixel of S/N 1 over that of empty sky: with a beam fewer pixels are independent, and uncertain
-emission would be shrunk more."""
+OUTLIER = 5.0
+"""Error over the noise beyond which it counts linearly."""
+BRIGHT = 100.0
+"""S/N above which the relative error counts."""
+SURE = 4.0
+"""S/N above which emission is certain, so that its weight no longer grows."""
+SIGMA_SHARE = 0.1
+"""Weight of sigma's likelihood beside the loss of the mean."""
+USUAL_LOSS = 0.3
+"""Loss of an example above which it counts by its logarithm."""
+WHITE_EMISSION = 15.0
+"""Weight of a pixel of S/N 1 over that of empty sky in white noise."""
+BEAM_EMISSION = 45.0
+"""The same with a beam: fewer pixels are independent, and uncertain emission would be shrunk more."""
 VALIDATION_BATCHES = 12
 
 
@@ -161,7 +171,7 @@ class DenoiserTask(ABC):
         for pixels in (4, 8, 16) if self.settings.blur else ():
             local, means = (nn.functional.avg_pool2d(x, pixels) for x in (share, scaled))
             loss = loss + self.settings.blur * pixels / 4 * _by_example(local, _huber(means))
-        loss = torch.log1p(loss / HALF).mean()
+        loss = torch.log1p(loss / USUAL_LOSS).mean()
         likelihood = (_huber(error.detach() / sigma) + torch.log(sigma)) * seen
         return loss + SIGMA_SHARE * likelihood.sum() / seen.sum()
 

@@ -31,12 +31,21 @@ from faintsky.training.loop import Batch
 
 NOISE = 1e-4
 """Noise of a nominal image [Jy/beam], as LOFAR reaches in eight hours; skies are drawn for it."""
-WHITE_SHARE, BLANK_SHARE, UNEVEN_SHARE = 0.25, 0.15, 0.3
+WHITE_SHARE = 0.25
+"""Fraction of examples with white noise and no beam."""
+BLANK_SHARE = 0.15
+"""Fraction of examples with blank parts."""
+UNEVEN_SHARE = 0.3
+"""Fraction of examples whose noise varies over the image."""
 SHARED = 2
 """Examples from one sky, each with another psf, noise level and orientation."""
-NOISE_RANGE, WHITE_RANGE = (0.05, 10.0), (0.02, 5.0)
-"""Noise of an example over the nominal one, log-uniform; and the factor for white noise in a pixel."""
-CLEANED_SHARE, WORST_LOBES = 0.8, 1.0
+NOISE_RANGE = (0.05, 10.0)
+"""Range of the noise of an example with a beam over the nominal one, log-uniform."""
+WHITE_RANGE = (0.02, 5.0)
+"""The same of white noise, which refers to a beam of 6 arcsec."""
+CLEANED_SHARE = 0.8
+"""Fraction of examples with a beam that are cleaned."""
+WORST_LOBES = 1.0
 """Largest rms of the sidelobes over that of the noise: a first major cycle counts them as noise."""
 WEB_SHARE = 0.5
 """Fraction of cosmic webs among diffuse skies."""
@@ -48,7 +57,10 @@ HELD_SHARE = 1 / 6
 """Fraction of the skies, the last ones, for validation."""
 FACTOR = (0.03, 10.0)
 """Range of the factor on a cutout's brightness, log-uniform."""
-TRIES, STEP = 6, 16
+TRIES = 6
+"""Cutouts among which the one with most emission is sought."""
+STEP = 16
+"""Step between the pixels by which cutouts are compared."""
 
 
 def open_skies(path: Path) -> NDArray[np.float16]:

@@ -34,7 +34,10 @@ from faintsky.system import Settings, choose_device, may_start_workers, replacin
 Batch = dict[str, Tensor]
 SRUN = ".*srun"
 """A warning that Lightning gives wherever SLURM is installed, which does not matter for one process."""
-CHECKPOINT, HISTORY = "last.ckpt", "history.json"
+CHECKPOINT = "last.ckpt"
+"""File from which a run resumes."""
+HISTORY = "history.json"
+"""File of the losses and scores of each validation."""
 
 
 class Task(Protocol):

@@ -26,9 +26,12 @@ from faintsky.training.loop import Schedule, Task, fit, process_rank
 
 Watch = Callable[[Mapping[str, float]], None]
 
-BYTES_FIXED, BYTES_A_WEIGHT, BYTES_A_WEIGHT_KEPT = 0.6e9, 28, 24
-"""Memory of the libraries; of a weight with gradient, two moments, average, best and a copy; and disk space
-of a weight in the model and its checkpoint."""
+BYTES_FIXED = 0.6e9
+"""Memory of the libraries."""
+BYTES_A_WEIGHT = 28
+"""Memory of a weight with gradient, two moments, average, best and a copy."""
+BYTES_A_WEIGHT_KEPT = 24
+"""Disk space of a weight in the model and its checkpoint."""
 
 
 class Recipe(ABC):

@@ -29,11 +29,20 @@ WIDE = 10.0
 """Least ratio of a range's ends for which it is logarithmic."""
 SAMPLERS = ("grid", "tpe", "random")
 PRUNERS = ("median", "halving", "none")
-JOURNAL, LOCK, TRIALS = "journal.log", ".workers", "trials"
-RENEWED, GONE = 60.0, 600.0
-"""Seconds between a worker's signs of life, and seconds without one until its trial is given to another."""
-FIRST_TRIALS, FIRST_STEPS = 5, 5
-"""Trials, and validations of each, before trials worse than the median are stopped."""
+JOURNAL = "journal.log"
+"""Optuna's record of a study."""
+LOCK = ".workers"
+"""File that the workers of a study lock."""
+TRIALS = "trials"
+"""Folder of the trials of a study."""
+RENEWED = 60.0
+"""Time between a worker's signs of life [s]."""
+GONE = 600.0
+"""Time without a sign of life until a worker's trial is given to another [s]."""
+FIRST_TRIALS = 5
+"""Trials that end before any is stopped because it is worse than the median."""
+FIRST_STEPS = 5
+"""Validations of a trial before it may be stopped for that reason."""
 
 
 @dataclass(frozen=True)

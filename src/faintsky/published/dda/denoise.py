@@ -41,8 +41,12 @@ PRODUCTS = {"sky": "Identity", "noise": "Noise", "clean": "Clean", "dirty": "Dir
 """Products that a model denoises, and their names in the paper."""
 WITH_BEAM = ("clean", "dirty")
 """Products with a beam."""
-SAME_CELL, SAME_BEAM, SAME_RMS = 0.05, 0.15, 1.0
-"""Relative differences of cells, beams and noise below which there is no note."""
+SAME_CELL = 0.05
+"""Relative difference of the cell from the training images' below which there is no note."""
+SAME_BEAM = 0.15
+"""The same of the beam's width."""
+SAME_RMS = 1.0
+"""The same of the noise."""
 STEPS = (0.7548776662466927, 0.5698402909980532)
 """Steps between the grids' origins, in strides along y and x: the R2 sequence fills the square evenly."""
 EDGES = np.geomspace(1e-8, 1e-2, 51)

@@ -40,10 +40,12 @@ from faintsky.system import Needs, choose_device, replacing
 from faintsky.system import Settings as SettingsBase
 from faintsky.training import Plan, read_value, source
 
-SPECTRA, IMAGES = "spectra", "images"
-"""Folders of the two kinds of predictions, with the criteria for true sources."""
+SPECTRA = "spectra"
+"""Folder with the spectra at found blobs."""
+IMAGES = "images"
+"""Folder with the line images of found sources."""
 MATCHED = {SPECTRA: "iou2d", IMAGES: "iou"}
-"""Criteria of Section 5.1; blobs, which have no frequency yet, are matched in the image only."""
+"""Criteria for true sources (Section 5.1); blobs have no frequency yet, and are matched in the image only."""
 STAGES: dict[str, tuple[str, dict[str, str]]] = {
     "blobs_finder": ("blobs_finder", {}),
     "deep_gru": ("deep_gru", {}),

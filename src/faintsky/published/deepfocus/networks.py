@@ -23,8 +23,10 @@ FLUX_UNIT = 100.0
 """Unit of line fluxes over the noise for the network, so that values are of order one."""
 NARROWEST = 0.5
 """Least accepted width [pixel]."""
-STATES, HIDDEN = 32, 256
-"""Hidden states of each recurrent layer, and size of the residual network's last hidden layer."""
+STATES = 32
+"""Hidden states of each recurrent layer."""
+HIDDEN = 256
+"""Size of the residual network's last hidden layer."""
 WIDTHS = (8, 16, 32, 64)
 """Channels of the autoencoder after each halving (Table 3)."""
 STRIDE = 2 ** len(WIDTHS)

@@ -43,14 +43,20 @@ Arrays = dict[str, Array32]
 TRUTH = ("dc_maj", "dc_min", "dc_pa", "fwhm_z", "line_flux_peak", "pb")
 """Columns of the truth tables that are used."""
 SOURCES_A_CUBE = 4.5
-WINDOW, SPREAD = 11, 1.5
-"""Gaussian window of the structural similarity: side and standard deviation [pixel] (Wang et al. 2004)."""
-C1, C2 = 0.01**2, 0.03**2
-"""Constants of Delli Veneri et al. (2022), eqs. 9 and 10, for the range L = 1 of images in [0, 1]."""
+WINDOW = 11
+"""Side of the Gaussian window of the structural similarity [pixel] (Wang et al. 2004)."""
+SPREAD = 1.5
+"""Standard deviation of that Gaussian [pixel]."""
+C1 = 0.01**2
+"""Constant of Delli Veneri et al. (2022), eq. 9, for the range L = 1 of images in [0, 1]."""
+C2 = 0.03**2
+"""The same of eq. 10."""
 SHIFT = 1
 """Largest random shift of a training image of a source [pixel]."""
-AT_ONCE = HELD = 64
-"""Examples validated at a time, and number of new images for validation."""
+AT_ONCE = 64
+"""Examples validated at a time."""
+HELD = 64
+"""Number of new images for validation."""
 
 
 # ------------------------------------------------------------------------------------------- stored data

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FAINTEST, BRIGHTEST = 0.1, 1e3
-"""S/N that become 0 and 1: fainter pixels, including all negative ones, and brighter ones are cut off."""
+FAINTEST = 0.1
+"""S/N that becomes 0, as do fainter pixels, including all negative ones."""
+BRIGHTEST = 1e3
+"""S/N that becomes 1, as do brighter pixels."""
 
 
 class _Level(nn.Module):

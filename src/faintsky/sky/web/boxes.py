@@ -37,8 +37,10 @@ REDSHIFTS = (0.03, 0.07, 0.105, 0.14)
 """Redshifts of the snapshots; skies reach to 0.15."""
 VERSION = 2
 """Version, increased whenever the same settings give another web."""
-STEPS, FINE = 20, 2
-"""Steps to the first snapshot, and mesh cells of the forces along a side of the other cells."""
+STEPS = 20
+"""Time steps to the first snapshot."""
+FINE = 2
+"""Cells of the forces' mesh along a side of a cell of the other quantities."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,14 @@ SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 300)}
 """Default number of realisations of each kind in a split, and the seed of the first."""
 MOST_BOXES = 50
 """Most realisations of each kind in a split, so that splits and kinds share no seed."""
-SIZE, GROUP_BOX, CLUSTER_BOX, CLUSTER_MASS = 256, 25.0, 50.0, 1e15
-"""Cells along a side; sides [Mpc]; the cluster's mass [solar masses]."""
+SIZE = 256
+"""Cells along a side of a realisation."""
+GROUP_BOX = 25.0
+"""Side of a realisation with groups [Mpc]."""
+CLUSTER_BOX = 50.0
+"""Side of a realisation with a massive cluster [Mpc]."""
+CLUSTER_MASS = 1e15
+"""Mass of that cluster [solar masses]."""
 
 
 def split_of(where: str | os.PathLike[str]) -> tuple[str, int] | None:
@@ -304,8 +312,8 @@ def _files(where: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-NEAREST, FARTHEST = 0.02, 0.15
-"""Redshifts of the cone's ends."""
+CONE_REDSHIFTS = (0.02, 0.15)
+"""Redshifts of the cone's near and far end."""
 CLUSTER_REDSHIFTS = (0.06, 0.14)
 """Range of redshifts of the massive cluster in a ``sky1`` field."""
 CLUSTER_SHARE = 0.25
@@ -369,7 +377,7 @@ def draw_web(
         raise InputError(f"this cosmic web holds no {kind} field", "choose another field, or another web")
     box = boxes[rng.integers(len(boxes))]
     pyramid = _Pyramid(n)
-    near, far = (float(comoving_distance(z)) for z in (NEAREST, FARTHEST))
+    near, far = (float(comoving_distance(z)) for z in CONE_REDSHIFTS)
     fronts = np.arange(far, near, -box.box)[::-1] - box.box
     cluster = -1.0
     if kind == "sky1":

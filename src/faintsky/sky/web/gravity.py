@@ -22,14 +22,21 @@ from torch import Tensor
 
 from faintsky.arrays import Array, Array32
 from faintsky.errors import InputError
+from faintsky.grid import SPEED_OF_LIGHT
 
-OMEGA_M, OMEGA_B, HUBBLE, SIGMA8 = 0.308, 0.0478, 67.8, 0.815
+# the cosmology of Gheller & Vazza (2021), which is flat
+OMEGA_M = 0.308
+"""Matter density today, over the critical density."""
+OMEGA_B = 0.0478
+"""Baryon density today, over the critical density."""
+HUBBLE = 67.8
+"""Hubble constant [km/s/Mpc]."""
+SIGMA8 = 0.815
+"""Rms of the matter density today in spheres of 8 Mpc/h."""
 SPECTRAL_INDEX = 0.96
 """Spectral index of the primordial fluctuations, which the paper does not give."""
 MEAN_DENSITY = OMEGA_M * 2.775e11 * (HUBBLE / 100) ** 2
 """Mean matter density [solar masses / Mpc3]."""
-LIGHT = 299792.458
-"""[km/s]"""
 
 
 def expansion(a: Array | float) -> Array:
@@ -61,7 +68,7 @@ def comoving_distance(z: Array | float) -> Array:
     nodes, weights = np.polynomial.legendre.leggauss(16)
     z = np.asarray(z, dtype=float)
     at = z[..., None] / 2 * (nodes + 1)
-    return LIGHT / HUBBLE * z / 2 * np.sum(weights / expansion(1 / (1 + at)), axis=-1)
+    return SPEED_OF_LIGHT / 1e3 / HUBBLE * z / 2 * np.sum(weights / expansion(1 / (1 + at)), axis=-1)
 
 
 def linear_power(k: Array) -> Array:
@@ -416,8 +423,10 @@ def interpolate(mesh: Tensor, x: Tensor) -> Tensor:
 
 CONTRAST = 200.0
 """Mean density within a halo's radius, over the mean matter density."""
-LARGEST, LEAST = 3.0, 1e12
-"""Largest radius [Mpc] and least mass [solar masses] of a halo."""
+LARGEST_RADIUS = 3.0
+"""Largest radius of a halo [Mpc]."""
+LEAST_MASS = 1e12
+"""Least mass of a halo [solar masses]."""
 
 
 def find_haloes(density: Tensor, box: float) -> Array32:
@@ -441,7 +450,7 @@ def find_haloes(density: Tensor, box: float) -> Array32:
     peak = (density == torch.nn.functional.max_pool3d(wrapped, 5, 1)[0, 0]) & (density > CONTRAST)
     places = peak.nonzero().cpu().numpy()
     values = density.cpu().numpy()
-    offset = np.arange(-(reach := min(int(LARGEST / cell) + 1, n // 2 - 1)), reach + 1)
+    offset = np.arange(-(reach := min(int(LARGEST_RADIUS / cell) + 1, n // 2 - 1)), reach + 1)
     r = np.sqrt(offset[:, None, None] ** 2 + offset[:, None] ** 2 + offset**2).ravel()
     order = np.argsort(r, kind="stable")
     order, counts = order[r[order] <= reach], np.arange(1, len(order) + 1)
@@ -454,7 +463,7 @@ def find_haloes(density: Tensor, box: float) -> Array32:
         found.append([*(place * cell), mass, np.cbrt(3 * mass / (4 * np.pi * CONTRAST * MEAN_DENSITY))])
     haloes = np.array(sorted(found, key=lambda h: -h[3]), dtype=np.float32).reshape(-1, 5)
     kept: list[Array32] = []
-    for halo in haloes[haloes[:, 3] > LEAST]:
+    for halo in haloes[haloes[:, 3] > LEAST_MASS]:
         away = np.array([np.abs((k[:3] - halo[:3] + box / 2) % box - box / 2) for k in kept]).reshape(-1, 3)
         if not any(np.linalg.norm(a) < k[4] for a, k in zip(away, kept)):
             kept.append(halo)

@@ -25,14 +25,18 @@ from faintsky.sky.web.gravity import HUBBLE, OMEGA_B, deposit, interpolate, to_r
 
 WIDTH = 1.0
 """Standard deviation of the Gaussian that smooths all moments [cells]."""
-FILL, FILL_WIDTH = 0.02, 4.0
-"""Weight and width of a second Gaussian, needed in voids, which hold few particles."""
+FILL = 0.02
+"""Weight of a second, wider Gaussian, needed in voids, which hold few particles."""
+FILL_WIDTH = 4.0
+"""Standard deviation of the second Gaussian [cells]."""
 FLOOR = 140.0
 """Dispersion of gas at 10,000 K [(km/s)**2], due to the ultraviolet background; denser gas is hotter."""
 REACH = 4
 """Distance within which gas before and behind a shock is sought [cells]."""
-LEAST_JUMP, LEAST_DENSITY = 15.0, 0.5
-"""Least convergence over a cell [km/s] and overdensity of a shock."""
+LEAST_JUMP = 15.0
+"""Least convergence over a cell of a shock [km/s]."""
+LEAST_DENSITY = 0.5
+"""Least overdensity of a shock."""
 
 
 @dataclass(frozen=True)
@@ -206,17 +210,33 @@ WEAKEST = 1.6
 """Mach number below which there is no emission, because the electrons' spectrum is too steep."""
 SEED_FIELD = 1e-4
 """Uniform primordial magnetic field, comoving [microgauss]."""
-AMPLIFIED, HALF_AT = 300.0, 20.0
-"""Largest amplification by the dynamo in haloes, and the overdensity where half of it is reached."""
-ELECTRONS = OMEGA_B * 1.878e-29 * (HUBBLE / 100) ** 2 / (1.14 * 1.6726e-24)
+AMPLIFIED = 300.0
+"""Largest amplification of the field by the dynamo in haloes."""
+HALF_AT = 20.0
+"""Overdensity where half of that amplification is reached."""
+# The constants of nature are rounded: with more digits, the same seed would give another web.
+_ERG_PER_KEV = 1.60218e-9
+_CM_PER_MPC = 3.0857e24
+_PROTON_MASS = 1.6726e-24
+"""[g]"""
+_CRITICAL_DENSITY = 1.878e-29
+"""Of a universe with a Hubble constant of 100 km/s/Mpc [g/cm3]."""
+_CHARGE = 4.80320e-10
+"""Of an electron [statcoulomb]."""
+_REST_ENERGY = 8.18711e-7
+"""Of an electron [erg]."""
+_LIGHT = 2.99792e10
+"""Speed of light [cm/s]."""
+_THOMSON = 6.65246e-25
+"""Thomson cross-section [cm2]."""
+_MOLECULAR_WEIGHT = 0.59
+"""Mean mass of a particle of ionised gas, in proton masses."""
+ELECTRONS = OMEGA_B * _CRITICAL_DENSITY * (HUBBLE / 100) ** 2 / (1.14 * _PROTON_MASS)
 """Mean number of electrons today [1/cm3]."""
 PARTICLES = 1.92
 """Particles for each electron."""
-KEV_PER_KMS2 = 0.59 * 1.6726e-24 * 1e10 / 1.60218e-9
+KEV_PER_KMS2 = _MOLECULAR_WEIGHT * _PROTON_MASS * 1e10 / _ERG_PER_KEV
 """Temperature per (km/s)**2 of one-dimensional velocity dispersion [keV]."""
-
-_KEV, _MPC = 1.60218e-9, 3.0857e24
-_CHARGE, _REST, _LIGHT, _THOMSON = 4.80320e-10, 8.18711e-7, 2.99792e10, 6.65246e-25
 _RANGE = 1e9
 """Largest over smallest energy of the accelerated electrons."""
 
@@ -295,22 +315,22 @@ def shock_power(
     ratio, hotter = jump_ratios(m)
     s = (ratio + 2) / (ratio - 1)
     share = SHARE * efficiency(m) if share is None else np.asarray(share, dtype=float)
-    kt = np.asarray(temperature, dtype=float) * _KEV
+    kt = np.asarray(temperature, dtype=float) * _ERG_PER_KEV
     x = _joint(s, share)
     # dn/dE = level * E**-s for each electron; energies decrease at a rate of lost * E**2
     log_level = np.log(2 / np.sqrt(np.pi)) + (s + 0.5) * np.log(x) - x + (s - 1) * np.log(kt)
     gauss = np.asarray(field, dtype=float) * 1e-6
     energy = (gauss**2 + (background_field(z) * 1e-6) ** 2) / (8 * np.pi)
-    lost = 4 / 3 * _THOMSON * _LIGHT * energy / _REST**2
+    lost = 4 / 3 * _THOMSON * _LIGHT * energy / _REST_ENERGY**2
     speed = _downstream_speed(m, ratio, hotter, kt)
     # electrons per area with Lorentz factor g: number * g**-p
     p = s + 1
-    number = np.log(speed * electrons / (lost * (s - 1))) + log_level - s * np.log(_REST)
+    number = np.log(speed * electrons / (lost * (s - 1))) + log_level - s * np.log(_REST_ENERGY)
     gammas = gammaln(p / 4 + 19 / 12) + gammaln(p / 4 - 1 / 12) + gammaln((p + 5) / 4) - gammaln((p + 7) / 4)
-    turn = 2 * np.pi * freq * _REST / _LIGHT / (3 * _CHARGE * gauss)
-    emitted = np.log(np.sqrt(3) * _CHARGE**3 * gauss / (_REST * (p + 1)) * np.sqrt(np.pi) / 2)
+    turn = 2 * np.pi * freq * _REST_ENERGY / _LIGHT / (3 * _CHARGE * gauss)
+    emitted = np.log(np.sqrt(3) * _CHARGE**3 * gauss / (_REST_ENERGY * (p + 1)) * np.sqrt(np.pi) / 2)
     power = SCALE * np.exp(number + emitted + gammas - (p - 1) / 2 * np.log(turn))
-    return np.where(np.asarray(mach) >= WEAKEST, power * (1e-7 * _MPC**2), 0.0)
+    return np.where(np.asarray(mach) >= WEAKEST, power * (1e-7 * _CM_PER_MPC**2), 0.0)
 
 
 def _joint(s: Array, share: Array | float) -> Array:
@@ -325,7 +345,7 @@ def _joint(s: Array, share: Array | float) -> Array:
 
 def _downstream_speed(mach: Array, ratio: Array, hotter: Array, kt: Array) -> Array:
     """Speed of the gas behind the shock relative to it [cm/s]."""
-    return mach / ratio * np.sqrt(5 / 3 * kt / hotter / (0.59 * 1.6726e-24))
+    return mach / ratio * np.sqrt(5 / 3 * kt / hotter / (_MOLECULAR_WEIGHT * _PROTON_MASS))
 
 
 def cooling_length(mach: Array, temperature: Array, field: Array, z: float) -> Array:
@@ -344,7 +364,7 @@ def cooling_length(mach: Array, temperature: Array, field: Array, z: float) -> A
         [Mpc, physical]
     """
     m = np.maximum(np.asarray(mach, dtype=float), WEAKEST)
-    speed = _downstream_speed(m, *jump_ratios(m), np.asarray(temperature, dtype=float) * _KEV)
+    speed = _downstream_speed(m, *jump_ratios(m), np.asarray(temperature, dtype=float) * _ERG_PER_KEV)
     seen = np.sqrt(WEB_FREQUENCY / 1e9 * (1 + z))
     megayears = 1590 * np.sqrt(field) / ((field**2 + background_field(z) ** 2) * seen)
-    return speed * megayears * 3.156e13 / _MPC
+    return speed * megayears * 3.156e13 / _CM_PER_MPC
