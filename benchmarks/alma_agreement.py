@@ -21,7 +21,7 @@ from astropy.io import fits
 
 import faintsky
 from faintsky.grid import FWHM_PER_SIGMA, paper_frame_to_sky
-from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating import SimulationSettings, open_observatory
 from faintsky.sky import SkyModel, gaussian_image
 from faintsky.source_model import line_profile
 from reproduction import common
@@ -72,7 +72,7 @@ def compare(folder):
             p: fits.getdata(Path(out) / f"{name}.fits").astype(float)
             for p, name in (("image", "0000_dirty"), ("psf", "psf"), ("pb", "pb"))
         }
-    observatory = open_observatory(Settings(telescope="alma", **settings))
+    observatory = open_observatory(SimulationSettings(telescope="alma", **settings))
     instrument, track = observatory.instrument, observatory.settings.observation.track()
     peak = np.nanmax(np.abs(theirs["image"]), axis=(1, 2))
     sample = np.load(folder / "uvw.npz")
@@ -110,7 +110,9 @@ def compare(folder):
 def compare_small(folder):
     """Numbers of the default observation, from the small copy that the tests use."""
     facts = np.load(folder / "telescope.npz")
-    observatory = open_observatory(Settings(telescope="alma", preset="empty", ra=FIELD[0], dec=FIELD[1]))
+    observatory = open_observatory(
+        SimulationSettings(telescope="alma", preset="empty", ra=FIELD[0], dec=FIELD[1])
+    )
     instrument, track = observatory.instrument, observatory.settings.observation.track()
     sky = reference_sky(folder / "sources.csv", instrument, float(facts["sky_scale"]))
     ours = {"dirty": observatory.telescope.dirty(sky).numpy(), "psf": instrument.psf_cube()}

@@ -21,13 +21,13 @@ from faintsky.grid import ImageGrid
 from faintsky.simulating import (
     ImageTelescope,
     Sampling,
-    Settings,
+    SimulationSettings,
     build_instrument,
     dirty_image,
     gridded,
     imaging_weights,
     noise_factor,
-    predict,
+    predict_visibilities,
 )
 from faintsky.system import one_thread
 from faintsky.telescopes import gaussian_beam, telescope
@@ -51,7 +51,7 @@ def given_their_baselines(reference, model, dirty, psf, facts):
     stations = facts["station_uvw_m"]
     uvw = (stations[:, facts["ant2"]] - stations[:, facts["ant1"]]).reshape(-1, 3)
     weight = imaging_weights(uvw, FREQ, GRID, ROBUST, "wsclean")
-    vis = predict(model, uvw, FREQ, GRID)
+    vis = predict_visibilities(model, uvw, FREQ, GRID)
     step, theirs = int(facts["vis_model_row_step"]), facts["vis_model"]
     off = vis[::step] - theirs
     ones = np.ones(len(uvw), dtype=np.complex64)
@@ -69,7 +69,9 @@ def from_stations(reference, sky, pb, dirty, psf, uvw, header):
     """The same from station positions, as the simulator does it; and the quick way beside it."""
     everybeam = telescope("lofar").choose_beam("auto") == "everybeam"
     start = float(Time(START, scale="utc").mjd)
-    observation = Settings(telescope="lofar", start=start, robust=ROBUST, primary_beam="gaussian").observation
+    observation = SimulationSettings(
+        telescope="lofar", start=start, robust=ROBUST, primary_beam="gaussian"
+    ).observation
     began = time.process_time()
     sampling = Sampling(observation)
     instrument = build_instrument(observation, sampling)

@@ -20,7 +20,7 @@ from astropy.io import fits
 
 import faintsky
 from benchmarks.speed import cpu_seconds, processor
-from faintsky.simulating import Settings, at_resolution
+from faintsky.simulating import SimulationSettings, at_resolution
 from faintsky.simulating.wsclean import check_wsclean, wsclean_version
 from reproduction import common
 
@@ -58,7 +58,7 @@ def compare(size, **settings):
         (dirty, _), (their_dirty, _) = (image(out / b, "0000_dirty.fits") for b in cost)
         cleans = [image(out / b, "0000_clean.fits") for b in cost]
         sky, pb = image(out / "fast", "0000_sky.fits")[0], image(out / "fast", "pb.fits")[0]
-    rms = Settings(telescope="lofar", size=size, **settings).rms
+    rms = SimulationSettings(telescope="lofar", size=size, **settings).rms
     errors, beams = [], []
     for clean, header in cleans:
         beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"]])

@@ -38,7 +38,7 @@ from faintsky.evaluation import SimulatedCubes, SimulatedFields
 from faintsky.models import load_model
 from faintsky.networks import make_network
 from faintsky.published.dda import AutoencoderSettings, autoencode_image
-from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating import SimulationSettings, open_observatory
 from faintsky.simulating.dataset import DataFiles
 from faintsky.system import one_thread
 from reproduction import common
@@ -69,7 +69,7 @@ def timed(function: Any) -> dict[str, float]:
 
 def samples(n: int, what: str, **settings: Any) -> dict[str, float]:
     """Seconds and size of each further sample of a telescope, written to disk with its truth."""
-    files = DataFiles(Settings(**settings))
+    files = DataFiles(SimulationSettings(**settings))
     began = time.perf_counter(), cpu_seconds()
     observatory = open_observatory(files.settings)
     instrument = time.perf_counter() - began[0], cpu_seconds() - began[1]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from faintsky import simulate_lofar
-from faintsky.simulating import Settings, at_resolution, open_observatory, read_compact
+from faintsky.simulating import SimulationSettings, at_resolution, open_observatory, read_compact
 from faintsky.sky.web import cached_box, save_box, wanted_boxes
 from faintsky.system import replacing
 
@@ -35,7 +35,7 @@ def restore(folder: Path) -> None:
         kept = read_compact(path)
         sky, cell = kept["sky"], kept["cell"]
         if telescope is None:
-            given = Settings(telescope="lofar", size=len(sky), quick=True)
+            given = SimulationSettings(telescope="lofar", size=len(sky), quick=True)
             telescope = open_observatory(given).telescope
         noise = kept["dirty"] - telescope.dirty(sky, 0.0, np.random.SeedSequence(0))
         clean = at_resolution(sky * kept["pb"] * np.float32(cell**2), kept["beam"], cell) + noise

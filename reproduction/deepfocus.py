@@ -92,7 +92,7 @@ def find(cube: Any, model: str, images: str, reliability: float | None = None) -
 def find_stage(cube: Any, model: str, lines: bool) -> Any:
     """DeepFocus' catalogue before focusing: its blobs, or with ``lines`` a row for each line of each blob."""
     loaded = load_model(model, job="detect")
-    settings = finding.Settings.read(loaded.settings)
+    settings = finding.FindingSettings.read(loaded.settings)
     first = DeepFocus(pipeline.load_networks(loaded), settings, pipeline.image_size(loaded))
     blobs = finding.blobs_of(first.sky_map(integrated(cube.data)), settings)
     rows = [(*b.box, b.x, b.y, b.peak, np.nan, np.nan) for b in blobs]

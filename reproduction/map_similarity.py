@@ -23,7 +23,7 @@ from faintsky.detection import find_catalog
 from faintsky.evaluation import SimulatedCubes
 from faintsky.models import load_model
 from faintsky.published.deepfocus import crop_centre, training, unit_range
-from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating import SimulationSettings, open_observatory
 from reproduction import common
 
 SIZE = 256
@@ -44,7 +44,9 @@ def dssim_of(made: np.ndarray | torch.Tensor, true: torch.Tensor) -> float:
 
 def similarities(cubes: SimulatedCubes, models: list[str]) -> dict[str, list[float]]:
     """DSSIM of every cube, by the name of what made the map."""
-    observatory = open_observatory(Settings(telescope="alma", preset=cubes.preset, **dict(cubes.settings)))
+    observatory = open_observatory(
+        SimulationSettings(telescope="alma", preset=cubes.preset, **dict(cubes.settings))
+    )
     found: dict[str, list[float]] = {}
     for done, index in enumerate(cubes.indices, start=1):
         true = true_map(observatory, cubes.seed, index)

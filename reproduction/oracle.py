@@ -34,10 +34,9 @@ from faintsky.matching import CRITERIA, match
 from faintsky.models import load_model
 from faintsky.published.deepfocus import DeepFocus, beam_area, finding, unit_range
 from faintsky.published.deepfocus.blobs import PAPER_THRESHOLD
-from faintsky.published.deepfocus.finding import Focus, Settings, Tally
+from faintsky.published.deepfocus.finding import FindingSettings, Focus, Tally
 from faintsky.published.deepfocus.pipeline import image_size, load_networks, reliabilities
-from faintsky.simulating import Observatory, Observed, open_observatory
-from faintsky.simulating import Settings as Simulated
+from faintsky.simulating import Observatory, Observed, SimulationSettings, open_observatory
 from faintsky.system import one_thread
 from reproduction import common
 from reproduction.deepfocus_tables import BLEND_EDGES, overlaps
@@ -46,7 +45,7 @@ Array = NDArray[np.float32]
 
 BOX = ("x_min", "x_max", "y_min", "y_max")
 TRUTH = (*BOX, "x", "y", "z", "fwhm_z", "z_min", "z_max")
-LABEL = Settings(threshold=0.04, bright=-np.inf, faint=-np.inf)
+LABEL = FindingSettings(threshold=0.04, bright=-np.inf, faint=-np.inf)
 PEAKS = LABEL.model_copy(update={"extract": "peaks", "least": 0.02, "share": 0.08})
 BLURRED = PEAKS.model_copy(update={"share": 0.17})
 NOISE, SMOOTH = 0.005, 2.5
@@ -76,13 +75,13 @@ class Row:
 
     table: str
     name: str
-    settings: Settings
+    settings: FindingSettings
     blur: float = 0.0
     networks: tuple[str, ...] = ()
     without: str | None = None
 
 
-def rows_of(fitted: Settings | None) -> list[Row]:
+def rows_of(fitted: FindingSettings | None) -> list[Row]:
     """The ladder; its last rungs are networks, where there are any."""
     levels = [LABEL.model_copy(update={"threshold": t}) for t in THRESHOLDS]
     rows = [Row("image", f"label above {s.threshold:g}", s) for s in levels]
@@ -220,15 +219,15 @@ def measure(index: int, seed: int, model: Path | None) -> list[dict[str, Any]]:
 @lru_cache(maxsize=1)
 def opened() -> Observatory:
     """The telescope of `paper` cubes."""
-    return open_observatory(Simulated(telescope="alma", preset="paper"))
+    return open_observatory(SimulationSettings(telescope="alma", preset="paper"))
 
 
-def loaded(model: Path | None) -> tuple[Settings | None, Any, int]:
+def loaded(model: Path | None) -> tuple[FindingSettings | None, Any, int]:
     """Thresholds, networks and size of Blobs Finder's images of a run, where there is one."""
     if model is None:
         return None, {}, 0
     run = load_model(model, job="detect")
-    return Settings.read(run.settings), load_networks(run), image_size(run)
+    return FindingSettings.read(run.settings), load_networks(run), image_size(run)
 
 
 def main() -> None:

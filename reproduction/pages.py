@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from faintsky.evaluation import markdown, number, with_error
+from faintsky.evaluation import markdown, number_text, with_error
 from faintsky.evaluation.images import OTHERS, shown
 from reproduction import common
 from reproduction.common import BENCHMARKS, ROOT, read
@@ -397,7 +397,7 @@ def shipped_parameters() -> str:
     for (method, name), theirs in found.items():
         if method == "deepfocus" and (ours := found.get(("classical", name))):
             cells = [
-                number(float(r[k] or "nan"), form)
+                number_text(float(r[k] or "nan"), form)
                 for r in (theirs, ours)
                 for k, form in (("mean", ".3g"), ("std", ".3g"), ("within_10", ".2f"))
             ]

@@ -235,7 +235,7 @@ def tune_decoras(n: int, jobs: int, folder: Path) -> dict[str, Any]:
     truths = [p.truth for p in pictures]
     shape = pictures[0].image.shape
     keys = sorted(model.card["networks"])
-    maps = {key: [decoras.sky_map(p.image, model, key) for p in pictures] for key in keys}
+    maps = {key: [decoras.network_image(p.image, model, key) for p in pictures] for key in keys}
     rows: dict[str, list[dict[str, Any]]] = {}
     chosen: dict[str, Any] = {}
     offset = (shape[0] - 256) // 2

@@ -31,7 +31,7 @@ from faintsky.evaluation import (
     Field,
     Segments,
     SimulatedFields,
-    islands_of,
+    program_islands,
     scored_islands,
     segment_statistic,
     segment_sums,
@@ -118,7 +118,7 @@ def main() -> None:
             own = tried.setdefault(program, {}).setdefault(kind, [])
             for s in settings:
                 if not any(s.items() <= row.items() for row in own):
-                    find = partial(islands_of, program=program, settings=s)
+                    find = partial(program_islands, program=program, settings=s)
                     own.append({**s, **measured(fields[: given.own], find)})
                     print(kind, program, json.dumps(own[-1]), flush=True)
                 tuned[program][kind] = {k: max(own, key=worth)[k] for k in s}

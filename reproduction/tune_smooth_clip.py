@@ -26,7 +26,7 @@ from faintsky.evaluation import SimulatedCubes
 from faintsky.io import open_cube
 from faintsky.matching import reliability_of
 from faintsky.models import load_model
-from faintsky.published.smooth_clip import Objects, Scaled, link, measure, scaled_cube, search
+from faintsky.published.smooth_clip import Objects, Scaled, link, measure_objects, scaled_cube, search
 from reproduction import common
 from reproduction.tune_baselines import (
     LEAST_PB,
@@ -130,7 +130,7 @@ def objects_of(
             found = []
             for direction in (1, -1):
                 labels, n = link(sign == direction, *radii)
-                objects = measure(direction * s.data, labels, n)
+                objects = measure_objects(direction * s.data, labels, n)
                 good = objects.total > 0
                 found.append(_moved(objects.select(good), s.corner))
             out[name_of(settings), radii] = (*found, s.beam_area)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import faintsky.simulating.casa_run as program
-from faintsky.simulating import Settings, casa_python
+from faintsky.simulating import SimulationSettings, casa_python
 from faintsky.simulating.casa import run_casa
 
 
@@ -42,7 +42,7 @@ def main():
     options = arguments()
     asked = {k: v for k, v in vars(options).items() if k not in ("out", "sky", "robust", "noise_seed")}
     weighting = "natural" if options.robust is None else f"briggs:{options.robust:g}"
-    settings = Settings(telescope="alma", sky=options.sky, weighting=weighting, **asked)
+    settings = SimulationSettings(telescope="alma", sky=options.sky, weighting=weighting, **asked)
     out = options.out
     for name, noise in (("clean", False), ("noisy", True)):
         run_casa(

@@ -20,7 +20,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from faintsky.grid import ImageGrid
-from faintsky.simulating import Settings
+from faintsky.simulating import SimulationSettings
 from faintsky.simulating.instrument import data_header
 from faintsky.simulating.wsclean import write_measurement_set
 from faintsky.sky import gaussian_image
@@ -63,7 +63,7 @@ def main():
     name = field.pop("telescope")
     size, freq, title = field["size"], field["freq_hz"], name.upper()
     known = {k: field[k] for k in ("ra", "dec", "start", "size", "cell")}
-    array = Settings(telescope=name, freq=freq, **known).observation.array
+    array = SimulationSettings(telescope=name, freq=freq, **known).observation.array
     grid = ImageGrid(size, size, field["cell"], field["ra"], field["dec"])
     sources = draw(np.random.default_rng(7), size)
     model = sum(row[5] * gaussian_image(grid, *row[:5]) for row in sources).astype(np.float32)

@@ -24,8 +24,17 @@ from faintsky.arrays import Bool, Int, Labels
 from faintsky.image import LARGE
 
 __all__ = [
-    "LARGEST", "Block", "Maps", "Pieces", "bricks", "cover", "in_blocks", "joined", "merged_pieces",
-    "pieces_of", "tiles",
+    "LARGEST",
+    "Block",
+    "Maps",
+    "Pieces",
+    "bricks",
+    "connected_labels",
+    "cover",
+    "in_blocks",
+    "merged_pieces",
+    "pieces_of",
+    "tiles",
 ]  # fmt: skip
 
 Box = tuple[slice, ...]
@@ -354,7 +363,7 @@ def pieces_of(labels: Labels, block: Block, width: int) -> Pieces:
     )
 
 
-def joined(mask: Bool) -> Labels:
+def connected_labels(mask: Bool) -> Labels:
     """Labels of the connected regions of a mask ``[y, x]``; pixels that share a side or a corner touch."""
     return np.asarray(label(mask, np.ones((3, 3)))[0], np.int32)
 

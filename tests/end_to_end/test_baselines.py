@@ -220,7 +220,9 @@ def test_blobs_become_sources_where_both_networks_see_them(cube, small_decoras, 
         "decoras_1": planted(64, [(20, 30, 3.0), (45, 12, 4.0), (40, 50, 2.5)]),
         "decoras_2": planted(64, [(21, 31, 3.0), (45, 20, 4.0), (40, 50, 2.5)]),
     }
-    monkeypatch.setattr(decoras, "sky_map", lambda image, model, key, device: maps[key].astype(np.float32))
+    monkeypatch.setattr(
+        decoras, "network_image", lambda image, model, key, device: maps[key].astype(np.float32)
+    )
     found = find_catalog(cube, small_decoras)
     table = found.catalog
     # the crop of 64 pixels begins at pixel 16 of 96; the second blob is 8 pixels off in the other network

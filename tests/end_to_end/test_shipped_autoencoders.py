@@ -10,7 +10,7 @@ from faintsky import denoise, list_models
 from faintsky.cli import main
 from faintsky.image import RadioImage
 from faintsky.preparing import gaussian_psf
-from faintsky.simulating import UNIT_BEAM, Settings, at_resolution, open_observatory
+from faintsky.simulating import UNIT_BEAM, SimulationSettings, at_resolution, open_observatory
 
 MODELS = {m.name: m for m in list_models() if m.settings.get("method") == "dda"}
 N = 224
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.learning, pytest.mark.parametrize("model", MODELS)]
 
 @cache
 def observatory():
-    return open_observatory(Settings(telescope="lofar", size=N, quick=True))
+    return open_observatory(SimulationSettings(telescope="lofar", size=N, quick=True))
 
 
 def field(product, seed, sources=True):

@@ -10,7 +10,7 @@ from conftest import skip_without
 
 import faintsky
 from faintsky.errors import FaintskyError, InputError
-from faintsky.simulating import Settings, casa_python, open_observatory
+from faintsky.simulating import SimulationSettings, casa_python, open_observatory
 from faintsky.telescopes import load_array
 
 SMALL = {"size": 128, "channels": 8, "cell": 0.15, "total_time": "120s", "integration": "30s", "seed": 3}
@@ -88,7 +88,7 @@ def test_noise_reaches_the_signal_to_noise_asked_for(pairs, clean):
     rms = [n.std() for n in noise]
     sigma = fits.getheader(noisy / "casa" / "0000_dirty.fits")["NOISE"]
     thermal = open_observatory(
-        Settings(telescope="alma", **{k: v for k, v in SMALL.items() if k != "seed"})
+        SimulationSettings(telescope="alma", **{k: v for k, v in SMALL.items() if k != "seed"})
     ).instrument.sigma
     assert sigma > 1.1 * thermal.mean(), "there is extra noise"
     assert rms == pytest.approx([sigma, sigma], rel=0.05)

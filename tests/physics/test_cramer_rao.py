@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 
 from faintsky.evaluation import (
     PARAMETERS,
-    Line,
+    TrueLine,
     bounds_from_fisher,
     cramer_rao,
     fisher_information,
@@ -27,7 +27,7 @@ from faintsky.source_model import (
 )
 
 N, N_CHAN = 48, 32
-SOURCE = Line(x=22.3, y=25.1, dc_maj=7.0, dc_min=4.0, dc_pa=33.0, z=15.4, fwhm_z=5.0, flux=60.0)
+SOURCE = TrueLine(x=22.3, y=25.1, dc_maj=7.0, dc_min=4.0, dc_pa=33.0, z=15.4, fwhm_z=5.0, flux=60.0)
 
 
 def gaussian_beam_transfer(fwhm=5.0, n=N):
@@ -42,7 +42,7 @@ def elliptical_beam_transfer():
 
 def model(values, transfer, n_chan=N_CHAN):
     """Whitened model cube as real numbers; the noise of the dirty image then is white with unit sigma."""
-    s = Line(**dict(zip(PARAMETERS, values)))
+    s = TrueLine(**dict(zip(PARAMETERS, values)))
     n = transfer.shape[0]
     fx, fy = frequencies_2d(n, n)
     g = gaussian_transform(fx, fy, s.x, s.y, s.dc_maj, s.dc_min, s.dc_pa)
@@ -99,7 +99,7 @@ def test_fisher_matrix_is_the_numerical_one():
 def test_free_continuum_is_that_of_a_big_matrix_with_every_nuisance_in_it():
     # The same matrix with a constant and a slope for every mode, inverted as a whole on a tiny image.
     n, n_chan = 6, 10
-    source = Line(2.7, 3.2, 2.5, 1.5, 20.0, 4.6, 2.5, 9.0)
+    source = TrueLine(2.7, 3.2, 2.5, 1.5, 20.0, 4.6, 2.5, 9.0)
     transfer = np.random.default_rng(2).uniform(0.2, 1.0, (n, n // 2 + 1))
     sigma = np.random.default_rng(3).uniform(0.5, 2.0, n_chan)
     fx, fy = frequencies_2d(n, n)
@@ -207,7 +207,7 @@ def test_misuse_is_an_error():
 def test_maximum_likelihood_reaches_the_bound():
     # Free continuum, dirty-image noise; the fit minimises the whitened residual after the same projection.
     n, n_chan = 20, 20
-    source = Line(x=9.3, y=10.1, dc_maj=7.0, dc_min=4.0, dc_pa=33.0, z=9.4, fwhm_z=4.0, flux=250.0)
+    source = TrueLine(x=9.3, y=10.1, dc_maj=7.0, dc_min=4.0, dc_pa=33.0, z=9.4, fwhm_z=4.0, flux=250.0)
     transfer = gaussian_beam_transfer(4.0, n)
     used = np.concatenate([(transfer > 1e-4 * transfer.max()).ravel()] * 2)
     continuum = np.stack([np.ones(n_chan), np.arange(n_chan)], axis=1)

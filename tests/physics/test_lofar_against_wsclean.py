@@ -11,14 +11,14 @@ from faintsky.grid import ImageGrid
 from faintsky.simulating import (
     ImageTelescope,
     Sampling,
-    Settings,
+    SimulationSettings,
     build_instrument,
     dirty_image,
     fit_beam_wsclean,
     gridded,
     imaging_weights,
     noise_factor,
-    predict,
+    predict_visibilities,
 )
 from faintsky.sky import gaussian_image
 from faintsky.telescopes import everybeam_beam, gaussian_beam, load_array, make_track, transit
@@ -48,7 +48,7 @@ def their_uvw(default):
 
 @pytest.fixture(scope="module")
 def sampling():
-    return Sampling(Settings(telescope="lofar", start=START, primary_beam="gaussian").observation)
+    return Sampling(SimulationSettings(telescope="lofar", start=START, primary_beam="gaussian").observation)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def small():
 def telescope(small):
     """The small reference's observation, with no primary beam."""
     n = int(small["size"])
-    observation = Settings(
+    observation = SimulationSettings(
         telescope="lofar", size=n, start=str(small["start"]), total_time=float(small["hours"]) * 3600,
         freq=float(small["freq_hz"]), primary_beam="gaussian",
         **{k: float(small[k]) for k in ("cell", "ra", "dec", "integration", "robust")},
@@ -142,7 +142,7 @@ def test_primary_beam_by_everybeam(default):
 
 def test_the_default_track_is_the_references(sampling):
     """Centred on transit on 2021-03-20, which is where the reference begins, within two minutes."""
-    observation = Settings(telescope="lofar", primary_beam="gaussian").observation
+    observation = SimulationSettings(telescope="lofar", primary_beam="gaussian").observation
     assert abs(observation.begin() - START) * 1440 < 2
     angle = np.rad2deg(observation.track().hour_angle)
     assert abs(angle[0] + angle[-1]) < 0.01
@@ -217,7 +217,7 @@ def test_visibilities_are_the_sum_over_the_sky(telescope):
         height = np.sqrt(1 - east**2 - north**2) - 1
         phase = wavelengths @ np.array([east, north, height])
         expected += flux * np.exp(2j * np.pi * phase)
-    vis = predict(model, uvw, telescope.observation.freq, grid)
+    vis = predict_visibilities(model, uvw, telescope.observation.freq, grid)
     assert np.abs(vis - expected).max() < 1e-3
     back = dirty_image(vis, np.ones(len(uvw)), uvw, telescope.observation.freq, grid)
     y, x = places[1]

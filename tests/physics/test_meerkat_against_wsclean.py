@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faintsky.simulating import ImageTelescope, Settings
+from faintsky.simulating import ImageTelescope, SimulationSettings
 from faintsky.sky import gaussian_image
 from faintsky.telescopes import telescope as record_of
 
@@ -25,7 +25,7 @@ def telescope():
     """The reference's observation, with no primary beam."""
     known = json.loads((DATA / "small.json").read_text())
     hours, freq = known.pop("hours"), known.pop("freq_hz")
-    observation = Settings(**known, total_time=hours * 3600, freq=freq).observation
+    observation = SimulationSettings(**known, total_time=hours * 3600, freq=freq).observation
     made = ImageTelescope(observation, keep=False)
     made.instrument = replace(made.instrument, pb=np.ones_like(made.instrument.pb))
     return made
@@ -64,7 +64,7 @@ def test_primary_beam():
 
 def test_noise_of_a_visibility():
     """Noise of an hour of all baselines at natural weight, from the dishes' SEFD."""
-    observation = Settings(telescope="meerkat", preset="lines").observation
+    observation = SimulationSettings(telescope="meerkat", preset="lines").observation
     sigma = record_of("meerkat").sigma(np.array([1.35e9]), 209e3, 60.0)
     assert sigma == pytest.approx(426 / np.sqrt(2 * 209e3 * 60))
     natural = replace(

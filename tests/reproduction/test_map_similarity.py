@@ -18,7 +18,7 @@ def test_equal_maps_are_alike_and_blur_shows(monkeypatch):
             image=np.pad(true.numpy(), 52) if model == "perfect" else np.zeros(cube.shape[1:])
         )
 
-    settings = map_similarity.Settings(telescope="alma", preset="paper", **dict(cubes.settings))
+    settings = map_similarity.SimulationSettings(telescope="alma", preset="paper", **dict(cubes.settings))
     monkeypatch.setattr(map_similarity, "find_catalog", found)
     of = {
         name: values[0] for name, values in map_similarity.similarities(cubes, ["perfect", "blind"]).items()

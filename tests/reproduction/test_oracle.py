@@ -2,7 +2,7 @@
 
 import pytest
 
-from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating import SimulationSettings, open_observatory
 from reproduction import oracle
 
 SMALL = {"channels": 48, "total_time": "200s", "integration": "100s"}
@@ -11,7 +11,7 @@ SMALL = {"channels": 48, "total_time": "200s", "integration": "100s"}
 @pytest.fixture(scope="module")
 def rows():
     with pytest.MonkeyPatch.context() as patch:
-        small = open_observatory(Settings.read({"telescope": "alma", "preset": "paper", **SMALL}))
+        small = open_observatory(SimulationSettings.read({"telescope": "alma", "preset": "paper", **SMALL}))
         patch.setattr(oracle, "opened", lambda: small)
         return {(r["row"].table, r["row"].name): r for r in oracle.measure(0, 3, None)}
 

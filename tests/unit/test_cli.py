@@ -20,7 +20,7 @@ from faintsky.cli.commands import HIDDEN, SPELT, build_command, make_command, mo
 from faintsky.cli.report import Report
 from faintsky.errors import FaintskyError, InputError
 from faintsky.options import split_doc
-from faintsky.simulating import Settings
+from faintsky.simulating import SimulationSettings
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = [
@@ -290,7 +290,7 @@ def test_a_number_without_its_unit_is_refused(tmp_path, capsys, telescope, optio
 def test_hours_and_millimetres_need_no_unit(tmp_path):
     how = {"size": 32, "channels": 2}
     for given in ({"hour_angle": "1", "pwv": "1.2"}, {"hour_angle": "15deg", "pwv": "1.2mm"}):
-        settings = Settings(telescope="alma", **how, **given)
+        settings = SimulationSettings(telescope="alma", **how, **given)
         assert (settings.hour_angle, settings.pwv) == (1.0, 1.2)
     words = ["simulate", "alma", "--out", str(tmp_path / "o"), "--size", "32", "--channels", "2", "--dry-run"]
     assert main([*words, "--hour-angle", "-1", "--pwv", "1.2"]) == 0

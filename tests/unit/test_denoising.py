@@ -12,9 +12,9 @@ from region_fit import LEVELS, SPREADS, Sample, changed, fit_settings
 from faintsky.denoising import (
     DenoiserSettings,
     RegionSettings,
-    build_catalog,
     estimate,
     measure,
+    region_catalog,
     segment,
     split_regions,
     sum_error,
@@ -191,7 +191,7 @@ def test_shapes_are_intrinsic():
     )  # fmt: skip
     labels = (image > 1e-3).astype(np.int32)
     sigma = np.full(image.shape, 1e-3, np.float32)
-    table = build_catalog(
+    table = region_catalog(
         made, prepare_image(made), image.astype(np.float32), sigma, labels, RegionSettings()
     )
     row = table[0]
@@ -221,7 +221,7 @@ def test_a_point_is_unresolved_and_touching_the_border_is_flagged():
             image + 0.01 * np.random.default_rng(1).normal(size=image.shape), cell=1.0, beam=[6, 5, 20]
         )
         sigma = np.full(image.shape, 0.02, np.float32)
-        table = build_catalog(made, prepare_image(made), image, sigma, own, RegionSettings())
+        table = region_catalog(made, prepare_image(made), image, sigma, own, RegionSettings())
         assert flags <= set(table["flags"][0].split(","))
         assert "no_primary_beam" in table["flags"][0]
 
@@ -256,7 +256,7 @@ def test_a_primary_beam_in_the_data_is_not_taken_out_twice():
     for data in (flat, flat / pb):
         made = RadioImage.from_array(data, cell=1.0, beam=[3, 3, 0], pb=pb)
         p = prepare_image(made)
-        table = build_catalog(made, p, data.astype(np.float32), p.rms, labels, RegionSettings())
+        table = region_catalog(made, p, data.astype(np.float32), p.rms, labels, RegionSettings())
         assert table["pb"][0] == pytest.approx(float(pb[64, 94]), rel=0.02)
         fluxes.append(float(table["flux"][0]))
     assert fluxes[0] == pytest.approx(fluxes[1], rel=0.02)

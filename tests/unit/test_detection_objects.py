@@ -24,7 +24,7 @@ from faintsky.detection import (
 )
 from faintsky.detection.counts import FITTED_GAIN, SIZE_SHARES, WIDTH_SHARES
 from faintsky.detection.objects import Restored
-from faintsky.detection.pursuit import Component, Residual, SourceImager
+from faintsky.detection.pursuit import Component, ResidualCube, SourceImager
 from faintsky.preparing import prepare_cube
 
 SCOPE = telescope(96)
@@ -190,7 +190,7 @@ def prepared():
 
 def test_labels_of_two_sources(prepared):
     components = [component(30.4, 40.2, 9.0), component(60.0, 60.0, 15.2), component(63, 60, 15.2)]
-    labels = label_mask(components, [[1, 2], [0]], prepared, Residual(np.zeros_like(prepared.line)))
+    labels = label_mask(components, [[1, 2], [0]], prepared, ResidualCube(np.zeros_like(prepared.line)))
     assert labels.dtype == np.int32
     assert labels[9, 40, 30] == 2
     assert labels[15, 60, 60] == labels[15, 60, 63] == 1
@@ -207,7 +207,7 @@ def test_a_voxel_goes_to_the_brighter_source(prepared):
         [component(40, 50, 12, 0.04), component(46, 50, 12, 0.02)],
         [[0], [1]],
         prepared,
-        Residual(np.zeros_like(prepared.line)),
+        ResidualCube(np.zeros_like(prepared.line)),
     )
     assert labels[12, 50, 40] == 1
     assert labels[12, 50, 46] in (1, 2)
@@ -216,7 +216,7 @@ def test_a_voxel_goes_to_the_brighter_source(prepared):
 
 def test_no_label_on_blanks(prepared):
     labels = label_mask(
-        [component(40, 11, 12, 0.05)], [[0]], prepared, Residual(np.zeros_like(prepared.line))
+        [component(40, 11, 12, 0.05)], [[0]], prepared, ResidualCube(np.zeros_like(prepared.line))
     )
     assert (labels == 1).any()
     assert not labels[:, :10].any()
@@ -224,7 +224,7 @@ def test_no_label_on_blanks(prepared):
 
 def test_a_faint_source_has_a_label_too(prepared):
     labels = label_mask(
-        [component(40, 50, 12, 1e-4)], [[0]], prepared, Residual(np.zeros_like(prepared.line))
+        [component(40, 50, 12, 1e-4)], [[0]], prepared, ResidualCube(np.zeros_like(prepared.line))
     )
     assert labels[12, 50, 40] == 1
 
@@ -281,7 +281,7 @@ def test_grown(seed):
     want = plainly(labels.copy(), cube.astype(np.float32), sigma, valid)
     patch = rng.normal(size=(6, 7)).astype(np.float32)
     cube[4, 10:16, 20:27] -= patch
-    restored = Restored(Residual(cube.astype(np.float32)))
+    restored = Restored(ResidualCube(cube.astype(np.float32)))
     restored.parts[4].append((slice(10, 16), slice(20, 27), patch))
     prepared = SimpleNamespace(line=cube, sigma=sigma, valid=valid)
     got = grown(labels.copy(), restored, prepared)
@@ -294,6 +294,6 @@ def test_nothing_to_add():
     cube = rng.normal(size=(9, 20, 20)).astype(np.float32)
     prepared = SimpleNamespace(line=cube, sigma=np.ones(9), valid=np.ones((20, 20), dtype=bool))
     labels = np.zeros(cube.shape, dtype=np.int32)
-    assert not grown(labels.copy(), Restored(Residual(cube)), prepared).any()
+    assert not grown(labels.copy(), Restored(ResidualCube(cube)), prepared).any()
     labels[4, 5:8, 5:8] = 1
-    np.testing.assert_array_equal(grown(labels.copy(), Restored(Residual(cube)), prepared), labels)
+    np.testing.assert_array_equal(grown(labels.copy(), Restored(ResidualCube(cube)), prepared), labels)

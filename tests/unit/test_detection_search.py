@@ -9,7 +9,7 @@ from synthetic import Emitter, telescope
 
 from faintsky.detection import LINE_WIDTHS, SKY_SIZES, FilterBank
 from faintsky.detection.matched_filter import CLOSE, Peaks
-from faintsky.detection.pursuit import Residual
+from faintsky.detection.pursuit import ResidualCube
 from faintsky.source_model import matched_snr, psf_transform
 
 # ---------------------------------------------------------------------- the filter bank
@@ -235,7 +235,7 @@ def test_a_residual_is_the_cube_less_its_sources():
     )
     spectra = rng.normal(size=(15, 9)) * (rng.random((15, 9)) < 0.5)
     before, want = cube.copy(), cube.astype(float)
-    data = Residual(cube)
+    data = ResidualCube(cube)
     part = slice(2, 5), slice(1, 8), slice(0, 6)
     for k, (image, spectrum) in enumerate(zip(images, spectra)):
         data.subtract(image, spectrum)

@@ -26,7 +26,7 @@ from faintsky.evaluation import (
     SimulatedCubes,
     evaluate,
     judged_boxes,
-    measured,
+    measured_cost,
     neighbour_groups,
     noise_of,
     open_cubes,
@@ -531,7 +531,7 @@ def test_a_method_that_sees_one_image_is_judged_in_it():
 
 
 def test_cost_holds_memory_and_the_time_of_other_programs():
-    with measured() as cost:
+    with measured_cost() as cost:
         block = np.ones(20_000_000)
         held = block.nbytes / 1e6
         del block

@@ -26,11 +26,11 @@ from faintsky.evaluation import (
     evaluate,
     evaluate_lofar,
     gain,
-    islands_of,
     open_fields,
     operating_curve,
     over_fields,
     pixel_sums,
+    program_islands,
     pull_sums,
     ratio_statistic,
     region_fluxes,
@@ -357,7 +357,7 @@ def field():
 def test_a_program_outlines_a_bright_patch(field, program):
     skip_without(interpreter, program)
     settings = {"smooth": 0.0, "seed": 5.0, "grow": 3.0, "wavelets": False}
-    found = islands_of(field, program, settings)
+    found = program_islands(field, program, settings)
     assert found.reported == found.labels.max() == 1
     inside = found.labels[20:30, 60:80] == 1
     assert inside.mean() > 0.97
@@ -367,7 +367,7 @@ def test_a_program_outlines_a_bright_patch(field, program):
     assert ratio == pytest.approx(1, abs=0.05)
     assert snr == pytest.approx(8 * np.sqrt(200), rel=0.1)
     # smoothed, the fainter one is an island as well
-    assert islands_of(field, program, settings | {"smooth": 1.5}).labels.max() == 2
+    assert program_islands(field, program, settings | {"smooth": 1.5}).labels.max() == 2
 
 
 def test_islands_have_the_noise_of_their_sum():

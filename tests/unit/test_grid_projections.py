@@ -18,7 +18,7 @@ from astropy.wcs.utils import pixel_to_skycoord, skycoord_to_pixel
 from regions import Regions
 from scipy.signal import fftconvolve
 
-from faintsky.denoising import RegionSettings, build_catalog
+from faintsky.denoising import RegionSettings, region_catalog
 from faintsky.detection import find_catalog
 from faintsky.grid import ImageGrid, LocalFrame
 from faintsky.injecting import place_in_cube
@@ -174,7 +174,7 @@ def test_image(name, tmp_path):
     for i, one in enumerate(sky.images, start=1):
         labels[one > 3e-4] = i
     mean, sigma = data.astype(np.float32), np.full(data.shape, 1e-4, dtype=np.float32)
-    table = build_catalog(image, prepared, mean, sigma, labels, RegionSettings())
+    table = region_catalog(image, prepared, mean, sigma, labels, RegionSettings())
     np.testing.assert_allclose(table["flux"], 1, atol=0.002)
     np.testing.assert_allclose(table["dc_maj"], sky.widths[0], rtol=0.01)
     np.testing.assert_allclose(table["dc_min"], sky.widths[1], rtol=0.02)
@@ -222,7 +222,7 @@ def test_units(name, unit):
     labels = (sky.images.argmax(axis=0) + 1) * (sky.images.max(axis=0) > 1e-3)
     sigma = np.full(data.shape, 1e-4 * data.max(), dtype=np.float32)
     args = image, prepare_image(image), data, sigma, labels.astype(np.int32), RegionSettings()
-    table = build_catalog(*args)
+    table = region_catalog(*args)
     np.testing.assert_allclose(table["flux"], 1, atol=0.006)
     peaks = [one.max() for one in sky.images]
     np.testing.assert_allclose(table["flux_peak"], peaks, rtol=0.006)

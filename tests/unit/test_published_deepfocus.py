@@ -29,10 +29,10 @@ from faintsky.published.deepfocus.finding import (
     NO_LINE,
     SAME_PLACE,
     TWICE,
+    FindingSettings,
     Focus,
     Line,
     Patch,
-    Settings,
     Tally,
     around,
     continuum_of,
@@ -45,7 +45,7 @@ from faintsky.published.deepfocus.finding import (
 
 CHANNELS, SIDE, NOISE = 64, 90, 1.0
 BOX = (33, 57, 33, 57)  # 25 pixels about (45, 45)
-SETTINGS = Settings(bright=20.0, faint=5.0)
+SETTINGS = FindingSettings(bright=20.0, faint=5.0)
 
 
 def gauss(n, middle, fwhm):
@@ -255,7 +255,7 @@ def test_what_was_split_has_boxes_and_centres_of_its_own():
     cube = cube_of(emitter(40, 38, 20, 8.0), emitter(52, 54, 45, 5.0))
     wide = (26, 66, 28, 64)
     for extract in ("label", "peaks"):
-        settings = Settings(bright=20, faint=5, extract=extract)
+        settings = FindingSettings(bright=20, faint=5, extract=extract)
         sources, _ = judged(cube, [Line(20, 6, 1), Line(45, 6, 0.6)], wide, settings)
         assert [s.secondary for s in sources] == [False, True]
         for s, (x, y) in zip(sources, ((38, 40), (54, 52))):
@@ -268,7 +268,7 @@ def test_what_was_split_has_boxes_and_centres_of_its_own():
 def test_with_peaks_lines_of_neighbours_are_theirs():
     cube = cube_of(emitter(45, 38, 20, 4.0), emitter(45, 58, 45, 20.0, size=14), continuum=2.0)
     own, other = Blob((30, 50, 37, 53), 38, 45, 0.4), Blob((44, 72, 31, 59), 58, 45, 0.9)
-    lines, settings, tally = [Line(45, 6, 1), Line(20, 6, 0.4)], Settings(extract="peaks"), Tally()
+    lines, settings, tally = [Line(45, 6, 1), Line(20, 6, 0.4)], FindingSettings(extract="peaks"), Tally()
     (source,) = Focus(cube, integrated(cube), settings).sources_of(own, lines, tally, [own, other])
     # the neighbour's line is higher, but does not come from the blob's middle
     assert (source.z, source.box) == (20, own.box)
@@ -281,7 +281,9 @@ def test_a_second_peak_within_three_pixels_at_another_frequency_is_no_source():
     assert len(sources) == 1
     assert rules_of(tally) == [SAME_PLACE]
     # the distance is the user's
-    sources, _ = judged(cube, [Line(20, 6, 1), Line(45, 6, 0.6)], settings=Settings(bright=20, apart=1))
+    sources, _ = judged(
+        cube, [Line(20, 6, 1), Line(45, 6, 0.6)], settings=FindingSettings(bright=20, apart=1)
+    )
     assert len(sources) == 2
 
 

@@ -14,7 +14,7 @@ from faintsky.errors import InputError
 from faintsky.matching import Criterion
 from faintsky.published.deepfocus import (
     DeepFocus,
-    Judged,
+    JudgedCandidates,
     beam_area,
     candidates_of,
     chain,
@@ -27,7 +27,7 @@ from faintsky.published.deepfocus import (
 )
 from faintsky.published.deepfocus import thresholds as fitting
 from faintsky.published.deepfocus.blobs import Blob
-from faintsky.published.deepfocus.finding import Settings, Source
+from faintsky.published.deepfocus.finding import FindingSettings, Source
 from faintsky.published.deepfocus.pipeline import reliabilities
 from faintsky.published.deepfocus.thresholds import scores_of, sources_table
 from faintsky.sky import empty_sky
@@ -46,7 +46,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return DeepFocus(NETWORKS, Settings(threshold=0.2, faint=2.0), size=96)
+    return DeepFocus(NETWORKS, FindingSettings(threshold=0.2, faint=2.0), size=96)
 
 
 # ---------------------------------------------------------------------- second phase
@@ -128,32 +128,32 @@ def made(n_cubes=40, n_empty=10, seed=0, poor=0):
 
 
 def test_the_last_cut_parts_true_from_false_and_holds_on_other_cubes():
-    score, fitted = Judged.of(*made()).best(Settings())
+    score, fitted = JudgedCandidates.of(*made()).best(FindingSettings())
     assert score > 0.97
     true, found = made(seed=1)
     kept = [[s for s, r in zip(f, reliabilities(f, fitted)) if r >= fitted.reliability] for f in found]
-    scores = scores_of(Judged.of(true, kept))
+    scores = scores_of(JudgedCandidates.of(true, kept))
     assert min(scores["recall"], scores["precision"]) > 0.95
     assert scores["false_in_empty"] < 0.5
 
 
 def test_a_true_source_with_a_poor_box_is_missed_but_not_false():
-    whole, poor = (Judged.of(*made(poor=k)) for k in (0, 2))
+    whole, poor = (JudgedCandidates.of(*made(poor=k)) for k in (0, 2))
     assert poor.hit.sum() == whole.hit.sum() / 2
     assert (poor.place == whole.place).all()
-    score, fitted = poor.best(Settings())
+    score, fitted = poor.best(FindingSettings())
     # 2 h / (n + h + false)
     assert score == pytest.approx(2 / 3, abs=0.02)
-    cut = whole.best(Settings())[1]
+    cut = whole.best(FindingSettings())[1]
     assert fitted.reliability_fit == pytest.approx(cut.reliability_fit)
 
 
 def test_false_sources_in_empty_cubes_count_more():
     def last_cut(n_empty):
-        judged = Judged.of(*made(n_empty=n_empty, seed=2))
+        judged = JudgedCandidates.of(*made(n_empty=n_empty, seed=2))
         wide = replace(judged, features=judged.features + 0.0)
         wide.features[:, 0] += 1.5 * np.random.default_rng(0).normal(size=len(wide.features))
-        fitted = wide.best(Settings())[1]
+        fitted = wide.best(FindingSettings())[1]
         kept = (
             expit(fitted.reliability_fit[0] + wide.features @ fitted.reliability_fit[1:])
             >= fitted.reliability
@@ -167,14 +167,14 @@ def test_false_sources_in_empty_cubes_count_more():
 
 
 def test_nothing_found_is_no_error():
-    score, fitted = Judged.of([sources_table([])], [[]]).best(Settings())
+    score, fitted = JudgedCandidates.of([sources_table([])], [[]]).best(FindingSettings())
     assert score == 0
     assert np.isfinite(fitted.reliability_fit).all()
-    assert scores_of(Judged.of([sources_table([source(9, 9, 9, 9)])], [[]]))["recall"] == 0
+    assert scores_of(JudgedCandidates.of([sources_table([source(9, 9, 9, 9)])], [[]]))["recall"] == 0
 
 
 def test_curves_of_earlier_models_have_fewer_features():
-    (one,) = reliabilities([source(9, 9, 9, 9.0)], Settings(reliability_fit=(0.5, 1.0, 0.0, 0.0)))
+    (one,) = reliabilities([source(9, 9, 9, 9.0)], FindingSettings(reliability_fit=(0.5, 1.0, 0.0, 0.0)))
     assert one == pytest.approx(expit(0.5 + np.log(9)))
 
 
@@ -196,7 +196,7 @@ def test_the_logistic_curve_is_calibrated_and_rises():
 @pytest.mark.parametrize("extract", ["label", "peaks"])
 def test_a_survey_agrees_with_the_pipeline_and_goes_on(data, pipeline, tmp_path, monkeypatch, extract):
     observatory, _ = observatory_of(data)
-    settings = Settings(extract=extract, threshold=0.2, least=0.2)
+    settings = FindingSettings(extract=extract, threshold=0.2, least=0.2)
     pipeline, area = replace(pipeline, settings=settings), beam_area(observatory)
     survey_one = partial(survey, partial(observatory.sample, 9), "9", [0], pipeline, tmp_path)
     surveyed = survey_one()
@@ -214,7 +214,7 @@ def test_a_survey_agrees_with_the_pipeline_and_goes_on(data, pipeline, tmp_path,
 
 def test_every_threshold_takes_the_value_that_is_best(data, pipeline, tmp_path, monkeypatch):
     observatory, _ = observatory_of(data)
-    pipeline, area = replace(pipeline, settings=Settings(extract="peaks")), beam_area(observatory)
+    pipeline, area = replace(pipeline, settings=FindingSettings(extract="peaks")), beam_area(observatory)
     none = empty_sky(observatory.instrument.grid, observatory.instrument.spectral)
 
     def sample(index):
@@ -232,4 +232,4 @@ def test_every_threshold_takes_the_value_that_is_best(data, pipeline, tmp_path, 
         found = [f for (f,) in candidates_of(surveyed, pipeline, area, [tried])]
         best = fitted.model_copy(update={"reliability": 0.0})
         own = [f for (f,) in candidates_of(surveyed, pipeline, area, [best])]
-        assert Judged.of(true, own).best(best)[0] >= Judged.of(true, found).best(tried)[0]
+        assert JudgedCandidates.of(true, own).best(best)[0] >= JudgedCandidates.of(true, found).best(tried)[0]

@@ -9,7 +9,7 @@ from faintsky.matching import reliability_of
 from faintsky.published.blobcat import flood_fill, parabola_peak
 from faintsky.published.smooth_clip import (
     link,
-    measure,
+    measure_objects,
     negative_rms,
     smooth_clip,
 )
@@ -139,7 +139,7 @@ def test_objects_are_measured():
     cube = emitter(12, 20, 30, 10.0)
     labels, n = connected(cube > 1)
     assert n == 1
-    objects = measure(cube, labels.astype(np.int32), n)
+    objects = measure_objects(cube, labels.astype(np.int32), n)
     np.testing.assert_allclose(objects.centre[0], [12, 20, 30], atol=1e-3)
     assert objects.peak[0] == pytest.approx(10)
     assert objects.total[0] == pytest.approx(cube[cube > 1].sum(), rel=1e-5)
@@ -148,7 +148,7 @@ def test_objects_are_measured():
     np.testing.assert_array_equal(objects.low[0], where.min(axis=0))
     np.testing.assert_array_equal(objects.high[0], where.max(axis=0))
     assert (objects.spread[0] < [3, 3, 3]).all()
-    assert len(measure(cube, np.zeros(SHAPE, dtype=np.int32), 0)) == 0
+    assert len(measure_objects(cube, np.zeros(SHAPE, dtype=np.int32), 0)) == 0
 
 
 def test_reliability_sets_positive_beside_negative():

@@ -27,7 +27,7 @@ from faintsky.published.deepfocus import (
     unit_range,
 )
 from faintsky.published.deepfocus import training as losses
-from faintsky.simulating import Settings, open_observatory
+from faintsky.simulating import SimulationSettings, open_observatory
 from faintsky.training import RECIPES, Schedule, fit, stalled
 from faintsky.training.loop import _rate
 
@@ -137,7 +137,7 @@ def test_integrated_examples_are_scaled_and_the_validation_is_left_as_it_is(pair
 
 def test_fresh_images_are_new_in_every_batch_and_some_are_empty():
     small = {"size": 128, "channels": 16, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
-    observatory = open_observatory(Settings(telescope="alma", preset="paper", **small))
+    observatory = open_observatory(SimulationSettings(telescope="alma", preset="paper", **small))
     network = make_network("blobs_finder", size=96, squeeze=4, latent=8)
     task = FreshImages(network, observatory, empty=0.3, loss="sum", augment=False)
     batches = [task.batch(np.random.default_rng([1, i]), 20) for i in (0, 1, 1)]

@@ -15,7 +15,14 @@ from astropy.wcs import WCS
 
 import faintsky
 from faintsky.errors import DiskError, InputError
-from faintsky.simulating import FastTelescope, Instrument, Settings, open_observatory, simulated, to_sky
+from faintsky.simulating import (
+    FastTelescope,
+    Instrument,
+    SimulationSettings,
+    open_observatory,
+    simulated,
+    to_sky,
+)
 from faintsky.sky import SkyModel, empty_sky, gaussian_image
 from faintsky.system import folder_lock
 
@@ -41,7 +48,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def observatory(cache):
-    return open_observatory(Settings(telescope="alma", preset="emitters", **SMALL))
+    return open_observatory(SimulationSettings(telescope="alma", preset="emitters", **SMALL))
 
 
 def hashes(folder):
@@ -254,20 +261,24 @@ def test_matched_snr_is_what_a_matched_filter_measures(observatory):
 
 
 def test_extra_noise_reaches_the_target():
-    observatory = open_observatory(Settings(telescope="alma", snr=10.0, **SMALL))
-    quiet = open_observatory(Settings(telescope="alma", noise=False, **SMALL))
+    observatory = open_observatory(SimulationSettings(telescope="alma", snr=10.0, **SMALL))
+    quiet = open_observatory(SimulationSettings(telescope="alma", noise=False, **SMALL))
     for index in range(3):
         cube, clean = observatory.sample(7, index), quiet.sample(7, index)
         c = round(float(cube.truth["z"][0]))
         assert clean.dirty[c, 32, 32] / cube.sigma[c] == pytest.approx(10, rel=1e-4)
         noise = (cube.dirty - clean.dirty).std()
         assert noise == pytest.approx(cube.sigma.mean(), rel=0.1)
-    white = open_observatory(Settings(telescope="alma", snr=10.0, extra_noise="white", **SMALL)).sample(7, 0)
+    white = open_observatory(
+        SimulationSettings(telescope="alma", snr=10.0, extra_noise="white", **SMALL)
+    ).sample(7, 0)
     assert white.dirty.std() > 0
 
 
 def test_truth_fluxes_are_those_of_the_dirty_cube():
-    observatory = open_observatory(Settings(telescope="alma", noise=False, preset="emitters", **SMALL))
+    observatory = open_observatory(
+        SimulationSettings(telescope="alma", noise=False, preset="emitters", **SMALL)
+    )
     cube = observatory.sample(4, 1)
     for i in range(len(cube.truth["id"])):
         one = SkyModel(
@@ -327,7 +338,7 @@ def test_the_instrument_comes_back_from_its_file(observatory, tmp_path):
 
 
 def test_a_damaged_cache_file_is_made_again(cache):
-    settings = Settings(telescope="alma", preset="empty", **{**SMALL, "channels": 4})
+    settings = SimulationSettings(telescope="alma", preset="empty", **{**SMALL, "channels": 4})
     first = open_observatory(settings).sample(0, 0).dirty
     path = settings.observation.file
     path.write_bytes(path.read_bytes()[:1000])
@@ -337,10 +348,10 @@ def test_a_damaged_cache_file_is_made_again(cache):
 def test_blanks_and_correction_follow_the_primary_beam():
     wide = {**SMALL, "cell": "0.5arcsec", "array": "C-1", "size": 128, "noise": False}
     plain, corrected = (
-        open_observatory(Settings(telescope="alma", pbcor=p, **wide)).sample(0, 0).dirty
+        open_observatory(SimulationSettings(telescope="alma", pbcor=p, **wide)).sample(0, 0).dirty
         for p in (False, True)
     )
-    instrument = open_observatory(Settings(telescope="alma", **wide)).instrument
+    instrument = open_observatory(SimulationSettings(telescope="alma", **wide)).instrument
     np.testing.assert_array_equal(np.isnan(plain), ~instrument.valid())
     np.testing.assert_allclose(corrected * instrument.pb_cube(), plain, rtol=1e-4, atol=1e-9)
 

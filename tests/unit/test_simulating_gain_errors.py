@@ -9,11 +9,11 @@ import faintsky
 from faintsky.errors import InputError
 from faintsky.simulating import (
     GainErrors,
-    Settings,
+    SimulationSettings,
     baseline_factors,
     errors_of,
     open_observatory,
-    predict,
+    predict_visibilities,
     read_compact,
     simulated,
 )
@@ -56,14 +56,16 @@ def test_factors_of_baselines():
 
 
 def test_the_dirty_image_is_that_of_the_corrupted_visibilities():
-    settings = Settings(telescope="lofar", **SMALL, noise=False)
+    settings = SimulationSettings(telescope="lofar", **SMALL, noise=False)
     telescope = open_observatory(settings).telescope
     errors, seed = GainErrors(0.2, 40.0, 600.0), np.random.SeedSequence(4)
     gains = telescope.gains(errors, seed)
     assert gains.shape == (6, 62)
     sky = np.zeros((96, 96), np.float32)
     sky[30, 70] = 0.25
-    vis = predict(sky * 4 * telescope.pb, telescope.sampling.track.uvw, 150e6, settings.observation.grid)
+    vis = predict_visibilities(
+        sky * 4 * telescope.pb, telescope.sampling.track.uvw, 150e6, settings.observation.grid
+    )
     one, two = np.triu_indices(62, 1)
     for t in range(6):
         vis[t * 1891 : (t + 1) * 1891] *= gains[t, one] * np.conj(gains[t, two])
@@ -72,21 +74,23 @@ def test_the_dirty_image_is_that_of_the_corrupted_visibilities():
     # phases of 40 deg on both stations: the point loses exp(-0.49) of its light to the whole image
     clean = telescope.dirty(sky, 0.0, seed)
     assert dirty[30, 70] / clean[30, 70] == pytest.approx(np.exp(-(np.deg2rad(40) ** 2)), abs=0.1)
-    quick = open_observatory(Settings(telescope="lofar", **SMALL, noise=False, quick=True)).telescope
+    quick = open_observatory(
+        SimulationSettings(telescope="lofar", **SMALL, noise=False, quick=True)
+    ).telescope
     assert np.abs(quick.observe(sky, 0.0, seed, gains).dirty - dirty).max() < 0.02 * dirty.max()
     assert np.abs(dirty - clean).max() > 0.2 * clean.max()
 
 
 def test_varied_fields_have_errors_of_their_own():
-    settings = Settings(telescope="lofar", preset="varied", **SMALL)
+    settings = SimulationSettings(telescope="lofar", preset="varied", **SMALL)
     drawn = [errors_of(settings, np.random.default_rng(i)) for i in range(50)]
     assert 0 <= min(e.amplitude for e in drawn) < 0.01 < max(e.amplitude for e in drawn) <= 0.05
     assert 0 <= min(e.phase for e in drawn) < 1 < max(e.phase for e in drawn) <= 10
     assert 300 <= min(e.timescale for e in drawn) < max(e.timescale for e in drawn) <= 3600
-    fixed = Settings(telescope="lofar", preset="varied", gain_rms=0, phase_rms=0, **SMALL)
+    fixed = SimulationSettings(telescope="lofar", preset="varied", gain_rms=0, phase_rms=0, **SMALL)
     assert not errors_of(fixed, np.random.default_rng(0))
-    assert not errors_of(Settings(telescope="lofar", **SMALL), np.random.default_rng(0))
-    given = Settings(telescope="lofar", gain_rms=0.03, gain_time="10min", **SMALL)
+    assert not errors_of(SimulationSettings(telescope="lofar", **SMALL), np.random.default_rng(0))
+    given = SimulationSettings(telescope="lofar", gain_rms=0.03, gain_time="10min", **SMALL)
     assert errors_of(given, np.random.default_rng(0)) == GainErrors(0.03, 0.0, 600.0)
 
 

@@ -16,7 +16,7 @@ import faintsky
 from faintsky.errors import FaintskyError, InputError
 from faintsky.grid import ImageGrid
 from faintsky.simulating import (
-    Settings,
+    SimulationSettings,
     at_resolution,
     draw_observation,
     open_observatory,
@@ -210,14 +210,14 @@ def test_varied_fields_have_their_own_telescope(tmp_path):
     assert not (tmp_path / "psf.fits").exists()
     assert not np.array_equal(psfs[0][0], psfs[1][0])
     assert psfs[0][1]["CRVAL2"] != psfs[1][1]["CRVAL2"]
-    settings = Settings(telescope="lofar", preset="varied", dec=40.0, robust=0.25, **SMALL)
+    settings = SimulationSettings(telescope="lofar", preset="varied", dec=40.0, robust=0.25, **SMALL)
     drawn = [draw_observation(np.random.default_rng(i), settings) for i in range(3)]
     assert {(o.grid.dec, o.robust, o.total_time) for o in drawn} == {(40.0, 0.25, 1800.0)}
     assert len({o.hour_angle for o in drawn}) == 3
 
 
 def test_varied_tracks_stay_above_twenty_degrees():
-    settings = Settings(telescope="lofar", preset="varied", size=64, integration="30min")
+    settings = SimulationSettings(telescope="lofar", preset="varied", size=64, integration="30min")
     for i in range(20):
         track = draw_observation(np.random.default_rng(i), settings).track()
         assert np.rad2deg(track.elevation.min()) > 19.5
@@ -302,7 +302,7 @@ def test_wscleans_padding():
 
 def test_a_sky_is_the_same_whatever_the_products(cache):
     one, two = (
-        open_observatory(Settings(telescope="lofar", products=p, **SMALL)).sample(3, 0)
+        open_observatory(SimulationSettings(telescope="lofar", products=p, **SMALL)).sample(3, 0)
         for p in ("sky", "sky,dirty")
     )
     np.testing.assert_array_equal(one.noisy, two.noisy)

@@ -18,7 +18,7 @@ from faintsky.cutouts import (
     source_mask,
 )
 from faintsky.grid import FWHM_PER_SIGMA
-from faintsky.simulating import Settings, open_observatory, simulated
+from faintsky.simulating import SimulationSettings, open_observatory, simulated
 
 SMALL = {"size": 96, "channels": 32, "cell": "0.2arcsec", "total_time": "200s", "integration": "20s"}
 
@@ -116,7 +116,7 @@ def test_compact_data_are_those_of_the_cubes(tmp_path):
 
 @pytest.mark.parametrize("extra_noise", ["correlated", "white"])
 def test_integrated_cubes_are_those_of_full_ones(extra_noise):
-    settings = Settings(telescope="alma", preset="paper", extra_noise=extra_noise, **SMALL)
+    settings = SimulationSettings(telescope="alma", preset="paper", extra_noise=extra_noise, **SMALL)
     observatory = open_observatory(settings)
     sky = observatory.draw(np.random.default_rng(3))
     telescope, (z, y, x) = observatory.telescope, (20, 40, 55)

@@ -15,8 +15,8 @@ from faintsky.catalog import has_flag
 from faintsky.errors import InputError
 from faintsky.evaluation import SimulatedCubes, open_cubes
 from faintsky.grid import FWHM_PER_SIGMA, ImageGrid, SpectralGrid, major_axis_direction
-from faintsky.simulating import Settings, compact, draw_observation, draw_visible, open_observatory
-from faintsky.sky import Disc, Field, disc_terms, draw_lines
+from faintsky.simulating import SimulationSettings, compact, draw_observation, draw_visible, open_observatory
+from faintsky.sky import Disc, EmitterField, disc_terms, draw_lines
 
 SMALL = {"size": 64, "channels": 16, "total_time": "200s", "integration": "20s", "weighting": "natural"}
 PRODUCTS = "sky,dirty,psf,pb,compact"
@@ -99,7 +99,7 @@ def test_discs_at_the_edge_lose_only_what_is_outside():
 
 def field(**changes):
     known = {"reach": np.inf, "beam": 5.0, "noise": 1e-3, "visible": np.ones(64, dtype=bool)} | changes
-    return Field(GRID, SPECTRAL, **known)
+    return EmitterField(GRID, SPECTRAL, **known)
 
 
 def test_skies_hold_what_they_should():
@@ -154,7 +154,7 @@ def test_lines_of_one_source_share_its_continuum():
 
 
 def test_observations_are_varied_and_possible():
-    settings = Settings(telescope="alma", preset="varied", cell=0.05, integration=30)
+    settings = SimulationSettings(telescope="alma", preset="varied", cell=0.05, integration=30)
     assert "cell" not in settings.drawn
     assert "integration" not in settings.drawn
     seen = []
@@ -177,13 +177,13 @@ def test_observations_are_varied_and_possible():
 
 
 def test_impossible_wishes_say_so():
-    settings = Settings(telescope="alma", preset="varied", dec=80)
+    settings = SimulationSettings(telescope="alma", preset="varied", dec=80)
     with pytest.raises(InputError, match="elevation"):
         draw_observation(np.random.default_rng(0), settings)
 
 
 def test_cells_give_pixels_across_the_beam():
-    observatory = open_observatory(Settings(telescope="alma", preset="varied", **SMALL))
+    observatory = open_observatory(SimulationSettings(telescope="alma", preset="varied", **SMALL))
     for index in range(4):
         instrument = observatory.at(3, index).instrument
         maj, minor, _ = instrument.beams[8]
@@ -259,7 +259,9 @@ def wide(**changes):
         "channel_width": "10MHz",
     }
     return open_observatory(
-        Settings(telescope="alma", **known | fixed | {"weighting": "natural", "cell": 0.15} | changes)
+        SimulationSettings(
+            telescope="alma", **known | fixed | {"weighting": "natural", "cell": 0.15} | changes
+        )
     )
 
 

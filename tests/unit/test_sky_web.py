@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter
 
 import faintsky
 from faintsky.errors import InputError
-from faintsky.simulating import Settings
+from faintsky.simulating import SimulationSettings
 from faintsky.sky.web import (
     BLOCKS,
     MEAN_DENSITY,
@@ -295,17 +295,20 @@ def test_data_sets_of_a_web(tmp_path, monkeypatch):
 
 def test_webs_are_checked():
     with pytest.raises(InputError, match="sky3"):
-        Settings(telescope="lofar", web="train", field="sky3")
+        SimulationSettings(telescope="lofar", web="train", field="sky3")
     with pytest.raises(InputError, match="field"):
-        Settings(telescope="lofar", field="sky1")
+        SimulationSettings(telescope="lofar", field="sky1")
     with pytest.raises(InputError, match="cosmic web"):
-        Settings(telescope="lofar", web="nowhere.npz")
-    twice = Settings(telescope="lofar", web="train:3").parameters()
-    assert (twice["web"], Settings(telescope="lofar", web=twice["web"]).parameters()) == ("train:3", twice)
-    assert Settings(telescope="lofar", web="test").parameters()["web"] == "test:1"
+        SimulationSettings(telescope="lofar", web="nowhere.npz")
+    twice = SimulationSettings(telescope="lofar", web="train:3").parameters()
+    assert (twice["web"], SimulationSettings(telescope="lofar", web=twice["web"]).parameters()) == (
+        "train:3",
+        twice,
+    )
+    assert SimulationSettings(telescope="lofar", web="test").parameters()["web"] == "test:1"
     assert (
         "web"
-        not in Settings(
+        not in SimulationSettings(
             telescope="lofar",
         ).parameters()
     )

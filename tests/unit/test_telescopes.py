@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 import faintsky
 from faintsky.errors import InputError
 from faintsky.options import options_of
-from faintsky.simulating import Settings, recorded_settings
+from faintsky.simulating import SimulationSettings, recorded_settings
 from faintsky.telescopes import TELESCOPES, cutoff_radius, load_array, telescope
 
 RECORDS = [telescope(name) for name in TELESCOPES]
@@ -48,7 +48,7 @@ def test_every_preset_simulates_and_its_settings_come_back(tmp_path, name, prese
     assert seed == 3
     recorded = json.loads((tmp_path / "dataset.json").read_text())["parameters"]
     assert settings.parameters() == recorded
-    first, again = (s.observe(s.values) for s in (settings, Settings(**_plain(recorded))))
+    first, again = (s.observe(s.values) for s in (settings, SimulationSettings(**_plain(recorded))))
     assert first.parameters() == again.parameters()
 
 
@@ -66,7 +66,7 @@ def test_records_are_whole(record):
         array = load_array(name)
         assert len(array.pads) == len(array.itrf) > 2
         assert pdist(array.itrf).max() < 2e5
-    freq = Settings(telescope=record.name).observation.freq
+    freq = SimulationSettings(telescope=record.name).observation.freq
     assert record.band[0] <= freq <= record.band[1]
     size = next(iter(record.arrays.values())).diameter
     radius = cutoff_radius(record.beam, freq, size, 0.5)
@@ -76,10 +76,10 @@ def test_records_are_whole(record):
 
 def test_another_telescopes_options_are_refused():
     with pytest.raises(InputError, match="LOFAR has no option --pwv"):
-        Settings(telescope="lofar", pwv=1.0)
+        SimulationSettings(telescope="lofar", pwv=1.0)
     with pytest.raises(InputError, match="ALMA has no option --gain-rms"):
-        Settings(telescope="alma", gain_rms=0.1)
+        SimulationSettings(telescope="alma", gain_rms=0.1)
     with pytest.raises(InputError, match="there is no option --colour"):
-        Settings(telescope="alma", colour="red")
+        SimulationSettings(telescope="alma", colour="red")
     with pytest.raises(InputError, match="--noise 'perhaps' is not possible"):
-        Settings(telescope="alma", noise="perhaps")
+        SimulationSettings(telescope="alma", noise="perhaps")

@@ -10,7 +10,7 @@ from astropy.io import fits
 from scipy.ndimage import gaussian_filter, label
 
 from faintsky import detect
-from faintsky.blocks import joined, merged_pieces, pieces_of, tiles
+from faintsky.blocks import connected_labels, merged_pieces, pieces_of, tiles
 from faintsky.catalog import read_catalog
 from faintsky.denoising import RegionSettings
 from faintsky.detection import detect_image
@@ -31,7 +31,7 @@ def test_regions_are_numbered_as_in_the_whole(core):
     rings = (np.hypot(y - 35, x - 45) % 8) < 2
     for mask in (noise > 0.6, noise > 0.4, rings, (x + y) % 7 == 0, (x - y) % 16 == 3, y >= 0, y < 0):
         blocks = tiles(mask.shape, 3, core=core, whole=20)
-        labels = [joined(mask[b.write]) for b in blocks]
+        labels = [connected_labels(mask[b.write]) for b in blocks]
         numbers = merged_pieces([pieces_of(a, b, 90) for a, b in zip(labels, blocks)], blocks)
         whole = np.zeros(mask.shape, int)
         for a, b, n in zip(labels, blocks, numbers):

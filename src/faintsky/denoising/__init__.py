@@ -11,8 +11,8 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.denoising.catalogue import (
-        build_catalog,
         measure,
+        region_catalog,
         region_reliability,
         sum_error,
     )
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         smoothed,
         split_regions,
         thresholded,
-        touching,
     )
 
 lazy(__name__)

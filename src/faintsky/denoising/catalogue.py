@@ -25,7 +25,7 @@ SIDELOBE = 5.0
 
 
 @dataclass(frozen=True)
-class Region:
+class MeasuredRegion:
     """Measurements of a region, in pixels and the image's unit summed over pixels.
 
     Attributes
@@ -84,7 +84,7 @@ def measure(
     kernel: NDArray[np.float64],
     *,
     shapes: bool = True,
-) -> list[Region]:
+) -> list[MeasuredRegion]:
     """Measure every region of a denoised image.
 
     Parameters
@@ -100,7 +100,7 @@ def measure(
 
     Returns
     -------
-    list of Region
+    list of MeasuredRegion
     """
     regions = []
     for number, box in enumerate(find_objects(labels), start=1):
@@ -120,7 +120,7 @@ def measure(
         at = np.unravel_index(int(f.argmax()), f.shape)
         errors = np.array([sum_error(s * d, kernel) / total if shapes else np.nan for d in slopes])
         regions.append(
-            Region(
+            MeasuredRegion(
                 number, box, total, sum_error(s, kernel), float(f[at]), float(s[at]),
                 float((f / np.where(s > 0, s, np.inf)).max()), int(inside.sum()),
                 np.array([x + box[1].start, y + box[0].start, *cov]),
@@ -131,13 +131,13 @@ def measure(
 
 
 def region_reliability(
-    r: Region, noise: NDArray[np.floating], settings: RegionSettings, beam_area: float
+    r: MeasuredRegion, noise: NDArray[np.floating], settings: RegionSettings, beam_area: float
 ) -> float:
     """Probability that a region is real.
 
     Parameters
     ----------
-    r : Region
+    r : MeasuredRegion
     noise : array
         ``[y, x]``, in the image's unit.
     settings : RegionSettings
@@ -182,7 +182,7 @@ def _shape(
     return out
 
 
-def build_catalog(
+def region_catalog(
     image: RadioImage,
     prepared: PreparedImage,
     mean: NDArray[np.float32],
@@ -267,7 +267,7 @@ def _on_the_sky(
 def _row(
     image: RadioImage,
     prepared: PreparedImage,
-    r: Region,
+    r: MeasuredRegion,
     settings: RegionSettings,
     plane: NDArray[np.float64] | None,
     labels: NDArray[np.int32],
@@ -316,7 +316,7 @@ def _row(
     return row
 
 
-def _at_edge(r: Region, valid: NDArray[np.bool_], labels: NDArray[np.int32]) -> bool:
+def _at_edge(r: MeasuredRegion, valid: NDArray[np.bool_], labels: NDArray[np.int32]) -> bool:
     """Whether a region touches the image's border or blank pixels."""
     n_y, n_x = labels.shape
     if r.box[0].start == 0 or r.box[1].start == 0 or r.box[0].stop == n_y or r.box[1].stop == n_x:

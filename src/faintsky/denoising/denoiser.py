@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.blocks import cover
-from faintsky.denoising.catalogue import build_catalog
+from faintsky.denoising.catalogue import region_catalog
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
@@ -256,7 +256,7 @@ def _regions(
     allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
     labels = segment(mean, sigma, allowed, settings, prepared.beam_area)
     rms = np.where(prepared.valid, prepared.rms, np.float32(0))
-    table = build_catalog(image, prepared, mean * rms, sigma * rms, labels, settings, sidelobes)
+    table = region_catalog(image, prepared, mean * rms, sigma * rms, labels, settings, sidelobes)
     chosen = table[np.asarray(table["reliability"]) >= reliability]
     chosen = chosen[np.argsort(-np.asarray(chosen["snr"]), kind="stable")]
     labels = relabelled(labels, np.asarray(chosen["id"]))

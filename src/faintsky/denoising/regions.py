@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter, grey_opening, label, map_coordinates, maximum
 
+from faintsky.blocks import connected_labels
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import gaussian_psf
 from faintsky.system import Settings
@@ -252,7 +253,7 @@ def segment(
         to one above the upper ones, in regions of at least the least area; 0 elsewhere.
     """
     seeds, grown = thresholded(mean, sigma, allowed, settings, beam_area)
-    labels = touching(grown | seeds)
+    labels = connected_labels(grown | seeds)
     n = int(labels.max(initial=0))
     keep = np.bincount(labels[seeds], minlength=n + 1) > 0
     # with a beam hardly larger than a pixel, a point may show only one pixel
@@ -280,11 +281,6 @@ def thresholded(
             now | (allowed & (smooth > level)) for now, level in zip((seeds, grown), settings.faint)
         )
     return seeds, grown
-
-
-def touching(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Labels of regions connected by sides or corners."""
-    return np.asarray(label(mask, structure=np.ones((3, 3)))[0], dtype=np.int32)
 
 
 def smoothed(

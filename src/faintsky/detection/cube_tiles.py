@@ -39,7 +39,7 @@ import torch
 from faintsky.blocks import Block, bricks
 from faintsky.detection.find import doubts_of, needs_of_search
 from faintsky.detection.fits import LineSource
-from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
+from faintsky.detection.pursuit import Component, Pursuit, ResidualCube, SourceImager
 from faintsky.detection.resolved import Resolved, closed_to_continuum, occupied
 from faintsky.detection.search import PeakCounts, search_cube
 from faintsky.errors import InputError, NoDataError
@@ -227,7 +227,7 @@ def look_again(plan: CubePlan, seen: SeenCube) -> tuple[RadioCube, PreparedCube,
         taken = occupied(seen.resolved, part.shape, prepared)
         closed = torch.as_tensor(closed_to_continuum(seen.resolved, part.shape, prepared))
     line = prepared.line if taken is None else np.where(taken, np.float32(0), prepared.line)
-    pursuit = Pursuit.for_fits(Residual(line), prepared, imager, taken=taken, closed=closed)
+    pursuit = Pursuit.for_fits(ResidualCube(line), prepared, imager, taken=taken, closed=closed)
     return part, prepared, pursuit
 
 

@@ -24,7 +24,7 @@ from faintsky.detection.painting import (
     region_task,
 )
 from faintsky.detection.sources import pixels_of
-from faintsky.detection.tiles import MANY, Plan, Seen, look, plan, tiles_of
+from faintsky.detection.tiles import MANY, SearchPlan, SeenTile, look, plan, tiles_of
 from faintsky.image import RadioImage
 from faintsky.options import BACKGROUND_SCALE, RELIABILITY
 from faintsky.preparing import PreparedImage, PrimaryBeam
@@ -219,9 +219,9 @@ def detect_image(
     return found
 
 
-def _look(how: Plan, maps: Maps, number: int) -> Seen:
+def _look(how: SearchPlan, maps: Maps, number: int) -> SeenTile:
     """See `look`; a tile that has been searched is read from the file."""
-    seen: Seen | None = maps.known(number)
+    seen: SeenTile | None = maps.known(number)
     if seen is None:
         how.image.lost.clear()
         seen = look(how, number, maps)
@@ -230,7 +230,7 @@ def _look(how: Plan, maps: Maps, number: int) -> Seen:
     return seen
 
 
-def _prepared(how: Plan, seen: Sequence[Seen]) -> PreparedImage:
+def _prepared(how: SearchPlan, seen: Sequence[SeenTile]) -> PreparedImage:
     """The prepared image; of several tiles every n-th pixel."""
     if how.whole:
         assert seen[0].prepared is not None
@@ -245,7 +245,7 @@ def _prepared(how: Plan, seen: Sequence[Seen]) -> PreparedImage:
     return replace(first, data=arrays["data"], valid=arrays["valid"], rms=arrays["rms"])
 
 
-def _mosaic(how: Plan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArray[Any]:
+def _mosaic(how: SearchPlan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArray[Any]:
     """The tiles' maps put together."""
     shape = tuple(-(-n // how.thin) for n in how.image.shape[1:])
     out = np.full(shape, fill, next(iter(parts.values())).dtype)
@@ -268,7 +268,7 @@ def _regions_measured(
 
 
 def _assembled(
-    how: Plan, maps: Maps, prepared: PreparedImage, painted: Sequence[Painted], judged: Judged,
+    how: SearchPlan, maps: Maps, prepared: PreparedImage, painted: Sequence[Painted], judged: Judged,
     regions: Table | None, asked: bool,
 ) -> DetectedImage:  # fmt: skip
     """One catalogue, and the maps, or the thinned maps for the report."""
@@ -333,7 +333,7 @@ def _found(
     )  # fmt: skip
 
 
-def _parents(how: Plan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
+def _parents(how: SearchPlan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
     """The region that each object lies in, 0 for none."""
     place = np.stack([catalog[k] for k in ("x", "x", "y")], axis=1)
     y, x = pixels_of(place, (how.image.shape[1], how.image.shape[2]))

@@ -23,7 +23,7 @@ from faintsky.detection.counts import (
 from faintsky.detection.diffuse import are_regions
 from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources
-from faintsky.detection.tiles import Plan, Seen, SeenRegions
+from faintsky.detection.tiles import SearchPlan, SeenRegions, SeenTile
 
 Float = NDArray[np.float64]
 ABOVE = 2.0
@@ -74,13 +74,13 @@ class Judged:
         return strengths(self.sources, self.members, self.values["snr"])
 
 
-def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
+def judge(plan: SearchPlan, seen: Sequence[SeenTile], size: float) -> Judged:
     """Reliabilities, the cut, and objects, from the results of all tiles.
 
     Parameters
     ----------
-    plan : Plan
-    seen : sequence of Seen
+    plan : SearchPlan
+    seen : sequence of SeenTile
         Of all tiles.
     size : float
         FWHM of the beam [pixel].
@@ -127,7 +127,9 @@ def judge(plan: Plan, seen: Sequence[Seen], size: float) -> Judged:
     return found
 
 
-def _gathered(seen: Sequence[Seen], size: float) -> tuple[Sources, NDArray[np.intp], dict[str, NDArray[Any]]]:
+def _gathered(
+    seen: Sequence[SeenTile], size: float
+) -> tuple[Sources, NDArray[np.intp], dict[str, NDArray[Any]]]:
     """Each source once, the tile that owns it, and its columns."""
     known = [s for s in seen if s.columns]
     sources = joined_sources([s.sources for s in known])
@@ -195,7 +197,7 @@ def noise_peaks(amplitude: float, flat: bool, snr: Float) -> NoisePeaks:
 
 
 @dataclass
-class Region:
+class DiffuseRegion:
     """A region of diffuse emission.
 
     Attributes
@@ -204,22 +206,24 @@ class Region:
         Numbers of its pieces in the map ``pieces``.
     box : array of int
         ``[4]``: first y and x, and one past the last y and x.
-    tile : Seen
+    tile : SeenTile
         The one that holds most of it.
     """
 
     codes: NDArray[np.intp]
     box: NDArray[np.intp]
-    tile: Seen
+    tile: SeenTile
 
 
-def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) -> list[Region]:
+def regions_of(
+    plan: SearchPlan, seen: Sequence[SeenTile], beam_area: float, many: int
+) -> list[DiffuseRegion]:
     """The regions that the candidates of all tiles form, in the order of their first pixels.
 
     Parameters
     ----------
-    plan : Plan
-    seen : sequence of Seen
+    plan : SearchPlan
+    seen : sequence of SeenTile
         Of all tiles.
     beam_area : float
         [pixel]
@@ -228,7 +232,7 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
 
     Returns
     -------
-    list of Region
+    list of DiffuseRegion
     """
     known = [s for s in seen if s.regions is not None]
     if not known:
@@ -261,5 +265,5 @@ def regions_of(plan: Plan, seen: Sequence[Seen], beam_area: float, many: int) ->
     for rows in np.split(order, np.flatnonzero(np.diff(home[order])) + 1) if len(order) else []:
         if clear[home[rows[0]]]:
             box = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
-            out.append(Region(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]]))
+            out.append(DiffuseRegion(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]]))
     return out

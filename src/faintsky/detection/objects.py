@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
 from faintsky.beams import beam_covariance
-from faintsky.detection.pursuit import Component, Residual, line_channels
+from faintsky.detection.pursuit import Component, ResidualCube, line_channels
 from faintsky.preparing import PreparedCube
 from faintsky.source_model import line_profile
 
@@ -157,7 +157,7 @@ def label_mask(
     components: Sequence[Component],
     groups: Sequence[Sequence[int]],
     prepared: PreparedCube,
-    data: Residual,
+    data: ResidualCube,
     *,
     depth: float = 2.0,
 ) -> NDArray[np.int32]:
@@ -173,7 +173,7 @@ def label_mask(
         Fitted components, and which of them make each source.
     prepared : PreparedCube
         The cube.
-    data : Residual
+    data : ResidualCube
         Line cube minus all models.
     depth : float, optional
         Level of the mask over the noise.
@@ -221,7 +221,7 @@ class Restored:
         Models added to the residual, by channel: slices along y and x, and the image there.
     """
 
-    def __init__(self, data: Residual) -> None:
+    def __init__(self, data: ResidualCube) -> None:
         self.data = data
         self.parts: dict[int, list[tuple[slice, slice, NDArray[np.float32]]]] = defaultdict(list)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.blocks import Block, Maps, Pieces, joined, merged_pieces, pieces_of
-from faintsky.denoising import build_catalog
+from faintsky.blocks import Block, Maps, Pieces, connected_labels, merged_pieces, pieces_of
+from faintsky.denoising import region_catalog
 from faintsky.detection.diffuse import measure_again, split_at_saddles
 from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
-from faintsky.detection.judging import Judged, Region
+from faintsky.detection.judging import DiffuseRegion, Judged
 from faintsky.detection.sources import Sources, add_sources
-from faintsky.detection.tiles import Plan
+from faintsky.detection.tiles import SearchPlan
 from faintsky.preparing import PreparedImage, PrimaryBeam
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Ints = NDArray[np.intp]
 
 
 @dataclass
-class Task:
+class PaintTask:
     """What to paint in a tile.
 
     Attributes
@@ -82,19 +82,19 @@ class Painted:
     shown: dict[str, NDArray[Any]]
 
 
-def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
+def paint_tasks(plan: SearchPlan, judged: Judged, ids: Ints) -> list[PaintTask]:
     """What to paint in each tile.
 
     Parameters
     ----------
-    plan : Plan
+    plan : SearchPlan
     judged : Judged
     ids : array of int
         Catalogue numbers of the objects, in their order.
 
     Returns
     -------
-    list of Task
+    list of PaintTask
     """
     boxes = boxes_of(judged.sources, judged.members)
     owner = np.array([judged.tile[rows[0]] for rows in judged.members], np.intp)
@@ -119,7 +119,7 @@ def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
         ends = np.cumsum([0, *(len(m) for m in members)])
         local = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
         tasks.append(
-            Task(
+            PaintTask(
                 number,
                 window,
                 judged.sources.take(rows),
@@ -133,7 +133,12 @@ def paint_tasks(plan: Plan, judged: Judged, ids: Ints) -> list[Task]:
 
 
 def paint(
-    plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, regions: Ints | None, task: Task
+    plan: SearchPlan,
+    maps: Maps,
+    prepared: PreparedImage,
+    in_data: bool,
+    regions: Ints | None,
+    task: PaintTask,
 ) -> Painted:
     """Write a tile into the maps, and make the tables of the objects that it owns.
 
@@ -141,7 +146,7 @@ def paint(
 
     Parameters
     ----------
-    plan : Plan
+    plan : SearchPlan
     maps : Maps
     prepared : PreparedImage
         Beam and units.
@@ -149,7 +154,7 @@ def paint(
         Whether the primary beam is in the data.
     regions : array of int or None
         Catalogue numbers of the regions of the map ``parts``, 0 for none; None where the network was not run.
-    task : Task
+    task : PaintTask
 
     Returns
     -------
@@ -196,8 +201,8 @@ def paint(
         maps_shown = {"data": data, "model": model, "residual": data - model}
         if plan.always and regions is not None:
             maps_shown |= {name: maps.read(name, block.write) for name in ("denoised", "uncertainty")}
-        shown |= {name: averaged(values, plan.thin) for name, values in maps_shown.items()}
-    pieces = joined(mask > 0)
+        shown |= {name: _averaged(values, plan.thin) for name, values in maps_shown.items()}
+    pieces = connected_labels(mask > 0)
     return Painted(
         task.number, catalog, components, pieces_of(pieces, block, plan.image.shape[2]),
         _firsts(mask, pieces, block, plan.image.shape[2], catalog), shown,
@@ -224,12 +229,12 @@ def _firsts(
     return np.stack([ids, place, pieces.ravel()[at]], axis=1)
 
 
-def islands_of(plan: Plan, painted: Sequence[Painted], count: int) -> Ints:
+def islands_of(plan: SearchPlan, painted: Sequence[Painted], count: int) -> Ints:
     """Number of the connected area that each object or region begins in.
 
     Parameters
     ----------
-    plan : Plan
+    plan : SearchPlan
     painted : sequence of Painted
         All tiles.
     count : int
@@ -250,7 +255,7 @@ def islands_of(plan: Plan, painted: Sequence[Painted], count: int) -> Ints:
     return out
 
 
-def averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
+def _averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
     """Means over squares of ``thin`` x ``thin`` pixels."""
     good, pads = np.isfinite(values), [(0, -n % thin) for n in values.shape]
     total, number = (
@@ -260,7 +265,7 @@ def averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
 
 
-def region_task(judged: Judged, region: Region) -> tuple[Region, Sources]:
+def region_task(judged: Judged, region: DiffuseRegion) -> tuple[DiffuseRegion, Sources]:
     """A region and the compact sources that reach into it."""
     v = judged.sources.values
     half = 4.5 * np.sqrt(np.maximum(v[:, 3], v[:, 5])) + 2
@@ -271,19 +276,19 @@ def region_task(judged: Judged, region: Region) -> tuple[Region, Sources]:
 
 
 def measure_region(
-    plan: Plan, maps: Maps, prepared: PreparedImage, in_data: bool, task: tuple[Region, Sources]
+    plan: SearchPlan, maps: Maps, prepared: PreparedImage, in_data: bool, task: tuple[DiffuseRegion, Sources]
 ) -> tuple[Table, tuple[slice, slice], NDArray[np.int32]]:
     """Cut a region at its saddles, and measure the parts.
 
     Parameters
     ----------
-    plan : Plan
+    plan : SearchPlan
     maps : Maps
     prepared : PreparedImage
         Beam and units.
     in_data : bool
         Whether the primary beam is in the data.
-    task : tuple of Region and Sources
+    task : tuple of DiffuseRegion and Sources
         See `region_task`.
 
     Returns
@@ -312,7 +317,7 @@ def measure_region(
     seen = replace(prepared, data=mean, valid=valid, rms=np.where(valid, rms, np.nan).astype(np.float32))
     beam = PrimaryBeam(part, in_data=in_data)
     sidelobes = maps.read("sidelobes", window) if "sidelobes" in maps.names else None
-    table = build_catalog(part, seen, mean, sigma, labels, region.tile.regions.settings, sidelobes, beam)
+    table = region_catalog(part, seen, mean, sigma, labels, region.tile.regions.settings, sidelobes, beam)
     data = plan.image.taken(window)[0] if not plan.whole else prepared.data[window]
     rest = np.where(valid, np.nan_to_num(data), 0).astype(float)
     add_sources(rest, near.values, -1.0, origin)

@@ -30,7 +30,7 @@ from faintsky.source_model import frequencies_2d, line_profile
 MOST_PLANES = 9
 """Largest number of planes of a psf cube that are used; it changes slowly with frequency."""
 PENDING = 12
-"""Sources that `Residual` keeps in a list before it subtracts them from the whole cube."""
+"""Sources that `ResidualCube` keeps in a list before it subtracts them from the whole cube."""
 
 
 class SourceImager:
@@ -129,7 +129,7 @@ class SourceImager:
         return seen.copy() if self.valid is None else seen * self.valid
 
 
-class Residual:
+class ResidualCube:
     """A cube minus its sources, each an image times a spectrum.
 
     Sources are subtracted only in the parts that are read: a fit needs a small window of a cube of millions
@@ -146,9 +146,9 @@ class Residual:
         self._own = False
         self._pending: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
-    def copy(self) -> Residual:
+    def copy(self) -> ResidualCube:
         """An independent copy."""
-        twin = Residual(self._cube)
+        twin = ResidualCube(self._cube)
         twin._pending = list(self._pending)
         self._own = False
         return twin
@@ -258,7 +258,7 @@ class Pursuit:
 
     Parameters
     ----------
-    data : Residual
+    data : ResidualCube
         Continuum-free cube of flat noise, ``[chan, y, x]``, blanks 0, minus the sources.
     sigma : array
         Rms of every channel, 0 where blank.
@@ -284,7 +284,7 @@ class Pursuit:
         Called with their number before each fit.
     """
 
-    data: Residual
+    data: ResidualCube
     sigma: NDArray[np.float64]
     bank: FilterBank
     imager: SourceImager
@@ -299,7 +299,7 @@ class Pursuit:
 
     @classmethod
     def for_fits(
-        cls, data: Residual, prepared: PreparedCube, imager: SourceImager, **details: Any
+        cls, data: ResidualCube, prepared: PreparedCube, imager: SourceImager, **details: Any
     ) -> Pursuit:
         """A pursuit for fits only, without a filter bank. See `Pursuit` for the arguments."""
         made = cls.__new__(cls)
@@ -607,7 +607,7 @@ class Pursuit:
         """Fit the continuum again to the data less the sources, and start the residual from it."""
         prepared.take_out(*self.continuum_left(prepared))
         line = prepared.line
-        self.data = Residual(line if self.taken is None else np.where(self.taken, np.float32(0), line))
+        self.data = ResidualCube(line if self.taken is None else np.where(self.taken, np.float32(0), line))
         for c in self.components:
             self.subtract(c, 1.0)
 

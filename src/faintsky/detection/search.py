@@ -16,7 +16,7 @@ from faintsky.beams import beam_pixels
 from faintsky.detection.counts import SURE, NoisePeaks, against_negatives, fit_counts, likeness
 from faintsky.detection.fits import LineSource
 from faintsky.detection.matched_filter import FilterBank, decimation
-from faintsky.detection.pursuit import Component, Pursuit, Residual, SourceImager
+from faintsky.detection.pursuit import Component, Pursuit, ResidualCube, SourceImager
 from faintsky.detection.resolved import (
     Resolved,
     closed_to_continuum,
@@ -329,7 +329,7 @@ def _search(
     taken = occupied(resolved, cube.shape, prepared)
     line = np.where(taken, np.float32(0), prepared.line) if resolved else prepared.line
     pursuit = Pursuit(
-        Residual(line),
+        ResidualCube(line),
         prepared.sigma,
         _bank(line[:, ::step, ::step], prepared, device),
         imager,

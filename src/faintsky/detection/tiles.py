@@ -80,7 +80,7 @@ MANY = 1 << 14
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """How an image is searched, the same for all tiles.
 
     Attributes
@@ -116,7 +116,7 @@ class Plan:
 
 
 @dataclass
-class Seen:
+class SeenTile:
     """Result of the search of a tile, in pixels of the image.
 
     Attributes
@@ -180,11 +180,11 @@ def tiles_of(image: RadioImage) -> list[Block]:
     return tiles(shape, 32 * int(np.clip(np.ceil(MARGIN * beam_pixels / 32), 4, 12)))
 
 
-def plan(image: RadioImage, **how: Any) -> Plan:
-    """Determine what all tiles of an image share; `how` holds further arguments of `Plan`."""
+def plan(image: RadioImage, **how: Any) -> SearchPlan:
+    """Determine what all tiles of an image share; `how` holds further arguments of `SearchPlan`."""
     blocks = tiles_of(image)
     if len(blocks) == 1:
-        return Plan(image, blocks, **how)
+        return SearchPlan(image, blocks, **how)
     thin = 1
     while max(image.shape) > MOST_SHOWN * thin:
         thin *= 2
@@ -201,7 +201,7 @@ def plan(image: RadioImage, **how: Any) -> Plan:
         image = replace(image, beams=np.array([image.sky_beam(beam)]))
     # pickling rounds coordinates by a digit: do it here too, so that all processes have the same
     image = replace(image, wcs=pickle.loads(pickle.dumps(image.wcs)))
-    return Plan(image, blocks, **how, kind=kind, prepared=bare(first), thin=thin)
+    return SearchPlan(image, blocks, **how, kind=kind, prepared=bare(first), thin=thin)
 
 
 def _brightest(image: RadioImage, blocks: list[Block], most: int) -> list[Block]:
@@ -241,7 +241,7 @@ def bare(prepared: PreparedImage, thin: int = 0, box: tuple[slice, slice] | None
     return replace(prepared, **arrays)
 
 
-def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: None) -> Seen:
+def look(plan: SearchPlan, number: int, maps: Maps, tell: Tell = lambda done, word: None) -> SeenTile:
     """Search a tile, and write its maps.
 
     ``noise``, 0 where blank; with the network ``diffuse`` and its companions, and ``pieces``, the candidate
@@ -249,7 +249,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
 
     Parameters
     ----------
-    plan : Plan
+    plan : SearchPlan
     number : int
         Of the tile.
     maps : Maps
@@ -259,7 +259,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
 
     Returns
     -------
-    Seen
+    SeenTile
     """
     from threadpoolctl import threadpool_limits
 
@@ -267,7 +267,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
     part = plan.image if plan.whole else plan.image.part(block.read)
     prepared = _prepared(plan, part)
     if prepared is None:
-        return Seen(number)
+        return SeenTile(number)
     assert prepared.beam is not None
     response = None
     if part.psf is not None and part.residual is None is part.model_image:
@@ -306,7 +306,7 @@ def look(plan: Plan, number: int, maps: Maps, tell: Tell = lambda done, word: No
     return seen
 
 
-def _prepared(plan: Plan, part: RadioImage) -> PreparedImage | None:
+def _prepared(plan: SearchPlan, part: RadioImage) -> PreparedImage | None:
     """A prepared tile; None where it is blank."""
     if plan.prepared is None:
         prepared = prepare_image(part)
@@ -325,10 +325,10 @@ def _prepared(plan: Plan, part: RadioImage) -> PreparedImage | None:
 
 
 def _sources_seen(
-    plan: Plan, number: int, part: RadioImage, prepared: PreparedImage, search: CompactSearch,
+    plan: SearchPlan, number: int, part: RadioImage, prepared: PreparedImage, search: CompactSearch,
     diffuse: Diffuse | None, left: NDArray[np.floating] | None,
-) -> Seen:  # fmt: skip
-    """The compact sources of a tile; see `Seen`."""
+) -> SeenTile:  # fmt: skip
+    """The compact sources of a tile; see `SeenTile`."""
     block, sources, valid = plan.blocks[number], search.sources, prepared.valid
     values = sources.values
     at = pixels_of(values, valid.shape)
@@ -358,7 +358,7 @@ def _sources_seen(
     bend = [2 - around[1, 0] - around[1, 2], 2 - around[0, 1] - around[2, 1]]
     cross = (around[0, 2] + around[2, 0] - around[0, 0] - around[2, 2]) / 4
     curved = np.sqrt(max(bend[0] * bend[1] - cross**2, 1e-12))
-    return Seen(
+    return SeenTile(
         number, sources.take(near).moved(block.origin[1], block.origin[0]),
         {name: values[near] for name, values in columns.items()},
         prepared if plan.whole else bare(prepared, plan.thin, core),
@@ -368,7 +368,7 @@ def _sources_seen(
 
 
 def _regions_seen(
-    plan: Plan, number: int, diffuse: Diffuse, search: CompactSearch, maps: Maps
+    plan: SearchPlan, number: int, diffuse: Diffuse, search: CompactSearch, maps: Maps
 ) -> SeenRegions:
     """Candidate regions of a tile, numbered from 1 within its write region."""
     block = plan.blocks[number]

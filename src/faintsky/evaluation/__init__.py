@@ -15,7 +15,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.evaluation.bounds import (
         PARAMETERS,
-        Line,
+        TrueLine,
         bounds_from_fisher,
         cramer_rao,
         fisher_information,
@@ -50,15 +50,15 @@ if TYPE_CHECKING:
         true_regions,
     )
     from faintsky.evaluation.images import ImageScorer, gain
-    from faintsky.evaluation.methods import Answer, denoisers, detectors, islands_of, scored_islands
+    from faintsky.evaluation.methods import Answer, denoisers, detectors, program_islands, scored_islands
     from faintsky.evaluation.running import (
         Evaluation,
         Method,
         Scores,
         evaluate,
         markdown,
-        measured,
-        number,
+        measured_cost,
+        number_text,
         pending,
         run_methods,
         table_of,

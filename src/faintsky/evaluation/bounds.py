@@ -39,7 +39,7 @@ CONTINUUM = ("free", "shared", "none")
 
 
 @dataclass(frozen=True)
-class Line:
+class TrueLine:
     """One true source as received (primary beam included).
 
     Parameters
@@ -68,12 +68,12 @@ class Line:
     slope: float = 0.0
 
 
-def spatial_derivatives(source: Line, fx: Float, fy: Float) -> NDArray[np.complex128]:
+def spatial_derivatives(source: TrueLine, fx: Float, fy: Float) -> NDArray[np.complex128]:
     """Transform of a source's Gaussian of unit flux, and its derivatives.
 
     Parameters
     ----------
-    source : Line
+    source : TrueLine
         The source.
     fx, fy : array
         Spatial frequencies, see `faintsky.source_model.frequencies_2d` [cycles/pixel].
@@ -94,7 +94,7 @@ def spatial_derivatives(source: Line, fx: Float, fy: Float) -> NDArray[np.comple
     return np.stack([g * f for f in (np.ones_like(along), *place, *widths, turn)])
 
 
-def spectral_derivatives(source: Line, n_chan: int) -> Float:
+def spectral_derivatives(source: TrueLine, n_chan: int) -> Float:
     """Line of unit sum, and derivatives of the line of the source's flux by z and width, ``[3, chan]``."""
     channel = np.arange(n_chan, dtype=float)
     # normalised by its integral, not by its sum over the band, because a line cut by the band's edge loses
@@ -115,7 +115,7 @@ def _without_continuum(spectra: Float, sigma: Float) -> Float:
     return weighted - (weighted @ q) @ q.T
 
 
-def _factors(source: Line, n_chan: int, continuum: str) -> tuple[Float, list[int]]:
+def _factors(source: TrueLine, n_chan: int, continuum: str) -> tuple[Float, list[int]]:
     """Spectral factor ``[parameter, chan]`` and index of the spatial plane of each parameter."""
     profile, by_z, by_width = spectral_derivatives(source, n_chan)
     spectrum = source.flux * profile
@@ -129,13 +129,18 @@ def _factors(source: Line, n_chan: int, continuum: str) -> tuple[Float, list[int
 
 
 def fisher_information(
-    sources: Sequence[Line], transfer: Float, n_x: int, sigma: ArrayLike, n_chan: int, continuum: str = "free"
+    sources: Sequence[TrueLine],
+    transfer: Float,
+    n_x: int,
+    sigma: ArrayLike,
+    n_chan: int,
+    continuum: str = "free",
 ) -> Float:
     """Fisher matrix of all parameters of the sources.
 
     Parameters
     ----------
-    sources : sequence of Line
+    sources : sequence of TrueLine
         One source, or a group that is bounded together.
     transfer : array
         `faintsky.source_model.psf_transform` of the psf, ``[n_y, n_x // 2 + 1]``.
@@ -214,7 +219,12 @@ def bounds_from_fisher(fisher: Float, tolerance: float = 1e-10) -> Float:
 
 
 def cramer_rao(
-    sources: Sequence[Line], transfer: Float, n_x: int, sigma: ArrayLike, n_chan: int, continuum: str = "free"
+    sources: Sequence[TrueLine],
+    transfer: Float,
+    n_x: int,
+    sigma: ArrayLike,
+    n_chan: int,
+    continuum: str = "free",
 ) -> list[dict[str, float]]:
     """Smallest standard deviation of every parameter that an unbiased estimate can have.
 

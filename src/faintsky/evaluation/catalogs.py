@@ -13,7 +13,16 @@ import numpy as np
 from faintsky.arrays import Bool, Float
 from faintsky.errors import DiskError, FaintskyError, InputError
 from faintsky.evaluation import figures
-from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, measured, plain, table_of, with_error
+from faintsky.evaluation.running import (
+    TRUTH,
+    Method,
+    Rows,
+    Scores,
+    file_name,
+    measured_cost,
+    table_of,
+    with_error,
+)
 from faintsky.evaluation.truth import Setting, judged_boxes, prepared_truth
 from faintsky.grid import axial_difference
 from faintsky.matching import (
@@ -323,7 +332,7 @@ class CatalogScorer:
 
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
         """See `Scorer.path`; here it is the catalogue of one cube."""
-        return out / "catalogs" / plain(method) / cases / f"{index:04d}.ecsv"
+        return out / "catalogs" / file_name(method) / cases / f"{index:04d}.ecsv"
 
     def load(self, out: Path, cases: Any, index: int) -> tuple[RadioCube, Table]:
         """See `Scorer.load`; here a sample is a cube with its prepared truth."""
@@ -341,7 +350,7 @@ class CatalogScorer:
 
         cube, truth = sample
         _ = cube.data  # reading the file does not count as the method's time
-        with measured() as cost:
+        with measured_cost() as cost:
             try:
                 found = method.run(cube)
             except (InputError, DiskError):

@@ -133,7 +133,7 @@ def evaluate_alma(
     from faintsky.evaluation.catalogs import CatalogScorer
     from faintsky.evaluation.methods import detectors
     from faintsky.evaluation.running import Method
-    from faintsky.evaluation.sets import SimulatedCubes, open_cubes, shape_of
+    from faintsky.evaluation.sets import SimulatedCubes, cube_shape, open_cubes
     from faintsky.system import Needs, choose_device, worker_count
 
     number = CUBES if n is None and data is None else n
@@ -156,7 +156,7 @@ def evaluate_alma(
         "box_rule": box_rule,
     }  # fmt: skip
     # assumes that every method needs as much as our own; few need more
-    searches = [needs_of_search(shape_of(s), BEAM_PIXELS) for s in sets]
+    searches = [needs_of_search(cube_shape(s), BEAM_PIXELS) for s in sets]
     runs = [sum(len(m.seen_of(s)) for m in chosen) for s in sets]
     files, workers = sum(runs) + sum(len(s.indices) for s in sets), worker_count(jobs)
     seconds = SECONDS_OF_FIGURES + sum(k * one.seconds for k, one in zip(runs, searches, strict=True))

@@ -41,7 +41,16 @@ from faintsky.evaluation.image_metrics import (
     segment_sums,
 )
 from faintsky.evaluation.methods import Answer
-from faintsky.evaluation.running import TRUTH, Method, Rows, Scores, markdown, measured, plain, with_error
+from faintsky.evaluation.running import (
+    TRUTH,
+    Method,
+    Rows,
+    Scores,
+    file_name,
+    markdown,
+    measured_cost,
+    with_error,
+)
 from faintsky.evaluation.sets import Field
 from faintsky.matching import Estimate
 
@@ -258,7 +267,7 @@ PLOTS = (
 )  # fmt: skip
 
 
-def table_of(rows: Rows, cases: str, quantities: Sequence[Quantity]) -> str:
+def quantity_table(rows: Rows, cases: str, quantities: Sequence[Quantity]) -> str:
     """Markdown table of methods against quantities on one set.
 
     Parameters
@@ -330,7 +339,7 @@ class ImageScorer:
 
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
         """See `Scorer.path`; here it holds the parts of one field."""
-        return out / "fields" / plain(cases) / plain(method) / f"{index:04d}.npz"
+        return out / "fields" / file_name(cases) / file_name(method) / f"{index:04d}.npz"
 
     def load(self, out: Path, cases: Any, index: int) -> Sample:
         """See `Scorer.load`; a sample also has a field without emission, if there is one."""
@@ -338,7 +347,7 @@ class ImageScorer:
 
     def keep(self, sample: Sample, method: Method, file: Path) -> None:
         """See `Scorer.keep`; nothing is kept if the method is not for such images."""
-        with measured() as cost:
+        with measured_cost() as cost:
             answer = method.run(sample.field)
         parts: Parts = {}
         if answer is not None:
@@ -488,7 +497,7 @@ class ImageScorer:
         for cases in dict.fromkeys(r["set"] for r in rows):
             lines += [f"## {cases}", ""]
             for title, quantities in self.sections:
-                if table := table_of(rows, cases, quantities):
+                if table := quantity_table(rows, cases, quantities):
                     lines += [f"**{title}**", "", table]
             for method in dict.fromkeys(r["method"] for r in rows if r["method"] not in OTHERS):
                 for quantity, words in (("error inside", ""), ("error inside, faint", f", S/N < {FAINT:g}")):

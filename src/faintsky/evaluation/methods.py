@@ -185,7 +185,7 @@ def filter_field(field: Field, name: str, *, cycles: bool = False, **settings: A
     return denoised(done.image, done.residual)[0]
 
 
-def islands_of(field: Field, program: str, settings: Mapping[str, Any] | None = None) -> Segments:
+def program_islands(field: Field, program: str, settings: Mapping[str, Any] | None = None) -> Segments:
     """Islands that a program finds in a field, scored like the regions of a denoiser.
 
     Parameters
@@ -239,7 +239,7 @@ def _islands(field: Field, program: str) -> Answer | None:
     """A program's islands, and the image within them."""
     if field.kind == "sky":
         return None
-    found = islands_of(field, program)
+    found = program_islands(field, program)
     inside = np.where(found.labels > 0, np.nan_to_num(field.image.data), np.float32(0))
     return Answer(inside.astype(np.float32), None, found)
 

@@ -62,7 +62,7 @@ class Method:
         return cases.indices[: self.most] if self.sets is None or cases.name in self.sets else ()
 
 
-def plain(name: str) -> str:
+def file_name(name: str) -> str:
     """A name that is valid in a file system."""
     return re.sub(r"[^\w.+@-]+", "_", name).strip("_") or "_"
 
@@ -200,7 +200,7 @@ class Scorer(Protocol):
 
 
 @contextmanager
-def measured() -> Iterator[list[float]]:
+def measured_cost() -> Iterator[list[float]]:
     """Time [s], CPU time including child programs [s] and peak memory [MB] of a block, set at its end.
 
     If the system cannot reset the peak, it is that of the process since its start.
@@ -242,8 +242,8 @@ def pending(sets: Sequence[Any], methods: Sequence[Method], out: Path, scorer: S
         If two methods, or two sets, share a name.
     """
     for what, names in (
-        ("methods", [TRUTH, *(plain(m.name) for m in methods)]),
-        ("sets", [plain(s.name) for s in sets]),
+        ("methods", [TRUTH, *(file_name(m.name) for m in methods)]),
+        ("sets", [file_name(s.name) for s in sets]),
     ):
         if len(set(names)) < len(names):
             raise InputError(f"two {what} share a name: {', '.join(names)}", "rename one")
@@ -402,7 +402,7 @@ def evaluate(
     return Evaluation(out, scores)
 
 
-def number(value: float, form: str = ".3f") -> str:
+def number_text(value: float, form: str = ".3f") -> str:
     """Text of a number, or a dash for NaN."""
     return format(value, form) if math.isfinite(value) else "–"
 
@@ -425,7 +425,7 @@ def with_error(value: float, error: float | None, form: str = ".3f", error_form:
     """
     known = error is not None and math.isfinite(error)
     tail = f" ± {error:{error_form or form}}" if known else ""
-    return f"{number(value, form)}{tail}" if math.isfinite(value) else "–"
+    return f"{number_text(value, form)}{tail}" if math.isfinite(value) else "–"
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

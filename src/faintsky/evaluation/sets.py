@@ -25,7 +25,7 @@ from faintsky.matching import column
 from faintsky.preparing import autocorrelation, robust_sigma, surface_brightness
 from faintsky.simulating import (
     UNIT_BEAM,
-    Settings,
+    SimulationSettings,
     at_resolution,
     beside,
     open_observatory,
@@ -192,7 +192,9 @@ class SimulatedFields:
 @lru_cache(maxsize=2)
 def _observatory(preset: str, size: int, web: str = "", field: str = "") -> Any:
     drawn: Any = {"web": web, "field": field} if web else {}
-    return open_observatory(Settings(telescope="lofar", preset=preset, size=size, quick=True, **drawn))
+    return open_observatory(
+        SimulationSettings(telescope="lofar", preset=preset, size=size, quick=True, **drawn)
+    )
 
 
 @lru_cache(maxsize=4)
@@ -520,7 +522,7 @@ def _alma(preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[Any, Any,
 
     Psf and primary beam are None if each cube has its own.
     """
-    observatory = open_observatory(Settings(telescope="alma", preset=preset, **dict(settings)))
+    observatory = open_observatory(SimulationSettings(telescope="alma", preset=preset, **dict(settings)))
     shared = observatory.instrument
     return observatory, *((None, None) if shared is None else _beams(shared))
 
@@ -531,9 +533,11 @@ def _beams(instrument: Instrument) -> tuple[Any, Any]:
     return instrument.psf_cube(), pb
 
 
-def shape_of(cubes: Any) -> tuple[int, ...]:
+def cube_shape(cubes: Any) -> tuple[int, ...]:
     """``(chan, y, x)`` of a set's first cube, from header or settings; for other sets by loading it."""
     if isinstance(cubes, SimulatedCubes):
-        observation = Settings(telescope="alma", preset=cubes.preset, **dict(cubes.settings)).observation
+        observation = SimulationSettings(
+            telescope="alma", preset=cubes.preset, **dict(cubes.settings)
+        ).observation
         return observation.spectral.n_chan, *observation.grid.shape
     return tuple(cubes.load(cubes.indices[0])[0].shape)

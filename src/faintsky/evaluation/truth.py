@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faintsky.arrays import Float
 from faintsky.errors import InputError
-from faintsky.evaluation.bounds import PARAMETERS, Line, cramer_rao, spectral_derivatives
+from faintsky.evaluation.bounds import PARAMETERS, TrueLine, cramer_rao, spectral_derivatives
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
 from faintsky.image import SHAPE
 from faintsky.matching import box_extents, column
@@ -227,7 +227,7 @@ def velocity_per_channel(truth: Table, cube: RadioCube) -> Float:
     return np.where(np.isfinite(ratio) & (ratio > 0), ratio, by_frequency)
 
 
-def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]:
+def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[TrueLine]:
     """The true sources as received: attenuated by the primary beam, fluxes in Jy times channels.
 
     Parameters
@@ -241,7 +241,7 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
 
     Returns
     -------
-    list of Line
+    list of TrueLine
     """
     pb = column(truth, "pb") if "pb" in truth.colnames else np.ones(len(truth))
     pb = np.where(np.isfinite(pb), pb, 1.0)
@@ -258,11 +258,11 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[Line]
     names = ("x", "y", "dc_maj", "dc_min", "dc_pa", "z", "fwhm_z", "flux", "continuum")
     place = [column(truth, name) for name in ("x", "y", "z", "fwhm_z")]
     rows = zip(*place[:2], *shape, *place[2:], flux, np.nan_to_num(own) * pb, strict=True)
-    return [Line(**dict(zip(names, map(float, row)))) for row in rows]
+    return [TrueLine(**dict(zip(names, map(float, row)))) for row in rows]
 
 
 def _add_bounds(
-    table: Table, lines: Sequence[Line], groups: NDArray[np.intp], transfer: Float, setting: Setting
+    table: Table, lines: Sequence[TrueLine], groups: NDArray[np.intp], transfer: Float, setting: Setting
 ) -> None:
     """Add columns ``NAME_bound`` and ``NAME_bound_shared`` in the units of the residuals, in place."""
     n_chan, _, n_x = setting.shape

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from faintsky.errors import InputError
-from faintsky.io.sources import Source
+from faintsky.io.sources import DataSource
 from faintsky.units import axis_unit, quantity
 
 HI = "1420.405752MHz"
@@ -174,12 +174,12 @@ def read_rest_frequency(value: Any) -> float | None:
     return hertz
 
 
-def choose_stokes(source: Source, wanted: str | None) -> tuple[Source, int, list[str]]:
+def choose_stokes(source: DataSource, wanted: str | None) -> tuple[DataSource, int, list[str]]:
     """One Stokes plane of a file, its number in the file, and notes.
 
     Parameters
     ----------
-    source : Source
+    source : DataSource
         With or without a Stokes axis.
     wanted : str, optional
         ``I``, ``Q``, ``RR``, ``XX`` …; by default I, or the only plane.

@@ -23,7 +23,7 @@ from faintsky.io.header import (
     read_spectral,
     read_wcs,
 )
-from faintsky.io.sources import Source, as_source
+from faintsky.io.sources import DataSource, as_source
 from faintsky.options import CubeOpening, with_options
 from faintsky.units import is_brightness, quantity
 
@@ -160,7 +160,7 @@ def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
 
 def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[str, Any]:
     """Arguments of `RadioData` for data that are open already."""
-    choose_stokes(Source(source.name, source.header, source.layout.shape, lambda _: source.cube), stokes)
+    choose_stokes(DataSource(source.name, source.header, source.layout.shape, lambda _: source.cube), stokes)
     parts = {f.name: getattr(source, f.name) for f in fields(source)}
     parts["load"], parts["notes"] = source.taken, list(source.notes)
     if rest is not None and source.spectral is not None:
@@ -173,7 +173,7 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
     return parts
 
 
-def _loader(source: Source, layout: Layout) -> Load:
+def _loader(source: DataSource, layout: Layout) -> Load:
     """Reads ``[chan, y, x]``, or a part of it."""
 
     def read(box: Box | None = None) -> Array32:
@@ -192,7 +192,7 @@ def _with_rest(header: Any, rest: float) -> Any:
 
 
 def _parts(
-    source: Source, stokes: str | None, rest: float | None, *, with_beam: bool = True
+    source: DataSource, stokes: str | None, rest: float | None, *, with_beam: bool = True
 ) -> dict[str, Any]:
     """Arguments of `RadioData` for a source."""
     name = source.name
@@ -231,7 +231,9 @@ def _bounds(shape: tuple[int, ...], cell: float) -> dict[str, float]:
     return {"largest": LARGEST * cell * max(shape[-2:]), "smallest": SMALLEST * cell}
 
 
-def _beams(source: Source, shape: tuple[int, ...], cell: float, plane: int) -> tuple[Float | None, list[str]]:
+def _beams(
+    source: DataSource, shape: tuple[int, ...], cell: float, plane: int
+) -> tuple[Float | None, list[str]]:
     """Beams ``[chan, 3]`` from the beams table, or else from the header."""
     table = [] if source.beams is None else [channel_beams(source.beams, shape[0], plane)]
     said: list[str] = []
@@ -292,7 +294,7 @@ def _planes(layout: Layout) -> tuple[int, ...]:
     return sizes.get("chan", 1), sizes["y"], sizes["x"]
 
 
-def _plain_layout(source: Source) -> Layout:
+def _plain_layout(source: DataSource) -> Layout:
     """The axes of a file without coordinates: ``[chan, y, x]`` with axes of length 1."""
     axes = [""] * len(source.shape)
     axes[-2:] = ["y", "x"]

@@ -25,7 +25,7 @@ Beams = Float
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Data that have not been read yet.
 
     Parameters
@@ -77,7 +77,7 @@ def quiet_reading() -> Iterator[None]:
         yield
 
 
-def as_source(thing: Any) -> Source:
+def as_source(thing: Any) -> DataSource:
     """Header, shape and loader of a path, an HDU or a list of them, a SpectralCube, or an NDData.
 
     Raises
@@ -98,7 +98,7 @@ def as_source(thing: Any) -> Source:
     return source
 
 
-def _fits_source(path: Path) -> Source:
+def _fits_source(path: Path) -> DataSource:
     """The first image of two or more axes in a FITS file; only headers are read."""
     from astropy.io import fits
 
@@ -126,7 +126,7 @@ def _fits_source(path: Path) -> Source:
         raise
     except Exception as error:
         raise _unreadable(path, error) from error
-    return Source(str(path), header, shape, partial(_read_fits, path, index, shape), beams)
+    return DataSource(str(path), header, shape, partial(_read_fits, path, index, shape), beams)
 
 
 def _read_fits(path: Path, index: int, shape: tuple[int, ...], part: Part) -> NDArray[Any]:
@@ -180,7 +180,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _beams_table(hdus: Any) -> Beams | None:
-    """Rows of the BEAMS table that CASA writes, or AIPS's CG, see `Source`; None without any."""
+    """Rows of the BEAMS table that CASA writes, or AIPS's CG, see `DataSource`; None without any."""
     for hdu in hdus:
         columns = {str(n).upper(): n for n in getattr(getattr(hdu, "columns", None), "names", None) or []}
         if not {"BMAJ", "BMIN", "BPA"} <= set(columns) or not len(hdu.data):
@@ -200,7 +200,7 @@ def _beams_table(hdus: Any) -> Beams | None:
     return None
 
 
-def _zarr_source(path: Path) -> Source:
+def _zarr_source(path: Path) -> DataSource:
     """A store written by `faintsky.io.writing.write_zarr`; only metadata are read."""
     import zarr
     from astropy.io.fits import Header
@@ -213,17 +213,17 @@ def _zarr_source(path: Path) -> Source:
         fault = "is a folder, but not a zarr store of an image"
         raise InputError(fault, "give a FITS file or a store with data and header", path) from error
     header = Header.fromstring(str(text), sep="\n")
-    return Source(str(path), header, tuple(array.shape), lambda part: np.asarray(array[part]))
+    return DataSource(str(path), header, tuple(array.shape), lambda part: np.asarray(array[part]))
 
 
-def _object_source(thing: Any) -> Source:
+def _object_source(thing: Any) -> DataSource:
     """Objects of other packages, recognised by their attributes rather than by their class."""
     name = type(thing).__name__
     hdus = _hdus(thing)
     for hdu in hdus:
         shape = tuple(int(n) for n in getattr(hdu, "shape", ()) or ())
         if getattr(hdu, "is_image", False) and len(shape) >= 2:
-            return Source(name, hdu.header.copy(), shape, partial(_part_of, hdu), _beams_table(hdus))
+            return DataSource(name, hdu.header.copy(), shape, partial(_part_of, hdu), _beams_table(hdus))
     raise InputError(
         f"a {name} is not an image", "give a path, an HDU, a SpectralCube, an NDData, or use from_array"
     )

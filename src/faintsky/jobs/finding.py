@@ -109,7 +109,7 @@ def detect(
 
 
 @dataclass
-class Plan:
+class RunPlan:
     """What a run takes, and the work, which returns its result and what makes the report.
 
     ``several`` says whether the data are cut into parts, ``unlike`` what of them is unlike the training's.
@@ -122,7 +122,7 @@ class Plan:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def _plan_for_cube(cube: RadioCube, model: models.Model, reliability: float, running: Spread) -> Plan:
+def _plan_for_cube(cube: RadioCube, model: models.Model, reliability: float, running: Spread) -> RunPlan:
     unlike = models.check_model(cube, model)
     several = detection.method_name(model) == detection.MATCHED_FILTER and len(detection.bricks_of(cube)) > 1
     needs = _shared(running, partial(detection.needs_of_bricks, cube)) if several else None
@@ -136,7 +136,7 @@ def _plan_for_cube(cube: RadioCube, model: models.Model, reliability: float, run
         page = partial(pages.detection_report, opened, found, reliability=reliability)
         return result_of_cube(opened, found, maps), page
 
-    return Plan(needs or detection.needs_of_cube(cube), several, work, unlike)
+    return RunPlan(needs or detection.needs_of_cube(cube), several, work, unlike)
 
 
 def refuse_lines(image: RadioImage, model: models.Model) -> None:
@@ -148,7 +148,7 @@ def refuse_lines(image: RadioImage, model: models.Model) -> None:
 
 def _plan_for_image(
     image: RadioImage, model: models.Model, reliability: float, background_scale: float, running: Spread
-) -> Plan:
+) -> RunPlan:
     refuse_lines(image, model)
     several = len(detection.tiles_of(image)) > 1
     shape = (image.shape[1], image.shape[2])
@@ -162,11 +162,17 @@ def _plan_for_image(
         )
         return result_of_detected(opened, found, maps), partial(pages.image_report, opened, found)
 
-    return Plan(needs or detection.needs_of_detection(shape), several, work)
+    return RunPlan(needs or detection.needs_of_detection(shape), several, work)
 
 
 def _run(
-    name: str, data: Any, model: models.Model, out: PathLike | None, running: Spread, plan: Plan, **how: Any
+    name: str,
+    data: Any,
+    model: models.Model,
+    out: PathLike | None,
+    running: Spread,
+    plan: RunPlan,
+    **how: Any,
 ) -> Result:
     """Do the work, and deliver its result and report; of data in several parts it can be resumed."""
     from faintsky.image import RadioImage
@@ -322,5 +328,5 @@ def denoise(
         result.facts |= others
         return result, partial(pages.denoising_report if alone else pages.image_report, opened, found)
 
-    plan = Plan(needs, several, work, unlike, {"block_shape": list(block), "members": members})
+    plan = RunPlan(needs, several, work, unlike, {"block_shape": list(block), "members": members})
     return _run("denoise", given, chosen, out, running, plan, report=report)

@@ -54,7 +54,7 @@ LEAST_SIGMA = 0.01
 """Least standard deviation, in units of the noise."""
 
 
-class Block(nn.Module):
+class ConditionedBlock(nn.Module):
     """Two 3 x 3 convolutions with a shortcut; the beam scales the features between them."""
 
     def __init__(self, width: int) -> None:
@@ -102,13 +102,13 @@ class LocalUNet(nn.Module):
         pixels = self.stem**2
         self.into = nn.Conv2d((FINE + 1) * pixels + WIDE, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
-            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, encoder, strict=True)
+            nn.ModuleList(ConditionedBlock(w) for _ in range(n)) for w, n in zip(widths, encoder, strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in pairwise(widths))
         up = list(widths)[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2, bias=False) for a, b in pairwise(up))
         self.decoder = nn.ModuleList(
-            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(up[1:], decoder, strict=True)
+            nn.ModuleList(ConditionedBlock(w) for _ in range(n)) for w, n in zip(up[1:], decoder, strict=True)
         )
         self.out = nn.Conv2d(widths[0], (2 * FINE + 2) * pixels + 2 * WIDE, 1, bias=False)
         nn.init.zeros_(self.out.weight)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
         imaging_weights,
         noise_factor,
         padded_size,
-        predict,
+        predict_visibilities,
     )
     from faintsky.simulating.instrument import Instrument, Observation, Sampling, build_instrument
     from faintsky.simulating.observatory import Observatory, Observed, draw_observation, open_observatory
     from faintsky.simulating.psf_library import PSF_SIDE, PsfLibrary, make_library
     from faintsky.simulating.radler_clean import check_radler
     from faintsky.simulating.reduced import compact, read_compact
-    from faintsky.simulating.settings import Settings, parameters_of, recorded_settings
+    from faintsky.simulating.settings import SimulationSettings, parameters_of, recorded_settings
     from faintsky.simulating.simulate import simulated, simulator
     from faintsky.simulating.truth import BOX_RULES, at_resolution, box, grid_frame, region_columns, to_sky
     from faintsky.simulating.wsclean import check_wsclean

@@ -26,7 +26,7 @@ from faintsky.io import write_fits
 from faintsky.simulating.cubes import CubeObservatory
 from faintsky.simulating.imaging import noise_factor
 from faintsky.simulating.instrument import Instrument, Observation, Sampling, data_header
-from faintsky.simulating.settings import Settings
+from faintsky.simulating.settings import SimulationSettings
 from faintsky.sky import SkyModel
 from faintsky.system import run_program
 from faintsky.telescopes import AntennaArray
@@ -87,7 +87,7 @@ class CasaInstrument(Instrument):
 class CasaObservatory(CubeObservatory):
     """An observatory whose dirty cubes are made by CASA; see `Observatory` for the arguments."""
 
-    def __init__(self, settings: Settings, *how: Any) -> None:
+    def __init__(self, settings: SimulationSettings, *how: Any) -> None:
         casa_python()
         _check(settings.observation)
         super().__init__(settings, *how)

@@ -12,7 +12,7 @@ from faintsky.simulating.fast import FastTelescope, TermImages
 from faintsky.simulating.instrument import Instrument, Observation, build_instrument, get_instrument
 from faintsky.simulating.observatory import Observatory, Observed, seeds_of
 from faintsky.simulating.truth import BeamResponse, truth_columns
-from faintsky.sky import Field, SkyModel, draw_lines, empty_sky
+from faintsky.sky import EmitterField, SkyModel, draw_lines, empty_sky
 from faintsky.system import choose_device
 
 TARGET_SNR = (10.0, 50.0)
@@ -69,7 +69,7 @@ class CubeObservatory(Observatory):
                 return replace(sky, images=file.data, spectra=spectra, lines=np.zeros_like(spectra))
             return replace(sky, cube=file.data)
         noise, reach = float(np.median(instrument.sigma)), instrument.reach(LOWEST_PB)
-        field = Field(grid, spectral, reach, instrument.beam_pixels, noise, self.visible)
+        field = EmitterField(grid, spectral, reach, instrument.beam_pixels, noise, self.visible)
         return draw_lines(settings.preset_record.sky, rng, field, settings.snr)
 
     def observe(self, sky: SkyModel, rng: np.random.Generator, noise_seed: int) -> Observed:

@@ -18,7 +18,7 @@ from faintsky.simulating.images import UNIT_BEAM
 from faintsky.simulating.instrument import Instrument, data_header
 from faintsky.simulating.observatory import Observatory, Observed, open_observatory
 from faintsky.simulating.reduced import write_compact
-from faintsky.simulating.settings import PRODUCTS, Settings, read_record
+from faintsky.simulating.settings import PRODUCTS, SimulationSettings, read_record
 from faintsky.simulating.truth import BOX_RULES, REGION_RULE
 from faintsky.system import (
     check_space,
@@ -28,8 +28,8 @@ from faintsky.system import (
     one_thread,
     replacing,
     run_tasks,
+    versions,
 )
-from faintsky.system import versions as installed
 
 UNITS = {
     "cube": {"sky": "Jy/pixel", "dirty": "Jy/beam"},
@@ -43,11 +43,11 @@ class DataFiles:
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
         Settings of the data set.
     """
 
-    settings: Settings
+    settings: SimulationSettings
 
     @property
     def rule(self) -> dict[str, str]:
@@ -62,11 +62,11 @@ class DataFiles:
         rms = settings.rms if settings.data == "image" else None
         known: dict[str, Any] = {**self.rule}
         if settings.observation.primary_beam in settings.record.maps:
-            known |= installed(settings.observation.primary_beam)
+            known |= versions(settings.observation.primary_beam)
         if settings.backend == "wsclean":
             known["wsclean"] = _wsclean()
         elif "clean" in settings.products:
-            known |= installed("radler")
+            known |= versions("radler")
         if isinstance(rms, float):
             known["sigma_noise_images_jy_per_arcsec2"] = rms / UNIT_BEAM
         if instrument is None:
@@ -152,7 +152,7 @@ class DataFiles:
         for product, path in paths.items():
             self._write(path, product, seen, seed, index)
         meta: dict[str, Any] = {
-            "faintsky": versions()["faintsky"], "preset": settings.shown, "seed": seed, "sample": index,
+            "faintsky": _versions()["faintsky"], "preset": settings.shown, "seed": seed, "sample": index,
             **self.rule,
         }  # fmt: skip
         if settings.data == "image":
@@ -211,7 +211,7 @@ class DataFiles:
     def _provenance(self, instrument: Instrument, seed: int, index: int | None) -> dict[str, Any]:
         made, settings = instrument.record, self.settings
         cards: dict[str, Any] = {
-            "ORIGIN": f"faintsky {versions()['faintsky']}", "PRESET": settings.shown, "SEED": seed,
+            "ORIGIN": f"faintsky {_versions()['faintsky']}", "PRESET": settings.shown, "SEED": seed,
             "PBMODEL": (made["primary_beam"], "primary beam"),
         }  # fmt: skip
         weights = "natural weights" if made["robust"] is None else f"Briggs {made['robust']:g}"
@@ -282,7 +282,7 @@ def write_dataset(
                     path.unlink(missing_ok=True)
             record = {
                 **identity,
-                "versions": versions(),
+                "versions": _versions(),
                 "command": running.command or "",
                 **files.facts(observatory),
             }
@@ -348,9 +348,9 @@ def _ours(folder: Path) -> Iterator[Path]:
             yield from folder.glob(pattern)
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Versions of this package and of those that affect its numbers."""
-    return installed("faintsky", "numpy", "torch", "astropy", "ducc0")
+    return versions("faintsky", "numpy", "torch", "astropy", "ducc0")
 
 
 _worker: tuple[DataFiles, Observatory] | None = None

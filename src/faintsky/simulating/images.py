@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array32, Float
-from faintsky.simulating.imaging import GainErrors, baseline_factors, predict
+from faintsky.simulating.imaging import GainErrors, baseline_factors, predict_visibilities
 from faintsky.simulating.instrument import Observation, Sampling, build_instrument, get_instrument
 from faintsky.simulating.observatory import Observatory, Observed, seeds_of
-from faintsky.simulating.settings import Settings
+from faintsky.simulating.settings import SimulationSettings
 from faintsky.simulating.truth import region_columns
 from faintsky.sky import draw_diffuse, draw_radio_galaxies, log_uniform
 from faintsky.sky.web import SPECTRAL_INDEX, WEB_FREQUENCY, draw_web, open_web
@@ -37,7 +37,7 @@ _MIDDLE = 256
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedSky:
     """An observed sky: dirty and restored image [Jy/beam], and the beam ``[3]``."""
 
     dirty: Array32
@@ -138,7 +138,7 @@ class ImageTelescope:
         seed: np.random.SeedSequence,
         gains: NDArray[np.complex64] | None = None,
         clean: bool = False,
-    ) -> Seen:
+    ) -> ObservedSky:
         """Observe a sky.
 
         Parameters
@@ -156,14 +156,14 @@ class ImageTelescope:
 
         Returns
         -------
-        Seen
+        ObservedSky
         """
         grid, freq = self.instrument.grid, self.observation.freq
         model = sky * np.float32(grid.cell**2)
         if self.quick:
-            return Seen(self._quick(model, rms, seed, gains), None, self.beam)
+            return ObservedSky(self._quick(model, rms, seed, gains), None, self.beam)
         uvw, weight = self.sampling.track.uvw, self.sampling.weight
-        vis = predict(model * self.pb, uvw, freq, grid)
+        vis = predict_visibilities(model * self.pb, uvw, freq, grid)
         if gains is not None:
             vis *= self.factors(gains)
         if rms > 0:
@@ -173,7 +173,7 @@ class ImageTelescope:
             from faintsky.simulating import radler_clean
 
             restored = radler_clean.clean(vis, weight, uvw, freq, grid, self.beam)
-        return Seen(self.sampling.image(vis), restored, self.beam)
+        return ObservedSky(self.sampling.image(vis), restored, self.beam)
 
     def noise(self, rms: float, seed: np.random.SeedSequence) -> NDArray[np.complex64]:
         """Noise of visibilities ``[row]`` [Jy] that causes a noise of ``rms`` in the image [Jy/beam]."""
@@ -233,7 +233,7 @@ class ImageObservatory(Observatory):
     _drawing = 0
 
     def __init__(
-        self, settings: Settings, device: str = "cpu", progress: Callable[[str], None] | None = None
+        self, settings: SimulationSettings, device: str = "cpu", progress: Callable[[str], None] | None = None
     ) -> None:
         device = choose_device(device) if settings.quick else "cpu"
         self._web = None if settings.web is None else open_web(settings.web, settings.field, progress)
@@ -299,7 +299,7 @@ class ImageObservatory(Observatory):
         return sky.astype(np.float32)
 
 
-def errors_of(settings: Settings, rng: np.random.Generator) -> GainErrors:
+def errors_of(settings: SimulationSettings, rng: np.random.Generator) -> GainErrors:
     """Size of one image's gain errors: as given, or random for ``varied`` images, or none."""
     amplitude, phase = round(rng.uniform(0, MOST_GAIN), 4), round(rng.uniform(0, MOST_PHASE), 2)
     time = float(round(log_uniform(rng, *TIMESCALES)))

@@ -285,7 +285,7 @@ def _even(grid: ImageGrid) -> tuple[int, int]:
     return n_y, n_x
 
 
-def predict(model: Array, uvw: Float, freq: float, grid: ImageGrid) -> NDArray[np.complex64]:
+def predict_visibilities(model: Array, uvw: Float, freq: float, grid: ImageGrid) -> NDArray[np.complex64]:
     """Visibilities of an image.
 
     Parameters
@@ -328,7 +328,7 @@ def dirty_image(
     vis, weight : array
         Visibilities, ``[row]`` [Jy], and their imaging weights; visibilities of 1 give the psf.
     uvw, freq, grid
-        As for `predict`.
+        As for `predict_visibilities`.
     w_term : bool, optional
         Whether to use the w term; otherwise w is taken as 0.
     exact : bool, optional

@@ -18,7 +18,7 @@ from faintsky.errors import InputError
 from faintsky.grid import ARCSEC
 from faintsky.simulating.imaging import GainErrors
 from faintsky.simulating.instrument import Instrument, Observation
-from faintsky.simulating.settings import Settings
+from faintsky.simulating.settings import SimulationSettings
 from faintsky.telescopes import cutoff_radius
 
 LOWEST = np.deg2rad(20.0)
@@ -85,7 +85,7 @@ class Observatory(ABC):
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
         Settings of the data set.
     device : str, optional
         ``"auto"``, or a torch device.
@@ -103,7 +103,7 @@ class Observatory(ABC):
     """Index of the seed that draws a sample's observation."""
 
     def __init__(
-        self, settings: Settings, device: str = "cpu", progress: Callable[[str], None] | None = None
+        self, settings: SimulationSettings, device: str = "cpu", progress: Callable[[str], None] | None = None
     ) -> None:
         self.settings, self.device, self._progress = settings, device, progress
         if not settings.drawn:
@@ -133,13 +133,13 @@ class Observatory(ABC):
 
 
 def open_observatory(
-    settings: Settings, device: str = "cpu", progress: Callable[[str], None] | None = None
+    settings: SimulationSettings, device: str = "cpu", progress: Callable[[str], None] | None = None
 ) -> Any:
     """The observatory for some settings.
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
         Settings of the data set.
     device : str, optional
         ``"auto"``, or a torch device.
@@ -170,7 +170,7 @@ def seeds_of(seed: int, index: int) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence([seed, index]).spawn(5)
 
 
-def draw_observation(rng: np.random.Generator, settings: Settings) -> Observation:
+def draw_observation(rng: np.random.Generator, settings: SimulationSettings) -> Observation:
     """A random, possible observation.
 
     Raises

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import ARCSEC, ImageGrid
-from faintsky.simulating.imaging import dirty_image, predict
+from faintsky.simulating.imaging import dirty_image, predict_visibilities
 from faintsky.system import LONGEST, run_program, start_watching
 
 ITERATIONS = 20_000
@@ -104,7 +104,7 @@ def _main(path: str) -> None:
     while again:
         again = cycle.perform(count)
         count += 1
-        residual[:] = dirty_image(vis - predict(model, uvw, freq, grid), weight, uvw, freq, grid)
+        residual[:] = dirty_image(vis - predict_visibilities(model, uvw, freq, grid), weight, uvw, freq, grid)
     with open("clean.npz", "wb") as file:
         np.savez(file, model=model, residual=residual)
 

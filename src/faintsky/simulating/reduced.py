@@ -18,7 +18,7 @@ from faintsky.cutouts import SIZE, box_spectrum, crop, focus, integrated, line_i
 from faintsky.errors import InputError
 from faintsky.simulating.images import UNIT_BEAM, add_white_noise
 from faintsky.simulating.observatory import Observed
-from faintsky.simulating.settings import Settings
+from faintsky.simulating.settings import SimulationSettings
 from faintsky.simulating.truth import grid_frame
 from faintsky.system import replacing
 
@@ -78,7 +78,7 @@ _PB_POINTS = 33
 _LARGEST = 2.0**15
 
 
-def write_compact(path: Path, seen: Observed, settings: Settings, seed: int, index: int) -> None:
+def write_compact(path: Path, seen: Observed, settings: SimulationSettings, seed: int, index: int) -> None:
     """Write `compact`'s arrays of a cube, or the arrays of `read_compact` of an image, to an npz file.
 
     Parameters
@@ -87,7 +87,7 @@ def write_compact(path: Path, seen: Observed, settings: Settings, seed: int, ind
         The file.
     seen : Observed
         The sample.
-    settings : Settings
+    settings : SimulationSettings
         Settings of the data set.
     seed, index : int
         Seed of the data set, and number of the sample.

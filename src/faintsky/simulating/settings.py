@@ -27,7 +27,7 @@ from faintsky.grid import ImageGrid, SpectralGrid
 from faintsky.simulating.imaging import parse_weighting
 from faintsky.simulating.instrument import Observation
 from faintsky.sky import ModelFile, read_model
-from faintsky.system import Settings as Base
+from faintsky.system import Settings
 from faintsky.telescopes import Preset, Telescope, load_array, telescope
 from faintsky.units import quantity
 
@@ -112,7 +112,7 @@ def _option(help: str, example: str = "", default: Any = None) -> Any:
     return Field(default, description=help, examples=[example] if example else None)
 
 
-class Checked(Base):
+class Checked(Settings):
     """Settings that are checked when made, with messages that name the option."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -128,7 +128,7 @@ class Checked(Base):
             raise InputError(f"{option} {first['input']!r} is not possible", first["msg"].lower()) from error
 
 
-class Settings(Checked):
+class SimulationSettings(Checked):
     """All settings of a data set, checked and complete.
 
     Parameters
@@ -139,7 +139,7 @@ class Settings(Checked):
         Options with a value of its own for each sample; by default those that the preset draws and the user
         does not give.
     **options
-        The fields; `options_of` lists those of a telescope. The default, also for None, is that of the
+        The fields; `telescope_options` lists those of a telescope. The default, also for None, is that of the
         telescope or the preset.
 
     Raises
@@ -341,7 +341,7 @@ class Settings(Checked):
         )
 
     def parameters(self) -> dict[str, Any]:
-        """Plain values for ``dataset.json``, from which the same `Settings` can be made."""
+        """Plain values for ``dataset.json``, from which the same `SimulationSettings` can be made."""
         made, names = self.observation, (*COMMON, *self.record.options, "drawn")
         plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         plain |= {"preset": self.shown, "cell": made.grid.cell, "size": made.grid.n_x}
@@ -406,7 +406,7 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def options_of(name: str) -> type[Checked]:
+def telescope_options(name: str) -> type[Checked]:
     """The options of a telescope, as a class for signatures, help and the command line."""
     record = telescope(name)
     choices = {
@@ -417,7 +417,7 @@ def options_of(name: str) -> type[Checked]:
     }
     fields: dict[str, Any] = {}
     for key in (*COMMON, *record.options):
-        known = Settings.model_fields[key]
+        known = SimulationSettings.model_fields[key]
         default = {"preset": choices["preset"][0], "backend": choices["backend"][0]}.get(key, known.default)
         text, example = known.description or "", (known.examples or [None])[0]
         if key in choices:
@@ -454,7 +454,7 @@ def parameters_of(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return read_record(folder).get("parameters", {})
 
 
-def recorded_settings(folder: str | os.PathLike[str]) -> tuple[Settings, int]:
+def recorded_settings(folder: str | os.PathLike[str]) -> tuple[SimulationSettings, int]:
     """Settings and seed of a folder that ``faintsky simulate`` wrote.
 
     Raises
@@ -465,7 +465,7 @@ def recorded_settings(folder: str | os.PathLike[str]) -> tuple[Settings, int]:
     path, record = Path(folder) / "dataset.json", read_record(folder)
     try:
         known, seed = record["parameters"], int(record["seed"])
-        settings = Settings(**{k: v for k, v in known.items() if not k.endswith("_sha256")})
+        settings = SimulationSettings(**{k: v for k, v in known.items() if not k.endswith("_sha256")})
     except (ValueError, KeyError, TypeError) as error:
         hint = "give a folder of `faintsky simulate`"
         raise InputError("has no record of a simulated data set", hint, path) from error

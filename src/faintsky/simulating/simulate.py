@@ -13,7 +13,7 @@ from annotated_types import Ge
 
 from faintsky.errors import InputError
 from faintsky.options import Spread, with_options
-from faintsky.simulating.settings import Settings, options_of
+from faintsky.simulating.settings import SimulationSettings, telescope_options
 from faintsky.system import LOCAL, Needs, worker_count
 from faintsky.telescopes import telescope
 
@@ -53,7 +53,7 @@ def simulated(
     """
     from faintsky.simulating.observatory import open_observatory
 
-    observatory = open_observatory(Settings(telescope=telescope, **options), device)
+    observatory = open_observatory(SimulationSettings(telescope=telescope, **options), device)
     for index in range(n):
         yield observatory.sample(seed, index)
 
@@ -100,7 +100,7 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
         """
         from faintsky.simulating.dataset import DataFiles, check_folder, write_dataset
 
-        settings = Settings(telescope=name, **dict(options))
+        settings = SimulationSettings(telescope=name, **dict(options))
         for word, value in (("n", n), ("seed", seed), ("jobs", running.jobs or 1)):
             if int(value) != value:
                 raise InputError(f"{word} {value!r} is not possible", "give a whole number")
@@ -115,12 +115,12 @@ def simulator(name: str) -> Callable[..., dict[str, Any]]:
 
     data = " and ".join({"cube": "line cubes", "image": "continuum images"}[d] for d in record.backends)
     function.__doc__ = str(function.__doc__).format(title=record.title, data=data)
-    function.__annotations__["options"] = options_of(name)
+    function.__annotations__["options"] = telescope_options(name)
     function.__name__ = function.__qualname__ = f"simulate_{name}"
     return with_options(function)
 
 
-def _plan(n: int, settings: Settings) -> tuple[Needs, dict[str, Any]]:
+def _plan(n: int, settings: SimulationSettings) -> tuple[Needs, dict[str, Any]]:
     """Needs of a run, and the facts that a dry run prints."""
     from faintsky.simulating.dataset import DataFiles
     from faintsky.simulating.instrument import padded_shape

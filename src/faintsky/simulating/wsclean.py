@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
 from faintsky.grid import ImageGrid
-from faintsky.simulating.images import ImageTelescope, Seen
+from faintsky.simulating.images import ImageTelescope, ObservedSky
 from faintsky.simulating.instrument import data_header
 from faintsky.simulating.radler_clean import ITERATIONS, MAJOR_GAIN, MASK_SIGMA, STOP_SIGMA
 from faintsky.simulating.truth import to_sky
@@ -92,7 +92,7 @@ class WscleanTelescope(ImageTelescope):
         seed: np.random.SeedSequence,
         gains: NDArray[np.complex64] | None = None,
         clean: bool = False,
-    ) -> Seen:
+    ) -> ObservedSky:
         """See `ImageTelescope.observe`; here the images and the beam are WSClean's."""
         rows = {}
         if gains is not None:
@@ -112,7 +112,7 @@ class WscleanTelescope(ImageTelescope):
         beam = self.beam
         if "BMAJ" in header:
             beam = np.array([header["BMAJ"] * 3600, header["BMIN"] * 3600, header["BPA"] % 180.0])
-        return Seen(dirty, restored if clean else None, beam)
+        return ObservedSky(dirty, restored if clean else None, beam)
 
     def _write_model(self, path: Path, sky: Array32) -> None:
         from astropy.io import fits

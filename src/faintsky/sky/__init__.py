@@ -9,7 +9,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.sky.diffuse import draw_diffuse, log_uniform, random_field
-    from faintsky.sky.emitters import PRESETS, Field, draw_lines
+    from faintsky.sky.emitters import PRESETS, EmitterField, draw_lines
     from faintsky.sky.model import (
         NARROW,
         ModelFile,

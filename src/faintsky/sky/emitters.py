@@ -46,7 +46,7 @@ PLAIN: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Field:
+class EmitterField:
     """The field in which sources are drawn.
 
     Parameters
@@ -73,7 +73,9 @@ class Field:
     visible: Bool
 
 
-def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float | None = None) -> SkyModel:
+def draw_lines(
+    preset: str, rng: np.random.Generator, field: EmitterField, snr: float | None = None
+) -> SkyModel:
     """A random sky.
 
     Parameters
@@ -82,7 +84,7 @@ def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float |
         One of `PRESETS`.
     rng : numpy.random.Generator
         The source of random numbers.
-    field : Field
+    field : EmitterField
         Where sources are drawn.
     snr : float, optional
         S/N of all sources of ``emitters`` and ``varied``, instead of 4-14 and `SNR`.
@@ -105,7 +107,7 @@ def draw_lines(preset: str, rng: np.random.Generator, field: Field, snr: float |
     return sky.scaled(np.full(sky.n_sources, BRIGHTEST / sky.brightest()))
 
 
-def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dict[str, Any]]:
+def _draw_paper(rng: np.random.Generator, field: EmitterField, preset: str) -> list[dict[str, Any]]:
     """Sources of Table 1, with positions and channels scaled if the cube has another size."""
     grid, spectral = field.grid, field.spectral
     width = FWHM_PER_SIGMA if preset == "paper" else 1.0
@@ -150,7 +152,7 @@ def _draw_paper(rng: np.random.Generator, field: Field, preset: str) -> list[dic
     return sources
 
 
-def _draw_emitters(rng: np.random.Generator, field: Field, snr: float | None) -> list[dict[str, Any]]:
+def _draw_emitters(rng: np.random.Generator, field: EmitterField, snr: float | None) -> list[dict[str, Any]]:
     grid, spectral, beam = field.grid, field.spectral, field.beam
     margin_z = min(8.0, spectral.n_chan / 4)
     edge = min(2 * beam, min(grid.shape) / 4)
@@ -235,7 +237,7 @@ _PLACES = 200
 _GAUSSIAN_AREA = float(np.sqrt(2 * np.pi) / FWHM_PER_SIGMA)
 
 
-def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> SkyModel:
+def _draw_varied(rng: np.random.Generator, field: EmitterField, snr: float | None) -> SkyModel:
     number = 0 if rng.random() < EMPTY else int(rng.integers(1, MOST + 1))
     sources: list[dict[str, Any]] = []
     parts: list[Part] = []
@@ -259,7 +261,7 @@ def _draw_varied(rng: np.random.Generator, field: Field, snr: float | None) -> S
     return joined(parts, field.grid, field.spectral)
 
 
-def _place(rng: np.random.Generator, field: Field) -> tuple[float, float]:
+def _place(rng: np.random.Generator, field: EmitterField) -> tuple[float, float]:
     grid = field.grid
     edge = min(field.beam, min(grid.shape) / 4)
     for _ in range(_PLACES):
@@ -269,14 +271,14 @@ def _place(rng: np.random.Generator, field: Field) -> tuple[float, float]:
     return grid.x0, grid.y0
 
 
-def _beside(rng: np.random.Generator, field: Field, s: dict[str, Any]) -> tuple[float, float]:
+def _beside(rng: np.random.Generator, field: EmitterField, s: dict[str, Any]) -> tuple[float, float]:
     apart, angle = rng.uniform(0, 2) * field.beam, rng.uniform(0, 2 * np.pi)
     x, y = s["x"] + apart * np.cos(angle), s["y"] + apart * np.sin(angle)
     return float(np.clip(x, 0, field.grid.n_x - 1)), float(np.clip(y, 0, field.grid.n_y - 1))
 
 
 def _line_centre(
-    rng: np.random.Generator, field: Field, fwhm: float, beside: tuple[float, float] | None = None
+    rng: np.random.Generator, field: EmitterField, fwhm: float, beside: tuple[float, float] | None = None
 ) -> float:
     """A channel for the line's centre such that at least half of its power is in channels with data.
 
@@ -297,7 +299,7 @@ def _line_centre(
     return float(middle[len(middle) // 2])
 
 
-def _gaussian(rng: np.random.Generator, field: Field, place: tuple[float, float]) -> dict[str, Any]:
+def _gaussian(rng: np.random.Generator, field: EmitterField, place: tuple[float, float]) -> dict[str, Any]:
     """A Gaussian of a tenth of a beam to 4.5 beams, with a Gaussian line."""
     maj = min(field.beam * 10 ** rng.uniform(-1, 0.65), min(field.grid.shape) / 5)
     widest = min(25.0, field.spectral.n_chan / 4)
@@ -311,7 +313,7 @@ def _gaussian(rng: np.random.Generator, field: Field, place: tuple[float, float]
     }
 
 
-def _disc(rng: np.random.Generator, field: Field, place: tuple[float, float]) -> dict[str, Any]:
+def _disc(rng: np.random.Generator, field: EmitterField, place: tuple[float, float]) -> dict[str, Any]:
     """A rotating disc of one beam to five, 3 to 15 channels to each side of its centre."""
     fwhm = min(field.beam * log_uniform(rng, 1, 5), min(field.grid.shape) / 5)
     profile, curve = PROFILES[rng.integers(2)], CURVES[rng.integers(2)]
@@ -335,7 +337,7 @@ def _disc(rng: np.random.Generator, field: Field, place: tuple[float, float]) ->
     return {**PLAIN, **dict(zip("xy", place)), "disc": disc, **width, "spectral_index": rng.uniform(-2, 2)}
 
 
-def _source(rng: np.random.Generator, field: Field, others: list[dict[str, Any]]) -> dict[str, Any]:
+def _source(rng: np.random.Generator, field: EmitterField, others: list[dict[str, Any]]) -> dict[str, Any]:
     parent = others[rng.integers(len(others))] if others and rng.random() < NEIGHBOUR else None
     place = _place(rng, field) if parent is None else _beside(rng, field, parent)
     rotating, kind = rng.random() < ROTATING, rng.random()
@@ -350,7 +352,7 @@ def _source(rng: np.random.Generator, field: Field, others: list[dict[str, Any]]
     return s | {"z": _line_centre(rng, field, s["fwhm_z"], beside)}
 
 
-def _part(s: dict[str, Any], field: Field) -> Part:
+def _part(s: dict[str, Any], field: EmitterField) -> Part:
     if "disc" not in s:
         part = gaussian_part(s, field.grid, field.spectral)
         row = {**(part.row or {}), "source": s["source"], "rotating": False, "line_area": 1.0}

@@ -18,7 +18,7 @@ from faintsky.preparing import noise_map, robust_sigma
 
 
 @dataclass(frozen=True)
-class Blob:
+class Island:
     """An island of an image.
 
     Attributes
@@ -51,7 +51,7 @@ class Blob:
 
 def flood_fill(
     image: Array, rms: Array, detect: float, flood: float, *, least_side: int = 3
-) -> tuple[Labels, list[Blob]]:
+) -> tuple[Labels, list[Island]]:
     """Islands of an image, the most significant first.
 
     Parameters
@@ -70,7 +70,7 @@ def flood_fill(
     -------
     labels : array of int
         ``[y, x]``, number of the blob in the list from 1, 0 elsewhere.
-    blobs : list of Blob
+    blobs : list of Island
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(np.isfinite(image) & (rms > 0), image / rms, 0.0)
@@ -99,7 +99,9 @@ def flood_fill(
         held = 1 - min(level / float(snr[top]), 0.9)
         box = (place[1].start, place[1].stop - 1, place[0].start, place[0].stop - 1)
         highest = float(snr[top]) * peak / float(values[top])
-        blobs.append(Blob(number, x, y, box, (spread_x, spread_y), highest, peak, float(values.sum()) / held))
+        blobs.append(
+            Island(number, x, y, box, (spread_x, spread_y), highest, peak, float(values.sum()) / held)
+        )
     return labels, blobs
 
 

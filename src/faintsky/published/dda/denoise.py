@@ -25,7 +25,7 @@ from torch import nn
 
 from faintsky.arrays import Array, Array32, Bool, Labels
 from faintsky.beams import beam_pixels
-from faintsky.denoising import TURNS, DenoiseCall, Denoised, RegionSettings, build_catalog, relabelled
+from faintsky.denoising import TURNS, DenoiseCall, Denoised, RegionSettings, region_catalog, relabelled
 from faintsky.image import RadioImage
 from faintsky.models import Model
 from faintsky.options import Progress
@@ -197,7 +197,7 @@ def autoencode_image(
     mean, sigma = mean * correction, settings.sigma(mean, spread * correction)
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     mean, sigma = (np.where(prepared.valid, v / np.float32(unit), np.float32(0)) for v in (mean, sigma))
-    table = build_catalog(image, prepared, mean, sigma, labels, RegionSettings())
+    table = region_catalog(image, prepared, mean, sigma, labels, RegionSettings())
     table["reliability"] = np.nan
     table.sort("flux", reverse=True)
     labels = relabelled(labels, np.asarray(table["id"]))

@@ -73,7 +73,7 @@ def join_networks(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike
     )  # fmt: skip
 
 
-def sky_map(image: Array, model: Model, key: str, device: str = "cpu") -> Array32:
+def network_image(image: Array, model: Model, key: str, device: str = "cpu") -> Array32:
     """A network's image of the sky, for the centre of the integrated image.
 
     Parameters
@@ -139,7 +139,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     if not keys:
         raise InputError(f"model {model.name!r} has no networks", "give another --model")
     image = integrated_image(cube)
-    maps = [sky_map(image, model, key, device) for key in keys]
+    maps = [network_image(image, model, key, device) for key in keys]
     found = blobs(maps[0], s)
     steps = {}
     for other in maps[1:]:

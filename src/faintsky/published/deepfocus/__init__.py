@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level
     from faintsky.published.deepfocus.thresholds import (
-        Judged,
+        JudgedCandidates,
         candidates_of,
         fit_thresholds,
         logistic,

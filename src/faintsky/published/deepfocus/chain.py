@@ -29,15 +29,14 @@ from faintsky.errors import InputError
 from faintsky.matching import CRITERIA, match
 from faintsky.models import Model, load_model, save_model
 from faintsky.options import Progress
-from faintsky.published.deepfocus.finding import Settings
-from faintsky.published.deepfocus.pipeline import DeepFocus, Result, image_size
+from faintsky.published.deepfocus.finding import FindingSettings
+from faintsky.published.deepfocus.pipeline import CubeResult, DeepFocus, image_size
 from faintsky.published.deepfocus.thresholds import TRUE, fit_thresholds, sources_table, survey
 from faintsky.published.deepfocus.training import open_compact
 from faintsky.registry import RECIPES
 from faintsky.simulating import Observatory, Observed, open_observatory, recorded_settings
 from faintsky.sky import empty_sky
-from faintsky.system import Needs, choose_device, replacing
-from faintsky.system import Settings as SettingsBase
+from faintsky.system import Needs, Settings, choose_device, replacing
 from faintsky.training import Plan, read_value, source
 
 SPECTRA = "spectra"
@@ -58,7 +57,7 @@ SECOND = (("deep_gru",), ("fwhm_x", "fwhm_y", "pa"), ("flux",))
 """Networks of the second phase, by the step with the predictions on which they are trained."""
 
 
-class Numbers(SettingsBase):
+class Numbers(Settings):
     """Settings of the whole chain; those of one network are given as ``NETWORK.name=value``.
 
     Parameters
@@ -330,14 +329,14 @@ class _Work:
             plan.fit(folder, record, device=self.device, progress=self.say(f"{key}, {phase}"))
         return folder
 
-    def pipeline(self, folders: Mapping[str, Path], settings: Settings) -> DeepFocus:
+    def pipeline(self, folders: Mapping[str, Path], settings: FindingSettings) -> DeepFocus:
         """The pipeline with the networks trained so far."""
         device = choose_device(self.device)
         networks = {key: load_model(folder).network(key, device) for key, folder in folders.items()}
         size = image_size(load_model(folders["blobs_finder"]))
         return DeepFocus(networks, settings, size, device)
 
-    def predict(self, folders: Mapping[str, Path], settings: Settings, step: int) -> Path:
+    def predict(self, folders: Mapping[str, Path], settings: FindingSettings, step: int) -> Path:
         """Make predictions on training cubes; returns their folder."""
         out = self.out / "predicted" / str(step)
         training, held = self.chain.cubes()
@@ -347,16 +346,16 @@ class _Work:
             shutil.copyfile(self.chain.data / "dataset.json", out / kind / "dataset.json")
         return out
 
-    def thresholds(self, folders: Mapping[str, Path], where: str) -> tuple[Settings, dict[str, float]]:
+    def thresholds(self, folders: Mapping[str, Path], where: str) -> tuple[FindingSettings, dict[str, float]]:
         """Fit thresholds and reliabilities on separate cubes; returns them with the scores there."""
         file = self.out / f"thresholds_{where}.json"
         if file.is_file():
             known = json.loads(file.read_text(encoding="utf-8"))
-            return Settings.read(known["settings"]), known["scores"]
+            return FindingSettings.read(known["settings"]), known["scores"]
         numbers = self.chain.numbers
         observatory: Any = observatory_of(self.chain.data)[0]
         instrument = observatory.instrument
-        start = Settings(extract=numbers.extract, trained={
+        start = FindingSettings(extract=numbers.extract, trained={
             "cell": instrument.grid.cell, "channels": instrument.spectral.n_chan,
             "beam": float(np.sqrt(instrument.beams[:, :2].prod(axis=1)).mean()),
             "width": abs(instrument.spectral.width),
@@ -453,7 +452,7 @@ def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray
     return matched.i_found[order], matched.i_true[order]
 
 
-def _spectra(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
+def _spectra(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
     """Dirty and true spectra of the blobs that match true sources, and rows of these."""
     good, true = _true_ones(SPECTRA, seen, result.blobs)
     clean = np.zeros((len(good), len(seen.dirty)), dtype=np.float32)
@@ -463,7 +462,7 @@ def _spectra(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArra
     return {"spectra": result.spectra[good], "clean_spectra": clean}, true
 
 
-def _images(seen: Observed, result: Result) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
+def _images(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
     """Focused and line images of the sources that match true ones, and rows of these."""
     good, true = _true_ones(IMAGES, seen, result.sources)
     return {"focused": result.focused[good], "line_images": result.lines[good]}, true

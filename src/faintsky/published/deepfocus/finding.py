@@ -39,7 +39,7 @@ EVENTS = ("blobs", "flagged for deblending", "split off", "peaks joined")
 NO_LINE, CONDITION_1, CONDITION_2, SAME_PLACE, NEIGHBOUR, TWICE, FAINT, UNRELIABLE = RULES
 
 
-class Settings(system.Settings):
+class FindingSettings(system.Settings):
     """Thresholds and choices of all steps, in a model's card (Section 4.4).
 
     The thresholds are fitted on validation cubes when the model is trained.
@@ -103,7 +103,7 @@ class Settings(system.Settings):
     trained: dict[str, Any] = Field({})
 
 
-def blobs_of(picture: Array32, settings: Settings) -> list[Blob]:
+def blobs_of(picture: Array32, settings: FindingSettings) -> list[Blob]:
     """Step i by the settings, brightest first."""
     if settings.extract == "peaks" and not settings.paper_code:
         return peak_blobs(picture, settings.least, settings.share, settings.dip)
@@ -501,7 +501,7 @@ class Focus:
         ``[chan, y, x]``, NaN where blank.
     image : array
         `faintsky.cutouts.integrated` of it.
-    settings : Settings
+    settings : FindingSettings
         Thresholds and choices.
     beam_area : float
         Area of the beam, over which noise is correlated [pixel].
@@ -509,7 +509,7 @@ class Focus:
 
     cube: Array32
     image: Array32
-    settings: Settings
+    settings: FindingSettings
     beam_area: float = 1.0
 
     def patch(self, box: Box, z_min: float, z_max: float) -> Patch:
@@ -645,7 +645,7 @@ class Focus:
         return replace(primary, z=(low + high) / 2, fwhm_z=(high - low) / 2, snr=snr)
 
 
-def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> list[Source]:
+def last_cuts(sources: Sequence[Source], settings: FindingSettings, tally: Tally) -> list[Source]:
     """Remove duplicate sources and those too faint in the focused image; strongest first.
 
     Two blobs may contain the same source. Of two sources with common frequencies and centres within the
@@ -656,7 +656,7 @@ def last_cuts(sources: Sequence[Source], settings: Settings, tally: Tally) -> li
     ----------
     sources : sequence of Source
         All sources of the cube.
-    settings : Settings
+    settings : FindingSettings
         Thresholds.
     tally : Tally
         Counts the sources removed.

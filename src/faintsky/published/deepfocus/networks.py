@@ -238,7 +238,7 @@ class DeepGru(nn.Module):
             return torch.sigmoid(self.out(states)[..., 0])
 
 
-def convolved(inner: int, outer: int, size: int, stride: int = 1) -> nn.Sequential:
+def convolution(inner: int, outer: int, size: int, stride: int = 1) -> nn.Sequential:
     """A convolution without bias, and batch normalisation.
 
     Parameters
@@ -259,7 +259,7 @@ def convolved(inner: int, outer: int, size: int, stride: int = 1) -> nn.Sequenti
     )
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut, which are added or, without ``add``, concatenated.
 
     When concatenated, the shortcut has half of the output channels, so that their number is the same.
@@ -269,9 +269,9 @@ class Residual(nn.Module):
         super().__init__()
         self.add = add
         width = outer if add else outer // 2
-        self.first, self.second = convolved(inner, width, 3, stride), convolved(width, width, 3)
+        self.first, self.second = convolution(inner, width, 3, stride), convolution(width, width, 3)
         same = stride == 1 and inner == width
-        self.shortcut = nn.Identity() if same else convolved(inner, width, 1, stride)
+        self.shortcut = nn.Identity() if same else convolution(inner, width, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``[b, inner, y, x]`` to ``[b, outer, y / stride, x / stride]``."""
@@ -322,7 +322,10 @@ class ShapeResNet(nn.Module):
         inner = width
         for i, outer in enumerate(widths):
             middle = outer if add else outer // 2
-            blocks += [Residual(inner, middle, 1 if i == 0 else 2, add), Residual(middle, outer, 1, add)]
+            blocks += [
+                ResidualBlock(inner, middle, 1 if i == 0 else 2, add),
+                ResidualBlock(middle, outer, 1, add),
+            ]
             inner = outer
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)

@@ -28,7 +28,7 @@ from faintsky.models import Model, load_model
 from faintsky.preparing import MAD_TO_SIGMA, PrimaryBeam
 from faintsky.published.deepfocus import finding
 from faintsky.published.deepfocus.blobs import Blob, sky_map
-from faintsky.published.deepfocus.finding import UNRELIABLE, Focus, Settings, Source, Tally
+from faintsky.published.deepfocus.finding import UNRELIABLE, FindingSettings, Focus, Source, Tally
 from faintsky.published.deepfocus.networks import IMAGE, clean_spectra, flux_of, shape_of, unit_range
 from faintsky.source_model import line_profile
 
@@ -99,7 +99,7 @@ def shapes(images: Array32, networks: Mapping[str, nn.Module], device: str = "cp
 # ------------------------------------------------------------------ step v: model and mask (Section 4.4 v)
 
 
-def paint(
+def paint_source(
     labels: Labels,
     model: Array32,
     number: int,
@@ -248,7 +248,7 @@ def noise_level(cube: Array32) -> float:
 
 
 @dataclass(frozen=True)
-class Result:
+class CubeResult:
     """Results for a cube.
 
     Attributes
@@ -292,7 +292,7 @@ class DeepFocus:
     ----------
     networks : mapping of str to torch.nn.Module
         Those of `NETWORKS`.
-    settings : Settings
+    settings : FindingSettings
         Thresholds and choices.
     size : int
         Side of Blobs Finder's images [pixel].
@@ -301,11 +301,11 @@ class DeepFocus:
     """
 
     networks: Mapping[str, nn.Module]
-    settings: Settings = field(default_factory=lambda: Settings())
+    settings: FindingSettings = field(default_factory=lambda: FindingSettings())
     size: int = IMAGE
     device: str = "cpu"
 
-    def run(self, cube: Array32, beam_area: float = 1.0) -> Result:
+    def run(self, cube: Array32, beam_area: float = 1.0) -> CubeResult:
         """All steps on a cube.
 
         Parameters
@@ -334,7 +334,7 @@ class DeepFocus:
         with _timed(stages, "flux"):
             lines = line_images(cube, sources, widths, s.dilation)
             flux = fluxes(lines, networks["flux"], noise_level(cube), device)
-        return Result(picture, blobs, spectra, sources, focused, lines, widths, flux, tally, stages)
+        return CubeResult(picture, blobs, spectra, sources, focused, lines, widths, flux, tally, stages)
 
     def sky_map(self, image: Array32) -> Array32:
         """Blobs Finder's image of the sky for an integrated image, ``[y, x]``."""
@@ -399,7 +399,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     See `faintsky.registry.DETECTORS`. The cube is a dirty one, with cell, beam and channels like those of the
     training, and the model one of ``faintsky train deepfocus``.
     """
-    settings = Settings.read(model.settings, what="model setting", hint="correct model.json")
+    settings = FindingSettings.read(model.settings, what="model setting", hint="correct model.json")
     beam = beam_of(cube)
     if cube.blank_channels.all():
         raise InputError("holds no data: every channel is blank", "give a cube with data", cube.name)
@@ -421,7 +421,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     peaks = np.full(len(keep), np.nan)
     for i, s in enumerate(sources):
         bright = flux[i] * PEAK / s.fwhm_z
-        peaks[i] = paint(labels, picture, i + 1, s, widths[i], bright, beam, settings.dilation)
+        peaks[i] = paint_source(labels, picture, i + 1, s, widths[i], bright, beam, settings.dilation)
     labels[np.isnan(data)] = 0
     columns: dict[str, Any] = world_columns(cube, *_values(sources, ("x", "y", "z", "fwhm_z")))
     primary = PrimaryBeam(cube, *_noise(data))
@@ -505,7 +505,7 @@ def _loaded(path: str, changed: int, device: str) -> dict[str, nn.Module]:
     return {key: model.network(key, device) for key in NETWORKS}
 
 
-def reliabilities(sources: Sequence[Source], settings: Settings) -> Float:
+def reliabilities(sources: Sequence[Source], settings: FindingSettings) -> Float:
     """Probability that sources are real: the logistic curve fitted on validation cubes."""
     fit = np.array(settings.reliability_fit)
     # a curve of an earlier version has fewer features

@@ -21,7 +21,7 @@ from faintsky.cutouts import integrated
 from faintsky.matching import CRITERIA, match
 from faintsky.options import Progress
 from faintsky.published.deepfocus.blobs import Blob
-from faintsky.published.deepfocus.finding import Settings, Source, Tally, blobs_of
+from faintsky.published.deepfocus.finding import FindingSettings, Source, Tally, blobs_of
 from faintsky.published.deepfocus.pipeline import DeepFocus, noise_level, reliabilities
 from faintsky.system import replacing
 
@@ -124,7 +124,7 @@ def survey(
 
 
 def candidates_of(
-    surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, tried: Sequence[Settings]
+    surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, tried: Sequence[FindingSettings]
 ) -> Iterator[list[list[Source]]]:
     """Sources of every cube by steps i to iii, with several settings.
 
@@ -136,7 +136,7 @@ def candidates_of(
         Has the networks.
     area : float
         Area of the beam [pixel].
-    tried : sequence of Settings
+    tried : sequence of FindingSettings
         The settings.
 
     Yields
@@ -154,7 +154,7 @@ def candidates_of(
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCandidates:
     """Candidates of all cubes: true, at a true source's position, or false.
 
     Attributes
@@ -193,7 +193,7 @@ class Judged:
             sum(len(t) for t in true), sum(len(t) == 0 for t in true),
         )  # fmt: skip
 
-    def best(self, settings: Settings) -> tuple[float, Settings]:
+    def best(self, settings: FindingSettings) -> tuple[float, FindingSettings]:
         """Score and settings with the best fit of reliabilities, and the best threshold on them."""
         fit = logistic(self.features, self.place)
         order = np.argsort(-(self.features @ fit[1:]), kind="stable")
@@ -220,7 +220,7 @@ def sources_table(found: Sequence[Source | Blob]) -> Table:
 
 def fit_thresholds(
     surveyed: Sequence[Surveyed], pipeline: DeepFocus, area: float, progress: Progress | None = None
-) -> tuple[Settings, dict[str, float]]:
+) -> tuple[FindingSettings, dict[str, float]]:
     """Fit the thresholds with the best score.
 
     Parameters
@@ -236,7 +236,7 @@ def fit_thresholds(
 
     Returns
     -------
-    settings : Settings
+    settings : FindingSettings
         With the thresholds of `GRID` and `BOTH`, and the reliabilities.
     scores : dict
         ``precision``, ``recall``, ``f1`` by the paper's criteria, ``recall_place`` and ``precision_place`` by
@@ -252,17 +252,17 @@ def fit_thresholds(
         tried = [best.model_copy(update={name: v}) for v in grid[name]]
         found = zip(*candidates_of(surveyed, pipeline, area, tried))
         for settings, sources in zip(tried, found):
-            score, fitted = Judged.of(true, sources).best(settings)
+            score, fitted = JudgedCandidates.of(true, sources).best(settings)
             if score > top:
                 top, best = score, fitted
         if progress is not None:
             progress(step, len(steps), "thresholds")
     (final,) = zip(*candidates_of(surveyed, pipeline, area, [best]))
     kept = [[s for s, r in zip(f, reliabilities(f, best)) if r >= best.reliability] for f in final]
-    return best, scores_of(Judged.of(true, kept)) | {"cubes": len(surveyed)}
+    return best, scores_of(JudgedCandidates.of(true, kept)) | {"cubes": len(surveyed)}
 
 
-def scores_of(judged: Judged) -> dict[str, float]:
+def scores_of(judged: JudgedCandidates) -> dict[str, float]:
     """See `fit_thresholds`."""
     n_found, n_true, hits, places = len(judged.hit), judged.n_true, judged.hit.sum(), judged.place.sum()
     out = {"f1": 2 * hits / max(n_found + n_true, 1)}

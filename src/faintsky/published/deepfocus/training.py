@@ -32,8 +32,7 @@ from faintsky.published.deepfocus.networks import (
     unit_range,
     unit_range_1d,
 )
-from faintsky.simulating import Settings as SimulationSettings
-from faintsky.simulating import open_observatory, parameters_of
+from faintsky.simulating import SimulationSettings, open_observatory, parameters_of
 from faintsky.sky import empty_sky
 from faintsky.system import Settings
 from faintsky.training import VALIDATION, Batch, EpochTask, Plan, Recipe

@@ -10,14 +10,14 @@ from pydantic import Field
 from torch import nn
 
 from faintsky.arrays import Array32
+from faintsky.blocks import connected_labels
 from faintsky.denoising import (
     DenoiseCall,
     Denoised,
     RegionSettings,
-    build_catalog,
     predict,
+    region_catalog,
     relabelled,
-    touching,
 )
 from faintsky.image import RadioImage
 from faintsky.models import Model
@@ -81,14 +81,14 @@ def segment_image(
         progress=progress and (lambda done, total: progress(done, total, "network")),
     )  # fmt: skip
     allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
-    labels = touching(allowed & (p > settings.threshold))
+    labels = connected_labels(allowed & (p > settings.threshold))
     large = np.bincount(labels.ravel()) >= settings.least_area * prepared.beam_area
     large[0] = False
     labels = relabelled(labels, np.flatnonzero(large))
     rms = np.where(prepared.valid, prepared.rms, np.float32(0))
     # moments need a non-negative image
     inside = np.where(labels > 0, np.maximum(prepared.data, 0), np.float32(0))
-    table = build_catalog(image, prepared, inside, rms, labels, RegionSettings())
+    table = region_catalog(image, prepared, inside, rms, labels, RegionSettings())
     table["reliability"] = np.nan
     table.sort("flux", reverse=True)
     labels = relabelled(labels, np.asarray(table["id"]))

@@ -7,7 +7,13 @@ from faintsky.registry import DETECTORS, MODELS
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.published.smooth_clip.clipping import Objects, link, measure, negative_rms, smooth_clip
+    from faintsky.published.smooth_clip.clipping import (
+        Objects,
+        link,
+        measure_objects,
+        negative_rms,
+        smooth_clip,
+    )
     from faintsky.published.smooth_clip.find import Scaled, scaled_cube, search
 
 lazy(__name__)

@@ -195,7 +195,7 @@ class Objects:
         return self.high - self.low + 1
 
 
-def measure(data: Array, labels: Labels, n: int) -> Objects:
+def measure_objects(data: Array, labels: Labels, n: int) -> Objects:
     """Measure the objects of a mask.
 
     Parameters

@@ -15,7 +15,7 @@ from faintsky.image import RadioCube
 from faintsky.matching import reliability_of
 from faintsky.models import Model
 from faintsky.preparing import prepare_cube
-from faintsky.published.smooth_clip.clipping import Objects, link, measure, negative_rms, smooth_clip
+from faintsky.published.smooth_clip.clipping import Objects, link, measure_objects, negative_rms, smooth_clip
 
 
 @dataclass
@@ -98,7 +98,7 @@ def search(scaled: Scaled, settings: Mapping[str, Any]) -> NDArray[np.int8]:
 
 
 @dataclass
-class Judged:
+class JudgedObjects:
     """Positive objects with S/N and reliability, and the number of objects removed by each rule.
 
     Attributes
@@ -120,7 +120,7 @@ class Judged:
     steps: dict[str, int]
 
 
-def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -> Judged:
+def judge_objects(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -> JudgedObjects:
     """Link and measure objects, and compare positive with negative ones.
 
     Parameters
@@ -135,12 +135,12 @@ def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -
 
     Returns
     -------
-    Judged
+    JudgedObjects
     """
     kept, points, sets = [], [], []
     for direction in (1, -1):
         labels, n = link(sign == direction, settings["link_xy"], settings["link_z"])
-        objects = measure(direction * scaled.data, labels, n)
+        objects = measure_objects(direction * scaled.data, labels, n)
         snr = objects.total / np.sqrt(np.maximum(objects.voxels, 1) * scaled.beam_area)
         large = (objects.sides[:, 0] >= settings["least_z"]) & (
             objects.sides[:, 1:].min(axis=1, initial=1 << 30) >= settings["least_xy"]
@@ -154,19 +154,19 @@ def judge(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str, Any]) -
     reliability = np.zeros(len(objects))
     reliability[kept[0]] = reliability_of(points[0], points[1], settings["kernel_scale"])
     steps = {"too small": int((~large).sum()), "too faint": int((large & ~bright).sum())}
-    return Judged(labels, objects, snr, reliability, steps)
+    return JudgedObjects(labels, objects, snr, reliability, steps)
 
 
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
     """Reliable positive objects of the smoothed and clipped cube. See `faintsky.registry.DETECTORS`.
 
-    The model has the settings of `scaled_cube`, `search` and `judge`, the ``reliability`` threshold, ``box``
+    The model has the settings of `scaled_cube`, `search` and `judge_objects`, the ``reliability`` threshold, ``box``
     (one of `faintsky.detection.methods.BOXES`), and ``box_xy`` and ``box_z``, factors on the box.
     """
     s = model.settings
     limit = float(s["reliability"] if reliability is None else reliability)
     scaled = scaled_cube(cube, s, device)
-    judged = judge(scaled, search(scaled, s), s)
+    judged = judge_objects(scaled, search(scaled, s), s)
     passed = (judged.reliability > 0) & (judged.reliability >= limit)
     too_doubtful = len(passed) - int(passed.sum()) - sum(judged.steps.values())
     steps = {**judged.steps, "unreliable": too_doubtful}
