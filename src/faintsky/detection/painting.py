@@ -27,7 +27,7 @@ Ints = NDArray[np.intp]
 
 
 @dataclass
-class PaintTask:
+class TileTask:
     """What to paint in a tile.
 
     Attributes
@@ -82,7 +82,7 @@ class Painted:
     shown: dict[str, NDArray[Any]]
 
 
-def paint_tasks(plan: SearchPlan, judged: Judged, ids: Ints) -> list[PaintTask]:
+def paint_tasks(plan: SearchPlan, judged: Judged, ids: Ints) -> list[TileTask]:
     """What to paint in each tile.
 
     Parameters
@@ -94,7 +94,7 @@ def paint_tasks(plan: SearchPlan, judged: Judged, ids: Ints) -> list[PaintTask]:
 
     Returns
     -------
-    list of PaintTask
+    list of TileTask
     """
     boxes = boxes_of(judged.sources, judged.members)
     owner = np.array([judged.tile[rows[0]] for rows in judged.members], np.intp)
@@ -119,7 +119,7 @@ def paint_tasks(plan: SearchPlan, judged: Judged, ids: Ints) -> list[PaintTask]:
         ends = np.cumsum([0, *(len(m) for m in members)])
         local = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
         tasks.append(
-            PaintTask(
+            TileTask(
                 number,
                 window,
                 judged.sources.take(rows),
@@ -138,7 +138,7 @@ def paint(
     prepared: PreparedImage,
     in_data: bool,
     regions: Ints | None,
-    task: PaintTask,
+    task: TileTask,
 ) -> Painted:
     """Write a tile into the maps, and make the tables of the objects that it owns.
 
@@ -154,7 +154,7 @@ def paint(
         Whether the primary beam is in the data.
     regions : array of int or None
         Catalogue numbers of the regions of the map ``parts``, 0 for none; None where the network was not run.
-    task : PaintTask
+    task : TileTask
 
     Returns
     -------

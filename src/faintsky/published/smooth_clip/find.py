@@ -160,8 +160,8 @@ def judge_objects(scaled: Scaled, sign: NDArray[np.int8], settings: Mapping[str,
 def find(cube: RadioCube, model: Model, *, reliability: float | None = None, device: str = "cpu") -> Found:
     """Reliable positive objects of the smoothed and clipped cube. See `faintsky.registry.DETECTORS`.
 
-    The model has the settings of `scaled_cube`, `search` and `judge_objects`, the ``reliability`` threshold, ``box``
-    (one of `faintsky.detection.methods.BOXES`), and ``box_xy`` and ``box_z``, factors on the box.
+    The model has the settings of `scaled_cube`, `search` and `judge_objects`, the ``reliability`` threshold,
+    ``box`` (one of `faintsky.detection.methods.BOXES`), and ``box_xy`` and ``box_z``, factors on the box.
     """
     s = model.settings
     limit = float(s["reliability"] if reliability is None else reliability)
