@@ -4,8 +4,6 @@ Every command of ``faintsky`` on the command line is a thin call of one of the f
 resolved when first used, so that ``import faintsky`` loads neither torch nor astropy.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from faintsky import published as _published  # makes the methods known

@@ -1,7 +1,5 @@
 """Short names of types that are written in many signatures."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Synthesised beams: arrays ``[chan, 3]`` of major and minor axis [arcsec] and position angle [deg]."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

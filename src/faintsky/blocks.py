@@ -6,8 +6,6 @@ and is shift invariant by multiples of the stride, thus gives the same result in
 StarDist's ``big.py`` has the same two regions (Weigert et al. 2020). This room knows arrays only.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The maps that go with an image: psf, primary beam, noise, mask; and the checks that they fit it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial

@@ -3,8 +3,6 @@
 Delli Veneri et al. (2022), Sections 4.4 and 4.5. Blank voxels count as 0 everywhere here.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

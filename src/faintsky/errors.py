@@ -1,7 +1,5 @@
 """Errors that reach the user: one line that names the file, the fault and a hint."""
 
-from __future__ import annotations
-
 import errno
 import re
 from os import PathLike

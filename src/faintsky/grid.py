@@ -21,12 +21,10 @@ Widths
     FWHM is the full width at half maximum, everywhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,7 +92,7 @@ class ImageGrid:
         east, north = self.direction_cosines()
         return np.hypot(east, north)
 
-    def padded(self, n_y: int, n_x: int) -> ImageGrid:
+    def padded(self, n_y: int, n_x: int) -> Self:
         """The same cells on a larger grid, its phase centre at the middle."""
         return replace(self, n_y=n_y, n_x=n_x, x0=math.nan, y0=math.nan)
 
@@ -118,7 +116,7 @@ class SpectralGrid:
     width: float
 
     @classmethod
-    def centred(cls, n_chan: int, centre: float, width: float) -> SpectralGrid:
+    def centred(cls, n_chan: int, centre: float, width: float) -> Self:
         """Channels laid as CASA's simobserve lays them.
 
         Parameters

@@ -1,7 +1,5 @@
 """Images and cubes in memory: data with coordinates, beams, unit, and the maps that go with them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -494,12 +492,12 @@ class RadioImage(RadioData):
         """The image, ``[y, x]``, float32, NaN where blank; read when first used."""
         return self.cube[0]
 
-    def negative(self) -> RadioImage:
+    def negative(self) -> Self:
         """The same with the other sign."""
         return replace(self, load=lambda box=None: -self.taken(box))
 
     @classmethod
-    def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> RadioImage:
+    def from_array(cls, data: ArrayLike, *, cell: float, **details: Any) -> Self:
         """An image from an array.
 
         Parameters
@@ -572,7 +570,7 @@ class RadioCube(RadioData):
         return not self.blank_channels[k] and bool(np.isfinite(self.data[k, j, i]))
 
     @classmethod
-    def from_array(cls, data: ArrayLike, *, cell: float, frequencies: ArrayLike, **details: Any) -> RadioCube:
+    def from_array(cls, data: ArrayLike, *, cell: float, frequencies: ArrayLike, **details: Any) -> Self:
         """A cube from arrays.
 
         Parameters

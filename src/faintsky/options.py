@@ -5,8 +5,6 @@ keyword, and `with_options` opens it up: whoever calls the function, reads its h
 finds the fields as keywords of its own. The command line is made from the same signatures.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import operator

@@ -9,8 +9,6 @@ before it is used. A package of your own does the same::
     DETECTORS.add("mine", "my_package.find:find")
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any

@@ -6,8 +6,6 @@ is ``sigma**2 * psf(separation)``. The log likelihood of a model ``m`` [Jy/pixel
 covariance, and only the pixels that the source itself covers. Everything here rests on that form.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

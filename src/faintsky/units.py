@@ -1,7 +1,5 @@
 """Units as headers and users spell them, and values with units."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

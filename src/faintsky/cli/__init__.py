@@ -3,8 +3,6 @@
 Exceptions become one line and an exit status.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 import threading

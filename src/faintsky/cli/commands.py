@@ -1,7 +1,5 @@
 """The commands: each is a public function, with options from its signature and docstring."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -1,12 +1,10 @@
 """Progress of a command, and the summary at its end."""
 
-from __future__ import annotations
-
 import json
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 SILENCE = 10.0
 """Longest time without output, after which the command shows that it is still running [s]."""
@@ -39,7 +37,7 @@ class Report:
         self._stage, self._text = "", "starting"
         self._ended = threading.Event()
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> Self:
         if not sys.stderr.isatty():
             threading.Thread(target=self._show_life, daemon=True).start()
         return self

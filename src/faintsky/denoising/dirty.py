@@ -1,7 +1,5 @@
 """Dirty images: the psf's effect on a sky of the clean beam's resolution, and major cycles that undo it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

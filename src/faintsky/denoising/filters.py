@@ -4,8 +4,6 @@ Starck, Fadili & Murtagh (2007), IEEE Trans. Image Process. 16, 297; Starck & Mu
 Image and Data Analysis, chapters 2 and 3. The noise of each scale follows from the correlation of the noise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Regions of emission in a denoised image: thresholds, errors and reliability as calibrated for a model."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Self
 
 import numpy as np

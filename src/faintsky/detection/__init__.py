@@ -3,8 +3,6 @@
 Other methods are found by name in the registry.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

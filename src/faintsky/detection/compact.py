@@ -1,7 +1,5 @@
 """Compact sources of an image: found with the matched filter of its noise, fitted, blends split."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

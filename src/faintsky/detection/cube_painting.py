@@ -1,7 +1,5 @@
 """The maps of a cube, tile by tile, from the list of its sources; and the maps for its report."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

@@ -26,8 +26,6 @@ brightest part it writes; two tiles' fits of one source at a seam count once. In
 over the whole image: it is cut along frequency only.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Gaussians fitted to many small pieces of an image at once, in noise that is correlated between pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The results of all tiles, judged together: each source once, reliabilities, objects, regions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -11,8 +11,6 @@ an image times a spectrum, so subtracting a source is an outer product. The line
 where values are needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

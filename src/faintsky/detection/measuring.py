@@ -1,8 +1,6 @@
 """The sources of a cube's continuum image, found in turn and fitted together where they overlap; their
 lines."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Objects: which components form one source, and the 3-D label mask of the sources."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence

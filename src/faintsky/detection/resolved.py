@@ -4,8 +4,6 @@ For restored cubes, in which emission has no sidelobes. The galaxies are exclude
 lines, which therefore need not describe them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ This room knows models and published methods, and runs them as their commands do
 figures are in ``reproduction/``.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -20,8 +20,6 @@ Blends
 Source: Kay, Fundamentals of Statistical Signal Processing I (1993), section 3.9.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Methods by name: detectors for cubes, and denoisers for fields."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

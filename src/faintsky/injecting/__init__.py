@@ -3,8 +3,6 @@
 This room knows how data are searched and denoised, but no files and commands.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -4,8 +4,6 @@ This room knows images, cubes, their companions, catalogues and run folders, but
 warnings of third-party readers are filtered here.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -1,7 +1,5 @@
 """Boxes of arrays in files, read and written by runs, which are contiguous in the file."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Header cards of AIPS, MIRIAD, GIPSY, GILDAS and CASA converted to the FITS standard; Stokes planes."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Axes, grid, frequencies, unit and beam of a FITS header, each checked before any data are read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 Its folder, that of ``--out``, is new, resumed, refused or replaced; its files are complete or absent.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -14,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -118,7 +116,7 @@ class Job:
         """The record as written into headers of files."""
         return {k: v for k, v in self.record.items() if k != "config"}
 
-    def __enter__(self) -> Job:
+    def __enter__(self) -> Self:
         with ExitStack() as entered:  # if the folder is refused, the limit on threads ends
             entered.enter_context(limited_threads(self.running.jobs))
             if self.output is not None:
@@ -277,7 +275,7 @@ class OutputFolder:
             return {}
         return record if isinstance(record, dict) else {}
 
-    def __enter__(self) -> OutputFolder:
+    def __enter__(self) -> Self:
         self.check()
         with ExitStack() as stack:
             for folder in reversed([p for p in (self.path, *self.path.parents) if not p.exists()]):

@@ -1,7 +1,5 @@
 """Maps of an image or cube in files, written and read in parts by several processes at a time."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Open an image or a cube, with its companions, from a path or an object of another package."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 from typing import Any
 

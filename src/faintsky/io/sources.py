@@ -1,7 +1,5 @@
 """Header, shape and lazily read data of a path or of an object of another package."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ They import what they need only when called, because the command line is made fr
 load quickly.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -3,8 +3,6 @@
 It knows data in memory and telescopes, but no network and none of the methods.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -1,7 +1,5 @@
 """Correlation of the noise between a cube's channels: smoothed, interpolated or oversampled spectra."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ A restored image is ``model * clean beam + residual``. Sources below the thresho
 residual, with the shape of the dirty beam and its sidelobes; a dirty image is a residual without model.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

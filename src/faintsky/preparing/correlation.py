@@ -1,7 +1,5 @@
 """Correlation of an image's noise between pixels, and the matched filter that follows from it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

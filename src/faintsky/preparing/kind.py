@@ -5,8 +5,6 @@ sources, each in both orientations and divided by its peak, are views of one pat
 views is the pattern's square; noise and other sources, which differ from view to view, cancel.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

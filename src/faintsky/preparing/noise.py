@@ -1,7 +1,5 @@
 """Noise: robust scatter, rms of a cube's channels, and noise maps of cubes and images."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 

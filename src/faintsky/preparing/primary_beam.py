@@ -1,7 +1,5 @@
 """The primary beam of an image or cube: given, or the telescope's by the header; corrected for or not."""
 
-from __future__ import annotations
-
 import re
 from functools import cached_property
 from typing import Any

@@ -1,7 +1,5 @@
 """The psf of data: given, measured from the noise, or the Gaussian of the header."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 
 import numpy as np

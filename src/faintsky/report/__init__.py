@@ -3,8 +3,6 @@
 This room knows results and data in memory. It writes no files except the figure of a training.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

@@ -1,7 +1,5 @@
 """The machine: files, processes and threads, devices, versions. It knows nothing of radio data."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from faintsky.system.lazy import lazy

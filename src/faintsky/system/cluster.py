@@ -1,7 +1,5 @@
 """Work spread by Dask over local processes, a SLURM cluster, or the workers of a running scheduler."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -10,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import spawn
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from faintsky.errors import FaintskyError, InputError
 from faintsky.system.processes import THREADS, may_start_workers
@@ -93,7 +91,7 @@ class Workers:
         self.jobs, self.cluster = jobs, cluster
         self._stack, self._client = ExitStack(), None
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: Any) -> None:

@@ -1,7 +1,5 @@
 """Files that are either complete or absent, and one run at a time in a folder."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """A room's public names, each loaded when it is first asked for."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from importlib import import_module

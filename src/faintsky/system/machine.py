@@ -1,7 +1,5 @@
 """The machine: installed versions, PyTorch's device, and the memory, disk and time of a run."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from contextlib import suppress

@@ -4,8 +4,6 @@ The package imports this before anything that computes: numerical libraries read
 they are loaded. Values set by the user are kept.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 import os

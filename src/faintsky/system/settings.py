@@ -1,7 +1,5 @@
 """Settings: a pydantic model whose errors are one line."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any, Self
