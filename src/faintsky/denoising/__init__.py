@@ -9,6 +9,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.denoising.catalogue import (
+        catalog_by_flux,
         measure,
         region_catalog,
         region_reliability,
@@ -37,13 +38,12 @@ if TYPE_CHECKING:
     from faintsky.denoising.regions import (
         DenoiserSettings,
         RegionSettings,
-        WhiteSettings,
+        large_regions,
         pointed,
         relabelled,
         segment,
         smoothed,
         split_regions,
-        thresholded,
     )
 
 lazy(__name__)

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, find_objects
 
 from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
 from faintsky.catalog import coordinates_meta, join_flags, make_table, mask_extents
-from faintsky.denoising.regions import RegionSettings
+from faintsky.denoising.regions import RegionSettings, relabelled
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, PrimaryBeam, convolve
@@ -245,6 +245,27 @@ def region_catalog(
     }
     known = {"kind": "diffuse", "n_components": 1, "flux_method": "mask"} if rows else {}
     return make_table(columns | known, meta=meta, two_d=True)
+
+
+def numbered(labels: NDArray[np.int32], table: Table) -> tuple[NDArray[np.int32], Table]:
+    """Labels and catalogue of the regions in a catalogue, numbered in its order."""
+    labels = relabelled(labels, np.asarray(table["id"]))
+    table["id"] = table["island"] = np.arange(1, len(table) + 1)
+    return labels, table
+
+
+def catalog_by_flux(
+    image: RadioImage,
+    prepared: PreparedImage,
+    mean: NDArray[np.float32],
+    sigma: NDArray[np.float32],
+    labels: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], Table]:
+    """Labels and catalogue of regions without reliabilities, the brightest first. See `region_catalog`."""
+    table = region_catalog(image, prepared, mean, sigma, labels, RegionSettings())
+    table["reliability"] = np.nan
+    table.sort("flux", reverse=True)
+    return numbered(labels, table)
 
 
 def _on_the_sky(

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.blocks import cover
-from faintsky.denoising.catalogue import region_catalog
+from faintsky.denoising.catalogue import numbered, region_catalog
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
-from faintsky.denoising.regions import DenoiserSettings, RegionSettings, relabelled, segment
+from faintsky.denoising.regions import DenoiserSettings, RegionSettings, segment
 from faintsky.image import LARGE, RadioImage
 from faintsky.matching import column, reliability_of
 from faintsky.options import RELIABILITY
@@ -259,9 +259,7 @@ def _regions(
     table = region_catalog(image, prepared, mean * rms, sigma * rms, labels, settings, sidelobes)
     chosen = table[np.asarray(table["reliability"]) >= reliability]
     chosen = chosen[np.argsort(-np.asarray(chosen["snr"]), kind="stable")]
-    labels = relabelled(labels, np.asarray(chosen["id"]))
-    chosen["id"] = chosen["island"] = np.arange(1, len(chosen) + 1)
-    return labels, chosen, len(table)
+    return *numbered(labels, chosen), len(table)
 
 
 DenoiseCall = Callable[..., Denoised]

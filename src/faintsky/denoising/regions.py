@@ -261,6 +261,14 @@ def segment(
     return relabelled(labels, np.flatnonzero(keep))
 
 
+def large_regions(mask: NDArray[np.bool_], least_area: float) -> NDArray[np.int32]:
+    """Labels of the connected regions of a mask that have at least this area [pixel]."""
+    labels = connected_labels(mask)
+    large = np.bincount(labels.ravel()) >= least_area
+    large[0] = False
+    return relabelled(labels, np.flatnonzero(large))
+
+
 def thresholded(
     mean: NDArray[np.floating],
     sigma: NDArray[np.floating],

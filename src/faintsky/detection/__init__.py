@@ -9,11 +9,10 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.detection.catalogue import build_catalog
-    from faintsky.detection.compact import CompactSearch, find_compact
     from faintsky.detection.counts import NoisePeaks, SourceCounts, deboosted, fit_counts
-    from faintsky.detection.cube import TiledDetections, detect_cube, needs_of_bricks
+    from faintsky.detection.cube import detect_cube, needs_of_bricks
     from faintsky.detection.cube_tiles import bricks_of
-    from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search, settle
+    from faintsky.detection.find import Detections, find_sources, needs_of_cube, needs_of_search
     from faintsky.detection.fits import (
         GroupFit,
         LineSource,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
         Found,
         beam_of,
         box_span,
-        channel_velocity,
         find_catalog,
         flux_width,
         for_report,
@@ -44,10 +42,9 @@ if TYPE_CHECKING:
         whole_pixels,
         world_columns,
     )
-    from faintsky.detection.moments import MomentSums, moment_sums, strongest
+    from faintsky.detection.moments import moment_sums, strongest
     from faintsky.detection.objects import group_components, grown, label_mask
-    from faintsky.detection.pursuit import Pursuit
-    from faintsky.detection.resolved import Resolved, resolved_emission, width_at
+    from faintsky.detection.resolved import width_at
     from faintsky.detection.search import (
         COUNT_FROM,
         fit_noise_peaks,
@@ -56,7 +53,6 @@ if TYPE_CHECKING:
         local_peaks,
         search_cube,
     )
-    from faintsky.detection.sources import add_sources
     from faintsky.detection.tiles import tiles_of
 
 lazy(__name__)

@@ -15,14 +15,7 @@ from faintsky.denoising import Eye
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.diffuse import AGAINST, join_tables
 from faintsky.detection.judging import Judged, judge, regions_of
-from faintsky.detection.painting import (
-    Painted,
-    islands_of,
-    measure_region,
-    paint,
-    paint_tasks,
-    region_task,
-)
+from faintsky.detection.painting import Painted, islands_of, measure_region, paint, paint_tasks, region_task
 from faintsky.detection.sources import pixels_of
 from faintsky.detection.tiles import MANY, SearchPlan, SeenTile, look, plan, tiles_of
 from faintsky.image import RadioImage

@@ -10,14 +10,7 @@ from scipy.spatial import cKDTree
 
 from faintsky.blocks import merged_pieces
 from faintsky.detection.compact import LOWEST
-from faintsky.detection.counts import (
-    SURE,
-    NoisePeaks,
-    SourceCounts,
-    against_negatives,
-    deboosted,
-    fit_counts,
-)
+from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, against_negatives, deboosted, fit_counts
 from faintsky.detection.diffuse import are_regions
 from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         CatalogScorer,
         Scored,
         pair_residuals,
-        read_table,
         summarise_residuals,
         write_table,
     )
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from faintsky.evaluation.images import ImageScorer, gain
     from faintsky.evaluation.methods import Answer, denoisers, detectors, program_islands, scored_islands
     from faintsky.evaluation.running import (
-        Evaluation,
         Method,
         Scores,
         evaluate,

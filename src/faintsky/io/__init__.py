@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     from faintsky.io.maps import FitsMaps
     from faintsky.io.opening import open_cube, open_data, open_image, open_image_or_cube
     from faintsky.io.sources import quiet_reading
-    from faintsky.io.writing import add_provenance, header_like, save_like, write_fits, write_regions
+    from faintsky.io.writing import header_like, save_like, write_fits, write_regions
 
 lazy(__name__)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from faintsky.catalog import column
     from faintsky.matching.pairing import (
         CRITERIA,
-        RADIUS,
         REGION_DETECTED,
         Criterion,
         Matching,

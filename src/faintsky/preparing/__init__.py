@@ -22,14 +22,8 @@ if TYPE_CHECKING:
         upsampled,
     )
     from faintsky.preparing.correlation import NoiseCorrelation, noise_correlation_of
-    from faintsky.preparing.cube import PreparedCube, medians_of_spectra, prepare_cube, subtract_continuum
-    from faintsky.preparing.image import (
-        Plane,
-        PreparedImage,
-        pixels_with_data,
-        prepare_image,
-        surface_brightness,
-    )
+    from faintsky.preparing.cube import PreparedCube, prepare_cube, subtract_continuum
+    from faintsky.preparing.image import Plane, PreparedImage, prepare_image, surface_brightness
     from faintsky.preparing.kind import (
         Kind,
         Surroundings,

@@ -10,7 +10,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.report.explorer import explore
     from faintsky.report.layers import image_layers
-    from faintsky.report.noise import cube_verdict, histogram, residual_verdict
+    from faintsky.report.noise import histogram, residual_verdict
     from faintsky.report.pages import (
         Section,
         denoising_report,
@@ -21,6 +21,5 @@ if TYPE_CHECKING:
         render,
         training_figure,
     )
-    from faintsky.report.spectra import source_drawing
 
 lazy(__name__)

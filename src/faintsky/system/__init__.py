@@ -12,7 +12,6 @@ if TYPE_CHECKING:
         check_writable,
         clear_leftovers,
         folder_lock,
-        nearest_folder,
         replacing,
         write_text,
     )

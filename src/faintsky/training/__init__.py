@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         holes,
         stripes,
     )
-    from faintsky.training.denoiser import DenoiserTask, UNetRecipe, UNetSettings, importance
+    from faintsky.training.denoiser import UNetRecipe, UNetSettings, importance
     from faintsky.training.diffuse_images import DiffuseImages, cut_sky, draw_sky, make_skies, open_skies
     from faintsky.training.loop import VALIDATION, Batch, EpochTask, Schedule, Task, fit, stalled
     from faintsky.training.recipes import Plan, Recipe, read_value, source

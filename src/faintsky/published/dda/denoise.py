@@ -23,9 +23,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field, model_validator
 from torch import nn
 
-from faintsky.arrays import Array, Array32, Bool, Labels
+from faintsky.arrays import Array, Array32
 from faintsky.beams import beam_pixels
-from faintsky.denoising import TURNS, DenoiseCall, Denoised, RegionSettings, region_catalog, relabelled
+from faintsky.denoising import TURNS, DenoiseCall, Denoised, catalog_by_flux, large_regions
 from faintsky.image import RadioImage
 from faintsky.models import Model
 from faintsky.options import Progress
@@ -192,16 +192,13 @@ def autoencode_image(
         network, settings.encode(bright, limits), partial(settings.decode, limits=limits), members=members,
         device=device, progress=progress and (lambda done, rows: progress(done, rows, "network")),
     )  # fmt: skip
-    labels = _regions(mean, prepared.valid, image, settings)
+    allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
+    labels = large_regions(allowed & (mean > settings.threshold), settings.least_area)
     correction = settings.correction(mean)
     mean, sigma = mean * correction, settings.sigma(mean, spread * correction)
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     mean, sigma = (np.where(prepared.valid, v / np.float32(unit), np.float32(0)) for v in (mean, sigma))
-    table = region_catalog(image, prepared, mean, sigma, labels, RegionSettings())
-    table["reliability"] = np.nan
-    table.sort("flux", reverse=True)
-    labels = relabelled(labels, np.asarray(table["id"]))
-    table["id"] = table["island"] = np.arange(1, len(table) + 1)
+    labels, table = catalog_by_flux(image, prepared, mean, sigma, labels)
     sharp = settings.product in WITH_BEAM and image.beams is not None
     seen = _with_beam(mean, image) if sharp else mean
     return Denoised(
@@ -209,17 +206,6 @@ def autoencode_image(
         settings.product, len(table), [*image.notes, *_notes(image, settings, members)],
         rule=f"above {settings.threshold:g} Jy/arcsec²", seen=seen + blank if sharp else None,
     )  # fmt: skip
-
-
-def _regions(mean: Array32, valid: Bool, image: RadioImage, settings: AutoencoderSettings) -> Labels:
-    """Labels of large enough regions above the threshold; pixels touch at sides and corners."""
-    from scipy.ndimage import label
-
-    allowed = valid if image.mask is None else valid & image.mask[0]
-    labels, n = label(allowed & (mean > settings.threshold), structure=np.ones((3, 3)))
-    keep = np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area
-    keep[0] = False
-    return relabelled(labels, np.flatnonzero(keep))
 
 
 def _with_beam(mean: Array32, image: RadioImage) -> Array32:

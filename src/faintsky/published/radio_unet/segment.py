@@ -10,15 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from faintsky.arrays import Array32
-from faintsky.blocks import connected_labels
-from faintsky.denoising import (
-    DenoiseCall,
-    Denoised,
-    RegionSettings,
-    predict,
-    region_catalog,
-    relabelled,
-)
+from faintsky.denoising import DenoiseCall, Denoised, catalog_by_flux, large_regions, predict
 from faintsky.image import RadioImage
 from faintsky.models import Model
 from faintsky.options import Progress
@@ -81,18 +73,11 @@ def segment_image(
         progress=progress and (lambda done, total: progress(done, total, "network")),
     )  # fmt: skip
     allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
-    labels = connected_labels(allowed & (p > settings.threshold))
-    large = np.bincount(labels.ravel()) >= settings.least_area * prepared.beam_area
-    large[0] = False
-    labels = relabelled(labels, np.flatnonzero(large))
+    labels = large_regions(allowed & (p > settings.threshold), settings.least_area * prepared.beam_area)
     rms = np.where(prepared.valid, prepared.rms, np.float32(0))
     # moments need a non-negative image
     inside = np.where(labels > 0, np.maximum(prepared.data, 0), np.float32(0))
-    table = region_catalog(image, prepared, inside, rms, labels, RegionSettings())
-    table["reliability"] = np.nan
-    table.sort("flux", reverse=True)
-    labels = relabelled(labels, np.asarray(table["id"]))
-    table["id"] = table["island"] = np.arange(1, len(table) + 1)
+    labels, table = catalog_by_flux(image, prepared, inside, rms, labels)
     blank = np.where(prepared.valid, np.float32(0), np.float32(np.nan))
     rule = f"of probability {settings.threshold:g} and above"
     notes = ["Radio U-Net outlines diffuse emission: fluxes are the data's, with any compact sources inside"]
