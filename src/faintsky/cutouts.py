@@ -6,7 +6,7 @@ Delli Veneri et al. (2022), Sections 4.4 and 4.5. Blank voxels count as 0 everyw
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.arrays import Array32, Bool
+from faintsky.arrays import Array32, Bool, Index
 from faintsky.grid import major_axis_direction
 
 Box = tuple[int, int, int, int]
@@ -44,7 +44,7 @@ def label_boxes(labels: NDArray[np.integer]) -> dict[int, tuple[slice, ...]]:
     """Where each label but 0 is, ``[chan, y, x]``; channel by channel, so that a file may hold the labels."""
     from scipy.ndimage import find_objects
 
-    ends: dict[int, NDArray[np.intp]] = {}
+    ends: dict[int, Index] = {}
     for k, plane in enumerate(labels):
         for number, box in enumerate(find_objects(np.ascontiguousarray(plane, np.int32)), start=1):
             if box is not None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 
+from faintsky.arrays import Array, Array32, Bool, Float, Labels
 from faintsky.beams import beam_covariance, observed_sizes, sampling_errors
 from faintsky.catalog import coordinates_meta, join_flags, make_table, mask_extents
 from faintsky.denoising.regions import RegionSettings, relabelled
@@ -56,11 +56,11 @@ class MeasuredRegion:
     peak_err: float
     significance: float
     area: int
-    moments: NDArray[np.float64]
-    errors: NDArray[np.float64]
+    moments: Float
+    errors: Float
 
 
-def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float:
+def sum_error(sigma: Array, kernel: Float) -> float:
     """Standard error of a weighted sum over pixels, ``sqrt(sum_ij s_i s_j rho_ij)``.
 
     Parameters
@@ -78,12 +78,7 @@ def sum_error(sigma: NDArray[np.floating], kernel: NDArray[np.float64]) -> float
 
 
 def measure(
-    mean: NDArray[np.floating],
-    sigma: NDArray[np.floating],
-    labels: NDArray[np.int32],
-    kernel: NDArray[np.float64],
-    *,
-    shapes: bool = True,
+    mean: Array, sigma: Array, labels: Labels, kernel: Float, *, shapes: bool = True
 ) -> list[MeasuredRegion]:
     """Measure every region of a denoised image.
 
@@ -130,9 +125,7 @@ def measure(
     return regions
 
 
-def region_reliability(
-    r: MeasuredRegion, noise: NDArray[np.floating], settings: RegionSettings, beam_area: float
-) -> float:
+def region_reliability(r: MeasuredRegion, noise: Array, settings: RegionSettings, beam_area: float) -> float:
     """Probability that a region is real.
 
     Parameters
@@ -152,15 +145,13 @@ def region_reliability(
     return float(settings.probability(r.flux / max(error, 1e-300), r.significance, r.area / beam_area))
 
 
-def _within_a_pixel(shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _within_a_pixel(shape: tuple[int, ...]) -> Float:
     """Least errors of a region's moments: a region one pixel wide may lie anywhere in that pixel."""
     one = [n == 1 for n in shape[::-1]]
     return np.array([*one, one[0], any(one), one[1]]) * (1 / 12) ** np.array([0.5, 0.5, 1, 1, 1])
 
 
-def _shape(
-    moments: NDArray[np.float64], errors: NDArray[np.float64], beam: NDArray[np.float64] | None
-) -> dict[str, float]:
+def _shape(moments: Float, errors: Float, beam: Float | None) -> dict[str, float]:
     """Intrinsic FWHMs and position angle, with errors [pixel, deg], beam deconvolved."""
     cov = np.array([[moments[2], moments[3]], [moments[3], moments[4]]])
     if beam is not None:
@@ -185,11 +176,11 @@ def _shape(
 def region_catalog(
     image: RadioImage,
     prepared: PreparedImage,
-    mean: NDArray[np.float32],
-    sigma: NDArray[np.float32],
-    labels: NDArray[np.int32],
+    mean: Array32,
+    sigma: Array32,
+    labels: Labels,
     settings: RegionSettings,
-    sidelobes: NDArray[np.floating] | None = None,
+    sidelobes: Array | None = None,
     beam: PrimaryBeam | None = None,
 ) -> Table:
     """Catalogue of all regions, with their labels as ``id``, in this order.
@@ -247,7 +238,7 @@ def region_catalog(
     return make_table(columns | known, meta=meta, two_d=True)
 
 
-def numbered(labels: NDArray[np.int32], table: Table) -> tuple[NDArray[np.int32], Table]:
+def numbered(labels: Labels, table: Table) -> tuple[Labels, Table]:
     """Labels and catalogue of the regions in a catalogue, numbered in its order."""
     labels = relabelled(labels, np.asarray(table["id"]))
     table["id"] = table["island"] = np.arange(1, len(table) + 1)
@@ -255,12 +246,8 @@ def numbered(labels: NDArray[np.int32], table: Table) -> tuple[NDArray[np.int32]
 
 
 def catalog_by_flux(
-    image: RadioImage,
-    prepared: PreparedImage,
-    mean: NDArray[np.float32],
-    sigma: NDArray[np.float32],
-    labels: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], Table]:
+    image: RadioImage, prepared: PreparedImage, mean: Array32, sigma: Array32, labels: Labels
+) -> tuple[Labels, Table]:
     """Labels and catalogue of regions without reliabilities, the brightest first. See `region_catalog`."""
     table = region_catalog(image, prepared, mean, sigma, labels, RegionSettings())
     table["reliability"] = np.nan
@@ -269,10 +256,7 @@ def catalog_by_flux(
 
 
 def _on_the_sky(
-    image: RadioImage,
-    columns: dict[str, Any],
-    labels: NDArray[np.int32],
-    beam: tuple[float, float, float] | None,
+    image: RadioImage, columns: dict[str, Any], labels: Labels, beam: tuple[float, float, float] | None
 ) -> dict[str, Any]:
     """Columns that depend on the projection, from those in pixels and the beam in `beam_frame`."""
     one = {name: np.array(values) for name, values in columns.items()}
@@ -290,8 +274,8 @@ def _row(
     prepared: PreparedImage,
     r: MeasuredRegion,
     settings: RegionSettings,
-    plane: NDArray[np.float64] | None,
-    labels: NDArray[np.int32],
+    plane: Float | None,
+    labels: Labels,
     noise: float,
     sidelobe: bool,
 ) -> dict[str, object]:
@@ -337,7 +321,7 @@ def _row(
     return row
 
 
-def _at_edge(r: MeasuredRegion, valid: NDArray[np.bool_], labels: NDArray[np.int32]) -> bool:
+def _at_edge(r: MeasuredRegion, valid: Bool, labels: Labels) -> bool:
     """Whether a region touches the image's border or blank pixels."""
     n_y, n_x = labels.shape
     if r.box[0].start == 0 or r.box[1].start == 0 or r.box[0].stop == n_y or r.box[1].stop == n_x:

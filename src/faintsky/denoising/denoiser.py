@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Labels
 from faintsky.blocks import cover
 from faintsky.denoising.catalogue import numbered, region_catalog
 from faintsky.denoising.dirty import Response, major_cycles
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from faintsky.models import Model
 
-Array32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
 STARLET_CYCLES = 12
 """Most major cycles with starlets, which take a fraction of the time."""
@@ -88,7 +87,7 @@ class Denoised:
     image: Array32
     uncertainty: Array32
     residual: Array32
-    mask: NDArray[np.int32]
+    mask: Labels
     catalog: Table
     prepared: PreparedImage
     response: Response | None
@@ -251,7 +250,7 @@ def _regions(
     sidelobes: Array32,
     settings: RegionSettings,
     reliability: float,
-) -> tuple[NDArray[np.int32], Table, int]:
+) -> tuple[Labels, Table, int]:
     """Mask and catalogue of the reliable regions, the most significant first; number before the cut."""
     allowed = prepared.valid if image.mask is None else prepared.valid & image.mask[0]
     labels = segment(mean, sigma, allowed, settings, prepared.beam_area)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft, rfft2
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.preparing import gaussian_psf
 
 EPSILON = 0.01
@@ -44,9 +44,7 @@ class Response:
         Whether the psf reaches from any pixel of the image to any other.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], psf: NDArray[np.floating], beam: tuple[float, float, float]
-    ) -> None:
+    def __init__(self, shape: tuple[int, int], psf: Array, beam: tuple[float, float, float]) -> None:
         self._shape = shape
         centre = psf.shape[0] // 2, psf.shape[1] // 2
         reach = [min(c, n - 1) for c, n in zip(centre, shape)]
@@ -63,21 +61,21 @@ class Response:
         held = clean**2 / (clean**2 + floor**2)
         self._step = (held * np.minimum(1.0, SHORTEN / np.maximum(ratio, 1e-6))).astype(np.float32)
 
-    def _transform(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+    def _transform(self, kernel: Array) -> Float:
         """Real transform of a kernel that is symmetric around its middle pixel."""
         full = np.zeros(self._padded)
         full[np.ix_(*(np.arange(-(n // 2), n - n // 2) for n in kernel.shape))] = kernel
         return np.asarray(rfft2(full).real)
 
-    def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+    def __call__(self, x: Array) -> Array32:
         """The dirty image of ``x``, ``[y, x]``."""
         return self._filtered(x, self._ratio)
 
-    def tempered(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+    def tempered(self, x: Array) -> Array32:
         """``x`` with spatial frequencies damped that the dirty image amplifies, or the beam lacks."""
         return self._filtered(x, self._step)
 
-    def _filtered(self, x: NDArray[np.floating], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _filtered(self, x: Array, factor: Array32) -> Array32:
         (n_y, n_x), (p_y, p_x) = self._shape, self._padded
         # skip the padded rows: empty before, not needed after
         modes = fft(rfft(np.asarray(x, dtype=np.float32), p_x, axis=1), p_y, axis=0, overwrite_x=True)
@@ -106,19 +104,19 @@ class Cleaned:
         Whether it was stopped because residuals grew; then this is the cycle with the least.
     """
 
-    image: NDArray[np.float32]
-    residual: NDArray[np.float32]
-    model: NDArray[np.float32]
+    image: Array32
+    residual: Array32
+    model: Array32
     cycles: int
     settled: bool
     diverged: bool = False
 
 
 def major_cycles(
-    dirty: NDArray[np.float32],
-    valid: NDArray[np.bool_],
+    dirty: Array32,
+    valid: Bool,
     response: Response,
-    denoised: Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], float]],
+    denoised: Callable[[Array32, Array32], tuple[Array32, float]],
     *,
     start: Cleaned | None = None,
     most: int = CYCLES,

@@ -8,13 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.errors import InputError
 from faintsky.registry import FILTERS
-
-Array32 = NDArray[np.float32]
-Float = NDArray[np.float64]
 
 B3 = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 """The cubic spline's filter."""
@@ -47,7 +44,7 @@ def starlet_transform(image: Array32, scales: int) -> Array32:
     return planes
 
 
-def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, int]) -> Float:
+def power_spectrum(correlation: Array | None, shape: tuple[int, int]) -> Float:
     """Noise power of every mode of ``numpy.fft.fft2`` for unit variance, mean 1, ``[y, x]``.
 
     Parameters
@@ -69,7 +66,7 @@ def power_spectrum(correlation: NDArray[np.floating] | None, shape: tuple[int, i
     return np.asarray(power / power.mean())
 
 
-def scale_sigmas(scales: int, correlation: NDArray[np.floating] | None = None, size: int = 512) -> Float:
+def scale_sigmas(scales: int, correlation: Array | None = None, size: int = 512) -> Float:
     """Noise of the coefficients of each scale for an image of unit rms.
 
     Parameters
@@ -100,8 +97,8 @@ def scale_sigmas(scales: int, correlation: NDArray[np.floating] | None = None, s
 
 def threshold_starlets(
     signal: Array32,
-    known: NDArray[np.bool_],
-    correlation: NDArray[np.floating] | None,
+    known: Bool,
+    correlation: Array | None,
     *,
     k: float | Sequence[float] = 3.0,
     scales: int = 5,
@@ -158,10 +155,10 @@ def threshold_starlets(
 
 def apply_filter(
     which: str | Callable[..., Array32],
-    image: NDArray[np.floating],
-    rms: float | NDArray[np.floating],
+    image: Array,
+    rms: float | Array,
     *,
-    correlation: NDArray[np.floating] | None = None,
+    correlation: Array | None = None,
     **settings: Any,
 ) -> Array32:
     """Denoise an image with a filter.

@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32
 from faintsky.blocks import LARGEST, cover, in_blocks
 from faintsky.preparing import PreparedImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Array32 = NDArray[np.float32]
 
 EVEN = 1.1
 """A noise map with a smaller ratio of largest to least value is not measured again."""

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter, grey_opening, label, map_coordinates, maximum
 
+from faintsky.arrays import Array, Array32, Bool, Float, Index, Labels
 from faintsky.blocks import connected_labels
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import gaussian_psf
@@ -75,9 +76,7 @@ class RegionSettings(Settings):
             raise ValueError("each of error_lengths needs one of error_weights")
         return self
 
-    def calibrated(
-        self, mean: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float
-    ) -> NDArray[np.float32]:
+    def calibrated(self, mean: Array, sigma: Array, beam_area: float) -> Array32:
         """Calibrated standard deviation of the network.
 
         Parameters
@@ -97,7 +96,7 @@ class RegionSettings(Settings):
             np.interp(np.log(np.maximum(raw, 1e-9)), np.log(self.sigma_raw), np.arange(len(self.sigma_raw))),
         ]
 
-        def factor(table: tuple[tuple[float, ...], ...]) -> NDArray[np.float32]:
+        def factor(table: tuple[tuple[float, ...], ...]) -> Array32:
             logs = map_coordinates(np.log(table), place, order=1, mode="nearest", output=np.float32)
             return np.asarray(raw * np.exp(logs), dtype=np.float32)
 
@@ -106,9 +105,7 @@ class RegionSettings(Settings):
             return smooth
         return np.where(pointed(level, beam_area), factor(self.sigma_factor_points), smooth)
 
-    def error_kernel(
-        self, beam: tuple[float, float, float] | None, most: int = 10_000
-    ) -> NDArray[np.float64]:
+    def error_kernel(self, beam: tuple[float, float, float] | None, most: int = 10_000) -> Float:
         """Correlation of the denoised image's errors, ``[y, x]``, by the separation of two pixels.
 
         Parameters
@@ -130,7 +127,7 @@ class RegionSettings(Settings):
             axis=0,
         )
 
-    def flux_error(self, flux: ArrayLike, error: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
+    def flux_error(self, flux: ArrayLike, error: ArrayLike, noise: ArrayLike) -> Float:
         """Error of a region's flux.
 
         Parameters
@@ -148,7 +145,7 @@ class RegionSettings(Settings):
         parts = (self.error_factor * e, self.error_fraction * f, self.error_floor * n)
         return np.sqrt(sum(p**2 for p in parts))
 
-    def probability(self, snr: ArrayLike, peak: ArrayLike, area: ArrayLike) -> NDArray[np.float64]:
+    def probability(self, snr: ArrayLike, peak: ArrayLike, area: ArrayLike) -> Float:
         """Probability that regions are real.
 
         Parameters
@@ -175,7 +172,7 @@ def _point_side(beam_area: float) -> int:
     return WHITE_POINT if beam_area <= 1 else max(3, round(POINT * np.sqrt(beam_area / 1.133)))
 
 
-def pointed(level: NDArray[np.floating], beam_area: float) -> NDArray[np.bool_]:
+def pointed(level: Array, beam_area: float) -> Bool:
     """Where emission is narrow: an opening with a square of `POINT` beams removes half of its brightness.
 
     Parameters
@@ -224,13 +221,7 @@ class DenoiserSettings(Settings):
         return self.white if white else self.dirty if dirty else self.correlated
 
 
-def segment(
-    mean: NDArray[np.floating],
-    sigma: NDArray[np.floating],
-    allowed: NDArray[np.bool_],
-    settings: RegionSettings,
-    beam_area: float,
-) -> NDArray[np.int32]:
+def segment(mean: Array, sigma: Array, allowed: Bool, settings: RegionSettings, beam_area: float) -> Labels:
     """Label regions of emission by thresholds with hysteresis, in the image and in the smoothed image.
 
     Parameters
@@ -261,7 +252,7 @@ def segment(
     return relabelled(labels, np.flatnonzero(keep))
 
 
-def large_regions(mask: NDArray[np.bool_], least_area: float) -> NDArray[np.int32]:
+def large_regions(mask: Bool, least_area: float) -> Labels:
     """Labels of the connected regions of a mask that have at least this area [pixel]."""
     labels = connected_labels(mask)
     large = np.bincount(labels.ravel()) >= least_area
@@ -270,12 +261,8 @@ def large_regions(mask: NDArray[np.bool_], least_area: float) -> NDArray[np.int3
 
 
 def thresholded(
-    mean: NDArray[np.floating],
-    sigma: NDArray[np.floating],
-    allowed: NDArray[np.bool_],
-    settings: RegionSettings,
-    beam_area: float,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    mean: Array, sigma: Array, allowed: Bool, settings: RegionSettings, beam_area: float
+) -> tuple[Bool, Bool]:
     """Pixels above the upper, and pixels above the lower thresholds. See `segment` for the arguments."""
     seeds, grown = (
         allowed & (mean > k_sigma * sigma) & (mean > k_rms)
@@ -289,9 +276,7 @@ def thresholded(
     return seeds, grown
 
 
-def smoothed(
-    mean: NDArray[np.floating], allowed: NDArray[np.bool_], settings: RegionSettings, beam_area: float
-) -> NDArray[np.float32]:
+def smoothed(mean: Array, allowed: Bool, settings: RegionSettings, beam_area: float) -> Array32:
     """The denoised image over rms, cut off at the cap and smoothed, in which faint regions are found.
 
     Parameters
@@ -313,7 +298,7 @@ def smoothed(
     return np.asarray(gaussian_filter(capped, settings.smooth * np.sqrt(beam_area) / FWHM_PER_SIGMA))
 
 
-def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> NDArray[np.int32]:
+def relabelled(labels: NDArray[np.integer], order: NDArray[np.integer]) -> Labels:
     """Labels 1 … n for the regions listed by their old numbers, in that order; 0 for others."""
     numbers = np.zeros(int(labels.max()) + 1, dtype=np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
@@ -326,7 +311,7 @@ CONTRAST = 1.5
 """The same for the ratio of the S/N."""
 
 
-def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArray[np.int32]:
+def split_regions(labels: Labels, snr: Array) -> Labels:
     """Cut regions at the saddles between clearly separate peaks.
 
     Parameters
@@ -368,9 +353,7 @@ def split_regions(labels: NDArray[np.int32], snr: NDArray[np.floating]) -> NDArr
     return relabelled(homes[basins], np.unique(homes[1:]))
 
 
-def _saddles(
-    basins: NDArray[np.integer], snr: NDArray[np.floating]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.floating]]:
+def _saddles(basins: NDArray[np.integer], snr: Array) -> tuple[Index, Index, Array]:
     """Pairs of basins that touch, and the S/N of the saddle between them; highest first."""
     found = []
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):

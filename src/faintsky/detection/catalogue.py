@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from faintsky.arrays import Float
 from faintsky.beams import sampling_errors
 from faintsky.catalog import join_flags, make_components, make_table
 from faintsky.detection.counts import NoisePeaks
@@ -253,7 +253,7 @@ def _row(
 
 
 def galaxy_row(
-    cube: RadioCube, prepared: PreparedCube, r: Resolved, beam: PrimaryBeam, gain: NDArray[np.float64]
+    cube: RadioCube, prepared: PreparedCube, r: Resolved, beam: PrimaryBeam, gain: Float
 ) -> dict[str, object]:
     """Catalogue row of a resolved galaxy, from the data in its mask.
 

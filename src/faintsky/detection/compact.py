@@ -9,6 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from faintsky.arrays import Array, Bool, Float, Index
 from faintsky.beams import beam_covariance
 from faintsky.detection.gaussians import NUMBERS, Fitted, fit_gaussians, gain_if_freed, images_of
 from faintsky.detection.sources import Sources, add_sources, highest_about, pixels_of
@@ -22,9 +23,6 @@ from faintsky.preparing import (
     noise_map,
     scatter_map,
 )
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 LOWEST = 4.0
 """Lowest S/N at which sources are tried."""
@@ -85,7 +83,7 @@ class CompactSearch:
     """
 
     def __init__(
-        self, data: NDArray[np.floating], valid: Bool, rms: NDArray[np.floating],
+        self, data: Array, valid: Bool, rms: Array,
         beam: tuple[float, float, float], correlation: NoiseCorrelation,
     ) -> None:  # fmt: skip
         self.data, self.valid, self.beam = np.where(valid, data, 0).astype(float), valid, beam
@@ -97,7 +95,7 @@ class CompactSearch:
         self.level: Float = np.ones(self.data.shape)
         self.set_noise(rms, correlation)
 
-    def set_noise(self, rms: NDArray[np.floating], correlation: NoiseCorrelation) -> None:
+    def set_noise(self, rms: Array, correlation: NoiseCorrelation) -> None:
         """Continue with another noise."""
         self._snr: Float | None = None
         self.rms, self.correlation = np.where(self.valid, rms, np.inf).astype(float), correlation
@@ -107,7 +105,7 @@ class CompactSearch:
             np.clip(convolve(self.valid.astype(float), self._overlap), 0.1, 1.0)
         )  # fmt: skip
 
-    def take_background(self, background: NDArray[np.floating]) -> None:
+    def take_background(self, background: Array) -> None:
         """Subtract a background from data and residual."""
         change = np.where(self.valid, background, 0)
         self.background = self.background + change
@@ -173,14 +171,14 @@ class CompactSearch:
             level[box] *= scatter[ring]
         self.level = level
 
-    def peaks(self, snr: Float, lowest: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def peaks(self, snr: Float, lowest: float) -> tuple[Index, Index]:
         """Pixels y, x of local maxima above `lowest`, and of minima below its negative."""
         high = np.abs(snr)
         y, x = np.nonzero(high > lowest)
         highest = high[y, x] == highest_about(high, y, x, max(1, round(0.35 * self.size)))
         return y[highest], x[highest]
 
-    def new_peaks(self, snr: Float, lowest: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
+    def new_peaks(self, snr: Float, lowest: float) -> tuple[Index, Index, Float]:
         """`peaks` that are not the filter's own sidelobes around brighter ones: y, x and S/N."""
         y, x = self.peaks(snr / self.level, lowest)
         strength, h = snr[y, x], self.seen.shape[0] // 2
@@ -246,10 +244,10 @@ class CompactSearch:
         self._move(self.sources.values[away], 1.0)
         self.sources = self.sources.take(~away)
 
-    def groups(self) -> list[NDArray[np.intp]]:
+    def groups(self) -> list[Index]:
         """Sources to be fitted together, single ones first; large groups are cut at their largest gaps."""
         s, link = self.sources, NEIGHBOURS * self.size
-        out: list[NDArray[np.intp]] = []
+        out: list[Index] = []
         todo = [np.arange(len(s))]
         while todo:
             rows = todo.pop()
@@ -265,7 +263,7 @@ class CompactSearch:
             link *= 0.8
         return out
 
-    def fit(self, rows: list[NDArray[np.intp]] | None = None) -> None:
+    def fit(self, rows: list[Index] | None = None) -> None:
         """Fit all sources, close ones together."""
         groups = self.groups() if rows is None else rows
         singles = np.array([g[0] for g in groups if len(g) == 1], np.intp)
@@ -276,19 +274,19 @@ class CompactSearch:
             self.sources.group[g] = number
         self.put_back(self.sources.values[:, 0] == 0)
 
-    def _replace(self, rows: NDArray[np.intp], values: Float, errors: Float, resolved: Bool) -> None:
+    def _replace(self, rows: Index, values: Float, errors: Float, resolved: Bool) -> None:
         s = self.sources
         self._move(s.values[rows], 1.0)
         s.values[rows], s.errors[rows], s.resolved[rows] = values, errors, resolved
         self._move(values, -1.0)
 
-    def _fit_singles(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _fit_singles(self, rows: Index) -> Index:
         """Fit single sources, many at once; returns those near blanks or an edge, which are not fitted."""
         s = self.sources
         # classes of size, each with one pattern of pixels and one covariance
         wide = np.maximum(s.fwhm[rows], self.size) / self.size
         of = np.ceil(np.log(np.maximum(wide / 1.05, 1.0)) / np.log(1.5)).astype(int)
-        left: list[NDArray[np.intp]] = []
+        left: list[Index] = []
         for k in np.unique(of):
             half = STAMP * self.size * 1.05 * 1.5 ** int(k)
             oy, ox, white = self._pattern(half)
@@ -305,13 +303,13 @@ class CompactSearch:
                 self._fit_batch(its[part], px[part].astype(float), py[part].astype(float), white)
         return np.concatenate(left) if left else rows
 
-    def _pattern(self, half: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
+    def _pattern(self, half: float) -> tuple[Index, Index, Float]:
         step = max(1, int(np.ceil((2 * half + 1) / SIDE)))
         line = np.arange(-int(half // step), int(half // step) + 1) * step
         oy, ox = (a.ravel() for a in np.meshgrid(line, line, indexing="ij"))
         return oy, ox, self.correlation.whitening(ox, oy)
 
-    def _fit_batch(self, rows: NDArray[np.intp], px: Float, py: Float, white: Float) -> None:
+    def _fit_batch(self, rows: Index, px: Float, py: Float, white: Float) -> None:
         s = self.sources
         if not len(rows):
             return
@@ -357,9 +355,7 @@ class CompactSearch:
             & (values[..., 3] + values[..., 5] < 2 * (LARGEST * self.size / FWHM_PER_SIGMA) ** 2)
         )
 
-    def _store(
-        self, rows: NDArray[np.intp], values: Float, errors: Float, resolved: Bool, unit: Float
-    ) -> None:
+    def _store(self, rows: Index, values: Float, errors: Float, resolved: Bool, unit: Float) -> None:
         scale = np.ones((len(rows), NUMBERS))
         scale[:, 0] = unit
         self._replace(rows, values * scale, errors * scale[:, :, None] * scale[:, None, :], resolved)
@@ -436,7 +432,7 @@ class CompactSearch:
             for j, i, k in zip(y[close], x[close], nearest[close]):
                 asked.setdefault(int(s.group[k]), []).append((abs(float(snr[j, i])), int(i), int(j)))
             changed = False
-            away: list[NDArray[np.intp]] = []
+            away: list[Index] = []
             new: list[Sources] = []
             for g, where in asked.items():
                 rows = np.flatnonzero(s.group == g)
@@ -476,7 +472,7 @@ class CompactSearch:
         for number, g in enumerate(self.groups()):
             self.sources.group[g] = number
 
-    def fidelity_floor(self, y: NDArray[np.intp], x: NDArray[np.intp]) -> Float:
+    def fidelity_floor(self, y: Index, x: Index) -> Float:
         """Scatter of the residual over the noise that inexact models may leave at some pixels."""
         model, half = np.abs(self.data - self.residual) / self.rms, max(1, round(self.size / 2))
         bright = self.sources.values[np.abs(self.sources.snr) > 50]
@@ -488,7 +484,7 @@ class CompactSearch:
         return np.sqrt(1 + (share * self.gain * highest_about(model, y, x, half)) ** 2)
 
 
-def _tails(values: Float, part: NDArray[np.intp], n: int) -> Float:
+def _tails(values: Float, part: Index, n: int) -> Float:
     """The level that a tenth of the values of each of ``n`` parts exceed, on either side; 0 for few pixels.
 
     It is at most `FAIR` times the level that a twentieth exceed on the weaker side: sources have one sign.
@@ -497,7 +493,7 @@ def _tails(values: Float, part: NDArray[np.intp], n: int) -> Float:
     first, last = np.cumsum(count) - count, np.cumsum(count) - 1
     top = 2.002 * float(np.abs(values).max()) + 1e-9
 
-    def ordered(what: Float, at: NDArray[np.intp]) -> Float:
+    def ordered(what: Float, at: Index) -> Float:
         # one sort for all parts: the values of each lie between its number and the next
         order = np.sort(part + (what / top + 0.5), axis=None)
         return (order[np.clip(at, 0, len(order) - 1)] - np.arange(n) - 0.5) * top

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Float = NDArray[np.float64]
+from faintsky.arrays import Float, Index
 
 FITTED_GAIN = 1.015
 """S/N of a source after the fit of position, size and width over that of its peak in the filter bank, whose
@@ -35,7 +35,7 @@ class NoisePeaks:
     stretch: float = 1.0
     power: int = 2
 
-    def above(self, snr: ArrayLike) -> NDArray[np.float64]:
+    def above(self, snr: ArrayLike) -> Float:
         """Expected number of noise peaks above each S/N, in the whole of the data."""
         u = np.asarray(snr, dtype=float) / self.stretch
         return self.amplitude * u**self.power * np.exp(-0.5 * u**2)
@@ -45,7 +45,7 @@ class NoisePeaks:
         """The same for peaks that were fitted like sources."""
         return replace(self, stretch=self.stretch * FITTED_GAIN)
 
-    def density(self, snr: ArrayLike) -> NDArray[np.float64]:
+    def density(self, snr: ArrayLike) -> Float:
         """Noise peaks per unit S/N."""
         s = np.asarray(snr, dtype=float)
         u = s / self.stretch
@@ -176,7 +176,7 @@ UNSEEN = 4.0
 """Sources of unknown shape that are added to the observed ones, so that a few do not decide."""
 
 
-def likeness(template: NDArray[np.intp], sure: NDArray[np.intp], n_widths: int) -> Float:
+def likeness(template: Index, sure: Index, n_widths: int) -> Float:
     """How many times more often sources than noise peaks have a template of the default filter bank.
 
     Most noise peaks are as small and narrow as possible. The shapes of sources follow from the certain ones

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Index
 from faintsky.blocks import Maps
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.cube_judging import (
@@ -218,7 +218,7 @@ def _paint(plan: CubePlan, maps: Maps, task: PaintTask | int) -> PaintedTile:
 def _tables(
     plan: CubePlan, measured: Sequence[MeasuredTile], kept: Sequence[tuple[int, int]],
     galaxies: Sequence[Galaxy], sky: Sky, noise: NoisePeaks, in_data: bool,
-) -> tuple[Table, Table, NDArray[np.intp]]:  # fmt: skip
+) -> tuple[Table, Table, Index]:  # fmt: skip
     """The catalogue, the components, and the numbers of the kept sources and of the galaxies."""
     from astropy.table import vstack
 
@@ -263,7 +263,7 @@ def _tables(
 
 def _paint_tasks(
     plan: CubePlan, seen: Sequence[SeenCube], measured: Sequence[MeasuredTile],
-    kept: Sequence[tuple[int, int]], galaxies: Sequence[Galaxy], order: NDArray[np.intp], beam_pixels: float,
+    kept: Sequence[tuple[int, int]], galaxies: Sequence[Galaxy], order: Index, beam_pixels: float,
 ) -> list[PaintTask | int]:  # fmt: skip
     """What to paint in each tile; only the number of a blank one."""
     tiles = {m.number: m.prepared for m in measured}
@@ -284,9 +284,7 @@ def _paint_tasks(
     return tasks
 
 
-def _together(
-    plan: CubePlan, painted: Sequence[PaintedTile]
-) -> tuple[MomentSums, dict[str, NDArray[np.float32]]]:
+def _together(plan: CubePlan, painted: Sequence[PaintedTile]) -> tuple[MomentSums, dict[str, Array32]]:
     """Moments and maps of the whole image, for the report."""
     shape = plan.cube.shape[1:]
     moments = MomentSums.empty(shape)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.detection.catalogue import build_catalog, galaxy_row, row_tables
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.cube_tiles import Box, CubePlan, SeenCube, look_again, moved, origin_of
@@ -23,7 +24,6 @@ from faintsky.preparing import Continuum, PreparedCube, PrimaryBeam, gaussian_ps
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
 SAME = 0.5
 """Two tiles' sources at a seam count as one within this separation, in beams and in widths of the line."""
 
@@ -406,7 +406,7 @@ class Sky:
         return cls(first, sigma, [(slice(*k), v) for k, v in sorted(layers.items())])
 
     @property
-    def valid(self) -> NDArray[np.bool_]:
+    def valid(self) -> Bool:
         """Where any channel holds data, ``[y, x]``."""
         return np.logical_or.reduce([maps["valid"] for _, maps in self.layers])
 
@@ -422,7 +422,7 @@ class Sky:
         spread = np.nanstd(mean)
         return np.asarray(mean, float) if spread > 0.15 else None
 
-    def as_file(self, line: NDArray[np.float32]) -> PreparedCube:
+    def as_file(self, line: Array32) -> PreparedCube:
         """For the whole cube, in the unit of the file [Jy/beam]; the continuum is its mean."""
         empty = np.zeros((0, 0, 0), np.float32)
         level, error = (
@@ -437,7 +437,7 @@ class Sky:
         )  # fmt: skip
 
     @property
-    def psf(self) -> NDArray[np.floating]:
+    def psf(self) -> Array:
         """One tile's psf in the middle of its band, or a Gaussian cut off where it vanishes."""
         if self.first.psf_origin != "beam":
             return self.first.psf

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Labels
 from faintsky.blocks import Maps
 from faintsky.catalog import mask_extents
 from faintsky.detection.cube_judging import Galaxy
@@ -62,7 +62,7 @@ class PaintedTile:
     number: int
     moments: MomentSums
     extents: dict[int, tuple[float, float]]
-    shown: dict[str, NDArray[np.float32]]
+    shown: dict[str, Array32]
 
 
 def paint_tile(plan: CubePlan, maps: Maps, task: PaintTask) -> PaintedTile:
@@ -152,9 +152,7 @@ def blank_tile(plan: CubePlan, maps: Maps, number: int) -> PaintedTile:
     return PaintedTile(number, MomentSums.empty(shape), {}, shown)
 
 
-def _put(
-    galaxy: Galaxy, number: int, read: Box, labels: NDArray[np.int32], model: NDArray[np.float32]
-) -> None:
+def _put(galaxy: Galaxy, number: int, read: Box, labels: Labels, model: Array32) -> None:
     """Add the part of a galaxy inside a tile to the tile's maps."""
     r = galaxy.whole
     common = [(max(s.start, t.start), min(s.stop, t.stop)) for s, t in zip(r.box, read)]

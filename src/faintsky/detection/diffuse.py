@@ -16,6 +16,7 @@ from scipy.ndimage import (
 )
 from scipy.spatial import cKDTree
 
+from faintsky.arrays import Array, Array32, Bool, Float, Int, Labels
 from faintsky.catalog import components_of
 from faintsky.denoising import (
     Eye,
@@ -36,9 +37,6 @@ from faintsky.preparing import PreparedImage
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Array32 = NDArray[np.float32]
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 SMALLEST = 10.0
 """Least area of a region [beam] unless an edge cuts it: remains of compact sources are smaller."""
@@ -108,7 +106,7 @@ class Diffuse:
         Candidate and flux of the broad Gaussians, ``[m, 2]``.
     """
 
-    labels: NDArray[np.int32]
+    labels: Labels
     inside: Bool
     image: Array32
     sigma: Array32
@@ -309,7 +307,7 @@ def find_diffuse(
 
 
 def _signs(
-    labels: NDArray[np.int32], rest: Float, taken: Float, clear: Float, edge: Bool, count: int
+    labels: Labels, rest: Float, taken: Float, clear: Float, edge: Bool, count: int
 ) -> dict[str, Float]:
     """See `Diffuse`."""
     at = labels > 0
@@ -323,9 +321,7 @@ def _signs(
     return {"pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut}
 
 
-def split_at_saddles(
-    labels: NDArray[np.int32], snr: NDArray[np.floating], clear: NDArray[np.floating]
-) -> NDArray[np.int32]:
+def split_at_saddles(labels: Labels, snr: Array, clear: Array) -> Labels:
     """Cut regions at their saddles, and drop parts that are too faint.
 
     Parameters
@@ -380,13 +376,7 @@ def are_regions(signs: dict[str, Float], broad: Float, beam_area: float) -> Bool
 
 
 def measure_again(
-    table: Table,
-    gain: Float,
-    labels: NDArray[np.int32],
-    seen: Array32,
-    rest: Float,
-    noise: Float,
-    kernel: Float,
+    table: Table, gain: Float, labels: Labels, seen: Array32, rest: Float, noise: Float, kernel: Float
 ) -> None:
     """Measure the fluxes of regions in the data minus the compact model.
 
@@ -449,7 +439,7 @@ def join_tables(
     return joined, parts
 
 
-def _groups(table: Table) -> NDArray[np.int64]:
+def _groups(table: Table) -> Int:
     """A number for regions that touch each other and the objects in them; 0 for single objects."""
     home, diffuse = np.array(table["id"]), np.asarray(table["kind"]) == "diffuse"
     island = np.asarray(table["island"])

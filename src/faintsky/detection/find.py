@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array32
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.matched_filter import decimation
@@ -61,7 +61,7 @@ class Detections(Found):
     candidates: int = 0
     components: Table | None = None
     sample: Detections | None = None
-    shown: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    shown: dict[str, Array32] = field(default_factory=dict)
     moments: MomentSums | None = None
 
     def about(self, cube: RadioCube, row: Any) -> tuple[RadioCube, Detections, Any]:

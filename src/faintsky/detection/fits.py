@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import rfft2
 
+from faintsky.arrays import Array, Float
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import ChannelCorrelation, precision
 from faintsky.source_model import frequencies_2d, line_profile, rfft_weights
@@ -58,7 +59,7 @@ class LineSource:
     l22: float
     z: float
     fwhm_z: float
-    covariance: NDArray[np.float64]
+    covariance: Float
     norm: float = 1.0
     fitted_snr: float = 0.0
     larger: float = 0.0
@@ -115,7 +116,7 @@ def axes_of(l11: float, l21: float, l22: float) -> tuple[float, float, float]:
     return axes_of_covariance(np.array([[l11 * l11, l11 * l21], [l11 * l21, l21 * l21 + l22 * l22]]))
 
 
-def axes_of_covariance(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
+def axes_of_covariance(covariance: Float) -> tuple[float, float, float]:
     """FWHM along the major and minor axis and position angle of a covariance in (x, y)."""
     (a, b), (_, c) = np.asarray(covariance).tolist()
     half = math.hypot((a - c) / 2, b)
@@ -126,7 +127,7 @@ def axes_of_covariance(covariance: NDArray[np.float64]) -> tuple[float, float, f
     return math.sqrt(major) * FWHM_PER_SIGMA, math.sqrt(minor) * FWHM_PER_SIGMA, pa
 
 
-def centre_transform(psf: NDArray[np.floating], n: int) -> NDArray[np.float64]:
+def centre_transform(psf: Array, n: int) -> Float:
     """Real FFT ``[n, n // 2 + 1]`` of the central ``n`` x ``n`` pixels of a psf, zero where it is smaller."""
     py, px = psf.shape[0] // 2, psf.shape[1] // 2
     h = n // 2
@@ -137,18 +138,17 @@ def centre_transform(psf: NDArray[np.floating], n: int) -> NDArray[np.float64]:
     return np.fft.rfft2(np.roll(patch, (-h, -h), axis=(0, 1))).real
 
 
-Evaluated = tuple[float, NDArray[np.float64], NDArray[np.float64]]
+Evaluated = tuple[float, Float, Float]
 """Log likelihood ratio, score and Fisher information."""
 
 
-def _unit_free(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _unit_free(matrix: Float) -> tuple[Float, Float]:
     """An information matrix scaled to unit diagonal, and the scales."""
     diagonal = np.diag(matrix)
     unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     return matrix / np.outer(unit, unit), unit
 
 
-Float = NDArray[np.float64]
 SHAPE = 5
 """Parameters of a shape: x, y and Cholesky factor."""
 LINE = 3
@@ -260,12 +260,12 @@ class GroupWindow:
 
 
 def cut_group(
-    lines: NDArray[np.floating],
+    lines: Array,
     z: NDArray[np.int_],
     sigma: Float,
-    continuum: NDArray[np.floating] | None,
+    continuum: Array | None,
     continuum_error: float,
-    psf: NDArray[np.floating],
+    psf: Array,
     centre: tuple[float, float],
     n: int,
     origin: tuple[int, int] = (0, 0),
@@ -337,11 +337,7 @@ class GroupFit:
     """
 
     def __init__(
-        self,
-        window: GroupWindow,
-        members: Sequence[Member],
-        size_scale: float,
-        reach: float | None = None,
+        self, window: GroupWindow, members: Sequence[Member], size_scale: float, reach: float | None = None
     ) -> None:
         self.w, self.members, self.size_scale = window, list(members), size_scale
         reach = size_scale if reach is None else reach

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Bool, Float, Index
 from faintsky.grid import FWHM_PER_SIGMA
-
-Float = NDArray[np.float64]
 
 NUMBERS = 6
 """Parameters of a Gaussian: peak, x, y [pixel], and second moments xx, xy, yy as observed [pixel**2]."""
@@ -93,7 +91,7 @@ def slopes_of(values: Float, x: Float, y: Float) -> tuple[Float, Float]:
 
 
 def fit_gaussians(
-    data: Float, x: Float, y: Float, whitening: Float, start: Float, free: NDArray[np.bool_], roam: float,
+    data: Float, x: Float, y: Float, whitening: Float, start: Float, free: Bool, roam: float,
     widest: float,
 ) -> Fitted:  # fmt: skip
     """Least squares with the noise's covariance (Levenberg-Marquardt), for many pieces at a time.
@@ -125,12 +123,12 @@ def fit_gaussians(
     white = whitening if whitening.ndim == 3 else np.broadcast_to(whitening, (n, *whitening.shape))
     shared = whitening.ndim == 2
 
-    def whitened(rows: NDArray[np.intp], array: Float) -> Float:
+    def whitened(rows: Index, array: Float) -> Float:
         if shared:
             return array @ whitening.T if array.ndim == 2 else np.matmul(whitening, array)
         return np.matmul(white[rows], array[..., None])[..., 0] if array.ndim == 2 else white[rows] @ array
 
-    def cost(rows: NDArray[np.intp], at: Float) -> Float:
+    def cost(rows: Index, at: Float) -> Float:
         rest = whitened(rows, data[rows] - images_of(at, x[rows], y[rows]).sum(axis=1))
         return np.asarray((rest * rest).sum(axis=1))
 
@@ -185,7 +183,7 @@ def fit_gaussians(
     return Fitted(values, covariance, chi2)
 
 
-def _possible(values: Float, start: Float, roam: float, widest: float) -> NDArray[np.bool_]:
+def _possible(values: Float, start: Float, roam: float, widest: float) -> Bool:
     """Whether all Gaussians of each piece have possible moments, near where they started."""
     xx, xy, yy = values[..., 3], values[..., 4], values[..., 5]
     fine = (xx > _SMALLEST**2) & (yy > _SMALLEST**2) & (xy * xy < 0.999 * xx * yy)
@@ -194,9 +192,7 @@ def _possible(values: Float, start: Float, roam: float, widest: float) -> NDArra
     return np.asarray((fine & np.isfinite(values).all(axis=-1)).all(axis=-1))
 
 
-def gain_if_freed(
-    data: Float, x: Float, y: Float, whitening: Float, values: Float, free: NDArray[np.bool_]
-) -> Float:
+def gain_if_freed(data: Float, x: Float, y: Float, whitening: Float, values: Float, free: Bool) -> Float:
     """Expected fall of chi2, to first order, if the moments of each Gaussian were fitted: a score test.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Index, Labels
 from faintsky.blocks import Maps
 from faintsky.denoising import Eye
 from faintsky.detection.counts import NoisePeaks
@@ -78,19 +79,19 @@ class DetectedImage:
 
     catalog: Table
     components: Table
-    mask: NDArray[np.int32]
-    image: NDArray[np.float32]
-    uncertainty: NDArray[np.float32]
-    residual: NDArray[np.float32]
+    mask: Labels
+    image: Array32
+    uncertainty: Array32
+    residual: Array32
     prepared: PreparedImage
     kind: str
     candidates: int
     noise: NoisePeaks
     notes: list[str] = field(default_factory=list)
     rule: str = ""
-    regions: NDArray[np.int32] | None = None
-    denoised: NDArray[np.float32] | None = None
-    denoised_error: NDArray[np.float32] | None = None
+    regions: Labels | None = None
+    denoised: Array32 | None = None
+    denoised_error: Array32 | None = None
     thin: int = 1
     sample: DetectedImage | None = None
     lost: list[str] = field(default_factory=list)
@@ -248,9 +249,7 @@ def _mosaic(how: SearchPlan, parts: dict[int, NDArray[Any]], fill: Any) -> NDArr
     return out
 
 
-def _regions_measured(
-    made: Sequence[tuple[Table, tuple[slice, slice], NDArray[np.int32]]], maps: Maps
-) -> list[Table]:
+def _regions_measured(made: Sequence[tuple[Table, tuple[slice, slice], Labels]], maps: Maps) -> list[Table]:
     """Tables of the regions, which are numbered 1 … n in the map ``parts``."""
     count = 0
     for table, window, labels in made:
@@ -326,7 +325,7 @@ def _found(
     )  # fmt: skip
 
 
-def _parents(how: SearchPlan, maps: Maps, catalog: Table) -> NDArray[np.intp]:
+def _parents(how: SearchPlan, maps: Maps, catalog: Table) -> Index:
     """The region that each object lies in, 0 for none."""
     place = np.stack([catalog[k] for k in ("x", "x", "y")], axis=1)
     y, x = pixels_of(place, (how.image.shape[1], how.image.shape[2]))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 
+from faintsky.arrays import Float, Index, Labels
 from faintsky.beams import observed_sizes, sampling_errors
 from faintsky.catalog import coordinates_meta, join_flags, make_components, make_table, mask_extents
 from faintsky.detection.gaussians import images_of
@@ -21,7 +22,6 @@ from faintsky.units import unit_text
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Float = NDArray[np.float64]
 FLOOD = 3.0
 """Level of a mask over the noise."""
 DIP = 3.0
@@ -32,7 +32,7 @@ ARTEFACT = 2.0
 """Ratio of the noise to that without artefacts above which an object is flagged."""
 
 
-def join_objects(sources: Sources, level: Float) -> list[NDArray[np.intp]]:
+def join_objects(sources: Sources, level: Float) -> list[Index]:
     """Join components to objects: two are one unless a significant dip lies between them.
 
     ``level`` is the noise at each source over that without artefacts.
@@ -58,14 +58,14 @@ def join_objects(sources: Sources, level: Float) -> list[NDArray[np.intp]]:
     return split_by(connected_components(graph, directed=False)[1])
 
 
-def split_by(groups: NDArray[np.integer]) -> list[NDArray[np.intp]]:
+def split_by(groups: NDArray[np.integer]) -> list[Index]:
     """Indices that share a number, in the order of the numbers."""
     order = np.argsort(groups, kind="stable")
     cuts = np.flatnonzero(np.diff(groups[order])) + 1
     return list(np.split(order, cuts)) if len(order) else []
 
 
-def boxes_of(sources: Sources, members: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+def boxes_of(sources: Sources, members: Sequence[Index]) -> Index:
     """Box of each object's mask, ``[n, 4]``: first y and x, and one past the last y and x."""
     out = np.zeros((len(members), 4), np.intp)
     for k, rows in enumerate(members):
@@ -77,8 +77,8 @@ def boxes_of(sources: Sources, members: Sequence[NDArray[np.intp]]) -> NDArray[n
 
 
 def label_objects(
-    sources: Sources, members: Sequence[NDArray[np.intp]], noise: Float, origin: tuple[int, int] = (0, 0)
-) -> NDArray[np.int32]:
+    sources: Sources, members: Sequence[Index], noise: Float, origin: tuple[int, int] = (0, 0)
+) -> Labels:
     """Mask of the objects: the brightest one at each pixel where its model exceeds the flood level.
 
     The mask of an object holds at least the pixels above half of its peak.
@@ -114,7 +114,7 @@ def label_objects(
     return labels
 
 
-def _within(places: NDArray[np.intp], n: int) -> tuple[slice, slice]:
+def _within(places: Index, n: int) -> tuple[slice, slice]:
     """Slice of consecutive indices that lie in 0 … n - 1, and the slice of these values."""
     low, high = max(int(places[0]), 0), min(int(places[-1]) + 1, n)
     high = max(low, high)
@@ -158,7 +158,7 @@ def _shapes(values: Float, errors: Float, beams: Float) -> dict[str, Float]:
     return out
 
 
-def _together(sources: Sources, members: Sequence[NDArray[np.intp]], area: Float) -> tuple[Float, Float]:
+def _together(sources: Sources, members: Sequence[Index], area: Float) -> tuple[Float, Float]:
     """Each object as one Gaussian of its components' summed moments, ``[n, 6]``, and its errors."""
     values, errors = np.zeros((len(members), 6)), np.zeros((len(members), 6, 6))
     for k, rows in enumerate(members):
@@ -184,7 +184,7 @@ def _peak(values: Float) -> float:
     return float(images_of(values, values[main, 1:2], values[main, 2:3]).sum())
 
 
-def strengths(sources: Sources, members: Sequence[NDArray[np.intp]], snr: Float) -> Float:
+def strengths(sources: Sources, members: Sequence[Index], snr: Float) -> Float:
     """S/N of objects: that of the best component, with components at one place added.
 
     Parameters
@@ -213,10 +213,10 @@ def build_tables(
     image: RadioImage,
     prepared: PreparedImage,
     sources: Sources,
-    members: Sequence[NDArray[np.intp]],
+    members: Sequence[Index],
     judged: Mapping[str, Any],
     noise: Float,
-    labels: NDArray[np.int32],
+    labels: Labels,
     numbers: NDArray[np.integer],
     ids: NDArray[np.integer],
     beam: PrimaryBeam,
@@ -268,12 +268,12 @@ def build_tables(
     return make_table(columns, meta=meta, two_d=True), make_components(parts, meta=meta, two_d=True)
 
 
-def _kind(rows: NDArray[np.intp], sources: Sources) -> str:
+def _kind(rows: Index, sources: Sources) -> str:
     return "complex" if len(rows) > 1 else "gaussian" if sources.resolved[rows[0]] else "point"
 
 
 def _boxes(
-    image: RadioImage, prepared: PreparedImage, columns: dict[str, Any], labels: NDArray[np.int32],
+    image: RadioImage, prepared: PreparedImage, columns: dict[str, Any], labels: Labels,
     numbers: NDArray[np.integer],
 ) -> dict[str, Any]:  # fmt: skip
     """Extents of the masks, and whether they touch an edge."""
@@ -294,7 +294,7 @@ def _boxes(
 
 
 def _columns(
-    image: RadioImage, prepared: PreparedImage, sources: Sources, members: Sequence[NDArray[np.intp]],
+    image: RadioImage, prepared: PreparedImage, sources: Sources, members: Sequence[Index],
     judged: Mapping[str, Any], noise: Float, beam: PrimaryBeam,
 ) -> dict[str, Any]:  # fmt: skip
     """All columns except those of the mask, one row for each of `members`."""

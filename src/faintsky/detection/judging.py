@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from faintsky.arrays import Float, Index
 from faintsky.blocks import merged_pieces
 from faintsky.detection.compact import LOWEST
 from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, against_negatives, deboosted, fit_counts
@@ -16,7 +17,6 @@ from faintsky.detection.image_catalogue import join_objects, strengths
 from faintsky.detection.sources import Sources, joined_sources
 from faintsky.detection.tiles import SearchPlan, SeenRegions, SeenTile
 
-Float = NDArray[np.float64]
 ABOVE = 2.0
 """Peak over the region's brightness above which a possible piece of the region is a source."""
 PLAIN = 3.0
@@ -53,8 +53,8 @@ class Judged:
     """
 
     sources: Sources
-    tile: NDArray[np.intp]
-    members: list[NDArray[np.intp]]
+    tile: Index
+    members: list[Index]
     values: dict[str, Any]
     noise: NoisePeaks
     candidates: int
@@ -118,9 +118,7 @@ def judge(plan: SearchPlan, seen: Sequence[SeenTile], size: float) -> Judged:
     return found
 
 
-def _gathered(
-    seen: Sequence[SeenTile], size: float
-) -> tuple[Sources, NDArray[np.intp], dict[str, NDArray[Any]]]:
+def _gathered(seen: Sequence[SeenTile], size: float) -> tuple[Sources, Index, dict[str, NDArray[Any]]]:
     """Each source once, the tile that owns it, and its columns."""
     known = [s for s in seen if s.columns]
     sources = joined_sources([s.sources for s in known])
@@ -143,7 +141,7 @@ def _gathered(
     return sources.take(kept), tile[kept], {name: v[kept] for name, v in columns.items()}
 
 
-def _groups_of(sources: Sources, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+def _groups_of(sources: Sources, rows: Index) -> list[Index]:
     order = rows[np.argsort(sources.group[rows], kind="stable")]
     return list(np.split(order, np.flatnonzero(np.diff(sources.group[order])) + 1)) if len(order) else []
 
@@ -201,8 +199,8 @@ class DiffuseRegion:
         The one that holds most of it.
     """
 
-    codes: NDArray[np.intp]
-    box: NDArray[np.intp]
+    codes: Index
+    box: Index
     tile: SeenTile
 
 

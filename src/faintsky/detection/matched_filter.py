@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.preparing import ChannelCorrelation, precision
 from faintsky.source_model import (
     frequencies_2d,
@@ -50,7 +50,7 @@ Band = tuple[slice, slice, torch.Tensor]
 """Channels out, channels in, and the rows of some templates, ``[template, out, in]``."""
 
 
-def seen_widths(channels: ChannelCorrelation | None) -> NDArray[np.float64]:
+def seen_widths(channels: ChannelCorrelation | None) -> Float:
     """`LINE_WIDTHS` after the smoothing of the spectra."""
     return np.hypot(LINE_WIDTHS, 0.0 if channels is None else channels.response)
 
@@ -93,8 +93,8 @@ class FilterBank:
     def __init__(
         self,
         cube: torch.Tensor,
-        usable: NDArray[np.bool_],
-        psf: NDArray[np.floating],
+        usable: Bool,
+        psf: Array,
         beam_pixels: float,
         *,
         continuum_fitted: bool = True,
@@ -171,7 +171,7 @@ class FilterBank:
             rows.append(less * scale)
             bare.append(k * scale)
 
-        def tensor(a: NDArray[np.float64]) -> torch.Tensor:
+        def tensor(a: Float) -> torch.Tensor:
             return torch.as_tensor(a, dtype=torch.float32, device=self.device)
 
         bands = []
@@ -206,9 +206,7 @@ class FilterBank:
         s, t = divmod(index, len(self.line_fwhm))
         return self.sky_fwhm[s], self.line_fwhm[t]
 
-    def response(
-        self, image: NDArray[np.floating], spectrum: NDArray[np.floating]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def response(self, image: Array, spectrum: Array) -> tuple[torch.Tensor, torch.Tensor]:
         """Response of the bank to a source, as sky parts ``[s, y', x']`` and line parts ``[t, chan]``.
 
         Parameters
@@ -223,11 +221,11 @@ class FilterBank:
         )
         return self._sky_filtered(coarse[None])[:, 0], self.line_response(spectrum)
 
-    def line_response(self, spectrum: NDArray[np.floating]) -> torch.Tensor:
+    def line_response(self, spectrum: Array) -> torch.Tensor:
         """The line parts of `response`."""
         return self._rows @ torch.as_tensor(spectrum, dtype=torch.float32, device=self.device)
 
-    def subtract(self, sky: torch.Tensor, spectrum: NDArray[np.floating]) -> None:
+    def subtract(self, sky: torch.Tensor, spectrum: Array) -> None:
         """Subtract a source, given by its sky `response` and its `spectrum` over the rms, from the data."""
         filled = np.flatnonzero(spectrum)
         if filled.size == 0:

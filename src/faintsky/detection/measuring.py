@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
+from faintsky.arrays import Array32, Bool, Float
 from faintsky.detection.fits import GroupFit, GroupWindow, LineSource, Member, axes_of, cut_group, member_of
 from faintsky.detection.matched_filter import seen_widths
 from faintsky.detection.objects import gaussian_patch, touching
@@ -110,14 +111,12 @@ class ContinuumImage:
         Gives psf and beam.
     """
 
-    def __init__(
-        self, level: NDArray[np.float32], error: float, valid: NDArray[np.bool_], pursuit: Pursuit
-    ) -> None:
+    def __init__(self, level: Array32, error: float, valid: Bool, pursuit: Pursuit) -> None:
         self.level, self.error, self.pursuit = np.where(valid, level, np.float32(0)), error, pursuit
         self.valid = valid
         self.beam = pursuit.beam_pixels
         self.members: list[Member] = []
-        self.images: list[NDArray[np.float32]] = []
+        self.images: list[Array32] = []
         self.total, self.guard = np.zeros_like(self.level), np.zeros_like(self.level)
         psf = pursuit.imager.psf
         self.psf = psf[psf.shape[0] // 2]
@@ -129,14 +128,14 @@ class ContinuumImage:
         self._kernels = [gaussian_transform(fx, fy, 0.0, 0.0, w, w, 0.0).real for w in widths]
         self._norms = [matched_norm(transfer, n_x, w, w, 0.0) for w in widths]
 
-    def image(self, m: Member) -> NDArray[np.float32]:
+    def image(self, m: Member) -> Array32:
         """Image of a member of unit flux, with the psf."""
         x, y, l11, l21, l22 = m.shape.tolist()
         return self.pursuit.imager.image(
             LineSource(1.0, x, y, l11, l21, l22, 0.5 * self.pursuit.sigma.size, 1.0, np.zeros((8, 8)))
         )
 
-    def put(self, k: int, m: Member, image: NDArray[np.float32] | None = None) -> None:
+    def put(self, k: int, m: Member, image: Array32 | None = None) -> None:
         """Replace member `k`, or add one at the end.
 
         Parameters
@@ -265,7 +264,7 @@ class ContinuumImage:
         self.put(len(self.members), two[1])
         return True
 
-    def _window(self, members: Sequence[Member], image: NDArray[np.float32]) -> GroupWindow:
+    def _window(self, members: Sequence[Member], image: Array32) -> GroupWindow:
         centre, side = self.frame(members)
         empty = np.zeros((0, *image.shape), dtype=np.float32)
         psf = self.pursuit.imager.psf_at(*centre, 0.5 * self.pursuit.sigma.size)
@@ -322,7 +321,6 @@ def without_lines(m: Member) -> Member:
     return replace(m, lines=())
 
 
-Float = NDArray[np.float64]
 AGREE = 25.0
 """Twice the log likelihood that line and continuum may lose by sharing five parameters: noise exceeds it once
 in ten thousand times."""
@@ -422,7 +420,7 @@ class Measurement:
             planes, z, p.sigma[z], rest, sky.error, psf, centre, side, origin, channels=p.channels
         )
 
-    def channels(self, lines: Sequence[NDArray[np.float64]]) -> NDArray[np.int_]:
+    def channels(self, lines: Sequence[Float]) -> NDArray[np.int_]:
         """Channels that the fits of some lines use."""
         used = np.zeros(self.pursuit.sigma.size, dtype=bool)
         for _, z, log_width in lines:
@@ -555,7 +553,7 @@ class Measurement:
             guard += np.abs(p.spectrum(c.source)) * float((reach[ys, xs] * patch).sum()) * over
         return left, guard
 
-    def near_lines(self, k: int) -> NDArray[np.bool_]:
+    def near_lines(self, k: int) -> Bool:
         """Channels of the lines that continuum source `k`, or one that covers it, has already."""
         z = np.arange(self.pursuit.sigma.size)
         near = np.zeros(z.size, dtype=bool)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Array32, Bool, Float, Index, Labels
 from faintsky.beams import observed_sizes
 from faintsky.catalog import COLUMNS, has_flag, make_table, mask_extents
 from faintsky.cutouts import integrated
@@ -58,7 +59,7 @@ def world_columns(
     }  # fmt: skip
 
 
-def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
+def channel_velocity(cube: RadioCube, z: ArrayLike) -> Float:
     """Width of a channel at a line [km/s]: in the header's convention, or ``c dnu / nu``."""
     z = np.atleast_1d(np.asarray(z, dtype=float))
     widths = cube.channel_widths_velocity()
@@ -68,14 +69,14 @@ def channel_velocity(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isfinite(z), flux_width(cube, z), np.nan)
 
 
-def flux_width(cube: RadioCube, z: ArrayLike) -> NDArray[np.float64]:
+def flux_width(cube: RadioCube, z: ArrayLike) -> Float:
     """``c dnu / nu`` of a channel at a line [km/s], over which fluxes are summed, whatever the axis."""
     at = np.nan_to_num(np.atleast_1d(np.asarray(z, dtype=float)))
     hertz = np.interp(at, np.arange(cube.shape[0]), cube.channel_widths())
     return SPEED_OF_LIGHT / 1e3 * hertz / cube.frequency(at)
 
 
-def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
+def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None) -> Array32:
     """Sum of a cube over its channels, continuum included, ``[y, x]`` [Jy/beam channel]; NaN where blank.
 
     Parameters
@@ -100,7 +101,7 @@ def integrated_image(cube: RadioCube, settings: Mapping[str, Any] | None = None)
     return image
 
 
-def looked_at(cube: RadioCube, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
+def looked_at(cube: RadioCube, settings: Mapping[str, Any]) -> Bool:
     """Pixels that are searched, ``[y, x]``: those of the cube's mask that the settings allow.
 
     The settings are ``central``, the side of a square in the middle [pixel], and ``least_pb``, the least
@@ -126,14 +127,8 @@ def beam_of(cube: RadioCube) -> tuple[float, float, float]:
 
 
 def whole_pixels(
-    low: ArrayLike,
-    high: ArrayLike,
-    centre: ArrayLike,
-    spread: ArrayLike,
-    kind: str,
-    factor: float,
-    n: int,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    low: ArrayLike, high: ArrayLike, centre: ArrayLike, spread: ArrayLike, kind: str, factor: float, n: int
+) -> tuple[Index, Index]:
     """First and last pixel of boxes along one axis of ``n`` pixels.
 
     Parameters
@@ -159,7 +154,7 @@ def whole_pixels(
 
 def box_span(
     low: ArrayLike, high: ArrayLike, centre: ArrayLike, spread: ArrayLike, kind: str, factor: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Float, Float]:
     """Middle and half length of boxes along one axis. See `whole_pixels` for the arguments."""
     low, high, centre, spread = (np.asarray(v, dtype=float) for v in (low, high, centre, spread))
     if kind == "moments":
@@ -214,11 +209,11 @@ class Found:
     """
 
     catalog: Table
-    mask: NDArray[np.int32] | None = None
-    model: NDArray[np.float32] | None = None
+    mask: Labels | None = None
+    model: Array32 | None = None
     steps: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    image: NDArray[np.float32] | None = None
+    image: Array32 | None = None
 
 
 def method_name(model: Model) -> str:
@@ -342,7 +337,7 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
 
 
 def complete_columns(
-    table: Table, cube: RadioCube, prepared: PreparedCube, mask: NDArray[np.int32] | None = None
+    table: Table, cube: RadioCube, prepared: PreparedCube, mask: Labels | None = None
 ) -> None:
     """Fill in the columns of observed sizes, ``rms``, ``las`` and ``area``.
 

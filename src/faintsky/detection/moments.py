@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.image import RadioCube
-
-Float = NDArray[np.float64]
 
 
 @dataclass
@@ -67,9 +65,7 @@ def _zero(cube: RadioCube) -> float:
     return 0.0 if velocities is None else float(velocities[len(velocities) // 2])
 
 
-def moment_sums(
-    cube: RadioCube, line: NDArray[np.floating], inside: NDArray[np.bool_], channels: slice
-) -> MomentSums:
+def moment_sums(cube: RadioCube, line: Array, inside: Bool, channels: slice) -> MomentSums:
     """Sums over some voxels of a cube.
 
     Parameters
@@ -101,9 +97,7 @@ def moment_sums(
     return sums
 
 
-def strongest(
-    line: NDArray[np.floating], sigma: NDArray[np.float64], inner: tuple[slice, ...], *, signed: bool
-) -> NDArray[np.float32]:
+def strongest(line: Array, sigma: Float, inner: tuple[slice, ...], *, signed: bool) -> Array32:
     """Highest S/N along frequency of a line cube averaged over three channels.
 
     Parameters

@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
+from faintsky.arrays import Array32, Float, Labels
 from faintsky.beams import beam_covariance
 from faintsky.detection.pursuit import Component, ResidualCube, line_channels
 from faintsky.preparing import PreparedCube
@@ -20,7 +21,7 @@ DIP = 0.15
 """Least relative depth of the dip between two sources."""
 
 
-def observed_value(components: Sequence[Component], points: NDArray[np.float64]) -> NDArray[np.float64]:
+def observed_value(components: Sequence[Component], points: Float) -> Float:
     """Sum of the models at ``points`` ``[n, 3]`` (x, y, z) [Jy/beam]."""
     total = np.zeros(len(points))
     for c in components:
@@ -120,8 +121,8 @@ def group_components(
 
 
 def gaussian_patch(
-    covariance: NDArray[np.float64], x: float, y: float, shape: Sequence[int], reach: float
-) -> tuple[slice, slice, NDArray[np.float64]]:
+    covariance: Float, x: float, y: float, shape: Sequence[int], reach: float
+) -> tuple[slice, slice, Float]:
     """A Gaussian of unit peak on the pixels that it reaches.
 
     Parameters
@@ -158,7 +159,7 @@ def label_mask(
     data: ResidualCube,
     *,
     depth: float = 2.0,
-) -> NDArray[np.int32]:
+) -> Labels:
     """Label the voxels of every source, ``[chan, y, x]``: 1 for the first group, and so on.
 
     A voxel belongs to the source whose model is brightest there, where that model, convolved with the
@@ -221,9 +222,9 @@ class Restored:
 
     def __init__(self, data: ResidualCube) -> None:
         self.data = data
-        self.parts: dict[int, list[tuple[slice, slice, NDArray[np.float32]]]] = defaultdict(list)
+        self.parts: dict[int, list[tuple[slice, slice, Array32]]] = defaultdict(list)
 
-    def planes(self, zs: slice) -> NDArray[np.float32]:
+    def planes(self, zs: slice) -> Array32:
         """Channels, ``[chan, y, x]``."""
         out = self.data.box(zs, slice(None), slice(None))
         for k, plane in zip(range(zs.start, zs.stop), out):
@@ -233,13 +234,8 @@ class Restored:
 
 
 def grown(
-    labels: NDArray[np.int32],
-    restored: Restored,
-    prepared: PreparedCube,
-    *,
-    threshold: float = 5.0,
-    floor: float = 0.01,
-) -> NDArray[np.int32]:
+    labels: Labels, restored: Restored, prepared: PreparedCube, *, threshold: float = 5.0, floor: float = 0.01
+) -> Labels:
     """Extend labels over connected emission: each voxel goes to the source that it slopes up to.
 
     Parameters
@@ -282,9 +278,7 @@ def grown(
     return labels
 
 
-def _bright(
-    restored: Restored, prepared: PreparedCube, threshold: float
-) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
+def _bright(restored: Restored, prepared: PreparedCube, threshold: float) -> tuple[NDArray[np.int_], Array32]:
     """Flat indices of voxels above `threshold` over three channels, and their values in the cube."""
     n_chan, n_y, n_x = prepared.line.shape
     usable = prepared.sigma > 0

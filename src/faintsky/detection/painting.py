@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array32, Index, Labels
 from faintsky.blocks import Block, Maps, Pieces, connected_labels, merged_pieces, pieces_of
 from faintsky.denoising import region_catalog
 from faintsky.detection.diffuse import measure_again, split_at_saddles
@@ -21,9 +22,6 @@ from faintsky.preparing import PreparedImage, PrimaryBeam
 
 if TYPE_CHECKING:
     from astropy.table import Table
-
-Float = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 
 @dataclass
@@ -51,9 +49,9 @@ class TileTask:
     number: int
     window: tuple[slice, slice]
     sources: Sources
-    members: list[Ints]
-    ids: Ints
-    owned: Ints
+    members: list[Index]
+    ids: Index
+    owned: Index
     values: dict[str, Any]
 
 
@@ -78,11 +76,11 @@ class Painted:
     catalog: Table
     components: Table
     pieces: Pieces
-    first: Ints
+    first: Index
     shown: dict[str, NDArray[Any]]
 
 
-def paint_tasks(plan: SearchPlan, judged: Judged, ids: Ints) -> list[TileTask]:
+def paint_tasks(plan: SearchPlan, judged: Judged, ids: Index) -> list[TileTask]:
     """What to paint in each tile.
 
     Parameters
@@ -137,7 +135,7 @@ def paint(
     maps: Maps,
     prepared: PreparedImage,
     in_data: bool,
-    regions: Ints | None,
+    regions: Index | None,
     task: TileTask,
 ) -> Painted:
     """Write a tile into the maps, and make the tables of the objects that it owns.
@@ -209,9 +207,7 @@ def paint(
     )  # fmt: skip
 
 
-def _firsts(
-    mask: NDArray[np.int32], pieces: NDArray[np.int32], block: Block, width: int, table: Table
-) -> Ints:
+def _firsts(mask: Labels, pieces: Labels, block: Block, width: int, table: Table) -> Index:
     """See `Painted`; objects without pixels in the mask are placed at their centre."""
     flat = mask.ravel()
     ids, at = np.unique(flat, return_index=True)
@@ -229,7 +225,7 @@ def _firsts(
     return np.stack([ids, place, pieces.ravel()[at]], axis=1)
 
 
-def islands_of(plan: SearchPlan, painted: Sequence[Painted], count: int) -> Ints:
+def islands_of(plan: SearchPlan, painted: Sequence[Painted], count: int) -> Index:
     """Number of the connected area that each object or region begins in.
 
     Parameters
@@ -255,7 +251,7 @@ def islands_of(plan: SearchPlan, painted: Sequence[Painted], count: int) -> Ints
     return out
 
 
-def _averaged(values: NDArray[Any], thin: int) -> NDArray[np.float32]:
+def _averaged(values: NDArray[Any], thin: int) -> Array32:
     """Means over squares of ``thin`` x ``thin`` pixels."""
     good, pads = np.isfinite(values), [(0, -n % thin) for n in values.shape]
     total, number = (
@@ -277,7 +273,7 @@ def region_task(judged: Judged, region: DiffuseRegion) -> tuple[DiffuseRegion, S
 
 def measure_region(
     plan: SearchPlan, maps: Maps, prepared: PreparedImage, in_data: bool, task: tuple[DiffuseRegion, Sources]
-) -> tuple[Table, tuple[slice, slice], NDArray[np.int32]]:
+) -> tuple[Table, tuple[slice, slice], Labels]:
     """Cut a region at its saddles, and measure the parts.
 
     Parameters

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.detection.fits import LineSource, cut_group, point_or_not
 from faintsky.detection.matched_filter import FilterBank, Peaks
@@ -51,9 +52,9 @@ class SourceImager:
 
     def __init__(
         self,
-        psf: NDArray[np.floating],
+        psf: Array,
         shape: tuple[int, int],
-        valid: NDArray[np.bool_] | None = None,
+        valid: Bool | None = None,
         beam_at: Callable[[float, float], tuple[float, float, float]] | None = None,
     ) -> None:
         self.beam_at = beam_at
@@ -86,7 +87,7 @@ class SourceImager:
             self._transfers[k] = rfft2(np.roll(p, (-(n_y // 2), -(n_x // 2)), axis=(0, 1)), workers=1)
         return self._transfers[k]
 
-    def psf_at(self, x: float, y: float, z: float) -> NDArray[np.floating]:
+    def psf_at(self, x: float, y: float, z: float) -> Array:
         """The psf of a place and channel, ``[y, x]``.
 
         Parameters
@@ -115,7 +116,7 @@ class SourceImager:
         area = np.full((self.fy.size, self.fx.size), beam_pixels(beam, 1.0)[0], dtype=np.complex64)
         return float(l11), float(l21), float(l22), area
 
-    def image(self, s: LineSource) -> NDArray[np.float32]:
+    def image(self, s: LineSource) -> Array32:
         """The source at unit flux as observed, ``[y, x]`` [Jy/beam per Jy]."""
         l11, l21, l22, transfer = self._shape_and_transfer(s)
         quad = np.square(l11 * self.fx + l21 * self.fy, dtype=np.float32, casting="same_kind")
@@ -141,10 +142,10 @@ class ResidualCube:
         ``[chan, y, x]``; it is not changed.
     """
 
-    def __init__(self, cube: NDArray[np.float32]) -> None:
+    def __init__(self, cube: Array32) -> None:
         self._cube = cube
         self._own = False
-        self._pending: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self._pending: list[tuple[Array32, Array32]] = []
 
     def copy(self) -> ResidualCube:
         """An independent copy."""
@@ -153,7 +154,7 @@ class ResidualCube:
         self._own = False
         return twin
 
-    def subtract(self, image: NDArray[np.float32], spectrum: NDArray[np.floating]) -> None:
+    def subtract(self, image: Array32, spectrum: Array) -> None:
         """Subtract ``spectrum[:, None, None] * image``."""
         flux = spectrum.astype(np.float32)
         for k, (other, theirs) in enumerate(self._pending):
@@ -164,7 +165,7 @@ class ResidualCube:
         if len(self._pending) > PENDING:
             self.whole()
 
-    def whole(self) -> NDArray[np.float32]:
+    def whole(self) -> Array32:
         """The whole residual, ``[chan, y, x]``; read-only."""
         if self._pending:
             if not self._own:
@@ -173,7 +174,7 @@ class ResidualCube:
             self._pending = []
         return self._cube
 
-    def box(self, zs: slice, ys: slice, xs: slice) -> NDArray[np.float32]:
+    def box(self, zs: slice, ys: slice, xs: slice) -> Array32:
         """A copy of a part.
 
         Parameters
@@ -189,7 +190,7 @@ class ResidualCube:
         self._take_out(out, zs, ys, xs)
         return out
 
-    def _take_out(self, out: NDArray[np.float32], zs: slice, ys: slice, xs: slice) -> None:
+    def _take_out(self, out: Array32, zs: slice, ys: slice, xs: slice) -> None:
         for image, flux in self._pending:
             part = image[ys, xs]
             for k, value in enumerate(flux[zs]):
@@ -240,7 +241,7 @@ class Component:
     """
 
     source: LineSource
-    image: NDArray[np.float32]
+    image: Array32
     sky: torch.Tensor
     line: torch.Tensor
     reach: torch.Tensor
@@ -285,14 +286,14 @@ class Pursuit:
     """
 
     data: ResidualCube
-    sigma: NDArray[np.float64]
+    sigma: Float
     bank: FilterBank
     imager: SourceImager
     beam_pixels: float
     fidelity: float
     psf_error: float = 0.0
     channels: ChannelCorrelation | None = None
-    taken: NDArray[np.bool_] | None = None
+    taken: Bool | None = None
     closed: torch.Tensor | None = None
     components: list[Component] = field(default_factory=list)
     tell: Callable[[int], None] = lambda n: None
@@ -364,7 +365,7 @@ class Pursuit:
         peak, c.template = float(near[k, kz, ky, kx]), k
         return peak + (_parabola(near[k, kz, :, kx], ky) + _parabola(near[k, kz, ky, :], kx))
 
-    def spectrum(self, s: LineSource) -> NDArray[np.float64]:
+    def spectrum(self, s: LineSource) -> Float:
         """Received line flux density of every channel, ``[chan]``; zero outside `line_channels`."""
         z = np.arange(self.sigma.size)
         out = np.zeros(z.size)
@@ -372,7 +373,7 @@ class Pursuit:
         out[span] = s.amplitude * line_profile(z[span], s.z, s.fwhm_z)
         return out
 
-    def over_noise(self, s: LineSource) -> NDArray[np.float64]:
+    def over_noise(self, s: LineSource) -> Float:
         """`spectrum` over the rms of each channel, 0 where blank."""
         return np.where(self.sigma > 0, self.spectrum(s) / np.maximum(self.sigma, 1e-300), 0.0)
 
@@ -533,7 +534,7 @@ class Pursuit:
         others = max(float(self.guard[z, j, i]) - own, 0.0)
         return c.snr / float(np.sqrt(1 + (self.fidelity * others) ** 2 + float(self.far[z])))
 
-    def rescale(self, sigma: NDArray[np.float64], continuum_fitted: bool) -> None:
+    def rescale(self, sigma: Float, continuum_fitted: bool) -> None:
         """Set the rms of every channel, ``[chan]``, to that without the sources.
 
         Sources keep their fits and get a new S/N, also for `FilterBank.set_continuum`.
@@ -556,14 +557,14 @@ class Pursuit:
         for c in self.components:
             c.snr = self.detection_snr(c)
 
-    def shift(self, image: NDArray[np.float32], spectrum: NDArray[np.floating]) -> None:
+    def shift(self, image: Array32, spectrum: Array) -> None:
         """Subtract from the filter bank an image times a spectrum that is not a source."""
         over_noise = np.where(self.sigma > 0, spectrum / np.maximum(self.sigma, 1e-300), 0.0)
         sky, line = self.bank.response(image, over_noise)
         self.bank.subtract(sky, over_noise)
         self.peaks.change(line, sky)
 
-    def model(self) -> NDArray[np.float32]:
+    def model(self) -> Array32:
         """Sum of all sources as observed, ``[chan, y, x]`` [Jy/beam]."""
         out = np.zeros((self.sigma.size, *self.imager.shape), dtype=np.float32)
         for c in self.components:
@@ -592,7 +593,7 @@ class Pursuit:
         lines = torch.as_tensor(mask)
         return lines if self.closed is None else left_out(self.closed, lines)
 
-    def continuum_left(self, prepared: PreparedCube) -> tuple[Continuum, NDArray[np.bool_]]:
+    def continuum_left(self, prepared: PreparedCube) -> tuple[Continuum, Bool]:
         """The continuum of the data less the sources, and where there is any."""
         parts = [(self.spectrum(c.source), c.image) for c in self.components]
         # where bright lines were taken out, what their models cannot describe would pass for a continuum
@@ -641,13 +642,8 @@ class Pursuit:
 
 
 def modelled_reach(
-    image: NDArray[np.float32],
-    x: float,
-    y: float,
-    psf_shape: tuple[int, ...],
-    fidelity: float,
-    margin: float = 0.0,
-) -> NDArray[np.float32]:
+    image: Array32, x: float, y: float, psf_shape: tuple[int, ...], fidelity: float, margin: float = 0.0
+) -> Array32:
     """Size of a source's image; beyond the end of the psf, its sidelobes' level over the fidelity.
 
     A psf as large as the image ends half an image away from a source; sidelobes beyond are not modelled.
@@ -678,7 +674,7 @@ def modelled_reach(
     return out
 
 
-def _parabola(values: NDArray[np.floating], k: int) -> float:
+def _parabola(values: Array, k: int) -> float:
     """How far the parabola through a maximum and its two neighbours rises above it."""
     if k == 0 or k == values.size - 1:
         return 0.0

@@ -17,13 +17,11 @@ from scipy.ndimage import (
     uniform_filter1d,
 )
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.beams import beam_covariance, beam_pixels
 from faintsky.detection.counts import NoisePeaks
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import PreparedCube, core_sigma
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 CLIP = 4.0
 """S/N of the smoothed cubes above which voxels belong to emission."""
@@ -75,12 +73,12 @@ class Resolved:
 
     box: tuple[slice, ...]
     mask: Bool
-    line: NDArray[np.float32]
+    line: Array32
     snr: float
     reliability: float = 1.0
 
     @property
-    def inside(self) -> NDArray[np.float32]:
+    def inside(self) -> Array32:
         """The data in the mask, 0 elsewhere."""
         return np.where(self.mask, self.line, np.float32(0))
 
@@ -143,7 +141,7 @@ def resolved_emission(prepared: PreparedCube, where: Bool | None = None, sign: f
     return _disjoint(found, scaled.shape)
 
 
-def _turn(line: NDArray[np.floating], part: Bool) -> float:
+def _turn(line: Array, part: Bool) -> float:
     """Movement of the emission's centre between channels: standard deviation [pixel]."""
     flux = np.where(part, np.maximum(line, 0), 0).astype(float)
     weight = flux.sum(axis=(1, 2))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from faintsky.arrays import Array32, Bool, Float
 from faintsky.beams import beam_pixels
 from faintsky.detection.counts import SURE, NoisePeaks, against_negatives, fit_counts, likeness
 from faintsky.detection.fits import LineSource
@@ -46,7 +47,7 @@ in cubes of 360 x 360 x 128 (0.110) and 64 x 64 x 32 (0.116)."""
 
 def local_peaks(
     values: torch.Tensor, size: tuple[int, int, int], floor: float, within: Sequence[slice] = ()
-) -> NDArray[np.float64]:
+) -> Float:
     """Values of the local maxima of a cube, sorted.
 
     Parameters
@@ -97,7 +98,7 @@ class PeakCounts:
         Number of voxels: the weight of this part.
     """
 
-    peaks: NDArray[np.float64]
+    peaks: Float
     share: float
     beam_channels: float
     voxels: float = 1.0
@@ -118,9 +119,7 @@ class PeakCounts:
         )  # fmt: skip
 
 
-def fit_noise_peaks(
-    peaks: NDArray[np.float64], *, beam_channels: float = 0.0, start: float = COUNT_FROM
-) -> NoisePeaks:
+def fit_noise_peaks(peaks: Float, *, beam_channels: float = 0.0, start: float = COUNT_FROM) -> NoisePeaks:
     """Fit amplitude and stretch of the noise peaks' distribution to counted peaks.
 
     The amplitude matches the count above `start`. The stretch is the maximum-likelihood one, and is used only
@@ -160,8 +159,8 @@ def fit_noise_peaks(
 
 def line_reliability(
     snr: ArrayLike, template: ArrayLike, negative: ArrayLike, noise: NoisePeaks, *, n_widths: int,
-    listed: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:  # fmt: skip
+    listed: Bool | None = None,
+) -> Float:  # fmt: skip
     """Probability that each candidate line is real, from S/N and shape, compared with the noise peaks.
 
     Parameters
@@ -411,7 +410,7 @@ def judge_lines(
     negative: Sequence[float],
     noise: NoisePeaks,
     n_widths: int,
-    listed: NDArray[np.bool_] | None = None,
+    listed: Bool | None = None,
 ) -> None:
     """Set the reliabilities of a cube's candidates. See `line_reliability` for the arguments."""
     values = line_reliability(
@@ -435,7 +434,7 @@ def _threshold(noise: NoisePeaks, settings: Mapping[str, Any]) -> float:
     return float(np.clip(noise.threshold(settings["noise_peaks_tried"]), *settings["search_range"]))
 
 
-def _bank(coarse: NDArray[np.float32], prepared: PreparedCube, device: str) -> FilterBank:
+def _bank(coarse: Array32, prepared: PreparedCube, device: str) -> FilterBank:
     """Filter bank of a line cube, given as every `decimation`-th pixel."""
     inverse = np.where(prepared.sigma > 0, 1 / np.maximum(prepared.sigma, 1e-300), 0.0).astype(np.float32)
     return FilterBank(

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
+from faintsky.arrays import Array, Bool, Float, Index
 from faintsky.detection.gaussians import NUMBERS, slopes_of
 from faintsky.grid import FWHM_PER_SIGMA
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 
 @dataclass
@@ -35,7 +33,7 @@ class Sources:
     values: Float
     errors: Float = field(default_factory=lambda: np.zeros((0, NUMBERS, NUMBERS)))
     resolved: Bool = field(default_factory=lambda: np.zeros(0, bool))
-    group: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    group: Index = field(default_factory=lambda: np.zeros(0, np.intp))
 
     def __post_init__(self) -> None:
         n = len(self.values)
@@ -67,9 +65,7 @@ class Sources:
         return FWHM_PER_SIGMA * np.sqrt((xx + yy) / 2 + np.hypot((xx - yy) / 2, xy))
 
 
-def add_sources(
-    image: NDArray[np.floating], values: Float, sign: float = 1.0, origin: tuple[int, int] = (0, 0)
-) -> None:
+def add_sources(image: Array, values: Float, sign: float = 1.0, origin: tuple[int, int] = (0, 0)) -> None:
     """Add Gaussians to an image, out to 4.5 standard deviations.
 
     Parameters
@@ -95,7 +91,7 @@ def add_sources(
 
 def _reached(
     v: Float, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)
-) -> tuple[list[NDArray[np.intp]], tuple[slice, slice]]:
+) -> tuple[list[Index], tuple[slice, slice]]:
     """Rows and columns of an image that a Gaussian reaches, and their box in the array."""
     places = []
     for k, variance, first, n in ((2, 5, origin[0], shape[0]), (1, 3, origin[1], shape[1])):
@@ -128,13 +124,13 @@ def joined_sources(parts: Sequence[Sources]) -> Sources:
     )  # fmt: skip
 
 
-def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def pixels_of(values: Float, shape: tuple[int, ...]) -> tuple[Index, Index]:
     """Pixels y, x of an image where Gaussians ``[n, 6]`` are."""
     y, x = (np.clip(np.rint(values[:, k]).astype(int), 0, n - 1) for k, n in zip((2, 1), shape))
     return y, x
 
 
-def highest_about(image: Float, y: NDArray[np.intp], x: NDArray[np.intp], half: int) -> Float:
+def highest_about(image: Float, y: Index, x: Index, half: int) -> Float:
     """Largest value of an image in squares around some pixels.
 
     Parameters

@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from faintsky.arrays import Array, Bool, Float, Index
 from faintsky.blocks import Block, Maps, Pieces, pieces_of, tiles
 from faintsky.denoising import Eye, RegionSettings, Response
 from faintsky.detection.compact import CompactSearch, find_compact
@@ -61,7 +62,6 @@ from faintsky.preparing import (
     sidelobe_noise,
 )
 
-Float = NDArray[np.float64]
 Tell = Callable[[int, str], None]
 MARGIN = 30.0
 """Margin that a tile reads [beam], in whole cells of the network (32 pixels): 4 to 12 of them."""
@@ -166,7 +166,7 @@ class SeenRegions:
     pieces: Pieces
     signs: dict[str, Float]
     broad: Float
-    boxes: NDArray[np.intp]
+    boxes: Index
     settings: RegionSettings
     kernel: Float
 
@@ -326,7 +326,7 @@ def _prepared(plan: SearchPlan, part: RadioImage) -> PreparedImage | None:
 
 def _sources_seen(
     plan: SearchPlan, number: int, part: RadioImage, prepared: PreparedImage, search: CompactSearch,
-    diffuse: Diffuse | None, left: NDArray[np.floating] | None,
+    diffuse: Diffuse | None, left: Array | None,
 ) -> SeenTile:  # fmt: skip
     """The compact sources of a tile; see `SeenTile`."""
     block, sources, valid = plan.blocks[number], search.sources, prepared.valid
@@ -422,10 +422,10 @@ def _denoised(prepared: PreparedImage, diffuse: Diffuse) -> tuple[Float, Float]:
 
 def _cleaned(
     image: RadioImage, prepared: PreparedImage, dirty: bool
-) -> tuple[PreparedImage, NDArray[np.floating] | None, list[str]]:
+) -> tuple[PreparedImage, Array | None, list[str]]:
     """The image, cleaned further where possible, the residual of CLEAN where known, and notes."""
     assert prepared.beam is not None
-    left: NDArray[np.floating] | None = None
+    left: Array | None = None
     if image.residual is not None:
         left = np.where(prepared.valid, np.nan_to_num(image.residual[0]), 0)
     elif image.model_image is not None:
@@ -450,8 +450,8 @@ def _cleaned(
 
 
 def _not_clean(
-    image: RadioImage, prepared: PreparedImage, values: Float, rms: Float, left: NDArray[np.floating] | None
-) -> NDArray[np.bool_]:
+    image: RadioImage, prepared: PreparedImage, values: Float, rms: Float, left: Array | None
+) -> Bool:
     """Which Gaussians ``[n, 6]`` were hardly cleaned."""
     at = pixels_of(values, prepared.data.shape)
     if left is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from faintsky.arrays import Array, Bool, Float, Labels
+from faintsky.arrays import Array, Bool, Float, Index, Labels
 from faintsky.denoising import sum_error
 from faintsky.matching import REGION_DETECTED, Estimate, column
 
@@ -94,7 +94,7 @@ class Apertures:
     labels: Labels
     flux: Float
     snr: Float
-    peaks: NDArray[np.intp]
+    peaks: Index
 
     def flux_ratios(self, estimate: Array) -> Float:
         """Recovered over true flux of each aperture, ``[aperture]``."""

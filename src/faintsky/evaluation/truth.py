@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from faintsky.arrays import Float
+from faintsky.arrays import Float, Index
 from faintsky.errors import InputError
 from faintsky.evaluation.bounds import PARAMETERS, TrueLine, cramer_rao, spectral_derivatives
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
@@ -193,7 +193,7 @@ def judged_boxes(table: Table, setting: Setting) -> Table:
     return with_boxes(table, setting)
 
 
-def neighbour_groups(truth: Table, beam: float) -> NDArray[np.intp]:
+def neighbour_groups(truth: Table, beam: float) -> Index:
     """Group number of each true source, ``[n]``; sources of one group may disturb each other.
 
     Two sources are neighbours if their boxes in the image are closer than one beam *and* their boxes along
@@ -262,7 +262,7 @@ def received_lines(truth: Table, cube: RadioCube, transfer: Float) -> list[TrueL
 
 
 def _add_bounds(
-    table: Table, lines: Sequence[TrueLine], groups: NDArray[np.intp], transfer: Float, setting: Setting
+    table: Table, lines: Sequence[TrueLine], groups: Index, transfer: Float, setting: Setting
 ) -> None:
     """Add columns ``NAME_bound`` and ``NAME_bound_shared`` in the units of the residuals, in place."""
     n_chan, _, n_x = setting.shape

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from faintsky.arrays import Float
+from faintsky.arrays import Float, Index
 from faintsky.catalog import column
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Index = NDArray[np.intp]
 
 RADIUS = 3.0
 """Largest distance of the centres of a pair [pixel] (Delli Veneri et al. 2022, section 5.1)."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from faintsky.arrays import Bool, Float
+from faintsky.arrays import Bool, Float, Index
 from faintsky.catalog import column
 from faintsky.matching.pairing import Criterion, Matching, match
 
@@ -227,7 +227,7 @@ class Binned:
     """
 
     edges: Float
-    n: NDArray[np.intp]
+    n: Index
     fraction: Float
     low: Float
     high: Float

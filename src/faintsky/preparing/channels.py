@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import toeplitz
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.grid import FWHM_PER_SIGMA
-
-Float = NDArray[np.float64]
 
 LAGS = 8
 """Largest separation at which the correlation is measured [channel]."""
@@ -92,7 +91,7 @@ def precision(sigma: Float, channels: ChannelCorrelation | None, z: NDArray[np.i
 
 
 def channel_correlation(
-    scaled: NDArray[np.floating], used: NDArray[np.bool_], beam_area: float, taken_out: int = 0
+    scaled: Array, used: Bool, beam_area: float, taken_out: int = 0
 ) -> ChannelCorrelation | None:
     """Correlation of the channels of pure noise; None where they are independent.
 

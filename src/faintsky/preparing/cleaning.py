@@ -8,13 +8,11 @@ import re
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.preparing.noise import noise_map
 from faintsky.preparing.psf import convolve, gaussian_psf
-
-Float = NDArray[np.float64]
 
 MASKED = 4.0
 """S/N in the residual above which sources are cleaned: the auto-mask of Offringa & Smirnov (2017, MNRAS
@@ -32,11 +30,7 @@ MOST = 60_000
 
 
 def clean_further(
-    residual: NDArray[np.floating],
-    valid: NDArray[np.bool_],
-    psf: NDArray[np.floating],
-    beam: tuple[float, float, float],
-    rms: NDArray[np.floating] | None = None,
+    residual: Array, valid: Bool, psf: Array, beam: tuple[float, float, float], rms: Array | None = None
 ) -> tuple[Float, Float]:
     """Clean a residual (Högbom 1974) where it stands out from its noise, positive and negative.
 
@@ -86,9 +80,7 @@ def clean_further(
     return np.where(valid, left, 0.0), convolve(components, gaussian_psf((side, side), *beam))
 
 
-def _minor_cycle(
-    residual: Float, mask: NDArray[np.bool_], noise: NDArray[np.floating], psf: Float, depth: float
-) -> Float:
+def _minor_cycle(residual: Float, mask: Bool, noise: Array, psf: Float, depth: float) -> Float:
     """Components in a mask down to an S/N, ``[y, x]``; the psf ``[2 y - 1, 2 x - 1]`` peaks in its middle."""
     y, x = np.nonzero(mask)
     values, weight = residual[y, x].copy(), 1 / noise[y, x]

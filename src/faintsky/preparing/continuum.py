@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.grid import FWHM_PER_SIGMA
 
 WIDE = 5.0
@@ -33,12 +34,12 @@ class Continuum:
         Standard error of `level` where the noise is that of the channels' rms, ``[y, x]``.
     """
 
-    level: NDArray[np.float32]
-    slope: NDArray[np.float32]
+    level: Array32
+    slope: Array32
     middle: float
-    level_err: NDArray[np.float32]
+    level_err: Array32
 
-    def where(self, present: NDArray[np.bool_]) -> Continuum:
+    def where(self, present: Bool) -> Continuum:
         """The same, but zero where it is not `present`, ``[y, x]``."""
         level, slope = np.where(present, self.level, 0), np.where(present, self.slope, 0)
         return replace(self, level=level.astype(np.float32), slope=slope.astype(np.float32))
@@ -47,11 +48,11 @@ class Continuum:
         """The same with larger errors, where neighbouring channels' noise is correlated."""
         return replace(self, level_err=self.level_err * np.float32(factor))
 
-    def at(self, z: float) -> NDArray[np.float32]:
+    def at(self, z: float) -> Array32:
         """Continuum image at channel `z`."""
         return self.level + self.slope * np.float32(z - self.middle)
 
-    def cube(self, n_chan: int) -> NDArray[np.float32]:
+    def cube(self, n_chan: int) -> Array32:
         """Continuum of every channel, ``[chan, y, x]``."""
         z = (np.arange(n_chan) - self.middle).astype(np.float32)
         return self.level + z[:, None, None] * self.slope
@@ -86,11 +87,11 @@ def _line_fit(
 
 def fit_continuum(
     cube: torch.Tensor,
-    sigma: NDArray[np.float64],
+    sigma: Float,
     *,
     line_mask: torch.Tensor | None = None,
     order: int = 1,
-    without: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]] = (),
+    without: Sequence[tuple[Array, Array]] = (),
 ) -> Continuum:
     """Fit every pixel's continuum over the channels outside `line_mask`.
 
@@ -268,20 +269,20 @@ def _medians(columns: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=2)
-def _smoothing(n: int, sigma: float) -> NDArray[np.float64]:
+def _smoothing(n: int, sigma: float) -> Float:
     """`scipy.ndimage.gaussian_filter` along an axis of `n` as a matrix: faster where `sigma` is large."""
     return np.asarray(gaussian_filter1d(np.eye(n), sigma, axis=0))
 
 
 def continuum_present(
     continuum: Continuum,
-    valid: NDArray[np.bool_],
+    valid: Bool,
     beam_pixels: float,
-    without_lines: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.float64]] | None = None,
+    without_lines: Callable[[NDArray[np.int_], NDArray[np.int_]], Float] | None = None,
     asked: str = "auto",
-    doubt: NDArray[np.floating] | float = 0.0,
+    doubt: Array | float = 0.0,
     bowls: bool = False,
-) -> NDArray[np.bool_]:
+) -> Bool:
     """Where there is continuum at all.
 
     Subtracting a continuum where there is none costs a line of 12 channels in 128 some 7 % of its S/N. There
@@ -321,7 +322,7 @@ def continuum_present(
     along_y, along_x = (_smoothing(n, wide) for n in valid.shape)
     power = np.minimum(z**2, 16.0)
 
-    def smooth(a: NDArray[np.floating]) -> NDArray[np.float64]:
+    def smooth(a: Array) -> Float:
         return np.asarray(along_y @ a @ along_x.T)
 
     sides = [power * (z > 0), power * (z < 0)]
@@ -332,7 +333,7 @@ def continuum_present(
     return (local > 1.6) | ((near > 4.5) & (near.max() > CERTAIN))
 
 
-def curvature(frequencies: NDArray[np.float64], beams: float) -> float:
+def curvature(frequencies: Float, beams: float) -> float:
     """Movement of sidelobes over a band [beam], at a distance of `beams` from their source.
 
     The distance scales as the wavelength. A straight line in frequency does not follow movements of more than
@@ -378,12 +379,12 @@ class LineFree:
         Channels without strong lines anywhere in the image, if there are enough.
     """
 
-    columns: Callable[[NDArray[np.int_], NDArray[np.int_]], NDArray[np.floating]]
-    sigma: NDArray[np.float64]
+    columns: Callable[[NDArray[np.int_], NDArray[np.int_]], Array]
+    sigma: Float
     widening: Callable[[int], float] = one
-    quiet: NDArray[np.bool_] | None = None
+    quiet: Bool | None = None
 
-    def __call__(self, y: NDArray[np.int_], x: NDArray[np.int_]) -> NDArray[np.float64]:
+    def __call__(self, y: NDArray[np.int_], x: NDArray[np.int_]) -> Float:
         """Standard errors by which the level in line-free channels differs from 0, ``[n]``."""
         n = len(self.sigma)
         used = self.sigma > 0
@@ -419,9 +420,7 @@ class LineFree:
         return np.where(count < max(4, n / 16), 0.0, np.abs(level) / error)
 
 
-def _free_line(
-    data: NDArray[np.float64], free: NDArray[np.bool_], z: NDArray[np.int_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
+def _free_line(data: Float, free: Bool, z: NDArray[np.int_]) -> tuple[Float, Float, Float, NDArray[np.int_]]:
     """Straight lines through free channels, ``[n]`` each: level, slope, channel of the level, channels."""
     count = free.sum(axis=0)
     middle = (free * z[:, None]).sum(axis=0) / np.maximum(count, 1)

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.preparing.noise import core_sigma
 from faintsky.preparing.psf import autocorrelation, gaussian_psf
-
-Float = NDArray[np.float64]
 
 FLOOR = 2e-3
 """Least fraction of white noise in the noise's variance: rounding, pixels, and errors of models."""
@@ -86,9 +85,7 @@ class NoiseCorrelation:
         return middle[0], middle[1]
 
 
-def noise_correlation_of(
-    scaled: NDArray[np.floating], quiet: NDArray[np.bool_], beam: tuple[float, float, float]
-) -> NoiseCorrelation:
+def noise_correlation_of(scaled: Array, quiet: Bool, beam: tuple[float, float, float]) -> NoiseCorrelation:
     """Measure the correlation of an image's noise.
 
     Parameters

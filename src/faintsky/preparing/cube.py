@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.errors import InputError, NoDataError
 from faintsky.image import RadioCube
 from faintsky.preparing.channels import ChannelCorrelation, channel_correlation
@@ -78,14 +79,14 @@ class PreparedCube:
         Whether lines are subtracted before a continuum is looked for.
     """
 
-    data: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    sigma: NDArray[np.float64]
-    relative: NDArray[np.float64] | None
+    data: Array32
+    valid: Bool
+    sigma: Float
+    relative: Float | None
     continuum: Continuum
-    present: NDArray[np.bool_]
-    line: NDArray[np.float32]
-    psf: NDArray[np.floating]
+    present: Bool
+    line: Array32
+    psf: Array
     psf_origin: str
     beam: tuple[float, float, float]
     kind: Kind
@@ -142,10 +143,10 @@ class PreparedCube:
     def find_continuum(
         self,
         closed: torch.Tensor | None = None,
-        without: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]] = (),
-        doubt: NDArray[np.floating] | float = 0.0,
+        without: Sequence[tuple[Array, Array]] = (),
+        doubt: Array | float = 0.0,
         bowls: bool = False,
-    ) -> tuple[Continuum, NDArray[np.bool_]]:
+    ) -> tuple[Continuum, Bool]:
         """Fit the continuum of the data minus some sources, and decide where there is any.
 
         Parameters
@@ -167,7 +168,7 @@ class PreparedCube:
         fit = fit_continuum(torch.as_tensor(self.data), self.sigma, line_mask=closed, without=without)
         fit = fit.less_certain(widening(self.sigma.size))
 
-        def columns(y: NDArray[np.int_], x: NDArray[np.int_]) -> NDArray[np.floating]:
+        def columns(y: NDArray[np.int_], x: NDArray[np.int_]) -> Array:
             spectra = self.data[:, y, x] - sum(s[:, None] * image[y, x] for s, image in without)
             return spectra if closed is None else np.where(closed[:, y, x].numpy(), np.nan, spectra)
 
@@ -175,7 +176,7 @@ class PreparedCube:
         present = continuum_present(fit, self.valid, self.beam_pixels, line_free, self.asked, doubt, bowls)
         return fit, present
 
-    def take_out(self, continuum: Continuum, present: NDArray[np.bool_]) -> None:
+    def take_out(self, continuum: Continuum, present: Bool) -> None:
         """Subtract a continuum where it is `present`, ``[y, x]``."""
         self.continuum, self.present = continuum, present
         self.line = subtract_continuum(self.data, continuum.where(present), self.valid, self.sigma)
@@ -195,7 +196,7 @@ class PreparedCube:
             return None
         return lambda x, y: tuple(cube.local_beams(self.beam, x, y)[0])
 
-    def restored(self, flat: NDArray[np.floating]) -> NDArray[np.float32]:
+    def restored(self, flat: Array) -> Array32:
         """A flattened cube or image in the unit of the file."""
         out = flat if self.relative is None else flat * np.nan_to_num(self.relative, nan=1.0)
         return np.asarray(out, dtype=np.float32)
@@ -213,7 +214,7 @@ class PreparedCube:
         if self.relative is not None:
             filled = _flattened(filled, self.relative)
         line = subtract_continuum(filled, self.continuum.where(self.present), self.valid, self.sigma)
-        psf: NDArray[np.floating] | None = self.psf
+        psf: Array | None = self.psf
         if self.psf_origin == "given":
             psf = cube.psf
         elif self.psf_origin == "beam":
@@ -221,7 +222,7 @@ class PreparedCube:
         assert psf is not None
         return replace(self, data=filled, line=line, psf=psf)
 
-    def flat(self, restored: NDArray[np.floating]) -> NDArray[np.float32]:
+    def flat(self, restored: Array) -> Array32:
         """The inverse of `restored`."""
         return np.asarray(
             restored if self.relative is None else _flattened(restored, self.relative), np.float32
@@ -279,9 +280,7 @@ def prepare_cube(cube: RadioCube, *, device: str = "cpu") -> PreparedCube:
     )  # fmt: skip
 
 
-def _filled(
-    cube: RadioCube, blank: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+def _filled(cube: RadioCube, blank: Bool) -> tuple[Array32, Bool, Array32]:
     """Factors of the channels, pixels that hold data, and the data times the factors, blanks marked."""
     factors = np.broadcast_to(cube.working_factors(), (cube.shape[0],)).astype(np.float32)
     data = cube.data if np.all(factors == 1) else cube.data * factors[:, None, None]
@@ -291,12 +290,7 @@ def _filled(
     return factors, valid, data if finite.all() else _blanks_marked(data, finite, valid, blank)
 
 
-def _blanks_marked(
-    data: NDArray[np.float32],
-    finite: NDArray[np.bool_],
-    valid: NDArray[np.bool_],
-    blank: NDArray[np.bool_],
-) -> NDArray[np.float32]:
+def _blanks_marked(data: Array32, finite: Bool, valid: Bool, blank: Bool) -> Array32:
     """Mark blank pixels and channels by 0, single blank voxels of other pixels by NaN.
 
     A primary beam that shrinks with frequency leaves a rim of pixels with data in some channels only: a 0
@@ -311,7 +305,7 @@ def _blanks_marked(
     return filled
 
 
-def _flattened(data: NDArray[np.float32], relative: NDArray[np.float64]) -> NDArray[np.float32]:
+def _flattened(data: Array32, relative: Float) -> Array32:
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = np.where(np.isfinite(relative) & (relative > 0), 1 / relative, 0)
     return data * inverse.astype(np.float32)
@@ -327,9 +321,7 @@ def _require_size(cube: RadioCube, beam_pixels: float) -> None:
         )
 
 
-def _given_noise(
-    cube: RadioCube, factors: NDArray[np.float32], blank: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+def _given_noise(cube: RadioCube, factors: Array32, blank: Bool) -> tuple[Float | None, Float | None]:
     """Noise of every channel, and of every pixel relative to it, from the user's noise map."""
     if cube.rms is None:
         return None, None
@@ -347,16 +339,16 @@ class _Parts:
     """Continuum, where it is, the noise of every channel, and the decimated line cube with its line mask."""
 
     continuum: Continuum
-    present: NDArray[np.bool_]
-    sigma: NDArray[np.float64]
-    coarse: NDArray[np.float32]
-    lines: NDArray[np.bool_]
+    present: Bool
+    sigma: Float
+    coarse: Array32
+    lines: Bool
     step: int
     channels: ChannelCorrelation | None
     quiet: int
 
 
-def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> NDArray[np.float64] | None:
+def _noise_map(parts: _Parts, valid: Bool, beam_pixels: float) -> Float | None:
     """`relative_noise_map` of the decimated line cube, brought to full size."""
     step = parts.step
     finite = np.isfinite(parts.coarse)
@@ -369,14 +361,7 @@ def _noise_map(parts: _Parts, valid: NDArray[np.bool_], beam_pixels: float) -> N
     return np.where(valid, full, np.nan)
 
 
-def _separate(
-    data: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    blank: NDArray[np.bool_],
-    beam_pixels: float,
-    device: str,
-    asked: str,
-) -> _Parts:
+def _separate(data: Array32, valid: Bool, blank: Bool, beam_pixels: float, device: str, asked: str) -> _Parts:
     """Fit the continuum outside the strong lines."""
     n_chan, usable = data.shape[0], int((~blank).sum())
     # every other pixel contains all information of a dirty image, for a quarter of the work
@@ -417,7 +402,7 @@ def _separate(
     return _Parts(continuum, present, sigma, coarse_line, lines, step, channels, free)
 
 
-def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
+def medians_of_spectra(cube: Array32) -> Array32:
     """Median of every spectrum, NaNs as 0, ``[y, x]``; the lower one of an even number of values."""
     rows = np.ascontiguousarray(cube.reshape(len(cube), -1).T)
     rows[np.isnan(rows)] = 0
@@ -426,9 +411,7 @@ def medians_of_spectra(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows[:, middle].reshape(cube.shape[1:])
 
 
-def subtract_continuum(
-    data: NDArray[np.float32], continuum: Continuum, valid: NDArray[np.bool_], sigma: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def subtract_continuum(data: Array32, continuum: Continuum, valid: Bool, sigma: Float) -> Array32:
     """Subtract the continuum from a cube.
 
     Parameters
@@ -462,13 +445,13 @@ def subtract_continuum(
 
 def _choose_psf(
     cube: RadioCube,
-    data: NDArray[np.float32],
+    data: Array32,
     continuum: Continuum,
-    line: NDArray[np.float32],
-    sigma: NDArray[np.float64],
-    valid: NDArray[np.bool_],
+    line: Array32,
+    sigma: Float,
+    valid: Bool,
     header_beam: tuple[float, float, float] | None,
-) -> tuple[NDArray[np.floating], str, tuple[float, float, float], Kind]:
+) -> tuple[Array, str, tuple[float, float, float], Kind]:
     """The psf, its origin, the beam (the header's if given), and the kind of the cube."""
     if cube.psf is not None and cube.kind != "restored":
         psf = cube.psf

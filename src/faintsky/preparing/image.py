@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from faintsky.arrays import Array, Array32, Bool
 from faintsky.beams import sampled_area
 from faintsky.errors import InputError
 from faintsky.image import RadioImage
@@ -22,9 +22,9 @@ LEAST_SIDE = 8
 class Plane:
     """An image: data and noise ``[y, x]`` in one unit, both 0 where it is not valid."""
 
-    data: NDArray[np.floating]
-    rms: NDArray[np.floating]
-    valid: NDArray[np.bool_]
+    data: Array
+    rms: Array
+    valid: Bool
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class PreparedImage:
         Factors that turn the file's unit into Jy/pixel and Jy/beam; NaN where that is not possible.
     """
 
-    data: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    rms: NDArray[np.float32]
+    data: Array32
+    valid: Bool
+    rms: Array32
     rms_origin: str
     beam: tuple[float, float, float] | None
     beam_origin: str
@@ -74,16 +74,16 @@ class PreparedImage:
         return float(np.median(self.rms[self.valid]))
 
     @property
-    def scaled(self) -> NDArray[np.float32]:
+    def scaled(self) -> Array32:
         """Data over rms, 0 where blank."""
         return self._over_rms(self.data)
 
     @property
-    def weight(self) -> NDArray[np.float32]:
+    def weight(self) -> Array32:
         """Median rms over rms, 0 where blank."""
         return self._over_rms(np.full_like(self.data, self.typical_rms))
 
-    def _over_rms(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _over_rms(self, values: Array32) -> Array32:
         return np.where(self.valid, values / np.where(self.valid, self.rms, 1), 0).astype(np.float32)
 
     @property
@@ -91,9 +91,7 @@ class PreparedImage:
         """Data and noise in which sources are looked for."""
         return Plane(self.data, np.nan_to_num(self.rms), self.valid)
 
-    def with_noise(
-        self, residual: NDArray[np.floating], emission: NDArray[np.bool_] | None = None
-    ) -> PreparedImage:
+    def with_noise(self, residual: Array, emission: Bool | None = None) -> PreparedImage:
         """The same with the noise measured again on a residual; unchanged where the noise was given."""
         if self.rms_origin == "given":
             return self
@@ -170,7 +168,7 @@ def _brightness(image: RadioImage, per_pixel: float) -> float:
     raise InputError(fault, "give an image in Jy/arcsec2, or in Jy/beam with its beam", image.name)
 
 
-def pixels_with_data(data: NDArray[np.float32]) -> NDArray[np.bool_]:
+def pixels_with_data(data: Array32) -> Bool:
     """Pixels that hold data: neither NaN nor in an area of exact zeros, which some imagers write."""
     finite = np.isfinite(data)
     zero = data == 0
@@ -179,9 +177,7 @@ def pixels_with_data(data: NDArray[np.float32]) -> NDArray[np.bool_]:
     return finite & ~area
 
 
-def _beam(
-    image: RadioImage, data: NDArray[np.float32], valid: NDArray[np.bool_]
-) -> tuple[tuple[float, float, float] | None, str]:
+def _beam(image: RadioImage, data: Array32, valid: Bool) -> tuple[tuple[float, float, float] | None, str]:
     if image.beams is not None:
         return image.middle_beam, "given"
     if image.psf is not None:

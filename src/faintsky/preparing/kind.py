@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
+from faintsky.arrays import Array, Array32, Bool, Float, Int
 from faintsky.image import RadioCube, RadioData, RadioImage
 from faintsky.preparing.image import Plane, PreparedImage
 from faintsky.preparing.noise import robust_sigma
 from faintsky.preparing.psf import convolve
-
-Float = NDArray[np.floating]
-Int = NDArray[np.int64]
 
 NEAR = 1.3
 """Least distance from a source in which its surroundings show the kind of an image [beam]."""
@@ -119,7 +117,7 @@ class Surroundings:
         sector = (6 * self.angle / np.pi).astype(int) % 6 + 6 * ring
         return _mean_product(np.where(seen, below - mean[:, ring], 0), weight, sector)
 
-    def share(self, psf: Float) -> tuple[float, float]:
+    def share(self, psf: Array) -> tuple[float, float]:
         """Amount of a psf's negative sidelobes in the data, and its error: about 0 in restored data.
 
         In dirty data it is up to 1, less where noise or other sources fill them.
@@ -139,7 +137,7 @@ class Surroundings:
         # with two offsets a beam along both axes, a quarter of them are independent
         return value, float(1 / (SPACING * np.sqrt(power)))
 
-    def level(self, edges: Float) -> Float:
+    def level(self, edges: Array) -> Array:
         """Rms of the sidelobes over the peak between distances [beam], at least its error."""
         seen = np.isfinite(self.views) & (np.abs(self.views) < NEIGHBOUR)
         values, weight = np.where(seen, self.views, 0), self._weight(seen)
@@ -150,12 +148,12 @@ class Surroundings:
             squares.append(max(_mean_product(values[:, use], weight[:, use], sector)))
         return np.sqrt(squares)
 
-    def _shallow(self) -> NDArray[np.bool_]:
+    def _shallow(self) -> Bool:
         """Where a view shows no emission, in the range of distances that is used, ``[view, offset]``."""
         near = np.isfinite(self.views) & (self.distance < FAR)
         return np.asarray(near & (self.views < 3 * self.noise[:, None]))
 
-    def _weight(self, seen: NDArray[np.bool_]) -> Float:
+    def _weight(self, seen: Bool) -> Array:
         return np.where(seen, 1 / (self.noise**2 + COMMON**2)[:, None], 0.0)
 
 
@@ -170,7 +168,7 @@ def _offsets(size: float, reach: float) -> tuple[Int, Int]:
     return np.rint(r * np.sin(angle)).astype(int), np.rint(r * np.cos(angle)).astype(int)
 
 
-def _values(image: NDArray[Any], y: Int, x: Int) -> Float:
+def _values(image: NDArray[Any], y: Int, x: Int) -> Array:
     """Values of an image at pixels, NaN outside it."""
     inside = (y >= 0) & (y < image.shape[0]) & (x >= 0) & (x < image.shape[1])
     out = np.full(y.shape, np.nan)
@@ -178,7 +176,7 @@ def _values(image: NDArray[Any], y: Int, x: Int) -> Float:
     return out
 
 
-def _mean_product(values: Float, weight: Float, group: Int) -> tuple[float, float]:
+def _mean_product(values: Array, weight: Array, group: Int) -> tuple[float, float]:
     """Weighted mean product of different views, over all pairs and offsets, and its error by groups."""
     product = (weight * values).sum(axis=0) ** 2 - (weight**2 * values**2).sum(axis=0)
     pairs = weight.sum(axis=0) ** 2 - (weight**2).sum(axis=0)
@@ -189,14 +187,14 @@ def _mean_product(values: Float, weight: Float, group: Int) -> tuple[float, floa
     return float(mean), float(np.sqrt(((p - mean * n) ** 2).sum()) / n.sum())
 
 
-def bright_peaks(plane: Plane, size: float) -> tuple[Int, Int, Float]:
+def bright_peaks(plane: Plane, size: float) -> tuple[Int, Int, Array]:
     """Highest pixels within 1.5 beams that are above five times the noise: y, x and S/N."""
     top = maximum_filter(plane.data, 2 * round(1.5 * size) + 1)
     y, x = np.nonzero(plane.valid & (plane.data == top) & (plane.data > 5 * plane.rms))
     return y, x, plane.data[y, x] / plane.rms[y, x]
 
 
-def sidelobe_noise(plane: Plane, beam_pixels: float) -> NDArray[np.float32]:
+def sidelobe_noise(plane: Plane, beam_pixels: float) -> Array32:
     """Rms of the sidelobes of all sources of an image at each pixel, in its unit, ``[y, x]``.
 
     The squares of the peaks, times the squared level of sidelobes at their distance, are summed.
@@ -299,7 +297,7 @@ def said_kind(data: RadioData) -> Kind | None:
 
 
 def kind_of_image(
-    image: RadioImage, prepared: PreparedImage, response: Callable[[NDArray[np.float32]], Any] | None
+    image: RadioImage, prepared: PreparedImage, response: Callable[[Array32], Any] | None
 ) -> Kind:
     """Kind of an image: as the user or header says, or by the surroundings of its sources.
 
@@ -339,10 +337,7 @@ def kind_of_image(
 
 
 def kind_by_sources(
-    around: Surroundings,
-    *,
-    noise_psf: NDArray[np.floating] | None = None,
-    otherwise: str = "restored",
+    around: Surroundings, *, noise_psf: Array | None = None, otherwise: str = "restored"
 ) -> Kind:
     """Kind of data by the surroundings of bright sources: in dirty data all have the same sidelobes.
 
@@ -376,12 +371,12 @@ def kind_by_sources(
 
 def kind_of_cube(
     cube: RadioCube,
-    continuum: NDArray[np.floating],
-    line: NDArray[np.float32],
-    sigma: NDArray[np.float64],
-    valid: NDArray[np.bool_],
+    continuum: Array,
+    line: Array32,
+    sigma: Float,
+    valid: Bool,
     beam: tuple[float, float, float],
-    noise_psf: NDArray[np.floating] | None,
+    noise_psf: Array | None,
 ) -> Kind:
     """Kind of a cube without a psf.
 
@@ -436,7 +431,7 @@ def kind_of_cube(
     return kind_by_sources(around, noise_psf=noise_psf, otherwise=otherwise)
 
 
-def _bare(psf: NDArray[np.floating], beam_pixels: float) -> bool:
+def _bare(psf: Array, beam_pixels: float) -> bool:
     """Whether a psf has negligible sidelobes: the rms of those of arrays is twice `FAINT` and more."""
     dy, dx = np.indices(psf.shape) - np.array(psf.shape).reshape(2, 1, 1) // 2
     far = np.hypot(dy, dx) / beam_pixels

@@ -5,17 +5,17 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, median_filter
 from scipy.special import erf
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.grid import FWHM_PER_SIGMA
 
 MAD_TO_SIGMA = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
 
-def robust_sigma(values: NDArray[np.floating], *, clip: float = 4.0) -> float:
+def robust_sigma(values: Array, *, clip: float = 4.0) -> float:
     """Standard deviation of the Gaussian core of `values`, about their median.
 
     It starts from the median absolute deviation, then takes the standard deviation of the values within
@@ -44,7 +44,7 @@ def _kept(clip: float) -> float:
     return float(1 - 2 * clip * pdf / erf(clip / np.sqrt(2)))
 
 
-def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def channel_rms(cube: Array, valid: Bool | None = None) -> Float:
     """Robust rms of every channel of ``[chan, y, x]``; 0 where a channel is blank.
 
     Parameters
@@ -60,7 +60,7 @@ def channel_rms(cube: NDArray[np.floating], valid: NDArray[np.bool_] | None = No
     return np.array([core_sigma(row.take(used)) for row in flat])
 
 
-def core_sigma(values: NDArray[np.floating], clip: float = 4.0) -> float:
+def core_sigma(values: Array, clip: float = 4.0) -> float:
     """`robust_sigma` of many values of any float type, ten times faster.
 
     The first clip uses the median absolute deviation of every eighth value: the result hardly depends on the
@@ -88,20 +88,15 @@ def core_sigma(values: NDArray[np.floating], clip: float = 4.0) -> float:
     return unit * sigma
 
 
-def _middle(values: NDArray[np.floating]) -> np.floating:
+def _middle(values: Array) -> np.floating:
     """Median; the upper one of an even number of values."""
     half = values.size // 2
     return np.asarray(np.partition(values, half))[half]
 
 
 def relative_noise_map(
-    cube: NDArray[np.floating],
-    weight: NDArray[np.bool_],
-    sigma: NDArray[np.float64],
-    beam_pixels: float,
-    *,
-    tolerance: float = 0.15,
-) -> NDArray[np.float64] | None:
+    cube: Array, weight: Bool, sigma: Float, beam_pixels: float, *, tolerance: float = 0.15
+) -> Float | None:
     """Noise of every pixel relative to that of its channel, if it varies over the image.
 
     The scatter along frequency of each pixel, winsorised at 2.5 standard deviations, is smoothed over three
@@ -171,13 +166,7 @@ CHANCE = 2.0
 """Mean square of the boxes' medians over their errors, below which there is no background."""
 
 
-def noise_map(
-    data: NDArray[np.floating],
-    valid: NDArray[np.bool_],
-    beam_pixels: float,
-    *,
-    emission: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
+def noise_map(data: Array, valid: Bool, beam_pixels: float, *, emission: Bool | None = None) -> Array32:
     """Standard deviation of the noise at every pixel.
 
     The image minus itself smoothed with twice the beam is free of diffuse emission. Its robust scatter in
@@ -220,9 +209,7 @@ def noise_map(
     return _smooth_map(mesh, centres, valid, box, beam_pixels)
 
 
-def scatter_map(
-    image: NDArray[np.floating], valid: NDArray[np.bool_], beam_pixels: float
-) -> NDArray[np.float32]:
+def scatter_map(image: Array, valid: Bool, beam_pixels: float) -> Array32:
     """Robust scatter of an image without diffuse emission, at every pixel; maps as in `noise_map`.
 
     Parameters
@@ -244,9 +231,7 @@ def scatter_map(
     return _smooth_map(mesh, centres, valid, box, beam_pixels)
 
 
-def background_map(
-    image: NDArray[np.floating], used: NDArray[np.bool_], beam_pixels: float, scale: float
-) -> NDArray[np.float32]:
+def background_map(image: Array, used: Bool, beam_pixels: float, scale: float) -> Array32:
     """Slow background of an image: medians of boxes; 0 where noise alone explains them.
 
     Parameters
@@ -283,15 +268,15 @@ def background_map(
 
 
 def _smooth_map(
-    mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], valid: NDArray[np.bool_], box: int,
+    mesh: Float, centres: list[Float], valid: Bool, box: int,
     beam_pixels: float,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> Array32:  # fmt: skip
     """From boxes to pixels; one constant where the boxes differ only by chance."""
     mesh[~(mesh > 0)] = np.nan
     independent = box**2 / max(1.133 * beam_pixels**2, 1.0)
     logs = np.log(mesh[np.isfinite(mesh)])
     if logs.size < 4 or robust_sigma(logs) < 1.6 / np.sqrt(2 * independent):
-        level: NDArray[np.float64] = np.full(valid.shape, np.exp(np.median(logs)) if logs.size else 0.0)
+        level: Float = np.full(valid.shape, np.exp(np.median(logs)) if logs.size else 0.0)
     else:
         level = np.exp(_interpolated(np.log(mesh), centres, valid.shape))
     return np.where(valid, level, np.nan).astype(np.float32)
@@ -304,9 +289,9 @@ def _over_sharp(beam_pixels: float, wide: float) -> float:
 
 
 def _mesh(
-    image: NDArray[np.float64], valid: NDArray[np.bool_], used: NDArray[np.bool_], box: int, thin: int,
-    statistic: Callable[..., NDArray[np.float64]] | None = None,
-) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:  # fmt: skip
+    image: Float, valid: Bool, used: Bool, box: int, thin: int,
+    statistic: Callable[..., Float] | None = None,
+) -> tuple[Float, list[Float]]:  # fmt: skip
     """Robust scatter in half-overlapping boxes, NaN where they have too few pixels; their centres [pixel].
 
     Or another statistic of rows of values and of which of them to use.
@@ -330,14 +315,14 @@ def _mesh(
     return mesh, centres
 
 
-def _middles(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _middles(values: Float, used: Bool) -> Float:
     """Median of each row's used values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without used values
         return np.asarray(np.nanmedian(np.where(used, values, np.nan), axis=1))
 
 
-def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _scatters(values: Float, used: Bool) -> Float:
     """`robust_sigma` of each row's used values, clipped at `CLIP`; 0 where there are none."""
     n = used.sum(axis=1)
     ordered = np.sort(np.where(used, values, np.inf), axis=1)
@@ -357,9 +342,7 @@ def _scatters(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[n
     return np.sqrt(variance)
 
 
-def _interpolated(
-    mesh: NDArray[np.float64], centres: list[NDArray[np.float64]], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+def _interpolated(mesh: Float, centres: list[Float], shape: tuple[int, ...]) -> Float:
     """The mesh at every pixel, linear between boxes; single outliers are smoothed away."""
     unknown = np.isnan(mesh)
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)

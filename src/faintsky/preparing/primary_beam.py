@@ -5,9 +5,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.ndimage import map_coordinates
 
+from faintsky.arrays import Array, Bool, Float
 from faintsky.grid import ARCSEC, SPEED_OF_LIGHT
 from faintsky.image import RadioData
 
@@ -44,12 +45,7 @@ class PrimaryBeam:
     """
 
     def __init__(
-        self,
-        data: RadioData,
-        noise: NDArray[np.floating] | None = None,
-        valid: NDArray[np.bool_] | None = None,
-        *,
-        in_data: bool = False,
+        self, data: RadioData, noise: Array | None = None, valid: Bool | None = None, *, in_data: bool = False
     ) -> None:
         self._data, self._is_given = data, "pb" in data.companions
         self.diameter = _diameter(data)
@@ -95,11 +91,11 @@ class PrimaryBeam:
         return [f"primary beam of dishes of {self.diameter:g} m (from {told_by}); --dish sets another"]
 
     @cached_property
-    def plane(self) -> NDArray[np.float64] | None:
+    def plane(self) -> Float | None:
         """The beam at the middle channel, ``[y, x]``, 0 where unknown; None if unknown everywhere."""
         return self._thinned(1) if self.known else None
 
-    def _thinned(self, step: int) -> NDArray[np.float64]:
+    def _thinned(self, step: int) -> Float:
         """Every n-th pixel of `plane`, in strips."""
         n_chan, n_y, n_x = self._data.shape
         strips = []
@@ -156,15 +152,13 @@ class PrimaryBeam:
         value = np.nan if self.in_data else self.at(x, y, z)
         return value if np.isfinite(value) else 1.0
 
-    def gain(self) -> NDArray[np.float64]:
+    def gain(self) -> Float:
         """Factor that corrects an image for the beam, ``[y, x]``, at most one over `LEAST`."""
         if self.plane is None or self.in_data:
             return np.ones(self._data.shape[1:])
         return 1 / np.maximum(self.plane, LEAST)
 
-    def displacement(
-        self, covariance: NDArray[np.float64], x: float, y: float, z: float
-    ) -> NDArray[np.float64]:
+    def displacement(self, covariance: Float, x: float, y: float, z: float) -> Float:
         """Shift of a source's position by the beam's slope.
 
         A Gaussian times a beam that falls off to one side is a Gaussian shifted to the other side, by the
@@ -194,7 +188,7 @@ class PrimaryBeam:
         # far out the beam is no longer a Gaussian, and such a source is not a point in it
         return np.clip(move, -step, step)
 
-    def _power(self, x: ArrayLike, y: ArrayLike, z: float) -> NDArray[np.float64]:
+    def _power(self, x: ArrayLike, y: ArrayLike, z: float) -> Float:
         """The telescope's beam at pixels and a channel; NaN where the dishes are unknown."""
         from faintsky.telescopes import primary_beam
 

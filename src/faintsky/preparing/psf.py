@@ -3,11 +3,11 @@
 from bisect import bisect_left
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import ifft, irfft, irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, label
 from scipy.optimize import isotonic_regression
 
+from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.grid import FWHM_PER_SIGMA, major_axis_direction
 from faintsky.preparing.noise import MAD_TO_SIGMA, robust_sigma
 from faintsky.source_model import frequencies_2d
@@ -35,7 +35,7 @@ SPARSE = 0.8
 """Power relative to its peak within whose radius cells may be dense."""
 
 
-def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: float) -> NDArray[np.float64]:
+def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: float) -> Float:
     """Gaussian beam of unit peak at ``(n_y // 2, n_x // 2)``.
 
     Parameters
@@ -61,9 +61,7 @@ def gaussian_psf(shape: tuple[int, int], fwhm_maj: float, fwhm_min: float, pa: f
     return np.exp(-0.5 * ((along / s1) ** 2 + (across / s2) ** 2))
 
 
-def noise_correlation(
-    residual: NDArray[np.floating], sigma: NDArray[np.float64], valid: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], int] | None:
+def noise_correlation(residual: Array, sigma: Float, valid: Bool) -> tuple[Float, int] | None:
     """Correlation of the noise between pixels of a cube, from its quiet channels.
 
     A line adds power at the short baselines. Channels with more power there than the noise's scatter explains
@@ -112,7 +110,7 @@ def noise_correlation(
     return np.asarray(centred, dtype=np.float64), int(quiet.sum())
 
 
-def _quiet(power: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _quiet(power: Array32) -> Bool:
     """Channels with noise only, ``[chan]``, by their power ``[chan, fy, fx]``.
 
     The power is weighted by the square of its mean, which is largest at the short baselines, like that of
@@ -140,8 +138,8 @@ def _quiet(power: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def psf_from_correlation(
-    correlation: NDArray[np.float64], beam: tuple[float, float, float] | None, error: float = 0.0
-) -> tuple[NDArray[np.float64], bool]:
+    correlation: Float, beam: tuple[float, float, float] | None, error: float = 0.0
+) -> tuple[Float, bool]:
     """Dirty beam of a cube from the correlation of its noise, and whether its weights were natural.
 
     The psf is the transform of the weights W w of the uv cells, where W is the natural weight of a cell and w
@@ -184,7 +182,7 @@ def psf_from_correlation(
     peak = int(level.argmax())
     middle = RING * (np.arange(level.size) + 0.5)
 
-    def psf(step: int) -> NDArray[np.float64]:
+    def psf(step: int) -> Float:
         # first the density grows while no cell is dense; then more and more rings become dense
         y = np.clip(min(step / STEPS, 1.0) * level / (4 * level[peak]), 1e-6, 0.25)
         root = np.sqrt(1 - 4 * y)
@@ -202,11 +200,8 @@ def psf_from_correlation(
 
 
 def psf_from_noise(
-    residual: NDArray[np.floating],
-    sigma: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    beam: tuple[float, float, float] | None,
-) -> tuple[NDArray[np.float64], bool] | None:
+    residual: Array, sigma: Float, valid: Bool, beam: tuple[float, float, float] | None
+) -> tuple[Float, bool] | None:
     """`psf_from_correlation` of the `noise_correlation`.
 
     Parameters
@@ -249,19 +244,19 @@ def psf_error(pixels: int, beam_area: float, channels: int) -> float:
     return float(2 / np.sqrt(max(pixels / (1.133 * beam_area) * channels, 1.0)))
 
 
-def _area(psf: NDArray[np.floating]) -> float:
+def _area(psf: Array) -> float:
     major, minor, _ = fitted_beam(psf)
     return major * minor
 
 
-def _ring_radius(beam: tuple[float, float, float], n_y: int, n_x: int) -> NDArray[np.float64]:
+def _ring_radius(beam: tuple[float, float, float], n_y: int, n_x: int) -> Float:
     """Spatial frequency of every cell of a real transform in units of one over the beam's FWHM there."""
     fx, fy = frequencies_2d(n_y, n_x)
     dx, dy = major_axis_direction(beam[2])
     return np.hypot(beam[0] * (fx * dx + fy * dy), beam[1] * (-fx * dy + fy * dx))
 
 
-def fitted_beam(psf: NDArray[np.floating]) -> tuple[float, float, float]:
+def fitted_beam(psf: Array) -> tuple[float, float, float]:
     """Gaussian fitted to the main lobe of a psf above 0.35 of its peak: FWHMs [pixel], position angle [deg].
 
     CASA's imager uses the same level. The logarithm of the lobe is fitted by a quadratic form,
@@ -306,7 +301,7 @@ _LEAST_BOXES = 8
 """Calm boxes that are used in any case."""
 
 
-def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+def autocorrelation(image: Array, valid: Bool, reach: int) -> Float:
     """Autocorrelation of an image, 1 at no shift, ``[2 reach + 1, 2 reach + 1]``.
 
     Parameters
@@ -328,7 +323,7 @@ def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach
     padded = [next_fast_len(n + reach, real=True) for n in image.shape]
     rows, columns = (np.arange(-reach, reach + 1) % n for n in padded)
 
-    def summed(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    def summed(values: Array) -> Float:
         power = np.abs(rfft2(values, s=padded)) ** 2
         return np.asarray(irfft(ifft(power, axis=0)[rows], padded[1], axis=1)[:, columns])
 
@@ -338,7 +333,7 @@ def autocorrelation(image: NDArray[np.floating], valid: NDArray[np.bool_], reach
     return np.asarray(mean / max(float(mean[reach, reach]), 1e-300))
 
 
-def convolve(image: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+def convolve(image: Array, kernel: Array) -> Float:
     """Convolution of an image with a kernel of odd sides, 0 beyond the border, ``[y, x]``.
 
     Same as `scipy.signal.fftconvolve` with ``mode="same"``, whose import takes as long as searching a small
@@ -350,7 +345,7 @@ def convolve(image: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArr
     return np.asarray(out[tuple(slice(h, h + n) for h, n in zip(half, image.shape))])
 
 
-def radial_mean(image: NDArray[np.floating]) -> NDArray[np.float64]:
+def radial_mean(image: Array) -> Float:
     """Mean over circles around the middle pixel of a square image, one value for each pixel of radius."""
     half = image.shape[0] // 2
     y, x = np.indices(image.shape) - half
@@ -359,9 +354,7 @@ def radial_mean(image: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray((np.bincount(ring, weights=image.ravel()) / np.maximum(count, 1))[: half + 1])
 
 
-def beam_from_noise(
-    data: NDArray[np.floating], valid: NDArray[np.bool_]
-) -> tuple[float, float, float] | None:
+def beam_from_noise(data: Array, valid: Bool) -> tuple[float, float, float] | None:
     """FWHMs [pixel] and position angle [deg] of the noise's correlation; None where the noise is white.
 
     The noise of dirty images is correlated like their psf, to whose main lobe the clean beam is fitted.
@@ -380,7 +373,7 @@ def beam_from_noise(
     return fitted_beam(autocorrelation(sharp, quiet, reach))
 
 
-def _calm(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _calm(data: Array, valid: Bool) -> Bool:
     """The half of the image, in boxes, where close neighbours differ least, without bright emission."""
     boxes: dict[tuple[int, int], float] = {}
     for y in range(0, data.shape[0], _BOX):
@@ -395,7 +388,7 @@ def _calm(data: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.bo
     return valid & calm if calm.any() else valid
 
 
-def _steps(data: NDArray[np.floating], used: NDArray[np.bool_], shift: int) -> float:
+def _steps(data: Array, used: Bool, shift: int) -> float:
     """Scatter of the differences between pixels at a distance of `shift`, along both axes."""
     both = [used[shift:] & used[:-shift], used[:, shift:] & used[:, :-shift]]
     steps = [data[shift:] - data[:-shift], data[:, shift:] - data[:, :-shift]]

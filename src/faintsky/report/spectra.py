@@ -9,9 +9,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from faintsky.arrays import Array, Bool, Float
+from faintsky.arrays import Array, Bool, Float, Index
 from faintsky.image import SHAPE, RadioCube
 from faintsky.report.layers import (
     ABSORPTION,
@@ -138,7 +138,7 @@ def _spectrum(cube: RadioCube, found: Detections, row: Row) -> list[str]:
     first = int(np.clip(round(centre) - MOST_CHANNELS // 2, 0, max(0, n_chan - MOST_CHANNELS)))
     z = np.arange(first, min(n_chan, first + MOST_CHANNELS))
     used = p.sigma[z] > 0
-    at: tuple[slice, NDArray[np.intp], NDArray[np.intp]]
+    at: tuple[slice, Index, Index]
     at = (slice(z[0], z[-1] + 1), *(np.nonzero(whole) if whole is not None else np.array([[y], [x]])))
     factor = np.ones(at[1].size) if p.relative is None else np.nan_to_num(p.relative[at[1:]], nan=1.0)
     # a galaxy's spectrum is the flux of all its pixels

@@ -14,7 +14,7 @@ from skimage.morphology import dilation
 from skimage.segmentation import watershed
 from torch import nn
 
-from faintsky.arrays import Array32
+from faintsky.arrays import Array32, Index
 from faintsky.cutouts import Box
 from faintsky.published.deepfocus.networks import IMAGE, crop_centre, crop_slices, unit_range
 
@@ -148,7 +148,7 @@ def peak_blobs(picture: Array32, least: float, share: float = 0.1, dip: float = 
     return sorted(blobs, key=lambda b: -b.peak)
 
 
-def _regions(picture: NDArray, floor: float, least: float, dip: float) -> tuple[NDArray[np.intp], NDArray]:
+def _regions(picture: NDArray, floor: float, least: float, dip: float) -> tuple[Index, NDArray]:
     """Basins of the separate peaks, ``[y, x]``, and each peak's prominence, ``[number]``.
 
     Initially every peak has a basin. The saddles between basins are processed from the highest down: the

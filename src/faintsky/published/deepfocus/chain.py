@@ -23,6 +23,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 from pydantic import Field
 
+from faintsky.arrays import Index
 from faintsky.beams import beam_pixels
 from faintsky.catalog import make_table
 from faintsky.errors import InputError
@@ -444,7 +445,7 @@ def beam_area(observatory: Observatory) -> float:
     return float(np.median(beam_pixels(observatory.instrument.beams, observatory.instrument.grid.cell)))
 
 
-def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[Index, Index]:
     """Numbers of the blobs or sources that match true ones, and rows of these in the truth."""
     truth = Table({k: np.asarray(seen.truth[k], dtype=float) for k in TRUE})
     matched = match(truth, sources_table(found), CRITERIA[MATCHED[kind]])
@@ -452,7 +453,7 @@ def _true_ones(kind: str, seen: Observed, found: Sequence[Any]) -> tuple[NDArray
     return matched.i_found[order], matched.i_true[order]
 
 
-def _spectra(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
+def _spectra(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], Index]:
     """Dirty and true spectra of the blobs that match true sources, and rows of these."""
     good, true = _true_ones(SPECTRA, seen, result.blobs)
     clean = np.zeros((len(good), len(seen.dirty)), dtype=np.float32)
@@ -462,7 +463,7 @@ def _spectra(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], ND
     return {"spectra": result.spectra[good], "clean_spectra": clean}, true
 
 
-def _images(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], NDArray[np.intp]]:
+def _images(seen: Observed, result: CubeResult) -> tuple[dict[str, NDArray], Index]:
     """Focused and line images of the sources that match true ones, and rows of these."""
     good, true = _true_ones(IMAGES, seen, result.sources)
     return {"focused": result.focused[good], "line_images": result.lines[good]}, true

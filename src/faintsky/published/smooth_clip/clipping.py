@@ -27,7 +27,7 @@ from scipy.ndimage import (
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from faintsky.arrays import Array, Array32, Bool, Float, Labels
+from faintsky.arrays import Array, Array32, Bool, Float, Index, Labels
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import MAD_TO_SIGMA
 
@@ -179,18 +179,18 @@ class Objects:
     peak: Float
     centre: Float
     spread: Float
-    low: NDArray[np.intp]
-    high: NDArray[np.intp]
+    low: Index
+    high: Index
 
     def __len__(self) -> int:
         return len(self.voxels)
 
-    def select(self, which: Bool | NDArray[np.intp]) -> Self:
+    def select(self, which: Bool | Index) -> Self:
         """Some of the objects, by a mask or by their numbers."""
         return type(self)(**{name: value[which] for name, value in self.__dict__.items()})
 
     @property
-    def sides(self) -> NDArray[np.intp]:
+    def sides(self) -> Index:
         """Extent of each object along z, y and x, ``[n, 3]``."""
         return self.high - self.low + 1
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faintsky.arrays import Array, Array32, Int
+from faintsky.arrays import Array, Array32, Index, Int
 from faintsky.sky.web.gravity import deposit, interpolate
 from faintsky.sky.web.shocks import (
     ELECTRONS,
@@ -71,7 +71,7 @@ class Points:
     size: NDArray[np.uint8]
 
     @cached_property
-    def starts(self) -> NDArray[np.intp]:
+    def starts(self) -> Index:
         """Index of the first point of each of the box's ``BLOCKS**3`` blocks, by which points are sorted."""
         return np.searchsorted(_block(self.position), np.arange(BLOCKS**3 + 1))
 
