@@ -289,6 +289,32 @@ class Maps:
     def note(self, number: int, seen: Any) -> None:
         """Store what was found in a tile, after writing its maps: a stopped run need not repeat it."""
 
+    def once(self, number: int, make: Callable[[], Any], lost: list[str] | None = None) -> Any:
+        """What `note` stored for a tile; where there is nothing, `make` it, and store it.
+
+        Parameters
+        ----------
+        number : int
+            Of the tile.
+        make : callable
+            Returns it.
+        lost : list of str, optional
+            Receives the parts of the file that cannot be read; they are kept as the attribute ``lost``.
+
+        Returns
+        -------
+        object
+        """
+        made = self.known(number)
+        if made is None:
+            if lost is not None:
+                lost.clear()
+            made = make()
+            if lost is not None:
+                made.lost = list(dict.fromkeys(lost))
+            self.note(number, made)
+        return made
+
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
         """Write a box of a map.
 

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -322,6 +322,14 @@ def column(table: Table, name: str) -> Float:
     """
     values = np.ma.asarray(table[name].data if hasattr(table[name], "data") else table[name])
     return np.asarray(np.ma.filled(values.astype(float), np.nan), dtype=float)
+
+
+def shift_pixels(table: Table, origin: Sequence[int]) -> None:
+    """Move a table's positions and boxes, in place, by rows and columns, or channels, rows and columns."""
+    for axis, first in zip("zyx"[-len(origin) :], origin):
+        for name in (axis, f"{axis}_min", f"{axis}_max"):
+            if name in table.colnames:
+                table[name] += first
 
 
 def join_flags(names: Iterable[str]) -> str:

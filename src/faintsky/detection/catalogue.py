@@ -13,7 +13,7 @@ from faintsky.beams import sampling_errors
 from faintsky.catalog import join_flags, make_components, make_table
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.fits import axes_of_covariance
-from faintsky.detection.methods import channel_velocity, flux_width
+from faintsky.detection.methods import channel_velocity, flux_width, noise_meta
 from faintsky.detection.objects import touching
 from faintsky.detection.pursuit import Component
 from faintsky.detection.resolved import Resolved, channel_between, measured, width_at
@@ -25,6 +25,8 @@ from faintsky.source_model import line_profile
 if TYPE_CHECKING:
     from astropy.table import Table
 
+Pair = tuple[float, float]
+"""A value and its error."""
 GAUSSIAN_AREA = float(np.sqrt(np.pi / (4 * np.log(2))))
 """Integral of a Gaussian over its peak and FWHM (1.0645)."""
 BOX_LEVEL = 0.1
@@ -82,21 +84,22 @@ def build_catalog(
         chance = min([float(noise.fitted.above(strength[k])), *(v for v in looked if v is not None)])
         rows.append({"id": number, "false_alarm": chance, **whole})
         parts += [{"id": number, **part} for part in of_it]
-    meta = {
-        "beam_arcsec_deg": cube.sky_beam(prepared.beam),
-        "psf": prepared.psf_origin,
-        **beam.meta,
-        "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
-        "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
-        "noise_peaks_amplitude": float(noise.amplitude),
-        "noise_peaks_stretch": float(noise.stretch),
-        "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
-    }
+    meta = catalog_meta(cube, prepared, beam, prepared.sigma, noise)
     return (
         make_table(_columns(cube, rows), meta=meta),
         make_components(_columns(cube, parts), meta=meta),
         [things[k] for k in order],
     )
+
+
+def catalog_meta(
+    cube: RadioCube, prepared: PreparedCube, beam: PrimaryBeam, sigma: Float, noise: NoisePeaks
+) -> dict[str, Any]:
+    """Metadata of a cube's tables; ``sigma`` is the noise of its channels, 0 without data [Jy/beam]."""
+    return noise_meta(cube, prepared, beam, sigma) | {
+        "noise_peaks_amplitude": float(noise.amplitude), "noise_peaks_stretch": float(noise.stretch),
+        "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
+    }  # fmt: skip
 
 
 def row_tables(cube: RadioCube, row: Mapping[str, object], part: Mapping[str, object]) -> tuple[Table, Table]:
@@ -198,14 +201,7 @@ def _row(
         move_x = move_y = 0.0
     pb = beam.at(m["x"], m["y"], m["z"])
     scale = prepared.gain(m["x"], m["y"]) / beam.share(m["x"], m["y"], m["z"])
-    km_s, channels, values = (
-        float(channel_velocity(cube, m["z"])[0]),
-        np.arange(cube.shape[0]),
-        cube.velocities(),
-    )
-    velocity = np.nan if values is None else float(np.interp(m["z"], channels, values))
-    hertz = float(np.interp(m["z"], channels, cube.channel_widths()))
-    per_channel = float(flux_width(cube, m["z"])[0])
+    km_s = float(channel_velocity(cube, m["z"])[0])
     inflate = _continuum_inflation(prepared, m["x"], m["y"], m["z"], m["fwhm_z"])
     line = sum(boost(c) * c.source.amplitude * c.source.fwhm_z for c in group) * GAUSSIAN_AREA * scale
     line_err = abs(line) * e["flux"] * inflate
@@ -215,19 +211,11 @@ def _row(
     level, level_err = known or _continuum(prepared, m)
     row: dict[str, object] = {
         "kind": "line", "n_components": len(group), "flux_method": "fit",
-        "freq": float(cube.frequency(m["z"])),
-        "freq_err": e["z"] * hertz,
-        "velocity": velocity,
-        "velocity_err": e["z"] * km_s if np.isfinite(velocity) else np.nan,
+        **_line_columns(cube, (m["z"], e["z"]), (m["fwhm_z"], e["fwhm_z"]), (line, line_err)),
         "x": m["x"] - move_x, "x_err": e["x"], "y": m["y"] - move_y, "y_err": e["y"],
-        "z": m["z"], "z_err": e["z"],
         "dc_maj": m["maj"], "dc_maj_err": e["fwhm_maj"],
         "dc_min": m["min"], "dc_min_err": e["fwhm_min"],
         "dc_pa": m["pa"], "dc_pa_err": e["pa"],
-        "fwhm_z": m["fwhm_z"], "fwhm_z_err": e["fwhm_z"],
-        "fwhm_velocity": m["fwhm_z"] * km_s, "fwhm_velocity_err": e["fwhm_z"] * km_s,
-        "flux": line * per_channel, "flux_err": line_err * per_channel,
-        "flux_hz": line * hertz, "flux_hz_err": line_err * hertz,
         "flux_peak": peak * scale, "flux_peak_err": peak_err * inflate * scale,
         "pb": pb,
         "continuum": level * scale, "continuum_err": level_err * scale,
@@ -252,6 +240,21 @@ def _row(
     return row
 
 
+def _line_columns(cube: RadioCube, z: Pair, width: Pair, flux: Pair) -> dict[str, float]:
+    """Columns of a line: position and width [channel] and flux [Jy channel], each with its error."""
+    channels, values = np.arange(cube.shape[0]), cube.velocities()
+    km_s, per_channel = float(channel_velocity(cube, z[0])[0]), float(flux_width(cube, z[0])[0])
+    hertz = float(np.interp(z[0], channels, cube.channel_widths()))
+    velocity = np.nan if values is None else float(np.interp(z[0], channels, values))
+    pairs = {
+        "freq": (float(cube.frequency(z[0])), z[1] * hertz),
+        "velocity": (velocity, z[1] * km_s if np.isfinite(velocity) else np.nan),
+        "z": z, "fwhm_z": width, "fwhm_velocity": (width[0] * km_s, width[1] * km_s),
+        "flux": (flux[0] * per_channel, flux[1] * per_channel), "flux_hz": (flux[0] * hertz, flux[1] * hertz),
+    }  # fmt: skip
+    return {key: value for name, pair in pairs.items() for key, value in zip((name, f"{name}_err"), pair)}
+
+
 def galaxy_row(
     cube: RadioCube, prepared: PreparedCube, r: Resolved, beam: PrimaryBeam, gain: Float
 ) -> dict[str, object]:
@@ -273,23 +276,19 @@ def galaxy_row(
     """
     m = measured(r, prepared, gain)
     maj, minor, pa = axes_of_covariance(m.covariance)
-    x, y, channels = m.x, m.y, np.arange(cube.shape[0])
+    x, y = m.x, m.y
     (ends, w50_err, _), (outer, w20_err, above) = (width_at(m.spectrum, m.noise, v) for v in (0.5, 0.2))
     # the centre of the galaxy, whichever half is brighter
     z = r.box[0].start + channel_between(m.spectrum, m.noise)
     w50, w20 = ends[1] - ends[0], outer[1] - outer[0] if above else np.nan
     z_err = max(0.5 * (w20_err if above else w50_err), m.z_err)
     flux_err = m.flux_err * _continuum_inflation(prepared, x, y, z, w50)
-    km_s, per_channel = float(channel_velocity(cube, z)[0]), float(flux_width(cube, z)[0])
-    hertz, values = float(np.interp(z, channels, cube.channel_widths())), cube.velocities()
-    velocity = np.nan if values is None else float(np.interp(z, channels, values))
+    km_s, values = float(channel_velocity(cube, z)[0]), cube.velocities()
     size_err = m.position_err * maj / max(maj, minor, 1e-6)
     k, j, i = (int(v) for v in np.unravel_index(int(r.inside.argmax()), r.inside.shape))
     place = (r.box[1].start + j, r.box[2].start + i)
-    peak, peak_err = (
-        float(r.inside[k, j, i] * gain[place]),
-        float(prepared.sigma[r.box[0].start + k] * gain[place]),
-    )
+    peak = float(r.inside[k, j, i] * gain[place])
+    peak_err = float(prepared.sigma[r.box[0].start + k] * gain[place])
     pb = beam.at(x, y, z)
     level, level_err = _continuum(prepared, {"x": x, "y": y, "z": z})
     # in the direction of rising velocities, which may be that of falling channels
@@ -319,15 +318,10 @@ def galaxy_row(
     }  # fmt: skip
     return {
         "kind": "line", "n_components": 1, "flux_method": "mask",
-        "freq": float(cube.frequency(z)), "freq_err": z_err * hertz,
-        "velocity": velocity, "velocity_err": z_err * km_s if np.isfinite(velocity) else np.nan,
-        "x": x, "x_err": m.position_err, "y": y, "y_err": m.position_err, "z": z, "z_err": z_err,
+        **_line_columns(cube, (z, z_err), (w50, w50_err), (m.flux, flux_err)),
+        "x": x, "x_err": m.position_err, "y": y, "y_err": m.position_err,
         "dc_maj": maj, "dc_maj_err": size_err, "dc_min": minor, "dc_min_err": size_err,
         "dc_pa": pa, "dc_pa_err": min(90.0, float(np.rad2deg(size_err / max(maj - minor, 1e-6)))),
-        "fwhm_z": w50, "fwhm_z_err": w50_err,
-        "fwhm_velocity": w50 * km_s, "fwhm_velocity_err": w50_err * km_s,
-        "flux": m.flux * per_channel, "flux_err": flux_err * per_channel,
-        "flux_hz": m.flux * hertz, "flux_hz_err": flux_err * hertz,
         "flux_peak": peak, "flux_peak_err": peak_err,
         "pb": pb, "continuum": level, "continuum_err": level_err,
         "snr": r.snr, "reliability": r.reliability, "snr_effective": r.snr,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ import numpy as np
 
 from faintsky.arrays import Array32, Index
 from faintsky.blocks import Maps
+from faintsky.catalog import shift_pixels
+from faintsky.detection.catalogue import catalog_meta
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.cube_judging import (
     Galaxy,
@@ -29,14 +31,13 @@ from faintsky.detection.fits import LineSource
 from faintsky.detection.moments import MomentSums
 from faintsky.image import RadioCube
 from faintsky.models import Model
-from faintsky.options import RELIABILITY
+from faintsky.options import RELIABILITY, Progress
 from faintsky.preparing import PrimaryBeam
 from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers, choose_device
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Progress = Callable[[int, int, str], None]
 SEARCHING = 8
 """Time to search a tile over the time to measure, or to paint it."""
 SHOWN_CHANNELS = 512
@@ -82,9 +83,7 @@ class TiledDetections(Detections):
             ),
         )
         table = self.catalog[self.catalog["id"] == row["id"]].copy()
-        for axis, s in zip("zyx", box):
-            for name in (axis, f"{axis}_min", f"{axis}_max"):
-                table[name] -= s.start
+        shift_pixels(table, [-s.start for s in box])
         return cube.part(box), self.seen_in(box, table), table[0]
 
     def seen_in(self, box: Box, table: Table) -> Detections:
@@ -191,24 +190,13 @@ def _primary_beam_in_data(plan: CubePlan, seen: Sequence[SeenCube]) -> bool:
 
 
 def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:
-    """See `look_at`; a tile that has been searched is read from the file."""
-    seen: SeenCube | None = maps.known(number)
-    if seen is None:
-        plan.cube.lost.clear()
-        seen = look_at(plan, number)
-        seen.lost = list(dict.fromkeys(plan.cube.lost))
-        maps.note(number, seen)
-    return seen
+    """See `look_at`."""
+    return maps.once(number, partial(look_at, plan, number), plan.cube.lost)
 
 
 def _measure(plan: CubePlan, maps: Maps, noise: NoisePeaks, in_data: bool, seen: SeenCube) -> MeasuredTile:
-    """See `measure_tile`; as for `_look`."""
-    number = len(plan.blocks) + seen.number
-    made: MeasuredTile | None = maps.known(number)
-    if made is None:
-        made = measure_tile(plan, seen, noise, in_data)
-        maps.note(number, made)
-    return made
+    """See `measure_tile`."""
+    return maps.once(len(plan.blocks) + seen.number, partial(measure_tile, plan, seen, noise, in_data))
 
 
 def _paint(plan: CubePlan, maps: Maps, task: PaintTask | int) -> PaintedTile:
@@ -239,13 +227,7 @@ def _tables(
         rows.append(row)
         parts.append(own)
     beam = PrimaryBeam(plan.cube, in_data=in_data)
-    meta = {
-        "beam_arcsec_deg": plan.cube.sky_beam(sky.first.beam), "psf": sky.first.psf_origin, **beam.meta,
-        "rms_median": float(np.median(sky.sigma[sky.sigma > 0])),
-        "rms_unit": "Jy/beam" if plan.cube.has_flux else str(plan.cube.unit),
-        "noise_peaks_amplitude": float(noise.amplitude), "noise_peaks_stretch": float(noise.stretch),
-        "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",
-    }  # fmt: skip
+    meta = catalog_meta(plan.cube, sky.first, beam, sky.sigma, noise)
     if not rows:
         nothing = {"snr_effective": np.zeros(0)}
         return make_table(nothing, meta=meta), make_components(nothing, meta=meta), np.zeros(0, np.intp)

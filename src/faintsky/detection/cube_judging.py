@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array, Array32, Bool, Float
+from faintsky.catalog import shift_pixels
 from faintsky.detection.catalogue import build_catalog, galaxy_row, row_tables
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.cube_tiles import Box, CubePlan, SeenCube, look_again, moved, origin_of
@@ -166,16 +167,8 @@ def measure_tile(plan: CubePlan, seen: SeenCube, noise: NoisePeaks, in_data: boo
     catalog, components = catalog[rows], components[np.isin(components["id"], ids)]
     for table in (catalog, components):
         complete_columns(table, part, prepared)
-        shift(table, origin_of(plan.blocks[seen.number].read))
+        shift_pixels(table, origin_of(plan.blocks[seen.number].read))
     return MeasuredTile(seen.number, catalog, components, members, inside, np.array(places), nothing.prepared)
-
-
-def shift(table: Table, origin: Sequence[int]) -> None:
-    """Move the origin of a table's pixels and channels."""
-    for axis, first in zip("zyx", origin):
-        for name in (axis, f"{axis}_min", f"{axis}_max"):
-            if name in table.colnames:
-                table[name] += first
 
 
 def once(measured: Sequence[MeasuredTile], beam_pixels: float) -> list[tuple[int, int]]:
@@ -340,7 +333,7 @@ def galaxy_tables(
     labels[own][r.mask] = 1
     for table in tables:
         complete_columns(table, part, prepared, labels if table is tables[0] else None)
-        shift(table, origin_of(room))
+        shift_pixels(table, origin_of(room))
     return tables
 
 

@@ -42,7 +42,7 @@ from faintsky.detection.resolved import Resolved, closed_to_continuum, occupied
 from faintsky.detection.search import PeakCounts, search_cube
 from faintsky.errors import InputError, NoDataError
 from faintsky.image import RadioCube
-from faintsky.preparing import Kind, PreparedCube, prepare_cube, said_kind
+from faintsky.preparing import Kind, PreparedCube, peak_over_scatter, prepare_cube, said_kind
 
 Box = tuple[slice, ...]
 MARGIN = 8.0
@@ -177,11 +177,7 @@ def _brightest(cube: RadioCube, blocks: Sequence[Block]) -> Block:
     best: tuple[float, Block | None] = (0.0, None)
     for block in blocks:
         data = cube.taken(block.write)
-        few = data[::5, ::7, ::7]
-        few = few[np.isfinite(few) & (few != 0)]
-        spread = float(np.median(np.abs(few - np.median(few)))) if few.size > 50 else 0.0
-        if spread > 0:
-            best = max(best, (float(np.nanmax(data)) / spread, block), key=lambda pair: pair[0])
+        best = max(best, (peak_over_scatter(data, data[::5, ::7, ::7]), block), key=lambda pair: pair[0])
     if best[1] is None:
         raise InputError("holds no data: it is blank", "give a cube with data", cube.name)
     return best[1]

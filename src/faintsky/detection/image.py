@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,13 @@ from faintsky.detection.painting import Painted, islands_of, measure_region, pai
 from faintsky.detection.sources import pixels_of
 from faintsky.detection.tiles import MANY, SearchPlan, SeenTile, look, plan, tiles_of
 from faintsky.image import RadioImage
-from faintsky.options import BACKGROUND_SCALE, RELIABILITY
+from faintsky.options import BACKGROUND_SCALE, RELIABILITY, Progress
 from faintsky.preparing import PreparedImage, PrimaryBeam
 from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-Progress = Callable[[int, int, str], None]
 STEPS = 6
 """Steps of progress that are reported where there is one tile."""
 SEARCHING = 15
@@ -137,13 +136,9 @@ def detect_image(
     from astropy.table import vstack
 
     how = plan(
-        image,
-        eye=eye,
-        always=always,
-        against=against,
-        reliability=reliability,
+        image, eye=eye, always=always, against=against, reliability=reliability,
         background_scale=background_scale,
-    )
+    )  # fmt: skip
     maps = maps or Maps((image.shape[1], image.shape[2]))
     done, total = 0, STEPS if how.whole else (SEARCHING + 1) * len(how.blocks)
 
@@ -214,14 +209,8 @@ def detect_image(
 
 
 def _look(how: SearchPlan, maps: Maps, number: int) -> SeenTile:
-    """See `look`; a tile that has been searched is read from the file."""
-    seen: SeenTile | None = maps.known(number)
-    if seen is None:
-        how.image.lost.clear()
-        seen = look(how, number, maps)
-        seen.lost = list(dict.fromkeys(how.image.lost))
-        maps.note(number, seen)
-    return seen
+    """See `look`."""
+    return maps.once(number, partial(look, how, number, maps), how.image.lost)
 
 
 def _prepared(how: SearchPlan, seen: Sequence[SeenTile]) -> PreparedImage:

@@ -143,14 +143,9 @@ def _shapes(values: Float, errors: Float, beams: Float) -> dict[str, Float]:
     out: dict[str, Float] = {}
     minor, major = vectors[:, :, 0], vectors[:, :, 1]
     for name, k, v in (("min", 0, minor), ("maj", 1, major)):
-        width, error = (
-            FWHM_PER_SIGMA * np.sqrt(np.maximum(size[:, k], 0)),
-            FWHM_PER_SIGMA**2 * spread(v, v) / 2,
-        )
-        out[f"dc_{name}"], out[f"dc_{name}_err"] = (
-            width,
-            error / np.maximum(np.maximum(width, np.sqrt(error)), 1e-9),
-        )
+        out[f"dc_{name}"] = width = FWHM_PER_SIGMA * np.sqrt(np.maximum(size[:, k], 0))
+        error = FWHM_PER_SIGMA**2 * spread(v, v) / 2
+        out[f"dc_{name}_err"] = error / np.maximum(np.maximum(width, np.sqrt(error)), 1e-9)
     out["dc_pa"] = np.rad2deg(np.arctan2(-major[:, 0], major[:, 1])) % 180
     out["dc_pa_err"] = np.minimum(
         np.rad2deg(spread(minor, major) / np.maximum(size[:, 1] - size[:, 0], 1e-9)), 90.0

@@ -13,7 +13,7 @@ from faintsky.blocks import merged_pieces
 from faintsky.detection.compact import LOWEST
 from faintsky.detection.counts import SURE, NoisePeaks, SourceCounts, against_negatives, deboosted, fit_counts
 from faintsky.detection.diffuse import are_regions
-from faintsky.detection.image_catalogue import join_objects, strengths
+from faintsky.detection.image_catalogue import join_objects, split_by, strengths
 from faintsky.detection.sources import Sources, joined_sources
 from faintsky.detection.tiles import SearchPlan, SeenRegions, SeenTile
 
@@ -133,17 +133,13 @@ def _gathered(seen: Sequence[SeenTile], size: float) -> tuple[Sources, Index, di
     kept[owned[later]] = False
     # the brightest member decides for its group
     strays = np.flatnonzero(~columns["inside"].astype(bool))
-    for rows in _groups_of(sources, strays):
+    for group in split_by(sources.group[strays]):
+        rows = strays[group]
         lead = rows[np.abs(sources.values[rows, 0]).argmax()]
         near = np.hypot(*(places[kept] - places[lead]).T)
         if not len(near) or near.min() > ORPHAN * size:
             kept[rows] = True
     return sources.take(kept), tile[kept], {name: v[kept] for name, v in columns.items()}
-
-
-def _groups_of(sources: Sources, rows: Index) -> list[Index]:
-    order = rows[np.argsort(sources.group[rows], kind="stable")]
-    return list(np.split(order, np.flatnonzero(np.diff(sources.group[order])) + 1)) if len(order) else []
 
 
 def _boost(snr: Float, counts: dict[float, SourceCounts]) -> tuple[Float, Float]:
@@ -249,9 +245,8 @@ def regions_of(
             )
         )
     )  # fmt: skip
-    order = np.argsort(home, kind="stable")
     out = []
-    for rows in np.split(order, np.flatnonzero(np.diff(home[order])) + 1) if len(order) else []:
+    for rows in split_by(home):
         if clear[home[rows[0]]]:
             box = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
             out.append(DiffuseRegion(codes[rows], box, known[owner[rows[pixels[rows].argmax()]]]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.detection.find import Detections
-    from faintsky.preparing import PreparedCube
+    from faintsky.preparing import PreparedCube, PrimaryBeam
 
 MATCHED_FILTER = "matched_filter"
 BOXES = ("mask", "moments")
@@ -311,13 +311,7 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
     if not isinstance(found, Detections):
         prepared = prepare_cube(cube, device=choose_device(device))
         beam = PrimaryBeam(cube, prepared.relative, prepared.valid)
-        known = {
-            "beam_arcsec_deg": cube.sky_beam(prepared.beam),
-            "psf": prepared.psf_origin,
-            **beam.meta,
-            "rms_median": float(np.median(prepared.sigma[prepared.sigma > 0])),
-            "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
-        }
+        known = noise_meta(cube, prepared, beam, prepared.sigma)
         notes = [*cube.notes, *beam.notes, *found.notes]
         candidates = next(iter(found.steps.values()), len(found.catalog))
         made = vars(found) | {"notes": notes, "prepared": prepared, "candidates": candidates}
@@ -334,6 +328,15 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
             without_fluxes(table)
     found.catalog.meta = known | dict(found.catalog.meta)
     return found
+
+
+def noise_meta(cube: RadioCube, prepared: PreparedCube, beam: PrimaryBeam, sigma: Float) -> dict[str, Any]:
+    """Beam, psf and noise of a cube, for its tables; ``sigma`` as for `catalog_meta`."""
+    return {
+        "beam_arcsec_deg": cube.sky_beam(prepared.beam), "psf": prepared.psf_origin, **beam.meta,
+        "rms_median": float(np.median(sigma[sigma > 0])),
+        "rms_unit": "Jy/beam" if cube.has_flux else str(cube.unit),
+    }  # fmt: skip
 
 
 def complete_columns(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from faintsky.arrays import Array32, Index, Labels
 from faintsky.blocks import Block, Maps, Pieces, connected_labels, merged_pieces, pieces_of
+from faintsky.catalog import shift_pixels
 from faintsky.denoising import region_catalog
 from faintsky.detection.diffuse import measure_again, split_at_saddles
 from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
@@ -108,26 +109,21 @@ def paint_tasks(plan: SearchPlan, judged: Judged, ids: Index) -> list[TileTask]:
         # models reach farther than masks
         wide = (boxes[:, 2:] - boxes[:, :2]) // 4 + 2
         near = np.flatnonzero(((boxes[:, 2:] + wide > low) & (boxes[:, :2] - wide < high)).all(axis=1))
-        members = [judged.members[k] for k in near]
-        rows = np.concatenate(members) if members else np.zeros(0, np.intp)
-        values = {
-            name: tuple(v[rows] for v in value) if isinstance(value, tuple) else value[rows]
-            for name, value in judged.values.items()
-        }
-        ends = np.cumsum([0, *(len(m) for m in members)])
-        local = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
-        tasks.append(
-            TileTask(
-                number,
-                window,
-                judged.sources.take(rows),
-                local,
-                ids[near],
-                np.flatnonzero(np.isin(near, its)),
-                values,
-            )
-        )
+        reaching = [judged.members[k] for k in near]
+        sources, members, values = _of_objects(reaching, judged.sources, judged.values)
+        owned = np.flatnonzero(np.isin(near, its))
+        tasks.append(TileTask(number, window, sources, members, ids[near], owned, values))
     return tasks
+
+
+def _of_objects(
+    members: Sequence[Index], sources: Sources, values: Mapping[str, Any]
+) -> tuple[Sources, list[Index], dict[str, Any]]:
+    """The components of some objects: sources, their rows for each object, and the values."""
+    rows = np.concatenate(members) if members else np.zeros(0, np.intp)
+    ends = np.cumsum([0, *(len(m) for m in members)])
+    own = {k: tuple(x[rows] for x in v) if isinstance(v, tuple) else v[rows] for k, v in values.items()}
+    return sources.take(rows), [np.arange(a, b) for a, b in itertools.pairwise(ends)], own
 
 
 def paint(
@@ -163,14 +159,10 @@ def paint(
     noise = maps.read("noise", window).astype(float)
     here = replace(prepared, valid=noise > 0, rms=noise, data=noise)
     labels = label_objects(task.sources, task.members, noise, (origin[0], origin[1]))
-    parts = [task.members[k] for k in task.owned]
-    rows = np.concatenate(parts) if parts else np.zeros(0, np.intp)
-    ends = np.cumsum([0, *(len(m) for m in parts)])
+    sources, members, values = _of_objects([task.members[k] for k in task.owned], task.sources, task.values)
     catalog, components = build_tables(
-        part, here, task.sources.take(rows).moved(-origin[1], -origin[0]),
-        [np.arange(a, b) for a, b in itertools.pairwise(ends)],
-        {k: tuple(x[rows] for x in v) if isinstance(v, tuple) else v[rows] for k, v in task.values.items()},
-        noise, labels, task.owned + 1, task.ids[task.owned], PrimaryBeam(part, in_data=in_data),
+        part, here, sources.moved(-origin[1], -origin[0]), members, values, noise, labels, task.owned + 1,
+        task.ids[task.owned], PrimaryBeam(part, in_data=in_data),
     )  # fmt: skip
     for table in (catalog, components):
         for name, shift in (("x", origin[1]), ("y", origin[0])):
@@ -318,7 +310,5 @@ def measure_region(
     rest = np.where(valid, np.nan_to_num(data), 0).astype(float)
     add_sources(rest, near.values, -1.0, origin)
     measure_again(table, beam.gain(), labels, mean, rest, noise.astype(float), region.tile.regions.kernel)
-    for name, shift in (("x", origin[1]), ("y", origin[0])):
-        for column in (name, f"{name}_min", f"{name}_max"):
-            table[column] += shift
+    shift_pixels(table, origin)
     return table, window, labels

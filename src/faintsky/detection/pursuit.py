@@ -305,11 +305,8 @@ class Pursuit:
         """A pursuit for fits only, without a filter bank. See `Pursuit` for the arguments."""
         made = cls.__new__(cls)
         made.data, made.sigma, made.imager, made.channels = data, prepared.sigma, imager, prepared.channels
-        made.beam_pixels, made.fidelity, made.psf_error = (
-            prepared.beam_pixels,
-            prepared.fidelity,
-            prepared.psf_error,
-        )
+        made.beam_pixels, made.fidelity = prepared.beam_pixels, prepared.fidelity
+        made.psf_error = prepared.psf_error
         made.taken = made.closed = None
         made.components, made.tell = [], lambda n: None
         made.__dict__.update(details)

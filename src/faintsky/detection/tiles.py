@@ -57,6 +57,7 @@ from faintsky.preparing import (
     gaussian_psf,
     kind_by_sources,
     kind_of_image,
+    peak_over_scatter,
     prepare_image,
     said_kind,
     sidelobe_noise,
@@ -206,18 +207,15 @@ def plan(image: RadioImage, **how: Any) -> SearchPlan:
 
 def _brightest(image: RadioImage, blocks: list[Block], most: int) -> list[Block]:
     """The tiles with the highest peaks over their scatter; if one is asked for, the first with data."""
+    if most == 1:
+        blocks = blocks[len(blocks) // 2 :] + blocks[: len(blocks) // 2]
     found: list[tuple[float, int]] = []
-    for k, block in enumerate(
-        blocks if most > 1 else blocks[len(blocks) // 2 :] + blocks[: len(blocks) // 2]
-    ):
+    for k, block in enumerate(blocks):
         data = image.taken(block.write)[0]
-        few = data[::7, ::7]
-        few = few[np.isfinite(few) & (few != 0)]
-        spread = float(np.median(np.abs(few - np.median(few)))) if few.size > 50 else 0.0
-        if spread > 0:
-            found.append((-float(np.nanmax(data)) / spread, k))
+        if (peak := peak_over_scatter(data, data[::7, ::7])) > -np.inf:
+            found.append((-peak, k))
         if found and most == 1:
-            return [(blocks[len(blocks) // 2 :] + blocks[: len(blocks) // 2])[k]]
+            break
     return [blocks[k] for _, k in sorted(found)[:most]]
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         channel_rms,
         core_sigma,
         noise_map,
+        peak_over_scatter,
         relative_noise_map,
         robust_sigma,
         scatter_map,

@@ -94,6 +94,13 @@ def _middle(values: Array) -> np.floating:
     return np.asarray(np.partition(values, half))[half]
 
 
+def peak_over_scatter(data: Array32, few: Array32) -> float:
+    """Highest value over the median deviation of some pixels; minus infinity for (nearly) blank data."""
+    few = few[np.isfinite(few) & (few != 0)]
+    spread = float(np.median(np.abs(few - np.median(few)))) if few.size > 50 else 0.0
+    return float(np.nanmax(data)) / spread if spread > 0 else -np.inf
+
+
 def relative_noise_map(
     cube: Array, weight: Bool, sigma: Float, beam_pixels: float, *, tolerance: float = 0.15
 ) -> Float | None:
