@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.arrays import Bool, Float
@@ -24,8 +25,6 @@ from faintsky.errors import InputError
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
-    from astropy.table import Table
-
     from faintsky.grid import LocalFrame
     from faintsky.image import RadioData
 
@@ -181,7 +180,6 @@ def without_fluxes(table: Table, *, keep_values: bool = False) -> None:
 
 def _filled(spec: ColumnSpec, value: ArrayLike | None, n: int) -> Any:
     from astropy import units as u
-    from astropy.table import MaskedColumn
 
     text = spec.dtype == "U"
     if value is None:
@@ -300,7 +298,6 @@ def _length(columns: Mapping[str, ArrayLike]) -> int:
 def _table(
     specs: Mapping[str, ColumnSpec], columns: Mapping[str, Any], n: int, meta: Mapping[str, Any] | None
 ) -> Table:
-    from astropy.table import Column, Table
 
     table = Table(meta=dict(meta or {}))
     for name, spec in specs.items():
@@ -393,7 +390,6 @@ _WORDS = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
 def _fits(table: Table) -> Any:
     """A FITS table with descriptions (TCOMM) and UCDs (TUCD), and a second one of the metadata as JSON."""
     from astropy.io import fits
-    from astropy.table import Table
 
     bare = Table(table, copy=False)
     bare.meta.clear()
@@ -445,7 +441,6 @@ def write_catalog(table: Table, folder: str | os.PathLike[str], stem: str = "cat
 
 def _read_fits(path: Path) -> Table:
     from astropy.io import fits
-    from astropy.table import Table
 
     with fits.open(path) as hdus:
         table = Table.read(hdus[1])
@@ -472,7 +467,6 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
     InputError
         Where the file is missing, is not such a table, or has another extension.
     """
-    from astropy.table import Table
 
     path = Path(path)
     formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".xml": "votable", ".csv": "ascii.csv"}

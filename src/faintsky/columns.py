@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.beams import SIZES
 from faintsky.catalog import column, has_flag
@@ -28,8 +29,6 @@ from faintsky.image import SHAPE
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
-    from astropy.table import Table
-
     from faintsky.image import RadioData
 
 UNRESOLVED = 4
@@ -92,7 +91,6 @@ def _within(table: Table) -> Any:
 
 def _pybdsf(table: Table, data: RadioData) -> Table:
     from astropy import units as u
-    from astropy.table import Table
 
     components, none = "parent" not in table.colnames, np.full(len(table), np.nan)
     number, (_, size) = np.arange(len(table), dtype=np.int32), _within(table)
@@ -142,7 +140,6 @@ def _pybdsf(table: Table, data: RadioData) -> Table:
 def _aegean(table: Table, data: RadioData) -> Table:
     from astropy import units as u
     from astropy.coordinates import SkyCoord
-    from astropy.table import Table
 
     n, (number, _) = len(table), _within(table)
     place = SkyCoord(column(table, "ra"), column(table, "dec"), unit="deg")
@@ -183,7 +180,6 @@ SECOND_MOMENT = 2 / FWHM_PER_SIGMA
 
 def _sofia(table: Table, data: Any, mask: Any, line: Any) -> Table:
     from astropy import units as u
-    from astropy.table import Table
 
     n, cells = len(table), np.zeros(len(table), dtype=np.int32)
     lowest, highest = np.full((2, n), np.nan)

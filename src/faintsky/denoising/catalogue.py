@@ -1,11 +1,10 @@
 """From regions of a denoised image to a catalogue: fluxes, shapes by moments, and their errors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from scipy.ndimage import binary_dilation, find_objects
 
 from faintsky.arrays import Array, Array32, Bool, Float, Labels
@@ -16,9 +15,6 @@ from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, PrimaryBeam, convolve
 from faintsky.units import unit_text
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 SIDELOBE = 5.0
 """Regions whose peak is below this many times the rms of the sidelobes are flagged."""

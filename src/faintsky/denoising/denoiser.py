@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.arrays import Array32, Labels
 from faintsky.blocks import cover
@@ -31,7 +32,6 @@ from faintsky.registry import DENOISERS
 from faintsky.system import BYTES_OF_TABLES, Needs
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from torch import nn
 
     from faintsky.models import Model

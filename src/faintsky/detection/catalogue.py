@@ -1,11 +1,10 @@
 """From sources in pixels to a catalogue in astronomers' units."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from scipy.ndimage import map_coordinates
 
 from faintsky.arrays import Float
@@ -21,9 +20,6 @@ from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioCube
 from faintsky.preparing import PreparedCube, PrimaryBeam
 from faintsky.source_model import line_profile
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 Pair = tuple[float, float]
 """A value and its error."""

@@ -1,13 +1,12 @@
 """The line emitters of a cube of any size: searched for tile by tile, judged together, catalogued."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table, vstack
 
 from faintsky.arrays import Array32, Index
 from faintsky.blocks import Maps
@@ -34,9 +33,6 @@ from faintsky.models import Model
 from faintsky.options import RELIABILITY, Progress
 from faintsky.preparing import PrimaryBeam
 from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers, choose_device
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 SEARCHING = 8
 """Time to search a tile over the time to measure, or to paint it."""
@@ -208,7 +204,6 @@ def _tables(
     galaxies: Sequence[Galaxy], sky: Sky, noise: NoisePeaks, in_data: bool,
 ) -> tuple[Table, Table, Index]:  # fmt: skip
     """The catalogue, the components, and the numbers of the kept sources and of the galaxies."""
-    from astropy.table import vstack
 
     from faintsky.catalog import make_components, make_table
 

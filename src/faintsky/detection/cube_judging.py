@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array, Array32, Bool, Float
@@ -21,9 +22,6 @@ from faintsky.detection.methods import complete_columns
 from faintsky.detection.resolved import Resolved
 from faintsky.detection.search import PeakCounts, judge_lines
 from faintsky.preparing import Continuum, PreparedCube, PrimaryBeam, gaussian_psf
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 SAME = 0.5
 """Two tiles' sources at a seam count as one within this separation, in beams and in widths of the line."""

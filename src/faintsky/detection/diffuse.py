@@ -1,11 +1,9 @@
 """Diffuse emission of an image: regions in what a network sees once the compact sources are subtracted."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.table import Table, vstack
 from numpy.typing import NDArray
 from scipy.ndimage import (
     binary_dilation,
@@ -33,10 +31,6 @@ from faintsky.detection.sources import Sources, add_sources, pixels_of
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 SMALLEST = 10.0
 """Least area of a region [beam] unless an edge cuts it: remains of compact sources are smaller."""
@@ -427,7 +421,6 @@ def join_tables(
         With the columns ``island`` and ``group`` (in the catalogue): the number of regions that touch each
         other and of the objects inside them.
     """
-    from astropy.table import vstack
 
     joined = vstack([catalog, regions], metadata_conflicts="silent")
     joined = joined[np.argsort(joined["id"], kind="stable")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.arrays import Array32
 from faintsky.detection.catalogue import build_catalog, in_the_shadow
@@ -25,9 +26,6 @@ from faintsky.models import Model, load_model
 from faintsky.options import RELIABILITY
 from faintsky.preparing import PreparedCube, PrimaryBeam, curvature
 from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 Progress = Callable[[int, int, str], None]
 DOUBTFUL = 0.5

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table, vstack
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array32, Index, Labels
@@ -23,9 +24,6 @@ from faintsky.image import RadioImage
 from faintsky.options import BACKGROUND_SCALE, RELIABILITY, Progress
 from faintsky.preparing import PreparedImage, PrimaryBeam
 from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 STEPS = 6
 """Steps of progress that are reported where there is one tile."""
@@ -133,7 +131,6 @@ def detect_image(
     InputError
         Where the image cannot be used.
     """
-    from astropy.table import vstack
 
     how = plan(
         image, eye=eye, always=always, against=against, reliability=reliability,
@@ -253,7 +250,6 @@ def _assembled(
     regions: Table | None, asked: bool,
 ) -> DetectedImage:  # fmt: skip
     """One catalogue, and the maps, or the thinned maps for the report."""
-    from astropy.table import vstack
 
     tables = []
     for name in ("catalog", "components"):

@@ -1,11 +1,10 @@
 """From Gaussians to objects, masks and tables in astronomers' units."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 
@@ -18,9 +17,6 @@ from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.image import RadioImage
 from faintsky.preparing import PreparedImage, PrimaryBeam
 from faintsky.units import unit_text
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 FLOOD = 3.0
 """Level of a mask over the noise."""

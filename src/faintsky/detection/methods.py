@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
 from faintsky.arrays import Array32, Bool, Float, Index, Labels
@@ -20,8 +21,6 @@ from faintsky.models import Model, load_model
 from faintsky.registry import DETECTORS
 
 if TYPE_CHECKING:
-    from astropy.table import Table
-
     from faintsky.detection.find import Detections
     from faintsky.preparing import PreparedCube, PrimaryBeam
 

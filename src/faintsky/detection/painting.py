@@ -1,13 +1,12 @@
 """Maps and tables of an image from its list of sources, tile by tile and region by region."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array32, Index, Labels
@@ -20,9 +19,6 @@ from faintsky.detection.judging import DiffuseRegion, Judged
 from faintsky.detection.sources import Sources, add_sources
 from faintsky.detection.tiles import SearchPlan
 from faintsky.preparing import PreparedImage, PrimaryBeam
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.arrays import Bool, Float
 from faintsky.errors import DiskError, FaintskyError, InputError
@@ -44,7 +45,6 @@ from faintsky.matching import (
 from faintsky.system import replacing
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from matplotlib.figure import Figure
 
     from faintsky.image import RadioCube
@@ -82,7 +82,6 @@ def write_table(table: Table, path: Path) -> None:
 
 def read_table(path: Path) -> Table:
     """Read what `write_table` wrote."""
-    from astropy.table import Table
 
     return Table.read(path, format="ascii.ecsv")
 

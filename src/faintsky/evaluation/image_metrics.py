@@ -7,24 +7,19 @@ Completeness and reliability of regions of emission are by the true S/N of a pix
 pixels of the true sky, at the image's resolution, above a level, larger than `LARGE` beams.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from faintsky.arrays import Array, Bool, Float, Index, Labels
 from faintsky.denoising import sum_error
 from faintsky.matching import REGION_DETECTED, Estimate, column
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 INSIDE = 1.0
 """Lowest S/N of pixels inside a source, on the true sky at the image's resolution."""

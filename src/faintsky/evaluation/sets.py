@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.arrays import Array32, Float
 from faintsky.errors import InputError
@@ -34,8 +35,6 @@ from faintsky.simulating import (
 )
 
 if TYPE_CHECKING:
-    from astropy.table import Table
-
     from faintsky.simulating import Instrument
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import ArrayLike
 
 from faintsky.arrays import Float, Index
@@ -26,8 +27,6 @@ from faintsky.sky import NARROW, gaussian_image
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
 
 if TYPE_CHECKING:
-    from astropy.table import Table
-
     from faintsky.image import RadioCube
 
 BOX = ("x_min", "x_max", "y_min", "y_max")

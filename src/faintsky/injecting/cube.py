@@ -6,13 +6,12 @@ or the header's Gaussian for a restored cube. Real noise, sidelobes, continuum r
 as they are.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from astropy.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from faintsky.arrays import Bool, Float, Labels
@@ -30,10 +29,6 @@ from faintsky.source_model import (
     matched_norm,
     psf_transform,
 )
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 SIZES = (0.0, 1.5)
 """Range of the sources' major axis [beam]; the axis ratio is 0.4 to 1."""

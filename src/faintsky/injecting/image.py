@@ -6,13 +6,12 @@ itself, with a known S/N per pixel: the mean brightness within the outline (abov
 local noise. Noise, artefacts and sidelobes are the image's own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from astropy.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from faintsky.arrays import Array, Bool, Float, Labels
@@ -21,10 +20,6 @@ from faintsky.denoising import Response
 from faintsky.image import RadioImage
 from faintsky.matching import REGION_DETECTED
 from faintsky.preparing import PreparedImage
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 WIDTHS = (1.5, 3.0)
 """Filaments: range of the cross-section's FWHM [beam]."""
@@ -176,7 +171,6 @@ class ImagePlace:
         others : int
             Regions that touch neither an injected source nor a region of the image itself.
         """
-        from astropy.table import Table
 
         estimate = np.nan_to_num(found.estimate)
         known = self.found.mask > 0

@@ -4,13 +4,12 @@ They have the shape of the image's clean beam, and a known S/N, their peak over 
 artefacts, diffuse emission and other sources are the image's own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from astropy.table import Table, vstack
 from scipy.ndimage import distance_transform_edt
 
 from faintsky.arrays import Bool, Float
@@ -20,10 +19,6 @@ from faintsky.image import RadioImage
 from faintsky.injecting.recovery import N_BINS, Recovery, add_found, inner_pixels, recovery_of
 from faintsky.matching import Criterion, column, match
 from faintsky.preparing import PreparedImage
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 SEPARATIONS = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 """Pairs: separations of the two points [beam]."""
@@ -102,7 +97,6 @@ class PointPlace:
             not corrected for the primary beam], ``pair`` (-1 for none), ``separation`` [beam], ``ratio``. It
             has fewer rows if there is no room.
         """
-        from astropy.table import Table
 
         ys, xs = np.nonzero(self.room)
         rows: list[tuple[float, ...]] = []
@@ -206,7 +200,6 @@ def compact_entries(catalog: Table, components: Table, *, diffuse: bool = False)
     -------
     Table
     """
-    from astropy.table import vstack
 
     several = np.asarray(catalog["n_components"]) > 1
     parts = components[np.isin(components["id"], catalog["id"][several])]

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table, vstack
 from numpy.typing import ArrayLike
 from scipy.ndimage import binary_erosion
 
@@ -27,8 +28,6 @@ from faintsky.options import Progress
 from faintsky.system import LOCAL, run_tasks
 
 if TYPE_CHECKING:
-    from astropy.table import Table
-
     from faintsky.image import RadioData
 
 
@@ -78,7 +77,6 @@ def recover(
     InputError
         If there is no room for a source.
     """
-    from astropy.table import vstack
 
     tell = progress or (lambda done, total, word: None)
     runs: list[tuple[int, Any]] = []

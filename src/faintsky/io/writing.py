@@ -1,16 +1,15 @@
 """Images and cubes to FITS and zarr, sources to DS9 and CRTF regions; no incomplete file is left."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import os
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array, Float
@@ -19,9 +18,6 @@ from faintsky.image import RadioData
 from faintsky.io.sources import quiet_reading
 from faintsky.system import replacing, write_text
 from faintsky.units import unit_text
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 _STRUCTURE = (
     "SIMPLE", "XTENSION", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "GROUPS", "BSCALE", "BZERO", "BLANK",

@@ -1,18 +1,12 @@
 """Admissible pairs of true and found sources, and the choice between them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.arrays import Float, Index
 from faintsky.catalog import column
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
 
 RADIUS = 3.0
 """Largest distance of the centres of a pair [pixel] (Delli Veneri et al. 2022, section 5.1)."""

@@ -5,22 +5,17 @@ one, `faintsky.source_model.matched_snr`: that of a filter that knows shape, pos
 detection is the value reported by its method.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from faintsky.arrays import Bool, Float, Index
 from faintsky.catalog import column
 from faintsky.matching.pairing import Criterion, Matching, match
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,18 @@
 Bokeh draws them in the browser. The page contains Bokeh, the maps and the objects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from faintsky.catalog import has_flag
 from faintsky.image import RadioCube, RadioImage
 from faintsky.report.layers import ABSORPTION, EMISSION, OUTLINE, SHADES, Layer, outlines, palette
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 ROWS = 20_000
 """Most objects on a page: the most significant ones of the catalogue."""

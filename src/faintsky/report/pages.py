@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 
 from faintsky.evaluation import fraction
 from faintsky.image import RadioCube, RadioData, RadioImage
@@ -32,7 +33,6 @@ from faintsky.report.spectra import source_drawing
 from faintsky.system.figures import COLOURS, panels, save_figure, style
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from matplotlib.figure import Figure
 
     from faintsky.denoising import Denoised

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.table import Row
 from numpy.typing import ArrayLike
 
 from faintsky.arrays import Array, Bool, Float, Index
@@ -25,8 +26,6 @@ from faintsky.report.layers import (
 from faintsky.source_model import line_profile
 
 if TYPE_CHECKING:
-    from astropy.table import Row
-
     from faintsky.detection import Detections
 
 WIDTH, HEIGHT = 900, 232
