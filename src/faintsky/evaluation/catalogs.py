@@ -26,6 +26,7 @@ from faintsky.evaluation.running import (
 )
 from faintsky.evaluation.truth import Setting, judged_boxes, prepared_truth
 from faintsky.grid import axial_difference
+from faintsky.image import RadioCube
 from faintsky.matching import (
     CRITERIA,
     Binned,
@@ -46,9 +47,6 @@ from faintsky.system import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from faintsky.image import RadioCube
-
 
 SNR_ASKED = 7.0
 """Matched S/N at which the completeness is reported."""

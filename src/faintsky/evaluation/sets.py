@@ -3,8 +3,6 @@
 They are read from the folders of ``faintsky simulate``, or simulated one at a time.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -26,6 +24,7 @@ from faintsky.matching import column
 from faintsky.preparing import autocorrelation, robust_sigma, surface_brightness
 from faintsky.simulating import (
     UNIT_BEAM,
+    Instrument,
     SimulationSettings,
     at_resolution,
     beside,
@@ -33,10 +32,6 @@ from faintsky.simulating import (
     parameters_of,
     read_compact,
 )
-
-if TYPE_CHECKING:
-    from faintsky.simulating import Instrument
-
 
 KINDS = ("noise", "dirty", "clean_ideal")
 """White noise on the sky itself; the dirty image with its psf; the image of a perfect deconvolution (the true

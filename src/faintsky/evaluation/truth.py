@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -20,14 +20,11 @@ from faintsky.arrays import Float, Index
 from faintsky.errors import InputError
 from faintsky.evaluation.bounds import PARAMETERS, TrueLine, cramer_rao, spectral_derivatives
 from faintsky.grid import SPEED_OF_LIGHT, ImageGrid
-from faintsky.image import SHAPE
+from faintsky.image import SHAPE, RadioCube
 from faintsky.matching import box_extents, column
 from faintsky.simulating import BOX_RULES, box
 from faintsky.sky import NARROW, gaussian_image
 from faintsky.source_model import matched_norm, matched_snr, psf_transform
-
-if TYPE_CHECKING:
-    from faintsky.image import RadioCube
 
 BOX = ("x_min", "x_max", "y_min", "y_max")
 

@@ -1,11 +1,9 @@
 """Recovery of injected sources: completeness and flux against their S/N."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -14,6 +12,7 @@ from scipy.ndimage import binary_erosion
 
 from faintsky.arrays import Bool, Float
 from faintsky.errors import InputError
+from faintsky.image import RadioData
 from faintsky.matching import (
     Binned,
     CompletenessCurve,
@@ -26,10 +25,6 @@ from faintsky.matching import (
 )
 from faintsky.options import Progress
 from faintsky.system import LOCAL, run_tasks
-
-if TYPE_CHECKING:
-    from faintsky.image import RadioData
-
 
 N_BINS = 8
 
