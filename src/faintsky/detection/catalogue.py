@@ -232,7 +232,7 @@ def _row(
         row |= {name: width, f"{name}_err": width * relative}
     row |= {"kin_pa": np.nan, "kin_pa_err": np.nan}
     row.update(_box(m, group, cube.shape))
-    row["flags"] = _flags(cube, prepared, m, e, group, everyone, members, beam, pb)
+    row["flags"] = _flags(cube, prepared, m, e, group, everyone, members, pb)
     return row
 
 
@@ -409,7 +409,6 @@ def _flags(
     group: Sequence[Component],
     everyone: Sequence[Component],
     members: Sequence[int],
-    beam: PrimaryBeam,
     pb: float,
 ) -> str:
     others = [c for k, c in enumerate(everyone) if k not in members]

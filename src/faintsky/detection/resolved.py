@@ -370,20 +370,11 @@ def measured(r: Resolved, prepared: PreparedCube, gain: Float) -> Measured:
     share = abs(error / flux)
     radius = float(np.sqrt(max(np.trace(covariance), area / 5.7)))
     spread = np.sqrt(max(float((np.maximum(spectrum, 0) * (z - cz) ** 2).sum() / max(flux, 1e-300)), 0.1))
-    slope, slope_err = _gradient(data, image, r.mask, z, x - cx, y - cy, sigma, area, together)
+    slope, slope_err = _gradient(data, image, z, x - cx, y - cy, area)
     return Measured(
-        flux,
-        error,
-        cx,
-        cy,
-        share * radius,
-        share * float(spread),
-        covariance,
-        spectrum,
-        noise,
-        slope,
+        flux, error, cx, cy, share * radius, share * float(spread), covariance, spectrum, noise, slope,
         slope_err,
-    )
+    )  # fmt: skip
 
 
 def _middle(r: Resolved, lower: Bool, x: Float, y: Float) -> tuple[float, float]:
@@ -407,9 +398,8 @@ def channel_between(spectrum: Float, noise: Float) -> float:
 
 
 def _gradient(
-    data: Float, image: Float, mask: Bool, z: NDArray[np.int_], x: Float, y: Float, sigma: Float, area: float,
-    together: float,
-) -> tuple[Float, Float]:  # fmt: skip
+    data: Float, image: Float, z: NDArray[np.int_], x: Float, y: Float, area: float
+) -> tuple[Float, Float]:
     """Slopes of a plane through the mean channel of each pixel, weighted by flux; errors by beams."""
     good = image > 0.2 * image.max()
     with np.errstate(divide="ignore", invalid="ignore"):

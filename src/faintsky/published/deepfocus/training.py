@@ -515,7 +515,7 @@ class FocusedImages(StoredTask):
         self.order = torch.channels_last if network.stem[0].out_channels >= 8 else torch.contiguous_format  # type: ignore[index,union-attr]
         network.to(memory_format=self.order)  # type: ignore[call-overload]
         super().__init__(
-            network, *((_images(a, parameter), _targets(a, cell, targets, angle)) for a in (train, held))
+            network, *((_images(a, parameter), _targets(a, cell, targets)) for a in (train, held))
         )
         # outputs of different units have equal weight
         self.spread = self.train[1].std(dim=0, correction=0).clamp_min(1e-6)
@@ -551,7 +551,7 @@ def _images(arrays: Arrays, parameter: str) -> Tensor:
     return unit_range(images).half()
 
 
-def _targets(arrays: Arrays, cell: float, names: list[str], angle: str) -> Tensor:
+def _targets(arrays: Arrays, cell: float, names: list[str]) -> Tensor:
     shape = (arrays["dc_maj"] / cell, arrays["dc_min"] / cell, arrays["dc_pa"])
     double, degrees = shape_targets(*shape), shape_targets(*shape, degrees=True)
     # the area of a Gaussian line of unit peak and FWHM is sqrt(2 pi) / 2.3548

@@ -120,7 +120,7 @@ def make_box(
     snapshots, haloes = [], []
     for a, x, p in evolve(density, times, steps=STEPS, fine=FINE, progress=progress):
         medium = gas(x, p, a, n, box)
-        shocks = find_shocks(medium, box)
+        shocks = find_shocks(medium)
         points = luminous_points(shocks, n, box, 1 / a - 1, wanted.seed)
         snapshots.append(saturated(points, n, box, 1 / a - 1))
         haloes.append(find_haloes(medium.density, box))

@@ -118,8 +118,8 @@ def gas(x: Tensor, p: Tensor, a: float, n: int, box: float) -> Gas:
     return Gas(density, velocity, dispersion)
 
 
-def find_shocks(gas: Gas, box: float) -> Shocks:
-    """Shocks of the gas; ``box`` is the side [Mpc]."""
+def find_shocks(gas: Gas) -> Shocks:
+    """Shocks of the gas."""
     n = gas.density.shape[0]
     divergence = sum(_slope(v, axis) for axis, v in enumerate(gas.velocity))
     looked_at = (divergence < -LEAST_JUMP) & (gas.density > LEAST_DENSITY)
