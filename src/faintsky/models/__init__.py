@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from faintsky.errors import InputError
 from faintsky.registry import CHECKS, MODELS
-from faintsky.system import replacing
+from faintsky.system import replacing, write_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -217,8 +217,7 @@ def save_model(
             "parameters": sum(p.numel() for p in network.parameters()),
         }  # fmt: skip
     full = {"name": name, "job": job, **(card or {}), "settings": dict(settings), "networks": entries}
-    with replacing(path / "model.json") as file:
-        file.write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path / "model.json", json.dumps(full, indent=2, ensure_ascii=False) + "\n")
     return load_model(path, job=job)
 
 

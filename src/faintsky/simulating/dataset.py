@@ -29,6 +29,7 @@ from faintsky.system import (
     replacing,
     run_tasks,
     versions,
+    write_text,
 )
 
 UNITS = {
@@ -286,8 +287,7 @@ def write_dataset(
                 "command": running.command or "",
                 **files.facts(observatory),
             }
-            with replacing(folder / "dataset.json") as file:
-                file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write_text(folder / "dataset.json", json.dumps(record, indent=1) + "\n")
             if files.settings.backend != "casa":  # CASA's come with a cube
                 files.write_shared(folder, observatory, seed)
             missing = [i for i in range(n) if not all(p.is_file() for p in files.paths(folder, i).values())]

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from faintsky.arrays import Int
 from faintsky.errors import InputError
 from faintsky.options import Progress
-from faintsky.system import Settings, choose_device, may_start_workers, replacing
+from faintsky.system import Settings, choose_device, may_start_workers, replacing, write_text
 
 Batch = dict[str, Tensor]
 SRUN = ".*srun"
@@ -428,8 +428,7 @@ def _loop(
                 self._keep()
             if not self.trainer.is_global_zero:
                 return
-            with replacing(out / HISTORY) as file:
-                file.write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+            write_text(out / HISTORY, json.dumps(self.history, indent=1) + "\n")
             if watch is not None:
                 watch(self.history[-1])
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from faintsky.errors import InputError
-from faintsky.system import replacing
+from faintsky.system import write_text
 from faintsky.training.recipes import Recipe, read_value
 
 WIDE = 10.0
@@ -288,8 +288,7 @@ class Study:
 
     def _sign(self, folder: Path) -> None:
         me = {"host": socket.gethostname(), "process": os.getpid()}
-        with replacing(folder.with_suffix(".worker")) as name:
-            name.write_text(json.dumps(me), encoding="utf-8")
+        write_text(folder.with_suffix(".worker"), json.dumps(me))
 
     def _distribution(self, values: Range | tuple[Any, ...]) -> Any:
         kinds = self.optuna.distributions

@@ -37,7 +37,7 @@ from faintsky.published.deepfocus.training import open_compact
 from faintsky.registry import RECIPES
 from faintsky.simulating import Observatory, Observed, open_observatory, recorded_settings
 from faintsky.sky import empty_sky
-from faintsky.system import Needs, Settings, choose_device, replacing
+from faintsky.system import Needs, Settings, choose_device, replacing, write_text
 from faintsky.training import Plan, read_value, source
 
 SPECTRA = "spectra"
@@ -372,9 +372,7 @@ class _Work:
         seed, kept = str(numbers.fit_seed), self.out / "survey"
         surveyed = survey(sample, seed, range(numbers.fit_cubes), pipeline, kept, told)
         fitted, scores = fit_thresholds(surveyed, pipeline, beam_area(observatory), told)
-        with replacing(file) as name:
-            known = {"settings": fitted.model_dump(), "scores": scores}
-            Path(name).write_text(json.dumps(known), encoding="utf-8")
+        write_text(file, json.dumps({"settings": fitted.model_dump(), "scores": scores}))
         return fitted, scores
 
     def say(self, what: str) -> Progress | None:
