@@ -1,5 +1,7 @@
 """Images and cubes in memory: data with coordinates, beams, unit, and the maps that go with them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
