@@ -8,6 +8,7 @@ finds the fields as keywords of its own. The command line is made from the same 
 import functools
 import inspect
 import operator
+import os
 import re
 import textwrap
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from annotated_types import Ge, Interval
 
 from faintsky.errors import InputError
 
+PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
 Reliability = Annotated[float, Interval(ge=0, le=1)]
 RELIABILITY = 0.9

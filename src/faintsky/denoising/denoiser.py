@@ -19,7 +19,7 @@ from faintsky.denoising.prediction import estimate, predict
 from faintsky.denoising.regions import DenoiserSettings, RegionSettings, segment
 from faintsky.image import LARGE, RadioImage
 from faintsky.matching import column, reliability_of
-from faintsky.options import RELIABILITY
+from faintsky.options import RELIABILITY, Progress
 from faintsky.preparing import (
     PreparedImage,
     PrimaryBeam,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from faintsky.models import Model
 
-Progress = Callable[[int, int, str], None]
 STARLET_CYCLES = 12
 """Most major cycles with starlets, which take a fraction of the time."""
 NETWORK_CYCLES = 2

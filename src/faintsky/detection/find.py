@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +23,10 @@ from faintsky.detection.resolved import Resolved
 from faintsky.detection.search import Search, cut_off, inside, judge_lines, search_cube
 from faintsky.image import RadioCube
 from faintsky.models import Model, load_model
-from faintsky.options import RELIABILITY
+from faintsky.options import RELIABILITY, Progress
 from faintsky.preparing import PreparedCube, PrimaryBeam, curvature
 from faintsky.system import BYTES_OF_TABLES, Needs, choose_device
 
-Progress = Callable[[int, int, str], None]
 DOUBTFUL = 0.5
 """Factor on the reliability of a possible sidelobe."""
 PART_SNR = 4.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -22,6 +21,7 @@ from faintsky.options import (
     BackgroundScale,
     CubeOpening,
     Opening,
+    PathLike,
     Reliability,
     Spread,
     with_options,
@@ -30,7 +30,6 @@ from faintsky.options import (
 if TYPE_CHECKING:
     from faintsky.image import RadioCube, RadioImage
 
-PathLike = str | os.PathLike[str]
 TILES = ".tiles"
 """Subfolder for the results of an image's tiles until the run is complete."""
 NEGATIVE = ".tiles-negative"
@@ -40,7 +39,7 @@ NEGATIVE = ".tiles-negative"
 @with_options
 def detect(
     data: Annotated[Any, "DATA.fits…"],
-    out: str | os.PathLike[str] | None = None,
+    out: PathLike | None = None,
     *,
     model: Annotated[str, "NAME|DIR"] = "classical",
     opening: CubeOpening,
@@ -231,7 +230,7 @@ def _loaded(model: str, device: str, members: int) -> denoising.Eye:
 @with_options
 def denoise(
     image: Annotated[Any, "IMAGE.fits…"],
-    out: str | os.PathLike[str] | None = None,
+    out: PathLike | None = None,
     *,
     model: Annotated[str, "NAME|DIR"] = "denoiser",
     opening: Opening,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,14 +11,12 @@ from annotated_types import Ge, Gt
 from faintsky import denoising, detection, evaluation, injecting, io, models, system, units
 from faintsky import report as pages
 from faintsky.errors import InputError
-from faintsky.options import RELIABILITY, CubeOpening, Reliability, Spread, with_options
+from faintsky.options import RELIABILITY, CubeOpening, PathLike, Reliability, Spread, with_options
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
     from faintsky.image import RadioCube, RadioImage
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from faintsky import io, system
 from faintsky.errors import FaintskyError, InputError
 from faintsky.jobs.result import Result
-from faintsky.options import Spread
+from faintsky.options import PathLike, Spread
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -19,11 +19,10 @@ SHOWN = 3
 """Most failures listed in the final message; all are in ``run.json``."""
 LOOKED_AT = 32
 """Largest number of files that are opened to estimate the time for all."""
-Path_ = str | os.PathLike[str]
 
 
 def many(
-    function: Callable[..., Result], files: Sequence[Path_], out: Path_ | None, running: Spread
+    function: Callable[..., Result], files: Sequence[PathLike], out: PathLike | None, running: Spread
 ) -> Result:
     """Run a function on each of several files, into folders of their names under `out`.
 
@@ -110,7 +109,7 @@ def _worth(some: Sequence[dict[str, Any]], times: float) -> int:
     return min(system.worker_count(None, seconds * times), max(1, int(system.free_memory() / most)))
 
 
-def _stems(files: Sequence[Path_]) -> list[str]:
+def _stems(files: Sequence[PathLike]) -> list[str]:
     """Names of folders: those of the files without extensions, numbered if several are equal."""
     stems: list[str] = []
     for file in files:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import shutil
 import time
@@ -22,9 +21,7 @@ from annotated_types import Ge
 from faintsky import evaluation, io, models, registry, system, training
 from faintsky import report as pages
 from faintsky.errors import InputError
-from faintsky.options import Running, with_options
-
-PathLike = str | os.PathLike[str]
+from faintsky.options import PathLike, Running, with_options
 
 
 @dataclass
