@@ -1,5 +1,7 @@
 """One command on many files: a folder for each, one joint catalogue, and failures listed at the end."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
