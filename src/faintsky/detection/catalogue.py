@@ -91,7 +91,7 @@ def build_catalog(
 def catalog_meta(
     cube: RadioCube, prepared: PreparedCube, beam: PrimaryBeam, sigma: Float, noise: NoisePeaks
 ) -> dict[str, Any]:
-    """Metadata of a cube's tables; ``sigma`` is the noise of its channels, 0 without data [Jy/beam]."""
+    """Metadata of a cube's tables. See `noise_meta` for the arguments; ``noise`` is expected in the cube."""
     return noise_meta(cube, prepared, beam, sigma) | {
         "noise_peaks_amplitude": float(noise.amplitude), "noise_peaks_stretch": float(noise.stretch),
         "box_rule": "10% of the peak of the source's sky image; z: centre +- FWHM",

@@ -330,7 +330,21 @@ def for_report(cube: RadioCube, found: Found, *, device: str = "cpu") -> Detecti
 
 
 def noise_meta(cube: RadioCube, prepared: PreparedCube, beam: PrimaryBeam, sigma: Float) -> dict[str, Any]:
-    """Beam, psf and noise of a cube, for its tables; ``sigma`` as for `catalog_meta`."""
+    """Beam, psf and noise of a cube, for its tables.
+
+    Parameters
+    ----------
+    cube : RadioCube
+    prepared : PreparedCube
+        Beam and psf.
+    beam : PrimaryBeam
+    sigma : array
+        Noise of the channels, ``[chan]``, 0 where there are no data [Jy/beam].
+
+    Returns
+    -------
+    dict
+    """
     return {
         "beam_arcsec_deg": cube.sky_beam(prepared.beam), "psf": prepared.psf_origin, **beam.meta,
         "rms_median": float(np.median(sigma[sigma > 0])),
