@@ -22,17 +22,8 @@ from faintsky.arrays import Bool, Int, Labels
 from faintsky.image import LARGE
 
 __all__ = [
-    "LARGEST",
-    "Block",
-    "Maps",
-    "Pieces",
-    "bricks",
-    "connected_labels",
-    "cover",
-    "in_blocks",
-    "merged_pieces",
-    "pieces_of",
-    "tiles",
+    "LARGEST", "Block", "Maps", "Pieces", "bricks", "connected_labels", "cover", "in_blocks", "made_once",
+    "merged_pieces", "pieces_of", "tiles",
 ]  # fmt: skip
 
 Box = tuple[slice, ...]
@@ -289,32 +280,6 @@ class Maps:
     def note(self, number: int, seen: Any) -> None:
         """Store what was found in a tile, after writing its maps: a stopped run need not repeat it."""
 
-    def once(self, number: int, make: Callable[[], Any], lost: list[str] | None = None) -> Any:
-        """What `note` stored for a tile; where there is nothing, `make` it, and store it.
-
-        Parameters
-        ----------
-        number : int
-            Of the tile.
-        make : callable
-            Returns it.
-        lost : list of str, optional
-            Receives the parts of the file that cannot be read; they are kept as the attribute ``lost``.
-
-        Returns
-        -------
-        object
-        """
-        made = self.known(number)
-        if made is None:
-            if lost is not None:
-                lost.clear()
-            made = make()
-            if lost is not None:
-                made.lost = list(dict.fromkeys(lost))
-            self.note(number, made)
-        return made
-
     def write(self, name: str, box: Box, values: NDArray[Any]) -> None:
         """Write a box of a map.
 
@@ -339,6 +304,35 @@ class Maps:
     def whole(self, name: str) -> NDArray[Any]:
         """All of a map; it must not be changed."""
         return self._arrays[name]
+
+
+def made_once(maps: Maps, number: int, make: Callable[[], Any], lost: list[str] | None = None) -> Any:
+    """What was noted for a tile; where there is nothing, `make` it, and note it.
+
+    Parameters
+    ----------
+    maps : Maps
+        With the notes.
+    number : int
+        Of the tile.
+    make : callable
+        Returns it.
+    lost : list of str, optional
+        Receives the parts of the file that cannot be read; they are kept as the attribute ``lost``.
+
+    Returns
+    -------
+    object
+    """
+    made = maps.known(number)
+    if made is None:
+        if lost is not None:
+            lost.clear()
+        made = make()
+        if lost is not None:
+            made.lost = list(dict.fromkeys(lost))
+        maps.note(number, made)
+    return made
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from faintsky.arrays import Array32, Index
-from faintsky.blocks import Maps
+from faintsky.blocks import Maps, made_once
 from faintsky.catalog import shift_pixels
 from faintsky.detection.catalogue import catalog_meta
 from faintsky.detection.counts import NoisePeaks
@@ -187,12 +187,12 @@ def _primary_beam_in_data(plan: CubePlan, seen: Sequence[SeenCube]) -> bool:
 
 def _look(plan: CubePlan, maps: Maps, number: int) -> SeenCube:
     """See `look_at`."""
-    return maps.once(number, partial(look_at, plan, number), plan.cube.lost)
+    return made_once(maps, number, partial(look_at, plan, number), plan.cube.lost)
 
 
 def _measure(plan: CubePlan, maps: Maps, noise: NoisePeaks, in_data: bool, seen: SeenCube) -> MeasuredTile:
     """See `measure_tile`."""
-    return maps.once(len(plan.blocks) + seen.number, partial(measure_tile, plan, seen, noise, in_data))
+    return made_once(maps, len(plan.blocks) + seen.number, partial(measure_tile, plan, seen, noise, in_data))
 
 
 def _paint(plan: CubePlan, maps: Maps, task: PaintTask | int) -> PaintedTile:

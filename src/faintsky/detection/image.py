@@ -12,7 +12,7 @@ from astropy.table import Table, vstack
 from numpy.typing import NDArray
 
 from faintsky.arrays import Array32, Index, Labels
-from faintsky.blocks import Maps
+from faintsky.blocks import Maps, made_once
 from faintsky.denoising import Eye
 from faintsky.detection.counts import NoisePeaks
 from faintsky.detection.diffuse import AGAINST, join_tables
@@ -207,7 +207,7 @@ def detect_image(
 
 def _look(how: SearchPlan, maps: Maps, number: int) -> SeenTile:
     """See `look`."""
-    return maps.once(number, partial(look, how, number, maps), how.image.lost)
+    return made_once(maps, number, partial(look, how, number, maps), how.image.lost)
 
 
 def _prepared(how: SearchPlan, seen: Sequence[SeenTile]) -> PreparedImage:
