@@ -234,7 +234,7 @@ def region_catalog(
     return make_table(columns | known, meta=meta, two_d=True)
 
 
-def numbered(labels: Labels, table: Table) -> tuple[Labels, Table]:
+def renumbered(labels: Labels, table: Table) -> tuple[Labels, Table]:
     """Labels and catalogue of the regions in a catalogue, numbered in its order."""
     labels = relabelled(labels, np.asarray(table["id"]))
     table["id"] = table["island"] = np.arange(1, len(table) + 1)
@@ -248,7 +248,7 @@ def catalog_by_flux(
     table = region_catalog(image, prepared, mean, sigma, labels, RegionSettings())
     table["reliability"] = np.nan
     table.sort("flux", reverse=True)
-    return numbered(labels, table)
+    return renumbered(labels, table)
 
 
 def _on_the_sky(

@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from faintsky.arrays import Array32, Labels
 from faintsky.blocks import cover
-from faintsky.denoising.catalogue import numbered, region_catalog
+from faintsky.denoising.catalogue import region_catalog, renumbered
 from faintsky.denoising.dirty import Response, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
@@ -257,7 +257,7 @@ def _regions(
     table = region_catalog(image, prepared, mean * rms, sigma * rms, labels, settings, sidelobes)
     chosen = table[np.asarray(table["reliability"]) >= reliability]
     chosen = chosen[np.argsort(-np.asarray(chosen["snr"]), kind="stable")]
-    return *numbered(labels, chosen), len(table)
+    return *renumbered(labels, chosen), len(table)
 
 
 DenoiseCall = Callable[..., Denoised]
