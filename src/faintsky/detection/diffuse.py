@@ -54,6 +54,9 @@ LEAST_FINE = 5.0
 """The same with the second smoothing."""
 GROW = 2.0
 """S/N that a region has everywhere."""
+SEED = 2.0
+"""Least mean over standard deviation of the network somewhere in a region. It is lower than for the network
+alone, because the smoothed residual must show the region, too."""
 AGAINST = 1.5
 """`HINT`, `LEAST` and `LEAST_FINE` are at least this many times the depth of the deepest negative nearby."""
 ABOUT = 20.0
@@ -272,7 +275,9 @@ def find_diffuse(
     allowed = valid & (snr > GROW)
     if image.mask is not None:
         allowed &= image.mask[0]
-    labels = segment(mean, sigma, allowed, settings, prepared.beam_area)
+    seed = min(SEED, settings.seed[0]), settings.seed[1]
+    easy = settings.model_copy(update={"seed": seed})
+    labels = segment(mean, sigma, allowed, easy, prepared.beam_area)
     taken = np.zeros(labels.shape)
     add_sources(taken, sources.values[sure])
     v = sources.values[broad]
@@ -291,12 +296,13 @@ def find_diffuse(
     kernel = settings.error_kernel(prepared.beam, max(mean.shape))
     regions = split_at_saddles(relabelled(labels, np.flatnonzero(likely)), snr, clear)
     noise = np.nan_to_num(seen.rms * gain)
-    likely = np.zeros(int(regions.max(initial=0)) + 1, bool)
+    right = np.zeros(int(regions.max(initial=0)) + 1)
     for r in measure(mean * gain, sigma * gain, regions, kernel, shapes=False):
-        likely[r.number] = region_reliability(r, noise, settings, prepared.beam_area) >= reliability
+        right[r.number] = region_reliability(r, noise, settings, prepared.beam_area)
+    likely = joint_reliability(right, clear, regions) >= reliability
     return Diffuse(
-        labels, likely[regions], mean, sigma, rms, snr, clear, settings, sources.take(sure & ~wide), alone,
-        signs[1], fluxes[own],
+        labels, (regions > 0) & likely[regions], mean, sigma, rms, snr, clear, settings,
+        sources.take(sure & ~wide), alone, signs[1], fluxes[own],
     )  # fmt: skip
 
 
@@ -313,6 +319,31 @@ def _signs(
     highest = np.full(count + 1, -np.inf)
     np.maximum.at(highest, own, clear[at])
     return {"pixels": pixels, "flux": flux, "taken": gone, "highest": highest, "cut": cut}
+
+
+def joint_reliability(reliability: Array, clear: Array, labels: Labels) -> Array:
+    """Reliability of regions by what the network sees and by the smoothed residual together.
+
+    The chance that the network is wrong is divided by the square of the factor by which the residual exceeds
+    the least value of a region: peaks of noise are that much rarer there.
+
+    Parameters
+    ----------
+    reliability : array
+        By the network, ``[n + 1]``; the first is not used.
+    clear : array
+        See `Diffuse`, ``[y, x]``.
+    labels : array of int
+        The regions, ``[y, x]``.
+
+    Returns
+    -------
+    array
+        ``[n + 1]``
+    """
+    highest = np.ones(len(reliability))
+    np.maximum.at(highest, labels.ravel(), clear.ravel())
+    return np.asarray(1 - (1 - reliability) / highest**2)
 
 
 def split_at_saddles(labels: Labels, snr: Array, clear: Array) -> Labels:

@@ -13,7 +13,7 @@ from faintsky.arrays import Array32, Index, Labels
 from faintsky.blocks import Block, Maps, Pieces, connected_labels, merged_pieces, pieces_of
 from faintsky.catalog import shift_pixels
 from faintsky.denoising import region_catalog
-from faintsky.detection.diffuse import measure_again, split_at_saddles
+from faintsky.detection.diffuse import joint_reliability, measure_again, split_at_saddles
 from faintsky.detection.image_catalogue import boxes_of, build_tables, label_objects
 from faintsky.detection.judging import DiffuseRegion, Judged
 from faintsky.detection.sources import Sources, add_sources
@@ -302,6 +302,8 @@ def measure_region(
     beam = PrimaryBeam(part, in_data=in_data)
     sidelobes = maps.read("sidelobes", window) if "sidelobes" in maps.names else None
     table = region_catalog(part, seen, mean, sigma, labels, region.tile.regions.settings, sidelobes, beam)
+    alone = np.concatenate([[0.0], table["reliability"]])
+    table["reliability"] = joint_reliability(alone, clear, labels)[1:]
     data = plan.image.taken(window)[0] if not plan.whole else prepared.data[window]
     rest = np.where(valid, np.nan_to_num(data), 0).astype(float)
     add_sources(rest, near.values, -1.0, origin)
