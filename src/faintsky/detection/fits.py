@@ -574,10 +574,16 @@ def _fitted_point(
     Also that covariance's own errors, and the derivatives of the log flux by its elements.
     """
     point, alone = _fitted(window, replace(start, l11=0.0, l21=0.0, l22=0.0), size_scale)
-    fit = GroupFit(window, [member_of(point)], size_scale)
-    _, score, fisher = fit.evaluate(fit.members[0].vector(), squares=True)
-    fisher[-1, -1] += 1.0
-    scaled, unit = _unit_free(fisher)
+    # Where the psf's transform is below 0 there is only what the cut of the psf leaves. The derivatives are
+    # large there, and may outweigh all else.
+    positive = replace(window, weight=np.where(window.transfer > 0, window.weight, 0.0))
+    for cells in (window, positive):
+        fit = GroupFit(cells, [member_of(point)], size_scale)
+        _, score, fisher = fit.evaluate(fit.members[0].vector(), squares=True)
+        fisher[-1, -1] += 1.0
+        scaled, unit = _unit_free(fisher)
+        if np.linalg.eigvalsh(scaled)[0] > 0:
+            break
     scaled[np.diag_indices_from(scaled)] += 1e-9
     inverse = np.linalg.inv(scaled) / np.outer(unit, unit)
     spread = inverse[2:5, 2:5]
