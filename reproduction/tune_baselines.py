@@ -26,11 +26,12 @@ import numpy as np
 from astropy.table import Table
 
 from faintsky import detection
+from faintsky.beams import convolved
 from faintsky.evaluation import Setting, SimulatedCubes, with_boxes
 from faintsky.matching import CRITERIA, assign
 from faintsky.models import load_model
 from faintsky.published.decoras import find as decoras
-from faintsky.published.peers import run as peers
+from faintsky.published.peers import fitted_gaussians
 from reproduction import common
 
 SEED = 9000
@@ -196,11 +197,10 @@ def ship(name: str, settings: dict[str, Any], folder: Path | None = None) -> Non
 def program_of(index: int, program: str, settings: Sequence[dict[str, Any]]) -> tuple[list[Any], Table]:
     """What a program finds in a cube with each of several options, down to low S/N."""
     p = picture(index)
-    found = [peers.run_program(program, p.inner / 128, 0.1, p.beam, p.frequency, s) for s in settings]
+    found = [fitted_gaussians(program, p.inner / 128, 0.1, p.beam, p.frequency, s) for s in settings]
     tables = []
     for f in found:
-        shapes = [peers.intrinsic(*fit, p.beam) for fit in zip(f["maj"], f["min"], f["pa"])]
-        maj, minor, pa = np.array(shapes).reshape(-1, 5).T[:3]
+        maj, minor, pa = convolved(f["maj"], f["min"], f["pa"], p.beam, sign=-1)
         columns = {"x": f["x"], "y": f["y"], "fwhm_z": f["x"] * np.nan}
         table = box_table(columns | {"dc_maj": maj, "dc_min": minor, "dc_pa": pa})
         # in pixels: a cell of one

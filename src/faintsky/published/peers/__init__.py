@@ -10,9 +10,18 @@ from faintsky.registry import DETECTORS, MODELS
 from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from faintsky.published.peers.run import TUNED, find_islands, interpreter, island_options, searched_image
+    from faintsky.published.peers.run import (
+        TUNED,
+        find_islands,
+        fitted_gaussians,
+        interpreter,
+        island_options,
+        searched_image,
+    )
 
-__all__ = ["PEERS", "TUNED", "find_islands", "interpreter", "island_options", "searched_image"]
+__all__ = [
+    "PEERS", "TUNED", "find_islands", "fitted_gaussians", "interpreter", "island_options", "searched_image",
+]  # fmt: skip
 lazy(__name__)
 
 PEERS = {"aegean": "AegeanTools", "pybdsf": "bdsf"}

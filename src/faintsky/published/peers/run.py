@@ -64,14 +64,31 @@ def _imports(python: str, package: str) -> bool:
     return run.returncode == 0
 
 
-def _sources(
+def fitted_gaussians(
     program: str, image: Array, cell: float, beam: Beam, frequency: float, options: Mapping[str, Any]
 ) -> dict[str, Float]:
-    """Gaussians fitted by a program to an image ``[y, x]`` [Jy/beam], NaN where blank.
+    """Gaussians that a program fits to an image.
 
-    These are ``x``, ``y``, ``maj``, ``min`` [pixel], ``pa`` [deg], ``peak``, ``total``, ``rms``, each
-    ``[n]``, with the shapes as fitted. Options are those of ``bdsf.process_image`` or of Aegean's
-    ``find_sources_in_image``.
+    Parameters
+    ----------
+    program : str
+        A key of `PEERS`.
+    image : array
+        [Jy/beam], NaN where blank, ``[y, x]``.
+    cell : float
+        Side of a pixel [arcsec].
+    beam : tuple of float
+        Major, minor axis [pixel] and position angle [deg].
+    frequency : float
+        [Hz]
+    options : mapping
+        Those of ``bdsf.process_image`` or of Aegean's ``find_sources_in_image``.
+
+    Returns
+    -------
+    dict of array
+        ``x``, ``y``, ``maj``, ``min`` [pixel], ``pa`` [deg], ``peak``, ``total``, ``rms``, each ``[n]``, with
+        the shapes as fitted.
     """
     from astropy.wcs import WCS
 
@@ -230,7 +247,7 @@ def find(cube: RadioCube, model: Model, *, reliability: float | None = None, dev
     program = str(s["method"])
     image, beam = integrated_image(cube, s) / cube.shape[0], beam_of(cube)
     middle = float(np.median(cube.frequencies))
-    found = _sources(program, image, cube.grid.cell, beam, middle, s["options"])
+    found = fitted_gaussians(program, image, cube.grid.cell, beam, middle, s["options"])
     snr = found["peak"] / found["rms"]
     order = np.flatnonzero(snr >= s["least_snr"])
     order = order[np.argsort(-snr[order], kind="stable")]
