@@ -292,6 +292,8 @@ BYTES_OF_PARENT = 0.4e9
 """Memory of the process that hands out tiles, and makes tables and report."""
 BYTES_A_COLUMN = 40
 """Memory of a pixel of the image in each layer of tiles, and in the maps of the report."""
+BYTES_KEPT = 0.5e9
+"""Freed memory that a process keeps while it works on tiles."""
 SECONDS_A_TILE = 2.0
 """Time of one processor core for any tile."""
 SECONDS_A_VOXEL = 7e-7
@@ -311,4 +313,4 @@ def needs_of_bricks(cube: RadioCube, workers: int) -> Needs:
     disk = 16 * voxels + BYTES_OF_TABLES
     seconds = SECONDS_A_TILE * len(blocks) + sum(read) * SECONDS_A_VOXEL
     parent = BYTES_OF_PARENT + BYTES_A_COLUMN * sky * (layers + 2)
-    return Needs(one.memory, disk, seconds, len(blocks), min(workers, len(blocks)), parent)
+    return Needs(one.memory + BYTES_KEPT, disk, seconds, len(blocks), min(workers, len(blocks)), parent)

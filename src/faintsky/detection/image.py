@@ -323,18 +323,17 @@ def _parents(how: SearchPlan, maps: Maps, catalog: Table) -> Index:
     return out
 
 
-BYTES_OF_WORKER = 0.33e9
-"""Memory of the libraries of a process that searches tiles."""
+BYTES_OF_WORKER = 0.58e9
+"""Memory of the libraries of a process that searches tiles, and freed memory that it keeps."""
 BYTES_A_TILE_PIXEL = 200
-"""Memory of a pixel of a tile: 1.96 GB for two processes (tiles of 1,792 pixels with their margins); with
-two threads a fifth more."""
-BYTES_A_SHOWN_PIXEL = 165
-"""What the network adds to it: 1.42 GB for one process with it."""
+"""Memory of a pixel of a tile (of 1,792 pixels a side with its margins)."""
+BYTES_A_SHOWN_PIXEL = 100
+"""What the network adds to it."""
 SECONDS_A_TILE = 1.0
 """Time of one processor core for any tile."""
-SECONDS_A_PIXEL = 6e-6
+SECONDS_A_PIXEL = 4e-6
 """Time for a pixel of a tile."""
-SECONDS_A_PASS = 7e-6
+SECONDS_A_PASS = 3.5e-6
 """Time for a pixel that the network sees."""
 BYTES_OF_PARENT = 0.33e9
 """Memory of the process that hands out tiles and makes tables and report."""
