@@ -360,6 +360,10 @@ BYTES_A_DIRTY_PIXEL = 156
 """Memory that a pixel of a dirty image needs in addition."""
 BYTES_A_BLOCK_PIXEL = 140
 """Memory of a pixel of a block, with the network's features."""
+BYTES_KEPT = 2.7e8
+"""Most of the freed memory that a process keeps (`faintsky.system.prepare_memory`)."""
+BYTES_KEPT_A_PIXEL = 140
+"""That of a small image, for each pixel."""
 SECONDS_FIXED = 6.0
 """Time of one processor core, for any image."""
 SECONDS_A_PIXEL = 1e-6
@@ -393,6 +397,7 @@ def needs_of_image(
     pixels = shape[0] * shape[1]
     a_pixel = BYTES_A_PIXEL + (BYTES_A_DIRTY_PIXEL if dirty else 0)
     memory = BYTES_FIXED + pixels * a_pixel + at_once * BYTES_A_BLOCK_PIXEL
+    memory += min(BYTES_KEPT, pixels * BYTES_KEPT_A_PIXEL)
     seconds = SECONDS_FIXED + pixels * (SECONDS_A_PIXEL + passes * SECONDS_A_PASS)
     return Needs(memory, pixels * 12 + BYTES_OF_TABLES, seconds, blocks), block
 
