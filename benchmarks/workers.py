@@ -99,7 +99,7 @@ def limit(work: Path, times: int, files: int) -> dict[str, Any]:
 
 
 def cubes(work: Path, times: int, files: int) -> dict[str, Any]:
-    """A cube of 2,000 channels of 192 pixels a side: two tiles."""
+    """A cube of 2,000 channels of 192 pixels a side: three uneven tiles."""
     path = work / "cube.fits"
     large_cubes.make(path, (2000, 192, 192), seed=1)
     return one_and_two(faintsky("detect", path, "--out", work / "out"), times)

@@ -276,3 +276,13 @@ def test_a_slow_background_is_taken_out_for_the_fits():
     used = np.ones(noise.shape, bool)
     assert background_map(noise, used, BEAM, 30.0).max() < 1
     assert not background_map(noise - cloud, used, BEAM, 30.0).any()
+
+
+def test_regions_are_surer_where_the_smoothed_residual_is_clear():
+    """But never less sure than by the network alone."""
+    from faintsky.detection.diffuse import joint_reliability
+
+    labels = np.array([[0, 1, 1], [2, 0, 3]], np.int32)
+    clear = np.array([[9.0, 1.2, 2.0], [0.5, 9.0, 3.0]])
+    got = joint_reliability(np.array([0.0, 0.6, 0.6, 0.91]), clear, labels)
+    np.testing.assert_allclose(got[1:], [0.9, 0.6, 0.99])
