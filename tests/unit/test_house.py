@@ -30,6 +30,7 @@ TESTED_BY_THEMSELVES = {
     "steps of the search are compared with plain calculations of the whole cube": (
         "detection.counts detection.matched_filter detection.measuring detection.objects detection.pursuit"
     ),
+    "the reliability of regions, by formula": "detection.diffuse",
     "any box of any array, beside numpy's own": "io.boxes",
     "noise of its planes by formula; weights of the tests' model": "networks.local_unet",
     "every rule, loss and cut of the papers has its own case": (
