@@ -398,6 +398,22 @@ def test_a_long_silent_step_shows_that_it_is_alive(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("counted", [[600], range(601)])
+def test_steps_of_a_stopped_run_do_not_shorten_the_time_that_is_left(capsys, monkeypatch, counted):
+    now = 100.0
+    monkeypatch.setattr("faintsky.cli.report.time.monotonic", lambda: now)
+    monkeypatch.setattr("faintsky.cli.report.Report._show_life", lambda report: None)
+    with Report(as_json=False) as report:
+        for done in counted:
+            report.progress(done, 1000, "tiles")
+            now += 0.01
+        for done in range(601, 611):
+            now += 3.0
+            report.progress(done, 1000, "tiles")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"tiles 6\d+/1000, about 20 minutes left", last)
+
+
 def test_a_search_says_how_far_it_is(make_fits):
     words = []
     faintsky.detect(make_fits(), progress=lambda done, total, word: words.append(word))

@@ -14,6 +14,10 @@ LEAST_STEPS = 50
 """Fewest steps of a run whose remaining time is estimated."""
 LEAST_DONE = 0.02
 """Fraction of the steps that must be done before that."""
+AT_ONCE = 0.05
+"""Time of a step that was done by an earlier, stopped run, and is only counted [s]."""
+COUNTING = 30.0
+"""Longest time in which such steps are counted [s]."""
 
 
 class Report:
@@ -32,8 +36,8 @@ class Report:
         self.as_json = as_json
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
-        self._last = self._since = self._begun = time.monotonic()
-        self._total = 0
+        self._last = self._since = self._begun = self._came = self._started = time.monotonic()
+        self._total = self._first = 0
         self._stage, self._text = "", "starting"
         self._ended = threading.Event()
 
@@ -61,8 +65,13 @@ class Report:
             return
         now = time.monotonic()
         if total != self._total or not done:
-            self._total, self._begun = total, now
-        self._text = f"{label} {done}/{total}".strip() + _time_left(done, total, now - self._begun)
+            self._total, self._started = total, now
+            self._begun, self._first = now, done
+        elif self._begun == self._came and now - self._came < AT_ONCE and now - self._started < COUNTING:
+            self._begun, self._first = now, done
+        self._came = now
+        left = _time_left(done, total, self._first, now - self._begun)
+        self._text = f"{label} {done}/{total}".strip() + left
         if stage != self._stage or done >= total or time.monotonic() - self._last > SILENCE:
             if stage != self._stage:
                 self._stage, self._since = stage, time.monotonic()
@@ -109,11 +118,11 @@ class Report:
             print("\n".join(getattr(result, "lines", None) or (_line(*item) for item in values.items())))
 
 
-def _time_left(done: int, total: int, seconds: float) -> str:
-    """Text on the remaining time, for work in many steps, once some of them are done."""
-    if total < LEAST_STEPS or not LEAST_DONE * total <= done < total:
+def _time_left(done: int, total: int, first: int, seconds: float) -> str:
+    """Text on the remaining time of many steps, once some of them were done after the first ones."""
+    if total < LEAST_STEPS or not LEAST_DONE * (total - first) <= done - first < total - first:
         return ""
-    left = seconds * (total - done) / done
+    left = seconds * (total - done) / (done - first)
     return f", about {left / 60:.0f} minutes left" if left > 90 else f", about {left:.0f} s left"
 
 
