@@ -13,7 +13,6 @@ from faintsky.detection import (
     Member,
     axes_of,
     cut_group,
-    fit_source,
     member_of,
     overlapping,
     point_or_not,
@@ -106,7 +105,7 @@ def noise_free(scope, source, x=None, y=None, n=56):
     data = scope.cube([source], N_CHAN, seed=None)
     window = cut(scope, data, np.full(N_CHAN, 1e-5), source.x, source.y, n)
     start = a_guess(source.x + 1.2, source.y - 0.8, source.z + 0.7)
-    return fit_source(window, start, size_scale=9.0)
+    return point_or_not(window, start, size_scale=9.0)
 
 
 @pytest.mark.parametrize("pa", [0, 35, 90, 145])
@@ -143,6 +142,21 @@ def test_what_no_data_tell_from_a_point_is_one(scope):
             assert 0.3 < got.errors()["fwhm_maj"] < 3
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_window_so_small_that_the_cut_psf_is_mostly_negative(scope):
+    """There the cut outweighs the psf's power, and information about the size would be negative."""
+    source = scope.at_snr(Emitter(31.4, 32.7, 9.6, 0, fwhm_z=5), 14, 1e-3, N_CHAN)
+    data = scope.cube([source], N_CHAN, sigma=1e-3, seed=3)
+    got = point_or_not(
+        cut(scope, data, np.full(N_CHAN, 1e-3), 31.4, 32.7, 12), a_guess(31, 33, 9, size=0.0), size_scale=9.0
+    )
+    assert got.axes()[0] == 0
+    errors = got.errors()
+    assert 0.3 < errors["fwhm_maj"] < 6
+    assert 0.05 < errors["flux"] < 0.3
+    assert 0 <= got.larger < 1
+
+
 def test_the_flux_error_of_a_point_allows_for_sizes_that_noise_hides(scope):
     """Hardly that of a true point; that of a small source fitted as one covers what the point lacks."""
     got = {}
@@ -164,7 +178,7 @@ def test_position_angle_on_the_sky(scope):
     for step in np.linspace(-4, 4, 9):
         data += scope.cube([Emitter(32 - step, 32 + step, 10, 0.01, fwhm_z=4)], N_CHAN, seed=None)
     window = cut(scope, data, np.full(N_CHAN, 1e-5), 32, 32, 56)
-    maj, minor, pa = fit_source(window, a_guess(32, 32, 10), size_scale=9.0).axes()
+    maj, minor, pa = point_or_not(window, a_guess(32, 32, 10), size_scale=9.0).axes()
     assert maj > 2 * minor
     assert pa == pytest.approx(45, abs=2)
 
@@ -184,7 +198,7 @@ def realisations(scope, source, sigma, count, seed):
         cube = clean + sigma * one
         window = cut(scope, cube, np.full(N_CHAN, sigma), source.x, source.y, 48)
         start = a_guess(round(source.x), round(source.y), round(source.z))
-        fits.append(fit_source(window, start, size_scale=1.5 * 6.1))
+        fits.append(point_or_not(window, start, size_scale=1.5 * 6.1))
     return fits
 
 
@@ -234,7 +248,7 @@ def test_blank_channels_are_no_data(scope):
     sigma = np.full(N_CHAN, 1e-5)
     sigma[9] = 0
     window = cut(scope, data, sigma, 32, 32, 48)
-    got = fit_source(window, a_guess(32, 32, 9), size_scale=9.0)
+    got = point_or_not(window, a_guess(32, 32, 9), size_scale=9.0)
     assert got.z == pytest.approx(9.7, abs=0.02)
     assert got.amplitude == pytest.approx(0.05, rel=0.03)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         Member,
         axes_of,
         cut_group,
-        fit_source,
         member_of,
         point_or_not,
     )

@@ -331,7 +331,7 @@ class GroupFit:
     members : sequence of Member
         Where to start; points stay points, and so on.
     size_scale : float
-        See `fit_source`.
+        See `point_or_not`.
     reach : float, optional
         How far a member may move along x and y [pixel]; as far as `size_scale` by default.
     """
@@ -509,15 +509,18 @@ POINT = 4.0
 parameters, and free ones would raise the flux by their noise."""
 
 
-def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
-    """Fit one source with one line by Levenberg-damped Fisher scoring.
+def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
+    """Fit one source with one line by damped Fisher scoring, as a point unless the data show a size.
+
+    The curvature of the likelihood at the point decides; a shape is fitted only if it says so, or if the
+    start has one.
 
     Parameters
     ----------
     window : GroupWindow
         Data about the source.
     start : LineSource
-        Where to start; its amplitude is replaced by the best one. A start without size stays a point.
+        Where to start; its amplitude is replaced by the best one.
     size_scale : float
         Standard deviation [pixel] of a weak Gaussian prior on the intrinsic size (about two beams), and
         the unit of a prior of one e-fold on the line's width about where the search found it: they keep a
@@ -527,26 +530,6 @@ def fit_source(window: GroupWindow, start: LineSource, *, size_scale: float) -> 
     -------
     LineSource
         The fit, with covariance, norm and S/N.
-    """
-    return _fitted(window, start, size_scale)[0]
-
-
-def point_or_not(window: GroupWindow, start: LineSource, *, size_scale: float) -> LineSource:
-    """`fit_source`, but as a point where the data do not show a size.
-
-    The curvature of the likelihood at the point decides; a shape is fitted only if it says so, or if the
-    start has one.
-
-    Parameters
-    ----------
-    window : GroupWindow
-    start : LineSource
-    size_scale : float
-        See `fit_source`.
-
-    Returns
-    -------
-    LineSource
     """
     point, alone, size, spread, growth = _fitted_point(window, start, size_scale)
     gain, best = _likelier_size(size, spread)
