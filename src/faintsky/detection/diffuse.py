@@ -15,6 +15,7 @@ from scipy.ndimage import (
 from scipy.spatial import cKDTree
 
 from faintsky.arrays import Array, Array32, Bool, Float, Int, Labels
+from faintsky.blocks import connected_labels
 from faintsky.catalog import components_of
 from faintsky.denoising import (
     Eye,
@@ -57,8 +58,17 @@ GROW = 2.0
 SEED = 2.0
 """Least mean over standard deviation of the network somewhere in a region. It is lower than for the network
 alone, because the smoothed residual must show the region, too."""
+ALONE = 5.0
+"""S/N of the smoothed residual that makes a region where the network outlines none."""
+OUTLINE = 3.0
+"""S/N that such a region has everywhere."""
 AGAINST = 1.5
-"""`HINT`, `LEAST` and `LEAST_FINE` are at least this many times the depth of the deepest negative nearby."""
+"""`HINT`, `LEAST` and `LEAST_FINE` are at least this many times the depth of the deepest negative nearby, if
+that is deeper than noise."""
+USUAL = 3.5
+"""Depth of negatives that Gaussian noise has, too: they do not count [deviation]."""
+STRANGE = 4.5
+"""Depth from which they count fully."""
 ABOUT = 20.0
 """Distance within which a negative counts against a region [beam]: artefacts are as deep nearby as high."""
 OFFSET = 0.2
@@ -160,12 +170,31 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
     return (smooth - away) / scatter, np.maximum(about, depth.max() / AGAINST)
 
 
-def _clear(search: CompactSearch, residual: Float, snr: Float, depth: Float, against: float) -> Float:
-    """S/N over the least S/N of a region, for the better one of the two smoothings, ``[y, x]``."""
+def _clear(
+    search: CompactSearch, residual: Float, snr: Float, depth: Float, against: float
+) -> tuple[Float, Bool]:
+    """S/N over the least S/N of a region, for the better one of the two smoothings, ``[y, x]``.
+
+    Also whether it is that of a region without the network: in the broader smoothing, which shows it better,
+    and away from edges.
+    """
     fine, fine_depth = significance(search, residual, FINE)
-    return np.maximum(
-        snr / np.maximum(LEAST, against * depth), fine / np.maximum(LEAST_FINE, against * fine_depth)
-    )
+    inner = _inner(search)
+    broad = snr / _least(LEAST, depth, against, inner)
+    sure = inner & (broad > 1) & (snr > np.maximum(ALONE, fine))
+    return np.maximum(broad, fine / _least(LEAST_FINE, fine_depth, against, inner)), sure
+
+
+def _least(least: float, depth: Float, against: float, inner: Bool) -> Float:
+    """Least S/N of a region: `least`, or more where negatives are deeper than those of Gaussian noise."""
+    strange = np.where(inner, np.clip((depth - USUAL) / (STRANGE - USUAL), 0, 1), 1.0)
+    return np.maximum(least, against * depth * strange)
+
+
+def _inner(search: CompactSearch) -> Bool:
+    """Away from edges, which cut sources and where noise is less well known."""
+    away: Bool = distance_transform_edt(np.pad(search.valid, 1))[1:-1, 1:-1] > SMOOTH * search.size
+    return away
 
 
 def _zero_level(values: Float) -> tuple[float, float]:
@@ -204,9 +233,8 @@ def _hinted(search: CompactSearch, rest: Float, broad: Sources, against: float) 
     seen = rest.copy()
     add_sources(seen, broad.values[_beside(broad)])
     snr, depth = significance(search, seen)
-    # sources cut by an edge do not count
-    inner = distance_transform_edt(np.pad(search.valid, 1))[1:-1, 1:-1] > SMOOTH * search.size
-    return bool((snr > np.maximum(HINT, against * depth))[inner].any())
+    inner = _inner(search)
+    return bool((snr > _least(HINT, depth, against, inner))[inner].any())
 
 
 def find_diffuse(
@@ -260,7 +288,7 @@ def find_diffuse(
     wide = sure & sources.resolved & (sources.fwhm > BROAD * search.size)
     add_sources(alone, sources.values[wide])
     snr, depth = significance(search, rest)
-    clear = _clear(search, rest, snr, depth, against)
+    clear, plain = _clear(search, rest, snr, depth, against)
     noise = search.rms * (1.0 if prepared.rms_origin == "given" else search.level)
     if sidelobes is not None:
         noise = np.hypot(noise, sidelobes)
@@ -278,6 +306,7 @@ def find_diffuse(
     seed = min(SEED, settings.seed[0]), settings.seed[1]
     easy = settings.model_copy(update={"seed": seed})
     labels = segment(mean, sigma, allowed, easy, prepared.beam_area)
+    labels = _with_plain(labels, plain, allowed & (snr > OUTLINE), SMALLEST * prepared.beam_area)
     taken = np.zeros(labels.shape)
     add_sources(taken, sources.values[sure])
     v = sources.values[broad]
@@ -304,6 +333,17 @@ def find_diffuse(
         labels, (regions > 0) & likely[regions], mean, sigma, rms, snr, clear, settings,
         sources.take(sure & ~wide), alone, signs[1], fluxes[own],
     )  # fmt: skip
+
+
+def _with_plain(labels: Labels, seeds: Bool, grown: Bool, smallest: float) -> Labels:
+    """Candidates of the network, and areas with a seed in which it has none of the smallest area [pixel]."""
+    areas = connected_labels(grown)
+    keep = np.bincount(areas[seeds & grown], minlength=int(areas.max(initial=0)) + 1) > 0
+    large = np.bincount(labels.ravel()) >= smallest
+    large[0] = False
+    keep[areas[large[labels]]] = False
+    keep[0] = False
+    return connected_labels((labels > 0) | keep[areas]) if keep.any() else labels
 
 
 def _signs(
