@@ -102,7 +102,7 @@ def draw_cluster(
 class Cutouts(DiffuseImages):
     """Clusters as LoTSS would see them, one each, with one psf."""
 
-    white, noise, cleaned = 0.0, (0.6, 1.5), 1.0
+    white, noise, cleaned, blank = 0.0, (0.6, 1.5), 1.0, 0.0
     snr = 0.0
 
     def draw(self, rng: np.random.Generator, cell: float, held: bool) -> NDArray[np.float32]:

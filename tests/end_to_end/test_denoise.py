@@ -157,6 +157,14 @@ def test_detect_finds_the_same_where_a_residual_hints_at_it(clouds):
     assert plain.mask_diffuse is None
 
 
+def test_clouds_that_only_a_wide_smoothing_shows_are_found():
+    """Of a peak of 1.7 times the noise, and ten beams wide."""
+    found = faintsky.detect(RadioImage.from_array(cloud(peak=1.7), cell=2.0, beam=[8, 8, 0]))
+    regions = found.catalog[found.catalog["kind"] == "diffuse"]
+    places = sorted(zip(regions["x"], regions["y"]))
+    np.testing.assert_allclose(places, [(40, 50), (220, 200)], atol=12)
+
+
 def test_regions_are_measured(run):
     table = run[2].catalog
     for row, (x, y, fwhm, peak) in zip(table, ((30, 40, 9, 40), (70, 25, 6, 25))):

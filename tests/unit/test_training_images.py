@@ -43,7 +43,8 @@ def task(library):
 def only(monkeypatch, **settings):
     """Examples of one kind, on an empty sky unless said otherwise."""
     plain = {
-        "DiffuseImages.white": 0.0, "DiffuseImages.cleaned": 0.0, "BLANK_SHARE": 0.0, "UNEVEN_SHARE": 0.0,
+        "DiffuseImages.white": 0.0, "DiffuseImages.cleaned": 0.0, "DiffuseImages.blank": 0.0,
+        "UNEVEN_SHARE": 0.0,
         "DiffuseImages.draw": lambda *given: np.zeros((1, PSF_SIDE, PSF_SIDE), dtype=np.float32),
     }  # fmt: skip
     for name, value in {**plain, **settings}.items():
@@ -116,7 +117,7 @@ def test_the_target_of_a_point_is_the_beam(task, library, monkeypatch):
 
 
 def test_blanks_are_zero_in_everything_and_leave_no_loss(task, monkeypatch):
-    only(monkeypatch, BLANK_SHARE=1.0)
+    only(monkeypatch, **{"DiffuseImages.blank": 1.0})
     batch = task.batch(np.random.default_rng(0), 4)
     blank = batch["weight"] == 0
     assert 0.02 < float(blank.float().mean()) < 0.9

@@ -45,14 +45,10 @@ SURE = 5.0
 """S/N above which compact sources are subtracted before the network runs."""
 SMOOTH = 3.0
 """FWHM of the Gaussian that smooths the residual [beam]."""
-FINE = 1.0
-"""FWHM of a second one, which shows thin filaments [beam]."""
+SMOOTHINGS = {1.0: 5.0, SMOOTH: 4.0, 8.0: 5.0}
+"""This and others, for thin filaments and wide haloes; with the S/N that a region reaches in one of them."""
 HINT = 7.0
 """S/N of the smoothed residual that hints at diffuse emission."""
-LEAST = 4.0
-"""S/N that a region reaches somewhere in the smoothed residual."""
-LEAST_FINE = 5.0
-"""The same with the second smoothing."""
 GROW = 2.0
 """S/N that a region has everywhere."""
 SEED = 2.0
@@ -63,8 +59,8 @@ ALONE = 5.0
 OUTLINE = 3.0
 """S/N that such a region has everywhere."""
 AGAINST = 1.5
-"""`HINT`, `LEAST` and `LEAST_FINE` are at least this many times the depth of the deepest negative nearby, if
-that is deeper than noise."""
+"""`HINT` and the S/N of `SMOOTHINGS` are at least this many times the depth of the deepest negative nearby,
+if that is deeper than noise."""
 USUAL = 3.5
 """Depth of negatives that Gaussian noise has, too: they do not count [deviation]."""
 STRANGE = 4.5
@@ -170,19 +166,32 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
     return (smooth - away) / scatter, np.maximum(about, depth.max() / AGAINST)
 
 
-def _clear(
-    search: CompactSearch, residual: Float, snr: Float, depth: Float, against: float
-) -> tuple[Float, Bool]:
-    """S/N over the least S/N of a region, for the better one of the two smoothings, ``[y, x]``.
+def _shown(search: CompactSearch, residual: Float, against: float) -> tuple[Float, Float, Bool, Bool]:
+    """What the smoothed residual shows, ``[y, x]``.
 
-    Also whether it is that of a region without the network: in the broader smoothing, which shows it better,
-    and away from edges.
+    Returns
+    -------
+    snr : array
+        S/N for the middle smoothing.
+    clear : array
+        S/N over the least S/N of a region, for the best smoothing.
+    seeds, grown : array of bool
+        Where a region is sure without the network, away from edges and in a smoothing that shows it better
+        than the next finer one; and where such a region may be.
     """
-    fine, fine_depth = significance(search, residual, FINE)
     inner = _inner(search)
-    broad = snr / _least(LEAST, depth, against, inner)
-    sure = inner & (broad > 1) & (snr > np.maximum(ALONE, fine))
-    return np.maximum(broad, fine / _least(LEAST_FINE, fine_depth, against, inner)), sure
+    snr, clear = {}, np.zeros(search.data.shape)
+    seeds, grown = (np.zeros(search.data.shape, bool) for _ in range(2))
+    before = None
+    for wide, least in SMOOTHINGS.items():
+        snr[wide], depth = significance(search, residual, wide)
+        over = snr[wide] / _least(least, depth, against, inner)
+        if before is not None:
+            sure = inner & (over > 1) & (snr[wide] > np.maximum(ALONE, snr[before]))
+            seeds |= sure
+            grown |= snr[wide] > OUTLINE
+        clear, before = np.maximum(clear, over), wide
+    return snr[SMOOTH], clear, seeds, grown
 
 
 def _least(least: float, depth: Float, against: float, inner: Bool) -> Float:
@@ -232,9 +241,12 @@ def _hinted(search: CompactSearch, rest: Float, broad: Sources, against: float) 
     """Whether a residual, with the broad sources that touch each other, hints at diffuse emission."""
     seen = rest.copy()
     add_sources(seen, broad.values[_beside(broad)])
-    snr, depth = significance(search, seen)
     inner = _inner(search)
-    return bool((snr > _least(HINT, depth, against, inner))[inner].any())
+    for wide in (w for w in SMOOTHINGS if w >= SMOOTH):
+        snr, depth = significance(search, seen, wide)
+        if (snr > _least(HINT, depth, against, inner))[inner].any():
+            return True
+    return False
 
 
 def find_diffuse(
@@ -287,8 +299,7 @@ def find_diffuse(
     add_sources(rest, sources.values[~sure])
     wide = sure & sources.resolved & (sources.fwhm > BROAD * search.size)
     add_sources(alone, sources.values[wide])
-    snr, depth = significance(search, rest)
-    clear, plain = _clear(search, rest, snr, depth, against)
+    snr, clear, seeds, grown = _shown(search, rest, against)
     noise = search.rms * (1.0 if prepared.rms_origin == "given" else search.level)
     if sidelobes is not None:
         noise = np.hypot(noise, sidelobes)
@@ -306,7 +317,7 @@ def find_diffuse(
     seed = min(SEED, settings.seed[0]), settings.seed[1]
     easy = settings.model_copy(update={"seed": seed})
     labels = segment(mean, sigma, allowed, easy, prepared.beam_area)
-    labels = _with_plain(labels, plain, allowed & (snr > OUTLINE), SMALLEST * prepared.beam_area)
+    labels = _with_plain(labels, seeds & allowed, grown & allowed, SMALLEST * prepared.beam_area)
     taken = np.zeros(labels.shape)
     add_sources(taken, sources.values[sure])
     v = sources.values[broad]

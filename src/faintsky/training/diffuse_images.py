@@ -161,7 +161,7 @@ class DiffuseImages(DenoiserTask):
         Cosmic webs from `open_skies`, for a fraction of the examples.
     """
 
-    white, noise, cleaned = WHITE_SHARE, NOISE_RANGE, CLEANED_SHARE
+    white, noise, cleaned, blank = WHITE_SHARE, NOISE_RANGE, CLEANED_SHARE, BLANK_SHARE
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ class DiffuseImages(DenoiserTask):
         # an rms map is measured, with errors of a few per cent
         scale = local * np.float32(np.exp(rng.normal(0, 0.05)))
         weight = np.float32(np.median(scale)) / scale
-        if rng.random() < BLANK_SHARE:
+        if rng.random() < self.blank:
             weight = weight * _seen(rng)
         tile = self.settings.tile
         y, x = (int(rng.integers(PSF_SIDE - tile + 1)) for _ in range(2))
