@@ -10,7 +10,8 @@ import io
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -27,6 +28,9 @@ from faintsky.system import replacing
 if TYPE_CHECKING:
     from faintsky.grid import LocalFrame
     from faintsky.image import RadioData
+
+AT_ONCE = 5000
+"""Rows written as text at once: a row takes 6 kB of memory meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -356,8 +360,8 @@ def has_flag(flags: ArrayLike, name: str) -> Bool:
     return np.array([name in str(f).split(",") for f in array.ravel()], dtype=bool).reshape(array.shape)
 
 
-def _votable(table: Table) -> bytes:
-    """A VOTable. Astropy, slow for many rows, writes one row, which is then replaced by all."""
+def _votable(table: Table) -> Iterator[str]:
+    """A VOTable, in parts. Astropy, slow for many rows, writes one row, which is then replaced by all."""
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, Info
 
@@ -372,15 +376,20 @@ def _votable(table: Table) -> bytes:
         element.infos.append(Info(name=str(key), value=str(value)))
     file = io.BytesIO()
     document.to_xml(file)
-    columns = []
-    for column in table.itercols():
-        values = np.asarray(column).tolist()
-        texts = (escape(v, quote=False) for v in values) if column.dtype.kind == "U" else map(str, values)
-        columns.append([_WORDS.get(text, text) for text in texts] if column.dtype.kind == "f" else texts)
-    rows = "\n".join(f"<TR><TD>{'</TD><TD>'.join(cells)}</TD></TR>" for cells in zip(*columns))
-    head, _, rest = file.getvalue().partition(b"<TABLEDATA>")
-    _, end, tail = rest.partition(b"</TABLEDATA>")
-    return head + (b"<TABLEDATA>\n" + rows.encode() + b"\n" if end else b"") + end + tail
+    head, _, rest = file.getvalue().decode().partition("<TABLEDATA>")
+    _, end, tail = rest.partition("</TABLEDATA>")
+    yield head + ("<TABLEDATA>\n" if end else "")
+    for start in range(0, len(table), AT_ONCE):
+        columns = [_cells(column) for column in table[start : start + AT_ONCE].itercols()]
+        yield "".join(f"<TR><TD>{'</TD><TD>'.join(cells)}</TD></TR>\n" for cells in zip(*columns))
+    yield end + tail
+
+
+def _cells(column: Column) -> list[str]:
+    values = np.asarray(column).tolist()
+    if column.dtype.kind == "U":
+        return [escape(value, quote=False) for value in values]
+    return [_WORDS.get(text, text) for text in map(str, values)]
 
 
 _WORDS = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
@@ -422,21 +431,29 @@ def write_catalog(table: Table, folder: str | os.PathLike[str], stem: str = "cat
     list of pathlib.Path
         The four files.
     """
-    text = io.StringIO()
-    table.write(text, format="ascii.ecsv", delimiter=",")
-    ecsv = text.getvalue()
-    plain = ecsv[ecsv.index("\n", ecsv.rindex("\n# ") + 1) + 1 :]  # without its comments
-    writers = {
-        ".fits": lambda name: _fits(table).writeto(name),
-        ".ecsv": lambda name: name.write_text(ecsv, encoding="utf-8"),
-        ".vot": lambda name: name.write_bytes(_votable(table)),
-        ".csv": lambda name: name.write_text(plain, encoding="utf-8"),
-    }
-    paths = [Path(folder) / f"{stem}{extension}" for extension in writers]
-    for path in paths:
-        with replacing(path) as name:
-            writers[path.suffix](Path(name))
+    paths = [Path(folder) / f"{stem}{extension}" for extension in (".fits", ".ecsv", ".vot", ".csv")]
+    with ExitStack() as stack:
+        names = [Path(stack.enter_context(replacing(path))) for path in paths]
+        _fits(table).writeto(names[0])
+        ecsv, vot, csv = (stack.enter_context(name.open("w", encoding="utf-8")) for name in names[1:])
+        vot.writelines(_votable(table))
+        for comments, rows in _texts(table):
+            ecsv.write(comments + rows)
+            csv.write(rows)
     return paths
+
+
+def _texts(table: Table) -> Iterator[tuple[str, str]]:
+    """Comments and rows of a table as ECSV, some rows at a time; the first has the names of the columns."""
+    for start in range(0, max(len(table), 1), AT_ONCE):
+        text = io.StringIO()
+        table[start : start + AT_ONCE].write(text, format="ascii.ecsv", delimiter=",")
+        ecsv = text.getvalue()
+        names = ecsv.index("\n", ecsv.rindex("\n# ") + 1) + 1
+        if start:
+            yield "", ecsv[ecsv.index("\n", names) + 1 :]
+        else:
+            yield ecsv[:names], ecsv[names:]
 
 
 def _read_fits(path: Path) -> Table:
