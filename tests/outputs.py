@@ -15,7 +15,7 @@ BOTH = {
     "run.json",
 }
 DETECTED = BOTH | {f"moment{order}.fits" for order in range(3)}
-DENOISED = BOTH | {"denoised.fits", "uncertainty.fits", "mask_diffuse.fits"}
+DENOISED = BOTH | {"denoised.fits", "uncertainty.fits", "probability.fits", "mask_diffuse.fits"}
 
 
 def check_alone(page: str) -> None:

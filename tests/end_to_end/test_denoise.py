@@ -73,6 +73,13 @@ def test_the_files_of_the_contract(run):
     assert (out / "regions.reg").read_text().count("ellipse") == 2
     np.testing.assert_array_equal(fits.getdata(out / "denoised.fits"), result.image)
     np.testing.assert_array_equal(fits.getdata(out / "uncertainty.fits"), result.uncertainty)
+    chance, header = fits.getdata(out / "probability.fits", header=True)
+    np.testing.assert_array_equal(chance, result.probability)
+    assert (header["BTYPE"], header["BUNIT"]) == ("probability", "")
+    noise = result.found.uncertainty if hasattr(result.found, "denoised") else result.found.prepared.rms
+    sure = result.image - 0.5 * noise > 3 * result.uncertainty
+    assert chance[sure].min() > 0.998
+    assert chance[result.image < 0.5 * noise].max() <= 0.5
     mask = fits.getdata(out / "mask.fits")
     assert mask[40, 30] == 1
     assert mask[25, 70] == 2

@@ -139,6 +139,10 @@ def test_tiles_find_what_the_whole_shows(image, whole, small_tiles, tmp_path):
     np.testing.assert_array_equal(found.catalog["island"][shown], of_object[shown])
     np.testing.assert_allclose(files["model"] + files["residual"], image.data, atol=1e-4 * RMS)
     assert np.isnan(files["residual"][:100, 320:]).all()
+    chance = np.squeeze(fits.getdata(maps.path("probability")))
+    assert np.nanmin(chance) >= 0
+    assert np.nanmax(chance) <= 1
+    assert np.nanmedian(chance[files["mask"] > 0]) > 0.95 > 0.05 > np.nanmedian(chance)
     for name, values in (("denoised", whole.denoised), ("uncertainty", whole.denoised_error)):
         ours = np.squeeze(fits.getdata(maps.path(name)))
         assert np.array_equal(np.isnan(ours), np.isnan(values))

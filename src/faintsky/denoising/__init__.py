@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from faintsky.denoising.regions import (
         DenoiserSettings,
         RegionSettings,
+        emission_probability,
         large_regions,
         pointed,
         relabelled,

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter, grey_opening, label, map_coordinates, maximum
+from scipy.special import ndtr
 
 from faintsky.arrays import Array, Array32, Bool, Float, Index, Labels
 from faintsky.blocks import connected_labels
@@ -15,6 +16,8 @@ from faintsky.system import Settings
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+FAINT = 0.5
+"""Brightness that `emission_probability` asks for, over the noise."""
 
 
 class RegionSettings(Settings):
@@ -250,6 +253,22 @@ def segment(mean: Array, sigma: Array, allowed: Bool, settings: RegionSettings, 
     keep &= np.bincount(labels.ravel(), minlength=n + 1) >= settings.least_area * area
     keep[0] = False
     return relabelled(labels, np.flatnonzero(keep))
+
+
+def emission_probability(image: Array, sigma: Array, noise: Array) -> Array32:
+    """Probability that the sky is brighter than `FAINT` times the noise, if errors are Gaussian.
+
+    Parameters
+    ----------
+    image, sigma, noise : array
+        Denoised image, its standard deviation, and the noise of the data; NaN where blank.
+
+    Returns
+    -------
+    array
+        Of the same shape.
+    """
+    return ndtr((image - FAINT * noise) / sigma).astype(np.float32)
 
 
 def large_regions(mask: Bool, least_area: float) -> Labels:

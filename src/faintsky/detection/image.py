@@ -147,7 +147,7 @@ def detect_image(
 
     tell("noise", 0)
     if always and eye is not None:
-        maps.begin("denoised", "uncertainty")
+        maps.begin("denoised", "uncertainty", *(["probability"] if maps.shared else []))
     shares = (jobs, cluster) if maps.shared else (1, LOCAL)
     with Workers(*shares) as workers:
         if how.whole:
@@ -367,8 +367,8 @@ def needs_of_tiles(image: RadioImage, workers: int, passes: int = 0) -> Needs:
     n_y, n_x = image.shape[1:]
     sky = n_y * n_x
     tile = max(read) * (BYTES_A_TILE_PIXEL + (BYTES_A_SHOWN_PIXEL if passes else 0))
-    # mask, model, residual, the noise; with the network mask_diffuse and six intermediate maps
-    disk = sky * (16 + 4 + (32 if passes else 8)) + BYTES_OF_TABLES
+    # mask, model, residual, the noise; with the network mask_diffuse, probability and six intermediate maps
+    disk = sky * (16 + 4 + (36 if passes else 8)) + BYTES_OF_TABLES
     seconds = SECONDS_A_TILE * len(blocks) + sum(read) * (SECONDS_A_PIXEL + max(passes, 0.3) * SECONDS_A_PASS)
     several = min(workers, len(blocks))
     parent = BYTES_OF_PARENT + BYTES_OF_SOURCES * sky

@@ -40,7 +40,7 @@ from scipy.ndimage import find_objects
 
 from faintsky.arrays import Array, Bool, Float, Index
 from faintsky.blocks import Block, Maps, Pieces, pieces_of, tiles
-from faintsky.denoising import Eye, RegionSettings, Response
+from faintsky.denoising import Eye, RegionSettings, Response, emission_probability
 from faintsky.detection.compact import CompactSearch, find_compact
 from faintsky.detection.diffuse import Diffuse, find_diffuse, pieces
 from faintsky.detection.sources import Sources, add_sources, model_variance, pixels_of
@@ -243,7 +243,7 @@ def look(plan: SearchPlan, number: int, maps: Maps, tell: Tell = lambda done, wo
     """Search a tile, and write its maps.
 
     ``noise``, 0 where blank; with the network ``diffuse`` and its companions, and ``pieces``, the candidate
-    regions; ``denoised`` and ``uncertainty`` where the network always runs.
+    regions; where the network always runs ``denoised``, ``uncertainty`` and, in shared maps, ``probability``.
 
     Parameters
     ----------
@@ -293,14 +293,19 @@ def look(plan: SearchPlan, number: int, maps: Maps, tell: Tell = lambda done, wo
         rest = replace(prepared, data=prepared.data - diffuse.model)
         with threadpool_limits(limits=1, user_api="blas"):
             search = find_compact(rest, plan.background_scale, lambda word: tell(3, f"again, {word}"))
-    maps.write("noise", block.write, np.where(valid, search.rms * search.level, 0.0)[core])
+    noise = np.where(valid, search.rms * search.level, 0.0)
+    maps.write("noise", block.write, noise[core])
     seen = _sources_seen(plan, number, part, prepared, search, diffuse, left)
     seen.kind, seen.notes = kind, said
     if diffuse is not None:
         seen.regions = _regions_seen(plan, number, diffuse, search, maps)
         if plan.always or plan.whole:
-            for name, values in zip(("denoised", "uncertainty"), _denoised(prepared, diffuse)):
-                maps.write(name, block.write, values[core])
+            image, spread = _denoised(prepared, diffuse)
+            maps.write("denoised", block.write, image[core])
+            maps.write("uncertainty", block.write, spread[core])
+            if maps.shared:
+                chance = emission_probability(image[core], spread[core], noise[core])
+                maps.write("probability", block.write, chance)
     return seen
 
 

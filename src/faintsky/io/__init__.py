@@ -10,7 +10,7 @@ from faintsky.system.lazy import lazy
 
 if TYPE_CHECKING:
     from faintsky.io.job import Job, OutputFolder, plain, provenance, write_json
-    from faintsky.io.maps import FitsMaps
+    from faintsky.io.maps import KINDS, RESULTS, FitsMaps
     from faintsky.io.opening import open_cube, open_data, open_image, open_image_or_cube
     from faintsky.io.sources import quiet_reading
     from faintsky.io.writing import header_like, save_like, write_fits, write_regions

@@ -19,9 +19,12 @@ from faintsky.io.writing import add_beams, append_beams, begin_fits, header_like
 from faintsky.system import replacing
 
 INTEGERS = ("mask", "mask_diffuse", "pieces", "parts")
+"""Maps of whole numbers."""
 RUN = "run.json"
-RESULTS = ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty")
-"""Maps of whole numbers, and maps that are results and so FITS files; the others are deleted at the end."""
+RESULTS = ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty", "probability")
+"""Maps that are results, and so FITS files; the others are deleted at the end."""
+KINDS = ("uncertainty", "probability")
+"""Those that hold no brightness; a probability has no unit either."""
 
 
 class FitsMaps:
@@ -68,8 +71,8 @@ class FitsMaps:
         self._first = dict.fromkeys(RESULTS, -1)
         self._headers = {}
         for name in RESULTS:
-            kind = name if name == "uncertainty" else ""
-            header = header_like(like, self.native, labels=name in INTEGERS, kind=kind, provenance=provenance)
+            what = {"kind": name if name in KINDS else "", "unit": "" if name == "probability" else None}
+            header = header_like(like, self.native, labels=name in INTEGERS, provenance=provenance, **what)
             if like.beams is not None and name not in INTEGERS:
                 add_beams(header, like.beams)
             self._headers[name] = header

@@ -253,9 +253,9 @@ def denoise(
         that `faintsky.open_image` takes; NaN is blank. Several files have a folder each under `out`, and a
         joint catalogue; failures are listed at the end.
     out : path-like, optional
-        Folder for ``denoised.fits``, ``uncertainty.fits``, ``catalog`` and ``components``, ``mask.fits``,
-        ``mask_diffuse.fits``, ``model.fits``, ``residual.fits``, ``regions.reg``, ``report.html`` and
-        ``run.json``.
+        Folder for ``denoised.fits``, ``uncertainty.fits``, ``probability.fits``, ``catalog`` and
+        ``components``, ``mask.fits``, ``mask_diffuse.fits``, ``model.fits``, ``residual.fits``,
+        ``regions.reg``, ``report.html`` and ``run.json``.
     model : str
         Trained model: the name of a shipped one (see ``faintsky models``) or a folder.
     members : int

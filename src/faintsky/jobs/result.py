@@ -76,6 +76,16 @@ class Result:
         """Data less model."""
         return None if self.model is None or self.data is None else self.data.data - self.model
 
+    @cached_property
+    def probability(self) -> Array32 | None:
+        """Probability that the sky is brighter than half of the noise; None if the model does not tell."""
+        if self.image is None or self.uncertainty is None or getattr(self.found, "seen", None) is not None:
+            return None
+        from faintsky.denoising import emission_probability
+
+        noise = self.found.uncertainty if hasattr(self.found, "denoised") else self.found.prepared.rms
+        return emission_probability(self.image, self.uncertainty, noise)
+
     @property
     def notes(self) -> list[str]:
         """Assumptions and corrections."""
@@ -120,7 +130,7 @@ class Result:
         html = page() if report else None
         from faintsky.catalog import write_catalog
         from faintsky.columns import write_columns
-        from faintsky.io import save_like, write_regions
+        from faintsky.io import KINDS, RESULTS, save_like, write_regions
 
         job.running.tell(0, 1, "writing")
         for stem, table in (("catalog", self.catalog), ("components", self.components)):
@@ -137,12 +147,14 @@ class Result:
         for suffix in ("reg", "crtf"):
             write_regions(job.folder / f"regions.{suffix}", self.catalog)
         arrays = {} if self.maps is None else self.maps.finish(job.folder)
-        for name in ("mask", "mask_diffuse", "model", "residual", "denoised", "uncertainty"):
-            attribute, kind = "image" if name == "denoised" else name, "uncertainty" * (name == "uncertainty")
+        for name in RESULTS:
+            attribute, kind = "image" if name == "denoised" else name, name if name in KINDS else ""
+            unit = "" if name == "probability" else None
             if self.maps is not None:
                 vars(self)[attribute] = arrays.get(name)
             elif (array := getattr(self, attribute)) is not None:
-                save_like(job.folder / f"{name}.fits", array, self.data, kind=kind, provenance=job.made_by)
+                made = {"kind": kind, "unit": unit, "provenance": job.made_by}
+                save_like(job.folder / f"{name}.fits", array, self.data, **made)
         if cutouts:
             write_cutouts(self, job.folder, job.made_by)
         for order, (image, unit) in enumerate(self.moments()):
