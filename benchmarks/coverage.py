@@ -6,7 +6,8 @@ Fields have seed 9100, their webs are of the validation split. Restored images, 
 white noise. Pixels are those of the denoised image, by its S/N and by whether the true sky is narrow there or
 smooth; apertures have 1, 5 and 20 areas of the beam (of white noise, of 25 pixels), half of them on emission;
 regions are those of the catalogue, against the true flux within their outline. Of a Gaussian 68.3 % lie
-within one standard error and 95 % within 1.96. Writes ``coverage.json`` and ``coverage.md``.
+within one standard error and 95 % within 1.96. Last come the probabilities of ``probability.fits``, and the
+share of the pixels said to have them that are as bright. Writes ``coverage.json`` and ``coverage.md``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import faintsky
-from faintsky.denoising import DenoiserSettings, pointed, sum_error
+from faintsky.denoising import FAINT, DenoiserSettings, pointed, sum_error
 from faintsky.evaluation import Field, SimulatedFields
 from faintsky.models import load_model
 from reproduction import common
@@ -35,12 +36,19 @@ APERTURES, EACH = (1, 5, 20), 200
 WHITE_AREA = 25.0
 EMISSION = 0.5
 """Of the noise."""
+CHANCES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.01)
+"""Edges of probabilities."""
 TAKE = 7
 """Every so many-th pixel of either axis counts."""
 
 
-def pulls(field: Field, kind: str, model: str, settings: DenoiserSettings) -> list[tuple[str, float, float]]:
-    """What is measured, S/N, and error over standard error."""
+def pulls(
+    field: Field, kind: str, model: str, settings: DenoiserSettings
+) -> tuple[list[tuple[str, float, float]], np.ndarray]:
+    """What is measured, S/N, and error over standard error; and how many pixels have which probability.
+
+    Of the latter ``[3, n]``, by `CHANCES`: number of pixels, sum of probabilities, number as bright.
+    """
     image = replace(field.image, kind="auto" if kind == "noise" else KINDS[kind])
     found = faintsky.denoise(image, model=model, device="cpu")
     rms, truth = field.rms, field.truth / field.rms
@@ -81,7 +89,10 @@ def pulls(field: Field, kind: str, model: str, settings: DenoiserSettings) -> li
         scale = row["flux"] / found.image[inside].sum()
         true = field.truth[inside].sum() * scale
         out.append(("regions", float(row["snr"]), float((row["flux"] - true) / row["flux_err"])))
-    return out
+    said = found.probability[seen]
+    bins = np.digitize(said, CHANCES[1:-1])
+    bright = truth[seen] > FAINT
+    return out, np.stack([np.bincount(bins, w, len(CHANCES) - 1) for w in (None, said, bright)])
 
 
 def table(values: list[tuple[str, float, float]]) -> list[dict[str, object]]:
@@ -111,14 +122,21 @@ def main() -> None:
     settings = DenoiserSettings.read(load_model(o.model, job="denoise").settings)
     rows, lines = {}, ["# Coverage of the errors of denoised images", ""]
     for kind in o.kinds:
-        values = []
+        values, chances = [], np.zeros((3, len(CHANCES) - 1))
         for preset, sky in SETS:
             web = {"web": "validation", "field": sky} if sky else {}
             made = SimulatedFields(preset, kind, tuple(range(o.n)), SEED, o.size, **web)
             for i in made.indices:
-                values += pulls(made.load(i), kind, o.model, settings)
+                more, counts = pulls(made.load(i), kind, o.model, settings)
+                values, chances = values + more, chances + counts
             print(kind, preset, sky, len(values), flush=True)
         rows[KINDS[kind]] = table(values)
+        number, said, bright = chances
+        shares = [
+            {"low": low, "n": int(n), "said": s / n, "true": b / n}
+            for low, n, s, b in zip(CHANCES, number, said, bright)
+        ]
+        rows[f"{KINDS[kind]}, probability"] = shares
         lines += [
             f"## {KINDS[kind]}",
             "",
@@ -128,6 +146,8 @@ def main() -> None:
         for r in rows[KINDS[kind]]:
             high = "and more" if r["high"] is None else f"– {r['high']:g}"
             lines.append(f"| {r['what']} | {r['low']:g} {high} | {r['n']} | {r['68']:.3f} | {r['95']:.3f} |")
+        lines += ["", "| probability | n | share as bright |", "|---|---|---|"]
+        lines += [f"| {r['said']:.3f} | {r['n']} | {r['true']:.3f} |" for r in shares]
         lines.append("")
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "coverage.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -306,7 +306,7 @@ def diffuse_emission() -> list[list[str]]:
             f"{len(every)} **real** images: injected filaments and blobs with a mean S/N of 1.2–5 per"
             " pixel that are found",
             cells[""], "; ".join(f"{m} {v}" for m, v in cells.items() if m), "benchmarks.real_diffuse",
-            "denoising.md",
+            "images.md",
         ]
     )  # fmt: skip
     return out

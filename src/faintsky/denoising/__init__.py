@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from faintsky.denoising.prediction import TURNS, describe_beam, estimate, predict
     from faintsky.denoising.regions import (
+        FAINT,
         DenoiserSettings,
         RegionSettings,
         emission_probability,
