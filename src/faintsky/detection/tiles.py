@@ -14,7 +14,7 @@ noise's correlation        statistics of the tile
 matched filter             6 beams, at most 60 pixels
 artefacts about sources    20 beams
 fits, blends               a group of up to 8 sources, each within 2 beams of the next: some 10 beams
-smoothed residual          4 beams
+smoothed residual          14 beams, and 20 beams to the negatives near it
 regions                    their pieces in all tiles, whose signs are sums and maxima
 network                    the tile and its margin
 kind                       the tiles with the brightest sources
