@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from faintsky.detection import FilterBank, LineSource, cut_group, fit_source
+from faintsky.detection import FilterBank, LineSource, cut_group, point_or_not
 from faintsky.preparing import LineFree, channel_correlation, gaussian_psf, precision
 from faintsky.source_model import line_profile
 
@@ -110,7 +110,7 @@ def test_errors_of_fits_are_those_of_repeated_noise():
             window = cut_group(
                 data, z, np.ones(24), None, np.inf, psf, (32.0, 32.0), 48, precise=True, channels=given
             )
-            s = fit_source(window, start, size_scale=1.5 * BEAM)
+            s = point_or_not(window, start, size_scale=1.5 * BEAM)
             into.append((s.z - 12.0) / s.errors()["z"])
     assert 0.6 < np.std(pulls) < 1.4
     assert np.std(wrong) > 1.2 * np.std(pulls)
