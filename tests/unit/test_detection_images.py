@@ -278,20 +278,20 @@ def test_a_slow_background_is_taken_out_for_the_fits():
     assert not background_map(noise - cloud, used, BEAM, 30.0).any()
 
 
-def test_areas_of_the_residual_count_where_the_network_has_nothing_large():
+def test_areas_of_the_residual_count_with_the_networks_candidates():
     from faintsky.detection.diffuse import _with_plain
 
     labels = np.zeros((6, 20), np.int32)
     labels[1:4, 1:4], labels[1, 8], labels[3, 10] = 1, 2, 3
     grown = np.zeros(labels.shape, bool)
-    grown[0:5, 0:5] = grown[0:5, 7:12] = grown[0:5, 14:18] = True
+    grown[0:5, 7:12] = grown[0:5, 14:18] = True
     seeds = np.zeros(labels.shape, bool)
-    seeds[2, [2, 9]] = True
-    got = _with_plain(labels, seeds, grown, 4)
-    # a large candidate of the network keeps its outline; small ones are joined; the third area has no seed
+    seeds[2, 9] = True
+    got = _with_plain(labels, seeds, grown)
+    # two candidates of the network are joined; the other area has no seed
     np.testing.assert_array_equal(got > 0, (labels == 1) | (grown & (np.arange(20) // 6 == 1)))
     assert got[1, 8] == got[3, 10] != got[2, 2] > 0
-    assert _with_plain(labels, np.zeros_like(seeds), grown, 4) is labels
+    assert _with_plain(labels, np.zeros_like(seeds), grown) is labels
 
 
 def test_negatives_count_only_where_noise_is_not_as_deep():

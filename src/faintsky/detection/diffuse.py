@@ -10,6 +10,7 @@ from scipy.ndimage import (
     distance_transform_edt,
     find_objects,
     gaussian_filter,
+    maximum,
     maximum_filter,
 )
 from scipy.spatial import cKDTree
@@ -55,9 +56,11 @@ SEED = 2.0
 """Least mean over standard deviation of the network somewhere in a region. It is lower than for the network
 alone, because the smoothed residual must show the region, too."""
 ALONE = 5.0
-"""S/N of the smoothed residual that makes a region where the network outlines none."""
+"""S/N of the smoothed residual that makes a region without the network."""
 OUTLINE = 3.0
 """S/N that such a region has everywhere."""
+HALF = 0.5
+"""So it has over its peak: smoothing spreads bright emission."""
 AGAINST = 1.5
 """`HINT` and the S/N of `SMOOTHINGS` are at least this many times the depth of the deepest negative nearby,
 if that is deeper than noise."""
@@ -188,8 +191,11 @@ def _shown(search: CompactSearch, residual: Float, against: float) -> tuple[Floa
         over = snr[wide] / _least(least, depth, against, inner)
         if before is not None:
             sure = inner & (over > 1) & (snr[wide] > np.maximum(ALONE, snr[before]))
+            areas = connected_labels(snr[wide] > OUTLINE)
+            peak = maximum(np.where(sure, snr[wide], 0), areas, np.arange(int(areas.max(initial=0)) + 1))
+            peak[0] = 0
+            grown |= (peak[areas] > 0) & (snr[wide] > HALF * peak[areas])
             seeds |= sure
-            grown |= snr[wide] > OUTLINE
         clear, before = np.maximum(clear, over), wide
     return snr[SMOOTH], clear, seeds, grown
 
@@ -317,7 +323,7 @@ def find_diffuse(
     seed = min(SEED, settings.seed[0]), settings.seed[1]
     easy = settings.model_copy(update={"seed": seed})
     labels = segment(mean, sigma, allowed, easy, prepared.beam_area)
-    labels = _with_plain(labels, seeds & allowed, grown & allowed, SMALLEST * prepared.beam_area)
+    labels = _with_plain(labels, seeds & allowed, grown & allowed)
     taken = np.zeros(labels.shape)
     add_sources(taken, sources.values[sure])
     v = sources.values[broad]
@@ -346,13 +352,10 @@ def find_diffuse(
     )  # fmt: skip
 
 
-def _with_plain(labels: Labels, seeds: Bool, grown: Bool, smallest: float) -> Labels:
-    """Candidates of the network, and areas with a seed in which it has none of the smallest area [pixel]."""
+def _with_plain(labels: Labels, seeds: Bool, grown: Bool) -> Labels:
+    """Candidates of the network, and areas of the residual with a seed."""
     areas = connected_labels(grown)
     keep = np.bincount(areas[seeds & grown], minlength=int(areas.max(initial=0)) + 1) > 0
-    large = np.bincount(labels.ravel()) >= smallest
-    large[0] = False
-    keep[areas[large[labels]]] = False
     keep[0] = False
     return connected_labels((labels > 0) | keep[areas]) if keep.any() else labels
 

@@ -71,7 +71,10 @@ class FitsMaps:
         self._first = dict.fromkeys(RESULTS, -1)
         self._headers = {}
         for name in RESULTS:
-            what = {"kind": name if name in KINDS else "", "unit": "" if name == "probability" else None}
+            what: dict[str, Any] = {
+                "kind": name if name in KINDS else "",
+                "unit": "" if name == "probability" else None,
+            }
             header = header_like(like, self.native, labels=name in INTEGERS, provenance=provenance, **what)
             if like.beams is not None and name not in INTEGERS:
                 add_beams(header, like.beams)

@@ -79,11 +79,12 @@ class Result:
     @cached_property
     def probability(self) -> Array32 | None:
         """Probability that the sky is brighter than half of the noise; None if the model does not tell."""
-        if self.image is None or self.uncertainty is None or getattr(self.found, "seen", None) is not None:
+        found: Any = self.found
+        if self.image is None or self.uncertainty is None or getattr(found, "seen", None) is not None:
             return None
         from faintsky.denoising import emission_probability
 
-        noise = self.found.uncertainty if hasattr(self.found, "denoised") else self.found.prepared.rms
+        noise = found.uncertainty if hasattr(found, "denoised") else found.prepared.rms
         return emission_probability(self.image, self.uncertainty, noise)
 
     @property
@@ -153,7 +154,7 @@ class Result:
             if self.maps is not None:
                 vars(self)[attribute] = arrays.get(name)
             elif (array := getattr(self, attribute)) is not None:
-                made = {"kind": kind, "unit": unit, "provenance": job.made_by}
+                made: dict[str, Any] = {"kind": kind, "unit": unit, "provenance": job.made_by}
                 save_like(job.folder / f"{name}.fits", array, self.data, **made)
         if cutouts:
             write_cutouts(self, job.folder, job.made_by)
