@@ -179,8 +179,8 @@ def _shown(search: CompactSearch, residual: Float, against: float) -> tuple[Floa
     clear : array
         S/N over the least S/N of a region, for the best smoothing.
     seeds, grown : array of bool
-        Where a region is sure without the network, away from edges and in a smoothing that shows it better
-        than the next finer one; and where such a region may be.
+        Where a region is sure without the network, away from edges and in a smoothing with a higher peak in
+        its area than the next finer one has; and where such a region may be.
     """
     inner = _inner(search)
     snr, clear = {}, np.zeros(search.data.shape)
@@ -190,12 +190,17 @@ def _shown(search: CompactSearch, residual: Float, against: float) -> tuple[Floa
         snr[wide], depth = significance(search, residual, wide)
         over = snr[wide] / _least(least, depth, against, inner)
         if before is not None:
-            sure = inner & (over > 1) & (snr[wide] > np.maximum(ALONE, snr[before]))
+            sure = inner & (over > 1) & (snr[wide] > ALONE)
             areas = connected_labels(snr[wide] > OUTLINE)
-            peak = maximum(np.where(sure, snr[wide], 0), areas, np.arange(int(areas.max(initial=0)) + 1))
-            peak[0] = 0
-            grown |= (peak[areas] > 0) & (snr[wide] > HALF * peak[areas])
-            seeds |= sure
+            numbers = np.arange(int(areas.max(initial=0)) + 1)
+            peak, finer = (
+                maximum(np.where(sure, snr[wide], 0), areas, numbers),
+                maximum(snr[before], areas, numbers),
+            )
+            # around a bright source the broader smoothing has more, but not at its peak
+            peak[(peak < finer) | (numbers == 0)] = np.inf
+            grown |= snr[wide] > HALF * peak[areas]
+            seeds |= sure & np.isfinite(peak[areas])
         clear, before = np.maximum(clear, over), wide
     return snr[SMOOTH], clear, seeds, grown
 
