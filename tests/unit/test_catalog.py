@@ -9,6 +9,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
+from astropy.table import vstack
 
 from faintsky.catalog import (
     COLUMNS,
@@ -186,6 +187,17 @@ def test_written_tables_read_back(tmp_path, extension, two_d):
     if extension in (".fits", ".ecsv"):
         assert dict(back.meta) == dict(table.meta)
     assert sorted(p.suffix for p in tmp_path.iterdir()) == sorted(EXTENSIONS)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_tables_written_some_rows_at_a_time_are_the_same(tmp_path, monkeypatch, rows):
+    table = vstack([example()] * 3, metadata_conflicts="silent")
+    (tmp_path / "parts").mkdir()
+    whole = write_catalog(table, tmp_path)
+    monkeypatch.setattr("faintsky.catalog.AT_ONCE", rows)
+    for one, other in zip(whole, write_catalog(table, tmp_path / "parts"), strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert len(read_catalog(tmp_path / "parts" / "catalog.csv")) == 6
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
