@@ -1,6 +1,6 @@
 """Diffuse sources injected into real images, and outlined by ours, an autoencoder, starlets and PyBDSF.
 
-    python -m benchmarks.real_diffuse FOLDER [-n 24] [--methods …]
+    python -m benchmarks.real_diffuse FOLDER [-n 24] [--seed 11] [--methods …]
 
 The images of `benchmarks.real_images`, which are not part of this repository. Filaments and blobs of a mean
 S/N per pixel of 0.3 to 5 lie away from what ours finds in the image itself (`faintsky.injecting.ImagePlace`);
@@ -144,7 +144,7 @@ def methods_for(
     return {name: known.get(name) or partial(ours, model=name) for name in names}
 
 
-def measured(path: Path, n: int, names: list[str]) -> dict[str, dict[str, Any]]:
+def measured(path: Path, n: int, names: list[str], seed: int) -> dict[str, dict[str, Any]]:
     """Of each method: sources with S/N, share of the outline, flux ratio; regions of the negative."""
     image = open_image(path)
     prepared = prepare_image(image)
@@ -162,7 +162,7 @@ def measured(path: Path, n: int, names: list[str]) -> dict[str, dict[str, Any]]:
         rows, run_number, done = [], 0, 0
         before = own[0] > 0
         while done < n and run_number < n:
-            rng = np.random.default_rng([SEED, run_number])
+            rng = np.random.default_rng([seed, run_number])
             drawn = place.draw(min(PER_RUN, n - done), rng, (EDGES[0], EDGES[-1]))
             run_number += 1
             if not drawn:
@@ -212,6 +212,7 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("-n", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "real_diffuse")
     o = parser.parse_args()
@@ -221,7 +222,7 @@ def main() -> None:
     every: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name, path in paths.items():
         if path.exists():
-            every[name] = every.get(name, {}) | measured(path, o.n, o.methods)
+            every[name] = every.get(name, {}) | measured(path, o.n, o.methods, o.seed)
             file.write_text(json.dumps(every, indent=1) + "\n")
     head = ["method", *(f"found, S/N {a:g}–{b:g}" for a, b in pairwise(EDGES)), "share outlined"]
     head += ["flux, S/N > 1.2", "false regions of the negative, per 10,000 beams", "their share of the area"]

@@ -354,6 +354,8 @@ BESIDE = 1.4
 """Channels within this many FWHMs of a line do not count as free of it."""
 MOST_LINES = 4
 """Number of lines looked for in a spectrum."""
+COLUMNS = 2048
+"""Number of spectra whose lines are compared at a time."""
 
 
 def one(channels: int) -> float:
@@ -405,9 +407,8 @@ class LineFree:
         bank, width = np.concatenate(rows), np.repeat(widths, n)
         open_ = np.arange(data.shape[1])
         for _ in range(MOST_LINES):
-            values = np.abs(bank @ (data[:, open_] - q @ (q.T @ data[:, open_])))
-            best = values.argmax(axis=0)
-            there = values[best, np.arange(open_.size)] > LINE
+            best, value = _strongest(bank, data[:, open_])
+            there = value > LINE
             open_, best = open_[there], best[there]
             if not open_.size:
                 break
@@ -418,6 +419,18 @@ class LineFree:
         level, _, _, count = _free_line(data, free, z)
         error = self.widening(n) / np.sqrt(np.maximum(count, 1))
         return np.where(count < max(4, n / 16), 0.0, np.abs(level) / error)
+
+
+def _strongest(bank: Float, data: Float) -> tuple[NDArray[np.int_], Float]:
+    """The line of the bank ``[line, chan]`` with the largest absolute value in each column, and that value.
+
+    In single precision, and for some columns at a time: what is compared stays in the processor's cache.
+    """
+    lines = torch.as_tensor(bank.T, dtype=torch.float32).contiguous()
+    spectra = torch.as_tensor(data.T, dtype=torch.float32).contiguous()
+    found = [(part @ lines).abs_().max(dim=1) for part in spectra.split(COLUMNS)]
+    best, value = (torch.cat([f[k] for f in found]).numpy() for k in (1, 0))
+    return best, value
 
 
 def _free_line(data: Float, free: Bool, z: NDArray[np.int_]) -> tuple[Float, Float, Float, NDArray[np.int_]]:
