@@ -69,7 +69,7 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.without_psf
 	$(BIN)/python -m benchmarks.survey
 	$(BIN)/python -m benchmarks.clouds
-	$(BIN)/python -m benchmarks.line_cubes --seeds 10 --first-seed 411
+	$(BIN)/python -m benchmarks.line_cubes
 	$(BIN)/python -m benchmarks.report
 
 # The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the

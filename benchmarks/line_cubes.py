@@ -1,6 +1,6 @@
 """Lines and a galaxy in HI-like cubes, channels independent or Hanning-smoothed: what `detect` makes of them.
 
-    python -m benchmarks.line_cubes [--out DIR] [--work DIR] [--seeds 20] [--first-seed 201]
+    python -m benchmarks.line_cubes [--out DIR] [--work DIR] [--seeds 10] [--first-seed 421]
         [--variants "independent;Hanning, galaxy"] [--lines 40] [--methods classical,smooth_clip_lines,sofia]
         [--again]
 
@@ -108,8 +108,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "line_cubes")
     parser.add_argument("--work", type=Path, default=Path("/tmp/faintsky_line_cubes"))
     parser.add_argument("--variants", type=lambda text: text.split(";"), default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=201)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=421)
     parser.add_argument("--lines", type=int, default=40)
     parser.add_argument("--methods", type=lambda text: text.split(","), default=["classical"])
     parser.add_argument("--again", action="store_true")

@@ -1,12 +1,13 @@
 """Ours, PyBDSF and Aegean on the same survey-like images: what is found, what is false, fluxes, errors, time.
 
     python -m benchmarks.survey [--out DIR] [--work DIR] [--kinds uniform,pairs] [--seeds 10]
-        [--methods faintsky,pybdsf,aegean] [--again faintsky] [--peers-at SIGMA]
+        [--methods faintsky,pybdsf,aegean] [--again faintsky] [--peers-at 5.1,5.15]
 
 Makes the images (`benchmarks.survey_images`), runs each method from file to file, in turn on each image, and
 scores. What lies in the work folder is not made again, unless ``--again`` names the method. The peers'
 threshold is the lowest, in steps of 0.05 sigma, at which they list no more on 20 images of noise than ours at
-its default reliability, unless ``--peers-at`` gives one. Writes ``table.md``, ``.csv`` and ``results.json``.
+its default reliability, unless ``--peers-at`` gives one for each of them. Writes ``table.md``, ``.csv`` and
+``results.json``.
 
 True and found are paired one to one within 2.5 pixels (0.6 beams). A row without a partner is false, or a
 duplicate within a beam of a source that has one. ``ideal`` is a point fit in known noise that lists what is
@@ -36,7 +37,7 @@ from reproduction import common
 EDGES = (5, 6, 8, 10, 15, 30, 100, 501)
 """Of the true S/N."""
 MEASURED = (4, 5, 6, 8, 10, 15, 30)
-FIRST, EMPTY, N_EMPTY = 101, 901, 20
+FIRST, EMPTY, N_EMPTY = 111, 901, 20
 """Seeds: of the first image of a kind, and of noise alone."""
 RULE = Criterion("survey", along_z=False, radius=2.5)
 NEAR = BEAM / PIXEL
@@ -210,13 +211,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=FIRST)
     parser.add_argument("--again", type=names, default=[])
-    parser.add_argument("--peers-at", type=float)
+    parser.add_argument("--peers-at", type=lambda text: [float(t) for t in text.split(",")])
     o = parser.parse_args()
     bench, peers = Bench(o.work, o.again), [m for m in o.methods if m in PEERS]
-    at, noise = dict.fromkeys(METHODS, o.peers_at or SEED), {}
-    if OURS in o.methods and not o.peers_at and peers:
+    at, noise = dict.fromkeys(METHODS, SEED), {}
+    at |= dict(zip(peers, o.peers_at or (), strict=bool(o.peers_at)))
+    if OURS in o.methods and peers:
         noise[OURS] = bench.false(OURS)
-        at |= {peer: bench.tuned(peer, noise[OURS]) for peer in peers}
+        if not o.peers_at:
+            at |= {peer: bench.tuned(peer, noise[OURS]) for peer in peers}
         noise |= {peer: bench.false(peer, at[peer]) for peer in peers}
     rows: list[Row] = []
     for kind in o.kinds:

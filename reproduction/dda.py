@@ -2,11 +2,11 @@
 
     python -m reproduction.dda [--models DIR,DIR] [--data DIR]... [-n N] [--size N] [--seed S]
 
-Fields are of the test split's webs and seed 0; everything that is fitted was fitted on others. ``--models``
-are runs of ``faintsky train dda``, each shown the kinds of image that it was trained for. ``--data`` are
-folders of ``faintsky simulate lofar`` with clean images, made from visibilities; their sets are called
-``full``. What each method makes of each field goes to ``--work DIR``, by which an interrupted run goes on;
-tables and figures to ``reproduction/results/dda``.
+Fields are of the webs of the split ``test2`` and seed 10001; everything that is fitted was fitted on others.
+``--models`` are runs of ``faintsky train dda``, each shown the kinds of image that it was trained for, like
+the shipped ones. ``--data`` are folders of ``faintsky simulate lofar`` with clean images, made from
+visibilities; their sets are called ``full``. What each method makes of each field goes to ``--work DIR``, by
+which an interrupted run goes on; tables and figures to ``reproduction/results/dda``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from faintsky.models import load_model
 from reproduction import common
 from reproduction.dda_measures import PaperImages
 
-METHODS = "denoiser,starlet,gaussian,gaussian_paper,fft,threshold,clean,input,constant"
-KINDS = ("sky", "noise", "clean_ideal", "dirty")
+METHODS = "denoiser,dda_noise,dda_clean,dda_dirty,starlet,gaussian,gaussian_paper,fft,input,constant"
+KINDS = ("noise", "clean_ideal", "dirty")
 TOLD = {
     "arguments": ("levels", "dense", "kernel", "tile"), "task": ("tiles",),
     "schedule": ("epochs", "batch_size", "learning_rate", "rate"),
@@ -105,12 +105,12 @@ def main() -> None:
     parser.add_argument("--models", default="", help="folders of trained autoencoders, by commas")
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--data", action="append", default=[], help="folder with clean images")
-    parser.add_argument("--web", default="test")
+    parser.add_argument("--web", default="test2")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("-n", type=int, default=8, help="fields of each set")
-    parser.add_argument("--dirty", type=int, help="fewer dirty ones, which take longest")
+    parser.add_argument("--dirty", type=int, default=4, help="fewer dirty ones, which take longest")
     parser.add_argument("--size", type=int, default=1000, help="pixels a side")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=10001)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, default=Path("/tmp/faintsky_dda"))
     run(parser.parse_args())

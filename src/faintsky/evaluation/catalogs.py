@@ -212,8 +212,8 @@ class Scored:
         Scored
         """
         indices = method.seen_of(cubes)
-        truths = [read_table(scorer.path(out, TRUTH, cubes.name, i)) for i in indices]
-        founds = [read_table(scorer.path(out, method.name, cubes.name, i)) for i in indices]
+        truths = [scorer.table(scorer.path(out, TRUTH, cubes.name, i)) for i in indices]
+        founds = [scorer.table(scorer.path(out, method.name, cubes.name, i)) for i in indices]
         boxed = [judged_boxes(f, Setting.of(t.meta)) for t, f in zip(truths, founds, strict=True)]
         return cls(method.name, cubes.name, truths, boxed, indices)
 
@@ -326,6 +326,13 @@ class CatalogScorer:
     """
 
     box_rule: str | None = None
+    _tables: dict[Path, Table] = field(default_factory=dict, compare=False, repr=False)
+
+    def table(self, path: Path) -> Table:
+        """What `write_table` wrote; each file is read once, as reading takes longer than all scores."""
+        if path not in self._tables:
+            self._tables[path] = read_table(path)
+        return self._tables[path]
 
     def path(self, out: Path, method: str, cases: str, index: int) -> Path:
         """See `Scorer.path`; here it is the catalogue of one cube."""

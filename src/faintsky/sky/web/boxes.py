@@ -167,7 +167,7 @@ def load_box(path: str | os.PathLike[str]) -> WebBox:
         raise InputError("is not a cosmic web", hint, path) from error
 
 
-SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 300)}
+SPLITS = {"train": (2, 100), "validation": (1, 200), "test": (1, 300), "test2": (1, 400)}
 """Default number of realisations of each kind in a split, and the seed of the first."""
 MOST_BOXES = 50
 """Most realisations of each kind in a split, so that splits and kinds share no seed."""
