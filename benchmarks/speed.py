@@ -23,6 +23,7 @@ import platform
 import resource
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -148,7 +149,12 @@ def detect(options: argparse.Namespace) -> dict[str, Any]:
                 marks.append((word, time.perf_counter(), cpu_seconds()))
 
             find_sources(cube, model, device="cpu", progress=mark)
-            kept.append({a[0]: {"wall_s": b[1] - a[1], "cpu_s": b[2] - a[2]} for a, b in pairwise(marks)})
+            spent: dict[str, dict[str, float]] = defaultdict(lambda: {"wall_s": 0.0, "cpu_s": 0.0})
+            for a, b in pairwise(marks):
+                stage = spent[a[0].partition(" (")[0]]  # brackets hold details
+                stage["wall_s"] += b[1] - a[1]
+                stage["cpu_s"] += b[2] - a[2]
+            kept.append(spent)
     result: dict[str, Any] = {
         "set": f"paper, seed {SEED}, {n} cubes of {' x '.join(map(str, cube.shape[::-1]))}",
         "cpus": os.cpu_count(),

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from faintsky.evaluation import markdown, number_text, with_error
@@ -401,20 +402,20 @@ def shipped_blends() -> str:
     return markdown(header, lines).rstrip()
 
 
-def side_by_side() -> str:
+def side_by_side(folder: str = "dda_paper_size", without: Sequence[str] = ("sky", "clean_ideal")) -> str:
     """Errors of our denoiser beside the autoencoder for that kind of image and the best without training."""
-    rows: list[dict[str, Any]] = read("dda_paper_size/table.csv")
+    rows: list[dict[str, Any]] = read(f"{folder}/table.csv")
     for row in rows:
         for key in ("snr_low", "value", "error"):
             row[key] = float(row[key]) if row[key] not in ("", "None") else None
     known = {(r["method"], r["set"], r["quantity"], r["snr_low"]): r for r in rows}
-    config = read("dda_paper_size/results.json")["run"]["config"]
+    config = read(f"{folder}/results.json")["run"]["config"]
     trained = {m["product"]: name for name, m in reversed(config["models"].items()) if m["product"]}
     lines = []
     for name in config["sets"]:
         kind = name.rpartition(" ")[2]
         published = trained.get("clean" if kind == "clean_ideal" else kind, "")
-        if kind in ("sky", "clean_ideal"):
+        if kind in without:
             continue
         for low, words in ((0.3, "0.3–1"), (1.0, "1–3")):
             ours, theirs = (known.get((m, name, "error", low)) for m in ("denoiser", published))
@@ -465,7 +466,11 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "diffuse sources": page_tables.diffuse_sources,
     },
     "docs/detection.md": {"HI-like cubes": page_tables.lines, "presets": page_tables.presets},
-    "docs/autoencoder.md": {"compact": compact, "side by side": side_by_side},
+    "docs/autoencoder.md": {
+        "compact": compact,
+        "side by side": side_by_side,
+        "shipped": partial(side_by_side, "dda", ()),
+    },
 }
 
 
