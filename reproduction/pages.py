@@ -208,7 +208,11 @@ def lines_in_cubes() -> list[list[str]]:
                 f"{every['n_cubes']} dirty ALMA cubes {words}: precision, recall"
                 f" (recall of {bright}: {pm(clear, 'recall')})",
                 f"{pm(every, 'precision')}, {pm(every, 'recall')}",
-                "; ".join(f"{m} {pm(r, 'precision')}, {pm(r, 'recall')}" for m, r in others.items()),
+                "; ".join(
+                    (m if r["n_cubes"] == every["n_cubes"] else f"{m} ({r['n_cubes']} of them)")
+                    + f" {pm(r, 'precision')}, {pm(r, 'recall')}"
+                    for m, r in others.items()
+                ),
                 "reproduction.deepfocus", "deepfocus.md",
             ]
         )  # fmt: skip
