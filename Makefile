@@ -72,7 +72,7 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.line_cubes
 	$(BIN)/python -m benchmarks.report
 
-# The papers' tables and figures and the README's numbers, from scratch (more than an hour on two cores). How the
+# The papers' tables and figures and the README's numbers, from scratch (several hours on two cores). How the
 # shipped networks were trained and fitted stands in their cards (`faintsky models NAME`).
 reproduction: install
 	$(BIN)/python -m reproduction.oracle

@@ -12,7 +12,7 @@ a model's or its folder's, such as ``dda_clean``, the published autoencoder as s
 where a quarter of its outline is outlined, and was not without it, by regions of which a quarter belongs to
 injected sources: a region that covers most of the image finds nothing. Regions of the negative are false:
 they are of noise and of artefacts that are as deep as they are high. Writes ``real_diffuse.json`` and
-``real_diffuse.md``; methods that are not run again stay there.
+``real_diffuse.md``; methods that are not run again stay there, if they saw the same seed.
 """
 
 from __future__ import annotations
@@ -192,6 +192,7 @@ def measured(path: Path, n: int, names: list[str], seed: int) -> dict[str, dict[
                 )
         false = len(set(np.unique(found[0][room])) - {0})
         out[name] = {
+            "seed": seed,
             "sources": rows,
             "false": false,
             "own": len(np.unique(own[0])) - 1,
@@ -229,7 +230,8 @@ def main() -> None:
     every: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name, path in paths.items():
         if path.exists():
-            every[name] = every.get(name, {}) | measured(path, o.n, o.methods, o.seed)
+            same = {m: v for m, v in every.get(name, {}).items() if v["seed"] == o.seed}
+            every[name] = same | measured(path, o.n, o.methods, o.seed)
             file.write_text(json.dumps(every, indent=1) + "\n")
     head = ["method", *(f"found, S/N {a:g}–{b:g}" for a, b in pairwise(EDGES)), "share outlined"]
     head += ["flux, S/N > 1.2", "false regions of the negative, per 10,000 beams", "their share of the area"]

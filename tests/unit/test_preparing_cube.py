@@ -13,6 +13,7 @@ from faintsky.grid import axial_difference
 from faintsky.image import RadioCube
 from faintsky.preparing import (
     Continuum,
+    LineFree,
     PrimaryBeam,
     channel_rms,
     continuum_present,
@@ -523,3 +524,10 @@ def test_a_primary_beam_with_blanks_is_not_lowered_beside_them():
     beam = PrimaryBeam(cube)
     assert [beam.at(x, 15.3, 3) for x in (5.2, 19.4, 0.0)] == pytest.approx([0.8] * 3)
     assert np.isnan(beam.at(25, 15, 3))
+
+
+def test_a_bright_continuum_leaves_no_rounding_errors_that_look_like_lines():
+    n, z = 64, np.arange(64)[:, None]
+    spectra = 1e8 * (1 + 0.01 * z) + np.random.default_rng(0).standard_normal((n, 5))
+    level = LineFree(lambda y, x: spectra, np.ones(n))(np.zeros(5, int), np.arange(5))
+    assert level == pytest.approx(spectra.mean(axis=0) * np.sqrt(n), rel=1e-6)

@@ -407,7 +407,8 @@ class LineFree:
         bank, width = np.concatenate(rows), np.repeat(widths, n)
         open_ = np.arange(data.shape[1])
         for _ in range(MOST_LINES):
-            best, value = _strongest(bank, data[:, open_])
+            # in double precision: a bright continuum would leave rounding errors like lines
+            best, value = _strongest(bank, data[:, open_] - q @ (q.T @ data[:, open_]))
             there = value > LINE
             open_, best = open_[there], best[there]
             if not open_.size:
