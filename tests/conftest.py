@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,29 @@ def passing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from synthetic import passing_model
 
     return passing_model(tmp_path_factory.mktemp("models") / "passing")
+
+
+LOADED = (
+    "distributed.nanny", "distributed.worker", "torch", "scipy.ndimage", "scipy.optimize", "skimage.measure",
+    "astropy.table", "astropy.wcs", "astropy.io.fits", "matplotlib.figure", "bokeh.plotting", "ducc0",
+    "faintsky.jobs", "faintsky.detection", "faintsky.simulating", "faintsky.evaluation", "faintsky.report",
+)  # fmt: skip
+"""What workers need, and take ten seconds to load."""
+
+
+@pytest.fixture
+def quick_workers() -> Iterator[None]:
+    """Workers are forks of a process that has loaded the libraries, and so start at once.
+
+    They are processes as before: they know nothing of the test's process, and get their tasks pickled. Tests
+    of how workers start (`test_cluster`, `test_threads`) do without it.
+    """
+    if not hasattr(signal, "SIGALRM"):  # no system with forks
+        yield
+        return
+    import dask
+
+    get_context("forkserver").set_forkserver_preload(list(LOADED))
+    forkserver.ensure_running()
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield

@@ -84,6 +84,7 @@ def test_bright_ones_are_found_and_noise_is_not(place):
     assert others == 0
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_an_image_through_the_command_s_function(image, tmp_path):
     how = {"n": 6, "seed": 1, "snr_low": 0.5, "snr_high": 10.0, "device": "cpu"}
     result = faintsky.inject(image, tmp_path / "out", **how)

@@ -136,6 +136,7 @@ def test_points_through_the_command_s_function(image, tmp_path, kind):
     assert "reliability" in (out / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_runs_may_be_spread(image):
     how = {"sources": "points", "n": 24, "per_run": 12, "snr_low": 4.0, "snr_high": 60.0}
     one, two = (faintsky.inject(image, **how, jobs=jobs).sources for jobs in (1, 2))

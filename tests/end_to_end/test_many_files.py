@@ -39,6 +39,7 @@ def files(tmp_path):
     ]
 
 
+@pytest.mark.usefixtures("quick_workers")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_folder_each_and_a_joint_catalogue(files, tmp_path, capsys, jobs):
     out = tmp_path / "out"

@@ -264,6 +264,7 @@ def brightest(cube):
 """
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_several_processes_give_the_same_catalogues(tmp_path, monkeypatch):
     # Spawned processes can only import what lies on the path.
     (tmp_path / "fakes_of_evaluation.py").write_text(FAKES)

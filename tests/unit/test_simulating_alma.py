@@ -109,6 +109,7 @@ def test_the_record_says_how(dataset):
     assert {"versions", "box_rule", "instrument", "command"} <= set(record)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_jobs_and_order_do_not_matter(dataset, tmp_path):
     faintsky.simulate_alma(tmp_path / "again", 3, seed=5, jobs=2, **SMALL)
     assert hashes(tmp_path / "again") == hashes(dataset)

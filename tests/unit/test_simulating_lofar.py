@@ -113,6 +113,7 @@ def test_truth_agrees_with_the_header_and_the_sky(dataset):
         assert "z" not in truth.colnames
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_jobs_and_order_do_not_matter(dataset, tmp_path):
     faintsky.simulate_lofar(tmp_path / "again", 2, seed=5, preset="lotss", jobs=2, **SMALL)
     assert hashes(tmp_path / "again") == hashes(dataset)

@@ -147,6 +147,7 @@ def test_integrated_cubes_are_those_of_full_ones(extra_noise):
     np.testing.assert_allclose(true, sky.as_cube().sum(axis=0), rtol=1e-4, atol=1e-12)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_compact_sets_resume_and_do_not_depend_on_jobs(tmp_path):
     def digests(folder):
         return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.npz")}

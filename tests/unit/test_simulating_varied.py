@@ -228,6 +228,7 @@ def test_files(dataset, cache):
     assert len(arrays) > 1
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_jobs_and_resuming_do_not_matter(dataset, tmp_path):
     (dataset / "0002_psf.fits").unlink()
     faintsky.simulate_alma(dataset, 4, seed=5, preset="varied", products=PRODUCTS, **SMALL)

@@ -152,6 +152,7 @@ def test_tiles_find_what_the_whole_shows(image, whole, small_tiles, tmp_path):
     assert found.prepared.typical_rms == pytest.approx(whole.prepared.typical_rms, rel=0.02)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_workers_change_nothing(image, small_tiles, tmp_path):
     path = save_like(tmp_path / "image.fits", image.data, image)
     made = []
