@@ -30,8 +30,8 @@ SIZE, SIDE = 128, 25.0
 def web(tmp_path_factory):
     """Clumps of points, bright enough to be seen."""
     rng = np.random.default_rng(1)
-    centres = rng.uniform(0, SIDE, (300, 1, 3))
-    position = (centres + rng.normal(0, 0.15, (300, 60, 3))).reshape(-1, 3) % SIDE / SIDE * 65536
+    centres = rng.uniform(0, SIDE, (100, 1, 3))
+    position = (centres + rng.normal(0, 0.15, (100, 60, 3))).reshape(-1, 3) % SIDE / SIDE * 65536
     position = position.astype(np.uint16)
     part = position.astype(np.int64) * BLOCKS >> 16
     order = np.argsort((part[:, 0] * BLOCKS + part[:, 1]) * BLOCKS + part[:, 2], kind="stable")
