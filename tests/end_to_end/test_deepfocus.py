@@ -57,6 +57,7 @@ def trained(data, tmp_path_factory):
         patch.setattr(chain._Work, "pipeline", stand_in)
         few = {k: {n: v[1:3] for n, v in grid.items()} for k, grid in thresholds.GRID.items()}
         patch.setattr(thresholds, "GRID", few)
+        patch.setattr(thresholds, "BOTH", {name: values[:2] for name, values in thresholds.BOTH.items()})
         patch.setattr(thresholds, "ROUNDS", 1)
         return faintsky.train("deepfocus", out, data=data, settings=SETTINGS, device="cpu")
 
