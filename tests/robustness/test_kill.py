@@ -358,3 +358,44 @@ def test_killed_at_random_moments_to_the_same_bytes(inputs, tmp_path, what, requ
     finish(data, out, jobs, cluster, **how)
     assert values(out) == want
     assert not list(out.glob(".tiles*"))
+
+
+def test_an_image_killed_twice_while_tiles_are_searched(inputs, tmp_path):
+    """What was searched is not searched again, and all files have the same bytes."""
+    results = []
+    for kills in ((), (3, 5)):
+        out = tmp_path / f"out{len(kills)}"
+        for after in (*kills, 99):
+            run = [sys.executable, "-c", KILLED, str(inputs / "image.fits"), str(out), str(after)]
+            done = subprocess.run(run, capture_output=True, text=True, check=False)
+            assert done.returncode == (0 if after == 99 else -9), done.stderr
+        looked = int(done.stdout.split()[-1])
+        assert looked == 16 - sum(k - 1 for k in kills)
+        results.append({p.name: p.read_bytes() for p in out.glob("*.fits")})
+        assert not (out / ".tiles").exists()
+        assert {"mask.fits", "model.fits", "catalog.fits"} < set(results[-1])
+        check_whole(out / "mask.fits")
+    assert results[0] == results[1]
+
+
+KILLED = """
+import os, signal, sys
+from functools import partial
+import faintsky.detection.image as file, faintsky.detection.tiles as tiling
+from faintsky import detect
+from faintsky.blocks import tiles
+
+small, look, count = partial(tiles, margin=32, core=96, whole=128), file.look, 0
+tiling.tiles = lambda shape, margin: small(shape)
+
+def killed(how, number, maps):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return look(how, number, maps)
+
+file.look = killed
+detect(sys.argv[1], sys.argv[2], jobs=1)
+print(count)
+"""

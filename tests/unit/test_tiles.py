@@ -1,8 +1,8 @@
 """Images of several tiles: the same objects as in one piece, whatever shares the work."""
 
-import subprocess
-import sys
+from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -75,6 +75,12 @@ def image():
     return RadioImage.from_array(
         (data * RMS).astype(np.float32), cell=1.5, beam=(6.0, 6.0, 20.0), frequencies=[1.4e9], name="tiled"
     )
+
+
+@pytest.fixture(scope="module")
+def corner(image):
+    """16 tiles of the image."""
+    return image.part((slice(0, 304), slice(96, N)))
 
 
 @pytest.fixture
@@ -193,9 +199,9 @@ def test_tiles_of_another_run_are_not_taken(image, tmp_path):
         maps.note(4, "seen")
 
 
-def test_what_cannot_be_read_is_left_blank_and_said(image, small_tiles, tmp_path):
+def test_what_cannot_be_read_is_left_blank_and_said(corner, small_tiles, tmp_path):
     """A compressed file with some bytes that are wrong: all else is done, and the run fails at its end."""
-    path = save_like(tmp_path / "image.fits.fz", image.data, image)
+    path = save_like(tmp_path / "image.fits.fz", corner.data, corner)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 50] = bytes(50)
@@ -203,48 +209,37 @@ def test_what_cannot_be_read_is_left_blank_and_said(image, small_tiles, tmp_path
     with pytest.raises(FaintskyError, match=r"rows \d+ to \d+.* cannot be read.*the rest was searched"):
         detect(path, tmp_path / "out", jobs=1)
     residual = np.squeeze(fits.getdata(tmp_path / "out" / "residual.fits"))
-    lost = np.isnan(residual) & ~np.isnan(image.data)
-    assert 0 < lost.sum() <= 16 * N
-    assert len(read_catalog(tmp_path / "out" / "catalog.fits")) > 30
+    lost = np.isnan(residual) & ~np.isnan(corner.data)
+    assert 0 < lost.sum() <= 16 * 304
+    assert len(read_catalog(tmp_path / "out" / "catalog.fits")) > 20
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_bytes(image, tmp_path):
-    """Killed while tiles are searched, and once more; what was searched is not searched again."""
-    path, results = save_like(tmp_path / "image.fits", image.data, image), []
-    for kills in ((), (3, 5)):
-        out = tmp_path / f"out{len(kills)}"
-        for after in (*kills, 99):
-            run = [sys.executable, "-c", KILLED, str(path), str(out), str(after)]
-            done = subprocess.run(run, capture_output=True, text=True, check=False)
-            assert done.returncode == (0 if after == 99 else -9), done.stderr
-        looked = int(done.stdout.split()[-1])
-        assert looked == 25 - sum(k - 1 for k in kills)
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(corner, small_tiles, tmp_path, monkeypatch):
+    """Stopped while tiles are searched, and once more; what was searched is not searched again.
+
+    In `tests/robustness/test_kill.py` the process is killed.
+    """
+    path, results, calls = save_like(tmp_path / "image.fits", corner.data, corner), [], []
+    look = import_module("faintsky.detection.image").look
+
+    class Stopped(BaseException):
+        pass
+
+    def stopped(after, how, number, maps):
+        calls.append(number)
+        if len(calls) == after:
+            raise Stopped
+        return look(how, number, maps)
+
+    for stops in ((), (3, 5)):
+        out = tmp_path / f"out{len(stops)}"
+        for after in (*stops, None):
+            calls.clear()
+            monkeypatch.setattr("faintsky.detection.image.look", partial(stopped, after))
+            with nullcontext() if after is None else pytest.raises(Stopped):
+                detect(path, out, jobs=1, report=False)
+        assert len(calls) == 16 - sum(k - 1 for k in stops)
         results.append({p.name: p.read_bytes() for p in out.glob("*.fits")})
         assert not (out / ".tiles").exists()
         assert {"mask.fits", "model.fits", "catalog.fits"} < set(results[-1])
-        with fits.open(out / "mask.fits") as hdus:
-            hdus.verify("exception")
     assert results[0] == results[1]
-
-
-KILLED = """
-import os, signal, sys
-from functools import partial
-import faintsky.detection.image as file, faintsky.detection.tiles as tiling
-from faintsky import detect
-from faintsky.blocks import tiles
-
-small, look, count = partial(tiles, margin=32, core=96, whole=128), file.look, 0
-tiling.tiles = lambda shape, margin: small(shape)
-
-def killed(how, number, maps):
-    global count
-    count += 1
-    if count == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return look(how, number, maps)
-
-file.look = killed
-detect(sys.argv[1], sys.argv[2], jobs=1)
-print(count)
-"""
