@@ -556,20 +556,25 @@ class RadioCube(RadioData):
         """Channels without information, ``[chan]``: all NaN, or one value throughout (CASA writes 0)."""
         return np.array([_is_blank(plane) for plane in self.cube])
 
-    def holds_data(self, x: float, y: float, z: float) -> bool:
-        """Whether there are data at a position.
+    def holds_data(self, x: float, y: float, z: float, width: float = 0.0) -> bool:
+        """Whether there are data of a line: its middle channel may be blank where others are not.
 
         Parameters
         ----------
         x, y, z : float
             Pixel and channel, from 0; beyond the border the nearest one counts.
+        width : float, optional
+            Of the line [channel].
 
         Returns
         -------
         bool
         """
-        k, j, i = (int(np.clip(round(v), 0, n - 1)) for v, n in zip((z, y, x), self.shape))
-        return not self.blank_channels[k] and bool(np.isfinite(self.data[k, j, i]))
+        n_chan, n_y, n_x = self.shape
+        wanted = ((z - width / 2, n_chan), (z + width / 2, n_chan), (y, n_y), (x, n_x))
+        low, high, j, i = (int(np.clip(round(v), 0, n - 1)) for v, n in wanted)
+        channels = slice(low, high + 1)
+        return bool((np.isfinite(self.data[channels, j, i]) & ~self.blank_channels[channels]).any())
 
     @classmethod
     def from_array(cls, data: ArrayLike, *, cell: float, frequencies: ArrayLike, **details: Any) -> Self:

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import poisson
 from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
+import faintsky
 from faintsky.catalog import has_flag
 from faintsky.detection import FilterBank, build_catalog, find_catalog, find_sources, local_peaks, search_cube
 from faintsky.evaluation import SimulatedCubes
@@ -568,11 +569,43 @@ def test_sources_at_blanks_have_errors_and_lie_on_data(seed):
     pb[np.isnan(data).all(axis=0) | (x < 6)] = np.nan
     found = find_sources(small.radio_cube(data, pb=pb), reliability=0.5).catalog
     for row in found:
-        place = zip((row["z"], row["y"], row["x"]), data.shape)
-        assert np.isfinite(data[tuple(min(round(v), m - 1) for v, m in place)])
+        ends = (row["z"] - row["fwhm_z"] / 2, row["z"] + row["fwhm_z"] / 2)
+        low, high = (int(np.clip(round(v), 0, 23)) for v in ends)
+        y, x = (min(round(row[name]), n - 1) for name in "yx")
+        assert np.isfinite(data[low : high + 1, y, x]).any()
         assert np.isfinite(row["pb"]) != has_flag(row["flags"], "no_primary_beam")
         for name in MEASURED:
             assert 0 < row[f"{name}_err"] < np.inf, name
+
+
+@pytest.mark.parametrize(("snr", "stands"), [(7.0, False), (50.0, True)])
+def test_a_fit_that_the_array_hardly_sees_stands_only_where_it_is_clear(scope, monkeypatch, snr, stands):
+    """Its flux has no bound: it would take what belongs to its neighbours."""
+    data = scope.cube([at(scope, 30, x=48.0, y=48.0, z=24)], N_CHAN, sigma=SIGMA, seed=3)
+    pursuit = search_cube(scope.radio_cube(data), load_model("classical").settings).pursuit
+    found = max(pursuit.components, key=lambda c: c.snr).source
+    wide = replace(found, l11=20.0, l22=20.0, norm=1e-3, fitted_snr=snr)
+    monkeypatch.setattr(pursuit, "fit", lambda start, own=None: wide if start is found else start)
+    pursuit.refine()
+    kept = [id(c.source) for c in pursuit.components]
+    assert (id(wide) in kept) == stands
+    assert (id(found) in kept) != stands
+
+
+def test_a_line_whose_middle_channel_is_blank_is_listed():
+    """As where interference was flagged."""
+    small = telescope(48)
+    source = small.at_snr(Emitter(24.0, 24.0, 12, fwhm_z=6), 40, 1e-3, 24)
+    data = small.cube([source], 24, sigma=1e-3, seed=5)
+    pb = np.full(data.shape, 0.5)
+    (whole,) = faintsky.detect(small.radio_cube(data, pb=pb)).catalog
+    data[11:14] = pb[11:14] = np.nan
+    (row,) = faintsky.detect(small.radio_cube(data, pb=pb)).catalog
+    assert row["z"] == pytest.approx(12, abs=0.5)
+    assert row["pb"] == 0.5
+    assert row["rms"] == pytest.approx(1e-3, rel=0.1)
+    assert row["flux"] == pytest.approx(whole["flux"], abs=3 * row["flux_err"])
+    assert whole["flux_err"] < row["flux_err"] < 0.2 * row["flux"]
 
 
 def test_parts_about_a_hole_are_placed_on_data():

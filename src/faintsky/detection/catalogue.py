@@ -187,13 +187,13 @@ def _row(
 ) -> dict[str, object]:
     """One catalogue row, without id and sky position, its widths in pixels."""
     m = _moments(group)
-    if not cube.holds_data(m["x"], m["y"], m["z"]):
+    if not cube.holds_data(m["x"], m["y"], m["z"], m["fwhm_z"]):
         # the centre of several components around a hole: use the nearest one's position
         near = min((c.source for c in group), key=lambda s: np.hypot(s.x - m["x"], s.y - m["y"]))
         m |= {"x": near.x, "y": near.y, "z": near.z}
     e = _with_beam_errors(_combined_errors(group), m, prepared)
     move_x, move_y = beam.displacement(m["cov"], m["x"], m["y"], m["z"])
-    if not cube.holds_data(m["x"] - move_x, m["y"] - move_y, m["z"]):
+    if not cube.holds_data(m["x"] - move_x, m["y"] - move_y, m["z"], m["fwhm_z"]):
         move_x = move_y = 0.0
     pb = beam.at(m["x"], m["y"], m["z"])
     scale = prepared.gain(m["x"], m["y"]) / beam.share(m["x"], m["y"], m["z"])

@@ -372,9 +372,11 @@ def complete_columns(
     intrinsic = {name: table[name] for name in COLUMNS if name.startswith("dc_") and name != "dc_maj_max"}
     values = observed_sizes(intrinsic, cube.sky_beams(prepared.beam, x, y))
     values["dc_maj_max"][~has_flag(table["flags"], "unresolved")] = np.nan
-    sigma = prepared.sigma[np.clip(np.nan_to_num(z).round().astype(int), 0, prepared.sigma.size - 1)]
+    # of the nearest channel with data: that in the middle of a line may be blank
+    used = np.flatnonzero(prepared.sigma > 0)
+    sigma = prepared.sigma[used[np.abs(used - np.nan_to_num(z)[:, None]).argmin(axis=1)]]
     gain = np.array([prepared.gain(*place) for place in zip(x, y)]) * cube.peak_factor(x, y)
-    values["rms"] = np.where(np.isfinite(z) & (sigma > 0), sigma * gain, np.nan)
+    values["rms"] = np.where(np.isfinite(z), sigma * gain, np.nan)
     if mask is not None:
         flat = mask[0] if mask.strides[0] == 0 else mask
         values |= mask_extents(flat, table["id"], cube.frame(x, y))

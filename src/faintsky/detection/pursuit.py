@@ -207,6 +207,10 @@ CLEAR = 10.0
 """S/N above which an emitter and an absorber that overlap are told apart."""
 BENDS = 0.5
 """What bends a continuum fitted through it, in units of the noise."""
+SEEN = 0.5
+"""Least response of the psf to a source, in units of that of a Gaussian beam: less is seen of what is wider
+than the array's largest scale. The flux of such a fit has no bound, and it takes what belongs to others,
+unless its S/N exceeds `CLEAR`."""
 BEYOND = 0.5
 """Relative error of the modelled sidelobes of a source beyond the image's border."""
 
@@ -493,7 +497,7 @@ class Pursuit:
             fitted = self.fit(start)
             most = 1.5 * np.hypot(self.beam_pixels, start.axes()[0])
             moved = np.hypot(fitted.x - start.x, fitted.y - start.y) > most
-            if moved or np.sign(fitted.amplitude) != np.sign(start.amplitude) or self._contrary(fitted):
+            if moved or not self._is_better(fitted, start) or self._contrary(fitted):
                 far = ((z, 1), (j, reach), (i, reach))
                 blocked[tuple(slice(max(0, k - n), k + n + 1) for k, n in far)] = True
                 continue
@@ -515,12 +519,19 @@ class Pursuit:
                 return True
         return False
 
+    def _is_better(self, fitted: LineSource, before: LineSource) -> bool:
+        """Whether a fit may stand for a source: of the same sign, and clear where it is resolved out."""
+        major, minor, _ = np.square(fitted.axes()) / self.beam_pixels**2
+        seen = fitted.norm * np.sqrt((1 + 2 * major) * (1 + 2 * minor)) > SEEN
+        same = np.sign(fitted.amplitude) == np.sign(before.amplitude)
+        return bool(same and (seen or abs(fitted.fitted_snr) > CLEAR))
+
     def refine(self, rounds: int = 1) -> None:
         """Fit every source again with all others subtracted, brightest first."""
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
                 fitted = self.fit(c.source, c)
-                if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
+                if self._is_better(fitted, c.source):
                     c = self.exchange(c, fitted)
                 c.snr = self.detection_snr(c)
 
@@ -632,7 +643,7 @@ class Pursuit:
         for _ in range(rounds):
             for c in sorted(self.components, key=lambda c: -c.snr):
                 fitted = self.fit(c.source, c)
-                if np.sign(fitted.amplitude) == np.sign(c.source.amplitude):
+                if self._is_better(fitted, c.source):
                     self.subtract(c, -1.0)
                     c.source, c.image = fitted, self.imager.image(fitted)
                     self.subtract(c, 1.0)

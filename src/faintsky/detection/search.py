@@ -527,7 +527,7 @@ def inside(s: LineSource, cube: RadioCube, imager: SourceImager) -> bool:
     -------
     bool
     """
-    if not imager.covers(s) or not cube.holds_data(s.x, s.y, s.z):
+    if not imager.covers(s) or not cube.holds_data(s.x, s.y, s.z, s.fwhm_z):
         return False
     if cube.mask is None:
         return True

@@ -131,6 +131,9 @@ class PrimaryBeam:
         # unknown neighbours do not count as zero
         j, i = (slice(max(int(v) - 1, 0), int(v) + 3) for v in (max(y, 0.0), max(x, 0.0)))
         near = given[k, j, i]
+        if not (near > 0).any():  # a blank channel: that of the nearest one with data
+            others = np.flatnonzero((given[:, j, i] > 0).any(axis=(1, 2)))
+            near = given[others[np.abs(others - z).argmin()], j, i] if others.size else near
         known = (near > 0).astype(float)
         filled = np.where(known > 0, near, 0.0).astype(float)
         at = [[y - j.start], [x - i.start]]
