@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -52,7 +52,9 @@ from faintsky.simulating import simulated
 SHAPE, CELL, SIGMA = (32, 96, 96), 0.1, 1e-3
 FREQUENCIES = 230e9 + 1e7 * np.arange(SHAPE[0])
 PSF = gaussian_psf(SHAPE[1:], 6.0, 5.0, 20.0)
-N_CUBES = 70
+N_CUBES, N_EMPTY, N_EACH = 40, 17, 9
+FALSE_RATE = 0.7
+"""Mean number of false sources in a cube."""
 CURVE = CompletenessCurve(top=0.97, middle=6.0, steepness=8.0)
 
 
@@ -140,8 +142,12 @@ def fake_find(cube, scatter=1.5, false_rate=0.4, n_sources=5):
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluation")
-    sets = [LatticeSet("lattice", tuple(range(N_CUBES))), LatticeSet("empty", tuple(range(30)), 0)]
-    return evaluate(out, sets, {"fake": fake_find}, CatalogScorer(), seed=1)
+    sets = [
+        LatticeSet("lattice", tuple(range(N_CUBES)), N_EACH),
+        LatticeSet("empty", tuple(range(N_EMPTY)), 0),
+    ]
+    find = partial(fake_find, false_rate=FALSE_RATE, n_sources=N_EACH)
+    return evaluate(out, sets, {"fake": find}, CatalogScorer(), seed=1)
 
 
 def score(evaluation, cubes, method="fake", criterion="position", subset="all"):
@@ -150,25 +156,25 @@ def score(evaluation, cubes, method="fake", criterion="position", subset="all"):
 
 
 def expected_probability():
-    snr = np.concatenate([known_truth("lattice", i, 5)["snr"] for i in range(N_CUBES)])
+    snr = np.concatenate([known_truth("lattice", i, N_EACH)["snr"] for i in range(N_CUBES)])
     return snr, CURVE(snr)
 
 
 def test_recall_precision_and_false_rate_are_those_put_in(evaluation):
     metrics = score(evaluation, "lattice")
     _, probability = expected_probability()
-    assert metrics.n_true == 5 * N_CUBES
+    assert metrics.n_true == N_EACH * N_CUBES
     assert metrics.recall == pytest.approx(probability.mean(), abs=3.5 * metrics.recall_error)
     assert metrics.recall_error < 0.04
     hits = probability.sum()
     assert metrics.precision == pytest.approx(
-        hits / (hits + 0.4 * N_CUBES), abs=3.5 * metrics.precision_error
+        hits / (hits + FALSE_RATE * N_CUBES), abs=3.5 * metrics.precision_error
     )
-    assert metrics.false_per_cube == pytest.approx(0.4, abs=3.5 * np.sqrt(0.4 / N_CUBES))
+    assert metrics.false_per_cube == pytest.approx(FALSE_RATE, abs=3.5 * np.sqrt(FALSE_RATE / N_CUBES))
     empty = score(evaluation, "empty")
     assert (empty.n_true, empty.tp) == (0, 0)
     assert np.isnan(empty.recall)
-    assert empty.false_per_cube == pytest.approx(0.4, abs=3.5 * np.sqrt(0.4 / 30))
+    assert empty.false_per_cube == pytest.approx(FALSE_RATE, abs=3.5 * np.sqrt(FALSE_RATE / N_EMPTY))
 
 
 def test_completeness_at_seven_is_the_curve_s(evaluation):
@@ -189,7 +195,7 @@ def test_bright_subset_ignores_hits_outside_it(evaluation):
 @pytest.mark.parametrize("name", ["x", "y", "z", "fwhm_z", "flux", "dc_maj", "dc_min"])
 def test_scatter_over_bound_and_pulls_are_those_put_in(evaluation, name):
     (row,) = [r for r in evaluation.scores.tables["residuals"] if r["name"] == name and r["subset"] != "all"]
-    assert row["n"] > 1.5 * N_CUBES
+    assert row["n"] > 0.3 * N_EACH * N_CUBES
     tolerance = 3.5 * 1.17 / np.sqrt(row["n"])
     assert row["over_bound"] == pytest.approx(1.5, rel=tolerance)
     assert row["pull_scatter"] == pytest.approx(2.0, rel=tolerance)
