@@ -477,10 +477,11 @@ class CompactSearch:
         model, half = np.abs(self.data - self.residual) / self.rms, max(1, round(self.size / 2))
         bright = self.sources.values[np.abs(self.sources.snr) > 50]
         share = 0.002
-        if len(bright) >= 5:
-            at = pixels_of(bright, model.shape)
+        at = pixels_of(bright, model.shape)
+        known = model[at] > 0  # not that of a source whose middle is blank
+        if known.sum() >= 5:
             worst = highest_about(np.abs(self.snr_map()), *at, half)
-            share = max(share, float(np.median(np.maximum(worst - 2.5, 0) / model[at])) / 2)
+            share = max(share, float(np.median(np.maximum(worst - 2.5, 0)[known] / model[at][known])) / 2)
         return np.sqrt(1 + (share * self.gain * highest_about(model, y, x, half)) ** 2)
 
 
