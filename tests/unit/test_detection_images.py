@@ -17,7 +17,7 @@ from faintsky.detection import (
     images_of,
 )
 from faintsky.image import RadioImage
-from faintsky.preparing import background_map, noise_correlation_of
+from faintsky.preparing import background_map, noise_correlation_of, prepare_image
 from faintsky.report import residual_verdict
 
 SIGMA = 2 * np.sqrt(2 * np.log(2))
@@ -292,6 +292,43 @@ def test_areas_of_the_residual_count_with_the_networks_candidates():
     np.testing.assert_array_equal(got > 0, (labels == 1) | (grown & (np.arange(20) // 6 == 1)))
     assert got[1, 8] == got[3, 10] != got[2, 2] > 0
     assert _with_plain(labels, np.zeros_like(seeds), grown) is labels
+
+
+def test_blank_middles_of_bright_sources_do_not_hide_what_models_leave():
+    """Models that are wrong by some per cent raise the floor, whatever lies on blanks."""
+    from faintsky.detection.compact import find_compact
+
+    places = [(40.0 + 50 * i, 60.0 + 70 * j, 400.0, 1.2) for i in range(4) for j in range(3)]
+    blank = np.zeros((256, 256), bool)
+    for x, y, *_ in places[:3]:
+        blank[int(y), int(x)] = True
+    search = find_compact(prepare_image(image_of(places, blank=blank)), 20.0)
+    for x, y, *_ in places:
+        search.residual[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3] += 20 * RMS
+    search._snr = None
+    y, x = (np.array([int(p[k])]) for p in places[5:6] for k in (1, 0))
+    with np.errstate(all="raise"):
+        assert search.fidelity_floor(y, x) > 5
+
+
+def test_levels_are_those_of_quiet_surroundings_where_the_image_is_not_everywhere_quiet():
+    from faintsky.detection.diffuse import _local_levels
+
+    plane = gaussian_filter(np.random.default_rng(4).normal(size=(600, 900)), 6, mode="wrap")
+    plane = plane / plane.std() + 1
+    plane[:, 450:] = 3 * plane[:, 450:]
+    zero, spread = _local_levels(plane, np.ones(plane.shape, bool), 240, 6)
+    assert zero.shape == spread.shape == plane.shape
+    assert spread[:, :250].mean() == pytest.approx(1, abs=0.1)
+    assert zero[:, :250].mean() == pytest.approx(1, abs=0.15)
+    # not more than in the whole image where it is louder
+    assert np.ptp(spread[:, 750:]) < 1e-9
+    assert spread[0, -1] < 2.5
+    # hardly any data are no surroundings
+    valid = np.zeros(plane.shape, bool)
+    valid[:100] = valid[:, 450:] = True
+    few = _local_levels(plane, valid, 240, 6)
+    assert few[1][-1, 0] == pytest.approx(few[1][-1, -1])
 
 
 def test_negatives_count_only_where_noise_is_not_as_deep():

@@ -30,6 +30,7 @@ TESTED_BY_THEMSELVES = {
     "steps of the search are compared with plain calculations of the whole cube": (
         "detection.counts detection.matched_filter detection.measuring detection.objects detection.pursuit"
     ),
+    "what the models of bright sources leave, by hand": "detection.compact",
     "the reliability of regions, by formula": "detection.diffuse",
     "any box of any array, beside numpy's own": "io.boxes",
     "noise of its planes by formula; weights of the tests' model": "networks.local_unet",

@@ -10,6 +10,7 @@ from scipy.ndimage import (
     distance_transform_edt,
     find_objects,
     gaussian_filter,
+    map_coordinates,
     maximum,
     maximum_filter,
 )
@@ -70,6 +71,11 @@ STRANGE = 4.5
 """Depth from which they count fully."""
 ABOUT = 20.0
 """Distance within which a negative counts against a region [beam]: artefacts are as deep nearby as high."""
+QUIET = 60.0
+"""Side of the squares in which the scatter of the smoothed residual is measured [beam]: large ones, so that
+emission does not count as scatter; but some parts of an image are quieter than others."""
+ENOUGH = 100
+"""Least number of values in such a square."""
 OFFSET = 0.2
 """Offset of the median of a Gaussian's values up to one deviation above its middle [deviation]."""
 NEAR = 50.0
@@ -137,7 +143,8 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
     The noise is the larger of the one expected from the noise's correlation and the scatter of the residual
     without sources below its zero level: stripes are correlated over longer distances than are measured. S/N
     is counted from the zero level if that is positive: emission that fills most of an image cannot be told
-    from it. Depths are those within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
+    from it. Both are those of the surroundings where these are quieter than the whole image. Depths are those
+    within `ABOUT` beams, at least 1 / `AGAINST` of the deepest of all.
 
     Parameters
     ----------
@@ -161,12 +168,48 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
         gaussian_filter(np.where(search.valid, image / noise, 0), width)
         for image in (search.residual + search.background, residual)
     )
-    zero, spread = _zero_level(empty[search.valid])
-    scatter = max(float(np.sqrt(max((lags * seen).sum(), 0.0))), spread)
-    away = gaussian_filter(search.valid.astype(float), width) * max(zero, 0.0)
+    zero, spread = _local_levels(empty, search.valid, QUIET * search.size, max(1, round(width)))
+    scatter = np.maximum(np.sqrt(max((lags * seen).sum(), 0.0)), spread)
+    away = gaussian_filter(search.valid.astype(float), width) * np.maximum(zero, 0.0)
     depth = (away - empty) / scatter
     about = maximum_filter(depth, size=2 * int(ABOUT * search.size) + 1)
     return (smooth - away) / scatter, np.maximum(about, depth.max() / AGAINST)
+
+
+def _local_levels(values: Float, valid: Bool, side: float, step: int) -> tuple[Float, Float]:
+    """`_zero_level` about each place, at most that of the whole image, ``[y, x]``.
+
+    Parameters
+    ----------
+    values : array
+        ``[y, x]``
+    valid : array of bool
+        ``[y, x]``
+    side : float
+        Of the squares that are looked at; each overlaps half of the next [pixel].
+    step : int
+        Only every n-th row and column is looked at.
+    """
+    few, known = values[::step, ::step], valid[::step, ::step]
+    whole = _zero_level(values[valid])
+    half = side / 2 / step
+    places = [np.linspace(0, n - 1, max(1, round(n / half)) + 1) for n in few.shape]
+    levels = np.empty((2, *(len(p) for p in places)))
+    for j, y in enumerate(places[0]):
+        for i, x in enumerate(places[1]):
+            box = tuple(slice(max(round(c - half), 0), round(c + half) + 1) for c in (y, x))
+            own = few[box][known[box]]
+            enough = own.size > known[box].size / 4 and own.size >= ENOUGH
+            levels[:, j, i] = np.minimum(_zero_level(own), whole) if enough else whole
+    at = np.meshgrid(
+        *(
+            np.arange(n) / step * (len(p) - 1) / max(m - 1, 1)
+            for n, m, p in zip(values.shape, few.shape, places)
+        ),
+        indexing="ij",
+    )
+    zero, spread = (map_coordinates(level, at, order=1, mode="nearest") for level in levels)
+    return zero, spread
 
 
 def _shown(search: CompactSearch, residual: Float, against: float) -> tuple[Float, Float, Bool, Bool]:
