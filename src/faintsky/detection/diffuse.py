@@ -168,7 +168,7 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
         gaussian_filter(np.where(search.valid, image / noise, 0), width)
         for image in (search.residual + search.background, residual)
     )
-    zero, spread = _local_levels(empty, search.valid, QUIET * search.size, max(1, round(width)))
+    zero, spread = _local_levels(empty, search.valid, QUIET * search.size, width)
     scatter = np.maximum(np.sqrt(max((lags * seen).sum(), 0.0)), spread)
     away = gaussian_filter(search.valid.astype(float), width) * np.maximum(zero, 0.0)
     depth = (away - empty) / scatter
@@ -176,38 +176,42 @@ def significance(search: CompactSearch, residual: Float, wide: float = SMOOTH) -
     return (smooth - away) / scatter, np.maximum(about, depth.max() / AGAINST)
 
 
-def _local_levels(values: Float, valid: Bool, side: float, step: int) -> tuple[Float, Float]:
+def _local_levels(values: Float, valid: Bool, side: float, width: float) -> tuple[Float, Float]:
     """`_zero_level` about each place, at most that of the whole image, ``[y, x]``.
+
+    Both are raised by their errors: of many places one is quiet by chance.
 
     Parameters
     ----------
     values : array
-        ``[y, x]``
+        Smoothed, ``[y, x]``.
     valid : array of bool
         ``[y, x]``
     side : float
-        Of the squares that are looked at; each overlaps half of the next [pixel].
-    step : int
-        Only every n-th row and column is looked at.
+        Of the squares that are looked at, all within the image; each overlaps half of the next [pixel].
+    width : float
+        Standard deviation of the smoothing [pixel].
     """
+    step = max(1, round(width))
     few, known = values[::step, ::step], valid[::step, ::step]
     whole = _zero_level(values[valid])
     half = side / 2 / step
     places = [np.linspace(0, n - 1, max(1, round(n / half)) + 1) for n in few.shape]
+    full = round(2 * half)
     levels = np.empty((2, *(len(p) for p in places)))
     for j, y in enumerate(places[0]):
         for i, x in enumerate(places[1]):
-            box = tuple(slice(max(round(c - half), 0), round(c + half) + 1) for c in (y, x))
+            first = (max(min(round(c - half), n - full), 0) for c, n in zip((y, x), few.shape))
+            box = tuple(slice(start, start + full) for start in first)
             own = few[box][known[box]]
-            enough = own.size > known[box].size / 4 and own.size >= ENOUGH
-            levels[:, j, i] = np.minimum(_zero_level(own), whole) if enough else whole
-    at = np.meshgrid(
-        *(
-            np.arange(n) / step * (len(p) - 1) / max(m - 1, 1)
-            for n, m, p in zip(values.shape, few.shape, places)
-        ),
-        indexing="ij",
-    )
+            levels[:, j, i] = whole
+            if own.size > known[box].size / 4 and own.size >= ENOUGH:
+                zero, spread = _zero_level(own)
+                # a smoothed field has one independent value in 4 pi variances; half of them lie below zero
+                error = spread * np.sqrt(8 * np.pi * width**2 / (own.size * step**2))
+                levels[:, j, i] = np.minimum((zero + error, spread + error), whole)
+    where = [np.arange(n) * (len(p) - 1) / max(n - 1, 1) for n, p in zip(values.shape, places)]
+    at = np.meshgrid(*where, indexing="ij")
     zero, spread = (map_coordinates(level, at, order=1, mode="nearest") for level in levels)
     return zero, spread
 
