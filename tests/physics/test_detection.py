@@ -585,6 +585,26 @@ def test_sources_at_blanks_have_errors_and_lie_on_data(seed):
             assert 0 < row[f"{name}_err"] < np.inf, name
 
 
+@pytest.mark.parametrize(("speed", "scale"), [(4, 4), (5, 6)])
+def test_a_rotating_disc_is_one_row(scope, speed, scale):
+    """Its line peaks at three places and channels: the rotation rises within a beam and is then flat."""
+    rings = [
+        Emitter(
+            48 + r * np.cos(phi), 48 + 0.5 * r * np.sin(phi), 24 + speed * np.cos(phi) * np.tanh(r / 2),
+            fwhm_z=2.5, flux=r * np.exp(-r / scale),
+        )
+        for r in np.arange(0.75, 3 * scale, 1.5)
+        for phi in np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ]  # fmt: skip
+    data = scope.cube(rings, N_CHAN, seed=None)
+    flux = 12 * SIGMA / data.max() * sum(e.line(N_CHAN).sum() for e in rings)
+    data = 12 * SIGMA * data / data.max() + SIGMA * scope.noise(np.random.default_rng(3), N_CHAN)
+    (row,) = find_sources(scope.radio_cube(data)).catalog
+    assert row["n_components"] > 2
+    assert (row["x"], row["y"], row["z"]) == pytest.approx((48, 48, 24), abs=1)
+    assert row["flux_hz"] == pytest.approx(flux * WIDTH, rel=0.1)
+
+
 @pytest.mark.parametrize(("snr", "stands"), [(7.0, False), (50.0, True)])
 def test_a_fit_that_the_array_hardly_sees_stands_only_where_it_is_clear(scope, monkeypatch, snr, stands):
     """Its flux has no bound: it would take what belongs to its neighbours."""

@@ -249,6 +249,20 @@ def test_horns_on_one_continuum_are_one_source():
     assert group_components([component(40, 50, 6), component(40, 50, 18)], BEAM, hosts=[3, 3]) == [[0], [1]]
 
 
+@pytest.mark.parametrize(
+    ("where", "amplitude", "one"),
+    [
+        ((46, 50, 13), 0.02, True), ((46, 50, 13), 0.01, True), ((46, 50, 13), 0.005, False),
+        ((46, 50, 13), -0.02, False), ((40.5, 50, 13), 0.02, False), ((56, 50, 13), 0.02, False),
+        ((46, 50, 16), 0.02, False),
+    ],
+)  # fmt: skip
+def test_sides_of_a_disc_are_one_source(where, amplitude, one):
+    """Beside each other on the sky and along frequency, and alike."""
+    sides = [component(40, 50, 8), component(*where, amplitude=amplitude)]
+    assert (group_components(sides, BEAM) == [[0, 1]]) == one
+
+
 # ---------------------------------------------------------------------- labels grown over joined emission
 
 

@@ -19,6 +19,10 @@ from faintsky.source_model import line_profile
 
 DIP = 0.15
 """Least relative depth of the dip between two sources."""
+BESIDE, SHIFTED = (0.35, 1.05), (0.85, 1.35)
+"""Where the two sides of a disc lie, see `apart`: on the sky, and along frequency."""
+ALIKE = 3.2
+"""Largest ratio of their fluxes."""
 
 
 def observed_value(components: Sequence[Component], points: Float) -> Float:
@@ -31,26 +35,49 @@ def observed_value(components: Sequence[Component], points: Float) -> Float:
     return total
 
 
-def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0) -> bool:
-    """Whether two components overlap.
+def apart(a: Component, b: Component, beam_pixels: float) -> tuple[float, float]:
+    """Separation of two components on the sky and along frequency, over the sum of their half widths.
 
     Parameters
     ----------
     a, b : Component
     beam_pixels : float
         FWHM of the beam [pixel].
-    reach : float, optional
-        They overlap within this times the sum of their observed half widths.
+
+    Returns
+    -------
+    sky, line : float
+    """
+    s, t = a.source, b.source
+    wide = 0.5 * np.hypot(s.axes()[0], beam_pixels) + 0.5 * np.hypot(t.axes()[0], beam_pixels)
+    return float(np.hypot(s.x - t.x, s.y - t.y) / wide), abs(s.z - t.z) / (0.5 * s.fwhm_z + 0.5 * t.fwhm_z)
+
+
+def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0) -> bool:
+    """Whether two components overlap. See `apart`: both of its numbers are below `reach`."""
+    return max(apart(a, b, beam_pixels)) < reach
+
+
+def halves(a: Component, b: Component, beam_pixels: float) -> bool:
+    """Whether two components look like the two sides of a rotating disc.
+
+    They lie beside each other on the sky and along frequency, and neither is much brighter. Of sources that
+    overlap by chance, few do.
+
+    Parameters
+    ----------
+    a, b : Component
+    beam_pixels : float
+        FWHM of the beam [pixel].
 
     Returns
     -------
     bool
     """
-    s, t = a.source, b.source
-    if abs(s.z - t.z) >= reach * (0.5 * s.fwhm_z + 0.5 * t.fwhm_z):
-        return False
-    wide = 0.5 * np.hypot(s.axes()[0], beam_pixels) + 0.5 * np.hypot(t.axes()[0], beam_pixels)
-    return bool(np.hypot(s.x - t.x, s.y - t.y) < reach * wide)
+    sky, line = apart(a, b, beam_pixels)
+    fluxes = [c.source.amplitude * c.source.fwhm_z for c in (a, b)]
+    alike = fluxes[0] * fluxes[1] > 0 and max(map(abs, fluxes)) < ALIKE * min(map(abs, fluxes))
+    return alike and BESIDE[0] < sky < BESIDE[1] and SHIFTED[0] < line < SHIFTED[1]
 
 
 def one_source(a: Component, b: Component, components: Sequence[Component]) -> bool:
@@ -87,8 +114,8 @@ def group_components(
 ) -> list[list[int]]:
     """Indices of the components of each source: connected where they touch and no dip lies between them.
 
-    The parts of a rotating galaxy's line lie side by side on its continuum, each at another frequency, and a
-    dip between its horns does not separate two sources.
+    The parts of a rotating galaxy's line lie side by side, each at another frequency, and a dip between its
+    horns does not separate two sources: see `halves`, and with a continuum they may look otherwise, too.
 
     Parameters
     ----------
@@ -115,7 +142,11 @@ def group_components(
             continue
         lines_meet = abs(a.source.z - b.source.z) < 0.5 * (a.source.fwhm_z + b.source.fwhm_z)
         one_host = hosts[i] is not None and hosts[i] == hosts[j] and lines_meet
-        joined[i, j] = one_host or (touching(a, b, beam_pixels) and one_source(a, b, components))
+        joined[i, j] = (
+            one_host
+            or halves(a, b, beam_pixels)
+            or (touching(a, b, beam_pixels) and one_source(a, b, components))
+        )
     count, group = connected_components(joined, directed=False)
     return [np.flatnonzero(group == k).tolist() for k in range(count)]
 
