@@ -1,6 +1,6 @@
 """Diffuse emission among compact sources: clouds in survey-like images, outlined and measured or not.
 
-    python -m benchmarks.clouds [--out DIR] [--work DIR] [--seeds 10] [--first-seed 411]
+    python -m benchmarks.clouds [--out DIR] [--work DIR] [--seeds 10] [--first-seed 421]
 
 Each image of the kind ``clouds`` (`benchmarks.survey_images`) is catalogued by `faintsky.denoise`, and the
 same image without its clouds. The regions' fluxes are compared with those of the true clouds, within the
@@ -25,7 +25,7 @@ from faintsky.injecting import compact_entries
 from faintsky.matching import match
 from reproduction import common
 
-FIRST = 411
+FIRST = 421
 AREA = np.pi / (4 * np.log(2)) * (BEAM / PIXEL) ** 2
 """Of the beam [pixel]."""
 FALSE = 0.2
