@@ -110,6 +110,7 @@ def quick_workers() -> Iterator[None]:
         yield
         return
     import dask
+    import distributed  # noqa: F401  # its defaults must be there before one is changed for a while
 
     get_context("forkserver").set_forkserver_preload(list(LOADED))
     forkserver.ensure_running()

@@ -404,6 +404,9 @@ def needs_of_image(
 
 COLUMN = "reliability_negative"
 """Column added to the catalogue."""
+ALIKE = 0.15
+"""S/N and area within which a region of the negative is like one of the image [dex]: two regions, and often
+there are no more, say nothing of their scatter."""
 
 
 def compare_with_negative(image: RadioImage, found: Any, again: Callable[[RadioImage], Any]) -> int:
@@ -434,7 +437,7 @@ def compare_with_negative(image: RadioImage, found: Any, again: Callable[[RadioI
         for t, rows in ((found.catalog, diffuse), (other.catalog, theirs))
     )
     values = np.full(len(found.catalog), np.nan)
-    values[diffuse] = reliability_of(ours, others)
+    values[diffuse] = reliability_of(ours, others, least=ALIKE)
     found.catalog[COLUMN] = values
     found.catalog[COLUMN].description = "reliability by the regions of the image's negative"
     found.notes.append(f"the image has {diffuse.sum()} regions, its negative {theirs.sum()}")

@@ -433,7 +433,7 @@ LEAST_NEGATIVES = 4
 """Below this number of negative detections the kernel takes the scatter of all detections."""
 
 
-def reliability_of(positive: Float, negative: Float, scale: float = 0.4) -> Float:
+def reliability_of(positive: Float, negative: Float, scale: float = 0.4, least: float = LEAST_WIDTH) -> Float:
     """Probability that each positive detection is real, ``[n]``, 0 to 1, from the negative ones.
 
     Noise causes negative detections as often as positive ones. Serra, Jurek & Floer (2012, PASA 29, 296): in
@@ -446,6 +446,8 @@ def reliability_of(positive: Float, negative: Float, scale: float = 0.4) -> Floa
         Parameters of the detections, ``[n, parameter]``, logarithms of base 10.
     scale : float
         Width of the kernel in units of the scatter of the negative detections.
+    least : float, optional
+        Least width: few detections may be close together by chance [dex].
 
     Returns
     -------
@@ -459,7 +461,7 @@ def reliability_of(positive: Float, negative: Float, scale: float = 0.4) -> Floa
     covariance = scale**2 * np.cov(sample, rowvar=False) if len(sample) > 1 else np.zeros((dimensions,) * 2)
     # log mean is nearly a sum of the other two, and a few detections may lie on a line
     values, vectors = np.linalg.eigh(covariance)
-    white = vectors / np.sqrt(np.maximum(values, LEAST_WIDTH**2))
+    white = vectors / np.sqrt(np.maximum(values, least**2))
     ours, theirs = positive @ white, negative @ white
     p, n = _density(ours, ours), _density(ours, theirs)
     return np.clip((p - n) / p, 0.0, 1.0)
