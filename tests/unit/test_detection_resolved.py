@@ -70,6 +70,20 @@ def test_a_rotating_disc_is_one_object_with_its_flux_and_its_angle(angle):
     np.testing.assert_allclose(got.model[labelled], got.prepared.line[labelled], atol=1e-3 * RMS)
 
 
+@pytest.mark.parametrize(("blank", "rows"), [([20], 1), ([18, 25, 26], 1), (range(21, 29), 2)])
+def test_few_blank_channels_divide_no_galaxy(blank, rows):
+    galaxy = disc(36, 36, 20.0)
+    whole, total = found(galaxy).catalog[0], galaxy.sum()
+    assert whole["flags"] == "extended,no_primary_beam"
+    galaxy[list(blank)] = np.nan
+    got = found(galaxy)
+    assert len(got.catalog) == rows
+    assert all("edge" in flags.split(",") for flags in got.catalog["flags"])
+    if rows == 1:
+        left = np.nansum(galaxy) / total
+        assert got.catalog["flux"][0] == pytest.approx(left * whole["flux"], rel=0.03)
+
+
 def test_a_lopsided_galaxy_is_where_its_middle_is():
     """One half twice as bright as the other moves neither its place nor its velocity."""
     galaxy = disc(36, 36, 60.0)

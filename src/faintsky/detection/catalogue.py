@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_dilation, map_coordinates
 
 from faintsky.arrays import Float
 from faintsky.beams import sampling_errors
@@ -304,7 +304,7 @@ def galaxy_row(
     }  # fmt: skip
     holds = {
         "edge": box["x_min"] <= 0 or box["y_min"] <= 0 or box["x_max"] >= n_x - 1 or box["y_max"] >= n_y - 1
-        or box["z_min"] <= 0 or box["z_max"] >= n_chan - 1,
+        or box["z_min"] <= 0 or box["z_max"] >= n_chan - 1 or _beside_blanks(prepared, r),
         "extended": True,
         "no_primary_beam": not np.isfinite(pb),
         "low_primary_beam": pb < 0.2,
@@ -449,6 +449,15 @@ def in_the_shadow(prepared: PreparedCube, group: Sequence[Component], others: Se
     z, width = group[0].source.z, group[0].source.fwhm_z
     brighter = [c.source.peak for c in others if abs(c.source.z - z) < 0.5 * (c.source.fwhm_z + width)]
     return bool(brighter) and peak < level * max(brighter)
+
+
+def _beside_blanks(prepared: PreparedCube, r: Resolved) -> bool:
+    """Whether a galaxy's mask touches a blank channel or pixel."""
+    room = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in r.box)
+    seen = prepared.valid[room[1:]] & (prepared.sigma[room[0]] > 0)[:, None, None]
+    inside = np.zeros(seen.shape, bool)
+    inside[tuple(slice(s.start - t.start, s.stop - t.start) for s, t in zip(r.box, room))] = r.mask
+    return bool((binary_dilation(inside) & ~seen).any())
 
 
 def _at_edge(cube: RadioCube, prepared: PreparedCube, m: dict[str, Any]) -> bool:

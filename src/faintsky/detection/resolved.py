@@ -47,6 +47,9 @@ AROUND = 3.0
 ONE_SIDED = 0.1
 """Least fraction of the flux in each half of a galaxy's spectrum."""
 
+BRIDGED = 5
+"""Blank channels in a row that do not divide a galaxy; more of them may separate two spectral windows."""
+
 SURROUNDED = 3.0
 """Distance from a galaxy, in each channel, within which its bowl may look like a continuum [beam]."""
 FREE = 4
@@ -116,7 +119,7 @@ def resolved_emission(prepared: PreparedCube, where: Bool | None = None, sign: f
     clipped = (height > CLIP) & prepared.valid & (prepared.sigma > 0)[:, None, None]
     if where is not None:
         clipped &= where
-    labels, count = label(clipped, np.ones((3, 3, 3)))
+    labels, count = _joined(clipped, prepared.sigma > 0)
     least = 3 * beam_pixels(prepared.beam, 1.0)[0]
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     found = []
@@ -139,6 +142,15 @@ def resolved_emission(prepared: PreparedCube, where: Bool | None = None, sign: f
             found.append(_grown(prepared, box, part, float(height[box][part].max())))
     found.sort(key=lambda r: -int(r.mask.sum()))
     return _disjoint(found, scaled.shape)
+
+
+def _joined(clipped: Bool, seen: Bool) -> tuple[NDArray[np.int32], int]:
+    """Number of each voxel's connected area, from 1, and their count; few blank channels divide none."""
+    runs, _ = label(~seen)
+    planes = seen | (np.bincount(runs)[runs] > BRIDGED)
+    labels = np.zeros(clipped.shape, np.int32)
+    labels[planes], count = label(clipped[planes], np.ones((3, 3, 3)))
+    return labels, int(count)
 
 
 def _turn(line: Array, part: Bool) -> float:
