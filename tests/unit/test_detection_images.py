@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -347,3 +349,34 @@ def test_regions_are_surer_where_the_smoothed_residual_is_clear():
     clear = np.array([[9.0, 1.2, 2.0], [0.5, 9.0, 3.0]])
     got = joint_reliability(np.array([0.0, 0.6, 0.6, 0.91]), clear, labels)
     np.testing.assert_allclose(got[1:], [0.9, 0.6, 0.99])
+
+
+def test_sources_narrower_than_the_beam_are_as_wide_as_fitted_and_the_user_is_told():
+    places = [(50.0 + 60 * i, 50.0 + 60 * j, 60.0) for i in range(3) for j in range(3)]
+    narrow = detect_image(image_of([(x, y, snr, 0.7) for x, y, snr in places]))
+    bright = narrow.catalog[narrow.catalog["kind"] == "gaussian"]
+    assert len(bright) == 9
+    # 6 arcsec of beam
+    np.testing.assert_allclose(bright["fwhm_maj"], 0.7 * BEAM * CELL, rtol=0.12)
+    np.testing.assert_allclose(bright["flux"] / bright["flux_peak"], 0.49, rtol=0.15)
+    np.testing.assert_allclose(
+        bright["flux"] / bright["flux_peak"],
+        bright["fwhm_maj"] * bright["fwhm_min"] / (BEAM * CELL) ** 2,
+        rtol=0.01,
+    )
+    assert any("narrower than the beam" in note for note in narrow.notes)
+    usual = detect_image(image_of([(x, y, snr, 1.0) for x, y, snr in places]))
+    assert not any("narrower" in note for note in usual.notes)
+
+
+@pytest.mark.parametrize("blank", [None, np.s_[:, :20]])
+def test_a_bright_source_that_an_edge_cuts_is_at_least_noted(blank):
+    x = -1.5 if blank is None else 18.5
+    found = detect_image(
+        image_of([(x, 100.0, 80.0, 1.0), (150.0, 100.0, 30.0, 1.0)], blank=blank or np.s_[:0])
+    )
+    assert len(found.catalog) == 1
+    (note,) = (n for n in found.notes if n.startswith("not listed: 1 bright source "))
+    place = re.search(r"at x=(-?\d+), y=(\d+)\)", note)
+    assert place is not None
+    np.testing.assert_allclose([int(v) for v in place.groups()], [x, 100], atol=1)

@@ -58,6 +58,8 @@ ARTEFACTS = 20
 """Largest distance to which artefacts are looked for [beam]; it is a tenth of the S/N where that is less."""
 TENTH = 1.645
 """Standard deviations that a tenth of a Gaussian's values exceed, on either side."""
+CUT_FROM = 10.0
+"""S/N above which the user is told of a source whose centre is not in the image."""
 FAIR = 2.0
 """Largest ratio of the stronger to the weaker sign of artefacts."""
 STAGE = 10.0
@@ -80,6 +82,11 @@ class CompactSearch:
         Major and minor FWHM [pixel] and position angle [deg].
     correlation : NoiseCorrelation
         Of the noise.
+
+    Attributes
+    ----------
+    cut : array
+        x, y and S/N of what `find_compact` dropped because its centre is not in the image, ``[n, 3]``.
     """
 
     def __init__(
@@ -92,6 +99,7 @@ class CompactSearch:
         self.bounds = self.size, LARGEST * self.size
         self.residual, self.background = self.data.copy(), np.zeros(self.data.shape)
         self.sources = Sources(np.zeros((0, NUMBERS)))
+        self.cut = np.zeros((0, 3))
         self.level: Float = np.ones(self.data.shape)
         self.set_noise(rms, correlation)
 
@@ -562,7 +570,9 @@ def find_compact(
     search.measure_level()
     search.fit()
     large = search.sources.fwhm > COMPACT * size
-    search.put_back((np.abs(search.source_snr()) < LOWEST) | search.off_the_image() | large)
+    off, snr = search.off_the_image(), search.source_snr()
+    search.cut = np.column_stack([search.sources.values[:, 1:3], snr])[off & (np.abs(snr) > CUT_FROM)]
+    search.put_back((np.abs(snr) < LOWEST) | off | large)
     search.put_back(search.left_over())
     return search
 

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.table import Table, vstack
 from numpy.typing import NDArray
 
-from faintsky.arrays import Array32, Index, Labels
+from faintsky.arrays import Array32, Float, Index, Labels
 from faintsky.blocks import Maps, made_once
 from faintsky.denoising import Eye
 from faintsky.detection.counts import NoisePeaks
@@ -27,6 +27,12 @@ from faintsky.system import BYTES_OF_TABLES, LOCAL, Needs, Workers
 
 STEPS = 6
 """Steps of progress that are reported where there is one tile."""
+BRIGHT = 10.0
+"""S/N of sources whose sizes are compared with the beam."""
+NARROW = 3.0
+"""Standard errors by which a flux is less than its peak if the source is narrower than the beam."""
+FEW, ALIKE = 3, 0.25
+"""Number and share of narrow sources from which the user is told."""
 SEARCHING = 15
 """Time to search a tile over the time to paint it."""
 
@@ -199,10 +205,37 @@ def detect_image(
     blank = sum(s.kind is None for s in seen)
     if blank:
         found.notes.append(f"{blank} of {len(seen)} tiles hold no data")
+    found.notes += _at_edges(np.concatenate([s.cut for s in seen])) + _narrow(found.catalog)
     found.lost = list(dict.fromkeys(words for s in seen for words in s.lost))
     found.notes += found.lost
     tell("done", total)
     return found
+
+
+def _at_edges(cut: Float) -> list[str]:
+    """A note on sources that edges cut."""
+    if not len(cut):
+        return []
+    x, y, snr = cut[np.abs(cut[:, 2]).argmax()]
+    return [
+        f"not listed: {len(cut)} bright source{'s' * (len(cut) > 1)} centred outside the data"
+        f" (S/N {snr:.3g} at x={x:.0f}, y={y:.0f})"
+    ]
+
+
+def _narrow(catalog: Table) -> list[str]:
+    """A note on sources that are narrower than the beam: one of both is wrong."""
+    bright = np.asarray((catalog["kind"] == "gaussian") | (catalog["kind"] == "point"), bool)
+    bright &= np.asarray(catalog["snr"], float) > BRIGHT
+    flux, error, peak = (np.asarray(catalog[k], float)[bright] for k in ("flux", "flux_err", "flux_peak"))
+    narrow = np.abs(flux) + NARROW * error < np.abs(peak)
+    if narrow.sum() < FEW or narrow.sum() < ALIKE * bright.sum():
+        return []
+    ratio = np.median((flux / peak)[narrow])
+    return [
+        f"{narrow.sum()} of {bright.sum()} bright sources are narrower than the beam (flux / peak"
+        f" {ratio:.2f}): the header's beam may be wrong, and all fluxes with it"
+    ]
 
 
 def _look(how: SearchPlan, maps: Maps, number: int) -> SeenTile:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects
 
 from faintsky.arrays import Float, Index, Labels
-from faintsky.beams import observed_sizes, sampling_errors
+from faintsky.beams import SIZES, observed_sizes, sampling_errors
 from faintsky.catalog import coordinates_meta, join_flags, make_components, make_table, mask_extents
 from faintsky.detection.gaussians import images_of
 from faintsky.detection.sources import Sources, pixels_of
@@ -147,6 +147,15 @@ def _shapes(values: Float, errors: Float, beams: Float) -> dict[str, Float]:
         np.rad2deg(spread(minor, major) / np.maximum(size[:, 1] - size[:, 0], 1e-9)), 90.0
     )
     return out
+
+
+def _fitted_sizes(image: RadioImage, values: Float) -> dict[str, Float]:
+    """FWHMs [arcsec] and position angle [deg] of Gaussians ``[n, 6]``."""
+    size, vectors = np.linalg.eigh(np.stack([values[:, [3, 4]], values[:, [4, 5]]], axis=1))
+    minor, major = FWHM_PER_SIGMA * np.sqrt(np.maximum(size, 0)).T
+    angle = np.rad2deg(np.arctan2(-vectors[:, 0, 1], vectors[:, 1, 1]))
+    there = image.frame(values[:, 1], values[:, 2]).to_sky(major, minor, angle)
+    return dict(zip(SIZES, there))
 
 
 def _together(sources: Sources, members: Sequence[Index], area: Float) -> tuple[Float, Float]:
@@ -331,6 +340,8 @@ def _columns(
     one = {"x": x, "y": y, **place, **shape}
     columns: dict[str, Any] = one | image.sky_columns(one)
     columns |= observed_sizes(columns, image.sky_beams(prepared.beam, x, y))
+    # as fitted, which may be less than the beam
+    columns |= {k: np.where(point, columns[k], v) for k, v in _fitted_sizes(image, values).items()}
     gain, plane = beam.gain(), beam.plane
     seen = gain[j, i]
     janskys = image.peak_factor(x, y) * prepared.jy_per_beam * seen

@@ -145,6 +145,8 @@ class SeenTile:
         None where the network was not run.
     lost : list of str
         Parts of the file that could not be read.
+    cut : array
+        x, y and S/N of sources whose centre is beside the image or on a blank pixel, ``[n, 3]``.
     """
 
     number: int
@@ -158,6 +160,7 @@ class SeenTile:
     notes: list[str] = field(default_factory=list)
     regions: SeenRegions | None = None
     lost: list[str] = field(default_factory=list)
+    cut: Float = field(default_factory=lambda: np.zeros((0, 3)))
 
 
 @dataclass
@@ -297,6 +300,10 @@ def look(plan: SearchPlan, number: int, maps: Maps, tell: Tell = lambda done, wo
     maps.write("noise", block.write, noise[core])
     seen = _sources_seen(plan, number, part, prepared, search, diffuse, left)
     seen.kind, seen.notes = kind, said
+    # those beside the tile, but in the image, are another tile's
+    at = pixels_of(np.insert(search.cut, 0, 0, axis=1), valid.shape)
+    own = np.all([(p >= c.start) & (p < c.stop) for p, c in zip(at, core)], axis=0)
+    seen.cut = search.cut[own] + [block.origin[1], block.origin[0], 0]
     if diffuse is not None:
         seen.regions = _regions_seen(plan, number, diffuse, search, maps)
         if plan.always or plan.whole:
