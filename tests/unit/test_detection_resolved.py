@@ -54,7 +54,7 @@ def km_s(row):
 def test_a_rotating_disc_is_one_object_with_its_flux_and_its_angle(angle):
     galaxy, beside = disc(36, 36, angle), [point(12, 14, 10), point(60, 58, 24)]
     got = found(galaxy, *beside)
-    assert len(got.catalog) == 3
+    assert len(got.catalog) == 3 <= got.candidates
     row = got.catalog[np.hypot(got.catalog["x"] - 36, got.catalog["y"] - 36) < 4][0]
     assert row["flux_method"] == "mask"
     assert row["flux"] == pytest.approx(galaxy.sum() / AREA * km_s(row), rel=0.05)

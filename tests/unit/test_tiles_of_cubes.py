@@ -105,6 +105,7 @@ def test_tiles_find_what_the_whole_shows(cube, whole, small, tmp_path, monkeypat
     np.testing.assert_allclose(found.model + found.residual, cube.data, atol=1e-6)
     one, other = (fits.getdata(tmp_path / "out" / "moment0.fits"), whole.moments()[0][0])
     assert np.nansum(one) == pytest.approx(np.nansum(other), rel=0.02)
+    assert found.facts["sources"] <= found.facts["candidates"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count('<svg id="source-') == len(ours)
     assert (tmp_path / "out" / "catalog_sofia.fits").exists()

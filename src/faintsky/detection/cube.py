@@ -17,6 +17,7 @@ from faintsky.detection.cube_judging import (
     Galaxy,
     MeasuredTile,
     Sky,
+    doubtful_galaxies,
     galaxies_of,
     galaxy_tables,
     measure_tile,
@@ -25,7 +26,7 @@ from faintsky.detection.cube_judging import (
 )
 from faintsky.detection.cube_painting import PaintedTile, PaintTask, blank_tile, paint_tile, reaches
 from faintsky.detection.cube_tiles import Box, CubePlan, SeenCube, bricks_of, look_at, plan_cube
-from faintsky.detection.find import Detections, needs_of_search, notes_of
+from faintsky.detection.find import Detections, all_candidates, needs_of_search, notes_of
 from faintsky.detection.fits import LineSource
 from faintsky.detection.moments import MomentSums
 from faintsky.image import RadioCube
@@ -147,7 +148,7 @@ def detect_cube(
             partial(_look, plan, maps), range(len(plan.blocks)), partial(told, "tiles searched", SEARCHING)
         )
         known = [s for s in seen if s.prepared is not None]
-        noise, candidates = rate(seen, plan)
+        noise, lines = rate(seen, plan)
         in_data = _primary_beam_in_data(plan, known)
         galaxies = galaxies_of(plan, seen)
         measured: list[MeasuredTile] = workers.results(
@@ -162,6 +163,7 @@ def detect_cube(
         painted: list[PaintedTile] = workers.results(
             partial(_paint, plan, maps), tasks, partial(told, "tiles painted", 1)
         )
+    candidates = all_candidates(lines + len(galaxies) + doubtful_galaxies(plan, seen), catalog)
     moments, shown = _together(plan, painted)
     for p in painted:
         for number, (las, area) in p.extents.items():
@@ -177,6 +179,7 @@ def detect_cube(
         slice(max((n - few) // 2, 0), min((n + few) // 2, n)) for n, few in zip(cube.shape, SAMPLE)
     )
     found.sample = found.seen_in(middle, catalog[:0])
+    found.sample.corner = tuple(s.start for s in middle)
     return found
 
 

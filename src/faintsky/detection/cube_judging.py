@@ -31,7 +31,7 @@ def rate(seen: Sequence[SeenCube], plan: CubePlan) -> tuple[NoisePeaks, int]:
     """Set every candidate's reliability, from the list of the whole cube.
 
     Candidates outside the part that a tile writes are rated as if they were on the list. Returns the noise
-    peaks expected in the cube, and the number of candidates.
+    peaks expected in the cube, and the number of candidates that are lines.
     """
     known = [s for s in seen if s.counts is not None]
     noise = PeakCounts.together([s.counts for s in known if s.counts is not None]).law
@@ -238,6 +238,18 @@ def galaxies_of(plan: CubePlan, seen: Sequence[SeenCube]) -> list[Galaxy]:
         elif len(own) > 1 or own[0].inside:
             out.append(_joined(own))
     return out
+
+
+def doubtful_galaxies(plan: CubePlan, seen: Sequence[SeenCube]) -> int:
+    """Number of galaxies that are not reliable; the tile that writes the brightest voxel counts them."""
+    doubtful = [
+        _piece(plan, s, r)
+        for s in seen
+        if s.prepared is not None
+        for r in s.resolved
+        if r.reliability < plan.reliability
+    ]
+    return sum(p.inside for p in doubtful)
 
 
 @dataclass

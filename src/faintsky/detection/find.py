@@ -44,11 +44,13 @@ class Detections(Found):
     noise : NoisePeaks or None
         The noise peaks expected in the cube, where the method knows them.
     candidates : int
-        Candidates before the cut in reliability.
+        Candidates before the cut in reliability: lines and resolved galaxies.
     components : astropy.table.Table or None
         One row for each fitted line, with the source that it belongs to; None where each source is one line.
     sample : Detections or None
         Of a part of the cube, where the whole is too large for the report.
+    corner : tuple of int or None
+        First channel, row and column of such a part.
     shown : dict of array
         In that case, maps for the report, ``[y, x]``; `moments` holds the sums for those of the lines.
     """
@@ -58,6 +60,7 @@ class Detections(Found):
     candidates: int = 0
     components: Table | None = None
     sample: Detections | None = None
+    corner: tuple[int, ...] | None = None
     shown: dict[str, Array32] = field(default_factory=dict)
     moments: MomentSums | None = None
 
@@ -142,8 +145,14 @@ def finish(search: Search, model: Model, reliability: float = RELIABILITY) -> De
     notes = notes_of(cube, prepared, float(prepared.present[prepared.valid].mean()))
     return Detections(
         catalog, mask, prepared.restored(made), notes=notes, prepared=prepared,
-        noise=search.noise, candidates=search.tried, components=parts,
+        noise=search.noise, components=parts,
+        candidates=all_candidates(search.tried + len(search.resolved), catalog),
     )  # fmt: skip
+
+
+def all_candidates(tried: int, catalog: Table) -> int:
+    """Number of candidates: those of the search, and lines that are found later, at continuum sources."""
+    return max(tried, len(catalog))
 
 
 CURVED = 0.5

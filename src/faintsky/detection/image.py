@@ -58,7 +58,7 @@ class DetectedImage:
     kind : str
         ``restored`` or ``dirty``.
     candidates : int
-        Components before the cut in reliability.
+        Components and diffuse regions before the cut in reliability.
     noise : NoisePeaks
         Expected in the image.
     notes : list of str
@@ -76,6 +76,8 @@ class DetectedImage:
         the full ones are in the maps.
     sample : DetectedImage or None
         In that case, part of the image at full resolution.
+    corner : tuple of int or None
+        First channel, row and column of such a part.
     lost : list of str
         Parts of the file that could not be read.
     """
@@ -97,6 +99,7 @@ class DetectedImage:
     denoised_error: Array32 | None = None
     thin: int = 1
     sample: DetectedImage | None = None
+    corner: tuple[int, int, int] | None = None
     lost: list[str] = field(default_factory=list)
 
 
@@ -195,6 +198,7 @@ def detect_image(
         table = vstack(measured, metadata_conflicts="silent")[good]
         table["id"] = ids[few:]
     found = _assembled(how, maps, prepared, painted, judged, table, asked)
+    found.candidates += len(good)
     kind = next(s.kind for s in seen if s.kind is not None)
     found.kind = kind.name
     said = dict.fromkeys(note for s in seen for note in s.notes)
@@ -319,6 +323,7 @@ def _assembled(
         sample = {name: maps.read(name, middle) for name in ("noise", "mask", "model")}
         found = _found(*common, replace(prepared, data=np.nan_to_num(shown["data"])), shown, asked)
         found.sample = _found(*common, here, sample, False)
+        found.sample.corner = (0, middle[0].start, middle[1].start)
         found.thin = how.thin
         if not how.always:
             found.denoised = found.denoised_error = None
