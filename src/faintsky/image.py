@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -47,6 +49,15 @@ def _companion(kind: str, what: str) -> cached_property[Any]:
 
     read.__doc__ = f"{what}, ``[1 or chan, y, x]``; None where not given."
     return cached_property(read)
+
+
+def unpickled_wcs(pickled: bytes) -> Any:
+    """A WCS from its pickle, without astropy's warnings on its header, which the reader has filtered once."""
+    from astropy.wcs import FITSFixedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return pickle.loads(pickled)
 
 
 @dataclass(eq=False)
@@ -106,6 +117,12 @@ class RadioData:
     kind: str = "auto"
     continuum: str = "auto"
     dish: float | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"wcs": pickle.dumps(self.wcs)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, wcs=unpickled_wcs(state["wcs"]))
 
     @cached_property
     def cube(self) -> Array32:

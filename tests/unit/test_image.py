@@ -1,7 +1,9 @@
 """Images and cubes: coordinates by hand formulae, units, companions, blank channels."""
 
+import warnings
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 from astropy import units as u
@@ -35,6 +37,15 @@ def test_real_cube_header_is_read_right():
     assert c.beams.shape == (50, 3)
     assert c.grid.cell == pytest.approx(1.0)
     assert (c.grid.x0, c.grid.y0) == (32.0, 32.0)
+
+
+def test_a_cube_travels_to_workers_without_remarks_on_its_header():
+    c = open_cube(REAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = cloudpickle.loads(cloudpickle.dumps(c))
+    assert again.shape == c.shape
+    np.testing.assert_allclose(again.sky(3.0, 5.0), c.sky(3.0, 5.0))
 
 
 def test_real_cube_positions_follow_the_sine_projection():

@@ -41,7 +41,7 @@ from faintsky.detection.pursuit import Component, Pursuit, ResidualCube, SourceI
 from faintsky.detection.resolved import Resolved, closed_to_continuum, occupied
 from faintsky.detection.search import PeakCounts, search_cube
 from faintsky.errors import InputError, NoDataError
-from faintsky.image import RadioCube
+from faintsky.image import RadioCube, unpickled_wcs
 from faintsky.preparing import Kind, PreparedCube, peak_over_scatter, prepare_cube, said_kind
 
 Box = tuple[slice, ...]
@@ -168,7 +168,7 @@ def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliabi
         beam = cube.middle_beam or (4.0, 4.0, 0.0)
         needs_of_search((max(b.voxels for b in blocks),), float(np.sqrt(beam[0] * beam[1]))).check(None)
     # pickling rounds coordinates by a digit: do it here too, so that all processes have the same
-    cube = replace(cube, kind=kind.name, wcs=pickle.loads(pickle.dumps(cube.wcs)))
+    cube = replace(cube, kind=kind.name, wcs=unpickled_wcs(pickle.dumps(cube.wcs)))
     return CubePlan(cube, blocks, settings, device, kind, reliability)
 
 

@@ -45,7 +45,7 @@ from faintsky.detection.compact import CompactSearch, find_compact
 from faintsky.detection.diffuse import Diffuse, find_diffuse, pieces
 from faintsky.detection.sources import Sources, add_sources, model_variance, pixels_of
 from faintsky.errors import InputError
-from faintsky.image import RadioImage
+from faintsky.image import RadioImage, unpickled_wcs
 from faintsky.preparing import (
     Kind,
     PreparedImage,
@@ -204,7 +204,7 @@ def plan(image: RadioImage, **how: Any) -> SearchPlan:
     if image.beams is None:
         image = replace(image, beams=np.array([image.sky_beam(beam)]))
     # pickling rounds coordinates by a digit: do it here too, so that all processes have the same
-    image = replace(image, wcs=pickle.loads(pickle.dumps(image.wcs)))
+    image = replace(image, wcs=unpickled_wcs(pickle.dumps(image.wcs)))
     return SearchPlan(image, blocks, **how, kind=kind, prepared=bare(first), thin=thin)
 
 
