@@ -331,12 +331,18 @@ def test_cubes_are_told_apart_too(psf, kind):
     assert kind == "dirty" or made.psf_origin == "beam"
 
 
+def test_a_kind_that_nothing_tells_comes_with_advice_on_the_psf():
+    plane = Plane(np.zeros((64, 64)), np.ones((64, 64)), np.ones((64, 64), bool))
+    assert "if it is dirty, give --psf" in kind_by_sources(Surroundings([plane], 4.0)).note
+
+
 def test_what_the_user_says_of_a_cube_counts():
     assert prepare_cube(open_cube(line_cube("lofar", "restored", 60), kind="dirty")).psf_from_noise
     assert prepare_cube(open_cube(line_cube("lofar", "dirty", 60), kind="restored")).psf_origin == "beam"
     # where nothing tells: what is too faint for CLEAN looks like the psf of the noise
     faint = prepare_cube(line_cube("lofar", "restored", 4))
     assert "no source is bright enough" in faint.kind.note
+    assert faint.kind.note.endswith("; give --kind restored if it is")
     assert faint.psf_from_noise
 
 

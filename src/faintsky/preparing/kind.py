@@ -354,7 +354,11 @@ def kind_by_sources(
     -------
     Kind
     """
-    hint = f"; give --kind {'dirty' if otherwise == 'restored' else 'restored'} if it is"
+    hint = {
+        # sidelobes are removed with the psf alone; the kind alone makes them count as noise
+        "restored": "; if it is dirty, give --psf, or --kind dirty where the psf is unknown",
+        "dirty": "; give --kind restored if it is",
+    }[otherwise]
     if not around.sources:
         return Kind(otherwise, f"no source is bright enough to show sidelobes{hint}")
     sources = "its bright source" if around.sources == 1 else f"its {around.sources} brightest sources"
