@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from faintsky.io import FitsMaps, Job
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """What was found in an image or a cube.
 
@@ -70,6 +70,18 @@ class Result:
     data: RadioCube | RadioImage | None = None
     found: Detections | Denoised | Any = None
     maps: FitsMaps | None = None
+
+    def __repr__(self) -> str:
+        """What it is of, in a line: arrays and tables would fill hundreds."""
+        from faintsky.image import RadioCube
+
+        said = []
+        if self.data is not None:
+            cube = isinstance(self.data, RadioCube)
+            shape = self.data.shape if cube else self.data.shape[1:]
+            said.append(f"{'cube' if cube else 'image'} of {' x '.join(map(str, shape))}")
+        said.append("no catalogue" if self.catalog is None else f"objects: {len(self.catalog)}")
+        return f"<Result: {', '.join([*said, f'notes: {len(self.notes)}'])}>"
 
     @cached_property
     def residual(self) -> Array32 | None:
