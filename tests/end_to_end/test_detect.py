@@ -12,7 +12,7 @@ from outputs import DETECTED, check_alone, live_source
 from synthetic import CELL, FIRST, REST, WIDTH, Emitter, telescope
 
 import faintsky
-from faintsky import detect
+from faintsky import detect, detection
 from faintsky.catalog import has_flag, read_catalog
 from faintsky.errors import InputError
 
@@ -284,6 +284,7 @@ def test_the_report_stands_alone(run):
     page = (out / "report.html").read_text()
     assert page.count('<svg id="source-') == 2  # a drawing for each
     assert "looks like noise" in page
+    assert "sigma remain" not in page
     check_alone(page)
     objects = live_source(page, "objects")
     assert all("no_primary_beam" in flags for flags in objects["flags"])
@@ -405,3 +406,26 @@ def test_components_belong_to_their_sources(run):
         assert own["flux"].sum() == pytest.approx(row["flux"], rel=1e-3)
     back = read_catalog(out / "components.fits")
     np.testing.assert_array_equal(back["flux"], components["flux"])
+
+
+def test_what_remains_of_a_cube_is_a_note_with_its_place(monkeypatch):
+    t = telescope(64)
+    cube = t.radio_cube(t.cube([t.at_snr(Emitter(24.0, 30.0, 12.0, fwhm_z=5), 40, 1e-3, 32)], 32))
+    find = detection.find_catalog
+
+    def leaves(*args, **options):
+        found = find(*args, **options)
+        found.prepared.line[7, 20, 50] = 12 * found.prepared.sigma[7]
+        return found
+
+    monkeypatch.setattr("faintsky.detection.find_catalog", leaves)
+    result = detect(cube, reliability=SURE)
+    left = r"1[12]\.\d sigma remain outside the objects at x 50, y 20, channel 7"
+    assert re.fullmatch(f"the residual looks like noise, but {left}", result.notes[0])
+
+
+def test_a_result_is_one_line(run):
+    _, out, result = run
+    assert repr(result) == f"<Result: cube of 32 x 64 x 64, objects: 2, notes: {len(result.notes)}>"
+    again = detect(run[0], out, reliability=SURE, device="cpu")
+    assert repr(again) == "<Result: no catalogue, notes: 0>"

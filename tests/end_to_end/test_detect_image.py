@@ -8,10 +8,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from outputs import BOTH
+from scipy.ndimage import gaussian_filter
 
 import faintsky
 from faintsky.catalog import read_catalog
 from faintsky.cli import main
+from faintsky.image import RadioImage
 
 GRB = Path(__file__).parents[1] / "data" / "lofar_hba_grb201006a.fits.gz"
 PLAIN = [(140, 54), (8, 108), (205, 116), (120, 128)]
@@ -44,7 +46,11 @@ def test_a_real_snapshot_from_file_to_files(tmp_path, capsys):
         )
     labels = np.squeeze(fits.getdata(out / "mask.fits"))
     assert set(np.unique(labels)) <= {0, *table["id"]}
-    assert "not noise" in (out / "report.html").read_text()
+    (doubt,) = [note for note in facts["notes"] if "the residual is not noise" in note]
+    page = (out / "report.html").read_text()
+    assert page.count(": detection limits and errors are too small") == 1
+    assert "detection limits and errors are too small" in doubt
+    assert facts["sources"] <= facts["candidates"]
     # the same again is complete already
     assert main(["detect", str(GRB), "--out", str(out), "--json", "--columns", "pybdsf"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["already_complete"]
@@ -68,3 +74,22 @@ def test_units_change_nothing_else(factor):
     ours, theirs = faintsky.detect(image).catalog, faintsky.detect(other).catalog
     np.testing.assert_allclose(theirs["flux"], ours["flux"], rtol=1e-3)
     np.testing.assert_allclose(theirs["x"], ours["x"], atol=1e-2)
+
+
+def test_sources_are_candidates_with_regions_too():
+    facts = faintsky.denoise(GRB, report=False).facts
+    assert facts["regions"] > 0
+    assert facts["regions"] < facts["sources"] <= facts["candidates"]
+
+
+def test_diffuse_emission_left_in_a_dirty_image_is_for_denoise():
+    y, x = np.indices((128, 128)) - 64
+    noise = gaussian_filter(np.random.default_rng(1).normal(size=(128, 128)), 1.2)
+    data = noise / noise.std() + 25 * np.exp(-(np.hypot(x, y) ** 2) / 2 / 14**2)
+    image = {
+        k: RadioImage.from_array(data, cell=1.0, beam=(4.0, 4.0, 0.0), kind=k) for k in ("dirty", "restored")
+    }
+    said = {k: " ".join(faintsky.detect(i).notes) for k, i in image.items()}
+    assert "use `faintsky denoise` with --psf" in said["dirty"]
+    assert "faintsky denoise" not in said["restored"]
+    assert "faintsky denoise" not in " ".join(faintsky.denoise(image["dirty"]).notes)

@@ -20,7 +20,7 @@ from faintsky.detection import (
 )
 from faintsky.image import RadioImage
 from faintsky.preparing import background_map, noise_correlation_of, prepare_image
-from faintsky.report import residual_verdict
+from faintsky.report import doubts, residual_verdict
 
 SIGMA = 2 * np.sqrt(2 * np.log(2))
 BEAM, RMS, CELL = 4.0, 50e-6, 1.5  # pixel, Jy/beam, arcsec
@@ -154,8 +154,22 @@ def test_model_and_residual_are_the_image():
     image = image_of([(40.0, 50.0, 100.0, 1.0), (150.0, 120.0, 20.0, 1.5)])
     found = detect_image(image)
     np.testing.assert_allclose(found.image + found.residual, image.data, atol=1e-3 * RMS)
-    assert residual_verdict(found) == "looks like noise"
+    assert residual_verdict(image, found) == ("looks like noise", 0)
     assert np.std(found.residual) == pytest.approx(RMS, rel=0.05)
+
+
+def test_what_remains_is_said_with_its_place():
+    """A peak that was not looked for, as it lies outside the user's mask, is no surprise."""
+    image = image_of([(40.0, 50.0, 100.0, 1.0), (150.0, 120.0, 20.0, 1.5)])
+    found = detect_image(image)
+    found.residual[200, 30] = -9 * found.uncertainty[200, 30]
+    verdict = residual_verdict(image, found)
+    assert verdict.words == "looks like noise, but -9.0 sigma remain outside the objects at x 30, y 200"
+    assert doubts(found, verdict) == [f"the residual {verdict.words}"]
+    looked = np.ones(image.data.shape, bool)
+    looked[190:210] = False
+    masked = image_of([], mask=looked)
+    assert residual_verdict(masked, found) == ("looks like noise", 0)
 
 
 def test_a_negative_source_is_negative():
@@ -197,7 +211,7 @@ def test_stripes_do_not_hide_sources():
     found = detect_image(again)
     assert all(len(near(found.catalog, x, y)) == 1 for x, y, _, _ in places)
     assert len(found.catalog) <= 6
-    assert residual_verdict(found).startswith("not noise")
+    assert residual_verdict(again, found).words.startswith("not noise")
 
 
 def test_where_the_user_looks():

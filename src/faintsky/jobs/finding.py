@@ -132,10 +132,18 @@ def _plan_for_cube(cube: RadioCube, model: models.Model, reliability: float, run
         where: dict[str, Any] = {"device": running.device}
         found = find(opened, model, reliability=reliability, progress=running.progress, **where)
         found = detection.for_report(opened, found, **where)
-        page = partial(pages.detection_report, opened, found, reliability=reliability)
+        verdict = _judged(opened, found)
+        page = partial(pages.detection_report, opened, found, verdict=verdict, reliability=reliability)
         return result_of_cube(opened, found, maps), page
 
     return RunPlan(needs or detection.needs_of_cube(cube), several, work, unlike)
+
+
+def _judged(data: RadioCube | RadioImage, found: Any) -> str:
+    """Whether the residual is noise; doubts about the result become the first of its notes."""
+    verdict = pages.residual_verdict(data, found)
+    found.notes = [*pages.doubts(found, verdict), *found.notes]
+    return verdict.words
 
 
 def refuse_lines(image: RadioImage, model: models.Model) -> None:
@@ -159,7 +167,8 @@ def _plan_for_image(
         found = detection.detect_image(
             opened, eye=eye, reliability=reliability, background_scale=background_scale, **how
         )
-        return result_of_detected(opened, found, maps), partial(pages.image_report, opened, found)
+        page = partial(pages.image_report, opened, found, verdict=_judged(opened, found))
+        return result_of_detected(opened, found, maps), page
 
     return RunPlan(needs or detection.needs_of_detection(shape), several, work)
 
@@ -323,9 +332,13 @@ def denoise(
             others["regions_in_negative"] = denoising.compare_with_negative(opened, found, again)
             if kept is not None:
                 kept.drop()
-        result = result_of_image(opened, found) if alone else result_of_detected(opened, found, maps)
+        if alone:
+            result, page = result_of_image(opened, found), partial(pages.denoising_report, opened, found)
+        else:
+            page = partial(pages.image_report, opened, found, verdict=_judged(opened, found))
+            result = result_of_detected(opened, found, maps)
         result.facts |= others
-        return result, partial(pages.denoising_report if alone else pages.image_report, opened, found)
+        return result, page
 
     plan = RunPlan(needs, several, work, unlike, {"block_shape": list(block), "members": members})
     return _run("denoise", given, chosen, out, running, plan, report=report)

@@ -10,7 +10,7 @@ from faintsky.system.lazy import lazy
 if TYPE_CHECKING:
     from faintsky.report.explorer import explore
     from faintsky.report.layers import image_layers
-    from faintsky.report.noise import histogram, residual_verdict
+    from faintsky.report.noise import doubts, histogram, residual_verdict
     from faintsky.report.pages import (
         Section,
         denoising_report,

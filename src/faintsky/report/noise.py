@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from faintsky.arrays import Array, Bool, Float
+from faintsky.arrays import Array, Bool, Float, Index
 from faintsky.catalog import has_flag
-from faintsky.image import RadioImage
+from faintsky.image import RadioData, RadioImage
 from faintsky.preparing import autocorrelation, gaussian_psf, radial_mean, robust_sigma
 from faintsky.report.layers import EMISSION
 
@@ -26,6 +26,11 @@ WINGS = 1.15
 """Standard deviation of a residual, over that of its core, above which it has wings."""
 FAR = 0.1
 """Correlation beyond the expected one above which a residual is correlated."""
+FEWEST = 1000
+"""Fewest pixels outside the objects by which a residual is judged."""
+REMAINS = 1.5
+"""S/N of a residual's highest pixel, less that expected of as many pixels of Gaussian noise, above which it
+is not explained by noise. A simulated ALMA cube of the default size has 0.6."""
 CHANNELS = 12
 """Channels of a cube whose correlation is measured."""
 
@@ -123,12 +128,32 @@ def _psf_profile(psf: Array, reach: int, *, beyond: float) -> Float:
     return np.pad(inner, (0, reach - half), constant_values=beyond)
 
 
-def doubts(found: DetectedImage | Detections, verdict: str) -> list[str]:
+class Verdict(NamedTuple):
+    """Whether a residual looks like noise.
+
+    Attributes
+    ----------
+    words : str
+        The verdict, and the reasons for it.
+    left : float
+        S/N of the highest pixel outside the objects; 0 where noise may have made it.
+    """
+
+    words: str
+    left: float = 0.0
+
+
+def doubts(found: DetectedImage | Detections, verdict: Verdict) -> list[str]:
     """Warnings that a result should not be used as it is."""
     table, valid = found.catalog, found.prepared.valid
     out = []
-    if "not noise" in verdict:
-        out.append(f"the residual is {verdict}: detection limits and errors are too small")
+    if "not noise" in verdict.words:
+        out.append(f"the residual is {verdict.words}: detection limits and errors are too small")
+    elif verdict.left:
+        out.append(f"the residual {verdict.words}")
+    # where the network was asked, `denoise` made the image
+    if verdict.left > 0 and getattr(found, "kind", "") == "dirty" and getattr(found, "regions", 0) is None:
+        out.append("to find diffuse emission in a dirty image, use `faintsky denoise` with --psf")
     if len(table) < FEW:
         return out
     negative, artefact = (has_flag(table["flags"], name) for name in ("negative", "artefact"))
@@ -141,32 +166,63 @@ def doubts(found: DetectedImage | Detections, verdict: str) -> list[str]:
     return out
 
 
-def residual_verdict(found: DetectedImage) -> str:
-    """Text on whether an image's residual is noise, and if not, why; for a large image, from a part of it."""
-    found = found.sample or found
-    p = found.prepared
-    outside = p.valid & (found.mask == 0)
+def residual_verdict(data: RadioData, found: DetectedImage | Detections) -> Verdict:
+    """Whether the residual of an image or of a cube's channels is noise; of large data, that of a part."""
+    part: Any = found.sample or found
+    image = isinstance(data, RadioImage)
+    scaled, outside, used, psf = _image_residual(part) if image else _cube_residual(part)
+    if outside.sum() < FEWEST:
+        return Verdict("unknown: too few pixels lie outside the objects")
+    faults = _faults(scaled, outside, part.prepared.beam_pixels, psf)
+    words = f"not noise: {', '.join(faults)}, and" if faults else "looks like noise, but"
+    corner = part.corner or (0, 0, 0)
+    # nothing was searched for beyond the user's mask
+    sides = (used[-1] + 1, *scaled.shape[1:])
+    mask = data.companion_part("mask", tuple(slice(c, c + n) for c, n in zip(corner, sides)))
+    if mask is not None:
+        outside = outside & (mask if len(mask) == 1 else mask[used])
+    left, (z, y, x) = _highest(scaled, outside)
+    # a method with neither masks nor model leaves its sources in the residual
+    if not left or (not image and part.mask is part.model is None):
+        return Verdict(words.rpartition(",")[0])
+    where = f"x {x + corner[2]}, y {y + corner[1]}"
+    if data.shape[0] > 1:
+        where += f", channel {used[z] + corner[0]}"
+    return Verdict(f"{words} {left:.1f} sigma remain outside the objects at {where}", left)
+
+
+def _image_residual(found: DetectedImage) -> tuple[Array, Bool, Index, None]:
+    """Residual in units of the noise, where it counts, ``[1, y, x]``, its only plane, and no psf."""
+    outside = found.prepared.valid & (found.mask == 0)
     scaled = np.where(outside, found.residual / np.where(outside, found.uncertainty, 1), 0)
-    return _verdict(scaled[None], outside[None], p.beam_pixels)
+    return scaled[None], outside[None], np.zeros(1, np.intp), None
 
 
-def cube_verdict(found: Detections) -> str:
-    """Text on whether the residual of a cube's channels is noise, and if not, why."""
-    found = found.sample or found
+def _cube_residual(found: Detections) -> tuple[Array, Bool, Index, Array]:
+    """The same of a cube's channels with data, ``[chan, y, x]``, the numbers of these, and the psf."""
     p = found.prepared
-    left = p.line if found.model is None else p.line - p.flat(found.model)
+    rest = p.line if found.model is None else p.line - p.flat(found.model)
     used = np.flatnonzero(p.sigma > 0)
-    outside = np.broadcast_to(p.valid, left[used].shape)
+    outside = np.broadcast_to(p.valid, rest[used].shape)
     if found.mask is not None:
         outside = outside & (found.mask[used] == 0)
-    scaled = left[used] * (1 / p.sigma[used]).astype(np.float32)[:, None, None]
-    return _verdict(scaled, outside, p.beam_pixels, p.psf[len(p.psf) // 2])
+    scaled = rest[used] * (1 / p.sigma[used]).astype(np.float32)[:, None, None]
+    return scaled, outside, used, p.psf[len(p.psf) // 2]
 
 
-def _verdict(scaled: Array, outside: Bool, beam_pixels: float, psf: Array | None = None) -> str:
-    """The verdict on a residual in units of the noise, where it counts, ``[chan, y, x]``."""
-    if outside.sum() < 1000:
-        return "unknown: too few pixels lie outside the objects"
+def _highest(scaled: Array, outside: Bool) -> tuple[float, tuple[int, ...]]:
+    """Value and place of the highest pixel, in units of the noise; 0 where noise may have made it."""
+    from scipy.special import ndtri
+
+    values = np.where(outside, scaled, 0)
+    at = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    expected = -float(ndtri(0.5 / max(outside.sum(), 1)))
+    value = float(values[at])
+    return value if abs(value) > expected + REMAINS else 0.0, tuple(int(k) for k in at)
+
+
+def _faults(scaled: Array, outside: Bool, beam_pixels: float, psf: Array | None) -> list[str]:
+    """Why a residual in units of the noise, ``[chan, y, x]``, is not noise where it counts."""
     reach = int(np.clip(12 * max(beam_pixels, 2.0), 8, min(scaled.shape[1:]) // 2))
     expected = np.zeros(reach + 1) if psf is None else _psf_profile(psf, reach, beyond=0.0)
     seen = []
@@ -183,4 +239,4 @@ def _verdict(scaled: Array, outside: Bool, beam_pixels: float, psf: Array | None
     wings = float(np.std(values)) / max(robust_sigma(values), 1e-9)
     if wings > WINGS:
         faults.append("with wings wider than a Gaussian's")
-    return f"not noise: {', '.join(faults)}" if faults else "looks like noise"
+    return faults

@@ -28,7 +28,7 @@ from faintsky.report.layers import (
     image_layers,
     spectral_axis,
 )
-from faintsky.report.noise import cube_verdict, doubts, noise_curves, residual_verdict
+from faintsky.report.noise import noise_curves
 from faintsky.report.spectra import source_drawing
 from faintsky.system.figures import COLOURS, panels, save_figure, style
 
@@ -46,7 +46,7 @@ SPECTRA = 50
 
 
 def detection_report(
-    cube: RadioCube, found: Detections, *, reliability: float, provenance: Mapping[str, Any]
+    cube: RadioCube, found: Detections, *, verdict: str, reliability: float, provenance: Mapping[str, Any]
 ) -> str:
     """The page on the sources of a cube as HTML.
 
@@ -56,6 +56,8 @@ def detection_report(
         The input.
     found : Detections
         The sources found.
+    verdict : str
+        Whether the residual is noise.
     reliability : float
         Lowest reliability in the catalogue.
     provenance : mapping
@@ -65,7 +67,7 @@ def detection_report(
     -------
     str
     """
-    table, prepared, verdict = found.catalog, found.prepared, cube_verdict(found)
+    table, prepared = found.catalog, found.prepared
     n_chan, n_y, n_x = cube.shape
     axis, label = spectral_axis(cube)
     scale, unit = brightness_unit(cube)
@@ -95,7 +97,7 @@ def detection_report(
         sections.append(Section("Spectra and images", drawings=spectra, text=TEXTS["sources"]["spectra"]))
     return render(
         f"Line emitters in {cube.name}", f"{len(table)} sources of reliability {reliability:g} and above",
-        facts, sections, provenance=provenance, notes=[*doubts(found, verdict), *found.notes],
+        facts, sections, provenance=provenance, notes=found.notes,
     )  # fmt: skip
 
 
@@ -133,7 +135,9 @@ def denoising_report(image: RadioImage, found: Denoised, *, provenance: Mapping[
     )  # fmt: skip
 
 
-def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping[str, Any]) -> str:
+def image_report(
+    image: RadioImage, found: DetectedImage, *, verdict: str, provenance: Mapping[str, Any]
+) -> str:
     """The page on the sources of an image as HTML.
 
     Parameters
@@ -142,6 +146,8 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
         The input.
     found : DetectedImage
         The sources found.
+    verdict : str
+        Whether the residual is noise.
     provenance : mapping
         Version, command, configuration.
 
@@ -149,7 +155,7 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     -------
     str
     """
-    table, verdict = found.catalog, residual_verdict(found)
+    table = found.catalog
     facts = _image_facts(image, found) | {
         "components": str(len(found.components)),
         "candidates before the cut in reliability": str(found.candidates),
@@ -171,7 +177,7 @@ def image_report(image: RadioImage, found: DetectedImage, *, provenance: Mapping
     ]
     return render(
         f"Sources of {image.name}", f"objects {found.rule}: {len(table)}", facts, sections,
-        provenance=provenance, notes=[*doubts(found, verdict), *found.notes],
+        provenance=provenance, notes=found.notes,
     )  # fmt: skip
 
 
