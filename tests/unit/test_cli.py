@@ -185,11 +185,11 @@ def test_the_summary_is_readable(capsys, detect):
     assert capsys.readouterr().out == "n sources: 3\nscores: recall 0.5\nnothing: -\n"
 
 
-def test_notes_stand_on_lines_of_their_own(capsys):
+def test_notes_stand_last_on_lines_of_their_own(capsys):
     report = Report(as_json=False)
     report.finish({"notes": ["one, two", "three"], "seconds": 1})
     report.finish({"notes": []})
-    assert capsys.readouterr().out == "notes:\n  one, two\n  three\nseconds: 1\nnotes: none\n"
+    assert capsys.readouterr().out == "seconds: 1\nnotes:\n  one, two\n  three\nnotes: none\n"
 
 
 def test_a_configuration_file_gives_defaults_and_the_command_line_wins(tmp_path, detect):

@@ -107,7 +107,7 @@ class Report:
             self._bar = None
 
     def finish(self, result: Any) -> None:
-        """Print a mapping, or the ``facts`` of an object; as text its ``lines``, if it has any."""
+        """Print a mapping, or the ``facts`` of an object; as text its ``lines``, or the notes at the end."""
         self._stop()
         from faintsky.io import plain
 
@@ -115,7 +115,8 @@ class Report:
         if self.as_json:
             print(json.dumps(values), flush=True)
         else:
-            print("\n".join(getattr(result, "lines", None) or (_line(*item) for item in values.items())))
+            ordered = sorted(values.items(), key=lambda item: item[0] == "notes")
+            print("\n".join(getattr(result, "lines", None) or (_line(*item) for item in ordered)))
 
 
 def _time_left(done: int, total: int, first: int, seconds: float) -> str:
