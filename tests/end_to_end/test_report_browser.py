@@ -38,10 +38,12 @@ def page_with_many(image, tmp_path_factory):
     rows = {"id": np.arange(1, N + 1), "x": x, "y": y, "ra": ra, "dec": dec, "flux": rng.exponential(1e-2, N)}
     rows |= {"flux_err": np.full(N, 1e-4), "snr": np.sort(rng.exponential(20, N))[::-1], "kind": "point"}
     rows |= dict.fromkeys(("fwhm_maj", "fwhm_min"), np.full(N, 9.4)) | {"pa": np.zeros(N)}
+    rows |= {"flux_peak": rng.exponential(1e-2, N), "flux_peak_err": np.geomspace(1e-6, 1e-3, N)}
     rows["flags"] = np.where(np.arange(N) % 100, "", "extended")
     table = make_table(rows, meta={}, two_d=True)
-    columns = ("id", "kind", "ra", "dec", "flux", "snr", "flags")
-    live = explore(image, image_layers(image, found), table, columns, {"flux": "mJy"}, found.mask)
+    columns = "id kind ra dec flux snr flags flux_peak fwhm_maj fwhm_min pa reliability".split()
+    units = {"flux": "mJy", "flux_peak": "mJy/beam"}
+    live = explore(image, image_layers(image, found), table, columns, units, found.mask)
     html = render("many <b>", "", {}, [Section("Maps", live=live)], provenance={"command": "</script><b>"})
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html)
@@ -98,6 +100,17 @@ def test_the_table_is_filtered_and_sorted(opened):
     least = 1e3 * np.min(table["flux"][table["flags"] == "extended"])
     shown = page.locator(".slick-row").nth(0).inner_text().split("\n")
     assert any(text.startswith(f"{least:.2f} ±") for text in shown)
+
+
+def test_the_table_cuts_nothing_off(opened):
+    page, _ = opened
+    beyond = "all => all.filter(e => {}).map(e => e.innerText)"
+    cells, heads = page.locator(".slick-cell"), page.locator(".slick-column-name")
+    assert cells.filter(has_text="±").count() > 10
+    assert heads.get_by_text("flux_peak [mJy/beam]").count() == 1
+    assert cells.evaluate_all(beyond.format("e.scrollWidth > e.clientWidth")) == []
+    right = "getBoundingClientRect().right"
+    assert heads.evaluate_all(beyond.format(f"e.{right} > e.parentElement.{right}")) == []
 
 
 def test_the_pointer_tells_the_place(opened):

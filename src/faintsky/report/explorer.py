@@ -4,7 +4,7 @@ Bokeh draws them in the browser. The page contains Bokeh, the maps and the objec
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ SIDE = 460
 """Width of a map on the page [pixel]."""
 HEIGHTS = (0.4, 1.6)
 """Smallest and largest height of a map on the page, over its width."""
+LETTER, PADDING = 7, 24
+"""Width of a letter of the table and, beside its text, of a cell with the mark of sorting [pixel]."""
 NODES = 33
 """Points along an axis at which sky coordinates are computed; between them they are interpolated."""
 FORMATS = {
@@ -138,9 +140,9 @@ def explore(
     code = "x.setv({start: -0.5, end: shape[1] - 0.5}); y.setv({start: -0.5, end: shape[0] - 0.5})"
     back.js_on_click(CustomJS(args={"x": x, "y": y, "shape": [n_y, n_x]}, code=code))
     grid = DataTable(
-        source=source, view=view, columns=_table_columns(columns, units, shown), index_position=None,
-        width=2 * SIDE + 130, height=min(400, 60 + 26 * max(len(shown), 1)), row_height=26,
-        sizing_mode="stretch_width",
+        source=source, view=view, columns=_table_columns(columns, units, shown, source.data),
+        index_position=None, width=2 * SIDE + 130, height=min(400, 75 + 26 * max(len(shown), 1)),
+        row_height=26, sizing_mode="stretch_width", autosize_mode="none",
     )  # fmt: skip
     parts = [
         row(blink, marks, stretch, back),
@@ -196,7 +198,10 @@ def _heading(name: str, units: Mapping[str, str], table: Table) -> str:
     return escape(f"{name} [{unit}]" if unit else name)
 
 
-def _table_columns(columns: Sequence[str], units: Mapping[str, str], table: Table) -> list[Any]:
+def _table_columns(
+    columns: Sequence[str], units: Mapping[str, str], table: Table, data: Mapping[str, Any]
+) -> list[Any]:
+    """Columns as wide as their heads and cells; `data` are those of `_objects`."""
     from bokeh.models import HTMLTemplateFormatter, TableColumn
 
     out = []
@@ -206,11 +211,27 @@ def _table_columns(columns: Sequence[str], units: Mapping[str, str], table: Tabl
         elif name in FORMATS:
             text = f"<%- fsFixed(value, {FORMATS[name]}) %>"
         else:
-            error = f"{name}_err" if f"{name}_err" in table.colnames else "undefined"
+            error = f"{name}_err" if f"{name}_err" in data else "undefined"
             text = f"<%- fsError(value, {error}) %>"
-        width = 200 if name == "flags" else 60 if name in ("id", "snr", "pa", "pb") else 105
-        shown = HTMLTemplateFormatter(template=text)
-        out.append(TableColumn(field=name, title=_heading(name, units, table), formatter=shown, width=width))
+        shown, title = HTMLTemplateFormatter(template=text), _heading(name, units, table)
+        longest = max(map(len, _cells(data[name], data.get(f"{name}_err"), FORMATS.get(name))), default=0)
+        width = PADDING + LETTER * max(len(unescape(title)), longest)
+        out.append(TableColumn(field=name, title=title, formatter=shown, width=width))
+    return out
+
+
+def _cells(values: Any, errors: Any, digits: int | None) -> list[str]:
+    """Texts of a column's cells as long as those of `fsFixed` and `fsError` in ``explorer.js``."""
+    if getattr(values, "dtype", np.dtype(str)).kind != "f":
+        return list(map(str, values))
+    if digits is not None:
+        return [f"{v:.{digits}f}" for v in values]
+    errors = np.full(len(values), np.nan) if errors is None else errors
+    out = []
+    for value, error in zip(values, errors, strict=True):
+        known = np.isfinite(error) and error > 0
+        places = int(np.clip(1 - np.floor(np.log10(error)), 0, 20)) if known else 0
+        out.append(f"{value:.{places}f} ± {error:.{places}f}" if known else f"{value:#.3g}")
     return out
 
 

@@ -75,7 +75,7 @@ def detection_report(
     facts = {
         "cube": f"{n_chan} channels x {n_y} x {n_x} pixels of {cube.pixel_sides} arcsec",
         name: f"{axis.min():.6g} to {axis.max():.6g} {axis_unit}",
-        "channels": f"{np.abs(np.gradient(axis)).mean():.4g} {axis_unit}",
+        "channels": _width(float(np.abs(np.gradient(axis)).mean()), axis_unit),
         "beam": _beam(table.meta["beam_arcsec_deg"]),
         "noise": f"{scale * np.median(prepared.sigma[prepared.sigma > 0]):.4g} {unit} per channel (median)",
         "treated as": prepared.kind.name,
@@ -222,6 +222,13 @@ def _image_facts(image: RadioImage, found: Denoised | DetectedImage) -> dict[str
     if image.frequencies is not None:
         facts["frequency"] = f"{image.frequencies[0] / 1e9:.6g} GHz"
     return facts
+
+
+def _width(width: float, unit: str) -> str:
+    """The width of a channel as text: 39.06 kHz rather than 3.906e-05 GHz."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter("Hz", places=2)(1e9 * width) if unit == "GHz" else f"{width:.4g} {unit}"
 
 
 def _beam(beam: Sequence[float]) -> str:
