@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from faintsky import detect
 from faintsky.catalog import read_catalog
 from faintsky.cli import main
 
@@ -75,6 +76,34 @@ def test_an_image_takes_no_model_of_cubes(make_fits, tmp_path, capsys, planted):
 
 def test_a_cube_has_no_columns_of_image_finders(make_fits, tmp_path, capsys):
     refused(make_fits(), tmp_path, capsys, "are for images", "--columns", "aegean")
+
+
+FOR_CUBES = [("--cutouts",), ("--continuum", "fit"), ("--rest-frequency", "1420.405752MHz")]
+
+
+@pytest.mark.parametrize("options", FOR_CUBES, ids=lambda options: options[0])
+def test_an_image_takes_no_options_for_cubes(make_fits, tmp_path, capsys, planted, options):
+    path = make_fits(data=planted[:1])
+    refused(path, tmp_path, capsys, f"{options[0]} is for cubes, and this is an image", *options)
+    config = tmp_path / "c.toml"
+    config.write_text(f"{options[0][2:]} = {json.dumps(options[1] if options[1:] else True)}\n")
+    refused(path, tmp_path, capsys, f"{options[0]} is for cubes", "--config", str(config))
+
+
+def test_of_several_files_only_images_take_no_options_for_cubes(make_fits, tmp_path, capsys, planted):
+    image, cube = make_fits("image.fits", data=planted[:1]), make_fits("cube.fits")
+    status, said, out = run(image, tmp_path, capsys, str(cube), "--continuum", "none")
+    assert status == 1
+    assert f"1 of 2 files failed: {image}: --continuum is for cubes" in said
+    assert (out / "cube" / "catalog.ecsv").exists()
+
+
+def test_a_plane_along_a_velocity_axis_takes_a_rest_frequency(make_fits):
+    velocity = {"CTYPE3": "VRAD", "CRVAL3": 3e5, "CDELT3": 2e3, "CUNIT3": "m/s", "RESTFRQ": None}
+    rng = np.random.default_rng(3)
+    path = make_fits(data=rng.normal(size=(1, 64, 64)).astype(np.float32), **velocity)
+    image = detect(path, rest_frequency="1420.405752MHz", device="cpu").data
+    assert image.frequencies[0] == pytest.approx(1420.405752e6, rel=2e-3)
 
 
 def test_several_stokes_planes(tmp_path, capsys, header, planted):

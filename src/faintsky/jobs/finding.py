@@ -99,6 +99,8 @@ def detect(
     if columns is not None and image == (columns == "sofia"):
         fault = "cubes, and this is an image" if image else "images, and this is a cube"
         raise InputError(f"columns of {columns!r} are for {fault}", "leave out --columns", opened.name)
+    if isinstance(opened, RadioImage):
+        _refuse_for_cubes(opened, opening, cutouts)
     plan = (
         _plan_for_image(opened, chosen, reliability, background_scale, running)
         if isinstance(opened, RadioImage)
@@ -151,6 +153,20 @@ def refuse_lines(image: RadioImage, model: models.Model) -> None:
     if "method" in model.settings:
         fault = f"model {model.name!r} looks for lines in cubes, and this is an image"
         raise InputError(fault, "leave out --model", image.name)
+
+
+def _refuse_for_cubes(image: RadioImage, opening: CubeOpening, cutouts: bool) -> None:
+    """Refuse options that would do nothing for an image."""
+    types = [str(value).strip().upper() for value in image.header["CTYPE*"].values()]
+    # the frequency of a plane along a velocity axis follows from the rest frequency
+    velocity = any(t.startswith(("V", "FELO", "ZOPT", "BETA")) for t in types)
+    asked = {
+        "cutouts": cutouts,
+        "continuum": opening.continuum != "auto",
+        "rest-frequency": opening.rest_frequency is not None and not velocity,
+    }
+    for name in (f"--{name}" for name, given in asked.items() if given):
+        raise InputError(f"{name} is for cubes, and this is an image", f"leave out {name}", image.name)
 
 
 def _plan_for_image(
