@@ -41,7 +41,7 @@ def page_with_many(image, tmp_path_factory):
     rows |= {"flux_peak": rng.exponential(1e-2, N), "flux_peak_err": np.geomspace(1e-6, 1e-3, N)}
     rows["flags"] = np.where(np.arange(N) % 100, "", "extended")
     table = make_table(rows, meta={}, two_d=True)
-    columns = "id kind ra dec flux snr flags flux_peak fwhm_maj fwhm_min pa reliability".split()
+    columns = ["id", "kind", "ra", "dec", "flux", "snr", "flags", "flux_peak", "fwhm_maj", "fwhm_min", "pa"]
     units = {"flux": "mJy", "flux_peak": "mJy/beam"}
     live = explore(image, image_layers(image, found), table, columns, units, found.mask)
     html = render("many <b>", "", {}, [Section("Maps", live=live)], provenance={"command": "</script><b>"})
