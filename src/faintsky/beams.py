@@ -81,6 +81,10 @@ def channel_beams(table: Float, n_chan: int, plane: int) -> tuple[Float | None, 
     return beams, []
 
 
+IMPOSSIBLE = "the beam is impossible"
+"""How the note begins where no beam can be used."""
+
+
 def normalise_beams(
     raw: ArrayLike, *, largest: float = np.inf, smallest: float = 0.0
 ) -> tuple[Float | None, list[str]]:
@@ -113,7 +117,7 @@ def normalise_beams(
         good &= (major <= largest) & (major >= smallest)
     if not good.any():
         shown = ", ".join(f"{v:.4g}" for v in beams[0])
-        return None, [f"the beam is impossible (major, minor [arcsec], PA [deg]: {shown})"]
+        return None, [f"{IMPOSSIBLE} (major, minor [arcsec], PA [deg]: {shown})"]
     notes = []
     if not good.all():
         index = np.arange(len(beams))

@@ -75,6 +75,8 @@ OWN_PEAK = 0.9
 """Peak of a primary beam below which the image must be off the pointing."""
 BEAM_RANGE = (-0.01, 1.1)
 """Values of a primary beam: 0 to 1, with a tolerance for rounding."""
+INFINITE = "infinite, and taken as blank"
+"""What a note says of values that are no numbers."""
 MOST_NOISE = 20.0
 """Noise over the scatter of the data above which it is refused."""
 LEAST_NOISE = 1e-3
@@ -88,21 +90,34 @@ def cut(cube: NDArray[Any], box: Box | None = None) -> NDArray[Any]:
     return cube[:, *box[-2:]] if len(box) < 3 or len(cube) == 1 else cube[box]
 
 
-def as_float32(array: Any) -> Array32:
+def as_float32(array: Any, notes: list[str] | None = None, *, part: bool = False) -> Array32:
     """A copy in native byte order, float32, with NaN where it is masked or not a finite number there.
 
     Parameters
     ----------
     array : array-like
         Of any shape; the masks of `numpy.ma` and of `astropy.utils.masked` are heeded, units are not.
+    notes : list of str, optional
+        Gets a note where values are infinite.
+    part : bool, optional
+        Whether these are a part of the data: the note then gives no number.
+
+    Returns
+    -------
+    array
     """
     # values beyond float32's range become infinite in the cast, and then blank like other infinities
     with np.errstate(over="ignore", invalid="ignore"):
         data = np.array(getattr(array, "unmasked", array), dtype=np.float32)
-    data[~np.isfinite(data)] = np.nan
     mask = getattr(array, "mask", None)
     if mask is not None and np.any(mask):
         data[np.broadcast_to(mask, data.shape)] = np.nan
+    blank = ~np.isfinite(data)
+    infinite = 0 if notes is None else int(np.isinf(data[blank]).sum())
+    data[blank] = np.nan
+    if notes is not None and infinite and not any(INFINITE in note for note in notes):
+        many = "some pixels are" if part else "1 pixel is" if infinite == 1 else f"{infinite} pixels are"
+        notes.append(f"{many} {INFINITE}")
     return data
 
 

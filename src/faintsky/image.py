@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from faintsky.arrays import Bool, Float
-from faintsky.beams import beam_pixels, given_beam, normalise_beams, sampled_area
+from faintsky.beams import IMPOSSIBLE, beam_pixels, given_beam, normalise_beams, sampled_area
 from faintsky.companions import COMPANIONS, Array32, Box, Forgiving, Load, array_companion, as_float32, cut
 from faintsky.errors import InputError
 from faintsky.grid import (
@@ -170,7 +170,7 @@ class RadioData:
             grid=replace(grid, n_y=n_y, n_x=n_x, x0=grid.x0 - x, y0=grid.y0 - y),
             spectral=spectral,
             beams=None if beams is None else beams[channels],
-            notes=[],
+            notes=[self._beam_fault] if self._beam_fault and beams is None else [],
             companions={k: partial(self._part_of, k, box) for k in self.companions if k != "psf"},
         )
         if len(box) == 3 and (n_y, n_x) == self.shape[1:] and "psf" in self.companions:
@@ -270,9 +270,34 @@ class RadioData:
         """The beams, ``[chan, 3]``; raises `InputError` where the file has none that can be used."""
         if self.beams is not None:
             return self.beams
-        wrong = [note for note in self.notes if "beam is impossible" in note]
-        fault = wrong[0] if wrong else "no synthesised beam in its header"
+        fault = self._beam_fault or "no synthesised beam in its header"
         raise InputError(fault, "give --beam MAJ,MIN,PA, or add BMAJ, BMIN and BPA [deg] to it", self.name)
+
+    @property
+    def _beam_fault(self) -> str:
+        return next((n.partition("; ")[0] for n in self.notes if n.startswith(IMPOSSIBLE)), "")
+
+    def say_beam(self, how: str, beam: ArrayLike | None) -> None:
+        """Note what stands in place of the header's beam, where this has none or an impossible one.
+
+        Parameters
+        ----------
+        how : str
+            How it was found.
+        beam : array or None
+            ``[3]`` in pixels.
+        """
+        why = self._beam_fault or "no beam in the header"
+        if beam is not None:
+            major, minor, pa = self.sky_beam(beam)
+            how = f"taken as {major:.3g} x {minor:.3g} arcsec, position angle {pa:.0f} deg, {how}"
+            how += "; fluxes depend on it, and --beam sets it"
+        self.notes[:] = [*(note for note in self.notes if not note.startswith(why)), f"{why}; {how}"]
+
+    def take_notes(self, part: RadioData) -> None:
+        """Take over the notes of a part, in place of shorter ones with which they begin."""
+        new = [note for note in part.notes if note not in self.notes]
+        self.notes[:] = [note for note in self.notes if not any(n.startswith(note) for n in new)] + new
 
     def to_jy_per_beam(self) -> Float:
         """Factor of each channel that turns the data into Jy/beam, ``[chan]``.
@@ -651,7 +676,8 @@ def _from_array(
 
     own = getattr(data, "unit", None)
     known = own if unit is None and own is not None else read_unit(str(unit or "Jy/beam"))
-    cube = as_float32(in_unit(data, known, "data", name))
+    infinite: list[str] = []
+    cube = as_float32(in_unit(data, known, "data", name), infinite)
     cube = cube[None] if cube.ndim == 2 else cube
     cell, ra, dec = (
         float(in_unit(v, of, what, name))
@@ -678,6 +704,7 @@ def _from_array(
         header["BPA"] = beams[0, 2]
     axes = ("chan", "y", "x") if spectral is not None else ("y", "x")
     layout = Layout(cube.shape if spectral is not None else cube.shape[1:], axes)
+    notes = [*infinite, *notes]
     made = of(name, partial(cut, cube), cube.shape, header, layout, known, wcs, grid, spectral, beams, notes)
     made.kind, made.continuum = kind, continuum
     given = dict(zip(COMPANIONS, (psf, pb, rms, mask, residual, model_image), strict=True))

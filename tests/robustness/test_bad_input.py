@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from faintsky import open_cube, open_image
 from faintsky.errors import InputError
+from faintsky.image import RadioCube
 from faintsky.io import save_like
 
 SHAPE = (24, 32, 32)
@@ -189,6 +190,8 @@ def test_infinite_and_huge_values_are_blank(make_fits, noisy):
     opened = open_cube(make_fits(data=data))
     assert np.isnan(opened.data[1, 2, 3:5]).all()
     assert opened.data[1, 2, 5] == np.float32(1e30)
+    assert opened.notes == ["2 pixels are infinite, and taken as blank"]
+    assert RadioCube.from_array(data, cell=1.0, frequencies=1e9 + np.arange(len(data))).notes == opened.notes
 
 
 TYPES = {"int16 scaled": "i2", "int16 unscaled": "i2", "int32": "i4", "uint8": "u1"}

@@ -170,6 +170,7 @@ def test_infinities_are_blank(make_image, found, planted):
     data[3, 3], data[4, 4] = np.inf, -np.inf
     _, out = found(make_image(data=data))
     assert np.isnan(fits.getdata(out / "denoised.fits")[3, 3])
+    assert "2 pixels are infinite, and taken as blank" in (out / "report.html").read_text()
 
 
 def test_integers_with_scale_and_blank(tmp_path, found, planted, header):

@@ -1,6 +1,7 @@
 """Headers as other programs write them: understood, or one line that names the card and what it should be."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -204,6 +205,18 @@ def test_a_beam_above_the_image_is_accepted(make_fits, passing, factor):
     found = denoise(path, model=passing, device="cpu")
     assert np.isfinite(found.image).all()
     assert "the beam is larger than the image" in found.facts["notes"]
+
+
+@pytest.mark.parametrize("planes", [1, 48], ids=["image", "cube"])
+@pytest.mark.parametrize("beam", [4 * 0.5, -1.0], ids=["arcsec", "negative"])
+def test_one_note_says_what_stands_for_an_impossible_beam(make_fits, noisy, planes, beam):
+    """The cells are of half an arcsec, the beam of 4 by 3 of them is given in degrees."""
+    path = make_fits(data=noisy(48, 48)[-planes:].astype(np.float32), BMAJ=beam, BMIN=beam)
+    notes = [note for note in detect(path, device="cpu").facts["notes"] if "beam" in note]
+    (said,) = (note for note in notes if "impossible" in note)
+    assert not any("no beam" in note for note in notes)
+    assert ("BMAJ must be in degrees" in said) == (beam > 0)
+    assert re.search(r"; taken as [\d.]+ x [\d.]+ arcsec, .* fluxes depend on it, and --beam sets it", said)
 
 
 @pytest.mark.parametrize("unit", ["counts", "W.U.", "K (Ta*)", "km/s"])

@@ -451,7 +451,9 @@ def test_a_beam_measured_from_the_noise():
     cube = t.radio_cube(t.cube([], 64, seed=5), beam=None, psf=None)
     p = prepare_cube(cube)
     assert p.psf_origin == "noise"
-    assert any("no beam in the header" in note for note in cube.notes)
+    shown = "{:.3g} x {:.3g} arcsec".format(*cube.sky_beam(p.beam)[:2])
+    assert any(f"no beam in the header; taken as {shown}" in note for note in cube.notes)
+    assert any("fluxes depend on it, and --beam sets it" in note for note in cube.notes)
     np.testing.assert_allclose(p.beam[:2], t.beam[:2], rtol=0.1)
 
 

@@ -160,12 +160,15 @@ def test_tiles_find_what_the_whole_shows(image, whole, small_tiles, tmp_path):
 
 @pytest.mark.usefixtures("quick_workers")
 def test_workers_change_nothing(image, small_tiles, tmp_path):
-    path = save_like(tmp_path / "image.fits", image.data, image)
+    data = image.data.copy()
+    data[4, 390] = np.inf  # in a tile that only the search reads
+    path = save_like(tmp_path / "image.fits", data, image)
     made = []
     for jobs in (1, 2):
         folder = tmp_path / str(jobs)
-        opened = open_image(path)
+        opened = open_image(path, kind="restored")
         found = detect_image(opened, maps=FitsMaps(folder, opened, {}), jobs=jobs)
+        assert found.notes.count("some pixels are infinite, and taken as blank") == 1
         made.append((found.catalog, {p.name: p.read_bytes() for p in folder.glob("*.fits")}))
     assert len(made[0][0]) > 40
     for name in made[0][0].colnames:

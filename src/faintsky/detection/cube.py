@@ -283,8 +283,9 @@ def _together(plan: CubePlan, painted: Sequence[PaintedTile]) -> tuple[MomentSum
 
 def _notes(plan: CubePlan, seen: Sequence[SeenCube], sky: Sky) -> list[str]:
     share = [float(s.prepared.present[s.prepared.valid].mean()) for s in seen if s.prepared is not None]
-    said = dict.fromkeys(note for s in seen for note in (*s.notes, *s.lost))
-    notes = [*notes_of(plan.cube, replace(sky.first, kind=plan.kind), float(np.mean(share))), *said]
+    said = [note for s in seen for note in (*s.notes, *s.lost)]
+    notes = notes_of(plan.cube, replace(sky.first, kind=plan.kind), float(np.mean(share)))
+    notes = list(dict.fromkeys([*notes, *said]))
     blank = sum(s.prepared is None for s in seen)
     if blank:
         notes.append(f"{blank} of {len(seen)} tiles hold no data")

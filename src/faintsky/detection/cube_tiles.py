@@ -159,7 +159,7 @@ def plan_cube(cube: RadioCube, settings: Mapping[str, Any], device: str, reliabi
         part = cube.part(_brightest(cube, blocks).read)
         prepared = prepare_cube(part, device=device)
         kind = kind or prepared.kind
-        cube.notes += [note for note in part.notes if note not in cube.notes]
+        cube.take_notes(part)
         if cube.beams is None:
             own = np.array([cube.sky_beam(prepared.beam)])
             cube = replace(cube, beams=np.repeat(own, cube.shape[0], axis=0))
@@ -205,7 +205,7 @@ def look_at(plan: CubePlan, number: int) -> SeenCube:
         len(search.pursuit.bank.line_fwhm),
         search.counts,
         search.resolved,
-        part.notes,
+        [*plan.cube.notes, *part.notes],  # the cube's: of what was noticed when this process read it
     )
 
 

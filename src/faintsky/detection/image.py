@@ -201,8 +201,8 @@ def detect_image(
     found.candidates += len(good)
     kind = next(s.kind for s in seen if s.kind is not None)
     found.kind = kind.name
-    said = dict.fromkeys(note for s in seen for note in s.notes)
-    found.notes = [*image.notes, *PrimaryBeam(image).notes, kind.note, *said]
+    said = [note for s in seen for note in s.notes]
+    found.notes = list(dict.fromkeys([*image.notes, *PrimaryBeam(image).notes, kind.note, *said]))
     most = max(s.background for s in seen)
     if most > 0:
         found.notes.append(f"a smooth background of up to {most:.2g} sigma was subtracted for the fits")

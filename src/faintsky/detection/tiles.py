@@ -194,7 +194,8 @@ def plan(image: RadioImage, **how: Any) -> SearchPlan:
         thin *= 2
     said = said_kind(image)
     brightest = _brightest(image, blocks, 4 if said is None else 1)
-    prepared = [prepare_image(image.part(b.read)) for b in brightest]
+    parts = [image.part(b.read) for b in brightest]
+    prepared = [prepare_image(part) for part in parts]
     if not prepared:
         raise InputError("holds no data: it is blank", "give an image with data", image.name)
     first = prepared[0]
@@ -202,6 +203,7 @@ def plan(image: RadioImage, **how: Any) -> SearchPlan:
     beam = first.beam or WHITE_BEAM
     first = replace(first, beam=beam)
     if image.beams is None:
+        image.take_notes(parts[0])
         image = replace(image, beams=np.array([image.sky_beam(beam)]))
     # pickling rounds coordinates by a digit: do it here too, so that all processes have the same
     image = replace(image, wcs=unpickled_wcs(pickle.dumps(image.wcs)))
@@ -299,7 +301,8 @@ def look(plan: SearchPlan, number: int, maps: Maps, tell: Tell = lambda done, wo
     noise = np.where(valid, search.rms * search.level, 0.0)
     maps.write("noise", block.write, noise[core])
     seen = _sources_seen(plan, number, part, prepared, search, diffuse, left)
-    seen.kind, seen.notes = kind, said
+    # among those of the image is what was noticed when this process read it
+    seen.kind, seen.notes = kind, [*plan.image.notes, *said]
     # those beside the tile, but in the image, are another tile's
     at = pixels_of(np.insert(search.cut, 0, 0, axis=1), valid.shape)
     own = np.all([(p >= c.start) & (p < c.stop) for p, c in zip(at, core)], axis=0)

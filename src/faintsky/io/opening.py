@@ -1,5 +1,6 @@
 """Open an image or a cube, with its companions, from a path or an object of another package."""
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -147,8 +148,9 @@ def _open(made: type[Any], source: Any, opening: CubeOpening) -> Any:
             f"the beam is narrower than {NARROW:g} pixels: fluxes of sources off the middle of a pixel are "
             "lower limits, and errors allow for that"
         )
-    if data.beams is not None and data.beams[:, 0].max() > data.grid.cell * max(data.shape[1:]):
-        data.notes.append("the beam is larger than the image")
+    if data.beams is not None and (widest := data.beams[:, 0].max()) > data.grid.cell * max(data.shape[1:]):
+        hint = "" if beam is not None else _unit_hint(widest, data.shape, data.grid.cell)
+        data.notes.append(f"the beam is larger than the image{hint}")
     if data.beams is not None and "psf" not in given:
         data.notes += projection_notes(data.wcs, data.shape)
     data.notes[:] = dict.fromkeys(data.notes)  # data that are opened again have some notes already
@@ -171,12 +173,13 @@ def _again(source: RadioData, stokes: str | None, rest: float | None) -> dict[st
     return parts
 
 
-def _loader(source: DataSource, layout: Layout) -> Load:
-    """Reads ``[chan, y, x]``, or a part of it."""
+def _loader(source: DataSource, layout: Layout, notes: list[str] | None = None) -> Load:
+    """Reads ``[chan, y, x]``, or a part of it; notes are added to those of the data."""
 
     def read(box: Box | None = None) -> Array32:
         part: Any = ... if box is None else layout.native_part(box)
-        return as_float32(layout.to_standard(source.read(part)))
+        array = layout.to_standard(source.read(part))
+        return as_float32(array, notes, part=array.size < math.prod(source.shape))
 
     return read
 
@@ -204,11 +207,12 @@ def _parts(
     unit, unit_notes = _unit(source.header)
     beams, beam_notes = _beams(source, shape, grid.cell, plane) if with_beam else (None, [])
     spectral, spectral_notes = read_spectral(wcs, shape[0], name)
+    said = [*notes, *more, *unit_notes, *beam_notes, *spectral_notes]
     return {
-        "name": name, "load": _loader(source, layout), "shape": shape,
+        "name": name, "load": _loader(source, layout, said), "shape": shape,
         "header": source.header if rest is None else _with_rest(source.header, rest), "layout": layout,
         "unit": unit, "wcs": celestial, "grid": grid, "spectral": spectral, "beams": beams,
-        "notes": [*notes, *more, *unit_notes, *beam_notes, *spectral_notes],
+        "notes": said,
     }  # fmt: skip
 
 
@@ -229,6 +233,12 @@ def _bounds(shape: tuple[int, ...], cell: float) -> dict[str, float]:
     return {"largest": LARGEST * cell * max(shape[-2:]), "smallest": SMALLEST * cell}
 
 
+def _unit_hint(major: float, shape: tuple[int, ...], cell: float) -> str:
+    """A hint for a header whose beam [arcsec] would fit its image if the number were meant in arcsec."""
+    fits = cell <= major / 3600 <= cell * max(shape[-2:])
+    return ": BMAJ must be in degrees, and seems to be in arcsec" if fits else ""
+
+
 def _beams(
     source: DataSource, shape: tuple[int, ...], cell: float, plane: int
 ) -> tuple[Float | None, list[str]]:
@@ -239,6 +249,8 @@ def _beams(
         said = notes
         if raw is not None:
             beams, more = normalise_beams(raw, **_bounds(shape, cell))
+            if beams is None:
+                more[0] += _unit_hint(np.max(raw[:, 0]), shape, cell)
             said = [*notes, *more]
             if beams is not None:
                 return np.broadcast_to(beams, (shape[0], 3)).copy(), said

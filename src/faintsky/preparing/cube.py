@@ -456,6 +456,8 @@ def _choose_psf(
     if cube.psf is not None and cube.kind != "restored":
         psf = cube.psf
         beam = header_beam or fitted_beam(psf[psf.shape[0] // 2])
+        if header_beam is None:
+            cube.say_beam("fitted to the psf", beam)
         return psf, "given", beam, Kind("dirty", "there is a psf")
     # subtract the continuum everywhere here: an insignificant one still adds to the noise's correlation
     found = psf_from_noise(subtract_continuum(data, continuum, valid, sigma), sigma, valid, header_beam)
@@ -464,7 +466,7 @@ def _choose_psf(
             cube.require_beam()
             raise InputError("has no beam", "give --beam or --psf", cube.name)
         header_beam = fitted_beam(found[0])
-        cube.notes.append("no beam in the header: it was measured from the correlation of the noise")
+        cube.say_beam("measured from the noise's correlation", header_beam)
     elif found is not None:
         measured = fitted_beam(found[0])
         same = 0.67 < (measured[0] * measured[1]) / (header_beam[0] * header_beam[1]) < 1.5

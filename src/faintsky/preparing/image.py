@@ -181,15 +181,14 @@ def _beam(image: RadioImage, data: Array32, valid: Bool) -> tuple[tuple[float, f
     if image.beams is not None:
         return image.middle_beam, "given"
     if image.psf is not None:
-        image.notes.append("no beam in the header: it was fitted to the psf")
-        return fitted_beam(image.psf[0]), "psf"
+        fitted = fitted_beam(image.psf[0])
+        image.say_beam("fitted to the psf", fitted)
+        return fitted, "psf"
     measured = beam_from_noise(data, valid)
     if measured is None:
-        image.notes.append("no beam in the header, and uncorrelated noise: treated as white noise")
+        image.say_beam("its noise is uncorrelated, and treated as white noise", None)
         return None, "none"
-    image.notes.append(
-        f"no beam in the header: {measured[0]:.1f} x {measured[1]:.1f} pixels, from the noise's correlation"
-    )
+    image.say_beam("measured from the noise's correlation", measured)
     return measured, "noise"
 
 
