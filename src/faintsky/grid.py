@@ -22,6 +22,8 @@ Widths
 """
 
 import math
+import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -620,3 +622,12 @@ def projection_notes(wcs: Any, shape: tuple[int, ...]) -> list[str]:
         f"projection {name}: the beam is taken to be the same everywhere on the sky, and so to differ in "
         "pixels over the image"
     ]
+
+
+def unpickled_wcs(pickled: bytes) -> Any:
+    """A WCS from its pickle, without astropy's warnings on its header, which the reader has filtered once."""
+    from astropy.wcs import FITSFixedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return pickle.loads(pickled)

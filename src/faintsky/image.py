@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -32,6 +31,7 @@ from faintsky.grid import (
     local_frame,
     own_sky,
     separation,
+    unpickled_wcs,
 )
 from faintsky.units import in_unit, is_brightness, read_unit
 
@@ -49,15 +49,6 @@ def _companion(kind: str, what: str) -> cached_property[Any]:
 
     read.__doc__ = f"{what}, ``[1 or chan, y, x]``; None where not given."
     return cached_property(read)
-
-
-def unpickled_wcs(pickled: bytes) -> Any:
-    """A WCS from its pickle, without astropy's warnings on its header, which the reader has filtered once."""
-    from astropy.wcs import FITSFixedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        return pickle.loads(pickled)
 
 
 @dataclass(eq=False)
@@ -278,15 +269,7 @@ class RadioData:
         return next((n.partition("; ")[0] for n in self.notes if n.startswith(IMPOSSIBLE)), "")
 
     def say_beam(self, how: str, beam: ArrayLike | None) -> None:
-        """Note what stands in place of the header's beam, where this has none or an impossible one.
-
-        Parameters
-        ----------
-        how : str
-            How it was found.
-        beam : array or None
-            ``[3]`` in pixels.
-        """
+        """Note which beam ``[3]`` [pixel] stands for a missing or impossible one, and how it was found."""
         why = self._beam_fault or "no beam in the header"
         if beam is not None:
             major, minor, pa = self.sky_beam(beam)

@@ -41,7 +41,8 @@ from faintsky.detection.pursuit import Component, Pursuit, ResidualCube, SourceI
 from faintsky.detection.resolved import Resolved, closed_to_continuum, occupied
 from faintsky.detection.search import PeakCounts, search_cube
 from faintsky.errors import InputError, NoDataError
-from faintsky.image import RadioCube, unpickled_wcs
+from faintsky.grid import unpickled_wcs
+from faintsky.image import RadioCube
 from faintsky.preparing import Kind, PreparedCube, peak_over_scatter, prepare_cube, said_kind
 
 Box = tuple[slice, ...]

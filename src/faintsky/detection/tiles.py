@@ -45,7 +45,8 @@ from faintsky.detection.compact import CompactSearch, find_compact
 from faintsky.detection.diffuse import Diffuse, find_diffuse, pieces
 from faintsky.detection.sources import Sources, add_sources, model_variance, pixels_of
 from faintsky.errors import InputError
-from faintsky.image import RadioImage, unpickled_wcs
+from faintsky.grid import unpickled_wcs
+from faintsky.image import RadioImage
 from faintsky.preparing import (
     Kind,
     PreparedImage,
