@@ -61,8 +61,8 @@ def touching(a: Component, b: Component, beam_pixels: float, reach: float = 1.0)
 def halves(a: Component, b: Component, beam_pixels: float) -> bool:
     """Whether two components look like the two sides of a rotating disc.
 
-    They lie beside each other on the sky and along frequency (see `apart`), and neither is much brighter. Of
-    sources that overlap by chance, few do.
+    They lie beside each other on the sky and along frequency, and neither is much brighter. Of sources that
+    overlap by chance, few do. See `apart`.
     """
     sky, line = apart(a, b, beam_pixels)
     fluxes = [c.source.amplitude * c.source.fwhm_z for c in (a, b)]
