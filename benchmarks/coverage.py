@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 import faintsky
-from faintsky.denoising import FAINT, DenoiserSettings, pointed, sum_error
+from faintsky.denoising import FAINT, pointed
 from faintsky.evaluation import Field, SimulatedFields
-from faintsky.models import load_model
+from faintsky.preparing import PrimaryBeam
 from reproduction import common
 
 SEED = 9100
@@ -44,9 +44,7 @@ TAKE = 7
 """Every so many-th pixel of either axis counts."""
 
 
-def pulls(
-    field: Field, kind: str, model: str, settings: DenoiserSettings
-) -> tuple[list[tuple[str, float, float]], np.ndarray]:
+def pulls(field: Field, kind: str, model: str) -> tuple[list[tuple[str, float, float]], np.ndarray]:
     """What is measured, S/N, and error over standard error; and how many pixels have which probability.
 
     Of the latter ``[3, n]``, by `CHANCES`: number of pixels, sum of probabilities, number as bright.
@@ -70,28 +68,29 @@ def pulls(
     ):
         at = where & seen & (thin if name != "pixels, points" else seen)
         out += [(name, abs(m), (m - t) / s) for m, t, s in zip(mean[at], truth[at], sigma[at])]
-    kernel = settings.of(beam is None, kind == "dirty").error_kernel(beam, max(mean.shape))
     rng = np.random.default_rng(SEED)
+    p = found.found.prepared
+    gain = PrimaryBeam(image, p.rms, p.valid).gain() * p.jy_per_pixel
+    yy, xx = np.ogrid[: seen.shape[0], : seen.shape[1]]
     places, lit = np.argwhere(seen), np.argwhere(seen & (level > EMISSION))
     for size in APERTURES:
         radius = np.sqrt(size * (area if beam is not None else WHITE_AREA) / np.pi)
         for n in range(EACH):
             among = lit if n % 2 and len(lit) else places
             y, x = among[rng.integers(len(among))]
-            reach = int(radius) + 1
-            box = tuple(slice(max(c - reach, 0), min(c + reach + 1, m)) for c, m in zip((y, x), mean.shape))
-            yy, xx = np.ogrid[box]
-            inside = (np.hypot(yy - y, xx - x) <= radius) & seen[box]
-            error = sum_error(np.where(inside, sigma[box], 0), kernel)
-            flux = mean[box][inside].sum()
-            out.append((f"apertures, {size}", abs(flux) / error, (flux - truth[box][inside].sum()) / error))
+            inside = (np.hypot(yy - y, xx - x) <= radius) & seen
+            flux, error = found.flux(inside)
+            true = (field.truth * gain)[inside].sum()
+            out.append((f"apertures, {size}", abs(flux) / error, (flux - true) / error))
     labels = found.mask if found.mask_diffuse is None else found.mask_diffuse
     for row in found.catalog[found.catalog["kind"] == "diffuse"]:
         inside = labels == row["id"]
-        # in the catalogue's unit: the region's own sums tell the factor
-        scale = row["flux"] / found.image[inside].sum()
-        true = field.truth[inside].sum() * scale
-        out.append(("regions", float(row["snr"]), float((row["flux"] - true) / row["flux_err"])))
+        if kind == "clean_ideal":
+            # that of the data without compact sources, which count on both sides
+            miss = ((image.data - field.truth) * gain)[inside].sum()
+        else:
+            miss = row["flux"] - (field.truth * gain)[inside].sum()
+        out.append(("regions", float(row["snr"]), float(miss / row["flux_err"])))
     said = found.probability[seen]
     bins = np.digitize(said, CHANCES[1:-1])
     bright = truth[seen] > FAINT
@@ -122,7 +121,6 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--out", type=Path, default=common.BENCHMARKS / "coverage")
     o = parser.parse_args()
-    settings = DenoiserSettings.read(load_model(o.model, job="denoise").settings)
     rows, lines = {}, ["# Coverage of the errors of denoised images", ""]
     for kind in o.kinds:
         values, chances = [], np.zeros((3, len(CHANCES) - 1))
@@ -130,7 +128,7 @@ def main() -> None:
             web = {"web": "validation", "field": sky} if sky else {}
             made = SimulatedFields(preset, kind, tuple(range(o.n)), SEED, o.size, **web)
             for i in made.indices:
-                more, counts = pulls(made.load(i), kind, o.model, settings)
+                more, counts = pulls(made.load(i), kind, o.model)
                 values, chances = values + more, chances + counts
             print(kind, preset, sky, len(values), flush=True)
         rows[KINDS[kind]] = table(values)

@@ -3,10 +3,12 @@
     python tools/fit_denoiser.py MODEL [--fields 60] [--empty 100] [--web validation]
 
 MODEL is a model's folder; its ``model.json`` gets the settings, and the scores on the same fields are written
-beside it as ``fit.json``. With ``--web`` every third field with emission is one of the cosmic web. Half of
-the time goes into fields without emission, whose regions are all false; in half of the restored ones are
-points, for what is left of them is no region. What is fitted is what the network is shown: restored images
-without their compact sources, dirty ones after their major cycles, and white noise.
+beside it as ``fit.json``. With ``--web`` every second field with emission is one of ``faintsky simulate
+lofar``, of each preset and each kind of this cosmic web in turn; the others have random arrays, skies and
+errors, a third of the skies from the web. Half of the time goes into fields without emission, whose regions
+are all false; in half of the restored ones are points, for what is left of them is no region. What is fitted
+is what the network is shown: restored images without their compact sources, dirty ones after their major
+cycles, and white noise.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from region_fit import Sample, apart_sample, fit_settings, whole_sample
 from scipy.signal import fftconvolve
 
 from faintsky.denoising import DenoiserSettings
+from faintsky.evaluation import SimulatedFields
 from faintsky.image import RadioImage
 from faintsky.io import write_json
 from faintsky.models import load_model
@@ -151,15 +154,33 @@ DRAW: dict[str, Callable[..., tuple[RadioImage, NDArray[np.float32]]]] = {
 }
 
 
+LOFAR = (("paper", "sky1"), ("paper", "sky2"), ("paper", ""), ("lotss", ""))
+"""Presets, and kinds of the web's fields, of the simulated LOFAR fields."""
+PRODUCTS = {"correlated": "clean_ideal", "white": "noise", "dirty": "dirty"}
+
+
+def lofar(kind: str, index: int, web: str) -> tuple[RadioImage, NDArray[np.float32]]:
+    """A simulated LOFAR field, and its true sky."""
+    preset, sky = LOFAR[index % len(LOFAR)]
+    drawn = {"web": web, "field": sky} if sky else {}
+    field = SimulatedFields(preset, PRODUCTS[kind], (index,), SEED, PIXELS, **drawn).load(index)
+    assert field is not None
+    return field.image, field.truth
+
+
 def samples(
-    kind: str, network: object, library: PsfLibrary, web: Web | None, fields: int, empty: int, device: str
+    kind: str, network: object, library: PsfLibrary, web: str | None, fields: int, empty: int, device: str
 ) -> Iterator[Sample]:
     """Fields with emission, then fields without."""
     begin = time.monotonic()
+    opened = open_web(web) if web else None
     for i in range(fields + empty):
         rng = np.random.default_rng([SEED, len(kind), i])
-        drawn = (rng, web) if kind == "white" else (rng, library, web)
-        image, truth = DRAW[kind](*drawn, i >= fields)
+        drawn = (rng, opened) if kind == "white" else (rng, library, opened)
+        if web and i < fields and i % 2:
+            image, truth = lofar(kind, i // 2, web)
+        else:
+            image, truth = DRAW[kind](*drawn, i >= fields)
         make = apart_sample if kind == "correlated" else whole_sample
         sample = make(image, truth, network, i >= fields, device)  # type: ignore[operator]
         if sample is not None:
@@ -175,19 +196,18 @@ def main() -> None:
     parser.add_argument("--fields", type=int, default=60)
     parser.add_argument("--empty", type=int, default=100)
     parser.add_argument("--library", type=Path, help="of psfs; one of 60 is made where not given")
-    parser.add_argument("--web", help="the cosmic web of every third field, such as validation")
+    parser.add_argument("--web", help="a cosmic web, such as validation")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", choices=list(DRAW), help="leave the settings of the others as they are")
     options = parser.parse_args()
     model, device = load_model(options.model, job="denoise"), choose_device(options.device)
     network = model.network("denoiser", device)
     library = PsfLibrary.load(options.library) if options.library else make_library(60, SEED)
-    web = open_web(options.web) if options.web else None
     settings, scores = dict(model.settings), {}
     for kind, start in DenoiserSettings():
         if options.only and kind != options.only:
             continue
-        drawn = list(samples(kind, network, library, web, options.fields, options.empty, device))
+        drawn = list(samples(kind, network, library, options.web, options.fields, options.empty, device))
         fitted, scores[kind] = fit_settings(drawn, start, rate=RATES[kind])
         settings[kind] = fitted.model_dump()
         print(kind, json.dumps({"settings": settings[kind], "scores": scores[kind]}, indent=1), flush=True)

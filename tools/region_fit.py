@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
-from scipy.stats import norm
 
 from faintsky.denoising import (
     DenoiserSettings,
@@ -35,10 +34,10 @@ LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """Mean over rms at which the calibration's factors hold."""
 SPREADS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 """The network's standard deviation over rms at which they do."""
-HUBER, ENOUGH = 3.0, 1000
-"""Errors count with their squares up to this many sigma; least number of pixels for a factor."""
-_HUBER_SQUARE = 2 * float(norm.expect(lambda z: min(z, HUBER) ** 2, lb=0))
-"""What a Gaussian's squares are in the mean then."""
+ENOUGH = 1000
+"""Least number of pixels for a factor."""
+SHARES = {0.6827: 1.0, 0.95: 1.96}
+"""Shares of a Gaussian within so many standard deviations."""
 SEEDS, GROWN = (1.75, 2.5, 3.5, 5.0), (0.5, 1.0, 1.2, 1.4, 1.7, 2.2)
 """Thresholds of mean over sigma that are tried."""
 SMOOTHS, CAPS = (1.1, 1.4, 1.8), (0.3, 0.45, 0.6)
@@ -220,12 +219,25 @@ def _worth(scores: dict[str, Any]) -> float:
     return float(scores["faint_found"] - 10 * max(CUT - scores["emission_true"], 0))
 
 
-def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """Factors on sigma that make the errors' scatter one, ``[2, LEVELS, SPREADS]``: smooth emission, points.
+def honest(pulls: NDArray[np.floating]) -> float:
+    """The factor on standard errors with which 68 and 95 % lie within 1 and 1.96 of them.
 
-    The scatter is that of Huber's Proposal 2 (1964, Ann. Math. Stat. 35, 73): squares count up to `HUBER`
-    sigma, or a few lone noise peaks would rule the errors of all smooth emission beside them. Where a pair
-    of level and spread is hardly ever met, the nearest one's factor holds.
+    Where no factor reaches both, 68 are missed by as much as 95. Outliers do not count, or a few lone noise
+    peaks would rule the errors of all smooth emission beside them.
+
+    Parameters
+    ----------
+    pulls : array
+        Errors over standard errors, of any sign.
+    """
+    reached = np.quantile(np.abs(pulls), list(SHARES)) / list(SHARES.values())
+    return float(np.exp(np.log(np.maximum(reached, 1e-3)).mean()))
+
+
+def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """Factors on sigma that make it `honest`, ``[2, LEVELS, SPREADS]``: smooth emission, points.
+
+    Where a pair of level and spread is hardly ever met, the nearest one's factor holds.
     """
     levels = [LEVELS[1] / 2, *(np.sqrt(a * b) for a, b in pairwise(LEVELS[1:]))]
     spreads = [np.sqrt(a * b) for a, b in pairwise(SPREADS)]
@@ -238,14 +250,13 @@ def _calibration(samples: Sequence[Sample]) -> NDArray[np.float64]:
             np.digitize(level, levels),
             np.digitize(s.sigma, spreads),
         )
-        pulls.append(np.abs((s.mean - s.truth) / s.sigma)[s.known])
+        pulls.append(((s.mean - s.truth) / s.sigma)[s.known])
         cells.append(np.ravel_multi_index(at, shape)[s.known])
-    pull, cell = np.concatenate(pulls).astype(np.float64), np.concatenate(cells)
+    pull, cell = np.concatenate(pulls), np.concatenate(cells)
+    order = np.argsort(cell, kind="stable")
     count = np.bincount(cell, minlength=int(np.prod(shape)))
-    factor = np.ones(count.size)
-    for _ in range(30):
-        square = np.bincount(cell, np.minimum(pull / factor[cell], HUBER) ** 2, count.size)
-        factor *= np.sqrt(np.maximum(square / np.maximum(count, 1) / _HUBER_SQUARE, 1e-3))
+    parts = np.split(pull[order], np.cumsum(count)[:-1])
+    factor = np.array([honest(p) if len(p) > ENOUGH else 1.0 for p in parts])
     tables, known = factor.reshape(shape), (count > ENOUGH).reshape(shape)
     if not known.any():
         raise ValueError("too few pixels to fit on: simulate more fields")
@@ -272,7 +283,8 @@ def _with_correlation(samples: Sequence[Sample], settings: RegionSettings) -> Re
             for k in lengths
         ]
         places = np.argwhere(s.known)
-        bright = np.argwhere(s.known & (s.truth > TRUE_LEVEL))
+        # by what is seen: an error is that of the truth, given the data
+        bright = np.argwhere(s.known & (s.mean > TRUE_LEVEL))
         for n in range(APERTURES_A_FIELD):
             area = APERTURES[n % len(APERTURES)]
             radius = np.sqrt(area * own / np.pi)
@@ -296,8 +308,7 @@ def _with_correlation(samples: Sequence[Sample], settings: RegionSettings) -> Re
 
     fit = minimize(loss, np.log(np.full(len(LENGTHS), 1 / len(LENGTHS))), method="Nelder-Mead")
     # the linear part leaves the errors of the many too large
-    pull = miss / np.sqrt(squares @ np.exp(fit.x))
-    scale = np.quantile(pull, 0.6827) ** 2
+    scale = honest(miss / np.sqrt(squares @ np.exp(fit.x))) ** 2
     weights = tuple(round(float(v), 4) for v in scale * np.exp(fit.x))
     return changed(settings, error_lengths=lengths, error_weights=weights)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from astropy.io import fits
 from outputs import DENOISED, check_alone, live_source
+from scipy.ndimage import gaussian_filter
 from synthetic import telescope
 
 import faintsky
@@ -21,8 +22,6 @@ from faintsky.simulating import at_resolution, simulated
 
 def spots(n=96, noise=1.0, seed=3):
     """Noise with two Gaussians of FWHM 9 and 6 pixels, the beam's 4: what a restored image holds."""
-    from scipy.ndimage import gaussian_filter
-
     rng = np.random.default_rng(seed)
     smooth = gaussian_filter(rng.normal(size=(n, n)), 4 / 2.3548, mode="wrap")
     image = noise * smooth / smooth.std()
@@ -125,6 +124,46 @@ def test_diffuse_regions_and_compact_sources_are_one_catalogue(clouds):
     true = [smooth[regions == k].sum() / area for k in diffuse["id"]]
     np.testing.assert_allclose(diffuse["flux"], true, rtol=0.15)
     assert min(true) > 0.6 * 3 * (40 / 4) ** 2
+
+
+def test_fluxes_of_regions_lie_within_their_errors():
+    # outlines follow the noise, which makes faint fluxes too high: the errors say so
+    y, x = np.indices((320, 320))
+    true = sum(
+        peak * np.exp(-4 * np.log(2) * ((x - cx) ** 2 + (y - cy) ** 2) / 40**2)
+        for cx, cy, peak in ((80, 90, 2), (230, 200, 4))
+    )
+    area, pulls = np.pi / (4 * np.log(2)) * 4**2, []
+    for seed in range(4):
+        noise = gaussian_filter(np.random.default_rng(seed).normal(size=true.shape), 4 / 2.3548, mode="wrap")
+        data = (true + noise / noise.std()).astype(np.float32)
+        found = denoise(RadioImage.from_array(data, cell=2.0, beam=[8, 8, 0]), device="cpu")
+        for row in found.catalog[np.asarray(found.catalog["kind"]) == "diffuse"]:
+            assert row["flux"] > 3 * row["flux_err"]
+            miss = row["flux"] - true[found.mask_diffuse == row["id"]].sum() / area
+            pulls.append(miss / row["flux_err"])
+    assert len(pulls) >= 6
+    assert 0.4 < np.sqrt(np.mean(np.square(pulls))) < 1.7
+
+
+def test_apertures_have_fluxes_with_errors(clouds):
+    y, x = np.indices((320, 320))
+    area = np.pi / (4 * np.log(2)) * 4**2
+    aperture = np.hypot(x - 220, y - 200) < 25
+    flux, error = clouds.flux(aperture)
+    true = (cloud() - spots(320))[aperture].sum() / area
+    assert abs(flux - true) < 4 * error < true
+    # of one pixel that of the map; of many between those of independent and of equal errors
+    one = (x == 220) & (y == 200)
+    np.testing.assert_allclose(clouds.flux(one)[1], clouds.uncertainty[200, 220] / area, rtol=0.3)
+    s = clouds.uncertainty[aperture] / area
+    assert np.sqrt((s**2).sum()) < error < s.sum()
+    assert clouds.flux(np.zeros_like(aperture)) == (0, 0)
+
+
+def test_only_a_denoised_image_has_apertures(run):
+    with pytest.raises(InputError, match="denoise"):
+        faintsky.detect(run[0], device="cpu").flux(np.ones((96, 96), bool))
 
 
 def test_a_remnant_a_filament_and_stripes_on_a_plateau_are_told_apart():

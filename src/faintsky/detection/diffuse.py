@@ -80,6 +80,10 @@ OFFSET = 0.2
 """Offset of the median of a Gaussian's values up to one deviation above its middle [deviation]."""
 NEAR = 50.0
 """Area up to which a region around a brighter source may be a remainder of its fit [beam]."""
+OUTLINED = 1.7
+"""Error of a flux because outlines include peaks of noise and leave out its troughs, over the error by the
+noise, for a mean S/N of 1 in a beam's area; it falls as that rises. Measured on 126 regions of simulated
+LOFAR fields, where it is mostly positive."""
 FEW = 2
 """Number of Gaussians that may describe a region alone."""
 DESCRIBED = 0.6
@@ -507,9 +511,12 @@ def are_regions(signs: dict[str, Float], broad: Float, beam_area: float) -> Bool
 
 
 def measure_again(
-    table: Table, gain: Float, labels: Labels, seen: Array32, rest: Float, noise: Float, kernel: Float
-) -> None:
+    table: Table, gain: Float, labels: Labels, seen: Array32, rest: Float, noise: Float, kernel: Float,
+    beam_area: float,
+) -> None:  # fmt: skip
     """Measure the fluxes of regions in the data minus the compact model.
+
+    Errors are those of the noise, and of outlines that follow it (`OUTLINED`).
 
     Parameters
     ----------
@@ -523,6 +530,8 @@ def measure_again(
         The network's image, and the data minus the compact model.
     noise, kernel : array
         The noise, and its correlation by the separation of two pixels.
+    beam_area : float
+        [pixel]
     """
     before, now = (
         np.bincount(labels.ravel(), weights=(v * gain).ravel(), minlength=len(table) + 1)[1:]
@@ -536,7 +545,10 @@ def measure_again(
         ]
     )
     table["flux"] = table["flux_mask"] = now * scale
-    table["flux_err"] = table["flux_mask_err"] = np.maximum(table["flux_err"], error * np.abs(scale))
+    area = np.bincount(labels.ravel(), minlength=len(table) + 1)[1:] / beam_area
+    level = np.abs(now) / np.maximum(error * np.sqrt(area), 1e-300)
+    error *= np.hypot(1, OUTLINED / np.maximum(level, 1e-3))
+    table["flux_err"] = table["flux_mask_err"] = error * np.abs(scale)
 
 
 def join_tables(

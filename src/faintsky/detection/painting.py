@@ -307,6 +307,7 @@ def measure_region(
     data = plan.image.taken(window)[0] if not plan.whole else prepared.data[window]
     rest = np.where(valid, np.nan_to_num(data), 0).astype(float)
     add_sources(rest, near.values, -1.0, origin)
-    measure_again(table, beam.gain(), labels, mean, rest, noise.astype(float), region.tile.regions.kernel)
+    kernel, area = region.tile.regions.kernel, prepared.beam_area
+    measure_again(table, beam.gain(), labels, mean, rest, noise.astype(float), kernel, area)
     shift_pixels(table, origin)
     return table, window, labels

@@ -354,6 +354,10 @@ def denoise(
             page = partial(pages.image_report, opened, found, verdict=_judged(opened, found))
             result = result_of_detected(opened, found, maps)
         result.facts |= others
+        if not published:
+            settings = denoising.DenoiserSettings.read(chosen.settings)
+            dirty = getattr(found, "response", None) is not None
+            result.errors = settings.of(found.prepared.beam is None, dirty)
         return result, page
 
     plan = RunPlan(needs, several, work, unlike, {"block_shape": list(block), "members": members})

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from faintsky.arrays import Array32, Float, Labels
+from faintsky.arrays import Array32, Bool, Float, Labels
+from faintsky.errors import InputError
 from faintsky.system import replacing, write_text
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from faintsky.denoising import Denoised
+    from faintsky.denoising import Denoised, RegionSettings
     from faintsky.detection import DetectedImage, Detections
     from faintsky.image import RadioCube, RadioImage
     from faintsky.io import FitsMaps, Job
@@ -57,6 +58,8 @@ class Result:
         The full result of the search.
     maps : FitsMaps or None
         Files that hold the arrays of data of several tiles; they are read when used.
+    errors : RegionSettings or None
+        How the errors of pixels in `uncertainty` are correlated.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class Result:
     data: RadioCube | RadioImage | None = None
     found: Detections | Denoised | Any = None
     maps: FitsMaps | None = None
+    errors: RegionSettings | None = None
 
     def __repr__(self) -> str:
         """What it is of, in a line: arrays and tables would fill hundreds."""
@@ -98,6 +102,37 @@ class Result:
 
         noise = found.uncertainty if hasattr(found, "denoised") else found.prepared.rms
         return emission_probability(self.image, self.uncertainty, noise)
+
+    def flux(self, where: Bool) -> tuple[float, float]:
+        """Flux of the denoised image in an aperture.
+
+        Parameters
+        ----------
+        where : array of bool
+            ``[y, x]``; blank pixels do not count.
+
+        Returns
+        -------
+        flux, error : float
+            With the correlation of the pixels' errors, corrected for the primary beam [Jy; NaN where the unit
+            of the data is unknown].
+
+        Raises
+        ------
+        InputError
+            For the result of another job than `denoise`, or of an autoencoder.
+        """
+        if self.image is None or self.uncertainty is None or self.errors is None:
+            raise InputError("no denoised image with known errors", "use denoise with one of our own models")
+        from faintsky.denoising import sum_error
+        from faintsky.preparing import PrimaryBeam
+
+        p = cast(Any, self.found).prepared
+        box = tuple(slice(int(i.min()), int(i.max()) + 1) if len(i) else slice(0) for i in np.nonzero(where))
+        gain = PrimaryBeam(cast(Any, self.data), p.rms, p.valid).gain()
+        factor = np.broadcast_to(gain, where.shape)[box] * p.jy_per_pixel * where[box]
+        image, sigma = (np.nan_to_num(v[box] * factor) for v in (self.image, self.uncertainty))
+        return float(image.sum()), sum_error(sigma, self.errors.error_kernel(p.beam, max(where.shape)))
 
     @property
     def notes(self) -> list[str]:
