@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         make_eye,
         needs_of_image,
     )
-    from faintsky.denoising.dirty import Cleaned, Response, major_cycles
+    from faintsky.denoising.dirty import Cleaned, Response, clean_bright, major_cycles
     from faintsky.denoising.filters import (
         apply_filter,
         power_spectrum,

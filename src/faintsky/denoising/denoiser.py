@@ -13,7 +13,7 @@ from astropy.table import Table
 from faintsky.arrays import Array32, Labels
 from faintsky.blocks import cover
 from faintsky.denoising.catalogue import region_catalog, renumbered
-from faintsky.denoising.dirty import Response, major_cycles
+from faintsky.denoising.dirty import Response, clean_bright, major_cycles
 from faintsky.denoising.filters import apply_filter, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
 from faintsky.denoising.regions import DenoiserSettings, RegionSettings, segment
@@ -211,22 +211,25 @@ def _deconvolved(
         # remaining sidelobes count as noise
         rms = prepared.rms if prepared.rms_origin == "given" else robust_sigma(residual[valid][::thin])
         found = apply_filter(
-            threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True
-        )
+            threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True,
+            sidelobes=True,
+        )  # fmt: skip
         return found, float(np.nanmedian(rms))
 
     def by_network(image: Array32, residual: Array32) -> tuple[Array32, float]:
         nonlocal now
+        image = image + bright
         now = seen(image, residual) if now is prepared else replace(now, data=image)
         mean, _ = predict(network, now.scaled, now.weight, now.beam, device=device)
-        return mean * np.nan_to_num(now.rms), now.typical_rms
+        return mean * np.nan_to_num(now.rms) - bright, now.typical_rms
 
+    bright, rest = clean_bright(data, valid, response)
     rough = major_cycles(
-        data, valid, response, by_starlets, most=STARLET_CYCLES,
+        rest, valid, response, by_starlets, most=STARLET_CYCLES,
         progress=lambda cycle, most: tell(20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     done = major_cycles(
-        data, valid, response, by_network, start=rough, most=NETWORK_CYCLES,
+        rest, valid, response, by_network, start=rough, most=NETWORK_CYCLES,
         progress=lambda cycle, most: tell(20 + 20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     if not response.whole:
@@ -235,10 +238,10 @@ def _deconvolved(
     notes.append(f"{rough.cycles} major cycles with starlets, {done.cycles} with the network{end}")
     if done.cycles == 0:
         notes.append("the network fails on this image: the result is the starlets', its error the noise")
-        working = seen(rough.image, rough.residual)
-        found = by_starlets(rough.image, rough.residual)[0]
+        working = seen(rough.image + bright, rough.residual)
+        found = by_starlets(rough.image, rough.residual)[0] + bright
         return working, np.where(valid, found / np.where(valid, working.rms, 1), 0).astype(np.float32)
-    return replace(now, data=done.image), None
+    return replace(now, data=done.image + bright), None
 
 
 def _regions(

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft, rfft2
+from scipy.ndimage import gaussian_filter
 
 from faintsky.arrays import Array, Array32, Bool, Float
-from faintsky.preparing import gaussian_psf
+from faintsky.grid import FWHM_PER_SIGMA
+from faintsky.preparing import gaussian_psf, robust_sigma
 
 EPSILON = 0.01
 """Fraction of the clean beam's transform below which spatial frequencies count as unmeasured."""
@@ -45,7 +47,7 @@ class Response:
     """
 
     def __init__(self, shape: tuple[int, int], psf: Array, beam: tuple[float, float, float]) -> None:
-        self._shape = shape
+        self._shape, self.width = shape, float(np.sqrt(beam[0] * beam[1]))
         centre = psf.shape[0] // 2, psf.shape[1] // 2
         reach = [min(c, n - 1) for c, n in zip(centre, shape)]
         self.whole = all(r >= n - 2 for r, n in zip(reach, shape))
@@ -54,10 +56,11 @@ class Response:
         near = psf[tuple(slice(c - r, c + r + 1) for c, r in zip(centre, reach))]
         reach = [min(r, int(4 * beam[0]) + 1) for r in reach]
         clean = self._transform(gaussian_psf((2 * reach[0] + 1, 2 * reach[1] + 1), *beam))
+        self._beam = clean.astype(np.float32)
         floor = EPSILON * clean.max()
         ratio = self._transform(near) * clean / (clean**2 + floor**2)
         # single precision halves the time
-        self._ratio = ratio.astype(np.float32)
+        self._ratio, self._psf = ratio.astype(np.float32), self._transform(near).astype(np.float32)
         held = clean**2 / (clean**2 + floor**2)
         self._step = (held * np.minimum(1.0, SHORTEN / np.maximum(ratio, 1e-6))).astype(np.float32)
 
@@ -71,6 +74,14 @@ class Response:
         """The dirty image of ``x``, ``[y, x]``."""
         return self._filtered(x, self._ratio)
 
+    def observed(self, sky: Array) -> Array32:
+        """The dirty image of a sky without beam."""
+        return self._filtered(sky, self._psf)
+
+    def restored(self, sky: Array) -> Array32:
+        """A sky at the clean beam's resolution."""
+        return self._filtered(sky, self._beam)
+
     def tempered(self, x: Array) -> Array32:
         """``x`` with spatial frequencies damped that the dirty image amplifies, or the beam lacks."""
         return self._filtered(x, self._step)
@@ -82,6 +93,58 @@ class Response:
         modes *= factor
         rows = ifft(modes, axis=0, overwrite_x=True)[:n_y]
         return np.ascontiguousarray(irfft(rows, p_x, axis=1)[:, :n_x], dtype=np.float32)
+
+
+BRIGHT = 5.0
+"""S/N down to which `clean_bright` goes; sidelobes count as noise."""
+LEVEL = 0.7
+"""It goes down to this times the peak in a cycle."""
+GAIN = 0.3
+WIDE = 4.0
+"""FWHM of the Gaussian over which emission is wide, so that it is left to the other methods [beam]."""
+CLEANS = 60
+"""Most of its cycles."""
+
+
+def clean_bright(dirty: Array32, valid: Bool, response: Response) -> tuple[Array32, Array32]:
+    """CLEAN the bright emission, all pixels of a cycle at once.
+
+    As Steer, Dewdney & Ito (1984, A&A 137, 159), with the pixels of a cycle divided by what the beam makes of
+    their mask, so that points and wide emission converge alike.
+
+    Parameters
+    ----------
+    dirty : array
+        ``[y, x]``, 0 where blank.
+    valid : array of bool
+        Pixels that hold data.
+    response : Response
+        Of the psf.
+
+    Returns
+    -------
+    model, residual : array
+        The components at the clean beam's resolution, and the dirty image without them, ``[y, x]``.
+    """
+    total, residual = np.zeros(dirty.shape, np.float32), dirty
+    least = np.inf
+    for _ in range(CLEANS):
+        contrast = residual - gaussian_filter(residual, WIDE * response.width / FWHM_PER_SIGMA)
+        left = float(residual[valid].std())
+        if left > least:
+            break
+        best, least = (total, residual), left
+        peak = float(contrast[valid].max())
+        level = max(LEVEL * peak, BRIGHT * robust_sigma(contrast[valid]))
+        if peak <= level:
+            break
+        among = valid & (contrast > level)
+        spread = np.maximum(response.restored(among), 1.0)
+        more = np.where(among, GAIN * contrast / spread, 0).astype(np.float32)
+        residual = np.where(valid, residual - response.observed(more), np.float32(0))
+        total = total + more
+    total, residual = best
+    return response.restored(total), residual
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.signal import fftconvolve
 
 from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.errors import InputError
@@ -105,6 +106,7 @@ def threshold_starlets(
     soft: bool = False,
     iterations: int = 1,
     positive: bool = False,
+    sidelobes: bool = False,
 ) -> Array32:
     """Image of the significant wavelet coefficients plus the smooth remainder.
 
@@ -127,6 +129,10 @@ def threshold_starlets(
         again.
     positive : bool, optional
         Set negative emission to 0 after each iteration.
+    sidelobes : bool, optional
+        Whether the noise of a dirty image, whose psf is `correlation`, may be that of sidelobes: their power
+        is the psf's squared, so that they are wider. The remainder then has to be significant, too, for an
+        interferometer does not measure it.
 
     Returns
     -------
@@ -135,8 +141,13 @@ def threshold_starlets(
     """
     levels = np.atleast_1d(np.asarray(k, dtype=float))
     levels = np.append(levels, np.full(max(0, scales - len(levels)), levels[-1]))[:scales]
-    cuts = (levels * scale_sigmas(scales, correlation)[:-1]).astype(np.float32)[:, None, None]
+    sigmas = scale_sigmas(scales, correlation)
     planes = starlet_transform(signal, scales)
+    if sidelobes and correlation is not None:
+        wide = fftconvolve(correlation, correlation, mode="same")
+        least = scale_sigmas(scales, wide / wide.max())[-1]
+        planes[-1] *= np.abs(planes[-1]) > levels[-1] * least
+    cuts = (levels * sigmas[:-1]).astype(np.float32)[:, None, None]
     detail = planes[:-1]
     support = np.abs(detail) > cuts
     if soft:
