@@ -426,8 +426,9 @@ def _flux_errors(found: _Found) -> tuple[float, float, float]:
 def _reliability(
     found: _Found, snr: NDArray[np.float64], *, allowed: int, penalty: float = 0.02
 ) -> tuple[float, ...]:
-    """Logistic regression of real on the logarithms of S/N, significance and area, its constant lowered
-    until no more than `allowed` regions of the empty fields pass `CUT`."""
+    """Logistic regression of real on the logarithms of S/N, significance and area, its constant as high as it
+    can be with no more than `allowed` regions of the empty fields that pass `CUT`, and with this share of all
+    that pass it real."""
     logs = np.log(np.maximum([snr, found.peak, found.area], 1e-6))
     # where hardly any was false, nothing tells the sure ones from the others: count the least as false
     doubtful = max(1, logs.shape[1] // 50)
@@ -440,8 +441,10 @@ def _reliability(
     # a region that stands out more, or is larger, is never the less likely real
     fit = minimize(loss, np.array([-3.0, 1.0, 1.0, 0.0]), bounds=[(None, None), *[(0, None)] * 3])
     weights = fit.x
-    logit = np.sort((weights[0] + weights[1:] @ logs)[found.empty])[::-1]
-    if logit.size > allowed:
-        excess = float(logit[allowed]) - np.log(CUT / (1 - CUT))
-        weights[0] -= max(excess, 0) + 1e-6
+    logit = weights[0] + weights[1:] @ logs
+    order = np.argsort(-logit, kind="stable")
+    right = np.cumsum(found.real[order]) / np.arange(1, len(order) + 1) >= CUT
+    passing = np.flatnonzero(right & (np.cumsum(found.empty[order]) <= allowed))
+    least = float(logit[order[passing[-1]]]) if len(passing) else float(logit.max()) + 1
+    weights[0] += np.log(CUT / (1 - CUT)) - least + 1e-4
     return tuple(round(float(w), 4) for w in np.r_[weights[0] - 5e-5, weights[1:]])
