@@ -13,8 +13,8 @@ from astropy.table import Table
 from faintsky.arrays import Array32, Labels
 from faintsky.blocks import cover
 from faintsky.denoising.catalogue import region_catalog, renumbered
-from faintsky.denoising.dirty import Response, clean_bright, major_cycles
-from faintsky.denoising.filters import apply_filter, threshold_starlets
+from faintsky.denoising.dirty import MANY, Response, clean_bright, major_cycles
+from faintsky.denoising.filters import apply_filter, scale_sigmas, threshold_starlets
 from faintsky.denoising.prediction import estimate, predict
 from faintsky.denoising.regions import DenoiserSettings, RegionSettings, segment
 from faintsky.image import LARGE, RadioImage
@@ -44,8 +44,6 @@ SIGNIFICANT = 3.0
 """Threshold of starlet coefficients over their noise."""
 SCALES = 6
 """Number of scales of the starlets."""
-MANY = 500_000
-"""Most pixels from which the noise is measured."""
 PARTS = 100
 """Number of steps in which progress is reported."""
 
@@ -202,6 +200,8 @@ def _deconvolved(
     """
     data, valid, now = prepared.data, prepared.valid, prepared
     thin = 1 + data.size // MANY
+    # an interferometer does not measure the widest scale, which would rise from cycle to cycle
+    widest = SIGNIFICANT * float(scale_sigmas(SCALES, psf, sidelobes=True)[-1])
 
     def seen(image: Array32, residual: Array32) -> PreparedImage:
         emission = np.abs(image - residual) > 3 * np.nan_to_num(prepared.rms)
@@ -212,7 +212,7 @@ def _deconvolved(
         rms = prepared.rms if prepared.rms_origin == "given" else robust_sigma(residual[valid][::thin])
         found = apply_filter(
             threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True,
-            sidelobes=True,
+            remainder=widest,
         )  # fmt: skip
         return found, float(np.nanmedian(rms))
 
@@ -239,7 +239,7 @@ def _deconvolved(
     if done.cycles == 0:
         notes.append("the network fails on this image: the result is the starlets', its error the noise")
         working = seen(rough.image + bright, rough.residual)
-        found = by_starlets(rough.image, rough.residual)[0] + bright
+        found = by_starlets(rough.image + bright, rough.residual)[0]
         return working, np.where(valid, found / np.where(valid, working.rms, 1), 0).astype(np.float32)
     return replace(now, data=done.image + bright), None
 

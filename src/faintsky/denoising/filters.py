@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 from faintsky.arrays import Array, Array32, Bool, Float
 from faintsky.errors import InputError
@@ -67,7 +66,9 @@ def power_spectrum(correlation: Array | None, shape: tuple[int, int]) -> Float:
     return np.asarray(power / power.mean())
 
 
-def scale_sigmas(scales: int, correlation: Array | None = None, size: int = 512) -> Float:
+def scale_sigmas(
+    scales: int, correlation: Array | None = None, size: int = 512, *, sidelobes: bool = False
+) -> Float:
     """Noise of the coefficients of each scale for an image of unit rms.
 
     Parameters
@@ -78,6 +79,8 @@ def scale_sigmas(scales: int, correlation: Array | None = None, size: int = 512)
         Of the noise, 1 at its middle; None for white noise.
     size : int, optional
         Of the grid on which the power spectrum is summed [pixel].
+    sidelobes : bool, optional
+        Whether the noise is sidelobes, whose power is the square of that of noise correlated like the psf.
 
     Returns
     -------
@@ -85,6 +88,8 @@ def scale_sigmas(scales: int, correlation: Array | None = None, size: int = 512)
         ``[scales + 1]``; the last is that of the smooth remainder.
     """
     power = power_spectrum(correlation, (size, size))
+    if sidelobes:
+        power = power**2 / np.mean(power**2)
     f = np.fft.fftfreq(size)
     response, out = np.ones((size, size)), []
     for j in range(scales):
@@ -106,7 +111,7 @@ def threshold_starlets(
     soft: bool = False,
     iterations: int = 1,
     positive: bool = False,
-    sidelobes: bool = False,
+    remainder: float = 0.0,
 ) -> Array32:
     """Image of the significant wavelet coefficients plus the smooth remainder.
 
@@ -129,10 +134,8 @@ def threshold_starlets(
         again.
     positive : bool, optional
         Set negative emission to 0 after each iteration.
-    sidelobes : bool, optional
-        Whether the noise of a dirty image, whose psf is `correlation`, may be that of sidelobes: their power
-        is the psf's squared, so that they are wider. The remainder then has to be significant, too, for an
-        interferometer does not measure it.
+    remainder : float, optional
+        Least absolute value of the smooth remainder where it is kept.
 
     Returns
     -------
@@ -141,13 +144,10 @@ def threshold_starlets(
     """
     levels = np.atleast_1d(np.asarray(k, dtype=float))
     levels = np.append(levels, np.full(max(0, scales - len(levels)), levels[-1]))[:scales]
-    sigmas = scale_sigmas(scales, correlation)
+    cuts = (levels * scale_sigmas(scales, correlation)[:-1]).astype(np.float32)[:, None, None]
     planes = starlet_transform(signal, scales)
-    if sidelobes and correlation is not None:
-        wide = fftconvolve(correlation, correlation, mode="same")
-        least = scale_sigmas(scales, wide / wide.max())[-1]
-        planes[-1] *= np.abs(planes[-1]) > levels[-1] * least
-    cuts = (levels * sigmas[:-1]).astype(np.float32)[:, None, None]
+    if remainder > 0:
+        planes[-1] *= np.abs(planes[-1]) > remainder
     detail = planes[:-1]
     support = np.abs(detail) > cuts
     if soft:
