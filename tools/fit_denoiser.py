@@ -208,7 +208,7 @@ def main() -> None:
         if options.only and kind != options.only:
             continue
         drawn = list(samples(kind, network, library, options.web, options.fields, options.empty, device))
-        fitted, scores[kind] = fit_settings(drawn, start, rate=RATES[kind])
+        fitted, scores[kind] = fit_settings(drawn, start, rate=RATES[kind], raised=kind == "correlated")
         settings[kind] = fitted.model_dump()
         print(kind, json.dumps({"settings": settings[kind], "scores": scores[kind]}, indent=1), flush=True)
     DenoiserSettings.read(settings)

@@ -148,7 +148,7 @@ def apart_sample(
 
 
 def fit_settings(
-    samples: Sequence[Sample], start: RegionSettings, *, rate: float
+    samples: Sequence[Sample], start: RegionSettings, *, rate: float, raised: bool = False
 ) -> tuple[RegionSettings, dict[str, Any]]:
     """Settings that make errors honest and false regions rare.
 
@@ -160,6 +160,9 @@ def fit_settings(
         Where to begin: its least area and least brightness are kept.
     rate : float
         False regions of reliability `CUT` and above for each beam (pixel, for white noise) without emission.
+    raised : bool, optional
+        Whether to raise reliabilities until that rate is reached, or one in ten of all is false: for regions
+        that other tests have to confirm.
 
     Returns
     -------
@@ -179,7 +182,7 @@ def fit_settings(
         if seed <= grow:
             continue
         trial = changed(fitted, seed=(seed, start.seed[1]), grow=(grow, start.grow[1]))
-        made, scores = _fit_regions(samples, trial, rate)
+        made, scores = _fit_regions(samples, trial, rate, raised)
         if best is None or scores["dice"] > best[0]:
             best = scores["dice"], made, scores
     assert best is not None
@@ -187,7 +190,7 @@ def fit_settings(
     root = float(np.sqrt(start.least_area))
     for smooth, cap in product(SMOOTHS, CAPS):
         trial = changed(made, smooth=round(smooth * root, 2), cap=cap)
-        tried = _fit_regions(samples, _with_faint(samples, trial), rate)
+        tried = _fit_regions(samples, _with_faint(samples, trial), rate, raised)
         if _worth(tried[1]) > _worth(scores) + (0 if made.smooth else GAIN):
             made, scores = tried
     return made, scores
@@ -334,7 +337,7 @@ class _Found:
 
 
 def _fit_regions(
-    samples: Sequence[Sample], settings: RegionSettings, rate: float
+    samples: Sequence[Sample], settings: RegionSettings, rate: float, raised: bool
 ) -> tuple[RegionSettings, dict[str, Any]]:
     """Flux errors and reliability for given thresholds, and what comes of them."""
     labels = [
@@ -347,7 +350,7 @@ def _fit_regions(
     fitted = changed(settings, error_factor=factor, error_fraction=fraction, error_floor=floor)
     snr = found.flux / fitted.flux_error(found.flux, found.error, found.beam)
     blank = sum(s.mean.size / s.beam_area for s in samples if s.empty)
-    weights = _reliability(found, snr, allowed=int(rate * blank))
+    weights = _reliability(found, snr, allowed=int(rate * blank), raised=raised)
     fitted = changed(fitted, reliability=weights)
     chosen = fitted.probability(snr, found.peak, found.area) >= CUT
     pulls = ((found.flux - found.truth) / found.flux * snr)[chosen & ~found.empty]
@@ -424,11 +427,11 @@ def _flux_errors(found: _Found) -> tuple[float, float, float]:
 
 
 def _reliability(
-    found: _Found, snr: NDArray[np.float64], *, allowed: int, penalty: float = 0.02
+    found: _Found, snr: NDArray[np.float64], *, allowed: int, raised: bool, penalty: float = 0.02
 ) -> tuple[float, ...]:
-    """Logistic regression of real on the logarithms of S/N, significance and area, its constant as high as it
-    can be with no more than `allowed` regions of the empty fields that pass `CUT`, and with this share of all
-    that pass it real."""
+    """Logistic regression of real on the logarithms of S/N, significance and area, its constant lowered until
+    no more than `allowed` regions of the empty fields pass `CUT`, and this share of all that pass is real; or
+    raised as far as that allows."""
     logs = np.log(np.maximum([snr, found.peak, found.area], 1e-6))
     # where hardly any was false, nothing tells the sure ones from the others: count the least as false
     doubtful = max(1, logs.shape[1] // 50)
@@ -446,5 +449,6 @@ def _reliability(
     right = np.cumsum(found.real[order]) / np.arange(1, len(order) + 1) >= CUT
     passing = np.flatnonzero(right & (np.cumsum(found.empty[order]) <= allowed))
     least = float(logit[order[passing[-1]]]) if len(passing) else float(logit.max()) + 1
-    weights[0] += np.log(CUT / (1 - CUT)) - least + 1e-4
+    shift = float(np.log(CUT / (1 - CUT)) - least + 1e-4)
+    weights[0] += shift if raised else min(shift, 0.0)
     return tuple(round(float(w), 4) for w in np.r_[weights[0] - 5e-5, weights[1:]])
