@@ -25,7 +25,7 @@ from faintsky.injecting import compact_entries
 from faintsky.matching import match
 from reproduction import common
 
-FIRST = 421
+FIRST = 431
 AREA = np.pi / (4 * np.log(2)) * (BEAM / PIXEL) ** 2
 """Of the beam [pixel]."""
 FALSE = 0.2

@@ -69,6 +69,8 @@ COMPANIONS = ("psf", "pb", "rms", "mask", "residual", "model_image")
 """Kinds of companions."""
 LOBE = 4.0
 """Largest allowed ratio of the psf's area above half its peak to the beam's."""
+NARROW = 10.0
+"""Largest allowed ratio of the beam's to the psf's: where that has a plateau, imagers fit the beam to it."""
 LEAST_PEAK = 0.1
 """Least peak of a primary beam."""
 OWN_PEAK = 0.9
@@ -274,7 +276,7 @@ def _check_lobe(psf: Array32, beam_area: float, name: str) -> None:
         known = "more than a tenth of its image"
     else:
         # a narrow lobe covers too few pixels to measure its area
-        wide, narrow = lobe > LOBE * beam_area + 5, not cut and LOBE * lobe + 5 < beam_area
+        wide, narrow = lobe > LOBE * beam_area + 5, not cut and NARROW * lobe + 5 < beam_area
         known = f"the data's beam {beam_area:.3g}"
     if wide or narrow:
         fault = f"not the psf of these data: its main lobe covers {lobe} pixels, {known}"
