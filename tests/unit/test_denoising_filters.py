@@ -237,7 +237,31 @@ def test_cycles_go_on_from_an_estimate(psf):
     assert again.settled
     assert again.cycles == len(calls) <= 2
     assert calls[0] < 0.05 * np.abs(dirty).max()
-    np.testing.assert_allclose(again.image, again.model + again.residual, atol=1e-5)
+    np.testing.assert_allclose(again.image, again.model + response.known(again.residual), atol=1e-5)
     fresh = major_cycles(dirty, valid, response, denoised, most=2)
     assert fresh.cycles == 2
     assert not fresh.settled
+
+
+def test_cycles_end_where_the_residual_no_longer_falls(psf):
+    _, dirty = observed(psf)
+    response, valid = Response((N, N), psf, BEAM), np.ones((N, N), bool)
+    calls = []
+
+    def blind(image, residual):
+        calls.append(residual.std())
+        return np.zeros_like(image), 1e-6
+
+    first = Cleaned(dirty, dirty, np.full_like(dirty, 0.1), 1, False)
+    done = major_cycles(dirty, valid, response, blind, start=first, enough=2, most=9)
+    assert done.cycles == len(calls) == 2
+
+
+def test_cycles_with_a_cut_psf_fit_the_data(psf):
+    """Its transform is negative at some spatial frequencies, where each cycle would move away from the sky."""
+    x, _ = observed(psf)
+    cut = Response((N, N), psf[3 * N // 4 : -3 * N // 4, 3 * N // 4 : -3 * N // 4], BEAM)
+    dirty, valid = cut(x), np.ones((N, N), bool)
+    done = major_cycles(dirty, valid, cut, lambda image, _: (image, 1e-6), enough=64, most=64)
+    assert not done.diverged
+    assert done.residual.std() < 0.005 * dirty.std()

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 STARLET_CYCLES = 12
 """Most major cycles with starlets, which take a fraction of the time."""
-NETWORK_CYCLES = 2
-"""Most major cycles with the network, after those with starlets."""
+NETWORK_CYCLES = 2, 10
+"""Major cycles with the network, after those with starlets: enough, and most, where starlets leave much of
+bright wide emission."""
 SIGNIFICANT = 3.0
 """Threshold of starlet coefficients over their noise."""
 SCALES = 6
@@ -207,14 +208,18 @@ def _deconvolved(
         emission = np.abs(image - residual) > 3 * np.nan_to_num(prepared.rms)
         return replace(prepared.with_noise(residual, emission), data=image)
 
-    def by_starlets(image: Array32, residual: Array32) -> tuple[Array32, float]:
+    def starlets(image: Array32, residual: Array32) -> tuple[Array32, float]:
         # remaining sidelobes count as noise
         rms = prepared.rms if prepared.rms_origin == "given" else robust_sigma(residual[valid][::thin])
         found = apply_filter(
-            threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, positive=True,
-            remainder=widest,
-        )  # fmt: skip
+            threshold_starlets, image, rms, correlation=psf, k=SIGNIFICANT, scales=SCALES, remainder=widest
+        )
         return found, float(np.nanmedian(rms))
+
+    def by_starlets(image: Array32, residual: Array32) -> tuple[Array32, float]:
+        found, rms = starlets(image, residual)
+        # the sum is positive: CLEAN may have taken too much of wide emission
+        return np.maximum(found, -bright), rms
 
     def by_network(image: Array32, residual: Array32) -> tuple[Array32, float]:
         nonlocal now
@@ -225,11 +230,11 @@ def _deconvolved(
 
     bright, rest = clean_bright(data, valid, response)
     rough = major_cycles(
-        rest, valid, response, by_starlets, most=STARLET_CYCLES,
+        rest, valid, response, by_starlets, enough=STARLET_CYCLES, most=STARLET_CYCLES,
         progress=lambda cycle, most: tell(20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     done = major_cycles(
-        rest, valid, response, by_network, start=rough, most=NETWORK_CYCLES,
+        rest, valid, response, by_network, start=rough, enough=NETWORK_CYCLES[0], most=NETWORK_CYCLES[1],
         progress=lambda cycle, most: tell(20 + 20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
     if not response.whole:
@@ -239,7 +244,7 @@ def _deconvolved(
     if done.cycles == 0:
         notes.append("the network fails on this image: the result is the starlets', its error the noise")
         working = seen(rough.image + bright, rough.residual)
-        found = by_starlets(rough.image + bright, rough.residual)[0]
+        found = np.maximum(starlets(rough.image + bright, rough.residual)[0], 0)
         return working, np.where(valid, found / np.where(valid, working.rms, 1), 0).astype(np.float32)
     return replace(now, data=done.image + bright), None
 

@@ -18,6 +18,8 @@ SETTLED = 0.3
 """Change of the image at which the cycles end, over its noise."""
 GROWTH = 1.5
 """Residual over the least one at which the cycles are given up."""
+FALLS = 0.005
+"""Fraction by which a cycle has to lower the residual where there have been enough."""
 SHORTEN = 1.2
 """Steps at spatial frequencies where the dirty image is R times the sky are this over R, at most 1: a fifth
 of bright emission, which a denoiser does not change, remains for the next cycle, and no noise."""
@@ -62,6 +64,7 @@ class Response:
         self._ratio, self._psf = ratio.astype(np.float32), self._transform(near).astype(np.float32)
         held = clean**2 / (clean**2 + floor**2)
         self._step = (held * np.minimum(1.0, SHORTEN / np.maximum(ratio, 1e-6))).astype(np.float32)
+        self._known = (ratio > 0).astype(np.float32)
 
     def _transform(self, kernel: Array) -> Float:
         """Real transform of a kernel that is symmetric around its middle pixel."""
@@ -84,6 +87,13 @@ class Response:
     def tempered(self, x: Array) -> Array32:
         """``x`` with spatial frequencies damped that the dirty image amplifies, or the beam lacks."""
         return self._filtered(x, self._step)
+
+    def known(self, residual: Array) -> Array32:
+        """A residual without the spatial frequencies at which a cut psf has a negative transform.
+
+        No whole psf has any: there the dirty image says nothing of the sky, and its cycles would diverge.
+        """
+        return self._filtered(residual, self._known)
 
     def _filtered(self, x: Array, factor: Array32) -> Array32:
         (n_y, n_x), (p_y, p_x) = self._shape, self._padded
@@ -156,7 +166,8 @@ class Cleaned:
     Attributes
     ----------
     image : array
-        Last estimate plus residual, ``[y, x]``: the sky at the clean beam's resolution, plus noise.
+        Last estimate plus residual (`Response.known`), ``[y, x]``: the sky at the clean beam's resolution,
+        plus noise.
     residual : array
         Dirty image minus the last estimate convolved with the psf.
     model : array
@@ -184,6 +195,7 @@ def major_cycles(
     denoised: Callable[[Array32, Array32], tuple[Array32, float]],
     *,
     start: Cleaned | None = None,
+    enough: int = CYCLES,
     most: int = CYCLES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cleaned:
@@ -192,7 +204,8 @@ def major_cycles(
     ``y = x + (D - R * x)``, ``x = denoised(y)``, until x settles at ``x = denoised(x + D - R * x)``. At
     spatial frequencies that the psf amplifies (``R > SHORTEN``) the steps are shortened, which keeps the
     solution and makes the iteration stable. Where the beam has no power there are no steps, as no data would
-    constrain x there. A denoiser that takes sidelobes for emission may still make it diverge: where the
+    constrain x there. Where the transform of a cut psf is negative the residual is left out, and the denoiser
+    says what is there. A denoiser that takes sidelobes for emission may still make it diverge: where the
     residual grows, the cycle with the least one is returned.
 
     Parameters
@@ -208,6 +221,8 @@ def major_cycles(
         sky and the typical rms.
     start : Cleaned, optional
         Result of cycles with another denoiser.
+    enough : int, optional
+        Number of cycles after which they go on only where each lowers the residual (`FALLS`).
     most : int, optional
         Largest number of cycles.
     progress : callable, optional
@@ -226,12 +241,15 @@ def major_cycles(
         x = now.model + change
         residual = np.where(valid, dirty - response(x), np.float32(0))
         settled = bool(np.quantile(np.abs(change[valid]), 0.999) < SETTLED * rms)
-        now = Cleaned(x + residual, residual, x, now.cycles + 1, settled)
+        image = x + np.where(valid, response.known(residual), np.float32(0))
+        now = Cleaned(image, residual, x, now.cycles + 1, settled)
         left = float(residual[valid].std())
         if not left < GROWTH * least:
             return best
-        if left < least:
-            best, least = replace(now, settled=False, diverged=True), left
         if progress is not None:
             progress(now.cycles, most)
+        if now.cycles >= enough and left > (1 - FALLS) * least:
+            break
+        if left < least:
+            best, least = replace(now, settled=False, diverged=True), left
     return now
