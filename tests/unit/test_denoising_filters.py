@@ -258,7 +258,7 @@ def test_cycles_end_where_the_residual_no_longer_falls(psf):
 
 
 def test_cycles_with_a_cut_psf_fit_the_data(psf):
-    """Its transform is negative at some spatial frequencies: there each cycle would move away from the sky."""
+    """Its transform is negative at some spatial frequencies: there a cycle would move away from the sky."""
     x, _ = observed(psf)
     cut = Response((N, N), psf[3 * N // 4 : -3 * N // 4, 3 * N // 4 : -3 * N // 4], BEAM)
     dirty, valid = cut(x), np.ones((N, N), bool)
