@@ -8,7 +8,8 @@ lofar``, of each preset and each kind of this cosmic web in turn; the others hav
 errors, a third of the skies from the web. Half of the time goes into fields without emission, whose regions
 are all false; in half of the restored ones are points, for what is left of them is no region. What is fitted
 is what the network is shown: restored images without their compact sources, dirty ones after their major
-cycles, and white noise.
+cycles, and white noise. Dirty images have a psf that is twice as wide; ``cut`` are those whose psf is not wider
+than they are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,7 @@ NOISE = 1e-4
 """Nominal noise [Jy/beam]; a field's is 0.3 to 10 times as much."""
 WHITE_BEAM = 40.8
 """Area of the beam of 6 arcsec that the Noise images' noise is quoted in [arcsec2]."""
-RATES = {"correlated": 1 / 1.0e5, "white": 1 / 3.24e6, "dirty": 1 / 1.0e5}
+RATES = {"correlated": 1 / 1.0e5, "white": 1 / 3.24e6, "dirty": 1 / 1.0e5, "cut": 1 / 1.0e5}
 """False regions a beam (LOFAR's square degree holds 1e5 of 14 x 8 arcsec), or a pixel of 2 arcsec."""
 
 
@@ -114,16 +116,24 @@ def points(rng: np.random.Generator, noise: float) -> NDArray[np.float64]:
     return out
 
 
-def dirty(
+def cut(
     rng: np.random.Generator, library: PsfLibrary, web: Web | None, empty: bool
 ) -> tuple[RadioImage, NDArray[np.float32]]:
-    """A dirty image with its psf, and its true sky at the clean beam's resolution."""
+    """A dirty image with a psf of half its width, and its true sky at the clean beam's resolution."""
+    return dirty(rng, library, web, empty, PIXELS)
+
+
+def dirty(
+    rng: np.random.Generator, library: PsfLibrary, web: Web | None, empty: bool, side: int = PSF_SIDE // 2
+) -> tuple[RadioImage, NDArray[np.float32]]:
+    """A dirty image with a psf that is twice as wide, and its true sky at the clean beam's resolution."""
     k, cell, _, image = seen_by(rng, library)
-    beam = library.beams[k]
+    middle = (slice((PIXELS - side) // 2, (PIXELS + side) // 2),) * 2
+    beam, image = library.beams[k], image[middle]
     psf = np.fft.fftshift(np.fft.irfft2(library.transfer[k] * PSF_SIDE**2, s=(PSF_SIDE, PSF_SIDE)))
-    truth = np.zeros((PIXELS, PIXELS))
+    truth = np.zeros((side, side))
     if not empty:
-        light = sky(rng, cell, web).astype(float) * cell**2
+        light = sky(rng, cell, web)[middle].astype(float) * cell**2
         # a psf has its middle at n // 2, and an odd side leaves it there
         near = psf[1:, 1:]
         truth = fftconvolve(light, gaussian_psf((PSF_SIDE - 1, PSF_SIDE - 1), *beam), mode="same")
@@ -151,12 +161,13 @@ DRAW: dict[str, Callable[..., tuple[RadioImage, NDArray[np.float32]]]] = {
     "correlated": correlated,
     "white": white,
     "dirty": dirty,
+    "cut": cut,
 }
 
 
 LOFAR = (("paper", "sky1"), ("paper", "sky2"), ("paper", ""), ("lotss", ""))
 """Presets, and kinds of the web's fields, of the simulated LOFAR fields."""
-PRODUCTS = {"correlated": "clean_ideal", "white": "noise", "dirty": "dirty"}
+PRODUCTS = {"correlated": "clean_ideal", "white": "noise", "dirty": "dirty", "cut": "dirty"}
 
 
 def lofar(kind: str, index: int, web: str) -> tuple[RadioImage, NDArray[np.float32]]:
@@ -165,7 +176,13 @@ def lofar(kind: str, index: int, web: str) -> tuple[RadioImage, NDArray[np.float
     drawn = {"web": web, "field": sky} if sky else {}
     field = SimulatedFields(preset, PRODUCTS[kind], (index,), SEED, PIXELS, **drawn).load(index)
     assert field is not None
-    return field.image, field.truth
+    image = field.image
+    if kind == "cut":
+        assert image.psf is not None
+        near = tuple(slice((n - PIXELS) // 2, (n + PIXELS) // 2) for n in image.psf.shape[1:])
+        psf = image.psf[:, *near]
+        image = replace(image, companions={**image.companions, "psf": lambda: psf})
+    return image, field.truth
 
 
 def samples(

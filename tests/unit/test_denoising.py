@@ -12,6 +12,7 @@ from region_fit import LEVELS, SPREADS, Sample, changed, fit_settings
 from faintsky.denoising import (
     DenoiserSettings,
     RegionSettings,
+    Response,
     estimate,
     measure,
     region_catalog,
@@ -275,7 +276,11 @@ def test_settings_go_round():
     assert (partly.least_area, partly.error_lengths) == (3.0, (6.0,))
     # models that know no dirty images of their own
     older = DenoiserSettings.read({"correlated": {"least_area": 3}})
-    assert older.of(white=False, dirty=True) == older.of(white=False) != older.of(white=True)
+    ones = np.ones((3, 3), np.float32)
+    whole, cut = (Response((n, n), ones, (2.0, 2.0, 0.0)) for n in (2, 9))
+    assert older.of(False, whole) == older.of(False, cut) == older.of(False) != older.of(True)
+    three = DenoiserSettings(dirty={"least_area": 4.0}, cut={"least_area": 5.0})
+    assert [three.of(False, r).least_area for r in (None, whole, cut)] == [1.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def denoise_image(
                 "emission; give --psf to remove them"
             )
         working, mean, sigma = estimate(network, prepared, **ask)
-    own = settings.of(working.beam is None, response is not None)
+    own = settings.of(working.beam is None, response)
     sigma = own.calibrated(mean, sigma, working.beam_area)
     rms = np.where(working.valid, working.rms, np.float32(0))
     out, spread = mean * rms, sigma * rms

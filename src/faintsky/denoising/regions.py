@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from faintsky.arrays import Array, Array32, Bool, Float, Index, Labels
 from faintsky.blocks import connected_labels
+from faintsky.denoising.dirty import Response
 from faintsky.grid import FWHM_PER_SIGMA
 from faintsky.preparing import gaussian_psf
 from faintsky.system import Settings
@@ -206,22 +207,31 @@ class DenoiserSettings(Settings):
         Whole images with white noise.
     dirty : RegionSettings
         Dirty images after major cycles; as `correlated` by default.
+    cut : RegionSettings
+        Those with a psf that does not reach from each pixel to every other; as `dirty` by default.
     """
 
     correlated: RegionSettings = RegionSettings()
     white: WhiteSettings = WhiteSettings()
     dirty: RegionSettings = RegionSettings()
+    cut: RegionSettings = RegionSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _older(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "correlated" in values:
-            return {"dirty": values["correlated"], **values}
+        if isinstance(values, dict):
+            for kind, like in (("dirty", "correlated"), ("cut", "dirty")):
+                if like in values:
+                    values = {kind: values[like], **values}
         return values
 
-    def of(self, white: bool, dirty: bool = False) -> RegionSettings:
-        """Settings for an image's kind and noise."""
-        return self.white if white else self.dirty if dirty else self.correlated
+    def of(self, white: bool, response: Response | None = None) -> RegionSettings:
+        """Settings for an image's noise, and for its psf if it is dirty."""
+        if white:
+            return self.white
+        if response is None:
+            return self.correlated
+        return self.dirty if response.whole else self.cut
 
 
 def segment(mean: Array, sigma: Array, allowed: Bool, settings: RegionSettings, beam_area: float) -> Labels:

@@ -356,8 +356,7 @@ def denoise(
         result.facts |= others
         if not published:
             settings = denoising.DenoiserSettings.read(chosen.settings)
-            dirty = getattr(found, "response", None) is not None
-            result.errors = settings.of(found.prepared.beam is None, dirty)
+            result.errors = settings.of(found.prepared.beam is None, getattr(found, "response", None))
         return result, page
 
     plan = RunPlan(needs, several, work, unlike, {"block_shape": list(block), "members": members})
