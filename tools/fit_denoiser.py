@@ -8,7 +8,7 @@ lofar``, of each preset and each kind of this cosmic web in turn; the others hav
 errors, a third of the skies from the web. Half of the time goes into fields without emission, whose regions
 are all false; in half of the restored ones are points, for what is left of them is no region. What is fitted
 is what the network is shown: restored images without their compact sources, dirty ones after their major
-cycles, and white noise. Dirty images have a psf that is twice as wide; ``cut`` are those whose psf is not wider
+cycles, and white noise. Dirty images have a psf that is twice as wide, `cut` ones a psf that is not wider
 than they are.
 """
 
