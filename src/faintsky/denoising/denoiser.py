@@ -168,6 +168,8 @@ def denoise_image(
                 "emission; give --psf to remove them"
             )
         working, mean, sigma = estimate(network, prepared, **ask)
+    if response is not None and not response.whole:
+        working, mean, sigma = _with_missed(response, working, mean, sigma, notes)
     own = settings.of(working.beam is None, response)
     sigma = own.calibrated(mean, sigma, working.beam_area)
     rms = np.where(working.valid, working.rms, np.float32(0))
@@ -237,8 +239,6 @@ def _deconvolved(
         rest, valid, response, by_network, start=rough, enough=NETWORK_CYCLES[0], most=NETWORK_CYCLES[1],
         progress=lambda cycle, most: tell(20 + 20 * cycle // most, PARTS, "major cycles"),
     )  # fmt: skip
-    if not response.whole:
-        notes.append("the psf is less than twice as wide as the image: its distant sidelobes stay")
     end = "" if rough.settled or done.settled else ": sidelobes of bright emission may remain"
     notes.append(f"{rough.cycles} major cycles with starlets, {done.cycles} with the network{end}")
     if done.cycles == 0:
@@ -247,6 +247,21 @@ def _deconvolved(
         found = np.maximum(starlets(rough.image + bright, rough.residual)[0], 0)
         return working, np.where(valid, found / np.where(valid, working.rms, 1), 0).astype(np.float32)
     return replace(now, data=done.image + bright), None
+
+
+def _with_missed(
+    response: Response, seen: PreparedImage, mean: Array32, sigma: Array32, notes: list[str]
+) -> tuple[PreparedImage, Array32, Array32]:
+    """The sidelobes beyond the reach of the psf, which stay in the image, count as noise and uncertainty."""
+    missed = response.missed(mean * np.nan_to_num(seen.rms), seen.beam_area)
+    notes.append(
+        "the psf is less than twice as wide as the image: sidelobes farther than that stay, and count as "
+        f"{missed / seen.typical_rms:.1f} times the noise"
+    )
+    noise = np.hypot(seen.rms, np.float32(missed))
+    share = np.where(seen.valid, seen.rms / noise, np.float32(1))
+    spread = np.hypot(sigma * share, np.where(seen.valid, np.float32(missed) / noise, 0))
+    return replace(seen, rms=noise), mean * share, spread.astype(np.float32)
 
 
 def _regions(
