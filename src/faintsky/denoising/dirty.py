@@ -27,7 +27,7 @@ of bright emission, which a denoiser does not change, remains for the next cycle
 OUTER = 0.7
 """Fraction of its reach beyond which a psf is like the part of it that was cut off."""
 MISSED = 0.35
-"""Noise that the sidelobes of that part make in faint pixels, over what they would if they reached every pixel
+"""Noise that the sidelobes of that part make in faint pixels, over what they would if they reached each pixel
 with random signs: 0.3 to 0.45 in simulated fields of wide emission, 0.1 to 0.2 in those of points."""
 
 
