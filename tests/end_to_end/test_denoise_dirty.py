@@ -13,14 +13,13 @@ from faintsky.models import load_model
 from faintsky.simulating import at_resolution, simulated
 
 
-@pytest.fixture(scope="module")
-def dirty():
-    """A dirty image of two points, its psf, and the same sky restored with a Gaussian beam."""
+def two_points(peak):
+    """A dirty image, its psf, and the same sky restored with a Gaussian beam; noise of 1 in both."""
     from faintsky.preparing import gaussian_psf
 
     t = telescope(96)
     sky = np.zeros((96, 96))
-    sky[40, 30], sky[60, 66] = 60.0, 30.0
+    sky[40, 30], sky[60, 66] = peak, peak / 2
     pad = np.fft.rfft2(sky, s=(192, 192))
     seen = np.fft.irfft2(pad * t.weights, s=(192, 192))[:96, :96]
     clean = np.zeros((192, 192))
@@ -29,6 +28,12 @@ def dirty():
     restored = np.fft.irfft2(pad * np.fft.rfft2(clean).real, s=(192, 192))[:96, :96]
     noise = t.noise(np.random.default_rng(1), 1)[0]
     return (seen + noise).astype(np.float32), t.psf, (restored + noise).astype(np.float32), t.beam
+
+
+@pytest.fixture(scope="module")
+def dirty():
+    """Points that are bright enough to show sidelobes."""
+    return two_points(60.0)
 
 
 def as_image(data, beam, **details):
@@ -204,3 +209,21 @@ def test_starlets_come_before_the_network_and_answer_where_it_fails(dirty, facto
     assert np.abs(found.image[away > 15]).mean() < 0.3 * np.abs(image[away > 15]).mean()
     if not knows:
         assert np.median(found.uncertainty) == pytest.approx(1.0, rel=0.3)
+
+
+def test_sidelobes_beyond_a_cut_psf_count_as_noise():
+    """They grow with the emission that is found; noise, errors and a note with them."""
+    whole = np.fft.fftshift(np.fft.irfft2(telescope(96).weights, s=(192, 192))).astype(np.float32)
+    found = {}
+    for peak in (60.0, 6000.0):
+        image, cut, restored, beam = two_points(peak)
+        for name, psf in (("whole", whole), ("cut", cut)):
+            one = denoise_image(as_image(image, beam, psf=psf, kind="dirty"), Network(1.0))
+            said = any("sidelobes farther than that stay" in n for n in one.notes)
+            assert said == (name == "cut")
+            found[peak, name] = np.median(one.uncertainty), np.quantile(np.abs(one.image - restored), 0.9)
+    assert found[60.0, "cut"][0] > 1.1 * found[60.0, "whole"][0]
+    # a hundred times as bright, they are far above the noise
+    error, off = found[6000.0, "cut"]
+    assert off > 5 * found[6000.0, "whole"][1]
+    assert error > 0.6 * off

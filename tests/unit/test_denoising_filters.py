@@ -265,3 +265,19 @@ def test_cycles_with_a_cut_psf_fit_the_data(psf):
     done = major_cycles(dirty, valid, cut, lambda image, _: (image, 1e-6), enough=64, most=64)
     assert not done.diverged
     assert done.residual.std() < 0.005 * dirty.std()
+
+
+def test_what_a_cut_psf_misses_follows_its_rim_and_the_emission(psf):
+    cut = psf[N // 2 : -N // 2, N // 2 : -N // 2]
+    near, whole = Response((N, N), cut, BEAM), Response((N, N), psf, BEAM)
+    sky = np.zeros((N, N))
+    sky[20, 20] = 100.0
+    assert whole.missed(sky, 10.0) == 0
+    alone = near.missed(sky, 10.0)
+    assert 0 < alone < 100 * np.abs(cut).max()
+    sky[20, 50] = 100.0
+    sky[50, 50] = -100.0  # no emission
+    assert near.missed(sky, 10.0) == pytest.approx(alone * np.sqrt(2))
+    assert near.missed(sky, 40.0) == pytest.approx(alone / np.sqrt(2))
+    halved = Response((N, N), cut * np.where(cut == cut.max(), 1, 0.5), BEAM)
+    assert halved.missed(sky, 10.0) == pytest.approx(near.missed(sky, 10.0) / 2, rel=1e-5)
